@@ -1,0 +1,67 @@
+"""What can go wrong with stored objects, as types.
+
+Nothing above `storage` sees an `OSError` or a botocore exception: each backend has one table that
+translates its own failures into these.
+"""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Base of all storage errors; carries what is needed to act on it.
+
+    `key` is the key or path concerned, `backend` the backend's name (`local`, `s3`, `external`).
+    """
+
+    retryable = False
+
+    def __init__(self, key: str, backend: str, detail: str = "") -> None:
+        self.key = key
+        self.backend = backend
+        self.detail = detail
+        super().__init__(f"{type(self).__name__}: {backend} {key!r}{': ' + detail if detail else ''}")
+
+
+class InvalidKey(StorageError):
+    """The text is no valid key (see `Key`), or a key would lie below another object."""
+
+
+class ObjectNotFound(StorageError):
+    """There is no such object (or, for a write, no such bucket)."""
+
+
+class ObjectExists(StorageError):
+    """A managed key is written once; this one is taken."""
+
+
+class ObjectChanged(StorageError):
+    """The object is not the one that the read began with, or that `if_match` named."""
+
+
+class ObjectTooLarge(StorageError):
+    """More bytes than the store can hold in one object, or than were announced."""
+
+
+class RangeNotSatisfiable(StorageError):
+    """The range starts at or past the end; `size` is the object's size in bytes."""
+
+    def __init__(self, key: str, backend: str, size: int) -> None:
+        self.size = size
+        super().__init__(key, backend, f"size is {size}")
+
+
+class StorageFull(StorageError):
+    """No space, no quota or no inodes left on the disk or in the bucket."""
+
+
+class StoragePermission(StorageError):
+    """The credentials or the file's mode do not allow it, or the area is read-only."""
+
+
+class StorageUnavailable(StorageError):
+    """The store does not answer, or not in time. Trying again later may work.
+
+    After a write it is not known whether the object was stored.
+    """
+
+    retryable = True
