@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import botocore.session
 from botocore.config import Config
@@ -80,7 +80,7 @@ class SeaweedFS:
         self._port = 0
         self._client: Any = None
 
-    def __enter__(self) -> SeaweedFS:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
