@@ -7,6 +7,7 @@ A wrong or contradictory setting raises `SettingsError`, whose text is one line 
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
+
+MAX_PREFIX_BYTES = 512
+"""Half of what S3 allows for a key: the rest is for what lies below the prefix."""
 
 
 class StorageEngine(StrEnum):
@@ -161,6 +165,7 @@ class Settings(BaseSettings):
         30.0,
         "Seconds that a call to the store may take, beside the time its bytes need at the minimum rate.",
         gt=0,
+        allow_inf_nan=False,
     )
     s3_minimum_rate: int = _setting(
         "MEDIAVAULT_S3_MINIMUM_RATE",
@@ -183,7 +188,11 @@ class Settings(BaseSettings):
 
     upload_limit: int = _setting("MEDIAVAULT_UPLOAD_LIMIT", 64 * GIBIBYTE, "Largest upload.", ge=1)
     upload_idle_seconds: float = _setting(
-        "MEDIAVAULT_UPLOAD_IDLE_SECONDS", 60.0, "An upload that sends nothing for so long is given up.", gt=0
+        "MEDIAVAULT_UPLOAD_IDLE_SECONDS",
+        60.0,
+        "An upload that sends nothing for so long is given up.",
+        gt=0,
+        allow_inf_nan=False,
     )
     upload_minimum_rate: int = _setting(
         "MEDIAVAULT_UPLOAD_MINIMUM_RATE",
@@ -218,7 +227,20 @@ class Settings(BaseSettings):
         prefix = value.strip("/")
         if any(segment in ("", ".", "..") for segment in prefix.split("/")) and prefix:
             raise ValueError("has an empty, '.' or '..' segment")
+        if "\\" in prefix or not prefix.isprintable():
+            raise ValueError("holds a back-slash or a control character")
+        if len(prefix.encode()) > MAX_PREFIX_BYTES:
+            raise ValueError(f"is longer than {MAX_PREFIX_BYTES} bytes")
         return prefix
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _bare_bucket(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", value):
+            raise ValueError(
+                "is no bucket name: 3 to 63 letters, digits, dots and hyphens; a folder goes into S3_PREFIX"
+            )
+        return value
 
     @field_validator("media_location")
     @classmethod
@@ -228,9 +250,12 @@ class Settings(BaseSettings):
     @field_validator("db_url")
     @classmethod
     def _known_database(cls, value: SecretStr) -> SecretStr:
-        scheme = value.get_secret_value().partition("://")[0].partition("+")[0]
-        if scheme not in ("sqlite", "postgresql", "postgres"):
+        scheme, _, rest = value.get_secret_value().partition("://")
+        database = scheme.partition("+")[0]
+        if database not in ("sqlite", "postgresql", "postgres") or not rest:
             raise ValueError("starts with neither sqlite:/// nor postgresql://")
+        if database == "sqlite" and (not re.match(r"/[^?]", rest) or rest.startswith("/:memory:")):
+            raise ValueError("names no file: sqlite:///relative/path or sqlite:////absolute/path")
         return value
 
     @field_validator("public_url", "s3_endpoint")
@@ -238,8 +263,12 @@ class Settings(BaseSettings):
     def _web_address(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its text quotes the address, which may hold a password
+            raise ValueError("is no http:// or https:// address") from None
+        if not valid:
             raise ValueError("is no http:// or https:// address")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("may hold no credentials, query or fragment")
@@ -276,9 +305,12 @@ class SecretFiles(PydanticBaseSettingsSource):
         if source.get(name):
             raise SettingsError(f"{name} and {name}_FILE are both set")
         try:
-            return Path(path).read_text(encoding="utf-8").strip(), name, False
+            secret = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}_FILE: cannot read {path}: {_reason(error)}") from None
+            raise SettingsError(f"{name}_FILE: cannot read {path!r}: {_reason(error)}") from None
+        if not secret:
+            raise SettingsError(f"{name}_FILE: {path!r} is empty")
+        return secret, name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {}
@@ -318,7 +350,10 @@ def _ours(name: str) -> bool:
 
 
 def _surroundings() -> dict[str, str]:
-    env_file = {name: value for name, value in dotenv_values(".env").items() if value}
+    try:
+        env_file = {name: value for name, value in dotenv_values(".env").items() if value}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env: cannot be read: {_reason(error)}") from None
     return env_file | {name: value for name, value in os.environ.items() if value}
 
 
