@@ -1,0 +1,83 @@
+"""What a run of the tests owes at its end: the same tests on both engines and on both databases, no skip in CI, and no secret in
+any log. Used by `tests/conftest.py`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.real.issued import leaks
+
+ENGINE_NAMES = {"local": "local", "s3": "s3", "s3-aws": "s3", "s3-compatible": "s3"}
+DATABASE_NAMES = {"sqlite": "sqlite", "postgresql": "postgresql"}
+STACKS = {"local": "sqlite", "s3": "postgresql"}
+"""The parameter `stack` is an engine with its database."""
+_NAMES = "|".join(sorted({*ENGINE_NAMES, *DATABASE_NAMES}, key=len, reverse=True))
+_PARAMETER = re.compile(rf"(?<![^-\[])(?:{_NAMES})(?![^-\]])")
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Which tests ran on what: engine or database -> the tests, named without that parameter."""
+
+    engines: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    databases: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def note(self, nodeid: str, *, by_stack: bool) -> None:
+        """Count the test that ran; two profiles of one engine count once."""
+        name, bracket, parameters = nodeid.partition("[")
+        if not bracket:
+            return
+        for found in _PARAMETER.finditer(bracket + parameters):
+            value = found.group()
+            test = name + _PARAMETER.sub("*", bracket + parameters)
+            if value in ENGINE_NAMES:
+                self.engines[ENGINE_NAMES[value]].add(test)
+                if by_stack:
+                    self.databases[STACKS[ENGINE_NAMES[value]]].add(test)
+            else:
+                self.databases[DATABASE_NAMES[value]].add(test)
+
+    def lines(self) -> list[str]:
+        return [
+            _line("engine", self.engines, ("local", "s3")),
+            _line("database", self.databases, ("sqlite", "postgresql")),
+        ]
+
+    def differences(self) -> list[str]:
+        """Tests that ran on one of two only."""
+        pairs = ((self.engines, "local", "s3"), (self.databases, "sqlite", "postgresql"))
+        return [
+            f"ran on {left if test in ran[left] else right} only: {test}"
+            for ran, left, right in pairs
+            for test in sorted(ran[left] ^ ran[right])
+        ]
+
+
+def faults(config: pytest.Config, ledger: Ledger, skipped: int) -> list[str]:
+    """Why this run fails although no test did. A run of a part of the tests need not be even."""
+    found = [f"a log {line}" for line in leaks()]
+    if _whole(config):
+        found += ledger.differences()
+    if skipped and os.environ.get("CI"):
+        found.append(f"{skipped} skipped: in CI every real part must be there")
+    return found
+
+
+def _whole(config: pytest.Config) -> bool:
+    options = config.option
+    return (
+        config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        and not options.keyword
+        and not options.markexpr
+        and not options.maxfail
+        and not getattr(options, "lf", False)
+    )
+
+
+def _line(what: str, ran: dict[str, set[str]], names: tuple[str, str]) -> str:
+    return f"tests per {what}: " + ", ".join(f"{name} {len(ran[name])}" for name in names)

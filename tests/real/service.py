@@ -1,0 +1,205 @@
+"""A mediavault service as a process of its own, as an operator runs it: `python -m app.cli serve` with settings in the environment.
+
+Calls here block, at most as long as they say.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+
+from tests.real.issued import logged_to
+from tests.real.people import Account, Registrar
+from tests.real.stacks import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+COMMAND = ("-m", "app.cli", "serve")
+
+
+class Service:
+    """One service on `stack`. `settings` override those of the stack; `program` replaces `-m app.cli serve` and `wrap` goes
+    before the interpreter (strace and the like)."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = COMMAND,
+        wrap: Sequence[str] = (),
+    ) -> None:
+        self.stack = stack
+        self.port = free_port()
+        self.settings = {
+            **stack.settings,
+            "IMMICH_HOST": "127.0.0.1",
+            "IMMICH_PORT": str(self.port),
+            "IMMICH_LOG_LEVEL": "verbose",
+            **(settings or {}),
+        }
+        self.people = Registrar(stack.db_url)
+        self._command = [*wrap, sys.executable, *program]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = logged_to(stack.folder / f"service-{self.port}.log")
+        self._output = stack.folder / f"service-{self.port}.out"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind:
+            self.kill()
+        self.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def process(self) -> psutil.Process:
+        """The service itself, also below a wrapping program."""
+        if self._process is None:
+            raise RuntimeError("the service was not started")
+        outer = psutil.Process(self._process.pid)
+        for process in (outer, *outer.children(recursive=True)):
+            if Path(process.exe()).resolve() == Path(sys.executable).resolve():
+                return process
+        raise RuntimeError("the service does not run")
+
+    @property
+    def log(self) -> str:
+        """What it wrote to standard error so far."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def output(self) -> str:
+        """What it wrote to standard output so far."""
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
+    def start(self, *, ready: bool = True) -> None:
+        """Raises `RuntimeError` with the end of the log when it ends, or is not ready within a minute; without `ready` it need only listen."""
+        self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.running:
+            with suppress(httpx.HTTPError):
+                answer = httpx.get(f"{self.url}{'/readyz' if ready else '/livez'}", timeout=5, trust_env=False)
+                if answer.status_code == 200:
+                    return
+            time.sleep(0.02)
+        reason = "is not ready in time" if self.running else "has ended"
+        self.kill()
+        raise RuntimeError(f"the service {reason}:\n{self.log[-4000:]}{self.output[-1000:]}")
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the process and wait for nothing."""
+        if self.running:
+            raise RuntimeError("the service runs already")
+        self.stack.folder.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log, self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self.stack.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self._process
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Everything the process sees; nothing of the tests' own surroundings but the search path."""
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.stack.folder),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            **self.settings,
+        }
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status, of which a negative one is a signal's. Killed when it does not end in time."""
+        if self._process is None:
+            raise RuntimeError("the service was not started")
+        if self._process.poll() is None:
+            with suppress(psutil.Error, RuntimeError):
+                self.process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL to the service and all it started."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
+
+    def restart(self) -> None:
+        """Start again on the same data; one that still runs is stopped first."""
+        if self.running:
+            self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop it for good."""
+        if self.running:
+            self.stop()
+        self.people.close()
+
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`mediavault <arguments>` with the settings of this service."""
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            cwd=self.stack.folder,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+
+    def client(self, account: Account | None = None, *, timeout: float = 30.0) -> httpx.Client:
+        """A client of the service, with the key of `account`; the caller closes it."""
+        headers = {"x-api-key": account.key} if account else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+    def async_client(self, account: Account | None = None, *, timeout: float = 30.0) -> httpx.AsyncClient:
+        """The same for coroutines."""
+        headers = {"x-api-key": account.key} if account else {}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 outside the range that outgoing connections use, so that nobody takes it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(12000, 32000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -1,0 +1,121 @@
+"""Where a service under test keeps its data: a folder and SQLite, or a prefix of a bucket and PostgreSQL (DESIGN section 1)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tests.real.issued import issued
+from tests.real.seaweedfs import Identity, SeaweedFS
+
+if TYPE_CHECKING:
+    from tests.real.postgres import Postgres
+
+Engine = Literal["local", "s3"]
+ENGINES: tuple[Engine, Engine] = ("local", "s3")
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The S3 half of a stack: `identity` has rights below `prefix` of bucket `name`, and nowhere else."""
+
+    server: SeaweedFS
+    name: str
+    prefix: str
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """`settings` point a service at it; `folder` holds the catalogue and the media of a local one."""
+
+    engine: Engine
+    folder: Path
+    db_url: str
+    bucket: Bucket | None
+
+    @property
+    def media(self) -> Path:
+        return self.folder / "media"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        settings = {
+            "IMMICH_STORAGE_ENGINE": self.engine,
+            "IMMICH_MEDIA_LOCATION": str(self.media),
+            "DB_URL": self.db_url,
+        }
+        if self.bucket:
+            settings |= {
+                "S3_ENDPOINT": self.bucket.server.endpoint,
+                "S3_REGION": "us-east-1",
+                "S3_BUCKET": self.bucket.name,
+                "S3_PREFIX": self.bucket.prefix,
+                "S3_ACCESS_KEY_ID": self.bucket.identity.access_key,
+                "S3_SECRET_ACCESS_KEY": self.bucket.identity.secret_key,
+                "S3_FORCE_PATH_STYLE": "true",
+            }
+        return settings
+
+    def objects(self) -> dict[str, int]:
+        """Every stored object, by its path as the catalogue writes it, with its size in bytes. Seen without the code under test."""
+        if self.bucket:
+            listed = self.bucket.server.objects(self.bucket.name, f"{self.bucket.prefix}/")
+            return {f"s3://{self.bucket.name}/{key}": size for key, size in listed.items()}
+        return {
+            path: Path(path).stat().st_size
+            for folder, _, names in os.walk(self.media)
+            for path in (str(Path(folder) / name) for name in names if not _temporary(name))
+        }
+
+    def leftovers(self) -> list[str]:
+        """What unfinished writes left: temporary files, or multipart uploads."""
+        if self.bucket:
+            return sorted(self.bucket.server.unfinished_uploads(self.bucket.name, f"{self.bucket.prefix}/").values())
+        return [
+            str(Path(folder) / name) for folder, _, names in os.walk(self.media) for name in names if _temporary(name)
+        ]
+
+
+class Stacks:
+    """Makes fresh stacks; the S3 ones share the session's servers, and one bucket by prefixes."""
+
+    def __init__(self, seaweedfs: Callable[[], SeaweedFS], postgres: Callable[[], Postgres]) -> None:
+        self._seaweedfs = seaweedfs
+        self._postgres = postgres
+        self._bucket: str | None = None
+
+    def create(self, engine: Engine, folder: Path, *, server: SeaweedFS | None = None) -> Stack:
+        """`server` replaces the shared S3 server."""
+        if engine == "local":
+            return Stack(engine, folder, f"sqlite:///{folder}/catalogue.db", None)
+        bucket = prefix_of(server, server.create_bucket()) if server else self._prefix_of_shared_bucket()
+        return Stack(engine, folder, self._postgres().create_database(), bucket)
+
+    def _prefix_of_shared_bucket(self) -> Bucket:
+        server = self._seaweedfs()
+        self._bucket = self._bucket or server.create_bucket()
+        return prefix_of(server, self._bucket)
+
+
+def prefix_of(server: SeaweedFS, bucket: str) -> Bucket:
+    """A new prefix of `bucket`, and an identity that may do everything there and nothing elsewhere."""
+    label = secrets.token_hex(6)
+    prefix = f"tests/{label}"
+    identity = server.add_prefix_identity(f"service-{label}-", bucket, prefix)
+    issued(identity.secret_key)
+    return Bucket(server, bucket, prefix, identity)
+
+
+def later(**duration: float) -> datetime:
+    """A moment that much ahead, for sweeps that must find everything due."""
+    return datetime.now(UTC) + timedelta(**duration)
+
+
+def _temporary(name: str) -> bool:
+    return name.startswith(".mediavault-") and name.endswith(".tmp")
