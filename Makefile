@@ -1,5 +1,6 @@
 # Two commands do all the set-up: `make run` and `make test`.
-# The rest: `make check` (lint, types, layers), `make soak` (long campaigns), `make bench`, `make lock`.
+# The rest: `make check` (lint, types, layers), `make soak` (long campaigns), `make bench` (beside other servers),
+# `make s3` (an S3 server to try things with), `make lock` (new versions of what is used).
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 
-.PHONY: run test check soak bench lock clean
+.PHONY: run test check soak bench s3 lock clean
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
@@ -27,8 +28,19 @@ check: $(DEV_STAMP)
 soak: $(DEV_STAMP)
 	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest
 
+# The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
 bench: $(DEV_STAMP)
-	$(BIN)/python -m bench
+	@command -v nginx >/dev/null && command -v wrk >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install --yes --quiet --no-install-recommends nginx-light wrk; } \
+		|| { echo "make bench needs nginx and wrk; on Debian: apt-get install nginx-light wrk" >&2; exit 1; }
+	$(BIN)/python -m bench $(BENCH_FLAGS)
+
+# In the foreground, until Ctrl-C; its files are in ./data/s3. The bucket is `photos`, the keys are below.
+s3: $(DEV_STAMP)
+	@mkdir -p data/s3
+	@AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-secret exec $(BIN)/weed mini -dir=data/s3 -bucket=photos \
+		-ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port=8333 -s3.autoCreateBucket=false -s3.port.iceberg=0 -s3.port.lance=0 \
+		-webdav=false -admin.ui=false -master.telemetry=false $(S3_FLAGS)
 
 # The lock files name no package host: any index or mirror serves.
 lock: $(VENV)/bin/python
