@@ -1,0 +1,199 @@
+"""The fields of an upload, as Immich names them, read into values. No I/O.
+
+Both of Immich's generations are understood: v2 sends a duration as text and the device's ids, v3 milliseconds.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from app.catalog.records import Visibility
+from app.uploads.errors import InvalidChecksum, InvalidField
+from app.uploads.names import display_name, storable_text
+
+MAX_DURATION_MS = 2**31 - 1
+MAX_DEVICE_TEXT_CHARACTERS = 1000
+_DURATION = re.compile(r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:\.(\d{1,9}))?", re.ASCII)
+_MILLISECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""PostgreSQL's `jsonb` refuses it."""
+_SHA1_BYTES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFields:
+    """All fields of a complete upload. `filename` is fit to be shown, `duration` in milliseconds."""
+
+    file_created_at: datetime
+    file_modified_at: datetime
+    local_date_time: datetime
+    filename: str | None
+    is_favorite: bool
+    visibility: Visibility
+    duration: int | None
+    live_photo_video_id: UUID | None
+    metadata: dict[str, Any] | None
+    device_asset_id: str | None
+    device_id: str | None
+
+
+class FieldReader:
+    """Takes fields in any order and refuses a wrong one at once. Of a repeated field the last one counts; an empty
+    one counts as not sent; unknown ones are ignored."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def add(self, name: str, raw: bytes) -> None:
+        """Raises `InvalidField`."""
+        parse = _PARSERS.get(name)
+        if parse is None:
+            return
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidField(name, "is not UTF-8 text") from None
+        self._values[name] = parse(name, text) if text else None
+
+    @property
+    def filename(self) -> str | None:
+        """As far as it is known by now."""
+        return self._values.get("filename")
+
+    def finish(self) -> UploadFields:
+        """Raises `InvalidField` where a required one is missing."""
+        created = self._required("fileCreatedAt")
+        return UploadFields(
+            file_created_at=created.astimezone(UTC),
+            file_modified_at=self._required("fileModifiedAt").astimezone(UTC),
+            local_date_time=created.replace(tzinfo=UTC),
+            filename=self.filename,
+            is_favorite=self._values.get("isFavorite") or False,
+            visibility=self._values.get("visibility") or Visibility.TIMELINE,
+            duration=self._values.get("duration"),
+            live_photo_video_id=self._values.get("livePhotoVideoId"),
+            metadata=self._values.get("metadata"),
+            device_asset_id=self._values.get("deviceAssetId"),
+            device_id=self._values.get("deviceId"),
+        )
+
+    def _required(self, name: str) -> datetime:
+        value = self._values.get(name)
+        if value is None:
+            raise InvalidField(name, "is required")
+        return value
+
+
+def parse_checksum(header: str | None) -> bytes | None:
+    """The SHA-1 that `x-immich-checksum` announces: base64 if 28 characters, else hex. Raises `InvalidChecksum`."""
+    text = (header or "").strip()
+    if not text:
+        return None
+    try:
+        value = base64.b64decode(text, validate=True) if len(text) == 28 else binascii.unhexlify(text)
+    except ValueError:
+        raise InvalidChecksum from None
+    if len(value) != _SHA1_BYTES:
+        raise InvalidChecksum
+    return value
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidField(name, "is no ISO 8601 date and time") from None
+    return moment
+
+
+def _truth(name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise InvalidField(name, "is neither true nor false")
+    return text == "true"
+
+
+def _visibility(name: str, text: str) -> Visibility:
+    try:
+        return Visibility(text)
+    except ValueError:
+        raise InvalidField(name, f"is none of {', '.join(Visibility)}") from None
+
+
+def _identifier(name: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidField(name, "is no UUID") from None
+
+
+def _duration(name: str, text: str) -> int | None:
+    if match := _DURATION.fullmatch(text):
+        hours, minutes, seconds, fraction = match.groups()
+        whole = (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
+        milliseconds = whole * 1000 + int(f"{fraction or '':0<3.3}")
+    elif _MILLISECONDS.fullmatch(text):
+        milliseconds = round(float(text))
+    else:
+        raise InvalidField(name, "is neither milliseconds nor hours:minutes:seconds")
+    if milliseconds > MAX_DURATION_MS:
+        raise InvalidField(name, "is too long")
+    return milliseconds
+
+
+def _metadata(name: str, text: str) -> dict[str, Any]:
+    """A JSON object, or Immich's list of `{key, value}`."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        raise InvalidField(name, "is no valid JSON") from None
+    if _ESCAPED_NUL.search(text):
+        raise InvalidField(name, "holds a NUL character")
+    if isinstance(value, list):
+        value = _by_key(name, value)
+    if not isinstance(value, dict):
+        raise InvalidField(name, "is neither a JSON object nor a list of keys and values")
+    return value
+
+
+def _by_key(name: str, items: list[Any]) -> dict[str, Any]:
+    pairs = {}
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("key"), str) or "value" not in item:
+            raise InvalidField(name, "has an item without key and value")
+        pairs[item["key"]] = item["value"]
+    return pairs
+
+
+def _device_text(name: str, text: str) -> str:
+    if len(text) > MAX_DEVICE_TEXT_CHARACTERS:
+        raise InvalidField(name, f"is longer than {MAX_DEVICE_TEXT_CHARACTERS} characters")
+    return storable_text(text)
+
+
+def _filename(_name: str, text: str) -> str:
+    return display_name(text)
+
+
+_PARSERS = {
+    "fileCreatedAt": _moment,
+    "fileModifiedAt": _moment,
+    "filename": _filename,
+    "isFavorite": _truth,
+    "visibility": _visibility,
+    "livePhotoVideoId": _identifier,
+    "duration": _duration,
+    "metadata": _metadata,
+    "deviceAssetId": _device_text,
+    "deviceId": _device_text,
+}
