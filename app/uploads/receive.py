@@ -1,0 +1,104 @@
+"""One file on its way into the store: its bytes are hashed and written as they arrive, in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
+
+PIECE_BYTES = MAX_CHUNK_BYTES
+"""What is hashed and written at a time. Two pieces exist at once: one fills while the other is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """`size` in bytes, `sha1` 20 bytes."""
+
+    size: int
+    sha1: bytes
+    crc32: int
+
+
+class SizeGuard(Protocol):
+    """Told the file's size so far before any of it is stored; raises to refuse it."""
+
+    def __call__(self, size: int, /) -> None: ...
+
+
+async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], guard: SizeGuard) -> Received:
+    """Write all of `chunks` to `writer`, which stays open: whether to commit is the caller's decision.
+
+    Hashing runs in a thread beside the write, and both beside the wait for the next bytes. Raises what `chunks`,
+    `writer` or `guard` raise; nothing of it runs on afterwards.
+    """
+    digest = _Digest()
+    filling, storing = _Piece(), _Piece()
+    pending: asyncio.Task[None] | None = None
+    size = 0
+    try:
+        async for chunk in chunks:
+            size += len(chunk)
+            guard(size)
+            while chunk := filling.fill(chunk):
+                if pending is not None:
+                    await pending
+                filling, storing = storing, filling
+                filling.used = 0
+                pending = asyncio.create_task(_store(storing.content(), writer, digest))
+        if pending is not None:
+            await pending
+            pending = None
+        if filling.used:
+            await _store(filling.content(), writer, digest)
+    finally:
+        if pending is not None:
+            await _abandon(pending)
+    return Received(size, digest.sha1.digest(), digest.crc32)
+
+
+@dataclass(slots=True)
+class _Digest:
+    sha1: hashlib._Hash = field(default_factory=lambda: hashlib.sha1(usedforsecurity=False))
+    crc32: int = 0
+
+    def update(self, data: memoryview) -> None:
+        self.sha1.update(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
+
+
+class _Piece:
+    """A buffer that is filled, stored, and filled again."""
+
+    def __init__(self) -> None:
+        self._view = memoryview(bytearray(PIECE_BYTES))
+        self.used = 0
+
+    def fill(self, chunk: memoryview) -> memoryview:
+        """Take what fits, and return the rest: empty unless this piece is full."""
+        taken = min(len(chunk), PIECE_BYTES - self.used)
+        self._view[self.used : self.used + taken] = chunk[:taken]
+        self.used += taken
+        return chunk[taken:]
+
+    def content(self) -> memoryview:
+        return self._view[: self.used]
+
+
+async def _store(data: memoryview, writer: ObjectWriter, digest: _Digest) -> None:
+    hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, data)
+    try:
+        await writer.write(data)
+    finally:
+        await hashing
+
+
+async def _abandon(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
