@@ -1,0 +1,1 @@
+"""Bytes to a client: ranges, conditions, names and the one response that every GET of bytes gives."""
