@@ -1,0 +1,175 @@
+"""Conditional requests: whether the client's copy still holds (RFC 9110 section 13), decided from the fields alone. No I/O."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+
+class Verdict(Enum):
+    """What the conditions make of a request; only `PROCEED` looks at `Range`."""
+
+    PROCEED = auto()
+    NOT_MODIFIED = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFields:
+    """The fields that decide about bytes, as sent; several of one name are joined by commas. None: not sent."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: str | None = None
+    if_unmodified_since: str | None = None
+    if_range: str | None = None
+    range: str | None = None
+    repeated_range: bool = False
+
+
+_FIELDS = {
+    b"if-match": "if_match",
+    b"if-none-match": "if_none_match",
+    b"if-modified-since": "if_modified_since",
+    b"if-unmodified-since": "if_unmodified_since",
+    b"if-range": "if_range",
+    b"range": "range",
+}
+
+NO_FIELDS = RequestFields()
+
+
+def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> RequestFields:
+    """Collect them from a request's raw headers, whose names are in lower case."""
+    found: dict[str, str] = {}
+    repeated_range = False
+    for name, value in headers:
+        field = _FIELDS.get(name)
+        if field is None:
+            continue
+        text = value.decode("latin-1")
+        if field in found:
+            repeated_range = repeated_range or field == "range"
+            text = f"{found[field]}, {text}"
+        found[field] = text
+    return RequestFields(**found, repeated_range=repeated_range) if found else NO_FIELDS
+
+
+def evaluate(
+    fields: RequestFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
+) -> Verdict:
+    """RFC 9110 section 13.2.2, for GET and HEAD of something that exists.
+
+    `etag` is strong, with its quotes; `last_modified` whole seconds since 1970. `clock` tells the century of two-digit years.
+    """
+    if fields.if_match is not None:
+        if not matches_strongly(fields.if_match, etag):
+            return Verdict.FAILED
+    elif fields.if_unmodified_since is not None:
+        date = parse_date(fields.if_unmodified_since, clock)
+        if date is not None and last_modified > date:
+            return Verdict.FAILED
+    if fields.if_none_match is not None:
+        if matches_weakly(fields.if_none_match, etag):
+            return Verdict.NOT_MODIFIED
+    elif fields.if_modified_since is not None:
+        date = parse_date(fields.if_modified_since, clock)
+        if date is not None and last_modified <= date:
+            return Verdict.NOT_MODIFIED
+    return Verdict.PROCEED
+
+
+def range_counts(
+    fields: RequestFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
+) -> bool:
+    """Whether `Range` is to be looked at: it is there once, and `If-Range`, if any, names what we have (section 13.1.5)."""
+    if fields.range is None or fields.repeated_range:
+        return False
+    if fields.if_range is None:
+        return True
+    validator = fields.if_range.strip(" \t")
+    if validator.startswith(('"', "W/")):
+        return validator == etag
+    return parse_date(validator, clock) == last_modified
+
+
+_ENTITY_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|$)')
+
+
+def entity_tags(field: str) -> Iterable[tuple[bool, str]]:
+    """The list's entity-tags: whether weak, and the quoted part. It ends at the first that is malformed; commas and
+    back-slashes within the quotes are part of a tag (section 8.8.3)."""
+    position = 0
+    while position < len(field):
+        match = _ENTITY_TAG.match(field, position)
+        if match is None:
+            return
+        if match[2] is not None:
+            yield match[1] is not None, match[2]
+        position = match.end()
+
+
+def matches_strongly(field: str, etag: str) -> bool:
+    """For `If-Match`: `*`, or the same tag, and not weak."""
+    return field.strip(" \t") == "*" or any(not weak and tag == etag for weak, tag in entity_tags(field))
+
+
+def matches_weakly(field: str, etag: str) -> bool:
+    """For `If-None-Match`: `*`, or the same tag, weak or not."""
+    return field.strip(" \t") == "*" or any(tag == etag for _, tag in entity_tags(field))
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH = "(?P<month>" + "|".join(_MONTHS) + ")"
+_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DATES = (
+    re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
+    re.compile(
+        rf"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"
+    ),
+    re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
+)
+"""IMF-fixdate, RFC 850's, asctime's (section 5.6.7)."""
+
+
+def parse_date(field: str, clock: Callable[[], datetime] | None = None) -> int | None:
+    """Seconds since 1970 of an HTTP date in any of its three forms; None for every other text."""
+    text = field.strip(" \t")
+    match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
+    if match is None:
+        return None
+    year = int(match["year"])
+    if len(match["year"]) == 2:
+        year = _with_century(year, (clock or _utc_now)().year)
+    second = int(match["second"])
+    try:
+        moment = datetime(
+            year, _MONTHS.index(match["month"]) + 1, int(match["day"]), int(match["hour"]), int(match["minute"]),
+            min(second, 59) if second <= 60 else second, tzinfo=UTC,
+        )  # fmt: skip
+    except ValueError:
+        return None
+    return calendar.timegm(moment.timetuple()) + (second == 60)
+
+
+def _with_century(year: int, this_year: int) -> int:
+    """Section 5.6.7: what seems more than 50 years ahead lies in the past."""
+    full = this_year - this_year % 100 + year
+    return full - 100 if full > this_year + 50 else full
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+_CONDITIONS = frozenset(_FIELDS) - {b"range"}
+
+
+def may_redirect(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether `S3_DELIVERY=redirect` sends the client to a signed link: GETs without conditions. HEAD is not what the link
+    is signed for, and only we know the ETag that conditions speak of."""
+    return method == "GET" and not any(name in _CONDITIONS for name, _ in headers)
