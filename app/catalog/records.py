@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypedDict
 from uuid import UUID
 
 
@@ -125,3 +126,104 @@ class Asset:
     deleted_at: datetime | None
     device_asset_id: str | None
     device_id: str | None
+    metadata: dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAsset:
+    """An upload's asset, without its files. `metadata` is what the client wants kept with it."""
+
+    id: UUID
+    owner_id: UUID
+    type: AssetType
+    checksum: bytes
+    original_file_name: str
+    file_created_at: datetime
+    file_modified_at: datetime
+    local_date_time: datetime
+    is_favorite: bool = False
+    visibility: Visibility = Visibility.TIMELINE
+    duration: int | None = None
+    live_photo_video_id: UUID | None = None
+    device_asset_id: str | None = None
+    device_id: str | None = None
+    metadata: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What became of a `writing` file's bytes: `size` in bytes, `sha1` 20 bytes, `crc32` as an unsigned number."""
+
+    file_id: UUID
+    size: int
+    sha1: bytes
+    crc32: int
+
+
+class AssetChanges(TypedDict, total=False):
+    """What may change of an asset; absent means unchanged."""
+
+    is_favorite: bool
+    visibility: Visibility
+    file_created_at: datetime
+    file_modified_at: datetime
+    local_date_time: datetime
+    duration: int | None
+    width: int | None
+    height: int | None
+    thumbhash: bytes | None
+    exif: dict[str, object] | None
+    live_photo_video_id: UUID | None
+    metadata: dict[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFilters:
+    """What to search for; None means any. Moments are inclusive. `visibility` None: timeline and archive."""
+
+    ids: tuple[UUID, ...] | None = None
+    name_contains: str | None = None
+    type: AssetType | None = None
+    is_favorite: bool | None = None
+    is_offline: bool | None = None
+    is_motion: bool | None = None
+    visibility: Visibility | None = None
+    checksum: bytes | None = None
+    device_asset_id: str | None = None
+    device_id: str | None = None
+    library_id: UUID | None = None
+    taken_after: datetime | None = None
+    taken_before: datetime | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
+    trashed_after: datetime | None = None
+    trashed_before: datetime | None = None
+    with_deleted: bool = False
+    oldest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Numbers of assets; `total` is both."""
+
+    images: int
+    videos: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one user keeps, the trash included: numbers of assets, bytes of their originals. `used` is what counts against `quota`
+    (sidecars too)."""
+
+    user_id: UUID
+    user_name: str
+    photos: int
+    videos: int
+    usage: int
+    usage_photos: int
+    usage_videos: int
+    used: int
+    quota: int | None

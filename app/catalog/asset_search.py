@@ -1,0 +1,139 @@
+"""Statements about assets, without running them: what is asked for, in which order, where a page begins, and how rows become
+records."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, Uuid, case, func, literal, select, tuple_
+
+from app.catalog import tables
+from app.catalog.errors import InvalidCursor
+from app.catalog.files import file_of
+from app.catalog.records import Asset, AssetFilters, AssetType, Usage, Visibility
+from app.catalog.tables import UtcDateTime
+
+_asset = tables.asset
+_file = tables.file
+_user = tables.user
+
+_ASSET_FIELDS = tuple(_asset.c.keys())
+_CURSOR = struct.Struct(">q16s")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def joined() -> Select[*tuple[Any, ...]]:
+    """Assets with their originals; `asset_of` takes its rows."""
+    return select(_asset, _file).join(_file, _asset.c.file_id == _file.c.id)
+
+
+def asset_of(row: Row[*tuple[Any, ...]]) -> Asset:
+    values = tuple(row)
+    fields = dict(zip(_ASSET_FIELDS, values, strict=False))
+    fields["file"] = file_of(values[len(_ASSET_FIELDS) :])
+    del fields["file_id"]
+    return Asset(**fields)
+
+
+def in_trash(trashed: bool) -> ColumnElement[bool]:
+    return _asset.c.deleted_at.is_not(None) if trashed else _asset.c.deleted_at.is_(None)
+
+
+def visible(visibility: Visibility | None) -> ColumnElement[bool]:
+    """None: what Immich shows unless asked otherwise."""
+    if visibility is None:
+        return _asset.c.visibility.in_([Visibility.TIMELINE, Visibility.ARCHIVE])
+    return _asset.c.visibility == visibility
+
+
+def next_cursor(last: Asset) -> str:
+    """Where the page after `last` begins."""
+    moment = (last.file_created_at - _EPOCH) // _MICROSECOND
+    return base64.urlsafe_b64encode(_CURSOR.pack(moment, last.id.bytes)).decode().rstrip("=")
+
+
+def keyset(cursor: str) -> ColumnElement[bool]:
+    """Assets after that place, newest first. Raises `InvalidCursor`."""
+    try:
+        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        microseconds, identifier = _CURSOR.unpack(packed)
+        moment = _EPOCH + timedelta(microseconds=microseconds)
+    except (ValueError, binascii.Error, struct.error, OverflowError):
+        raise InvalidCursor("the cursor is none of ours") from None
+    place = tuple_(literal(moment, UtcDateTime), literal(UUID(bytes=identifier), Uuid))
+    return tuple_(_asset.c.file_created_at, _asset.c.id) < place
+
+
+def conditions(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
+    """All of them hold for what is found."""
+    where: list[ColumnElement[bool]] = [visible(filters.visibility)]
+    if filters.ids is not None:
+        where.append(_asset.c.id.in_(filters.ids))
+    if filters.name_contains is not None:
+        where.append(_asset.c.original_file_name.icontains(filters.name_contains, autoescape=True))
+    if filters.is_motion is not None:
+        video = _asset.c.live_photo_video_id
+        where.append(video.is_not(None) if filters.is_motion else video.is_(None))
+    if not (filters.with_deleted or filters.trashed_after or filters.trashed_before):
+        where.append(in_trash(False))
+    return [*where, *_equal(filters), *_between(filters)]
+
+
+def _equal(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    wanted = {
+        _asset.c.type: filters.type,
+        _asset.c.is_favorite: filters.is_favorite,
+        _asset.c.is_offline: filters.is_offline,
+        _asset.c.checksum: filters.checksum,
+        _asset.c.device_asset_id: filters.device_asset_id,
+        _asset.c.device_id: filters.device_id,
+        _asset.c.library_id: filters.library_id,
+    }
+    return [column == value for column, value in wanted.items() if value is not None]
+
+
+def _between(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    spans = (
+        (_asset.c.file_created_at, filters.taken_after, filters.taken_before),
+        (_asset.c.created_at, filters.created_after, filters.created_before),
+        (_asset.c.updated_at, filters.updated_after, filters.updated_before),
+        (_asset.c.deleted_at, filters.trashed_after, filters.trashed_before),
+    )
+    after = [column >= earliest for column, earliest, _ in spans if earliest is not None]
+    return after + [column <= latest for column, _, latest in spans if latest is not None]
+
+
+def usage_by_user() -> Select[*tuple[Any, ...]]:
+    """One row for each user; `usage_of` takes them."""
+    photo, video = _asset.c.type == AssetType.IMAGE, _asset.c.type == AssetType.VIDEO
+    return (
+        select(
+            _user.c.id,
+            _user.c.name,
+            func.count(case((photo, _asset.c.id))),
+            func.count(case((video, _asset.c.id))),
+            func.sum(case((photo, _file.c.size))),
+            func.sum(case((video, _file.c.size))),
+            _user.c.used,
+            _user.c.quota,
+        )
+        .select_from(
+            _user.outerjoin(_asset, _asset.c.owner_id == _user.c.id).outerjoin(_file, _asset.c.file_id == _file.c.id)
+        )
+        .group_by(_user.c.id)
+        .order_by(_user.c.created_at, _user.c.id)
+    )
+
+
+def usage_of(row: Row[*tuple[Any, ...]]) -> Usage:
+    user_id, name, photos, videos, photo_bytes, video_bytes, used, quota = row
+    # PostgreSQL sums bigints into a decimal, and nothing into NULL.
+    of_photos, of_videos = int(photo_bytes or 0), int(video_bytes or 0)
+    return Usage(user_id, name, photos, videos, of_photos + of_videos, of_photos, of_videos, used, quota)

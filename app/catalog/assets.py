@@ -1,0 +1,339 @@
+"""Assets: photos and videos with their files. Whatever changes who refers to a file, and what counts against a quota, happens
+here, each time in one transaction.
+
+Transactions that touch several rows of an owner lock the owner's row first, so that no two wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog import tables
+from app.catalog.asset_search import (
+    asset_of,
+    conditions,
+    in_trash,
+    joined,
+    keyset,
+    next_cursor,
+    usage_by_user,
+    usage_of,
+    visible,
+)
+from app.catalog.engine import Database, now
+from app.catalog.errors import CatalogUnavailable, Conflict, DuplicateAsset, FileGone, NotFound, QuotaExceeded
+from app.catalog.files import batches
+from app.catalog.records import (
+    Asset,
+    AssetChanges,
+    AssetFilters,
+    AssetType,
+    FileState,
+    NewAsset,
+    Statistics,
+    StoredFile,
+    Usage,
+    Visibility,
+)
+
+_asset = tables.asset
+_file = tables.file
+_user = tables.user
+
+_INSERT_ATTEMPTS = 3
+_CHECKSUM_BATCH = 1000
+_NEW_FIELDS = tuple(NewAsset.__dataclass_fields__)
+
+
+class Assets:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
+        """The upload's last step, in one transaction: its files become live, the asset is there, the quota is charged.
+
+        Raises `DuplicateAsset`, `QuotaExceeded`, `FileGone` or `NotFound` (the owner, or the video of a live photo); then
+        nothing of it is there and the upload's files are doomed. A motion video is hidden, as in Immich.
+        """
+        files = [original, sidecar] if sidecar else [original]
+        try:
+            for _ in range(_INSERT_ATTEMPTS):
+                try:
+                    return await self._insert(new, files)
+                except Conflict:
+                    winner = await self.by_checksum(new.owner_id, new.checksum)
+                    if winner:
+                        raise DuplicateAsset(winner.id, is_trashed=winner.deleted_at is not None) from None
+                    # Else the winner was deleted in this moment.
+        except (DuplicateAsset, QuotaExceeded, FileGone, NotFound):
+            await self._doom_unfinished([stored.file_id for stored in files])
+            raise
+        raise CatalogUnavailable("other uploads of the same content come and go")
+
+    async def get(self, asset_id: UUID) -> Asset | None:
+        return await self._one(_asset.c.id == asset_id)
+
+    async def get_owned(self, owner_id: UUID, asset_id: UUID) -> Asset | None:
+        return await self._one((_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id))
+
+    async def by_checksum(self, owner_id: UUID, checksum: bytes) -> Asset | None:
+        """An upload of these bytes (SHA-1), the trash included; external files do not count."""
+        return (await self.by_checksums(owner_id, [checksum])).get(checksum)
+
+    async def by_checksums(self, owner_id: UUID, checksums: Iterable[bytes]) -> dict[bytes, Asset]:
+        found: dict[bytes, Asset] = {}
+        wanted = list(dict.fromkeys(checksums))
+        async with self._database.read() as connection:
+            for start in range(0, len(wanted), _CHECKSUM_BATCH):
+                batch = wanted[start : start + _CHECKSUM_BATCH]
+                statement = joined().where(
+                    _asset.c.owner_id == owner_id, _asset.c.checksum.in_(batch), _asset.c.library_id.is_(None)
+                )
+                for asset in map(asset_of, await connection.execute(statement)):
+                    if asset.checksum is not None:
+                        found[asset.checksum] = asset
+        return found
+
+    async def page(
+        self,
+        owner_id: UUID,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        type: AssetType | None = None,  # noqa: A002 - the field's name
+        trashed: bool = False,
+        visibility: Visibility | None = None,
+        library_id: UUID | None = None,
+    ) -> tuple[list[Asset], str | None]:
+        """Newest first, and the cursor of the next page, if there is one. An asset that is there throughout shows once, whatever
+        comes and goes between the pages. `visibility` None: timeline and archive. Raises `InvalidCursor`."""
+        where = [_asset.c.owner_id == owner_id, visible(visibility), in_trash(trashed)]
+        if type is not None:
+            where.append(_asset.c.type == type)
+        if library_id is not None:
+            where.append(_asset.c.library_id == library_id)
+        if cursor is not None:
+            where.append(keyset(cursor))
+        statement = (
+            joined().where(*where).order_by(_asset.c.file_created_at.desc(), _asset.c.id.desc()).limit(limit + 1)
+        )
+        async with self._database.read() as connection:
+            found = [asset_of(row) for row in await connection.execute(statement)]
+        page = found[:limit]
+        return page, next_cursor(page[-1]) if len(found) > limit else None
+
+    async def search(
+        self, owner_id: UUID, filters: AssetFilters, page: int = 1, size: int = 250
+    ) -> tuple[list[Asset], int | None]:
+        """Page `page` (from 1) of what fits, and the number of the next one, if there is one."""
+        direction = (lambda c: c.asc()) if filters.oldest_first else (lambda c: c.desc())
+        statement = (
+            joined()
+            .where(_asset.c.owner_id == owner_id, *conditions(filters))
+            .order_by(direction(_asset.c.file_created_at), direction(_asset.c.id))
+            .limit(size + 1)
+            .offset((page - 1) * size)
+        )
+        async with self._database.read() as connection:
+            found = [asset_of(row) for row in await connection.execute(statement)]
+        return found[:size], page + 1 if len(found) > size else None
+
+    async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
+        """None: no such asset of this owner. Raises `NotFound` for a live photo's video that is not there."""
+        mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
+        async with self._database.write() as connection:
+            video = changes.get("live_photo_video_id")
+            if video is not None:
+                await _hide_motion_video(connection, owner_id, video)
+            values: dict[str, Any] = {**changes, "updated_at": now()}
+            await connection.execute(update(_asset).where(mine).values(values))
+            row = (await connection.execute(joined().where(mine))).one_or_none()
+        return None if row is None else asset_of(row)
+
+    async def trash(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> None:
+        """What is there already keeps its time. Raises `NotFound` naming the ids that are not this owner's."""
+        moment = now()
+        values = {"deleted_at": func.coalesce(_asset.c.deleted_at, moment), "updated_at": moment}
+        await self._change_all(owner_id, list(asset_ids), values)
+
+    async def restore(self, owner_id: UUID, asset_ids: Iterable[UUID] | None = None) -> int:
+        """Take out of the trash, everything without `asset_ids`; how many there were. Raises `NotFound`."""
+        values = {"deleted_at": None, "updated_at": now()}
+        if asset_ids is not None:
+            return await self._change_all(owner_id, list(asset_ids), values, in_trash(True))
+        async with self._database.write() as connection:
+            await _lock_owner(connection, owner_id)
+            mine = (_asset.c.owner_id == owner_id) & in_trash(True)
+            return (await connection.execute(update(_asset).where(mine).values(values))).rowcount
+
+    async def delete(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
+        """Remove for good, in one transaction: the rows go, the files are doomed, the quota is given back. A photo takes its motion
+        video along unless another asset shows it. Raises `NotFound` naming the ids that are not this owner's; then all stay."""
+        wanted = list(asset_ids)
+        async with self._database.write() as connection:
+            await _lock_owner(connection, owner_id)
+            await _require(connection, owner_id, wanted)
+            return await _remove(connection, owner_id, wanted)
+
+    async def purge_trash(self, before: datetime, limit: int = 500) -> int:
+        """Remove for good what has been in the trash since before that moment, at most about `limit` at a time; how many there were."""
+        old = _asset.c.deleted_at <= before
+        due = select(_asset.c.owner_id, _asset.c.id).where(old).order_by(_asset.c.deleted_at).limit(limit)
+        by_owner: dict[UUID, list[UUID]] = {}
+        async with self._database.read() as connection:
+            for owner_id, asset_id in await connection.execute(due):
+                by_owner.setdefault(owner_id, []).append(asset_id)
+        removed = 0
+        for owner_id, asset_ids in by_owner.items():
+            async with self._database.write() as connection:
+                await _lock_owner(connection, owner_id)
+                # Asked again: its owner may have restored it since.
+                still = select(_asset.c.id).where(_asset.c.owner_id == owner_id, _asset.c.id.in_(asset_ids), old)
+                doomed = list((await connection.execute(still.with_for_update())).scalars())
+                removed += await _remove(connection, owner_id, doomed)
+        return removed
+
+    async def statistics(
+        self,
+        owner_id: UUID,
+        *,
+        trashed: bool = False,
+        visibility: Visibility | None = None,
+        is_favorite: bool | None = None,
+    ) -> Statistics:
+        """`visibility` None: timeline and archive."""
+        where = [_asset.c.owner_id == owner_id, visible(visibility), in_trash(trashed)]
+        if is_favorite is not None:
+            where.append(_asset.c.is_favorite == is_favorite)
+        statement = select(_asset.c.type, func.count()).where(*where).group_by(_asset.c.type)
+        async with self._database.read() as connection:
+            counts = {row[0]: row[1] for row in await connection.execute(statement)}
+        images, videos = counts.get(AssetType.IMAGE, 0), counts.get(AssetType.VIDEO, 0)
+        return Statistics(images, videos, images + videos)
+
+    async def usage(self) -> list[Usage]:
+        """Of every user, oldest first."""
+        async with self._database.read() as connection:
+            return [usage_of(row) for row in await connection.execute(usage_by_user())]
+
+    async def _insert(self, new: NewAsset, files: Sequence[StoredFile]) -> Asset:
+        moment = now()
+        async with self._database.write() as connection:
+            for stored in files:
+                await _make_live(connection, new.owner_id, stored, moment)
+            await _charge(connection, new.owner_id, sum(stored.size for stored in files))
+            if new.live_photo_video_id is not None:
+                await _hide_motion_video(connection, new.owner_id, new.live_photo_video_id)
+            values = {name: getattr(new, name) for name in _NEW_FIELDS} | {
+                "file_id": files[0].file_id,
+                "sidecar_id": files[1].file_id if len(files) > 1 else None,
+                "created_at": moment,
+                "updated_at": moment,
+                "is_offline": False,
+            }
+            await connection.execute(insert(_asset).values(values))
+            return asset_of((await connection.execute(joined().where(_asset.c.id == new.id))).one())
+
+    async def _doom_unfinished(self, file_ids: Iterable[UUID]) -> None:
+        values = {"state": FileState.DOOMED, "not_before": now()}
+        condition = _file.c.id.in_(list(file_ids)) & (_file.c.state == FileState.WRITING)
+        async with self._database.write() as connection:
+            await connection.execute(update(_file).where(condition).values(values))
+
+    async def _one(self, condition: ColumnElement[bool]) -> Asset | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(joined().where(condition))).one_or_none()
+        return None if row is None else asset_of(row)
+
+    async def _change_all(
+        self, owner_id: UUID, asset_ids: list[UUID], values: dict[str, Any], *only: ColumnElement[bool]
+    ) -> int:
+        changed = 0
+        async with self._database.write() as connection:
+            await _lock_owner(connection, owner_id)
+            await _require(connection, owner_id, asset_ids)
+            for batch in batches(asset_ids):
+                statement = update(_asset).where(_asset.c.id.in_(batch), *only).values(values)
+                changed += (await connection.execute(statement)).rowcount
+        return changed
+
+
+async def _make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile, moment: datetime) -> None:
+    writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
+    known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": moment}
+    result = await connection.execute(update(_file).where(writing).values(state=FileState.LIVE, **known))
+    if result.rowcount != 1:
+        raise FileGone(stored.file_id)
+
+
+async def _charge(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
+    within = or_(_user.c.quota.is_(None), _user.c.used + size <= _user.c.quota)
+    charge = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
+    if (await connection.execute(charge)).rowcount == 1:
+        return
+    owner = (await connection.execute(select(_user.c.quota, _user.c.used).where(_user.c.id == owner_id))).one_or_none()
+    if owner is None:
+        raise NotFound("user", [owner_id])
+    raise QuotaExceeded(owner.quota, owner.used, size)
+
+
+async def _hide_motion_video(connection: AsyncConnection, owner_id: UUID, video_id: UUID) -> None:
+    video = (_asset.c.id == video_id) & (_asset.c.owner_id == owner_id) & (_asset.c.type == AssetType.VIDEO)
+    hidden = case((_asset.c.visibility == Visibility.TIMELINE, Visibility.HIDDEN.value), else_=_asset.c.visibility)
+    if (await connection.execute(update(_asset).where(video).values(visibility=hidden))).rowcount != 1:
+        raise NotFound("asset", [video_id])
+
+
+async def _lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
+    # On SQLite the transaction has the whole database to itself.
+    await connection.execute(select(_user.c.id).where(_user.c.id == owner_id).with_for_update())
+
+
+async def _require(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> None:
+    known: set[UUID] = set()
+    for batch in batches(asset_ids):
+        mine = select(_asset.c.id).where(_asset.c.owner_id == owner_id, _asset.c.id.in_(batch))
+        known.update((await connection.execute(mine)).scalars())
+    unknown = [asset_id for asset_id in dict.fromkeys(asset_ids) if asset_id not in known]
+    if unknown:
+        raise NotFound("asset", unknown)
+
+
+async def _remove(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> int:
+    """Of assets that are known to be there; how many went, motion videos not counted."""
+    motion = await _remove_rows(connection, owner_id, asset_ids)
+    alone: list[UUID] = []
+    for batch in batches(motion):
+        shown = select(_asset.c.live_photo_video_id).where(_asset.c.live_photo_video_id.in_(batch))
+        still_shown = set((await connection.execute(shown)).scalars())
+        alone += [video for video in batch if video not in still_shown]
+    await _remove_rows(connection, owner_id, alone)
+    return len(set(asset_ids))
+
+
+async def _remove_rows(connection: AsyncConnection, owner_id: UUID, asset_ids: Iterable[UUID]) -> set[UUID]:
+    """Returns the motion videos that they referred to."""
+    motion: set[UUID] = set()
+    for batch in batches(asset_ids):
+        gone = delete(_asset).where(_asset.c.id.in_(batch), _asset.c.owner_id == owner_id)
+        columns = (_asset.c.file_id, _asset.c.sidecar_id, _asset.c.live_photo_video_id)
+        rows = (await connection.execute(gone.returning(*columns))).all()
+        motion.update(row.live_photo_video_id for row in rows if row.live_photo_video_id)
+        files = [file_id for row in rows for file_id in (row.file_id, row.sidecar_id) if file_id]
+        await _doom_live(connection, owner_id, files)
+    return motion
+
+
+async def _doom_live(connection: AsyncConnection, owner_id: UUID, file_ids: list[UUID]) -> None:
+    freed = 0
+    for batch in batches(file_ids):
+        doom = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=now())
+        freed += sum((await connection.execute(doom.returning(func.coalesce(_file.c.size, 0)))).scalars())
+    used = case((_user.c.used > freed, _user.c.used - freed), else_=0)
+    await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=used))

@@ -1,0 +1,61 @@
+"""The entrance to the catalogue: opens the database, its tables up to date, and holds the parts that answer for them."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.catalog.assets import Assets
+from app.catalog.credentials import ApiKeys, Sessions
+from app.catalog.engine import Database, parse_url
+from app.catalog.files import Files
+from app.catalog.installation import Installation
+from app.catalog.upgrade import ensure_current
+from app.catalog.users import Users
+
+
+class Catalog:
+    """All methods of its parts raise `CatalogError`s only, and may be cancelled: a transaction takes place whole or not at all."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.users = Users(database)
+        self.api_keys = ApiKeys(database)
+        self.sessions = Sessions(database)
+        self.files = Files(database)
+        self.assets = Assets(database)
+        self.installation = Installation(database)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine that writes, for tests and tools."""
+        return self._database.writer
+
+    async def ping(self) -> None:
+        """Raises `CatalogUnavailable` when the database does not answer. Set a time limit of your own."""
+        async with self._database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def aclose(self) -> None:
+        await self._database.aclose()
+
+
+async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:
+    """Raises `InvalidDatabaseUrl`, `CatalogUnavailable`, or `SchemaMismatch` where the tables are not current and may not be
+    upgraded."""
+    database = Database(parse_url(db_url))
+    try:
+        await ensure_current(database, upgrade=upgrade)
+    except BaseException:
+        await database.aclose()
+        raise
+    return Catalog(database)
+
+
+async def upgrade(db_url: str) -> bool:
+    """Bring the tables up to date; False when they were. Raises as `open_catalog`."""
+    database = Database(parse_url(db_url))
+    try:
+        return await ensure_current(database, upgrade=True)
+    finally:
+        await database.aclose()

@@ -1,0 +1,230 @@
+"""The connection to the database: what `DB_URL` means, short transactions for reads and writes, and the one place that
+translates the failures of SQLAlchemy and of the drivers.
+
+SQLite has one connection that writes (`BEGIN IMMEDIATE`, so that nobody is refused half-way) and several that only read;
+PostgreSQL has one pool. No caller may await anything but the database inside a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiosqlite
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidDatabaseUrl
+
+TURN_SECONDS = 30
+"""How long a call waits for a free connection."""
+BUSY_SECONDS = 15
+"""How long a write waits for a lock that another process holds."""
+STATEMENT_SECONDS = 60
+CONNECT_SECONDS = 10
+
+_SQLITE_READERS = 4
+_POSTGRES_CONNECTIONS = 10
+
+_SQLITE_UNAVAILABLE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+def now() -> datetime:
+    """The time that rows are given: this process's clock, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A catalogue in one file; `path` is absolute."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresDatabase:
+    """A catalogue in PostgreSQL; `url` is SQLAlchemy's, with the driver named."""
+
+    url: URL
+
+
+Place = SqliteFile | PostgresDatabase
+
+
+def parse_url(db_url: str) -> Place:
+    """Raises `InvalidDatabaseUrl`. The driver's name is optional; PostgreSQL's query string is kept."""
+    try:
+        url = make_url(db_url)
+    except ArgumentError:
+        raise InvalidDatabaseUrl("DB_URL is no database address") from None
+    backend = url.drivername.partition("+")[0]
+    if backend in ("postgresql", "postgres"):
+        return PostgresDatabase(url.set(drivername="postgresql+psycopg"))
+    if backend != "sqlite":
+        raise InvalidDatabaseUrl("DB_URL starts with neither sqlite:/// nor postgresql://")
+    if url.host or not url.database or url.database == ":memory:":
+        raise InvalidDatabaseUrl("DB_URL names no file: sqlite:///relative/path or sqlite:////absolute/path")
+    if url.query:
+        raise InvalidDatabaseUrl(f"DB_URL: sqlite takes no parameter {next(iter(url.query))!r}")
+    return SqliteFile(Path(url.database).absolute())
+
+
+class Database:
+    """Hands out connections, each for one short transaction. All errors that leave it are `CatalogError`s."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        if isinstance(place, SqliteFile):
+            self.writer = _sqlite_engine(place.path, connections=1, query_only=False)
+            self._reader = _sqlite_engine(place.path, connections=_SQLITE_READERS, query_only=True)
+            self._write_turns = asyncio.Semaphore(1)
+            self._read_turns = asyncio.Semaphore(_SQLITE_READERS)
+        else:
+            self.writer = _postgres_engine(place.url)
+            self._reader = self.writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._write_turns = self._read_turns = asyncio.Semaphore(_POSTGRES_CONNECTIONS)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """For queries; each sees what was committed before it began."""
+        async with _turn(self._read_turns):
+            try:
+                async with self._reader.connect() as connection:
+                    yield connection
+            except SQLAlchemyError as error:
+                raise translate(error) from error
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
+        async with _turn(self._write_turns):
+            try:
+                async with self.writer.begin() as connection:
+                    yield connection
+            except SQLAlchemyError as error:
+                raise translate(error) from error
+
+    async def aclose(self) -> None:
+        await self.writer.dispose()
+        await self._reader.dispose()
+
+
+def translate(error: SQLAlchemyError) -> CatalogError:
+    """The one table from failures of the database to errors of the catalogue."""
+    if isinstance(error, PoolTimeout):
+        return CatalogUnavailable("no connection to the database is free")
+    if isinstance(error, IntegrityError):
+        return Conflict(_reason(error))
+    if isinstance(error, DBAPIError):
+        return CatalogUnavailable(_reason(error)) if _passes(error) else CatalogError(_reason(error))
+    return CatalogError(f"{type(error).__name__}: {error.args[0] if error.args else ''}")
+
+
+def _passes(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        # getattr: errors that the module itself raises carry no code.
+        return getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _SQLITE_UNAVAILABLE
+    return isinstance(error, (OperationalError, InterfaceError))
+
+
+def _reason(error: DBAPIError) -> str:
+    # The driver's own first line: SQLAlchemy's text would add the values of the statement.
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__
+
+
+@asynccontextmanager
+async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    # Waiting here, and never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
+    try:
+        async with asyncio.timeout(TURN_SECONDS):
+            await turns.acquire()
+    except TimeoutError:
+        raise CatalogUnavailable("no connection to the database is free") from None
+    try:
+        yield
+    finally:
+        turns.release()
+
+
+def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEngine:
+    async def connect() -> aiosqlite.Connection:
+        opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
+        # As SQLAlchemy does where it connects by itself: a thread left open must not keep a failed process alive.
+        opening._thread.daemon = True  # noqa: SLF001
+        connection = await opening
+        try:
+            await connection.executescript(
+                f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                f"PRAGMA foreign_keys=ON; PRAGMA query_only={'ON' if query_only else 'OFF'};"
+            )
+        except BaseException:
+            connection.stop()
+            raise
+        return connection
+
+    options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if query_only else {}
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        async_creator=connect,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=TURN_SECONDS,
+        **options,
+    )
+    if not query_only:
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
+    options = (
+        f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
+        f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
+    )
+    defaults: dict[str, str | int] = {
+        "connect_timeout": CONNECT_SECONDS,
+        # A host that vanished is noticed within half a minute.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    given = url.query
+    arguments = {name: value for name, value in defaults.items() if name not in given}
+    own = given.get("options")
+    return create_async_engine(
+        url.difference_update_query(["options"]),
+        connect_args={**arguments, "options": f"{options} {own}" if isinstance(own, str) else options},
+        pool_size=_POSTGRES_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=TURN_SECONDS,
+        pool_pre_ping=True,
+        skip_autocommit_rollback=True,
+    )

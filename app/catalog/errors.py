@@ -1,0 +1,81 @@
+"""What the catalogue can refuse or fail at, as types. Nothing above it sees an exception of SQLAlchemy or of a driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+
+class CatalogError(Exception):
+    """Base of all errors of the catalogue. `retryable`: the same call may work later."""
+
+    retryable = False
+
+
+class CatalogUnavailable(CatalogError):
+    """The database does not answer, is locked for too long, full or restarting.
+
+    Where it interrupts a commit it is not known whether the transaction took place; it did whole or not at all.
+    """
+
+    retryable = True
+
+
+class InvalidDatabaseUrl(CatalogError):
+    """`DB_URL` names no database that can be used; the text is one line without credentials."""
+
+
+class SchemaMismatch(CatalogError):
+    """The tables are older than this program (and upgrading was not asked for), or newer."""
+
+
+class Conflict(CatalogError):
+    """A unique value is taken, or a row that is referred to is not there."""
+
+
+class EmailTaken(Conflict):
+    """Another user has this address."""
+
+    def __init__(self, email: str) -> None:
+        self.email = email
+        super().__init__(f"{email} is taken")
+
+
+class InvalidCursor(CatalogError, ValueError):
+    """The text is no cursor that `Assets.page` gave."""
+
+
+class QuotaExceeded(CatalogError):
+    """`size` bytes more than `used` would exceed `quota`, all in bytes."""
+
+    def __init__(self, quota: int, used: int, size: int) -> None:
+        self.quota = quota
+        self.used = used
+        self.size = size
+        super().__init__(f"{used} + {size} bytes exceed the quota of {quota}")
+
+
+class DuplicateAsset(CatalogError):
+    """The owner has this content already, as the asset `asset_id`."""
+
+    def __init__(self, asset_id: UUID, *, is_trashed: bool) -> None:
+        self.asset_id = asset_id
+        self.is_trashed = is_trashed
+        super().__init__(f"duplicate of asset {asset_id}")
+
+
+class FileGone(CatalogError):
+    """The file is no longer `writing`: its lease ran out and the sweeper has it."""
+
+    def __init__(self, file_id: UUID) -> None:
+        self.file_id = file_id
+        super().__init__(f"file {file_id} is no longer being written")
+
+
+class NotFound(CatalogError):
+    """No such rows, or not of this owner. Nothing was changed."""
+
+    def __init__(self, kind: str, ids: Iterable[UUID]) -> None:
+        self.kind = kind
+        self.ids = tuple(ids)
+        super().__init__(f"no {kind} {', '.join(map(str, self.ids))}")

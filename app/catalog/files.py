@@ -1,0 +1,152 @@
+"""Files: one row for each stored object, from before its first byte until after it is gone.
+
+`writing` -> `live` happens only in `Assets.insert`, `live` -> `doomed` only where what refers to the file goes. This
+room covers the rest: `writing` -> `doomed`, and `doomed` -> no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from app.catalog import tables
+from app.catalog.engine import Database, now
+from app.catalog.records import File, FileKind, FileState
+
+CLAIM = timedelta(minutes=5)
+"""How long a sweeper has its files to itself; it also paces what the store refused to delete."""
+
+ID_BATCH = 1000
+"""Ids in one statement; both databases bound their number."""
+
+_file = tables.file
+_NO_GRACE = timedelta(0)
+
+
+class Files:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
+        """A row for an object that is about to be written; committed when this returns. The writer renews the lease."""
+        moment = now()
+        begun = File(
+            id=uuid4(),
+            owner_id=owner_id,
+            kind=kind,
+            path=path,
+            state=FileState.WRITING,
+            size=None,
+            sha1=None,
+            crc32=None,
+            mime_type=mime_type,
+            created_at=moment,
+            not_before=moment + lease,
+        )
+        async with self._database.write() as connection:
+            await connection.execute(insert(_file).values(_values(begun)))
+        return begun
+
+    async def renew(self, file_id: UUID, lease: timedelta) -> bool:
+        """False: it is no longer `writing`, and the writer must abort."""
+        statement = update(_file).where(_file.c.id == file_id, _file.c.state == FileState.WRITING)
+        async with self._database.write() as connection:
+            return (await connection.execute(statement.values(not_before=now() + lease))).rowcount == 1
+
+    async def doom(self, file_id: UUID, grace: timedelta = _NO_GRACE) -> bool:
+        """Give up a file that is being written. False where it is not `writing`: a live one stays live, so this is safe
+        after an insert of which it is unknown whether it took place. Not swept before `grace` is over."""
+        return await self.doom_many([file_id], grace) == 1
+
+    async def doom_many(self, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
+        """Those of them that are `writing`; how many there were."""
+        doomed = 0
+        values = {"state": FileState.DOOMED, "not_before": now() + grace}
+        async with self._database.write() as connection:
+            for batch in batches(file_ids):
+                condition = _file.c.id.in_(batch) & (_file.c.state == FileState.WRITING)
+                doomed += (await connection.execute(update(_file).where(condition).values(values))).rowcount
+        return doomed
+
+    async def bury(self, file: File) -> None:
+        """For a writer that learns (`FileGone`) only after its object was stored that its lease had run out: the sweeper
+        may already have forgotten the file, so its row is made again, doomed. Does nothing to a live file."""
+        async with self._database.write() as connection:
+            found = await connection.execute(select(_file.c.id).where(_file.c.id == file.id).with_for_update())
+            if found.one_or_none() is None:
+                row = _values(file) | {"state": FileState.DOOMED, "not_before": now()}
+                await connection.execute(insert(_file).values(row))
+                return
+            condition = (_file.c.id == file.id) & (_file.c.state != FileState.LIVE)
+            # A sweeper that has it claimed may have deleted the object before it was stored: it is due again.
+            await connection.execute(update(_file).where(condition).values(state=FileState.DOOMED, not_before=now()))
+
+    async def claim_sweepable(self, moment: datetime, limit: int) -> list[File]:
+        """Files that nobody wants: `doomed`, or `writing` with a lease that ran out, which are doomed by this, so that a late
+        writer's insert fails. Nobody else is given them for `CLAIM`, counted from `moment`."""
+        due = (
+            select(_file.c.id)
+            .where(_file.c.state.in_([FileState.DOOMED, FileState.WRITING]), _file.c.not_before <= moment)
+            .order_by(_file.c.not_before)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        claim = update(_file).values(state=FileState.DOOMED, not_before=moment + CLAIM).returning(_file)
+        async with self._database.write() as connection:
+            claimed: list[File] = []
+            for batch in batches((await connection.execute(due)).scalars()):
+                claimed += [file_of(row) for row in await connection.execute(claim.where(_file.c.id.in_(batch)))]
+            return claimed
+
+    async def forget(self, files: Iterable[File]) -> int:
+        """Delete the rows of claimed files whose objects are gone. One that was claimed or buried anew stays."""
+        forgotten = 0
+        async with self._database.write() as connection:
+            for each in files:
+                claim = (_file.c.id == each.id) & (_file.c.not_before == each.not_before)
+                condition = claim & (_file.c.state == FileState.DOOMED)
+                forgotten += (await connection.execute(delete(_file).where(condition))).rowcount
+        return forgotten
+
+    async def get(self, file_id: UUID) -> File | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(_file).where(_file.c.id == file_id))).one_or_none()
+        return None if row is None else file_of(row)
+
+    async def by_path(self, path: str) -> File | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(_file).where(_file.c.path == path))).one_or_none()
+        return None if row is None else file_of(row)
+
+    async def all(self) -> AsyncIterator[File]:
+        """Every row, in batches: what changes meanwhile may or may not show."""
+        statement = select(_file).order_by(_file.c.id).limit(ID_BATCH)
+        last: UUID | None = None
+        while True:
+            page = statement if last is None else statement.where(_file.c.id > last)
+            async with self._database.read() as connection:
+                rows = [file_of(row) for row in await connection.execute(page)]
+            for row in rows:
+                yield row
+            if len(rows) < ID_BATCH:
+                return
+            last = rows[-1].id
+
+
+def file_of(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:
+    """From the columns of `file`, in their order."""
+    return File(*row)  # pyright: ignore[reportArgumentType]
+
+
+def batches(ids: Iterable[UUID]) -> Iterable[list[UUID]]:
+    """Each id once, in batches that fit a statement."""
+    distinct = list(dict.fromkeys(ids))
+    for start in range(0, len(distinct), ID_BATCH):
+        yield distinct[start : start + ID_BATCH]
+
+
+def _values(file: File) -> dict[str, object]:
+    return {column.name: getattr(file, column.name) for column in _file.c}

@@ -1,0 +1,49 @@
+"""What is true of the installation as a whole: its id, made once, and named flags."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+from sqlalchemy import insert, select, update
+
+from app.catalog import tables
+from app.catalog.engine import Database
+from app.catalog.errors import Conflict
+
+_installation = tables.installation
+_ID = "id"
+
+
+class Installation:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def id(self) -> UUID:
+        """The same for every process and every start."""
+        while True:
+            known = await self.flag(_ID)
+            if known is not None:
+                return UUID(known)
+            with suppress(Conflict):  # another process was first
+                async with self._database.write() as connection:
+                    await connection.execute(insert(_installation).values(name=_ID, value=str(uuid4())))
+
+    async def flag(self, name: str) -> str | None:
+        statement = select(_installation.c.value).where(_installation.c.name == name)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none()
+
+    async def set_flag(self, name: str, value: str) -> None:
+        if await self._replace(name, value):
+            return
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_installation).values(name=name, value=value))
+        except Conflict:
+            await self._replace(name, value)
+
+    async def _replace(self, name: str, value: str) -> bool:
+        statement = update(_installation).where(_installation.c.name == name).values(value=value)
+        async with self._database.write() as connection:
+            return (await connection.execute(statement)).rowcount == 1

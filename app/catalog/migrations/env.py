@@ -1,0 +1,14 @@
+"""Run by Alembic: applies the revisions on the connection that `app.catalog.upgrade` hands over, in its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from app.catalog.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+)
+context.run_migrations()

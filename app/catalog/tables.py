@@ -1,0 +1,209 @@
+"""The tables of the catalogue, and the types that make both databases give back the same values.
+
+Migrations, not these definitions, make the tables; a test holds the two together. Column names are the
+field names of `records`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Uuid,
+)
+from sqlalchemy.types import TypeDecorator
+
+from app.catalog.records import AssetType, FileKind, FileState, Visibility
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware in, aware UTC out, to the microsecond. SQLite keeps no zone, PostgreSQL answers in the session's."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Text(TypeDecorator[str]):
+    """Text that both databases can hold: NUL (not in PostgreSQL) and lone surrogates (in neither) become U+FFFD."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
+
+
+class Choice(TypeDecorator[StrEnum]):
+    """One of a `StrEnum`, kept as its text."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, choices: type[StrEnum]) -> None:
+        super().__init__()
+        self.choices = choices
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        return None if value is None else self.choices(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.choices(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _id() -> Column[UUID]:
+    return Column("id", Uuid, primary_key=True)
+
+
+def _reference(name: str, target: str, *, nullable: bool = False, unique: bool = False, on_delete: str | None = None):
+    return Column(name, Uuid, ForeignKey(target, ondelete=on_delete), nullable=nullable, unique=unique)
+
+
+def _required(name: str, kind: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **options)
+
+
+user = Table(
+    "user",
+    metadata,
+    _id(),
+    _required("email", Text, unique=True),
+    _required("name", Text),
+    _required("is_admin", Boolean),
+    Column("quota", BigInteger),
+    _required("used", BigInteger),
+    Column("password_hash", Text),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    _id(),
+    _reference("user_id", "user.id", on_delete="CASCADE"),
+    _required("name", Text),
+    _required("permissions", JSON),
+    _required("key_hash", LargeBinary, unique=True),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Index("ix_api_key_user_id", "user_id"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    _id(),
+    _reference("user_id", "user.id", on_delete="CASCADE"),
+    _required("token_hash", LargeBinary, unique=True),
+    _required("expires_at", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    Index("ix_session_user_id", "user_id"),
+    Index("ix_session_expires_at", "expires_at"),
+)
+
+file = Table(
+    "file",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    _required("kind", Choice(FileKind)),
+    _required("path", Text, unique=True),
+    _required("state", Choice(FileState)),
+    Column("size", BigInteger),
+    Column("sha1", LargeBinary),
+    Column("crc32", BigInteger),
+    _required("mime_type", Text),
+    _required("created_at", UtcDateTime),
+    _required("not_before", UtcDateTime),
+    Index("ix_file_state_not_before", "state", "not_before"),
+)
+
+asset = Table(
+    "asset",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    _required("type", Choice(AssetType)),
+    _reference("file_id", "file.id", unique=True),
+    _reference("sidecar_id", "file.id", nullable=True, unique=True),
+    Column("checksum", LargeBinary),
+    _required("original_file_name", Text),
+    _required("file_created_at", UtcDateTime),
+    _required("file_modified_at", UtcDateTime),
+    _required("local_date_time", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    _required("is_favorite", Boolean),
+    _required("visibility", Choice(Visibility)),
+    Column("duration", BigInteger),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("thumbhash", LargeBinary),
+    Column("exif", JSON(none_as_null=True)),
+    _reference("live_photo_video_id", "asset.id", nullable=True, on_delete="SET NULL"),
+    Column("library_id", Uuid),
+    _required("is_offline", Boolean),
+    Column("deleted_at", UtcDateTime),
+    Column("device_asset_id", Text),
+    Column("device_id", Text),
+    Column("metadata", JSON(none_as_null=True)),
+    Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
+    Index("ix_asset_deleted_at", "deleted_at"),
+    Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
+)
+
+Index(
+    "uq_asset_owner_id_checksum",
+    asset.c.owner_id,
+    asset.c.checksum,
+    unique=True,
+    sqlite_where=asset.c.library_id.is_(None),
+    postgresql_where=asset.c.library_id.is_(None),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("value", Text),
+)

@@ -1,0 +1,105 @@
+"""Brings the tables to the newest revision, once, however many processes start at the same time.
+
+PostgreSQL: an advisory lock that ends with the transaction. SQLite: `flock` on a file beside the catalogue. Where the
+revision is current Alembic is not even imported, which keeps a start short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select, table, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import column
+
+from app.catalog.engine import Database, PostgresDatabase, SqliteFile
+from app.catalog.errors import CatalogError, CatalogUnavailable, SchemaMismatch
+from app.catalog.migrations import HEAD
+
+LOCK_SECONDS = 120
+"""How long a start waits for the upgrade of another process."""
+
+_ADVISORY_LOCK = 0x6D656469_61766175
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def ensure_current(database: Database, *, upgrade: bool) -> bool:
+    """True when something had to be done. Raises `SchemaMismatch`, `CatalogUnavailable`."""
+    async with _alone(database):
+        if await _current(database):
+            return False
+        if not upgrade:
+            raise SchemaMismatch("the catalogue's tables are not those of this program: run `mediavault db upgrade`")
+        async with database.write() as connection:
+            if isinstance(database.place, PostgresDatabase):
+                await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+                await connection.execute(text("SET LOCAL statement_timeout = 0"))
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+            await _upgrade(connection)
+        return True
+
+
+async def _current(database: Database) -> bool:
+    async with database.read() as connection:
+        if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+            return False
+        versions = await connection.execute(select(column("version_num")).select_from(table("alembic_version")))
+        return versions.scalars().all() == [HEAD]
+
+
+async def _upgrade(connection: AsyncConnection) -> None:
+    from alembic.util import CommandError  # noqa: PLC0415 - slow to import and rarely needed
+
+    try:
+        await connection.run_sync(_run_alembic)
+    except CommandError as error:
+        raise SchemaMismatch(f"the catalogue is newer than this program, or not ours: {error}") from error
+
+
+def _run_alembic(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+@asynccontextmanager
+async def _alone(database: Database) -> AsyncIterator[None]:
+    """For SQLite, where even switching a new file to WAL must not meet another process. Makes the folder."""
+    if not isinstance(database.place, SqliteFile):
+        yield
+        return
+    path = database.place.path
+    try:
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CatalogError(f"cannot use the folder of {path}: {error.strerror}") from error
+    try:
+        await _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _lock(descriptor: int) -> None:
+    try:
+        async with asyncio.timeout(LOCK_SECONDS):
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    await asyncio.sleep(0.02)
+                else:
+                    return
+    except TimeoutError:
+        raise CatalogUnavailable("another process has been upgrading the catalogue for too long") from None

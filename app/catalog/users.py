@@ -1,0 +1,100 @@
+"""Users: who owns files and assets, and how many bytes they may keep."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, Unpack
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, insert, select, update
+
+from app.catalog import tables
+from app.catalog.engine import Database, now
+from app.catalog.errors import Conflict, EmailTaken
+from app.catalog.records import User
+
+_user = tables.user
+
+
+class UserChanges(TypedDict, total=False):
+    """What may change of a user; absent means unchanged."""
+
+    email: str
+    name: str
+    is_admin: bool
+    quota: int | None
+    password_hash: str | None
+
+
+class Users:
+    """Addresses are compared, and kept, in lower case."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        email: str,
+        name: str,
+        *,
+        is_admin: bool = False,
+        quota: int | None = None,
+        password_hash: str | None = None,
+    ) -> User:
+        """`quota` in bytes. Raises `EmailTaken`."""
+        moment = now()
+        created = User(
+            id=uuid4(),
+            email=_address(email),
+            name=name,
+            is_admin=is_admin,
+            quota=quota,
+            used=0,
+            password_hash=password_hash,
+            created_at=moment,
+            updated_at=moment,
+        )
+        values = {column.name: getattr(created, column.name) for column in _user.c}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_user).values(values))
+        except Conflict:
+            raise EmailTaken(created.email) from None
+        return created
+
+    async def get(self, user_id: UUID) -> User | None:
+        return await self._one(_user.c.id == user_id)
+
+    async def by_email(self, email: str) -> User | None:
+        return await self._one(_user.c.email == _address(email))
+
+    async def list(self) -> list[User]:
+        """Oldest first."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(_user).order_by(_user.c.created_at, _user.c.id))
+            return [User(**row) for row in rows.mappings()]
+
+    async def count(self) -> int:
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.count()).select_from(_user))).scalar_one()
+
+    async def update(self, user_id: UUID, **changes: Unpack[UserChanges]) -> User | None:
+        """Raises `EmailTaken`."""
+        values: dict[str, Any] = {**changes, "updated_at": now()}
+        if "email" in changes:
+            values["email"] = _address(changes["email"])
+        statement = update(_user).where(_user.c.id == user_id).values(values).returning(_user)
+        try:
+            async with self._database.write() as connection:
+                row = (await connection.execute(statement)).mappings().one_or_none()
+        except Conflict:
+            raise EmailTaken(values.get("email", "")) from None
+        return None if row is None else User(**row)
+
+    async def _one(self, condition: Any) -> User | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(_user).where(condition))).mappings().one_or_none()
+        return None if row is None else User(**row)
+
+
+def _address(email: str) -> str:
+    return email.strip().lower()
