@@ -1,0 +1,82 @@
+"""A catalogue of its own for each test, on each database."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from app.catalog.catalog import Catalog, open_catalog, upgrade
+from tests.real.postgres import Postgres
+
+Kind = Literal["sqlite", "postgresql"]
+
+
+class Databases:
+    """Hands out addresses of databases; those with tables are copies of one that was upgraded once."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        self._request = request
+        self._folder = folder
+        self._templates: dict[str, str] = {}
+        self._made = 0
+
+    @property
+    def postgres(self) -> Postgres:
+        return self._request.getfixturevalue("postgres")
+
+    def empty(self, kind: Kind) -> str:
+        if kind == "postgresql":
+            return self.postgres.create_database()
+        self._made += 1
+        return f"sqlite:///{self._folder}/{self._made}/catalogue.db"
+
+    async def ready(self, kind: Kind) -> str:
+        if kind not in self._templates:
+            url = self.empty(kind)
+            await upgrade(url)
+            self._templates[kind] = url
+        template = self._templates[kind]
+        if kind == "postgresql":
+            name = template.partition("?")[0].rpartition("/")[2]
+            return await asyncio.to_thread(self.postgres.create_database, name)
+        url = self.empty(kind)
+        path = Path(url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True)
+        shutil.copyfile(template.removeprefix("sqlite:///"), path)
+        return url
+
+    def done(self, kind: Kind, url: str) -> None:
+        if kind == "postgresql":
+            self.postgres.drop_database(url)
+        else:
+            shutil.rmtree(Path(url.removeprefix("sqlite:///")).parent)
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    return Databases(request, tmp_path_factory.mktemp("catalogues"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Kind:
+    return request.param
+
+
+@pytest.fixture
+async def db_url(database: Kind, databases: Databases) -> AsyncIterator[str]:
+    """The address of a database with tables and nothing in them."""
+    url = await databases.ready(database)
+    yield url
+    await asyncio.to_thread(databases.done, database, url)
+
+
+@pytest.fixture
+async def catalog(db_url: str) -> AsyncIterator[Catalog]:
+    opened = await open_catalog(db_url)
+    yield opened
+    await opened.aclose()
