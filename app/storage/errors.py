@@ -42,6 +42,10 @@ class ObjectTooLarge(StorageError):
     """More bytes than the store can hold in one object, or than were announced."""
 
 
+class ObjectIncomplete(StorageError):
+    """Fewer bytes than were announced, or than were written, have arrived; the write is given up."""
+
+
 class RangeNotSatisfiable(StorageError):
     """The range starts at or past the end; `size` is the object's size in bytes."""
 

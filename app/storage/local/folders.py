@@ -1,0 +1,194 @@
+"""The root folder of the local backend and the folders below it: opening, making them durably, walking through them.
+
+Everything is named relative to the root, as the UTF-8 bytes of keys. All calls block: they are made in threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.storage.errors import InvalidKey, StorageUnavailable
+from app.storage.key import Key, is_temporary
+from app.storage.local.kernel import Opener
+
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MOST_REMEMBERED = 100_000
+_RECOVERED_FILES = "lost+found"  # only root may look into it; fsck puts nothing of ours there
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A regular file below the root: its name as a key would have it, and whether it is a temporary one."""
+
+    name: str
+    status: os.stat_result
+    temporary: bool
+
+
+class Folders:
+    """Holds the root open, so that it stays the same folder whatever happens to its path."""
+
+    def __init__(self, root: Path, *, fsync: bool) -> None:
+        """Makes the root where it is missing. Raises OSError."""
+        self.root = root
+        self._fsync = fsync
+        _make_durably(root, fsync=fsync)
+        self.descriptor = os.open(root, FOLDER_FLAGS)
+        self.opener = Opener(self.descriptor)
+        self._identity = _identity(os.fstat(self.descriptor))
+        self._durable: set[bytes] = set()
+
+    def check_root(self, key: str, backend: str) -> None:
+        """Raises `StorageUnavailable` where the root's path leads to another folder than at the start: a disk was unmounted or mounted
+        over it, and what is written now would vanish from sight."""
+        try:
+            now = _identity(self.root.stat())
+        except OSError as error:
+            raise StorageUnavailable(key, backend, f"the media folder is gone: {error.strerror}") from error
+        if now != self._identity:
+            raise StorageUnavailable(key, backend, "the media folder is not the one of the start (mount changed?)")
+
+    def open(self, name: bytes) -> int:
+        """A descriptor of the folder `name` (b"" is the root)."""
+        return self.opener.open(name or b".", FOLDER_FLAGS)
+
+    def make(self, name: bytes) -> int:
+        """A descriptor of the folder `name`; it and those above it are made where missing, and survive a power loss."""
+        if name in self._durable:
+            try:
+                return self.open(name)
+            except FileNotFoundError:
+                self._durable.clear()
+        folder = self.open(b"")
+        above = b""
+        for segment in name.split(b"/") if name else ():
+            here = above + b"/" + segment if above else segment
+            try:
+                below = self._enter(folder, segment, here)
+            finally:
+                os.close(folder)
+            folder, above = below, here
+        return folder
+
+    def _enter(self, folder: int, segment: bytes, name: bytes) -> int:
+        """Open `segment` of the open folder, and make it where it is missing.
+
+        Found or made, the folder above is synced before this process first relies on it: another writer may have made it a moment ago,
+        and may die before it syncs.
+        """
+        try:
+            below = self.open(name)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(segment, dir_fd=folder)
+            below = self.open(name)
+        if name not in self._durable:
+            if self._fsync:
+                os.fsync(folder)
+            if len(self._durable) >= _MOST_REMEMBERED:
+                self._durable.clear()
+            self._durable.add(name)
+        return below
+
+    def walk(self, below: str, start_after: str | None) -> Iterator[Found]:
+        """Every regular file below the folder `below` ("" is the root), after `start_after` where given, segment by segment in the order of their
+        code points. Links, special files and names that no key can have are left out.
+
+        Holds the names of one folder per level, and no descriptor between two steps.
+        """
+        after = start_after.split("/") if start_after else []
+        depth = len(below.split("/")) if below else 0
+        if below and after and after[:depth] != below.split("/"):
+            if after > below.split("/"):
+                return
+            after = []
+        levels = [self._entries(below, after[depth : depth + 1])]
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+                continue
+            name, is_folder = entry
+            if is_folder:
+                parts = name.split("/")
+                resumed = after[len(parts) : len(parts) + 1] if parts == after[: len(parts)] else []
+                levels.append(self._entries(name, resumed))
+            else:
+                found = self._look_at(name)
+                if found is not None:
+                    yield found
+
+    def _entries(self, folder: str, after: list[str]) -> Iterator[tuple[str, bool]]:
+        """Names (from the root) in `folder` with whether they are folders, sorted; those after the segment in `after`, and the folder
+        of that name itself: what lies in it comes after it."""
+        prefix = folder + "/" if folder else ""
+        for name, is_folder in self._names(folder):
+            if not after or name > after[0] or (name == after[0] and is_folder):
+                yield prefix + name, is_folder
+
+    def _names(self, folder: str) -> list[tuple[str, bool]]:
+        try:
+            descriptor = self.open(folder.encode())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except PermissionError:
+            if folder == _RECOVERED_FILES:
+                return []
+            raise
+        names: list[tuple[str, bool]] = []
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder or entry.is_file(follow_symlinks=False):
+                        try:
+                            names.append((os.fsencode(entry.name).decode(), is_folder))
+                        except UnicodeDecodeError:
+                            continue
+        finally:
+            os.close(descriptor)
+        names.sort()
+        return names
+
+    def _look_at(self, name: str) -> Found | None:
+        temporary = is_temporary(name.rpartition("/")[2])
+        if not temporary:
+            try:
+                Key(name)
+            except InvalidKey:
+                return None
+        try:
+            status = os.stat(name.encode(), dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return Found(name, status, temporary) if stat.S_ISREG(status.st_mode) else None
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _make_durably(folder: Path, *, fsync: bool) -> None:
+    if folder.is_dir():
+        return
+    _make_durably(folder.parent, fsync=fsync)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+    if fsync:
+        above = os.open(folder.parent, FOLDER_FLAGS)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)

@@ -1,0 +1,221 @@
+"""Open regular files and read their bytes: from the page cache without leaving the loop, else in a thread.
+
+Used for managed files and, with the stricter check at the end, for external ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from types import TracebackType
+
+from app.storage.backend import CHUNK_BYTES, ObjectInfo, ObjectStream
+from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError
+from app.storage.local.errnos import translated
+from app.storage.local.kernel import RWF_NOWAIT, read_cached
+from app.storage.local.threads import Threads
+from app.storage.ranges import ByteRange
+
+OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""Never waits for the other end of a FIFO and never takes a terminal."""
+
+READ_AHEAD_BYTES = 2 * 1024 * 1024
+"""What is asked of the disk in advance after a chunk had to be waited for."""
+
+_CANNOT_TELL = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+def object_info(key: str, status: os.stat_result, etag: str) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), etag)
+
+
+def managed_etag(status: os.stat_result) -> str:
+    """Equal means the same bytes: a managed file is written once, and each write makes a new inode."""
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
+def external_etag(status: os.stat_result) -> str:
+    """As `managed_etag`, with the device: external files lie on several."""
+    return f"{status.st_dev:x}-{managed_etag(status)}"
+
+
+class PageCache:
+    """What has been learnt about reading without waiting on the file system of one folder."""
+
+    __slots__ = ("answers",)
+
+    def __init__(self) -> None:
+        self.answers: bool | None = None if RWF_NOWAIT else False
+        """None until the first read has shown it. False on tmpfs and most network file systems, whose calls may take long."""
+
+
+class OpenFile:
+    """An open descriptor and where it came from; also the iterator over the bytes to be served. Closing it during a read in a thread
+    waits for that thread."""
+
+    __slots__ = (
+        "_cache",
+        "_closed",
+        "_descriptor",
+        "_end",
+        "_etag",
+        "_etag_of",
+        "_in_thread",
+        "_offset",
+        "_threads",
+        "backend",
+        "key",
+    )
+
+    def __init__(self, descriptor: int, key: str, backend: str, threads: Threads, cache: PageCache) -> None:
+        self.key = key
+        self.backend = backend
+        self._descriptor = descriptor
+        self._threads = threads
+        self._cache = cache
+        self._offset = self._end = 0
+        self._etag_of: Callable[[os.stat_result], str] | None = None
+        self._etag = ""
+        self._in_thread = self._closed = False
+
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
+    def status(self) -> os.stat_result:
+        return os.fstat(self._descriptor)
+
+    def serve(self, served: ByteRange, etag_of: Callable[[os.stat_result], str] | None, etag: str) -> OpenFile:
+        """From now on iterate over `served`. With `etag_of` the etag is compared again before the last chunk is given out, so that a
+        transfer of a file that was edited meanwhile ends short."""
+        self._offset, self._end = served.first, served.first + served.length
+        self._etag_of = etag_of
+        self._etag = etag
+        return self
+
+    def close(self) -> None:
+        self._closed = True
+        if self._in_thread or self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        if self._cache.answers:
+            os.close(descriptor)
+        else:
+            self._threads.start(os.close, descriptor)  # may ask a server (FUSE, network shares)
+
+    def __aiter__(self) -> OpenFile:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._offset >= self._end:
+            raise StopAsyncIteration
+        if self._closed:
+            raise StorageError(self.key, self.backend, "the read is closed")
+        try:
+            chunk = self._read_now()
+            if chunk is None:
+                chunk = await self._read_in_thread()
+            self._offset += len(chunk)
+            changed = self._offset == self._end and self._is_changed()
+        except OSError as error:
+            raise translated(error, self.key, self.backend) from error
+        if not chunk:
+            raise ObjectChanged(self.key, self.backend, f"ends at {self._offset} bytes now")
+        if changed:
+            raise ObjectChanged(self.key, self.backend, "was changed while it was read")
+        return chunk
+
+    def _is_changed(self) -> bool:
+        return self._etag_of is not None and self._etag_of(self.status()) != self._etag
+
+    def _read_now(self) -> bytes | None:
+        """What is in memory; None where it has to be waited for."""
+        cache = self._cache
+        if cache.answers is False:
+            return None
+        try:
+            chunk = read_cached(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in _CANNOT_TELL:
+                raise
+            cache.answers = False
+            return None
+        cache.answers = True
+        return chunk
+
+    async def _read_in_thread(self) -> bytes:
+        self._in_thread = True
+        try:
+            return await self._threads.run(self._read_waiting)
+        finally:
+            self._in_thread = False
+            if self._closed:
+                self.close()
+
+    def _read_waiting(self) -> bytes:
+        chunk = os.pread(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
+        after = self._offset + len(chunk)
+        if self._cache.answers and after < self._end:
+            os.posix_fadvise(self._descriptor, after, min(READ_AHEAD_BYTES, self._end - after), os.POSIX_FADV_WILLNEED)
+        return chunk
+
+
+def regular_status(file: OpenFile) -> os.stat_result:
+    """Raises `ObjectNotFound` for folders, links, FIFOs and devices: they are no objects."""
+    status = file.status()
+    if not stat.S_ISREG(status.st_mode):
+        raise ObjectNotFound(file.key, file.backend, "not a regular file")
+    return status
+
+
+class FileRead:
+    """The context manager that `read_stream` returns. `opening` opens the file; `etag_of` gives its version, which is checked again at the
+    end where `pinned`."""
+
+    __slots__ = ("_etag_of", "_file", "_if_match", "_opening", "_pinned", "_range")
+
+    def __init__(
+        self,
+        opening: Callable[[], Awaitable[OpenFile]],
+        etag_of: Callable[[os.stat_result], str],
+        byte_range: ByteRange | None,
+        if_match: str | None,
+        *,
+        pinned: bool,
+    ) -> None:
+        self._opening = opening
+        self._etag_of = etag_of
+        self._range = byte_range
+        self._if_match = if_match
+        self._pinned = pinned
+        self._file: OpenFile | None = None
+
+    async def __aenter__(self) -> ObjectStream:
+        file = self._file = await self._opening()
+        try:
+            return self._stream(file, regular_status(file))
+        except BaseException:
+            file.close()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _stream(self, file: OpenFile, status: os.stat_result) -> ObjectStream:
+        info = object_info(file.key, status, self._etag_of(status))
+        if self._if_match is not None and self._if_match != info.etag:
+            raise ObjectChanged(file.key, file.backend, "not the version that was asked for")
+        if info.size == 0 and self._range is None:
+            return ObjectStream(info, None, file)
+        served = (self._range or ByteRange(0)).clamped(info.size)
+        if served is None:
+            raise RangeNotSatisfiable(file.key, file.backend, info.size)
+        return ObjectStream(info, served, file.serve(served, self._etag_of if self._pinned else None, info.etag))

@@ -1,0 +1,241 @@
+"""The write path: temporary file, sync, size check, rename, sync of the folder. `PendingFile` is those steps, `LocalWriter` feeds them.
+
+The calls of `PendingFile` block: they are made in threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from contextlib import suppress
+from datetime import timedelta
+
+from app.storage.backend import MAX_CHUNK_BYTES
+from app.storage.errors import InvalidKey, ObjectExists, ObjectIncomplete, ObjectTooLarge, StorageFull
+from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key
+from app.storage.local.errnos import typed_errors
+from app.storage.local.folders import Folders
+from app.storage.local.kernel import rename_new
+from app.storage.local.threads import Threads
+
+BACKEND = "local"
+MOST_PIECES = 512
+"""What one `writev` takes (IOV_MAX is 1,024); more small pieces than that are written earlier."""
+
+UNLOCKABLE_AGE = timedelta(days=1)
+"""Where a file system has no locks, age alone tells that a writer is dead, and at least this age."""
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+
+
+def temporary_name() -> bytes:
+    return f"{TEMPORARY_PREFIX}{secrets.token_hex(12)}{TEMPORARY_SUFFIX}".encode()
+
+
+class PendingFile:
+    """A temporary file beside its target, locked as long as it is open: so a sweep knows it from what a dead writer left."""
+
+    def __init__(self, folders: Folders, key: Key, size: int | None, fsync: bool, target: bytes | None) -> None:
+        """`target` stands in for the key's last segment. Raises `InvalidKey`, `StorageFull`, …"""
+        self._folders = folders
+        self._key = key.value
+        self._fsync = fsync
+        self._expected = size
+        self._written = 0
+        above, _, name = key.value.encode().rpartition(b"/")
+        self._name = target or name
+        with typed_errors(self._key, BACKEND, writing=True):
+            self._folder = folders.make(above)
+            try:
+                self._check_room(size or 0)
+                self._temporary, self._descriptor = _locked_temporary(self._folder)
+            except BaseException:
+                os.close(self._folder)
+                raise
+
+    def refuse_existing(self) -> None:
+        """Early, for the caller's sake; what decides is the rename."""
+        with typed_errors(self._key, BACKEND, writing=True):
+            refuse_taken(self._folder, self._name, self._key)
+
+    def write(self, pieces: list[bytes]) -> None:
+        with typed_errors(self._key, BACKEND, writing=True):
+            if len(pieces) > MOST_PIECES:
+                pieces = [b"".join(pieces)]
+            left: list[bytes | memoryview] = list(pieces)
+            while left:
+                done = os.writev(self._descriptor, left)
+                self._written += done
+                while left and done >= len(left[0]):
+                    done -= len(left.pop(0))
+                if left and done:
+                    left[0] = memoryview(left[0])[done:]
+
+    def copy_from(self, source: int, length: int) -> int:
+        """Let the file system copy up to `length` bytes from where both stand; 0 at the end of the source."""
+        with typed_errors(self._key, BACKEND, writing=True):
+            try:
+                done = os.copy_file_range(source, self._descriptor, length)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                    raise
+                data = os.read(source, min(length, MAX_CHUNK_BYTES))
+                self.write([data])
+                return len(data)
+            self._written += done
+            return done
+
+    def commit(self, *, replace: bool = False) -> None:
+        """Make it the object, for good. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`."""
+        with typed_errors(self._key, BACKEND, writing=True):
+            self._sync(self._descriptor)
+            self._check_size()
+            self._folders.check_root(self._key, BACKEND)
+            self._rename(replace=replace)
+            self._sync(self._folder)
+        self._close()
+
+    def abort(self) -> None:
+        """Leave nothing. Never fails: what cannot be removed now is swept later. Nothing to do after a commit."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):
+            os.unlink(self._temporary, dir_fd=self._folder)
+        self._close()
+
+    def _sync(self, descriptor: int) -> None:
+        if self._fsync:
+            os.fsync(descriptor)
+
+    def _check_size(self) -> None:
+        size = os.fstat(self._descriptor).st_size
+        if size != self._written:
+            raise ObjectIncomplete(self._key, BACKEND, f"{size} bytes on disk, {self._written} were written")
+        if self._expected is not None and size != self._expected:
+            raise ObjectIncomplete(self._key, BACKEND, f"{size} bytes, {self._expected} were announced")
+
+    def _check_room(self, size: int) -> None:
+        room = os.fstatvfs(self._folder)
+        if size > room.f_bavail * room.f_frsize:
+            raise StorageFull(self._key, BACKEND, f"no room for {size} bytes")
+
+    def _rename(self, *, replace: bool) -> None:
+        if replace:
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            return
+        try:
+            rename_new(self._folder, self._temporary, self._folder, self._name)
+        except FileExistsError:
+            refuse_taken(self._folder, self._name, self._key)
+            raise
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+        os.close(self._folder)
+
+
+class LocalWriter:
+    """Gathers pieces and writes about 1 MiB at a time, so that small ones do not cost a thread's turn each."""
+
+    def __init__(self, pending: PendingFile, key: Key, size: int | None, run: Threads) -> None:
+        self._pending = pending
+        self._key = key
+        self._expected = size
+        self._threads = run
+        self._pieces: list[bytes] = []
+        self._gathered = 0
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        piece = bytes(data)  # the caller may use its buffer again; for bytes this copies nothing
+        if not piece:
+            return
+        self._size += len(piece)
+        if self._expected is not None and self._size > self._expected:
+            raise ObjectTooLarge(self._key.value, BACKEND, f"more than the announced {self._expected} bytes")
+        self._pieces.append(piece)
+        self._gathered += len(piece)
+        if self._gathered >= MAX_CHUNK_BYTES:
+            await self._threads.run(self._pending.write, self._taken())
+
+    async def commit(self, *, replace: bool = False) -> None:
+        """In one go: a cancellation meanwhile is raised only after it is decided."""
+        await self._threads.run(self._finish, self._taken(), replace)
+
+    def _finish(self, pieces: list[bytes], replace: bool) -> None:
+        if pieces:
+            self._pending.write(pieces)
+        self._pending.commit(replace=replace)
+
+    def _taken(self) -> list[bytes]:
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        return pieces
+
+
+def sweep_temporary(folders: Folders, name: bytes, *, older_than: timedelta, age: timedelta) -> bool:
+    """Remove a temporary file that no live writer holds; False where it stays."""
+    if age < older_than:
+        return False
+    above, _, last = name.rpartition(b"/")
+    try:
+        folder = folders.open(above)
+    except FileNotFoundError:
+        return False
+    try:
+        descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and age < UNLOCKABLE_AGE:
+                return False
+            os.unlink(last, dir_fd=folder)
+        finally:
+            os.close(descriptor)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(folder)
+    return True
+
+
+def _locked_temporary(folder: int) -> tuple[bytes, int]:
+    while True:
+        name = temporary_name()
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        try:
+            _lock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return name, descriptor
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+            raise
+        os.close(descriptor)  # a sweep came between making and locking it
+
+
+def _lock(descriptor: int, operation: int) -> bool:
+    """False where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def refuse_taken(folder: int, name: bytes, key: str) -> None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise InvalidKey(key, BACKEND, "other objects lie below it")
+    raise ObjectExists(key, BACKEND)
