@@ -1,0 +1,145 @@
+"""Users, their API keys and their logins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from app.api.models.permission_names import PERMISSION_NAMES
+from app.api.models.shape import Moment, Name, Shape, Text, refusal
+from app.catalog.records import ApiKey, User
+
+PermissionName = Annotated[Text, Field(min_length=1, max_length=100)]
+
+
+class UserResponse(Shape):
+    """Sizes in bytes; without a quota `quotaSizeInBytes` is null."""
+
+    id: UUID
+    email: str
+    name: str
+    is_admin: bool
+    quota_size_in_bytes: int | None
+    quota_usage_in_bytes: int
+    created_at: Moment
+    updated_at: Moment
+    profile_changed_at: Moment
+    deleted_at: Moment | None = None
+    profile_image_path: str = ""
+    avatar_color: str = "primary"
+    status: str = "active"
+    should_change_password: bool = False
+    storage_label: str | None = None
+    oauth_id: str = ""
+    cluster_group_id: str
+    license: str | None = None
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        return cls(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            is_admin=user.is_admin,
+            quota_size_in_bytes=user.quota,
+            quota_usage_in_bytes=user.used,
+            created_at=user.created_at,
+            updated_at=user.updated_at,
+            profile_changed_at=user.created_at,
+            cluster_group_id=str(user.id),
+        )
+
+
+class ApiKeyResponse(Shape):
+    id: UUID
+    name: str
+    permissions: list[str]
+    created_at: Moment
+    updated_at: Moment
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        return cls(
+            id=key.id,
+            name=key.name,
+            permissions=list(key.permissions),
+            created_at=key.created_at,
+            updated_at=key.updated_at,
+        )
+
+
+class ApiKeyCreated(ApiKeyResponse):
+    """`secret` is the key itself, shown this once. The key's fields are there twice: beside it (v3) and in `apiKey` (v2)."""
+
+    secret: str
+    api_key: ApiKeyResponse
+
+    @classmethod
+    def with_secret(cls, key: ApiKey, secret: str) -> Self:
+        shown = ApiKeyResponse.of(key)
+        return cls(**dict(shown), secret=secret, api_key=shown)
+
+
+def _known(permissions: list[str]) -> list[str]:
+    unknown = [name for name in permissions if name not in PERMISSION_NAMES]
+    if unknown:
+        raise refusal(f"{unknown[0]!r} is no permission")
+    return list(dict.fromkeys(permissions))
+
+
+Permissions = Annotated[list[PermissionName], Field(min_length=1, max_length=500), AfterValidator(_known)]
+
+
+class ApiKeyCreate(Shape):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "phone", "permissions": ["asset.upload", "asset.read"]}]}
+    )
+
+    name: Name = "API Key"
+    permissions: Permissions = Field(description="Immich's names; `all` for everything.")
+
+
+class ApiKeyUpdate(Shape):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "old phone", "permissions": ["asset.read"]}]})
+
+    name: Name | None = None
+    permissions: Permissions | None = None
+
+
+class LoginRequest(Shape):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"email": "admin@example.org", "password": "correct horse battery staple"}]}
+    )
+
+    email: Name
+    password: Text = Field(min_length=1, max_length=1024)
+
+
+class LoginResponse(Shape):
+    """`accessToken` is the session's token: as `Authorization: Bearer`, or in the cookie that comes along."""
+
+    access_token: str
+    user_id: UUID
+    user_email: str
+    name: str
+    is_admin: bool
+    profile_image_path: str = ""
+    should_change_password: bool = False
+    is_onboarded: bool = True
+
+    @classmethod
+    def of(cls, user: User, token: str) -> Self:
+        return cls(access_token=token, user_id=user.id, user_email=user.email, name=user.name, is_admin=user.is_admin)
+
+
+class LogoutResponse(Shape):
+    successful: bool = True
+    redirect_uri: str = "/auth/login?autoLaunch=0"
+
+
+class TokenStatus(Shape):
+    auth_status: bool = True

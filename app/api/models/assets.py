@@ -1,0 +1,285 @@
+"""Assets as clients see and change them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic.alias_generators import to_camel
+
+from app.api.models.shape import Checksum, Moment, Shape, Text, absent, encode_base64, in_calendar
+from app.catalog.records import Asset, AssetChanges, AssetType, Visibility
+
+MAX_IDS = 50_000
+
+
+class ExifResponse(Shape):
+    """What is known about the file and its picture."""
+
+    file_size_in_byte: int | None = None
+    exif_image_width: int | None = None
+    exif_image_height: int | None = None
+    make: str | None = None
+    model: str | None = None
+    lens_model: str | None = None
+    f_number: float | None = None
+    focal_length: float | None = None
+    iso: int | None = None
+    exposure_time: str | None = None
+    orientation: str | None = None
+    date_time_original: str | None = None
+    modify_date: str | None = None
+    time_zone: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    city: str | None = None
+    state: str | None = None
+    country: str | None = None
+    description: str | None = None
+    projection_type: str | None = None
+    rating: int | None = None
+
+    @classmethod
+    def of(cls, asset: Asset) -> Self:
+        known = {name: value for name, value in (asset.exif or {}).items() if name in _EXIF_NAMES}
+        size = {"fileSizeInByte": asset.file.size, "exifImageWidth": asset.width, "exifImageHeight": asset.height}
+        return cls.model_validate(size | known)
+
+
+_EXIF_NAMES = frozenset(field.alias for field in ExifResponse.model_fields.values()) - {"fileSizeInByte"}
+
+
+class AssetResponse(Shape):
+    """One photo or video. `checksum` is its SHA-1 in base64, `duration` milliseconds, `width` and `height` pixels."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d",
+                    "ownerId": "b1c3c2a0-9f0e-4f7e-8a3f-5a8f0f0a6a11",
+                    "type": "IMAGE",
+                    "originalFileName": "IMG_0001.jpg",
+                    "originalMimeType": "image/jpeg",
+                    "originalPath": "/data/media/upload/b1c3…/3d/7a/3d7a….jpg",
+                    "checksum": "2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+                    "fileCreatedAt": "2026-05-01T10:00:00.000Z",
+                    "fileModifiedAt": "2026-05-01T10:00:00.000Z",
+                    "localDateTime": "2026-05-01T10:00:00.000Z",
+                    "createdAt": "2026-05-02T08:15:00.123Z",
+                    "updatedAt": "2026-05-02T08:15:00.123Z",
+                    "visibility": "timeline",
+                    "isFavorite": False,
+                    "isArchived": False,
+                    "isTrashed": False,
+                    "isOffline": False,
+                    "isEdited": False,
+                    "hasMetadata": False,
+                    "duration": None,
+                    "width": None,
+                    "height": None,
+                    "thumbhash": None,
+                }
+            ]
+        }
+    )
+
+    id: UUID
+    owner_id: UUID
+    type: AssetType
+    original_file_name: str
+    original_mime_type: str
+    original_path: str
+    checksum: str
+    file_created_at: Moment
+    file_modified_at: Moment
+    local_date_time: Moment
+    created_at: Moment
+    updated_at: Moment
+    visibility: Visibility
+    is_favorite: bool
+    is_archived: bool
+    is_trashed: bool
+    is_offline: bool
+    is_edited: bool
+    has_metadata: bool
+    duration: int | None
+    width: int | None
+    height: int | None
+    thumbhash: str | None
+    library_id: UUID | None
+    live_photo_video_id: UUID | None
+    duplicate_id: UUID | None
+    device_asset_id: str = Field(description="As the uploading client named it (Immich v2), else empty.")
+    device_id: str
+    exif_info: ExifResponse | None = Field(default=None, exclude_if=absent)
+
+    @classmethod
+    def of(cls, asset: Asset, *, with_exif: bool = True) -> Self:
+        return cls(
+            id=asset.id,
+            owner_id=asset.owner_id,
+            type=asset.type,
+            original_file_name=asset.original_file_name,
+            original_mime_type=asset.file.mime_type,
+            original_path=asset.file.path,
+            checksum=encode_base64(asset.checksum or b""),
+            file_created_at=asset.file_created_at,
+            file_modified_at=asset.file_modified_at,
+            local_date_time=asset.local_date_time,
+            created_at=asset.created_at,
+            updated_at=asset.updated_at,
+            visibility=asset.visibility,
+            is_favorite=asset.is_favorite,
+            is_archived=asset.visibility is Visibility.ARCHIVE,
+            is_trashed=asset.deleted_at is not None,
+            is_offline=asset.is_offline,
+            is_edited=False,
+            has_metadata=asset.exif is not None,
+            duration=asset.duration,
+            width=asset.width,
+            height=asset.height,
+            thumbhash=encode_base64(asset.thumbhash) if asset.thumbhash else None,
+            library_id=asset.library_id,
+            live_photo_video_id=asset.live_photo_video_id,
+            duplicate_id=None,
+            device_asset_id=asset.device_asset_id or "",
+            device_id=asset.device_id or "",
+            exif_info=ExifResponse.of(asset) if with_exif else None,
+        )
+
+
+class AssetPage(Shape):
+    """Newest first. `nextCursor` asks for the next page; null on the last."""
+
+    items: list[AssetResponse]
+    next_cursor: str | None
+
+
+class UploadStatus(StrEnum):
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+
+
+class UploadResponse(Shape):
+    """The asset that holds the bytes: a new one, or the one that had them already."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d", "status": "created"}]}
+    )
+
+    id: UUID
+    status: UploadStatus
+
+
+class UploadCheckItem(Shape):
+    """`id` is the client's own name for the file (often its path) and comes back as it is."""
+
+    id: Text
+    checksum: Checksum = Field(description="SHA-1 in hex or base64.")
+
+
+class UploadCheckRequest(Shape):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"assets": [{"id": "/photos/IMG_0001.jpg", "checksum": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}]}
+            ]
+        }
+    )
+
+    assets: Annotated[list[UploadCheckItem], Field(max_length=MAX_IDS)]
+
+
+class UploadAction(StrEnum):
+    ACCEPT = "accept"
+    REJECT = "reject"
+
+
+class UploadCheckResult(Shape):
+    """`assetId` and `isTrashed` belong to the asset that has the same bytes; only with a reject."""
+
+    id: str
+    action: UploadAction
+    reason: str | None = Field(default=None, exclude_if=absent)
+    asset_id: UUID | None = Field(default=None, exclude_if=absent)
+    is_trashed: bool | None = Field(default=None, exclude_if=absent)
+
+
+class UploadCheckResponse(Shape):
+    """One result for each asset asked about, in the order asked."""
+
+    results: list[UploadCheckResult]
+
+
+class AssetUpdate(Shape):
+    """Only what is given changes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"isFavorite": True, "visibility": "archive"}]})
+
+    is_favorite: bool | None = None
+    visibility: Visibility | None = None
+    live_photo_video_id: UUID | None = None
+    date_time_original: datetime | None = Field(
+        default=None, description="When it was taken, with the zone of the place."
+    )
+    description: Text | None = Field(default=None, max_length=20_000)
+    rating: int | None = Field(default=None, ge=-1, le=5)
+    latitude: float | None = Field(default=None, ge=-90, le=90)
+    longitude: float | None = Field(default=None, ge=-180, le=180)
+
+    @field_validator("date_time_original")
+    @classmethod
+    def _plausible(cls, moment: datetime | None) -> datetime | None:
+        """Keeps the zone: the time on the clock of the place is wanted too."""
+        return None if moment is None else in_calendar(moment)
+
+    def changes(self, current: Asset) -> AssetChanges:
+        """What this changes of `current`, in the catalogue's terms."""
+        given = self.model_fields_set
+        changes = AssetChanges()
+        if self.is_favorite is not None:
+            changes["is_favorite"] = self.is_favorite
+        if self.visibility is not None:
+            changes["visibility"] = self.visibility
+        if "live_photo_video_id" in given:
+            changes["live_photo_video_id"] = self.live_photo_video_id
+        if self.date_time_original is not None:
+            changes["file_created_at"] = self.date_time_original.astimezone(UTC)
+            changes["local_date_time"] = self.date_time_original.replace(tzinfo=UTC)
+        exif = {to_camel(name): getattr(self, name) for name in _EXIF_FIELDS if name in given}
+        if exif:
+            changes["exif"] = (current.exif or {}) | exif
+        return changes
+
+
+_EXIF_FIELDS = ("description", "rating", "latitude", "longitude")
+
+
+class BulkIds(Shape):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d"]}]})
+
+    ids: Annotated[list[UUID], Field(max_length=MAX_IDS), AfterValidator(lambda ids: list(dict.fromkeys(ids)))]
+
+
+class BulkDelete(BulkIds):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"ids": ["6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d"], "force": False}]}
+    )
+
+    force: bool = Field(default=False, description="Remove now; otherwise into the trash first.")
+
+
+class TrashResponse(Shape):
+    """How many assets it was."""
+
+    count: int
+
+
+class StatisticsResponse(Shape):
+    images: int
+    videos: int
+    total: int

@@ -1,0 +1,124 @@
+"""What the server tells about itself."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import ConfigDict
+
+from app.api.models.shape import Shape
+
+
+class PingResponse(Shape):
+    res: str = "pong"
+
+
+class VersionResponse(Shape):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"major": 0, "minor": 1, "patch": 0, "prerelease": None}]}
+    )
+
+    major: int
+    minor: int
+    patch: int
+    prerelease: int | None
+
+
+class AboutResponse(Shape):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": "v0.1.0", "versionUrl": "/docs", "licensed": False}]}
+    )
+
+    version: str
+    version_url: str
+    licensed: bool
+
+
+class StorageResponse(Shape):
+    """Of the disk that holds the media. A bucket has no size: there `diskUse` is what all assets take, and the size and what is
+    available are 0."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "diskSize": "1.0 TiB",
+                    "diskUse": "256.0 GiB",
+                    "diskAvailable": "768.0 GiB",
+                    "diskSizeRaw": 1099511627776,
+                    "diskUseRaw": 274877906944,
+                    "diskAvailableRaw": 824633720832,
+                    "diskUsagePercentage": 25.0,
+                }
+            ]
+        }
+    )
+
+    disk_size: str
+    disk_use: str
+    disk_available: str
+    disk_size_raw: int
+    disk_use_raw: int
+    disk_available_raw: int
+    disk_usage_percentage: float
+
+
+class MediaTypesResponse(Shape):
+    """The file name extensions that are taken in."""
+
+    image: list[str]
+    video: list[str]
+    sidecar: list[str]
+
+
+class FeaturesResponse(Shape):
+    """What clients may offer. All of Immich's names; most of it is not the business of this service."""
+
+    config_file: bool = False
+    duplicate_detection: bool = False
+    email: bool = False
+    facial_recognition: bool = False
+    import_faces: bool = False
+    map: bool = False
+    oauth: bool = False
+    oauth_auto_launch: bool = False
+    ocr: bool = False
+    password_login: bool = True
+    realtime_transcoding: bool = False
+    reverse_geocoding: bool = False
+    search: bool = True
+    sidecar: bool = True
+    smart_search: bool = False
+    trash: bool = True
+
+
+class UserUsage(Shape):
+    """Counts of assets, and bytes."""
+
+    user_id: UUID
+    user_name: str
+    photos: int
+    videos: int
+    usage: int
+    usage_photos: int
+    usage_videos: int
+    quota_size_in_bytes: int | None
+
+
+class ServerStatistics(Shape):
+    """Counts of assets, and bytes, of all users together and of each."""
+
+    photos: int
+    videos: int
+    usage: int
+    usage_photos: int
+    usage_videos: int
+    usage_by_user: list[UserUsage]
+
+
+class WellKnownApi(Shape):
+    endpoint: str = "/api"
+
+
+class WellKnown(Shape):
+    api: WellKnownApi = WellKnownApi()

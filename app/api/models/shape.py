@@ -1,0 +1,95 @@
+"""What all models have in common: camelCase names, Immich's way to write times and checksums, text that a database takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+SHA1_BYTES = 20
+_BASE64_CHARACTERS = 28
+
+
+class Shape(BaseModel):
+    """Unknown fields are ignored: clients of other versions send more."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+def iso_moment(moment: datetime) -> str:
+    """As JavaScript writes it: milliseconds and `Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def refusal(reason: str) -> PydanticCustomError:
+    """What a validator raises; `reason` follows the field's name in the answer."""
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def parse_checksum(text: object) -> bytes:
+    """The 20 bytes of a SHA-1 in base64 (28 characters) or hex."""
+    digest = b""
+    if isinstance(text, str):
+        with suppress(ValueError):
+            short = len(text) == _BASE64_CHARACTERS
+            digest = base64.b64decode(text, validate=True) if short else binascii.unhexlify(text)
+    if len(digest) != SHA1_BYTES:
+        raise refusal("is no SHA-1 in base64 or hex")
+    return digest
+
+
+def encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise refusal("holds a NUL character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise refusal("holds half of a surrogate pair") from None
+    return text
+
+
+def in_calendar(moment: datetime) -> datetime:
+    """`moment` with a zone (UTC where it has none), if it is a date in UTC too."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        aware.astimezone(UTC)
+    except OverflowError:
+        raise refusal("is outside of the calendar") from None
+    return aware
+
+
+def absent(value: object) -> bool:
+    """For fields that are left out where Immich leaves them out, not null."""
+    return value is None
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""Any text that both databases can hold."""
+
+Name = Annotated[Text, StringConstraints(max_length=1024)]
+
+Moment = Annotated[
+    datetime, AfterValidator(in_calendar), PlainSerializer(iso_moment, return_type=str, when_used="json")
+]
+"""A time with its zone; one without is taken as UTC."""
+
+Checksum = Annotated[bytes, BeforeValidator(parse_checksum), WithJsonSchema({"type": "string"})]
+"""A SHA-1 in hex or base64; kept as its 20 bytes."""
