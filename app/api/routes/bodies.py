@@ -1,0 +1,65 @@
+"""Routes that take JSON: the body is bounded, and a caller without a valid credential is told so before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+from app.config import MEBIBYTE
+
+
+class JsonRoute(APIRoute):
+    """Answers 413 to a body of more than `body_limit` bytes, announced or not."""
+
+    body_limit = MEBIBYTE
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            await self.admit(request)
+            return await handle(_bounded(request, self.body_limit))
+
+        return bounded
+
+    async def admit(self, request: Request) -> None:
+        """Called before the body is read; raises to refuse."""
+
+
+class KeyedJsonRoute(JsonRoute):
+    """For callers with a credential; the permission is checked by the route's dependency."""
+
+    async def admit(self, request: Request) -> None:
+        await request.app.state.services.authenticator.identify(request.scope)
+
+
+class LargeJsonRoute(KeyedJsonRoute):
+    """For lists of thousands of files."""
+
+    body_limit = 10 * MEBIBYTE
+
+
+def _bounded(request: Request, limit: int) -> Request:
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:20]) > limit:
+        raise _too_large(limit)
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _too_large(limit)
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _too_large(limit: int) -> HTTPException:
+    # FastAPI lets only its own exception pass while it reads a body.
+    return HTTPException(413, f"The body is larger than {limit} bytes")

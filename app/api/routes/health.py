@@ -1,0 +1,54 @@
+"""Whether the process answers and whether it can work: for orchestrators, outside `/api` and without a key."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.api.errors import PROBLEM_JSON, ApiError, problem, translate
+from app.api.services import Services, services
+from app.health.checks import CheckResult
+from app.health.markers import MountCheckFailed
+
+router = APIRouter(tags=["health"])
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+@router.get("/livez", summary="The process answers", response_model=None)
+async def livez() -> Response:
+    return Response(b'{"status":"alive"}', media_type="application/json", headers=_NO_STORE)
+
+
+@router.get(
+    "/readyz",
+    summary="Catalogue and media location are usable; 503 names the part that is not",
+    response_model=None,
+    responses={503: {"description": "Not ready", "content": {PROBLEM_JSON: {}}}},
+)
+@router.get("/healthz", include_in_schema=False, response_model=None)
+async def readyz(request: Request, use: Annotated[Services, Depends(services)]) -> Response:
+    results = await use.health.results()
+    checks: dict[str, Any] = {result.name: _shown(result) for result in results}
+    failing = [name for name, check in checks.items() if check["status"] != "ok"]
+    if not failing:
+        body = json.dumps({"status": "ready", "checks": checks})
+        return Response(body, media_type="application/json", headers=_NO_STORE)
+    error = ApiError(503, "Not ready: " + "; ".join(f"{name}: {checks[name]['error']}" for name in failing))
+    body = json.dumps(problem(error, request.scope["correlation_id"]) | {"checks": checks})
+    return Response(body, status_code=503, media_type=PROBLEM_JSON, headers=_NO_STORE)
+
+
+def _shown(result: CheckResult) -> dict[str, Any]:
+    """What anybody may see of it: the kind of failure; paths and bucket names stand in the log."""
+    if result.failure is None:
+        return {"status": "ok"}
+    if isinstance(result.failure, TimeoutError):
+        reason = "no answer in time"
+    elif isinstance(result.failure, MountCheckFailed):
+        reason = "looks unmounted, emptied or not ours"
+    else:
+        reason = translate(result.failure).message
+    return {"status": "failing", "error": reason}

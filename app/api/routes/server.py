@@ -1,0 +1,126 @@
+"""What the server tells about itself: alive, which version, how much room, what it can do."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends
+
+from app import __version__
+from app.api.auth import Identity, requires
+from app.api.errors import ApiError
+from app.api.models.server import (
+    AboutResponse,
+    FeaturesResponse,
+    MediaTypesResponse,
+    PingResponse,
+    ServerStatistics,
+    StorageResponse,
+    UserUsage,
+    VersionResponse,
+)
+from app.api.permissions import Permission
+from app.api.services import Services, services
+from app.catalog.records import Usage
+from app.config import StorageEngine
+from app.formats import media_types
+
+router = APIRouter(prefix="/server", tags=["server"])
+
+OPEN = {"security": []}
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+Rooms = Annotated[Services, Depends(services)]
+
+
+@router.get("/ping", openapi_extra=OPEN)
+async def ping() -> PingResponse:
+    return PingResponse()
+
+
+@router.get("/version", openapi_extra=OPEN)
+async def get_version() -> VersionResponse:
+    """The version of mediavault (not of Immich)."""
+    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
+    return VersionResponse(major=major, minor=minor, patch=patch, prerelease=None)
+
+
+@router.get("/features", openapi_extra=OPEN)
+async def get_features() -> FeaturesResponse:
+    return FeaturesResponse()
+
+
+@router.get("/media-types", openapi_extra=OPEN)
+async def get_media_types() -> MediaTypesResponse:
+    return MediaTypesResponse(**media_types())
+
+
+@router.get("/about", dependencies=[Depends(requires(Permission.SERVER_ABOUT))])
+async def get_about(rooms: Rooms) -> AboutResponse:
+    return AboutResponse(
+        version=f"v{__version__}", version_url=f"{rooms.settings.public_url or ''}/docs", licensed=False
+    )
+
+
+@router.get("/storage", dependencies=[Depends(requires(Permission.SERVER_STORAGE))])
+async def get_storage(rooms: Rooms) -> StorageResponse:
+    if rooms.settings.storage_engine is StorageEngine.S3:
+        used = sum(user.used for user in await rooms.catalog.assets.usage())
+        return _storage(size=0, used=used, available=0)
+    disk = await anyio.to_thread.run_sync(shutil.disk_usage, rooms.settings.media_location)
+    return _storage(size=disk.total, used=disk.used, available=disk.free)
+
+
+@router.get("/statistics")
+async def get_server_statistics(
+    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))], rooms: Rooms
+) -> ServerStatistics:
+    """Of all users; for administrators."""
+    if not caller.user.is_admin:
+        raise ApiError(403, "Forbidden: for administrators only")
+    users = [_usage(user) for user in await rooms.catalog.assets.usage()]
+    return ServerStatistics(
+        photos=sum(user.photos for user in users),
+        videos=sum(user.videos for user in users),
+        usage=sum(user.usage for user in users),
+        usage_photos=sum(user.usage_photos for user in users),
+        usage_videos=sum(user.usage_videos for user in users),
+        usage_by_user=users,
+    )
+
+
+def human_size(size: int) -> str:
+    """`size` bytes as Immich writes it: one decimal, powers of 1,024."""
+    power = 0
+    value = float(size)
+    while value >= 1024 and power < len(UNITS) - 1:
+        value /= 1024
+        power += 1
+    return f"{value:.{1 if power else 0}f} {UNITS[power]}"
+
+
+def _storage(*, size: int, used: int, available: int) -> StorageResponse:
+    return StorageResponse(
+        disk_size=human_size(size),
+        disk_use=human_size(used),
+        disk_available=human_size(available),
+        disk_size_raw=size,
+        disk_use_raw=used,
+        disk_available_raw=available,
+        disk_usage_percentage=round(100 * used / size, 2) if size else 0.0,
+    )
+
+
+def _usage(user: Usage) -> UserUsage:
+    return UserUsage(
+        user_id=user.user_id,
+        user_name=user.user_name,
+        photos=user.photos,
+        videos=user.videos,
+        usage=user.usage,
+        usage_photos=user.usage_photos,
+        usage_videos=user.usage_videos,
+        quota_size_in_bytes=user.quota,
+    )

@@ -1,0 +1,84 @@
+"""The upload of one file. The body goes straight to the ingest: no form parser reads it first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.api.auth import Identity, requires
+from app.api.models.assets import UploadResponse, UploadStatus
+from app.api.permissions import Permission
+from app.api.services import Services, services
+
+router = APIRouter(prefix="/assets", tags=["assets"])
+
+_MOMENT = {"type": "string", "format": "date-time"}
+_OPTIONAL_TEXT = {"type": "string", "default": ""}
+_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["assetData", "fileCreatedAt", "fileModifiedAt"],
+    "properties": {
+        "assetData": {"type": "string", "format": "binary", "description": "The photo or video."},
+        "fileCreatedAt": {**_MOMENT, "example": "2026-05-01T10:00:00.000Z"},
+        "fileModifiedAt": {**_MOMENT, "example": "2026-05-01T10:00:00.000Z"},
+        "filename": {**_OPTIONAL_TEXT, "description": "The name to show; without it, that of the file part."},
+        "isFavorite": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        "visibility": {
+            "type": "string",
+            "enum": ["timeline", "archive", "hidden", "locked"],
+            "default": "timeline",
+        },
+        "duration": {**_OPTIONAL_TEXT, "description": "Of a video: milliseconds, or hours:minutes:seconds."},
+        "livePhotoVideoId": {**_OPTIONAL_TEXT, "description": "The uploaded video that belongs to this photo."},
+        "metadata": {**_OPTIONAL_TEXT, "description": "JSON text."},
+        "deviceAssetId": {**_OPTIONAL_TEXT, "description": "Immich v2."},
+        "deviceId": {**_OPTIONAL_TEXT, "description": "Immich v2."},
+        "sidecarData": {"type": "string", "format": "binary", "description": "An XMP file that goes with it."},
+    },
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": UploadResponse, "description": "You have this content already: the asset that holds it."},
+        201: {"description": "Stored: it survives a power loss from now on."},
+        413: {"description": "Larger than MEDIAVAULT_UPLOAD_LIMIT."},
+        507: {"description": "The disk is full."},
+        503: {"description": "The storage does not answer; try again after Retry-After seconds."},
+    },
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}},
+        "parameters": [
+            {
+                "name": "x-immich-checksum",
+                "in": "header",
+                "required": False,
+                "description": "SHA-1 of the file in base64 (28 characters) or hex. One that you have already is answered"
+                " before the body is read; one that does not match the body is refused.",
+                "schema": {"type": "string"},
+            }
+        ],
+    },
+)
+async def upload_asset(
+    request: Request,
+    response: Response,
+    caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))],
+    rooms: Annotated[Services, Depends(services)],
+) -> UploadResponse:
+    """Upload one photo or video. Fields may come before or after the file; unknown ones are ignored."""
+    length = request.headers.get("content-length")
+    outcome = await rooms.ingest.upload(
+        caller.user,
+        request.headers.get("content-type"),
+        None if length is None else int(length),
+        request.headers.get("x-immich-checksum"),
+        request.receive,
+    )
+    response.status_code = 201 if outcome.created else 200
+    return UploadResponse(
+        id=outcome.asset_id, status=UploadStatus.CREATED if outcome.created else UploadStatus.DUPLICATE
+    )

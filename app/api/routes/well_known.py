@@ -1,0 +1,14 @@
+"""Where clients that know only the host find the API. Lives outside `/api`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.api.models.server import WellKnown
+
+router = APIRouter(tags=["server"])
+
+
+@router.get("/.well-known/immich", openapi_extra={"security": []})
+async def discover() -> WellKnown:
+    return WellKnown()
