@@ -1,0 +1,196 @@
+"""The description of the API (OpenAPI 3.1) and the page at `/docs` to read and try it. The page loads nothing from outside."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.staticfiles import StaticFiles
+
+DESCRIPTION = """\
+Keeps photos and videos on a local disk or in S3 and streams them back, speaking the part of Immich's API that concerns media.
+
+Press **Authorize** and enter the API key that the first start printed; then every call can be tried here.
+"""
+
+# Swagger UI sets style attributes and shows what it fetched from blob: addresses; it needs no inline script.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>mediavault API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/docs/static/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/static/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+
+_START = """\
+"use strict";
+SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});
+"""
+
+_SECURITY_SCHEMES = {
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "An API key."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The token of a login, or an API key."},
+}
+
+_PROBLEM = {
+    "type": "object",
+    "description": "Every error has this shape.",
+    "required": ["type", "title", "status", "detail", "message", "error", "statusCode", "correlationId"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "message": {"type": "string"},
+        "error": {"type": "string"},
+        "statusCode": {"type": "integer"},
+        "correlationId": {"type": "string", "description": "Also in the header x-correlation-id and in the log."},
+    },
+    "example": {
+        "type": "about:blank",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": "Missing required permission: asset.upload",
+        "message": "Missing required permission: asset.upload",
+        "error": "Forbidden",
+        "statusCode": 403,
+        "correlationId": "5b0f1c9d2e3a4b5c",
+    },
+}
+_PROBLEM_ANSWER = {
+    "description": "Refused or failed.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Adds `/openapi.json`, `/docs` and the way there from `/`."""
+    static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    app.openapi = lambda: _described(app)
+    app.mount("/docs/static", static, name="docs-static")
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description() -> dict[str, Any]:
+        return app.openapi()
+
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(_PAGE, headers=_guarded())
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def start() -> Response:
+        return Response(_START, media_type="text/javascript", headers=_guarded())
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+
+def _guarded() -> dict[str, str]:
+    return {
+        "content-security-policy": PAGE_POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+    }
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+        schema["paths"] |= _hot_paths()
+        components = schema.setdefault("components", {})
+        components["securitySchemes"] = _SECURITY_SCHEMES
+        schemas = components.setdefault("schemas", {})
+        schemas["Problem"] = _PROBLEM
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schema["security"] = [{"apiKey": []}, {"bearer": []}]
+        for path in schema["paths"].values():
+            for operation in path.values():
+                # FastAPI announces 422 for bodies it can not read; here that is 400, in the one shape.
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = _PROBLEM_ANSWER
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _hot_paths() -> dict[str, Any]:
+    """Paths that are served before FastAPI's routing, so that it can not describe them."""
+    return {"/api/assets/{id}/original": {"get": _original("get"), "head": _original("head")}}
+
+
+def _original(method: str) -> dict[str, Any]:
+    answers: dict[str, Any] = {
+        "200": {"description": "The whole file.", "headers": _BYTES_HEADERS},
+        "206": {"description": "The ranges that were asked for.", "headers": _BYTES_HEADERS},
+        "302": {"description": "Where direct links are on (S3_DELIVERY=redirect): the signed link."},
+        "304": {"description": "Not changed since the copy that the conditions name."},
+        "412": _PROBLEM_ANSWER,
+        "416": _PROBLEM_ANSWER,
+    }
+    if method == "get":
+        for status in ("200", "206"):
+            answers[status]["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    else:
+        answers = {status: answers[status] for status in ("200", "304", "412")}
+    return {
+        "tags": ["assets"],
+        "summary": "Get Original" if method == "get" else "Head Original",
+        "operationId": f"{method}_original",
+        "description": "The file as it was uploaded. Needs the permission `asset.download`.",
+        "parameters": [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
+            _query("download", {"type": "boolean", "default": False}, "As an attachment that browsers save."),
+            _query("c", {"type": "string"}, "Any version of yours: the answer may then be cached for a year."),
+            _header("Range", "One or more byte ranges.", "bytes=0-65535"),
+            _header("If-None-Match", "Answer 304 if the file is still the one with this ETag."),
+            _header("If-Range", "Honour Range only if the file is still the one with this ETag."),
+        ],
+        "responses": answers,
+    }
+
+
+_BYTES_HEADERS = {
+    name: {"description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("ETag", "Strong; from the content."),
+        ("Accept-Ranges", "bytes"),
+        ("Content-Length", "Bytes of this answer."),
+        ("Content-Disposition", "The file's name."),
+    )
+}
+
+
+def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+
+
+def _header(name: str, text: str, example: str | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"} if example is None else {"type": "string", "examples": [example]}
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
