@@ -1,0 +1,91 @@
+"""`python -m bench`: start everybody, measure in interleaved rounds, write bench/results and the table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import contestants, load, rows
+from bench.processes import Cores, choose_cores
+from bench.report import write_results
+
+ROUNDS_TO_KEEP = 9
+ROWS = ("ranges", "whole", "upload")
+MEBIBYTE = 1024**2
+
+
+def main() -> None:
+    options = _options()
+    for program in ("wrk", contestants.nginx_program(), "taskset"):
+        if not shutil.which(program):
+            raise SystemExit(f"bench needs {program}; on Debian: apt-get install nginx-light wrk util-linux")
+    with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
+        measured = _run(Path(name), options)
+    complete = options.rounds >= ROUNDS_TO_KEEP and options.mebibytes >= 1024 and set(options.rows) == set(ROWS)
+    target = write_results(measured, options.rounds, readme=complete)
+    print(f"\nraw figures: bench/results/{target.name}")
+    if not complete:
+        print(f"bench/README.md is left as it is: that takes {ROUNDS_TO_KEEP} rounds, all rows, and 1024 MiB")
+
+
+def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
+    cores = choose_cores()
+    source = folder / "source.mp4"
+    with source.open("wb") as file:
+        for _ in range(options.mebibytes):
+            file.write(os.urandom(MEBIBYTE))
+    measured: list[rows.Row] = []
+    with ExitStack() as stack:
+        service = stack.enter_context(contestants.mediavault(folder, cores))
+        if "upload" in options.rows:
+            with contestants.upload_file(folder, cores) as form:
+                measured.append(rows.uploads([service, form], source, options.rounds, cores))
+            (folder / "uploaded.mp4").unlink()
+        if {"ranges", "whole"} & set(options.rows):
+            everybody, size = _readers(stack, folder, service, source, cores)
+            if "ranges" in options.rows:
+                measured.append(rows.ranges(everybody, size, options.seconds, options.rounds, cores))
+            if "whole" in options.rows:
+                measured.append(rows.whole_file(everybody, size, options.times, options.rounds, cores))
+    return measured
+
+
+def _readers(
+    stack: ExitStack, folder: Path, service: contestants.Contestant, source: Path, cores: Cores
+) -> tuple[list[contestants.Contestant], int]:
+    """Upload the file once; the peers serve it from where the service stored it, so all read the same pages."""
+    answer = load.upload(service.server.port, service.path, source, headers=service.headers, cores=cores)
+    source.unlink()
+    stored = max((folder / "data" / "media" / "upload").rglob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    original = contestants.Contestant(
+        service.name, service.server, f"{service.path}/{answer['id']}/original", service.headers
+    )
+    everybody = [
+        original,
+        stack.enter_context(contestants.file_response(folder, stored, cores)),
+        stack.enter_context(contestants.nginx(folder, stored, cores)),
+    ]
+    if contestants.express_is_possible():
+        everybody.append(stack.enter_context(contestants.express(folder, stored, cores)))
+    else:
+        print("Express is left out: there is no node or npm here")
+    return everybody, stored.stat().st_size
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS_TO_KEEP, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure (default: all)")
+    parser.add_argument("--seconds", type=int, default=3, help="of ranges, each time (default: %(default)s)")
+    parser.add_argument("--times", type=int, default=4, help="to read the whole file each time (default: %(default)s)")
+    parser.add_argument("--mebibytes", type=int, default=1024, help="size of the file (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, help="where to put files, on a real disk (default: the system's)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Who is measured: mediavault as it is run, and its peers serving the very same stored file."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.processes import Cores, Server, free_port, running, uvicorn
+
+EXPRESS_VERSION = "5.1.0"
+KEY_SECONDS = 20
+
+NGINX = """
+{user}
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    keepalive_requests 1000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {root};
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A server and how to ask it for the file."""
+
+    name: str
+    server: Server
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}{self.path}"
+
+
+@contextmanager
+def mediavault(folder: Path, cores: Cores) -> Iterator[Contestant]:
+    """The service with its defaults (SQLite, local folder, synced writes); `path` is where uploads go."""
+    port, log = free_port(), folder / "mediavault.log"
+    command = [sys.executable, "-m", "app.cli", "serve", "--first-run"]
+    environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _printed_key(log)})
+
+
+@contextmanager
+def file_response(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
+    port = free_port()
+    command = uvicorn("bench.peers.file_response:app", port)
+    environment = {"BENCH_FILE": str(file)}
+    log = folder / "file_response.log"
+    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("FileResponse", server, "/film.mp4")
+
+
+@contextmanager
+def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
+    """Spools into `folder` too, so that both copies are on the disk that mediavault writes to."""
+    port = free_port()
+    environment = {"BENCH_TARGET": str(folder / "uploaded.mp4"), "TMPDIR": str(folder)}
+    command = uvicorn("bench.peers.upload_file:app", port)
+    log = folder / "upload_file.log"
+    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("UploadFile", server, "/upload")
+
+
+@contextmanager
+def nginx(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
+    port = free_port()
+    # A worker of root's nginx would otherwise be nobody, who cannot look into a private folder.
+    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    configuration = folder / "nginx.conf"
+    configuration.write_text(NGINX.format(user=user, folder=folder, port=port, root=file.parent), encoding="utf-8")
+    command = [nginx_program(), "-c", configuration, "-p", folder]
+    log = folder / "nginx.log"
+    with running(command, port=port, cores=cores, environment={}, folder=folder, log=log) as server:
+        yield Contestant("nginx", server, f"/{file.name}")
+
+
+@contextmanager
+def express(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
+    port = free_port()
+    environment = {
+        "BENCH_FILE": str(file),
+        "BENCH_PORT": str(port),
+        "NODE_ENV": "production",
+        "NODE_PATH": str(_express_modules()),
+    }
+    script = Path(__file__).parent / "peers" / "send_file.js"
+    log = folder / "express.log"
+    command = ["node", script]
+    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("Express", server, "/film.mp4")
+
+
+def nginx_program() -> str:
+    """Debian puts it where only root looks."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
+
+
+def express_is_possible() -> bool:
+    return bool(shutil.which("node") and shutil.which("npm"))
+
+
+def delete_now(contestant: Contestant, asset_id: str) -> None:
+    """Remove an uploaded asset past the trash; its file goes with the next sweep."""
+    request = urllib.request.Request(
+        contestant.url,
+        method="DELETE",
+        data=json.dumps({"ids": [asset_id], "force": True}).encode(),
+        headers=contestant.headers | {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def _printed_key(log: Path) -> str:
+    deadline = time.monotonic() + KEY_SECONDS
+    while time.monotonic() < deadline:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            if line.startswith("API key: "):
+                return line.removeprefix("API key: ").strip()
+        time.sleep(0.05)
+    raise SystemExit("mediavault printed no key")
+
+
+def _express_modules() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "mediavault-bench" / f"express-{EXPRESS_VERSION}"
+    if not (folder / "node_modules" / "express").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", f"express@{EXPRESS_VERSION}"]
+        subprocess.run(command, cwd=folder, check=True)
+    return folder / "node_modules"

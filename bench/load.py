@@ -1,0 +1,78 @@
+"""The client's side: random ranges by wrk, whole files and uploads over a plain socket. All on the load's core."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.processes import ROOT, Cores
+
+RANGE_BYTES = 64 * 1024
+HEADER_BYTES = 2048
+"""What an answer's header may add to its range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """What one run of wrk counted."""
+
+    requests: int
+    seconds: float
+
+
+def random_ranges(
+    url: str, *, size: int, connections: int, seconds: int, headers: Mapping[str, str], cores: Cores
+) -> Ranges:
+    """Ask for random 64 KiB of a file of `size` bytes. Stops the run where an answer was not such a range."""
+    words = [word for pair in headers.items() for word in pair]
+    output = _on_core(
+        cores,
+        "wrk",
+        *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+        *("--script", str(ROOT / "bench" / "random_ranges.lua"), url, "--", str(size), *words),
+    )
+    counted = json.loads(output.splitlines()[-1])
+    each = counted["bytes"] / max(counted["requests"], 1)
+    # wrk counts the bytes of answers that were still under way at its end.
+    slack = connections * RANGE_BYTES / max(counted["requests"], 1)
+    if counted["failed"] or not RANGE_BYTES <= each <= RANGE_BYTES + HEADER_BYTES + slack:
+        raise SystemExit(f"wrong answers to ranges of {url}: {output}")
+    return Ranges(counted["requests"], counted["microseconds"] / 1e6)
+
+
+def fetch(port: int, path: str, *, headers: Mapping[str, str], size: int, times: int, cores: Cores) -> None:
+    """Read the whole file `times` times over one connection and throw it away."""
+    _client(cores, "fetch", port=port, path=path, headers=dict(headers), size=size, times=times)
+
+
+def upload(port: int, path: str, file: Path, *, headers: Mapping[str, str], cores: Cores) -> dict[str, str]:
+    """Send `file` with sixteen new bytes before it (so that it is no duplicate) as a form; returns the JSON answer."""
+    output = _client(
+        cores, "upload", port=port, path=path, headers=dict(headers), file=str(file), salt=uuid.uuid4().hex
+    )
+    return json.loads(output)
+
+
+def _client(cores: Cores, action: str, **parameters: object) -> str:
+    return _on_core(cores, sys.executable, "-m", "bench.client", action, json.dumps(parameters))
+
+
+def _on_core(cores: Cores, *command: str) -> str:
+    finished = subprocess.run(
+        ["taskset", "--cpu-list", ",".join(map(str, cores.load)), *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    if finished.returncode:
+        raise SystemExit(f"the client failed: {finished.stderr or finished.stdout}")
+    return finished.stdout

@@ -1,0 +1,1 @@
+"""The servers to compare with, each as its users would write it."""

@@ -1,0 +1,136 @@
+"""Server processes: started on a core of their own, their CPU time and memory read from /proc, stopped at the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+START_SECONDS = 30
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Where the servers and where the load runs."""
+
+    server: frozenset[int]
+    load: frozenset[int]
+
+
+def choose_cores() -> Cores:
+    """Two different cores; the same one for both where there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return Cores(frozenset(usable[:1]), frozenset(usable[1:2] or usable[:1]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A running server with its children."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.port = port
+        self._main = psutil.Process(process.pid)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process and its live children, so far."""
+        return sum(sum(each.cpu_times()[:2]) for each in self._family())
+
+    def resident(self) -> int:
+        """Bytes of memory that the process and its children hold now."""
+        return sum(each.memory_info().rss for each in self._family())
+
+    def forget_peak(self) -> None:
+        """Let `peak` begin anew (see clear_refs in proc(5))."""
+        for each in self._family():
+            Path(f"/proc/{each.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def peak(self) -> int:
+        """The most bytes of memory held since `forget_peak`, summed over the processes."""
+        return sum(_peak(each.pid) for each in self._family())
+
+    def _family(self) -> list[psutil.Process]:
+        return [self._main, *self._main.children(recursive=True)]
+
+
+def _peak(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    port: int,
+    cores: Cores,
+    environment: Mapping[str, str],
+    folder: Path,
+    log: Path,
+) -> Iterator[Server]:
+    """Start `command` on the server's core and wait until it listens; terminate it at the end."""
+    surroundings = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=folder,
+            env=surroundings | {"PYTHONPATH": str(ROOT)} | dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    os.sched_setaffinity(process.pid, cores.server)
+    try:
+        _await_listening(process, port, log)
+        for child in psutil.Process(process.pid).children(recursive=True):
+            os.sched_setaffinity(child.pid, cores.server)
+        yield Server(process, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def uvicorn(application: str, port: int) -> list[str | Path]:
+    """The command that serves `application` as its users would in production."""
+    return [
+        *(sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)),
+        *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
+    ]
+
+
+def _await_listening(process: subprocess.Popen[str], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit(f"a server did not start:\n{log.read_text(encoding='utf-8')[-2000:]}")
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(("IMMICH_", "MEDIAVAULT_", "S3_", "DB_URL"))

@@ -1,0 +1,152 @@
+"""Raw figures to JSON, and the table of ratios into bench/README.md between its markers."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.contestants import EXPRESS_VERSION, nginx_program
+from bench.rows import Row, Sample
+
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a ratio should be, from the design's section on speed."""
+
+    row: str
+    peer: str
+    work: str
+    ratio: str
+    at_least: float | None = None
+    at_most: float | None = None
+    mirrored: bool = False
+    """The peer's figure over ours, where the goal is put that way."""
+
+    def met_by(self, ratio: float) -> bool:
+        if self.at_least is not None:
+            return ratio >= self.at_least
+        return self.at_most is None or ratio <= self.at_most
+
+
+RANGES = "64 KiB ranges, 16 connections, with key check (peers without)"
+WHOLE = "whole 1 GiB file, CPU per GiB"
+UPLOAD = "upload of 1 GiB, multipart, CPU"
+GOALS = (
+    Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
+    Goal("64 KiB ranges", "Express", RANGES, "our requests per second of CPU / theirs", at_least=4),
+    Goal("64 KiB ranges", "nginx", RANGES, "our requests per second of CPU / theirs", at_least=0.4),
+    Goal("whole file", "FileResponse", WHOLE, "their CPU / ours", at_least=4, mirrored=True),
+    Goal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, mirrored=True),
+    Goal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
+    Goal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
+)
+MEMORY_GOAL_MIB = 64
+
+
+def write_results(rows: Iterable[Row], rounds: int, *, readme: bool) -> Path:
+    """Raw figures beside the versions they belong to; the table only from a run that is long enough to keep."""
+    rows = list(rows)
+    results = FOLDER / "results"
+    results.mkdir(exist_ok=True)
+    target = results / "local.json"
+    content = {"rounds": rounds, "machine": _machine(), "rows": {row.name: row.samples for row in rows}}
+    target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    lines = table(rows, rounds)
+    print("\n".join(lines))
+    if readme:
+        _replace_table(FOLDER / "README.md", lines)
+    return target
+
+
+def table(rows: Iterable[Row], rounds: int) -> list[str]:
+    """Markdown: each ratio is the median of the ratios of its rounds."""
+    by_name = {row.name: row for row in rows}
+    lines = [
+        f"Median of {rounds} interleaved rounds; {_machine_in_words()}.",
+        "",
+        "| work | peer | ours | theirs | ratio | | goal | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for goal in GOALS:
+        row = by_name.get(goal.row)
+        if row is None or goal.peer not in row.samples:
+            continue
+        ours = [sample[row.figure] for sample in row.samples["mediavault"]]
+        theirs = [sample[row.figure] for sample in row.samples[goal.peer]]
+        ratio = statistics.median(b / a if goal.mirrored else a / b for a, b in zip(ours, theirs, strict=True))
+        wanted = f"at least {goal.at_least:g}" if goal.at_least is not None else f"at most {goal.at_most:g}"
+        met = "met" if goal.met_by(ratio) else "not met"
+        figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
+        lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
+    return lines + _memory(by_name.get("upload")) + _load(by_name.get("64 KiB ranges"))
+
+
+def _memory(row: Row | None) -> list[str]:
+    if row is None:
+        return []
+    grown = max(sample["memory_growth_mib"] for sample in row.samples["mediavault"])
+    met = "met" if grown <= MEMORY_GOAL_MIB else "not met"
+    figures = f"{grown:.0f} MiB | | | peak of memory over its start"
+    return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
+
+
+def _load(row: Row | None) -> list[str]:
+    """A server that is not busy all the time was waiting for the load generator: its plain rate would flatter us."""
+    if row is None:
+        return []
+    measured = ", ".join(
+        f"{name} {_median(samples, 'requests_per_second'):.0f} ({_median(samples, 'server_busy'):.0%})"
+        for name, samples in row.samples.items()
+    )
+    return ["", f"Requests for ranges per second of the clock (and how busy the server's core was): {measured}."]
+
+
+def _median(samples: list[Sample], figure: str) -> float:
+    return statistics.median(sample[figure] for sample in samples)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3f}"
+
+
+def _replace_table(readme: Path, lines: list[str]) -> None:
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text("\n".join([before + BEGIN, "", *lines, "", END]) + after, encoding="utf-8")
+
+
+def _machine() -> dict[str, str | int]:
+    packages = ("uvicorn", "starlette", "fastapi", "uvloop", "httptools")
+    return {
+        "processors": os.cpu_count() or 0,
+        "python": platform.python_version(),
+        "nginx": _said_by(nginx_program(), "-v").rpartition("/")[2],
+        "node": _said_by("node", "--version").lstrip("v"),
+        "express": EXPRESS_VERSION,
+        **{name: version(name) for name in packages},
+    }
+
+
+def _machine_in_words() -> str:
+    machine = _machine()
+    named = ("python", "uvicorn", "starlette", "nginx", "node", "express")
+    return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in named)
+
+
+def _said_by(program: str, flag: str) -> str:
+    try:
+        finished = subprocess.run([program, flag], capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return "none"
+    return (finished.stdout or finished.stderr).strip()

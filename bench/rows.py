@@ -1,0 +1,94 @@
+"""The rows of the table: what is measured for each contestant, round after round, so that noise hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import load
+from bench.contestants import Contestant, delete_now
+from bench.processes import Cores
+
+GIBIBYTE = 1024**3
+CONNECTIONS = 16
+
+Sample = dict[str, float]
+
+
+@dataclass(slots=True)
+class Row:
+    """One kind of work; `samples` by contestant, one a round. `figure` is the one that is compared."""
+
+    name: str
+    figure: str
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+
+
+def measure(row: Row, contestants: Iterable[Contestant], rounds: int, once: Callable[[Contestant], Sample]) -> Row:
+    """Measure each contestant once a round; who begins changes from round to round. The first round warms up."""
+    order = list(contestants)
+    for number in range(rounds + 1):
+        for contestant in order:
+            sample = once(contestant)
+            if number:
+                row.samples.setdefault(contestant.name, []).append(sample)
+        print(f"{row.name}: round {number} of {rounds}", flush=True)
+        order.append(order.pop(0))
+    return row
+
+
+def ranges(contestants: list[Contestant], size: int, seconds: int, rounds: int, cores: Cores) -> Row:
+    def once(contestant: Contestant) -> Sample:
+        before = contestant.server.cpu_seconds()
+        counted = load.random_ranges(
+            contestant.url,
+            size=size,
+            connections=CONNECTIONS,
+            seconds=seconds,
+            headers=contestant.headers,
+            cores=cores,
+        )
+        cpu = contestant.server.cpu_seconds() - before
+        return {
+            "requests_per_second": counted.requests / counted.seconds,
+            "requests_per_cpu_second": counted.requests / max(cpu, 0.01),
+            "server_busy": cpu / counted.seconds,
+        }
+
+    return measure(Row("64 KiB ranges", "requests_per_cpu_second"), contestants, rounds, once)
+
+
+def whole_file(contestants: list[Contestant], size: int, times: int, rounds: int, cores: Cores) -> Row:
+    def once(contestant: Contestant) -> Sample:
+        before = contestant.server.cpu_seconds()
+        load.fetch(
+            contestant.server.port,
+            contestant.path,
+            headers=contestant.headers,
+            size=size,
+            times=times,
+            cores=cores,
+        )
+        cpu = contestant.server.cpu_seconds() - before
+        return {"cpu_seconds_per_gib": cpu / (size * times / GIBIBYTE)}
+
+    return measure(Row("whole file", "cpu_seconds_per_gib"), contestants, rounds, once)
+
+
+def uploads(contestants: list[Contestant], file: Path, rounds: int, cores: Cores) -> Row:
+    def once(contestant: Contestant) -> Sample:
+        server = contestant.server
+        server.forget_peak()
+        resident, before = server.resident(), server.cpu_seconds()
+        answer = load.upload(server.port, contestant.path, file, headers=contestant.headers, cores=cores)
+        cpu = server.cpu_seconds() - before
+        grown = server.peak() - resident
+        if contestant.name == "mediavault":
+            delete_now(contestant, answer["id"])
+        return {
+            "cpu_seconds_per_gib": cpu / (file.stat().st_size / GIBIBYTE),
+            "memory_growth_mib": grown / 1024**2,
+        }
+
+    return measure(Row("upload", "cpu_seconds_per_gib"), contestants, rounds, once)
