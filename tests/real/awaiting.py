@@ -1,0 +1,16 @@
+"""Waiting for a condition, with a bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+WITHIN_SECONDS = 15.0
+
+
+def eventually(condition: Callable[[], bool], what: str, *, within: float = WITHIN_SECONDS) -> None:
+    """Returns as soon as `condition` holds; fails, saying `what` did not happen, after `within` seconds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, f"not within {within:g} s: {what}"
+        time.sleep(0.02)
