@@ -1,1 +1,5 @@
-"""Bytes under keys: the backends for local disk and S3, and the service that routes the catalogue's paths to them. Knows no HTTP server."""
+"""Where objects live: the service that routes paths, and the backends below it. Knows no HTTP and no catalogue."""
+
+from app.storage.service import StorageService, open_storage
+
+__all__ = ["StorageService", "open_storage"]

@@ -25,6 +25,7 @@ OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 READ_AHEAD_BYTES = 2 * 1024 * 1024
 """What is asked of the disk in advance after a chunk had to be waited for."""
 
+_MOST_DEVICES = 1024
 _CANNOT_TELL = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -50,6 +51,18 @@ class PageCache:
     def __init__(self) -> None:
         self.answers: bool | None = None if RWF_NOWAIT else False
         """None until the first read has shown it. False on tmpfs and most network file systems, whose calls may take long."""
+
+
+class PageCaches:
+    """One `PageCache` for each device."""
+
+    def __init__(self) -> None:
+        self._by_device: dict[int, PageCache] = {}
+
+    def of(self, device: int) -> PageCache:
+        if len(self._by_device) > _MOST_DEVICES:
+            self._by_device.clear()
+        return self._by_device.setdefault(device, PageCache())
 
 
 class OpenFile:

@@ -1,0 +1,254 @@
+"""The one entrance to stored bytes: takes paths as the catalogue stores them, and knows where each of them lies.
+
+A path below the media location, or below the local media folder that was in use before a move to S3, is managed; every other local path is
+external and read-only. So a library in the middle of a move, half on disk and half on S3, works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from app.config import Settings, StorageEngine
+from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
+from app.storage.errors import InvalidKey, ObjectNotFound, StorageError, StoragePermission, StorageUnavailable
+from app.storage.external import ExternalFiles
+from app.storage.key import Key
+from app.storage.local import LocalBackend
+from app.storage.local.errnos import typed_errors
+from app.storage.path import BucketArea, LocalArea, check_local, is_s3, parse_s3
+from app.storage.ranges import ByteRange
+
+
+@dataclass(frozen=True, slots=True)
+class _Managed:
+    backend: StorageBackend
+    key: Key
+
+
+class StorageService:
+    """Methods raise `StorageError`s only; a path that nobody can have is an `InvalidKey`."""
+
+    def __init__(
+        self,
+        *,
+        local: StorageBackend | None,
+        media_root: Path | None,
+        s3: StorageBackend | None,
+        bucket: str | None,
+        prefix: str,
+        engine: StorageEngine,
+    ) -> None:
+        """`media_root` is absolute; it is known also where the folder is not there (`local` is None). `prefix` lies in the bucket and belongs to
+        the paths, not to the backend's keys. The service closes the backends."""
+        self.engine = engine
+        self._local = local
+        self._s3 = s3
+        self._folder = LocalArea(str(media_root)) if media_root else None
+        self._bucket = BucketArea(bucket, prefix) if bucket else None
+        self._external = ExternalFiles()
+        chosen = (local, self._folder) if engine is StorageEngine.LOCAL else (s3, self._bucket)
+        if chosen[0] is None or chosen[1] is None:
+            raise ValueError(f"the engine is {engine}, but it has no backend")
+        self.primary: StorageBackend = chosen[0]
+        self._primary_area: LocalArea | BucketArea = chosen[1]
+
+    def managed_path(self, key: Key) -> str:
+        """Where a new file goes, as the catalogue stores it."""
+        return self._primary_area.path(key)
+
+    def is_managed_path(self, path: str) -> bool:
+        """True below the media location of either engine: what may be written and deleted."""
+        return any(area is not None and area.holds(path) for area in (self._folder, self._bucket))
+
+    async def exists(self, path: str) -> bool:
+        place = self._place(path)
+        return await (place.backend.exists(place.key) if place else self._external.exists(path))
+
+    async def stat(self, path: str) -> ObjectInfo:
+        """Raises `ObjectNotFound`."""
+        place = self._place(path)
+        return await (place.backend.head(place.key) if place else self._external.head(path))
+
+    def read(
+        self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        """See `StorageBackend.read_stream`."""
+        place = self._place(path)
+        if place is None:
+            return self._external.read_stream(path, byte_range, if_match)
+        return place.backend.read_stream(place.key, byte_range, if_match)
+
+    def write(
+        self,
+        path: str,
+        *,
+        size: int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[ObjectWriter]:
+        """See `StorageBackend.write_stream`. Raises `StoragePermission` for external paths."""
+        place = self._writable(path)
+        return place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
+
+    async def copy(self, source: str, target: str) -> None:
+        """Within a backend the store copies; between two the bytes pass through here. Raises `ObjectNotFound`, `ObjectExists`, …"""
+        to = self._writable(target)
+        origin = self._place(source)
+        if origin is not None and origin.backend is to.backend:
+            await to.backend.copy_object(origin.key, to.key)
+            return
+        async with (
+            self.read(source) as stream,
+            to.backend.write_stream(to.key, size=stream.info.size) as writer,
+        ):
+            async for chunk in stream.chunks:
+                await writer.write(chunk)
+
+    async def rename(self, source: str, target: str) -> None:
+        """As `copy`, then the source is deleted; at once where both lie on one disk."""
+        origin, to = self._writable(source), self._writable(target)
+        if origin.backend is to.backend:
+            await to.backend.move_object(origin.key, to.key)
+        else:
+            await self.copy(source, target)
+            await origin.backend.delete_object(origin.key)
+
+    async def unlink(self, path: str) -> None:
+        """Deleting what is not there is fine."""
+        place = self._writable(path)
+        await place.backend.delete_object(place.key)
+
+    async def unlink_many(self, paths: Iterable[str]) -> dict[str, StorageError]:
+        """Returns the paths that could not be deleted, with why."""
+        failed: dict[str, StorageError] = {}
+        places: dict[str, dict[Key, str]] = {}
+        backends: dict[str, StorageBackend] = {}
+        for path in paths:
+            try:
+                place = self._writable(path)
+            except StorageError as error:
+                failed[path] = error
+            else:
+                backends[place.backend.name] = place.backend
+                places.setdefault(place.backend.name, {})[place.key] = path
+        for name, backend in backends.items():
+            try:
+                errors = await backend.delete_objects(places[name])
+            except StorageError as error:
+                errors = dict.fromkeys(places[name], error)
+            failed.update({places[name][key]: error for key, error in errors.items()})
+        return failed
+
+    async def utimes(self, path: str, accessed: datetime, modified: datetime) -> None:
+        """Set a local file's times; nothing to do on S3. Changes the file's storage etag."""
+        place = self._writable(path)
+        file = place.backend.local_path(place.key)
+        if file is not None and self._folder is not None:
+            await asyncio.to_thread(_set_times, Path(self._folder.root), file, place.key, accessed, modified)
+
+    async def list_managed(self) -> AsyncIterator[tuple[str, ObjectInfo]]:
+        """Every object below the media location of every configured backend, with its path."""
+        for backend, area in ((self._local, self._folder), (self._s3, self._bucket)):
+            if backend is not None and area is not None:
+                async for info in backend.list_objects():
+                    yield area.path(Key(info.key)), info
+
+    async def probe(self) -> None:
+        """Whether new files can be stored; raises what went wrong."""
+        await self.primary.probe()
+
+    async def sweep_leftovers(self, older_than: timedelta) -> int:
+        """Remove what unfinished writes of dead processes left on every backend; returns how many."""
+        return sum([await backend.sweep_leftovers(older_than) for backend in self._backends()])
+
+    async def presigned_url(
+        self, path: str, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
+    ) -> str | None:
+        """A link that downloads the object directly; None where there is no such thing."""
+        place = self._place(path)
+        if place is None:
+            return None
+        return await place.backend.presigned_url(
+            place.key, expires_in=expires_in, content_type=content_type, disposition=disposition
+        )
+
+    def local_path(self, path: str) -> Path | None:
+        """The file that may be opened directly; None on S3."""
+        place = self._place(path)
+        return Path(path) if place is None else place.backend.local_path(place.key)
+
+    async def aclose(self) -> None:
+        for backend in self._backends():
+            await backend.aclose()
+        await self._external.aclose()
+
+    def _backends(self) -> list[StorageBackend]:
+        return [backend for backend in (self._local, self._s3) if backend is not None]
+
+    def _place(self, path: str) -> _Managed | None:
+        """Where a managed path lies; None for an external one."""
+        if is_s3(path):
+            parse_s3(path)
+            key = self._bucket.key(path) if self._bucket else None
+            if key is None:
+                raise InvalidKey(path, "s3", "lies outside of the configured bucket and prefix")
+            return self._at(self._s3, key, path)
+        check_local(path)
+        key = self._folder.key(path) if self._folder else None
+        return None if key is None else self._at(self._local, key, path)
+
+    @staticmethod
+    def _at(backend: StorageBackend | None, key: Key, path: str) -> _Managed:
+        if backend is None:
+            raise StorageUnavailable(path, "s3" if is_s3(path) else "local", "is not connected")
+        return _Managed(backend, key)
+
+    def _writable(self, path: str) -> _Managed:
+        return self._place(path) or self._external.refuse(path)
+
+
+async def open_storage(settings: Settings) -> StorageService:
+    """Connect what the settings name. With engine `s3` the local folder is used where it exists, for what has not moved yet; with engine `local`
+    the bucket, where one is set. Raises a `StorageError` where the media folder cannot be had."""
+    root = settings.media_location
+    local: LocalBackend | None = None
+    s3: StorageBackend | None = None
+    if settings.storage_engine is StorageEngine.LOCAL or await asyncio.to_thread(root.is_dir):
+        local = await asyncio.to_thread(_open_local, root, settings.fsync)
+    try:
+        if settings.s3_bucket:
+            from app.storage.s3 import open_s3  # noqa: PLC0415 - the S3 client takes 0.5 s to load
+
+            s3 = await open_s3(settings)
+    except BaseException:
+        if local is not None:
+            await local.aclose()
+        raise
+    return StorageService(
+        local=local,
+        media_root=root,
+        s3=s3,
+        bucket=settings.s3_bucket,
+        prefix=settings.s3_prefix,
+        engine=settings.storage_engine,
+    )
+
+
+def _open_local(root: Path, fsync: bool) -> LocalBackend:
+    return LocalBackend(root, fsync=fsync)
+
+
+def _set_times(root: Path, file: Path, key: Key, accessed: datetime, modified: datetime) -> None:
+    with typed_errors(key.value, "local"):
+        if not file.resolve().is_relative_to(root.resolve()):
+            raise StoragePermission(key.value, "local", "leads outside of the media folder")
+        if not file.is_file():
+            raise ObjectNotFound(key.value, "local", os.strerror(errno.ENOENT))
+        os.utime(file, (accessed.timestamp(), modified.timestamp()), follow_symlinks=False)
