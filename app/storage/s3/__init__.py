@@ -1,0 +1,23 @@
+"""Objects in an S3 bucket. `open_s3` is the way in; see DESIGN 4.2 for what holds."""
+
+from __future__ import annotations
+
+from app.config import Settings
+from app.storage.s3.backend import S3Backend
+from app.storage.s3.body import WriteBudget
+from app.storage.s3.client import connect
+from app.storage.s3.reads import open_reads
+from app.storage.s3.writes import MAXIMUM_PART_BYTES, Uploads
+
+__all__ = ["S3Backend", "open_s3"]
+
+
+async def open_s3(settings: Settings) -> S3Backend:
+    """The backend for the bucket and prefix of the settings. Asks the store nothing yet: `probe` does.
+
+    Raises `StorageError` where no client can be made, for example without credentials for a role.
+    """
+    client = await connect(settings)
+    reads = await open_reads(client, settings)
+    budget = WriteBudget(settings.s3_write_buffer, MAXIMUM_PART_BYTES, settings.s3_deadline)
+    return S3Backend(client, reads, Uploads(client, budget, settings.s3_deadline), deadline=settings.s3_deadline)

@@ -1,0 +1,180 @@
+"""The bytes of one request to the store, kept as the pieces they came in, and the memory that all of them share.
+
+`Body` is what the SDK sends: seekable for its retries and signatures, and an async iterable so that the HTTP client
+takes it piece by piece, without copying and without a thread for every 64 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator
+
+from app.storage.errors import StorageUnavailable
+from app.storage.s3.errors import BACKEND
+
+_SMALL_PIECE = 8 * 1024
+"""Shorter pieces are gathered: a list of very small ones would cost more than what it holds."""
+_GATHERED = 64 * 1024
+_SEND_BYTES = 256 * 1024
+
+
+class Body:
+    """Takes pieces at its end and can be read any number of times. `crc32` covers all of it."""
+
+    def __init__(self, data: bytes = b"", *, checksum: bool = True) -> None:
+        self._checksum = checksum
+        self._pieces: list[bytes] = []
+        self._tail = bytearray()
+        self._size = 0
+        self._crc = 0
+        self._position = 0
+        if data:
+            self.add(data)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bool__(self) -> bool:
+        return True  # an empty body is still a body
+
+    def add(self, data: bytes | bytearray | memoryview) -> None:
+        """Append; `bytes` are kept as they are, anything else is copied."""
+        self._size += len(data)
+        if self._checksum:
+            self._crc = zlib.crc32(data, self._crc)
+        if len(data) < _SMALL_PIECE:
+            self._tail += data
+            if len(self._tail) >= _GATHERED:
+                self._gather()
+            return
+        self._gather()
+        self._pieces.append(data if isinstance(data, bytes) else bytes(data))
+
+    @property
+    def crc32(self) -> str | None:
+        """As S3's header wants it: base64 of four bytes, big-endian; None where the SDK takes its own."""
+        if not self._checksum:
+            return None
+        return base64.b64encode(self._crc.to_bytes(4, "big")).decode("ascii")
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, count: int | None = None) -> bytes:
+        """Only the SDK's own checksums read this way, not the HTTP client."""
+        self._gather()
+        wanted = self._size - self._position if count is None or count < 0 else count
+        found: list[bytes] = []
+        start = 0
+        for piece in self._pieces:
+            first = max(self._position - start, 0)
+            if wanted > 0 and first < len(piece):
+                part = piece[first : first + wanted]
+                found.append(part)
+                wanted -= len(part)
+                self._position += len(part)
+            start += len(piece)
+            if wanted <= 0:
+                break
+        return b"".join(found)
+
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        self._gather()
+        for piece in self._pieces:
+            if len(piece) <= _SEND_BYTES:
+                yield piece
+                continue
+            view = memoryview(piece)
+            for first in range(0, len(piece), _SEND_BYTES):
+                yield view[first : first + _SEND_BYTES]
+
+    def _gather(self) -> None:
+        if self._tail:
+            self._pieces.append(bytes(self._tail))
+            self._tail.clear()
+
+
+class WriteBudget:
+    """The memory that all uploads of the process share, in bytes.
+
+    A part that waits for more can never wait for ever on others that wait: when nothing is left, one part at a time
+    may use a reserve in which it can be filled to its end, sent and let go; then the next.
+    """
+
+    def __init__(self, total: int, reserve: int, patience: float) -> None:
+        self._free = total - reserve
+        self._patience = patience
+        self._privileged: Lease | None = None
+        self._waiting: deque[tuple[Lease, int, asyncio.Future[None]]] = deque()
+
+    def lease(self, key: str) -> Lease:
+        return Lease(self, key)
+
+    async def take(self, lease: Lease, count: int) -> None:
+        if lease is self._privileged:
+            return
+        if not self._waiting and self._grant(lease, count):
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (lease, count, granted)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(self._patience):
+                await granted
+        except TimeoutError:
+            raise StorageUnavailable(lease.key, BACKEND, "too many uploads at once: no memory for this one") from None
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                self._wake()
+
+    def give(self, lease: Lease) -> None:
+        self._free += lease.held
+        lease.held = 0
+        if lease is self._privileged:
+            self._privileged = None
+        self._wake()
+
+    def _grant(self, lease: Lease, count: int) -> bool:
+        if count <= self._free:
+            self._free -= count
+            lease.held += count
+            return True
+        if self._privileged is None:
+            self._privileged = lease
+            return True
+        return False
+
+    def _wake(self) -> None:
+        while self._waiting:
+            lease, count, granted = self._waiting[0]
+            if not granted.done():
+                if not self._grant(lease, count):
+                    return
+                granted.set_result(None)
+            self._waiting.popleft()
+
+
+class Lease:
+    """What one part holds of the budget; `held` bytes of the common share."""
+
+    def __init__(self, budget: WriteBudget, key: str) -> None:
+        self._budget = budget
+        self.key = key
+        self.held = 0
+
+    async def grow(self, count: int) -> None:
+        """Returns when `count` more bytes may be held. Raises `StorageUnavailable` after the budget's patience."""
+        await self._budget.take(self, count)
+
+    def release(self) -> None:
+        self._budget.give(self)

@@ -1,0 +1,350 @@
+"""Reads: signed GETs on a connection pool of their own, so that downloads never starve uploads or health.
+
+The SDK only signs, once per object and a few minutes; the bytes never pass through it. A body that breaks is continued
+where it broke, and a reader that does not drain gives its connection back and is continued likewise: both by `Range`
+and `If-Match`, so that what is sent is always the object that the read began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from app.config import Settings
+from app.storage.backend import MAX_CHUNK_BYTES, ObjectInfo, ObjectStream
+from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError, StorageUnavailable
+from app.storage.ranges import ByteRange
+from app.storage.s3.client import S3Client
+from app.storage.s3.errors import BACKEND, S3Refusal, translate
+from app.storage.s3.sdk import proxy_for, tls_context
+
+STALL_SECONDS = 10.0
+CONTINUATIONS = 3
+_ATTEMPTS = 3
+_BACKOFF_SECONDS = 0.2
+_LINK_SECONDS = 900
+_LINK_REUSE_SECONDS = 300.0
+"""Well within the ten minutes that temporary credentials are good for at least when the SDK signs with them."""
+_LINKS = 8192
+_RECEIVE_BYTES = 256 * 1024
+_CONNECT_SECONDS = 10.0
+_KEEP_ALIVE_SECONDS = 12.0
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_ERROR_BYTES = 64 * 1024
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
+_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
+
+
+class Reads:
+    """All reads of one backend: at most `connections` at a time, the others wait, but not for ever."""
+
+    def __init__(self, client: S3Client, session: aiohttp.ClientSession, deadline: float, minimum_rate: int) -> None:
+        self._client = client
+        self._session = session
+        self._links = _Links(client)
+        self.deadline = deadline
+        self.minimum_rate = minimum_rate
+        self.stall_seconds = STALL_SECONDS
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    def forget(self, key: str) -> None:
+        """Keep nothing about an object that will not be read again."""
+        self._links.drop(key)
+
+    @asynccontextmanager
+    async def open(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> AsyncGenerator[ObjectStream]:
+        """See `StorageBackend.read_stream`."""
+        answer = await self.request(key, byte_range, if_match)
+        if answer.served is None:
+            answer.response.release()
+            yield ObjectStream(answer.info, None, _nothing())
+            return
+        with _Chunks(self, answer, answer.served) as chunks:
+            yield ObjectStream(answer.info, answer.served, chunks)
+
+    async def request(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> Answer:
+        """Send one GET and return when its head is there. Raises every error of a read that comes before its bytes."""
+        headers = {"Accept-Encoding": "identity"}
+        if byte_range is not None:
+            headers["Range"] = f"bytes={byte_range.first}-{'' if byte_range.last is None else byte_range.last}"
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        try:
+            async with asyncio.timeout(self.deadline):
+                response = await self._answered(key, headers)
+                try:
+                    return _accept(key, response, byte_range)
+                except BaseException:
+                    response.close()
+                    raise
+        except TimeoutError:
+            detail = f"no connection or no answer within {self.deadline:.0f} s"
+            raise StorageUnavailable(key, BACKEND, detail) from None
+
+    async def _answered(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        attempt = 0
+        while True:
+            attempt += 1
+            link, fresh = await self._links.get(key)
+            try:
+                response = await self._session.get(link, headers=headers, allow_redirects=False)
+                if response.status in (200, 206):
+                    return response
+                error = await self._refusal(key, response)
+            except TimeoutError:
+                raise
+            except (aiohttp.ClientError, OSError) as failure:
+                error = StorageUnavailable(key, BACKEND, f"get: {type(failure).__name__}")
+            else:
+                if response.status == 403 and not fresh:
+                    # The link has expired, or the credentials that signed it: sign again, once.
+                    self._links.drop(key)
+                    attempt -= 1
+                    continue
+            if not error.retryable or attempt >= _ATTEMPTS:
+                raise error
+            await asyncio.sleep(_BACKOFF_SECONDS * attempt)
+
+    async def _refusal(self, key: str, response: aiohttp.ClientResponse) -> StorageError:
+        """What an answer that is neither 200 nor 206 means. Leaves the connection usable."""
+        try:
+            text = await response.content.read(_ERROR_BYTES)
+        finally:
+            response.release()
+        found = _ERROR_CODE.search(text)
+        code = found.group(1).decode("ascii") if found else ""
+        if response.status == 416:
+            return await self._unsatisfied(key, response)
+        if response.status == 403 and self._client.is_missing(code, response.status):
+            return ObjectNotFound(key, BACKEND)
+        if response.status < 400:
+            return S3Refusal(key, BACKEND, f"get: unexpected status {response.status}")
+        return translate(key, "get", code, response.status)
+
+    async def _unsatisfied(self, key: str, response: aiohttp.ClientResponse) -> StorageError:
+        match = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
+        size = int(match.group(1)) if match else (await self._client.head(key)).size
+        return RangeNotSatisfiable(key, BACKEND, size)
+
+
+class Answer:
+    """The head of a good answer: what object it is, what part of it comes, and where from."""
+
+    __slots__ = ("info", "response", "served")
+
+    def __init__(self, info: ObjectInfo, served: ByteRange | None, response: aiohttp.ClientResponse) -> None:
+        self.info = info
+        self.served = served
+        self.response = response
+
+
+class _Chunks:
+    """The bytes of one read, over as many requests as it takes."""
+
+    def __init__(self, reads: Reads, answer: Answer, served: ByteRange) -> None:
+        self._reads = reads
+        self._info = answer.info
+        self._position = served.first
+        self._end = served.first + served.length
+        self._response: aiohttp.ClientResponse | None = answer.response
+        self._rest = b""
+        self._breaks = 0
+        self._loop = asyncio.get_running_loop()
+        self._waited = 0.0
+        self._received = 0
+        self._idle_since: float | None = self._loop.time()
+        self._timer = self._loop.call_later(reads.stall_seconds, self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        self._disconnect()
+        self._end = self._position
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._position >= self._end:
+            raise StopAsyncIteration
+        self._idle_since = None
+        try:
+            chunk = self._rest or await self._receive()
+            self._rest = b""
+            if len(chunk) > MAX_CHUNK_BYTES:
+                chunk, self._rest = chunk[:MAX_CHUNK_BYTES], chunk[MAX_CHUNK_BYTES:]
+            self._position += len(chunk)
+            return chunk
+        finally:
+            self._idle_since = self._loop.time()
+
+    async def _receive(self) -> bytes:
+        while True:
+            if self._response is None:
+                await self._reconnect()
+            started = self._loop.time()
+            try:
+                chunk = await self._response_bytes()
+            except TimeoutError:
+                raise StorageUnavailable(self._info.key, BACKEND, "the store stopped sending") from None
+            except (aiohttp.ClientError, OSError) as error:
+                self._broken(error)
+                continue
+            self._waited += self._loop.time() - started
+            self._received += len(chunk)
+            if not chunk:
+                self._broken(EOFError("the body ended early"))
+                continue
+            if len(chunk) > self._end - self._position:
+                raise S3Refusal(self._info.key, BACKEND, "get: more bytes than announced")
+            if self._waited > self._reads.deadline + self._received / self._reads.minimum_rate:
+                raise StorageUnavailable(self._info.key, BACKEND, "the store sends too slowly")
+            return chunk
+
+    async def _response_bytes(self) -> bytes:
+        response = self._response
+        if response is None:
+            raise aiohttp.ClientConnectionError("given back")
+        return await response.content.readany()
+
+    async def _reconnect(self) -> None:
+        """Continue at the first byte that was not handed out, of the very same object."""
+        info = self._info
+        wanted = ByteRange(self._position, self._end - 1)
+        try:
+            answer = await self._reads.request(info.key, wanted, info.etag)
+        except RangeNotSatisfiable:
+            raise ObjectChanged(info.key, BACKEND, "it is shorter now") from None
+        self._response = answer.response
+        if answer.info.etag != info.etag or answer.info.size != info.size:
+            raise ObjectChanged(info.key, BACKEND, f"etag {info.etag} before, {answer.info.etag} now")
+        self._timer.cancel()
+        self._timer = self._loop.call_later(self._reads.stall_seconds, self._look)
+
+    def _broken(self, error: Exception) -> None:
+        self._disconnect()
+        self._breaks += 1
+        if self._breaks > CONTINUATIONS:
+            detail = f"the body broke {self._breaks} times: {type(error).__name__}"
+            raise StorageUnavailable(self._info.key, BACKEND, detail) from error
+
+    def _look(self) -> None:
+        """Has the reader stalled? Then its connection is for others."""
+        limit = self._reads.stall_seconds
+        response = self._response
+        if response is None or response.connection is None:
+            return  # all of it has arrived: nothing is held but the memory of one buffer
+        now = self._loop.time()
+        idle = 0.0 if self._idle_since is None else now - self._idle_since
+        if idle >= limit:
+            self._disconnect()
+            return
+        self._timer = self._loop.call_later(limit - idle, self._look)
+
+    def _disconnect(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+
+class _Links:
+    """Signed links, made once per object and reused for a few minutes."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        self._known: OrderedDict[str, tuple[URL, float]] = OrderedDict()
+
+    async def get(self, key: str) -> tuple[URL, bool]:
+        """The link, and whether it was made just now."""
+        now = asyncio.get_running_loop().time()
+        known = self._known.get(key)
+        if known and known[1] > now:
+            self._known.move_to_end(key)
+            return known[0], False
+        # Encoded already, and signed so: it must reach the store unchanged.
+        link = URL(await self._client.sign(key, _LINK_SECONDS), encoded=True)
+        self._known[key] = (link, now + _LINK_REUSE_SECONDS)
+        self._known.move_to_end(key)
+        while len(self._known) > _LINKS:
+            self._known.popitem(last=False)
+        return link, True
+
+    def drop(self, key: str) -> None:
+        self._known.pop(key, None)
+
+
+async def open_reads(client: S3Client, settings: Settings) -> Reads:
+    """Makes the pool; connects to nothing."""
+    secure = settings.s3_endpoint is None or settings.s3_endpoint.startswith("https:")
+    connector = aiohttp.TCPConnector(
+        limit=settings.s3_connections,
+        ssl=await asyncio.to_thread(tls_context) if secure else True,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        read_bufsize=_RECEIVE_BYTES,
+        proxy=proxy_for(client.address),
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=min(_CONNECT_SECONDS, settings.s3_deadline),
+            sock_read=settings.s3_deadline,
+        ),
+    )
+    return Reads(client, session, settings.s3_deadline, settings.s3_minimum_rate)
+
+
+def _accept(key: str, response: aiohttp.ClientResponse, asked: ByteRange | None) -> Answer:
+    """Check that a 200 or 206 is what was asked for. Never trusts that a range was honoured."""
+    headers = response.headers
+    length = response.content_length
+    etag, modified = headers.get("ETag"), headers.get("Last-Modified")
+    if etag is None or modified is None or length is None:
+        raise S3Refusal(key, BACKEND, "get: an answer without length, ETag or Last-Modified")
+    if response.status == 206:
+        match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+        if asked is None or match is None:
+            raise S3Refusal(key, BACKEND, "get: a partial answer that says not which part, or was not asked for")
+        first, last, size = (int(group) for group in match.groups())
+        served = asked.clamped(size)
+        if served is None or (served.first, served.last) != (first, last) or served.length != length:
+            raise S3Refusal(key, BACKEND, "get: another range than the one asked for")
+    else:
+        size = length
+        served = _whole_for(key, size, asked)
+    return Answer(ObjectInfo(key, size, parsedate_to_datetime(modified), etag), served, response)
+
+
+def _whole_for(key: str, size: int, asked: ByteRange | None) -> ByteRange | None:
+    """A 200: the whole object, also where a range was asked for that is all of it."""
+    whole = ByteRange(0, size - 1) if size else None
+    if asked is None:
+        return whole
+    served = asked.clamped(size)
+    if served is None:
+        raise RangeNotSatisfiable(key, BACKEND, size)
+    if served != whole:
+        raise S3Refusal(key, BACKEND, "get: the store ignores ranges")
+    return served
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for chunk in ():
+        yield chunk

@@ -1,0 +1,120 @@
+"""The SDK's client, made from the settings: endpoint, credentials, checksum profile, signatures, retries.
+
+The SDK has no types, so this file alone is checked loosely; everything that leaves it is typed, or a plain Any.
+"""
+# pyright: basic
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiobotocore.session
+from aiobotocore.config import AioConfig
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from botocore.handlers import add_expect_header
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
+
+from app.config import S3Checksums, Settings
+from app.storage.errors import StoragePermission, StorageUnavailable
+from app.storage.s3.errors import BACKEND
+
+DEFAULT_REGION = "us-east-1"
+
+Refused: type[Exception] = ClientError
+"""The store answered, and not with what was asked for."""
+NoCredentials: tuple[type[Exception], ...] = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
+Failed: type[Exception] = BotoCoreError
+"""Anything else that goes wrong inside the SDK."""
+
+_LONGEST_SILENCE = 86_400.0
+"""The SDK's own time-out would cut off what our deadlines allow: a copy of gigabytes answers late."""
+_CONNECT_SECONDS = 10.0
+
+
+async def make_client(settings: Settings, resources: AsyncExitStack) -> Any:
+    """Does not talk to the store; may ask for the credentials of a role. `resources` closes it.
+
+    Raises `StoragePermission` or `StorageUnavailable`.
+    """
+    session = aiobotocore.session.get_session()
+    secret = settings.s3_secret_access_key
+    context = session.create_client(
+        "s3",
+        region_name=settings.s3_region or session.get_config_variable("region") or DEFAULT_REGION,
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=settings.s3_access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        config=_configuration(settings),
+    )
+    try:
+        async with asyncio.timeout(settings.s3_deadline):
+            client = await resources.enter_async_context(context)
+    except TimeoutError:
+        raise StorageUnavailable("", BACKEND, "no credentials in time") from None
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise StoragePermission("", BACKEND, f"cannot make a client: {type(error).__name__}") from error
+    # The store's `100 Continue` would be waited for without any bound.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
+
+
+def refusal(error: Exception) -> tuple[str, int]:
+    """The store's error code (for a HEAD: the status as text) and the HTTP status."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    code = response.get("Error", {}).get("Code", "")
+    return str(code), int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def uses_own_checksums(settings: Settings) -> bool:
+    """True for the profile `compatible`: one CRC32 header of ours in place of what the SDK does by default."""
+    if settings.s3_checksums is not S3Checksums.AUTO:
+        return settings.s3_checksums is S3Checksums.COMPATIBLE
+    host = urlsplit(settings.s3_endpoint or "").hostname
+    return host is not None and not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def proxy_for(url: str) -> str | None:
+    """The HTTP proxy that the environment names for this address, read as the SDK reads it."""
+    return get_environ_proxies(url).get(urlsplit(url).scheme)
+
+
+def tls_context() -> ssl.SSLContext:
+    """Trusts what the SDK trusts. Reads files: call it in a thread."""
+    bundle = aiobotocore.session.get_session().get_config_variable("ca_bundle") or get_cert_path(True)
+    return ssl.create_default_context(cafile=bundle)
+
+
+def _configuration(settings: Settings) -> AioConfig:
+    # Without an endpoint the SDK may choose path style by itself, for buckets with dots in their names.
+    addressing = "virtual" if settings.s3_endpoint else "auto"
+    s3: dict[str, Any] = {
+        "addressing_style": "path" if settings.s3_force_path_style else addressing,
+        "use_accelerate_endpoint": settings.s3_use_accelerate,
+    }
+    checksums: dict[str, Any] = {}
+    if uses_own_checksums(settings):
+        s3["payload_signing_enabled"] = False
+        checksums = {
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+    return AioConfig(
+        signature_version="s3v4",
+        connect_timeout=min(_CONNECT_SECONDS, settings.s3_deadline),
+        read_timeout=_LONGEST_SILENCE,
+        max_pool_connections=settings.s3_connections,
+        retries={"mode": "standard", "max_attempts": 3},
+        s3=s3,
+        **checksums,
+    )
