@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Protocol
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
@@ -37,27 +38,25 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
     `writer` or `guard` raise; nothing of it runs on afterwards.
     """
     digest = _Digest()
-    filling, storing = _Piece(), _Piece()
-    pending: asyncio.Task[None] | None = None
+    piece = _Piece()
+    storing: asyncio.Task[None] | None = None
     size = 0
     try:
         async for chunk in chunks:
             size += len(chunk)
             guard(size)
-            while chunk := filling.fill(chunk):
-                if pending is not None:
-                    await pending
-                filling, storing = storing, filling
-                filling.used = 0
-                pending = asyncio.create_task(_store(storing.content(), writer, digest))
-        if pending is not None:
-            await pending
-            pending = None
-        if filling.used:
-            await _store(filling.content(), writer, digest)
+            while chunk := piece.fill(chunk):
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(_store(piece.content(), writer, digest))
+                piece = _Piece()
+        if storing is not None:
+            await storing
     finally:
-        if pending is not None:
-            await _abandon(pending)
+        if storing is not None:
+            await _abandon(storing)
+    if rest := piece.content():
+        await _store(rest, writer, digest)
     return Received(size, digest.sha1.digest(), digest.crc32)
 
 
@@ -66,30 +65,28 @@ class _Digest:
     sha1: hashlib._Hash = field(default_factory=lambda: hashlib.sha1(usedforsecurity=False))
     crc32: int = 0
 
-    def update(self, data: memoryview) -> None:
+    def update(self, data: bytes) -> None:
         self.sha1.update(data)
         self.crc32 = zlib.crc32(data, self.crc32)
 
 
 class _Piece:
-    """A buffer that is filled, stored, and filled again."""
+    """Gathers small chunks; `BytesIO` hands out what it gathered without a copy."""
 
     def __init__(self) -> None:
-        self._view = memoryview(bytearray(PIECE_BYTES))
-        self.used = 0
+        self._buffer = BytesIO()
 
     def fill(self, chunk: memoryview) -> memoryview:
         """Take what fits, and return the rest: empty unless this piece is full."""
-        taken = min(len(chunk), PIECE_BYTES - self.used)
-        self._view[self.used : self.used + taken] = chunk[:taken]
-        self.used += taken
+        taken = min(len(chunk), PIECE_BYTES - self._buffer.tell())
+        self._buffer.write(chunk[:taken])
         return chunk[taken:]
 
-    def content(self) -> memoryview:
-        return self._view[: self.used]
+    def content(self) -> bytes:
+        return self._buffer.getvalue()
 
 
-async def _store(data: memoryview, writer: ObjectWriter, digest: _Digest) -> None:
+async def _store(data: bytes, writer: ObjectWriter, digest: _Digest) -> None:
     hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, data)
     try:
         await writer.write(data)
@@ -98,6 +95,7 @@ async def _store(data: memoryview, writer: ObjectWriter, digest: _Digest) -> Non
 
 
 async def _abandon(task: asyncio.Task[None]) -> None:
+    """Nothing to do where it has ended."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():

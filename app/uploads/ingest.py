@@ -1,0 +1,322 @@
+"""An upload from its first byte to the asset, in the order that keeps it: file row `writing`, object committed, then one
+transaction that makes file and asset live, then the answer.
+
+Whatever goes wrong before that transaction leaves no object that a row does not account for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError, DuplicateAsset, FileGone, NotFound, QuotaExceeded
+from app.catalog.records import AssetType, File, FileKind, NewAsset, StoredFile, User
+from app.config import MEBIBYTE, Settings
+from app.formats import Format, Kind, supported
+from app.storage.errors import StorageUnavailable
+from app.storage.key import Key
+from app.storage.service import StorageService
+from app.uploads.body import BodyLimits, Receive, body_chunks
+from app.uploads.errors import ChecksumMismatch, InvalidField, LeaseLost, MalformedBody, UnsupportedType, UploadTooLarge
+from app.uploads.fields import FieldReader, UploadFields, parse_checksum
+from app.uploads.multipart import MAX_OVERHEAD_BYTES, Field, FilePart, MultipartReader
+from app.uploads.names import display_name, extension
+from app.uploads.receive import Received, receive_file
+
+LEASE = timedelta(minutes=15)
+"""How long a file row keeps the sweeper away after it was last renewed."""
+RENEW_SECONDS = 180.0
+LATE_EFFECT_GRACE = timedelta(minutes=15)
+"""A store that did not answer may still carry out what it was asked: the sweeper comes only after that."""
+MAX_SIDECAR_BYTES = 16 * MEBIBYTE
+
+ORIGINAL_PART = "assetData"
+SIDECAR_PART = "sidecarData"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`created` is False for a duplicate, whose id is that of the asset that was there first."""
+
+    created: bool
+    asset_id: UUID
+
+
+class Ingest:
+    """Takes uploads into catalogue and storage."""
+
+    def __init__(self, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._settings = settings
+
+    async def upload(
+        self,
+        user: User,
+        content_type: str | None,
+        content_length: int | None,
+        checksum: str | None,
+        receive: Receive,
+    ) -> Outcome:
+        """Take in the body of one `POST /assets`; the arguments are its headers.
+
+        What can be refused by the headers is refused before `receive` is called. Raises `UploadError`, `CatalogError`
+        (`QuotaExceeded` among them) and `StorageError`; then nothing is kept. Cancelling it stops the upload, unless
+        all bytes are in and its commit has begun: that is carried to its end first.
+        """
+        announced = parse_checksum(checksum)
+        if announced is not None:
+            known = await self._catalog.assets.by_checksum(user.id, announced)
+            if known is not None:
+                return Outcome(created=False, asset_id=known.id)
+        room = await self._room(user, content_length)
+        limits = BodyLimits(
+            size=self._settings.upload_limit + MAX_SIDECAR_BYTES + MAX_OVERHEAD_BYTES,
+            idle_seconds=self._settings.upload_idle_seconds,
+            minimum_rate=self._settings.upload_minimum_rate,
+        )
+        upload = _Upload(self._catalog, self._storage, user, announced, _Bounds(self._settings.upload_limit, room))
+        async with aclosing(upload.renewing(body_chunks(receive, content_length, limits))) as body:
+            reader = MultipartReader(content_type, body, files=frozenset((ORIGINAL_PART, SIDECAR_PART)))
+            return await _carry_out(upload, reader)
+
+    async def _room(self, user: User, content_length: int | None) -> _Room | None:
+        if user.quota is None:
+            return None
+        fresh = await self._catalog.users.get(user.id)
+        if fresh is None or fresh.quota is None:
+            return None
+        room = _Room(fresh.quota, fresh.used)
+        if content_length is not None:
+            room.check(content_length - MAX_OVERHEAD_BYTES)
+        return room
+
+
+async def _carry_out(upload: _Upload, reader: MultipartReader) -> Outcome:
+    """In a task of its own, so that a cancellation of the request can be held back once the commit has begun."""
+    task = asyncio.create_task(upload.run(reader))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not upload.committing:
+            task.cancel()
+        await _settled(task)
+        raise
+
+
+async def _settled(task: asyncio.Task[Outcome]) -> None:
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue  # the caller raises it anyway, when the task has ended
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.warning("upload failed after its request was cancelled", exc_info=error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What the user's quota left when the upload began, in bytes. The insert decides; this only spares the transfer."""
+
+    quota: int
+    used: int
+
+    def check(self, size: int) -> None:
+        if self.used + size > self.quota:
+            raise QuotaExceeded(self.quota, self.used, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    limit: int
+    room: _Room | None
+
+    def __call__(self, size: int, /) -> None:
+        if size > self.limit:
+            raise UploadTooLarge(self.limit, "The file")
+        if self.room is not None:
+            self.room.check(size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A file whose bytes are with the store, not committed yet."""
+
+    file_id: UUID
+    name: str
+    format: Format
+    received: Received
+
+    def stored(self) -> StoredFile:
+        return StoredFile(self.file_id, self.received.size, self.received.sha1, self.received.crc32)
+
+
+class _AlreadyThere(Exception):
+    """The user has this content already: everything is undone, and its id answered."""
+
+    def __init__(self, asset_id: UUID) -> None:
+        self.asset_id = asset_id
+
+
+class _Upload:
+    """One upload. `committing`: all of the body is in and found right, objects and rows are about to become final."""
+
+    def __init__(
+        self, catalog: Catalog, storage: StorageService, user: User, announced: bytes | None, bounds: _Bounds
+    ) -> None:
+        self.committing = False
+        self._catalog = catalog
+        self._storage = storage
+        self._user = user
+        self._announced = announced
+        self._bounds = bounds
+        self._name = str(uuid4())
+        self._fields = FieldReader()
+        self._files: list[File] = []
+        self._original: _Arrived | None = None
+        self._sidecar: _Arrived | None = None
+        self._renewed = time.monotonic()
+
+    async def run(self, reader: MultipartReader) -> Outcome:
+        try:
+            async with AsyncExitStack() as writers:  # a clean exit commits the objects, any other aborts them
+                await self._read(reader, writers)
+                new, original = await self._accept()
+                await self._renew()
+                self.committing = True
+            return await self._insert(new, original)
+        except _AlreadyThere as found:
+            await self._doom(timedelta(0))
+            return Outcome(created=False, asset_id=found.asset_id)
+        except BaseException as error:
+            unknown = self.committing or isinstance(error, StorageUnavailable)
+            await self._doom(LATE_EFFECT_GRACE if unknown else timedelta(0))
+            raise
+
+    async def renewing(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The body, renewing the files' leases while it flows."""
+        async with aclosing(body):
+            async for chunk in body:
+                if time.monotonic() - self._renewed >= RENEW_SECONDS:
+                    await self._renew()
+                yield chunk
+
+    async def _read(self, reader: MultipartReader, writers: AsyncExitStack) -> None:
+        async with aclosing(reader.parts()) as parts:
+            async for part in parts:
+                if isinstance(part, Field):
+                    self._fields.add(part.name, part.value)
+                elif part.name == ORIGINAL_PART:
+                    await self._read_original(part, writers)
+                elif part.name == SIDECAR_PART and part.filename != "":  # empty: a form's file input left alone
+                    await self._read_sidecar(part, writers)
+
+    async def _read_original(self, part: FilePart, writers: AsyncExitStack) -> None:
+        if self._original is not None:
+            raise MalformedBody(f"The body has more than one {ORIGINAL_PART}")
+        type_name = name = part.filename or ""
+        if not extension(name) and self._fields.filename:
+            type_name = self._fields.filename
+        format_ = supported(type_name)
+        if format_ is None or format_.kind is Kind.SIDECAR:
+            raise UnsupportedType(extension(type_name))
+        self._original = await self._receive(part, FileKind.ORIGINAL, format_, self._bounds, writers)
+
+    async def _read_sidecar(self, part: FilePart, writers: AsyncExitStack) -> None:
+        if self._sidecar is not None:
+            raise MalformedBody(f"The body has more than one {SIDECAR_PART}")
+        format_ = supported(part.filename or "")
+        if format_ is None or format_.kind is not Kind.SIDECAR:
+            raise UnsupportedType(extension(part.filename or ""))
+        bounds = _Bounds(MAX_SIDECAR_BYTES, self._bounds.room)
+        self._sidecar = await self._receive(part, FileKind.SIDECAR, format_, bounds, writers)
+
+    async def _receive(
+        self, part: FilePart, kind: FileKind, format_: Format, bounds: _Bounds, writers: AsyncExitStack
+    ) -> _Arrived:
+        name = f"{self._name}{format_.extension}"
+        path = self._storage.managed_path(Key(f"upload/{self._user.id}/{name[:2]}/{name[2:4]}/{name}"))
+        row = await self._catalog.files.begin(self._user.id, kind, path, format_.mime_type, LEASE)
+        self._files.append(row)
+        writer = await writers.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
+        received = await receive_file(writer, part.chunks, bounds)
+        return _Arrived(row.id, display_name(part.filename or ""), format_, received)
+
+    async def _accept(self) -> tuple[NewAsset, _Arrived]:
+        """The whole body is in: what it amounts to, or why it is refused."""
+        original = self._original
+        if original is None:
+            raise InvalidField(ORIGINAL_PART, "is required")
+        fields = self._fields.finish()
+        checksum = original.received.sha1
+        if self._announced not in (None, checksum):
+            raise ChecksumMismatch
+        if fields.live_photo_video_id is not None:
+            video = await self._catalog.assets.get_owned(self._user.id, fields.live_photo_video_id)
+            if video is None or video.type is not AssetType.VIDEO:
+                raise InvalidField("livePhotoVideoId", "is no video of yours")
+        known = await self._catalog.assets.by_checksum(self._user.id, checksum)
+        if known is not None:
+            raise _AlreadyThere(known.id)
+        return self._new_asset(fields, original), original
+
+    def _new_asset(self, fields: UploadFields, original: _Arrived) -> NewAsset:
+        return NewAsset(
+            id=uuid4(),
+            owner_id=self._user.id,
+            type=AssetType.VIDEO if original.format.kind is Kind.VIDEO else AssetType.IMAGE,
+            checksum=original.received.sha1,
+            original_file_name=fields.filename or original.name,
+            file_created_at=fields.file_created_at,
+            file_modified_at=fields.file_modified_at,
+            local_date_time=fields.local_date_time,
+            is_favorite=fields.is_favorite,
+            visibility=fields.visibility,
+            duration=fields.duration,
+            live_photo_video_id=fields.live_photo_video_id,
+            device_asset_id=fields.device_asset_id,
+            device_id=fields.device_id,
+            metadata=fields.metadata,
+        )
+
+    async def _insert(self, new: NewAsset, original: _Arrived) -> Outcome:
+        sidecar = self._sidecar.stored() if self._sidecar is not None else None
+        try:
+            asset = await self._catalog.assets.insert(new, original.stored(), sidecar)
+        except DuplicateAsset as duplicate:
+            return Outcome(created=False, asset_id=duplicate.asset_id)
+        except FileGone:
+            raise LeaseLost from None
+        except NotFound as missing:
+            if new.live_photo_video_id in missing.ids:
+                raise InvalidField("livePhotoVideoId", "is no video of yours") from None
+            raise
+        return Outcome(created=True, asset_id=asset.id)
+
+    async def _renew(self) -> None:
+        for file in self._files:
+            if not await self._catalog.files.renew(file.id, LEASE):
+                raise LeaseLost
+        self._renewed = time.monotonic()
+
+    async def _doom(self, grace: timedelta) -> None:
+        """Give the files to the sweeper. One that an insert of unknown outcome made live stays live."""
+        if not self._files:
+            return
+        files = self._catalog.files
+        try:
+            doomed = await files.doom_many([file.id for file in self._files], grace)
+            if self.committing and doomed < len(self._files):  # swept perhaps before its object was stored
+                for file in self._files:
+                    await files.bury(file)
+        except CatalogError:
+            _log.warning("files of a failed upload are left to the sweeper until their lease ends", exc_info=True)

@@ -1,0 +1,32 @@
+"""A place to upload into, new for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.catalog.catalog import open_catalog
+from app.config import Settings, StorageEngine
+from app.storage.local.backend import LocalBackend
+from app.storage.service import StorageService
+from tests.uploads.place import HookedStorage, Place
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    media = tmp_path / "media"
+    media.mkdir()
+    catalog = await open_catalog(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    backend = LocalBackend(media, fsync=False)
+    storage = StorageService(
+        local=backend, media_root=media, s3=None, bucket=None, prefix="", engine=StorageEngine.LOCAL
+    )
+    try:
+        user = await catalog.users.create("uploader@example.org", "Uploader")
+        settings = Settings(media_location=media)
+        yield Place(catalog, HookedStorage(storage), settings, user, media)
+    finally:
+        await storage.aclose()
+        await catalog.aclose()

@@ -1,0 +1,270 @@
+"""What an accepted upload leaves: the asset, its files, the quota; and what a duplicate does not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import random
+import re
+import tracemalloc
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.catalog.records import AssetType, FileKind, FileState, Visibility
+from app.uploads import ingest
+from tests.uploads.forms import BOUNDARY, DATES, Upload, body, encoded, pieces
+from tests.uploads.place import Place, Sender
+
+PHOTO = Upload("assetData", "IMG_0001.JPG", b"a photo " * 100)
+VIDEO = Upload("assetData", "MOV_0001.mp4", b"a video " * 100)
+SIDECAR = Upload("sidecarData", "IMG_0001.xmp", b"<x:xmpmeta/>")
+
+
+def random_photo(size: int, seed: int = 20240506) -> Upload:
+    return Upload("assetData", "random.jpg", random.Random(seed).randbytes(size))
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
+@pytest.mark.parametrize("parts", [[*DATES, PHOTO], [PHOTO, *DATES]], ids=["fields first", "file first"])
+async def test_a_photo(place: Place, parts: list[Any], length: bool) -> None:
+    outcome = await place.send(parts, length=length)
+
+    asset = await place.asset(outcome)
+    assert outcome.created
+    assert (asset.owner_id, asset.type, asset.original_file_name) == (place.user.id, AssetType.IMAGE, "IMG_0001.JPG")
+    assert asset.checksum == hashlib.sha1(PHOTO.data).digest()
+    assert asset.file_created_at == datetime(2024, 5, 6, 7, 8, 9, 123000, tzinfo=UTC)
+    assert (asset.file.kind, asset.file.mime_type) == (FileKind.ORIGINAL, "image/jpeg")
+    below = asset.file.path.removeprefix(f"{place.media}/")
+    assert re.fullmatch(rf"upload/{place.user.id}/(..)/(..)/\1\2[0-9a-f-]{{32}}\.jpg", below)
+    await place.assert_kept(PHOTO)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20 + 17])
+async def test_every_size_is_kept_whole(place: Place, size: int) -> None:
+    photo = random_photo(size)
+    assert (await place.send([*DATES, photo])).created
+    await place.assert_kept(photo)
+
+
+async def test_all_fields_reach_the_asset(place: Place) -> None:
+    fields = [
+        ("fileCreatedAt", "2024-07-01T12:30:00+02:00"),
+        ("fileModifiedAt", "2024-07-02T00:00:00Z"),
+        ("filename", "../holiday/Größe 写真.png"),
+        ("isFavorite", "true"),
+        ("visibility", "archive"),
+        ("duration", "0:00:05.12300"),
+        ("deviceAssetId", "web-1"),
+        ("deviceId", "WEB"),
+        ("metadata", '[{"key": "mobile-app", "value": {"a": 1}}]'),
+        ("fileSize", "800"),
+    ]
+    asset = await place.asset(await place.send([VIDEO, *fields]))
+    assert (asset.type, asset.file.mime_type, asset.original_file_name) == (
+        AssetType.VIDEO,
+        "video/mp4",
+        "Größe 写真.png",
+    )
+    assert asset.file_created_at == datetime(2024, 7, 1, 10, 30, tzinfo=UTC)
+    assert asset.local_date_time == datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
+    assert (asset.is_favorite, asset.visibility, asset.duration) == (True, Visibility.ARCHIVE, 5123)
+    assert (asset.device_asset_id, asset.device_id) == ("web-1", "WEB")
+
+
+@pytest.mark.parametrize(
+    ("filename", "shown"),
+    [
+        ("../../etc/passwd.jpg", "passwd.jpg"),
+        ("nul\0byte.jpg", "nul_byte.jpg"),
+        ("x" * 5000 + ".jpg", "x" * 251 + ".jpg"),
+        ("photo\u202egpj.jpg", "photo\u202egpj.jpg"),
+        ("..\\..\\windows.jpg", "windows.jpg"),
+    ],
+)
+async def test_tricks_in_names_end_up_only_as_display_names(place: Place, filename: str, shown: str) -> None:
+    photo = Upload("assetData", filename, b"photo")
+    asset = await place.asset(await place.send([*DATES, photo]))
+    assert asset.original_file_name == shown
+    assert re.fullmatch(r"[0-9a-f-]{36}\.jpg", asset.file.path.rpartition("/")[2])
+    await place.assert_kept(photo)
+
+
+async def test_a_part_without_an_extension_has_the_type_of_the_filename_before_it(place: Place) -> None:
+    blob = Upload("assetData", "blob", b"photo")
+    asset = await place.asset(await place.send([*DATES, ("filename", "from a browser.png"), blob]))
+    assert (asset.original_file_name, asset.file.mime_type) == ("from a browser.png", "image/png")
+
+
+@pytest.mark.parametrize("parts", [[SIDECAR, PHOTO], [PHOTO, SIDECAR]], ids=["sidecar first", "sidecar last"])
+async def test_a_sidecar_belongs_to_its_asset(place: Place, parts: list[Upload]) -> None:
+    asset = await place.asset(await place.send([*parts, *DATES]))
+    assert asset.sidecar_id is not None
+    sidecar = await place.catalog.files.get(asset.sidecar_id)
+    assert sidecar is not None
+    assert (sidecar.kind, sidecar.mime_type) == (FileKind.SIDECAR, "application/xml")
+    assert sidecar.path == asset.file.path.removesuffix(".jpg") + ".xmp"
+    await place.assert_kept(PHOTO, SIDECAR)
+
+
+async def test_a_file_input_left_alone_is_no_sidecar(place: Place) -> None:
+    asset = await place.asset(await place.send([*DATES, Upload("sidecarData", "", b""), PHOTO]))
+    assert asset.sidecar_id is None
+    await place.assert_kept(PHOTO)
+
+
+async def test_unknown_parts_are_ignored(place: Place) -> None:
+    parts = [Upload("other", "evil.exe", b"x" * 200_000), *DATES, ("unknown", "x"), PHOTO]
+    assert (await place.send(parts)).created
+    await place.assert_kept(PHOTO)
+
+
+async def test_the_motion_part_of_a_live_photo_is_hidden(place: Place) -> None:
+    video = await place.send([*DATES, VIDEO])
+    photo = await place.asset(await place.send([PHOTO, *DATES, ("livePhotoVideoId", str(video.asset_id))]))
+    assert photo.live_photo_video_id == video.asset_id
+    assert (await place.asset(video)).visibility is Visibility.HIDDEN
+
+
+async def test_the_same_content_again_is_a_duplicate(place: Place) -> None:
+    first = await place.send([*DATES, PHOTO])
+    again = await place.send([SIDECAR, Upload("assetData", "other name.png", PHOTO.data), *DATES])
+    assert (again.created, again.asset_id) == (False, first.asset_id)
+    await place.assert_kept(PHOTO)
+
+
+async def test_what_is_in_the_trash_is_a_duplicate_too(place: Place) -> None:
+    first = await place.send([*DATES, PHOTO])
+    await place.catalog.assets.trash(place.user.id, [first.asset_id])
+    assert await place.send([*DATES, PHOTO]) == ingest.Outcome(created=False, asset_id=first.asset_id)
+
+
+async def test_another_user_may_have_the_same(place: Place) -> None:
+    first = await place.send([*DATES, PHOTO])
+    place.user = await place.catalog.users.create("other@example.org", "Other")
+    second = await place.send([*DATES, PHOTO])
+    assert second.created
+    assert second.asset_id != first.asset_id
+
+
+@pytest.mark.parametrize("form", ["hex", "base64"])
+async def test_a_known_checksum_is_answered_before_the_body_is_read(place: Place, form: str) -> None:
+    first = await place.send([*DATES, PHOTO])
+    digest = hashlib.sha1(PHOTO.data).digest()
+    sender = Sender([b"never read"])
+    checksum = digest.hex() if form == "hex" else base64.b64encode(digest).decode()
+    assert await place.receive(sender, 10, checksum=checksum) == ingest.Outcome(False, first.asset_id)
+    assert sender.calls == 0
+
+
+async def test_a_checksum_that_matches(place: Place) -> None:
+    assert (await place.send([*DATES, PHOTO], checksum=hashlib.sha1(PHOTO.data).hexdigest())).created
+    await place.assert_kept(PHOTO)
+
+
+async def test_two_uploads_of_the_same_file_at_once(place: Place) -> None:
+    """Both are past the look for duplicates when the first one commits."""
+    meeting = asyncio.Barrier(2)
+
+    async def meet(_path: str) -> None:
+        await meeting.wait()
+
+    place.storage.on_commit = meet
+    outcomes = await asyncio.gather(place.send([*DATES, PHOTO]), place.send([*DATES, PHOTO]))
+    assert sorted(outcome.created for outcome in outcomes) == [False, True]
+    assert outcomes[0].asset_id == outcomes[1].asset_id
+    await place.assert_kept(PHOTO)
+
+
+async def test_many_uploads_at_once(place: Place) -> None:
+    photos = [random_photo(100_000, seed) for seed in range(8)]
+    outcomes = await asyncio.gather(*(place.send([*DATES, photo]) for photo in photos * 2))
+    assert sum(outcome.created for outcome in outcomes) == 8
+    await place.assert_kept(*photos)
+
+
+async def test_nothing_is_live_before_the_object_is_committed(place: Place) -> None:
+    """The order of durability: row, object, then file and asset in one step."""
+    seen: list[tuple[FileState, bool]] = []
+
+    async def look(path: str) -> None:
+        row = await place.catalog.files.by_path(path)
+        assert row is not None
+        seen.append((row.state, path in place.objects()))
+
+    place.storage.on_write = place.storage.on_commit = place.storage.after_commit = look
+    await place.send([*DATES, PHOTO])
+    assert seen == [(FileState.WRITING, False), (FileState.WRITING, False), (FileState.WRITING, True)]
+    await place.assert_kept(PHOTO)
+
+
+async def test_leases_are_renewed_while_bytes_flow(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.0)
+    ends: list[datetime] = []
+
+    async def look(path: str) -> None:
+        row = await place.catalog.files.by_path(path)
+        assert row is not None
+        ends.append(row.not_before)
+
+    place.storage.on_write = look
+    await place.send([*DATES, random_photo(5 * 2**20)])
+    assert len(ends) >= 5
+    assert ends == sorted(set(ends))
+
+
+async def test_half_a_gibibyte_takes_constant_memory(place: Place) -> None:
+    head = body([*DATES])[: -len(f"--{BOUNDARY}--\r\n")] + encoded(Upload("assetData", "large.mp4", b""))
+    block = os.urandom(65536)
+
+    async def messages() -> AsyncIterator[bytes]:
+        yield head
+        for number in range(8192):
+            yield number.to_bytes(8) + block[8:]
+        yield f"\r\n--{BOUNDARY}--\r\n".encode()
+
+    left = messages()
+
+    async def receive() -> dict[str, Any]:
+        chunk = await anext(left, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    await place.send([*DATES, PHOTO])  # warm
+    tracemalloc.start()
+    try:
+        outcome = await place.receive(receive)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (await place.asset(outcome)).file.size == 8192 * 65536
+    assert peak < 16 * 2**20
+
+
+async def test_a_slow_store_slows_the_sender_down(place: Place) -> None:
+    """While the store holds a piece, at most another one and the chunk at hand are taken from the sender."""
+    held = asyncio.Event()
+    release = asyncio.Event()
+
+    async def hold(_path: str) -> None:
+        held.set()
+        await release.wait()
+
+    place.storage.on_write = hold
+    photo = random_photo(8 * 2**20)
+    whole = body([*DATES, photo])
+    sender = Sender(pieces(whole, range(0, len(whole), 65536)))
+    upload = asyncio.create_task(place.receive(sender, len(whole)))
+    await held.wait()
+    calls = -1
+    while calls != sender.calls:
+        calls = sender.calls
+        await asyncio.sleep(0.05)
+    assert calls * 65536 <= 2 * 2**20 + 3 * 65536
+    release.set()
+    assert (await upload).created
+    await place.assert_kept(photo)

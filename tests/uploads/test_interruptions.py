@@ -1,0 +1,206 @@
+"""Uploads that are cut down at each of their stages, by a cancellation, the store, the catalogue or the sweeper."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import timedelta
+
+import pytest
+
+from app.catalog.errors import CatalogUnavailable
+from app.catalog.records import Asset, FileState, NewAsset, StoredFile
+from app.storage.errors import StorageError, StorageFull, StorageUnavailable
+from app.uploads.errors import LeaseLost
+from app.uploads.ingest import LATE_EFFECT_GRACE, LEASE, Outcome
+from tests.uploads.forms import DATES, body, pieces
+from tests.uploads.place import WAIT_SECONDS, Place, Sender
+from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo
+
+AT_ONCE = timedelta(0)
+
+
+class Stage:
+    """A point where an upload stops until it is let go on."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def __call__(self, _path: str = "") -> None:
+        self.reached.set()
+        await self.release.wait()
+
+    async def wait(self) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await self.reached.wait()
+
+
+async def cancelled(upload: asyncio.Task[Outcome]) -> None:
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+
+
+async def test_cancelled_while_the_body_arrives(place: Place) -> None:
+    whole = body([*DATES, random_photo(3_000_000)])
+    sender = Sender(pieces(whole[:2_000_000], range(0, 2_000_000, 65536)), complete=False, stays=True)
+    upload = asyncio.create_task(place.receive(sender, len(whole)))
+    async with asyncio.timeout(WAIT_SECONDS):
+        await sender.stalled.wait()
+    await cancelled(upload)
+    await place.assert_kept(after=AT_ONCE)
+
+
+async def test_cancelled_while_the_store_takes_bytes(place: Place) -> None:
+    place.storage.on_write = stage = Stage()
+    upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
+    await stage.wait()
+    await cancelled(upload)
+    await place.assert_kept(after=AT_ONCE)
+
+
+@pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
+async def test_cancelled_once_the_commit_has_begun_it_is_carried_to_its_end(place: Place, moment: str) -> None:
+    stage = Stage()
+    setattr(place.storage, moment, stage)
+    upload = asyncio.create_task(place.send([*DATES, PHOTO, SIDECAR]))
+    await stage.wait()
+    upload.cancel()
+    await asyncio.sleep(0)
+    upload.cancel()
+    stage.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    await place.assert_kept(PHOTO, SIDECAR)
+    assert not (await place.send([*DATES, PHOTO])).created
+
+
+async def test_cancelled_during_the_insert_it_is_carried_to_its_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage()
+    insert = place.catalog.assets.insert
+
+    async def slow(new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
+        await stage()
+        return await insert(new, original, sidecar)
+
+    monkeypatch.setattr(place.catalog.assets, "insert", slow)
+    upload = asyncio.create_task(place.send([*DATES, PHOTO]))
+    await stage.wait()
+    upload.cancel()
+    stage.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    await place.assert_kept(PHOTO)
+
+
+@pytest.mark.parametrize("error", [StorageFull, StorageUnavailable])
+@pytest.mark.parametrize("moment", ["on_write", "on_commit"])
+async def test_a_store_that_fails(place: Place, moment: str, error: type[StorageError]) -> None:
+    async def fail(path: str) -> None:
+        raise error(path, "test")
+
+    setattr(place.storage, moment, fail)
+    with pytest.raises(error):
+        await place.send([*DATES, random_photo(3_000_000)])
+    await place.assert_kept()
+
+
+async def test_a_store_whose_answer_is_lost_is_swept_only_after_it_can_have_no_late_effect(place: Place) -> None:
+    async def lose(path: str) -> None:
+        raise StorageUnavailable(path, "test", "stored, but the answer was lost")
+
+    place.storage.after_commit = lose
+    with pytest.raises(StorageUnavailable):
+        await place.send([*DATES, PHOTO])
+    await place.sweep(LATE_EFFECT_GRACE / 2)
+    assert [row.state for row in await place.rows()] == [FileState.DOOMED]
+    assert len(place.objects()) == 1
+    await place.assert_kept()
+
+
+async def test_one_of_two_objects_fails(place: Place) -> None:
+    """The other one is committed by then, and goes too."""
+
+    async def fail(path: str) -> None:
+        if path.endswith(".jpg"):
+            raise StorageFull(path, "test")
+
+    place.storage.on_commit = fail
+    with pytest.raises(StorageFull):
+        await place.send([*DATES, PHOTO, SIDECAR])
+    await place.assert_kept()
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "done"])
+async def test_an_insert_of_unknown_outcome(place: Place, monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
+    insert = place.catalog.assets.insert
+
+    async def lost(new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
+        if done:
+            await insert(new, original, sidecar)
+        raise CatalogUnavailable("the answer was lost")
+
+    monkeypatch.setattr(place.catalog.assets, "insert", lost)
+    with pytest.raises(CatalogUnavailable):
+        await place.send([*DATES, PHOTO])
+    monkeypatch.undo()
+
+    again = await place.send([*DATES, PHOTO])
+
+    assert again.created is not done
+    await place.assert_kept(PHOTO)
+
+
+async def test_a_catalogue_that_is_away_while_an_upload_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal keeps its reason, and the lease gives the file to the sweeper."""
+
+    async def away(*_arguments: object) -> int:
+        raise CatalogUnavailable("away")
+
+    monkeypatch.setattr(place.catalog.files, "doom_many", away)
+    place.storage.on_write = fail = Stage()
+    upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
+    await fail.wait()
+    await cancelled(upload)
+    assert [row.state for row in await place.rows()] == [FileState.WRITING]
+    await place.assert_kept(after=LEASE)
+
+
+async def test_a_lease_that_ran_out_while_bytes_flowed(place: Place) -> None:
+    async def sweep(_path: str) -> None:
+        await place.sweep(LEASE * 2)
+
+    place.storage.on_write = sweep
+    with pytest.raises(LeaseLost):
+        await place.send([*DATES, PHOTO])
+    assert place.objects() == {}
+    await place.assert_kept()
+
+
+@pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
+async def test_a_lease_that_ran_out_during_the_commit(place: Place, moment: str) -> None:
+    """The object may come after the sweeper forgot its row: the row is made again, and both go."""
+
+    async def sweep(_path: str) -> None:
+        await place.sweep(LEASE * 2)
+
+    setattr(place.storage, moment, sweep)
+    with pytest.raises(LeaseLost):
+        await place.send([*DATES, PHOTO, SIDECAR])
+    await place.assert_kept()
+
+
+async def test_uploads_cancelled_at_many_moments(place: Place) -> None:
+    """Whatever the moment, the asset is there whole or not at all."""
+    photos = [random_photo(2_000_000, seed) for seed in range(10)]
+    for number, photo in enumerate(photos):
+        upload = asyncio.create_task(place.send([*DATES, photo]))
+        await asyncio.wait([upload], timeout=number * 0.004)
+        upload.cancel()
+        await asyncio.wait([upload])
+    checksums = {hashlib.sha1(photo.data).digest(): photo for photo in photos}
+    there = await place.catalog.assets.by_checksums(place.user.id, checksums)
+    await place.assert_kept(*(checksums[checksum] for checksum in there))
