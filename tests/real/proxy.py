@@ -1,0 +1,259 @@
+"""A small recording HTTP proxy in front of a real store: it notes what is sent, forwards it unchanged, and misbehaves on demand.
+
+It runs on a thread of its own, so that a busy test does not slow it down. Signatures stay valid: nothing is rewritten
+unless a `Fault` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_START_SECONDS = 10.0
+_PIECE = 64 * 1024
+_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One request as it came. Header names are in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        return unquote(urlsplit(self.target).path)
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {
+            name: values[0] for name, values in parse_qs(urlsplit(self.target).query, keep_blank_values=True).items()
+        }
+
+
+def everything(_request: Recorded) -> bool:
+    return True
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to the requests that `matches` takes, for so many `times` (None: always)."""
+
+    matches: Callable[[Recorded], bool] = everything
+    times: int | None = None
+    delay: float = 0.0
+    """Seconds before the request is forwarded."""
+    status: int | None = None
+    """Answered here, with an S3 error of this `code`; the store never sees it."""
+    code: str = "InternalError"
+    lose_answer: bool = False
+    """Forwarded and carried out, but the connection is closed in place of the answer."""
+    cut_after: int | None = None
+    """The connection is closed after so many bytes of the answer's body."""
+    without: frozenset[str] = frozenset()
+    """Request headers that are taken off, as by a store that ignores them (only unsigned ones, or it will refuse)."""
+    seen: int = field(default=0, init=False)
+    """How many requests it took."""
+
+
+class Proxy:
+    """`with Proxy(port) as proxy:` forwards `proxy.endpoint` to that port of 127.0.0.1."""
+
+    def __init__(self, port: int, *, rate: int | None = None) -> None:
+        self._upstream = port
+        self.rate = rate
+        """Bytes per second of all bodies together, in either direction; None: as fast as it goes."""
+        self.requests: list[Recorded] = []
+        self.faults: list[Fault] = []
+        self.open_connections = 0
+        self.most_connections = 0
+        self._port = 0
+        self._free_at = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise RuntimeError("the proxy did not start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_START_SECONDS)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def of(self, method: str, **query: str) -> list[Recorded]:
+        """The recorded requests with this method, and with these query parameters (`''`: present)."""
+        return [
+            request
+            for request in list(self.requests)
+            if request.method == method
+            and all(name in request.query and value in ("", request.query[name]) for name, value in query.items())
+        ]
+
+    def _run(self) -> None:
+        loop = asyncio.new_event_loop()
+        self._loop = loop
+        try:
+            server = loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_LIMIT))
+            self._port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            loop.run_forever()
+            server.close()
+            for task in self._connections:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*self._connections, return_exceptions=True))
+        finally:
+            loop.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open_connections += 1
+        self.most_connections = max(self.most_connections, self.open_connections)
+        upstream: asyncio.StreamWriter | None = None
+        try:
+            answers, upstream = await asyncio.open_connection("127.0.0.1", self._upstream, limit=_LIMIT)
+            while await self._exchange(reader, writer, answers, upstream):
+                pass
+        except (OSError, EOFError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            self.open_connections -= 1
+            for end in (writer, upstream):
+                if end is not None:
+                    with suppress(OSError):
+                        end.transport.abort()
+
+    async def _exchange(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        upstream: asyncio.StreamWriter,
+    ) -> bool:
+        """One request and its answer; False when the connection is to be closed."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        line, headers = _parse(head)
+        method, target, _ = line.split(" ", 2)
+        request = Recorded(method, target, headers)
+        self.requests.append(request)
+        fault = self._fault(request)
+        if fault and fault.delay:
+            await asyncio.sleep(fault.delay)
+        if fault and fault.status is not None:
+            await self._body(reader, headers, None)
+            await self._refuse(writer, fault, method)
+            return True
+        upstream.write(_without(head, fault.without) if fault else head)
+        await self._body(reader, headers, upstream)
+        answer = await answers.readuntil(b"\r\n\r\n")
+        status, answer_headers = _parse(answer)
+        bodiless = method == "HEAD" or status.split(" ")[1] in ("204", "304")
+        if fault and fault.lose_answer:
+            if not bodiless:
+                await self._body(answers, answer_headers, None)
+            return False
+        writer.write(answer)
+        if bodiless:
+            await writer.drain()
+            return True
+        return await self._body(answers, answer_headers, writer, fault.cut_after if fault else None)
+
+    async def _body(
+        self,
+        source: asyncio.StreamReader,
+        headers: dict[str, str],
+        sink: asyncio.StreamWriter | None,
+        cut_after: int | None = None,
+    ) -> bool:
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            while True:
+                line = await source.readuntil(b"\r\n")
+                size = int(line.split(b";")[0], 16)
+                await _pass(sink, line)
+                await self._bytes(source, size + 2, sink, None)
+                if size == 0:
+                    return True
+        return await self._bytes(source, int(headers.get("content-length", "0")), sink, cut_after)
+
+    async def _bytes(
+        self, source: asyncio.StreamReader, count: int, sink: asyncio.StreamWriter | None, cut_after: int | None
+    ) -> bool:
+        kept = count if cut_after is None else min(count, cut_after)
+        while kept:
+            piece = await source.read(min(kept, _PIECE))
+            if not piece:
+                raise EOFError
+            kept -= len(piece)
+            await self._pace(len(piece))
+            await _pass(sink, piece)
+        if sink is not None:
+            await sink.drain()
+        if cut_after is not None and cut_after < count:
+            if sink is not None:
+                sink.close()
+                await sink.wait_closed()
+            return False
+        return True
+
+    async def _pace(self, count: int) -> None:
+        if self.rate is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now) + count / self.rate
+        if self._free_at - now > 0.01:
+            await asyncio.sleep(self._free_at - now)
+
+    def _fault(self, request: Recorded) -> Fault | None:
+        for fault in self.faults:
+            if fault.matches(request) and (fault.times is None or fault.seen < fault.times):
+                fault.seen += 1
+                return fault
+        return None
+
+    async def _refuse(self, writer: asyncio.StreamWriter, fault: Fault, method: str) -> None:
+        text = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{fault.code}</Code><Message>no</Message></Error>'
+        body = text.encode()
+        writer.write(
+            f"HTTP/1.1 {fault.status} Refused\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + (b"" if method == "HEAD" else body)
+        )
+        await writer.drain()
+
+
+async def _pass(sink: asyncio.StreamWriter | None, piece: bytes) -> None:
+    if sink is not None:
+        sink.write(piece)
+        await sink.drain()
+
+
+def _parse(head: bytes) -> tuple[str, dict[str, str]]:
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    return first, {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _without(head: bytes, names: frozenset[str]) -> bytes:
+    lines = head.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.split(b":")[0].decode("latin-1").lower() not in names)
