@@ -1,0 +1,125 @@
+"""Who is asking, and whether they may: keys, sessions, logins, permissions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import Request
+from starlette.types import Scope
+
+from app.api.cache import RecentCache
+from app.api.credentials import SAFE_METHODS, CredentialKind, find_credential, hash_secret, new_secret, same_site
+from app.api.errors import ApiError
+from app.api.passwords import GuessLimit, Passwords
+from app.api.permissions import Permission
+from app.catalog.catalog import Catalog
+from app.catalog.records import ApiKey, Session, User
+from app.config import Settings
+
+CACHED_IDENTITIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user behind a request, and what the credential allows. One of `api_key` and `session` is set."""
+
+    user: User
+    permissions: frozenset[str]
+    credential_hash: bytes
+    api_key: ApiKey | None = None
+    session: Session | None = None
+
+    def may(self, permission: Permission) -> bool:
+        return Permission.ALL in self.permissions or permission in self.permissions
+
+    def require(self, permission: Permission) -> None:
+        """Raises 403, naming the permission that is missing."""
+        if not self.may(permission):
+            raise ApiError(403, f"Missing required permission: {permission}")
+
+
+class Authenticator:
+    """Turns credentials into identities, remembering those just seen for a few seconds."""
+
+    def __init__(self, catalog: Catalog, settings: Settings, passwords: Passwords) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._passwords = passwords
+        self._guesses = GuessLimit()
+        self._identities: RecentCache[tuple[CredentialKind, bytes], Identity] = RecentCache(CACHED_IDENTITIES)
+
+    async def identify(self, scope: Scope) -> Identity:
+        """Raises 401 without a valid credential, 403 for a state-changing request that another site may have caused."""
+        credential = find_credential(scope)
+        if credential is None:
+            raise ApiError(401, "Authentication required")
+        if credential.ambient and scope["method"] not in SAFE_METHODS:
+            self._refuse_other_sites(scope, unknown=False)
+        digest = hash_secret(credential.secret)
+        identity = await self._identities.get((credential.kind, digest), lambda: self._look_up(credential.kind, digest))
+        if identity is None:
+            message = "Invalid API key" if credential.kind is CredentialKind.API_KEY else "Invalid user token"
+            raise ApiError(401, message)
+        if identity.session is not None and identity.session.expires_at <= datetime.now(UTC):
+            raise ApiError(401, "Invalid user token")
+        return identity
+
+    async def login(self, email: str, password: str, scope: Scope) -> tuple[User, str]:
+        """A new session's user and token. Raises 401 for a wrong pair, 403 for another site's page, 429 after too many tries."""
+        self._refuse_other_sites(scope, unknown=True)
+        client = scope.get("client")
+        names = (f"address {client[0] if client else ''}", f"account {email.casefold()}")
+        wait = self._guesses.wait(*names)
+        if wait:
+            raise ApiError(429, "Too many failed logins, try later", headers={"retry-after": str(math.ceil(wait))})
+        user = await self._catalog.users.by_email(email)
+        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+            self._guesses.failed(*names)
+            raise ApiError(401, "Incorrect email or password")
+        self._guesses.succeeded(names[1])
+        token = new_secret()
+        await self._catalog.sessions.create(
+            user.id, hash_secret(token), datetime.now(UTC) + self._settings.session_lifetime
+        )
+        return user, token
+
+    async def logout(self, identity: Identity) -> None:
+        if identity.session is not None:
+            await self._catalog.sessions.delete_by_hash(identity.credential_hash)
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """A key or session was revoked or changed; the next request of everyone asks the catalogue."""
+        self._identities.forget_all()
+
+    def _refuse_other_sites(self, scope: Scope, *, unknown: bool) -> None:
+        if not same_site(scope, self._settings.public_url, unknown=unknown):
+            raise ApiError(403, "Refused: this request comes from another site")
+
+    async def _look_up(self, kind: CredentialKind, digest: bytes) -> Identity | None:
+        if kind is not CredentialKind.API_KEY:
+            found = await self._catalog.sessions.by_hash(digest, datetime.now(UTC))
+            if found is not None:
+                session, user = found
+                return Identity(user, frozenset({Permission.ALL}), digest, session=session)
+        if kind is not CredentialKind.SESSION:
+            known = await self._catalog.api_keys.by_hash(digest)
+            if known is not None:
+                key, user = known
+                return Identity(user, frozenset(key.permissions), digest, api_key=key)
+        return None
+
+
+def requires(permission: Permission | None) -> Callable[[Request], Awaitable[Identity]]:
+    """FastAPI dependency: the identity of a caller that has this permission (None: any valid credential)."""
+
+    async def caller(request: Request) -> Identity:
+        identity: Identity = await request.app.state.services.authenticator.identify(request.scope)
+        if permission is not None:
+            identity.require(permission)
+        return identity
+
+    return caller

@@ -1,0 +1,53 @@
+"""A bounded memory of what was just read from the catalogue, so that the hot path asks it nothing twice."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+FRESH_SECONDS = 5.0
+"""Revoking and deleting take effect within this time in every process; in this one at once."""
+
+
+class RecentCache(Generic[K, V]):
+    """Remembers at most `size` values for `seconds` each, the least recently filled going first.
+
+    A value whose loading began before the latest `forget` is given out but not kept: it may be what was forgotten.
+    """
+
+    def __init__(self, size: int, seconds: float = FRESH_SECONDS) -> None:
+        self._size = size
+        self._seconds = seconds
+        self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._epoch = 0
+
+    def peek(self, key: K) -> V | None:
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and entry[0] > time.monotonic() else None
+
+    async def get(self, key: K, load: Callable[[], Awaitable[V | None]]) -> V | None:
+        """The fresh value, else what `load` gives; None is not kept."""
+        known = self.peek(key)
+        if known is not None:
+            return known
+        epoch, started = self._epoch, time.monotonic()
+        value = await load()
+        if value is not None and epoch == self._epoch:
+            self._entries.pop(key, None)
+            self._entries[key] = (started + self._seconds, value)
+            if len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+        return value
+
+    def forget(self, key: K) -> None:
+        self._epoch += 1
+        self._entries.pop(key, None)
+
+    def forget_all(self) -> None:
+        self._epoch += 1
+        self._entries.clear()

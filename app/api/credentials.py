@@ -1,0 +1,97 @@
+"""Where a request carries its credential, and whether a browser may have been tricked into sending it. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from enum import Enum
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.types import Scope
+
+SESSION_COOKIE = "immich_access_token"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class CredentialKind(Enum):
+    SESSION = "session"
+    API_KEY = "api key"
+    EITHER = "either"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """`ambient`: the browser sends it by itself (a cookie), so the request may be somebody else's idea."""
+
+    secret: str
+    kind: CredentialKind
+    ambient: bool = False
+
+
+_HEADERS = (
+    (b"x-immich-user-token", CredentialKind.SESSION),
+    (b"x-immich-session-token", CredentialKind.SESSION),
+    (b"x-api-key", CredentialKind.API_KEY),
+)
+
+
+def new_secret() -> str:
+    """256 random bits as text that is safe in URLs and headers."""
+    return secrets.token_urlsafe(32)
+
+
+def hash_secret(secret: str) -> bytes:
+    """What the catalogue keeps of a key or token: its SHA-256. Enough for 256 random bits; passwords get Argon2id."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def find_credential(scope: Scope) -> Credential | None:
+    """The request's credential: headers first, then the query, then the cookie."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    for name, kind in _HEADERS:
+        if (value := headers.get(name)) is not None:
+            return Credential(value.decode("latin-1").strip(), kind)
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return Credential(token.strip(), CredentialKind.EITHER)
+    query: bytes = scope.get("query_string", b"")
+    if b"Key=" in query:
+        values = dict(parse_qsl(query.decode("latin-1")))
+        if session := values.get("sessionKey"):
+            return Credential(session, CredentialKind.SESSION)
+        if key := values.get("apiKey"):
+            return Credential(key, CredentialKind.API_KEY)
+    if token := _cookie(headers.get(b"cookie")):
+        return Credential(token, CredentialKind.SESSION, ambient=True)
+    return None
+
+
+def same_site(scope: Scope, public_url: str | None, *, unknown: bool) -> bool:
+    """Whether a state-changing request comes from our own page; `unknown` is the answer for a client that does not say.
+
+    `Sec-Fetch-Site` decides where the browser sends it, else `Origin` must be ours.
+    """
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site in (b"same-origin", b"none")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return unknown
+    theirs = urlsplit(origin.decode("latin-1"))
+    if public_url is not None:
+        ours = urlsplit(public_url)
+        return (theirs.scheme, theirs.netloc.lower()) == (ours.scheme, ours.netloc.lower())
+    return theirs.netloc.lower().encode("latin-1") == headers.get(b"host", b"").lower() != b""
+
+
+def _cookie(header: bytes | None) -> str | None:
+    if header is None or SESSION_COOKIE.encode() not in header:
+        return None
+    try:
+        morsel = SimpleCookie(header.decode("latin-1")).get(SESSION_COOKIE)
+    except CookieError:
+        return None
+    return morsel.value if morsel is not None and morsel.value else None

@@ -1,0 +1,24 @@
+"""What an API key may be allowed to do, by Immich's names (those that this service checks, and `all`)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    ALL = "all"
+    API_KEY_CREATE = "apiKey.create"
+    API_KEY_READ = "apiKey.read"
+    API_KEY_UPDATE = "apiKey.update"
+    API_KEY_DELETE = "apiKey.delete"
+    ASSET_READ = "asset.read"
+    ASSET_UPDATE = "asset.update"
+    ASSET_DELETE = "asset.delete"
+    ASSET_STATISTICS = "asset.statistics"
+    ASSET_VIEW = "asset.view"
+    ASSET_DOWNLOAD = "asset.download"
+    ASSET_UPLOAD = "asset.upload"
+    SERVER_ABOUT = "server.about"
+    SERVER_STORAGE = "server.storage"
+    SERVER_STATISTICS = "server.statistics"
+    USER_READ = "user.read"

@@ -1,0 +1,69 @@
+"""What the hot path remembers, and that it forgets in time."""
+
+import asyncio
+
+from app.api.cache import RecentCache
+
+
+class Source:
+    """Counts how often it is asked."""
+
+    def __init__(self, value: str | None = "value") -> None:
+        self.value = value
+        self.asked = 0
+
+    async def __call__(self) -> str | None:
+        self.asked += 1
+        return self.value
+
+
+async def test_a_second_request_asks_nothing() -> None:
+    cache, source = RecentCache[str, str](10), Source()
+    assert [await cache.get("a", source) for _ in range(3)] == ["value"] * 3
+    assert source.asked == 1
+
+
+async def test_what_is_not_there_is_asked_again() -> None:
+    cache, source = RecentCache[str, str](10), Source(None)
+    assert await cache.get("a", source) is None
+    source.value = "made meanwhile"
+    assert await cache.get("a", source) == "made meanwhile"
+
+
+async def test_forgetting_takes_effect_at_once() -> None:
+    cache, source = RecentCache[str, str](10), Source()
+    await cache.get("a", source)
+    source.value = "changed"
+    cache.forget("a")
+    assert await cache.get("a", source) == "changed"
+
+
+async def test_a_value_grows_old() -> None:
+    cache, source = RecentCache[str, str](10, seconds=0.0), Source()
+    await cache.get("a", source)
+    await cache.get("a", source)
+    assert source.asked == 2
+
+
+async def test_a_fill_older_than_an_invalidation_is_dropped() -> None:
+    cache = RecentCache[str, str](10)
+    reading, deleted = asyncio.Event(), asyncio.Event()
+
+    async def read_before_the_delete() -> str:
+        reading.set()
+        await deleted.wait()
+        return "deleted"
+
+    fill = asyncio.create_task(cache.get("a", read_before_the_delete))
+    await asyncio.wait_for(reading.wait(), 5)
+    cache.forget("a")
+    deleted.set()
+    assert await asyncio.wait_for(fill, 5) == "deleted"
+    assert cache.peek("a") is None
+
+
+async def test_it_is_bounded_and_lets_the_oldest_go() -> None:
+    cache = RecentCache[int, str](3)
+    for number in range(5):
+        await cache.get(number, Source())
+    assert [cache.peek(number) is not None for number in range(5)] == [False, False, True, True, True]
