@@ -1,0 +1,124 @@
+"""The one table from what went wrong to an HTTP answer, and the one shape of that answer.
+
+The shape suits RFC 9457, Immich v2 (`message`, `error`, `statusCode`, `correlationId`) and v3 (`message`) at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from app.catalog import errors as catalog
+from app.delivery import refusals as delivery
+from app.storage import errors as storage
+from app.uploads import errors as uploads
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class ApiError(Exception):
+    """An answer with an error status. `message` is for people; `headers` go along."""
+
+    def __init__(
+        self, status: int, message: str, *, detail: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status = status
+        self.message = message
+        self.detail = detail or message
+        self.headers = dict(headers or {})
+        super().__init__(message)
+
+
+def problem(error: ApiError, correlation_id: str) -> dict[str, Any]:
+    title = HTTPStatus(error.status).phrase
+    return {
+        "type": "about:blank",
+        "title": title,
+        "status": error.status,
+        "detail": error.detail,
+        "message": error.message,
+        "error": title,
+        "statusCode": error.status,
+        "correlationId": correlation_id,
+    }
+
+
+def problem_body(error: ApiError, correlation_id: str) -> bytes:
+    return json.dumps(problem(error, correlation_id), ensure_ascii=False).encode("utf-8", "replace")
+
+
+_Translation = Callable[[Any], ApiError]
+
+
+def _says(status: int, message: str | None = None, **headers: str) -> _Translation:
+    """An answer with this status; without a `message`, with the exception's own text."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda error: ApiError(status, message or str(error), headers=named)
+
+
+def _decoded(headers: delivery.RawHeaders) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+
+_TABLE: dict[type[Exception], _Translation] = {
+    # The first class of an exception's ancestry that stands here decides.
+    storage.ObjectNotFound: _says(404, "Asset media not found"),
+    storage.ObjectTooLarge: _says(413, "The file is larger than the store can hold"),
+    storage.StorageFull: _says(507, "The storage is full"),
+    storage.StoragePermission: _says(503, "The storage refuses access", retry_after="30"),
+    storage.StorageUnavailable: _says(503, "The storage does not answer", retry_after="5"),
+    storage.StorageError: _says(500, "The storage is not as the catalogue says"),
+    catalog.QuotaExceeded: _says(400, "Quota has been exceeded!"),
+    catalog.NotFound: _says(404),
+    catalog.InvalidCursor: _says(400),
+    catalog.EmailTaken: _says(409),
+    catalog.FileGone: _says(503, "The upload was given up; send it again", retry_after="1"),
+    catalog.CatalogUnavailable: _says(503, "The catalogue does not answer", retry_after="5"),
+    uploads.UploadTooLarge: _says(413),
+    uploads.UploadTooSlow: _says(408),
+    uploads.LeaseLost: _says(503, retry_after="1"),
+    uploads.UploadError: _says(400),
+    delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decoded(error.headers)),
+    delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decoded(error.headers)),
+    HTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
+    RequestValidationError: lambda error: ApiError(400, _validation_message(error)),
+    ClientDisconnect: _says(400, "The client closed the connection"),
+}
+
+
+def translate(error: Exception) -> ApiError:
+    """The answer to any exception; what the table does not know is a 500 that tells nothing."""
+    if isinstance(error, ApiError):
+        return error
+    for kind in type(error).__mro__:
+        if kind in _TABLE:
+            return _TABLE[kind](error)
+    return ApiError(500, "Internal server error")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Let every failure inside FastAPI take the one shape, the unforeseen too; those are raised again, for the front to log."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        refusal = translate(error)
+        body = problem_body(refusal, request.scope["correlation_id"])
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **refusal.headers}
+        return Response(body, status_code=refusal.status, media_type=PROBLEM_JSON, headers=headers)
+
+    for kind in (HTTPException, RequestValidationError, ApiError, Exception):
+        app.add_exception_handler(kind, handle)
+
+
+def _validation_message(error: RequestValidationError) -> str:
+    faults = error.errors()
+    first = faults[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{place}: {first['msg']}{more}"

@@ -1,0 +1,158 @@
+"""The outermost ASGI application: correlation ids, the hot path before FastAPI's routing, and what must hold for every answer.
+
+It is one function deep, so that bytes pass through nothing else: no middleware stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import PROBLEM_JSON, ApiError, problem_body, translate
+from app.api.services import Services
+from app.delivery.refusals import TransferCut
+
+log = structlog.get_logger(__name__)
+
+LINGER_BYTES = 1024 * 1024
+LINGER_SECONDS = 2.0
+
+HotPath = Callable[[Scope, Receive, Send, Services], Awaitable[None]]
+FindHotPath = Callable[[Scope], HotPath | None]
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+class StartRefused(Exception):
+    """The service can not start; the text is one line that says why."""
+
+
+class Front:
+    """Serves `find_hot_path`'s applications and, for everything else, `app`; opens the services for both."""
+
+    def __init__(self, app: ASGIApp, find_hot_path: FindHotPath, open_services: OpenServices, state: Any) -> None:
+        self._app = app
+        self._find_hot_path = find_hot_path
+        self._open_services = open_services
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            raise RuntimeError(f"no {scope['type']} here")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            opened = self._open_services()
+            self._state.services = await opened.__aenter__()
+        except StartRefused as refusal:
+            await send({"type": "lifespan.startup.failed", "message": f"mediavault does not start: {refusal}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await opened.__aexit__(None, None, None)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        scope["correlation_id"] = exchange.correlation_id
+        structlog.contextvars.bind_contextvars(correlation_id=exchange.correlation_id)
+        try:
+            hot = self._find_hot_path(scope)
+            if hot is not None:
+                await hot(scope, exchange.receive, exchange.send, self._state.services)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        except TransferCut as cut:
+            log.warning("transfer cut short", path=scope["path"], reason=str(cut.__cause__ or cut))
+        except Exception as error:  # noqa: BLE001 - the outermost edge
+            await exchange.answer_failure(error)
+
+
+class Exchange:
+    """One request and its answer: names it, notes how far it got, and closes politely when the body was not read."""
+
+    __slots__ = ("_body_open", "_receive", "_scope", "_send", "complete", "correlation_id", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.correlation_id = os.urandom(8).hex()
+        self.started = False
+        self.complete = False
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._body_open = scope["method"] not in ("GET", "HEAD") and _announces_body(scope)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._body_open = False
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = [*message["headers"], (b"x-correlation-id", self.correlation_id.encode())]
+            if self._body_open:
+                headers.append((b"connection", b"close"))
+            await self._send({**message, "headers": headers})
+            return
+        if not message.get("more_body", False):
+            self.complete = True
+            if self._body_open:
+                await self._send({**message, "more_body": True})
+                await self._linger()
+                message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def answer_failure(self, error: Exception) -> None:
+        """Answer with the error where nothing has been sent yet; else the connection ends short."""
+        refusal = translate(error)
+        if refusal.status >= 500:
+            place = {"method": self._scope["method"], "path": self._scope["path"], "status": refusal.status}
+            if refusal.status == 500:
+                log.error("request failed", **place, exc_info=error)
+            else:
+                log.warning("request failed", **place, reason=str(error))
+        if not self.started:
+            await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
+
+    async def _linger(self) -> None:
+        """Read on for a little, so that a client which is still sending gets to read the refusal before the reset."""
+        left = LINGER_BYTES
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while self._body_open and left > 0:
+                    message = await self.receive()
+                    left -= len(message.get("body", b""))
+        except TimeoutError:
+            pass
+
+
+async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head: bool = False) -> None:
+    """Answer with the one error shape."""
+    body = problem_body(error, correlation_id)
+    headers = [
+        (b"content-type", PROBLEM_JSON.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-content-type-options", b"nosniff"),
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()),
+    ]
+    if "cache-control" not in error.headers:
+        headers.append((b"cache-control", b"no-store"))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def _announces_body(scope: Scope) -> bool:
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
