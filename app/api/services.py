@@ -1,0 +1,33 @@
+"""What the routes work with: built once by `create_app`, handed to every request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from app.api.auth import Authenticator
+from app.api.hot import DeliveryCache
+from app.catalog.catalog import Catalog
+from app.config import Settings
+from app.health.checks import Health
+from app.jobs.sweeper import Sweeper
+from app.storage.service import StorageService
+from app.uploads.ingest import Ingest
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    catalog: Catalog
+    storage: StorageService
+    ingest: Ingest
+    authenticator: Authenticator
+    cache: DeliveryCache
+    sweeper: Sweeper
+    health: Health
+
+
+def services(request: Request) -> Services:
+    """FastAPI dependency."""
+    return request.app.state.services
