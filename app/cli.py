@@ -1,0 +1,226 @@
+"""The `mediavault` command: thin, calls the rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, NoReturn, TypeVar
+from uuid import UUID
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from app.api.credentials import hash_secret, new_secret
+from app.api.log import configure_logging
+from app.api.passwords import Passwords
+from app.api.permissions import Permission
+from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.catalog.errors import CatalogError
+from app.catalog.records import User
+from app.config import Settings, SettingsError, load_settings
+from app.main import create_app
+
+T = TypeVar("T")
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+user_cli = typer.Typer(no_args_is_help=True, help="Who may use the service.")
+key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
+db_cli = typer.Typer(no_args_is_help=True, help="The catalogue's tables.")
+cli.add_typer(user_cli, name="user")
+cli.add_typer(key_cli, name="key")
+cli.add_typer(db_cli, name="db")
+
+FIRST_USER = "admin@mediavault.local"
+STOP_SECONDS = 10
+BACKLOG = 2048
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli()
+
+
+@cli.command()
+def serve(
+    first_run: Annotated[
+        bool,
+        typer.Option("--first-run", help="Make the first user and key if there is no user yet, and print the key."),
+    ] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take the media location over, whatever its markers say.")
+    ] = False,
+) -> None:
+    """Run the service until it is told to stop."""
+    settings = _settings()
+    configure_logging(settings.log_level, settings.log_format)
+    if first_run:
+        _run(_with_catalog(settings, _first_user))
+        typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, adopt=adopt),
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, which uvicorn raises again after its clean stop
+        server.run()
+    if not server.started:
+        raise typer.Exit(3)
+
+
+@user_cli.command("add")
+def user_add(
+    email: Annotated[str, typer.Argument(help="The address that the user logs in with.")],
+    name: Annotated[str, typer.Option(help="The name that is shown; the address without it.")] = "",
+    admin: Annotated[bool, typer.Option("--admin", help="May see everybody's figures.")] = False,
+    quota: Annotated[int | None, typer.Option(help="Most bytes that the user's originals may take.", min=0)] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input; without it only keys work.")
+    ] = False,
+) -> None:
+    """Add a user."""
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+    if password_stdin and not password:
+        _fail("the password on standard input is empty")
+
+    async def add(catalog: Catalog) -> User:
+        password_hash = await Passwords().hash(password) if password else None
+        return await catalog.users.create(
+            email, name or email, is_admin=admin, quota=quota, password_hash=password_hash
+        )
+
+    typer.echo(_run(_with_catalog(_settings(), add)).id)
+
+
+@user_cli.command("list")
+def user_list() -> None:
+    """List the users."""
+
+    async def everyone(catalog: Catalog) -> list[User]:
+        return await catalog.users.list()
+
+    table = Table("id", "email", "name", "admin", "used", "quota", box=None)
+    for user in _run(_with_catalog(_settings(), everyone)):
+        quota = "" if user.quota is None else str(user.quota)
+        table.add_row(str(user.id), user.email, user.name, "yes" if user.is_admin else "", str(user.used), quota)
+    Console().print(table)
+
+
+@key_cli.command("add")
+def key_add(
+    email: Annotated[str, typer.Argument(help="Whose key it is.")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "API key",
+    permission: Annotated[
+        list[Permission] | None, typer.Option(help="What it may do, by Immich's names; all without it. Repeatable.")
+    ] = None,
+) -> None:
+    """Make an API key and print it; it is shown only now."""
+
+    async def add(catalog: Catalog) -> str:
+        user = await _user(catalog, email)
+        return await _new_key(catalog, user, name, permission or [Permission.ALL])
+
+    typer.echo(_run(_with_catalog(_settings(), add)))
+
+
+@key_cli.command("list")
+def key_list(email: Annotated[str, typer.Argument(help="Whose keys.")]) -> None:
+    """List a user's API keys (not their secrets: those are not kept)."""
+
+    async def keys(catalog: Catalog) -> list[tuple[str, str, str, str]]:
+        user = await _user(catalog, email)
+        return [
+            (str(key.id), key.name, ", ".join(key.permissions), f"{key.created_at:%Y-%m-%d}")
+            for key in await catalog.api_keys.list(user.id)
+        ]
+
+    table = Table("id", "name", "permissions", "made", box=None)
+    for row in _run(_with_catalog(_settings(), keys)):
+        table.add_row(*row)
+    Console().print(table)
+
+
+@key_cli.command("revoke")
+def key_revoke(key_id: Annotated[UUID, typer.Argument(help="The id that `key list` shows.")]) -> None:
+    """Revoke an API key; it stops working within five seconds."""
+
+    async def revoke(catalog: Catalog) -> bool:
+        return await catalog.api_keys.delete_any(key_id)
+
+    if not _run(_with_catalog(_settings(), revoke)):
+        _fail(f"there is no key {key_id}")
+
+
+@db_cli.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the catalogue's tables up to date; `serve` does it too."""
+    _run(upgrade(_settings().db_url.get_secret_value()))
+
+
+async def _first_user(catalog: Catalog) -> None:
+    if await catalog.users.count():
+        return
+    user = await catalog.users.create(FIRST_USER, "Admin", is_admin=True)
+    typer.echo(f"API key: {await _new_key(catalog, user, 'first key', [Permission.ALL])}")
+
+
+async def _new_key(catalog: Catalog, user: User, name: str, permissions: list[Permission]) -> str:
+    secret = new_secret()
+    await catalog.api_keys.create(user.id, name, permissions, hash_secret(secret))
+    return secret
+
+
+async def _user(catalog: Catalog, email: str) -> User:
+    user = await catalog.users.by_email(email)
+    if user is None:
+        _fail(f"there is no user {email}")
+    return user
+
+
+async def _with_catalog(settings: Settings, work: Any) -> Any:
+    catalog = await open_catalog(settings.db_url.get_secret_value())
+    try:
+        return await work(catalog)
+    finally:
+        await catalog.aclose()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except CatalogError as error:
+        _fail(str(error))
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _address(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"mediavault: {message}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    main()
