@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from app.storage.errors import InvalidKey
@@ -15,6 +14,7 @@ MAX_SEGMENT_BYTES = 200
 TEMPORARY_PREFIX = ".mediavault-"
 TEMPORARY_SUFFIX = ".tmp"
 _TEMPORARY = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}.*{re.escape(TEMPORARY_SUFFIX)}", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,13 +59,13 @@ def _fault(value: str) -> str | None:
         return f"longer than {MAX_KEY_BYTES} bytes"
     if "\\" in value:
         return "holds a back-slash"
-    if any(unicodedata.category(character) == "Cc" for character in value):
+    if _CONTROL.search(value):
         return "holds a control character"
     for segment in value.split("/"):
         if segment in ("", ".", ".."):
             return f"has the segment {segment!r}"
-        if len(segment.encode("utf-8")) > MAX_SEGMENT_BYTES:
+        if size > MAX_SEGMENT_BYTES and len(segment.encode("utf-8")) > MAX_SEGMENT_BYTES:
             return f"has a segment longer than {MAX_SEGMENT_BYTES} bytes"
-        if is_temporary(segment):
+        if segment[0] == "." and is_temporary(segment):
             return f"the name {segment!r} is reserved for temporary files"
     return None
