@@ -1,0 +1,203 @@
+"""The layout of a zip: laws of its pieces, and that independent readers take it."""
+
+import io
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.archives.plan import Descriptor, Directory, Entry, Literal, Member, Piece, Plan
+from app.storage.ranges import ByteRange
+
+NOON = datetime(2024, 5, 6, 12, 34, 57, tzinfo=UTC)
+GIBIBYTE = 1024**3
+
+
+def rendered(plan: Plan, contents: Sequence[bytes], pieces: Sequence[Piece] | None = None) -> bytes:
+    """The archive's bytes, as a sender would put them together."""
+    out = io.BytesIO()
+    crcs: dict[int, int] = {}
+    for piece in plan.pieces() if pieces is None else pieces:
+        if isinstance(piece, Literal):
+            out.write(piece.data)
+        elif isinstance(piece, Member):
+            assert piece.span.last is not None
+            out.write(contents[piece.index][piece.span.first : piece.span.last + 1])
+        elif isinstance(piece, Descriptor):
+            crcs[piece.index] = zlib.crc32(contents[piece.index])
+            out.write(plan.descriptor(piece.index, crcs[piece.index]))
+        else:
+            out.write(plan.directory(crcs))
+    return out.getvalue()
+
+
+def entry(name: str, content: bytes, *, known: bool = True, modified: datetime = NOON) -> Entry:
+    return Entry(name, len(content), zlib.crc32(content) if known else None, modified)
+
+
+contents_of_archives = st.lists(st.binary(max_size=300), max_size=12)
+moments = st.datetimes(datetime(1, 1, 2), datetime(9998, 12, 30)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
+
+
+@st.composite
+def archives(draw: st.DrawFn, *, known: bool = True) -> tuple[Plan, list[bytes]]:
+    contents = draw(contents_of_archives)
+    entries = [
+        entry(f"{index} é.jpg", content, known=known or draw(st.booleans()), modified=draw(moments))
+        for index, content in enumerate(contents)
+    ]
+    return Plan(entries), contents
+
+
+@given(archives(known=False))
+def test_pieces_cover_the_archive_without_gap_or_overlap(archive: tuple[Plan, list[bytes]]) -> None:
+    plan, _ = archive
+    end = 0
+    for piece in plan.pieces():
+        assert piece.offset == end
+        assert piece.length > 0
+        end += piece.length
+    assert end == plan.size
+
+
+@given(archives(), st.data())
+def test_any_range_equals_the_slice_of_the_whole(archive: tuple[Plan, list[bytes]], data: st.DataObject) -> None:
+    plan, contents = archive
+    whole = rendered(plan, contents)
+    first = data.draw(st.integers(0, plan.size - 1))
+    last = data.draw(st.one_of(st.none(), st.integers(first, plan.size + 5)))
+    pieces = list(plan.pieces(ByteRange(first, last)))
+    assert rendered(plan, contents, pieces) == whole[first : None if last is None else last + 1]
+    assert pieces[0].offset == first
+
+
+@given(archives(known=False))
+def test_the_same_entries_give_the_same_bytes(archive: tuple[Plan, list[bytes]]) -> None:
+    plan, contents = archive
+    assert rendered(plan, contents) == rendered(Plan(list(plan.entries)), contents)
+
+
+@given(archives(known=False))
+def test_an_independent_reader_finds_every_member(archive: tuple[Plan, list[bytes]]) -> None:
+    plan, contents = archive
+    whole = rendered(plan, contents)
+    assert len(whole) == plan.size
+    with zipfile.ZipFile(io.BytesIO(whole)) as opened:
+        assert opened.testzip() is None
+        infos = opened.infolist()
+        assert [info.filename for info in infos] == [entry.name for entry in plan.entries]
+        assert [opened.read(info) for info in infos] == contents
+        for info in infos:
+            assert info.compress_type == zipfile.ZIP_STORED
+            assert info.create_system == 3
+            assert info.external_attr >> 16 == 0o100644
+            assert info.flag_bits & 0x800
+
+
+@pytest.mark.parametrize(
+    ("modified", "dos", "stamped"),
+    [
+        (NOON, (2024, 5, 6, 12, 34, 56), True),
+        (NOON.astimezone(tz=None), (2024, 5, 6, 12, 34, 56), True),
+        (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), True),
+        (datetime(1850, 1, 1, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), False),
+        (datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC), (2038, 1, 19, 3, 14, 6), True),
+        (datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC), (2038, 1, 19, 3, 14, 8), False),
+        (datetime(2200, 1, 1, tzinfo=UTC), (2107, 12, 31, 23, 59, 58), False),
+        (NOON + timedelta(microseconds=999_999), (2024, 5, 6, 12, 34, 56), True),
+    ],
+)
+def test_times_are_utc_and_within_what_the_format_knows(
+    modified: datetime, dos: tuple[int, ...], stamped: bool
+) -> None:
+    plan = Plan([entry("a.jpg", b"x", modified=modified)])
+    info = zipfile.ZipFile(io.BytesIO(rendered(plan, [b"x"]))).infolist()[0]
+    assert info.date_time == dos
+    assert info.extra == (
+        b"UT\x05\x00\x01" + int(modified.timestamp() // 1).to_bytes(4, "little", signed=True) if stamped else b""
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "wide"), [(0, False), (2**32 - 2, False), (2**32 - 1, True), (2**32, True), (5 * GIBIBYTE, True)]
+)
+@pytest.mark.parametrize("crc32", [7, None])
+def test_sizes_of_64_bits_stand_only_where_needed(size: int, wide: bool, crc32: int | None) -> None:
+    plan = Plan([Entry("a.mp4", size, crc32, NOON)])
+    header = next(iter(plan.pieces()))
+    assert isinstance(header, Literal)
+    assert header.data[4:6] == (b"\x2d\x00" if wide else b"\x14\x00")
+    field = b"\x01\x00\x10\x00" + 2 * size.to_bytes(8, "little")
+    assert (field in header.data) is wide
+    shown = 2**32 - 1 if wide else size
+    assert header.data[18:26] == 2 * shown.to_bytes(4, "little")
+    directory = plan.directory({0: 7})
+    assert (field in directory) is wide
+    # The end record needs 64 bits only where the directory begins beyond 4 GiB.
+    assert (b"PK\x06\x06" in directory) is (plan.size - len(directory) >= 2**32 - 1)
+
+
+def test_a_far_offset_stands_only_in_the_directory() -> None:
+    plan = Plan([Entry("big.mp4", 5 * GIBIBYTE, 1, NOON), Entry("small.jpg", 10, 2, NOON)])
+    second = list(plan.pieces())[2]
+    assert isinstance(second, Literal)
+    assert b"\x01\x00\x10\x00" not in second.data
+    offset = second.offset.to_bytes(8, "little")
+    assert b"\x01\x00\x08\x00" + offset in plan.directory({})
+
+
+@pytest.mark.parametrize(("count", "wide"), [(65_534, False), (65_535, True), (65_536, True)])
+def test_many_entries_need_the_wide_end_record(count: int, wide: bool) -> None:
+    plan = Plan([Entry(f"{number}.jpg", 0, 0, NOON) for number in range(count)])
+    whole = rendered(plan, [b""] * count)
+    assert (b"PK\x06\x06" in whole[-200:]) is wide
+    assert len(zipfile.ZipFile(io.BytesIO(whole)).infolist()) == count
+
+
+def test_an_empty_archive_is_an_end_record() -> None:
+    plan = Plan([])
+    assert plan.size == 22
+    assert zipfile.ZipFile(io.BytesIO(rendered(plan, []))).namelist() == []
+
+
+def test_a_missing_crc_makes_the_archive_not_resumable() -> None:
+    assert Plan([entry("a", b"x")]).resumable
+    plan = Plan([entry("a", b"x"), entry("b", b"y", known=False)])
+    assert not plan.resumable
+    kinds = [type(piece) for piece in plan.pieces()]
+    assert kinds == [Literal, Member, Literal, Member, Descriptor, Directory]
+
+
+def test_a_hundred_thousand_entries_take_little_memory() -> None:
+    entries = [Entry(f"IMG_{number:06}.jpg", 3_000_000 + number, number, NOON) for number in range(100_000)]
+    tracemalloc.start()
+    try:
+        Plan(entries)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150 * 1024**2
+
+
+class Counting(list[Entry]):
+    """Counts how many entries are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, index):  # type: ignore[override]
+        self.looks += 1
+        return super().__getitem__(index)
+
+
+def test_finding_a_range_looks_at_its_own_entries_only() -> None:
+    entries = Counting(Entry(f"{number}.jpg", 1000, number, NOON) for number in range(10_000))
+    plan = Plan(entries)
+    entries.looks = 0
+    pieces = list(plan.pieces(ByteRange(plan.size // 2, plan.size // 2 + 2000)))
+    assert len(pieces) >= 3
+    assert entries.looks < 20
