@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import contestants, load, rows
+from bench import contestants, load, rows, store
 from bench.processes import Cores, choose_cores
 from bench.report import write_results
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("ranges", "whole", "upload")
+ROWS = ("upload", "ranges", "whole", "s3")
 MEBIBYTE = 1024**2
 
 
@@ -34,6 +34,7 @@ def main() -> None:
 
 def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
     cores = choose_cores()
+    os.sched_setaffinity(0, cores.load)  # and so what this starts, but for the servers
     source = folder / "source.mp4"
     with source.open("wb") as file:
         for _ in range(options.mebibytes):
@@ -45,12 +46,14 @@ def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
             with contestants.upload_file(folder, cores) as form:
                 measured.append(rows.uploads([service, form], source, options.rounds, cores))
             (folder / "uploaded.mp4").unlink()
+        if "s3" in options.rows:
+            measured += store.reads_from_s3(folder, source, options, cores)
         if {"ranges", "whole"} & set(options.rows):
             everybody, size = _readers(stack, folder, service, source, cores)
             if "ranges" in options.rows:
-                measured.append(rows.ranges(everybody, size, options.seconds, options.rounds, cores))
+                measured.append(rows.ranges("64 KiB ranges", everybody, size, options.seconds, options.rounds, cores))
             if "whole" in options.rows:
-                measured.append(rows.whole_file(everybody, size, options.times, options.rounds, cores))
+                measured.append(rows.whole_file("whole file", everybody, size, options.times, options.rounds, cores))
     return measured
 
 

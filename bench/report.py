@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.contestants import EXPRESS_VERSION, nginx_program
+from bench.contestants import EXPRESS_VERSION, RCLONE_VERSION, nginx_program
 from bench.rows import Row, Sample
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -32,14 +32,19 @@ class Goal:
     mirrored: bool = False
     """The peer's figure over ours, where the goal is put that way."""
 
-    def met_by(self, ratio: float) -> bool:
+    def judge(self, ratio: float) -> tuple[str, str]:
+        """The goal in words, and whether it is met; nothing where there is none."""
         if self.at_least is not None:
-            return ratio >= self.at_least
-        return self.at_most is None or ratio <= self.at_most
+            return f"at least {self.at_least:g}", "met" if ratio >= self.at_least else "not met"
+        if self.at_most is not None:
+            return f"at most {self.at_most:g}", "met" if ratio <= self.at_most else "not met"
+        return "", ""
 
 
 RANGES = "64 KiB ranges, 16 connections, with key check (peers without)"
 WHOLE = "whole 1 GiB file, CPU per GiB"
+RANGES_S3 = "64 KiB ranges from S3, 16 connections, with key check (peers without)"
+WHOLE_S3 = "whole 1 GiB file from S3, CPU per GiB"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
 GOALS = (
     Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
@@ -49,6 +54,10 @@ GOALS = (
     Goal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, mirrored=True),
     Goal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
     Goal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
+    Goal("64 KiB ranges from S3", "rclone", RANGES_S3, "our requests per second of CPU / theirs", at_least=4),
+    Goal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
+    Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
+    Goal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
 )
 MEMORY_GOAL_MIB = 64
 
@@ -70,6 +79,7 @@ def write_results(rows: Iterable[Row], rounds: int, *, readme: bool) -> Path:
 
 def table(rows: Iterable[Row], rounds: int) -> list[str]:
     """Markdown: each ratio is the median of the ratios of its rounds."""
+    rows = list(rows)
     by_name = {row.name: row for row in rows}
     lines = [
         f"Median of {rounds} interleaved rounds; {_machine_in_words()}.",
@@ -84,11 +94,12 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         ours = [sample[row.figure] for sample in row.samples["mediavault"]]
         theirs = [sample[row.figure] for sample in row.samples[goal.peer]]
         ratio = statistics.median(b / a if goal.mirrored else a / b for a, b in zip(ours, theirs, strict=True))
-        wanted = f"at least {goal.at_least:g}" if goal.at_least is not None else f"at most {goal.at_most:g}"
-        met = "met" if goal.met_by(ratio) else "not met"
+        wanted, met = goal.judge(ratio)
         figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
-    return lines + _memory(by_name.get("upload")) + _load(by_name.get("64 KiB ranges"))
+    return (
+        lines + _memory(by_name.get("upload")) + _load(row for row in rows if row.figure == "requests_per_cpu_second")
+    )
 
 
 def _memory(row: Row | None) -> list[str]:
@@ -100,15 +111,16 @@ def _memory(row: Row | None) -> list[str]:
     return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
 
 
-def _load(row: Row | None) -> list[str]:
+def _load(rows: Iterable[Row]) -> list[str]:
     """A server that is not busy all the time was waiting for the load generator: its plain rate would flatter us."""
-    if row is None:
-        return []
-    measured = ", ".join(
-        f"{name} {_median(samples, 'requests_per_second'):.0f} ({_median(samples, 'server_busy'):.0%})"
-        for name, samples in row.samples.items()
-    )
-    return ["", f"Requests for ranges per second of the clock (and how busy the server's core was): {measured}."]
+    lines: list[str] = []
+    for row in rows:
+        measured = ", ".join(
+            f"{name} {_median(samples, 'requests_per_second'):.0f} ({_median(samples, 'server_busy'):.0%})"
+            for name, samples in row.samples.items()
+        )
+        lines += ["", f"{row.name}: requests per second of the clock (and how busy the server's core was): {measured}."]
+    return lines
 
 
 def _median(samples: list[Sample], figure: str) -> float:
@@ -134,13 +146,14 @@ def _machine() -> dict[str, str | int]:
         "nginx": _said_by(nginx_program(), "-v").rpartition("/")[2],
         "node": _said_by("node", "--version").lstrip("v"),
         "express": EXPRESS_VERSION,
+        "rclone": RCLONE_VERSION,
         **{name: version(name) for name in packages},
     }
 
 
 def _machine_in_words() -> str:
     machine = _machine()
-    named = ("python", "uvicorn", "starlette", "nginx", "node", "express")
+    named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "rclone")
     return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in named)
 
 

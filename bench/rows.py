@@ -38,7 +38,7 @@ def measure(row: Row, contestants: Iterable[Contestant], rounds: int, once: Call
     return row
 
 
-def ranges(contestants: list[Contestant], size: int, seconds: int, rounds: int, cores: Cores) -> Row:
+def ranges(name: str, contestants: list[Contestant], size: int, seconds: int, rounds: int, cores: Cores) -> Row:
     def once(contestant: Contestant) -> Sample:
         before = contestant.server.cpu_seconds()
         counted = load.random_ranges(
@@ -56,10 +56,10 @@ def ranges(contestants: list[Contestant], size: int, seconds: int, rounds: int, 
             "server_busy": cpu / counted.seconds,
         }
 
-    return measure(Row("64 KiB ranges", "requests_per_cpu_second"), contestants, rounds, once)
+    return measure(Row(name, "requests_per_cpu_second"), contestants, rounds, once)
 
 
-def whole_file(contestants: list[Contestant], size: int, times: int, rounds: int, cores: Cores) -> Row:
+def whole_file(name: str, contestants: list[Contestant], size: int, times: int, rounds: int, cores: Cores) -> Row:
     def once(contestant: Contestant) -> Sample:
         before = contestant.server.cpu_seconds()
         load.fetch(
@@ -73,7 +73,7 @@ def whole_file(contestants: list[Contestant], size: int, times: int, rounds: int
         cpu = contestant.server.cpu_seconds() - before
         return {"cpu_seconds_per_gib": cpu / (size * times / GIBIBYTE)}
 
-    return measure(Row("whole file", "cpu_seconds_per_gib"), contestants, rounds, once)
+    return measure(Row(name, "cpu_seconds_per_gib"), contestants, rounds, once)
 
 
 def uploads(contestants: list[Contestant], file: Path, rounds: int, cores: Cores) -> Row:
