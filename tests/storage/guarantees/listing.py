@@ -1,0 +1,98 @@
+"""Listing: complete, by whole segments, and to be continued."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from app.storage.backend import StorageBackend
+from app.storage.errors import InvalidKey
+from app.storage.key import Key
+from tests.storage.guarantees.content import keys_of, store
+
+MANY = [f"upload/user-{n % 3}/{n % 40:02x}/{n:05}.jpg" for n in range(3000)]
+NESTED = [
+    "a",
+    "a-b/1",
+    "a.b",
+    "ab",
+    "ab/1",
+    "b/a/1",
+    "b/a/2",
+    "b/a-b/1",
+    "b/a.1",
+    "b/ab/1",
+    "b/b",
+    "c/\u00e9/1",
+    "c/\u7167",
+]
+
+
+class Listing:
+    async def test_3000_keys_are_listed_once_each_and_from_any_of_them_on(self, backend: StorageBackend) -> None:
+        await _store_all(backend, MANY)
+        order = await keys_of(backend)
+        assert len(order) == len(MANY)
+        assert set(order) == set(MANY)
+        assert await keys_of(backend) == order
+        seed = random.randrange(2**32)
+        print(f"seed {seed}")
+        for place in [0, 1, 998, 999, 1000, 1001, 2998, 2999, *random.Random(seed).sample(range(3000), 5)]:
+            assert await keys_of(backend, start_after=order[place]) == order[place + 1 :]
+        below = [key for key in order if key.startswith("upload/user-1/")]
+        assert await keys_of(backend, "upload/user-1") == below
+        assert await keys_of(backend, "upload/user-1", below[500]) == below[501:]
+
+    async def test_prefixes_match_by_whole_segments(self, backend: StorageBackend) -> None:
+        keys = [key for key in NESTED if key not in ("a", "ab")]
+        await _store_all(backend, keys)
+        assert sorted(await keys_of(backend)) == sorted(keys)
+        for prefix in ("a", "ab", "a-b", "b", "b/a", "b/a.1", "b/ab", "c", "c/\u00e9", "not", "not/there"):
+            expected = [key for key in keys if key.startswith(prefix + "/")]
+            assert sorted(await keys_of(backend, prefix)) == sorted(expected), prefix
+            assert sorted(await keys_of(backend, prefix + "/")) == sorted(expected), prefix
+
+    async def test_a_listing_continues_after_every_key_also_when_that_is_gone(self, backend: StorageBackend) -> None:
+        keys = [key for key in NESTED if key not in ("a", "ab")]
+        await _store_all(backend, keys)
+        order = await keys_of(backend)
+        for place, key in enumerate(order):
+            assert await keys_of(backend, start_after=key) == order[place + 1 :]
+        await backend.delete_object(Key(order[4]))
+        assert await keys_of(backend, start_after=order[4]) == order[5:]
+
+    async def test_a_listing_may_be_left_early(self, backend: StorageBackend) -> None:
+        await _store_all(backend, MANY[:50])
+        first = await anext(aiter(backend.list_objects()))
+        assert first.key in MANY
+
+    @pytest.mark.parametrize("prefix", ["../up", "a//b", "/a", "a\0", "a/./b"])
+    async def test_a_prefix_that_no_key_can_have_finds_nothing(self, backend: StorageBackend, prefix: str) -> None:
+        await _store_all(backend, ["a/b", "up/b", "b"])
+        try:
+            assert await keys_of(backend, prefix) == []
+        except InvalidKey as refusal:
+            assert refusal.key == prefix
+
+    async def test_an_ensured_prefix_is_no_object(self, backend: StorageBackend) -> None:
+        await backend.ensure_prefix("upload/user")
+        await backend.ensure_prefix("upload/user")
+        assert await keys_of(backend) == []
+        assert not await backend.exists(Key("upload"))
+        await store(backend, "upload/user/1", b"1")
+        assert await keys_of(backend) == ["upload/user/1"]
+
+
+async def _store_all(backend: StorageBackend, keys: list[str]) -> None:
+    """Sixteen at a time."""
+    left = iter(keys)
+
+    async def work() -> None:
+        for key in left:
+            await backend.put_object(Key(key), key.encode())
+
+    async with asyncio.timeout(180), asyncio.TaskGroup() as group:
+        for _ in range(16):
+            group.create_task(work())

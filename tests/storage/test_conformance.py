@@ -1,0 +1,39 @@
+"""The conformance suite against a local folder and against a real S3 server."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.real.seaweedfs import SeaweedFS
+from tests.storage.conformance import Conformance
+from tests.storage.conftest import Place
+
+
+class TestLocal(Conformance):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        return {"IMMICH_STORAGE_ENGINE": "local", "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
+
+
+@pytest.fixture(scope="module")
+def bucket(seaweedfs: SeaweedFS) -> str:
+    return seaweedfs.create_bucket()
+
+
+class TestS3(Conformance):
+    @pytest.fixture
+    def place(self, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> Place:
+        return {
+            "IMMICH_STORAGE_ENGINE": "s3",
+            "IMMICH_MEDIA_LOCATION": str(tmp_path / "none"),
+            "S3_ENDPOINT": seaweedfs.endpoint,
+            "S3_REGION": "us-east-1",
+            "S3_BUCKET": bucket,
+            "S3_PREFIX": f"test-{secrets.token_hex(6)}",
+            "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
+            "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
+            "S3_FORCE_PATH_STYLE": "true",
+        }
