@@ -181,3 +181,21 @@ async def test_a_slow_client_gets_every_byte(gallery: Gallery, port: int) -> Non
         pieces = [await connection.read_up_to(8192) for _ in range(len(FOUR_CHUNKS) // 8192)]
     assert b"".join(pieces) == FOUR_CHUNKS
     assert source.closed == 1
+
+
+async def test_a_client_that_vanishes_with_requests_queued_stops_the_reading(gallery: Gallery, port: int) -> None:
+    source = gallery.sources["/"] = RecordedSource(FOUR_CHUNKS * 16)
+    queued = gallery.sources["/queued"] = RecordedSource(FOUR_CHUNKS)
+    connection = await RawConnection.open(HOST, port, receive_buffer=SMALL_BUFFER)
+    await connection.send_request("GET", "/")
+    await connection.read_head()
+    await connection.send_request("GET", "/queued")
+    await connection.send_request("GET", "/queued")
+    assert (await fetch(HOST, port, "GET", "/queued")).body == FOUR_CHUNKS
+    before = source.given
+    connection.vanish()
+    await until_closed(source)
+    assert source.given <= before + CHUNK_BYTES
+    assert queued.opened == 1
+    # uvicorn tells only the newest request of a connection that it has gone; the older one hears of it when it sends.
+    assert all(isinstance(error, TransferCut) for error in gallery.raised)
