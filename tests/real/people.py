@@ -14,7 +14,10 @@ from uuid import UUID
 from argon2 import PasswordHasher
 
 from app.catalog.catalog import Catalog, open_catalog
+from app.config import Settings
+from app.storage.service import StorageService, open_storage
 from tests.real.issued import issued
+from tests.real.stacks import Stack
 
 T = TypeVar("T")
 WAIT_SECONDS = 60.0
@@ -52,12 +55,13 @@ class SideLoop:
 
 
 class Registrar:
-    """Opens the catalogue beside the service, when first asked."""
+    """Opens catalogue and storage beside the service, when first asked."""
 
-    def __init__(self, db_url: str) -> None:
-        self._db_url = db_url
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
         self._loop: SideLoop | None = None
         self._catalog: Catalog | None = None
+        self._storage: StorageService | None = None
 
     def add(
         self,
@@ -89,24 +93,50 @@ class Registrar:
 
     def call(self, work: Callable[[Catalog], Awaitable[T]]) -> T:
         """Run `work` with the catalogue."""
-        if self._loop is None:
-            self._loop = SideLoop()
-        loop = self._loop
-        if self._catalog is None:
-            self._catalog = loop.run(open_catalog(self._db_url, upgrade=False))
-        catalog = self._catalog
 
         async def run() -> T:
-            return await work(catalog)
+            return await work(await self._open_catalog())
 
-        return loop.run(run())
+        return self._run(run())
+
+    def call_with_storage(self, work: Callable[[Catalog, StorageService], Awaitable[T]]) -> T:
+        """Run `work` with the catalogue and the storage."""
+
+        async def run() -> T:
+            if self._storage is None:
+                self._storage = await open_storage(settings_of(self._stack))
+            return await work(await self._open_catalog(), self._storage)
+
+        return self._run(run())
 
     def close(self) -> None:
         if self._loop is not None:
-            if self._catalog is not None:
-                self._loop.run(self._catalog.aclose())
+            self._loop.run(self._aclose())
             self._loop.close()
-        self._loop = self._catalog = None
+        self._loop = None
+
+    async def _open_catalog(self) -> Catalog:
+        if self._catalog is None:
+            self._catalog = await open_catalog(self._stack.db_url, upgrade=False)
+        return self._catalog
+
+    async def _aclose(self) -> None:
+        catalog, self._catalog = self._catalog, None
+        storage, self._storage = self._storage, None
+        if catalog is not None:
+            await catalog.aclose()
+        if storage is not None:
+            await storage.aclose()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            self._loop = SideLoop()
+        return self._loop.run(work)
+
+
+def settings_of(stack: Stack) -> Settings:
+    """The stack's settings, as a service reads them."""
+    return Settings(_env_file=None, **stack.settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 async def _new_key(catalog: Catalog, user_id: UUID, permissions: tuple[str, ...]) -> str:

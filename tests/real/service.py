@@ -52,7 +52,7 @@ class Service:
             "IMMICH_LOG_LEVEL": "verbose",
             **(settings or {}),
         }
-        self.people = Registrar(stack.db_url)
+        self.people = Registrar(stack)
         self._command = [*wrap, sys.executable, *program]
         self._process: subprocess.Popen[bytes] | None = None
         self._log = logged_to(stack.folder / f"service-{self.port}.log")

@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -108,11 +107,6 @@ def prefix_of(server: SeaweedFS, bucket: str) -> Bucket:
     identity = server.add_prefix_identity(f"service-{label}-", bucket, prefix)
     issued(identity.secret_key)
     return Bucket(server, bucket, prefix, identity)
-
-
-def later(**duration: float) -> datetime:
-    """A moment that much ahead, for sweeps that must find everything due."""
-    return datetime.now(UTC) + timedelta(**duration)
 
 
 def _temporary(name: str) -> bool:

@@ -132,8 +132,8 @@ class Wire:
         self.send(head)
 
     def send_while_accepted(self, pieces: Iterable[bytes]) -> None:
-        """Send until the other side refuses to take more."""
-        with suppress(ConnectionError):
+        """Send until the other side refuses to take more, or this one is closed."""
+        with suppress(OSError):
             for piece in pieces:
                 self._socket.sendall(piece)
 

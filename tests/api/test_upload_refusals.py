@@ -1,0 +1,127 @@
+"""Refusals that come before the body was read: the client gets to read why, although it goes on sending, and no
+`100 Continue` invites it to. Both stacks."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.real.people import Account
+from tests.real.service import Service
+from tests.real.uploading import FORM_TAIL, FORM_TYPE, Answer, Wire, assert_next_upload_works, form_head, fresh_bytes
+
+MEBIBYTE = 1024 * 1024
+SIZE = 50 * MEBIBYTE
+TOO_LARGE = 65 * 1024 * MEBIBYTE
+CURL_SECONDS = 60
+
+
+@pytest.fixture(params=["no key", "wrong key", "too large", "over the quota", "wrong type", "wrong checksum"])
+def refusal(
+    request: pytest.FixtureRequest, service: Service, account: Account
+) -> tuple[int, Mapping[str, str], str, int]:
+    """The expected status, the headers, the file's name and the announced size."""
+    everyone = account.headers
+    poor = service.people.add(quota=1000).headers if request.param == "over the quota" else {}
+    return {
+        "no key": (401, {}, "photo.jpg", SIZE),
+        "wrong key": (401, {"x-api-key": "never-issued"}, "photo.jpg", SIZE),
+        "too large": (413, everyone, "photo.jpg", TOO_LARGE),
+        "over the quota": (400, poor, "photo.jpg", SIZE),
+        "wrong type": (400, everyone, "program.exe", SIZE),
+        "wrong checksum": (400, {**everyone, "x-immich-checksum": "nonsense"}, "photo.jpg", SIZE),
+    }[request.param]
+
+
+def test_a_client_that_keeps_sending_reads_the_refusal(
+    service: Service, client: httpx.Client, refusal: tuple[int, Mapping[str, str], str, int]
+) -> None:
+    status, headers, name, size = refusal
+    with Wire(service.port) as wire:
+        wire.begin_upload(size, headers, name)
+        answer = _answer_while_sending(wire, _pieces())
+
+    assert answer.status == status
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.whole
+    assert answer.json()["statusCode"] == status
+    assert answer.json()["message"]
+    assert_next_upload_works(client)
+
+
+def test_curl_shows_the_refusal(
+    service: Service, tmp_path: Path, refusal: tuple[int, Mapping[str, str], str, int]
+) -> None:
+    status, headers, name, size = refusal
+    if size > SIZE:
+        headers = {**headers, "content-length": str(size)}
+    sent = tmp_path / name
+    with sent.open("wb") as file:
+        file.truncate(SIZE)
+
+    shown = subprocess.run(
+        [
+            *("curl", "--silent", "--show-error", "--noproxy", "*", "--write-out", "\n%{http_code}"),
+            *(option for header in headers.items() for option in ("--header", f"{header[0]}: {header[1]}")),
+            *("--form", "fileCreatedAt=2024-05-01T10:00:00Z", "--form", "fileModifiedAt=2024-05-01T10:00:00Z"),
+            *("--form", f"assetData=@{sent}", f"{service.url}/api/assets"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=CURL_SECONDS,
+        check=False,
+    )
+
+    body, _, code = shown.stdout.rpartition("\n")
+    assert code == str(status), shown
+    assert f'"statusCode": {status}' in body
+
+
+@pytest.mark.parametrize("reason", ["no key", "too large"])
+def test_nobody_is_invited_to_send_what_will_be_refused(service: Service, account: Account, reason: str) -> None:
+    headers = {
+        "no key": {"content-length": str(SIZE)},
+        "too large": {"content-length": str(TOO_LARGE), **account.headers},
+    }[reason]
+
+    with Wire(service.port) as wire:
+        wire.send_head("POST", "/api/assets", {"content-type": FORM_TYPE, "expect": "100-continue", **headers})
+        status, _ = wire.head()
+
+    assert status == (401 if reason == "no key" else 413)
+
+
+def test_who_may_send_is_invited_and_served(service: Service, account: Account) -> None:
+    content = form_head() + fresh_bytes(3 * MEBIBYTE) + FORM_TAIL
+    headers = {"content-type": FORM_TYPE, "content-length": str(len(content)), **account.headers}
+
+    with Wire(service.port) as wire:
+        wire.send_head("POST", "/api/assets", {"expect": "100-continue", **headers})
+        invited, _ = wire.head()
+        wire.send(content)
+        answer = wire.answer()
+
+    assert invited == 100
+    assert answer.status == 201
+
+
+def _pieces() -> Iterator[bytes]:
+    piece = bytes(MEBIBYTE)
+    for _ in range(SIZE // MEBIBYTE):
+        yield piece
+
+
+def _answer_while_sending(wire: Wire, pieces: Iterable[bytes]) -> Answer:
+    sending = threading.Thread(target=wire.send_while_accepted, args=(pieces,), daemon=True)
+    sending.start()
+    try:
+        return wire.answer()
+    finally:
+        wire.vanish()
+        sending.join(CURL_SECONDS)
