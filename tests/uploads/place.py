@@ -18,7 +18,7 @@ from app.config import Settings
 from app.storage.backend import ObjectWriter
 from app.storage.service import StorageService
 from app.uploads.body import Receive
-from app.uploads.ingest import LATE_EFFECT_GRACE, Ingest, Outcome
+from app.uploads.ingest import Ingest, Outcome
 from tests.uploads.forms import CONTENT_TYPE, FormPart, Upload, body, pieces
 
 Hook = Callable[[str], Awaitable[None]]
@@ -143,7 +143,7 @@ class Place:
         assert not failed
         await self.catalog.files.forget(claimed)
 
-    async def assert_kept(self, *kept: Upload, after: timedelta = LATE_EFFECT_GRACE) -> None:
+    async def assert_kept(self, *kept: Upload, after: timedelta = timedelta(0)) -> None:
         """Exactly these files are there, whole, live and charged for, in catalogue and storage alike, once the sweeper has come."""
         await self.sweep(after)
         rows = await self.rows()

@@ -131,8 +131,12 @@ async def test_the_motion_part_of_a_live_photo_is_hidden(place: Place) -> None:
     assert (await place.asset(video)).visibility is Visibility.HIDDEN
 
 
-async def test_the_same_content_again_is_a_duplicate(place: Place) -> None:
+async def test_the_same_content_again_is_a_duplicate_and_never_becomes_an_object(place: Place) -> None:
+    async def fail(path: str) -> None:
+        pytest.fail(f"{path} is about to be committed")
+
     first = await place.send([*DATES, PHOTO])
+    place.storage.on_commit = fail
     again = await place.send([SIDECAR, Upload("assetData", "other name.png", PHOTO.data), *DATES])
     assert (again.created, again.asset_id) == (False, first.asset_id)
     await place.assert_kept(PHOTO)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import timedelta
 
 import pytest
 
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.records import Asset, FileState, NewAsset, StoredFile
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
-from app.uploads.errors import LeaseLost
+from app.uploads.errors import ClientGone, LeaseLost
 from app.uploads.ingest import LATE_EFFECT_GRACE, LEASE, Outcome
 from tests.uploads.forms import DATES, body, pieces
 from tests.uploads.place import WAIT_SECONDS, Place, Sender
 from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo
-
-AT_ONCE = timedelta(0)
 
 
 class Stage:
@@ -49,7 +46,7 @@ async def test_cancelled_while_the_body_arrives(place: Place) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
         await sender.stalled.wait()
     await cancelled(upload)
-    await place.assert_kept(after=AT_ONCE)
+    await place.assert_kept()
 
 
 async def test_cancelled_while_the_store_takes_bytes(place: Place) -> None:
@@ -57,7 +54,32 @@ async def test_cancelled_while_the_store_takes_bytes(place: Place) -> None:
     upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
     await stage.wait()
     await cancelled(upload)
-    await place.assert_kept(after=AT_ONCE)
+    await place.assert_kept()
+
+
+async def test_a_client_that_vanishes_while_the_store_is_busy(place: Place) -> None:
+    """The write is given up at once, and nothing of it runs on."""
+    holding: list[asyncio.Task[None] | None] = []
+    stage = Stage()
+
+    async def hold(_path: str) -> None:
+        holding.append(asyncio.current_task())
+        await stage()
+
+    place.storage.on_write = hold
+    whole = body([*DATES, random_photo(3_000_000)])[:1_500_000]
+    sender = Sender(pieces(whole, range(0, len(whole), 65536)), complete=False)
+
+    async def receive() -> dict[str, Any]:
+        message = await sender()
+        if message["type"] == "http.disconnect":
+            await stage.wait()
+        return message
+
+    with pytest.raises(ClientGone):
+        await place.receive(receive, 3_000_500)
+    assert [task.cancelled() for task in holding if task] == [True]
+    await place.assert_kept()
 
 
 @pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
@@ -105,7 +127,7 @@ async def test_a_store_that_fails(place: Place, moment: str, error: type[Storage
     setattr(place.storage, moment, fail)
     with pytest.raises(error):
         await place.send([*DATES, random_photo(3_000_000)])
-    await place.assert_kept()
+    await place.assert_kept(after=LATE_EFFECT_GRACE)
 
 
 async def test_a_store_whose_answer_is_lost_is_swept_only_after_it_can_have_no_late_effect(place: Place) -> None:
@@ -118,7 +140,7 @@ async def test_a_store_whose_answer_is_lost_is_swept_only_after_it_can_have_no_l
     await place.sweep(LATE_EFFECT_GRACE / 2)
     assert [row.state for row in await place.rows()] == [FileState.DOOMED]
     assert len(place.objects()) == 1
-    await place.assert_kept()
+    await place.assert_kept(after=LATE_EFFECT_GRACE)
 
 
 async def test_one_of_two_objects_fails(place: Place) -> None:
@@ -131,7 +153,7 @@ async def test_one_of_two_objects_fails(place: Place) -> None:
     place.storage.on_commit = fail
     with pytest.raises(StorageFull):
         await place.send([*DATES, PHOTO, SIDECAR])
-    await place.assert_kept()
+    await place.assert_kept(after=LATE_EFFECT_GRACE)
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["not done", "done"])
@@ -151,7 +173,7 @@ async def test_an_insert_of_unknown_outcome(place: Place, monkeypatch: pytest.Mo
     again = await place.send([*DATES, PHOTO])
 
     assert again.created is not done
-    await place.assert_kept(PHOTO)
+    await place.assert_kept(PHOTO, after=LATE_EFFECT_GRACE)
 
 
 async def test_a_catalogue_that_is_away_while_an_upload_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,4 +225,4 @@ async def test_uploads_cancelled_at_many_moments(place: Place) -> None:
         await asyncio.wait([upload])
     checksums = {hashlib.sha1(photo.data).digest(): photo for photo in photos}
     there = await place.catalog.assets.by_checksums(place.user.id, checksums)
-    await place.assert_kept(*(checksums[checksum] for checksum in there))
+    await place.assert_kept(*(checksums[checksum] for checksum in there), after=LEASE)
