@@ -1,0 +1,1 @@
+"""What is to be done beside requests, and by whom."""

@@ -1,0 +1,136 @@
+"""Deletes what nothing refers to any more: first the object, then its row. Nothing else deletes managed files.
+
+Any number of processes may sweep at once, and be killed at any point: a file's row stays until its object is known to be
+gone, and deleting what is not there is fine. Also empties the trash by age, and ends expired sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import structlog
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError
+from app.catalog.records import File
+from app.config import Settings
+from app.storage.errors import StorageError
+from app.storage.service import StorageService
+
+PAUSE_SECONDS = 60.0
+HOUSEKEEPING_SECONDS = 3600.0
+LEFTOVER_AGE = timedelta(days=1)
+"""Unfinished writes (temporary files, multipart uploads) older than this belong to nobody."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """How many assets left the trash for good, how many objects are gone with their rows, and how many the store refused to
+    delete (they are tried again later)."""
+
+    trash: int = 0
+    objects: int = 0
+    failed: int = 0
+
+
+async def sweep(
+    catalog: Catalog,
+    storage: StorageService,
+    *,
+    now: datetime,
+    limit: int = 500,
+    trashed_before: datetime | None = None,
+) -> SweepReport:
+    """One pass, until nothing is due at `now`, `limit` files at a time. With `trashed_before` what has been in the trash since
+    before goes first. Raises `CatalogError`; failures of the storage are logged and reported."""
+    trash = await _empty_trash(catalog, trashed_before, limit) if trashed_before else 0
+    objects = failed = 0
+    while claimed := await catalog.files.claim_sweepable(now, limit):
+        gone = await _delete_objects(storage, claimed)
+        await catalog.files.forget(gone)
+        objects += len(gone)
+        failed += len(claimed) - len(gone)
+        if not gone:
+            break  # the store is away: leave the rest for the next pass
+    return SweepReport(trash, objects, failed)
+
+
+async def _empty_trash(catalog: Catalog, before: datetime, limit: int) -> int:
+    emptied = 0
+    while removed := await catalog.assets.purge_trash(before, limit):
+        emptied += removed
+    return emptied
+
+
+async def _delete_objects(storage: StorageService, files: list[File]) -> list[File]:
+    """Those whose objects are gone now."""
+    try:
+        failures = await storage.unlink_many([file.path for file in files])
+    except StorageError as error:
+        failures = dict.fromkeys((file.path for file in files), error)
+    if failures:
+        path, error = next(iter(failures.items()))
+        _log.warning("objects could not be deleted yet", count=len(failures), first=path, reason=str(error))
+    return [file for file in files if file.path not in failures]
+
+
+class Sweeper:
+    """Sweeps every minute while it is `running`, and when woken; survives whatever fails."""
+
+    def __init__(self, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._trash_age = timedelta(days=settings.trash_days) if settings.trash_days else None
+        self._wanted = asyncio.Event()
+        self._housekeeping_due = 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Ends, and waits for its end, with the block."""
+        task = asyncio.create_task(self._run(), name="sweeper")
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def wake(self) -> None:
+        """Something was doomed: sweep soon."""
+        self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wanted.clear()
+            await self._pass()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self._wanted.wait()
+
+    async def _pass(self) -> None:
+        try:
+            now = datetime.now(UTC)
+            before = now - self._trash_age if self._trash_age else None
+            report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)
+            if report != SweepReport():
+                _log.info("swept", trash=report.trash, objects=report.objects, failed=report.failed)
+            if time.monotonic() >= self._housekeeping_due:
+                await self._keep_house(now)
+                self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
+        except (CatalogError, StorageError) as error:
+            _log.warning("the sweep is put off", reason=str(error))
+        except Exception:  # noqa: BLE001 - the task's outermost edge: one bad pass must not end all others
+            _log.exception("the sweep failed")
+
+    async def _keep_house(self, now: datetime) -> None:
+        await self._catalog.sessions.delete_expired(now)
+        leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE)
+        if leftovers:
+            _log.info("swept leftovers of unfinished writes", count=leftovers)
