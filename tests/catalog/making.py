@@ -1,0 +1,73 @@
+"""Users, files and assets for tests, with values that do not matter to the test filled in."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import zlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from app.catalog.catalog import Catalog
+from app.catalog.records import Asset, AssetType, File, FileKind, FileState, NewAsset, StoredFile, User
+
+LEASE = timedelta(minutes=10)
+TAKEN = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
+
+
+async def make_user(catalog: Catalog, *, quota: int | None = None) -> User:
+    return await catalog.users.create(f"{uuid4()}@example.org", "Someone", quota=quota)
+
+
+async def begin(catalog: Catalog, owner: UUID, kind: FileKind = FileKind.ORIGINAL, lease: timedelta = LEASE) -> File:
+    return await catalog.files.begin(owner, kind, f"/media/upload/{owner}/{uuid4()}", "image/jpeg", lease)
+
+
+def stored(file: File, content: bytes | None = None, size: int = 100) -> StoredFile:
+    """`content`, or other bytes each time, of which `size` is told."""
+    data = random.randbytes(20) if content is None else content
+    return StoredFile(
+        file.id, len(data) if content is not None else size, hashlib.sha1(data).digest(), zlib.crc32(data)
+    )
+
+
+def new_asset(owner: UUID, checksum: bytes, **changes: Any) -> NewAsset:
+    values: dict[str, Any] = {
+        "id": uuid4(),
+        "owner_id": owner,
+        "type": AssetType.IMAGE,
+        "checksum": checksum,
+        "original_file_name": "IMG_0001.jpg",
+        "file_created_at": TAKEN,
+        "file_modified_at": TAKEN,
+        "local_date_time": TAKEN,
+    }
+    return NewAsset(**(values | changes))
+
+
+async def upload(
+    catalog: Catalog,
+    owner: UUID,
+    *,
+    content: bytes | None = None,
+    size: int = 100,
+    sidecar_size: int | None = None,
+    **changes: Any,
+) -> Asset:
+    """The three steps of an upload, as far as the catalogue sees them."""
+    original = stored(await begin(catalog, owner), content, size)
+    sidecar = None
+    if sidecar_size is not None:
+        sidecar = stored(await begin(catalog, owner, FileKind.SIDECAR), size=sidecar_size)
+    return await catalog.assets.insert(new_asset(owner, original.sha1, **changes), original, sidecar)
+
+
+async def states(catalog: Catalog) -> dict[UUID, FileState]:
+    return {file.id: file.state async for file in catalog.files.all()}
+
+
+async def used(catalog: Catalog, owner: UUID) -> int:
+    user = await catalog.users.get(owner)
+    assert user is not None
+    return user.used

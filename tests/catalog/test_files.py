@@ -1,0 +1,132 @@
+"""The states of a file, and who may move it from one to the next."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import Conflict
+from app.catalog.files import CLAIM
+from app.catalog.records import FileKind, FileState
+from tests.catalog.making import LEASE, begin, make_user, states, upload
+
+LATER = timedelta(hours=1)
+
+
+async def test_a_file_is_writing_from_before_its_first_byte(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    file = await catalog.files.begin(user.id, FileKind.SIDECAR, "s3://bucket/a b/ü#?%41.xmp", "application/xml", LEASE)
+    assert file == await catalog.files.get(file.id) == await catalog.files.by_path("s3://bucket/a b/ü#?%41.xmp")
+    assert (file.state, file.size, file.sha1, file.crc32) == (FileState.WRITING, None, None, None)
+    assert file.not_before - file.created_at == LEASE
+
+
+async def test_a_path_belongs_to_one_file(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    file = await begin(catalog, user.id)
+    with pytest.raises(Conflict):
+        await catalog.files.begin(user.id, FileKind.ORIGINAL, file.path, "image/png", LEASE)
+
+
+async def test_only_a_file_that_is_being_written_can_be_given_up(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    live = (await upload(catalog, user.id)).file
+    writing = await begin(catalog, user.id)
+    assert await catalog.files.doom_many([live.id, writing.id, writing.id, uuid4()]) == 1
+    assert not await catalog.files.doom(writing.id)
+    assert await states(catalog) == {live.id: FileState.LIVE, writing.id: FileState.DOOMED}
+    assert not await catalog.files.renew(writing.id, LATER)
+
+
+async def test_what_is_given_up_with_grace_is_swept_after_it(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    file = await begin(catalog, user.id)
+    await catalog.files.doom(file.id, LATER)
+    moment = datetime.now(UTC)
+    assert await catalog.files.claim_sweepable(moment + timedelta(minutes=59), 10) == []
+    assert [found.id for found in await catalog.files.claim_sweepable(moment + LATER * 2, 10)] == [file.id]
+
+
+async def test_a_claim_dooms_what_was_long_written_and_leaves_the_rest(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    dead = await begin(catalog, user.id, lease=timedelta(minutes=1))
+    alive = await begin(catalog, user.id, lease=LATER)
+    live = (await upload(catalog, user.id)).file
+
+    claimed = await catalog.files.claim_sweepable(datetime.now(UTC) + timedelta(minutes=30), 10)
+
+    assert [(file.id, file.state) for file in claimed] == [(dead.id, FileState.DOOMED)]
+    assert await states(catalog) == {
+        dead.id: FileState.DOOMED,
+        alive.id: FileState.WRITING,
+        live.id: FileState.LIVE,
+    }
+
+
+async def test_a_claim_is_exclusive_until_it_ends(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    file = await begin(catalog, user.id)
+    await catalog.files.doom(file.id)
+    moment = datetime.now(UTC) + LATER
+    (first,) = await catalog.files.claim_sweepable(moment, 10)
+    assert await catalog.files.claim_sweepable(moment + CLAIM - timedelta(seconds=1), 10) == []
+    (second,) = await catalog.files.claim_sweepable(moment + CLAIM, 10)
+
+    assert await catalog.files.forget([first]) == 0, "somebody else has it now"
+    assert await catalog.files.forget([second]) == 1
+    assert await states(catalog) == {}
+
+
+async def test_many_sweepers_at_once_never_get_the_same_file(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    files = [await begin(catalog, user.id) for _ in range(60)]
+    assert await catalog.files.doom_many(file.id for file in files) == 60
+    moment = datetime.now(UTC) + timedelta(seconds=1)
+
+    claims = await asyncio.gather(*(catalog.files.claim_sweepable(moment, 5) for _ in range(20)))
+
+    claimed = [file.id for claim in claims for file in claim]
+    assert len(claimed) == len(set(claimed))
+    while left := await catalog.files.claim_sweepable(moment, 5):
+        claimed += [file.id for file in left]
+    assert sorted(claimed) == sorted(file.id for file in files)
+
+
+async def test_a_live_file_is_never_forgotten(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id)
+    assert await catalog.files.forget([asset.file]) == 0
+    assert await catalog.assets.get(asset.id) == asset
+
+
+@pytest.mark.parametrize("swept", [False, True])
+async def test_an_object_stored_after_its_lease_ran_out_is_swept_again(catalog: Catalog, swept: bool) -> None:
+    user = await make_user(catalog)
+    file = await begin(catalog, user.id)
+    claimed = await catalog.files.claim_sweepable(file.not_before, 10)
+    if swept:
+        await catalog.files.forget(claimed)
+
+    await catalog.files.bury(file)
+
+    assert await catalog.files.forget(claimed) == 0, "the sweeper's deletion came before the object"
+    (again,) = await catalog.files.claim_sweepable(datetime.now(UTC) + timedelta(seconds=1), 10)
+    assert again.path == file.path
+
+
+async def test_a_live_file_cannot_be_buried(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id)
+    await catalog.files.bury(asset.file)
+    assert await catalog.files.get(asset.file.id) == asset.file
+
+
+async def test_all_lists_more_files_than_fit_one_batch(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = await make_user(catalog)
+    made = {(await begin(catalog, user.id)).id for _ in range(25)}
+    monkeypatch.setattr("app.catalog.files.ID_BATCH", 10)
+    assert set(await states(catalog)) == made

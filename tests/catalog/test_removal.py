@@ -1,0 +1,175 @@
+"""Trash, restoring, removal for good: the rows go, the files are doomed and the quota is given back together."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import update
+
+from app.catalog import tables
+from app.catalog.catalog import Catalog
+from app.catalog.errors import NotFound
+from app.catalog.records import AssetType, FileState
+from tests.catalog.making import make_user, states, upload, used
+
+
+async def test_removal_dooms_every_file_and_gives_the_quota_back(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    removed = await upload(catalog, user.id, size=70, sidecar_size=7)
+    kept = await upload(catalog, user.id, size=30)
+
+    assert await catalog.assets.delete(user.id, [removed.id, removed.id]) == 1
+
+    assert await catalog.assets.get(removed.id) is None
+    assert await states(catalog) == {
+        removed.file.id: FileState.DOOMED,
+        removed.sidecar_id: FileState.DOOMED,
+        kept.file.id: FileState.LIVE,
+    }
+    assert await used(catalog, user.id) == 30
+
+
+async def test_what_was_removed_can_be_uploaded_again(catalog: Catalog) -> None:
+    user = await make_user(catalog, quota=4)
+    first = await upload(catalog, user.id, content=b"same")
+    await catalog.assets.delete(user.id, [first.id])
+    second = await upload(catalog, user.id, content=b"same")
+    assert second.id != first.id
+
+
+@pytest.mark.parametrize("action", ["delete", "trash", "restore"])
+async def test_ids_that_are_not_there_or_not_yours_change_nothing(catalog: Catalog, action: str) -> None:
+    user, other = await make_user(catalog), await make_user(catalog)
+    mine, theirs = await upload(catalog, user.id), await upload(catalog, other.id)
+    unknown = uuid4()
+    call = getattr(catalog.assets, action)
+
+    with pytest.raises(NotFound) as refused:
+        await call(user.id, [mine.id, theirs.id, unknown])
+
+    assert refused.value.ids == (theirs.id, unknown)
+    assert await catalog.assets.get(mine.id) == mine
+    assert await catalog.assets.get(theirs.id) == theirs
+    assert await used(catalog, user.id) == 100
+
+
+async def test_what_is_used_never_falls_below_nothing(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id, size=100)
+    async with catalog.engine.begin() as connection:
+        await connection.execute(update(tables.user).where(tables.user.c.id == user.id).values(used=60))
+    await catalog.assets.delete(user.id, [asset.id])
+    assert await used(catalog, user.id) == 0
+
+
+async def test_the_trash_keeps_files_and_quota_and_its_first_time(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id)
+    await catalog.assets.trash(user.id, [asset.id])
+    trashed = await catalog.assets.get(asset.id)
+    await catalog.assets.trash(user.id, [asset.id])
+    again = await catalog.assets.get(asset.id)
+
+    assert trashed is not None
+    assert again is not None
+    assert again.deleted_at == trashed.deleted_at is not None
+    assert trashed.file.state is FileState.LIVE
+    assert await used(catalog, user.id) == 100
+    assert await catalog.assets.page(user.id) == ([], None)
+    assert await catalog.assets.page(user.id, trashed=True) == ([again], None)
+
+
+async def test_restoring_counts_what_was_in_the_trash(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    one, two, three = [await upload(catalog, user.id) for _ in range(3)]
+    await catalog.assets.trash(user.id, [one.id, two.id])
+    assert await catalog.assets.restore(user.id, [one.id, three.id]) == 1
+    assert await catalog.assets.restore(user.id) == 1
+    assert await catalog.assets.restore(user.id) == 0
+    assert {asset.id for asset in (await catalog.assets.page(user.id))[0]} == {one.id, two.id, three.id}
+
+
+async def test_a_photo_takes_its_motion_video_along(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    video = await upload(catalog, user.id, type=AssetType.VIDEO)
+    photo = await upload(catalog, user.id, live_photo_video_id=video.id)
+    await catalog.assets.delete(user.id, [photo.id])
+    assert await catalog.assets.get(video.id) is None
+    assert set((await states(catalog)).values()) == {FileState.DOOMED}
+    assert await used(catalog, user.id) == 0
+
+
+async def test_a_motion_video_stays_while_another_photo_shows_it(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    video = await upload(catalog, user.id, type=AssetType.VIDEO)
+    one = await upload(catalog, user.id, live_photo_video_id=video.id)
+    two = await upload(catalog, user.id, live_photo_video_id=video.id)
+    await catalog.assets.delete(user.id, [one.id])
+    assert await catalog.assets.get(video.id) is not None
+    await catalog.assets.delete(user.id, [two.id, video.id])
+    assert await used(catalog, user.id) == 0
+
+
+async def test_a_photo_outlives_its_motion_video(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    video = await upload(catalog, user.id, type=AssetType.VIDEO)
+    photo = await upload(catalog, user.id, live_photo_video_id=video.id)
+    await catalog.assets.delete(user.id, [video.id])
+    left = await catalog.assets.get(photo.id)
+    assert left is not None
+    assert left.live_photo_video_id is None
+
+
+async def test_the_trash_is_emptied_by_age_of_every_owner(catalog: Catalog) -> None:
+    one, two = await make_user(catalog), await make_user(catalog)
+    old = [await upload(catalog, owner.id) for owner in (one, two, two)]
+    kept = await upload(catalog, one.id)
+    for asset in old:
+        await catalog.assets.trash(asset.owner_id, [asset.id])
+    before = datetime.now(UTC)
+    young = await upload(catalog, two.id)
+    await catalog.assets.trash(two.id, [young.id])
+
+    assert await catalog.assets.purge_trash(before - timedelta(days=1)) == 0
+    assert await catalog.assets.purge_trash(before, limit=2) == 2
+    assert await catalog.assets.purge_trash(before, limit=2) == 1
+    assert await catalog.assets.purge_trash(before, limit=2) == 0
+    assert [asset.id for asset in (await catalog.assets.page(two.id, trashed=True))[0]] == [young.id]
+    assert await catalog.assets.get(kept.id) == kept
+    assert (await used(catalog, one.id), await used(catalog, two.id)) == (100, 100)
+
+
+async def test_removals_and_restores_at_once_agree(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    assets = [await upload(catalog, user.id) for _ in range(30)]
+    ids = [asset.id for asset in assets]
+    await catalog.assets.trash(user.id, ids)
+
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(
+            catalog.assets.purge_trash(datetime.now(UTC)),
+            catalog.assets.restore(user.id),
+            catalog.assets.trash(user.id, reversed(ids)),
+            catalog.assets.trash(user.id, ids),
+            catalog.assets.purge_trash(datetime.now(UTC)),
+            catalog.assets.delete(user.id, ids[:5]),
+            return_exceptions=True,
+        )
+
+    assert {type(result) for result in results if isinstance(result, BaseException)} <= {NotFound}
+    left = [asset for asset in assets if await catalog.assets.get(asset.id)]
+    assert await used(catalog, user.id) == 100 * len(left)
+    live = {file_id for file_id, state in (await states(catalog)).items() if state is FileState.LIVE}
+    assert live == {asset.file.id for asset in left}
+
+
+async def test_thousands_are_removed_in_one_transaction(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.catalog.files.ID_BATCH", 7)
+    user = await make_user(catalog)
+    ids = [(await upload(catalog, user.id)).id for _ in range(40)]
+    assert await catalog.assets.delete(user.id, ids) == 40
+    assert await used(catalog, user.id) == 0
+    assert set((await states(catalog)).values()) == {FileState.DOOMED}

@@ -1,0 +1,214 @@
+"""The tables: made once, however many start at the same time, and as the definitions say."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+
+from app.catalog import migrations, tables
+from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.catalog.engine import PostgresDatabase, SqliteFile, parse_url
+from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
+from tests.real.catalogues import Databases, Kind
+
+START = """
+import asyncio, sys
+from app.catalog.catalog import open_catalog
+async def main():
+    catalog = await open_catalog(sys.argv[1])
+    print(await catalog.installation.id(), "alembic" in sys.modules)
+    await catalog.aclose()
+asyncio.run(main())
+"""
+
+
+async def start(db_url: str) -> tuple[str, bool]:
+    """A process of its own opens the catalogue: the installation's id, and whether it loaded Alembic."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        START,
+        db_url,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, error = await process.communicate()
+    assert process.returncode == 0, error.decode()
+    installation, alembic = out.decode().split()
+    return installation, alembic == "True"
+
+
+async def test_migrations_and_definitions_agree(catalog: Catalog) -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return compare_metadata(context, tables.metadata)
+
+    async with catalog.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_migrations_make_the_indexes_with_their_conditions(catalog: Catalog) -> None:
+    # Alembic's comparison leaves out what a partial index is restricted to, and what deleting a row does to others.
+    def as_made(connection: Connection) -> tuple[dict[str, object], dict[str, object]]:
+        made, dialect = MetaData(), connection.dialect
+        made.reflect(connection)
+        found = {table.name: table for table in made.tables.values()}
+        deletes = {
+            (name, key.column.table.name): key.ondelete
+            for name, table in found.items()
+            for column in table.c
+            for key in column.foreign_keys
+        }
+        conditions = {
+            str(index.name): str(index.dialect_options[dialect.name]["where"])
+            for table in found.values()
+            for index in table.indexes
+            if index.dialect_options[dialect.name]["where"] is not None
+        }
+        return {str(key): value for key, value in deletes.items()}, dict(conditions)
+
+    async with catalog.engine.connect() as connection:
+        deletes, conditions = await connection.run_sync(as_made)
+    assert list(conditions) == ["uq_asset_owner_id_checksum"]
+    assert "library_id IS NULL" in str(conditions["uq_asset_owner_id_checksum"])
+    assert {key for key, value in deletes.items() if value == "CASCADE"} == {
+        "('api_key', 'user')",
+        "('session', 'user')",
+    }
+    assert deletes["('asset', 'asset')"] == "SET NULL"
+
+
+def test_the_head_is_known_without_alembic() -> None:
+    folder = Path(migrations.__file__).parent
+    assert ScriptDirectory(str(folder)).get_heads() == [migrations.HEAD]
+
+
+async def test_processes_that_start_together_make_the_tables_once(database: Kind, databases: Databases) -> None:
+    db_url = databases.empty(database)
+    started = await asyncio.gather(*(start(db_url) for _ in range(3)))
+    assert len({installation for installation, _ in started}) == 1
+
+
+async def test_a_second_start_is_quick(db_url: str) -> None:
+    began = time.perf_counter()
+    _, alembic = await start(db_url)
+    assert not alembic, "its import alone takes longer than all the rest"
+    assert time.perf_counter() - began < 15, "three seconds on a machine that is not busy with tests"
+
+
+async def test_upgrading_by_hand_says_whether_there_was_anything_to_do(database: Kind, databases: Databases) -> None:
+    db_url = databases.empty(database)
+    with pytest.raises(SchemaMismatch, match="mediavault db upgrade"):
+        await open_catalog(db_url, upgrade=False)
+    assert await upgrade(db_url)
+    assert not await upgrade(db_url)
+    catalog = await open_catalog(db_url, upgrade=False)
+    await catalog.aclose()
+
+
+async def test_a_catalogue_newer_than_the_program_is_left_alone(db_url: str) -> None:
+    catalog = await open_catalog(db_url)
+    async with catalog.engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await catalog.aclose()
+    with pytest.raises(SchemaMismatch, match="newer"):
+        await open_catalog(db_url)
+
+
+async def test_sqlite_is_set_up_to_survive_a_power_loss(tmp_path: Path) -> None:
+    catalog = await open_catalog(f"sqlite:///{tmp_path}/a/b/catalogue.db")
+    async with catalog.engine.connect() as connection:
+        pragmas = {
+            name: (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    await catalog.aclose()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 15000}
+
+
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CatalogError, match=str(tmp_path)):
+        await open_catalog(f"sqlite:///{tmp_path}/file/catalogue.db")
+
+
+async def test_a_file_that_is_no_database_is_an_error_of_the_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.db").write_text("this is no database" * 1000)
+    with pytest.raises(CatalogError):
+        await open_catalog(f"sqlite:///{tmp_path}/catalogue.db")
+
+
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(CatalogUnavailable) as failure:
+        await open_catalog(f"postgresql://user:secret@/database?host={tmp_path}")
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("db_url", "path"),
+    [
+        ("sqlite:///./data/catalogue.db", Path.cwd() / "data/catalogue.db"),
+        ("sqlite:///catalogue.db", Path.cwd() / "catalogue.db"),
+        ("sqlite:////var/lib/a b%.db", Path("/var/lib/a b%.db")),
+        ("sqlite+aiosqlite:////x.db", Path("/x.db")),
+        ("sqlite+pysqlite:////x.db", Path("/x.db")),
+    ],
+)
+def test_addresses_of_sqlite(db_url: str, path: Path) -> None:
+    assert parse_url(db_url) == SqliteFile(path)
+
+
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+asyncpg"], ids=str.upper
+)
+def test_addresses_of_postgresql_keep_their_parameters(scheme: str) -> None:
+    place = parse_url(f"{scheme}://me:p%40ss@db:6543/name?sslmode=require&application_name=x&host=/run/postgres")
+    assert isinstance(place, PostgresDatabase)
+    url = place.url
+    assert (url.drivername, url.username, url.password) == ("postgresql+psycopg", "me", "p@ss")
+    assert (url.host, url.port, url.database) == ("db", 6543, "name")
+    assert url.query == {"sslmode": "require", "application_name": "x", "host": "/run/postgres"}
+
+
+@pytest.mark.parametrize(
+    "db_url",
+    [
+        "",
+        "catalogue.db",
+        "mysql://u:secret@h/d",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite://host/x",
+        "sqlite:///x.db?mode=ro",
+        "postgresql://u:secret@h:port/d",
+    ],
+)
+def test_other_addresses_are_refused_without_their_secrets(db_url: str) -> None:
+    with pytest.raises(InvalidDatabaseUrl) as refused:
+        parse_url(db_url)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def test_parameters_of_the_address_reach_the_server(databases: Databases) -> None:
+    db_url = databases.empty("postgresql") + "&application_name=mine&options=-c%20work_mem%3D7MB"
+    catalog = await open_catalog(db_url)
+    async with catalog.engine.connect() as connection:
+        shown = [
+            (await connection.execute(text(f"SHOW {name}"))).scalar_one()
+            for name in ("application_name", "work_mem", "TimeZone", "lock_timeout")
+        ]
+    await catalog.aclose()
+    assert shown == ["mine", "7MB", "UTC", "15s"]
