@@ -75,7 +75,7 @@ def parse_url(db_url: str) -> Place:
     """Raises `InvalidDatabaseUrl`. The driver's name is optional; PostgreSQL's query string is kept."""
     try:
         url = make_url(db_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise InvalidDatabaseUrl("DB_URL is no database address") from None
     backend = url.drivername.partition("+")[0]
     if backend in ("postgresql", "postgres"):
@@ -111,7 +111,7 @@ class Database:
             try:
                 async with self._reader.connect() as connection:
                     yield connection
-            except SQLAlchemyError as error:
+            except _FAILURES as error:
                 raise translate(error) from error
 
     @asynccontextmanager
@@ -121,7 +121,7 @@ class Database:
             try:
                 async with self.writer.begin() as connection:
                     yield connection
-            except SQLAlchemyError as error:
+            except _FAILURES as error:
                 raise translate(error) from error
 
     async def aclose(self) -> None:
@@ -129,7 +129,11 @@ class Database:
         await self._reader.dispose()
 
 
-def translate(error: SQLAlchemyError) -> CatalogError:
+# Values that fit no column show as the last two on SQLite, whose driver does not wrap them.
+_FAILURES = (SQLAlchemyError, OverflowError, UnicodeError)
+
+
+def translate(error: SQLAlchemyError | OverflowError | UnicodeError) -> CatalogError:
     """The one table from failures of the database to errors of the catalogue."""
     if isinstance(error, PoolTimeout):
         return CatalogUnavailable("no connection to the database is free")

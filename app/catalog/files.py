@@ -31,7 +31,8 @@ class Files:
         self._database = database
 
     async def begin(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
-        """A row for an object that is about to be written; committed when this returns. The writer renews the lease."""
+        """A row for an object that is about to be written; committed when this returns. The writer renews the lease.
+        Raises `Conflict` where the path is taken or the owner gone."""
         moment = now()
         begun = File(
             id=uuid4(),

@@ -147,7 +147,7 @@ file = Table(
     _id(),
     _reference("owner_id", "user.id"),
     _required("kind", Choice(FileKind)),
-    _required("path", Text, unique=True),
+    _required("path", String, unique=True),  # as it is, or not at all
     _required("state", Choice(FileState)),
     Column("size", BigInteger),
     Column("sha1", LargeBinary),
