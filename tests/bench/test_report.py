@@ -1,0 +1,34 @@
+"""The table of `make bench`: a ratio is the median of the rounds' ratios, put the way its goal is put."""
+
+from __future__ import annotations
+
+from bench.report import table
+from bench.rows import Row
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
+    ours = [{"cpu_seconds_per_gib": seconds} for seconds in (0.125, 0.25, 0.5)]
+    nginx = [{"cpu_seconds_per_gib": seconds} for seconds in (0.125, 0.125, 0.5)]
+    express = [{"cpu_seconds_per_gib": seconds} for seconds in (0.5, 0.75, 1.0)]
+    row = Row("whole file", "cpu_seconds_per_gib", {"mediavault": ours, "nginx": nginx, "Express": express})
+
+    lines = table([row], 3)
+
+    beside_nginx = next(line for line in lines if "| nginx |" in line)
+    assert "| 0.250 | 0.125 | 1.00 | our CPU / theirs | at most 1.1 | met |" in beside_nginx
+    beside_express = next(line for line in lines if "| Express |" in line)
+    assert "| 0.250 | 0.750 | 3.00 | their CPU / ours | at least 3 | met |" in beside_express
+    assert not any("FileResponse" in line for line in lines), "who was not measured has no row"
+
+
+def test_a_goal_that_is_missed_says_so() -> None:
+    ours = [{"requests_per_cpu_second": 900.0, "requests_per_second": 800.0, "server_busy": 0.9}]
+    theirs = [{"requests_per_cpu_second": 3000.0, "requests_per_second": 1500.0, "server_busy": 0.5}]
+    row = Row("64 KiB ranges", "requests_per_cpu_second", {"mediavault": ours, "nginx": theirs})
+
+    lines = table([row], 1)
+
+    assert any(
+        "| nginx | 900 | 3000 | 0.30 |" in line and line.endswith("| at least 0.4 | not met |") for line in lines
+    )
+    assert lines[-1].endswith("mediavault 800 (90%), nginx 1500 (50%).")
