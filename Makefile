@@ -30,7 +30,7 @@ soak: $(DEV_STAMP)
 
 # The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
 bench: $(DEV_STAMP)
-	@command -v nginx >/dev/null && command -v wrk >/dev/null \
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null && command -v wrk >/dev/null \
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install --yes --quiet --no-install-recommends nginx-light wrk; } \
 		|| { echo "make bench needs nginx and wrk; on Debian: apt-get install nginx-light wrk" >&2; exit 1; }
 	$(BIN)/python -m bench $(BENCH_FLAGS)
