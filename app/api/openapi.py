@@ -131,8 +131,10 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         schema["security"] = [{"apiKey": []}, {"bearer": []}]
-        for path in schema["paths"].values():
-            for operation in path.values():
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                if not path.startswith("/api/"):
+                    operation["security"] = []
                 # FastAPI announces 422 for bodies it can not read; here that is 400, in the one shape.
                 operation["responses"].pop("422", None)
                 operation["responses"]["default"] = _PROBLEM_ANSWER

@@ -61,10 +61,10 @@ class AssetResponse(Shape):
                 {
                     "id": "6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d",
                     "ownerId": "b1c3c2a0-9f0e-4f7e-8a3f-5a8f0f0a6a11",
-                    "type": "IMAGE",
-                    "originalFileName": "IMG_0001.jpg",
-                    "originalMimeType": "image/jpeg",
-                    "originalPath": "/data/media/upload/b1c3…/3d/7a/3d7a….jpg",
+                    "type": "VIDEO",
+                    "originalFileName": "MOV_0001.mp4",
+                    "originalMimeType": "video/mp4",
+                    "originalPath": "/data/media/upload/b1c3…/3d/7a/3d7a….mp4",
                     "checksum": "2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
                     "fileCreatedAt": "2026-05-01T10:00:00.000Z",
                     "fileModifiedAt": "2026-05-01T10:00:00.000Z",
@@ -78,10 +78,12 @@ class AssetResponse(Shape):
                     "isOffline": False,
                     "isEdited": False,
                     "hasMetadata": False,
-                    "duration": None,
-                    "width": None,
-                    "height": None,
-                    "thumbhash": None,
+                    "duration": 12500,
+                    "width": 1920,
+                    "height": 1080,
+                    "thumbhash": "1QcSHQRnh493V4dIh4eXh1h4kJUI",
+                    "deviceAssetId": "",
+                    "deviceId": "",
                 }
             ]
         }
@@ -110,9 +112,9 @@ class AssetResponse(Shape):
     width: int | None
     height: int | None
     thumbhash: str | None
-    library_id: UUID | None
-    live_photo_video_id: UUID | None
-    duplicate_id: UUID | None
+    library_id: UUID | None = None
+    live_photo_video_id: UUID | None = None
+    duplicate_id: UUID | None = None
     device_asset_id: str = Field(description="As the uploading client named it (Immich v2), else empty.")
     device_id: str
     exif_info: ExifResponse | None = Field(default=None, exclude_if=absent)
@@ -145,7 +147,6 @@ class AssetResponse(Shape):
             thumbhash=encode_base64(asset.thumbhash) if asset.thumbhash else None,
             library_id=asset.library_id,
             live_photo_video_id=asset.live_photo_video_id,
-            duplicate_id=None,
             device_asset_id=asset.device_asset_id or "",
             device_id=asset.device_id or "",
             exif_info=ExifResponse.of(asset) if with_exif else None,

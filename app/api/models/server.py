@@ -14,14 +14,12 @@ class PingResponse(Shape):
 
 
 class VersionResponse(Shape):
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"major": 0, "minor": 1, "patch": 0, "prerelease": None}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"major": 0, "minor": 1, "patch": 0}]})
 
     major: int
     minor: int
     patch: int
-    prerelease: int | None
+    prerelease: int | None = None
 
 
 class AboutResponse(Shape):

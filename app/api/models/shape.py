@@ -27,7 +27,13 @@ _BASE64_CHARACTERS = 28
 class Shape(BaseModel):
     """Unknown fields are ignored: clients of other versions send more."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        field_title_generator=lambda name, _: to_camel(name),
+    )
 
 
 def iso_moment(moment: datetime) -> str:

@@ -44,7 +44,7 @@ async def ping() -> PingResponse:
 async def get_version() -> VersionResponse:
     """The version of mediavault (not of Immich)."""
     major, minor, patch = (int(part) for part in __version__.split(".")[:3])
-    return VersionResponse(major=major, minor=minor, patch=patch, prerelease=None)
+    return VersionResponse(major=major, minor=minor, patch=patch)
 
 
 @router.get("/features", openapi_extra=OPEN)

@@ -9,6 +9,6 @@ from app.api.models.server import WellKnown
 router = APIRouter(tags=["server"])
 
 
-@router.get("/.well-known/immich", openapi_extra={"security": []})
+@router.get("/.well-known/immich")
 async def discover() -> WellKnown:
     return WellKnown()
