@@ -1,0 +1,169 @@
+"""Login and logout with a password, as a browser and as an app does it."""
+
+from __future__ import annotations
+
+from http.cookies import Morsel, SimpleCookie
+
+import httpx
+import pytest
+
+from tests.api.starting import StartService
+from tests.real.issued import issued
+from tests.real.people import Account
+from tests.real.service import Service
+
+PASSWORD = "correct horse battery staple"
+DAY_SECONDS = 24 * 60 * 60
+
+
+@pytest.fixture
+def member(service: Service) -> Account:
+    """A user who can log in."""
+    return service.people.add(password=PASSWORD)
+
+
+def test_a_login_answers_with_a_token_that_works(anonymous: httpx.Client, member: Account) -> None:
+    answer = _login(anonymous, member.email.upper())
+
+    told = answer.json()
+    assert (told["userId"], told["userEmail"]) == (str(member.id), member.email)
+    assert told["isAdmin"] is told["shouldChangePassword"] is False
+    assert (told["name"], told["profileImagePath"]) == (member.email.partition("@")[0], "")
+    assert answer.headers["cache-control"] == "no-store"
+    for headers in (
+        {"authorization": f"Bearer {told['accessToken']}"},
+        {"x-immich-user-token": told["accessToken"]},
+        {"x-immich-session-token": told["accessToken"]},
+        {"cookie": f"immich_access_token={told['accessToken']}"},
+    ):
+        assert anonymous.get("/api/users/me", headers=headers).json()["id"] == str(member.id)
+        assert anonymous.get("/api/users/me").status_code == 401
+    assert anonymous.get(f"/api/users/me?sessionKey={told['accessToken']}").status_code == 200
+    assert anonymous.get("/api/users/me", headers={"x-api-key": told["accessToken"]}).status_code == 401
+
+
+def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(anonymous: httpx.Client, member: Account) -> None:
+    answer = _login(anonymous, member.email)
+
+    cookies = _cookies(answer)
+    token = cookies["immich_access_token"]
+    assert token.value == answer.json()["accessToken"]
+    assert (token["httponly"], token["samesite"].lower(), token["path"]) == (True, "lax", "/")
+    assert int(token["max-age"]) == 365 * DAY_SECONDS
+    assert cookies["immich_is_authenticated"].value == "true"
+    assert not cookies["immich_is_authenticated"]["httponly"]
+    assert not token["secure"]
+
+
+def test_the_cookie_keeps_to_https_where_the_service_does(start_service: StartService) -> None:
+    service = start_service("local", settings={"MEDIAVAULT_PUBLIC_URL": "https://photos.example.org"})
+    member = service.people.add(password=PASSWORD)
+    with service.client() as client:
+        answer = _login(client, member.email)
+        assert all(cookie["secure"] for cookie in _cookies(answer).values())
+        assert client.get("/api/server/about", headers=member.headers).json()["versionUrl"] == (
+            "https://photos.example.org/docs"
+        )
+
+
+def test_a_logout_ends_the_session(anonymous: httpx.Client, member: Account) -> None:
+    token = _login(anonymous, member.email).json()["accessToken"]
+    other = _login(anonymous, member.email).json()["accessToken"]
+    bearer = {"authorization": f"Bearer {token}"}
+    assert anonymous.post("/api/auth/validateToken", headers=bearer).json() == {"authStatus": True}
+
+    answer = anonymous.post("/api/auth/logout", headers=bearer)
+
+    assert answer.status_code == 200
+    assert answer.json() == {"successful": True, "redirectUri": "/auth/login?autoLaunch=0"}
+    assert answer.headers["clear-site-data"] == '"cache"'
+    assert {name for name, cookie in _cookies(answer).items() if cookie["max-age"] == "0"} == {
+        "immich_access_token",
+        "immich_auth_type",
+        "immich_is_authenticated",
+    }
+    assert anonymous.post("/api/auth/validateToken", headers=bearer).status_code == 401
+    assert anonymous.post("/api/auth/validateToken", headers={"authorization": f"Bearer {other}"}).status_code == 200
+
+
+def test_another_sites_page_can_not_use_the_cookie(anonymous: httpx.Client, member: Account) -> None:
+    token = _login(anonymous, member.email).json()["accessToken"]
+    cookie = {"cookie": f"immich_access_token={token}"}
+
+    for sender in (
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+    ):
+        assert anonymous.post("/api/auth/logout", headers={**cookie, **sender}).status_code == 403
+        login = anonymous.post("/api/auth/login", json={"email": member.email, "password": PASSWORD}, headers=sender)
+        assert login.status_code == 403
+        assert "set-cookie" not in login.headers
+    assert anonymous.get("/api/users/me", headers=cookie).status_code == 200
+    assert anonymous.post("/api/auth/logout", headers={**cookie, "sec-fetch-site": "same-origin"}).status_code == 200
+
+
+def test_a_wrong_pair_does_not_tell_what_is_wrong(start_service: StartService) -> None:
+    service = start_service("local")  # failed logins count, so not the one that all tests share
+    wrong = [
+        {"email": service.people.add(password=PASSWORD).email, "password": "something else"},
+        {"email": "nobody@example.org", "password": PASSWORD},
+        {"email": service.people.add().email, "password": PASSWORD},
+    ]
+
+    with service.client() as client:
+        answers = [client.post("/api/auth/login", json=pair) for pair in wrong]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 401]
+    assert {answer.json()["message"] for answer in answers} == {"Incorrect email or password"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"email": "a@b.c"}, "password"),
+        ({"password": "x"}, "email"),
+        ({"email": "a@b.c", "password": ""}, "password"),
+        ({"email": "a@b.c", "password": "x" * 1025}, "password"),
+        ({"email": "a\0@b.c", "password": "x"}, "email"),
+        ({"email": 5, "password": "x"}, "email"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_login_without_sense_names_the_field_and_not_the_password(
+    anonymous: httpx.Client, body: dict[str, object], field: str
+) -> None:
+    answer = anonymous.post("/api/auth/login", json=body)
+
+    assert answer.status_code == 400
+    assert field in answer.json()["message"]
+    assert "x" * 1025 not in answer.text
+
+
+def test_guessing_is_stopped(start_service: StartService) -> None:
+    service = start_service("local")
+    member = service.people.add(password=PASSWORD)
+    with service.client() as client:
+        tries = [client.post("/api/auth/login", json={"email": member.email, "password": f"{n}"}) for n in range(11)]
+        right = client.post("/api/auth/login", json={"email": member.email, "password": PASSWORD})
+
+    assert [answer.status_code for answer in tries] == [401] * 10 + [429]
+    assert right.status_code == 429
+    assert 0 < int(right.headers["retry-after"]) <= 15 * 60
+
+
+def _login(client: httpx.Client, email: str) -> httpx.Response:
+    """The client's own jar stays empty: what is sent is what the test says."""
+    answer = client.post("/api/auth/login", json={"email": email, "password": PASSWORD})
+    client.cookies.clear()
+    assert answer.status_code == 201, answer.text
+    issued(answer.json()["accessToken"])
+    return answer
+
+
+def _cookies(answer: httpx.Response) -> dict[str, Morsel[str]]:
+    jar: SimpleCookie = SimpleCookie()
+    for header in answer.headers.get_list("set-cookie"):
+        jar.load(header)
+    return dict(jar)
