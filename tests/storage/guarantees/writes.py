@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from app.storage.backend import StorageBackend
-from app.storage.errors import ObjectExists, ObjectNotFound, StorageError
+from app.storage.errors import InvalidKey, ObjectExists, ObjectNotFound, StorageError
 from app.storage.key import Key
 from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern, store
 
@@ -120,6 +120,19 @@ class Writes:
         assert len(winners) == 1
         assert await fetch(backend, "race") == winners[0]
         assert await backend.sweep_leftovers(timedelta(0)) == 0
+
+    @pytest.mark.parametrize(("taken", "below"), [("a", "a/b"), ("a", "a/b/c"), ("a/b", "a/b/c")])
+    async def test_no_object_lies_below_another(self, backend: StorageBackend, taken: str, below: str) -> None:
+        await store(backend, taken, b"first")
+        with pytest.raises(InvalidKey):
+            await store(backend, below, b"second")
+        assert await keys_of(backend) == [taken]
+
+    async def test_no_object_takes_the_name_of_others_folder(self, backend: StorageBackend) -> None:
+        await store(backend, "a/b", b"first")
+        with pytest.raises(InvalidKey):
+            await store(backend, "a", b"second")
+        assert await keys_of(backend) == ["a/b"]
 
     async def test_a_copy_has_the_bytes_and_leaves_the_source(self, backend: StorageBackend) -> None:
         data = pattern(9 * MEBIBYTE + 3)
