@@ -59,6 +59,8 @@ class Fault:
     """The connection is closed after so many bytes of the answer's body."""
     without: frozenset[str] = frozenset()
     """Request headers that are taken off, as by a store that ignores them (only unsigned ones, or it will refuse)."""
+    flip: bool = False
+    """One bit of the request's body is changed on the way."""
     seen: int = field(default=0, init=False)
     """How many requests it took."""
 
@@ -118,11 +120,15 @@ class Proxy:
             self._ready.set()
             loop.run_forever()
             server.close()
-            for task in self._connections:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*self._connections, return_exceptions=True))
+            loop.run_until_complete(self._end_connections())
         finally:
             loop.close()
+
+    async def _end_connections(self) -> None:
+        tasks = tuple(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
@@ -167,7 +173,7 @@ class Proxy:
             await self._refuse(writer, fault, method)
             return True
         upstream.write(_without(head, fault.without) if fault else head)
-        await self._body(reader, headers, upstream)
+        await self._body(reader, headers, upstream, flip=fault is not None and fault.flip)
         answer = await answers.readuntil(b"\r\n\r\n")
         status, answer_headers = _parse(answer)
         bodiless = method == "HEAD" or status.split(" ")[1] in ("204", "304")
@@ -187,6 +193,8 @@ class Proxy:
         headers: dict[str, str],
         sink: asyncio.StreamWriter | None,
         cut_after: int | None = None,
+        *,
+        flip: bool = False,
     ) -> bool:
         if headers.get("transfer-encoding", "").lower() == "chunked":
             while True:
@@ -196,7 +204,12 @@ class Proxy:
                 await self._bytes(source, size + 2, sink, None)
                 if size == 0:
                     return True
-        return await self._bytes(source, int(headers.get("content-length", "0")), sink, cut_after)
+        length = int(headers.get("content-length", "0"))
+        if flip and length:
+            first = await source.readexactly(1)
+            await _pass(sink, bytes([first[0] ^ 1]))
+            length -= 1
+        return await self._bytes(source, length, sink, cut_after)
 
     async def _bytes(
         self, source: asyncio.StreamReader, count: int, sink: asyncio.StreamWriter | None, cut_after: int | None

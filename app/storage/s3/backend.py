@@ -57,18 +57,18 @@ class S3Backend:
         copy_whole: int = COPY_WHOLE_BYTES,
         copy_part: int = COPY_PART_BYTES,
     ) -> None:
-        self._client = client
-        self._reads = reads
-        self._uploads = uploads
+        self.client = client
+        self.reads = reads
+        self.uploads = uploads
         self._deadline = deadline
-        self._copy_whole = copy_whole
-        self._copy_part = copy_part
+        self.copy_whole = copy_whole
+        self.copy_part = copy_part
         self._folders: OrderedDict[str, None] = OrderedDict()
 
     async def aclose(self) -> None:
-        await self._uploads.chores.aclose(self._deadline)
-        await self._reads.aclose()
-        await self._client.aclose()
+        await self.uploads.chores.aclose(self._deadline)
+        await self.reads.aclose()
+        await self.client.aclose()
 
     async def exists(self, key: Key) -> bool:
         try:
@@ -79,17 +79,17 @@ class S3Backend:
 
     async def head(self, key: Key) -> ObjectInfo:
         try:
-            found = await self._client.head(key.value)
+            found = await self.client.head(key.value)
         except (ObjectNotFound, StoragePermission) as error:
             # A HEAD does not say whether it is the object or the bucket that is missing, nor why it was refused.
-            await self._client.explain(key.value)
+            await self.client.explain(key.value)
             raise error from None
         return ObjectInfo(key.value, found.size, found.last_modified.astimezone(UTC), found.etag)
 
     def read_stream(
         self, key: Key, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        return self._reads.open(key.value, byte_range, if_match)
+        return self.reads.open(key.value, byte_range, if_match)
 
     @asynccontextmanager
     async def write_stream(
@@ -102,7 +102,7 @@ class S3Backend:
     ) -> AsyncGenerator[ObjectWriter]:
         """See `StorageBackend.write_stream`. A commit that is cancelled runs to its end before the cancellation is
         raised, so the object may be there although the caller was cancelled."""
-        writer = self._uploads.writer(key.value, size=size, content_type=content_type, metadata=metadata)
+        writer = self.uploads.writer(key.value, size=size, content_type=content_type, metadata=metadata)
         await self._refuse_taken(key)
         try:
             yield writer
@@ -112,30 +112,30 @@ class S3Backend:
 
     async def put_object(self, key: Key, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
         await self._refuse_nesting(key)
-        body = Body(data, checksum=self._client.own_checksums)
-        await self._client.put(key.value, body, content_type=None, metadata=metadata or {}, once=False)
+        body = Body(data, checksum=self.client.own_checksums)
+        await self.client.put(key.value, body, content_type=None, metadata=metadata or {}, once=False)
 
     async def copy_object(self, source: Key, target: Key) -> None:
-        found = await self._client.head(source.value)
+        found = await self.client.head(source.value)
         await self._refuse_taken(target)
-        if found.size > self._copy_whole:
+        if found.size > self.copy_whole:
             await self._copy_by_parts(source.value, target.value, found)
         else:
-            await self._client.copy(source.value, target.value, found)
+            await self.client.copy(source.value, target.value, found)
 
     async def move_object(self, source: Key, target: Key) -> None:
         await self.copy_object(source, target)
         await self.delete_object(source)
 
     async def delete_object(self, key: Key) -> None:
-        await self._client.delete(key.value)
+        await self.client.delete(key.value)
 
     async def delete_objects(self, keys: Iterable[Key]) -> Mapping[Key, StorageError]:
         failed: dict[Key, StorageError] = {}
         remaining = iter(dict.fromkeys(keys))
         while batch := {key.value: key for key in islice(remaining, _BATCH)}:
             try:
-                refused = await self._client.delete_batch(list(batch))
+                refused = await self.client.delete_batch(list(batch))
             except StorageError as error:
                 refused = dict.fromkeys(batch, error)
             if refused is None:
@@ -147,7 +147,7 @@ class S3Backend:
         below = f"{prefix.rstrip('/')}/" if prefix else ""
         following: tuple[str, ...] | None = None
         while True:
-            page = await self._client.list_page(below, following, start_after=start_after)
+            page = await self.client.list_page(below, following, start_after=start_after)
             for item in page.items:
                 # Folder markers of consoles and our own probes are no objects.
                 if not item.key.endswith("/") and not any(is_temporary(segment) for segment in item.key.split("/")):
@@ -162,15 +162,15 @@ class S3Backend:
     async def probe(self) -> None:
         name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         data = secrets.token_bytes(64)
-        body = Body(data, checksum=self._client.own_checksums)
-        await self._client.put(name, body, content_type=None, metadata={}, once=False)
+        body = Body(data, checksum=self.client.own_checksums)
+        await self.client.put(name, body, content_type=None, metadata={}, once=False)
         try:
-            async with self._reads.open(name, None, None) as stream:
+            async with self.reads.open(name, None, None) as stream:
                 if b"".join([chunk async for chunk in stream.chunks]) != data:
                     raise StorageUnavailable(name, BACKEND, "the store gave back other bytes than it was given")
         finally:
-            self._reads.forget(name)
-            await self._client.delete(name)
+            self.reads.forget(name)
+            await self.client.delete(name)
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         """Aborts unfinished multipart uploads below the prefix and removes forgotten probes; not those of this process
@@ -179,18 +179,18 @@ class S3Backend:
         swept = 0
         following: tuple[str, ...] | None = None
         while True:
-            uploads = await self._client.list_uploads(following)
+            uploads = await self.client.list_uploads(following)
             for upload in uploads.items:
-                if upload.started <= limit and upload.upload_id not in self._uploads.alive:
-                    await self._client.abort(upload.key, upload.upload_id)
+                if upload.started <= limit and upload.upload_id not in self.uploads.alive:
+                    await self.client.abort(upload.key, upload.upload_id)
                     swept += 1
             following = uploads.following
             if following is None:
                 break
-        probes = await self._client.list_page(TEMPORARY_PREFIX, None)
+        probes = await self.client.list_page(TEMPORARY_PREFIX, None)
         for probe in probes.items:
             if probe.last_modified <= limit and is_temporary(probe.key):
-                await self._client.delete(probe.key)
+                await self.client.delete(probe.key)
                 swept += 1
         return swept
 
@@ -202,7 +202,7 @@ class S3Backend:
     ) -> str | None:
         """Signed with temporary credentials, the link ends with them, which may be sooner."""
         seconds = max(1, int(expires_in.total_seconds()))
-        return await self._client.sign(key.value, seconds, content_type=content_type, disposition=disposition)
+        return await self.client.sign(key.value, seconds, content_type=content_type, disposition=disposition)
 
     async def _refuse_taken(self, key: Key) -> None:
         """Raises `ObjectExists` or `InvalidKey` before any byte is taken; all questions are asked at once."""
@@ -244,14 +244,14 @@ class S3Backend:
 
     async def _is_object(self, key: str) -> bool:
         try:
-            await self._client.head(key)
+            await self.client.head(key)
         except ObjectNotFound:
             return False
         return True
 
     async def _has_below(self, key: str) -> bool:
         try:
-            page = await self._client.list_page(f"{key}/", None, limit=1)
+            page = await self.client.list_page(f"{key}/", None, limit=1)
         except StoragePermission:
             return False  # credentials that may not list; the write itself will say if they may do nothing at all
         return bool(page.items)
@@ -259,27 +259,31 @@ class S3Backend:
     async def _copy_by_parts(self, source: str, target: str, found: Found) -> None:
         """Keeps type and metadata, which S3 does by itself only for a copy in one call."""
         metadata = {name: value for name, value in found.metadata.items() if name != MARK}
-        client = self._client
+        client = self.client
         upload_id = await client.create_upload(target, content_type=found.content_type, metadata=metadata)
-        self._uploads.alive.add(upload_id)
+        self.uploads.alive.add(upload_id)
+        slots = asyncio.Semaphore(_PART_COPIES)
+
+        async def copy_part(number: int, first: int) -> Part:
+            last = min(first + self.copy_part, found.size) - 1
+            async with slots:
+                return await client.copy_part(source, target, upload_id, number, first, last, found.etag)
+
+        copies = [
+            asyncio.create_task(copy_part(number, first))
+            for number, first in enumerate(range(0, found.size, self.copy_part), 1)
+        ]
         try:
-            slots = asyncio.Semaphore(_PART_COPIES)
-
-            async def copy_part(number: int, first: int) -> Part:
-                last = min(first + self._copy_part, found.size) - 1
-                async with slots:
-                    return await client.copy_part(source, target, upload_id, number, first, last, found.etag)
-
-            parts = await asyncio.gather(
-                *(copy_part(number, first) for number, first in enumerate(range(0, found.size, self._copy_part), 1))
-            )
+            parts = await asyncio.gather(*copies)
             await client.complete(target, upload_id, parts, size=found.size, once=True)
         except BaseException:
-            abort = self._uploads.chores.start(client.abort(target, upload_id))
-            await asyncio.wait({abort}, timeout=self._uploads.cleanup_seconds)
+            for copy in copies:
+                copy.cancel()
+            abort = self.uploads.chores.start(client.abort(target, upload_id))
+            await asyncio.wait({abort}, timeout=self.uploads.cleanup_seconds)
             raise
         finally:
-            self._uploads.alive.discard(upload_id)
+            self.uploads.alive.discard(upload_id)
 
     async def _delete_singly(self, keys: Iterable[str]) -> dict[str, StorageError]:
         failed: dict[str, StorageError] = {}
@@ -288,7 +292,7 @@ class S3Backend:
         async def delete(key: str) -> None:
             async with slots:
                 try:
-                    await self._client.delete(key)
+                    await self.client.delete(key)
                 except StorageError as error:
                     failed[key] = error
 
