@@ -10,12 +10,14 @@ from _pytest.terminal import TerminalReporter
 
 from tests.accounting import Ledger, faults
 from tests.real.issued import issued
+from tests.real.notes import Note
 from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
 from tests.real.stacks import Stacks
 
 LEDGER = pytest.StashKey[Ledger]()
 FAULTS = pytest.StashKey[list[str]]()
+NOTES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +51,15 @@ def stacks(request: pytest.FixtureRequest) -> Stacks:
     return Stacks(lambda: request.getfixturevalue("seaweedfs"), lambda: request.getfixturevalue("postgres"))
 
 
+@pytest.fixture
+def note(pytestconfig: pytest.Config) -> Note:
+    """Adds a line to the summary at the end of the run."""
+    return pytestconfig.stash[NOTES].append
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
+    config.stash[NOTES] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,7 +79,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[LEDGER].lines():
+    for line in (*config.stash[NOTES], *config.stash[LEDGER].lines()):
         terminalreporter.write_line(line)
     for fault in config.stash.get(FAULTS, []):
         terminalreporter.write_line(f"FAILED {fault}", red=True)

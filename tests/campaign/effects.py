@@ -1,0 +1,122 @@
+"""Finds the named steps in the code under test, from outside: its methods are wrapped, and tell a `Watch` when they begin and end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from app.api.front import Exchange
+from app.catalog.assets import Assets
+from app.catalog.files import Files
+from app.storage.local.backend import LocalBackend
+from app.storage.local.writing import PendingFile
+from app.storage.s3.client import S3Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+NameStep = Callable[..., str | None]
+
+WAIT_SECONDS = 30.0
+
+
+class Watch(Protocol):
+    """`enter` says whether to call `reach`, and then to wait to be killed, before or after the step's effect."""
+
+    def enter(self, step: str) -> tuple[bool, bool]: ...
+
+    def leave(self, step: str) -> None: ...
+
+    def reach(self) -> None: ...
+
+
+def watch_effects(watch: Watch) -> None:
+    """From now on, in this process."""
+    for owner, name, step in _COROUTINES:
+        setattr(owner, name, _watched_coroutine(getattr(owner, name), step, watch))
+    for owner, name, step in _FUNCTIONS:
+        setattr(owner, name, _watched_function(getattr(owner, name), step, watch))
+
+
+def _always(step: str) -> NameStep:
+    return lambda *_, **__: step
+
+
+def _flushed(file: PendingFile, descriptor: int) -> str:
+    return "file flushed" if descriptor == file._descriptor else "folder flushed"
+
+
+def _answered(exchange: Exchange, message: MutableMapping[str, Any]) -> str | None:
+    uploads = exchange._scope["method"] == "POST" and exchange._scope["path"] == "/api/assets"
+    return "answer" if uploads and message["type"] == "http.response.start" and message["status"] == 201 else None
+
+
+_COROUTINES: list[tuple[type, str, NameStep]] = [
+    (Files, "begin", _always("file row begun")),
+    (Assets, "insert", _always("live transaction")),
+    (Exchange, "send", _answered),
+    (Assets, "trash", _always("trash")),
+    (Assets, "delete", _always("doom transaction")),
+    (Files, "claim_sweepable", _always("claim")),
+    (Files, "forget", _always("row forgotten")),
+    (LocalBackend, "delete_objects", _always("object deleted")),
+    (S3Client, "delete_batch", _always("object deleted")),
+    (S3Client, "put", _always("object put")),
+    (S3Client, "create_upload", _always("multipart upload created")),
+    (S3Client, "upload_part", _always("part uploaded")),
+    (S3Client, "complete", _always("multipart upload completed")),
+]
+_FUNCTIONS: list[tuple[type, str, NameStep]] = [
+    (PendingFile, "__init__", _always("temporary file made")),
+    (PendingFile, "write", _always("bytes written")),
+    (PendingFile, "_sync", _flushed),
+    (PendingFile, "_rename", _always("file named")),
+]
+
+
+def _watched_coroutine(
+    original: Callable[P, Awaitable[R]], name_step: NameStep, watch: Watch
+) -> Callable[P, Awaitable[R]]:
+    @wraps(original)
+    async def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+        step = name_step(*args, **kwargs)
+        if step is None:
+            return await original(*args, **kwargs)
+        before, after = watch.enter(step)
+        try:
+            if before:
+                watch.reach()
+                await asyncio.sleep(WAIT_SECONDS)
+            result = await original(*args, **kwargs)
+            if after:
+                watch.reach()
+                await asyncio.sleep(WAIT_SECONDS)
+            return result
+        finally:
+            watch.leave(step)
+
+    return watched
+
+
+def _watched_function(original: Callable[P, R], name_step: NameStep, watch: Watch) -> Callable[P, R]:
+    @wraps(original)
+    def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+        step = name_step(*args, **kwargs)
+        if step is None:
+            return original(*args, **kwargs)
+        before, after = watch.enter(step)
+        try:
+            if before:
+                watch.reach()
+                time.sleep(WAIT_SECONDS)
+            result = original(*args, **kwargs)
+            if after:
+                watch.reach()
+                time.sleep(WAIT_SECONDS)
+            return result
+        finally:
+            watch.leave(step)
+
+    return watched

@@ -1,0 +1,118 @@
+"""`python -m tests.campaign.nursery`: has everything imported, and forks a child for each order that comes on standard input. The
+child carries out one upload or one removal, and kills itself right before or right after its n-th effect on catalogue or storage.
+
+An order is a line of JSON (`Order`), the answer is the child's exit status; the child's steps and result are in files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.config import Settings
+from app.jobs.sweeper import sweep
+from app.storage.service import StorageService, open_storage
+from app.uploads.ingest import Ingest
+from tests.campaign.effects import watch_effects
+from tests.real.uploading import FORM_TAIL, FORM_TYPE, form_head
+
+CHUNK_BYTES = 64 * 1024
+AHEAD = timedelta(days=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`effect` counts from 1; 0 lets the child live. `asset` is removed; without it `data` is uploaded. `steps` is the file that the
+    names of the steps are appended to."""
+
+    settings: dict[str, str]
+    user: str
+    effect: int
+    after: bool
+    steps: str
+    data: str = ""
+    asset: str = ""
+
+
+class Countdown:
+    """Counts effects, and dies at the chosen one."""
+
+    def __init__(self, effect: int, steps: Path, *, after: bool) -> None:
+        self._effect = effect
+        self._after = after
+        self._steps = os.open(steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._count = 0
+
+    def enter(self, step: str) -> tuple[bool, bool]:
+        self._count += 1
+        os.write(self._steps, f"{step}\n".encode())
+        chosen = self._count == self._effect
+        return chosen and not self._after, chosen and self._after
+
+    def leave(self, step: str) -> None:
+        """Nothing is counted here."""
+
+    def reach(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def carry_out(order: Order) -> None:
+    settings = Settings(_env_file=None, **order.settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    catalog = await open_catalog(settings.db_url.get_secret_value(), upgrade=False)
+    storage = await open_storage(settings)
+    watch_effects(Countdown(order.effect, Path(order.steps), after=order.after))
+    try:
+        if order.asset:
+            await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
+            await sweep(catalog, storage, now=datetime.now(UTC) + AHEAD)
+        else:
+            await _upload(order, catalog, storage, settings)
+    finally:
+        await storage.aclose()
+        await catalog.aclose()
+
+
+async def _upload(order: Order, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+    user = await catalog.users.get(UUID(order.user))
+    assert user is not None
+    body = form_head() + Path(order.data).read_bytes() + FORM_TAIL
+    chunks = iter([body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)])
+    left = len(body)
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal left
+        chunk = next(chunks)
+        left -= len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": left > 0}
+
+    await Ingest(catalog, storage, settings).upload(user, FORM_TYPE, len(body), None, receive)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = Order(**json.loads(line))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                asyncio.run(carry_out(order))
+                status = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(ended), flush=True)
+
+
+if __name__ == "__main__":
+    main()

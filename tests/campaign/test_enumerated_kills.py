@@ -1,0 +1,181 @@
+"""Death right before and right after each single effect that an upload or a removal has on catalogue and storage, on both stacks.
+After each one nothing is stored without a row, a sweep brings both sides to exact agreement, and doing it again works."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import httpx
+import pytest
+
+from tests.api.agreement import assert_agreement, differences, look
+from tests.campaign.nursery import Order
+from tests.real.notes import Note
+from tests.real.people import Account
+from tests.real.service import ROOT, Service
+from tests.real.stacks import Engine, Stacks
+from tests.real.sweeping import sweep_everything
+from tests.real.uploading import fresh_bytes, upload, uploaded
+
+MANY_EFFECTS = 60
+UPLOADS = {
+    ("local", "small"): ["file row begun", "temporary file made", "bytes written", "file flushed", "file named"],
+    ("s3", "small"): ["file row begun", "object put"],
+    ("local", "large"): ["file row begun", "temporary file made", "bytes written", "file flushed", "file named"],
+    ("s3", "large"): ["file row begun", "multipart upload created", "part uploaded", "multipart upload completed"],
+}
+SIZES = {"small": 20_000, "large": 9_000_000}
+REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
+
+
+class Nursery:
+    """Has children die; see `tests/campaign/nursery.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._errors = (folder / "children.log").open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.campaign.nursery"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def run(
+        self, service: Service, account: Account, *, effect: int, after: bool, **work: str
+    ) -> tuple[int, list[str]]:
+        """The child's exit status (negative: killed), and the steps it had come to."""
+        steps = self._folder / "steps"
+        steps.unlink(missing_ok=True)
+        order = Order(service.stack.settings, str(account.id), effect, after, str(steps), **work)
+        print(json.dumps(asdict(order)), file=_pipe(self._process.stdin), flush=True)
+        status = int(_pipe(self._process.stdout).readline())
+        assert status in (0, -signal.SIGKILL), (self._folder / "children.log").read_text()[-4000:]
+        return status, steps.read_text().splitlines()
+
+    def close(self) -> None:
+        _pipe(self._process.stdin).close()
+        self._process.wait(30)
+        _pipe(self._process.stdout).close()
+        self._errors.close()
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def service(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Service]:
+    """A service on the same data, to see how it looks from outside."""
+    with Service(stacks.create(stack, tmp_path / "service")) as service:
+        yield service
+
+
+@pytest.fixture
+def account(service: Service) -> Account:
+    return service.people.add()
+
+
+@pytest.fixture
+def client(service: Service, account: Account) -> Iterator[httpx.Client]:
+    with service.client(account) as client:
+        yield client
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_upload_dies_at_every_effect(
+    nursery: Nursery,
+    service: Service,
+    account: Account,
+    client: httpx.Client,
+    stack: Engine,
+    size: str,
+    tmp_path: Path,
+    note: Note,
+) -> None:
+    sent = tmp_path / "sent"
+    data = b""
+
+    def die(effect: int, after: bool) -> tuple[int, list[str]]:
+        nonlocal data
+        data = fresh_bytes(SIZES[size])
+        sent.write_bytes(data)
+        return nursery.run(service, account, effect=effect, after=after, data=str(sent))
+
+    def check() -> None:
+        answer = upload(client, data)
+        assert answer.status_code in (200, 201), answer.text
+        assert client.get(f"/api/assets/{answer.json()['id']}/original").content == data
+
+    steps = _die_at_every_effect(service, die, check)
+
+    note(f"an upload ({size}) died before and after each of: {', '.join(steps)} ({stack})")
+    assert [*UPLOADS[stack, size], "live transaction"] == [
+        step for step in _distinct(steps) if step != "folder flushed"
+    ]
+
+
+def test_a_removal_dies_at_every_effect(
+    nursery: Nursery, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+) -> None:
+    data = fresh_bytes(5000)
+    asset = ""
+
+    def die(effect: int, after: bool) -> tuple[int, list[str]]:
+        nonlocal asset
+        answer = upload(client, data)
+        asset = answer.json()["id"]
+        return nursery.run(service, account, effect=effect, after=after, asset=asset)
+
+    def check() -> None:
+        answer = client.get(f"/api/assets/{asset}")
+        if answer.status_code == 200:
+            assert client.get(f"/api/assets/{asset}/original").content == data
+            assert client.request("DELETE", "/api/assets", json={"ids": [asset], "force": True}).status_code == 204
+        assert client.get(f"/api/assets/{asset}").status_code == 404
+
+    steps = _die_at_every_effect(service, die, check)
+
+    note(f"a removal died before and after each of: {', '.join(steps)} ({stack})")
+    assert _distinct(steps) == REMOVAL
+    uploaded(client, fresh_bytes(1000))
+
+
+def _die_at_every_effect(
+    service: Service, die: Callable[[int, bool], tuple[int, list[str]]], check: Callable[[], None]
+) -> list[str]:
+    """Returns the steps of the one that lived through all of them."""
+    for effect in range(1, MANY_EFFECTS):
+        for after in (False, True):
+            status, steps = die(effect, after)
+            where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
+            found = differences(look(service.stack), exact=False)
+            assert not found, f"killed {where}: {found}"
+            sweep_everything(service)
+            assert_agreement(service.stack, exact=True)
+            assert service.stack.leftovers() == [], where
+            check()
+            if status == 0:
+                return steps
+    raise AssertionError(f"more than {MANY_EFFECTS} effects")
+
+
+def _distinct(steps: list[str]) -> list[str]:
+    return list(dict.fromkeys(steps))

@@ -1,0 +1,108 @@
+"""A campaign: the service is killed again and again at seeded moments of uploading and deleting, always on the same data. Nothing
+acknowledged is lost, nothing stored is without a row, and a sweep brings both sides to exact agreement.
+
+At each kill one request is at a named step, before or after its effect, and all others are anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.api.agreement import assert_agreement, differences, look
+from tests.campaign.load import Somebody
+from tests.campaign.steps import STEPS, Page
+from tests.real.awaiting import eventually
+from tests.real.notes import Note
+from tests.real.service import Service
+from tests.real.stacks import Engine, Stacks
+from tests.real.sweeping import sweep_everything
+
+SOAK_KILLS = 200
+PEOPLE = 3
+REACH_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Campaign:
+    service: Service
+    page: Page
+    people: list[Somebody]
+    dice: random.Random
+
+    def kill_at(self, step: str) -> list[str]:
+        """Let them work, kill the service near `step`, and say which steps it was in."""
+        for somebody in self.people:
+            somebody.begin()
+        self.page.aim(step, self.dice.randrange(1, 4), after=self.dice.random() < 0.5)
+        eventually(lambda: self.page.reached, f"the service comes to {step!r}", within=REACH_SECONDS)
+        time.sleep(self.dice.uniform(0, 0.03))
+        self.service.kill()
+        for somebody in self.people:
+            somebody.end()
+        return self.page.inside()
+
+    def check(self, *, sweep_first: bool) -> None:
+        """On what the killed service left, and with the one that follows it."""
+        found = differences(look(self.service.stack), exact=False)
+        assert not found, "\n".join(found)
+        if sweep_first:
+            self.check_swept()
+        self.start()
+        for somebody in self.people:
+            somebody.check()
+
+    def start(self) -> None:
+        self.page.clear()
+        self.service.start()
+
+    def check_swept(self) -> None:
+        sweep_everything(self.service)
+        assert_agreement(self.service.stack, exact=True)
+        assert self.service.stack.leftovers() == []
+
+
+@pytest.fixture
+def campaign(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Campaign]:
+    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    dice = random.Random(seed)
+    print(f"MEDIAVAULT_TEST_SEED={seed}")
+    page = tmp_path / "page"
+    service = Service(
+        stacks.create(stack, tmp_path / "service"),
+        settings={"MEDIAVAULT_TEST_PAGE": str(page)},
+        program=("-m", "tests.campaign.dying_server", "serve"),
+    )
+    shared = Page(page, STEPS[stack])
+    campaign = Campaign(service, shared, [], dice)
+    campaign.start()
+    campaign.people += [Somebody(service, service.people.add(), dice.randrange(2**32)) for _ in range(PEOPLE)]
+    yield campaign
+    service.kill()
+    service.people.close()
+
+
+def test_nothing_is_lost_however_often_it_is_killed(campaign: Campaign, stack: Engine, soak: bool, note: Note) -> None:
+    steps = list(STEPS[stack])
+    kills = max(SOAK_KILLS, len(steps)) if soak else len(steps)
+    order = campaign.dice.sample(steps, len(steps))
+    hit: Counter[str] = Counter()
+
+    for number in range(kills):
+        step = order[number % len(order)]
+        inside = campaign.kill_at(step)
+        assert step in inside
+        hit.update(inside)
+        campaign.check(sweep_first=number % 2 == 0)
+    campaign.service.stop()
+    campaign.check_swept()
+
+    note(f"{kills} kills of {stack}: " + ", ".join(f"{step} {hit[step]}" for step in steps))
+    assert all(hit[step] for step in steps), hit
