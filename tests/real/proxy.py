@@ -74,6 +74,8 @@ class Proxy:
         """Bytes per second of all bodies together, in either direction; None: as fast as it goes."""
         self.requests: list[Recorded] = []
         self.faults: list[Fault] = []
+        self.on_request: Callable[[Recorded], object] | None = None
+        """Called on the proxy's thread before a request is forwarded."""
         self.open_connections = 0
         self.most_connections = 0
         self._port = 0
@@ -165,6 +167,8 @@ class Proxy:
         method, target, _ = line.split(" ", 2)
         request = Recorded(method, target, headers)
         self.requests.append(request)
+        if self.on_request is not None:
+            self.on_request(request)
         fault = self._fault(request)
         if fault and fault.delay:
             await asyncio.sleep(fault.delay)

@@ -119,8 +119,10 @@ class SeaweedFS:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def pause(self) -> None:
-        """Stop the server where it stands: connections stay open, nothing answers."""
+        """Stop the server where it stands: connections stay open, nothing answers. Returns when all of it has stopped."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            os.waitpid(self._process.pid, os.WUNTRACED)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

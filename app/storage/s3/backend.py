@@ -78,12 +78,7 @@ class S3Backend:
         return True
 
     async def head(self, key: Key) -> ObjectInfo:
-        try:
-            found = await self.client.head(key.value)
-        except (ObjectNotFound, StoragePermission) as error:
-            # A HEAD does not say whether it is the object or the bucket that is missing, nor why it was refused.
-            await self.client.explain(key.value)
-            raise error from None
+        found = await self._found(key)
         return ObjectInfo(key.value, found.size, found.last_modified.astimezone(UTC), found.etag)
 
     def read_stream(
@@ -116,7 +111,7 @@ class S3Backend:
         await self.client.put(key.value, body, content_type=None, metadata=metadata or {}, once=False)
 
     async def copy_object(self, source: Key, target: Key) -> None:
-        found = await self.client.head(source.value)
+        found = await self._found(source)
         await self._refuse_taken(target)
         if found.size > self.copy_whole:
             await self._copy_by_parts(source.value, target.value, found)
@@ -203,6 +198,14 @@ class S3Backend:
         """Signed with temporary credentials, the link ends with them, which may be sooner."""
         seconds = max(1, int(expires_in.total_seconds()))
         return await self.client.sign(key.value, seconds, content_type=content_type, disposition=disposition)
+
+    async def _found(self, key: Key) -> Found:
+        try:
+            return await self.client.head(key.value)
+        except (ObjectNotFound, StoragePermission) as error:
+            # A HEAD does not say whether it is the object or the bucket that is missing, nor why it was refused.
+            await self.client.explain(key.value)
+            raise error from None
 
     async def _refuse_taken(self, key: Key) -> None:
         """Raises `ObjectExists` or `InvalidKey` before any byte is taken; all questions are asked at once."""
