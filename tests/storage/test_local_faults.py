@@ -145,6 +145,33 @@ async def test_a_media_folder_that_is_not_the_one_of_the_start_takes_and_loses_n
     assert _names(local.root) == []
 
 
+async def test_a_folder_of_its_own_disk_is_watched_too(local: LocalBackend, tmp_path: Path) -> None:
+    await store(local, "upload/here", b"here")
+    (local.root / "upload").rename(tmp_path / "unmounted")
+    for make_mount_point in (False, True):
+        if make_mount_point:
+            (local.root / "upload").mkdir(exist_ok=True)
+        for attempt in (
+            store(local, "upload/new", b"new"),
+            fetch(local, "upload/here"),
+            local.delete_object(Key("upload/here")),
+        ):
+            with pytest.raises(StorageUnavailable):
+                await attempt
+    assert _names(local.root) == []
+    await store(local, "thumbs/other", b"another folder")
+
+
+async def test_folders_that_were_there_at_the_start_are_watched(local: LocalBackend, tmp_path: Path) -> None:
+    await local.ensure_prefix("upload")
+    again = LocalBackend(local.root)
+    (local.root / "upload").rename(tmp_path / "unmounted")
+    (local.root / "upload").mkdir()
+    with pytest.raises(StorageUnavailable):
+        await store(again, "upload/new", b"new")
+    await again.aclose()
+
+
 async def test_more_than_the_disk_has_is_refused_before_the_first_byte(local: LocalBackend) -> None:
     with pytest.raises(StorageFull):
         async with local.write_stream(Key("a/huge"), size=2**60):

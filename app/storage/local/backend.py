@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from itertools import groupby, islice
 from pathlib import Path
+from typing import TypeVarTuple
 
 from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter
 from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
@@ -45,6 +46,8 @@ COPY_BYTES = 64 * 1024 * 1024
 """What one turn of a thread copies; between two a cancellation is heard."""
 
 _LOOK_FLAGS = os.O_PATH | os.O_NOFOLLOW if hasattr(os, "O_PATH") else OPEN_FLAGS | os.O_NOFOLLOW
+
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class LocalBackend:
@@ -95,14 +98,13 @@ class LocalBackend:
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[ObjectWriter]:
-        async with self._pending(key, size) as pending:
-            await self._workers.run(pending.refuse_existing)
+        async with self._kept(PendingFile.of_new, self._folders, key, size, self._fsync) as pending:
             writer = LocalWriter(pending, key, size, self._workers)
             yield writer
             await writer.commit()
 
     async def put_object(self, key: Key, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        async with self._pending(key, len(data)) as pending:
+        async with self._kept(PendingFile, self._folders, key, len(data), self._fsync, None) as pending:
             writer = LocalWriter(pending, key, len(data), self._workers)
             await writer.write(data)
             await writer.commit(replace=True)
@@ -111,8 +113,7 @@ class LocalBackend:
         file = await self._open(source, OPEN_FLAGS | os.O_NOFOLLOW)
         try:
             size = regular_status(file).st_size
-            async with self._pending(target, size) as pending:
-                await self._workers.run(pending.refuse_existing)
+            async with self._kept(PendingFile.of_new, self._folders, target, size, self._fsync) as pending:
                 while await self._workers.run(pending.copy_from, file.descriptor, COPY_BYTES):
                     pass
                 await self._workers.run(pending.commit)
@@ -153,7 +154,7 @@ class LocalBackend:
         """Takes the whole write path, to a reserved name: what a killed probe leaves is no object, and is swept."""
         name = temporary_name()
         key = Key("probe")
-        async with self._pending(key, len(name), target=name) as pending:
+        async with self._kept(PendingFile, self._folders, key, len(name), self._fsync, name) as pending:
             await self._workers.run(pending.write, [name])
             await self._workers.run(pending.commit)
             await self._workers.run(self._read_back, name)
@@ -199,21 +200,22 @@ class LocalBackend:
         if isinstance(failure, ObjectNotFound):
             # Not there, or the disk is not there? The second is no reason to forget an object.
             try:
-                await self._workers.run(self._folders.check_root, key.value, BACKEND)
+                await self._workers.run(self._folders.check_mounts, key.value, BACKEND)
             except StorageUnavailable as unmounted:
                 return unmounted
         return failure
 
     @asynccontextmanager
-    async def _pending(self, key: Key, size: int | None, target: bytes | None = None) -> AsyncGenerator[PendingFile]:
+    async def _kept(
+        self, begin: Callable[[*_Arguments], PendingFile], *arguments: *_Arguments
+    ) -> AsyncGenerator[PendingFile]:
         """A temporary file that is gone at the end, however it ends, unless it was committed."""
-        pending = await self._workers.acquire(
-            PendingFile, PendingFile.abort, self._folders, key, size, self._fsync, target
-        )
+        pending = await self._workers.acquire(begin, PendingFile.abort, *arguments)
         try:
             yield pending
         finally:
-            await self._workers.finish(pending.abort)
+            if not pending.ended:
+                await self._workers.finish(pending.abort)
 
     def _make_folder(self, name: str) -> None:
         with typed_errors(name, BACKEND, writing=True):
@@ -223,14 +225,13 @@ class LocalBackend:
         """Each folder is synced once after its files are gone, for the catalogue forgets them next: a file that came back after a power
         loss would be nobody's. Synced also when nothing was there: an earlier delete may have died before it could."""
         failed: dict[Key, StorageError] = {}
-        try:
-            self._folders.check_root(keys[0].value, BACKEND)
-        except StorageUnavailable as error:
-            return dict.fromkeys(keys, error)
         for folder, group in groupby(keys, lambda key: _folder_and_name(key)[0]):
             members = list(group)
             try:
+                self._folders.check_mounts(members[0].value, BACKEND)
                 failed.update(self._delete_in(folder, members))
+            except StorageUnavailable as error:
+                failed.update(dict.fromkeys(members, error))
             except OSError as error:
                 failed.update({key: translated(error, key.value, BACKEND) for key in members})
         return {key: error for key, error in failed.items() if not isinstance(error, ObjectNotFound)}
@@ -262,7 +263,7 @@ class LocalBackend:
                     raise ObjectNotFound(source.value, BACKEND, "not a regular file")
             with typed_errors(target.value, BACKEND, writing=True):
                 entered = self._opened(opened, self._folders.make(target_folder.encode()))
-                self._folders.check_root(target.value, BACKEND)
+                self._folders.check_mounts(target.value, BACKEND)
                 refuse_taken(entered, target_name.encode(), target.value)
                 if status.st_dev != os.fstat(entered).st_dev:
                     return False

@@ -21,6 +21,9 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_REMEMBERED = 100_000
 _RECOVERED_FILES = "lost+found"  # only root may look into it; fsck puts nothing of ours there
 
+_Identity = tuple[int, int]
+"""Device and inode."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -43,16 +46,37 @@ class Folders:
         self.opener = Opener(self.descriptor)
         self._identity = _identity(os.fstat(self.descriptor))
         self._durable: set[bytes] = set()
+        self._pinned: dict[str, _Identity] = {}
+        for name, is_folder in self._names(""):
+            if is_folder:
+                self._pin(name)
 
-    def check_root(self, key: str, backend: str) -> None:
-        """Raises `StorageUnavailable` where the root's path leads to another folder than at the start: a disk was unmounted or mounted
-        over it, and what is written now would vanish from sight."""
+    def check_mounts(self, key: str, backend: str) -> None:
+        """Raises `StorageUnavailable` where the root's path, or the key's first folder, is another folder than it was at first: a disk was
+        unmounted or mounted over it, and what is written now would vanish from sight."""
+        top, slash, _ = key.partition("/")
         try:
-            now = _identity(self.root.stat())
+            if _identity(self.root.stat()) != self._identity:
+                raise StorageUnavailable(key, backend, f"{self.root} is not the folder of the start (mount changed?)")
+            if slash and self._identity_of(top) != self._pin(top):
+                raise StorageUnavailable(key, backend, f"{self.root}/{top} is not the folder it was (mount changed?)")
         except OSError as error:
             raise StorageUnavailable(key, backend, f"the media folder is gone: {error.strerror}") from error
-        if now != self._identity:
-            raise StorageUnavailable(key, backend, "the media folder is not the one of the start (mount changed?)")
+
+    def _identity_of(self, top: str) -> _Identity | None:
+        try:
+            return _identity(os.stat(top.encode(), dir_fd=self.descriptor))
+        except FileNotFoundError:
+            return None
+
+    def _pin(self, top: str) -> _Identity | None:
+        """What the folder was when it was first seen; None while it never was."""
+        if top not in self._pinned:
+            seen = self._identity_of(top)
+            if seen is None:
+                return None
+            self._pinned[top] = seen
+        return self._pinned[top]
 
     def open(self, name: bytes) -> int:
         """A descriptor of the folder `name` (b"" is the root)."""
@@ -173,7 +197,7 @@ class Folders:
         os.close(self.descriptor)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
+def _identity(status: os.stat_result) -> _Identity:
     return status.st_dev, status.st_ino
 
 

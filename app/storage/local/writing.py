@@ -56,10 +56,22 @@ class PendingFile:
                 os.close(self._folder)
                 raise
 
-    def refuse_existing(self) -> None:
-        """Early, for the caller's sake; what decides is the rename."""
-        with typed_errors(self._key, BACKEND, writing=True):
-            refuse_taken(self._folder, self._name, self._key)
+    @classmethod
+    def of_new(cls, folders: Folders, key: Key, size: int | None, fsync: bool) -> PendingFile:
+        """Raises `ObjectExists` at once, for the caller's sake; what decides is the rename."""
+        pending = cls(folders, key, size, fsync, None)
+        try:
+            with typed_errors(key.value, BACKEND, writing=True):
+                refuse_taken(pending._folder, pending._name, key.value)
+        except BaseException:
+            pending.abort()
+            raise
+        return pending
+
+    @property
+    def ended(self) -> bool:
+        """Committed or aborted."""
+        return self._descriptor < 0
 
     def write(self, pieces: list[bytes]) -> None:
         with typed_errors(self._key, BACKEND, writing=True):
@@ -93,14 +105,14 @@ class PendingFile:
         with typed_errors(self._key, BACKEND, writing=True):
             self._sync(self._descriptor)
             self._check_size()
-            self._folders.check_root(self._key, BACKEND)
+            self._folders.check_mounts(self._key, BACKEND)
             self._rename(replace=replace)
             self._sync(self._folder)
         self._close()
 
     def abort(self) -> None:
         """Leave nothing. Never fails: what cannot be removed now is swept later. Nothing to do after a commit."""
-        if self._descriptor < 0:
+        if self.ended:
             return
         with suppress(OSError):
             os.unlink(self._temporary, dir_fd=self._folder)
