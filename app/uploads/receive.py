@@ -7,7 +7,6 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Protocol
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
@@ -38,7 +37,7 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
     `writer` or `guard` raise; nothing of it runs on afterwards.
     """
     digest = _Digest()
-    piece = _Piece()
+    piece, stored = _Piece(), _Piece()
     storing: asyncio.Task[None] | None = None
     size = 0
     try:
@@ -49,7 +48,8 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
                 if storing is not None:
                     await storing
                 storing = asyncio.create_task(_store(piece.content(), writer, digest))
-                piece = _Piece()
+                piece, stored = stored, piece
+                piece.empty()
         if storing is not None:
             await storing
     finally:
@@ -65,28 +65,34 @@ class _Digest:
     sha1: hashlib._Hash = field(default_factory=lambda: hashlib.sha1(usedforsecurity=False))
     crc32: int = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: memoryview) -> None:
         self.sha1.update(data)
         self.crc32 = zlib.crc32(data, self.crc32)
 
 
 class _Piece:
-    """Gathers small chunks; `BytesIO` hands out what it gathered without a copy."""
+    """A buffer that is filled, stored, and filled again: a new one each time would cost more in page faults than its bytes do."""
 
     def __init__(self) -> None:
-        self._buffer = BytesIO()
+        self._view = memoryview(bytearray(PIECE_BYTES))
+        self._used = 0
 
     def fill(self, chunk: memoryview) -> memoryview:
         """Take what fits, and return the rest: empty unless this piece is full."""
-        taken = min(len(chunk), PIECE_BYTES - self._buffer.tell())
-        self._buffer.write(chunk[:taken])
+        start = self._used
+        taken = min(len(chunk), PIECE_BYTES - start)
+        self._view[start : start + taken] = chunk[:taken]
+        self._used = start + taken
         return chunk[taken:]
 
-    def content(self) -> bytes:
-        return self._buffer.getvalue()
+    def content(self) -> memoryview:
+        return self._view[: self._used]
+
+    def empty(self) -> None:
+        self._used = 0
 
 
-async def _store(data: bytes, writer: ObjectWriter, digest: _Digest) -> None:
+async def _store(data: memoryview, writer: ObjectWriter, digest: _Digest) -> None:
     hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, data)
     try:
         await writer.write(data)
