@@ -28,12 +28,13 @@ from app.catalog.asset_search import (
 )
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable, Conflict, DuplicateAsset, FileGone, NotFound, QuotaExceeded
-from app.catalog.files import batches
+from app.catalog.files import batches, file_of
 from app.catalog.records import (
     Asset,
     AssetChanges,
     AssetFilters,
     AssetType,
+    File,
     FileState,
     NewAsset,
     Statistics,
@@ -81,6 +82,32 @@ class Assets:
 
     async def get_owned(self, owner_id: UUID, asset_id: UUID) -> Asset | None:
         return await self._one((_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id))
+
+    async def owned(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> dict[UUID, Asset]:
+        """Those of the ids that are this owner's, the trash included."""
+        found: dict[UUID, Asset] = {}
+        async with self._database.read() as connection:
+            for batch in batches(asset_ids):
+                statement = joined().where(_asset.c.owner_id == owner_id, _asset.c.id.in_(batch))
+                found.update((asset.id, asset) for asset in map(asset_of, await connection.execute(statement)))
+        return found
+
+    async def everything(self, owner_id: UUID) -> list[Asset]:
+        """All of the owner's in timeline and archive, oldest first, without the trash."""
+        order = (_asset.c.file_created_at, _asset.c.id)
+        statement = joined().where(_asset.c.owner_id == owner_id, visible(None), in_trash(False)).order_by(*order)
+        async with self._database.read() as connection:
+            return [asset_of(row) for row in await connection.execute(statement)]
+
+    async def originals(self, asset_ids: Iterable[UUID]) -> dict[UUID, File]:
+        """The original's file of each asset that is there, whoever owns it."""
+        found: dict[UUID, File] = {}
+        async with self._database.read() as connection:
+            for batch in batches(asset_ids):
+                files = select(_asset.c.id, _file).join(_file, _asset.c.file_id == _file.c.id)
+                for row in await connection.execute(files.where(_asset.c.id.in_(batch))):
+                    found[row[0]] = file_of(tuple(row)[1:])
+        return found
 
     async def by_checksum(self, owner_id: UUID, checksum: bytes) -> Asset | None:
         """An upload of these bytes (SHA-1), the trash included; external files do not count."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
 from app.catalog.engine import Database, parse_url
@@ -24,6 +25,7 @@ class Catalog:
         self.sessions = Sessions(database)
         self.files = Files(database)
         self.assets = Assets(database)
+        self.archives = Archives(database)
         self.installation = Installation(database)
 
     @property

@@ -112,6 +112,13 @@ class Files:
                 forgotten += (await connection.execute(delete(_file).where(condition))).rowcount
         return forgotten
 
+    async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None:
+        """Note a CRC-32 that was not known, unless the file's content changed since that `sha1` was read."""
+        same = _file.c.sha1.is_(None) if sha1 is None else _file.c.sha1 == sha1
+        condition = (_file.c.id == file_id) & same & _file.c.crc32.is_(None)
+        async with self._database.write() as connection:
+            await connection.execute(update(_file).where(condition).values(crc32=crc32))
+
     async def get(self, file_id: UUID) -> File | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.id == file_id))).one_or_none()

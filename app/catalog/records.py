@@ -227,3 +227,15 @@ class Usage:
     usage_videos: int
     used: int
     quota: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A link to a zip. `manifest` is packed as `archives.manifest` does; the token itself is not kept."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    manifest: bytes
+    created_at: datetime
+    expires_at: datetime

@@ -201,6 +201,20 @@ Index(
     postgresql_where=asset.c.library_id.is_(None),
 )
 
+archive = Table(
+    "archive",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id", on_delete="CASCADE"),
+    _required("name", Text),
+    _required("token_hash", LargeBinary, unique=True),
+    _required("manifest", LargeBinary),
+    _required("created_at", UtcDateTime),
+    _required("expires_at", UtcDateTime),
+    Index("ix_archive_owner_id", "owner_id"),
+    Index("ix_archive_expires_at", "expires_at"),
+)
+
 installation = Table(
     "installation",
     metadata,

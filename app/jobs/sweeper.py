@@ -1,7 +1,7 @@
 """Deletes what nothing refers to any more: first the object, then its row. Nothing else deletes managed files.
 
 Any number of processes may sweep at once, and be killed at any point: a file's row stays until its object is known to be
-gone, and deleting what is not there is fine. Also empties the trash by age, and ends expired sessions.
+gone, and deleting what is not there is fine. Also empties the trash by age, and ends expired sessions and links.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ class Sweeper:
 
     async def _keep_house(self, now: datetime) -> None:
         await self._catalog.sessions.delete_expired(now)
+        await self._catalog.archives.delete_expired(now)
         leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE)
         if leftovers:
             _log.info("swept leftovers of unfinished writes", count=leftovers)
