@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from app.storage.ranges import ByteRange
 
@@ -123,16 +123,28 @@ class Plan:
 
     def pieces(self, byte_range: ByteRange | None = None) -> Iterator[Piece]:
         """The pieces of `byte_range` (None: of the whole), in order and cut to it. Finding the first takes O(log n)."""
-        first = byte_range.first if byte_range else 0
-        stop = self.size if byte_range is None or byte_range.last is None else min(byte_range.last + 1, self.size)
-        if first >= stop:
-            return
-        index = max(bisect_right(self._starts, first) - 1, 0) if first < self._directory_start else len(self.entries)
+        first, stop, index = self._bounds(byte_range)
         while index < len(self.entries) and self._starts[index] < stop:
             yield from _cut(self._entry_pieces(index), first, stop)
             index += 1
-        if stop > self._directory_start:
+        if first < stop and stop > self._directory_start:
             yield from _cut([self._directory_piece()], first, stop)
+
+    def members(self, byte_range: ByteRange | None = None) -> Iterator[Member]:
+        """The members among `pieces(byte_range)`, without making the rest: for reading ahead."""
+        first, stop, index = self._bounds(byte_range)
+        while index < len(self.entries) and self._starts[index] < stop:
+            for piece in _cut(self._member(index), first, stop):
+                yield cast("Member", piece)
+            index += 1
+
+    def _bounds(self, byte_range: ByteRange | None) -> tuple[int, int, int]:
+        """The first offset, the one behind the last, and the number of the entry that holds the first."""
+        first = byte_range.first if byte_range else 0
+        stop = self.size if byte_range is None or byte_range.last is None else min(byte_range.last + 1, self.size)
+        if first >= self._directory_start:
+            return first, stop, len(self.entries)
+        return first, stop, bisect_right(self._starts, first) - 1
 
     def directory(self, crcs: Mapping[int, int]) -> bytes:
         """The central directory and the end records; `crcs` has the CRC-32 of each entry that lacks it, by its number."""
@@ -154,14 +166,20 @@ class Plan:
 
     def _entry_pieces(self, index: int) -> Iterator[Piece]:
         entry = self.entries[index]
-        header = self._local(index)
-        offset = self._starts[index]
-        yield Literal(offset, header)
-        offset += len(header)
-        if entry.size:
-            yield Member(offset, index, ByteRange(0, entry.size - 1))
+        yield Literal(self._starts[index], self._local(index))
+        yield from self._member(index)
         if entry.crc32 is None:
-            yield Descriptor(offset + entry.size, index, _descriptor_size(entry))
+            length = _descriptor_size(entry)
+            yield Descriptor(self._stop(index) - length, index, length)
+
+    def _member(self, index: int) -> Iterator[Member]:
+        entry = self.entries[index]
+        if entry.size:
+            offset = self._stop(index) - _descriptor_size(entry) - entry.size
+            yield Member(offset, index, ByteRange(0, entry.size - 1))
+
+    def _stop(self, index: int) -> int:
+        return self._starts[index + 1] if index + 1 < len(self._starts) else self._directory_start
 
     def _local(self, index: int) -> bytes:
         entry, name, time = self.entries[index], self._names[index], self._times[index]
@@ -259,7 +277,7 @@ def _end(count: int, size: int, offset: int) -> bytes:
     return end64 + _END.pack(b"PK\x05\x06", 0, 0, few, few, min(size, _MAX32), min(offset, _MAX32), 0)
 
 
-def _cut(pieces: Sequence[Piece] | Iterator[Piece], first: int, stop: int) -> Iterator[Piece]:
+def _cut(pieces: Iterable[Piece], first: int, stop: int) -> Iterator[Piece]:
     """The parts of `pieces` from offset `first` up to `stop`. Descriptors and directories to be filled in are not cut:
     such archives are sent whole."""
     for piece in pieces:

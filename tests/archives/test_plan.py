@@ -74,6 +74,7 @@ def test_any_range_equals_the_slice_of_the_whole(archive: tuple[Plan, list[bytes
     pieces = list(plan.pieces(ByteRange(first, last)))
     assert rendered(plan, contents, pieces) == whole[first : None if last is None else last + 1]
     assert pieces[0].offset == first
+    assert list(plan.members(ByteRange(first, last))) == [piece for piece in pieces if isinstance(piece, Member)]
 
 
 @given(archives(known=False))

@@ -1,0 +1,91 @@
+"""Opening members ahead of their turn, bounded in count and bytes for the whole process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Self
+
+DEPTH = 16
+"""Members opened ahead in one transfer."""
+STREAMS = 32
+"""Members opened ahead in the process, at most half of the connections to the store."""
+BYTES = 24 * 1024 * 1024
+"""Bytes that all of them may hold."""
+HELD_BYTES = 768 * 1024
+"""What one of them holds at most: a chunk that waits, one in hand, and the socket's buffer."""
+
+
+class Share:
+    """A part of the budget; given back once."""
+
+    def __init__(self, budget: AheadBudget, size: int) -> None:
+        self._budget = budget
+        self._size = size
+        self._held = True
+
+    def give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._budget.streams += 1
+            self._budget.bytes += self._size
+
+
+class AheadBudget:
+    """What is left to open ahead. Who gets no share reads its members one by one, and is slower, not wrong."""
+
+    def __init__(self, depth: int = DEPTH, streams: int = STREAMS, size: int = BYTES) -> None:
+        self.depth = depth
+        self.streams = streams
+        self.bytes = size
+
+    def take(self, size: int) -> Share | None:
+        """A share for a member of `size` bytes, if there is one left."""
+        held = min(size, HELD_BYTES)
+        if self.streams < 1 or self.bytes < held:
+            return None
+        self.streams -= 1
+        self.bytes -= held
+        return Share(self, held)
+
+
+class Fetch:
+    """One member being read by a task of its own, a chunk ahead of who takes them. Owns its share of the budget."""
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]], share: Share) -> None:
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+        self._share = share
+        self._task = asyncio.create_task(self._run(opening))
+        self._ended = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._ended:
+            raise StopAsyncIteration
+        chunk = await self._chunks.get()
+        if chunk is None:
+            self._ended = True
+            await self._task  # raises what ended it
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Stop reading. Not before the task has ended is its stream closed."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._share.give_back()
+
+    async def _run(self, opening: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]) -> None:
+        try:
+            async with opening() as chunks:
+                async for chunk in chunks:
+                    await self._chunks.put(chunk)
+        except asyncio.CancelledError:
+            raise  # by `aclose`: nobody waits for more
+        except BaseException:
+            await self._chunks.put(None)
+            raise
+        await self._chunks.put(None)

@@ -1,0 +1,91 @@
+"""Links to archives: a token that opens just its archive, from any process and after a restart, until it expires."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from app.archives.manifest import Manifest
+from app.archives.planning import Archiver
+from app.archives.stream import ArchiveSource
+from app.catalog.catalog import Catalog
+
+TOKEN_BYTES = 32
+OPEN_ENTRIES = 400_000
+"""Archives kept open hold at most so many entries together, about half a kilobyte each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An archive that a token opens until `expires_at`."""
+
+    source: ArchiveSource
+    expires_at: datetime
+
+
+class Links:
+    """Makes links and opens them; those just opened are kept laid out, for a download asks for its archive many times."""
+
+    def __init__(self, catalog: Catalog, archiver: Archiver) -> None:
+        self._catalog = catalog
+        self._archiver = archiver
+        self._open: OrderedDict[bytes, Link] = OrderedDict()
+        self._opening: dict[bytes, asyncio.Task[Link | None]] = {}
+        self._entries = 0
+
+    async def create(
+        self, owner_id: UUID, asset_ids: Iterable[UUID], name: str, lifetime: timedelta
+    ) -> tuple[str, Link]:
+        """The token, which is not kept, and what it opens. Raises `NotFound`, `NotArchivable`."""
+        manifest = await self._archiver.manifest(owner_id, asset_ids)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        packed = await asyncio.to_thread(manifest.pack)
+        row = await self._catalog.archives.create(owner_id, name, packed, _hash(token), datetime.now(UTC) + lifetime)
+        link = Link(await self._archiver.source(manifest, name, row.created_at), row.expires_at)
+        self._keep(_hash(token), link)
+        return token, link
+
+    async def open(self, token: str) -> Link | None:
+        """What the token opens; None for one that is unknown or has expired. Raises `ManifestUnreadable`."""
+        digest = _hash(token)
+        link = self._open.get(digest)
+        if link is None:
+            opening = self._opening.get(digest)
+            if opening is None:
+                opening = self._opening[digest] = asyncio.create_task(self._load(digest))
+            link = await asyncio.shield(opening)
+        else:
+            self._open.move_to_end(digest)
+        return link if link is not None and link.expires_at > datetime.now(UTC) else None
+
+    async def _load(self, digest: bytes) -> Link | None:
+        try:
+            row = await self._catalog.archives.by_hash(digest, datetime.now(UTC))
+            if row is None:
+                return None
+            manifest = await asyncio.to_thread(Manifest.unpack, row.manifest)
+            link = Link(await self._archiver.source(manifest, row.name, row.created_at), row.expires_at)
+            self._keep(digest, link)
+            return link
+        finally:
+            del self._opening[digest]
+
+    def _keep(self, digest: bytes, link: Link) -> None:
+        self._open[digest] = link
+        self._entries += _cost(link)
+        while self._entries > OPEN_ENTRIES and len(self._open) > 1:
+            self._entries -= _cost(self._open.popitem(last=False)[1])
+
+
+def _cost(link: Link) -> int:
+    return len(link.source.manifest.entries) + 1
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,97 @@
+"""What an archive was made to hold, frozen when it is planned: the same manifest gives the same bytes, wherever its files are by then.
+
+Pure; no I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from app.archives.errors import ManifestUnreadable
+from app.archives.plan import LAYOUT_VERSION, Entry
+
+MAX_MANIFEST_BYTES = 256 * 1024 * 1024
+"""Unpacked: some 800,000 entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """A member: the file `kind` of asset `asset_id` with this `size` (bytes) and SHA-1 `checksum`, under the unique `name`.
+
+    `crc32` and `checksum` are None for an external file whose content was not read yet."""
+
+    asset_id: UUID
+    kind: str
+    name: str
+    size: int
+    crc32: int | None
+    modified: datetime
+    checksum: bytes | None
+
+    def planned(self) -> Entry:
+        return Entry(self.name, self.size, self.crc32, self.modified)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The entries in their order, and the layout that their bytes follow."""
+
+    entries: tuple[ManifestEntry, ...]
+    layout: int = LAYOUT_VERSION
+
+    @cached_property
+    def etag(self) -> str:
+        """The strong entity tag of the archive, with its quotes: a hash of everything that its bytes depend on."""
+        return f'"{hashlib.sha256(self._text()).hexdigest()[:40]}"'
+
+    @property
+    def resumable(self) -> bool:
+        return all(entry.crc32 is not None for entry in self.entries)
+
+    def pack(self) -> bytes:
+        """As the catalogue stores it. Takes about a second for 100,000 entries."""
+        return zlib.compress(self._text(), 6)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Manifest:
+        """Raises `ManifestUnreadable`."""
+        try:
+            unpacker = zlib.decompressobj()
+            text = unpacker.decompress(packed, MAX_MANIFEST_BYTES)
+            shape = json.loads(text)
+            if not unpacker.eof or shape["layout"] != LAYOUT_VERSION:
+                raise ManifestUnreadable("of another layout, or cut short")
+            return cls(tuple(_entry(row) for row in shape["entries"]))
+        except (zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
+            raise ManifestUnreadable(str(error)) from error
+
+    def _text(self) -> bytes:
+        shape = {"layout": self.layout, "entries": [_row(entry) for entry in self.entries]}
+        return json.dumps(shape, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _row(entry: ManifestEntry) -> list[Any]:
+    checksum = None if entry.checksum is None else entry.checksum.hex()
+    modified = entry.modified.isoformat()
+    return [entry.asset_id.hex, entry.kind, entry.name, entry.size, entry.crc32, modified, checksum]
+
+
+def _entry(row: Sequence[Any]) -> ManifestEntry:
+    asset_id, kind, name, size, crc32, modified, checksum = row
+    return ManifestEntry(
+        UUID(hex=asset_id),
+        kind,
+        name,
+        size,
+        crc32,
+        datetime.fromisoformat(modified),
+        None if checksum is None else bytes.fromhex(checksum),
+    )

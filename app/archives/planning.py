@@ -1,0 +1,123 @@
+"""From a selection of assets to an archive that can be sent: asks the catalogue only, never an object."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from app.archives.ahead import AheadBudget
+from app.archives.errors import NotArchivable
+from app.archives.manifest import Manifest, ManifestEntry
+from app.archives.names import archive_names
+from app.archives.plan import Plan
+from app.archives.split import Part, split
+from app.archives.stream import ArchiveSource, Losses
+from app.catalog.catalog import Catalog
+from app.catalog.errors import NotFound
+from app.catalog.records import Asset, FileKind
+from app.storage.service import StorageService
+
+
+class Archiver:
+    """Plans archives, and makes plans into byte sources."""
+
+    def __init__(self, catalog: Catalog, storage: StorageService, ahead: AheadBudget | None = None) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._ahead = ahead or AheadBudget()
+        self.losses = Losses()
+
+    async def parts(self, owner_id: UUID, asset_ids: Iterable[UUID] | None, limit: int) -> list[Part]:
+        """The selection (None: everything of the owner but the trash and what is hidden or locked) as archives of at most `limit` bytes.
+        Raises `NotFound`, `NotArchivable`."""
+        if asset_ids is None:
+            chosen = await self._catalog.assets.everything(owner_id)
+        else:
+            chosen = await self._chosen(owner_id, asset_ids)
+        groups = await self._with_motion(owner_id, chosen)
+        sized = ([(asset.id, _size(asset)) for asset in group] for group in groups)
+        return await asyncio.to_thread(lambda: list(split(sized, limit)))
+
+    async def manifest(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> Manifest:
+        """What an archive of these assets, in this order, holds. Raises `NotFound`, `NotArchivable`."""
+        assets = await self._chosen(owner_id, asset_ids)
+        return await asyncio.to_thread(_frozen, assets)
+
+    async def source(self, manifest: Manifest, filename: str, made: datetime) -> ArchiveSource:
+        """The archive's bytes, laid out off the event loop."""
+        plan = await asyncio.to_thread(_laid_out, manifest)
+        return ArchiveSource(
+            plan=plan,
+            manifest=manifest,
+            places=self._catalog.assets,
+            checksums=self._catalog.files,
+            storage=self._storage,
+            ahead=self._ahead,
+            losses=self.losses,
+            filename=filename,
+            last_modified=made,
+        )
+
+    async def _chosen(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> list[Asset]:
+        wanted = list(dict.fromkeys(asset_ids))
+        known = await self._catalog.assets.owned(owner_id, wanted)
+        missing = [asset_id for asset_id in wanted if asset_id not in known]
+        if missing:
+            raise NotFound("asset", missing)
+        return [_archivable(known[asset_id]) for asset_id in wanted]
+
+    async def _with_motion(self, owner_id: UUID, assets: Sequence[Asset]) -> list[list[Asset]]:
+        """Each asset, with the motion part of a live photo beside it."""
+        motion_ids = [asset.live_photo_video_id for asset in assets if asset.live_photo_video_id]
+        motion = await self._catalog.assets.owned(owner_id, motion_ids)
+        groups: list[list[Asset]] = []
+        for asset in assets:
+            part = motion.get(asset.live_photo_video_id) if asset.live_photo_video_id else None
+            groups.append([asset] if part is None or _fault(part) else [asset, part])
+        return groups
+
+
+def _laid_out(manifest: Manifest) -> Plan:
+    _ = manifest.etag  # hashed here, and not on the loop when it is first asked for
+    return Plan([entry.planned() for entry in manifest.entries])
+
+
+def _frozen(assets: Sequence[Asset]) -> Manifest:
+    names = archive_names(asset.original_file_name for asset in assets)
+    return Manifest(
+        tuple(
+            ManifestEntry(
+                asset_id=asset.id,
+                kind=FileKind.ORIGINAL,
+                name=name,
+                size=_size(asset),
+                crc32=asset.file.crc32,
+                modified=asset.file_modified_at,
+                checksum=asset.file.sha1,
+            )
+            for asset, name in zip(assets, names, strict=True)
+        )
+    )
+
+
+def _archivable(asset: Asset) -> Asset:
+    fault = _fault(asset)
+    if fault is not None:
+        raise NotArchivable(asset.id, asset.original_file_name, fault)
+    return asset
+
+
+def _fault(asset: Asset) -> str | None:
+    if asset.deleted_at is not None:
+        return "is in the trash"
+    if asset.is_offline:
+        return "is offline"
+    if asset.file.size is None:
+        return "has no stored file"
+    return None
+
+
+def _size(asset: Asset) -> int:
+    return asset.file.size or 0

@@ -1,0 +1,255 @@
+"""Sends an archive's pieces: headers from the plan, members from wherever their files are now.
+
+A member must still be what the manifest froze; one that is gone or changed ends the transfer, never pads it. Files in S3
+are opened ahead while the one before is being sent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self
+from uuid import UUID
+
+from app.archives.ahead import AheadBudget, Fetch
+from app.archives.errors import MemberLost
+from app.archives.manifest import Manifest, ManifestEntry
+from app.archives.plan import Descriptor, Literal, Member, Plan
+from app.catalog.records import File
+from app.storage.backend import ObjectStream
+from app.storage.errors import ObjectChanged, ObjectNotFound
+from app.storage.ranges import ByteRange
+
+LOOKUP = 256
+"""Members whose places are asked of the catalogue at a time."""
+GATHER_BYTES = 128 * 1024
+"""Smaller pieces are sent together."""
+
+
+class Places(Protocol):
+    """What the catalogue tells of members."""
+
+    async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
+        """The original's file of each asset that is there."""
+        ...
+
+
+class Checksums(Protocol):
+    """Where a CRC-32 that was computed on the way is kept."""
+
+    async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None: ...
+
+
+class Storage(Protocol):
+    """The part of `StorageService` that archives need."""
+
+    def read(
+        self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
+    ) -> AbstractAsyncContextManager[ObjectStream]: ...
+
+    def local_path(self, path: str) -> object | None: ...
+
+
+class Losses:
+    """Counts the transfers that a lost member ended or refused."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """An archive as a `ByteSource`."""
+
+    plan: Plan
+    manifest: Manifest
+    places: Places
+    checksums: Checksums
+    storage: Storage
+    ahead: AheadBudget
+    losses: Losses
+    filename: str
+    last_modified: datetime
+    content_type: str = "application/zip"
+
+    @property
+    def size(self) -> int:
+        return self.plan.size
+
+    @property
+    def etag(self) -> str:
+        return self.manifest.etag
+
+    @property
+    def accepts_ranges(self) -> bool:
+        return self.plan.resumable
+
+    @asynccontextmanager
+    async def read(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Raises `MemberLost` before the first byte if one of the first members is lost."""
+        sender = _Sender(self, byte_range)
+        try:
+            async with sender, aclosing(sender.chunks()) as chunks:
+                yield chunks
+        except MemberLost:
+            self.losses.count += 1
+            raise
+
+
+class _Sender:
+    """One transfer: the members' places, asked for in batches, and those opened ahead, in their order."""
+
+    def __init__(self, source: ArchiveSource, byte_range: ByteRange | None) -> None:
+        self._source = source
+        self._entries = source.manifest.entries
+        self._pieces = source.plan.pieces(byte_range)
+        self._members: Iterator[Member] = source.plan.members(byte_range)
+        self._known: dict[UUID, File] = {}
+        self._next: deque[Member] = deque()
+        self._opened: deque[Fetch] = deque()  # of the first of `_next`
+        self._crcs: dict[int, int] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._look_up()
+            for member in self._next:
+                self._place(member)
+            self._open_ahead()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The bytes, small ones joined."""
+        gathered: list[bytes] = []
+        size = 0
+        async with aclosing(self._bytes()) as parts:
+            async for part in parts:
+                if len(part) >= GATHER_BYTES and gathered:
+                    yield b"".join(gathered)
+                    gathered, size = [], 0
+                gathered.append(part)
+                size += len(part)
+                if size >= GATHER_BYTES:
+                    yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+                    gathered, size = [], 0
+        if gathered:
+            yield b"".join(gathered)
+
+    async def _bytes(self) -> AsyncGenerator[bytes]:
+        for piece in self._pieces:
+            if isinstance(piece, Literal):
+                yield piece.data
+            elif isinstance(piece, Member):
+                async with aclosing(self._member(piece)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            elif isinstance(piece, Descriptor):
+                yield self._source.plan.descriptor(piece.index, self._crcs.setdefault(piece.index, 0))
+            else:
+                yield self._source.plan.directory(self._crcs)
+
+    async def _member(self, member: Member) -> AsyncGenerator[bytes]:
+        entry = self._entries[member.index]
+        crc = 0
+        async with AsyncExitStack() as stack:
+            async for chunk in await self._take(member, stack):
+                if entry.crc32 is None:
+                    crc = zlib.crc32(chunk, crc)
+                yield chunk
+        if entry.crc32 is None:
+            self._crcs[member.index] = crc
+            file = self._known[entry.asset_id]
+            await self._source.checksums.keep_crc32(file.id, file.sha1, crc)
+
+    async def _take(self, member: Member, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+        """The bytes of the next member: opened ahead, or now."""
+        await self._look_up()
+        self._open_ahead()
+        self._next.popleft()
+        if not self._opened:
+            return await stack.enter_async_context(self._open(member))
+        fetch = self._opened.popleft()
+        stack.push_async_callback(fetch.aclose)
+        return fetch
+
+    async def _look_up(self) -> None:
+        """Ask for the places of the next members, when few are left that are known."""
+        if len(self._next) >= LOOKUP // 2:
+            return
+        batch = list(itertools.islice(self._members, LOOKUP))
+        if batch:
+            wanted = [self._entries[member.index].asset_id for member in batch]
+            kept = {self._entries[member.index].asset_id for member in self._next}
+            self._known = {asset_id: place for asset_id, place in self._known.items() if asset_id in kept}
+            self._known.update(await self._source.places.originals(wanted))
+            self._next.extend(batch)
+
+    def _open_ahead(self) -> None:
+        """Begin to fetch what comes next, as far as the budget goes."""
+        for member in itertools.islice(self._next, len(self._opened), self._source.ahead.depth):
+            place = self._known.get(self._entries[member.index].asset_id)
+            if place is None or self._source.storage.local_path(place.path) is not None:
+                return  # a local file opens at once; a lost member is met in its turn
+            share = self._source.ahead.take(member.length)
+            if share is None:
+                return
+            self._opened.append(Fetch(self._opening(member), share))
+
+    def _opening(self, member: Member) -> Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
+        return lambda: self._open(member)
+
+    @asynccontextmanager
+    async def _open(self, member: Member) -> AsyncGenerator[AsyncIterator[bytes]]:
+        entry = self._entries[member.index]
+        place = self._place(member)
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(self._source.storage.read(place.path, member.span))
+            except ObjectNotFound:
+                stream = await stack.enter_async_context(await self._moved(entry, place, member.span))
+            if stream.info.size != entry.size:
+                raise _lost(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
+            try:
+                yield stream.chunks
+            except (ObjectNotFound, ObjectChanged) as error:
+                raise _lost(entry, f"changed while it was read: {error}") from error
+
+    async def _moved(
+        self, entry: ManifestEntry, place: File, span: ByteRange
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        """The file is not where it was: ask once more where it is now."""
+        again = (await self._source.places.originals([entry.asset_id])).get(entry.asset_id)
+        if again is None or again.path == place.path:
+            raise _lost(entry, "is gone")
+        return self._source.storage.read(_unchanged(entry, again).path, span)
+
+    def _place(self, member: Member) -> File:
+        entry = self._entries[member.index]
+        place = self._known.get(entry.asset_id)
+        if place is None:
+            raise _lost(entry, "is gone")
+        return _unchanged(entry, place)
+
+    async def _close(self) -> None:
+        while self._opened:
+            await self._opened.popleft().aclose()
+
+
+def _lost(entry: ManifestEntry, reason: str) -> MemberLost:
+    return MemberLost(entry.asset_id, entry.name, reason)
+
+
+def _unchanged(entry: ManifestEntry, place: File) -> File:
+    if place.size != entry.size or (entry.checksum is not None and place.sha1 != entry.checksum):
+        raise _lost(entry, "is not what it was when the archive was planned")
+    return place
