@@ -17,6 +17,8 @@ from app.api.openapi import install_openapi
 from app.api.passwords import Passwords
 from app.api.routes import install_routes
 from app.api.services import Services
+from app.archives.links import Links
+from app.archives.planning import Archiver
 from app.catalog.catalog import open_catalog
 from app.catalog.errors import CatalogError
 from app.config import Settings, load_settings
@@ -67,11 +69,14 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         await _verify(media_location, adopt=adopt)
         sweeper = Sweeper(catalog, storage, settings)
         await stack.enter_async_context(sweeper.running())
+        archiver = Archiver(catalog, storage)
         yield Services(
             settings=settings,
             catalog=catalog,
             storage=storage,
             ingest=Ingest(catalog, storage, settings),
+            archiver=archiver,
+            links=Links(catalog, archiver),
             authenticator=Authenticator(catalog, settings, Passwords()),
             cache=DeliveryCache(),
             sweeper=sweeper,

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.archives import errors as archives
 from app.catalog import errors as catalog
 from app.delivery import refusals as delivery
 from app.storage import errors as storage
@@ -87,6 +88,9 @@ _TABLE: dict[type[Exception], _Translation] = {
     uploads.UploadError: _says(400),
     delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decoded(error.headers)),
     delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decoded(error.headers)),
+    archives.NotArchivable: _says(409),
+    archives.MemberLost: _says(410),
+    archives.ManifestUnreadable: _says(410, "The archive was planned by another version: make the link anew"),
     HTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
     RequestValidationError: lambda error: ApiError(400, _validation_message(error)),
     ClientDisconnect: _says(400, "The client closed the connection"),

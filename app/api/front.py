@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.archive_links import redacted
 from app.api.errors import PROBLEM_JSON, ApiError, problem_body, translate
 from app.api.services import Services
 from app.delivery.refusals import TransferCut
@@ -73,7 +74,7 @@ class Front:
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         except TransferCut as cut:
-            log.warning("transfer cut short", path=scope["path"], reason=str(cut.__cause__ or cut))
+            log.warning("transfer cut short", path=redacted(scope["path"]), reason=str(cut.__cause__ or cut))
         except Exception as error:  # noqa: BLE001 - the outermost edge
             await exchange.answer_failure(error)
 
@@ -118,7 +119,7 @@ class Exchange:
         """Answer with the error where nothing has been sent yet; else the connection ends short."""
         refusal = translate(error)
         if refusal.status >= 500:
-            place = {"method": self._scope["method"], "path": self._scope["path"], "status": refusal.status}
+            place = {"method": self._scope["method"], "path": redacted(self._scope["path"]), "status": refusal.status}
             if refusal.status == 500:
                 log.error("request failed", **place, exc_info=error)
             else:

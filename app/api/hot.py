@@ -1,4 +1,4 @@
-"""The hot path: GET and HEAD of an original, dispatched before FastAPI's routing (and described in OpenAPI all the same).
+"""The hot path: GET and HEAD of originals and archives, dispatched before FastAPI's routing (and described in OpenAPI all the same).
 
 A request for what was just seen asks the catalogue nothing: the caller and the file come from bounded, short-lived caches.
 """
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
+from app.api.archive_links import is_archive_link, serve_archive
 from app.api.cache import RecentCache
 from app.api.errors import ApiError
 from app.api.permissions import Permission
@@ -87,7 +88,9 @@ class DeliveryCache:
 def find_hot_path(scope: Scope) -> Callable[[Scope, Receive, Send, Services], Awaitable[None]] | None:
     """The application for this request, if it is one of the hot path's."""
     path: str = scope["path"]
-    return serve_original if path.endswith("/original") and _ORIGINAL.fullmatch(path) else None
+    if path.endswith("/original") and _ORIGINAL.fullmatch(path):
+        return serve_original
+    return serve_archive if is_archive_link(path) else None
 
 
 async def serve_original(scope: Scope, receive: Receive, send: Send, services: Services) -> None:

@@ -8,6 +8,8 @@ from fastapi import Request
 
 from app.api.auth import Authenticator
 from app.api.hot import DeliveryCache
+from app.archives.links import Links
+from app.archives.planning import Archiver
 from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.health.checks import Health
@@ -22,6 +24,8 @@ class Services:
     catalog: Catalog
     storage: StorageService
     ingest: Ingest
+    archiver: Archiver
+    links: Links
     authenticator: Authenticator
     cache: DeliveryCache
     sweeper: Sweeper

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.routes import api_keys, assets, health, search, server, sessions, trash, uploads, users, well_known
+from app.api.routes import (
+    api_keys,
+    assets,
+    downloads,
+    health,
+    search,
+    server,
+    sessions,
+    trash,
+    uploads,
+    users,
+    well_known,
+)
 
 
 def all_routers() -> list[APIRouter]:
@@ -14,6 +26,7 @@ def all_routers() -> list[APIRouter]:
         assets.router,
         search.router,
         trash.router,
+        downloads.router,
         users.router,
         api_keys.router,
         sessions.router,
@@ -22,6 +35,8 @@ def all_routers() -> list[APIRouter]:
 
 
 def install_routes(app: FastAPI) -> None:
+    # Else an address with a slash too many redirects to whatever host the Host header names.
+    app.router.redirect_slashes = False
     for router in all_routers():
         app.include_router(router, prefix="/api")
     app.include_router(well_known.router)

@@ -1,0 +1,41 @@
+"""GET and HEAD of a zip by its link: on the hot path, with the token in the address as the only credential."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive, Scope, Send
+
+from app.api.errors import ApiError
+from app.delivery.response import NO_CACHE, Representation
+
+if TYPE_CHECKING:
+    from app.api.services import Services
+
+PREFIX = "/api/download/archives/"
+
+_LINK = re.compile(r"/api/download/archives/([A-Za-z0-9_-]{1,128})/[^/]{1,1024}", re.DOTALL)
+# The address is a secret: no page that the browser goes to next is told.
+_HEADERS = ((b"referrer-policy", b"no-referrer"),)
+
+
+def is_archive_link(path: str) -> bool:
+    return path.startswith(PREFIX) and _LINK.fullmatch(path) is not None
+
+
+def redacted(path: str) -> str:
+    """The path as it may be logged: without the token of a link."""
+    return f"{PREFIX}…" if path.startswith(PREFIX) else path
+
+
+async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
+    """Answer with the archive as with any file. An unknown and an expired token answer alike."""
+    if scope["method"] not in ("GET", "HEAD"):
+        raise ApiError(405, "Method Not Allowed", headers={"allow": "GET, HEAD"})
+    match = _LINK.fullmatch(scope["path"])
+    link = await services.links.open(match[1]) if match else None
+    if link is None:
+        raise ApiError(404, "The link is unknown or has expired")
+    representation = Representation(link.source, attachment=True, cache_control=NO_CACHE)
+    await representation.deliver(scope, receive, send, _HEADERS)
