@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,9 +173,19 @@ async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
         turns.release()
 
 
+class _SqliteConnection(sqlite3.Connection):
+    """Gives up its transaction when it is closed. By itself SQLite keeps a closed connection, and its lock on the database, until the
+    last cursor is collected; those of a cancelled call live on in its traceback."""
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEngine:
     async def connect() -> aiosqlite.Connection:
-        opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256)
+        opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=_SqliteConnection)
         # As SQLAlchemy does where it connects by itself: a thread left open must not keep a failed process alive.
         opening._thread.daemon = True  # noqa: SLF001
         connection = await opening

@@ -1,0 +1,203 @@
+"""Databases that are locked, full, restarting or gone, and callers that are cancelled: typed errors, nothing half done, and the next
+call works."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import LiteralString
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from app.catalog import engine
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.errors import CatalogUnavailable
+from app.catalog.records import FileState
+from tests.catalog.making import begin, make_user, new_asset, states, stored, upload, used
+from tests.real.catalogues import Databases, Kind
+
+
+@asynccontextmanager
+async def opened(db_url: str) -> AsyncIterator[Catalog]:
+    catalog = await open_catalog(db_url)
+    try:
+        yield catalog
+    finally:
+        await catalog.aclose()
+
+
+@asynccontextmanager
+async def users_locked(db_url: str) -> AsyncIterator[None]:
+    """Another process has the users locked in a transaction that does not end."""
+    if db_url.startswith("sqlite"):
+        connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.close()
+    else:
+        async with await psycopg.AsyncConnection.connect(db_url) as connection:
+            await connection.execute('LOCK TABLE "user" IN SHARE ROW EXCLUSIVE MODE')
+            yield
+            await connection.rollback()
+
+
+async def assert_sound(catalog: Catalog) -> None:
+    """Live files are just those of assets, and each owner is charged for just those."""
+    for usage in await catalog.assets.usage():
+        assert usage.used == usage.usage
+    async with catalog.engine.connect() as connection:
+        referred = set(
+            (await connection.execute(text("SELECT path FROM file JOIN asset ON file_id = file.id"))).scalars()
+        )
+    assert {file.path async for file in catalog.files.all() if file.state is FileState.LIVE} == referred
+
+
+async def test_a_lock_that_is_held_for_too_long_is_unavailable(
+    database: Kind, db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        file = stored(await begin(catalog, user.id))
+        new = new_asset(user.id, file.sha1)
+        async with users_locked(db_url):
+            async with asyncio.timeout(20):
+                with pytest.raises(CatalogUnavailable):
+                    await catalog.assets.insert(new, file)
+            assert await catalog.users.get(user.id) == user, "reads go on"
+        assert await states(catalog) == {file.file_id: FileState.WRITING}
+        assert await catalog.assets.insert(new, file), "the same call works later"
+
+
+async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = await make_user(catalog)
+    monkeypatch.setattr(engine, "TURN_SECONDS", 0.2)
+    async with asyncio.timeout(20), AsyncExitStack() as stack:
+        taken = 0
+        with suppress(CatalogUnavailable):
+            while taken < 11:
+                await stack.enter_async_context(catalog._database.write())
+                taken += 1
+        assert taken in (1, 10), "SQLite has one connection that writes, PostgreSQL ten"
+    monkeypatch.undo()
+    await upload(catalog, user.id)
+
+
+async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases) -> None:
+    db_url = await databases.ready("sqlite")
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        kept = await upload(catalog, user.id)
+        async with catalog.engine.connect() as connection:
+            await connection.execute(text("PRAGMA max_page_count = 1"))  # as few as there are: no page more
+
+        async def fill() -> None:
+            for _ in range(1000):
+                await upload(catalog, user.id)
+
+        with pytest.raises(CatalogUnavailable, match="full"):
+            await fill()
+        await assert_sound(catalog)
+        async with catalog.engine.connect() as connection:
+            await connection.execute(text("PRAGMA max_page_count = 1000000"))
+        await upload(catalog, user.id)
+        assert await catalog.assets.get(kept.id) == kept
+
+
+async def test_a_restart_of_the_server_is_survived(databases: Databases) -> None:
+    db_url = await databases.ready("postgresql")
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        await asyncio.gather(*(catalog.ping() for _ in range(10)))
+        assert await asyncio.to_thread(databases.postgres.terminate_connections, db_url) > 0
+        assert await catalog.users.get(user.id) == user
+        assert await asyncio.to_thread(databases.postgres.terminate_connections, db_url) > 0
+        await upload(catalog, user.id)
+
+
+async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Databases) -> None:
+    db_url = await databases.ready("postgresql")
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        file = stored(await begin(catalog, user.id))
+        async with users_locked(db_url):
+            inserting = asyncio.create_task(catalog.assets.insert(new_asset(user.id, file.sha1), file))
+            await blocked(db_url, then="pg_terminate_backend(pid)")
+            async with asyncio.timeout(20):
+                with pytest.raises(CatalogUnavailable):
+                    await inserting
+        assert await states(catalog) == {file.file_id: FileState.WRITING}
+        assert await catalog.assets.insert(new_asset(user.id, file.sha1), file)
+
+
+async def blocked(db_url: str, then: LiteralString = "pid") -> None:
+    """Until somebody waits for a lock; then do that to them."""
+    query = f"SELECT {then} FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
+        while True:
+            row = await (await connection.execute(query)).fetchone()
+            if row:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothing(
+    database: Kind, db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 3)
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        files = [stored(await begin(catalog, user.id)) for _ in range(5)]
+        async with users_locked(db_url):
+            tasks = [asyncio.create_task(catalog.assets.insert(new_asset(user.id, file.sha1), file)) for file in files]
+            if database == "postgresql":
+                await blocked(db_url)
+            else:
+                await asyncio.wait(tasks, timeout=0.3)
+            for task in tasks:
+                task.cancel()
+            async with asyncio.timeout(30):
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(result) for result in results} == {asyncio.CancelledError}
+        assert set((await states(catalog)).values()) == {FileState.WRITING}
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(catalog.assets.insert(new_asset(user.id, file.sha1), file) for file in files))
+        await assert_sound(catalog)
+
+
+async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(catalog: Catalog) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    user = await make_user(catalog)
+    await upload(catalog, user.id)
+
+    async def churn() -> None:
+        asset = await upload(catalog, user.id, sidecar_size=None)
+        await catalog.assets.trash(user.id, [asset.id])
+        await catalog.assets.page(user.id)
+        if chance.random() < 0.7:
+            await catalog.assets.delete(user.id, [asset.id])
+
+    async with asyncio.timeout(120):
+        for _ in range(30):
+            tasks = [asyncio.create_task(churn()) for _ in range(3)]
+            await asyncio.wait(tasks, timeout=chance.random() * 0.06)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            failures = [task.exception() for task in tasks if not task.cancelled()]
+            assert set(failures) <= {None}, failures
+
+        await assert_sound(catalog)
+        await asyncio.gather(*(upload(catalog, user.id) for _ in range(20)))
+        await assert_sound(catalog)
+    assert catalog.engine.pool.status().endswith("Current Checked out connections: 0"), catalog.engine.pool.status()
+    assert await used(catalog, user.id) >= 2100
