@@ -49,6 +49,13 @@ SwaggerUIBundle({
   deepLinking: true,
   tryItOutEnabled: true,
   validatorUrl: null,
+  requestInterceptor: (request) => {
+    // A file that was not chosen would go along as an empty text.
+    if (request.body instanceof FormData && request.body.get("sidecarData") === "") {
+      request.body.delete("sidecarData");
+    }
+    return request;
+  },
 });
 """
 

