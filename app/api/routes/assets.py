@@ -115,8 +115,11 @@ async def delete_assets(
     wanted: BulkDelete, caller: Annotated[Identity, Depends(requires(Permission.ASSET_DELETE))], rooms: Rooms
 ) -> Response:
     """Into the trash, or with `force` removed now. If one is not there or not yours: 404, and none is deleted."""
-    assets = rooms.catalog.assets
-    await (assets.delete if wanted.force else assets.trash)(caller.user.id, wanted.ids)
+    if wanted.force:
+        await rooms.catalog.assets.delete(caller.user.id, wanted.ids)
+        rooms.sweeper.wake()
+    else:
+        await rooms.catalog.assets.trash(caller.user.id, wanted.ids)
     for asset_id in wanted.ids:
         rooms.cache.forget_asset(asset_id)
     return Response(status_code=204)
