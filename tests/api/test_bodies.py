@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,12 +12,14 @@ from tests.real.people import Account
 from tests.real.service import Service
 from tests.real.uploading import Wire
 
+NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
+
 MEBIBYTE = 1024 * 1024
 JSON = {"content-type": "application/json"}
 SMALL = [
     ("POST", "/api/search/metadata"),
     ("POST", "/api/api-keys"),
-    ("PUT", f"/api/api-keys/{uuid4()}"),
+    ("PUT", f"/api/api-keys/{NOBODY}"),
     ("POST", "/api/auth/login"),
 ]
 LARGE = [
@@ -58,7 +59,7 @@ def test_a_body_that_is_no_json_is_refused(client: httpx.Client, body: bytes) ->
 
 
 def test_more_ids_than_a_request_may_name_are_refused(client: httpx.Client) -> None:
-    answer = client.request("DELETE", "/api/assets", json={"ids": [str(uuid4())] * 50_001})
+    answer = client.request("DELETE", "/api/assets", json={"ids": [NOBODY] * 50_001})
 
     assert answer.status_code == 400
     assert "ids" in answer.json()["message"]
@@ -89,9 +90,12 @@ def test_a_client_that_vanishes_in_its_body_leaves_the_service_well(service: Ser
         ("GET", "/api/assets/none", 400),
         ("PUT", "/api/assets/none", 400),
         ("GET", "/api/api-keys/none", 400),
-        ("GET", f"/api/assets/{uuid4()}", 404),
+        ("GET", f"/api/assets/{NOBODY}", 404),
         ("GET", "/api/nothing", 404),
         ("GET", "/nothing", 404),
+        ("GET", "/api/assets/", 404),
+        ("GET", "/docs/", 404),
+        ("GET", "/docs/static/nothing", 404),
         ("PATCH", "/api/assets", 405),
     ],
 )
