@@ -7,13 +7,14 @@ Whatever goes wrong before that transaction leaves no object that a row does not
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
+
+import structlog
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, DuplicateAsset, FileGone, NotFound, QuotaExceeded
@@ -40,7 +41,7 @@ MAX_SIDECAR_BYTES = 16 * MEBIBYTE
 ORIGINAL_PART = "assetData"
 SIDECAR_PART = "sidecarData"
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from app.uploads.ingest import Ingest, Outcome
 from tests.uploads.forms import CONTENT_TYPE, FormPart, Upload, body, pieces
 
 Hook = Callable[[str], Awaitable[None]]
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 
 
 async def _nothing(_path: str) -> None:
