@@ -94,15 +94,17 @@ def test_the_client_itself(
     for name, content in photos.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / "one.xmp").write_text("<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+    sidecar = "<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    (folder / "one.xmp").write_text(sidecar)
     (folder / "notes.txt").write_text("no photo")
 
     assert account.email in run_client("login-key", "--", service.url, account.key)
     shown = run_client("server-info")
     assert f"Url: {service.url}/api" in shown
     assert "Version: 0." in shown
-    first = run_client("upload", "--recursive", "--json-output", "--no-progress", str(folder))
-    second = run_client("upload", "--recursive", "--json-output", "--no-progress", str(folder))
+    upload = ("upload", "--recursive", "--concurrency", "4", "--json-output", "--no-progress", str(folder))
+    first = run_client(*upload)
+    second = run_client(*upload)
 
     listed = client.get("/api/assets").json()["items"]
     by_name = {asset["originalFileName"]: asset for asset in listed}
@@ -111,6 +113,8 @@ def test_the_client_itself(
         asset = by_name[Path(name).name]
         assert base64.b64decode(asset["checksum"]) == hashlib.sha1(content).digest()
         assert client.get(f"/api/assets/{asset['id']}/original").content == content
+    kept = sum(map(len, photos.values())) + len(sidecar)
+    assert client.get("/api/users/me").json()["quotaUsageInBytes"] == kept
     assert {new["id"] for new in _report(first)["newAssets"]} == {asset["id"] for asset in listed}
     assert _report(first)["duplicates"] == []
     assert _report(second)["newAssets"] == []
