@@ -220,7 +220,7 @@ async def test_a_fault_in_the_middle_of_a_write_is_typed_and_leaves_nothing(
         (errno.EPERM, StoragePermission, StoragePermission),
         (errno.EROFS, StoragePermission, StoragePermission),
         (errno.EXDEV, StoragePermission, StoragePermission),
-        (errno.ELOOP, StoragePermission, StoragePermission),
+        (errno.ELOOP, ObjectNotFound, StoragePermission),
         (errno.ENOSPC, StorageFull, StorageFull),
         (errno.EDQUOT, StorageFull, StorageFull),
         (errno.EFBIG, ObjectTooLarge, ObjectTooLarge),

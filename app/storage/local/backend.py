@@ -116,7 +116,7 @@ class LocalBackend:
             async with self._kept(PendingFile.of_new, self._folders, target, size, self._fsync) as pending:
                 while await self._workers.run(pending.copy_from, file.descriptor, COPY_BYTES):
                     pass
-                await self._workers.run(pending.commit)
+                await self._workers.run(pending.commit, size)
         finally:
             file.close()
 
@@ -156,7 +156,7 @@ class LocalBackend:
         key = Key("probe")
         async with self._kept(PendingFile, self._folders, key, len(name), self._fsync, name) as pending:
             await self._workers.run(pending.write, [name])
-            await self._workers.run(pending.commit)
+            await self._workers.run(pending.commit, len(name))
             await self._workers.run(self._read_back, name)
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:

@@ -22,6 +22,7 @@ ERRORS: dict[int, type[StorageError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.EISDIR: ObjectNotFound,
     errno.ENOTDIR: ObjectNotFound,  # on the way of a write it is InvalidKey, see `writing`
+    errno.ELOOP: ObjectNotFound,  # a symbolic link, or a circle of them
     errno.ENXIO: ObjectNotFound,  # a socket, or a FIFO without a reader
     errno.EEXIST: ObjectExists,
     errno.ENAMETOOLONG: InvalidKey,
@@ -36,7 +37,6 @@ ERRORS: dict[int, type[StorageError]] = {
     errno.EPERM: StoragePermission,
     errno.EROFS: StoragePermission,
     errno.EXDEV: StoragePermission,  # a link that leads outside of the folder
-    errno.ELOOP: StoragePermission,
     errno.ETXTBSY: StoragePermission,
     errno.ESTALE: ObjectChanged,  # replaced on the server of a network share while it was open here
     errno.EIO: StorageUnavailable,
@@ -56,6 +56,7 @@ ERRORS: dict[int, type[StorageError]] = {
 
 _WRITING: dict[int, type[StorageError]] = {
     errno.ENOTDIR: InvalidKey,  # the key lies below another object
+    errno.ELOOP: StoragePermission,
     errno.EISDIR: InvalidKey,  # other objects lie below the key
     errno.ENOENT: StorageUnavailable,  # a folder or a temporary file was taken away under the write
     errno.ESTALE: StorageUnavailable,

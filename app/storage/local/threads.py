@@ -50,8 +50,12 @@ class Threads:
             raise
 
     def start(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
-        """Call it in a thread and do not wait: only for what cannot fail in a way that matters; `aclose` waits for it."""
-        self._executor.submit(function, *arguments)
+        """Call it in a thread and do not wait: only for what cannot fail in a way that matters; `aclose` waits for it, and afterwards
+        it is called at once."""
+        try:
+            self._executor.submit(function, *arguments)
+        except RuntimeError:
+            function(*arguments)
 
     async def aclose(self) -> None:
         """Waits for the calls that have begun."""

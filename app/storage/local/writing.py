@@ -43,8 +43,6 @@ class PendingFile:
         self._folders = folders
         self._key = key.value
         self._fsync = fsync
-        self._expected = size
-        self._written = 0
         above, _, name = key.value.encode().rpartition(b"/")
         self._name = target or name
         with typed_errors(self._key, BACKEND, writing=True):
@@ -80,7 +78,6 @@ class PendingFile:
             left: list[bytes | memoryview] = list(pieces)
             while left:
                 done = os.writev(self._descriptor, left)
-                self._written += done
                 while left and done >= len(left[0]):
                     done -= len(left.pop(0))
                 if left and done:
@@ -90,21 +87,19 @@ class PendingFile:
         """Let the file system copy up to `length` bytes from where both stand; 0 at the end of the source."""
         with typed_errors(self._key, BACKEND, writing=True):
             try:
-                done = os.copy_file_range(source, self._descriptor, length)
+                return os.copy_file_range(source, self._descriptor, length)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
                     raise
                 data = os.read(source, min(length, MAX_CHUNK_BYTES))
                 self.write([data])
                 return len(data)
-            self._written += done
-            return done
 
-    def commit(self, *, replace: bool = False) -> None:
-        """Make it the object, for good. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`."""
+    def commit(self, size: int, *, replace: bool = False) -> None:
+        """Make it the object, for good, if it has `size` bytes. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`."""
         with typed_errors(self._key, BACKEND, writing=True):
             self._sync(self._descriptor)
-            self._check_size()
+            self._check_size(size)
             self._folders.check_mounts(self._key, BACKEND)
             self._rename(replace=replace)
             self._sync(self._folder)
@@ -122,12 +117,10 @@ class PendingFile:
         if self._fsync:
             os.fsync(descriptor)
 
-    def _check_size(self) -> None:
-        size = os.fstat(self._descriptor).st_size
-        if size != self._written:
-            raise ObjectIncomplete(self._key, BACKEND, f"{size} bytes on disk, {self._written} were written")
-        if self._expected is not None and size != self._expected:
-            raise ObjectIncomplete(self._key, BACKEND, f"{size} bytes, {self._expected} were announced")
+    def _check_size(self, size: int) -> None:
+        found = os.fstat(self._descriptor).st_size
+        if found != size:
+            raise ObjectIncomplete(self._key, BACKEND, f"{found} of {size} bytes are on disk")
 
     def _check_room(self, size: int) -> None:
         room = os.fstatvfs(self._folder)
@@ -153,11 +146,11 @@ class PendingFile:
 class LocalWriter:
     """Gathers pieces and writes about 1 MiB at a time, so that small ones do not cost a thread's turn each."""
 
-    def __init__(self, pending: PendingFile, key: Key, size: int | None, run: Threads) -> None:
+    def __init__(self, pending: PendingFile, key: Key, size: int | None, threads: Threads) -> None:
         self._pending = pending
         self._key = key
         self._expected = size
-        self._threads = run
+        self._threads = threads
         self._pieces: list[bytes] = []
         self._gathered = 0
         self._size = 0
@@ -179,13 +172,19 @@ class LocalWriter:
             await self._threads.run(self._pending.write, self._taken())
 
     async def commit(self, *, replace: bool = False) -> None:
-        """In one go: a cancellation meanwhile is raised only after it is decided."""
+        """In one go: a cancellation meanwhile is raised only after it is decided.
+
+        All bytes taken must be there: a caller who went on after a failed or cancelled `write` gets `ObjectIncomplete`.
+        """
+        if self._expected is not None and self._size != self._expected:
+            detail = f"{self._size} of the announced {self._expected} bytes"
+            raise ObjectIncomplete(self._key.value, BACKEND, detail)
         await self._threads.run(self._finish, self._taken(), replace)
 
     def _finish(self, pieces: list[bytes], replace: bool) -> None:
         if pieces:
             self._pending.write(pieces)
-        self._pending.commit(replace=replace)
+        self._pending.commit(self._size, replace=replace)
 
     def _taken(self) -> list[bytes]:
         pieces, self._pieces, self._gathered = self._pieces, [], 0

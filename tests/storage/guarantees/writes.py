@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -84,6 +85,27 @@ class Writes:
                 await store(backend, key, b"second try")
                 assert await fetch(backend, key) == b"second try"
         assert await backend.sweep_leftovers(timedelta(0)) == 0
+
+    async def test_a_writer_that_goes_on_after_a_time_out_commits_what_it_says_or_nothing(
+        self, backend: StorageBackend
+    ) -> None:
+        """A piece may be taken in part then, but never lost without a word."""
+
+        async def write(key: str, seconds: float) -> int:
+            async with backend.write_stream(Key(key)) as writer:
+                for _ in range(6):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(seconds):
+                            await writer.write(pattern(3 * MEBIBYTE))
+                return writer.size
+
+        for attempt, seconds in enumerate([0.0, 0.0005, 0.001, 0.002, 0.004]):
+            try:
+                taken = await write(f"attempt/{attempt}", seconds)
+            except StorageError:
+                assert not await backend.exists(Key(f"attempt/{attempt}"))
+            else:
+                assert (await backend.head(Key(f"attempt/{attempt}"))).size == taken
 
     async def test_a_key_is_written_once(self, backend: StorageBackend) -> None:
         await store(backend, "once", b"first")
