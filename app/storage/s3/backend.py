@@ -278,7 +278,8 @@ class S3Backend:
         ]
         try:
             parts = await asyncio.gather(*copies)
-            await client.complete(target, upload_id, parts, size=found.size, once=True)
+            async with self.uploads.commit_of(target):
+                await client.complete(target, upload_id, parts, size=found.size, once=True)
         except BaseException:
             for copy in copies:
                 copy.cancel()

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from app.config import MEBIBYTE
 from app.storage.errors import (
@@ -76,7 +77,15 @@ class Uploads:
         self.budget = budget
         self.chores = Chores()
         self.alive: set[str] = set()
+        self._commits: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.cleanup_seconds = min(_CLEANUP_SECONDS, deadline)
+
+    def commit_of(self, key: str) -> asyncio.Lock:
+        """Held while a key is committed: SeaweedFS lets several Completes that race pass their condition."""
+        lock = self._commits.get(key)
+        if lock is None:
+            lock = self._commits[key] = asyncio.Lock()
+        return lock
 
     def writer(
         self, key: str, *, size: int | None, content_type: str | None, metadata: Mapping[str, str] | None
@@ -215,7 +224,8 @@ class S3Writer:
 
     async def _complete(self, upload_id: str, parts: list[Part]) -> None:
         try:
-            await self._client.complete(self._key, upload_id, parts, size=self._size, once=True)
+            async with self._uploads.commit_of(self._key):
+                await self._client.complete(self._key, upload_id, parts, size=self._size, once=True)
         except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
             await self._settle(error)
         self._uploads.alive.discard(upload_id)
