@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from tests.api.starting import StartService
 from tests.real.measuring import PeakMemory
 from tests.real.people import Account
+from tests.real.proxy import Proxy
+from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Engine
 from tests.real.uploading import FORM_TAIL, Answer, Wire, fresh_bytes, uploaded
@@ -23,6 +26,9 @@ MEBIBYTE = 1024 * 1024
 ALLOWED_GROWTH = 64 * MEBIBYTE
 WARM_UP_BYTES = 9 * MEBIBYTE
 STALLED_CLIENTS = 64
+STORE_BYTES_PER_SECOND = 5 * MEBIBYTE
+SLOW_BYTES = 80 * MEBIBYTE
+"""More than what may pile up in memory."""
 
 
 @pytest.fixture
@@ -85,11 +91,28 @@ def test_stalled_downloads_cost_no_memory(stack: Engine, start_service: StartSer
     assert memory.growth < ALLOWED_GROWTH, f"{memory.growth / MEBIBYTE:.0f} MiB more"
 
 
-def _send(service: Service, account: Account, size: int) -> tuple[Answer, str]:
+def test_a_slow_store_slows_the_sender(start_service: StartService, seaweedfs: SeaweedFS) -> None:
+    with Proxy(seaweedfs.port, rate=STORE_BYTES_PER_SECOND) as proxy:
+        service = start_service("s3", settings={"S3_ENDPOINT": proxy.endpoint})
+        account = service.people.add()
+        with service.client(account, timeout=120) as client:
+            uploaded(client, fresh_bytes(WARM_UP_BYTES))
+
+        began = time.monotonic()
+        with PeakMemory(service.process) as memory:
+            answer, _ = _send(service, account, SLOW_BYTES, patience=120)
+        took = time.monotonic() - began
+
+    assert answer.status == 201
+    assert took > 0.8 * SLOW_BYTES / STORE_BYTES_PER_SECOND
+    assert memory.growth < ALLOWED_GROWTH, f"{memory.growth / MEBIBYTE:.0f} MiB more"
+
+
+def _send(service: Service, account: Account, size: int, *, patience: float = 60.0) -> tuple[Answer, str]:
     """Upload `size` bytes that exist only a piece at a time; returns the answer and their SHA-1."""
     noise = fresh_bytes(MEBIBYTE)
     sha1 = hashlib.sha1()
-    with Wire(service.port) as wire:
+    with Wire(service.port, patience=patience) as wire:
         wire.begin_upload(size, account.headers, "film.mp4")
         for number in range(size // MEBIBYTE):
             piece = number.to_bytes(8, "big") + noise[8:]

@@ -76,6 +76,8 @@ class Proxy:
         self.faults: list[Fault] = []
         self.on_request: Callable[[Recorded], object] | None = None
         """Called on the proxy's thread before a request is forwarded."""
+        self.passed = 0
+        """Bytes of all bodies so far, in either direction."""
         self.open_connections = 0
         self.most_connections = 0
         self._port = 0
@@ -224,6 +226,7 @@ class Proxy:
             if not piece:
                 raise EOFError
             kept -= len(piece)
+            self.passed += len(piece)
             await self._pace(len(piece))
             await _pass(sink, piece)
         if sink is not None:

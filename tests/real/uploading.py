@@ -95,13 +95,13 @@ class Answer:
 
 
 class Wire:
-    """One connection, spoken by hand. Every wait ends after `WAIT_SECONDS` with `TimeoutError`."""
+    """One connection, spoken by hand. Every wait ends after `patience` seconds with `TimeoutError`."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, *, receive_buffer: int | None = None, patience: float = WAIT_SECONDS) -> None:
         self._socket = socket.socket()
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(WAIT_SECONDS)
+        self._socket.settimeout(patience)
         self._socket.connect(("127.0.0.1", port))
         self._received = b""
 
