@@ -275,13 +275,8 @@ class SeaweedFS:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
+        process.kill()  # its folder goes too; a gentle stop waits for open connections
+        process.wait(STOP_SECONDS)
 
 
 def _refusal(client: Any) -> str:
