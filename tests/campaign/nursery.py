@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,6 @@ from tests.campaign.effects import watch_effects
 from tests.real.uploading import FORM_TAIL, FORM_TYPE, form_head
 
 CHUNK_BYTES = 64 * 1024
-AHEAD = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ async def carry_out(order: Order) -> None:
     try:
         if order.asset:
             await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
-            await sweep(catalog, storage, now=datetime.now(UTC) + AHEAD)
+            await sweep(catalog, storage, now=datetime.now(UTC))
         else:
             await _upload(order, catalog, storage, settings)
     finally:
