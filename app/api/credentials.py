@@ -38,8 +38,8 @@ _HEADERS = (
 
 
 def new_secret() -> str:
-    """256 random bits as text that is safe in URLs and headers."""
-    return secrets.token_urlsafe(32)
+    """256 random bits as text that is safe in URLs, in headers and as a word of a command line (which a `-` may not begin)."""
+    return secrets.token_hex(32)
 
 
 def hash_secret(secret: str) -> bytes:

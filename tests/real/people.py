@@ -140,6 +140,6 @@ def settings_of(stack: Stack) -> Settings:
 
 
 async def _new_key(catalog: Catalog, user_id: UUID, permissions: tuple[str, ...]) -> str:
-    key = issued(secrets.token_urlsafe(32))
+    key = issued(secrets.token_hex(32))
     await catalog.api_keys.create(user_id, "tests", permissions, hashlib.sha256(key.encode()).digest())
     return key
