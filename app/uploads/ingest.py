@@ -102,6 +102,14 @@ class Ingest:
         return room
 
 
+async def _has_bytes(part: FilePart) -> bool:
+    """False for a form's file input that was left alone: no name, no bytes."""
+    async for chunk in part.chunks:
+        if chunk:
+            return True
+    return False
+
+
 async def _carry_out(upload: _Upload, reader: MultipartReader) -> Outcome:
     """In a task of its own, so that a cancellation of the request can be held back once the commit has begun."""
     task = asyncio.create_task(upload.run(reader))
@@ -218,7 +226,7 @@ class _Upload:
                     self._fields.add(part.name, part.value)
                 elif part.name == ORIGINAL_PART:
                     await self._read_original(part, writers)
-                elif part.name == SIDECAR_PART and part.filename != "":  # empty: a form's file input left alone
+                elif part.name == SIDECAR_PART and (part.filename or await _has_bytes(part)):
                     await self._read_sidecar(part, writers)
 
     async def _read_original(self, part: FilePart, writers: AsyncExitStack) -> None:
