@@ -123,6 +123,7 @@ def install_error_handlers(app: FastAPI) -> None:
 def _validation_message(error: RequestValidationError) -> str:
     faults = error.errors()
     first = faults[0]
-    place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    within = [str(part) for part in first["loc"][1:]]
+    place = ".".join(within) if within and not within[0].isdigit() else str(first["loc"][0])
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{place}: {first['msg']}{more}"
