@@ -1,6 +1,7 @@
 """Readiness checks: shared results, time-outs, and that one part's failure does not hide another's."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -46,3 +47,17 @@ async def test_a_part_that_recovers_is_well_again() -> None:
     assert isinstance((await health.results())[0].failure, ConnectionError)
     broken = False
     assert (await health.results())[0].failure is None
+
+
+async def test_a_part_that_does_not_even_end_when_cancelled_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECK_SECONDS", 0.05)
+    thawed = asyncio.Event()
+
+    async def frozen() -> None:
+        while not thawed.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await thawed.wait()
+
+    (result,) = await asyncio.wait_for(Health({"database": frozen}).results(), 5)
+    assert isinstance(result.failure, TimeoutError)
+    thawed.set()

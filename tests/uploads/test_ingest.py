@@ -17,7 +17,7 @@ import pytest
 
 from app.catalog.records import AssetType, FileKind, FileState, Visibility
 from app.uploads import ingest
-from tests.uploads.forms import BOUNDARY, DATES, Upload, body, encoded, pieces
+from tests.uploads.forms import BOUNDARY, DATES, FormPart, Upload, body, encoded, pieces
 from tests.uploads.place import Place, Sender
 
 PHOTO = Upload("assetData", "IMG_0001.JPG", b"a photo " * 100)
@@ -112,8 +112,11 @@ async def test_a_sidecar_belongs_to_its_asset(place: Place, parts: list[Upload])
     await place.assert_kept(PHOTO, SIDECAR)
 
 
-async def test_a_file_input_left_alone_is_no_sidecar(place: Place) -> None:
-    asset = await place.asset(await place.send([*DATES, Upload("sidecarData", "", b""), PHOTO]))
+@pytest.mark.parametrize(
+    "empty", [Upload("sidecarData", "", b""), ("sidecarData", "")], ids=["no file", "no file name"]
+)
+async def test_a_file_input_left_alone_is_no_sidecar(place: Place, empty: FormPart) -> None:
+    asset = await place.asset(await place.send([*DATES, empty, PHOTO]))
     assert asset.sidecar_id is None
     await place.assert_kept(PHOTO)
 
