@@ -27,7 +27,7 @@ class InvalidKey(StorageError):
 
 
 class ObjectNotFound(StorageError):
-    """There is no such object (or, for a write, no such bucket)."""
+    """There is no such object. A missing bucket is `StorageUnavailable`: it must never look like a lost photo."""
 
 
 class ObjectExists(StorageError):

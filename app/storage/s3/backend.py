@@ -116,7 +116,7 @@ class S3Backend:
         if found.size > self.copy_whole:
             await self._copy_by_parts(source.value, target.value, found)
         else:
-            await self.client.copy(source.value, target.value, found)
+            await self._copy_whole(source.value, target.value, found)
 
     async def move_object(self, source: Key, target: Key) -> None:
         await self.copy_object(source, target)
@@ -259,9 +259,17 @@ class S3Backend:
             return False  # credentials that may not list; the write itself will say if they may do nothing at all
         return bool(page.items)
 
+    async def _copy_whole(self, source: str, target: str, found: Found) -> None:
+        mark = secrets.token_hex(16)
+        try:
+            await self.client.copy(source, target, found, {**found.metadata, MARK: mark})
+        except (StorageUnavailable, ObjectExists) as error:
+            await self.uploads.settle(target, mark, found.size, error)
+
     async def _copy_by_parts(self, source: str, target: str, found: Found) -> None:
         """Keeps type and metadata, which S3 does by itself only for a copy in one call."""
-        metadata = {name: value for name, value in found.metadata.items() if name != MARK}
+        mark = secrets.token_hex(16)
+        metadata = {**found.metadata, MARK: mark}
         client = self.client
         upload_id = await client.create_upload(target, content_type=found.content_type, metadata=metadata)
         self.uploads.alive.add(upload_id)
@@ -279,7 +287,10 @@ class S3Backend:
         try:
             parts = await asyncio.gather(*copies)
             async with self.uploads.commit_of(target):
-                await client.complete(target, upload_id, parts, size=found.size, once=True)
+                try:
+                    await client.complete(target, upload_id, parts, size=found.size, once=True)
+                except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
+                    await self.uploads.settle(target, mark, found.size, error)
         except BaseException:
             for copy in copies:
                 copy.cancel()

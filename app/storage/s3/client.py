@@ -134,10 +134,8 @@ class S3Client:
         """Ask for one byte of what a HEAD refused: the answer to a GET says why. Raises that; returns if there is an object."""
         try:
             answer = await self._call("get_object", key, Key=self.full_key(key), Range="bytes=0-0")
-        except StorageError as error:
-            if "InvalidRange" in error.detail or "416" in error.detail:
-                return
-            raise
+        except _NoSuchRange:
+            return
         answer["Body"].close()
 
     async def put(
@@ -207,8 +205,8 @@ class S3Client:
         except ObjectNotFound:
             return
 
-    async def copy(self, source: str, target: str, found: Found) -> None:
-        """Copy in the store, with type and metadata. Raises `ObjectChanged` where the source is no longer `found`,
+    async def copy(self, source: str, target: str, found: Found, metadata: Mapping[str, str]) -> None:
+        """Copy in the store, with type and this metadata. Raises `ObjectChanged` where the source is no longer `found`,
         `ObjectExists` where the target is taken and the store has conditional copies."""
         await self._conditional_call(
             "copy_object",
@@ -218,6 +216,8 @@ class S3Client:
             Key=self.full_key(target),
             CopySource=self._copy_source(source),
             CopySourceIfMatch=found.etag,
+            MetadataDirective="REPLACE",
+            **_described(found.content_type, metadata),
             **self._encryption,
         )
 
@@ -256,8 +256,10 @@ class S3Client:
             return None
         failed: dict[str, StorageError] = {}
         for entry in answer.get("Errors", ()):
-            key = names[entry["Key"]]
-            error = translate(key, "delete_objects", entry.get("Code", ""), 0)
+            key = names.get(entry.get("Key", ""))
+            error = translate(key or keys[0], "delete_objects", entry.get("Code", ""), 0)
+            if key is None:  # failed, but which?
+                return dict.fromkeys(keys, error)
             if not isinstance(error, ObjectNotFound):
                 failed[key] = error
         return failed
@@ -357,9 +359,15 @@ class S3Client:
             return _Unsupported(key, BACKEND, f"{operation}: {code}")
         if once and (code == "PreconditionFailed" or status == 412):
             return ObjectExists(key, BACKEND)
+        if code == "InvalidRange" or status == 416:
+            return _NoSuchRange(key, BACKEND)
         if operation in ("head_object", "get_object") and self.is_missing(code, status):
             return ObjectNotFound(key, BACKEND, f"{operation}: {code or status}")
         return translate(key, operation, code, status)
+
+
+class _NoSuchRange(StorageError):
+    """There is an object, but it has no such bytes."""
 
 
 class _Unsupported(StorageError):

@@ -87,6 +87,21 @@ class Uploads:
             lock = self._commits[key] = asyncio.Lock()
         return lock
 
+    async def settle(self, key: str, mark: str, size: int, error: StorageError) -> None:
+        """The answer to a commit was lost, or a repeated commit met its own success: is the object the one with this
+        mark? Returns if so, else raises what is known."""
+        try:
+            found = await self.client.head(key, limit=self.cleanup_seconds)
+        except ObjectNotFound:
+            if isinstance(error, ObjectNotFound | ObjectExists):
+                # The upload is gone and no object came of it, or what was in the way is gone: again is worth a try.
+                raise StorageUnavailable(key, BACKEND, "refused, and yet there is no object") from error
+            raise error from None
+        except StorageError:
+            raise error from None
+        if found.metadata.get(MARK) != mark or found.size != size:
+            raise ObjectExists(key, BACKEND) from None
+
     def writer(
         self, key: str, *, size: int | None, content_type: str | None, metadata: Mapping[str, str] | None
     ) -> S3Writer:
@@ -124,7 +139,7 @@ class S3Writer:
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """See `ObjectWriter.write`. Raises what went wrong with any part so far."""
-        self._check(len(data))
+        self._check(data.nbytes if isinstance(data, memoryview) else len(data))
         if isinstance(data, bytes) and len(data) <= min(_PIECE_BYTES, self._part_size - len(self._body)):
             await self._take(data)
             return
@@ -231,19 +246,7 @@ class S3Writer:
         self._uploads.alive.discard(upload_id)
 
     async def _settle(self, error: StorageError) -> None:
-        """The answer was lost, or a repeated request met its own success: is the object ours? Returns if so."""
-        try:
-            found = await self._client.head(self._key, limit=self._uploads.cleanup_seconds)
-        except ObjectNotFound:
-            if isinstance(error, ObjectNotFound):
-                # The upload is gone, and no object came of it: somebody swept it.
-                raise StorageUnavailable(self._key, BACKEND, "the unfinished upload vanished") from error
-            raise error from None
-        except StorageError:
-            raise error from None
-        if found.metadata.get(MARK) == self._mark and found.size == self._size:
-            return
-        raise ObjectExists(self._key, BACKEND) from None
+        await self._uploads.settle(self._key, self._mark, self._size, error)
 
     async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._uploads.chores.start(work)

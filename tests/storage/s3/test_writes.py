@@ -115,6 +115,21 @@ async def test_a_lost_answer_to_the_commit_is_settled_by_asking(
     assert await read(backend, "a") == DATA[:size]
 
 
+@pytest.mark.parametrize("by_parts", [False, True])
+@pytest.mark.parametrize("times", [1, None])
+async def test_a_lost_answer_to_a_copy_is_settled_by_asking(
+    open_backend: Open, proxy: Proxy, by_parts: bool, times: int | None
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    await write(backend, "a", DATA)
+    if by_parts:
+        backend.copy_whole, backend.copy_part = 8 * MIB, 6 * MIB
+    proxy.faults.append(Fault(completing if by_parts else putting, times=times, lose_answer=True))
+    await backend.copy_object(Key("a"), Key("b"))
+    assert proxy.faults[0].seen >= 1
+    assert await read(backend, "b") == DATA
+
+
 @pytest.mark.parametrize("size", [10, len(DATA)])
 async def test_somebody_elses_object_is_never_taken_for_ours(
     open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str, size: int
