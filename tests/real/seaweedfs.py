@@ -79,6 +79,7 @@ class SeaweedFS:
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
         self._client: Any = None
+        self._paused = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,12 +121,19 @@ class SeaweedFS:
 
     def pause(self) -> None:
         """Stop the server where it stands: connections stay open, nothing answers. Returns when all of it has stopped."""
+        if self._paused:
+            return
         self._signal(signal.SIGSTOP)
-        if self._process is not None:
-            os.waitpid(self._process.pid, os.WUNTRACED)
+        self._paused = True
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._process is not None and os.waitpid(self._process.pid, os.WUNTRACED | os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError("SeaweedFS does not stop")
+            time.sleep(0.001)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
+        self._paused = False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
