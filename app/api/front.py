@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.archive_links import redacted
 from app.api.errors import PROBLEM_JSON, ApiError, problem_body, translate
 from app.api.services import Services
+from app.archives.errors import MemberLost
 from app.delivery.refusals import TransferCut
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ LINGER_SECONDS = 2.0
 
 HotPath = Callable[[Scope, Receive, Send, Services], Awaitable[None]]
 FindHotPath = Callable[[Scope], HotPath | None]
+AnswerAtOnce = Callable[[Scope, Services], tuple[bytes, bytes] | None]
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 
@@ -36,9 +38,17 @@ class StartRefused(Exception):
 class Front:
     """Serves `find_hot_path`'s applications and, for everything else, `app`; opens the services for both."""
 
-    def __init__(self, app: ASGIApp, find_hot_path: FindHotPath, open_services: OpenServices, state: Any) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        find_hot_path: FindHotPath,
+        answer_at_once: AnswerAtOnce,
+        open_services: OpenServices,
+        state: Any,
+    ) -> None:
         self._app = app
         self._find_hot_path = find_hot_path
+        self._answer_at_once = answer_at_once
         self._open_services = open_services
         self._state = state
 
@@ -49,6 +59,18 @@ class Front:
             await self._http(scope, receive, send)
         else:
             raise RuntimeError(f"no {scope['type']} here")
+
+    def at_once(self, scope: Scope) -> tuple[bytes, bytes] | None:
+        """The whole answer, as its head (a status line and header lines, without the empty line) and its body, if it needs no
+        waiting; None where `__call__` is to answer. Never fails: what fails here fails there again, and is reported."""
+        try:
+            answer = self._answer_at_once(scope, self._state.services)
+        except Exception:  # noqa: BLE001 - the outermost edge
+            return None
+        if answer is None:
+            return None
+        head, body = answer
+        return b"%bx-correlation-id: %b\r\n" % (head, _new_correlation_id().encode()), body
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -85,7 +107,7 @@ class Exchange:
     __slots__ = ("_body_open", "_receive", "_scope", "_send", "complete", "correlation_id", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.correlation_id = os.urandom(8).hex()
+        self.correlation_id = _new_correlation_id()
         self.started = False
         self.complete = False
         self._scope = scope
@@ -118,7 +140,7 @@ class Exchange:
     async def answer_failure(self, error: Exception) -> None:
         """Answer with the error where nothing has been sent yet; else the connection ends short."""
         refusal = translate(error)
-        if refusal.status >= 500:
+        if refusal.status >= 500 or isinstance(error, MemberLost):
             place = {"method": self._scope["method"], "path": redacted(self._scope["path"]), "status": refusal.status}
             if refusal.status == 500:
                 log.error("request failed", **place, exc_info=error)
@@ -152,6 +174,10 @@ async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head
         headers.append((b"cache-control", b"no-store"))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def _new_correlation_id() -> str:
+    return os.urandom(8).hex()
 
 
 def _announces_body(scope: Scope) -> bool:

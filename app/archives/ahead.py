@@ -72,11 +72,17 @@ class Fetch:
             raise StopAsyncIteration
         return chunk
 
+    def cancel(self) -> None:
+        """Begin to stop; `aclose` has still to be called."""
+        self._task.cancel()
+
     async def aclose(self) -> None:
         """Stop reading. Not before the task has ended is its stream closed."""
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._share.give_back()
+        try:
+            await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            self._share.give_back()
 
     async def _run(self, opening: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]) -> None:
         try:

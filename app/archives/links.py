@@ -17,8 +17,8 @@ from app.archives.stream import ArchiveSource
 from app.catalog.catalog import Catalog
 
 TOKEN_BYTES = 32
-OPEN_ENTRIES = 400_000
-"""Archives kept open hold at most so many entries together, about half a kilobyte each."""
+OPEN_ENTRIES = 100_000
+"""Archives kept open hold at most so many entries together (or one archive more), about a kilobyte each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from app.archives.plan import LAYOUT_VERSION, Entry
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 """Unpacked: some 800,000 entries."""
+ROWS = 1000
+"""Entries in one line of the text. The interpreter lets no other thread run while it reads or writes one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,21 @@ class Manifest:
         try:
             unpacker = zlib.decompressobj()
             text = unpacker.decompress(packed, MAX_MANIFEST_BYTES)
-            shape = json.loads(text)
-            if not unpacker.eof or shape["layout"] != LAYOUT_VERSION:
+            head, *lines = text.split(b"\n")
+            if not unpacker.eof or json.loads(head)["layout"] != LAYOUT_VERSION:
                 raise ManifestUnreadable("of another layout, or cut short")
-            return cls(tuple(_entry(row) for row in shape["entries"]))
-        except (zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
+            return cls(tuple(_entry(row) for line in lines for row in json.loads(line)))
+        except (zlib.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ManifestUnreadable(str(error)) from error
 
     def _text(self) -> bytes:
-        shape = {"layout": self.layout, "entries": [_row(entry) for entry in self.entries]}
-        return json.dumps(shape, ensure_ascii=False, separators=(",", ":")).encode()
+        starts = range(0, len(self.entries), ROWS)
+        lines = [_line([_row(entry) for entry in self.entries[start : start + ROWS]]) for start in starts]
+        return b"\n".join([_line({"layout": self.layout}), *lines])
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _row(entry: ManifestEntry) -> list[Any]:

@@ -93,7 +93,7 @@ def _frozen(assets: Sequence[Asset]) -> Manifest:
                 kind=FileKind.ORIGINAL,
                 name=name,
                 size=_size(asset),
-                crc32=asset.file.crc32,
+                crc32=asset.file.crc32 if asset.file.size else 0,  # of nothing it is known
                 modified=asset.file_modified_at,
                 checksum=asset.file.sha1,
             )

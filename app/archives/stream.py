@@ -6,6 +6,7 @@ are opened ahead while the one before is being sent.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import zlib
 from collections import deque
@@ -16,14 +17,19 @@ from datetime import datetime
 from typing import Protocol, Self
 from uuid import UUID
 
+import structlog
+
 from app.archives.ahead import AheadBudget, Fetch
 from app.archives.errors import MemberLost
 from app.archives.manifest import Manifest, ManifestEntry
 from app.archives.plan import Descriptor, Literal, Member, Plan
+from app.catalog.errors import CatalogError
 from app.catalog.records import File
-from app.storage.backend import ObjectStream
-from app.storage.errors import ObjectChanged, ObjectNotFound
+from app.storage.backend import CHUNK_BYTES, ObjectStream
+from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
 from app.storage.ranges import ByteRange
+
+_log = structlog.get_logger(__name__)
 
 LOOKUP = 256
 """Members whose places are asked of the catalogue at a time."""
@@ -148,7 +154,8 @@ class _Sender:
     async def _bytes(self) -> AsyncGenerator[bytes]:
         for piece in self._pieces:
             if isinstance(piece, Literal):
-                yield piece.data
+                for part in _chunked(piece.data):
+                    yield part
             elif isinstance(piece, Member):
                 async with aclosing(self._member(piece)) as chunks:
                     async for chunk in chunks:
@@ -156,20 +163,33 @@ class _Sender:
             elif isinstance(piece, Descriptor):
                 yield self._source.plan.descriptor(piece.index, self._crcs.setdefault(piece.index, 0))
             else:
-                yield self._source.plan.directory(self._crcs)
+                for part in _chunked(await asyncio.to_thread(self._source.plan.directory, self._crcs)):
+                    yield part
 
     async def _member(self, member: Member) -> AsyncGenerator[bytes]:
         entry = self._entries[member.index]
         crc = 0
+        left = member.length
         async with AsyncExitStack() as stack:
             async for chunk in await self._take(member, stack):
+                left -= len(chunk)
+                if left < 0:
+                    break
                 if entry.crc32 is None:
                     crc = zlib.crc32(chunk, crc)
                 yield chunk
+        if left:
+            raise _lost(entry, "does not hold as many bytes as it did")
         if entry.crc32 is None:
             self._crcs[member.index] = crc
-            file = self._known[entry.asset_id]
-            await self._source.checksums.keep_crc32(file.id, file.sha1, crc)
+            await self._keep(self._known[entry.asset_id], crc)
+
+    async def _keep(self, file: File, crc32: int) -> None:
+        """For the next time; this transfer does not need it."""
+        try:
+            await self._source.checksums.keep_crc32(file.id, file.sha1, crc32)
+        except CatalogError as error:
+            _log.warning("a CRC-32 could not be kept", file=str(file.id), reason=str(error))
 
     async def _take(self, member: Member, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         """The bytes of the next member: opened ahead, or now."""
@@ -212,17 +232,19 @@ class _Sender:
     async def _open(self, member: Member) -> AsyncGenerator[AsyncIterator[bytes]]:
         entry = self._entries[member.index]
         place = self._place(member)
-        async with AsyncExitStack() as stack:
-            try:
-                stream = await stack.enter_async_context(self._source.storage.read(place.path, member.span))
-            except ObjectNotFound:
-                stream = await stack.enter_async_context(await self._moved(entry, place, member.span))
-            if stream.info.size != entry.size:
-                raise _lost(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
-            try:
+        try:
+            async with AsyncExitStack() as stack:
+                try:
+                    stream = await stack.enter_async_context(self._source.storage.read(place.path, member.span))
+                except ObjectNotFound:
+                    stream = await stack.enter_async_context(await self._moved(entry, place, member.span))
+                if stream.info.size != entry.size:
+                    raise _lost(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
                 yield stream.chunks
-            except (ObjectNotFound, ObjectChanged) as error:
-                raise _lost(entry, f"changed while it was read: {error}") from error
+        except RangeNotSatisfiable as error:
+            raise _lost(entry, f"holds {error.size} bytes instead of {entry.size}") from error
+        except (ObjectNotFound, ObjectChanged) as error:
+            raise _lost(entry, f"is not what it was: {error}") from error
 
     async def _moved(
         self, entry: ManifestEntry, place: File, span: ByteRange
@@ -241,8 +263,20 @@ class _Sender:
         return _unchanged(entry, place)
 
     async def _close(self) -> None:
-        while self._opened:
-            await self._opened.popleft().aclose()
+        opened = tuple(self._opened)
+        self._opened.clear()
+        for fetch in opened:
+            fetch.cancel()  # all of them at once, and before anything that can itself be cancelled
+        await asyncio.gather(*(fetch.aclose() for fetch in opened))
+
+
+def _chunked(data: bytes) -> Iterator[bytes]:
+    """A stalled client is to cost one chunk, not the directory of 100,000 entries."""
+    if len(data) <= CHUNK_BYTES:
+        yield data
+        return
+    for start in range(0, len(data), CHUNK_BYTES):
+        yield data[start : start + CHUNK_BYTES]
 
 
 def _lost(entry: ManifestEntry, reason: str) -> MemberLost:

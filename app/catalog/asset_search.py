@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Uuid, case, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, Tuple, Uuid, case, func, literal, select, tuple_
 
 from app.catalog import tables
 from app.catalog.errors import InvalidCursor
@@ -67,8 +67,16 @@ def keyset(cursor: str) -> ColumnElement[bool]:
         moment = _EPOCH + timedelta(microseconds=microseconds)
     except (ValueError, binascii.Error, struct.error, OverflowError):
         raise InvalidCursor("the cursor is none of ours") from None
-    place = tuple_(literal(moment, UtcDateTime), literal(UUID(bytes=identifier), Uuid))
-    return tuple_(_asset.c.file_created_at, _asset.c.id) < place
+    return tuple_(_asset.c.file_created_at, _asset.c.id) < _place(moment, UUID(bytes=identifier))
+
+
+def later_than(asset: Asset) -> ColumnElement[bool]:
+    """Assets after that one, oldest first."""
+    return tuple_(_asset.c.file_created_at, _asset.c.id) > _place(asset.file_created_at, asset.id)
+
+
+def _place(moment: datetime, asset_id: UUID) -> Tuple[Any]:
+    return tuple_(literal(moment, UtcDateTime), literal(asset_id, Uuid))
 
 
 def conditions(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:

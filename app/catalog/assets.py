@@ -21,6 +21,7 @@ from app.catalog.asset_search import (
     in_trash,
     joined,
     keyset,
+    later_than,
     next_cursor,
     usage_by_user,
     usage_of,
@@ -28,7 +29,7 @@ from app.catalog.asset_search import (
 )
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable, Conflict, DuplicateAsset, FileGone, NotFound, QuotaExceeded
-from app.catalog.files import batches, file_of
+from app.catalog.files import ID_BATCH, batches, file_of
 from app.catalog.records import (
     Asset,
     AssetChanges,
@@ -96,8 +97,14 @@ class Assets:
         """All of the owner's in timeline and archive, oldest first, without the trash."""
         order = (_asset.c.file_created_at, _asset.c.id)
         statement = joined().where(_asset.c.owner_id == owner_id, visible(None), in_trash(False)).order_by(*order)
+        found: list[Asset] = []
         async with self._database.read() as connection:
-            return [asset_of(row) for row in await connection.execute(statement)]
+            while True:  # in batches: rows are made into assets on the event loop
+                page = statement.where(later_than(found[-1])) if found else statement
+                batch = [asset_of(row) for row in await connection.execute(page.limit(ID_BATCH))]
+                found += batch
+                if len(batch) < ID_BATCH:
+                    return found
 
     async def originals(self, asset_ids: Iterable[UUID]) -> dict[UUID, File]:
         """The original's file of each asset that is there, whoever owns it."""

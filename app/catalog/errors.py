@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+NAMED = 20
+"""As many ids are named in the text of an error."""
+
 
 class CatalogError(Exception):
     """Base of all errors of the catalogue. `retryable`: the same call may work later."""
@@ -78,4 +81,5 @@ class NotFound(CatalogError):
     def __init__(self, kind: str, ids: Iterable[UUID]) -> None:
         self.kind = kind
         self.ids = tuple(ids)
-        super().__init__(f"no {kind} {', '.join(map(str, self.ids))}")
+        more = f" and {len(self.ids) - NAMED} more" if len(self.ids) > NAMED else ""
+        super().__init__(f"no {kind} {', '.join(map(str, self.ids[:NAMED]))}{more}")
