@@ -25,18 +25,19 @@ def logged_to(path: Path) -> Path:
 
 
 def leaks() -> list[str]:
-    """One line per secret and log file that holds it, without the secret."""
-    return [
-        f"{path}:{number}: holds a secret of {len(secret)} characters"
-        for path in sorted(_logs)
-        if path.exists()
-        for secret, number in _found(path.read_bytes(), _secrets)
-    ]
+    """One line for each secret that was issued and each log that holds it, without the secret."""
+    return find_leaks(_secrets, sorted(_logs))
 
 
-def _found(text: bytes, secrets: Iterable[str]) -> Iterable[tuple[str, int]]:
-    for secret in secrets:
-        for form in {secret, quote(secret, safe="")}:
-            at = text.find(form.encode())
+def find_leaks(secrets: Iterable[str], logs: Iterable[Path]) -> list[str]:
+    """The same for these secrets and logs; a log that is missing holds none."""
+    searched = list(secrets)
+    found = []
+    for path in logs:
+        text = path.read_bytes() if path.exists() else b""
+        for secret in searched:
+            at = max(text.find(form.encode()) for form in (secret, quote(secret, safe="")))
             if at >= 0:
-                yield secret, text.count(b"\n", 0, at) + 1
+                line = text.count(b"\n", 0, at) + 1
+                found.append(f"{path}:{line}: holds a secret of {len(secret)} characters")
+    return found

@@ -55,7 +55,7 @@ class Service:
         self.people = Registrar(stack)
         self._command = [*wrap, sys.executable, *program]
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = logged_to(stack.folder / f"service-{self.port}.log")
+        self.log_path = logged_to(stack.folder / f"service-{self.port}.log")
         self._output = stack.folder / f"service-{self.port}.out"
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class Service:
     @property
     def log(self) -> str:
         """What it wrote to standard error so far."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     @property
     def output(self) -> str:
@@ -117,7 +117,7 @@ class Service:
         if self.running:
             raise RuntimeError("the service runs already")
         self.stack.folder.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log, self._output.open("ab") as output:
+        with self.log_path.open("ab") as log, self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self.stack.folder,

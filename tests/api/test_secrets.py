@@ -1,0 +1,70 @@
+"""Secrets do not get into the logs, however they are sent and whatever becomes of the request."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from tests.api.starting import StartService
+from tests.real.issued import find_leaks, issued
+from tests.real.service import Service
+
+PLACES = [
+    "x-api-key",
+    "x-immich-user-token",
+    "x-immich-session-token",
+    "authorization",
+    "cookie",
+    "apiKey",
+    "sessionKey",
+]
+TARGETS = [
+    "/api/users/me",
+    "/api/assets/00000000-0000-4000-8000-000000000000/original",
+    "/api/no-such-route",
+    "/api/assets",
+]
+
+
+@pytest.fixture(params=["console", "json"])
+def talkative(request: pytest.FixtureRequest, start_service: StartService) -> Service:
+    """A service that logs all it can."""
+    return start_service("local", settings={"MEDIAVAULT_LOG_FORMAT": request.param, "IMMICH_LOG_LEVEL": "verbose"})
+
+
+def test_no_credential_is_logged(talkative: Service) -> None:
+    account = talkative.people.add(password=secrets.token_hex(12))
+    sent = [account.key, issued(secrets.token_hex(16)), account.password or ""]
+    with talkative.client() as client:
+        login = client.post("/api/auth/login", json={"email": account.email, "password": account.password})
+        sent.append(issued(login.json()["accessToken"]))
+        for wrong in (f"wrong {account.password}", sent[1]):
+            client.post("/api/auth/login", json={"email": account.email, "password": wrong})
+        for secret in sent:
+            for place in PLACES:
+                headers, query = _carrying(place, secret)
+                for target in TARGETS:
+                    client.get(f"{target}{query}", headers=headers)
+                client.post(f"/api/assets{query}", content=b"no form", headers=headers)
+        client.cookies.clear()
+        made = client.post(
+            "/api/api-keys", json={"name": "phone", "permissions": ["all"]}, headers={"x-api-key": account.key}
+        )
+        sent.append(issued(made.json()["secret"]))
+        assert client.get("/api/users/me", headers={"x-api-key": sent[-1]}).status_code == 200
+
+    assert login.status_code == 201
+    assert made.status_code == 201
+    assert find_leaks(sent, [talkative.log_path]) == []
+
+
+def _carrying(place: str, secret: str) -> tuple[dict[str, str], str]:
+    """Headers, and a query string."""
+    if place == "authorization":
+        return {place: f"Bearer {secret}"}, ""
+    if place == "cookie":
+        return {place: f"immich_access_token={secret}"}, ""
+    if place in ("apiKey", "sessionKey"):
+        return {}, f"?{place}={secret}"
+    return {place: secret}, ""
