@@ -14,6 +14,7 @@ run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
 
 test: $(DEV_STAMP)
+	@command -v strace >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends strace; } >/dev/null 2>&1 || true
 	$(BIN)/python -m pytest
 
 check: $(DEV_STAMP)
