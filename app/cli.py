@@ -18,6 +18,7 @@ from app.api.credentials import hash_secret, new_secret
 from app.api.log import configure_logging
 from app.api.passwords import Passwords
 from app.api.permissions import Permission
+from app.api.protocol import Protocol
 from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.catalog.errors import CatalogError
 from app.catalog.records import User
@@ -66,7 +67,7 @@ def serve(
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -12,7 +12,7 @@ from app import __version__
 from app.api.auth import Authenticator
 from app.api.errors import install_error_handlers
 from app.api.front import Front, StartRefused
-from app.api.hot import DeliveryCache, find_hot_path
+from app.api.hot import DeliveryCache, answer_at_once, find_hot_path
 from app.api.openapi import install_openapi
 from app.api.passwords import Passwords
 from app.api.routes import install_routes
@@ -48,7 +48,7 @@ def create_app(settings: Settings | None = None, *, adopt: bool = False) -> Fron
         async with open_services(chosen, adopt=adopt) as services:
             yield services
 
-    return Front(api, find_hot_path, opened, api.state)
+    return Front(api, find_hot_path, answer_at_once, opened, api.state)
 
 
 @asynccontextmanager

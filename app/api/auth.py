@@ -63,9 +63,17 @@ class Authenticator:
         if identity is None:
             message = "Invalid API key" if credential.kind is CredentialKind.API_KEY else "Invalid user token"
             raise ApiError(401, message)
-        if identity.session is not None and identity.session.expires_at <= datetime.now(UTC):
+        if _expired(identity):
             raise ApiError(401, "Invalid user token")
         return identity
+
+    def recent(self, scope: Scope) -> Identity | None:
+        """What `identify` would answer to a GET if it need not ask the catalogue; None where only it can tell."""
+        credential = find_credential(scope)
+        if credential is None:
+            return None
+        identity = self._identities.peek((credential.kind, hash_secret(credential.secret)))
+        return None if identity is None or _expired(identity) else identity
 
     async def login(self, email: str, password: str, scope: Scope) -> tuple[User, str]:
         """A new session's user and token. Raises 401 for a wrong pair, 403 for another site's page, 429 after too many tries."""
@@ -111,6 +119,10 @@ class Authenticator:
                 key, user = known
                 return Identity(user, frozenset(key.permissions), digest, api_key=key)
         return None
+
+
+def _expired(identity: Identity) -> bool:
+    return identity.session is not None and identity.session.expires_at <= datetime.now(UTC)
 
 
 def requires(permission: Permission | None) -> Callable[[Request], Awaitable[Identity]]:

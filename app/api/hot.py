@@ -80,6 +80,10 @@ class DeliveryCache:
 
         return await self._originals.get(asset_id, load)
 
+    def recent(self, asset_id: str) -> Original | None:
+        """Without asking the catalogue."""
+        return self._originals.peek(asset_id)
+
     def forget_asset(self, asset_id: UUID | str) -> None:
         """The asset was changed or deleted."""
         self._originals.forget(str(asset_id))
@@ -91,6 +95,23 @@ def find_hot_path(scope: Scope) -> Callable[[Scope, Receive, Send, Services], Aw
     if path.endswith("/original") and _ORIGINAL.fullmatch(path):
         return serve_original
     return serve_archive if is_archive_link(path) else None
+
+
+def answer_at_once(scope: Scope, services: Services) -> tuple[bytes, bytes] | None:
+    """The answer to a GET of an original, as its head and its body, if all that it takes is in memory and the body is one
+    chunk. None for everything else, refusals and failures too: those are `serve_original`'s."""
+    path: str = scope["path"]
+    if scope["method"] != "GET" or not path.endswith("/original") or not _ORIGINAL.fullmatch(path):
+        return None
+    identity = services.authenticator.recent(scope)
+    original = services.cache.recent(path.split("/")[3].lower())
+    if identity is None or original is None or original.owner_id != identity.user.id:
+        return None
+    if not identity.may(Permission.ASSET_DOWNLOAD):
+        return None
+    attachment, versioned = _wishes(scope["query_string"])
+    representation = original.representation(attachment=attachment, versioned=versioned)
+    return representation.at_once(scope["headers"], original.source.read_now)
 
 
 async def serve_original(scope: Scope, receive: Receive, send: Send, services: Services) -> None:

@@ -5,7 +5,8 @@ Takes any `ByteSource`; knows neither storage nor routes. DESIGN section 7 is it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 from math import floor
 
@@ -53,7 +54,7 @@ class Representation:
     """
 
     __slots__ = (
-        "_content_type", "_etag", "_last_modified", "_partial", "_ranged", "_size", "_unmodified", "_validators", "_whole", "source",
+        "_content_type", "_etag", "_last_modified", "_lines", "_partial", "_ranged", "_size", "_unmodified", "_validators", "_whole", "source",
     )  # fmt: skip
 
     def __init__(self, source: ByteSource, *, attachment: bool, cache_control: str) -> None:
@@ -78,6 +79,7 @@ class Representation:
             (b"x-content-type-options", b"nosniff"),
             (b"content-security-policy", _MEDIA if is_media else _SANDBOX),
         )
+        self._lines: bytes | None = None
         self._whole: RawHeaders = (
             *self._partial,
             (b"content-type", self._content_type),
@@ -112,6 +114,36 @@ class Representation:
             await self._send_one(receive, self._partial_answer(send, selection[0], extra_headers), selection[0])
         else:
             await self._send_several(receive, send, layout(selection, self._size, self._content_type), extra_headers)
+
+    def at_once(self, headers: RawHeaders, read_now: Callable[[ByteRange], bytes | None]) -> tuple[bytes, bytes] | None:
+        """What `deliver` would send to a GET with these header fields, as the lines of the head and the body, if that is one
+        chunk, and `read_now` has it. None where not: then `deliver` is to answer."""
+        fields = read_fields(headers)
+        selection = Selection.WHOLE
+        if fields is not NO_FIELDS:
+            if evaluate(fields, self._etag, self._last_modified) is not Verdict.PROCEED:
+                return None
+            if self._ranged and range_counts(fields, self._etag, self._last_modified):
+                selection = parse(fields.range, self._size)
+        if selection is Selection.WHOLE:
+            part, status = ByteRange(0, self._size - 1) if self._size else None, 200
+        elif selection is Selection.UNSATISFIABLE or len(selection) != 1:
+            return None
+        else:
+            part, status = selection[0], 206
+        if part is None or part.length > CHUNK_BYTES:
+            return None
+        body = read_now(part)
+        return None if body is None else (self._head_lines(status, part, len(body)), body)
+
+    def _head_lines(self, status: int, part: ByteRange, length: int) -> bytes:
+        if self._lines is None:
+            self._lines = header_lines((*self._partial, (b"content-type", self._content_type)))
+        if status == 200:
+            return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n" % (self._lines, length)
+        return b"HTTP/1.1 206 Partial Content\r\n%bcontent-length: %d\r\ncontent-range: bytes %d-%d/%d\r\n" % (
+            self._lines, length, part.first, part.first + length - 1, self._size,
+        )  # fmt: skip
 
     def _partial_answer(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _Answer:
         length = part.length
@@ -214,6 +246,16 @@ class _Answer:
         if self.connection is not None:
             self.connection.complete = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+_UNFIT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def header_lines(headers: RawHeaders) -> bytes:
+    """As they are written to the connection. Raises `ValueError` for what would break the line."""
+    if any(_UNFIT.search(name + value) for name, value in headers):
+        raise ValueError("a control character in a header field")
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 async def _send_head(send: Send, status: int, headers: RawHeaders) -> None:

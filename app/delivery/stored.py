@@ -21,6 +21,8 @@ class Reader(Protocol):
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]: ...
 
+    def read_now(self, path: str, span: ByteRange, size: int) -> bytes | None: ...
+
 
 def etag_of(sha1: bytes) -> str:
     """The strong entity tag of the content with this SHA-1: the same wherever it is stored, before and after a move."""
@@ -45,6 +47,10 @@ class StoredSource:
 
     def read(self, byte_range: ByteRange | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return _Opening(self, byte_range)
+
+    def read_now(self, span: ByteRange) -> bytes | None:
+        """Exactly these bytes where they are in memory, else None."""
+        return self.storage.read_now(self.path, span, self.size)
 
 
 class _Opening:

@@ -81,6 +81,11 @@ class StorageBackend(Protocol):
         iterating `ObjectChanged`, `ObjectNotFound` or `StorageUnavailable`."""
         ...
 
+    def read_now(self, key: Key, span: ByteRange, size: int) -> bytes | None:
+        """Exactly `span` of an object of `size` bytes, where that takes no waiting at all; None where it would, where the
+        object is not as expected, and where a store cannot tell: then `read_stream` is to be asked."""
+        ...
+
     def write_stream(
         self,
         key: Key,

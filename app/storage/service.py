@@ -90,6 +90,11 @@ class StorageService:
             return self._external.read_stream(path, byte_range, if_match)
         return place.backend.read_stream(place.key, byte_range, if_match)
 
+    def read_now(self, path: str, span: ByteRange, size: int) -> bytes | None:
+        """See `StorageBackend.read_now`; always None for external files, which may change while they are read."""
+        place = self._place(path)
+        return None if place is None else place.backend.read_now(place.key, span, size)
+
     def write(
         self,
         path: str,

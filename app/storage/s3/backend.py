@@ -192,6 +192,9 @@ class S3Backend:
     def local_path(self, key: Key) -> Path | None:
         return None
 
+    def read_now(self, key: Key, span: ByteRange, size: int) -> bytes | None:
+        return None
+
     async def presigned_url(
         self, key: Key, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
     ) -> str | None:
