@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
@@ -55,8 +55,8 @@ class Fetch:
 
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]], share: Share) -> None:
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
-        self._share = share
-        self._task = asyncio.create_task(self._run(opening))
+        self.share = share
+        self.task = asyncio.create_task(self._run(opening))
         self._ended = False
 
     def __aiter__(self) -> Self:
@@ -68,21 +68,24 @@ class Fetch:
         chunk = await self._chunks.get()
         if chunk is None:
             self._ended = True
-            await self._task  # raises what ended it
+            await self.task  # raises what ended it
             raise StopAsyncIteration
         return chunk
 
-    def cancel(self) -> None:
-        """Begin to stop; `aclose` has still to be called."""
-        self._task.cancel()
-
     async def aclose(self) -> None:
         """Stop reading. Not before the task has ended is its stream closed."""
-        self._task.cancel()
+        await self.close_all([self])
+
+    @staticmethod
+    async def close_all(fetches: Sequence[Fetch]) -> None:
+        """The same for several at once. All of them end, and all shares are given back, even if this is itself cancelled."""
+        for fetch in fetches:
+            fetch.task.cancel()
         try:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(*(fetch.task for fetch in fetches), return_exceptions=True)
         finally:
-            self._share.give_back()
+            for fetch in fetches:
+                fetch.share.give_back()
 
     async def _run(self, opening: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]) -> None:
         try:

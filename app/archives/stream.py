@@ -265,9 +265,7 @@ class _Sender:
     async def _close(self) -> None:
         opened = tuple(self._opened)
         self._opened.clear()
-        for fetch in opened:
-            fetch.cancel()  # all of them at once, and before anything that can itself be cancelled
-        await asyncio.gather(*(fetch.aclose() for fetch in opened))
+        await Fetch.close_all(opened)
 
 
 def _chunked(data: bytes) -> Iterator[bytes]:

@@ -1,0 +1,219 @@
+"""Links over a real catalogue: from any process, until they expire, and only the hash of a token is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from app.archives import links as links_module
+from app.archives.errors import ManifestUnreadable, NotArchivable
+from app.archives.links import Links
+from app.archives.planning import Archiver
+from app.catalog import tables
+from app.catalog.catalog import Catalog
+from app.catalog.errors import NotFound
+from app.config import Settings
+from app.jobs.sweeper import Sweeper
+from tests.archives.shelf import Shelf
+from tests.catalog.making import make_user, upload
+
+DAY = timedelta(days=1)
+
+
+def replica(catalog: Catalog) -> Links:
+    """Links as another process has them: with nothing in memory."""
+    return Links(catalog, Archiver(catalog, cast("Any", Shelf())))
+
+
+async def photos(catalog: Catalog, count: int = 3) -> tuple[UUID, list[UUID]]:
+    user = await make_user(catalog)
+    return user.id, [(await upload(catalog, user.id)).id for _ in range(count)]
+
+
+async def test_another_process_opens_the_same_archive(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+
+    token, made = await replica(catalog).create(owner, ids, "some.zip", DAY)
+    opened = await replica(catalog).open(token)
+
+    assert opened is not None
+    assert opened.expires_at == made.expires_at
+    for field in ("size", "etag", "last_modified", "filename", "accepts_ranges"):
+        assert getattr(opened.source, field) == getattr(made.source, field)
+    assert list(opened.source.plan.pieces()) == list(made.source.plan.pieces())
+
+
+async def test_no_other_token_opens_it(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    links = replica(catalog)
+    token, _ = await links.create(owner, ids, "some.zip", DAY)
+
+    for wrong in ("", token[:-1], token + "A", token.swapcase(), token + "=", "é\udc80", "A" * 5000):
+        assert await links.open(wrong) is None, wrong
+
+
+async def test_the_token_is_not_stored(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    token, _ = await replica(catalog).create(owner, ids, "some.zip", DAY)
+
+    async with catalog.engine.connect() as connection:
+        rows = (await connection.execute(sa.select(tables.archive))).all()
+
+    assert len(rows) == 1
+    assert token not in repr(rows)
+    assert token.encode() not in b"".join(value for value in rows[0] if isinstance(value, bytes))
+
+
+async def test_an_expired_link_opens_nothing_even_where_it_is_in_memory(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, ids = await photos(catalog)
+    links = replica(catalog)
+    token, _ = await links.create(owner, ids, "some.zip", timedelta(hours=1))
+    assert await links.open(token) is not None
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=1, seconds=1)
+
+    monkeypatch.setattr(links_module, "datetime", Later)
+
+    assert await links.open(token) is None
+    assert await replica(catalog).open(token) is None
+
+
+async def test_the_sweeper_removes_expired_links_only(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    links = replica(catalog)
+    await links.create(owner, ids, "short.zip", timedelta(hours=1))
+    kept, _ = await links.create(owner, ids, "long.zip", DAY)
+
+    class NoLeftovers:
+        async def sweep_leftovers(self, older_than: timedelta) -> int:
+            return 0
+
+    sweeper = Sweeper(catalog, cast("Any", NoLeftovers()), Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    await sweeper._keep_house(datetime.now(UTC) + timedelta(hours=2))
+
+    async with catalog.engine.connect() as connection:
+        assert (await connection.execute(sa.select(tables.archive.c.name))).scalars().all() == ["long.zip"]
+    assert await replica(catalog).open(kept) is not None
+
+
+async def test_what_is_not_theirs_is_named_and_nothing_is_made(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    _, (foreign, *_) = await photos(catalog)
+    for wrong in (foreign, uuid4()):
+        with pytest.raises(NotFound, match=str(wrong)):
+            await replica(catalog).create(owner, [*ids, wrong], "some.zip", DAY)
+
+    async with catalog.engine.connect() as connection:
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(tables.archive))).scalar() == 0
+
+
+async def test_many_unknown_ids_do_not_make_a_huge_answer(catalog: Catalog) -> None:
+    owner, _ = await photos(catalog, 0)
+
+    with pytest.raises(NotFound) as refused:
+        await replica(catalog).create(owner, [uuid4() for _ in range(5000)], "some.zip", DAY)
+
+    assert len(str(refused.value)) < 2000
+    assert "and 4980 more" in str(refused.value)
+
+
+async def test_the_trash_is_named(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    await catalog.assets.trash(owner, [ids[1]])
+
+    with pytest.raises(NotArchivable, match=str(ids[1])):
+        await replica(catalog).create(owner, ids, "some.zip", DAY)
+
+
+async def test_an_asset_asked_for_twice_is_in_it_once(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+
+    _, link = await replica(catalog).create(owner, [*ids, *reversed(ids)], "some.zip", DAY)
+
+    assert [entry.asset_id for entry in link.source.manifest.entries] == ids
+
+
+async def test_a_damaged_manifest_is_told(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    token, _ = await replica(catalog).create(owner, ids, "some.zip", DAY)
+    async with catalog.engine.begin() as connection:
+        await connection.execute(sa.update(tables.archive).values(manifest=b"damaged"))
+
+    with pytest.raises(ManifestUnreadable):
+        await replica(catalog).open(token)
+
+
+async def test_eight_connections_lay_it_out_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, ids = await photos(catalog)
+    token, _ = await replica(catalog).create(owner, ids, "some.zip", DAY)
+    links = replica(catalog)
+
+    opened = await asyncio.gather(*(links.open(token) for _ in range(8)))
+
+    assert len({id(link) for link in opened}) == 1
+    assert opened[0] is not None
+
+
+async def test_who_gives_up_waiting_does_not_spoil_it_for_others(catalog: Catalog) -> None:
+    owner, ids = await photos(catalog)
+    token, _ = await replica(catalog).create(owner, ids, "some.zip", DAY)
+    links = replica(catalog)
+    first, second = asyncio.create_task(links.open(token)), asyncio.create_task(links.open(token))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    assert await second is not None
+
+
+async def test_only_so_many_entries_stay_in_memory(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "OPEN_ENTRIES", 10)
+    owner, ids = await photos(catalog)
+    links = replica(catalog)
+    tokens = [(await links.create(owner, ids, f"{number}.zip", DAY))[0] for number in range(6)]
+
+    assert len(links._open) == 2
+    assert links._entries == 8
+    for token in tokens:
+        assert await links.open(token) is not None
+    assert len(links._open) == 2
+
+
+async def test_nothing_has_a_known_checksum(catalog: Catalog) -> None:
+    """An empty file needs no reading to know its CRC-32."""
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id, content=b"")
+    async with catalog.engine.begin() as connection:
+        await connection.execute(sa.update(tables.file).values(crc32=None))
+
+    _, link = await replica(catalog).create(user.id, [asset.id], "empty.zip", DAY)
+
+    assert link.source.accepts_ranges
+
+
+async def test_everything_of_an_owner_comes_once_and_in_order(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.catalog.assets.ID_BATCH", 4)
+    user = await make_user(catalog)
+    await photos(catalog)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    dice = random.Random(7)
+    for _ in range(13):  # many of the same moment, across the batches
+        await upload(catalog, user.id, file_created_at=start + timedelta(seconds=dice.randrange(3)))
+
+    found = await catalog.assets.everything(user.id)
+
+    places = [(asset.file_created_at, asset.id) for asset in found]
+    assert len(set(places)) == 13
+    assert places == sorted(places)

@@ -1,0 +1,388 @@
+"""What is sent, from where, how far ahead, and what ends a transfer."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from app.archives.ahead import AheadBudget
+from app.archives.errors import MemberLost
+from app.archives.stream import LOOKUP, ArchiveSource
+from app.catalog.errors import CatalogUnavailable
+from app.storage.backend import MAX_CHUNK_BYTES
+from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
+from app.storage.ranges import ByteRange
+from tests.archives.shelf import CHUNK, Shelf, taken
+
+PLACES = ["local", "s3", "mixed"]
+
+
+def filled(count: int, place: str = "s3", size: int = 2500) -> tuple[Shelf, list[UUID]]:
+    shelf = Shelf()
+    ids = []
+    for number in range(count):
+        slash = "/" if place == "local" or (place == "mixed" and number % 3) else ""
+        ids.append(shelf.put(f"{slash}{number}", random.Random(number).randbytes(size)))
+    return shelf, ids
+
+
+def unzipped(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        assert opened.testzip() is None
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_members_come_whole_and_in_order(place: str) -> None:
+    shelf, ids = filled(40, place)
+    source = shelf.source(shelf.manifest(ids))
+
+    archive = await taken(source)
+
+    assert len(archive) == source.size
+    contents = [shelf.objects[shelf.files[asset_id].path] for asset_id in ids]
+    assert unzipped(archive) == {f"{number}.jpg": content for number, content in enumerate(contents)}
+    assert shelf.open_now == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_any_range_is_the_slice_of_the_whole(place: str) -> None:
+    shelf, ids = filled(20, place)
+    source = shelf.source(shelf.manifest(ids))
+    whole = await taken(source)
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    for _ in range(150):
+        first = dice.randrange(source.size)
+        last = min(source.size - 1, first + dice.choice([0, 1, 40, 3000, 60_000]))
+
+        assert await taken(source, ByteRange(first, last)) == whole[first : last + 1]
+    assert shelf.open_now == 0
+
+
+async def test_a_range_opens_only_the_members_that_it_needs() -> None:
+    shelf, ids = filled(50)
+    source = shelf.source(shelf.manifest(ids))
+    start = next(member.offset for member in source.plan.members() if member.index == 10)
+
+    await taken(source, ByteRange(start, start + 5000))
+
+    assert shelf.opened == ["10", "11"]
+
+
+async def test_headers_and_directory_open_nothing() -> None:
+    shelf, ids = filled(50)
+    source = shelf.source(shelf.manifest(ids))
+    shelf.files.clear()
+
+    await taken(source, ByteRange(0, 20))
+    await taken(source, ByteRange(source.size - 1000, source.size - 1))
+
+    assert shelf.opened == []
+
+
+async def test_an_archive_of_nothing() -> None:
+    shelf = Shelf()
+
+    assert unzipped(await taken(shelf.source(shelf.manifest([])))) == {}
+
+
+async def test_members_that_share_an_object() -> None:
+    shelf, ids = filled(3)
+    wanted = [ids[number % 3] for number in range(3 * LOOKUP)]
+
+    archive = unzipped(await taken(shelf.source(shelf.manifest(wanted))))
+
+    assert len(archive) == 3 * LOOKUP
+    assert archive[f"{3 * LOOKUP - 1}.jpg"] == shelf.objects["2"]
+
+
+async def test_places_are_asked_for_in_batches() -> None:
+    shelf, ids = filled(1000, size=10)
+
+    await taken(shelf.source(shelf.manifest(ids)))
+
+    assert shelf.lookups <= 1000 // (LOOKUP // 2) + 1
+
+
+async def test_no_chunk_is_larger_than_a_chunk_even_of_a_huge_directory() -> None:
+    shelf, ids = filled(1, size=10)
+    source = shelf.source(shelf.manifest(ids * 20_000))
+
+    async with source.read(ByteRange(source.plan.size - 1_500_000, source.plan.size - 1)) as chunks:
+        sizes = [len(chunk) async for chunk in chunks]
+
+    assert sum(sizes) == 1_500_000
+    assert max(sizes) <= MAX_CHUNK_BYTES // 2
+
+
+async def test_a_member_that_moved_is_found_again() -> None:
+    shelf, ids = filled(40)
+    source = shelf.source(shelf.manifest(ids))
+    whole = await taken(source)
+    shelf.before_chunk = lambda path, sent: (
+        [shelf.move(ids[number], f"/moved/{number}") for number in range(30, 40) if f"{number}" in shelf.objects]
+        if path == "5"
+        else None
+    )
+
+    assert await taken(source) == whole
+    assert shelf.opened[-1] == "/moved/39"
+
+
+class TestAhead:
+    async def test_opens_ahead_up_to_the_depth(self) -> None:
+        shelf, ids = filled(100)
+
+        await taken(shelf.source(shelf.manifest(ids), AheadBudget(depth=16)))
+
+        assert shelf.most_open == 16
+
+    async def test_opens_nothing_ahead_on_disk(self) -> None:
+        shelf, ids = filled(100, "local")
+
+        await taken(shelf.source(shelf.manifest(ids)))
+
+        assert shelf.most_open == 1
+
+    async def test_transfers_share_one_budget_and_all_end_well(self) -> None:
+        shelf, ids = filled(60)
+        budget = AheadBudget(depth=16, streams=20)
+        source = shelf.source(shelf.manifest(ids), budget)
+        whole = await taken(source)
+        transfers = 8
+
+        assert await asyncio.gather(*(taken(source) for _ in range(transfers))) == [whole] * transfers
+        assert shelf.most_open <= 20 + transfers
+        assert (budget.streams, shelf.open_now) == (20, 0)
+
+    async def test_bytes_bound_it_too(self) -> None:
+        shelf, ids = filled(60, size=5000)
+
+        await taken(shelf.source(shelf.manifest(ids), AheadBudget(size=20_000)))
+
+        assert shelf.most_open <= 5
+
+    async def test_without_a_budget_it_is_slower_not_wrong(self) -> None:
+        shelf, ids = filled(20)
+        source = shelf.source(shelf.manifest(ids), AheadBudget(streams=0))
+
+        assert len(await taken(source)) == source.size
+        assert shelf.most_open == 1
+
+    async def test_a_reader_that_leaves_closes_everything_and_gives_all_back(self) -> None:
+        shelf, ids = filled(60)
+        budget = AheadBudget()
+        full = (budget.streams, budget.bytes)
+        source = shelf.source(shelf.manifest(ids), budget)
+        async with source.read(None) as chunks:
+            await anext(chunks)
+            assert shelf.open_now > 1
+
+        assert shelf.open_now == 0
+        assert (budget.streams, budget.bytes) == full
+
+    async def test_a_cancellation_at_any_point_leaves_nothing(self) -> None:
+        """Cancelled after every possible number of steps, also twice."""
+        shelf, ids = filled(12)
+        budget = AheadBudget()
+        full = (budget.streams, budget.bytes)
+        source = shelf.source(shelf.manifest(ids), budget)
+        before = asyncio.all_tasks()
+        for steps in range(400):
+            transfer = asyncio.create_task(taken(source))
+            for _ in range(steps // 2):
+                await asyncio.sleep(0)
+            transfer.cancel()
+            if steps % 2:
+                await asyncio.sleep(0)
+                transfer.cancel()
+            await asyncio.gather(transfer, return_exceptions=True)
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+            assert asyncio.all_tasks() == before
+            assert shelf.open_now == 0
+            assert (budget.streams, budget.bytes) == full
+
+
+class TestLosses:
+    @pytest.mark.parametrize("place", PLACES)
+    async def test_a_deleted_member_ends_the_transfer(self, place: str) -> None:
+        shelf, ids = filled(300 + LOOKUP, place)
+        source = shelf.source(shelf.manifest(ids))
+        del shelf.files[ids[-3]]
+
+        archive, error = await _until_lost(source)
+
+        assert error.asset_id == ids[-3]
+        assert 0 < len(archive) < source.size
+        assert (source.losses.count, shelf.open_now) == (1, 0)
+
+    @pytest.mark.parametrize("place", PLACES)
+    async def test_a_deleted_object_ends_the_transfer(self, place: str) -> None:
+        shelf, ids = filled(120, place)
+        source = shelf.source(shelf.manifest(ids))
+        del shelf.objects[shelf.files[ids[100]].path]
+
+        archive, error = await _until_lost(source)
+
+        assert error.asset_id == ids[100]
+        assert 0 < len(archive) < source.size
+        assert (source.losses.count, shelf.open_now) == (1, 0)
+
+    async def test_a_member_known_to_be_lost_is_told_before_the_first_byte(self) -> None:
+        shelf, ids = filled(200)
+        source = shelf.source(shelf.manifest(ids))
+        del shelf.files[ids[199]]
+
+        archive, _ = await _until_lost(source)
+
+        assert archive == b""
+        assert shelf.opened == []
+
+    async def test_moved_and_then_deleted_is_lost(self) -> None:
+        shelf, ids = filled(2)
+        source = shelf.source(shelf.manifest(ids))
+        answers = [dict(shelf.files), {ids[0]: replace(shelf.files[ids[0]], path="elsewhere")}]
+        del shelf.objects["0"]
+
+        async def originals(asset_ids: object) -> dict[UUID, object]:
+            return dict(answers.pop(0))
+
+        shelf.originals = originals  # pyright: ignore[reportAttributeAccessIssue]
+        _, error = await _until_lost(source)
+
+        assert error.asset_id == ids[0]
+
+    @pytest.mark.parametrize("place", ["local", "s3"])
+    @pytest.mark.parametrize("content", [b"", b"x", b"x" * 2499, b"x" * 2501])
+    @pytest.mark.parametrize("first", [None, 200, 2400])
+    async def test_another_size_is_lost(self, place: str, content: bytes, first: int | None) -> None:
+        shelf, ids = filled(1, place)
+        source = shelf.source(shelf.manifest(ids))
+        shelf.objects[shelf.files[ids[0]].path] = content
+
+        archive, error = await _until_lost(source, None if first is None else ByteRange(first, first + 50))
+
+        assert error.asset_id == ids[0]
+        assert archive == b""
+        assert source.losses.count == 1
+
+    @pytest.mark.parametrize("change", [{"sha1": b"other"}, {"sha1": None}, {"size": 3}])
+    async def test_another_content_is_lost(self, change: dict[str, object]) -> None:
+        shelf, ids = filled(3)
+        source = shelf.source(shelf.manifest(ids))
+        shelf.files[ids[1]] = replace(shelf.files[ids[1]], **change)  # pyright: ignore[reportArgumentType]
+
+        _, error = await _until_lost(source)
+
+        assert error.asset_id == ids[1]
+
+    @pytest.mark.parametrize(
+        "error", [ObjectChanged("0", "shelf"), ObjectNotFound("0", "shelf")], ids=["changed", "gone"]
+    )
+    async def test_a_member_that_changes_while_it_is_read_is_lost(self, error: Exception) -> None:
+        shelf, ids = filled(3, size=200_000)
+        source = shelf.source(shelf.manifest(ids))
+
+        def fail(path: str, sent: int) -> None:
+            if path == "1" and sent >= 150_000:
+                raise error
+
+        shelf.before_chunk = fail
+        archive, lost = await _until_lost(source)
+
+        assert lost.asset_id == ids[1]
+        assert 200_000 < len(archive) < source.size
+        assert shelf.open_now == 0
+
+    @pytest.mark.parametrize("place", ["local", "s3"])
+    @pytest.mark.parametrize("bytes_", [CHUNK, 4 * CHUNK], ids=["fewer", "more"])
+    async def test_a_store_that_gives_another_number_of_bytes_shifts_nothing(self, place: str, bytes_: int) -> None:
+        shelf, ids = filled(3, place)
+        source = shelf.source(shelf.manifest(ids))
+
+        async def wrong(path: str, content: bytes, served: object) -> AsyncIterator[bytes]:
+            for _ in range(bytes_ // CHUNK):
+                yield bytes(CHUNK)
+
+        shelf._chunks = wrong  # pyright: ignore[reportAttributeAccessIssue]
+        archive, lost = await _until_lost(source)
+
+        assert lost.asset_id == ids[0]
+        assert len(archive) < source.plan._starts[1]
+
+    async def test_a_store_that_is_away_is_no_loss(self) -> None:
+        shelf, ids = filled(30)
+        source = shelf.source(shelf.manifest(ids))
+
+        def fail(path: str, sent: int) -> None:
+            if path == "20":
+                raise StorageUnavailable(path, "shelf")
+
+        shelf.before_chunk = fail
+        with pytest.raises(StorageUnavailable):
+            await taken(source)
+
+        assert (source.losses.count, shelf.open_now) == (0, 0)
+
+    async def test_a_range_that_needs_no_lost_member_works(self) -> None:
+        shelf, ids = filled(10)
+        source = shelf.source(shelf.manifest(ids))
+        whole = await taken(source)
+        start = source.plan._starts[6]
+        del shelf.files[ids[5]]
+
+        assert await taken(source, ByteRange(start)) == whole[start:]
+        with pytest.raises(MemberLost):
+            await taken(source, ByteRange(start - 1))
+
+
+class TestUnknownChecksums:
+    async def test_are_computed_on_the_way_and_kept(self) -> None:
+        shelf, ids = filled(10)
+        unknown = frozenset(ids[2:5])
+        source = shelf.source(shelf.manifest(ids, unknown=unknown))
+
+        archive = await taken(source)
+
+        assert not source.accepts_ranges
+        assert len(archive) == source.size
+        assert unzipped(archive)["3.jpg"] == shelf.objects["3"]
+        assert shelf.kept == [(shelf.files[asset_id].id, shelf.files[asset_id].crc32) for asset_id in ids[2:5]]
+
+    async def test_nothing_is_kept_of_a_member_that_was_not_read_to_its_end(self) -> None:
+        shelf, ids = filled(1, size=500_000)
+        source = shelf.source(shelf.manifest(ids, unknown=frozenset(ids)))
+        async with source.read(None) as chunks:
+            await anext(chunks)
+
+        assert shelf.kept == []
+
+    async def test_a_catalogue_that_cannot_keep_it_does_not_end_the_transfer(self) -> None:
+        shelf, ids = filled(3)
+        shelf.keep_error = CatalogUnavailable("locked")
+        source = shelf.source(shelf.manifest(ids, unknown=frozenset(ids)))
+
+        assert len(unzipped(await taken(source))) == 3
+
+
+async def _until_lost(source: ArchiveSource, byte_range: ByteRange | None = None) -> tuple[bytes, MemberLost]:
+    """What was given before the loss."""
+    given = bytearray()
+    try:
+        async with source.read(byte_range) as chunks:
+            async for chunk in chunks:
+                given += chunk
+    except MemberLost as lost:
+        return bytes(given), lost
+    raise AssertionError("the transfer ended well")
