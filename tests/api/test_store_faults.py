@@ -11,12 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.api.agreement import assert_agreement, look
 from tests.api.starting import StartService
 from tests.real.awaiting import eventually
 from tests.real.issued import issued
 from tests.real.people import Account
+from tests.real.postgres import Postgres
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
@@ -213,6 +215,36 @@ def test_what_is_deleted_while_the_store_is_away_goes_when_it_is_back(
     assert impatient_client.get(f"/api/assets/{asset}").status_code == 404
     _assert_swept_clean(impatient)
     assert not any(file.owner_id.replace("-", "") == somebody.id.hex for file in look(impatient.stack).files)
+
+
+@pytest.mark.usefixtures("recovered")
+def test_a_catalogue_that_drops_its_connections(
+    impatient: Service, postgres: Postgres, impatient_client: httpx.Client
+) -> None:
+    data = fresh_bytes(5000)
+    asset = uploaded(impatient_client, data)
+
+    assert postgres.terminate_connections(impatient.stack.db_url) > 0
+
+    assert impatient_client.get(f"/api/assets/{asset}").status_code == 200
+    assert impatient_client.get(f"/api/assets/{asset}/original").content == data
+
+
+def test_the_identity_of_these_tests_has_rights_on_its_prefix_only(impatient: Service) -> None:
+    bucket = impatient.stack.bucket
+    assert bucket
+    client = bucket.server.client(bucket.identity)
+
+    client.put_object(Bucket=bucket.name, Key=f"{bucket.prefix}/.allowed", Body=b"1")
+    client.delete_object(Bucket=bucket.name, Key=f"{bucket.prefix}/.allowed")
+    for refused in (
+        lambda: client.put_object(Bucket=bucket.name, Key="elsewhere", Body=b"1"),
+        lambda: client.put_object(Bucket=bucket.name, Key=f"{bucket.prefix}-not/elsewhere", Body=b"1"),
+        lambda: client.list_objects_v2(Bucket=bucket.name, Prefix=""),
+        lambda: client.head_bucket(Bucket=bucket.name),
+    ):
+        with pytest.raises(ClientError, match=r"AccessDenied|403"):
+            refused()
 
 
 def _assert_swept_clean(service: Service) -> None:

@@ -209,3 +209,28 @@ def test_the_end_of_a_form_may_come_in_pieces(service: Service, account: Account
         answer = wire.answer()
 
     assert answer.status == 201
+
+
+@pytest.mark.usefixtures("recovered")
+def test_a_body_of_unknown_length(client: httpx.Client) -> None:
+    data = fresh_bytes(9 * MEBIBYTE)
+    whole = form_head() + data + FORM_TAIL
+    pieces = (whole[at : at + 100_000] for at in range(0, len(whole), 100_000))
+
+    answer = client.post("/api/assets", content=pieces, headers={"content-type": FORM_TYPE})
+
+    assert answer.status_code == 201
+    assert client.get(f"/api/assets/{answer.json()['id']}/original").content == data
+
+
+@pytest.mark.usefixtures("recovered")
+def test_a_body_of_unknown_length_that_breaks_off(service: Service, account: Account, client: httpx.Client) -> None:
+    with Wire(service.port) as wire:
+        headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
+        wire.send_head("POST", "/api/assets", headers)
+        for piece in (form_head(), fresh_bytes(MEBIBYTE)):
+            wire.send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        wire.vanish()
+
+    eventually(lambda: not service.stack.leftovers(), "the unfinished object is dropped")
+    assert client.get("/api/assets/statistics").json()["total"] == 0

@@ -3,22 +3,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.api.front import LINGER_SECONDS
 from tests.real.people import Account
 from tests.real.service import Service
-from tests.real.uploading import FORM_TAIL, FORM_TYPE, Answer, Wire, assert_next_upload_works, form_head, fresh_bytes
+from tests.real.uploading import (
+    FORM_TAIL,
+    FORM_TYPE,
+    Answer,
+    Wire,
+    assert_next_upload_works,
+    form_head,
+    fresh_bytes,
+    uploaded,
+)
 
 MEBIBYTE = 1024 * 1024
 SIZE = 50 * MEBIBYTE
 TOO_LARGE = 65 * 1024 * MEBIBYTE
 CURL_SECONDS = 60
+SLACK_SECONDS = 3.0
 
 
 @pytest.fixture(params=["no key", "wrong key", "too large", "over the quota", "wrong type", "wrong checksum"])
@@ -109,6 +122,38 @@ def test_who_may_send_is_invited_and_served(service: Service, account: Account) 
 
     assert invited == 100
     assert answer.status == 201
+
+
+def test_what_is_known_by_its_checksum_needs_no_body(service: Service, account: Account, client: httpx.Client) -> None:
+    data = fresh_bytes(100_000)
+    asset = uploaded(client, data)
+
+    with Wire(service.port) as wire:
+        wire.begin_upload(SIZE, {**account.headers, "x-immich-checksum": hashlib.sha1(data).hexdigest()})
+        answer = wire.answer()
+
+    assert answer.status == 200
+    assert answer.json() == {"id": asset, "status": "duplicate"}
+    assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["silent", "sending"])
+def test_a_refused_connection_is_closed_soon(service: Service, goes_on: bool) -> None:
+    with Wire(service.port) as wire:
+        wire.begin_upload(SIZE, {})
+        answer = wire.answer()
+        began = time.monotonic()
+        if goes_on:
+            wire.send_while_accepted(_pieces())
+        try:
+            end = wire.receive(1)
+        except ConnectionError:
+            end = b""
+        took = time.monotonic() - began
+
+    assert answer.status == 401
+    assert end == b""
+    assert took < LINGER_SECONDS + SLACK_SECONDS
 
 
 def _pieces() -> Iterator[bytes]:
