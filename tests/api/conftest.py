@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,6 +48,7 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
         ) -> Service:
             stack = stacks.create(engine, tmp_path / f"service-{len(started)}", server=server)
             service = Service(stack, settings=settings, program=program, wrap=wrap)
+            cleanup.callback(shutil.rmtree, stack.media, ignore_errors=True)
             cleanup.callback(service.close)
             started.append(service)
             if begin:
