@@ -7,14 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
+TOOLS_STAMP := $(VENV)/.tools-installed
+# Programs that the tests run beside the service, and the Debian package of each.
+TOOLS := strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 wget:wget curl:curl chromium:chromium
 
 .PHONY: run test check soak bench s3 lock clean
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
 
-test: $(DEV_STAMP)
-	@command -v strace >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends strace; } >/dev/null 2>&1 || true
+test: $(DEV_STAMP) $(TOOLS_STAMP)
 	$(BIN)/python -m pytest
 
 check: $(DEV_STAMP)
@@ -26,7 +28,7 @@ check: $(DEV_STAMP)
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m pytest -q tests/test_settings_documented.py
 
-soak: $(DEV_STAMP)
+soak: $(DEV_STAMP) $(TOOLS_STAMP)
 	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest
 
 # The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
@@ -64,3 +66,15 @@ $(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/python
 $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# Tests that need a program which cannot be had are skipped, and say so.
+$(TOOLS_STAMP): Makefile | $(VENV)/bin/python
+	@missing=; for tool in $(TOOLS); do \
+		PATH="$$PATH:/usr/sbin" command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq update; wanted="$$missing"; missing=; \
+		for package in $$wanted; do \
+			DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$$package" >/dev/null \
+				|| missing="$$missing $$package"; done; fi; \
+	if [ -z "$$missing" ]; then touch $@; \
+	else echo "some tests will be skipped: not installed, and not to be had from apt-get by this user:$$missing" >&2; fi
