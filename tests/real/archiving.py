@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,14 +15,20 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
+import sqlalchemy as sa
 
 from app.archives.manifest import Manifest, ManifestEntry
 from app.archives.plan import Plan
+from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.records import FileKind
 from app.storage.backend import CHUNK_BYTES
+from app.storage.key import Key
+from app.storage.service import StorageService
 from tests.real.issued import issued
+from tests.real.people import Account
 from tests.real.service import Service
+from tests.real.uploading import FORM_TAIL, Wire
 
 NOON = datetime(2024, 5, 6, 12, 0, tzinfo=UTC)
 
@@ -90,3 +97,61 @@ def store_link(service: Service, owner_id: UUID, manifest: Manifest, name: str) 
     size = Plan([entry.planned() for entry in manifest.entries]).size
     path = f"/api/download/archives/{token}/{name}"
     return Link(path, size, manifest.etag, manifest.resumable, expires_at.isoformat())
+
+
+def move_to_another_key(service: Service, asset_ids: Iterable[str]) -> None:
+    """As a migration does: copied, the row switched, the source gone."""
+
+    async def move(catalog: Catalog, storage: StorageService) -> None:
+        for asset_id, file in (await catalog.assets.originals(map(UUID, asset_ids))).items():
+            target = storage.managed_path(Key(f"upload/moved/{asset_id}-{secrets.token_hex(4)}"))
+            await storage.copy(file.path, target)
+            await _switch(catalog, file.id, target)
+            await storage.unlink(file.path)
+
+    service.people.call_with_storage(move)
+
+
+@contextmanager
+def moved_to_the_disk(service: Service, contents: Mapping[str, bytes], folder: Path) -> Iterator[None]:
+    """Within the block the assets' files are outside the media location, on the local disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    async def there(catalog: Catalog) -> dict[UUID, str]:
+        before = {}
+        for asset_id, file in (await catalog.assets.originals(map(UUID, contents))).items():
+            target = folder / f"{asset_id}.bin"
+            target.write_bytes(contents[str(asset_id)])
+            before[file.id] = file.path
+            await _switch(catalog, file.id, str(target))
+        return before
+
+    before = service.people.call(there)
+
+    async def back(catalog: Catalog) -> None:
+        for file_id, path in before.items():
+            await _switch(catalog, file_id, path)
+
+    try:
+        yield
+    finally:
+        service.people.call(back)
+
+
+async def _switch(catalog: Catalog, file_id: UUID, path: str) -> None:
+    async with catalog.engine.begin() as connection:
+        await connection.execute(sa.update(tables.file).where(tables.file.c.id == file_id).values(path=path))
+
+
+def upload_zeros(service: Service, account: Account, size: int, name: str = "film.mp4") -> str:
+    """An asset of `size` bytes that never were in memory together; its id."""
+    piece = bytes(1024 * 1024)
+    with Wire(service.port, patience=600) as wire:
+        wire.begin_upload(size, account.headers, name)
+        for _ in range(size // len(piece)):
+            wire.send(piece)
+        wire.send(piece[: size % len(piece)])
+        wire.send(FORM_TAIL)
+        answer = wire.answer()
+    assert answer.status in (200, 201), answer.body
+    return answer.json()["id"]
