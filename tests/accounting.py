@@ -18,6 +18,8 @@ STACKS = {"local": "sqlite", "s3": "postgresql"}
 """The parameter `stack` is an engine with its database."""
 _NAMES = "|".join(sorted({*ENGINE_NAMES, *DATABASE_NAMES}, key=len, reverse=True))
 _PARAMETER = re.compile(rf"(?<![^-\[])(?:{_NAMES})(?![^-\]])")
+_CONFORMANCE = re.compile(r"::Test(Local|S3)::")
+"""The classes that run the guarantees of a backend."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,10 @@ class Ledger:
     def note(self, nodeid: str, *, by_stack: bool) -> None:
         """Count the test that ran; two profiles of one engine count once."""
         name, bracket, parameters = nodeid.partition("[")
+        if found := _CONFORMANCE.search(name):
+            test = _CONFORMANCE.sub("::*::", name) + bracket + parameters
+            self.engines[found.group(1).lower()].add(test)
+            return
         if not bracket:
             return
         for found in _PARAMETER.finditer(bracket + parameters):

@@ -22,8 +22,10 @@ from tests.real.issued import find_leaks
         ("t.py::test_a[local-large]", True, {"local"}, {"sqlite"}),
         ("t.py::test_a[localhost]", False, set(), set()),
         ("t.py::test_local", False, set(), set()),
+        ("t.py::TestLocal::test_a[1]", False, {"local"}, set()),
+        ("t.py::TestS3::test_a", False, {"s3"}, set()),
     ],
-    ids=[f"case {number}" for number in range(9)],  # not the node ids: they would be counted themselves
+    ids=[f"case {number}" for number in range(11)],  # not the node ids: they would be counted themselves
 )
 def test_where_a_test_ran(nodeid: str, by_stack: bool, engines: set[str], databases: set[str]) -> None:
     ledger = Ledger()
