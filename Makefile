@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Much of a test's time is spent waiting for a server: three processes, each with servers of its own, keep two cores busy.
+PYTEST_FLAGS ?= --numprocesses=3 --dist=loadfile
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 TOOLS_STAMP := $(VENV)/.tools-installed
@@ -17,7 +19,7 @@ run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
 
 test: $(DEV_STAMP) $(TOOLS_STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -29,7 +31,7 @@ check: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/test_settings_documented.py
 
 soak: $(DEV_STAMP) $(TOOLS_STAMP)
-	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest
+	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 # The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
 bench: $(DEV_STAMP)

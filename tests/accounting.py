@@ -6,11 +6,10 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-
-from tests.real.issued import leaks
 
 ENGINE_NAMES = {"local": "local", "s3": "s3", "s3-aws": "s3", "s3-compatible": "s3"}
 DATABASE_NAMES = {"sqlite": "sqlite", "postgresql": "postgresql"}
@@ -48,6 +47,12 @@ class Ledger:
             else:
                 self.databases[DATABASE_NAMES[value]].add(test)
 
+    def add(self, engines: Mapping[str, Sequence[str]], databases: Mapping[str, Sequence[str]]) -> None:
+        """What another process of the run counted."""
+        for counted, kept in ((engines, self.engines), (databases, self.databases)):
+            for name, tests in counted.items():
+                kept[name].update(tests)
+
     def lines(self) -> list[str]:
         return [
             _line("engine", self.engines, ("local", "s3")),
@@ -64,9 +69,14 @@ class Ledger:
         ]
 
 
-def faults(config: pytest.Config, ledger: Ledger, skipped: int) -> list[str]:
+def plain(ran: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    """As one process of a parallel run can tell it to another."""
+    return {name: sorted(tests) for name, tests in ran.items()}
+
+
+def faults(config: pytest.Config, ledger: Ledger, skipped: int, leaks: Sequence[str]) -> list[str]:
     """Why this run fails although no test did. A run of a part of the tests need not be even."""
-    found = [f"a log {line}" for line in leaks()]
+    found = [f"a log {line}" for line in leaks]
     if _whole(config):
         found += ledger.differences()
     if skipped and os.environ.get("CI"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from tests.accounting import Ledger, faults
-from tests.real.issued import issued
+from tests.accounting import Ledger, faults, plain
+from tests.real.issued import issued, leaks
 from tests.real.notes import Note
 from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
@@ -18,6 +19,7 @@ from tests.real.stacks import Stacks
 LEDGER = pytest.StashKey[Ledger]()
 FAULTS = pytest.StashKey[list[str]]()
 NOTES = pytest.StashKey[list[str]]()
+LEAKS = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +62,7 @@ def note(pytestconfig: pytest.Config) -> Note:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
     config.stash[NOTES] = []
+    config.stash[LEAKS] = []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,12 +71,30 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of a parallel run has ended: what it counted is added up here."""
+    report = getattr(node, "workeroutput", {}).get("accounts")
+    if report is None:
+        node.config.stash[LEAKS].append("was not searched: a process of the run ended without its account")
+        return
+    node.config.stash[LEDGER].add(report["engines"], report["databases"])
+    node.config.stash[NOTES].extend(report["notes"])
+    node.config.stash[LEAKS].extend(report["leaks"])
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
+    ledger = config.stash[LEDGER]
+    parallel: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if parallel is not None:
+        account = {"engines": plain(ledger.engines), "databases": plain(ledger.databases)}
+        parallel["accounts"] = {**account, "notes": config.stash[NOTES], "leaks": leaks()}
+        return
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     skipped = len(reporter.stats.get("skipped", ())) if isinstance(reporter, TerminalReporter) else 0
-    found = config.stash[FAULTS] = faults(config, config.stash[LEDGER], skipped)
+    found = config.stash[FAULTS] = faults(config, ledger, skipped, [*config.stash[LEAKS], *leaks()])
     if found and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
