@@ -7,6 +7,7 @@ import random
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
@@ -380,7 +381,7 @@ class TestUnknownChecksums:
         assert anonymous.get(again.path, headers={"range": "bytes=0-9"}).status_code == 206
 
 
-def _info(client: httpx.Client, **wish: object) -> dict[str, object]:
+def _info(client: httpx.Client, **wish: object) -> dict[str, Any]:
     answer = client.post("/api/download/info", json=wish)
     assert answer.status_code == 201, answer.text
     return answer.json()
