@@ -13,6 +13,8 @@ STREAMS = 32
 """Members opened ahead in the process, at most half of the connections to the store."""
 BYTES = 24 * 1024 * 1024
 """Bytes that all of them may hold."""
+IDLE_SECONDS = 10.0
+"""What was opened ahead for so long, without its turn coming, is closed: the client has paused, and others want the share."""
 HELD_BYTES = 768 * 1024
 """What one of them holds at most: a chunk that waits, one in hand, and the socket's buffer."""
 
@@ -51,13 +53,18 @@ class AheadBudget:
 
 
 class Fetch:
-    """One member being read by a task of its own, a chunk ahead of who takes them. Owns its share of the budget."""
+    """One member being read by a task of its own, a chunk ahead of who takes them. Owns its share of the budget.
+
+    Whose turn has come sets `taken` and iterates. `given_up` is true where the turn came too late: open the member anew.
+    """
 
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]], share: Share) -> None:
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
         self.share = share
         self.task = asyncio.create_task(self._run(opening))
         self._ended = False
+        self.taken = False
+        self.given_up = False
 
     def __aiter__(self) -> Self:
         return self
@@ -91,10 +98,25 @@ class Fetch:
         try:
             async with opening() as chunks:
                 async for chunk in chunks:
-                    await self._chunks.put(chunk)
+                    if not await self._put(chunk):
+                        return
         except asyncio.CancelledError:
             raise  # by `aclose`: nobody waits for more
         except BaseException:
-            await self._chunks.put(None)
+            await self._put(None)
             raise
-        await self._chunks.put(None)
+        await self._put(None)
+
+    async def _put(self, chunk: bytes | None) -> bool:
+        """False when it was given up."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._chunks.put(chunk)
+        except TimeoutError:
+            if not self.taken:
+                self.given_up = True
+                self._chunks.get_nowait()
+                self.share.give_back()
+                return False
+            await self._chunks.put(chunk)
+        return True

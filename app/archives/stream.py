@@ -194,11 +194,13 @@ class _Sender:
     async def _take(self, member: Member, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         """The bytes of the next member: opened ahead, or now."""
         await self._look_up()
+        await self._drop_given_up()
         self._open_ahead()
         self._next.popleft()
         if not self._opened:
             return await stack.enter_async_context(self._open(member))
         fetch = self._opened.popleft()
+        fetch.taken = True
         stack.push_async_callback(fetch.aclose)
         return fetch
 
@@ -213,6 +215,14 @@ class _Sender:
             self._known = {asset_id: place for asset_id, place in self._known.items() if asset_id in kept}
             self._known.update(await self._source.places.originals(wanted))
             self._next.extend(batch)
+
+    async def _drop_given_up(self) -> None:
+        """The client took nothing for long: from the first that was given up on, all are opened anew."""
+        while any(fetch.given_up for fetch in self._opened):  # more may be while some are closed
+            kept = list(itertools.takewhile(lambda fetch: not fetch.given_up, self._opened))
+            dropped = list(self._opened)[len(kept) :]
+            self._opened = deque(kept)
+            await Fetch.close_all(dropped)
 
     def _open_ahead(self) -> None:
         """Begin to fetch what comes next, as far as the budget goes."""

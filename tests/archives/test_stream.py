@@ -190,6 +190,51 @@ class TestAhead:
         assert shelf.open_now == 0
         assert (budget.streams, budget.bytes) == full
 
+    async def test_a_client_that_pauses_gives_its_shares_back_and_goes_on(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.archives.ahead.IDLE_SECONDS", 0.05)
+        shelf, ids = filled(100)
+        budget = AheadBudget(depth=16, streams=16)
+        source = shelf.source(shelf.manifest(ids), budget)
+        whole = await taken(source)
+        async with source.read(None) as chunks:
+            begun = await anext(chunks)
+            assert budget.streams < 8
+            for _ in range(1000):
+                if budget.streams == 15:  # one is being sent
+                    break
+                await asyncio.sleep(0.01)
+            assert budget.streams == 15
+            assert shelf.open_now <= 1
+            before = shelf.most_open = shelf.open_now
+
+            rest = [chunk async for chunk in chunks]
+
+        assert begun + b"".join(rest) == whole
+        assert before < 8 <= shelf.most_open
+        assert (budget.streams, shelf.open_now) == (16, 0)
+
+    async def test_a_client_that_is_slow_at_every_step_gets_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its turn comes about when what was opened ahead is given up."""
+        monkeypatch.setattr("app.archives.ahead.IDLE_SECONDS", 0.003)
+        monkeypatch.setattr("app.archives.stream.GATHER_BYTES", 1)
+        seed = random.SystemRandom().randrange(2**32)
+        print(f"seed {seed}")
+        dice = random.Random(seed)
+        shelf, ids = filled(60)
+        budget = AheadBudget()
+        source = shelf.source(shelf.manifest(ids), budget)
+        whole = await taken(source)
+        received = []
+        async with asyncio.timeout(30), source.read(None) as chunks:
+            async for chunk in chunks:
+                received.append(chunk)
+                await asyncio.sleep(dice.choice([0, 0.001, 0.003, 0.006]))
+
+        assert b"".join(received) == whole
+        assert (budget.streams, shelf.open_now) == (AheadBudget().streams, 0)
+
     async def test_a_cancellation_at_any_point_leaves_nothing(self) -> None:
         """Cancelled after every possible number of steps, also twice."""
         shelf, ids = filled(12)
