@@ -21,6 +21,7 @@ from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local.errnos import translated, typed_errors
 from app.storage.local.folders import Folders, Found
+from app.storage.local.held import HeldFiles
 from app.storage.local.kernel import read_cached, rename_new
 from app.storage.local.reading import (
     OPEN_FLAGS,
@@ -62,6 +63,7 @@ class LocalBackend:
         self._readers = Threads("storage-read", READ_THREADS)
         self._workers = Threads("storage", WORK_THREADS)
         self._cache = PageCache()
+        self._held = HeldFiles(lambda descriptor: self._readers.start(os.close, descriptor))
 
     @property
     def name(self) -> str:
@@ -91,20 +93,15 @@ class LocalBackend:
 
     def read_now(self, key: Key, span: ByteRange, size: int) -> bytes | None:
         """From the page cache. Every failure is None: the ordinary way meets it again, and says what it is."""
-        if not self._cache.answers or not self._folders.opener.cached:
-            return None
+        length = span.length
         try:
-            descriptor = self._folders.opener.open_cached(key.value.encode(), OPEN_FLAGS | os.O_NOFOLLOW)
-            try:
-                status = os.fstat(descriptor)
-                if status.st_size != size or not stat.S_ISREG(status.st_mode):
-                    return None
-                data = read_cached(descriptor, span.length, span.first)
-            finally:
-                os.close(descriptor)
+            held = self._held.find(key.value) or self._hold(key.value)
+            if held is None or held[1] != size:
+                return None
+            data = read_cached(held[0], length, span.first)
         except OSError:
             return None
-        return data if len(data) == span.length else None
+        return data if len(data) == length else None
 
     @asynccontextmanager
     async def write_stream(
@@ -125,6 +122,7 @@ class LocalBackend:
             writer = LocalWriter(pending, key, len(data), self._workers)
             await writer.write(data)
             await writer.commit(replace=True)
+        self._held.drop(key.value)
 
     async def copy_object(self, source: Key, target: Key) -> None:
         file = await self._open(source, OPEN_FLAGS | os.O_NOFOLLOW)
@@ -139,7 +137,9 @@ class LocalBackend:
 
     async def move_object(self, source: Key, target: Key) -> None:
         """In one step, so the object is always at one of the two places and keeps its etag; a copy only where disks differ."""
-        if not await self._workers.run(self._move, source, target):
+        moved = await self._workers.run(self._move, source, target)
+        self._held.drop(source.value)
+        if not moved:
             await self.copy_object(source, target)
             await self.delete_object(source)
 
@@ -152,7 +152,11 @@ class LocalBackend:
         failed: dict[Key, StorageError] = {}
         ordered = iter(sorted(set(keys), key=_folder_and_name))
         while batch := list(islice(ordered, BATCH)):
-            failed.update(await self._workers.run(self._delete, batch))
+            try:
+                failed.update(await self._workers.run(self._delete, batch))
+            finally:
+                for key in batch:
+                    self._held.drop(key.value)
         return failed
 
     async def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
@@ -193,9 +197,21 @@ class LocalBackend:
         return None
 
     async def aclose(self) -> None:
+        self._held.close()
         await self._readers.aclose()
         await self._workers.aclose()
         self._folders.close()
+
+    def _hold(self, name: str) -> tuple[int, int] | None:
+        """Descriptor and size of the file, held open from now on; None where that cannot be had at once."""
+        if not self._cache.answers or not self._folders.opener.cached:
+            return None
+        descriptor = self._folders.opener.open_cached(name.encode(), OPEN_FLAGS | os.O_NOFOLLOW)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and self._held.keep(name, descriptor, status.st_size):
+            return descriptor, status.st_size
+        os.close(descriptor)
+        return None
 
     async def _open(self, key: Key, flags: int) -> OpenFile:
         name = key.value.encode()
