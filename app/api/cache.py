@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ class RecentCache(Generic[K, V]):
         self._size = size
         self._seconds = seconds
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._loading: dict[K, asyncio.Task[V | None]] = {}
         self._epoch = 0
 
     def peek(self, key: K) -> V | None:
@@ -31,10 +33,19 @@ class RecentCache(Generic[K, V]):
         return entry[1] if entry is not None and entry[0] > time.monotonic() else None
 
     async def get(self, key: K, load: Callable[[], Awaitable[V | None]]) -> V | None:
-        """The fresh value, else what `load` gives; None is not kept."""
+        """The fresh value, else what `load` gives; None is not kept. Those who ask for it meanwhile share one loading, unless
+        something was forgotten since it began."""
         known = self.peek(key)
         if known is not None:
             return known
+        loading = self._loading.get(key)
+        if loading is None:
+            loading = self._loading[key] = asyncio.create_task(self._load(key, load))
+            loading.add_done_callback(lambda done: self._loaded(key, done))
+        # Whoever is cancelled meanwhile leaves the loading to the others.
+        return await asyncio.shield(loading)
+
+    async def _load(self, key: K, load: Callable[[], Awaitable[V | None]]) -> V | None:
         epoch, started = self._epoch, time.monotonic()
         value = await load()
         if value is not None and epoch == self._epoch:
@@ -44,10 +55,18 @@ class RecentCache(Generic[K, V]):
                 self._entries.popitem(last=False)
         return value
 
+    def _loaded(self, key: K, done: asyncio.Task[V | None]) -> None:
+        if self._loading.get(key) is done:
+            del self._loading[key]
+        if not done.cancelled():
+            done.exception()  # each caller got it; with all of them gone it is nobody's
+
     def forget(self, key: K) -> None:
         self._epoch += 1
+        self._loading.clear()
         self._entries.pop(key, None)
 
     def forget_all(self) -> None:
         self._epoch += 1
+        self._loading.clear()
         self._entries.clear()
