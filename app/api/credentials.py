@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,7 +15,7 @@ SESSION_COOKIE = "immich_access_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class CredentialKind(Enum):
+class CredentialKind(StrEnum):
     SESSION = "session"
     API_KEY = "api key"
     EITHER = "either"

@@ -36,6 +36,9 @@ CACHED_ASSETS = 20_000
 _ORIGINAL = re.compile(r"/api/assets/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/original")
 
 
+_BEFORE_ID, _AFTER_ID = "/api/assets/", "/original"
+
+
 class Original:
     """An asset's file, ready to be sent; the header fields of each way to ask for it are made up once."""
 
@@ -101,11 +104,11 @@ def answer_at_once(scope: Scope, services: Services) -> tuple[bytes, bytes] | No
     """The answer to a GET of an original, as its head and its body, if all that it takes is in memory and the body is one
     chunk. None for everything else, refusals and failures too: those are `serve_original`'s."""
     path: str = scope["path"]
-    if scope["method"] != "GET" or not path.endswith("/original") or not _ORIGINAL.fullmatch(path):
+    if scope["method"] != "GET" or not (path.startswith(_BEFORE_ID) and path.endswith(_AFTER_ID)):
         return None
-    identity = services.authenticator.recent(scope)
-    original = services.cache.recent(path.split("/")[3].lower())
-    if identity is None or original is None or original.owner_id != identity.user.id:
+    original = services.cache.recent(path[len(_BEFORE_ID) : -len(_AFTER_ID)])
+    identity = services.authenticator.recent(scope) if original is not None else None
+    if original is None or identity is None or original.owner_id != identity.user.id:
         return None
     if not identity.may(Permission.ASSET_DOWNLOAD):
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 class Verdict(Enum):
@@ -18,8 +18,7 @@ class Verdict(Enum):
     FAILED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFields:
+class RequestFields(NamedTuple):
     """The fields that decide about bytes, as sent; several of one name are joined by commas. None: not sent."""
 
     if_match: str | None = None

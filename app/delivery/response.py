@@ -134,15 +134,15 @@ class Representation:
         if part is None or part.length > CHUNK_BYTES:
             return None
         body = read_now(part)
-        return None if body is None else (self._head_lines(status, part, len(body)), body)
+        return None if body is None else (self._head_lines(status, part.first, len(body)), body)
 
-    def _head_lines(self, status: int, part: ByteRange, length: int) -> bytes:
+    def _head_lines(self, status: int, first: int, length: int) -> bytes:
         if self._lines is None:
             self._lines = header_lines((*self._partial, (b"content-type", self._content_type)))
         if status == 200:
             return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n" % (self._lines, length)
         return b"HTTP/1.1 206 Partial Content\r\n%bcontent-length: %d\r\ncontent-range: bytes %d-%d/%d\r\n" % (
-            self._lines, length, part.first, part.first + length - 1, self._size,
+            self._lines, length, first, first + length - 1, self._size,
         )  # fmt: skip
 
     def _partial_answer(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _Answer:
