@@ -67,14 +67,14 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         stack.push_async_callback(storage.aclose)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
         await _verify(media_location, adopt=adopt)
-        sweeper = Sweeper(catalog, storage, settings)
+        sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
         archiver = Archiver(catalog, storage)
         yield Services(
             settings=settings,
             catalog=catalog,
             storage=storage,
-            ingest=Ingest(catalog, storage, settings),
+            ingest=Ingest(catalog, storage, settings, media_location.admit_write),
             archiver=archiver,
             links=Links(catalog, archiver),
             authenticator=Authenticator(catalog, settings, Passwords()),

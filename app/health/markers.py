@@ -11,13 +11,14 @@ import time
 
 from app.catalog.catalog import Catalog
 from app.config import StorageEngine
-from app.storage.errors import ObjectNotFound
+from app.storage.errors import ObjectNotFound, StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService
 
 FOLDERS = ("upload", "library", "thumbs", "encoded-video", "profile", "backups")
 MARKER = ".immich"
 PROBE_SECONDS = 60.0
+INTACT_SECONDS = 3.0
 MAX_MARKER_BYTES = 1024
 
 
@@ -34,6 +35,7 @@ class MediaLocationCheck:
         self._ignore_errors = ignore_errors
         self._verified = False
         self._probed = float("-inf")
+        self._intact_until = float("-inf")
 
     async def verify(self, *, adopt: bool = False) -> None:
         """Read every marker, making those that never were; `adopt` makes all of them ours.
@@ -52,11 +54,32 @@ class MediaLocationCheck:
         if not self._verified:
             await self.verify()
         elif not self._ignore_errors:
-            installation = str(await self._catalog.installation.id())
-            await asyncio.gather(*(self._compare(key, installation) for _, key in self._markers()))
+            await self._compare_all()
         if self._storage.engine is StorageEngine.S3 and time.monotonic() - self._probed > PROBE_SECONDS:
             await self._storage.probe()
             self._probed = time.monotonic()
+
+    async def admit_write(self) -> None:
+        """Raises `StorageUnavailable` while the media location is not ours: what is written then would be lost from sight."""
+        if not self._ignore_errors:
+            await self.require_intact()
+
+    async def require_intact(self) -> None:
+        """As `admit_write`, whatever an operator ignores: what is not found on a foreign or empty folder was not deleted. Asks
+        at most every few seconds."""
+        if time.monotonic() < self._intact_until:
+            return
+        try:
+            if not self._verified:
+                await self.verify()
+            await self._compare_all()
+        except MountCheckFailed as error:
+            raise StorageUnavailable("", self._storage.primary.name, str(error)) from error
+        self._intact_until = time.monotonic() + INTACT_SECONDS
+
+    async def _compare_all(self) -> None:
+        installation = str(await self._catalog.installation.id())
+        await asyncio.gather(*(self._compare(key, installation) for _, key in self._markers()))
 
     def _markers(self) -> tuple[tuple[str, Key], ...]:
         if self._storage.engine is StorageEngine.S3:
@@ -69,8 +92,10 @@ class MediaLocationCheck:
     async def _verify_one(self, folder: str, key: Key, installation: str, *, adopt: bool) -> None:
         backend = self._storage.primary
         known = await self._catalog.installation.flag(self._flag(key)) is not None
-        if known and not adopt and not self._ignore_errors:
-            await self._compare(key, installation)
+        if known and not adopt:
+            # Ignored or not: a marker that was there is never made again, so that its disk is known when it comes back.
+            if not self._ignore_errors:
+                await self._compare(key, installation)
             return
         found = await self._read(key)
         if found is None or adopt:

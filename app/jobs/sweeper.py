@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -85,9 +85,17 @@ async def _delete_objects(storage: StorageService, files: list[File]) -> list[Fi
 class Sweeper:
     """Sweeps every minute while it is `running`, and when woken; survives whatever fails."""
 
-    def __init__(self, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        settings: Settings,
+        require_intact: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`require_intact` raises a storage error while the media location is not ours: what is not found there was not deleted."""
         self._catalog = catalog
         self._storage = storage
+        self._require_intact = require_intact
         self._trash_age = timedelta(days=settings.trash_days) if settings.trash_days else None
         self._wanted = asyncio.Event()
         self._housekeeping_due = 0.0
@@ -116,6 +124,8 @@ class Sweeper:
 
     async def _pass(self) -> None:
         try:
+            if self._require_intact is not None:
+                await self._require_intact()
             now = datetime.now(UTC)
             before = now - self._trash_age if self._trash_age else None
             report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,10 +55,18 @@ class Outcome:
 class Ingest:
     """Takes uploads into catalogue and storage."""
 
-    def __init__(self, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        settings: Settings,
+        admit_write: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`admit_write` raises a storage error while nothing may be written."""
         self._catalog = catalog
         self._storage = storage
         self._settings = settings
+        self._admit_write = admit_write
 
     async def upload(
         self,
@@ -79,6 +87,8 @@ class Ingest:
             known = await self._catalog.assets.by_checksum(user.id, announced)
             if known is not None:
                 return Outcome(created=False, asset_id=known.id)
+        if self._admit_write is not None:
+            await self._admit_write()
         room = await self._room(user, content_length)
         limits = BodyLimits(
             size=self._settings.upload_limit + MAX_SIDECAR_BYTES + MAX_OVERHEAD_BYTES,

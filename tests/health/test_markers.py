@@ -11,6 +11,7 @@ import pytest
 from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
 from app.health.markers import FOLDERS, MediaLocationCheck, MountCheckFailed
+from app.storage.errors import StorageUnavailable
 from app.storage.service import StorageService, open_storage
 
 
@@ -88,3 +89,26 @@ async def test_a_person_can_tell_the_check_to_be_quiet(house: House) -> None:
     quiet = house.check(ignore_errors=True)
     await quiet.verify()
     await quiet.check()
+
+
+async def test_writes_are_refused_while_the_place_is_not_ours(house: House) -> None:
+    running = house.check()
+    await running.verify()
+    marker = house.media / "upload" / ".immich"
+    ours = marker.read_text()
+    marker.write_text("1732300000000")
+    with pytest.raises(StorageUnavailable, match="another installation"):
+        await running.admit_write()
+    marker.write_text(ours)
+    await running.admit_write()
+
+
+async def test_what_is_ignored_may_be_written_but_nothing_counts_as_deleted(house: House) -> None:
+    await house.check().verify()
+    (house.media / "upload" / ".immich").unlink()
+    quiet = house.check(ignore_errors=True)
+    await quiet.verify()
+    await quiet.admit_write()
+    with pytest.raises(StorageUnavailable, match="is missing"):
+        await quiet.require_intact()
+    assert not (house.media / "upload" / ".immich").exists()
