@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.types import Scope
 
 SESSION_COOKIE = "immich_access_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+MAX_COOKIE_BYTES = 8 * 1024
+"""Browsers keep cookies of 4 KiB each; a longer field is not looked at."""
+
+_TOKEN = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 
 
 class CredentialKind(StrEnum):
@@ -88,10 +93,11 @@ def same_site(scope: Scope, public_url: str | None, *, unknown: bool) -> bool:
 
 
 def _cookie(header: bytes | None) -> str | None:
-    if header is None or SESSION_COOKIE.encode() not in header:
+    """The first cookie of the name, if it looks like a token. By hand: http.cookies takes quadratic time (CVE-2024-7592)."""
+    if header is None or len(header) > MAX_COOKIE_BYTES:
         return None
-    try:
-        morsel = SimpleCookie(header.decode("latin-1")).get(SESSION_COOKIE)
-    except CookieError:
-        return None
-    return morsel.value if morsel is not None and morsel.value else None
+    for pair in header.split(b";"):
+        name, _, value = pair.strip().partition(b"=")
+        if name == SESSION_COOKIE.encode():
+            return value.decode("ascii") if _TOKEN.fullmatch(value) else None
+    return None

@@ -1,5 +1,7 @@
 """Where credentials are found, and which requests count as another site's."""
 
+import time
+
 import pytest
 
 from app.api.credentials import Credential, CredentialKind, find_credential, hash_secret, new_secret, same_site
@@ -30,7 +32,13 @@ def scope(headers: dict[str, str] | None = None, query: str = "") -> dict:
         ({"authorization": "Basic czpz"}, "", None),
         ({"authorization": "Bearer"}, "", None),
         ({"cookie": "a=b; immich_access_token=s"}, "", Credential("s", SESSION, ambient=True)),
+        ({"cookie": "immich_access_token=s;a=b"}, "", Credential("s", SESSION, ambient=True)),
         ({"cookie": "immich_access_token="}, "", None),
+        ({"cookie": "immich_access_token"}, "", None),
+        ({"cookie": "immich_access_token=\xe9"}, "", None),
+        ({"cookie": 'immich_access_token="s"'}, "", None),
+        ({"cookie": "immich_access_token=" + "s" * 129}, "", None),
+        ({"cookie": "a=" + "b" * 8192 + "; immich_access_token=s"}, "", None),
         ({"cookie": "not_immich_access_token_x=s"}, "", None),
         ({"cookie": "immich_access_token=s", "x-api-key": "k"}, "", Credential("k", KEY)),
         ({"x-immich-user-token": "s", "x-api-key": "k"}, "", Credential("s", SESSION)),
@@ -38,6 +46,15 @@ def scope(headers: dict[str, str] | None = None, query: str = "") -> dict:
 )
 def test_a_credential_is_found(headers: dict[str, str], query: str, expected: Credential | None) -> None:
     assert find_credential(scope(headers, query)) == expected
+
+
+def test_a_long_cookie_costs_no_time() -> None:
+    quoted = '"' + "\\" * 40_000 + '"'
+    started = time.monotonic()
+
+    assert find_credential(scope({"cookie": f"immich_access_token={quoted}"})) is None
+
+    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize(
