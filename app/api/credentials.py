@@ -85,7 +85,10 @@ def same_site(scope: Scope, public_url: str | None, *, unknown: bool) -> bool:
     origin = headers.get(b"origin")
     if origin is None:
         return unknown
-    theirs = urlsplit(origin.decode("latin-1"))
+    try:
+        theirs = urlsplit(origin.decode("latin-1"))
+    except ValueError:
+        return False
     if public_url is not None:
         ours = urlsplit(public_url)
         return (theirs.scheme, theirs.netloc.lower()) == (ours.scheme, ours.netloc.lower())

@@ -71,6 +71,8 @@ def test_a_long_cookie_costs_no_time() -> None:
         ({"origin": "https://evil.example", "host": "p.example"}, None, True, False),
         ({"origin": "null", "host": "p.example"}, None, True, False),
         ({"origin": "null"}, None, True, False),
+        ({"origin": "http://["}, None, True, False),
+        ({"origin": "http://[", "host": "p.example"}, "https://p.example", True, False),
         ({"origin": "https://p.example"}, "https://p.example", False, True),
         ({"origin": "http://p.example", "host": "p.example"}, "https://p.example", False, False),
         ({}, None, False, False),
