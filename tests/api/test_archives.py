@@ -7,6 +7,7 @@ import random
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from tests.real.awaiting import eventually
 from tests.real.http_raw import RawResponse, fetch
 from tests.real.issued import issued
 from tests.real.people import Account
+from tests.real.programs import assert_unpacks
 from tests.real.service import Service
 from tests.real.uploading import fresh_bytes, upload, uploaded
 
@@ -360,7 +362,7 @@ class TestRequests:
 
 class TestUnknownChecksums:
     def test_the_length_is_exact_and_the_next_link_is_resumable(
-        self, service: Service, client: httpx.Client, anonymous: httpx.Client
+        self, service: Service, client: httpx.Client, anonymous: httpx.Client, tmp_path: Path
     ) -> None:
         photos = {uploaded(client, content): content for content in map(fresh_bytes, SIZES)}
         _forget_checksums(service, photos)
@@ -374,6 +376,8 @@ class TestUnknownChecksums:
         assert partial.status_code == answer.status_code == 200
         assert answer.headers["accept-ranges"] == "none"
         assert len(answer.content) == link.size == int(answer.headers["content-length"])
+        (tmp_path / "with-descriptors.zip").write_bytes(answer.content)
+        assert_unpacks(tmp_path / "with-descriptors.zip", len(photos), sum(map(len, photos.values())))
         with zipfile.ZipFile(io.BytesIO(answer.content)) as opened:
             assert [opened.read(name) for name in opened.namelist()] == list(photos.values())
         assert again.resumable
