@@ -61,13 +61,15 @@ def serve(
     if first_run:
         _run(_with_catalog(settings, _first_user))
         typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
+    app = create_app(settings, adopt=adopt)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings, adopt=adopt),
+            app,
             host=settings.host,
             port=settings.port,
             loop="uvloop",
             http=Protocol,
+            lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -76,10 +78,11 @@ def serve(
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, which uvicorn raises again after its clean stop
+    # Ctrl-C, which uvicorn raises again after its clean stop; SystemExit, with which it leaves a start that failed.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run()
     if not server.started:
-        raise typer.Exit(3)
+        _fail(app.start_failure or "does not start", status=3)
 
 
 @user_cli.command("add")
@@ -218,9 +221,9 @@ def _address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, *, status: int = 2) -> NoReturn:
     typer.echo(f"mediavault: {message}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(status)
 
 
 if __name__ == "__main__":

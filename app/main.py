@@ -90,5 +90,7 @@ async def _verify(media_location: MediaLocationCheck, *, adopt: bool) -> None:
         await media_location.verify(adopt=adopt)
     except MountCheckFailed as error:
         raise StartRefused(str(error)) from error
+    except CatalogError as error:
+        raise StartRefused(f"DB_URL: {error}") from error
     except StorageError as error:
         log.error("media location is not usable yet", reason=str(error))

@@ -18,7 +18,9 @@ from app.api.archive_links import redacted
 from app.api.errors import PROBLEM_JSON, ApiError, problem_body, translate
 from app.api.services import Services
 from app.archives.errors import MemberLost
+from app.catalog.errors import CatalogError
 from app.delivery.refusals import TransferCut
+from app.storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,8 @@ class Front:
         self._answer_at_once = answer_at_once
         self._open_services = open_services
         self._state = state
+        self.start_failure: str | None = None
+        """Why the services could not be opened, in one line."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -74,15 +78,21 @@ class Front:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        opened = self._open_services()
         try:
-            opened = self._open_services()
             self._state.services = await opened.__aenter__()
-        except StartRefused as refusal:
-            await send({"type": "lifespan.startup.failed", "message": f"mediavault does not start: {refusal}"})
+        except Exception as error:  # noqa: BLE001 - the outermost edge
+            self.start_failure = _start_failure(error)
+            await send({"type": "lifespan.startup.failed", "message": ""})  # who runs the server tells it, in one line
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await opened.__aexit__(None, None, None)
+        try:
+            await opened.__aexit__(None, None, None)
+        except Exception as error:
+            log.error("the service did not close cleanly", exc_info=error)
+            await send({"type": "lifespan.shutdown.failed", "message": ""})
+            return
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,6 +184,13 @@ async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head
         headers.append((b"cache-control", b"no-store"))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def _start_failure(error: Exception) -> str:
+    if isinstance(error, (StartRefused, CatalogError, StorageError)):
+        return str(error)
+    log.error("the start failed", exc_info=error)
+    return f"unforeseen {type(error).__name__}, see the log"
 
 
 def _new_correlation_id() -> str:

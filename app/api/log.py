@@ -61,9 +61,19 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     root.setLevel(_LEVELS[level])
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_told_elsewhere)
+    logging.getLogger("uvicorn.error").addFilter(_not_told_elsewhere)
 
 
-def _told_elsewhere(record: logging.LogRecord) -> bool:
-    """A transfer that was cut short on purpose has its own line already."""
-    return record.msg != "ASGI callable returned without completing response."
+# A transfer that was cut short on purpose has its own line already; so has a start that failed, which shows nothing else.
+_TOLD_ELSEWHERE = frozenset(
+    {
+        "ASGI callable returned without completing response.",
+        "Started server process [%d]",
+        "Waiting for application startup.",
+        "Application startup failed. Exiting.",
+    }
+)
+
+
+def _not_told_elsewhere(record: logging.LogRecord) -> bool:
+    return record.msg not in _TOLD_ELSEWHERE
