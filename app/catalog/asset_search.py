@@ -23,7 +23,9 @@ _asset = tables.asset
 _file = tables.file
 _user = tables.user
 
-_ASSET_FIELDS = tuple(_asset.c.keys())
+_ASSET_COLUMNS = tuple(column for column in _asset.c if column.name != "metadata")
+"""All but what a client wanted kept: it may be long, and no answer shows it."""
+_ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
 _CURSOR = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,7 +33,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def joined() -> Select[*tuple[Any, ...]]:
     """Assets with their originals; `asset_of` takes its rows."""
-    return select(_asset, _file).join(_file, _asset.c.file_id == _file.c.id)
+    return select(*_ASSET_COLUMNS, _file).join(_file, _asset.c.file_id == _file.c.id)
 
 
 def asset_of(row: Row[*tuple[Any, ...]]) -> Asset:

@@ -126,7 +126,6 @@ class Asset:
     deleted_at: datetime | None
     device_asset_id: str | None
     device_id: str | None
-    metadata: dict[str, object] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,14 @@ from app.uploads.names import display_name, storable_text
 
 MAX_DURATION_MS = 2**31 - 1
 MAX_DEVICE_TEXT_CHARACTERS = 1000
+MAX_METADATA_BYTES = 64 * 1024
+MAX_METADATA_DEPTH = 64
 _DURATION = re.compile(r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:\.(\d{1,9}))?", re.ASCII)
 _MILLISECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """PostgreSQL's `jsonb` refuses it."""
+_JSON_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+"""Strings, of which the last may lack its end, and brackets."""
 _SHA1_BYTES = 20
 
 
@@ -152,10 +156,14 @@ def _duration(name: str, text: str) -> int | None:
 
 def _metadata(name: str, text: str) -> dict[str, Any]:
     """A JSON object, or Immich's list of `{key, value}`."""
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise InvalidField(name, f"is longer than {MAX_METADATA_BYTES} bytes")
+    if _depth(text) > MAX_METADATA_DEPTH:
+        raise InvalidField(name, f"is nested deeper than {MAX_METADATA_DEPTH}")
     try:
         value = json.loads(text)
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InvalidField(name, "is no valid JSON") from None
     if _ESCAPED_NUL.search(text):
         raise InvalidField(name, "holds a NUL character")
@@ -164,6 +172,18 @@ def _metadata(name: str, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidField(name, "is neither a JSON object nor a list of keys and values")
     return value
+
+
+def _depth(text: str) -> int:
+    """How deep JSON text is nested, without parsing it: Python's parser recurses."""
+    depth = deepest = 0
+    for token in _JSON_STRUCTURE.finditer(text):
+        if token.group() in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token.group() in "]}":
+            depth -= 1
+    return deepest
 
 
 def _by_key(name: str, items: list[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -97,6 +98,12 @@ def test_metadata_may_be_an_object_and_the_last_of_a_repeated_field_counts() -> 
     assert finished(("metadata", "{}"), ("metadata", '{"a": [1, "\\\\u0000"]}')).metadata == {"a": [1, "\\u0000"]}
 
 
+def test_metadata_may_be_as_deep_as_allowed_and_brackets_in_text_do_not_count() -> None:
+    deep = '{"a":' * 64 + '"' + "[{" * 1000 + '\\"[\\\\"' + "}" * 64
+    fields = finished(("metadata", deep))
+    assert json.dumps(fields.metadata, separators=(",", ":")) == deep
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -119,6 +126,10 @@ def test_metadata_may_be_an_object_and_the_last_of_a_repeated_field_counts() -> 
         ("metadata", '{"a": "\\u0000"}'),
         ("metadata", '{"a": "\\ud800"}'),
         ("metadata", "[" * 100_000),
+        ("metadata", '{"a":' * 65 + "1" + "}" * 65),
+        ("metadata", '[{"key": "a", "value": ' + "[" * 63 + "]" * 63 + "}]"),
+        ("metadata", '{"a": "' + "ä" * 32 * 1024 + '"}'),
+        ("metadata", '"' + '\\"' * 30_000),
         ("deviceAssetId", "x" * 1001),
         ("filename", b"\xff.jpg"),
     ],
