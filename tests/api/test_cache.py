@@ -67,3 +67,41 @@ async def test_it_is_bounded_and_lets_the_oldest_go() -> None:
     for number in range(5):
         await cache.get(number, Source())
     assert [cache.peek(number) is not None for number in range(5)] == [False, False, True, True, True]
+
+
+async def test_who_asks_meanwhile_shares_one_loading_and_outlives_who_began_it() -> None:
+    cache = RecentCache[str, str](10)
+    answered = asyncio.Event()
+    asked = 0
+
+    async def load() -> str:
+        nonlocal asked
+        asked += 1
+        await answered.wait()
+        return "value"
+
+    first, *others = [asyncio.create_task(cache.get("a", load)) for _ in range(5)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first], timeout=5)
+    answered.set()
+    assert await asyncio.wait_for(asyncio.gather(*others), 5) == ["value"] * 4
+    assert asked == 1
+
+
+async def test_who_asks_after_something_was_forgotten_joins_no_older_loading() -> None:
+    cache = RecentCache[str, str](10)
+    reading, deleted = asyncio.Event(), asyncio.Event()
+
+    async def read_before_the_delete() -> str:
+        reading.set()
+        await deleted.wait()
+        return "deleted"
+
+    older = asyncio.create_task(cache.get("a", read_before_the_delete))
+    await asyncio.wait_for(reading.wait(), 5)
+    cache.forget("a")
+    assert await asyncio.wait_for(cache.get("a", Source("kept")), 5) == "kept"
+    deleted.set()
+    assert await asyncio.wait_for(older, 5) == "deleted"
+    assert cache.peek("a") == "kept"
