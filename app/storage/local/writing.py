@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -71,11 +72,11 @@ class PendingFile:
         """Committed or aborted."""
         return self._descriptor < 0
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         with typed_errors(self._key, BACKEND, writing=True):
             if len(pieces) > MOST_PIECES:
                 pieces = [b"".join(pieces)]
-            left: list[bytes | memoryview] = list(pieces)
+            left = list(pieces)
             while left:
                 done = os.writev(self._descriptor, left)
                 while left and done >= len(left[0]):
@@ -160,12 +161,16 @@ class LocalWriter:
         return self._size
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        piece = bytes(data)  # the caller may use its buffer again; for bytes this copies nothing
-        if not piece:
+        if not data:
             return
-        self._size += len(piece)
+        self._size += len(data)
         if self._expected is not None and self._size > self._expected:
             raise ObjectTooLarge(self._key.value, BACKEND, f"more than the announced {self._expected} bytes")
+        if not self._pieces and len(data) >= MAX_CHUNK_BYTES:
+            # Straight from the caller's buffer: this returns only when the thread has left it, even when cancelled.
+            await self._threads.run(self._pending.write, [data])
+            return
+        piece = bytes(data)  # the caller may use its buffer again; for bytes this copies nothing
         self._pieces.append(piece)
         self._gathered += len(piece)
         if self._gathered >= MAX_CHUNK_BYTES:
