@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import contestants, load, rows, store
+from bench import archives, contestants, load, rows, store
 from bench.processes import Cores, choose_cores
 from bench.report import write_results
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "ranges", "whole", "s3")
+ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3")
 MEBIBYTE = 1024**2
 
 
@@ -48,6 +48,10 @@ def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
             (folder / "uploaded.mp4").unlink()
         if "s3" in options.rows:
             measured += store.reads_from_s3(folder, source, options, cores)
+        if "zip" in options.rows:
+            measured += archives.zips_from_disk(folder, service, options, cores)
+        if "zip-s3" in options.rows:
+            measured += archives.zips_from_s3(folder, options, cores)
         if {"ranges", "whole"} & set(options.rows):
             everybody, size = _readers(stack, folder, service, source, cores)
             if "ranges" in options.rows:
@@ -72,7 +76,7 @@ def _readers(
         stack.enter_context(contestants.file_response(folder, stored, cores)),
         stack.enter_context(contestants.nginx(folder, stored, cores)),
     ]
-    if contestants.express_is_possible():
+    if contestants.node_is_possible():
         everybody.append(stack.enter_context(contestants.express(folder, stored, cores)))
     else:
         print("Express is left out: there is no node or npm here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ def fetch(port: int, path: str, headers: dict[str, str], size: int, times: int) 
             if " 200 " not in head:
                 raise SystemExit(head)
             _drain(connection, size - len(received))
+
+
+def drain(port: int, path: str, headers: dict[str, str]) -> None:
+    started = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(_request("GET", path, headers | {"Connection": "close"}))
+        head, body = _answer(connection)
+        if " 200 " not in head:
+            raise SystemExit(head)
+        received, buffer = len(body), bytearray(BUFFER_BYTES)
+        while count := connection.recv_into(buffer):
+            received += count
+    print(json.dumps({"bytes": received, "seconds": time.perf_counter() - started}))
 
 
 def upload(port: int, path: str, headers: dict[str, str], file: str, salt: str) -> None:
@@ -73,7 +87,7 @@ def _drain(connection: socket.socket, remaining: int) -> None:
 
 def main() -> None:
     action, parameters = sys.argv[1], json.loads(sys.argv[2])
-    actions: dict[str, Any] = {"fetch": fetch, "upload": upload}
+    actions: dict[str, Any] = {"fetch": fetch, "drain": drain, "upload": upload}
     actions[action](**parameters)
 
 

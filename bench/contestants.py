@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from bench.processes import Cores, Server, free_port, running, uvicorn
 
+ARCHIVER_VERSION = "8.0.0"
 EXPRESS_VERSION = "5.1.0"
 RCLONE_VERSION = "1.75.2"
 KEY_SECONDS = 20
@@ -84,10 +85,12 @@ class Contestant:
 
 
 @contextmanager
-def mediavault(folder: Path, cores: Cores, settings: Mapping[str, str] | None = None) -> Iterator[Contestant]:
+def mediavault(
+    folder: Path, cores: Cores, settings: Mapping[str, str] | None = None, *, module: str = "app.cli"
+) -> Iterator[Contestant]:
     """The service with its defaults (SQLite, local folder, synced writes) but for `settings`; `path` is where uploads go."""
     port, log = free_port(), folder / "mediavault.log"
-    command = [sys.executable, "-m", "app.cli", "serve", "--first-run"]
+    command = [sys.executable, "-m", module, "serve", "--first-run"]
     environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1", **(settings or {})}
     with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _printed_key(log)})
@@ -173,7 +176,7 @@ def express(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
         "BENCH_FILE": str(file),
         "BENCH_PORT": str(port),
         "NODE_ENV": "production",
-        "NODE_PATH": str(_express_modules()),
+        "NODE_PATH": str(npm_modules("express", EXPRESS_VERSION)),
     }
     script = Path(__file__).parent / "peers" / "send_file.js"
     log = folder / "express.log"
@@ -187,7 +190,7 @@ def nginx_program() -> str:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
 
 
-def express_is_possible() -> bool:
+def node_is_possible() -> bool:
     return bool(shutil.which("node") and shutil.which("npm"))
 
 
@@ -225,10 +228,11 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-bench"
 
 
-def _express_modules() -> Path:
-    folder = _cache() / f"express-{EXPRESS_VERSION}"
-    if not (folder / "node_modules" / "express").is_dir():
+def npm_modules(package: str, package_version: str) -> Path:
+    """The folder that holds the package, installed when it is first asked for."""
+    folder = _cache() / f"{package}-{package_version}"
+    if not (folder / "node_modules" / package).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", f"express@{EXPRESS_VERSION}"]
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", f"{package}@{package_version}"]
         subprocess.run(command, cwd=folder, check=True)
     return folder / "node_modules"

@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.processes import ROOT, Cores
 
 RANGE_BYTES = 64 * 1024
+TIMEOUT_SECONDS = 300
 HEADER_BYTES = 2048
 """What an answer's header may add to its range."""
 
@@ -49,6 +50,12 @@ def random_ranges(
 def fetch(port: int, path: str, *, headers: Mapping[str, str], size: int, times: int, cores: Cores) -> None:
     """Read the whole file `times` times over one connection and throw it away."""
     _client(cores, "fetch", port=port, path=path, headers=dict(headers), size=size, times=times)
+
+
+def drain(port: int, path: str, *, headers: Mapping[str, str], cores: Cores) -> tuple[int, float]:
+    """Read an answer of any length, to the end of its connection; returns its bytes and seconds."""
+    counted = json.loads(_client(cores, "drain", port=port, path=path, headers=dict(headers)))
+    return counted["bytes"], counted["seconds"]
 
 
 def upload(port: int, path: str, file: Path, *, headers: Mapping[str, str], cores: Cores) -> dict[str, str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.contestants import EXPRESS_VERSION, RCLONE_VERSION, nginx_program
+from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, PHOTOS
+from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, nginx_program
 from bench.rows import Row, Sample
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -31,6 +32,8 @@ class Goal:
     at_most: float | None = None
     mirrored: bool = False
     """The peer's figure over ours, where the goal is put that way."""
+    figure: str | None = None
+    """Another figure than the row's."""
 
     def judge(self, ratio: float) -> tuple[str, str]:
         """The goal in words, and whether it is met; nothing where there is none."""
@@ -45,6 +48,8 @@ RANGES = "64 KiB ranges, 16 connections, with key check (peers without)"
 WHOLE = "whole 1 GiB file, CPU per GiB"
 RANGES_S3 = "64 KiB ranges from S3, 16 connections, with key check (peers without)"
 WHOLE_S3 = "whole 1 GiB file from S3, CPU per GiB"
+ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
+ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECONDS * 1000:.0f} ms latency added"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
 GOALS = (
     Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
@@ -54,6 +59,9 @@ GOALS = (
     Goal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, mirrored=True),
     Goal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
     Goal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
+    Goal("zip from disk", "archiver", f"{ZIP}, CPU", "our CPU / theirs", at_most=0.25, figure="cpu_seconds"),
+    Goal("zip from disk", "archiver", f"{ZIP}, time", "their time / ours", at_least=3, mirrored=True),
+    Goal("zip from S3", "one ahead", f"{ZIP_S3}, time", "their time / ours", at_least=6, mirrored=True),
     Goal("64 KiB ranges from S3", "rclone", RANGES_S3, "our requests per second of CPU / theirs", at_least=4),
     Goal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
     Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
@@ -67,7 +75,7 @@ def write_results(rows: Iterable[Row], rounds: int, *, readme: bool) -> Path:
     rows = list(rows)
     results = FOLDER / "results"
     results.mkdir(exist_ok=True)
-    target = results / "local.json"
+    target = results / ("local.json" if readme else "short.json")
     content = {"rounds": rounds, "machine": _machine(), "rows": {row.name: row.samples for row in rows}}
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     lines = table(rows, rounds)
@@ -91,8 +99,9 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         row = by_name.get(goal.row)
         if row is None or goal.peer not in row.samples:
             continue
-        ours = [sample[row.figure] for sample in row.samples["mediavault"]]
-        theirs = [sample[row.figure] for sample in row.samples[goal.peer]]
+        figure = goal.figure or row.figure
+        ours = [sample[figure] for sample in row.samples["mediavault"]]
+        theirs = [sample[figure] for sample in row.samples[goal.peer]]
         ratio = statistics.median(b / a if goal.mirrored else a / b for a, b in zip(ours, theirs, strict=True))
         wanted, met = goal.judge(ratio)
         figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
@@ -146,6 +155,7 @@ def _machine() -> dict[str, str | int]:
         "nginx": _said_by(nginx_program(), "-v").rpartition("/")[2],
         "node": _said_by("node", "--version").lstrip("v"),
         "express": EXPRESS_VERSION,
+        "archiver": ARCHIVER_VERSION,
         "rclone": RCLONE_VERSION,
         **{name: version(name) for name in packages},
     }
@@ -153,7 +163,7 @@ def _machine() -> dict[str, str | int]:
 
 def _machine_in_words() -> str:
     machine = _machine()
-    named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "rclone")
+    named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "archiver", "rclone")
     return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in named)
 
 

@@ -76,6 +76,20 @@ def whole_file(name: str, contestants: list[Contestant], size: int, times: int, 
     return measure(Row(name, "cpu_seconds_per_gib"), contestants, rounds, once)
 
 
+def zips(name: str, contestants: list[Contestant], content: int, rounds: int, cores: Cores) -> Row:
+    """`content`: bytes of the files inside, which any zip of them has at least."""
+
+    def once(contestant: Contestant) -> Sample:
+        server = contestant.server
+        before = server.cpu_seconds()
+        received, seconds = load.drain(server.port, contestant.path, headers=contestant.headers, cores=cores)
+        if received < content:
+            raise SystemExit(f"{contestant.name} sent {received} bytes of a zip of {content}")
+        return {"cpu_seconds": server.cpu_seconds() - before, "seconds": seconds}
+
+    return measure(Row(name, "seconds"), contestants, rounds, once)
+
+
 def uploads(contestants: list[Contestant], file: Path, rounds: int, cores: Cores) -> Row:
     def once(contestant: Contestant) -> Sample:
         server = contestant.server

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import contestants, load, rows
+from bench.archives import seaweedfs_settings
 from bench.processes import Cores
 from tests.real.seaweedfs import SeaweedFS
 
@@ -20,14 +21,7 @@ def reads_from_s3(folder: Path, source: Path, options: argparse.Namespace, cores
     with ExitStack() as stack:
         seaweedfs = stack.enter_context(SeaweedFS())
         bucket = seaweedfs.create_bucket()
-        settings = {
-            "IMMICH_STORAGE_ENGINE": "s3",
-            "S3_ENDPOINT": seaweedfs.endpoint,
-            "S3_BUCKET": bucket,
-            "S3_FORCE_PATH_STYLE": "true",
-            "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
-            "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
-        }
+        settings = seaweedfs_settings(seaweedfs, seaweedfs.endpoint, bucket)
         service = stack.enter_context(contestants.mediavault(place, cores, settings))
         answer = load.upload(service.server.port, service.path, source, headers=service.headers, cores=cores)
         objects = seaweedfs.objects(bucket)
