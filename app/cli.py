@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -15,14 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from app.api.credentials import hash_secret, new_secret
+from app.api.listening import listen
 from app.api.log import configure_logging
 from app.api.passwords import Passwords
 from app.api.permissions import Permission
 from app.api.protocol import Protocol
 from app.catalog.catalog import Catalog, open_catalog, upgrade
-from app.catalog.errors import CatalogError
+from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.catalog.records import User
-from app.config import Settings, SettingsError, load_settings
+from app.config import Settings, SettingsError, load_settings, named
 from app.main import create_app
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ def serve(
     """Run the service until it is told to stop."""
     settings = _settings()
     configure_logging(settings.log_level, settings.log_format)
+    sockets = _listen(settings)
     if first_run:
         _run(_with_catalog(settings, _first_user))
         typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
@@ -65,8 +68,6 @@ def serve(
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            host=settings.host,
-            port=settings.port,
             loop="uvloop",
             http=Protocol,
             lifespan="on",
@@ -80,7 +81,7 @@ def serve(
     )
     # Ctrl-C, which uvicorn raises again after its clean stop; SystemExit, with which it leaves a start that failed.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.run()
+        server.run(sockets)
     if not server.started:
         _fail(app.start_failure or "does not start", status=3)
 
@@ -171,7 +172,10 @@ def key_revoke(key_id: Annotated[UUID, typer.Argument(help="The id that `key lis
 @db_cli.command("upgrade")
 def db_upgrade() -> None:
     """Bring the catalogue's tables up to date; `serve` does it too."""
-    _run(upgrade(_settings().db_url.get_secret_value()))
+    try:
+        asyncio.run(upgrade(_settings().db_url.get_secret_value()))
+    except CatalogError as error:
+        _fail(named("DB_URL", error))
 
 
 async def _first_user(catalog: Catalog) -> None:
@@ -195,7 +199,10 @@ async def _user(catalog: Catalog, email: str) -> User:
 
 
 async def _with_catalog(settings: Settings, work: Any) -> Any:
-    catalog = await open_catalog(settings.db_url.get_secret_value())
+    try:
+        catalog = await open_catalog(settings.db_url.get_secret_value())
+    except CatalogError as error:
+        _fail(named("DB_URL", error))
     try:
         return await work(catalog)
     finally:
@@ -205,6 +212,8 @@ async def _with_catalog(settings: Settings, work: Any) -> Any:
 def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
+    except CatalogUnavailable as error:
+        _fail(named("DB_URL", error))
     except CatalogError as error:
         _fail(str(error))
 
@@ -212,6 +221,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 def _settings() -> Settings:
     try:
         return load_settings()
+    except SettingsError as error:
+        _fail(str(error))
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    try:
+        return listen(settings.host, settings.port, BACKLOG)
     except SettingsError as error:
         _fail(str(error))
 

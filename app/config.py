@@ -256,6 +256,8 @@ class Settings(BaseSettings):
             raise ValueError("starts with neither sqlite:/// nor postgresql://")
         if database == "sqlite" and (not re.match(r"/[^?]", rest) or rest.startswith("/:memory:")):
             raise ValueError("names no file: sqlite:///relative/path or sqlite:////absolute/path")
+        if database == "sqlite" and "?" in rest:
+            raise ValueError("sqlite takes no parameters")
         return value
 
     @field_validator("public_url", "s3_endpoint")
@@ -332,6 +334,11 @@ def load_settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def named(setting: str, error: Exception | str) -> str:
+    """The error's text, which begins with the setting's name."""
+    return str(error) if str(error).startswith(setting) else f"{setting}: {error}"
 
 
 def setting_names() -> frozenset[str]:

@@ -21,7 +21,7 @@ from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.catalog.catalog import open_catalog
 from app.catalog.errors import CatalogError
-from app.config import Settings, load_settings
+from app.config import Settings, StorageEngine, load_settings, named
 from app.health.checks import Health
 from app.health.markers import MediaLocationCheck, MountCheckFailed
 from app.jobs.sweeper import Sweeper
@@ -58,15 +58,15 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         try:
             catalog = await open_catalog(settings.db_url.get_secret_value())
         except CatalogError as error:
-            raise StartRefused(f"DB_URL: {error}") from error
+            raise StartRefused(named("DB_URL", error)) from error
         stack.push_async_callback(catalog.aclose)
         try:
             storage = await open_storage(settings)
         except StorageError as error:
-            raise StartRefused(str(error)) from error
+            raise StartRefused(_storage_failure(error)) from error
         stack.push_async_callback(storage.aclose)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
-        await _verify(media_location, adopt=adopt)
+        await _verify(media_location, storage.engine, adopt=adopt)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
         archiver = Archiver(catalog, storage)
@@ -84,13 +84,22 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         )
 
 
-async def _verify(media_location: MediaLocationCheck, *, adopt: bool) -> None:
+async def _verify(media_location: MediaLocationCheck, engine: StorageEngine, *, adopt: bool) -> None:
     """A wrong media location stops the start; a store that does not answer shows in `/readyz` until it does."""
     try:
         await media_location.verify(adopt=adopt)
     except MountCheckFailed as error:
         raise StartRefused(str(error)) from error
     except CatalogError as error:
-        raise StartRefused(f"DB_URL: {error}") from error
+        raise StartRefused(named("DB_URL", error)) from error
     except StorageError as error:
+        if engine is StorageEngine.LOCAL and not error.retryable:
+            raise StartRefused(_storage_failure(error)) from error
         log.error("media location is not usable yet", reason=str(error))
+
+
+def _storage_failure(error: StorageError) -> str:
+    """One line that begins with the settings that may be wrong."""
+    if error.backend == "s3":
+        return f"S3_ENDPOINT, S3_REGION or S3_ACCESS_KEY_ID: {error.detail}"
+    return f"IMMICH_MEDIA_LOCATION: {error.key}: {error.detail}"

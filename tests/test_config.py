@@ -47,6 +47,7 @@ WRONG = [
     ({"DB_URL": "sqlite://catalogue.db"}, "DB_URL: names no file"),
     ({"DB_URL": "sqlite:///"}, "DB_URL: names no file"),
     ({"DB_URL": "sqlite:///:memory:"}, "DB_URL: names no file"),
+    ({"DB_URL": "sqlite:///a.db?mode=ro"}, "DB_URL: sqlite takes no parameters"),
     ({"IMMICH_STORAGE_ENGINE": "ftp"}, "IMMICH_STORAGE_ENGINE: "),
     ({"MEDIAVAULT_FSYNC": "perhaps"}, "MEDIAVAULT_FSYNC: "),
     ({"IMMICH_IGNORE_MOUNT_CHECK_ERRORS": "2"}, "IMMICH_IGNORE_MOUNT_CHECK_ERRORS: "),

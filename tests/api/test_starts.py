@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from starlette.types import Message
 
 from app.api.front import Front
+from app.api.listening import listen
 from app.catalog.errors import CatalogUnavailable
+from app.config import SettingsError
 from tests.api.starting import StartService
-from tests.real.service import Service
+from tests.real.service import COMMAND, Service, free_port
 
 PATIENCE = 60.0
 
@@ -81,6 +85,79 @@ def test_a_catalogue_that_fails_after_it_was_opened_ends_the_start(start_service
         catalogue.execute("DROP TABLE installation")
 
     assert refusal(service) == "mediavault: DB_URL: no such table: installation\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"DB_URL": "sqlite:////proc/nowhere/catalogue.db"}, "DB_URL: cannot use the folder of "),
+        ({"DB_URL": "sqlite:////dev"}, "DB_URL: unable to open database file"),
+        ({"DB_URL": "postgresql://me:hunter2@localhost:port/photos"}, "DB_URL is no database address"),
+        ({"DB_URL": "postgresql://me:hunter2@127.0.0.1:9/photos"}, "DB_URL: connection failed: "),
+        ({"IMMICH_MEDIA_LOCATION": "/dev/null"}, "IMMICH_MEDIA_LOCATION: /dev/null: "),
+        ({"IMMICH_MEDIA_LOCATION": "/proc/nowhere"}, "IMMICH_MEDIA_LOCATION: /proc/nowhere: "),
+        ({"IMMICH_HOST": "nowhere.invalid"}, "IMMICH_HOST: 'nowhere.invalid': "),
+        ({"IMMICH_HOST": "192.0.2.1"}, "IMMICH_HOST: cannot listen on '192.0.2.1': "),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    start_service: StartService, settings: dict[str, str], line: str
+) -> None:
+    told = refusal(start_service("local", begin=False, settings=settings))
+
+    assert told.startswith(f"mediavault: {line}")
+    assert told.count("\n") == 1
+    assert "hunter2" not in told
+
+
+def test_who_cannot_have_the_port_touches_no_data(start_service: StartService) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = start_service("local", begin=False, settings={"IMMICH_PORT": str(port)})
+
+        told = refusal(service)
+
+    assert told == f"mediavault: IMMICH_PORT: cannot listen on port {port} of 127.0.0.1: Address already in use\n"
+    assert not (service.stack.folder / "catalogue.db").exists()
+
+
+def test_the_port_is_free_again_at_once(start_service: StartService) -> None:
+    """Connections of the service before, in TIME_WAIT, do not keep it."""
+    service = start_service("local")
+    httpx.get(f"{service.url}/livez", headers={"connection": "close"}, trust_env=False)
+
+    service.restart()
+
+    assert httpx.get(f"{service.url}/livez", trust_env=False).status_code == 200
+
+
+def test_a_first_run_names_the_setting_too(start_service: StartService) -> None:
+    wrong = {"DB_URL": "sqlite:////proc/nowhere/catalogue.db"}
+
+    told = refusal(start_service("local", begin=False, settings=wrong, program=(*COMMAND, "--first-run")))
+
+    assert (
+        told == "mediavault: DB_URL: cannot use the folder of /proc/nowhere/catalogue.db: No such file or directory\n"
+    )
+
+
+def test_both_families_can_have_the_port_and_nobody_twice() -> None:
+    port = free_port()
+    with ExitStack() as open_sockets:
+        for host in ("127.0.0.1", *(["::1"] if _has_ipv6() else [])):
+            for one in listen(host, port, 1):
+                open_sockets.enter_context(one)
+            with pytest.raises(SettingsError, match=f"^IMMICH_PORT: cannot listen on port {port} of {host}: "):
+                listen(host, port, 1)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def refusal(service: Service) -> str:

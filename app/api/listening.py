@@ -1,0 +1,58 @@
+"""The sockets that the service listens on, taken before anything else is opened: who can not have the port touches no data."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from app.config import SettingsError
+
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""A name such as `localhost` may stand for addresses of a family that this machine does not have."""
+
+
+def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """One for each address of `host`, which the caller closes. Clients wait in the backlog until the service is ready.
+
+    Raises `SettingsError`.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "no name of a host"
+        raise SettingsError(f"IMMICH_HOST: {host!r}: {reason}") from None
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        try:
+            sockets.append(_listen_on(family, address, backlog))
+        except OSError as error:
+            if error.errno in _NO_SUCH_FAMILY:
+                missing = error
+                continue
+            _close(sockets)
+            raise SettingsError(
+                f"IMMICH_PORT: cannot listen on port {port} of {address[0]}: {error.strerror}"
+            ) from None
+    if not sockets:
+        raise SettingsError(f"IMMICH_HOST: cannot listen on {host!r}: {missing.strerror if missing else 'no address'}")
+    return sockets
+
+
+def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], backlog: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # 0.0.0.0 and :: are two sockets
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(backlog)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for listening in sockets:
+        listening.close()
