@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import tables
+from app.catalog import motion, tables
 from app.catalog.asset_search import (
     asset_of,
     conditions,
@@ -28,7 +28,15 @@ from app.catalog.asset_search import (
     visible,
 )
 from app.catalog.engine import Database, now
-from app.catalog.errors import CatalogUnavailable, Conflict, DuplicateAsset, FileGone, NotFound, QuotaExceeded
+from app.catalog.errors import (
+    CatalogUnavailable,
+    Conflict,
+    DuplicateAsset,
+    FileGone,
+    NoPhoto,
+    NotFound,
+    QuotaExceeded,
+)
 from app.catalog.files import ID_BATCH, batches, file_of
 from app.catalog.records import (
     Asset,
@@ -60,7 +68,7 @@ class Assets:
     async def insert(self, new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
         """The upload's last step, in one transaction: its files become live, the asset is there, the quota is charged.
 
-        Raises `DuplicateAsset`, `QuotaExceeded`, `FileGone` or `NotFound` (the owner, or the video of a live photo); then
+        Raises `DuplicateAsset`, `QuotaExceeded`, `FileGone`, `NoPhoto` or `NotFound` (the owner, or the video of a live photo); then
         nothing of it is there and the upload's files are doomed. A motion video is hidden, as in Immich.
         """
         files = [original, sidecar] if sidecar else [original]
@@ -73,7 +81,7 @@ class Assets:
                     if winner:
                         raise DuplicateAsset(winner.id, is_trashed=winner.deleted_at is not None) from None
                     # Else the winner was deleted in this moment.
-        except (DuplicateAsset, QuotaExceeded, FileGone, NotFound):
+        except (DuplicateAsset, QuotaExceeded, FileGone, NoPhoto, NotFound):
             await self._doom_unfinished([stored.file_id for stored in files])
             raise
         raise CatalogUnavailable("other uploads of the same content come and go")
@@ -179,16 +187,26 @@ class Assets:
         return found[:size], page + 1 if len(found) > size else None
 
     async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
-        """None: no such asset of this owner. Raises `NotFound` for a live photo's video that is not there."""
+        """None: no such asset of this owner. Raises `NotFound` for a live photo's video that is not there, `NoPhoto` where the
+        asset that is to show it is no photo. A video that it no longer shows comes back into sight."""
         mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
+        values: dict[str, Any] = {**changes, "updated_at": now()}
         async with self._database.write() as connection:
+            if "live_photo_video_id" in changes:
+                await _lock_owner(connection, owner_id)
+            before = (await connection.execute(joined().where(mine))).one_or_none()
+            if before is None:
+                return None
+            former = asset_of(before)
             video = changes.get("live_photo_video_id")
             if video is not None:
-                await _hide_motion_video(connection, owner_id, video)
-            values: dict[str, Any] = {**changes, "updated_at": now()}
+                _require_photo(asset_id, former.type)
+                await motion.hide(connection, owner_id, video)
             await connection.execute(update(_asset).where(mine).values(values))
-            row = (await connection.execute(joined().where(mine))).one_or_none()
-        return None if row is None else asset_of(row)
+            changed = asset_of((await connection.execute(joined().where(mine))).one())
+            if "live_photo_video_id" in changes and former.live_photo_video_id not in (None, video):
+                await motion.bring_back(connection, owner_id, {former.live_photo_video_id: changed.visibility})
+        return changed
 
     async def trash(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> None:
         """What is there already keeps its time. Raises `NotFound` naming the ids that are not this owner's."""
@@ -208,7 +226,7 @@ class Assets:
 
     async def delete(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
         """Remove for good, in one transaction: the rows go, the files are doomed, the quota is given back. A photo takes its motion
-        video along unless another asset shows it. Raises `NotFound` naming the ids that are not this owner's; then all stay."""
+        video along unless another photo shows it or its owner has it in sight or marked. Raises `NotFound` naming the ids that are not this owner's; then all stay."""
         wanted = list(asset_ids)
         async with self._database.write() as connection:
             await _lock_owner(connection, owner_id)
@@ -263,7 +281,8 @@ class Assets:
                 await _make_live(connection, new.owner_id, stored, moment)
             await _charge(connection, new.owner_id, sum(stored.size for stored in files))
             if new.live_photo_video_id is not None:
-                await _hide_motion_video(connection, new.owner_id, new.live_photo_video_id)
+                _require_photo(new.id, new.type)
+                await motion.hide(connection, new.owner_id, new.live_photo_video_id)
             values = {name: getattr(new, name) for name in _NEW_FIELDS} | {
                 "file_id": files[0].file_id,
                 "sidecar_id": files[1].file_id if len(files) > 1 else None,
@@ -317,11 +336,9 @@ async def _charge(connection: AsyncConnection, owner_id: UUID, size: int) -> Non
     raise QuotaExceeded(owner.quota, owner.used, size)
 
 
-async def _hide_motion_video(connection: AsyncConnection, owner_id: UUID, video_id: UUID) -> None:
-    video = (_asset.c.id == video_id) & (_asset.c.owner_id == owner_id) & (_asset.c.type == AssetType.VIDEO)
-    hidden = case((_asset.c.visibility == Visibility.TIMELINE, Visibility.HIDDEN.value), else_=_asset.c.visibility)
-    if (await connection.execute(update(_asset).where(video).values(visibility=hidden))).rowcount != 1:
-        raise NotFound("asset", [video_id])
+def _require_photo(asset_id: UUID, type_: AssetType) -> None:
+    if type_ is not AssetType.IMAGE:
+        raise NoPhoto(asset_id)
 
 
 async def _lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
@@ -341,27 +358,26 @@ async def _require(connection: AsyncConnection, owner_id: UUID, asset_ids: list[
 
 async def _remove(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> int:
     """Of assets that are known to be there; how many went, motion videos not counted."""
-    motion = await _remove_rows(connection, owner_id, asset_ids)
-    alone: list[UUID] = []
-    for batch in batches(motion):
-        shown = select(_asset.c.live_photo_video_id).where(_asset.c.live_photo_video_id.in_(batch))
-        still_shown = set((await connection.execute(shown)).scalars())
-        alone += [video for video in batch if video not in still_shown]
-    await _remove_rows(connection, owner_id, alone)
+    places = await _remove_rows(connection, owner_id, asset_ids)
+    alone = await motion.not_shown(connection, places)
+    await _remove_rows(connection, owner_id, alone, motion.unwanted())
+    await motion.bring_back(connection, owner_id, places)
     return len(set(asset_ids))
 
 
-async def _remove_rows(connection: AsyncConnection, owner_id: UUID, asset_ids: Iterable[UUID]) -> set[UUID]:
-    """Returns the motion videos that they referred to."""
-    motion: set[UUID] = set()
+async def _remove_rows(
+    connection: AsyncConnection, owner_id: UUID, asset_ids: Iterable[UUID], *only: ColumnElement[bool]
+) -> dict[UUID, Visibility]:
+    """Returns the motion videos that they referred to, and where the photos were."""
+    places: dict[UUID, Visibility] = {}
     for batch in batches(asset_ids):
-        gone = delete(_asset).where(_asset.c.id.in_(batch), _asset.c.owner_id == owner_id)
-        columns = (_asset.c.file_id, _asset.c.sidecar_id, _asset.c.live_photo_video_id)
+        gone = delete(_asset).where(_asset.c.id.in_(batch), _asset.c.owner_id == owner_id, *only)
+        columns = (_asset.c.file_id, _asset.c.sidecar_id, _asset.c.live_photo_video_id, _asset.c.visibility)
         rows = (await connection.execute(gone.returning(*columns))).all()
-        motion.update(row.live_photo_video_id for row in rows if row.live_photo_video_id)
+        places.update((row.live_photo_video_id, row.visibility) for row in rows if row.live_photo_video_id)
         files = [file_id for row in rows for file_id in (row.file_id, row.sidecar_id) if file_id]
         await _doom_live(connection, owner_id, files)
-    return motion
+    return places
 
 
 async def _doom_live(connection: AsyncConnection, owner_id: UUID, file_ids: list[UUID]) -> None:

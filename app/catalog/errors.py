@@ -75,6 +75,14 @@ class FileGone(CatalogError):
         super().__init__(f"file {file_id} is no longer being written")
 
 
+class NoPhoto(CatalogError):
+    """Only photos show a motion video; the asset `asset_id` is none."""
+
+    def __init__(self, asset_id: UUID) -> None:
+        self.asset_id = asset_id
+        super().__init__(f"livePhotoVideoId: asset {asset_id} is no photo")
+
+
 class NotFound(CatalogError):
     """No such rows, or not of this owner. Nothing was changed."""
 

@@ -280,6 +280,8 @@ class _Upload:
         if self._announced not in (None, checksum):
             raise ChecksumMismatch
         if fields.live_photo_video_id is not None:
+            if original.format.kind is not Kind.IMAGE:
+                raise InvalidField("livePhotoVideoId", "is for photos only")
             video = await self._catalog.assets.get_owned(self._user.id, fields.live_photo_video_id)
             if video is None or video.type is not AssetType.VIDEO:
                 raise InvalidField("livePhotoVideoId", "is no video of yours")

@@ -104,6 +104,29 @@ def test_a_photo_gets_its_motion_video_and_loses_it(client: httpx.Client) -> Non
     assert parted.json()["livePhotoVideoId"] is None
 
 
+def test_a_video_in_sight_outlives_the_photo_that_showed_it(client: httpx.Client) -> None:
+    video, still = _new(client, photo(), VIDEO_NAME), _new(client)
+    client.put(f"/api/assets/{still}", json={"livePhotoVideoId": video})
+    client.put(f"/api/assets/{video}", json={"visibility": "timeline", "isFavorite": True})
+
+    client.request("DELETE", "/api/assets", json={"ids": [still], "force": True})
+
+    assert client.get(f"/api/assets/{video}/original").status_code == 200
+    assert _listed(client) == {video}
+
+
+def test_a_video_gets_no_motion_video(client: httpx.Client) -> None:
+    video, other = _new(client, photo(), VIDEO_NAME), _new(client, photo(), VIDEO_NAME)
+
+    changed = client.put(f"/api/assets/{video}", json={"livePhotoVideoId": other})
+    sent = upload(client, photo(), VIDEO_NAME, fields={"livePhotoVideoId": other})
+
+    assert (changed.status_code, sent.status_code) == (400, 400)
+    assert "livePhotoVideoId" in changed.json()["message"]
+    assert "livePhotoVideoId" in sent.json()["message"]
+    assert _listed(client) == {video, other}
+
+
 @pytest.mark.parametrize(
     "change",
     [

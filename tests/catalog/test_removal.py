@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.errors import NotFound
-from app.catalog.records import AssetType, FileState
+from app.catalog.errors import NoPhoto, NotFound
+from app.catalog.records import AssetChanges, AssetType, FileState, Visibility
 from tests.catalog.making import make_user, states, upload, used
 
 
@@ -111,6 +111,66 @@ async def test_a_motion_video_stays_while_another_photo_shows_it(catalog: Catalo
     assert await catalog.assets.get(video.id) is not None
     await catalog.assets.delete(user.id, [two.id, video.id])
     assert await used(catalog, user.id) == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"visibility": Visibility.TIMELINE}, {"visibility": Visibility.ARCHIVE}, {"is_favorite": True}], ids=str
+)
+async def test_a_motion_video_stays_when_its_owner_wants_it(catalog: Catalog, change: AssetChanges) -> None:
+    """And it is in sight: what was hidden comes to where the photo was."""
+    user = await make_user(catalog)
+    video = await upload(catalog, user.id, type=AssetType.VIDEO)
+    photo = await upload(catalog, user.id, live_photo_video_id=video.id)
+    await catalog.assets.update(user.id, video.id, change)
+    await catalog.assets.delete(user.id, [photo.id])
+    left = await catalog.assets.get(video.id)
+    assert left is not None
+    assert left.visibility is change.get("visibility", Visibility.TIMELINE)
+    assert left.file.state is FileState.LIVE
+    assert await used(catalog, user.id) == 100
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["no video", "another video"])
+async def test_a_video_that_a_photo_no_longer_shows_comes_back_into_sight(catalog: Catalog, *, other: bool) -> None:
+    user = await make_user(catalog)
+    video, following = [await upload(catalog, user.id, type=AssetType.VIDEO) for _ in range(2)]
+    photo = await upload(catalog, user.id, live_photo_video_id=video.id)
+    await catalog.assets.update(user.id, photo.id, {"visibility": Visibility.ARCHIVE})
+
+    changed = await catalog.assets.update(user.id, photo.id, {"live_photo_video_id": following.id if other else None})
+
+    assert changed is not None
+    assert changed.live_photo_video_id == (following.id if other else None)
+    shown = await catalog.assets.owned(user.id, [video.id, following.id])
+    assert shown[video.id].visibility is Visibility.ARCHIVE
+    assert shown[following.id].visibility is (Visibility.HIDDEN if other else Visibility.TIMELINE)
+
+
+async def test_a_video_that_another_photo_shows_stays_hidden(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    video = await upload(catalog, user.id, type=AssetType.VIDEO)
+    one, _ = [await upload(catalog, user.id, live_photo_video_id=video.id) for _ in range(2)]
+    again = await catalog.assets.update(user.id, one.id, {"live_photo_video_id": video.id, "is_favorite": True})
+    assert again is not None
+    await catalog.assets.update(user.id, one.id, {"live_photo_video_id": None})
+    left = await catalog.assets.get(video.id)
+    assert left is not None
+    assert left.visibility is Visibility.HIDDEN
+
+
+async def test_only_a_photo_shows_a_motion_video(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    video, other = [await upload(catalog, user.id, type=AssetType.VIDEO) for _ in range(2)]
+    photo = await upload(catalog, user.id)
+    for shown in (other, video):
+        with pytest.raises(NoPhoto):
+            await catalog.assets.update(user.id, video.id, {"live_photo_video_id": shown.id})
+    with pytest.raises(NotFound):
+        await catalog.assets.update(user.id, photo.id, {"live_photo_video_id": photo.id})
+    with pytest.raises(NoPhoto):
+        await upload(catalog, user.id, type=AssetType.VIDEO, live_photo_video_id=other.id)
+    assert await catalog.assets.owned(user.id, [video.id, other.id]) == {video.id: video, other.id: other}
+    assert await used(catalog, user.id) == 300
 
 
 async def test_a_photo_outlives_its_motion_video(catalog: Catalog) -> None:
