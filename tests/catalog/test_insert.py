@@ -9,7 +9,9 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
+from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, Conflict, DuplicateAsset, FileGone, NotFound, QuotaExceeded
 from app.catalog.records import AssetType, FileKind, FileState, Visibility
@@ -25,7 +27,11 @@ async def test_an_upload_makes_its_files_live_and_is_charged(catalog: Catalog) -
     asset = await catalog.assets.insert(new, original, sidecar)
 
     assert asset == await catalog.assets.get(new.id)
-    assert asdict(new).items() <= asdict(asset).items()
+    shown = asdict(new)
+    kept = shown.pop("metadata")
+    assert shown.items() <= asdict(asset).items()
+    async with catalog.engine.connect() as connection:
+        assert (await connection.execute(select(tables.asset.c.metadata))).scalar_one() == kept
     assert (asset.file.id, asset.file.state, asset.sidecar_id) == (original.file_id, FileState.LIVE, sidecar.file_id)
     assert (asset.file.size, asset.file.sha1, asset.file.crc32) == (100, original.sha1, original.crc32)
     assert set((await states(catalog)).values()) == {FileState.LIVE}
