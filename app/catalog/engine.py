@@ -206,6 +206,7 @@ def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEn
         pool_size=connections,
         max_overflow=0,
         pool_timeout=TURN_SECONDS,
+        hide_parameters=True,
         **options,
     )
     if not query_only:
@@ -240,5 +241,6 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=TURN_SECONDS,
         pool_pre_ping=True,
+        hide_parameters=True,
         skip_autocommit_rollback=True,
     )

@@ -6,17 +6,20 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import LiteralString
+from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
-from app.catalog import engine
+from app.catalog import engine, tables
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.errors import CatalogUnavailable
+from app.catalog.errors import CatalogUnavailable, Conflict
 from app.catalog.records import FileState
 from tests.catalog.making import begin, make_user, new_asset, states, stored, upload, used
 from tests.real.catalogues import Databases, Kind
@@ -57,6 +60,20 @@ async def assert_sound(catalog: Catalog) -> None:
             (await connection.execute(text("SELECT path FROM file JOIN asset ON file_id = file.id"))).scalars()
         )
     assert {file.path async for file in catalog.files.all() if file.state is FileState.LIVE} == referred
+
+
+async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Catalog) -> None:
+    with pytest.raises(Conflict) as failed:
+        async with catalog._database.write() as connection:
+            await connection.execute(insert(tables.session).values(_session_of_nobody()))
+    told = "".join(traceback.format_exception(failed.value))
+    assert "INSERT INTO session" in told, "the statement itself is told"
+    assert "token-hash" not in told
+
+
+def _session_of_nobody() -> dict[str, object]:
+    moment = datetime.now(UTC)
+    return {"id": uuid4(), "user_id": uuid4(), "token_hash": b"token-hash", "expires_at": moment, "created_at": moment}
 
 
 async def test_a_lock_that_is_held_for_too_long_is_unavailable(
