@@ -175,6 +175,14 @@ class _Arrived:
     format: Format
     received: Received
 
+    def display_name(self, wanted: str | None) -> str:
+        """`wanted`, or the part's own name. Its extension never says something else than the type the file is sent as."""
+        if wanted is None:
+            return self.name
+        named = supported(wanted)
+        agrees = named is not None and named.kind is self.format.kind and named.scriptable is self.format.scriptable
+        return wanted if agrees else display_name(wanted + self.format.extension)
+
     def stored(self) -> StoredFile:
         return StoredFile(self.file_id, self.received.size, self.received.sha1, self.received.crc32)
 
@@ -296,7 +304,7 @@ class _Upload:
             owner_id=self._user.id,
             type=AssetType.VIDEO if original.format.kind is Kind.VIDEO else AssetType.IMAGE,
             checksum=original.received.sha1,
-            original_file_name=fields.filename or original.name,
+            original_file_name=original.display_name(fields.filename),
             file_created_at=fields.file_created_at,
             file_modified_at=fields.file_modified_at,
             local_date_time=fields.local_date_time,

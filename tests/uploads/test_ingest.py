@@ -95,6 +95,29 @@ async def test_tricks_in_names_end_up_only_as_display_names(place: Place, filena
     await place.assert_kept(photo)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        ("evil.html", "evil.html.jpg"),
+        ("evil.svg", "evil.svg.jpg"),
+        ("note.xmp", "note.xmp.jpg"),
+        ("clip.mp4", "clip.mp4.jpg"),
+        ("no extension", "no extension.jpg"),
+        ("x.jpg .", "x.jpg ..jpg"),
+        ("a" * 300 + ".html", "a" * 250 + "..jpg"),
+        ("holiday.HEIC", "holiday.HEIC"),
+        ("holiday.Jpeg", "holiday.Jpeg"),
+    ],
+)
+async def test_a_display_name_never_says_another_type_than_the_one_it_is_sent_as(
+    place: Place, wanted: str, shown: str
+) -> None:
+    sent = Upload("assetData", "IMG_1.jpg", b"photo")
+    asset = await place.asset(await place.send([*DATES, sent, ("filename", wanted)]))
+    assert asset.original_file_name == shown
+    assert asset.file.mime_type == "image/jpeg"
+
+
 async def test_a_part_without_an_extension_has_the_type_of_the_filename_before_it(place: Place) -> None:
     blob = Upload("assetData", "blob", b"photo")
     asset = await place.asset(await place.send([*DATES, ("filename", "from a browser.png"), blob]))
