@@ -64,10 +64,14 @@ async def get_about(rooms: Rooms) -> AboutResponse:
     )
 
 
-@router.get("/storage", dependencies=[Depends(requires(Permission.SERVER_STORAGE))])
-async def get_storage(rooms: Rooms) -> StorageResponse:
+@router.get("/storage")
+async def get_storage(
+    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STORAGE))], rooms: Rooms
+) -> StorageResponse:
+    """The disk; with S3, which has no end, what you keep there, and for administrators what everybody does."""
     if rooms.settings.storage_engine is StorageEngine.S3:
-        used = sum(user.used for user in await rooms.catalog.assets.usage())
+        usage = await rooms.catalog.assets.usage()
+        used = sum(user.used for user in usage if caller.user.is_admin or user.user_id == caller.user.id)
         return _storage(size=0, used=used, available=0)
     disk = await anyio.to_thread.run_sync(shutil.disk_usage, rooms.settings.media_location)
     return _storage(size=disk.total, used=disk.used, available=disk.free)
