@@ -75,6 +75,8 @@ _TABLE: dict[type[Exception], _Translation] = {
     storage.StorageFull: _says(507, "The storage is full"),
     storage.StoragePermission: _says(503, "The storage refuses access", retry_after="30"),
     storage.StorageUnavailable: _says(503, "The storage does not answer", retry_after="5"),
+    storage.InvalidKey: _says(500, "The storage can not hold a file of this name"),
+    storage.ObjectIncomplete: _says(500, "The file did not reach the storage whole"),
     storage.StorageError: _says(500, "The storage is not as the catalogue says"),
     catalog.QuotaExceeded: _says(400, "Quota has been exceeded!"),
     catalog.NotFound: _says(404),

@@ -1,0 +1,97 @@
+"""The table from errors to answers: every error of the rooms below has a status that somebody chose."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from app.api.errors import translate
+from app.archives import errors as archives
+from app.catalog import errors as catalog
+from app.delivery.refusals import PreconditionFailed, UnsatisfiableRange
+from app.storage import errors as storage
+from app.uploads import errors as uploads
+
+ID = UUID("0d4c1d0e-0000-4000-8000-000000000000")
+PLACE = ("key", "local")
+BASES = (storage.StorageError, catalog.CatalogError, uploads.UploadError)
+
+CASES: list[tuple[Exception, int]] = [
+    (storage.StorageError(*PLACE), 500),
+    (storage.InvalidKey(*PLACE), 500),
+    (storage.ObjectNotFound(*PLACE), 404),
+    (storage.ObjectExists(*PLACE), 500),
+    (storage.ObjectChanged(*PLACE), 500),
+    (storage.ObjectTooLarge(*PLACE), 413),
+    (storage.ObjectIncomplete(*PLACE), 500),
+    (storage.RangeNotSatisfiable(*PLACE, 5), 500),
+    (storage.StorageFull(*PLACE), 507),
+    (storage.StoragePermission(*PLACE), 503),
+    (storage.StorageUnavailable(*PLACE), 503),
+    (catalog.CatalogError("x"), 500),
+    (catalog.CatalogUnavailable("x"), 503),
+    (catalog.InvalidDatabaseUrl("x"), 500),
+    (catalog.SchemaMismatch("x"), 500),
+    (catalog.Conflict("x"), 500),
+    (catalog.EmailTaken("anna@example.org"), 409),
+    (catalog.InvalidCursor("x"), 400),
+    (catalog.QuotaExceeded(1, 1, 1), 400),
+    (catalog.DuplicateAsset(ID, is_trashed=False), 500),
+    (catalog.FileGone(ID), 503),
+    (catalog.NoPhoto(ID), 400),
+    (catalog.NotFound("asset", [ID]), 404),
+    (uploads.UploadError("x"), 400),
+    (uploads.MalformedBody("x"), 400),
+    (uploads.BodyCutShort(), 400),
+    (uploads.ClientGone(), 400),
+    (uploads.UploadTooSlow("x"), 408),
+    (uploads.UploadTooLarge(5), 413),
+    (uploads.InvalidField("x", "y"), 400),
+    (uploads.UnsupportedType(".x"), 400),
+    (uploads.InvalidChecksum(), 400),
+    (uploads.ChecksumMismatch(), 400),
+    (uploads.LeaseLost(), 503),
+    (archives.ManifestUnreadable("x"), 410),
+    (archives.NotArchivable(ID, "x", "y"), 409),
+    (archives.MemberLost(ID, "x", "y"), 410),
+    (PreconditionFailed(()), 412),
+    (UnsatisfiableRange(5, ()), 416),
+    (RuntimeError("secret"), 500),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), CASES, ids=lambda value: type(value).__name__)
+def test_the_status(error: Exception, status: int) -> None:
+    assert translate(error).status == status
+
+
+def test_no_error_is_forgotten() -> None:
+    """Whoever adds one decides here what its answer is."""
+    assert _family(BASES) == {type(error) for error, _ in CASES if isinstance(error, BASES)}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [case for case in CASES if case[1] == 500], ids=lambda v: type(v).__name__
+)
+def test_a_fault_of_the_service_tells_nothing_of_its_inside(error: Exception, status: int) -> None:
+    refusal = translate(error)
+    assert refusal.status == status
+    assert str(error) not in refusal.message
+    assert "key" not in refusal.message
+
+
+def test_what_failed_in_the_storage_is_told_apart() -> None:
+    kinds = (storage.InvalidKey, storage.ObjectIncomplete, storage.StorageError)
+    assert len({translate(kind(*PLACE)).message for kind in kinds}) == len(kinds)
+
+
+def _family(bases: tuple[type[Exception], ...]) -> set[type[Exception]]:
+    found: set[type[Exception]] = set()
+    waiting = list(bases)
+    while waiting:
+        kind = waiting.pop()
+        if kind not in found:
+            found.add(kind)
+            waiting += kind.__subclasses__()
+    return {kind for kind in found if kind.__module__.startswith("app.")}
