@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import structlog
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 LINGER_BYTES = 1024 * 1024
 LINGER_SECONDS = 2.0
+SETTLE_SECONDS = 4.0
+"""How long the services stay open for exchanges that were cancelled."""
 
 HotPath = Callable[[Scope, Receive, Send, Services], Awaitable[None]]
 FindHotPath = Callable[[Scope], HotPath | None]
@@ -55,6 +57,8 @@ class Front:
         self._state = state
         self.start_failure: str | None = None
         """Why the services could not be opened, in one line."""
+        self._running = 0
+        self._idle: asyncio.Event | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -86,7 +90,9 @@ class Front:
             await send({"type": "lifespan.startup.failed", "message": ""})  # who runs the server tells it, in one line
             return
         await send({"type": "lifespan.startup.complete"})
-        await receive()
+        with suppress(asyncio.CancelledError):  # a second Ctrl-C: the loop ends without another word
+            await receive()
+        await self._exchanges_end()
         try:
             await opened.__aexit__(None, None, None)
         except Exception as error:
@@ -95,10 +101,22 @@ class Front:
             return
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _exchanges_end(self) -> None:
+        """The server does not wait for those that it cancelled; they still put rows and objects in order."""
+        if not self._running:
+            return
+        self._idle = asyncio.Event()
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("requests still run while the service closes", count=self._running)
+
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         scope["correlation_id"] = exchange.correlation_id
         structlog.contextvars.bind_contextvars(correlation_id=exchange.correlation_id)
+        self._running += 1
         try:
             hot = self._find_hot_path(scope)
             if hot is not None:
@@ -107,8 +125,14 @@ class Front:
                 await self._app(scope, exchange.receive, exchange.send)
         except TransferCut as cut:
             log.warning("transfer cut short", path=redacted(scope["path"]), reason=str(cut.__cause__ or cut))
+        except asyncio.CancelledError:  # not raised again: the server would log it as a failure of ours
+            await exchange.answer_stop()
         except Exception as error:  # noqa: BLE001 - the outermost edge
             await exchange.answer_failure(error)
+        finally:
+            self._running -= 1
+            if self._idle is not None and not self._running:
+                self._idle.set()
 
 
 class Exchange:
@@ -157,6 +181,13 @@ class Exchange:
             else:
                 log.warning("request failed", **place, reason=str(error))
         if not self.started:
+            await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
+
+    async def answer_stop(self) -> None:
+        """The service stops, and has waited for long enough."""
+        log.warning("request cut off by the stop", method=self._scope["method"], path=redacted(self._scope["path"]))
+        if not self.started:
+            refusal = ApiError(503, "The service is stopping")
             await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
 
     async def _linger(self) -> None:

@@ -140,13 +140,13 @@ class Service:
             **self.settings,
         }
 
-    def stop(self) -> int:
-        """SIGTERM; returns the exit status, of which a negative one is a signal's. Killed when it does not end in time."""
+    def stop(self, told: signal.Signals = signal.SIGTERM) -> int:
+        """Returns the exit status, of which a negative one is a signal's. Killed when it does not end in time."""
         if self._process is None:
             raise RuntimeError("the service was not started")
         if self._process.poll() is None:
             with suppress(psutil.Error, RuntimeError):
-                self.process.send_signal(signal.SIGTERM)
+                self.process.send_signal(told)
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
