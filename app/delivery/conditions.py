@@ -96,7 +96,7 @@ def range_counts(
     return parse_date(validator, clock) == last_modified
 
 
-_ENTITY_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|$)')
+_ENTITY_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|\Z)')
 
 
 def entity_tags(field: str) -> Iterable[tuple[bool, str]]:
