@@ -1,4 +1,4 @@
-"""The `mediavault` command: thin, calls the rooms."""
+"""The `mediavault` command: thin, calls the rooms. What only `serve` needs is imported there: it takes most of a second."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
 import typer
-import uvicorn
-from rich.console import Console
-from rich.table import Table
 
 from app.api.credentials import hash_secret, new_secret
 from app.api.listening import listen
-from app.api.log import configure_logging
-from app.api.passwords import Passwords
 from app.api.permissions import Permission
-from app.api.protocol import Protocol
 from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.catalog.records import User
 from app.config import Settings, SettingsError, load_settings, named
-from app.main import create_app
 
 T = TypeVar("T")
 
@@ -59,8 +52,15 @@ def serve(
 ) -> None:
     """Run the service until it is told to stop."""
     settings = _settings()
-    configure_logging(settings.log_level, settings.log_format)
     sockets = _listen(settings)
+
+    import uvicorn  # noqa: PLC0415 - see above
+
+    from app.api.log import configure_logging  # noqa: PLC0415
+    from app.api.protocol import Protocol  # noqa: PLC0415
+    from app.main import create_app  # noqa: PLC0415
+
+    configure_logging(settings.log_level, settings.log_format)
     if first_run:
         _run(_with_catalog(settings, _first_user))
         typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
@@ -101,6 +101,8 @@ def user_add(
     if password_stdin and not password:
         _fail("the password on standard input is empty")
 
+    from app.api.passwords import Passwords  # noqa: PLC0415 - slow to import
+
     async def add(catalog: Catalog) -> User:
         password_hash = await Passwords().hash(password) if password else None
         return await catalog.users.create(
@@ -117,11 +119,16 @@ def user_list() -> None:
     async def everyone(catalog: Catalog) -> list[User]:
         return await catalog.users.list()
 
-    table = Table("id", "email", "name", "admin", "used", "quota", box=None)
-    for user in _run(_with_catalog(_settings(), everyone)):
-        quota = "" if user.quota is None else str(user.quota)
-        table.add_row(str(user.id), user.email, user.name, "yes" if user.is_admin else "", str(user.used), quota)
-    Console().print(table)
+    _print_table(
+        ("id", "email", "name", "admin", "used", "quota"),
+        (
+            (
+                *(str(user.id), user.email, user.name, "yes" if user.is_admin else "", str(user.used)),
+                "" if user.quota is None else str(user.quota),
+            )
+            for user in _run(_with_catalog(_settings(), everyone))
+        ),
+    )
 
 
 @key_cli.command("add")
@@ -152,10 +159,7 @@ def key_list(email: Annotated[str, typer.Argument(help="Whose keys.")]) -> None:
             for key in await catalog.api_keys.list(user.id)
         ]
 
-    table = Table("id", "name", "permissions", "made", box=None)
-    for row in _run(_with_catalog(_settings(), keys)):
-        table.add_row(*row)
-    Console().print(table)
+    _print_table(("id", "name", "permissions", "made"), _run(_with_catalog(_settings(), keys)))
 
 
 @key_cli.command("revoke")
@@ -235,6 +239,16 @@ def _listen(settings: Settings) -> list[socket.socket]:
 def _address(settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _fail(message: str, *, status: int = 2) -> NoReturn:
