@@ -96,6 +96,9 @@ class Settings(BaseSettings):
         None,
         "Address under which clients reach the service, such as https://photos.example.org. Links are relative without it.",
     )
+    connections: int = _setting(
+        "MEDIAVAULT_CONNECTIONS", 1000, "Most connections of clients at once; one more is answered with 503.", ge=1
+    )
 
     db_url: SecretStr = _setting(
         "DB_URL",

@@ -78,7 +78,7 @@ class Front:
         if answer is None:
             return None
         head, body = answer
-        return b"%bx-correlation-id: %b\r\n" % (head, _new_correlation_id().encode()), body
+        return b"%bx-correlation-id: %b\r\n" % (head, new_correlation_id().encode()), body
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -141,7 +141,7 @@ class Exchange:
     __slots__ = ("_body_open", "_receive", "_scope", "_send", "complete", "correlation_id", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.correlation_id = _new_correlation_id()
+        self.correlation_id = new_correlation_id()
         self.started = False
         self.complete = False
         self._scope = scope
@@ -204,6 +204,13 @@ class Exchange:
 
 async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head: bool = False) -> None:
     """Answer with the one error shape."""
+    headers, body = problem_answer(error, correlation_id)
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def problem_answer(error: ApiError, correlation_id: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The header fields of the one error shape, and its body."""
     body = problem_body(error, correlation_id)
     headers = [
         (b"content-type", PROBLEM_JSON.encode()),
@@ -213,8 +220,7 @@ async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head
     ]
     if "cache-control" not in error.headers:
         headers.append((b"cache-control", b"no-store"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if head else body})
+    return headers, body
 
 
 def _start_failure(error: Exception) -> str:
@@ -224,7 +230,7 @@ def _start_failure(error: Exception) -> str:
     return f"unforeseen {type(error).__name__}, see the log"
 
 
-def _new_correlation_id() -> str:
+def new_correlation_id() -> str:
     return f"{random.getrandbits(64):016x}"  # a name, no secret: the kernel is not asked
 
 
