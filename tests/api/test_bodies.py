@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import asyncio
+import json
+from collections.abc import Iterator, MutableMapping
+from typing import Annotated, Any
 
 import httpx
 import pytest
+from fastapi import APIRouter, Body, FastAPI
 
+from app.api.errors import install_error_handlers
+from app.api.routes.bodies import JsonRoute
 from tests.real.people import Account
 from tests.real.service import Service
 from tests.real.uploading import Wire
@@ -82,6 +87,38 @@ def test_a_client_that_vanishes_in_its_body_leaves_the_service_well(service: Ser
 
     with service.client(account) as client:
         assert client.post("/api/assets/bulk-upload-check", json={"assets": []}).json() == {"results": []}
+
+
+class ImpatientRoute(JsonRoute):
+    body_seconds = 0.2
+
+
+async def test_a_body_that_drips_is_given_up() -> None:
+    router = APIRouter(route_class=ImpatientRoute)
+    router.add_api_route("/", _echo, methods=["POST"])
+    api = FastAPI()
+    install_error_handlers(api)
+    api.include_router(router)
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def drip() -> dict[str, Any]:
+        await asyncio.sleep(0.05)  # each piece is in time
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "correlation_id": "c"}
+    scope["headers"] = [(b"content-type", b"application/json")]
+    async with asyncio.timeout(10):
+        await api(scope, drip, send)
+
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["statusCode"] == 408
+
+
+async def _echo(value: Annotated[Any, Body()]) -> Any:
+    return value
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,16 +14,17 @@ from app.config import MEBIBYTE
 
 
 class JsonRoute(APIRoute):
-    """Answers 413 to a body of more than `body_limit` bytes, announced or not."""
+    """Answers 413 to a body of more than `body_limit` bytes, announced or not, and 408 to one that takes over `body_seconds`."""
 
     body_limit = MEBIBYTE
+    body_seconds = 30.0
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def bounded(request: Request) -> Response:
             await self.admit(request)
-            return await handle(_bounded(request, self.body_limit))
+            return await handle(_bounded(request, self.body_limit, self.body_seconds))
 
         return bounded
 
@@ -43,15 +45,22 @@ class LargeJsonRoute(KeyedJsonRoute):
     body_limit = 10 * MEBIBYTE
 
 
-def _bounded(request: Request, limit: int) -> Request:
+def _bounded(request: Request, limit: int, seconds: float) -> Request:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced[:20]) > limit:
         raise _too_large(limit)
+    deadline: float | None = asyncio.get_running_loop().time() + seconds
     received = 0
 
     async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
+        nonlocal received, deadline
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await request.receive()
+        except TimeoutError:
+            raise HTTPException(408, f"The body did not arrive within {seconds:g} seconds") from None
+        if not message.get("more_body", False):
+            deadline = None  # what is waited for from now on is the client's leaving
         received += len(message.get("body", b""))
         if received > limit:
             raise _too_large(limit)
