@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Much of a test's time is spent waiting for a server: three processes, each with servers of its own, keep two cores busy.
-PYTEST_FLAGS ?= --numprocesses=3 --dist=loadfile
+PYTEST_FLAGS ?= --numprocesses=3 --dist=worksteal
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 TOOLS_STAMP := $(VENV)/.tools-installed
@@ -31,7 +31,7 @@ check: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q tests/test_settings_documented.py
 
 soak: $(DEV_STAMP) $(TOOLS_STAMP)
-	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200
 
 # The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
 bench: $(DEV_STAMP)
@@ -42,7 +42,7 @@ bench: $(DEV_STAMP)
 
 # In the foreground, until Ctrl-C; its files are in ./data/s3. The bucket is `photos`, the keys are below.
 s3: $(DEV_STAMP)
-	@mkdir -p data/s3
+	@umask 077 && mkdir -p data/s3
 	@AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-secret exec $(BIN)/weed mini -dir=data/s3 -bucket=photos \
 		-ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port=8333 -s3.autoCreateBucket=false -s3.port.iceberg=0 -s3.port.lance=0 \
 		-webdav=false -admin.ui=false -master.telemetry=false $(S3_FLAGS)
