@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from collections.abc import Coroutine, Iterable
@@ -33,10 +34,13 @@ cli.add_typer(db_cli, name="db")
 FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 10
 BACKLOG = 2048
+PRIVATE = 0o077
+"""Nobody else reads photos and password hashes: what is created is its owner's only."""
 
 
 def main() -> None:
     """Entry point of the console script."""
+    os.umask(PRIVATE)
     cli()
 
 

@@ -6,6 +6,7 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,6 +159,22 @@ def _has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def test_what_it_creates_is_its_owners_only(start_service: StartService, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    places = {"DB_URL": f"sqlite:///{data}/catalogue.db", "IMMICH_MEDIA_LOCATION": str(data / "media")}
+    service = start_service("local", begin=False, settings=places)
+    service.start()
+    service.stop()
+    (data / "catalogue.db").unlink()
+    added = service.run("user", "add", "me@example.org")
+
+    made = [data, *data.rglob("*")]
+
+    assert added.returncode == 0, added.stderr
+    assert {data / "catalogue.db", data / "media" / "upload" / ".immich"} <= set(made)
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
 def refusal(service: Service) -> str:
