@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from starlette.types import Scope
 from app.api.cache import RecentCache
 from app.api.credentials import SAFE_METHODS, CredentialKind, find_credential, hash_secret, new_secret, same_site
 from app.api.errors import ApiError
-from app.api.passwords import GuessLimit, Passwords
+from app.api.passwords import GuessLimit, Passwords, TooManyLogins, WrongPassword
 from app.api.permissions import Permission
 from app.catalog.catalog import Catalog
 from app.catalog.records import ApiKey, Session, User
@@ -76,18 +75,21 @@ class Authenticator:
         return None if identity is None or _expired(identity) else identity
 
     async def login(self, email: str, password: str, scope: Scope) -> tuple[User, str]:
-        """A new session's user and token. Raises 401 for a wrong pair, 403 for another site's page, 429 after too many tries."""
+        """A new session's user and token. Raises 401 for a wrong pair, 403 for another site's page, 429 after too many tries,
+        503 while too many others log in."""
         self._refuse_other_sites(scope, unknown=True)
         client = scope.get("client")
-        names = (f"address {client[0] if client else ''}", f"account {email.casefold()}")
-        wait = self._guesses.wait(*names)
-        if wait:
-            raise ApiError(429, "Too many failed logins, try later", headers={"retry-after": str(math.ceil(wait))})
-        user = await self._catalog.users.by_email(email)
-        if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
-            self._guesses.failed(*names)
-            raise ApiError(401, "Incorrect email or password")
-        self._guesses.succeeded(names[1])
+        try:
+            async with self._guesses.attempt(client[0] if client else "", email.strip().casefold()):
+                user = await self._catalog.users.by_email(email)
+                if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+                    raise WrongPassword
+        except WrongPassword:
+            raise ApiError(401, "Incorrect email or password") from None
+        except TooManyLogins as refusal:
+            message = "Too many logins at once" if refusal.crowded else "Too many failed logins"
+            status = 503 if refusal.crowded else 429
+            raise ApiError(status, f"{message}, try later", headers={"retry-after": str(refusal.wait)}) from None
         token = new_secret()
         await self._catalog.sessions.create(
             user.id, hash_secret(token), datetime.now(UTC) + self._settings.session_lifetime

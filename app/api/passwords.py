@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.to_thread
@@ -12,6 +15,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 MAX_PASSWORD_CHARACTERS = 1024
 ATTEMPTS = 10
+ATTEMPTS_OF_ADDRESS = 100
+WAITING = 8
+"""Logins that are being checked or wait for it; with two at a time that is well within a second or two."""
+
 WINDOW_SECONDS = 15 * 60.0
 TRACKED = 10_000
 
@@ -42,30 +49,69 @@ class Passwords:
             return False
 
 
+class TooManyLogins(Exception):
+    """The next try is allowed after `wait` seconds; `crowded`: others are being checked, and nobody is suspected."""
+
+    def __init__(self, wait: int, *, crowded: bool = False) -> None:
+        self.wait = wait
+        self.crowded = crowded
+        super().__init__(f"wait {wait} seconds")
+
+
+class WrongPassword(Exception):
+    """For an account that there is not, too."""
+
+
 class GuessLimit:
-    """Ten failed logins a quarter of an hour, for each address and for each account (per process)."""
+    """Failed logins a quarter of an hour: ten from an address for an account, a hundred from an address (per process).
+
+    A stranger's guesses do not lock an account for its owner, who comes from another address.
+    """
 
     def __init__(self) -> None:
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._attempts: OrderedDict[tuple[str, ...], deque[float]] = OrderedDict()
+        self._waiting = 0
 
-    def wait(self, *names: str) -> float:
-        """Seconds until the next try is allowed; 0 when it is."""
-        now = time.monotonic()
-        return max((self._wait(name, now) for name in names), default=0.0)
+    @asynccontextmanager
+    async def attempt(self, address: str, account: str) -> AsyncIterator[None]:
+        """Around a login, which raises `WrongPassword`. It counts before its password is checked, so that logins at the same time
+        count as well, and no longer where it turns out not to be wrong. Raises `TooManyLogins`."""
+        limits = (((address, account), ATTEMPTS), ((address,), ATTEMPTS_OF_ADDRESS))
+        if wait := max(self._wait(name, most) for name, most in limits):
+            raise TooManyLogins(math.ceil(wait))
+        if self._waiting >= WAITING:
+            raise TooManyLogins(1, crowded=True)
+        moment = time.monotonic()
+        for name, most in limits:
+            self._count(name, most, moment)
+        self._waiting += 1
+        try:
+            yield
+        except WrongPassword:
+            raise
+        except Exception:  # the catalogue's failure is no guess
+            self._take_back((address, account), moment)
+            self._take_back((address,), moment)
+            raise
+        else:
+            self._attempts.pop((address, account), None)
+            self._take_back((address,), moment)
+        finally:
+            self._waiting -= 1
 
-    def failed(self, *names: str) -> None:
-        for name in names:
-            failures = self._failures.setdefault(name, deque(maxlen=ATTEMPTS))
-            failures.append(time.monotonic())
-            self._failures.move_to_end(name)
-            if len(self._failures) > TRACKED:
-                self._failures.popitem(last=False)
+    def _count(self, name: tuple[str, ...], most: int, moment: float) -> None:
+        self._attempts.setdefault(name, deque(maxlen=most)).append(moment)
+        self._attempts.move_to_end(name)
+        if len(self._attempts) > TRACKED:
+            self._attempts.popitem(last=False)
 
-    def succeeded(self, name: str) -> None:
-        self._failures.pop(name, None)
+    def _take_back(self, name: tuple[str, ...], moment: float) -> None:
+        attempts = self._attempts.get(name)
+        if attempts is not None and moment in attempts:
+            attempts.remove(moment)
 
-    def _wait(self, name: str, now: float) -> float:
-        failures = self._failures.get(name)
-        if failures is None or len(failures) < ATTEMPTS:
+    def _wait(self, name: tuple[str, ...], most: int) -> float:
+        attempts = self._attempts.get(name)
+        if attempts is None or len(attempts) < most:
             return 0.0
-        return max(0.0, failures[0] + WINDOW_SECONDS - now)
+        return max(0.0, attempts[0] + WINDOW_SECONDS - time.monotonic())

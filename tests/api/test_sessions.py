@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from contextlib import suppress
 from http.cookies import Morsel, SimpleCookie
 
 import httpx
 import pytest
 
+from app.api.passwords import GuessLimit
+from app.catalog.errors import CatalogUnavailable
 from tests.api.starting import StartService
 from tests.real.issued import issued
 from tests.real.people import Account
@@ -144,14 +149,75 @@ def test_a_login_without_sense_names_the_field_and_not_the_password(
 
 def test_guessing_is_stopped(start_service: StartService) -> None:
     service = start_service("local")
-    member = service.people.add(password=PASSWORD)
-    with service.client() as client:
-        tries = [client.post("/api/auth/login", json={"email": member.email, "password": f"{n}"}) for n in range(11)]
-        right = client.post("/api/auth/login", json={"email": member.email, "password": PASSWORD})
+    member, other = service.people.add(password=PASSWORD), service.people.add(password=PASSWORD)
+    with service.client() as client, _from("127.0.0.2", service) as owner:
+        tries = [_try(client, member.email, f"{n}") for n in range(11)]
+        right = _try(client, f" {member.email} ", PASSWORD)
+        elsewhere = _try(owner, member.email, PASSWORD)
+        others = _try(client, other.email, PASSWORD)
 
     assert [answer.status_code for answer in tries] == [401] * 10 + [429]
     assert right.status_code == 429
     assert 0 < int(right.headers["retry-after"]) <= 15 * 60
+    assert (elsewhere.status_code, others.status_code) == (201, 201)
+
+
+def test_guessing_for_many_accounts_is_stopped_too(start_service: StartService) -> None:
+    service = start_service("local")
+    with service.client() as client:
+        tries = [_try(client, f"{n}@example.org", PASSWORD).status_code for n in range(101)]
+
+    assert tries == [401] * 100 + [429]
+
+
+async def test_guesses_at_the_same_time_count_each(start_service: StartService) -> None:
+    service = start_service("local")
+    member = service.people.add(password=PASSWORD)
+    async with service.async_client() as client:
+        answers = await asyncio.gather(
+            *(client.post("/api/auth/login", json={"email": member.email, "password": f"{n}"}) for n in range(40))
+        )
+        # Those that were one too many at once were not checked, and may come again.
+        while answers[-1].status_code != 429:
+            answers.append(await client.post("/api/auth/login", json={"email": member.email, "password": "x"}))
+            assert len(answers) < 60
+
+    told = Counter(answer.status_code for answer in answers)
+    assert told[401] == 10
+    assert told.keys() <= {401, 429, 503}
+
+
+async def test_logins_do_not_pile_up(start_service: StartService) -> None:
+    service = start_service("local")
+    members = [service.people.add(password=PASSWORD) for _ in range(40)]
+    async with service.async_client() as client:
+        pairs = [{"email": member.email, "password": PASSWORD} for member in members]
+        answers = await asyncio.gather(*(client.post("/api/auth/login", json=pair) for pair in pairs))
+
+    told = Counter(answer.status_code for answer in answers)
+    assert told.keys() <= {201, 503}
+    assert told[201] >= 8
+    assert told[503] > 0
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 503)
+
+
+@pytest.mark.parametrize("failure", [None, CatalogUnavailable], ids=["right", "not checked"])
+async def test_only_wrong_passwords_count(failure: type[Exception] | None) -> None:
+    limit = GuessLimit()
+    for _ in range(200):
+        with suppress(CatalogUnavailable):
+            async with limit.attempt("192.0.2.1", "a@example.org"):
+                if failure:
+                    raise failure
+
+
+def _try(client: httpx.Client, email: str, password: str) -> httpx.Response:
+    return client.post("/api/auth/login", json={"email": email, "password": password})
+
+
+def _from(address: str, service: Service) -> httpx.Client:
+    """A client whose requests come from `address`."""
+    return httpx.Client(base_url=service.url, transport=httpx.HTTPTransport(local_address=address), timeout=30)
 
 
 def _login(client: httpx.Client, email: str) -> httpx.Response:
