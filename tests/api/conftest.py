@@ -15,7 +15,7 @@ from tests.api.starting import StartService
 from tests.real.people import Account
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import COMMAND, Service
-from tests.real.stacks import ENGINES, Engine, Stacks
+from tests.real.stacks import ENGINES, Database, Engine, Stacks
 
 
 @pytest.fixture(scope="session", params=ENGINES)
@@ -41,12 +41,13 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
             engine: Engine,
             *,
             server: SeaweedFS | None = None,
+            database: Database | None = None,
             begin: bool = True,
             settings: Mapping[str, str] | None = None,
             program: Sequence[str] = COMMAND,
             wrap: Sequence[str] = (),
         ) -> Service:
-            stack = stacks.create(engine, tmp_path / f"service-{len(started)}", server=server)
+            stack = stacks.create(engine, tmp_path / f"service-{len(started)}", server=server, database=database)
             service = Service(stack, settings=settings, program=program, wrap=wrap)
             cleanup.callback(shutil.rmtree, stack.media, ignore_errors=True)
             cleanup.callback(service.close)

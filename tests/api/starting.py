@@ -7,18 +7,19 @@ from typing import Protocol
 
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import COMMAND, Service
-from tests.real.stacks import Engine
+from tests.real.stacks import Database, Engine
 
 
 class StartService(Protocol):
-    """Starts a service on a fresh stack; `begin=False` only prepares it. `server` replaces the shared S3 server; the other
-    options are those of `Service`."""
+    """Starts a service on a fresh stack; `begin=False` only prepares it. `server` replaces the shared S3 server, `database`
+    the engine's usual one; the other options are those of `Service`."""
 
     def __call__(
         self,
         engine: Engine,
         *,
         server: SeaweedFS | None = None,
+        database: Database | None = None,
         begin: bool = True,
         settings: Mapping[str, str] | None = None,
         program: Sequence[str] = COMMAND,

@@ -15,6 +15,8 @@ from tests.real.seaweedfs import Identity, SeaweedFS
 
 Engine = Literal["local", "s3"]
 ENGINES: tuple[Engine, Engine] = ("local", "s3")
+Database = Literal["sqlite", "postgresql"]
+USUAL: dict[Engine, Database] = {"local": "sqlite", "s3": "postgresql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,16 @@ class Stacks:
         self._postgres = postgres
         self._bucket: str | None = None
 
-    def create(self, engine: Engine, folder: Path, *, server: SeaweedFS | None = None) -> Stack:
-        """`server` replaces the shared S3 server."""
+    def create(
+        self, engine: Engine, folder: Path, *, server: SeaweedFS | None = None, database: Database | None = None
+    ) -> Stack:
+        """`server` replaces the shared S3 server, `database` the engine's usual one."""
+        wanted = database or USUAL[engine]
+        db_url = f"sqlite:///{folder}/catalogue.db" if wanted == "sqlite" else self._postgres().create_database()
         if engine == "local":
-            return Stack(engine, folder, f"sqlite:///{folder}/catalogue.db", None)
+            return Stack(engine, folder, db_url, None)
         bucket = prefix_of(server, server.create_bucket()) if server else self._prefix_of_shared_bucket()
-        return Stack(engine, folder, self._postgres().create_database(), bucket)
+        return Stack(engine, folder, db_url, bucket)
 
     def _prefix_of_shared_bucket(self) -> Bucket:
         server = self._seaweedfs()
