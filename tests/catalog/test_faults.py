@@ -63,17 +63,15 @@ async def assert_sound(catalog: Catalog) -> None:
 
 
 async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Catalog) -> None:
+    moment = datetime.now(UTC)
+    values = {"id": uuid4(), "user_id": uuid4(), "token_hash": b"hash", "expires_at": moment, "created_at": moment}
     with pytest.raises(Conflict) as failed:
         async with catalog._database.write() as connection:
-            await connection.execute(insert(tables.session).values(_session_of_nobody()))
+            await connection.execute(insert(tables.session).values(values))
     told = "".join(traceback.format_exception(failed.value))
     assert "INSERT INTO session" in told, "the statement itself is told"
-    assert "token-hash" not in told
-
-
-def _session_of_nobody() -> dict[str, object]:
-    moment = datetime.now(UTC)
-    return {"id": uuid4(), "user_id": uuid4(), "token_hash": b"token-hash", "expires_at": moment, "created_at": moment}
+    assert values["id"].hex not in told.replace("-", "")
+    assert "hash'" not in told
 
 
 async def test_a_lock_that_is_held_for_too_long_is_unavailable(
