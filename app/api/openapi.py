@@ -10,6 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
+from app.api.openapi_bytes import hot_paths
+
 DESCRIPTION = """\
 Keeps photos and videos on a local disk or in S3 and streams them back, speaking the part of Immich's API that concerns media.
 
@@ -130,7 +132,7 @@ def _guarded() -> dict[str, str]:
 def _described(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
-        schema["paths"] |= _hot_paths()
+        schema["paths"] |= hot_paths(_PROBLEM_ANSWER)
         components = schema.setdefault("components", {})
         components["securitySchemes"] = _SECURITY_SCHEMES
         schemas = components.setdefault("schemas", {})
@@ -147,59 +149,3 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 operation["responses"]["default"] = _PROBLEM_ANSWER
         app.openapi_schema = schema
     return app.openapi_schema
-
-
-def _hot_paths() -> dict[str, Any]:
-    """Paths that are served before FastAPI's routing, so that it can not describe them."""
-    return {"/api/assets/{id}/original": {"get": _original("get"), "head": _original("head")}}
-
-
-def _original(method: str) -> dict[str, Any]:
-    answers: dict[str, Any] = {
-        "200": {"description": "The whole file.", "headers": _BYTES_HEADERS},
-        "206": {"description": "The ranges that were asked for.", "headers": _BYTES_HEADERS},
-        "302": {"description": "Where direct links are on (S3_DELIVERY=redirect): the signed link."},
-        "304": {"description": "Not changed since the copy that the conditions name."},
-        "412": _PROBLEM_ANSWER,
-        "416": _PROBLEM_ANSWER,
-    }
-    if method == "get":
-        for status in ("200", "206"):
-            answers[status]["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    else:
-        answers = {status: answers[status] for status in ("200", "304", "412")}
-    return {
-        "tags": ["assets"],
-        "summary": "Get Original" if method == "get" else "Head Original",
-        "operationId": f"{method}_original",
-        "description": "The file as it was uploaded. Needs the permission `asset.download`.",
-        "parameters": [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}},
-            _query("download", {"type": "boolean", "default": False}, "As an attachment that browsers save."),
-            _query("c", {"type": "string"}, "Any version of yours: the answer may then be cached for a year."),
-            _header("Range", "One or more byte ranges.", "bytes=0-65535"),
-            _header("If-None-Match", "Answer 304 if the file is still the one with this ETag."),
-            _header("If-Range", "Honour Range only if the file is still the one with this ETag."),
-        ],
-        "responses": answers,
-    }
-
-
-_BYTES_HEADERS = {
-    name: {"description": text, "schema": {"type": "string"}}
-    for name, text in (
-        ("ETag", "Strong; from the content."),
-        ("Accept-Ranges", "bytes"),
-        ("Content-Length", "Bytes of this answer."),
-        ("Content-Disposition", "The file's name."),
-    )
-}
-
-
-def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
-
-
-def _header(name: str, text: str, example: str | None = None) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"} if example is None else {"type": "string", "examples": [example]}
-    return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}

@@ -74,6 +74,8 @@ def test_every_call_is_described(description: dict[str, Any]) -> None:
         *("GET /api/users/me", "GET /api/api-keys", "POST /api/api-keys", "GET /api/api-keys/me"),
         *("GET /api/api-keys/{id}", "PUT /api/api-keys/{id}", "DELETE /api/api-keys/{id}"),
         *("POST /api/auth/login", "POST /api/auth/logout", "POST /api/auth/validateToken", "GET /.well-known/immich"),
+        *("POST /api/download/info", "POST /api/download/archive", "POST /api/download/links"),
+        *("GET /api/download/archives/{token}/{name}", "HEAD /api/download/archives/{token}/{name}"),
     }
     assert description["openapi"].startswith("3.1")
 
