@@ -7,9 +7,8 @@ Whatever goes wrong before that transaction leaves no object that a row does not
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -34,6 +33,7 @@ from app.uploads.receive import Received, receive_file
 LEASE = timedelta(minutes=15)
 """How long a file row keeps the sweeper away after it was last renewed."""
 RENEW_SECONDS = 180.0
+"""Between two renewals; a lease outlasts several that fail."""
 LATE_EFFECT_GRACE = timedelta(minutes=15)
 """A store that did not answer may still carry out what it was asked: the sweeper comes only after that."""
 MAX_SIDECAR_BYTES = 16 * MEBIBYTE
@@ -96,7 +96,7 @@ class Ingest:
             minimum_rate=self._settings.upload_minimum_rate,
         )
         upload = _Upload(self._catalog, self._storage, user, announced, _Bounds(self._settings.upload_limit, room))
-        async with aclosing(upload.renewing(body_chunks(receive, content_length, limits))) as body:
+        async with aclosing(upload.while_leased(body_chunks(receive, content_length, limits))) as body:
             reader = MultipartReader(content_type, body, files=frozenset((ORIGINAL_PART, SIDECAR_PART)))
             return await _carry_out(upload, reader)
 
@@ -211,16 +211,17 @@ class _Upload:
         self._files: list[File] = []
         self._original: _Arrived | None = None
         self._sidecar: _Arrived | None = None
-        self._renewed = time.monotonic()
+        self._lost = False
 
     async def run(self, reader: MultipartReader) -> Outcome:
         try:
-            async with AsyncExitStack() as writers:  # a clean exit commits the objects, any other aborts them
-                await self._read(reader, writers)
-                new, original = await self._accept()
-                await self._renew()
-                self.committing = True
-            return await self._insert(new, original)
+            async with self._leases_kept():
+                async with AsyncExitStack() as writers:  # a clean exit commits the objects, any other aborts them
+                    await self._read(reader, writers)
+                    new, original = await self._accept()
+                    await self._renew()
+                    self.committing = True
+                return await self._insert(new, original)
         except _AlreadyThere as found:
             await self._doom(timedelta(0))
             return Outcome(created=False, asset_id=found.asset_id)
@@ -229,13 +230,33 @@ class _Upload:
             await self._doom(LATE_EFFECT_GRACE if unknown else timedelta(0))
             raise
 
-    async def renewing(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The body, renewing the files' leases while it flows."""
+    async def while_leased(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The body, until a lease is lost."""
         async with aclosing(body):
             async for chunk in body:
-                if time.monotonic() - self._renewed >= RENEW_SECONDS:
-                    await self._renew()
+                if self._lost:
+                    raise LeaseLost
                 yield chunk
+
+    @asynccontextmanager
+    async def _leases_kept(self) -> AsyncIterator[None]:
+        """Renew the files' leases in the background, also while the objects are committed: on a slow disk that outlasts a lease."""
+        keeper = asyncio.create_task(self._keep_leases())
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+
+    async def _keep_leases(self) -> None:
+        while not self._lost:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self._renew()
+            except LeaseLost:
+                self._lost = True  # once the insert is done, this says nothing more
+            except CatalogError:
+                _log.warning("the leases of an upload are not renewed yet", exc_info=True)
 
     async def _read(self, reader: MultipartReader, writers: AsyncExitStack) -> None:
         async with aclosing(reader.parts()) as parts:
@@ -332,10 +353,9 @@ class _Upload:
         return Outcome(created=True, asset_id=asset.id)
 
     async def _renew(self) -> None:
-        for file in self._files:
+        for file in tuple(self._files):
             if not await self._catalog.files.renew(file.id, LEASE):
                 raise LeaseLost
-        self._renewed = time.monotonic()
 
     async def _doom(self, grace: timedelta) -> None:
         """Give the files to the sweeper. One that an insert of unknown outcome made live stays live."""

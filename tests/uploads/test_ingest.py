@@ -18,7 +18,7 @@ import pytest
 from app.catalog.records import AssetType, FileKind, FileState, Visibility
 from app.uploads import ingest
 from tests.uploads.forms import BOUNDARY, DATES, FormPart, Upload, body, encoded, pieces
-from tests.uploads.place import Place, Sender
+from tests.uploads.place import WAIT_SECONDS, Hook, Place, Sender
 
 PHOTO = Upload("assetData", "IMG_0001.JPG", b"a photo " * 100)
 VIDEO = Upload("assetData", "MOV_0001.mp4", b"a video " * 100)
@@ -69,7 +69,7 @@ async def test_all_fields_reach_the_asset(place: Place) -> None:
     assert (asset.type, asset.file.mime_type, asset.original_file_name) == (
         AssetType.VIDEO,
         "video/mp4",
-        "Größe 写真.png",
+        "Größe 写真.png.mp4",
     )
     assert asset.file_created_at == datetime(2024, 7, 1, 10, 30, tzinfo=UTC)
     assert asset.local_date_time == datetime(2024, 7, 1, 12, 30, tzinfo=UTC)
@@ -234,18 +234,33 @@ async def test_nothing_is_live_before_the_object_is_committed(place: Place) -> N
 
 
 async def test_leases_are_renewed_while_bytes_flow(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.0)
-    ends: list[datetime] = []
+    """And while the store takes its time, until the insert has ended."""
+    monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
+    moments: list[str] = []
 
-    async def look(path: str) -> None:
-        row = await place.catalog.files.by_path(path)
-        assert row is not None
-        ends.append(row.not_before)
+    def until_renewed(moment: str) -> Hook:
+        async def wait(path: str) -> None:
+            ends: set[datetime] = set()
+            async with asyncio.timeout(WAIT_SECONDS):
+                while True:
+                    row = await place.catalog.files.by_path(path)
+                    assert row is not None
+                    ends.add(row.not_before)
+                    if len(ends) > 1:
+                        moments.append(moment)
+                        return
+                    await asyncio.sleep(0.005)
 
-    place.storage.on_write = look
-    await place.send([*DATES, random_photo(5 * 2**20)])
-    assert len(ends) >= 5
-    assert ends == sorted(set(ends))
+        return wait
+
+    place.storage.on_write = until_renewed("write")
+    place.storage.on_commit = until_renewed("commit")
+    place.storage.after_commit = until_renewed("committed")
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(WAIT_SECONDS):
+        await place.send([*DATES, random_photo(3 * 2**20)])
+    assert moments == ["write"] * 3 + ["commit", "committed"]
+    assert asyncio.all_tasks() == before, "nothing renews any more"
 
 
 async def test_half_a_gibibyte_takes_constant_memory(place: Place) -> None:

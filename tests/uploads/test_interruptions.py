@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.records import Asset, FileState, NewAsset, StoredFile
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
+from app.uploads import ingest
 from app.uploads.errors import ClientGone, LeaseLost
 from app.uploads.ingest import LATE_EFFECT_GRACE, LEASE, Outcome
 from tests.uploads.forms import DATES, body, pieces
@@ -201,6 +204,58 @@ async def test_a_lease_that_ran_out_while_bytes_flowed(place: Place) -> None:
         await place.send([*DATES, PHOTO])
     assert place.objects() == {}
     await place.assert_kept()
+
+
+async def test_an_upload_whose_lease_is_lost_ends_before_its_body_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
+    first, *_ = pieces(body([*DATES, random_photo(2_000_000)]), [1_500_000])
+    sent = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        sent += 1
+        if sent == 3:
+            await place.sweep(LEASE * 2)
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": first if sent == 1 else b"-" * 100, "more_body": True}
+
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(WAIT_SECONDS):
+        with pytest.raises(LeaseLost):
+            await place.receive(receive, None)
+    assert asyncio.all_tasks() == before
+    await place.assert_kept()
+
+
+async def test_a_catalogue_that_is_away_for_one_renewal_loses_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
+    renew = place.catalog.files.renew
+    committing = stumbled = False
+    again = asyncio.Event()
+
+    async def stumble(file_id: UUID, lease: timedelta) -> bool:
+        nonlocal stumbled
+        if committing and not stumbled:
+            stumbled = True
+            raise CatalogUnavailable("away")
+        renewed = await renew(file_id, lease)
+        if stumbled:
+            again.set()
+        return renewed
+
+    async def wait(_path: str) -> None:
+        nonlocal committing
+        committing = True
+        await asyncio.wait_for(again.wait(), WAIT_SECONDS)
+
+    monkeypatch.setattr(place.catalog.files, "renew", stumble)
+    place.storage.on_commit = wait
+    assert (await place.send([*DATES, PHOTO])).created
+    await place.assert_kept(PHOTO)
 
 
 @pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
