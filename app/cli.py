@@ -74,6 +74,8 @@ def serve(
             app,
             loop="uvloop",
             http=Protocol,
+            ws="none",
+            limit_concurrency=settings.connections,
             lifespan="on",
             log_config=None,
             access_log=False,
