@@ -81,6 +81,7 @@ _TABLE: dict[type[Exception], _Translation] = {
     catalog.QuotaExceeded: _says(400, "Quota has been exceeded!"),
     catalog.NotFound: _says(404),
     catalog.InvalidCursor: _says(400),
+    catalog.InvalidEmail: _says(400),
     catalog.NoPhoto: _says(400),
     catalog.EmailTaken: _says(409),
     catalog.FileGone: _says(503, "The upload was given up; send it again", retry_after="1"),

@@ -44,6 +44,13 @@ class EmailTaken(Conflict):
         super().__init__(f"{email} is taken")
 
 
+class InvalidEmail(CatalogError):
+    """The text is no address that anybody could log in with."""
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"{email[:100]!r} is no e-mail address")
+
+
 class InvalidCursor(CatalogError, ValueError):
     """The text is no cursor that `Assets.page` gave."""
 

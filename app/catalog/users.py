@@ -9,10 +9,13 @@ from sqlalchemy import func, insert, select, update
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
-from app.catalog.errors import Conflict, EmailTaken
+from app.catalog.errors import Conflict, EmailTaken, InvalidEmail
 from app.catalog.records import User
 
 _user = tables.user
+
+MAX_EMAIL_CHARACTERS = 254
+"""RFC 5321, by way of the longest path."""
 
 
 class UserChanges(TypedDict, total=False):
@@ -40,11 +43,11 @@ class Users:
         quota: int | None = None,
         password_hash: str | None = None,
     ) -> User:
-        """`quota` in bytes. Raises `EmailTaken`."""
+        """`quota` in bytes. Raises `EmailTaken` and `InvalidEmail`."""
         moment = now()
         created = User(
             id=uuid4(),
-            email=_address(email),
+            email=_new_address(email),
             name=name,
             is_admin=is_admin,
             quota=quota,
@@ -78,10 +81,10 @@ class Users:
             return (await connection.execute(select(func.count()).select_from(_user))).scalar_one()
 
     async def update(self, user_id: UUID, **changes: Unpack[UserChanges]) -> User | None:
-        """Raises `EmailTaken`."""
+        """Raises `EmailTaken` and `InvalidEmail`."""
         values: dict[str, Any] = {**changes, "updated_at": now()}
         if "email" in changes:
-            values["email"] = _address(changes["email"])
+            values["email"] = _new_address(changes["email"])
         statement = update(_user).where(_user.c.id == user_id).values(values).returning(_user)
         try:
             async with self._database.write() as connection:
@@ -98,3 +101,11 @@ class Users:
 
 def _address(email: str) -> str:
     return email.strip().lower()
+
+
+def _new_address(email: str) -> str:
+    address = _address(email)
+    local, _, domain = address.rpartition("@")
+    if not (local and domain and address.isprintable()) or " " in address or len(address) > MAX_EMAIL_CHARACTERS:
+        raise InvalidEmail(email)
+    return address

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.errors import EmailTaken, NotFound
+from app.catalog.errors import EmailTaken, InvalidEmail, NotFound
 from tests.catalog.making import make_user
 
 
@@ -31,6 +31,32 @@ async def test_an_address_belongs_to_one_user(catalog: Catalog) -> None:
     with pytest.raises(EmailTaken):
         await catalog.users.update(two.id, email="one@example.org")
     assert await catalog.users.list() == [one, two]
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        " ",
+        "ann",
+        "@",
+        "@example.org",
+        "ann@",
+        "ann@exam\nple.org",
+        "an n@example.org",
+        "a\0@b",
+        "a\x1b[2J@b",
+        "a" * 250 + "@b.org",
+    ],
+)
+async def test_what_is_no_address_is_refused(catalog: Catalog, email: str) -> None:
+    ann = await catalog.users.create("ann@example.org", "Ann")
+    with pytest.raises(InvalidEmail) as refused:
+        await catalog.users.create(email, "Nobody")
+    with pytest.raises(InvalidEmail):
+        await catalog.users.update(ann.id, email=email)
+    assert str(refused.value).isprintable()
+    assert await catalog.users.list() == [ann]
 
 
 async def test_changes_leave_the_rest_as_it_is(catalog: Catalog) -> None:
