@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.staticfiles import StaticFiles
 
+from app.api.errors import ApiError
 from app.api.openapi_bytes import hot_paths
 
 DESCRIPTION = """\
@@ -61,6 +61,8 @@ SwaggerUIBundle({
 });
 """
 
+_STATIC = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+
 _SECURITY_SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "An API key."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "The token of a login, or an API key."},
@@ -99,9 +101,8 @@ _PROBLEM_ANSWER = {
 
 def install_openapi(app: FastAPI) -> None:
     """Adds `/openapi.json`, `/docs` and the way there from `/`."""
-    static = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    static = {name: files("fastapi_offline").joinpath("static", name).read_bytes() for name in _STATIC}
     app.openapi = lambda: _described(app)
-    app.mount("/docs/static", static, name="docs-static")
 
     @app.get("/openapi.json", include_in_schema=False)
     async def description() -> dict[str, Any]:
@@ -114,6 +115,15 @@ def install_openapi(app: FastAPI) -> None:
     @app.get("/docs/start.js", include_in_schema=False)
     async def start() -> Response:
         return Response(_START, media_type="text/javascript", headers=_guarded())
+
+    # Not by StaticFiles, whose refusals (of a strange Range) have a shape of their own.
+    @app.head("/docs/static/{name}", include_in_schema=False)
+    @app.get("/docs/static/{name}", include_in_schema=False)
+    async def static_file(name: str) -> Response:
+        if name not in static:
+            raise ApiError(404, "Not Found")
+        headers = _guarded() | {"cache-control": "max-age=3600"}
+        return Response(static[name], media_type=_STATIC[name], headers=headers)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -204,3 +204,14 @@ def _validate(description: dict[str, Any], schema: dict[str, Any], value: object
         Draft202012Validator(schema).validate(value)
     else:
         Draft202012Validator({"$ref": f"{DOCUMENT}{pointer}"}, registry=registry).validate(value)
+
+
+@pytest.mark.parametrize("wanted", ["items=0-1", "bytes=9-1", "bytes=99999999-", "nonsense"])
+def test_the_pages_parts_come_whole_whatever_range_is_asked_for(anonymous: httpx.Client, wanted: str) -> None:
+    plain = anonymous.get("/docs/static/swagger-ui.css")
+    answer = anonymous.get("/docs/static/swagger-ui.css", headers={"range": wanted})
+
+    assert (plain.status_code, answer.status_code) == (200, 200)
+    assert plain.headers["content-type"].startswith("text/css")
+    assert answer.content == plain.content
+    assert anonymous.head("/docs/static/swagger-ui.css").headers["content-length"] == str(len(plain.content))
