@@ -166,3 +166,11 @@ def test_a_user_sees_itself_and_what_it_uses(service: Service) -> None:
 def test_a_user_without_a_quota_has_none(client: httpx.Client, account: Account) -> None:
     assert client.get("/api/users/me").json()["quotaSizeInBytes"] is None
     assert client.get("/api/users/me").json()["email"] == account.email
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_health_may_be_asked_for_without_its_body(anonymous: httpx.Client, path: str) -> None:
+    answer = anonymous.head(path)
+
+    assert answer.status_code == 200
+    assert answer.content == b""
