@@ -29,6 +29,8 @@ LINGER_SECONDS = 2.0
 SETTLE_SECONDS = 4.0
 """How long the services stay open for exchanges that were cancelled."""
 
+_PRIVATE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
 HotPath = Callable[[Scope, Receive, Send, Services], Awaitable[None]]
 FindHotPath = Callable[[Scope], HotPath | None]
 AnswerAtOnce = Callable[[Scope, Services], tuple[bytes, bytes] | None]
@@ -122,7 +124,7 @@ class Front:
             if hot is not None:
                 await hot(scope, exchange.receive, exchange.send, self._state.services)
             else:
-                await self._app(scope, exchange.receive, exchange.send)
+                await self._app(scope, exchange.receive, exchange.send_private)
         except TransferCut as cut:
             log.warning("transfer cut short", path=redacted(scope["path"]), reason=str(cut.__cause__ or cut))
         except asyncio.CancelledError:  # not raised again: the server would log it as a failure of ours
@@ -170,6 +172,15 @@ class Exchange:
                 await self._linger()
                 message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    async def send_private(self, message: MutableMapping[str, Any]) -> None:
+        """Like `send`; an answer in JSON is what it says it is, and nobody keeps it."""
+        if message["type"] == "http.response.start":
+            headers = dict(message["headers"])
+            if headers.get(b"content-type") == b"application/json":
+                missing = [field for field in _PRIVATE if field[0] not in headers]
+                message = {**message, "headers": [*message["headers"], *missing]}
+        await self.send(message)
 
     async def answer_failure(self, error: Exception) -> None:
         """Answer with the error where nothing has been sent yet; else the connection ends short."""

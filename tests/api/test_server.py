@@ -174,3 +174,14 @@ def test_health_may_be_asked_for_without_its_body(anonymous: httpx.Client, path:
 
     assert answer.status_code == 200
     assert answer.content == b""
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/users/me", "/api/server/ping", "/api/assets/statistics", "/livez", "/openapi.json"]
+)
+def test_json_is_kept_by_nobody_and_is_nothing_else(client: httpx.Client, path: str) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 200
+    assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
