@@ -12,7 +12,9 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
+from app.catalog import tables
 from app.catalog.asset_search import keyset, next_cursor
 from app.catalog.catalog import Catalog
 from app.catalog.errors import InvalidCursor, NotFound
@@ -115,12 +117,15 @@ async def test_what_is_written_is_what_is_read(
     catalog: Catalog, moment: datetime, name: str, metadata: dict[str, object] | None, duration: int | None
 ) -> None:
     user = await make_user(catalog)
-    given_values = {"file_created_at": moment, "original_file_name": name, "metadata": metadata, "duration": duration}
-    asset = await upload(catalog, user.id, **given_values)
+    given_values = {"file_created_at": moment, "original_file_name": name, "duration": duration}
+    asset = await upload(catalog, user.id, metadata=metadata, **given_values)
     # In UTC: a local time that a clock shows twice equals no other.
     expected = given_values | {"file_created_at": moment.astimezone(UTC)}
     assert {field: getattr(asset, field) for field in given_values} == expected
     assert asset.file_created_at.tzinfo is UTC
+    async with catalog.engine.connect() as connection:
+        kept = select(tables.asset.c.metadata).where(tables.asset.c.id == asset.id)
+        assert (await connection.execute(kept)).scalar_one() == metadata
     (paged,), _ = await catalog.assets.page(user.id)
     assert paged == asset
     assert await catalog.assets.page(user.id, cursor=next_cursor(asset)) == ([], None)
