@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def shell_blocks() -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-RUN, TEST, TOUR, STORE, RUN_ON_S3 = shell_blocks()
+RUN, TEST, TOUR, ZIP, STORE, RUN_ON_S3 = shell_blocks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ def test_the_tour_on_a_local_disk(clone: Clone) -> None:
 
         assert asset["isTrashed"] is True
         assert Path(str(asset["originalPath"])).is_relative_to(clone.folder / "data" / "media")
+        _fetch_the_zip(clone, key, str(asset["id"]), original)
         page = _printed(output, r"^API page: (\S+)")
         assert httpx.get(page, timeout=COMMAND_SECONDS).status_code == 200
 
@@ -172,6 +174,14 @@ def _take_the_tour(clone: Clone, key: str, original: bytes) -> dict[str, object]
     assert (clone.folder / "part.jpg").read_bytes() == original[:65536]
     answer = httpx.get(f"{clone.url}/api/assets/{uploaded['id']}", headers={"x-api-key": key}, timeout=COMMAND_SECONDS)
     return answer.raise_for_status().json()
+
+
+def _fetch_the_zip(clone: Clone, key: str, asset_id: str, original: bytes) -> None:
+    """Run the lines of the zip, of which the last goes on with a part that is there already."""
+    (clone.folder / "holiday.zip").write_bytes(b"PK\x03\x04")
+    clone.shell(ZIP, KEY=key, ID=asset_id)
+    with zipfile.ZipFile(clone.folder / "holiday.zip") as opened:
+        assert {name: opened.read(name) for name in opened.namelist()} == {"photo.jpg": original}
 
 
 def _photo(clone: Clone) -> bytes:
