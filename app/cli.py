@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import sys
 from collections.abc import Coroutine, Iterable
@@ -34,6 +35,7 @@ cli.add_typer(db_cli, name="db")
 FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 10
 BACKLOG = 2048
+SPARE_DESCRIPTORS = 1024
 PRIVATE = 0o077
 """Nobody else reads photos and password hashes: what is created is its owner's only."""
 
@@ -56,6 +58,7 @@ def serve(
 ) -> None:
     """Run the service until it is told to stop."""
     settings = _settings()
+    _allow_descriptors(2 * settings.connections + SPARE_DESCRIPTORS)
     sockets = _listen(settings)
 
     import uvicorn  # noqa: PLC0415 - see above
@@ -240,6 +243,14 @@ def _listen(settings: Settings) -> list[socket.socket]:
         return listen(settings.host, settings.port, BACKLOG)
     except SettingsError as error:
         _fail(str(error))
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """A client that downloads has a connection and a file; the usual limit of 1,024 is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _address(settings: Settings) -> str:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from starlette.types import Message
 
@@ -183,3 +184,9 @@ def refusal(service: Service) -> str:
     status = service.launch().wait(PATIENCE)
     assert status in (2, 3)
     return (service.log + service.output)[seen:]
+
+
+def test_it_may_open_a_file_for_every_connection(start_service: StartService) -> None:
+    service = start_service("local", wrap=("prlimit", "--nofile=1024:65536"))
+    soft, _ = service.process.rlimit(psutil.RLIMIT_NOFILE)
+    assert soft >= 2 * 1000
