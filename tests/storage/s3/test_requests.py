@@ -225,3 +225,43 @@ async def test_a_roles_session_token_goes_along(bucket: str, prefix: str, proxy:
     for request in proxy.requests:
         token = request.headers.get("x-amz-security-token") or request.query.get("X-Amz-Security-Token")
         assert token == "session-token"
+
+
+class _Instance(_Roles):
+    """The instance's metadata service, version 2: a token first, then the role's name, then its credentials."""
+
+    def do_PUT(self) -> None:
+        self._answer(b"a-token" if self.path == "/latest/api/token" else None)
+
+    def do_GET(self) -> None:
+        self.asked.append(self.headers.get("x-aws-ec2-metadata-token", ""))
+        roles = "/latest/meta-data/iam/security-credentials/"
+        found = {roles: b"keeper", f"{roles}keeper": json.dumps({"Code": "Success", **self.credentials}).encode()}
+        self._answer(found.get(self.path))
+
+    def _answer(self, body: bytes | None) -> None:
+        self.send_response(404 if body is None else 200)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+
+async def test_an_instances_role_serves_reads_and_writes(
+    seaweedfs: SeaweedFS, bucket: str, prefix: str, roles: type[_Roles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = type("Instance", (_Instance,), {"credentials": roles.credentials, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), instance)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}/")
+    backend = await open_s3(s3_settings(seaweedfs.endpoint, None, bucket, prefix))
+    try:
+        await write(backend, "a.jpg", b"by the instance's role")
+        assert await read(backend, "a.jpg") == b"by the instance's role"
+    finally:
+        await backend.aclose()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+    assert set(instance.asked) == {"a-token"}
