@@ -5,6 +5,7 @@ Takes any `ByteSource`; knows neither storage nor routes. DESIGN section 7 is it
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
@@ -242,6 +243,9 @@ class _Answer:
         if self.sent < self.length:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+            # A server takes bytes for a client that is gone without waiting, and a file in memory is read without waiting: let others
+            # run, the task that listens for the client's leaving among them.
+            await asyncio.sleep(0)
             return
         if self.connection is not None:
             self.connection.complete = True
