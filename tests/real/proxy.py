@@ -151,10 +151,9 @@ class Proxy:
             pass
         finally:
             self.open_connections -= 1
-            for end in (writer, upstream):
-                if end is not None:
-                    with suppress(OSError):
-                        end.transport.abort()
+            _abort(writer)
+            if upstream is not None:
+                _abort(upstream)
 
     async def _exchange(
         self,
@@ -261,6 +260,13 @@ class Proxy:
             + (b"" if method == "HEAD" else body)
         )
         await writer.drain()
+
+
+def _abort(end: asyncio.StreamWriter) -> None:
+    # A transport whose last bytes went out after the other side had left is gone but does not know it: asyncio then
+    # looks for the loop that it has already given up.
+    with suppress(OSError, AttributeError):
+        end.transport.abort()
 
 
 async def _pass(sink: asyncio.StreamWriter | None, piece: bytes) -> None:
