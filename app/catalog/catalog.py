@@ -9,8 +9,10 @@ from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
 from app.catalog.engine import Database, parse_url
+from app.catalog.exchanges import Exchanges
 from app.catalog.files import Files
 from app.catalog.installation import Installation
+from app.catalog.moves import Moves
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
 
@@ -27,6 +29,8 @@ class Catalog:
         self.assets = Assets(database)
         self.archives = Archives(database)
         self.installation = Installation(database)
+        self.moves = Moves(database)
+        self.exchanges = Exchanges(database)
 
     @property
     def engine(self) -> AsyncEngine:

@@ -82,6 +82,13 @@ class FileGone(CatalogError):
         super().__init__(f"file {file_id} is no longer being written")
 
 
+class MigrationBusy(CatalogError):
+    """Another process works on a migration of this catalogue."""
+
+    def __init__(self) -> None:
+        super().__init__("another `mediavault migrate` is at work on this catalogue")
+
+
 class NoPhoto(CatalogError):
     """Only photos show a motion video; the asset `asset_id` is none."""
 

@@ -29,7 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from app.catalog.records import AssetType, FileKind, FileState, Visibility
+from app.catalog.records import AssetType, FileKind, FileState, MoveState, Visibility
+from app.config import StorageEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -213,6 +214,33 @@ archive = Table(
     _required("expires_at", UtcDateTime),
     Index("ix_archive_owner_id", "owner_id"),
     Index("ix_archive_expires_at", "expires_at"),
+)
+
+migration = Table(
+    "migration",
+    metadata,
+    _id(),
+    _required("target", Choice(StorageEngine)),
+    _required("created_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+)
+
+# Without references to `file`: the ledger outlives the rows that it is about.
+migration_item = Table(
+    "migration_item",
+    metadata,
+    Column("migration_id", Uuid, ForeignKey("migration.id", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", Uuid, primary_key=True),
+    _required("twin_id", Uuid, unique=True),
+    _required("owner_id", Uuid),
+    _required("kind", Choice(FileKind)),
+    _required("source_path", String),
+    _required("target_path", String),
+    _required("size", BigInteger),
+    _required("state", Choice(MoveState)),
+    Column("problem", Text),
+    Column("switched_at", UtcDateTime),
+    Index("ix_migration_item_migration_id_state_file_id", "migration_id", "state", "file_id"),
 )
 
 installation = Table(

@@ -27,11 +27,22 @@ class MountCheckFailed(Exception):
 
 
 class MediaLocationCheck:
-    """Verifies the media location of the engine that is set: markers always, a test object on S3 once a minute."""
+    """Verifies the media location of one engine: markers always, a test object on S3 once a minute."""
 
-    def __init__(self, catalog: Catalog, storage: StorageService, *, ignore_errors: bool = False) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        *,
+        ignore_errors: bool = False,
+        engine: StorageEngine | None = None,
+    ) -> None:
+        """`engine`: that place, which must be configured, in place of the one where new files go."""
+        home = storage.home(engine or storage.engine)
+        if home is None:
+            raise ValueError(f"there is no place for the engine {engine}")
         self._catalog = catalog
-        self._storage = storage
+        self._home = home
         self._ignore_errors = ignore_errors
         self._verified = False
         self._probed = float("-inf")
@@ -55,8 +66,8 @@ class MediaLocationCheck:
             await self.verify()
         elif not self._ignore_errors:
             await self._compare_all()
-        if self._storage.engine is StorageEngine.S3 and time.monotonic() - self._probed > PROBE_SECONDS:
-            await self._storage.probe()
+        if self._home.engine is StorageEngine.S3 and time.monotonic() - self._probed > PROBE_SECONDS:
+            await self._home.backend.probe()
             self._probed = time.monotonic()
 
     async def admit_write(self) -> None:
@@ -74,7 +85,7 @@ class MediaLocationCheck:
                 await self.verify()
             await self._compare_all()
         except MountCheckFailed as error:
-            raise StorageUnavailable("", self._storage.primary.name, str(error)) from error
+            raise StorageUnavailable("", self._home.backend.name, str(error)) from error
         self._intact_until = time.monotonic() + INTACT_SECONDS
 
     async def _compare_all(self) -> None:
@@ -82,15 +93,15 @@ class MediaLocationCheck:
         await asyncio.gather(*(self._compare(key, installation) for _, key in self._markers()))
 
     def _markers(self) -> tuple[tuple[str, Key], ...]:
-        if self._storage.engine is StorageEngine.S3:
+        if self._home.engine is StorageEngine.S3:
             return (("", Key(MARKER)),)
         return tuple((folder, Key(f"{folder}/{MARKER}")) for folder in FOLDERS)
 
     def _flag(self, key: Key) -> str:
-        return f"marker:{self._storage.engine}:{key}"
+        return f"marker:{self._home.engine}:{key}"
 
     async def _verify_one(self, folder: str, key: Key, installation: str, *, adopt: bool) -> None:
-        backend = self._storage.primary
+        backend = self._home.backend
         known = await self._catalog.installation.flag(self._flag(key)) is not None
         if known and not adopt:
             # Ignored or not: a marker that was there is never made again, so that its disk is known when it comes back.
@@ -108,7 +119,7 @@ class MediaLocationCheck:
         found = await self._read(key)
         if found is None:
             raise MountCheckFailed(
-                f"{self._storage.managed_path(key)} is missing: the media location looks unmounted or emptied "
+                f"{self._home.area.path(key)} is missing: the media location looks unmounted or emptied "
                 "(IMMICH_IGNORE_MOUNT_CHECK_ERRORS=true or `mediavault serve --adopt` override)"
             )
         if found != installation:
@@ -116,13 +127,13 @@ class MediaLocationCheck:
 
     def _not_ours(self, key: Key) -> str:
         return (
-            f"{self._storage.managed_path(key)} names another installation: the media location is not ours "
+            f"{self._home.area.path(key)} names another installation: the media location is not ours "
             "(IMMICH_IGNORE_MOUNT_CHECK_ERRORS=true or `mediavault serve --adopt` override)"
         )
 
     async def _read(self, key: Key) -> str | None:
         try:
-            async with self._storage.primary.read_stream(key) as stream:
+            async with self._home.backend.read_stream(key) as stream:
                 if stream.info.size > MAX_MARKER_BYTES:
                     return ""
                 return b"".join([chunk async for chunk in stream.chunks]).decode("utf-8", "replace").strip()

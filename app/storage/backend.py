@@ -37,6 +37,14 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredChecksum:
+    """What a store computed itself over the whole object: `size` in bytes, `crc32` as an unsigned number."""
+
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectStream:
     """An open read. `served` is the range actually served, both ends filled in; None when there are no bytes
     (an empty object read whole). `chunks` are at most `MAX_CHUNK_BYTES` each, never empty, together exactly `served`:
@@ -72,6 +80,10 @@ class StorageBackend(Protocol):
 
     async def head(self, key: Key) -> ObjectInfo:
         """Raises `ObjectNotFound`."""
+        ...
+
+    async def stored_checksum(self, key: Key) -> StoredChecksum | None:
+        """None where the store keeps none, or only one of parts. Raises `ObjectNotFound`."""
         ...
 
     def read_stream(
@@ -128,6 +140,11 @@ class StorageBackend(Protocol):
 
     async def ensure_prefix(self, prefix: str) -> None:
         """Make the folder; nothing to do on S3."""
+        ...
+
+    async def prune_folders(self) -> int:
+        """Remove empty folders below the media folder's own; how many there were. While nobody writes: a writer that is about to use
+        one would fail. Nothing to do on S3."""
         ...
 
     async def probe(self) -> None:

@@ -20,17 +20,18 @@ class LocalArea:
     root: str
 
     def path(self, key: Key) -> str:
-        return f"{self._base}{key}"
+        return f"{self.base}{key}"
 
     def holds(self, path: str) -> bool:
-        return path.startswith(self._base)
+        return path.startswith(self.base)
 
     def key(self, path: str) -> Key | None:
         """The key of a path below the folder, None for other paths. Raises `InvalidKey` where the rest is no key."""
-        return Key(path.removeprefix(self._base)) if self.holds(path) else None
+        return Key(path.removeprefix(self.base)) if self.holds(path) else None
 
     @property
-    def _base(self) -> str:
+    def base(self) -> str:
+        """What the paths of the area begin with."""
         return self.root.rstrip("/") + "/"
 
 
@@ -42,17 +43,18 @@ class BucketArea:
     prefix: str
 
     def path(self, key: Key) -> str:
-        return f"{self._base}{key}"
+        return f"{self.base}{key}"
 
     def holds(self, path: str) -> bool:
-        return path.startswith(self._base)
+        return path.startswith(self.base)
 
     def key(self, path: str) -> Key | None:
         """As `LocalArea.key`."""
-        return Key(path.removeprefix(self._base)) if self.holds(path) else None
+        return Key(path.removeprefix(self.base)) if self.holds(path) else None
 
     @property
-    def _base(self) -> str:
+    def base(self) -> str:
+        """As `LocalArea.base`."""
         prefix = self.prefix.strip("/")
         return f"{_SCHEME}{self.bucket}/{prefix}/" if prefix else f"{_SCHEME}{self.bucket}/"
 

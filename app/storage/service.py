@@ -35,6 +35,15 @@ class _Managed:
     key: Key
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One of the two places that managed files may live in."""
+
+    engine: StorageEngine
+    backend: StorageBackend
+    area: LocalArea | BucketArea
+
+
 class StorageService:
     """Methods raise `StorageError`s only; a path that nobody can have is an `InvalidKey`."""
 
@@ -71,6 +80,16 @@ class StorageService:
     def is_managed_path(self, path: str) -> bool:
         """True below the media location of either engine: what may be written and deleted."""
         return any(area is not None and area.holds(path) for area in (self._folder, self._bucket))
+
+    def bases(self) -> list[str]:
+        """What the paths of managed files begin with, the one in use first."""
+        areas = (self._folder, self._bucket)
+        return [area.base for area in sorted(filter(None, areas), key=lambda area: area is not self._primary_area)]
+
+    def home(self, engine: StorageEngine) -> Home | None:
+        """None where the settings name no such place, or it is not there."""
+        backend, area = (self._local, self._folder) if engine is StorageEngine.LOCAL else (self._s3, self._bucket)
+        return None if backend is None or area is None else Home(engine, backend, area)
 
     async def exists(self, path: str) -> bool:
         place = self._place(path)

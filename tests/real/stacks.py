@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,23 +63,26 @@ class Stack:
         return settings
 
     def objects(self) -> dict[str, int]:
-        """Every stored object, by its path as the catalogue writes it, with its size in bytes. Seen without the code under test."""
+        """Every stored object of both places, by its path as the catalogue writes it, with its size in bytes. Seen without the code
+        under test."""
+        stored: dict[str, int] = {}
         if self.bucket:
             listed = self.bucket.server.objects(self.bucket.name, f"{self.bucket.prefix}/")
-            return {f"s3://{self.bucket.name}/{key}": size for key, size in listed.items()}
-        return {
-            path: Path(path).stat().st_size
-            for folder, _, names in os.walk(self.media)
-            for path in (str(Path(folder) / name) for name in names if not _temporary(name))
-        }
+            stored |= {f"s3://{self.bucket.name}/{key}": size for key, size in listed.items()}
+        for folder, _, names in os.walk(self.media):
+            for path in (Path(folder) / name for name in names if not _temporary(name)):
+                with suppress(FileNotFoundError):  # it may go while this looks
+                    stored[str(path)] = path.stat().st_size
+        return stored
 
     def leftovers(self) -> list[str]:
-        """What unfinished writes left: temporary files, or multipart uploads."""
+        """What unfinished writes left: temporary files and multipart uploads."""
+        left: list[str] = []
         if self.bucket:
-            return sorted(self.bucket.server.unfinished_uploads(self.bucket.name, f"{self.bucket.prefix}/").values())
-        return [
-            str(Path(folder) / name) for folder, _, names in os.walk(self.media) for name in names if _temporary(name)
-        ]
+            left += sorted(self.bucket.server.unfinished_uploads(self.bucket.name, f"{self.bucket.prefix}/").values())
+        for folder, _, names in os.walk(self.media):
+            left += [str(Path(folder) / name) for name in names if _temporary(name)]
+        return left
 
 
 class Stacks:

@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVarTuple
 
-from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter
+from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, StoredChecksum
 from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local.errnos import translated, typed_errors
@@ -83,6 +83,10 @@ class LocalBackend:
             return object_info(key.value, status, managed_etag(status))
         finally:
             file.close()
+
+    async def stored_checksum(self, key: Key) -> StoredChecksum | None:
+        await self.head(key)
+        return None
 
     def read_stream(
         self, key: Key, byte_range: ByteRange | None = None, if_match: str | None = None
@@ -171,6 +175,9 @@ class LocalBackend:
         name = Key(prefix.rstrip("/")).value if prefix else ""
         await self._workers.run(self._make_folder, name)
 
+    async def prune_folders(self) -> int:
+        return await self._workers.run(self._prune)
+
     async def probe(self) -> None:
         """Takes the whole write path, to a reserved name: what a killed probe leaves is no object, and is swept."""
         name = temporary_name()
@@ -253,6 +260,10 @@ class LocalBackend:
     def _make_folder(self, name: str) -> None:
         with typed_errors(name, BACKEND, writing=True):
             os.close(self._folders.make(name.encode()))
+
+    def _prune(self) -> int:
+        with typed_errors(str(self.root), BACKEND):
+            return self._folders.prune()
 
     def _delete(self, keys: list[Key]) -> dict[Key, StorageError]:
         """Each folder is synced once after its files are gone, for the catalogue forgets them next: a file that came back after a power

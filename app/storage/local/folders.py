@@ -148,6 +148,25 @@ class Folders:
                 if found is not None:
                     yield found
 
+    def prune(self) -> int:
+        """Remove the folders that hold nothing, but not those right below the root; how many there were."""
+        return sum(self._prune(top) for top, is_folder in self._names("") if is_folder)
+
+    def _prune(self, folder: str) -> int:
+        pruned = 0
+        for name, is_folder in self._names(folder):
+            if is_folder:
+                pruned += self._prune(name)
+        if "/" not in folder:
+            return pruned
+        try:
+            os.rmdir(folder.encode(), dir_fd=self.descriptor)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EBUSY):
+                raise
+            return pruned
+        return pruned + 1
+
     def _entries(self, folder: str, after: list[str]) -> Iterator[tuple[str, bool]]:
         """Names (from the root) in `folder` with whether they are folders, sorted; those after the segment in `after`, and the folder
         of that name itself: what lies in it comes after it."""

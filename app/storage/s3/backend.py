@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from app.config import GIBIBYTE
-from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter
+from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, StoredChecksum
 from app.storage.errors import (
     InvalidKey,
     ObjectExists,
@@ -80,6 +80,10 @@ class S3Backend:
     async def head(self, key: Key) -> ObjectInfo:
         found = await self._found(key)
         return ObjectInfo(key.value, found.size, found.last_modified.astimezone(UTC), found.etag)
+
+    async def stored_checksum(self, key: Key) -> StoredChecksum | None:
+        found = await self._found(key, checksum=True)
+        return None if found.crc32 is None else StoredChecksum(found.size, found.crc32)
 
     def read_stream(
         self, key: Key, byte_range: ByteRange | None = None, if_match: str | None = None
@@ -154,6 +158,9 @@ class S3Backend:
     async def ensure_prefix(self, prefix: str) -> None:
         """Nothing to do: S3 has no folders."""
 
+    async def prune_folders(self) -> int:
+        return 0
+
     async def probe(self) -> None:
         name = f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         data = secrets.token_bytes(64)
@@ -202,9 +209,9 @@ class S3Backend:
         seconds = max(1, int(expires_in.total_seconds()))
         return await self.client.sign(key.value, seconds, content_type=content_type, disposition=disposition)
 
-    async def _found(self, key: Key) -> Found:
+    async def _found(self, key: Key, *, checksum: bool = False) -> Found:
         try:
-            return await self.client.head(key.value)
+            return await self.client.head(key.value, checksum=checksum)
         except (ObjectNotFound, StoragePermission) as error:
             # A HEAD does not say whether it is the object or the bucket that is missing, nor why it was refused.
             await self.client.explain(key.value)

@@ -7,6 +7,7 @@ reported without the prefix. What a call means for a write or a read is decided 
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Found:
     last_modified: datetime
     content_type: str | None
     metadata: Mapping[str, str]
+    crc32: int | None
+    """Of the whole object, as the store computed it; None where it keeps none, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +122,18 @@ class S3Client:
             raise InvalidKey(key, BACKEND, f"longer than {MAX_KEY_BYTES} bytes with the prefix")
         return full
 
-    async def head(self, key: str, *, limit: float | None = None) -> Found:
-        """Raises `ObjectNotFound`, also where it is the bucket that is missing: a HEAD does not tell (see `explain`)."""
-        answer = await self._call("head_object", key, limit=limit, Key=self.full_key(key))
+    async def head(self, key: str, *, limit: float | None = None, checksum: bool = False) -> Found:
+        """Raises `ObjectNotFound`, also where it is the bucket that is missing: a HEAD does not tell (see `explain`).
+        With `checksum` the store is asked for its own, too."""
+        wish: dict[str, Any] = {"ChecksumMode": "ENABLED"} if checksum else {}
+        answer = await self._call("head_object", key, limit=limit, Key=self.full_key(key), **wish)
         return Found(
             size=answer["ContentLength"],
             etag=answer["ETag"],
             last_modified=answer["LastModified"],
             content_type=answer.get("ContentType"),
             metadata=answer.get("Metadata", {}),
+            crc32=whole_crc32(answer.get("ChecksumCRC32"), answer.get("ChecksumType")),
         )
 
     async def explain(self, key: str) -> None:
@@ -379,6 +385,17 @@ async def connect(settings: Settings) -> S3Client:
     resources = AsyncExitStack()
     sdk = await make_client(settings, resources)
     return S3Client(sdk, resources, settings, own_checksums=uses_own_checksums(settings))
+
+
+def whole_crc32(value: str | None, kind: str | None) -> int | None:
+    """The number in S3's header, unless it is one of the parts' checksums (`COMPOSITE`, or `…-<parts>` where a store names no type)."""
+    if value is None or kind == "COMPOSITE" or "-" in value:
+        return None
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(decoded, "big") if len(decoded) == 4 else None
 
 
 def _described(content_type: str | None, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,259 @@
+"""The ledger of moves between disk and S3: which files are planned, how far each has come, and what keeps it there.
+
+A file that is moved has two objects for a while, and each has a row of `file` to itself: the file's own row, and its *twin*,
+which nothing refers to. A twin is `writing` with a lease that does not run out, so no sweeper touches it until the ledger
+dooms it. Which row accounts for which object:
+
+| item | the file's own row | the twin |
+|---|---|---|
+| `planned` | `live`, at the source | `writing`, at the target: nothing, or part of a copy, or all of it |
+| `copied`, `verified` | `live`, at the source | `writing`, at the target: the copy |
+| `switched` | `live`, at the target | `writing`, at the source: still whole |
+| `removed` | `live`, at the target | `doomed`, at the source, until it is swept |
+| `reverted` | `live`, at the source | `doomed`, at the target, until it is swept |
+| `dropped` | `doomed` or gone: deleted meanwhile | `doomed`, at the other place, until it is swept |
+
+So a move of one file is a few transactions of the ledger, and whatever dies in between leaves one of these lines. What changes
+paths or dooms twins is in `exchanges`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
+
+from app.catalog import tables
+from app.catalog.engine import Database, now
+from app.catalog.exclusive import StillHeld, exclusive
+from app.catalog.files import file_of
+from app.catalog.records import (
+    Candidate,
+    File,
+    FileState,
+    Migration,
+    Move,
+    MoveFilters,
+    MoveItem,
+    MoveOutcome,
+    MoveState,
+    MoveTally,
+)
+from app.config import StorageEngine
+
+HELD_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)
+"""The lease of a twin: the ledger ends it, never the clock."""
+
+OPEN = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED, MoveState.SWITCHED)
+"""A migration is finished when no item is in one of these."""
+
+EVERYTHING = MoveFilters()
+
+_file = tables.file
+_migration = tables.migration
+_item = tables.migration_item
+_ITEM_COLUMNS = len(_item.c)
+
+
+class Moves:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[StillHeld]:
+        """Nobody else changes the ledger meanwhile. Raises `MigrationBusy` where somebody does."""
+        async with exclusive(self._database) as still_held:
+            yield still_held
+
+    async def unfinished(self) -> Migration | None:
+        """The one migration that has items to bring further, or back."""
+        return await self._migration(_migration.c.finished_at.is_(None))
+
+    async def latest(self) -> Migration | None:
+        return await self._migration()
+
+    async def begin(self, target: StorageEngine) -> Migration:
+        """A new one; to be called alone, and when none is unfinished."""
+        begun = Migration(uuid4(), target, now(), None)
+        async with self._database.write() as connection:
+            await connection.execute(
+                insert(_migration).values(id=begun.id, target=target, created_at=begun.created_at, finished_at=None)
+            )
+        return begun
+
+    async def finish(self, migration_id: UUID) -> bool:
+        """False while items are open."""
+        still = select(_item.c.file_id).where(_item.c.migration_id == migration_id, _item.c.state.in_(OPEN))
+        over = _migration.c.id == migration_id, _migration.c.finished_at.is_(None), ~still.exists()
+        async with self._database.write() as connection:
+            return (await connection.execute(update(_migration).where(*over).values(finished_at=now()))).rowcount == 1
+
+    async def candidates(
+        self,
+        base: str,
+        migration_id: UUID | None,
+        *,
+        after: UUID | None,
+        limit: int,
+        filters: MoveFilters = EVERYTHING,
+        unplanned: bool = False,
+    ) -> list[Candidate]:
+        """Live files whose path begins with `base`, by id, those after `after`; only those that are not in the ledger where
+        `unplanned` is asked."""
+        known = (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id)
+        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(base)) == base]
+        if after is not None:
+            where.append(_file.c.id > after)
+        if unplanned:
+            where.append(_item.c.file_id.is_(None))
+        where += _chosen(_file.c.owner_id, _file.c.kind, filters)
+        statement = select(_item.c.state, _file).select_from(_file.outerjoin(_item, known)).where(*where)
+        async with self._database.read() as connection:
+            rows = await connection.execute(statement.order_by(_file.c.id).limit(limit))
+            return [Candidate(file_of(tuple(row)[1:]), row[0]) for row in rows]
+
+    async def add(self, migration_id: UUID, wanted: Sequence[tuple[File, str]]) -> set[str]:
+        """Plan to move each file to the path beside it, its twin with it. Returns the paths that another row accounts for: those
+        files are left out."""
+        paths = [path for _, path in wanted]
+        async with self._database.write() as connection:
+            taken = set((await connection.execute(select(_file.c.path).where(_file.c.path.in_(paths)))).scalars())
+            planned = [(file, path, uuid4()) for file, path in wanted if path not in taken]
+            if planned:
+                await connection.execute(insert(_file), [_twin(*each) for each in planned])
+                await connection.execute(insert(_item), [_planned(migration_id, *each) for each in planned])
+        return taken
+
+    async def moves(
+        self,
+        migration_id: UUID,
+        states: Collection[MoveState],
+        *,
+        after: UUID | None = None,
+        limit: int,
+        filters: MoveFilters = EVERYTHING,
+        problems: bool = False,
+    ) -> list[Move]:
+        """Items in these states with their files, by file id, those after `after`; only those with a problem where asked."""
+        where = [_item.c.migration_id == migration_id, _item.c.state.in_(states)]
+        where += _chosen(_item.c.owner_id, _item.c.kind, filters)
+        if after is not None:
+            where.append(_item.c.file_id > after)
+        if problems:
+            where.append(_item.c.problem.is_not(None))
+        both = _item.outerjoin(_file, _file.c.id == _item.c.file_id)
+        statement = select(_item, _file).select_from(both).where(*where).order_by(_item.c.file_id).limit(limit)
+        async with self._database.read() as connection:
+            return [_move_of(tuple(row)) for row in await connection.execute(statement)]
+
+    async def record(self, migration_id: UUID, outcomes: Iterable[MoveOutcome]) -> None:
+        """How far copying has come. Items that are past it already stay as they are."""
+        before = _item.c.state.in_([MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED])
+        ordered = sorted(outcomes, key=_said)
+        async with self._database.write() as connection:
+            for _, group in groupby(ordered, key=_said):
+                same = list(group)
+                ids = [outcome.file_id for outcome in same]
+                mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(ids) & before
+                values = {"state": same[0].state, "problem": same[0].problem}
+                await connection.execute(update(_item).where(mine).values(values))
+
+    async def note_problems(self, migration_id: UUID, problems: Iterable[tuple[UUID, str | None]]) -> None:
+        """Why items of whatever state have come no further; None where that is over."""
+        async with self._database.write() as connection:
+            for file_id, problem in problems:
+                mine = (_item.c.migration_id == migration_id) & (_item.c.file_id == file_id)
+                await connection.execute(update(_item).where(mine).values(problem=problem))
+
+    async def tallies(self, migration_id: UUID, filters: MoveFilters = EVERYTHING) -> list[MoveTally]:
+        statement = (
+            select(_item.c.state, func.count(), func.sum(_item.c.size), func.count(_item.c.problem))
+            .where(_item.c.migration_id == migration_id, *_chosen(_item.c.owner_id, _item.c.kind, filters))
+            .group_by(_item.c.state)
+        )
+        async with self._database.read() as connection:
+            rows = [MoveTally(row[0], row[1], int(row[2]), row[3]) for row in await connection.execute(statement)]
+        order = list(MoveState)
+        return sorted(rows, key=lambda tally: order.index(tally.state))
+
+    async def unswept(self, migration_id: UUID) -> tuple[int, int]:
+        """How many sources are doomed but still there, and their bytes."""
+        left = _item.join(_file, _file.c.id == _item.c.twin_id)
+        counted = select(func.count(), func.coalesce(func.sum(_item.c.size), 0)).select_from(left)
+        mine = (_item.c.migration_id == migration_id) & _item.c.state.in_([MoveState.REMOVED, MoveState.DROPPED])
+        async with self._database.read() as connection:
+            row = (await connection.execute(counted.where(mine))).one()
+        return row[0], int(row[1])
+
+    async def youngest_switch(self, migration_id: UUID, filters: MoveFilters = EVERYTHING) -> datetime | None:
+        """When the latest of the switched items was switched."""
+        where = [_item.c.migration_id == migration_id, _item.c.state == MoveState.SWITCHED]
+        where += _chosen(_item.c.owner_id, _item.c.kind, filters)
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.max(_item.c.switched_at)).where(*where))).scalar_one()
+
+    async def _migration(self, *where: ColumnElement[bool]) -> Migration | None:
+        newest = select(_migration).where(*where).order_by(_migration.c.created_at.desc()).limit(1)
+        async with self._database.read() as connection:
+            row = (await connection.execute(newest)).one_or_none()
+        return None if row is None else Migration(*row)
+
+
+def item_of(row: Sequence[Any]) -> MoveItem:
+    """From the columns of `migration_item`, in their order."""
+    return MoveItem(*row)
+
+
+def _move_of(row: Sequence[Any]) -> Move:
+    file = row[_ITEM_COLUMNS:]
+    return Move(item_of(row[:_ITEM_COLUMNS]), None if file[0] is None else file_of(tuple(file)))
+
+
+def _chosen(owner: ColumnElement[UUID], kind: ColumnElement[Any], filters: MoveFilters) -> list[ColumnElement[bool]]:
+    chosen: list[ColumnElement[bool]] = []
+    if filters.owner_id is not None:
+        chosen.append(owner == filters.owner_id)
+    if filters.kinds is not None:
+        chosen.append(and_(kind.in_(filters.kinds)))
+    return chosen
+
+
+def _twin(file: File, path: str, twin_id: UUID) -> dict[str, object]:
+    return {
+        "id": twin_id,
+        "owner_id": file.owner_id,
+        "kind": file.kind,
+        "path": path,
+        "state": FileState.WRITING,
+        "size": None,
+        "sha1": None,
+        "crc32": None,
+        "mime_type": file.mime_type,
+        "created_at": now(),
+        "not_before": HELD_UNTIL,
+    }
+
+
+def _planned(migration_id: UUID, file: File, path: str, twin_id: UUID) -> dict[str, object]:
+    return {
+        "migration_id": migration_id,
+        "file_id": file.id,
+        "twin_id": twin_id,
+        "owner_id": file.owner_id,
+        "kind": file.kind,
+        "source_path": file.path,
+        "target_path": path,
+        "size": file.size or 0,
+        "state": MoveState.PLANNED,
+        "problem": None,
+        "switched_at": None,
+    }
+
+
+def _said(outcome: MoveOutcome) -> tuple[str, str]:
+    return outcome.state, outcome.problem or ""

@@ -1,0 +1,132 @@
+"""One file's copy: read, hashed on the way, written once, and verified. Decides nothing about other files, and changes no row."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.catalog.records import File, Move, MoveOutcome, MoveState
+from app.migration.problems import (
+    COPY_MISSING,
+    DAMAGED,
+    ELSEWHERE,
+    OCCUPIED,
+    UNRECORDED,
+    Problem,
+    ProblemKind,
+    source_problem,
+    target_problem,
+    wrong_size,
+)
+from app.migration.progress import Progress
+from app.migration.route import Route
+from app.migration.throttle import Throttle
+from app.migration.verification import Digest, Method, Record, find_fault, record_of
+from app.storage.errors import ObjectExists, StorageError
+from app.storage.key import Key
+
+
+class _Failed(Exception):
+    """Ends a copy, and with it the write: nothing is committed."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+class Copier:
+    """Brings files from `planned` or `copied` to `verified`."""
+
+    def __init__(self, route: Route, method: Method, throttle: Throttle, progress: Progress) -> None:
+        self._route = route
+        self._method = method
+        self._throttle = throttle
+        self._progress = progress
+
+    async def carry(self, move: Move, file: File) -> MoveOutcome:
+        """How far the file is now. Never raises a `StorageError`."""
+        told = _Told(self._progress)
+        try:
+            state, problem = await self._carry(move, file, told)
+        finally:
+            self._progress.done(max(0, move.item.size - told.size))
+        return MoveOutcome(move.item.file_id, state, None if problem is None else str(problem))
+
+    async def _carry(self, move: Move, file: File, told: _Told) -> tuple[MoveState, Problem | None]:
+        record = record_of(file)
+        if record is None:
+            return MoveState.PLANNED, UNRECORDED
+        source = self._route.source.area.key(move.item.source_path)
+        target = self._route.target.area.key(move.item.target_path)
+        if source is None or target is None:
+            return move.item.state, ELSEWHERE
+        if move.item.state is MoveState.COPIED:
+            fault = await find_fault(self._route.target, target, record, self._method)
+            if fault is None:
+                return MoveState.VERIFIED, None
+            if fault is not COPY_MISSING:
+                return MoveState.COPIED, fault
+        try:
+            await self._copy(source, target, record, file.mime_type, told)
+        except _Failed as failed:
+            return MoveState.PLANNED, failed.problem
+        except ObjectExists:
+            return await self._adopt(target, record)
+        fault = await find_fault(self._route.target, target, record, self._method)
+        if fault is None:
+            return MoveState.VERIFIED, None
+        if fault is COPY_MISSING:
+            detail = "the store took the copy and has not kept it"
+            return MoveState.PLANNED, Problem(ProblemKind.COPY_MISSING, detail)
+        return MoveState.COPIED, fault
+
+    async def _adopt(self, target: Key, record: Record) -> tuple[MoveState, Problem | None]:
+        """Something is there already: an earlier run's copy, or somebody else's. Only its bytes tell."""
+        fault = await find_fault(self._route.target, target, record, self._method)
+        if fault is None:
+            return MoveState.VERIFIED, None
+        return MoveState.PLANNED, OCCUPIED if fault.kind is ProblemKind.COPY_DAMAGED else fault
+
+    async def _copy(self, source: Key, target: Key, record: Record, mime_type: str, told: _Told) -> None:
+        """Raises `_Failed`, or `ObjectExists` where the target is taken."""
+        try:
+            async with self._route.source.backend.read_stream(source) as stream:
+                if stream.info.size != record.size:
+                    raise _Failed(wrong_size(stream.info.size, record.size))
+                await self._write(target, stream.chunks, record, mime_type, told)
+        except ObjectExists:
+            raise
+        except StorageError as error:
+            raise _Failed(source_problem(error)) from error
+
+    async def _write(
+        self, target: Key, chunks: AsyncIterator[bytes], record: Record, mime_type: str, told: _Told
+    ) -> None:
+        digest = Digest()
+        reading = self._route.source.backend.name
+        try:
+            async with self._route.target.backend.write_stream(
+                target, size=record.size, content_type=mime_type
+            ) as writer:
+                async for chunk in chunks:
+                    await self._throttle.take(len(chunk))
+                    digest.update(chunk)
+                    await writer.write(chunk)
+                    told.advance(len(chunk))
+                if not digest.fits(record):
+                    raise _Failed(DAMAGED)
+        except ObjectExists:
+            raise
+        except StorageError as error:
+            problem = source_problem(error) if error.backend == reading else target_problem(error)
+            raise _Failed(problem) from error
+
+
+class _Told:
+    """How many bytes of one file have been told to the progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.size = 0
+
+    def advance(self, size: int) -> None:
+        self.size += size
+        self._progress.advance(size)

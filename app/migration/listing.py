@@ -1,0 +1,62 @@
+"""What a place holds, listed once into a temporary file on disk: questions about a million objects in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+from app.storage.service import Home
+
+_BATCH = 1000
+
+
+class Listing:
+    """Sizes in bytes by key. Made by `listed`."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8192;"
+            "CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID; BEGIN"
+        )
+
+    async def fill(self, home: Home) -> Self:
+        """Raises `StorageError`."""
+        batch: list[tuple[str, int]] = []
+        async for info in home.backend.list_objects():
+            batch.append((info.key, info.size))
+            if len(batch) == _BATCH:
+                await asyncio.to_thread(self._insert, batch)
+                batch = []
+        await asyncio.to_thread(self._insert, batch)
+        return self
+
+    async def sizes(self, keys: Iterable[str]) -> dict[str, int]:
+        """Those of them that are there."""
+        return await asyncio.to_thread(self._sizes, list(keys))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _insert(self, batch: list[tuple[str, int]]) -> None:
+        self._database.executemany("INSERT OR REPLACE INTO object VALUES (?, ?)", batch)
+
+    def _sizes(self, keys: list[str]) -> dict[str, int]:
+        marks = ",".join("?" * len(keys))
+        return dict(self._database.execute(f"SELECT key, size FROM object WHERE key IN ({marks})", keys))  # noqa: S608 - only marks
+
+
+@asynccontextmanager
+async def listed(home: Home) -> AsyncIterator[Listing]:
+    """The place as it is now; forgotten with the block. Raises `StorageError`."""
+    with tempfile.NamedTemporaryFile(prefix="mediavault-listing-") as file:
+        listing = await asyncio.to_thread(Listing, Path(file.name))
+        try:
+            yield await listing.fill(home)
+        finally:
+            listing.close()

@@ -1,0 +1,66 @@
+"""From where to where, and whether both places are what they ought to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.catalog.catalog import Catalog
+from app.config import StorageEngine
+from app.health.markers import MediaLocationCheck, MountCheckFailed
+from app.storage.errors import StorageError
+from app.storage.service import Home, StorageService
+
+OTHER = {StorageEngine.LOCAL: StorageEngine.S3, StorageEngine.S3: StorageEngine.LOCAL}
+
+_MISSING = {
+    StorageEngine.LOCAL: "IMMICH_MEDIA_LOCATION: the folder is not there",
+    StorageEngine.S3: "S3_BUCKET is not set",
+}
+
+
+class MoveRefused(Exception):
+    """The command cannot be carried out; the text is one line that says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    source: Home
+    target: Home
+
+    def target_path(self, source_path: str) -> str:
+        """Raises `InvalidKey` where the path is no place below the source."""
+        key = self.source.area.key(source_path)
+        if key is None:
+            raise ValueError(f"{source_path} does not lie below the source")
+        return self.target.area.path(key)
+
+
+def find_route(storage: StorageService, to: StorageEngine) -> Route:
+    """Raises `MoveRefused` where a place is not configured."""
+    source, target = storage.home(OTHER[to]), storage.home(to)
+    for engine, home in ((OTHER[to], source), (to, target)):
+        if home is None:
+            raise MoveRefused(_MISSING[engine])
+    if source is None or target is None:
+        raise AssertionError("refused above")
+    return Route(source, target)
+
+
+def require_engine(storage: StorageService, to: StorageEngine) -> None:
+    """New uploads must go to the target already, else the move would never end. Raises `MoveRefused`."""
+    if storage.engine is not to:
+        raise MoveRefused(
+            f"IMMICH_STORAGE_ENGINE is {storage.engine}: set it to {to} and restart the service first, so that new files go there"
+        )
+
+
+async def require_intact(catalog: Catalog, storage: StorageService, *homes: Home) -> None:
+    """What is not found on an unmounted disk is not lost, and what is written there would be. Raises `MoveRefused`."""
+    for home in homes:
+        check = MediaLocationCheck(catalog, storage, engine=home.engine)
+        try:
+            await check.require_intact()
+        except MountCheckFailed as error:
+            raise MoveRefused(str(error)) from error
+        except StorageError as error:
+            raise MoveRefused(f"{home.area.base} cannot be used: {error.detail}") from error

@@ -1,0 +1,140 @@
+"""`migrate run`: plans what lies at the source, copies and verifies it, and plans again until nothing is left.
+
+Every row that a copy needs is committed before its first byte. What is killed goes on where the ledger says: a copy that is whole
+is taken over by its bytes, one that is not was never seen by anybody.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID
+
+from app.catalog.errors import CatalogError
+from app.catalog.exclusive import StillHeld
+from app.catalog.records import File, Migration, Move, MoveOutcome, MoveState
+from app.jobs.sweeper import sweep
+from app.migration.batches import Batches
+from app.migration.copying import Copier
+from app.migration.extras import carry_extras
+from app.migration.parallel import in_parallel
+from app.migration.problems import BUSY, ProblemKind, target_problem
+from app.migration.reports import Problems, Report
+from app.migration.route import require_engine, require_intact
+from app.migration.throttle import Throttle
+from app.migration.work import PAGE, Tally, Work, alone, current, pages, report
+from app.storage.errors import StorageError
+
+GIVE_UP_AFTER = 24
+"""So many files in a row that the store was away for, and the run ends: it says so, and the next one goes on."""
+
+_UNDONE = (MoveState.PLANNED, MoveState.COPIED)
+
+
+async def run(work: Work) -> Report:
+    """Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+    require_engine(work.storage, work.to)
+    async with alone(work) as still_held:
+        migration = await current(work) or await work.catalog.moves.begin(work.to)
+        await require_intact(work.catalog, work.storage, work.route.source, work.route.target)
+        # What was rolled back may still stand in the way.
+        await sweep(work.catalog, work.storage, now=datetime.now(UTC))
+        copying = _Copying(work, migration, still_held)
+        problems = await carry_extras(work)
+        while True:
+            added, in_the_way = await _plan(work, migration)
+            await copying.all()
+            if not added or copying.stopped:
+                break
+        for named in in_the_way.named:
+            problems.add(named.path, named.problem)
+        notes = list(copying.notes)
+        finished = await work.catalog.moves.finish(migration.id)
+        if finished:
+            notes.append("nothing is left to move")
+        return await report("run", work, migration, copying.tally, notes, problems)
+
+
+async def _plan(work: Work, migration: Migration) -> tuple[int, Problems]:
+    """Ledger rows and twins for all that lies at the source and has none yet. Returns how many, and what could not be planned."""
+    added = 0
+    problems = Problems()
+    after: UUID | None = None
+    base = work.route.source.area.base
+    while True:
+        page = await work.catalog.moves.candidates(
+            base, migration.id, after=after, limit=PAGE, filters=work.filters, unplanned=True
+        )
+        wanted: list[tuple[File, str]] = []
+        for candidate in page:
+            try:
+                wanted.append((candidate.file, work.route.target_path(candidate.file.path)))
+            except StorageError as error:
+                problems.add(candidate.file.path, str(target_problem(error)))
+        taken = await work.catalog.moves.add(migration.id, wanted) if wanted else set()
+        for file, path in wanted:
+            if path in taken:
+                problems.add(file.path, str(BUSY))
+        added += len(wanted) - len(taken)
+        if len(page) < PAGE:
+            return added, problems
+        after = page[-1].file.id
+
+
+class _Copying:
+    """Copies what the ledger has, several files at a time, and keeps the ledger up to date."""
+
+    def __init__(self, work: Work, migration: Migration, still_held: StillHeld) -> None:
+        self._work = work
+        self._migration = migration
+        self._still_held = still_held
+        self._copier = Copier(work.route, work.method, Throttle(work.bandwidth), work.progress)
+        self._results = Batches(self._record)
+        self._sizes: dict[UUID, int] = {}
+        self._away = 0
+        self.tally = Tally()
+        self.notes: list[str] = []
+        self.stopped = False
+
+    async def all(self) -> None:
+        """Every item that is planned or copied, once."""
+        tallies = await self._work.catalog.moves.tallies(self._migration.id, self._work.filters)
+        todo = [tally for tally in tallies if tally.state in _UNDONE]
+        if not todo:
+            return
+        self._work.progress.begin("copying", sum(each.files for each in todo), sum(each.bytes for each in todo))
+        try:
+            await in_parallel(pages(self._work, self._migration, _UNDONE), self._work.concurrency, self._one)
+        except BaseException:
+            with suppress(CatalogError):
+                await self._results.flush()
+            raise
+        await self._results.flush()
+
+    async def _one(self, move: Move) -> None:
+        if self.stopped:
+            return
+        if move.file is None or not move.wanted:
+            outcome = MoveOutcome(move.item.file_id, move.item.state, "deleted")
+            self._work.progress.done(move.item.size)
+        else:
+            outcome = await self._copier.carry(move, move.file)
+        self._watch(outcome)
+        self._sizes[move.item.file_id] = move.item.size
+        await self._results.add(outcome)
+
+    def _watch(self, outcome: MoveOutcome) -> None:
+        away = (outcome.problem or "").startswith((f"{ProblemKind.UNAVAILABLE}:", f"{ProblemKind.FULL}:"))
+        self._away = self._away + 1 if away else 0
+        if self._away >= GIVE_UP_AFTER and not self.stopped:
+            self.stopped = True
+            self.notes.append(f"stopped after {self._away} failures in a row ({outcome.problem}); run it again later")
+
+    async def _record(self, outcomes: list[MoveOutcome]) -> None:
+        await self._still_held()
+        failed = [outcome.file_id for outcome in outcomes if outcome.problem]
+        dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, failed) if failed else ()
+        kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
+        await self._work.catalog.moves.record(self._migration.id, kept)
+        sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}
+        self.tally.add([sizes[outcome.file_id] for outcome in kept if outcome.state is MoveState.VERIFIED])

@@ -1,0 +1,91 @@
+"""Are the bytes at a place those that the catalogue records? By reading them back, or by what the store itself computed.
+
+Size alone never answers that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.catalog.records import File
+from app.migration.problems import COPY_DAMAGED, COPY_MISSING, NO_CHECKSUM, Problem, target_problem
+from app.storage.errors import ObjectNotFound, StorageError
+from app.storage.key import Key
+from app.storage.service import Home
+
+
+class Method(StrEnum):
+    """`auto`: the store's checksum of the whole object where it gives one, else all bytes are read back."""
+
+    AUTO = "auto"
+    CHECKSUM = "checksum"
+    READBACK = "readback"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the catalogue knows of a file's bytes: `size` in bytes, and at least one of the checksums."""
+
+    size: int
+    sha1: bytes | None
+    crc32: int | None
+
+
+def record_of(file: File) -> Record | None:
+    """None where there is nothing to compare with."""
+    if file.size is None or (file.sha1 is None and file.crc32 is None):
+        return None
+    return Record(file.size, file.sha1, file.crc32)
+
+
+class Digest:
+    """Size and checksums of the bytes that passed through."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._crc32 = 0
+
+    def update(self, data: bytes) -> None:
+        self.size += len(data)
+        self._sha1.update(data)
+        self._crc32 = zlib.crc32(data, self._crc32)
+
+    def fits(self, record: Record) -> bool:
+        """All that is recorded agrees."""
+        return (
+            self.size == record.size
+            and record.sha1 in (None, self._sha1.digest())
+            and record.crc32 in (None, self._crc32)
+        )
+
+    def record(self) -> Record:
+        return Record(self.size, self._sha1.digest(), self._crc32)
+
+
+async def find_fault(home: Home, key: Key, record: Record, method: Method) -> Problem | None:
+    """None when the object is known to hold the recorded bytes."""
+    try:
+        if method is not Method.READBACK and record.crc32 is not None:
+            stored = await home.backend.stored_checksum(key)
+            if stored is not None:
+                return None if (stored.size, stored.crc32) == (record.size, record.crc32) else COPY_DAMAGED
+        if method is Method.CHECKSUM:
+            return NO_CHECKSUM
+        return None if (await read_back(home, key)).fits(record) else COPY_DAMAGED
+    except ObjectNotFound:
+        return COPY_MISSING
+    except StorageError as error:
+        return target_problem(error)
+
+
+async def read_back(home: Home, key: Key) -> Digest:
+    """Raises `StorageError`."""
+    digest = Digest()
+    async with home.backend.read_stream(key) as stream:
+        async for chunk in stream.chunks:
+            digest.update(chunk)
+    return digest

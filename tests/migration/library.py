@@ -1,0 +1,226 @@
+"""A small library at one of two places, to be moved to the other: its files, and what is known of each from before."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import zlib
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import update
+
+from app.catalog import tables
+from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.catalog.engine import now
+from app.catalog.records import File, FileKind, MoveFilters, StoredFile
+from app.config import Settings, StorageEngine
+from app.health.markers import MediaLocationCheck
+from app.jobs.sweeper import sweep
+from app.migration.route import OTHER, find_route
+from app.migration.verification import Method
+from app.migration.work import Work
+from app.storage.key import Key
+from app.storage.service import StorageService, open_storage
+from tests.api.agreement import assert_agreement, differences, look
+from tests.catalog.making import make_user, new_asset
+from tests.real.stacks import Stack
+
+LEASE = timedelta(minutes=30)
+AHEAD = timedelta(days=3)
+ODD_NAMES = (
+    "plain.jpg",
+    "with space.jpg",
+    "#hash?query&more=1.jpg",
+    "100%25 +plus+.jpg",
+    "quote\"double'single.jpg",
+    "café-nfc.jpg",
+    "café-nfd.jpg",
+    "smile-\U0001f600.jpg",
+    "-dash;semicolon,comma.jpg",
+    ".hidden.jpg",
+    "UPPER.JPG",
+    "x" * 190 + ".jpg",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file of the library: its asset, and its bytes' checksum."""
+
+    asset_id: UUID
+    file_id: UUID
+    path: str
+    sha256: str
+    size: int
+
+
+def settings_of(stack: Stack, engine: StorageEngine, **more: Any) -> Settings:
+    values = {**stack.settings, "IMMICH_STORAGE_ENGINE": engine, "MEDIAVAULT_FSYNC": "false", **more}
+    return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@dataclass(slots=True)
+class Library:
+    """`storage` has the engine that the files are to be moved to, as the service has then."""
+
+    stack: Stack
+    to: StorageEngine
+    catalog: Catalog
+    storage: StorageService
+    owner: UUID
+    files: list[Kept] = field(default_factory=list)
+    endpoint: str | None = None
+    _open: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @classmethod
+    async def create(cls, stack: Stack, to: StorageEngine, *, endpoint: str | None = None) -> Self:
+        """Empty. `endpoint` stands between the move and the store, for the move only."""
+        await upgrade(stack.db_url)
+        catalog = await open_catalog(stack.db_url)
+        more = {} if endpoint is None else {"S3_ENDPOINT": endpoint}
+        if to is StorageEngine.LOCAL:
+            stack.media.mkdir(parents=True, exist_ok=True)
+        async with _opened(settings_of(stack, OTHER[to])) as before:
+            await MediaLocationCheck(catalog, before).verify()
+        storage = await open_storage(settings_of(stack, to, **more))
+        library = cls(stack, to, catalog, storage, (await make_user(catalog)).id, endpoint=endpoint)
+        library._open.push_async_callback(catalog.aclose)
+        library._open.push_async_callback(storage.aclose)
+        return library
+
+    async def aclose(self) -> None:
+        await self._open.aclose()
+
+    async def fill(self, sizes: Sequence[int], *, seed: int = 1, owner: UUID | None = None) -> list[Kept]:
+        """Files at the source, with odd names among them."""
+        dice = random.Random(seed)
+        added: list[Kept] = []
+        async with _opened(settings_of(self.stack, OTHER[self.to])) as source:
+            for number, size in enumerate(sizes):
+                name = ODD_NAMES[number % len(ODD_NAMES)]
+                folder = f"upload/{owner or self.owner}/{number // 50:02}/{dice.getrandbits(32):08x}"
+                key = Key(f"{folder}/{name}")
+                added.append(await self.add(source, key, dice.randbytes(size), owner=owner))
+        return added
+
+    async def add(
+        self, storage: StorageService, key: Key, data: bytes, *, owner: UUID | None = None, sidecar: bool = False
+    ) -> Kept:
+        """One file, stored where `storage` puts new ones."""
+        whose = owner or self.owner
+        original = await self._stored(storage, key, data, whose, FileKind.ORIGINAL)
+        beside = None
+        if sidecar:
+            beside = await self._stored(storage, Key(f"{key}.xmp"), b"<x/>" + data[:10], whose, FileKind.SIDECAR)
+        asset = await self.catalog.assets.insert(new_asset(whose, original.sha1), original, beside)
+        kept = Kept(asset.id, asset.file.id, asset.file.path, hashlib.sha256(data).hexdigest(), len(data))
+        self.files.append(kept)
+        return kept
+
+    async def _stored(self, storage: StorageService, key: Key, data: bytes, owner: UUID, kind: FileKind) -> StoredFile:
+        path = storage.managed_path(key)
+        row = await self.catalog.files.begin(owner, kind, path, "image/jpeg", LEASE)
+        async with storage.write(path, size=len(data)) as writer:
+            await writer.write(data)
+        return StoredFile(row.id, len(data), hashlib.sha1(data).digest(), zlib.crc32(data))
+
+    def work(self, **options: Any) -> Work:
+        return replace(Work(self.catalog, self.storage, find_route(self.storage, self.to)), **options)
+
+    async def file(self, kept: Kept) -> File:
+        found = await self.catalog.files.get(kept.file_id)
+        assert found is not None
+        return found
+
+    async def age(self) -> None:
+        """As if the switch had been a while ago."""
+        statement = update(tables.migration_item).where(tables.migration_item.c.switched_at.is_not(None))
+        async with self.catalog.engine.begin() as connection:
+            await connection.execute(statement.values(switched_at=now() - timedelta(minutes=2)))
+
+    async def delete(self, kept: Kept) -> None:
+        """As its owner does, for good."""
+        await self.catalog.assets.delete(self.owner, [kept.asset_id])
+        self.files.remove(kept)
+
+    async def sweep(self) -> None:
+        """All that is due within the next days."""
+        await sweep(self.catalog, self.storage, now=now() + AHEAD)
+        await self.storage.sweep_leftovers(timedelta(0))
+
+    def at_source(self) -> dict[str, int]:
+        """Objects that are no markers, by path."""
+        return self._stored_at(self.work().route.source.area.base)
+
+    def at_target(self) -> dict[str, int]:
+        return self._stored_at(self.work().route.target.area.base)
+
+    def _stored_at(self, base: str) -> dict[str, int]:
+        return {
+            path: size
+            for path, size in self.stack.objects().items()
+            if path.startswith(base) and not path.endswith("/.immich")
+        }
+
+    async def check(self, *, at: str | None = None) -> None:
+        """Every file that was not deleted is live, at the place that is given, and its bytes are those from before."""
+        for kept in self.files:
+            file = await self.file(kept)
+            assert at is None or file.path.startswith(at), file.path
+            assert await self.sha256(file.path) == kept.sha256, file.path
+        found = differences(look(self.stack), exact=False)
+        assert not found, "\n".join(found)
+
+    async def sha256(self, path: str) -> str:
+        digest = hashlib.sha256()
+        async with self.storage.read(path) as stream:
+            async for chunk in stream.chunks:
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    async def check_exact(self, *, at: str) -> None:
+        """As `check`, and after a sweep nothing is left on either side but the files."""
+        await self.sweep()
+        await self.check(at=at)
+        assert_agreement(self.stack, exact=True)
+        assert self.stack.leftovers() == []
+
+    @property
+    def source_base(self) -> str:
+        return self.work().route.source.area.base
+
+    @property
+    def target_base(self) -> str:
+        return self.work().route.target.area.base
+
+    def local_file(self, path: str) -> Path:
+        return Path(path)
+
+
+def only(owner: UUID | None = None, *kinds: FileKind) -> MoveFilters:
+    return MoveFilters(owner, kinds or None)
+
+
+class _opened:  # noqa: N801 - reads as the verb that it is
+    """A storage service for the block."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._storage: StorageService | None = None
+
+    async def __aenter__(self) -> StorageService:
+        self._storage = await open_storage(self._settings)
+        return self._storage
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._storage is not None:
+            await self._storage.aclose()
+
+
+__all__ = ["Kept", "Library", "Method", "only", "settings_of"]
