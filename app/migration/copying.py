@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from app.catalog.records import File, Move, MoveOutcome, MoveState
 from app.migration.problems import (
@@ -41,16 +42,16 @@ class Copier:
         self._throttle = throttle
         self._progress = progress
 
-    async def carry(self, move: Move, file: File) -> MoveOutcome:
-        """How far the file is now. Never raises a `StorageError`."""
+    async def carry(self, move: Move, file: File, *, free: bool) -> MoveOutcome:
+        """How far the file is now. `free`: a listing has shown that nothing is at the target. Never raises a `StorageError`."""
         told = _Told(self._progress)
         try:
-            state, problem = await self._carry(move, file, told)
+            state, problem = await self._carry(move, file, told, free)
         finally:
             self._progress.done(max(0, move.item.size - told.size))
         return MoveOutcome(move.item.file_id, state, None if problem is None else str(problem))
 
-    async def _carry(self, move: Move, file: File, told: _Told) -> tuple[MoveState, Problem | None]:
+    async def _carry(self, move: Move, file: File, told: _Told, free: bool) -> tuple[MoveState, Problem | None]:
         record = record_of(file)
         if record is None:
             return MoveState.PLANNED, UNRECORDED
@@ -65,7 +66,7 @@ class Copier:
             if fault is not COPY_MISSING:
                 return MoveState.COPIED, fault
         try:
-            await self._copy(source, target, record, file.mime_type, told)
+            await self._copy(source, _Target(target, file.mime_type, free), record, told)
         except _Failed as failed:
             return MoveState.PLANNED, failed.problem
         except ObjectExists:
@@ -85,26 +86,24 @@ class Copier:
             return MoveState.VERIFIED, None
         return MoveState.PLANNED, OCCUPIED if fault.kind is ProblemKind.COPY_DAMAGED else fault
 
-    async def _copy(self, source: Key, target: Key, record: Record, mime_type: str, told: _Told) -> None:
+    async def _copy(self, source: Key, target: _Target, record: Record, told: _Told) -> None:
         """Raises `_Failed`, or `ObjectExists` where the target is taken."""
         try:
             async with self._route.source.backend.read_stream(source) as stream:
                 if stream.info.size != record.size:
                     raise _Failed(wrong_size(stream.info.size, record.size))
-                await self._write(target, stream.chunks, record, mime_type, told)
+                await self._write(target, stream.chunks, record, told)
         except ObjectExists:
             raise
         except StorageError as error:
             raise _Failed(source_problem(error)) from error
 
-    async def _write(
-        self, target: Key, chunks: AsyncIterator[bytes], record: Record, mime_type: str, told: _Told
-    ) -> None:
+    async def _write(self, target: _Target, chunks: AsyncIterator[bytes], record: Record, told: _Told) -> None:
         digest = Digest()
         reading = self._route.source.backend.name
         try:
             async with self._route.target.backend.write_stream(
-                target, size=record.size, content_type=mime_type
+                target.key, size=record.size, content_type=target.mime_type, free=target.free
             ) as writer:
                 async for chunk in chunks:
                     await self._throttle.take(len(chunk))
@@ -118,6 +117,15 @@ class Copier:
         except StorageError as error:
             problem = source_problem(error) if error.backend == reading else target_problem(error)
             raise _Failed(problem) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is to be written where."""
+
+    key: Key
+    mime_type: str
+    free: bool
 
 
 class _Told:

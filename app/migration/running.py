@@ -6,17 +6,20 @@ is taken over by its bytes, one that is not was never seen by anybody.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
 from app.catalog.errors import CatalogError
 from app.catalog.exclusive import StillHeld
 from app.catalog.records import File, Migration, Move, MoveOutcome, MoveState
+from app.config import StorageEngine
 from app.jobs.sweeper import sweep
 from app.migration.batches import Batches
 from app.migration.copying import Copier
 from app.migration.extras import carry_extras
+from app.migration.listing import Listing, listed
 from app.migration.parallel import in_parallel
 from app.migration.problems import BUSY, ProblemKind, target_problem
 from app.migration.reports import Problems, Report
@@ -41,11 +44,12 @@ async def run(work: Work) -> Report:
         await sweep(work.catalog, work.storage, now=datetime.now(UTC))
         copying = _Copying(work, migration, still_held)
         problems = await carry_extras(work)
-        while True:
-            added, in_the_way = await _plan(work, migration)
-            await copying.all()
-            if not added or copying.stopped:
-                break
+        async with _free_keys(work) as taken:
+            while True:
+                added, in_the_way = await _plan(work, migration)
+                await copying.all(taken)
+                if not added or copying.stopped:
+                    break
         for named in in_the_way.named:
             problems.add(named.path, named.problem)
         notes = list(copying.notes)
@@ -81,6 +85,18 @@ async def _plan(work: Work, migration: Migration) -> tuple[int, Problems]:
         after = page[-1].file.id
 
 
+@asynccontextmanager
+async def _free_keys(work: Work) -> AsyncIterator[Listing | None]:
+    """What the target holds, so that a store in the network need not be asked about each key. None where asking costs nothing, or
+    where it may not be listed."""
+    async with AsyncExitStack() as stack:
+        listing: Listing | None = None
+        if work.to is StorageEngine.S3:
+            with suppress(StorageError):
+                listing = await stack.enter_async_context(listed(work.route.target))
+        yield listing
+
+
 class _Copying:
     """Copies what the ledger has, several files at a time, and keeps the ledger up to date."""
 
@@ -96,29 +112,41 @@ class _Copying:
         self.notes: list[str] = []
         self.stopped = False
 
-    async def all(self) -> None:
-        """Every item that is planned or copied, once."""
+    async def all(self, listing: Listing | None) -> None:
+        """Every item that is planned or copied, once. `listing`: what the target held before the first of them was copied."""
         tallies = await self._work.catalog.moves.tallies(self._migration.id, self._work.filters)
         todo = [tally for tally in tallies if tally.state in _UNDONE]
         if not todo:
             return
         self._work.progress.begin("copying", sum(each.files for each in todo), sum(each.bytes for each in todo))
         try:
-            await in_parallel(pages(self._work, self._migration, _UNDONE), self._work.concurrency, self._one)
+            await in_parallel(self._targets(listing), self._work.concurrency, self._one)
         except BaseException:
             with suppress(CatalogError):
                 await self._results.flush()
             raise
         await self._results.flush()
 
-    async def _one(self, move: Move) -> None:
+    async def _targets(self, listing: Listing | None) -> AsyncIterator[list[tuple[Move, bool]]]:
+        """Page by page, each item with whether its target is known to be free."""
+        area = self._work.route.target.area
+        async for page in pages(self._work, self._migration, _UNDONE):
+            keys = [area.key(move.item.target_path) for move in page]
+            there = await listing.sizes(key.value for key in keys if key) if listing else {}
+            yield [
+                (move, listing is not None and key is not None and key.value not in there)
+                for move, key in zip(page, keys, strict=True)
+            ]
+
+    async def _one(self, item: tuple[Move, bool]) -> None:
+        move, free = item
         if self.stopped:
             return
         if move.file is None or not move.wanted:
             outcome = MoveOutcome(move.item.file_id, move.item.state, "deleted")
             self._work.progress.done(move.item.size)
         else:
-            outcome = await self._copier.carry(move, move.file)
+            outcome = await self._copier.carry(move, move.file, free=free)
         self._watch(outcome)
         self._sizes[move.item.file_id] = move.item.size
         await self._results.add(outcome)

@@ -105,11 +105,14 @@ class StorageBackend(Protocol):
         size: int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        free: bool = False,
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """A clean exit commits; an exception or a cancellation aborts and leaves nothing that readers see.
 
         Raises `ObjectExists` where the key is taken (on entry or at the commit), `StorageFull`, … `size` in bytes is
-        what will be written, if known: a different number of bytes fails the commit.
+        what will be written, if known: a different number of bytes fails the commit. `free`: the caller knows from a listing that
+        the key is not taken, nor nested, so that a store in the network need not be asked before each write; its conditional
+        writes guard the key all the same.
         """
         ...
 

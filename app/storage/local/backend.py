@@ -115,6 +115,7 @@ class LocalBackend:
         size: int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        free: bool = False,
     ) -> AsyncGenerator[ObjectWriter]:
         async with self._kept(PendingFile.of_new, self._folders, key, size, self._fsync) as pending:
             writer = LocalWriter(pending, key, size, self._workers)

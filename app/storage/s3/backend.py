@@ -98,11 +98,13 @@ class S3Backend:
         size: int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        free: bool = False,
     ) -> AsyncGenerator[ObjectWriter]:
         """See `StorageBackend.write_stream`. A commit that is cancelled runs to its end before the cancellation is
         raised, so the object may be there although the caller was cancelled."""
         writer = self.uploads.writer(key.value, size=size, content_type=content_type, metadata=metadata)
-        await self._refuse_taken(key)
+        if not free:
+            await self._refuse_taken(key)
         try:
             yield writer
             await writer.commit()
