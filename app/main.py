@@ -19,14 +19,15 @@ from app.api.routes import install_routes
 from app.api.services import Services
 from app.archives.links import Links
 from app.archives.planning import Archiver
-from app.catalog.catalog import open_catalog
+from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, load_settings, named
 from app.health.checks import Health
 from app.health.markers import MediaLocationCheck, MountCheckFailed
 from app.jobs.sweeper import Sweeper
 from app.storage.errors import StorageError
-from app.storage.service import open_storage
+from app.storage.path import is_s3
+from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import Ingest
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         stack.push_async_callback(storage.aclose)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
         await _verify(media_location, storage.engine, adopt=adopt)
+        await _refuse_stray(catalog, storage)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
         archiver = Archiver(catalog, storage)
@@ -96,6 +98,17 @@ async def _verify(media_location: MediaLocationCheck, engine: StorageEngine, *, 
         if engine is StorageEngine.LOCAL and not error.retryable:
             raise StartRefused(_storage_failure(error)) from error
         log.error("media location is not usable yet", reason=str(error))
+
+
+async def _refuse_stray(catalog: Catalog, storage: StorageService) -> None:
+    """Files that no configured place holds could be neither served nor deleted: a base was changed, or is no longer set."""
+    try:
+        stray = await catalog.files.stray(storage.bases())
+    except CatalogError as error:
+        raise StartRefused(named("DB_URL", error)) from error
+    if stray is not None:
+        setting = "S3_BUCKET or S3_PREFIX" if is_s3(stray) else "IMMICH_MEDIA_LOCATION"
+        raise StartRefused(f"{setting}: the catalogue has {stray}, which lies below no configured place")
 
 
 def _storage_failure(error: StorageError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -26,6 +27,7 @@ from app.delivery.response import FOR_EVER, NO_CACHE, Representation
 from app.delivery.stored import StoredSource, etag_of
 from app.formats import scriptable
 from app.storage.errors import ObjectNotFound
+from app.storage.following import Locate
 from app.storage.service import StorageService
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class Original:
 
     __slots__ = ("_representations", "owner_id", "source")
 
-    def __init__(self, asset: Asset, storage: StorageService) -> None:
+    def __init__(self, asset: Asset, storage: StorageService, locate: Locate) -> None:
         file = asset.file
         if file.size is None or file.sha1 is None:
             raise ObjectNotFound(file.path, "catalogue", "never stored")
@@ -58,6 +60,7 @@ class Original:
             last_modified=min(asset.file_modified_at, file.created_at),
             content_type=file.mime_type,
             filename=asset.original_file_name,
+            locate=locate,
         )
         self._representations: dict[tuple[bool, bool], Representation] = {}
 
@@ -79,7 +82,7 @@ class DeliveryCache:
     async def original(self, asset_id: str, services: Services) -> Original | None:
         async def load() -> Original | None:
             asset = await services.catalog.assets.get(UUID(asset_id))
-            return None if asset is None else Original(asset, services.storage)
+            return None if asset is None else Original(asset, services.storage, partial(_locate, asset, services))
 
         return await self._originals.get(asset_id, load)
 
@@ -135,6 +138,13 @@ async def serve_original(scope: Scope, receive: Receive, send: Send, services: S
         if again.source.path == original.source.path:
             raise
         await _send(again, scope, receive, send, services, attachment=attachment, versioned=versioned)
+
+
+async def _locate(asset: Asset, services: Services) -> str | None:
+    """Where the original is now, past all caches."""
+    services.cache.forget_asset(asset.id)
+    again = await services.catalog.assets.get(asset.id)
+    return again.file.path if again is not None and again.file.sha1 == asset.file.sha1 else None
 
 
 async def _owned(asset_id: str, user_id: UUID, services: Services) -> Original:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol, Self
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from app.catalog.errors import CatalogError
 from app.catalog.records import File
 from app.storage.backend import CHUNK_BYTES, ObjectStream
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
+from app.storage.following import followed
 from app.storage.ranges import ByteRange
 
 _log = structlog.get_logger(__name__)
@@ -250,7 +252,12 @@ class _Sender:
                     stream = await stack.enter_async_context(await self._moved(entry, place, member.span))
                 if stream.info.size != entry.size:
                     raise _lost(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
-                yield stream.chunks
+                path = self._place(member).path
+                if self._source.storage.local_path(path) is not None:
+                    yield stream.chunks
+                    return
+                rest = followed(self._source.storage, path, stream, partial(self._locate, entry))
+                yield await stack.enter_async_context(aclosing(rest))
         except RangeNotSatisfiable as error:
             raise _lost(entry, f"holds {error.size} bytes instead of {entry.size}") from error
         except (ObjectNotFound, ObjectChanged) as error:
@@ -263,7 +270,13 @@ class _Sender:
         again = (await self._source.places.originals([entry.asset_id])).get(entry.asset_id)
         if again is None or again.path == place.path:
             raise _lost(entry, "is gone")
+        self._known[entry.asset_id] = again
         return self._source.storage.read(_unchanged(entry, again).path, span)
+
+    async def _locate(self, entry: ManifestEntry) -> str | None:
+        """Where the member is now, while it is being sent."""
+        again = (await self._source.places.originals([entry.asset_id])).get(entry.asset_id)
+        return None if again is None else _unchanged(entry, again).path
 
     def _place(self, member: Member) -> File:
         entry = self._entries[member.index]

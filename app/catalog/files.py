@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
@@ -128,6 +128,16 @@ class Files:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.path == path))).one_or_none()
         return None if row is None else file_of(row)
+
+    async def stray(self, bases: Iterable[str]) -> str | None:
+        """A path that begins with none of `bases`, of a live file that is not an external library's; None where there is none."""
+        elsewhere = [func.substr(_file.c.path, 1, len(base)) != base for base in bases]
+        external = select(tables.asset.c.id).where(
+            tables.asset.c.file_id == _file.c.id, tables.asset.c.library_id.is_not(None)
+        )
+        found = select(_file.c.path).where(_file.c.state == FileState.LIVE, *elsewhere, ~external.exists()).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(found)).scalar_one_or_none()
 
     async def all(self) -> AsyncIterator[File]:
         """Every row, in batches: what changes meanwhile may or may not show."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,8 @@ from typing import Protocol
 
 from app.storage.backend import ObjectStream
 from app.storage.errors import ObjectChanged, RangeNotSatisfiable
+from app.storage.following import Locate, followed
+from app.storage.path import is_s3
 from app.storage.ranges import ByteRange
 
 
@@ -40,6 +42,8 @@ class StoredSource:
     last_modified: datetime
     content_type: str
     filename: str
+    locate: Locate | None = None
+    """Asked where the file is now, when its object goes while it is sent."""
 
     @property
     def accepts_ranges(self) -> bool:
@@ -56,12 +60,13 @@ class StoredSource:
 class _Opening:
     """Opens the object and compares it with the catalogue. A class, since a generator would cost each request more."""
 
-    __slots__ = ("_byte_range", "_file", "_opened")
+    __slots__ = ("_byte_range", "_file", "_followed", "_opened")
 
     def __init__(self, file: StoredSource, byte_range: ByteRange | None) -> None:
         self._file = file
         self._byte_range = byte_range
         self._opened = file.storage.read(file.path, byte_range)
+        self._followed: AsyncGenerator[bytes] | None = None
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
         file = self._file
@@ -73,9 +78,14 @@ class _Opening:
             error = ObjectChanged(file.path, "delivery", f"holds {stream.info.size} bytes, not {file.size}")
             await self._opened.__aexit__(ObjectChanged, error, None)
             raise error
-        return stream.chunks
+        if file.locate is None or not is_s3(file.path):
+            return stream.chunks
+        self._followed = followed(file.storage, file.path, stream, file.locate)
+        return self._followed
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        if self._followed is not None:
+            await self._followed.aclose()
         return await self._opened.__aexit__(exc_type, exc, traceback)
