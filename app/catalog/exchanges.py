@@ -108,6 +108,8 @@ class Exchanges:
 
     async def drop_unwanted(self, migration_id: UUID, file_ids: Collection[UUID]) -> frozenset[UUID]:
         """Those that were deleted before they were switched: their copies, whole or not, may go."""
+        if not file_ids:
+            return frozenset()
         states = {MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED}
         async with self._database.write() as connection:
             batch = await _Batch.lock(connection, migration_id, file_ids, states, file_at_target=False)

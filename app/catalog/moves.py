@@ -155,6 +155,8 @@ class Moves:
         """How far copying has come. Items that are past it already stay as they are."""
         before = _item.c.state.in_([MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED])
         ordered = sorted(outcomes, key=_said)
+        if not ordered:
+            return
         async with self._database.write() as connection:
             for _, group in groupby(ordered, key=_said):
                 same = list(group)
@@ -165,8 +167,11 @@ class Moves:
 
     async def note_problems(self, migration_id: UUID, problems: Iterable[tuple[UUID, str | None]]) -> None:
         """Why items of whatever state have come no further; None where that is over."""
+        told = list(problems)
+        if not told:
+            return
         async with self._database.write() as connection:
-            for file_id, problem in problems:
+            for file_id, problem in told:
                 mine = (_item.c.migration_id == migration_id) & (_item.c.file_id == file_id)
                 await connection.execute(update(_item).where(mine).values(problem=problem))
 

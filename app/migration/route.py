@@ -60,7 +60,7 @@ async def require_intact(catalog: Catalog, storage: StorageService, *homes: Home
         check = MediaLocationCheck(catalog, storage, engine=home.engine)
         try:
             await check.require_intact()
-        except MountCheckFailed as error:
-            raise MoveRefused(str(error)) from error
         except StorageError as error:
+            if isinstance(error.__cause__, MountCheckFailed):
+                raise MoveRefused(error.detail) from error
             raise MoveRefused(f"{home.area.base} cannot be used: {error.detail}") from error

@@ -161,7 +161,7 @@ class _Copying:
     async def _record(self, outcomes: list[MoveOutcome]) -> None:
         await self._still_held()
         failed = [outcome.file_id for outcome in outcomes if outcome.problem]
-        dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, failed) if failed else ()
+        dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, failed)
         kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
         await self._work.catalog.moves.record(self._migration.id, kept)
         sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}

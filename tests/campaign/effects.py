@@ -10,7 +10,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from app.api.front import Exchange
 from app.catalog.assets import Assets
+from app.catalog.exchanges import Exchanges
 from app.catalog.files import Files
+from app.catalog.moves import Moves
 from app.storage.local.backend import LocalBackend
 from app.storage.local.writing import PendingFile
 from app.storage.s3.client import S3Client
@@ -67,6 +69,15 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (S3Client, "create_upload", _always("multipart upload created")),
     (S3Client, "upload_part", _always("part uploaded")),
     (S3Client, "complete", _always("multipart upload completed")),
+    (Moves, "begin", _always("migration begun")),
+    (Moves, "add", _always("files planned")),
+    (Moves, "record", _always("outcomes recorded")),
+    (Exchanges, "switch", _always("paths switched")),
+    (Exchanges, "switch_back", _always("paths switched back")),
+    (Exchanges, "give_up", _always("copies given up")),
+    (Exchanges, "doom_sources", _always("sources doomed")),
+    (Moves, "finish", _always("migration finished")),
+    (LocalBackend, "prune_folders", _always("folders pruned")),
 ]
 _FUNCTIONS: list[tuple[type, str, NameStep]] = [
     (PendingFile, "__init__", _always("temporary file made")),

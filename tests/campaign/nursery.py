@@ -1,5 +1,6 @@
 """`python -m tests.campaign.nursery`: has everything imported, and forks a child for each order that comes on standard input. The
-child carries out one upload or one removal, and kills itself right before or right after its n-th effect on catalogue or storage.
+child carries out one upload, one removal or one command of a move, and kills itself right before or right after its n-th effect on
+catalogue or storage, or a moment after it came to a named step.
 
 An order is a line of JSON (`Order`), the answer is the child's exit status; the child's steps and result are in files.
 """
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +23,12 @@ from uuid import UUID
 from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
 from app.jobs.sweeper import sweep
+from app.migration.cleanup import cleanup
+from app.migration.rollback import rollback
+from app.migration.route import find_route
+from app.migration.running import run
+from app.migration.switching import switch
+from app.migration.work import Work
 from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import Ingest
 from tests.campaign.effects import watch_effects
@@ -31,8 +39,9 @@ CHUNK_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`effect` counts from 1; 0 lets the child live. `asset` is removed; without it `data` is uploaded. `steps` is the file that the
-    names of the steps are appended to."""
+    """`effect` counts from 1; 0 lets the child live. With `step` it dies `pause` seconds after it came to that step for the
+    `effect`-th time, while everything else goes on. `command` of a move is carried out, else `asset` is removed, else `data` is
+    uploaded. `steps` is the file that the names of the steps are appended to."""
 
     settings: dict[str, str]
     user: str
@@ -41,20 +50,27 @@ class Order:
     steps: str
     data: str = ""
     asset: str = ""
+    command: str = ""
+    step: str = ""
+    pause: float = 0.0
 
 
 class Countdown:
     """Counts effects, and dies at the chosen one."""
 
-    def __init__(self, effect: int, steps: Path, *, after: bool) -> None:
-        self._effect = effect
-        self._after = after
-        self._steps = os.open(steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    def __init__(self, order: Order) -> None:
+        self._effect = order.effect
+        self._after = order.after
+        self._step = order.step
+        self._pause = order.pause
+        self._steps = os.open(order.steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._count = 0
 
     def enter(self, step: str) -> tuple[bool, bool]:
-        self._count += 1
         os.write(self._steps, f"{step}\n".encode())
+        if self._step not in ("", step):
+            return False, False
+        self._count += 1
         chosen = self._count == self._effect
         return chosen and not self._after, chosen and self._after
 
@@ -62,16 +78,20 @@ class Countdown:
         """Nothing is counted here."""
 
     def reach(self) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        if not self._pause:
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Timer(self._pause, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
 async def carry_out(order: Order) -> None:
     settings = Settings(_env_file=None, **order.settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
     catalog = await open_catalog(settings.db_url.get_secret_value(), upgrade=False)
     storage = await open_storage(settings)
-    watch_effects(Countdown(order.effect, Path(order.steps), after=order.after))
+    watch_effects(Countdown(order))
     try:
-        if order.asset:
+        if order.command:
+            await _move(order, catalog, storage)
+        elif order.asset:
             await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
             await sweep(catalog, storage, now=datetime.now(UTC))
         else:
@@ -79,6 +99,11 @@ async def carry_out(order: Order) -> None:
     finally:
         await storage.aclose()
         await catalog.aclose()
+
+
+async def _move(order: Order, catalog: Catalog, storage: StorageService) -> None:
+    commands = {"run": run, "switch": switch, "rollback": rollback, "cleanup": cleanup}
+    await commands[order.command](Work(catalog, storage, find_route(storage, storage.engine)))
 
 
 async def _upload(order: Order, catalog: Catalog, storage: StorageService, settings: Settings) -> None:

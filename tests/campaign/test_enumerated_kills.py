@@ -3,23 +3,17 @@ After each one nothing is stored without a row, a sweep brings both sides to exa
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
 import httpx
 import pytest
 
 from tests.api.agreement import assert_agreement, differences, look
-from tests.campaign.nursery import Order
+from tests.campaign.nursing import Nursery
 from tests.real.notes import Note
 from tests.real.people import Account
-from tests.real.service import ROOT, Service
+from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
 from tests.real.uploading import fresh_bytes, upload, uploaded
@@ -33,45 +27,6 @@ UPLOADS = {
 }
 SIZES = {"small": 20_000, "large": 9_000_000}
 REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
-
-
-class Nursery:
-    """Has children die; see `tests/campaign/nursery.py`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._errors = (folder / "children.log").open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.nursery"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-
-    def run(
-        self, service: Service, account: Account, *, effect: int, after: bool, **work: str
-    ) -> tuple[int, list[str]]:
-        """The child's exit status (negative: killed), and the steps it had come to."""
-        steps = self._folder / "steps"
-        steps.unlink(missing_ok=True)
-        order = Order(service.stack.settings, str(account.id), effect, after, str(steps), **work)
-        print(json.dumps(asdict(order)), file=_pipe(self._process.stdin), flush=True)
-        status = int(_pipe(self._process.stdout).readline())
-        assert status in (0, -signal.SIGKILL), (self._folder / "children.log").read_text()[-4000:]
-        return status, steps.read_text().splitlines()
-
-    def close(self) -> None:
-        _pipe(self._process.stdin).close()
-        self._process.wait(30)
-        _pipe(self._process.stdout).close()
-        self._errors.close()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +72,7 @@ def test_an_upload_dies_at_every_effect(
         nonlocal data
         data = fresh_bytes(SIZES[size])
         sent.write_bytes(data)
-        return nursery.run(service, account, effect=effect, after=after, data=str(sent))
+        return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, data=str(sent))
 
     def check() -> None:
         answer = upload(client, data)
@@ -142,7 +97,7 @@ def test_a_removal_dies_at_every_effect(
         nonlocal asset
         answer = upload(client, data)
         asset = answer.json()["id"]
-        return nursery.run(service, account, effect=effect, after=after, asset=asset)
+        return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, asset=asset)
 
     def check() -> None:
         answer = client.get(f"/api/assets/{asset}")

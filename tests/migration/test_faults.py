@@ -1,0 +1,317 @@
+"""What is wrong with single files is found, named and left alone; all others are moved."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from app.catalog.errors import MigrationBusy
+from app.catalog.records import FileKind, MoveState
+from app.config import StorageEngine
+from app.migration.cleanup import cleanup
+from app.migration.planning import plan
+from app.migration.reports import Problems
+from app.migration.rollback import rollback
+from app.migration.route import OTHER, MoveRefused, find_route, require_engine
+from app.migration.running import run
+from app.migration.switching import switch
+from app.migration.verification import Method
+from app.storage.key import Key
+from app.storage.service import open_storage
+from tests.migration.library import Kept, Library, only, settings_of
+
+METHODS = pytest.mark.parametrize("method", list(Method))
+
+
+def named(problems: Problems) -> list[tuple[str, str]]:
+    """Path and the first word of each problem."""
+    assert problems.count == len(problems.named)
+    return [(problem.path, problem.problem.partition(":")[0]) for problem in problems.named]
+
+
+async def flip(library: Library, path: str) -> None:
+    """One bit of what is stored there, behind everybody's back."""
+    home = library.storage.home(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
+    assert home is not None
+    key = home.area.key(path)
+    assert key is not None
+    async with home.backend.read_stream(key) as stream:
+        data = bytearray(b"".join([chunk async for chunk in stream.chunks]))
+    data[len(data) // 2] ^= 1
+    await home.backend.put_object(key, bytes(data))
+
+
+@METHODS
+async def test_a_flipped_byte_in_a_source_is_found_and_the_file_left(library: Library, method: Method) -> None:
+    damaged, *_ = await library.fill([50_000, 20_000, 30_000])
+    await flip(library, damaged.path)
+    method = method if library.to is StorageEngine.S3 else Method.READBACK
+
+    report = await run(library.work(method=method))
+    switched = await switch(library.work())
+
+    assert named(report.problems) == [(damaged.path, "damaged")]
+    assert (report.files, switched.files) == (2, 2)
+    assert (await library.file(damaged)).path == damaged.path
+    assert not [path for path in library.at_target() if path.endswith(damaged.path.rpartition("/upload/")[2])]
+    await library.age()
+    assert (await cleanup(library.work())).files == 2
+    await library.sweep()
+    assert list(library.at_source()) == [damaged.path]
+
+
+@pytest.mark.parametrize("when", ["before the switch", "after the switch"])
+async def test_a_flipped_byte_in_a_target_is_found_and_nothing_deleted(library: Library, when: str) -> None:
+    kept, other = await library.fill([50_000, 20_000])
+    await run(library.work())
+    (target,) = [path for path in library.at_target() if path.endswith(kept.path.rpartition("/upload/")[2])]
+    if when == "before the switch":
+        await flip(library, target)
+    await switch(library.work())
+    if when == "after the switch":
+        await flip(library, target)
+    await library.age()
+
+    report = await cleanup(library.work())
+
+    assert named(report.problems) == [(target, "copy damaged")]
+    assert (report.files, report.files_in(MoveState.SWITCHED)) == (1, 1)
+    await library.sweep()
+    assert set(library.at_source()) == {kept.path}
+
+    back = await rollback(library.work())
+
+    assert back.files == 1
+    assert (await library.file(kept)).path == kept.path
+    await library.sweep()
+    await library.check()
+    assert (await library.file(other)).path.startswith(library.target_base)
+
+
+async def test_a_target_deleted_behind_its_back_is_found_before_the_switch(library: Library) -> None:
+    kept, _ = await library.fill([50_000, 20_000])
+    await run(library.work())
+    (target,) = [path for path in library.at_target() if path.endswith(kept.path.rpartition("/upload/")[2])]
+    await library.storage.unlink(target)
+
+    switched = await switch(library.work())
+
+    assert named(switched.problems) == [(kept.path, "copy missing")]
+    assert switched.files == 1
+    await library.check()
+
+    assert (await run(library.work())).problems.count == 0
+    assert (await switch(library.work())).files == 1
+    await library.age()
+    await cleanup(library.work())
+    await library.check_exact(at=library.target_base)
+
+
+async def test_a_target_deleted_after_the_switch_keeps_its_source(library: Library) -> None:
+    kept, _ = await library.fill([50_000, 20_000])
+    await run(library.work())
+    await switch(library.work())
+    target = (await library.file(kept)).path
+    await library.storage.unlink(target)
+    await library.age()
+
+    report = await cleanup(library.work())
+
+    assert named(report.problems) == [(target, "copy missing")]
+    await library.sweep()
+    assert set(library.at_source()) == {kept.path}
+    assert (await rollback(library.work())).files == 1
+    await library.sweep()
+    await library.check()
+
+
+async def test_a_damaged_source_is_not_gone_back_to(library: Library) -> None:
+    kept, other = await library.fill([50_000, 20_000])
+    await run(library.work())
+    await switch(library.work())
+    target = (await library.file(kept)).path
+    await flip(library, kept.path)
+
+    report = await rollback(library.work())
+
+    assert named(report.problems) == [(target, "damaged")]
+    assert (await library.file(other)).path == other.path
+    await library.check()
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Something done to a file or its target before the move, and what it is to be called."""
+
+    act: Callable[[Library, Kept], Awaitable[None]]
+    name: str
+
+
+async def lose(library: Library, kept: Kept) -> None:
+    await library.storage.unlink(kept.path)
+
+
+async def shorten(library: Library, kept: Kept) -> None:
+    home = library.work().route.source
+    key = home.area.key(kept.path)
+    assert key is not None
+    await home.backend.put_object(key, b"short")
+
+
+async def occupy(library: Library, kept: Kept) -> None:
+    await _put_at_target(library, kept, b"x" * kept.size)
+
+
+async def occupy_shorter(library: Library, kept: Kept) -> None:
+    await _put_at_target(library, kept, b"something else")
+
+
+async def _put_at_target(library: Library, kept: Kept, data: bytes) -> None:
+    key = library.work().route.source.area.key(kept.path)
+    assert key is not None
+    await library.work().route.target.backend.put_object(key, data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Wrong(lose, "missing"), Wrong(shorten, "size"), Wrong(occupy, "occupied"), Wrong(occupy_shorter, "occupied")],
+    ids=lambda wrong: wrong.act.__name__,
+)
+async def test_what_is_wrong_is_planned_before_and_told_after(library: Library, wrong: Wrong) -> None:
+    kept, _ = await library.fill([50_000, 20_000])
+    await wrong.act(library, kept)
+    before = library.stack.objects()
+
+    planned = await plan(library.work())
+
+    assert named(planned.problems) == [(kept.path, wrong.name)]
+    assert library.stack.objects() == before
+    ran = await run(library.work())
+    assert named(ran.problems) == [(kept.path, wrong.name)]
+    assert ran.files == 1
+    assert before.items() <= library.stack.objects().items()
+    assert (await library.file(kept)).path == kept.path
+
+
+async def test_a_copy_that_is_there_already_is_taken_over_by_its_bytes(library: Library) -> None:
+    kept, _ = await library.fill([50_000, 20_000])
+    async with library.storage.read(kept.path) as stream:
+        data = b"".join([chunk async for chunk in stream.chunks])
+    await _put_at_target(library, kept, data)
+
+    assert (await plan(library.work())).problems.count == 0
+    assert (await run(library.work())).problems.count == 0
+    await switch(library.work())
+    await library.check(at=library.target_base)
+
+
+async def test_what_is_deleted_meanwhile_is_doomed_at_both_places(library: Library) -> None:
+    planned, verified, switched, stays = await library.fill([10_000, 20_000, 30_000, 40_000])
+    await library.storage.unlink(planned.path)
+    await run(library.work())
+    await library.delete(planned)
+    await library.delete(verified)
+    await switch(library.work())
+    await library.delete(switched)
+    await library.age()
+    await run(library.work())
+
+    report = await cleanup(library.work())
+
+    assert report.problems.count == 0
+    assert report.files_in(MoveState.DROPPED) == 3
+    assert report.migration is not None
+    assert (await library.catalog.moves.unfinished()) is None
+    await library.check_exact(at=library.target_base)
+    assert list(library.at_target()) == [(await library.file(stays)).path]
+
+
+async def test_new_files_are_planned_until_nothing_is_left(library: Library) -> None:
+    await library.fill([10_000, 20_000])
+    await run(library.work())
+    await library.fill([30_000], seed=2)
+    switched = await switch(library.work())
+    assert any("run" in note for note in switched.notes), "it says that not all is copied"
+
+    assert (await run(library.work())).files == 1
+    await switch(library.work())
+    await library.age()
+    await cleanup(library.work())
+    await library.check_exact(at=library.target_base)
+
+
+async def test_only_a_user_or_a_kind(library: Library) -> None:
+    somebody = (await library.catalog.users.create("somebody@example.org", "Somebody")).id
+    await library.fill([10_000, 20_000])
+    await library.fill([30_000], seed=2, owner=somebody)
+
+    assert (await run(library.work(filters=only(somebody)))).files == 1
+    assert (await run(library.work(filters=only(None, FileKind.SIDECAR)))).files == 0
+    assert (await switch(library.work(filters=only(library.owner)))).files == 0
+    assert (await switch(library.work(filters=only(somebody)))).files == 1
+    await library.check()
+    assert len(library.at_target()) == 1
+
+
+async def test_backups_and_markers_go_along(library: Library) -> None:
+    source, target = library.work().route.source.backend, library.work().route.target.backend
+    await source.put_object(Key("backups/2026-11-01.db.gz"), b"a backup")
+    marker = Key(".immich" if library.to is StorageEngine.LOCAL else "thumbs/.immich")
+
+    assert (await run(library.work())).problems.count == 0
+
+    assert (await target.head(Key("backups/2026-11-01.db.gz"))).size == 8
+    assert (await target.head(marker)).size
+    assert await source.exists(Key("backups/2026-11-01.db.gz"))
+    await source.put_object(Key("backups/2026-11-01.db.gz"), b"b backup")
+    assert named((await run(library.work())).problems) == [
+        (f"{library.source_base}backups/2026-11-01.db.gz", "occupied")
+    ]
+
+
+async def test_one_at_a_time(library: Library) -> None:
+    await library.fill([10_000])
+    async with library.catalog.moves.alone() as still_held:
+        await still_held()
+        for command in (run, switch, rollback, cleanup):
+            with pytest.raises(MigrationBusy):
+                await command(library.work())
+    assert (await run(library.work())).files == 1
+
+
+async def test_the_other_way_waits_until_this_one_is_finished(library: Library) -> None:
+    await library.fill([10_000])
+    await run(library.work())
+    back = await Library.create(
+        library.stack, StorageEngine.LOCAL if library.to is StorageEngine.S3 else StorageEngine.S3
+    )
+    try:
+        with pytest.raises(MoveRefused, match=r"is not finished: `mediavault migrate cleanup"):
+            await run(back.work())
+        await rollback(library.work())
+        assert (await plan(back.work())).files == 0
+    finally:
+        await back.aclose()
+
+
+async def test_the_engine_is_set_first(library: Library) -> None:
+    storage = await open_storage(settings_of(library.stack, OTHER[library.to]))
+    try:
+        with pytest.raises(MoveRefused, match="IMMICH_STORAGE_ENGINE is"):
+            require_engine(storage, library.to)
+        assert find_route(storage, library.to).target.engine is library.to
+    finally:
+        await storage.aclose()
+
+
+async def test_an_unmounted_source_is_refused_and_not_lost(library: Library) -> None:
+    await library.fill([10_000])
+    source = library.work().route.source.backend
+    marker = Key(".immich" if library.to is StorageEngine.LOCAL else "upload/.immich")
+    await source.delete_object(marker)
+
+    for command in (plan, run):
+        with pytest.raises(MoveRefused, match="looks unmounted"):
+            await command(library.work())

@@ -1,0 +1,205 @@
+"""Death at every single effect of each command of a move, and at random moments of it. Whatever was killed, nothing stored is without
+a row, the same command carries it to its end, and no file is lost, doubled or changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from app.catalog.errors import MigrationBusy
+from app.config import StorageEngine
+from app.migration.cleanup import cleanup
+from app.migration.reports import Report
+from app.migration.rollback import rollback
+from app.migration.running import run
+from app.migration.switching import switch
+from app.migration.work import Work
+from tests.api.agreement import differences, look
+from tests.campaign.nursing import Nursery
+from tests.migration.library import Library
+from tests.real.notes import Note
+
+MANY_EFFECTS = 80
+KILLS = 5
+SOAK_KILLS = 50
+LOCK_SECONDS = 20.0
+SIZES = {StorageEngine.S3: (9_000_000, 0, 3000), StorageEngine.LOCAL: (2_500_000, 0, 3000)}
+"""More than one part on S3, several writes on a disk."""
+
+Command = Callable[[Work], Awaitable[Report]]
+
+_COPYING = {
+    StorageEngine.S3: ["object put", "multipart upload created", "part uploaded", "multipart upload completed"],
+    StorageEngine.LOCAL: ["temporary file made", "bytes written", "file flushed", "file named"],
+}
+_SWEEPING = ["claim", "object deleted", "row forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A command, what comes before it, and its steps."""
+
+    name: str
+    command: Command
+    before: tuple[Command, ...]
+    steps: Callable[[StorageEngine], list[str]]
+    ends_at_target: bool
+
+
+def _cleaning(to: StorageEngine) -> list[str]:
+    return ["sources doomed", *_SWEEPING, *(["folders pruned"] if to is StorageEngine.S3 else []), "migration finished"]
+
+
+DEEDS = [
+    Deed(
+        "run",
+        run,
+        (),
+        lambda to: ["migration begun", "files planned", *_COPYING[to], "outcomes recorded", "migration finished"],
+        ends_at_target=False,
+    ),
+    Deed("switch", switch, (run,), lambda _: ["paths switched", "migration finished"], ends_at_target=True),
+    Deed(
+        "rollback",
+        rollback,
+        (run, switch),
+        lambda _: ["paths switched back", "migration finished"],
+        ends_at_target=False,
+    ),
+    Deed("cleanup", cleanup, (run, switch), _cleaning, ends_at_target=True),
+]
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
+
+
+@dataclass(slots=True)
+class Trial:
+    """One deed on one library, again and again from the same beginning."""
+
+    library: Library
+    nursery: Nursery
+    deed: Deed
+    seed: int = 0
+
+    async def prepare(self) -> None:
+        if not self.library.files:
+            self.seed += 1
+            await self.library.fill(SIZES[self.library.to], seed=self.seed)
+        for command in self.deed.before:
+            assert (await command(self.library.work())).problems.count == 0
+        await self.library.age()
+
+    async def die(self, **how: str | float | bool) -> tuple[int, list[str]]:
+        settings = {
+            **self.library.stack.settings,
+            "IMMICH_STORAGE_ENGINE": self.library.to.value,
+            "MEDIAVAULT_FSYNC": "false",
+        }
+        return await asyncio.to_thread(self.nursery.run, settings, command=self.deed.name, **how)  # pyright: ignore[reportArgumentType]
+
+    async def again(self, where: str) -> None:
+        """What the dead one left is accounted for and still served, and the same command completes it."""
+        found = differences(look(self.library.stack), exact=False)
+        assert not found, f"{where}: {found}"
+        await self.library.check()
+        finished = await self.library.catalog.moves.unfinished() is None and self.deed.name != "run"
+        if not finished:
+            report = await once_free(self.deed.command, self.library)
+            assert report.problems.count == 0, f"{where}: {report.problems.named}"
+        await self.library.check(at=self.library.target_base if self.deed.ends_at_target else self.library.source_base)
+
+    async def reset(self) -> None:
+        """To where every trial begins: files at the source, no move under way, nothing to be swept."""
+        if self.deed.name == "cleanup":
+            await self.library.check_exact(at=self.library.target_base)
+            assert not self.library.at_source()
+            for kept in list(self.library.files):
+                await self.library.delete(kept)
+        elif await self.library.catalog.moves.unfinished() is not None:
+            await rollback(self.library.work())
+        await self.library.sweep()
+        if self.deed.name != "cleanup":
+            await self.library.check_exact(at=self.library.source_base)
+            assert not self.library.at_target()
+
+
+async def once_free(command: Command, library: Library) -> Report:
+    """PostgreSQL needs a moment to notice that whoever held the lock is dead."""
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return await command(library.work())
+        except MigrationBusy:
+            assert time.monotonic() < end, "the lock of a dead process is still held"
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
+async def test_it_dies_at_every_effect(library: Library, nursery: Nursery, deed: Deed, note: Note) -> None:
+    trial = Trial(library, nursery, deed)
+    steps: list[str] = []
+    died = 0
+
+    for effect in range(1, MANY_EFFECTS):
+        status = 0
+        for after in (False, True):
+            await trial.prepare()
+            status, steps = await trial.die(effect=effect, after=after)
+            where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
+            died += status != 0
+            await trial.again(where)
+            await trial.reset()
+            if status == 0:
+                break
+        if status == 0:
+            break
+    else:
+        raise AssertionError(f"more than {MANY_EFFECTS} effects")
+
+    note(f"{deed.name} to {library.to} died {died} times, before and after each of: {', '.join(steps)}")
+    assert set(deed.steps(library.to)) <= set(steps)
+
+
+@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
+async def test_it_dies_at_random_moments(
+    library: Library, nursery: Nursery, deed: Deed, soak: bool, note: Note
+) -> None:
+    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"MEDIAVAULT_TEST_SEED={seed}")
+    dice = random.Random(seed)
+    trial = Trial(library, nursery, deed)
+    await trial.prepare()
+    _, steps = await trial.die(effect=0, after=False)
+    usual = Counter(steps)
+    await trial.again("alive")
+    await trial.reset()
+    wanted = deed.steps(library.to)
+    hit: Counter[str] = Counter()
+
+    for number in range(SOAK_KILLS if soak else KILLS):
+        step = wanted[number % len(wanted)] if number < len(wanted) else dice.choice(wanted)
+        await trial.prepare()
+        how = {"effect": dice.randint(1, usual[step]), "after": dice.random() < 0.5, "pause": dice.uniform(0.001, 0.03)}
+        status, came_to = await trial.die(step=step, **how)
+        if status:
+            hit[step] += 1
+        await trial.again(f"kill {number} at {step!r} ({how}), having come to {came_to[-1:]}")
+        await trial.reset()
+
+    note(f"{deed.name} to {library.to} killed at: " + ", ".join(f"{step} {hit[step]}" for step in wanted))
+    assert sum(hit.values()) >= KILLS - 1, hit
+    if soak:
+        assert all(hit[step] for step in wanted), hit
