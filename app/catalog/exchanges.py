@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.moves import item_of
+from app.catalog.moves import OPEN, item_of
 from app.catalog.records import FileState, MoveItem, MoveState
 
 LATE_EFFECT_GRACE = timedelta(minutes=15)
@@ -107,12 +107,11 @@ class Exchanges:
             return await batch.settled()
 
     async def drop_unwanted(self, migration_id: UUID, file_ids: Collection[UUID]) -> frozenset[UUID]:
-        """Those that were deleted before they were switched: their copies, whole or not, may go."""
+        """Those that were deleted meanwhile: what is left at their other place may go. Does nothing to all others."""
         if not file_ids:
             return frozenset()
-        states = {MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED}
         async with self._database.write() as connection:
-            batch = await _Batch.lock(connection, migration_id, file_ids, states, file_at_target=False)
+            batch = await _Batch.lock(connection, migration_id, file_ids, OPEN, file_at_target=False)
             return (await batch.settled()).dropped
 
 

@@ -77,6 +77,9 @@ class Moves:
     async def latest(self) -> Migration | None:
         return await self._migration()
 
+    async def get(self, migration_id: UUID) -> Migration | None:
+        return await self._migration(_migration.c.id == migration_id)
+
     async def begin(self, target: StorageEngine) -> Migration:
         """A new one; to be called alone, and when none is unfinished."""
         begun = Migration(uuid4(), target, now(), None)

@@ -90,7 +90,10 @@ class _GoingBack:
         await self._still_held()
         well: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
         settled = await self._work.catalog.exchanges.switch_back(self._migration.id, well)
-        problems = [(move.item.file_id, str(problem)) for move, problem in checked if problem is not None]
+        faults = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
+        # Nothing is wrong with what its owner deleted while it was looked at.
+        dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, faults)
+        problems = [(file_id, problem) for file_id, problem in faults.items() if file_id not in dropped]
         await self._work.catalog.moves.note_problems(self._migration.id, problems)
         await self._note_changed(settled.changed)
         self.tally.add([well[file_id] for file_id in settled.done])

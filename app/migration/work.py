@@ -109,4 +109,5 @@ async def report(
     if more:
         problems.count += more.count - len(more.named)
     tallies = await work.catalog.moves.tallies(migration.id, work.filters)
-    return Report(command, migration, tally.files, tally.bytes, tally.seconds, tallies, problems, notes)
+    now = await work.catalog.moves.get(migration.id)
+    return Report(command, now, tally.files, tally.bytes, tally.seconds, tallies, problems, notes)

@@ -1,0 +1,145 @@
+"""The service goes on while the library moves: real commands beside a real service, in both directions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import StorageEngine
+from tests.api.agreement import assert_agreement
+from tests.migration.conftest import MakeLibrary, Way
+from tests.migration.library import Library
+from tests.migration.visitor import Seen, Visitor
+from tests.real.archiving import make_link
+from tests.real.catalogues import database
+from tests.real.notes import Note
+from tests.real.people import Account
+from tests.real.service import Service
+from tests.real.stacks import Database, Stacks
+from tests.real.sweeping import sweep_everything
+from tests.real.uploading import Wire
+
+__all__ = ["database"]
+
+FEW = 36
+MANY = 2000
+LARGEST = 3_000_000
+SOAK_LARGEST = 200 * 1024 * 1024
+LONG_BYTES = 24_000_000
+"""More than what lies in the sockets between the store and a client that does not read."""
+SMALL_BUFFER = 64 * 1024
+
+
+def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
+    """Mostly small ones, an empty one, and one that is the largest."""
+    return [0, largest, *(dice.choice((1, 900, 20_000, 150_000)) for _ in range(count - 2))]
+
+
+@contextmanager
+def serving(library: Library, engine: StorageEngine, owner: Account | None = None) -> Iterator[tuple[Service, Account]]:
+    """The service with this engine, and the library's owner as its user."""
+    service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": engine.value, "MEDIAVAULT_FSYNC": "false"})
+    with service:
+        key = owner.key if owner else service.people.add_key(library.owner)
+        yield service, Account(library.owner, "", key)
+
+
+def migrate(service: Service, command: str, to: StorageEngine, *options: str) -> dict[str, Any]:
+    """The command as a person gives it; it must find nothing wrong."""
+    done = service.run("migrate", command, "--to", to.value, "--json", *options)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+async def test_there_and_back_while_somebody_works(
+    database: Database, stacks: Stacks, tmp_path: Path, soak: bool, note: Note
+) -> None:
+    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"MEDIAVAULT_TEST_SEED={seed}")
+    dice = random.Random(seed)
+    library = await Library.create(stacks.create("s3", tmp_path, database=database), StorageEngine.S3)
+    count, largest = (MANY, SOAK_LARGEST) if soak else (FEW, LARGEST)
+    files = await library.fill(sizes(dice, count, largest), seed=seed)
+    known = {str(file.asset_id): Seen(file.sha256, file.size) for file in files}
+    owner: Account | None = None
+
+    for to in (StorageEngine.S3, StorageEngine.LOCAL):
+        with serving(library, to, owner) as (service, owner):
+            with Visitor(service, owner, known, seed + len(to)) as visitor:
+                first = migrate(service, "run", to)
+                migrate(service, "switch", to)
+                migrate(service, "run", to)
+                migrate(service, "switch", to)
+                await library.age()
+                cleaned = migrate(service, "cleanup", to)
+            visitor.look_at_all()
+        note(
+            f"{first['files']} files moved to {to} ({database}) beside {visitor.counts.read} reads,"
+            f" {visitor.counts.uploaded} uploads and {visitor.counts.deleted} deletions"
+        )
+        assert visitor.counts.read
+        assert cleaned["finishedAt"]
+        sweep_everything(service)
+        service.people.close()
+        base = library.stack.settings["IMMICH_MEDIA_LOCATION"] if to is StorageEngine.LOCAL else "s3://"
+        stored = [path for path in library.stack.objects() if not path.endswith("/.immich")]
+        assert len(stored) == len(known)
+        assert all(path.startswith(base) for path in stored)
+        assert_agreement(library.stack, exact=True)
+    await library.aclose()
+
+
+async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: MakeLibrary, way: Way) -> None:
+    library = await make_library()
+    long, short = await library.fill([LONG_BYTES, 50_000])
+    with serving(library, way.to) as (service, account), service.client(account) as client:
+        link = make_link(client, [str(short.asset_id), str(long.asset_id)])
+        with (
+            Wire(service.port, receive_buffer=SMALL_BUFFER) as one,
+            Wire(service.port, receive_buffer=SMALL_BUFFER) as zip_,
+        ):
+            one.send_head("GET", f"/api/assets/{long.asset_id}/original", account.headers)
+            zip_.send_head("GET", link.path, {})
+            assert (one.head()[0], zip_.head()[0]) == (200, 200)
+            bodies = [bytearray(wire.receive(1000)) for wire in (one, zip_)]
+            assert all(bodies)
+
+            migrate(service, "run", way.to)
+            migrate(service, "switch", way.to)
+            await library.age()
+            assert migrate(service, "cleanup", way.to)["files"] == 2
+            sweep_everything(service)
+            assert not library.at_source()
+
+            for wire, body, size in ((one, bodies[0], long.size), (zip_, bodies[1], link.size)):
+                while len(body) < size and (data := wire.receive(1 << 20)):
+                    body += data
+        assert hashlib.sha256(bodies[0]).hexdigest() == long.sha256
+        with zipfile.ZipFile(BytesIO(bodies[1])) as archive:
+            assert archive.testzip() is None
+            digests = {hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
+        assert digests == {long.sha256, short.sha256}
+
+
+async def test_a_catalogue_with_files_that_no_place_holds_is_refused(make_library: MakeLibrary, way: Way) -> None:
+    library = await make_library()
+    (kept,) = await library.fill([100])
+    elsewhere = {"S3_PREFIX": "elsewhere"} if way.to is StorageEngine.LOCAL else {"IMMICH_MEDIA_LOCATION": "elsewhere"}
+    service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": way.to.value, **elsewhere})
+
+    with pytest.raises(RuntimeError, match="has ended") as refused:
+        service.start()
+
+    setting = "S3_BUCKET or S3_PREFIX" if way.to is StorageEngine.LOCAL else "IMMICH_MEDIA_LOCATION"
+    line = f"mediavault: {setting}: the catalogue has {kept.path}, which lies below no configured place"
+    assert line in str(refused.value)
