@@ -9,10 +9,12 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.engine import Database, SqliteFile, translate
 from app.catalog.errors import CatalogError, CatalogUnavailable, MigrationBusy
@@ -55,7 +57,6 @@ async def _for_ever() -> None:
 @asynccontextmanager
 async def _advisory_lock(database: Database) -> AsyncIterator[StillHeld]:
     engine = database.writer.execution_options(isolation_level="AUTOCOMMIT")
-    lost = CatalogUnavailable("the connection that holds the lock is lost")
     try:
         connection = await engine.connect()
     except SQLAlchemyError as error:
@@ -64,15 +65,23 @@ async def _advisory_lock(database: Database) -> AsyncIterator[StillHeld]:
         got = await connection.execute(text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"))
         if not got.scalar_one():
             raise MigrationBusy
-
-        async def still_held() -> None:
-            try:
-                await connection.execute(text("SELECT 1"))
-            except SQLAlchemyError:
-                raise lost from None
-
-        yield still_held
+        try:
+            yield partial(_still_held, connection)
+        finally:
+            await _give_back(connection)
     finally:
-        # Given back to the pool it would keep the lock.
-        await connection.invalidate()
         await connection.close()
+
+
+async def _still_held(connection: AsyncConnection) -> None:
+    try:
+        await connection.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        raise CatalogUnavailable("the connection that holds the lock is lost") from None
+
+
+async def _give_back(connection: AsyncConnection) -> None:
+    try:
+        await connection.execute(text(f"SELECT pg_advisory_unlock({_ADVISORY_LOCK})"))
+    except SQLAlchemyError:
+        await connection.invalidate()  # back in the pool it might keep the lock

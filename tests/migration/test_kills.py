@@ -99,7 +99,7 @@ class Trial:
             self.seed += 1
             await self.library.fill(SIZES[self.library.to], seed=self.seed)
         for command in self.deed.before:
-            assert (await command(self.library.work())).problems.count == 0
+            assert (await once_free(command, self.library)).problems.count == 0
         await self.library.age()
 
     async def die(self, **how: str | float | bool) -> tuple[int, list[str]]:
@@ -129,7 +129,7 @@ class Trial:
             for kept in list(self.library.files):
                 await self.library.delete(kept)
         elif await self.library.catalog.moves.unfinished() is not None:
-            await rollback(self.library.work())
+            await once_free(rollback, self.library)
         await self.library.sweep()
         if self.deed.name != "cleanup":
             await self.library.check_exact(at=self.library.source_base)
@@ -181,11 +181,13 @@ async def test_it_dies_at_random_moments(
     print(f"MEDIAVAULT_TEST_SEED={seed}")
     dice = random.Random(seed)
     trial = Trial(library, nursery, deed)
-    await trial.prepare()
-    _, steps = await trial.die(effect=0, after=False)
-    usual = Counter(steps)
-    await trial.again("alive")
-    await trial.reset()
+    usual: Counter[str] = Counter()
+    for _ in range(2):  # the first also copies what is copied once
+        await trial.prepare()
+        _, steps = await trial.die(effect=0, after=False)
+        usual = Counter(steps)
+        await trial.again("alive")
+        await trial.reset()
     wanted = deed.steps(library.to)
     hit: Counter[str] = Counter()
 
@@ -200,6 +202,6 @@ async def test_it_dies_at_random_moments(
         await trial.reset()
 
     note(f"{deed.name} to {library.to} killed at: " + ", ".join(f"{step} {hit[step]}" for step in wanted))
-    assert sum(hit.values()) >= KILLS - 1, hit
+    assert sum(hit.values()) >= KILLS, hit
     if soak:
         assert all(hit[step] for step in wanted), hit

@@ -53,6 +53,8 @@ class Fault:
     status: int | None = None
     """Answered here, with an S3 error of this `code`; the store never sees it."""
     code: str = "InternalError"
+    swallow: bool = False
+    """Answered here with 200 and an ETag, as if it had been kept; the store never sees it."""
     lose_answer: bool = False
     """Forwarded and carried out, but the connection is closed in place of the answer."""
     cut_after: int | None = None
@@ -173,6 +175,11 @@ class Proxy:
         fault = self._fault(request)
         if fault and fault.delay:
             await asyncio.sleep(fault.delay)
+        if fault and fault.swallow:
+            await self._body(reader, headers, None)
+            writer.write(b'HTTP/1.1 200 OK\r\nETag: "d41d8cd98f00b204e9800998ecf8427e"\r\nContent-Length: 0\r\n\r\n')
+            await writer.drain()
+            return True
         if fault and fault.status is not None:
             await self._body(reader, headers, None)
             await self._refuse(writer, fault, method)

@@ -1,0 +1,176 @@
+"""The ledger of a move: what accounts for which object, who may change a path, and one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.engine import now
+from app.catalog.errors import MigrationBusy
+from app.catalog.exchanges import READERS_GRACE, Fate, Place, decide
+from app.catalog.records import Asset, FileState, Migration, MoveOutcome, MoveState
+from app.config import StorageEngine
+from tests.catalog.making import make_user, states, upload
+
+AGES = timedelta(days=36_500)
+LIVE, TWIN = Place(FileState.LIVE, "/a"), Place(FileState.WRITING, "s3://a")
+
+
+@pytest.mark.parametrize(
+    ("file", "twin", "fate"),
+    [
+        (LIVE, TWIN, Fate.READY),
+        (None, TWIN, Fate.UNWANTED),
+        (Place(FileState.DOOMED, "/a"), TWIN, Fate.UNWANTED),
+        (Place(FileState.WRITING, "/a"), TWIN, Fate.UNWANTED),
+        (Place(FileState.LIVE, "/b"), TWIN, Fate.CHANGED),
+        (LIVE, None, Fate.CHANGED),
+        (LIVE, Place(FileState.WRITING, "s3://b"), Fate.CHANGED),
+        (LIVE, Place(FileState.DOOMED, "s3://a"), Fate.CHANGED),
+    ],
+)
+def test_what_is_done_goes_by_both_rows(file: Place | None, twin: Place | None, fate: Fate) -> None:
+    assert decide(file, twin, "/a", "s3://a") is fate
+
+
+def target_of(path: str) -> str:
+    return f"s3://bucket{path}"
+
+
+async def planned(catalog: Catalog, owner: UUID, count: int) -> tuple[Migration, list[Asset]]:
+    assets = [await upload(catalog, owner) for _ in range(count)]
+    migration = await catalog.moves.begin(StorageEngine.S3)
+    files = [each.file for each in await catalog.moves.candidates("/media/", migration.id, after=None, limit=100)]
+    assert {file.id for file in files} == {asset.file.id for asset in assets}
+    assert await catalog.moves.add(migration.id, [(file, target_of(file.path)) for file in files]) == set()
+    return migration, assets
+
+
+async def verified(catalog: Catalog, owner: UUID, count: int) -> tuple[Migration, list[Asset]]:
+    migration, assets = await planned(catalog, owner, count)
+    outcomes = [MoveOutcome(asset.file.id, MoveState.VERIFIED) for asset in assets]
+    await catalog.moves.record(migration.id, outcomes)
+    return migration, assets
+
+
+async def test_no_sweeper_touches_what_the_ledger_holds(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    migration, assets = await verified(catalog, user.id, 3)
+    assert await catalog.files.claim_sweepable(datetime.now(UTC) + AGES, 100) == []
+
+    await catalog.exchanges.switch(migration.id, [asset.file.id for asset in assets])
+
+    assert await catalog.files.claim_sweepable(datetime.now(UTC) + AGES, 100) == []
+    assert await catalog.files.by_path(assets[0].file.path) is not None, "the source is accounted for"
+
+
+async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    migration, (one, two) = await verified(catalog, user.id, 2)
+
+    settled = await catalog.exchanges.switch(migration.id, [one.file.id, two.file.id, uuid4()])
+
+    assert settled.done == {one.file.id, two.file.id}
+    assert not settled.dropped | settled.changed
+    moved = await catalog.files.get(one.file.id)
+    assert moved is not None
+    assert moved.path == target_of(one.file.path)
+    assert (await catalog.exchanges.switch(migration.id, [one.file.id])).done == set(), "only once"
+
+    assert (await catalog.exchanges.switch_back(migration.id, [one.file.id])).done == {one.file.id}
+
+    assert (await catalog.assets.get(one.id)) == one
+    assert await catalog.files.claim_sweepable(now(), 10) == [], "whoever has just read the path goes on reading"
+    copies = await catalog.files.claim_sweepable(now() + READERS_GRACE, 10)
+    assert [copy.path for copy in copies] == [target_of(one.file.path)]
+    assert not await catalog.moves.finish(migration.id), "the other one is switched"
+
+
+async def test_a_path_that_changed_meanwhile_is_left(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    migration, (asset,) = await verified(catalog, user.id, 1)
+    async with catalog.engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE file SET path = '/media/renamed' WHERE state = 'live'")
+
+    settled = await catalog.exchanges.switch(migration.id, [asset.file.id])
+
+    assert settled.changed == {asset.file.id}
+    left = await catalog.files.get(asset.file.id)
+    assert left is not None
+    assert left.path == "/media/renamed"
+    assert (await catalog.exchanges.give_up(migration.id, [asset.file.id])).changed == {asset.file.id}
+
+
+async def test_a_path_with_a_row_is_not_planned(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset, other = await upload(catalog, user.id), await upload(catalog, user.id)
+    migration = await catalog.moves.begin(StorageEngine.S3)
+
+    taken = await catalog.moves.add(migration.id, [(asset.file, other.file.path)])
+
+    assert taken == {other.file.path}
+    assert await catalog.moves.tallies(migration.id) == []
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_deleting_and_switching_at_once_lose_nothing(catalog: Catalog, round_: int) -> None:
+    user = await make_user(catalog)
+    migration, assets = await verified(catalog, user.id, 30)
+    ids = [asset.file.id for asset in assets]
+
+    async def delete(part: list[Asset]) -> None:
+        await catalog.assets.delete(user.id, [asset.id for asset in part])
+
+    async def switch(part: list[UUID]) -> None:
+        await catalog.exchanges.switch(migration.id, part)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(
+            *(delete(assets[start : start + 3]) for start in range(0, 15, 3)),
+            *(switch(ids[start : start + 10]) for start in range(0, 30, 10)),
+        )
+        await catalog.exchanges.drop_unwanted(migration.id, ids)
+
+    rows = [file async for file in catalog.files.all()]
+    assert len(rows) == 60
+    paths = {file.path for file in rows}
+    assert paths == {path for asset in assets for path in (asset.file.path, target_of(asset.file.path))}
+    told = await states(catalog)
+    twins = {
+        move.item.file_id: move.item for move in await catalog.moves.moves(migration.id, tuple(MoveState), limit=100)
+    }
+    for asset in assets[:15]:
+        assert told[asset.file.id] is FileState.DOOMED
+        assert told[twins[asset.file.id].twin_id] is FileState.DOOMED
+    for asset in assets[15:]:
+        moved = await catalog.files.get(asset.file.id)
+        assert moved is not None
+        assert (moved.state, moved.path) == (FileState.LIVE, target_of(asset.file.path))
+        assert told[twins[asset.file.id].twin_id] is FileState.WRITING
+
+
+async def test_one_at_a_time_in_all_processes(catalog: Catalog, db_url: str) -> None:
+    other = await open_catalog(db_url)
+    try:
+        async with catalog.moves.alone() as still_held:
+            await still_held()
+            with pytest.raises(MigrationBusy):
+                async with other.moves.alone():
+                    pass
+        async with other.moves.alone():
+            pass
+    finally:
+        await other.aclose()
+
+
+async def test_stray_paths_are_those_below_no_base(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id)
+    assert await catalog.files.stray(["s3://bucket/", "/media/"]) is None
+    assert await catalog.files.stray(["/Media/", "/medi/"]) == asset.file.path
+    await catalog.assets.delete(user.id, [asset.id])
+    assert await catalog.files.stray([]) is None

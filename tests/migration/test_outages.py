@@ -1,0 +1,156 @@
+"""A store that misbehaves while the library moves: the report is true, nothing is lost, and the next run completes it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from app.catalog.records import MoveState
+from app.config import StorageEngine
+from app.migration.cleanup import cleanup
+from app.migration.reports import Report
+from app.migration.rollback import rollback
+from app.migration.running import run
+from app.migration.switching import switch
+from tests.migration.conftest import MakeLibrary, Way
+from tests.migration.library import Library
+from tests.real.proxy import Fault, Proxy, Recorded
+from tests.real.seaweedfs import SeaweedFS
+
+SIZES = (0, 1000, 70_000, 9_000_000, 300_000, 20_000)
+
+
+@pytest.fixture
+def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
+    with Proxy(seaweedfs.port) as running:
+        yield running
+
+
+def of_files(request: Recorded) -> bool:
+    """The objects themselves: no listings, markers or probes."""
+    return (
+        request.method in ("GET", "PUT", "HEAD", "POST")
+        and "/upload/" in request.path
+        and ".immich" not in request.path
+    )
+
+
+def every(number: int, matches: Callable[[Recorded], bool] = of_files) -> Callable[[Recorded], bool]:
+    counter = itertools.count(1)
+    return lambda request: matches(request) and next(counter) % number == 0
+
+
+def of_bytes(request: Recorded) -> bool:
+    return of_files(request) and request.method in ("GET", "PUT")
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """What the store does, in whatever direction the files move."""
+
+    name: str
+    faults: Callable[[], list[Fault]]
+
+
+MISHAPS = [
+    Mishap("503 to every second request", lambda: [Fault(every(2), status=503, code="SlowDown")]),
+    Mishap("503 to all of one kind", lambda: [Fault(of_bytes, status=503, code="ServiceUnavailable")]),
+    Mishap("resets in place of answers", lambda: [Fault(every(2, of_bytes), lose_answer=True)]),
+    Mishap("truncated bodies", lambda: [Fault(of_bytes, cut_after=100, times=12)]),
+]
+
+
+@pytest.mark.parametrize("mishap", MISHAPS, ids=lambda mishap: mishap.name)
+async def test_the_report_is_true_and_a_second_run_completes(
+    make_library: MakeLibrary, proxy: Proxy, mishap: Mishap
+) -> None:
+    library = await make_library(endpoint=proxy.endpoint)
+    await library.fill(SIZES)
+    proxy.faults += mishap.faults()
+
+    first = await run(library.work())
+
+    proxy.faults.clear()
+    assert first.files + first.problems.count == len(SIZES)
+    assert all(named.problem for named in first.problems.named)
+    await assert_true(library, first)
+    second = await run(library.work())
+    assert second.problems.count == 0
+    assert first.files + second.files == len(SIZES)
+    await finish(library)
+
+
+async def test_a_put_that_is_acknowledged_and_not_kept_is_found(
+    make_library: MakeLibrary, seaweedfs: SeaweedFS, proxy: Proxy, way: Way
+) -> None:
+    """Where files move to S3; from there a store that has lost one is the same to look at."""
+    library = await make_library(endpoint=proxy.endpoint)
+    kept, lost, _ = await library.fill([1000, 70_000, 5])
+    if way.to is StorageEngine.S3:
+        name = lost.path.removeprefix(library.source_base)
+        proxy.faults.append(
+            Fault(lambda request: request.method == "PUT" and request.path.endswith(name), swallow=True)
+        )
+    else:
+        await library.storage.unlink(lost.path)
+
+    first = await run(library.work())
+
+    word = "copy missing" if way.to is StorageEngine.S3 else "missing"
+    assert [named.problem.partition(":")[0] for named in first.problems.named] == [word]
+    assert first.files == 2
+    if way.to is StorageEngine.S3:
+        proxy.faults.clear()
+        assert (await run(library.work())).problems.count == 0
+        await finish(library)
+    else:
+        assert (await switch(library.work())).files == 2
+        assert (await library.file(lost)).path == lost.path
+        assert (await library.file(kept)).path.startswith(library.target_base)
+
+
+async def test_a_store_that_is_gone_ends_the_run_and_undoing_needs_no_target(
+    make_library: MakeLibrary, proxy: Proxy, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.migration.running.GIVE_UP_AFTER", 2)
+    library = await make_library(endpoint=proxy.endpoint)
+    await library.fill([100] * 6)
+    await run(library.work())
+    await library.fill([100] * 6, seed=2)
+    await switch(library.work())
+    proxy.faults.append(Fault(of_files, status=503))
+
+    stopped = await run(library.work(concurrency=1))
+
+    assert any(note.startswith("stopped after 2 failures in a row") for note in stopped.notes)
+    assert stopped.files == 0
+    if way.to is StorageEngine.LOCAL:
+        proxy.faults.clear()  # the source is what has to answer
+    undone = await rollback(library.work())
+    assert undone.problems.count == 0
+    proxy.faults.clear()
+    await library.check_exact(at=library.source_base)
+
+
+async def assert_true(library: Library, report: Report) -> None:
+    """What is told as verified is so, and everything is still served."""
+    verified = await library.catalog.moves.moves(_id(report), [MoveState.VERIFIED], limit=100)
+    sizes = library.stack.objects()
+    assert len(verified) == report.files
+    assert all(sizes[move.item.target_path] == move.item.size for move in verified)
+    await library.check(at=library.source_base)
+
+
+def _id(report: Report):
+    assert report.migration is not None
+    return report.migration.id
+
+
+async def finish(library: Library) -> None:
+    await switch(library.work())
+    await library.age()
+    assert (await cleanup(library.work())).problems.count == 0
+    await library.check_exact(at=library.target_base)
