@@ -13,7 +13,10 @@ from app.archives.planning import Archiver
 from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.health.checks import Health
+from app.jobs.jobs import Jobs
 from app.jobs.sweeper import Sweeper
+from app.media.processor import Processor
+from app.media.publishing import Publisher
 from app.storage.service import StorageService
 from app.uploads.ingest import Ingest
 
@@ -29,6 +32,9 @@ class Services:
     authenticator: Authenticator
     cache: DeliveryCache
     sweeper: Sweeper
+    jobs: Jobs
+    processor: Processor
+    publisher: Publisher
     health: Health
 
 

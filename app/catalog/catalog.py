@@ -23,7 +23,8 @@ class Catalog:
     """All methods of its parts raise `CatalogError`s only, and may be cancelled: a transaction takes place whole or not at all."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
+        """For the rooms that keep tables of their own beside these."""
         self.users = Users(database)
         self.api_keys = ApiKeys(database)
         self.sessions = Sessions(database)
@@ -39,15 +40,15 @@ class Catalog:
     @property
     def engine(self) -> AsyncEngine:
         """The engine that writes, for tests and tools."""
-        return self._database.writer
+        return self.database.writer
 
     async def ping(self) -> None:
         """Raises `CatalogUnavailable` when the database does not answer. Set a time limit of your own."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def aclose(self) -> None:
-        await self._database.aclose()
+        await self.database.aclose()
 
 
 async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:

@@ -92,12 +92,6 @@ class Tasks:
             rows = await connection.execute(update(_task).where(dead).values(values).returning(_task))
             return [task for task in map(_task_of, rows) if task.state is TaskState.PENDING]
 
-    async def overdue(self, before: datetime, limit: int) -> list[Task]:
-        """Pending since before that moment, the most urgent first."""
-        due = (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= before)
-        order = (_task.c.priority, _task.c.not_before)
-        return await self._select(due, *order, limit=limit)
-
     async def next_due(self, kind: TaskKind) -> datetime | None:
         """When the next pending task may begin; None where there is none."""
         pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING)
@@ -108,11 +102,19 @@ class Tasks:
             return found.scalar_one_or_none()
 
     async def get(self, task_id: UUID) -> Task | None:
-        return next(iter(await self._select(_task.c.id == task_id)), None)
+        return next(iter(await self.get_many([task_id])), None)
+
+    async def get_many(self, task_ids: Iterable[UUID]) -> list[Task]:
+        """Those that are there."""
+        return [task for batch in batches(task_ids) for task in await self._select(_task.c.id.in_(batch))]
 
     async def of(self, asset_id: UUID) -> Task | None:
         """What is to be done, or was, to an asset."""
-        return next(iter(await self._select(_task.c.asset_id == asset_id)), None)
+        return next(iter(await self.of_many([asset_id])), None)
+
+    async def of_many(self, asset_ids: Iterable[UUID]) -> list[Task]:
+        """Those of assets that have one."""
+        return [task for batch in batches(asset_ids) for task in await self._select(_task.c.asset_id.in_(batch))]
 
     async def failures(self, limit: int = 100) -> list[Task]:
         """The latest first."""
@@ -128,6 +130,13 @@ class Tasks:
                 found[kind][state.value] = count
                 found[kind]["delayed"] = found[kind].get("delayed", 0) + delayed
         return {kind: TaskCounts(**numbers) for kind, numbers in found.items()}
+
+    async def outstanding(self, kinds: Iterable[TaskKind]) -> int:
+        """Of what was requested by hand, how much is not done yet."""
+        left = _task.c.kind.in_(list(kinds)) & _task.c.state.in_([TaskState.PENDING, TaskState.RUNNING])
+        counted = select(func.count()).where(left, _task.c.priority == REPEATED)
+        async with self._database.read() as connection:
+            return (await connection.execute(counted)).scalar_one()
 
     async def request(
         self, kinds: Iterable[TaskKind], *, remake: bool, after: UUID | None = None
@@ -181,7 +190,7 @@ class Tasks:
             statement = update(_task).where(held).values(values | {"updated_at": now()})
             return (await connection.execute(statement)).rowcount == 1
 
-    async def _select(self, condition: ColumnElement[bool], *order: Any, limit: int = 1) -> list[Task]:
+    async def _select(self, condition: ColumnElement[bool], *order: Any, limit: int | None = None) -> list[Task]:
         statement = select(_task).where(condition).order_by(*order).limit(limit)
         async with self._database.read() as connection:
             return [_task_of(row) for row in await connection.execute(statement)]

@@ -160,13 +160,6 @@ async def test_a_start_takes_back_everything_and_gives_up_what_kills_everybody(c
     assert str(MAX_DEATHS) in (given_up.error or "")
 
 
-async def test_what_waits_for_too_long_is_found(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
-    moment = datetime.now(UTC)
-    assert await catalog.tasks.overdue(moment - LEASE, 10) == []
-    assert [each.id for each in await catalog.tasks.overdue(moment, 10)] == [task.id]
-
-
 async def test_what_lacks_something_is_requested_again(catalog: Catalog) -> None:
     complete, half, failed, running, untouched = [await waiting(catalog) for _ in range(5)]
     await make(catalog, complete[0], FileKind.THUMBNAIL, FileKind.PREVIEW)
