@@ -11,6 +11,7 @@ from app.catalog.credentials import ApiKeys, Sessions
 from app.catalog.engine import Database, parse_url
 from app.catalog.files import Files
 from app.catalog.installation import Installation
+from app.catalog.pictures import Pictures
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
 
@@ -25,6 +26,7 @@ class Catalog:
         self.sessions = Sessions(database)
         self.files = Files(database)
         self.assets = Assets(database)
+        self.pictures = Pictures(database)
         self.archives = Archives(database)
         self.installation = Installation(database)
 
