@@ -220,6 +220,30 @@ class Settings(BaseSettings):
     )
     session_days: int = _setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
 
+    media_seconds: float = _setting(
+        "MEDIAVAULT_MEDIA_SECONDS",
+        120.0,
+        "What one photo, or the poster frame of one video, may take. Processor time is limited to the same.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    transcode_seconds: float = _setting(
+        "MEDIAVAULT_TRANSCODE_SECONDS",
+        14400.0,
+        "What making one video playable may take.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    media_memory: int = _setting(
+        "MEDIAVAULT_MEDIA_MEMORY",
+        4 * GIBIBYTE,
+        "Most address space of each process that works on a photo or video.",
+        ge=512 * MEBIBYTE,
+    )
+    media_pixels: int = _setting(
+        "MEDIAVAULT_MEDIA_PIXELS", 250_000_000, "Most pixels of a photo, or of a frame of a video.", ge=1
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

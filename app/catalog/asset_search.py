@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, Select, Tuple, Uuid, case, func, lite
 from app.catalog import tables
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_of
-from app.catalog.records import Asset, AssetFilters, AssetType, Usage, Visibility
+from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, Usage, Visibility
 from app.catalog.tables import UtcDateTime
 
 _asset = tables.asset
@@ -123,6 +123,7 @@ def _between(filters: AssetFilters) -> list[ColumnElement[bool]]:
 def usage_by_user() -> Select[*tuple[Any, ...]]:
     """One row for each user; `usage_of` takes them."""
     photo, video = _asset.c.type == AssetType.IMAGE, _asset.c.type == AssetType.VIDEO
+    sent = _file.c.kind == FileKind.ORIGINAL  # and not found inside a photo, which has its bytes already
     return (
         select(
             _user.c.id,
@@ -130,7 +131,7 @@ def usage_by_user() -> Select[*tuple[Any, ...]]:
             func.count(case((photo, _asset.c.id))),
             func.count(case((video, _asset.c.id))),
             func.sum(case((photo, _file.c.size))),
-            func.sum(case((video, _file.c.size))),
+            func.sum(case((video & sent, _file.c.size))),
             _user.c.used,
             _user.c.quota,
         )

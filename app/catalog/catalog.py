@@ -8,10 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
+from app.catalog.derivatives import Derivatives
 from app.catalog.engine import Database, parse_url
 from app.catalog.files import Files
 from app.catalog.installation import Installation
+from app.catalog.motion_parts import MotionParts
+from app.catalog.persons import Persons
 from app.catalog.pictures import Pictures
+from app.catalog.tasks import Tasks
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
 
@@ -26,6 +30,10 @@ class Catalog:
         self.sessions = Sessions(database)
         self.files = Files(database)
         self.assets = Assets(database)
+        self.derivatives = Derivatives(database)
+        self.motion_parts = MotionParts(database)
+        self.persons = Persons(database)
+        self.tasks = Tasks(database)
         self.pictures = Pictures(database)
         self.archives = Archives(database)
         self.installation = Installation(database)

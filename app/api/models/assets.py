@@ -238,8 +238,8 @@ class AssetUpdate(Shape):
         """Keeps the zone: the time on the clock of the place is wanted too."""
         return None if moment is None else in_calendar(moment)
 
-    def changes(self, current: Asset) -> AssetChanges:
-        """What this changes of `current`, in the catalogue's terms."""
+    def changes(self) -> AssetChanges:
+        """In the catalogue's terms."""
         given = self.model_fields_set
         changes = AssetChanges()
         if self.is_favorite is not None:
@@ -252,8 +252,10 @@ class AssetUpdate(Shape):
             changes["file_created_at"] = self.date_time_original.astimezone(UTC)
             changes["local_date_time"] = self.date_time_original.replace(tzinfo=UTC)
         exif = {to_camel(name): getattr(self, name) for name in _EXIF_FIELDS if name in given}
+        if self.date_time_original is not None:  # said here, so that what the file says does not replace it
+            exif["dateTimeOriginal"] = self.date_time_original.isoformat()
         if exif:
-            changes["exif"] = (current.exif or {}) | exif
+            changes["exif"] = exif
         return changes
 
 

@@ -100,10 +100,7 @@ async def update_asset(
     rooms: Rooms,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
-    current = await rooms.catalog.assets.get_owned(caller.user.id, id)
-    if current is None:
-        raise _not_found()
-    changed = await rooms.catalog.assets.update(caller.user.id, id, wanted.changes(current))
+    changed = await rooms.catalog.assets.update(caller.user.id, id, wanted.changes())
     if changed is None:
         raise _not_found()
     rooms.cache.forget_asset(id)
