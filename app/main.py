@@ -25,6 +25,8 @@ from app.config import Settings, StorageEngine, load_settings, named
 from app.health.checks import Health
 from app.health.markers import MediaLocationCheck, MountCheckFailed
 from app.jobs.sweeper import Sweeper
+from app.media.portraits import Portraits
+from app.media.processor import Processor
 from app.storage.errors import StagingFull, StorageError
 from app.storage.service import open_storage
 from app.storage.staging import Staging
@@ -72,11 +74,13 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
         archiver = Archiver(catalog, storage)
+        processor = await stack.enter_async_context(Processor(settings).running())
         yield Services(
             settings=settings,
             catalog=catalog,
             storage=storage,
             ingest=Ingest(catalog, storage, settings, media_location.admit_write),
+            portraits=Portraits(catalog, storage, processor, media_location.admit_write),
             archiver=archiver,
             links=Links(catalog, archiver),
             authenticator=Authenticator(catalog, settings, Passwords()),

@@ -14,6 +14,7 @@ from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.health.checks import Health
 from app.jobs.sweeper import Sweeper
+from app.media.portraits import Portraits
 from app.storage.service import StorageService
 from app.uploads.ingest import Ingest
 
@@ -24,6 +25,7 @@ class Services:
     catalog: Catalog
     storage: StorageService
     ingest: Ingest
+    portraits: Portraits
     archiver: Archiver
     links: Links
     authenticator: Authenticator

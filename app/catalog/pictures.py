@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, select
 
 from app.catalog import tables
-from app.catalog.asset_search import asset_of, joined
+from app.catalog.asset_search import JOINED_COLUMNS, asset_of, joined
 from app.catalog.engine import Database
-from app.catalog.files import file_of
+from app.catalog.files import batches, file_of
 from app.catalog.records import Asset, File, FileKind, TaskState
 
 _asset = tables.asset
@@ -59,27 +59,36 @@ class Pictures:
 
     async def of_asset(self, asset_id: UUID) -> AssetPictures | None:
         """Whoever owns it."""
-        own = joined()
         statement = (
-            own.add_columns(*_TASK_COLUMNS, _derivative.c.kind, *_made.c)
+            joined()
+            .add_columns(*_TASK_COLUMNS, _derivative.c.kind, *_made.c)
             .outerjoin(_task, _task.c.asset_id == _asset.c.id)
             .outerjoin(_derivative, _derivative.c.asset_id == _asset.c.id)
             .outerjoin(_made, _derivative.c.file_id == _made.c.id)
             .where(_asset.c.id == asset_id)
         )
-        width = len(own.selected_columns)
         async with self._database.read() as connection:
             rows = (await connection.execute(statement)).all()
         if not rows:
             return None
         made: dict[FileKind, File] = {}
         for row in rows:
-            kind, *file = tuple(row)[width + len(_TASK_COLUMNS) :]
+            kind, *file = tuple(row)[JOINED_COLUMNS + len(_TASK_COLUMNS) :]
             if kind is not None:
                 made[kind] = file_of(tuple(file))
-        state, not_before, error = tuple(rows[0])[width : width + len(_TASK_COLUMNS)]
+        state, not_before, error = tuple(rows[0])[JOINED_COLUMNS : JOINED_COLUMNS + len(_TASK_COLUMNS)]
         progress = None if state is None else Progress(state, not_before, error)
         return AssetPictures(asset_of(rows[0]), made, progress)
+
+    async def failures_of(self, asset_ids: Iterable[UUID]) -> dict[UUID, str]:
+        """Why the processing of those of the assets was given up for which it was."""
+        failed = select(_task.c.asset_id, _task.c.error).where(_task.c.state == TaskState.FAILED)
+        found: dict[UUID, str] = {}
+        async with self._database.read() as connection:
+            for batch in batches(asset_ids):
+                rows = await connection.execute(failed.where(_task.c.asset_id.in_(batch)))
+                found.update((asset_id, error or "unknown") for asset_id, error in rows)
+        return found
 
     async def of_person(self, person_id: UUID) -> Portrait | None:
         """Whoever the person belongs to; None also for one without a picture."""
