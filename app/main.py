@@ -20,6 +20,7 @@ from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.config import Settings, load_settings
 from app.health.checks import Health
+from app.media.portraits import Portraits
 from app.opening import open_ground
 from app.uploads.ingest import Ingest
 
@@ -54,14 +55,13 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
             catalog=catalog,
             storage=storage,
             ingest=Ingest(catalog, storage, settings, media_location.admit_write, ground.jobs.wake),
+            portraits=Portraits(catalog, storage, ground.processor, media_location.admit_write),
             archiver=archiver,
             links=Links(catalog, archiver),
             authenticator=Authenticator(catalog, settings, Passwords()),
             cache=DeliveryCache(),
             sweeper=ground.sweeper,
             jobs=ground.jobs,
-            processor=ground.processor,
-            publisher=ground.publisher,
             health=Health(
                 {
                     "catalogue": catalog.ping,

@@ -15,8 +15,7 @@ from app.config import Settings
 from app.health.checks import Health
 from app.jobs.jobs import Jobs
 from app.jobs.sweeper import Sweeper
-from app.media.processor import Processor
-from app.media.publishing import Publisher
+from app.media.portraits import Portraits
 from app.storage.service import StorageService
 from app.uploads.ingest import Ingest
 
@@ -27,14 +26,13 @@ class Services:
     catalog: Catalog
     storage: StorageService
     ingest: Ingest
+    portraits: Portraits
     archiver: Archiver
     links: Links
     authenticator: Authenticator
     cache: DeliveryCache
     sweeper: Sweeper
     jobs: Jobs
-    processor: Processor
-    publisher: Publisher
     health: Health
 
 

@@ -26,20 +26,21 @@ _user = tables.user
 _ASSET_COLUMNS = tuple(column for column in _asset.c if column.name != "metadata")
 """All but what a client wanted kept: it may be long, and no answer shows it."""
 _ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
+JOINED_COLUMNS = len(_ASSET_COLUMNS) + len(_file.c)
 _CURSOR = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def joined() -> Select[*tuple[Any, ...]]:
-    """Assets with their originals; `asset_of` takes its rows."""
+    """Assets with their originals; `asset_of` takes its rows, of which only the first `JOINED_COLUMNS` matter."""
     return select(*_ASSET_COLUMNS, _file).join(_file, _asset.c.file_id == _file.c.id)
 
 
 def asset_of(row: Row[*tuple[Any, ...]]) -> Asset:
     values = tuple(row)
     fields = dict(zip(_ASSET_FIELDS, values, strict=False))
-    fields["file"] = file_of(values[len(_ASSET_FIELDS) :])
+    fields["file"] = file_of(values[len(_ASSET_FIELDS) : JOINED_COLUMNS])
     del fields["file_id"]
     return Asset(**fields)
 

@@ -14,6 +14,7 @@ from app.catalog.files import Files
 from app.catalog.installation import Installation
 from app.catalog.motion_parts import MotionParts
 from app.catalog.persons import Persons
+from app.catalog.pictures import Pictures
 from app.catalog.tasks import Tasks
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
@@ -34,6 +35,7 @@ class Catalog:
         self.motion_parts = MotionParts(database)
         self.persons = Persons(database)
         self.tasks = Tasks(database)
+        self.pictures = Pictures(database)
         self.archives = Archives(database)
         self.installation = Installation(database)
 

@@ -20,7 +20,7 @@ from app.catalog.engine import Database, now
 from app.catalog.errors import FileGone, NotFound
 from app.catalog.files import batches, doom_written, file_of, make_live
 from app.catalog.records import Derivative, FileKind, StoredFile
-from app.catalog.removal import doom_live
+from app.catalog.removal import REPLACED_GRACE, doom_live
 
 _asset = tables.asset
 _derivative = tables.derivative
@@ -99,7 +99,8 @@ class Derivatives:
                     await make_live(connection, owner_id, stored)
                 for each in replacements:
                     await _replace(connection, asset_id, each)
-                await doom_live(connection, owner_id, [each.seen for each in replacements if each.seen])
+                replaced = [each.seen for each in replacements if each.seen]
+                await doom_live(connection, owner_id, replaced, REPLACED_GRACE)
                 values = _values(findings or {}, asset.exif)
                 await connection.execute(update(_asset).where(_asset.c.id == asset_id).values(values))
         except (FileGone, NotFound):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, insert, select, update
@@ -13,7 +14,7 @@ from app.catalog.engine import Database, now
 from app.catalog.errors import Conflict, FileGone, NotFound
 from app.catalog.files import doom_written, make_live
 from app.catalog.records import Person, StoredFile
-from app.catalog.removal import doom_live
+from app.catalog.removal import REPLACED_GRACE, doom_live
 
 _asset = tables.asset
 _person = tables.person
@@ -36,6 +37,21 @@ class Persons:
                 await connection.execute(insert(_person).values(values))
         except Conflict:
             raise NotFound("user", [owner_id]) from None
+        return made
+
+    async def ensure(self, owner_id: UUID, person_id: UUID) -> Person | None:
+        """The person of that id, made where there is none; None where it is somebody else's. Raises `NotFound` for an unknown owner."""
+        known = await self.get_owned(owner_id, person_id)
+        if known is not None:
+            return known
+        moment = now()
+        made = Person(person_id, owner_id, None, None, None, moment, moment)
+        values = {column.name: getattr(made, column.name) for column in _person.c}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_person).values(values))
+        except Conflict:  # somebody was faster, or it is not the caller's
+            return await self.get_owned(owner_id, person_id)
         return made
 
     async def get_owned(self, owner_id: UUID, person_id: UUID) -> Person | None:
@@ -124,7 +140,7 @@ class Persons:
                     return False
                 for each in new:
                     await make_live(connection, owner_id, each)
-                await doom_live(connection, owner_id, [seen] if seen else [])
+                await doom_live(connection, owner_id, [seen] if seen else [], REPLACED_GRACE if new else timedelta(0))
         except (FileGone, NotFound):
             async with self._database.write() as connection:
                 await doom_written(connection, [each.file_id for each in new])
