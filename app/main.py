@@ -55,7 +55,7 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
             catalog=catalog,
             storage=storage,
             ingest=Ingest(catalog, storage, settings, media_location.admit_write, ground.jobs.wake),
-            portraits=Portraits(catalog, storage, ground.processor, media_location.admit_write),
+            portraits=Portraits(catalog, storage, ground.processor, ground.publisher),
             archiver=archiver,
             links=Links(catalog, archiver),
             authenticator=Authenticator(catalog, settings, Passwords()),

@@ -7,30 +7,26 @@ old one in one transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
-from secrets import token_hex
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.catalog.catalog import Catalog
-from app.catalog.errors import FileGone, NotFound
-from app.catalog.records import AssetType, File, FileKind, StoredFile
+from app.catalog.errors import NotFound
+from app.catalog.records import AssetType, File, FileKind
 from app.config import MEBIBYTE
 from app.formats import Format, supported
+from app.media.keys import person_key, profile_key
 from app.media.processor import Processor
-from app.media.products import Box, Product
+from app.media.products import Box
+from app.media.publishing import Publisher
 from app.storage.errors import ObjectNotFound
-from app.storage.key import Key
 from app.storage.service import StorageService
 
 MAX_PROFILE_BYTES = 64 * MEBIBYTE
 AT_ONCE = 2
 """As many are made at a time: this is work for callers who wait, beside the work that is queued."""
-LEASE = timedelta(minutes=15)
-LATE_EFFECT_GRACE = timedelta(minutes=15)
-"""A store that did not answer may still carry out what it was asked: the sweeper comes only after that."""
 
 
 class NotReady(Exception):
@@ -47,38 +43,31 @@ class Portraits:
         catalog: Catalog,
         storage: StorageService,
         processor: Processor,
-        admit_write: Callable[[], Awaitable[None]],
+        publisher: Publisher,
     ) -> None:
-        """`admit_write` raises a storage error while nothing may be written."""
         self._catalog = catalog
         self._storage = storage
         self._processor = processor
-        self._admit_write = admit_write
+        self._publisher = publisher
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def show_person(self, owner_id: UUID, person_id: UUID, asset_id: UUID, box: Box) -> None:
         """Cut the box out of the asset (of a video: out of its preview) and make it the person's picture; a person that there is not
         is made. Raises `NotFound`, `NotReady`, `ChangedMeanwhile`, `MediaError` and storage errors; then the old picture stays."""
-        await self._admit_write()
         async with self._turns, self._original(owner_id, asset_id) as (source, format), self._folder() as folder:
             product = await self._processor.make_person_thumbnail(source, format, box, folder)
             person = await self._catalog.persons.ensure(owner_id, person_id)
             if person is None:
                 raise NotFound("person", [person_id])
-            name = f"{person_id}_person_{token_hex(4)}{product.extension}"
-            seen = person.thumbnail_file_id
-            await self._keep(
-                owner_id,
-                FileKind.PERSON,
-                product,
-                f"thumbs/{owner_id}/{name[:2]}/{name[2:4]}/{name}",
-                lambda stored: self._catalog.persons.show(owner_id, person_id, asset_id, seen, stored),
-            )
+            key = person_key(owner_id, person_id, product.extension)
+            async with self._publisher.stored(owner_id, [(product, key)]) as [stored]:
+                seen = person.thumbnail_file_id
+                if not await self._catalog.persons.show(owner_id, person_id, asset_id, seen, stored):
+                    raise ChangedMeanwhile
 
     async def show_user(self, user_id: UUID, format: Format, chunks: AsyncIterator[memoryview]) -> None:
         """Make a square of what `chunks` hold and make it the user's profile image. Raises as `show_person`, `ObjectTooLarge`, and what
         `chunks` raise."""
-        await self._admit_write()
         staging = self._storage.staging
         async with (
             staging.received(chunks, MAX_PROFILE_BYTES, format.extension) as source,
@@ -88,13 +77,10 @@ class Portraits:
             product = await self._processor.make_profile_image(source, format, folder)
             user = await self._catalog.users.get(user_id)
             seen = None if user is None else user.profile_file_id
-            await self._keep(
-                user_id,
-                FileKind.PROFILE,
-                product,
-                f"profile/{user_id}/{uuid4()}{product.extension}",
-                lambda stored: self._catalog.persons.show_user(user_id, seen, stored),
-            )
+            key = profile_key(user_id, product.extension)
+            async with self._publisher.stored(user_id, [(product, key)]) as [stored]:
+                if not await self._catalog.persons.show_user(user_id, seen, stored):
+                    raise ChangedMeanwhile
 
     async def remove_user(self, user_id: UUID) -> None:
         """The user has no profile image any more. Raises `ChangedMeanwhile`."""
@@ -132,22 +118,3 @@ class Portraits:
         if file is None:
             raise NotReady("There is no preview of this video yet that the picture could be cut out of")
         return file
-
-    async def _keep(
-        self, owner_id: UUID, kind: FileKind, product: Product, key: str, swap: Callable[[StoredFile], Awaitable[bool]]
-    ) -> None:
-        """Store what was made, and let it be referred to. Whatever fails, the sweeper gets what was stored."""
-        files = self._catalog.files
-        path = self._storage.managed_path(Key(key))
-        row = await files.begin(owner_id, kind, path, product.mime_type, LEASE)
-        try:
-            uploaded = await self._storage.upload_from_temp(product.path, path, content_type=product.mime_type)
-            kept = await swap(StoredFile(row.id, uploaded.size, uploaded.sha1, uploaded.crc32))
-        except FileGone:
-            await files.bury(row)
-            raise
-        except BaseException:
-            await files.doom(row.id, LATE_EFFECT_GRACE)
-            raise
-        if not kept:
-            raise ChangedMeanwhile

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Depends
 
 from app.api.auth import Identity, requires
 from app.api.errors import ApiError
-from app.api.models.jobs import QUEUES, QueueName, QueueResponse
+from app.api.models.jobs import QUEUES, CommandRequest, QueueCommand, QueueName, QueueResponse
 from app.api.permissions import Permission
 from app.api.routes.bodies import KeyedJsonRoute
 from app.api.services import Services, services
+from app.catalog.records import TaskKind
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=KeyedJsonRoute)
 
@@ -28,6 +29,24 @@ async def get_queues(
     are there with their reasons."""
     _require_administrator(caller)
     return await _queues(rooms)
+
+
+@router.put("/{name}")
+async def command_queue(
+    name: QueueName,
+    wanted: CommandRequest,
+    caller: Annotated[Identity, Depends(requires(Permission.JOB_CREATE))],
+    rooms: Rooms,
+) -> QueueResponse:
+    """Have assets processed again: what is missing or failed, or with `force` everything. `metadataExtraction` means photos and
+    videos. What is being worked on is left alone."""
+    _require_administrator(caller)
+    kinds = list(TaskKind) if name is QueueName.METADATA_EXTRACTION else [QUEUES[name]] if name in QUEUES else []
+    if wanted.command is not QueueCommand.START or not kinds:
+        raise ApiError(400, f"{wanted.command} of {name} is not supported here")
+    async for _ in rooms.jobs.request(kinds, remake=wanted.force):
+        pass
+    return (await _queues(rooms))[name]
 
 
 async def _queues(rooms: Services) -> dict[QueueName, QueueResponse]:
