@@ -96,6 +96,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
+        waiting = self.cycle.body
+        if not waiting:
+            # uvicorn would copy these bytes into its buffer, and the buffer once more; added to no bytes they stay what they are.
+            self.cycle.body = b""  # pyright: ignore[reportAttributeAccessIssue]
+        elif not isinstance(waiting, bytearray):  # many small ones are gathered
+            self.cycle.body = bytearray(waiting)
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:

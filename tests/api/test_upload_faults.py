@@ -224,6 +224,23 @@ def test_a_body_of_unknown_length(client: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("recovered")
+def test_a_body_in_chunks_of_every_size(service: Service, account: Account, client: httpx.Client) -> None:
+    data = fresh_bytes(400_000)
+    whole = form_head() + data + FORM_TAIL
+    single = [whole[at : at + 1] for at in range(80_000)]  # thousands of them arrive in one go
+    pieces = [*single, whole[80_000:300_000], whole[300_000:300_001], *[bytes([byte]) for byte in whole[300_001:]]]
+
+    with Wire(service.port) as wire:
+        headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
+        wire.send_head("POST", "/api/assets", headers)
+        wire.send(b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\n\r\n")
+        answer = wire.answer()
+
+    assert answer.status == 201
+    assert client.get(f"/api/assets/{answer.json()['id']}/original").content == data
+
+
+@pytest.mark.usefixtures("recovered")
 def test_a_body_of_unknown_length_that_breaks_off(service: Service, account: Account, client: httpx.Client) -> None:
     with Wire(service.port) as wire:
         headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
