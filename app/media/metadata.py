@@ -6,7 +6,7 @@ The names in JSON are those of Immich's `exifInfo`, so that what is stored is wh
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 
@@ -67,3 +67,13 @@ class Metadata:
             if values[name] is not None:
                 values[name] = datetime.fromisoformat(values[name])
         return cls(**values)
+
+
+def zone_name(moment: datetime | None) -> str | None:
+    """`UTC`, `UTC+2`, `UTC-3:30`, as Immich writes it; None for a moment without zone."""
+    offset = moment.utcoffset() if moment is not None else None
+    if offset is None:
+        return None
+    hours, minutes = divmod(abs(offset) // timedelta(minutes=1), 60)
+    sign = "-" if offset < timedelta(0) else "+"
+    return "UTC" + (f"{sign}{hours}" + (f":{minutes:02}" if minutes else "") if offset else "")
