@@ -39,6 +39,7 @@ class Ground:
     media_location: MediaLocationCheck
     sweeper: Sweeper
     processor: Processor
+    publisher: Publisher
     jobs: Jobs
 
 
@@ -72,7 +73,7 @@ async def open_ground(settings: Settings, *, work: bool, adopt: bool = False) ->
             jobs = await stack.enter_async_context(open_jobs(settings, catalog, process_with if work else None))
         except CatalogError as error:
             raise StartRefused(named("DB_URL", error)) from error
-        yield Ground(catalog, storage, media_location, sweeper, processor, jobs)
+        yield Ground(catalog, storage, media_location, sweeper, processor, publisher, jobs)
 
 
 async def _verify(media_location: MediaLocationCheck, engine: StorageEngine, *, adopt: bool) -> None:

@@ -23,6 +23,14 @@ def motion_key(owner_id: UUID, video_id: UUID) -> Key:
     return Key(f"encoded-video/{_place(owner_id, video_id)}-MP.mp4")
 
 
+def person_key(owner_id: UUID, person_id: UUID, extension: str) -> Key:
+    return Key(f"thumbs/{_place(owner_id, person_id)}_{FileKind.PERSON.value}_{_random()}{extension}")
+
+
+def profile_key(user_id: UUID, extension: str) -> Key:
+    return Key(f"profile/{user_id}/{user_id}_{_random()}{extension}")
+
+
 def _place(owner_id: UUID, named: UUID) -> str:
     name = str(named)
     return f"{owner_id}/{name[:2]}/{name[2:4]}/{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -45,7 +46,7 @@ def admin(service: Service) -> Account:
 
 
 @pytest.fixture
-def admin_client(service: Service, admin: Account):
+def admin_client(service: Service, admin: Account) -> Iterator[httpx.Client]:
     with service.client(admin) as client:
         yield client
 
@@ -104,11 +105,11 @@ def test_commands_that_there_are_not(admin_client: httpx.Client, name: str, body
 def test_for_administrators_only(
     client: httpx.Client, anonymous: httpx.Client, service: Service, admin: Account
 ) -> None:
-    command = {"json": {"command": "start"}}
-    for method, address, options in (("GET", "/api/jobs", {}), ("PUT", f"/api/jobs/{PHOTOS}", command)):
-        assert anonymous.request(method, address, **options).status_code == 401
-        assert client.request(method, address, **options).status_code == 403
+    command = {"command": "start"}
+    for method, address in (("GET", "/api/jobs"), ("PUT", f"/api/jobs/{PHOTOS}")):
+        assert anonymous.request(method, address, json=command).status_code == 401
+        assert client.request(method, address, json=command).status_code == 403
         limited = {"x-api-key": service.people.add_key(admin.id, ("asset.read",))}
-        refused = anonymous.request(method, address, headers=limited, **options)
+        refused = anonymous.request(method, address, headers=limited, json=command)
         wanted = "job.read" if method == "GET" else "job.create"
         assert (refused.status_code, refused.json()["message"]) == (403, f"Missing required permission: {wanted}")
