@@ -19,11 +19,13 @@ from app.api.routes import install_routes
 from app.api.services import Services
 from app.archives.links import Links
 from app.archives.planning import Archiver
-from app.catalog.catalog import open_catalog
+from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, load_settings, named
 from app.health.checks import Health
-from app.health.markers import MediaLocationCheck, MountCheckFailed
+from app.health.folders import MountCheckFailed
+from app.health.markers import MediaLocationCheck, require_root
+from app.health.mounts import Mounts
 from app.jobs.sweeper import Sweeper
 from app.storage.errors import StorageError
 from app.storage.service import open_storage
@@ -60,12 +62,15 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         except CatalogError as error:
             raise StartRefused(named("DB_URL", error)) from error
         stack.push_async_callback(catalog.aclose)
+        if not (adopt or settings.ignore_mount_check_errors) and settings.storage_engine is StorageEngine.LOCAL:
+            await _require_root(catalog, settings)
         try:
             storage = await open_storage(settings)
         except StorageError as error:
             raise StartRefused(_storage_failure(error)) from error
         stack.push_async_callback(storage.aclose)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
+        stack.push_async_callback(media_location.aclose)
         await _verify(media_location, storage.engine, adopt=adopt)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
@@ -81,7 +86,17 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
             cache=DeliveryCache(),
             sweeper=sweeper,
             health=Health({"catalogue": catalog.ping, "media location": media_location.check}),
+            mounts=Mounts([media_location.states]),
         )
+
+
+async def _require_root(catalog: Catalog, settings: Settings) -> None:
+    try:
+        await require_root(catalog, settings.media_location)
+    except MountCheckFailed as error:
+        raise StartRefused(str(error)) from error
+    except CatalogError as error:
+        raise StartRefused(named("DB_URL", error)) from error
 
 
 async def _verify(media_location: MediaLocationCheck, engine: StorageEngine, *, adopt: bool) -> None:

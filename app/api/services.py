@@ -13,6 +13,7 @@ from app.archives.planning import Archiver
 from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.health.checks import Health
+from app.health.mounts import Mounts
 from app.jobs.sweeper import Sweeper
 from app.storage.service import StorageService
 from app.uploads.ingest import Ingest
@@ -30,6 +31,7 @@ class Services:
     cache: DeliveryCache
     sweeper: Sweeper
     health: Health
+    mounts: Mounts
 
 
 def services(request: Request) -> Services:

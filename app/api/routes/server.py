@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
+from dataclasses import asdict
 from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends
 
 from app import __version__
@@ -15,6 +15,7 @@ from app.api.models.server import (
     AboutResponse,
     FeaturesResponse,
     MediaTypesResponse,
+    MountResponse,
     PingResponse,
     ServerStatistics,
     StorageResponse,
@@ -23,9 +24,9 @@ from app.api.models.server import (
 )
 from app.api.permissions import Permission
 from app.api.services import Services, services
-from app.catalog.records import Usage
-from app.config import StorageEngine
+from app.catalog.records import FileKind, Usage
 from app.formats import media_types
+from app.storage.errors import ObjectNotFound, StorageUnavailable
 
 router = APIRouter(prefix="/server", tags=["server"])
 
@@ -69,28 +70,44 @@ async def get_storage(
     caller: Annotated[Identity, Depends(requires(Permission.SERVER_STORAGE))], rooms: Rooms
 ) -> StorageResponse:
     """The disk; with S3, which has no end, what you keep there, and for administrators what everybody does."""
-    if rooms.settings.storage_engine is StorageEngine.S3:
-        usage = await rooms.catalog.assets.usage()
-        used = sum(user.used for user in usage if caller.user.is_admin or user.user_id == caller.user.id)
-        return _storage(size=0, used=used, available=0)
-    disk = await anyio.to_thread.run_sync(shutil.disk_usage, rooms.settings.media_location)
-    return _storage(size=disk.total, used=disk.used, available=disk.free)
+    try:
+        disk = await rooms.storage.primary.room("")
+    except ObjectNotFound as error:  # the folder, not a file in it
+        raise StorageUnavailable(error.key, error.backend, error.detail) from error
+    if disk is not None:
+        return _storage(size=disk.total, used=disk.used, available=disk.free)
+    usage = await rooms.catalog.assets.usage()
+    seen = [user for user in usage if caller.user.is_admin or user.user_id == caller.user.id]
+    return _storage(size=0, used=sum(sum(user.by_kind.values()) for user in seen), available=0)
 
 
-@router.get("/statistics")
-async def get_server_statistics(
-    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))], rooms: Rooms
-) -> ServerStatistics:
-    """Of all users; for administrators."""
+async def administrator(caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))]) -> Identity:
+    """FastAPI dependency: somebody who may see everybody's figures."""
     if not caller.user.is_admin:
         raise ApiError(403, "Forbidden: for administrators only")
+    return caller
+
+
+@router.get("/mounts", dependencies=[Depends(administrator)])
+async def get_mounts(rooms: Rooms) -> list[MountResponse]:
+    """Each media folder (on S3: the bucket) and each external library; for administrators."""
+    return [MountResponse(**asdict(state)) for state in await rooms.mounts.states()]
+
+
+@router.get("/statistics", dependencies=[Depends(administrator)])
+async def get_server_statistics(rooms: Rooms) -> ServerStatistics:
+    """Of all users; for administrators."""
     users = [_usage(user) for user in await rooms.catalog.assets.usage()]
+    by_kind = Counter[FileKind]()
+    for user in users:
+        by_kind.update(user.usage_by_kind)
     return ServerStatistics(
         photos=sum(user.photos for user in users),
         videos=sum(user.videos for user in users),
         usage=sum(user.usage for user in users),
         usage_photos=sum(user.usage_photos for user in users),
         usage_videos=sum(user.usage_videos for user in users),
+        usage_by_kind=by_kind,
         usage_by_user=users,
     )
 
@@ -126,5 +143,6 @@ def _usage(user: Usage) -> UserUsage:
         usage=user.usage,
         usage_photos=user.usage_photos,
         usage_videos=user.usage_videos,
+        usage_by_kind=dict(user.by_kind),
         quota_size_in_bytes=user.quota,
     )
