@@ -195,7 +195,7 @@ def test_readiness_tells_each_part_and_since_when(anonymous: httpx.Client) -> No
     ready = anonymous.get("/readyz").json()
 
     assert ready["status"] == "ready"
-    assert ready["checks"].keys() == {"catalogue", "media location"}
+    assert ready["checks"].keys() == {"catalogue", "media location", "staging folder"}
     for part in (*ready["checks"].values(), *ready["details"].values()):
         assert part["status"] == "ok"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", part["since"])

@@ -8,8 +8,7 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Coroutine, Iterable
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -17,12 +16,11 @@ import typer
 from app.api.credentials import hash_secret, new_secret
 from app.api.listening import listen
 from app.api.permissions import Permission
-from app.catalog.catalog import Catalog, open_catalog, upgrade
-from app.catalog.errors import CatalogError, CatalogUnavailable
+from app.catalog.catalog import Catalog, upgrade
+from app.catalog.errors import CatalogError
 from app.catalog.records import User
-from app.config import Settings, SettingsError, load_settings, named
-
-T = TypeVar("T")
+from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
+from app.config import Settings, SettingsError, named
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 user_cli = typer.Typer(no_args_is_help=True, help="Who may use the service.")
@@ -57,7 +55,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the service until it is told to stop."""
-    settings = _settings()
+    settings = settings_or_exit()
     _allow_descriptors(2 * settings.connections + SPARE_DESCRIPTORS)
     sockets = _listen(settings)
 
@@ -69,7 +67,7 @@ def serve(
 
     configure_logging(settings.log_level, settings.log_format)
     if first_run:
-        _run(_with_catalog(settings, _first_user))
+        run(with_catalog(settings, _first_user))
         typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
     app = create_app(settings, adopt=adopt)
     server = uvicorn.Server(
@@ -92,7 +90,7 @@ def serve(
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run(sockets)
     if not server.started:
-        _fail(app.start_failure or "does not start", status=3)
+        fail(app.start_failure or "does not start", status=3)
 
 
 @user_cli.command("add")
@@ -108,7 +106,7 @@ def user_add(
     """Add a user."""
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
     if password_stdin and not password:
-        _fail("the password on standard input is empty")
+        fail("the password on standard input is empty")
 
     from app.api.passwords import Passwords  # noqa: PLC0415 - slow to import
 
@@ -118,7 +116,7 @@ def user_add(
             email, name or email, is_admin=admin, quota=quota, password_hash=password_hash
         )
 
-    typer.echo(_run(_with_catalog(_settings(), add)).id)
+    typer.echo(run(with_catalog(settings_or_exit(), add)).id)
 
 
 @user_cli.command("list")
@@ -128,14 +126,14 @@ def user_list() -> None:
     async def everyone(catalog: Catalog) -> list[User]:
         return await catalog.users.list()
 
-    _print_table(
+    print_table(
         ("id", "email", "name", "admin", "used", "quota"),
         (
             (
                 *(str(user.id), user.email, user.name, "yes" if user.is_admin else "", str(user.used)),
                 "" if user.quota is None else str(user.quota),
             )
-            for user in _run(_with_catalog(_settings(), everyone))
+            for user in run(with_catalog(settings_or_exit(), everyone))
         ),
     )
 
@@ -154,7 +152,7 @@ def key_add(
         user = await _user(catalog, email)
         return await _new_key(catalog, user, name, permission or [Permission.ALL])
 
-    typer.echo(_run(_with_catalog(_settings(), add)))
+    typer.echo(run(with_catalog(settings_or_exit(), add)))
 
 
 @key_cli.command("list")
@@ -168,7 +166,7 @@ def key_list(email: Annotated[str, typer.Argument(help="Whose keys.")]) -> None:
             for key in await catalog.api_keys.list(user.id)
         ]
 
-    _print_table(("id", "name", "permissions", "made"), _run(_with_catalog(_settings(), keys)))
+    print_table(("id", "name", "permissions", "made"), run(with_catalog(settings_or_exit(), keys)))
 
 
 @key_cli.command("revoke")
@@ -178,17 +176,17 @@ def key_revoke(key_id: Annotated[UUID, typer.Argument(help="The id that `key lis
     async def revoke(catalog: Catalog) -> bool:
         return await catalog.api_keys.delete_any(key_id)
 
-    if not _run(_with_catalog(_settings(), revoke)):
-        _fail(f"there is no key {key_id}")
+    if not run(with_catalog(settings_or_exit(), revoke)):
+        fail(f"there is no key {key_id}")
 
 
 @db_cli.command("upgrade")
 def db_upgrade() -> None:
     """Bring the catalogue's tables up to date; `serve` does it too."""
     try:
-        asyncio.run(upgrade(_settings().db_url.get_secret_value()))
+        asyncio.run(upgrade(settings_or_exit().db_url.get_secret_value()))
     except CatalogError as error:
-        _fail(named("DB_URL", error))
+        fail(named("DB_URL", error))
 
 
 async def _first_user(catalog: Catalog) -> None:
@@ -207,42 +205,15 @@ async def _new_key(catalog: Catalog, user: User, name: str, permissions: list[Pe
 async def _user(catalog: Catalog, email: str) -> User:
     user = await catalog.users.by_email(email)
     if user is None:
-        _fail(f"there is no user {email}")
+        fail(f"there is no user {email}")
     return user
-
-
-async def _with_catalog(settings: Settings, work: Any) -> Any:
-    try:
-        catalog = await open_catalog(settings.db_url.get_secret_value())
-    except CatalogError as error:
-        _fail(named("DB_URL", error))
-    try:
-        return await work(catalog)
-    finally:
-        await catalog.aclose()
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except CatalogUnavailable as error:
-        _fail(named("DB_URL", error))
-    except CatalogError as error:
-        _fail(str(error))
-
-
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except SettingsError as error:
-        _fail(str(error))
 
 
 def _listen(settings: Settings) -> list[socket.socket]:
     try:
         return listen(settings.host, settings.port, BACKLOG)
     except SettingsError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _allow_descriptors(wanted: int) -> None:
@@ -256,22 +227,3 @@ def _allow_descriptors(wanted: int) -> None:
 def _address(settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-
-
-def _print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _fail(message: str, *, status: int = 2) -> NoReturn:
-    typer.echo(f"mediavault: {message}", err=True)
-    raise typer.Exit(status)
-
-
-if __name__ == "__main__":
-    main()
