@@ -37,7 +37,8 @@ class Marker:
 
     def write(self, text: bytes) -> None:
         if self._bucket is None:
-            Path(self._file).write_bytes(text)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_bytes(text)
         else:
             self._bucket.server.client().put_object(Bucket=self._bucket.name, Key=self._key, Body=text)
 
@@ -80,6 +81,7 @@ def test_uploads_are_refused_while_the_marker_is_not_ours(start_service: StartSe
 
 @pytest.mark.parametrize("folder", ["", "thumbs"], ids=["the whole", "thumbs"])
 def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, folder: str) -> None:
+    """One folder's disk comes back as it was; the whole as another device with the same files, as a network share does."""
     service = start_service("local", begin=False)
     disk, spot = disks.make(), service.stack.media / folder
     disk.mount(spot)
@@ -106,26 +108,16 @@ def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, f
             assert mounts[name]["since"] > well_since
         assert list(spot.rglob("*")) == [], "nothing is written below the mount point"
 
-        disk.mount(spot)
+        back = disk if folder else disks.make()
+        if not folder:
+            shutil.copytree(disk.content, back.content, dirs_exist_ok=True)
+        back.mount(spot)
         eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
         eventually(lambda: client.get("/readyz").status_code == 200, "the service is ready again")
         assert set(states(client).values()) == {"ok"}
         assert client.get(f"/api/assets/{kept}/original").content == content
-
-
-def test_a_share_that_is_mounted_anew_as_another_device(disks: Disks, start_service: StartService) -> None:
-    service = start_service("local", begin=False)
-    disk, copy, spot = disks.make(), disks.make(), service.stack.media
-    disk.mount(spot)
-    service.start()
-    with service.client(service.people.add()) as client:
-        kept = uploaded(client, photo())
-        shutil.copytree(disk.content, copy.content, dirs_exist_ok=True)
-        disk.unmount(spot)
-        copy.mount(spot)
-        eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
-        disk.eject()
-        assert client.get(f"/api/assets/{kept}/original").status_code == 200
+        if not folder:
+            disk.eject()  # fails while the service holds anything of the old one open
 
 
 def test_a_start_without_the_disk_is_refused(disks: Disks, start_service: StartService) -> None:
@@ -147,10 +139,8 @@ def test_a_start_without_the_disk_is_refused(disks: Disks, start_service: StartS
 
 @pytest.mark.parametrize("engine", ["local", "s3"])
 def test_a_person_starts_in_spite_of_it_or_takes_it_over(start_service: StartService, engine: Engine) -> None:
-    service = start_service(engine)
+    service = start_service(engine, begin=False)
     marker = Marker(service)
-    ours = marker.read()
-    service.stop()
     marker.write(b"1732300000000\n")
     assert service.launch().wait(PATIENCE) == 3
     assert "names another installation: the media location is not ours" in told(service)
@@ -167,8 +157,9 @@ def test_a_person_starts_in_spite_of_it_or_takes_it_over(start_service: StartSer
     adopting = Service(service.stack, settings={"IMMICH_PORT": str(service.port)}, program=(*COMMAND, "--adopt"))
     adopting.port = service.port
     adopting.start()
+    with adopting.client(service.people.add(is_admin=True)) as client:
+        assert set(states(client).values()) == {"ok"}
     adopting.close()
-    assert marker.read() == ours
 
 
 def told(service: Service) -> str:
