@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, Select, Tuple, Uuid, case, func, lite
 from app.catalog import tables
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_of
-from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, FileState, Usage, Visibility
+from app.catalog.records import Asset, AssetFilters, AssetType, Usage, Visibility
 from app.catalog.tables import UtcDateTime
 
 _asset = tables.asset
@@ -142,18 +142,8 @@ def usage_by_user() -> Select[*tuple[Any, ...]]:
     )
 
 
-def bytes_by_kind() -> Select[*tuple[Any, ...]]:
-    """One row for each user and kind of file: user, kind, bytes."""
-    live = _file.c.state == FileState.LIVE
-    return (
-        select(_file.c.owner_id, _file.c.kind, func.sum(func.coalesce(_file.c.size, 0)))
-        .where(live)
-        .group_by(_file.c.owner_id, _file.c.kind)
-    )
-
-
-def usage_of(row: Row[*tuple[Any, ...]], by_kind: Mapping[FileKind, int]) -> Usage:
+def usage_of(row: Row[*tuple[Any, ...]]) -> Usage:
     user_id, name, photos, videos, photo_bytes, video_bytes, used, quota = row
     # PostgreSQL sums bigints into a decimal, and nothing into NULL.
     of_photos, of_videos = int(photo_bytes or 0), int(video_bytes or 0)
-    return Usage(user_id, name, photos, videos, of_photos + of_videos, of_photos, of_videos, used, quota, by_kind)
+    return Usage(user_id, name, photos, videos, of_photos + of_videos, of_photos, of_videos, used, quota)

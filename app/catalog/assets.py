@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import motion, quota, tables, tasks
 from app.catalog.asset_search import (
     asset_of,
-    bytes_by_kind,
     conditions,
     in_trash,
     joined,
@@ -43,7 +42,6 @@ from app.catalog.records import (
     AssetFilters,
     AssetType,
     File,
-    FileKind,
     FileState,
     NewAsset,
     Statistics,
@@ -274,10 +272,7 @@ class Assets:
     async def usage(self) -> list[Usage]:
         """Of every user, oldest first."""
         async with self._database.read() as connection:
-            by_kind: dict[UUID, dict[FileKind, int]] = {}
-            for owner_id, kind, size in await connection.execute(bytes_by_kind()):
-                by_kind.setdefault(owner_id, {})[kind] = int(size)
-            return [usage_of(row, by_kind.get(row[0], {})) for row in await connection.execute(usage_by_user())]
+            return [usage_of(row) for row in await connection.execute(usage_by_user())]
 
     async def _insert(self, new: NewAsset, files: Sequence[StoredFile]) -> Asset:
         moment = now()

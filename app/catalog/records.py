@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -291,7 +290,7 @@ class Statistics:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one user keeps, the trash included: numbers of assets, bytes of their originals. `used` is what counts against `quota`
-    (sidecars too). `by_kind`: bytes of all their files, what is made from the originals too."""
+    (sidecars too)."""
 
     user_id: UUID
     user_name: str
@@ -302,7 +301,6 @@ class Usage:
     usage_videos: int
     used: int
     quota: int | None
-    by_kind: Mapping[FileKind, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from app.storage.errors import ObjectNotFound, StorageUnavailable
 router = APIRouter(prefix="/server", tags=["server"])
 
 OPEN = {"security": []}
+IN_A_BUCKET = "s3://"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 Rooms = Annotated[Services, Depends(services)]
@@ -76,9 +77,9 @@ async def get_storage(
         raise StorageUnavailable(error.key, error.backend, error.detail) from error
     if disk is not None:
         return _storage(size=disk.total, used=disk.used, available=disk.free)
-    usage = await rooms.catalog.assets.usage()
-    seen = [user for user in usage if caller.user.is_admin or user.user_id == caller.user.id]
-    return _storage(size=0, used=sum(sum(user.by_kind.values()) for user in seen), available=0)
+    seen = None if caller.user.is_admin else caller.user.id
+    kept = await rooms.catalog.files.bytes_by_kind(seen, below=IN_A_BUCKET)
+    return _storage(size=0, used=sum(sum(by_kind.values()) for by_kind in kept.values()), available=0)
 
 
 async def administrator(caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))]) -> Identity:
@@ -97,7 +98,8 @@ async def get_mounts(rooms: Rooms) -> list[MountResponse]:
 @router.get("/statistics", dependencies=[Depends(administrator)])
 async def get_server_statistics(rooms: Rooms) -> ServerStatistics:
     """Of all users; for administrators."""
-    users = [_usage(user) for user in await rooms.catalog.assets.usage()]
+    kept = await rooms.catalog.files.bytes_by_kind()
+    users = [_usage(user, kept.get(user.user_id, {})) for user in await rooms.catalog.assets.usage()]
     by_kind = Counter[FileKind]()
     for user in users:
         by_kind.update(user.usage_by_kind)
@@ -134,7 +136,7 @@ def _storage(*, size: int, used: int, available: int) -> StorageResponse:
     )
 
 
-def _usage(user: Usage) -> UserUsage:
+def _usage(user: Usage, by_kind: dict[FileKind, int]) -> UserUsage:
     return UserUsage(
         user_id=user.user_id,
         user_name=user.user_name,
@@ -143,6 +145,6 @@ def _usage(user: Usage) -> UserUsage:
         usage=user.usage,
         usage_photos=user.usage_photos,
         usage_videos=user.usage_videos,
-        usage_by_kind=dict(user.by_kind),
+        usage_by_kind=by_kind,
         quota_size_in_bytes=user.quota,
     )
