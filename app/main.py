@@ -77,13 +77,15 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
         archiver = Archiver(catalog, storage)
+        links = Links(catalog, archiver)
+        stack.push_async_callback(links.aclose)
         yield Services(
             settings=settings,
             catalog=catalog,
             storage=storage,
             ingest=Ingest(catalog, storage, settings, media_location.admit_write),
             archiver=archiver,
-            links=Links(catalog, archiver),
+            links=links,
             authenticator=Authenticator(catalog, settings, Passwords()),
             cache=DeliveryCache(),
             sweeper=sweeper,
