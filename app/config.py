@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -189,6 +190,32 @@ class Settings(BaseSettings):
         ge=32 * MEBIBYTE,
     )
 
+    staging_folder: Path = _setting(
+        "MEDIAVAULT_STAGING_FOLDER",
+        Path("./data/staging"),
+        "Where files lie while tools work on them; on a local disk, never below IMMICH_MEDIA_LOCATION.",
+    )
+    staging_limit: int = _setting(
+        "MEDIAVAULT_STAGING_LIMIT",
+        10 * GIBIBYTE,
+        "Most bytes of originals that lie there at once; a larger one is let in alone.",
+        ge=MEBIBYTE,
+    )
+
+    photo_tasks: int | None = _setting(
+        "MEDIAVAULT_PHOTO_TASKS",
+        None,
+        "Photos that a process works on at once; as many as it has processors when unset.",
+        ge=1,
+    )
+    video_tasks: int = _setting(
+        "MEDIAVAULT_VIDEO_TASKS",
+        4,
+        "Videos that a process works on at once, those that wait to be transcoded among them.",
+        ge=1,
+    )
+    transcodes: int = _setting("MEDIAVAULT_TRANSCODES", 1, "Videos that a process transcodes at once.", ge=1)
+
     upload_limit: int = _setting("MEDIAVAULT_UPLOAD_LIMIT", 64 * GIBIBYTE, "Largest upload.", ge=1)
     upload_idle_seconds: float = _setting(
         "MEDIAVAULT_UPLOAD_IDLE_SECONDS",
@@ -207,6 +234,30 @@ class Settings(BaseSettings):
         "MEDIAVAULT_TRASH_DAYS", 30, "Days after which what is in the trash is removed; 0 keeps it.", ge=0
     )
     session_days: int = _setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
+
+    media_seconds: float = _setting(
+        "MEDIAVAULT_MEDIA_SECONDS",
+        120.0,
+        "What one photo, or the poster frame of one video, may take. Processor time is limited to the same.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    transcode_seconds: float = _setting(
+        "MEDIAVAULT_TRANSCODE_SECONDS",
+        14400.0,
+        "What making one video playable may take.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    media_memory: int = _setting(
+        "MEDIAVAULT_MEDIA_MEMORY",
+        4 * GIBIBYTE,
+        "Most address space of each process that works on a photo or video.",
+        ge=512 * MEBIBYTE,
+    )
+    media_pixels: int = _setting(
+        "MEDIAVAULT_MEDIA_PIXELS", 250_000_000, "Most pixels of a photo, or of a frame of a video.", ge=1
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -245,7 +296,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("media_location")
+    @field_validator("media_location", "staging_folder")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
@@ -283,6 +334,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.storage_engine is StorageEngine.S3 and not self.s3_bucket:
             raise SettingsError("S3_BUCKET is not set, but IMMICH_STORAGE_ENGINE is s3")
+        if self.staging_folder.is_relative_to(self.media_location):
+            raise SettingsError("MEDIAVAULT_STAGING_FOLDER lies in IMMICH_MEDIA_LOCATION")
         if self.s3_use_accelerate and self.s3_force_path_style:
             raise SettingsError("S3_USE_ACCELERATE and S3_FORCE_PATH_STYLE exclude each other")
         if self.s3_use_accelerate and self.s3_endpoint:
@@ -361,10 +414,21 @@ def _ours(name: str) -> bool:
 
 def _surroundings() -> dict[str, str]:
     try:
+        _check_env_file(Path(".env"))
         env_file = {name: value for name, value in dotenv_values(".env").items() if value}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f".env: cannot be read: {_reason(error)}") from None
     return env_file | {name: value for name, value in os.environ.items() if value}
+
+
+def _check_env_file(path: Path) -> None:
+    """Raises `SettingsError`: dotenv passes over what it cannot read, and a setting that was left out means another place for files."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for binding in parse_stream(lines):
+            if binding.error:
+                raise SettingsError(f".env: line {binding.original.line} is no NAME=value")
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
@@ -27,6 +26,7 @@ from app.archives.plan import Descriptor, Literal, Member, Plan
 from app.catalog.errors import CatalogError
 from app.catalog.records import File
 from app.storage.backend import CHUNK_BYTES, ObjectStream
+from app.storage.checksum import crc32
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
 from app.storage.following import followed
 from app.storage.ranges import ByteRange
@@ -61,6 +61,8 @@ class Storage(Protocol):
     ) -> AbstractAsyncContextManager[ObjectStream]: ...
 
     def local_path(self, path: str) -> object | None: ...
+
+    def is_managed_path(self, path: str) -> bool: ...
 
 
 class Losses:
@@ -171,20 +173,31 @@ class _Sender:
     async def _member(self, member: Member) -> AsyncGenerator[bytes]:
         entry = self._entries[member.index]
         crc = 0
+        counted = self._counted(entry, member)
         left = member.length
         async with AsyncExitStack() as stack:
             async for chunk in await self._take(member, stack):
                 left -= len(chunk)
                 if left < 0:
                     break
-                if entry.crc32 is None:
-                    crc = zlib.crc32(chunk, crc)
+                if counted:
+                    crc = crc32(chunk, crc)
                 yield chunk
         if left:
             raise _lost(entry, "does not hold as many bytes as it did")
+        if counted and entry.crc32 not in (None, crc):
+            raise _lost(entry, "does not hold the bytes that it did")
         if entry.crc32 is None:
             self._crcs[member.index] = crc
             await self._keep(self._known[entry.asset_id], crc)
+
+    def _counted(self, entry: ManifestEntry, member: Member) -> bool:
+        """Whether its CRC-32 is to be taken: where it is not known, and of a whole file that is not ours, which may have been edited in
+        place since. What we stored ourselves never changes."""
+        place = self._known.get(entry.asset_id)
+        whole = member.length == entry.size
+        outside = place is not None and not self._source.storage.is_managed_path(place.path)
+        return entry.crc32 is None or (whole and outside)
 
     async def _keep(self, file: File, crc32: int) -> None:
         """For the next time; this transfer does not need it."""

@@ -1,7 +1,5 @@
 """Assets: photos and videos with their files. Whatever changes who refers to a file, and what counts against a quota, happens
-here, each time in one transaction.
-
-Transactions that touch several rows of an owner lock the owner's row first, so that no two wait for each other in a circle.
+here, each time in one transaction; see `quota` for the order of locks.
 """
 
 from __future__ import annotations
@@ -11,10 +9,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import motion, tables
+from app.catalog import motion, quota, tables, tasks
 from app.catalog.asset_search import (
     asset_of,
     conditions,
@@ -37,20 +35,20 @@ from app.catalog.errors import (
     NotFound,
     QuotaExceeded,
 )
-from app.catalog.files import ID_BATCH, batches, file_of
+from app.catalog.files import ID_BATCH, batches, doom_written, file_of, make_live
 from app.catalog.records import (
     Asset,
     AssetChanges,
     AssetFilters,
     AssetType,
     File,
-    FileState,
     NewAsset,
     Statistics,
     StoredFile,
     Usage,
     Visibility,
 )
+from app.catalog.removal import remove
 
 _asset = tables.asset
 _file = tables.file
@@ -66,7 +64,8 @@ class Assets:
         self._database = database
 
     async def insert(self, new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
-        """The upload's last step, in one transaction: its files become live, the asset is there, the quota is charged.
+        """The upload's last step, in one transaction: its files become live, the asset is there, the quota is charged, its
+        task waits.
 
         Raises `DuplicateAsset`, `QuotaExceeded`, `FileGone`, `NoPhoto` or `NotFound` (the owner, or the video of a live photo); then
         nothing of it is there and the upload's files are doomed. A motion video is hidden, as in Immich.
@@ -188,16 +187,18 @@ class Assets:
 
     async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
         """None: no such asset of this owner. Raises `NotFound` for a live photo's video that is not there, `NoPhoto` where the
-        asset that is to show it is no photo. A video that it no longer shows comes back into sight."""
+        asset that is to show it is no photo. A video that it no longer shows comes back into sight. `exif` is added to what is known."""
         mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
         values: dict[str, Any] = {**changes, "updated_at": now()}
         async with self._database.write() as connection:
             if "live_photo_video_id" in changes:
-                await _lock_owner(connection, owner_id)
-            before = (await connection.execute(joined().where(mine))).one_or_none()
+                await quota.lock_owner(connection, owner_id)
+            before = (await connection.execute(joined().where(mine).with_for_update(of=_asset))).one_or_none()
             if before is None:
                 return None
             former = asset_of(before)
+            if "exif" in changes:
+                values["exif"] = (former.exif or {}) | (changes["exif"] or {})
             video = changes.get("live_photo_video_id")
             if video is not None:
                 _require_photo(asset_id, former.type)
@@ -220,7 +221,7 @@ class Assets:
         if asset_ids is not None:
             return await self._change_all(owner_id, list(asset_ids), values, in_trash(True))
         async with self._database.write() as connection:
-            await _lock_owner(connection, owner_id)
+            await quota.lock_owner(connection, owner_id)
             mine = (_asset.c.owner_id == owner_id) & in_trash(True)
             return (await connection.execute(update(_asset).where(mine).values(values))).rowcount
 
@@ -229,9 +230,9 @@ class Assets:
         video along unless another photo shows it or its owner has it in sight or marked. Raises `NotFound` naming the ids that are not this owner's; then all stay."""
         wanted = list(asset_ids)
         async with self._database.write() as connection:
-            await _lock_owner(connection, owner_id)
+            await quota.lock_owner(connection, owner_id)
             await _require(connection, owner_id, wanted)
-            return await _remove(connection, owner_id, wanted)
+            return await remove(connection, owner_id, wanted)
 
     async def purge_trash(self, before: datetime, limit: int = 500) -> int:
         """Remove for good what has been in the trash since before that moment, at most about `limit` at a time; how many there were."""
@@ -244,11 +245,11 @@ class Assets:
         removed = 0
         for owner_id, asset_ids in by_owner.items():
             async with self._database.write() as connection:
-                await _lock_owner(connection, owner_id)
+                await quota.lock_owner(connection, owner_id)
                 # Asked again: its owner may have restored it since.
                 still = select(_asset.c.id).where(_asset.c.owner_id == owner_id, _asset.c.id.in_(asset_ids), old)
                 doomed = list((await connection.execute(still.with_for_update())).scalars())
-                removed += await _remove(connection, owner_id, doomed)
+                removed += await remove(connection, owner_id, doomed)
         return removed
 
     async def statistics(
@@ -278,8 +279,8 @@ class Assets:
         moment = now()
         async with self._database.write() as connection:
             for stored in files:
-                await _make_live(connection, new.owner_id, stored, moment)
-            await _charge(connection, new.owner_id, sum(stored.size for stored in files))
+                await make_live(connection, new.owner_id, stored)
+            await quota.charge(connection, new.owner_id, sum(stored.size for stored in files))
             if new.live_photo_video_id is not None:
                 _require_photo(new.id, new.type)
                 await motion.hide(connection, new.owner_id, new.live_photo_video_id)
@@ -291,13 +292,12 @@ class Assets:
                 "is_offline": False,
             }
             await connection.execute(insert(_asset).values(values))
+            await tasks.add(connection, [(new.id, new.type)], moment)
             return asset_of((await connection.execute(joined().where(_asset.c.id == new.id))).one())
 
     async def _doom_unfinished(self, file_ids: Iterable[UUID]) -> None:
-        values = {"state": FileState.DOOMED, "not_before": now()}
-        condition = _file.c.id.in_(list(file_ids)) & (_file.c.state == FileState.WRITING)
         async with self._database.write() as connection:
-            await connection.execute(update(_file).where(condition).values(values))
+            await doom_written(connection, file_ids)
 
     async def _one(self, condition: ColumnElement[bool]) -> Asset | None:
         async with self._database.read() as connection:
@@ -309,7 +309,7 @@ class Assets:
     ) -> int:
         changed = 0
         async with self._database.write() as connection:
-            await _lock_owner(connection, owner_id)
+            await quota.lock_owner(connection, owner_id)
             await _require(connection, owner_id, asset_ids)
             for batch in batches(asset_ids):
                 statement = update(_asset).where(_asset.c.id.in_(batch), *only).values(values)
@@ -317,33 +317,9 @@ class Assets:
         return changed
 
 
-async def _make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile, moment: datetime) -> None:
-    writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
-    known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": moment}
-    result = await connection.execute(update(_file).where(writing).values(state=FileState.LIVE, **known))
-    if result.rowcount != 1:
-        raise FileGone(stored.file_id)
-
-
-async def _charge(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
-    within = or_(_user.c.quota.is_(None), _user.c.used + size <= _user.c.quota)
-    charge = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
-    if (await connection.execute(charge)).rowcount == 1:
-        return
-    owner = (await connection.execute(select(_user.c.quota, _user.c.used).where(_user.c.id == owner_id))).one_or_none()
-    if owner is None:
-        raise NotFound("user", [owner_id])
-    raise QuotaExceeded(owner.quota, owner.used, size)
-
-
 def _require_photo(asset_id: UUID, type_: AssetType) -> None:
     if type_ is not AssetType.IMAGE:
         raise NoPhoto(asset_id)
-
-
-async def _lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
-    # On SQLite the transaction has the whole database to itself.
-    await connection.execute(select(_user.c.id).where(_user.c.id == owner_id).with_for_update())
 
 
 async def _require(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> None:
@@ -354,36 +330,3 @@ async def _require(connection: AsyncConnection, owner_id: UUID, asset_ids: list[
     unknown = [asset_id for asset_id in dict.fromkeys(asset_ids) if asset_id not in known]
     if unknown:
         raise NotFound("asset", unknown)
-
-
-async def _remove(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> int:
-    """Of assets that are known to be there; how many went, motion videos not counted."""
-    places = await _remove_rows(connection, owner_id, asset_ids)
-    alone = await motion.not_shown(connection, places)
-    await _remove_rows(connection, owner_id, alone, motion.unwanted())
-    await motion.bring_back(connection, owner_id, places)
-    return len(set(asset_ids))
-
-
-async def _remove_rows(
-    connection: AsyncConnection, owner_id: UUID, asset_ids: Iterable[UUID], *only: ColumnElement[bool]
-) -> dict[UUID, Visibility]:
-    """Returns the motion videos that they referred to, and where the photos were."""
-    places: dict[UUID, Visibility] = {}
-    for batch in batches(asset_ids):
-        gone = delete(_asset).where(_asset.c.id.in_(batch), _asset.c.owner_id == owner_id, *only)
-        columns = (_asset.c.file_id, _asset.c.sidecar_id, _asset.c.live_photo_video_id, _asset.c.visibility)
-        rows = (await connection.execute(gone.returning(*columns))).all()
-        places.update((row.live_photo_video_id, row.visibility) for row in rows if row.live_photo_video_id)
-        files = [file_id for row in rows for file_id in (row.file_id, row.sidecar_id) if file_id]
-        await _doom_live(connection, owner_id, files)
-    return places
-
-
-async def _doom_live(connection: AsyncConnection, owner_id: UUID, file_ids: list[UUID]) -> None:
-    freed = 0
-    for batch in batches(file_ids):
-        doom = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=now())
-        freed += sum((await connection.execute(doom.returning(func.coalesce(_file.c.size, 0)))).scalars())
-    used = case((_user.c.used > freed, _user.c.used - freed), else_=0)
-    await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=used))

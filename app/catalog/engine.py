@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 from sqlalchemy import Connection, event
@@ -29,6 +30,8 @@ TURN_SECONDS = 30
 BUSY_SECONDS = 15
 """How long a write waits for a lock that another process holds."""
 STATEMENT_SECONDS = 60
+TRANSACTION_SECONDS = 90
+"""How long a transaction may take in PostgreSQL: a server that is stopped keeps to no bound of its own."""
 CONNECT_SECONDS = 10
 
 _SQLITE_READERS = 4
@@ -97,17 +100,19 @@ class Database:
         if isinstance(place, SqliteFile):
             self.writer = _sqlite_engine(place.path, connections=1, query_only=False)
             self._reader = _sqlite_engine(place.path, connections=_SQLITE_READERS, query_only=True)
+            self._seconds: float | None = None  # a file is waited for: what a thread does cannot be given up
             self._write_turns = asyncio.Semaphore(1)
             self._read_turns = asyncio.Semaphore(_SQLITE_READERS)
         else:
             self.writer = _postgres_engine(place.url)
             self._reader = self.writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._seconds = TRANSACTION_SECONDS
             self._write_turns = self._read_turns = asyncio.Semaphore(_POSTGRES_CONNECTIONS)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """For queries; each sees what was committed before it began."""
-        async with _turn(self._read_turns):
+        async with _turn(self._read_turns), _bounded(self._seconds):
             try:
                 async with self._reader.connect() as connection:
                     yield connection
@@ -117,7 +122,7 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
-        async with _turn(self._write_turns):
+        async with _turn(self._write_turns), _bounded(self._seconds):
             try:
                 async with self.writer.begin() as connection:
                     yield connection
@@ -173,6 +178,15 @@ async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
         turns.release()
 
 
+@asynccontextmanager
+async def _bounded(seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise CatalogUnavailable("the database does not answer") from None
+
+
 class _SqliteConnection(sqlite3.Connection):
     """Gives up its transaction when it is closed. By itself SQLite keeps a closed connection, and its lock on the database, until the
     last cursor is collected; those of a cancelled call live on in its traceback."""
@@ -218,7 +232,8 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _postgres_engine(url: URL) -> AsyncEngine:
+def postgres_arguments(url: URL) -> dict[str, Any]:
+    """What a connection of psycopg takes: those of the URL, and limits that it does not set itself."""
     options = (
         f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
         f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
@@ -231,12 +246,15 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
     }
-    given = url.query
-    arguments = {name: value for name, value in defaults.items() if name not in given}
+    _, given = url.get_dialect()().create_connect_args(url)
     own = given.get("options")
+    return {**defaults, **given, "options": f"{options} {own}" if own else options}
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
     return create_async_engine(
-        url.difference_update_query(["options"]),
-        connect_args={**arguments, "options": f"{options} {own}" if isinstance(own, str) else options},
+        URL.create(url.drivername),
+        connect_args=postgres_arguments(url),
         pool_size=_POSTGRES_CONNECTIONS,
         max_overflow=0,
         pool_timeout=TURN_SECONDS,

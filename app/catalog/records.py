@@ -24,6 +24,34 @@ class FileKind(StrEnum):
 
     ORIGINAL = "original"
     SIDECAR = "sidecar"
+    THUMBNAIL = "thumbnail"
+    PREVIEW = "preview"
+    FULLSIZE = "fullsize"
+    ENCODED_VIDEO = "encoded_video"
+    MOTION = "motion"
+    """The original of the hidden video that was found inside a photo."""
+    PROFILE = "profile"
+    PERSON = "person"
+
+
+CHARGED = (FileKind.ORIGINAL, FileKind.SIDECAR)
+"""What counts against a quota: all else is made from it."""
+
+
+class TaskKind(StrEnum):
+    """What is to be made of an asset: everything that its type wants."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+
+
+class TaskState(StrEnum):
+    """`pending` until somebody takes it (or takes it again, after a failed attempt), `failed` after the last attempt."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class AssetType(StrEnum):
@@ -57,6 +85,8 @@ class User:
     password_hash: str | None
     created_at: datetime
     updated_at: datetime
+    profile_file_id: UUID | None = None
+    profile_changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +189,64 @@ class StoredFile:
     size: int
     sha1: bytes
     crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """A file that was made from an asset's original."""
+
+    asset_id: UUID
+    kind: FileKind
+    file: File
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done to an asset, and what became of it. There is one of each kind for an asset.
+
+    `attempts` were begun and not given back, `error` is why the last one failed. `deaths` counts the processes that died, or were
+    not heard of any more, while they worked on it: those are no attempts, for it is rarely the asset's fault. While it is `running`, `run_id` is who works on it, and `not_before`
+    until when that is believed; while it is `pending`, nobody takes it before `not_before`. Priority 0 goes before 1.
+    What was made before `requested_at` is to be made again.
+    """
+
+    id: UUID
+    asset_id: UUID
+    kind: TaskKind
+    state: TaskState
+    priority: int
+    attempts: int
+    deaths: int
+    error: str | None
+    run_id: UUID | None
+    not_before: datetime
+    requested_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Numbers of tasks of one kind. `delayed` are those of the pending ones whose time has not come."""
+
+    pending: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    delayed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom a user's photos show. `thumbnail_file_id` was made of `thumbnail_asset_id`, and goes with it."""
+
+    id: UUID
+    owner_id: UUID
+    name: str | None
+    thumbnail_file_id: UUID | None
+    thumbnail_asset_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
 
 
 class AssetChanges(TypedDict, total=False):

@@ -25,11 +25,12 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     Uuid,
 )
 from sqlalchemy.types import TypeDecorator
 
-from app.catalog.records import AssetType, FileKind, FileState, MoveState, Visibility
+from app.catalog.records import AssetType, FileKind, FileState, MoveState, TaskKind, TaskState, Visibility
 from app.config import StorageEngine
 
 
@@ -115,6 +116,10 @@ user = Table(
     Column("password_hash", Text),
     _required("created_at", UtcDateTime),
     _required("updated_at", UtcDateTime),
+    Column("profile_file_id", Uuid, ForeignKey("file.id", name="fk_user_profile_file_id", use_alter=True)),
+    Column("profile_changed_at", UtcDateTime),
+    # `file` refers to `user`: this one is added last (`use_alter`), and is unique by an index, which SQLite can add.
+    Index("uq_user_profile_file_id", "profile_file_id", unique=True),
 )
 
 api_key = Table(
@@ -200,6 +205,49 @@ Index(
     unique=True,
     sqlite_where=asset.c.library_id.is_(None),
     postgresql_where=asset.c.library_id.is_(None),
+)
+
+derivative = Table(
+    "derivative",
+    metadata,
+    # No cascade: what deletes an asset must have doomed its derivatives' files.
+    Column("asset_id", Uuid, ForeignKey("asset.id"), primary_key=True),
+    Column("kind", Choice(FileKind), primary_key=True),
+    _reference("file_id", "file.id", unique=True),
+)
+
+task = Table(
+    "task",
+    metadata,
+    _id(),
+    _reference("asset_id", "asset.id", on_delete="CASCADE"),
+    _required("kind", Choice(TaskKind)),
+    _required("state", Choice(TaskState)),
+    _required("priority", Integer),
+    _required("attempts", Integer),
+    _required("deaths", Integer),
+    Column("error", Text),
+    Column("run_id", Uuid),
+    _required("not_before", UtcDateTime),
+    _required("requested_at", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    UniqueConstraint("asset_id", "kind", name="uq_task_asset_id_kind"),
+    Index("ix_task_kind_state_priority_not_before", "kind", "state", "priority", "not_before"),
+)
+
+person = Table(
+    "person",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    Column("name", Text),
+    _reference("thumbnail_file_id", "file.id", nullable=True, unique=True),
+    _reference("thumbnail_asset_id", "asset.id", nullable=True, on_delete="SET NULL"),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Index("ix_person_owner_id", "owner_id"),
+    Index("ix_person_thumbnail_asset_id", "thumbnail_asset_id"),
 )
 
 archive = Table(

@@ -1,133 +1,44 @@
-"""How far a long command has come: bars at a terminal, a line every few seconds elsewhere. Both go to standard error."""
+"""Progress for people: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 
-from app.migration.progress import Progress, Silent
+LINE_SECONDS = 10.0
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-LINE_SECONDS = 5.0
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def size_text(size: float) -> str:
-    """In the largest binary unit that leaves a whole number."""
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"
-
-
-def time_text(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+Show = Callable[[int, int | None], None]
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[Progress]:
-    """Progress that a person can follow, until the block ends; none where `quiet` is asked."""
-    if quiet:
-        yield Silent()
-        return
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        lines = Lines()
-        yield lines
-        lines.end()
-        return
-    from rich import progress  # noqa: PLC0415
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TextColumn("{task.fields[files]}"),
-        progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=console) as bars:
-        yield Bar(bars)
+def progress_of(what: str) -> Iterator[Show]:
+    """Gives a function that is told how many are done, and of how many where that is known."""
+    if sys.stdout.isatty():
+        yield from _bar(what)
+    else:
+        yield from _lines(what)
 
 
-class Bar:
-    """A bar for each step, by bytes, with the number of files beside it."""
+def _bar(what: str) -> Iterator[Show]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
-        self._task: TaskID | None = None
-        self._done = 0
-        self._files = 0
-
-    def begin(self, title: str, files: int, size: int) -> None:
-        self._done, self._files = 0, files
-        self._task = self._bars.add_task(title, total=size, files=self._count())
-
-    def advance(self, size: int) -> None:
-        if self._task is not None:
-            self._bars.advance(self._task, size)
-
-    def done(self, size: int) -> None:
-        self._done += 1
-        if self._task is not None:
-            self._bars.update(self._task, advance=size, files=self._count())
-
-    def say(self, line: str) -> None:
-        self._bars.console.print(line, highlight=False)
-
-    def _count(self) -> str:
-        return f"{self._done}/{self._files} files"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
-class Lines:
-    """A line at the beginning of each step, every few seconds while it lasts, and at its end."""
+def _lines(what: str) -> Iterator[Show]:
+    due = time.monotonic()
 
-    def __init__(self) -> None:
-        self._title = ""
-        self._files = self._size = self._done = self._moved = 0
-        self._began = self._told = 0.0
+    def show(done: int, total: int | None) -> None:
+        nonlocal due
+        if time.monotonic() >= due or done == total:
+            due = time.monotonic() + LINE_SECONDS
+            typer.echo(f"{what} {done}" + ("" if total is None else f" of {total}"))
 
-    def begin(self, title: str, files: int, size: int) -> None:
-        self.end()
-        self._title, self._files, self._size = title, files, size
-        self._done = self._moved = 0
-        self._began = self._told = time.monotonic()
-        self.say(f"{title}: {files} files, {size_text(size)}")
-
-    def advance(self, size: int) -> None:
-        self._moved += size
-        if time.monotonic() - self._told >= LINE_SECONDS:
-            self._tell()
-
-    def done(self, size: int) -> None:
-        self._done += 1
-        self.advance(size)
-
-    def say(self, line: str) -> None:
-        typer.echo(line, err=True)
-
-    def end(self) -> None:
-        if self._files and self._title:
-            self._tell()
-        self._title = ""
-
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        rate = self._moved / max(self._told - self._began, 0.001)
-        left = f", {time_text((self._size - self._moved) / rate)} left" if rate and self._moved < self._size else ""
-        self.say(
-            f"{self._title}: {self._done}/{self._files} files, {size_text(self._moved)} of {size_text(self._size)}"
-            f" at {size_text(rate)}/s{left}"
-        )
+    yield show

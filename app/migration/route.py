@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from app.catalog.catalog import Catalog
 from app.config import StorageEngine
-from app.health.markers import MediaLocationCheck, MountCheckFailed
+from app.health.folders import MountCheckFailed
+from app.health.markers import MediaLocationCheck
 from app.storage.errors import StorageError
 from app.storage.service import Home, StorageService
 
@@ -64,3 +65,5 @@ async def require_intact(catalog: Catalog, storage: StorageService, *homes: Home
             if isinstance(error.__cause__, MountCheckFailed):
                 raise MoveRefused(error.detail) from error
             raise MoveRefused(f"{home.area.base} cannot be used: {error.detail}") from error
+        finally:
+            await check.aclose()

@@ -6,12 +6,12 @@ Size alone never answers that.
 from __future__ import annotations
 
 import hashlib
-import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.catalog.records import File
 from app.migration.problems import COPY_DAMAGED, COPY_MISSING, NO_CHECKSUM, Problem, target_problem
+from app.storage.checksum import crc32
 from app.storage.errors import ObjectNotFound, StorageError
 from app.storage.key import Key
 from app.storage.service import Home
@@ -52,7 +52,7 @@ class Digest:
     def update(self, data: bytes) -> None:
         self.size += len(data)
         self._sha1.update(data)
-        self._crc32 = zlib.crc32(data, self._crc32)
+        self._crc32 = crc32(data, self._crc32)
 
     def fits(self, record: Record) -> bool:
         """All that is recorded agrees."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -14,6 +14,18 @@ from tests.real.stacks import Stack
 SETTLE_SECONDS = 5.0
 
 
+CHARGED = ("original", "sidecar")
+"""The kinds of files that count against a quota."""
+REFERENCES = {
+    "an asset": "SELECT owner_id, file_id FROM asset",
+    "an asset's sidecar": "SELECT owner_id, sidecar_id FROM asset WHERE sidecar_id IS NOT NULL",
+    "a derivative": "SELECT asset.owner_id, derivative.file_id FROM derivative JOIN asset ON asset.id = asset_id",
+    "a person": "SELECT owner_id, thumbnail_file_id FROM person WHERE thumbnail_file_id IS NOT NULL",
+    "a user": 'SELECT id, profile_file_id FROM "user" WHERE profile_file_id IS NOT NULL',
+}
+"""Who refers to files: their owners, and the files."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileRow:
     id: str
@@ -21,6 +33,7 @@ class FileRow:
     path: str
     state: str
     size: int | None
+    kind: str = "original"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +42,8 @@ class Picture:
 
     objects: dict[str, int]
     files: list[FileRow]
-    references: dict[str, list[str]]
-    """File id -> the owners of the assets that refer to it."""
+    references: dict[str, list[tuple[str, str]]]
+    """File id -> what refers to it, and the owner of that."""
     used: dict[str, int]
 
 
@@ -51,17 +64,17 @@ def look(stack: Stack) -> Picture:
     objects = stack.objects()
     with _engine(stack.db_url).connect() as connection:
         files = [
-            FileRow(*row) for row in connection.execute(sa.text("SELECT id, owner_id, path, state, size FROM file"))
+            FileRow(*row)
+            for row in connection.execute(sa.text("SELECT id, owner_id, path, state, size, kind FROM file"))
         ]
-        assets = connection.execute(sa.text("SELECT owner_id, file_id, sidecar_id FROM asset")).all()
+        referring = [(name, *row) for name, query in REFERENCES.items() for row in connection.execute(sa.text(query))]
         used = connection.execute(sa.text('SELECT id, used FROM "user"')).all()
-    references: dict[str, list[str]] = defaultdict(list)
-    for owner, *referred in assets:
-        for file_id in filter(None, referred):
-            references[str(file_id)].append(str(owner))
+    references: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, owner, file_id in referring:
+        references[str(file_id)].append((name, str(owner)))
     return Picture(
         objects,
-        [FileRow(str(file.id), str(file.owner_id), file.path, str(file.state).lower(), file.size) for file in files],
+        [replace(file, id=str(file.id), owner_id=str(file.owner_id)) for file in files],
         references,
         {str(user): amount for user, amount in used},
     )
@@ -94,29 +107,31 @@ def _wrong_files(picture: Picture) -> list[str]:
         elif stored != file.size:
             found.append(f"{stored} bytes stored, {file.size} in the row: {file.path}")
         if len(picture.references.get(file.id, ())) != 1:
-            found.append(f"live, but {len(picture.references.get(file.id, ()))} assets refer to it: {file.path}")
+            found.append(f"live, but {len(picture.references.get(file.id, ()))} rows refer to it: {file.path}")
     return found
 
 
 def _wrong_references(picture: Picture) -> list[str]:
     files = {file.id: file for file in picture.files}
     found = []
-    for file_id, owners in picture.references.items():
+    for file_id, referring in picture.references.items():
         file = files.get(file_id)
         if file is None or file.state != "live":
-            found.append(f"an asset refers to a file that is {file.state if file else 'gone'}: {file_id}")
-        elif any(owner != file.owner_id for owner in owners):
-            found.append(f"an asset refers to a file of somebody else: {file.path}")
+            state = file.state if file else "gone"
+            found += [f"{name} refers to a file that is {state}: {file_id}" for name, _ in referring]
+        else:
+            others = [name for name, owner in referring if owner != file.owner_id]
+            found += [f"{name} refers to a file of somebody else: {file.path}" for name in others]
     return found
 
 
 def _wrong_sums(picture: Picture) -> list[str]:
     sums = Counter[str]()
     for file in picture.files:
-        if file.state == "live":
+        if file.state == "live" and file.kind in CHARGED:
             sums[file.owner_id] += file.size or 0
     return [
-        f"user {user} has {sums[user]} live bytes and {used} counted"
+        f"user {user} has {sums[user]} live bytes of their own and {used} counted"
         for user, used in picture.used.items()
         if used != sums[user]
     ]

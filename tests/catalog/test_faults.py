@@ -66,7 +66,7 @@ async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Cata
     moment = datetime.now(UTC)
     values = {"id": uuid4(), "user_id": uuid4(), "token_hash": b"hash", "expires_at": moment, "created_at": moment}
     with pytest.raises(Conflict) as failed:
-        async with catalog._database.write() as connection:
+        async with catalog.database.write() as connection:
             await connection.execute(insert(tables.session).values(values))
     told = "".join(traceback.format_exception(failed.value))
     assert "INSERT INTO session" in told, "the statement itself is told"
@@ -98,7 +98,7 @@ async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch
         taken = 0
         with suppress(CatalogUnavailable):
             while taken < 11:
-                await stack.enter_async_context(catalog._database.write())
+                await stack.enter_async_context(catalog.database.write())
                 taken += 1
         assert taken in (1, 10), "SQLite has one connection that writes, PostgreSQL ten"
     monkeypatch.undo()
@@ -135,6 +135,27 @@ async def test_a_restart_of_the_server_is_survived(databases: Databases) -> None
         assert await catalog.users.get(user.id) == user
         assert await asyncio.to_thread(databases.postgres.terminate_connections, db_url) > 0
         await upload(catalog, user.id)
+
+
+async def test_a_server_that_stops_is_waited_for_only_so_long(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 0.5)
+    db_url = await databases.ready("postgresql")
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        await asyncio.gather(*(catalog.ping() for _ in range(10)))  # all connections are there
+        with databases.postgres.paused():
+            async with asyncio.timeout(30):
+                failures = await asyncio.gather(
+                    catalog.users.get(user.id), begin(catalog, user.id), return_exceptions=True
+                )
+        assert [(type(failure), str(failure)) for failure in failures] == [
+            (CatalogUnavailable, "the database does not answer")
+        ] * 2
+        async with asyncio.timeout(30):
+            assert await catalog.users.get(user.id) == user
+            await upload(catalog, user.id)
 
 
 async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Databases) -> None:

