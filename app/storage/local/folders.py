@@ -237,7 +237,7 @@ class Folders:
         pruned = 0
         for name, is_folder in self._names(folder):
             if is_folder:
-                pruned += self._prune(name)
+                pruned += self._prune(f"{folder}/{name}")
         if "/" not in folder:
             return pruned
         try:
