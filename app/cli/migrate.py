@@ -156,7 +156,7 @@ def _with_work(
     from app.storage.service import open_storage  # noqa: PLC0415
 
     settings = settings_or_exit()
-    _only_warnings(settings)
+    _log_nothing(settings)
 
     async def with_storage(catalog: Catalog) -> T:
         try:
@@ -296,9 +296,9 @@ def _other(to: StorageEngine) -> StorageEngine:
     return StorageEngine.LOCAL if to is StorageEngine.S3 else StorageEngine.S3
 
 
-def _only_warnings(settings: Settings) -> None:
-    """Standard output is the report's."""
+def _log_nothing(settings: Settings) -> None:
+    """What goes wrong is in the report, or refuses the command."""
     from app.api.log import configure_logging  # noqa: PLC0415
     from app.config import LogLevel  # noqa: PLC0415
 
-    configure_logging(LogLevel.WARN, settings.log_format)
+    configure_logging(LogLevel.FATAL, settings.log_format)

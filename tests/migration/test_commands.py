@@ -1,0 +1,97 @@
+"""`mediavault migrate` as a person gives it: what it prints, and its exit status."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.config import StorageEngine
+from tests.migration.library import Library
+from tests.real.service import Service
+from tests.real.stacks import Stacks
+
+
+@pytest.fixture
+async def library(stacks: Stacks, tmp_path: Path) -> Library:
+    library = await Library.create(stacks.create("s3", tmp_path, database="sqlite"), StorageEngine.S3)
+    await library.fill([0, 1000, 70_000])
+    await library.aclose()
+    return library
+
+
+def service_of(library: Library, engine: str = "s3") -> Service:
+    return Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": engine})
+
+
+def test_what_a_person_reads(library: Library) -> None:
+    service = service_of(library)
+
+    planned = service.run("migrate", "plan", "--to", "s3")
+    ran = service.run(
+        "migrate", "run", "--to", "s3", "--bandwidth", "10M", "--concurrency", "2", "--verify", "readback"
+    )
+    switched = service.run("migrate", "switch", "--to", "s3")
+    status = service.run("migrate", "status", "--to", "s3")
+    back = service.run("migrate", "rollback", "--to", "s3")
+
+    assert planned.stdout.startswith("to s3: 3 files, 69.3 KiB, about ")
+    assert ran.stdout.startswith("run: 3 files, 69.3 KiB in ")
+    assert "copying: 3 files, 69.3 KiB\n" in ran.stderr, "plain lines where there is no terminal"
+    assert "copying: 3/3 files, 69.3 KiB of 69.3 KiB at " in ran.stderr
+    assert "\x1b" not in ran.stderr + ran.stdout
+    assert "`mediavault migrate cleanup --to s3` removes the sources" in switched.stdout
+    assert "switched" in status.stdout
+    assert "the move to s3 is undone" in back.stdout
+    assert [each.returncode for each in (planned, ran, switched, status, back)] == [0] * 5
+
+
+def test_a_dry_run_copies_nothing_and_problems_show_in_the_status(library: Library) -> None:
+    service = service_of(library)
+    library.local_file(library.files[1].path).unlink()
+
+    dry = service.run("migrate", "run", "--to", "s3", "--dry-run", "--json")
+    ran = service.run("migrate", "run", "--to", "s3", "--json")
+
+    assert (dry.returncode, ran.returncode) == (1, 1)
+    planned, told = json.loads(dry.stdout), json.loads(ran.stdout)
+    missing = [{"path": library.files[1].path, "problem": "missing: there is no such object"}]
+    assert (planned["files"], planned["problems"]) == (3, missing)
+    assert planned["byKind"] == {"original": {"files": 3, "bytes": 71_000}}
+    assert (told["files"], told["problemCount"], told["problems"]) == (2, 1, missing)
+    assert told["states"]["verified"] == {"files": 2, "bytes": 70_000, "problems": 0}
+    assert ran.stderr == ""
+
+
+def test_what_is_refused_is_one_line(library: Library) -> None:
+    service = service_of(library)
+    wrong = {
+        ("run", "--to", "local"): "IMMICH_STORAGE_ENGINE is s3: set it to local and restart the service first",
+        ("switch", "--to", "s3"): "no move to s3 is under way: `mediavault migrate run --to s3` begins one",
+        ("run", "--to", "s3", "--user", "nobody@example.org"): "there is no user nobody@example.org",
+        ("run", "--to", "s3", "--bandwidth", "fast"): "--bandwidth: 'fast' is no number of bytes per second",
+        ("run", "--to", "s3", "--verify", "size"): "--verify: 'size' is none of auto, checksum, readback",
+    }
+    for arguments, line in wrong.items():
+        done = service.run("migrate", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"mediavault: {line}"), done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_before_the_engine_is_set_a_plan_says_so(library: Library) -> None:
+    planned = service_of(library, "local").run("migrate", "plan", "--to", "s3")
+    assert planned.returncode == 0
+    assert "IMMICH_STORAGE_ENGINE is still local: set it to s3 and restart the service before" in planned.stdout
+
+
+async def test_two_runs_refuse_each_other(library: Library) -> None:
+    again = await Library.create(library.stack, StorageEngine.S3)
+    try:
+        async with again.catalog.moves.alone():
+            done = service_of(library).run("migrate", "run", "--to", "s3")
+    finally:
+        await again.aclose()
+    assert done.returncode == 2
+    assert done.stderr == "mediavault: another `mediavault migrate` is at work on this catalogue\n"
