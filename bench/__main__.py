@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, rows, store
+from bench import archives, contestants, load, moving, rows, store
 from bench.processes import Cores, choose_cores
 from bench.report import write_results
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3")
+ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "move")
 MEBIBYTE = 1024**2
 
 
@@ -52,6 +52,8 @@ def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
             measured += archives.zips_from_disk(folder, service, options, cores)
         if "zip-s3" in options.rows:
             measured += archives.zips_from_s3(folder, options, cores)
+        if "move" in options.rows:
+            measured += moving.moves_to_s3(folder, options)
         if {"ranges", "whole"} & set(options.rows):
             everybody, size = _readers(stack, folder, service, source, cores)
             if "ranges" in options.rows:

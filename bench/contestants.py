@@ -162,7 +162,7 @@ def rclone(folder: Path, store: Store, cores: Cores) -> Iterator[Contestant]:
         "RCLONE_CONFIG": str(folder / "rclone.conf"),
     }
     served, _, name = store.key.rpartition("/")
-    command = [_rclone_program(), "serve", "http", f"store:{store.bucket}/{served}", "--read-only"]
+    command = [rclone_program(), "serve", "http", f"store:{store.bucket}/{served}", "--read-only"]
     command += ["--addr", f"127.0.0.1:{port}", "--dir-cache-time", "1h"]
     log = folder / "rclone.log"
     with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
@@ -215,7 +215,7 @@ def _printed_key(log: Path) -> str:
     raise SystemExit("mediavault printed no key")
 
 
-def _rclone_program() -> Path:
+def rclone_program() -> Path:
     folder = _cache() / f"rclone-{RCLONE_VERSION}"
     program = folder / "bin" / "rclone"
     if not program.exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, PHOTOS
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, nginx_program
+from bench.moving import LARGE_FILES, PLANNED_FILES, SMALL_FILES
 from bench.rows import Row, Sample
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -51,6 +52,7 @@ WHOLE_S3 = "whole 1 GiB file from S3, CPU per GiB"
 ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
 ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECONDS * 1000:.0f} ms latency added"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
+MOVE = f"move of {SMALL_FILES} small and {LARGE_FILES} large files to S3, read back, time"
 GOALS = (
     Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
     Goal("64 KiB ranges", "Express", RANGES, "our requests per second of CPU / theirs", at_least=4),
@@ -65,9 +67,11 @@ GOALS = (
     Goal("64 KiB ranges from S3", "rclone", RANGES_S3, "our requests per second of CPU / theirs", at_least=4),
     Goal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
     Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
+    Goal("move to S3", "rclone", MOVE, "our time / theirs", at_most=1.1),
     Goal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
 )
 MEMORY_GOAL_MIB = 64
+PLAN_GOAL_MIB = 300
 
 
 def write_results(rows: Iterable[Row], rounds: int, *, readme: bool) -> Path:
@@ -107,7 +111,10 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
     return (
-        lines + _memory(by_name.get("upload")) + _load(row for row in rows if row.figure == "requests_per_cpu_second")
+        lines
+        + _memory(by_name.get("upload"))
+        + _plan_memory(by_name.get("plan of a million files"))
+        + _load(row for row in rows if row.figure == "requests_per_cpu_second")
     )
 
 
@@ -118,6 +125,15 @@ def _memory(row: Row | None) -> list[str]:
     met = "met" if grown <= MEMORY_GOAL_MIB else "not met"
     figures = f"{grown:.0f} MiB | | | peak of memory over its start"
     return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
+
+
+def _plan_memory(row: Row | None) -> list[str]:
+    if row is None:
+        return []
+    peak = max(sample["memory_mib"] for sample in row.samples["mediavault"])
+    met = "met" if peak <= PLAN_GOAL_MIB else "not met"
+    work = f"plan of a move of {PLANNED_FILES} files, memory"
+    return [f"| {work} | | {peak:.0f} MiB | | | peak | at most {PLAN_GOAL_MIB} MiB | {met} |"]
 
 
 def _load(rows: Iterable[Row]) -> list[str]:
