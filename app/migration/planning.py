@@ -133,10 +133,10 @@ class _Planning:
         named = [(file, key) for file in todo if (key := self._named(file)) is not None]
         names = [key.value for _, key in named]
         at_source, at_target = await here.sizes(names), await there.sizes(names)
-        unreadable = await asyncio.to_thread(_unreadable, self._work.route.source, [key for _, key in named])
+        forbidden = await asyncio.to_thread(unreadable, self._work.route.source, [key for _, key in named])
         taken: list[tuple[File, Key]] = []
         for file, key in named:
-            problem = await self._fault(file, key, at_source.get(key.value), key in unreadable)
+            problem = await self._fault(file, key, at_source.get(key.value), key in forbidden)
             occupied = at_target.get(key.value)
             if problem is None and occupied is not None:
                 if occupied == file.size:
@@ -186,7 +186,7 @@ class _Planning:
             self.problems.add(file.path, str(OCCUPIED if fault.kind is ProblemKind.COPY_DAMAGED else fault))
 
 
-def _unreadable(source: Home, keys: list[Key]) -> set[Key]:
+def unreadable(source: Home, keys: list[Key]) -> set[Key]:
     """Those that may not be opened here; a store in the network answers that only when it is read."""
     files = ((key, source.backend.local_path(key)) for key in keys)
     return {key for key, file in files if file is not None and file.exists() and not os.access(file, os.R_OK)}

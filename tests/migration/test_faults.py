@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +26,11 @@ from app.migration.verification import Method
 from app.storage.key import Key
 from app.storage.service import open_storage
 from tests.migration.library import Kept, Library, only, settings_of
+from tests.real.seaweedfs import SeaweedFS
+from tests.real.service import ROOT
+from tests.real.stacks import Stacks
 
-METHODS = pytest.mark.parametrize("method", list(Method))
+METHODS = pytest.mark.parametrize("method", [Method.AUTO, Method.READBACK])
 
 
 def named(problems: Problems) -> list[tuple[str, str]]:
@@ -47,7 +55,6 @@ async def flip(library: Library, path: str) -> None:
 async def test_a_flipped_byte_in_a_source_is_found_and_the_file_left(library: Library, method: Method) -> None:
     damaged, *_ = await library.fill([50_000, 20_000, 30_000])
     await flip(library, damaged.path)
-    method = method if library.to is StorageEngine.S3 else Method.READBACK
 
     report = await run(library.work(method=method))
     switched = await switch(library.work())
@@ -315,3 +322,49 @@ async def test_an_unmounted_source_is_refused_and_not_lost(library: Library) -> 
     for command in (plan, run):
         with pytest.raises(MoveRefused, match="looks unmounted"):
             await command(library.work())
+
+
+async def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_copied(
+    stacks: Stacks, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    stack = stacks.create("s3", tmp_path, database="sqlite")
+    assert stack.bucket
+    place = f"{stack.bucket.name}/{stack.bucket.prefix}/*"
+    reader = seaweedfs.add_identity(f"reader-{stack.bucket.prefix[-6:]}", [f"Read:{place}", f"List:{place}"])
+    library = await Library.create(replace(stack, bucket=replace(stack.bucket, identity=reader)), StorageEngine.S3)
+    await library.fill([100])
+    try:
+        planned = await plan(library.work())
+        assert named(planned.problems) == [(library.target_base, "forbidden")]
+        with pytest.raises(MoveRefused, match="cannot be used"):
+            await run(library.work())
+    finally:
+        await library.aclose()
+
+
+def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path: Path) -> None:
+    """As somebody who is not root: whoever is may read everything."""
+    for name, mode in (("readable.jpg", 0o644), ("secret.jpg", 0o000)):
+        (tmp_path / name).write_bytes(b"data")
+        (tmp_path / name).chmod(mode)
+    program = (
+        "import os, sys, asyncio; from pathlib import Path\n"
+        "from app.config import StorageEngine; from app.storage.key import Key; from app.storage.local import LocalBackend\n"
+        "from app.storage.path import LocalArea; from app.storage.service import Home; from app.migration.planning import unreadable\n"
+        "root = Path(sys.argv[1]); home = Home(StorageEngine.LOCAL, LocalBackend(root), LocalArea(str(root)))\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "print(*unreadable(home, [Key('readable.jpg'), Key('secret.jpg'), Key('missing.jpg')]))\n"
+    )
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == os.getuid() and folder.is_relative_to(Path(tempfile.gettempdir())):
+            folder.chmod(folder.stat().st_mode | 0o111)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["secret.jpg"], done.stderr

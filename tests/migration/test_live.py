@@ -78,8 +78,6 @@ async def test_there_and_back_while_somebody_works(
             with Visitor(service, owner, known, seed + len(to)) as visitor:
                 first = migrate(service, "run", to)
                 migrate(service, "switch", to)
-                migrate(service, "run", to)
-                migrate(service, "switch", to)
                 await library.age()
                 cleaned = migrate(service, "cleanup", to)
             visitor.look_at_all()
