@@ -53,6 +53,7 @@ def assert_agreement(stack: Stack, *, exact: bool = False) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         found = differences(look(stack), exact=exact)
+        found += [f"still staged: {path}" for path in stack.staged()]
         if not found or time.monotonic() > deadline:
             break
         time.sleep(0.05)

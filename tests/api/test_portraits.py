@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
 import pytest
 from PIL import Image
-from tests.media.making import BLUE, GREEN, GREY, RED, Colour, jpeg, packed, quarters
 
+from tests.media.making import BLUE, GREEN, GREY, RED, Colour, jpeg, packed, quarters
 from tests.real.people import Account
 from tests.real.service import Service
 from tests.real.uploading import fresh_bytes, uploaded
@@ -182,9 +181,3 @@ def test_who_may_set_them(service: Service, anonymous: httpx.Client, account: Ac
         403,
         "Missing required permission: userProfileImage.delete",
     )
-
-
-@pytest.fixture(autouse=True)
-def nothing_staged(service: Service) -> Iterator[None]:
-    yield
-    assert [path for path in (service.stack.folder / "data/staging").glob("*/*") if path.name != "lock"] == []
