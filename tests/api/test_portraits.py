@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from PIL import Image
-from tests.media.making import BLUE, GREEN, GREY, RED, Colour, jpeg, packed, quarters
 
+from tests.media.making import BLUE, GREEN, GREY, RED, Colour, jpeg, packed, quarters
 from tests.real.people import Account
 from tests.real.service import Service
 from tests.real.uploading import fresh_bytes, uploaded

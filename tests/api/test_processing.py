@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from tests.media.filming import H264, film
-from tests.media.making import FORMATS, Kept, assert_corners, jpeg, quarters
 
 from tests.api.agreement import assert_agreement
+from tests.media.filming import H264, film
+from tests.media.making import FORMATS, Kept, assert_corners, jpeg, quarters
 from tests.real.people import Account
 from tests.real.processed import picture, wait_until_idle
 from tests.real.programs import program

@@ -18,12 +18,12 @@ from typing import Self
 import httpx
 import pytest
 from PIL import Image
-from tests.media.filming import film
-from tests.media.making import jpeg, packed, quarters
 
 from app.formats import FORMATS, Kind
 from tests.api.agreement import assert_agreement
 from tests.api.starting import StartService
+from tests.media.filming import film
+from tests.media.making import jpeg, packed, quarters
 from tests.real.processed import picture, queues, wait_until_idle
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS
