@@ -50,7 +50,8 @@ WORK_STEPS = (
     "motion added",
     "task done",
 )
-"""Of a worker on S3."""
+"""Of a worker on S3, in which it is killed."""
+SWEEPER_STEPS = ("claim", "object deleted", "row forgotten")
 
 _SIZE = 4096
 _TARGET = struct.Struct("<iiii")
