@@ -202,6 +202,20 @@ class Settings(BaseSettings):
         ge=MEBIBYTE,
     )
 
+    photo_tasks: int | None = _setting(
+        "MEDIAVAULT_PHOTO_TASKS",
+        None,
+        "Photos that a process works on at once; as many as it has processors when unset.",
+        ge=1,
+    )
+    video_tasks: int = _setting(
+        "MEDIAVAULT_VIDEO_TASKS",
+        4,
+        "Videos that a process works on at once, those that wait to be transcoded among them.",
+        ge=1,
+    )
+    transcodes: int = _setting("MEDIAVAULT_TRANSCODES", 1, "Videos that a process transcodes at once.", ge=1)
+
     upload_limit: int = _setting("MEDIAVAULT_UPLOAD_LIMIT", 64 * GIBIBYTE, "Largest upload.", ge=1)
     upload_idle_seconds: float = _setting(
         "MEDIAVAULT_UPLOAD_IDLE_SECONDS",
