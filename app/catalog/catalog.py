@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
+from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
 from app.catalog.engine import Database, parse_url
 from app.catalog.files import Files
 from app.catalog.installation import Installation
+from app.catalog.locks import exclusively
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
 
@@ -38,6 +43,14 @@ class Catalog:
         async with self._database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""
+        return snapshot(self._database)
+
+    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """See `app.catalog.locks`."""
+        return exclusively(self._database, name)
+
     async def aclose(self) -> None:
         await self._database.aclose()
 
@@ -59,5 +72,16 @@ async def upgrade(db_url: str) -> bool:
     database = Database(parse_url(db_url))
     try:
         return await ensure_current(database, upgrade=True)
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def restore_into(db_url: str, revision: str) -> AsyncIterator[Restoration]:
+    """See `app.catalog.dump.restoration`; the database need not have tables. Raises `InvalidDatabaseUrl`, too."""
+    database = Database(parse_url(db_url))
+    try:
+        async with restoration(database, revision) as begun:
+            yield begun
     finally:
         await database.aclose()
