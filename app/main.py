@@ -25,6 +25,8 @@ from app.config import Settings, StorageEngine, load_settings, named
 from app.health.checks import Health
 from app.health.markers import MediaLocationCheck, MountCheckFailed
 from app.jobs.sweeper import Sweeper
+from app.migration.backup import Backups
+from app.migration.schedule import BackupSchedule
 from app.storage.errors import StorageError
 from app.storage.service import open_storage
 from app.uploads.ingest import Ingest
@@ -69,6 +71,10 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         await _verify(media_location, storage.engine, adopt=adopt)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
+        backups = BackupSchedule(
+            Backups(catalog, storage, settings), settings.backup_hours, media_location.require_intact
+        )
+        await stack.enter_async_context(backups.running())
         archiver = Archiver(catalog, storage)
         yield Services(
             settings=settings,

@@ -19,6 +19,7 @@ from app.api.permissions import Permission
 from app.catalog.catalog import Catalog, upgrade
 from app.catalog.errors import CatalogError
 from app.catalog.records import User
+from app.cli.backup import backup_cli
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
 from app.config import Settings, SettingsError, named
 
@@ -29,6 +30,7 @@ db_cli = typer.Typer(no_args_is_help=True, help="The catalogue's tables.")
 cli.add_typer(user_cli, name="user")
 cli.add_typer(key_cli, name="key")
 cli.add_typer(db_cli, name="db")
+cli.add_typer(backup_cli, name="backup")
 
 FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 10
