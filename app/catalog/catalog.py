@@ -16,6 +16,7 @@ from app.catalog.engine import Database, parse_url
 from app.catalog.files import Files
 from app.catalog.installation import Installation
 from app.catalog.locks import exclusively
+from app.catalog.remaking import Remaking
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
 
@@ -31,6 +32,7 @@ class Catalog:
         self.files = Files(database)
         self.assets = Assets(database)
         self.archives = Archives(database)
+        self.remaking = Remaking(database)
         self.installation = Installation(database)
 
     @property

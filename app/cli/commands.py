@@ -21,6 +21,7 @@ from app.catalog.errors import CatalogError
 from app.catalog.records import User
 from app.cli.backup import backup_cli
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
+from app.cli.verify import verify
 from app.config import Settings, SettingsError, named
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -31,6 +32,7 @@ cli.add_typer(user_cli, name="user")
 cli.add_typer(key_cli, name="key")
 cli.add_typer(db_cli, name="db")
 cli.add_typer(backup_cli, name="backup")
+cli.command()(verify)
 
 FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 10
