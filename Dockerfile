@@ -28,6 +28,7 @@ ENV PATH=/opt/mediavault/bin:$PATH \
     IMMICH_HOST=0.0.0.0 \
     IMMICH_PORT=2283 \
     IMMICH_MEDIA_LOCATION=/data/media \
+    MEDIAVAULT_STAGING_FOLDER=/data/staging \
     DB_URL=sqlite:////data/catalogue.db
 USER 1000:1000
 WORKDIR /data

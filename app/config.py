@@ -189,6 +189,18 @@ class Settings(BaseSettings):
         ge=32 * MEBIBYTE,
     )
 
+    staging_folder: Path = _setting(
+        "MEDIAVAULT_STAGING_FOLDER",
+        Path("./data/staging"),
+        "Where files lie while tools work on them; on a local disk, never below IMMICH_MEDIA_LOCATION.",
+    )
+    staging_limit: int = _setting(
+        "MEDIAVAULT_STAGING_LIMIT",
+        10 * GIBIBYTE,
+        "Most bytes of originals that lie there at once; a larger one is let in alone.",
+        ge=MEBIBYTE,
+    )
+
     upload_limit: int = _setting("MEDIAVAULT_UPLOAD_LIMIT", 64 * GIBIBYTE, "Largest upload.", ge=1)
     upload_idle_seconds: float = _setting(
         "MEDIAVAULT_UPLOAD_IDLE_SECONDS",
@@ -253,7 +265,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("media_location")
+    @field_validator("media_location", "staging_folder")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
@@ -291,6 +303,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.storage_engine is StorageEngine.S3 and not self.s3_bucket:
             raise SettingsError("S3_BUCKET is not set, but IMMICH_STORAGE_ENGINE is s3")
+        if self.staging_folder.is_relative_to(self.media_location):
+            raise SettingsError("MEDIAVAULT_STAGING_FOLDER lies in IMMICH_MEDIA_LOCATION")
         if self.s3_use_accelerate and self.s3_force_path_style:
             raise SettingsError("S3_USE_ACCELERATE and S3_FORCE_PATH_STYLE exclude each other")
         if self.s3_use_accelerate and self.s3_endpoint:

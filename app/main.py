@@ -27,8 +27,9 @@ from app.health.markers import MediaLocationCheck, MountCheckFailed
 from app.jobs.sweeper import Sweeper
 from app.migration.backup import Backups
 from app.migration.schedule import BackupSchedule
-from app.storage.errors import StorageError
+from app.storage.errors import StagingFull, StorageError
 from app.storage.service import open_storage
+from app.storage.staging import Staging
 from app.uploads.ingest import Ingest
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
         except StorageError as error:
             raise StartRefused(_storage_failure(error)) from error
         stack.push_async_callback(storage.aclose)
+        await _open_staging(storage.staging)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
         await _verify(media_location, storage.engine, adopt=adopt)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
@@ -86,7 +88,13 @@ async def open_services(settings: Settings, *, adopt: bool = False) -> AsyncIter
             authenticator=Authenticator(catalog, settings, Passwords()),
             cache=DeliveryCache(),
             sweeper=sweeper,
-            health=Health({"catalogue": catalog.ping, "media location": media_location.check}),
+            health=Health(
+                {
+                    "catalogue": catalog.ping,
+                    "media location": media_location.check,
+                    "staging folder": storage.staging.check,
+                }
+            ),
         )
 
 
@@ -102,6 +110,16 @@ async def _verify(media_location: MediaLocationCheck, engine: StorageEngine, *, 
         if engine is StorageEngine.LOCAL and not error.retryable:
             raise StartRefused(_storage_failure(error)) from error
         log.error("media location is not usable yet", reason=str(error))
+
+
+async def _open_staging(staging: Staging) -> None:
+    """A folder that cannot be had stops the start; a disk that is full does not: nothing needs it yet."""
+    try:
+        await staging.open()
+    except StagingFull as error:
+        log.error("the staging folder is full", reason=str(error))
+    except StorageError as error:
+        raise StartRefused(f"MEDIAVAULT_STAGING_FOLDER: {error.key}: {error.detail}") from error
 
 
 def _storage_failure(error: StorageError) -> str:

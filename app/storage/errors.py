@@ -58,6 +58,12 @@ class StorageFull(StorageError):
     """No space, no quota or no inodes left on the disk or in the bucket."""
 
 
+class StagingFull(StorageFull):
+    """No room in the staging folder, for now: what lies there is gone when the work on it ends."""
+
+    retryable = True
+
+
 class StoragePermission(StorageError):
     """The credentials or the file's mode do not allow it, or the area is read-only."""
 

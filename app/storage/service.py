@@ -9,22 +9,31 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from app.config import Settings, StorageEngine
 from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
-from app.storage.errors import InvalidKey, ObjectNotFound, StorageError, StoragePermission, StorageUnavailable
+from app.storage.errors import (
+    InvalidKey,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageError,
+    StoragePermission,
+    StorageUnavailable,
+)
 from app.storage.external import ExternalFiles
 from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.local.errnos import typed_errors
 from app.storage.path import BucketArea, LocalArea, check_local, is_s3, parse_s3
+from app.storage.process_folder import STAGING
 from app.storage.ranges import ByteRange
+from app.storage.staging import Staging, Uploaded
 
 PLACES_REMEMBERED = 4096
 
@@ -47,10 +56,12 @@ class StorageService:
         bucket: str | None,
         prefix: str,
         engine: StorageEngine,
+        staging: Staging,
     ) -> None:
         """`media_root` is absolute; it is known also where the folder is not there (`local` is None). `prefix` lies in the bucket and belongs to
-        the paths, not to the backend's keys. The service closes the backends."""
+        the paths, not to the backend's keys. The service closes the backends and the staging."""
         self.engine = engine
+        self.staging = staging
         self._local = local
         self._s3 = s3
         self._folder = LocalArea(str(media_root)) if media_root else None
@@ -163,6 +174,30 @@ class StorageService:
         if file is not None and self._folder is not None:
             await asyncio.to_thread(_set_times, Path(self._folder.root), file, place.key, accessed, modified)
 
+    @asynccontextmanager
+    async def stage_to_temp(self, path: str, *, size: int | None = None) -> AsyncGenerator[Path]:
+        """A readable local file with the bytes of `path`: the file itself where it is local, never a copy; else a download, gone at the end.
+
+        `size` is what the catalogue says, in bytes. Waits for room (see `Staging.downloaded`). Raises `ObjectNotFound`, `ObjectChanged` where
+        the size is another, `StagingFull`, …
+        """
+        local = self.local_path(path)
+        if local is not None or size is None:
+            info = await self.stat(path)
+            if size not in (None, info.size):
+                raise ObjectChanged(path, STAGING, f"holds {info.size} bytes, not {size}")
+            size = info.size
+        if local is not None:
+            yield local
+            return
+        suffix = PurePosixPath(path).suffix
+        async with self.staging.downloaded(lambda: self.read(path), size, suffix) as downloaded:
+            yield downloaded
+
+    async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> Uploaded:
+        """Store the file at `path`, and delete it once it is committed; where that fails it stays. Raises as `write` does."""
+        return await self.staging.send(temp, lambda size: self.write(path, size=size, content_type=content_type))
+
     async def list_managed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
         """Every object below the media location (there below `prefix`, by whole segments) of every configured backend, with its path.
         What others put into a bucket may have a name that is no key; nothing else can be done with its path then."""
@@ -199,6 +234,7 @@ class StorageService:
         for backend in self._backends():
             await backend.aclose()
         await self._external.aclose()
+        await self.staging.aclose()
 
     def _backends(self) -> list[StorageBackend]:
         return [backend for backend in (self._local, self._s3) if backend is not None]
@@ -249,6 +285,7 @@ async def open_storage(settings: Settings) -> StorageService:
         bucket=settings.s3_bucket,
         prefix=settings.s3_prefix,
         engine=settings.storage_engine,
+        staging=Staging(settings.staging_folder, settings.staging_limit),
     )
 
 

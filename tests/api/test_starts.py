@@ -98,6 +98,8 @@ def test_a_catalogue_that_fails_after_it_was_opened_ends_the_start(start_service
         ({"DB_URL": "postgresql://me:hunter2@127.0.0.1:9/photos"}, "DB_URL: connection failed: "),
         ({"IMMICH_MEDIA_LOCATION": "/dev/null"}, "IMMICH_MEDIA_LOCATION: /dev/null: "),
         ({"IMMICH_MEDIA_LOCATION": "/proc/nowhere"}, "IMMICH_MEDIA_LOCATION: /proc/nowhere: "),
+        ({"MEDIAVAULT_STAGING_FOLDER": "/dev/null"}, "MEDIAVAULT_STAGING_FOLDER: /dev/null: "),
+        ({"MEDIAVAULT_STAGING_FOLDER": "/proc/nowhere"}, "MEDIAVAULT_STAGING_FOLDER: /proc/nowhere: "),
         ({"IMMICH_HOST": "nowhere.invalid"}, "IMMICH_HOST: 'nowhere.invalid': "),
         ({"IMMICH_HOST": "192.0.2.1"}, "IMMICH_HOST: cannot listen on '192.0.2.1': "),
     ],

@@ -17,6 +17,7 @@ from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.ranges import ByteRange, ByteSource
 from app.storage.service import StorageService
+from app.storage.staging import Staging
 
 CONTENT = bytes(range(256)) * 3000
 
@@ -39,7 +40,13 @@ class Disk:
 async def disk(tmp_path: Path) -> AsyncIterator[Disk]:
     backend = LocalBackend(tmp_path, fsync=False)
     storage = StorageService(
-        local=backend, media_root=tmp_path, s3=None, bucket=None, prefix="", engine=StorageEngine.LOCAL
+        local=backend,
+        media_root=tmp_path,
+        s3=None,
+        bucket=None,
+        prefix="",
+        engine=StorageEngine.LOCAL,
+        staging=Staging(tmp_path / "staging", 1024 * 1024),
     )
     yield Disk(storage, tmp_path)
     await storage.aclose()

@@ -22,6 +22,7 @@ from app.storage.errors import StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.service import StorageService
+from app.storage.staging import Staging
 from tests.catalog.making import LEASE, make_user, new_asset, stored, used
 
 WAIT_SECONDS = 20.0
@@ -32,7 +33,15 @@ class Storage(StorageService):
 
     def __init__(self, folder: Path) -> None:
         backend = LocalBackend(folder, fsync=False)
-        super().__init__(local=backend, media_root=folder, s3=None, bucket=None, prefix="", engine=StorageEngine.LOCAL)
+        super().__init__(
+            local=backend,
+            media_root=folder,
+            s3=None,
+            bucket=None,
+            prefix="",
+            engine=StorageEngine.LOCAL,
+            staging=Staging(folder.parent / "staging", 1024 * 1024),
+        )
         self.away: Exception | None = None
         self.refused = asyncio.Event()
         self.stubborn: set[str] = set()

@@ -21,6 +21,7 @@ from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.ranges import ByteRange
 from app.storage.service import StorageService, open_storage
+from app.storage.staging import Staging
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.guarantees.content import pattern
 
@@ -36,7 +37,13 @@ class Places:
         self.disk = LocalBackend(self.media, fsync=False)
         self.store = _Bucket(base / "bucket", fsync=False)
         self.storage = StorageService(
-            local=self.disk, media_root=self.media, s3=self.store, bucket=BUCKET, prefix=PREFIX, engine=engine
+            local=self.disk,
+            media_root=self.media,
+            s3=self.store,
+            bucket=BUCKET,
+            prefix=PREFIX,
+            engine=engine,
+            staging=Staging(base / "staging", 1024 * 1024),
         )
 
     def on_disk(self, key: str) -> str:

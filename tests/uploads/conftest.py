@@ -11,6 +11,7 @@ from app.catalog.catalog import open_catalog
 from app.config import Settings, StorageEngine
 from app.storage.local.backend import LocalBackend
 from app.storage.service import StorageService
+from app.storage.staging import Staging
 from tests.uploads.place import HookedStorage, Place
 
 
@@ -21,7 +22,13 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     catalog = await open_catalog(f"sqlite:///{tmp_path / 'catalogue.db'}")
     backend = LocalBackend(media, fsync=False)
     storage = StorageService(
-        local=backend, media_root=media, s3=None, bucket=None, prefix="", engine=StorageEngine.LOCAL
+        local=backend,
+        media_root=media,
+        s3=None,
+        bucket=None,
+        prefix="",
+        engine=StorageEngine.LOCAL,
+        staging=Staging(tmp_path / "staging", 1024 * 1024),
     )
     try:
         user = await catalog.users.create("uploader@example.org", "Uploader")
