@@ -42,10 +42,16 @@ from app.catalog import tables
 from app.catalog.engine import Database, PostgresDatabase
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
 from app.catalog.migrations import HEAD
-from app.catalog.upgrade import alone, lock_schema, migrate, revision_of
+from app.catalog.upgrade import alone, migrate, revision_of, upgrading
+
+_installation = tables.installation
 
 Cell = Any
 """What JSON can hold: text, number, truth, null, list or object."""
+
+OF_THE_DATABASE = frozenset({"procrastinate"})
+"""Flags of `installation` that say something about this database (which tables of another program it has), not about the installation:
+they do not travel."""
 
 _ROWS = 200
 """Rows fetched at a time."""
@@ -146,6 +152,8 @@ class Snapshot:
         writers = [_KINDS[column.kind].write for column in dumped.columns]
         at_once = 1 if dumped.name in _BULKY else _ROWS
         page = select(table).order_by(*key).limit(at_once)
+        if table is _installation:
+            page = page.where(_installation.c.name.not_in(OF_THE_DATABASE))
         statement = page
         while rows := (await self._connection.execute(statement)).all():
             yield await asyncio.to_thread(_written, rows, writers)
@@ -190,8 +198,11 @@ class Restoration:
         await self._connection.execute(insert(table), values)
 
     async def count(self, dumped: DumpedTable) -> int:
-        table = Table(dumped.name, MetaData())
-        return (await self._connection.execute(select(func.count()).select_from(table))).scalar_one()
+        """How many rows of a dump the table has."""
+        counted = select(func.count()).select_from(Table(dumped.name, MetaData()))
+        if dumped.name == _installation.name:
+            counted = select(func.count()).where(_installation.c.name.not_in(OF_THE_DATABASE))
+        return (await self._connection.execute(counted)).scalar_one()
 
 
 def _read(dumped: DumpedTable, kinds: list[_Kind], rows: Sequence[Sequence[Cell]]) -> list[dict[str, Any]]:
@@ -211,10 +222,10 @@ async def restoration(database: Database, revision: str) -> AsyncIterator[Restor
     Raises `CatalogNotEmpty` where there is anything in the catalogue already, `SchemaMismatch` for a revision that this program does not
     know. Nobody else can write meanwhile, so other things than the database may be awaited inside.
     """
-    async with alone(database), database.write() as connection:
+    async with alone(database), upgrading(database) as connection:
         is_postgres = isinstance(database.place, PostgresDatabase)
         if is_postgres:
-            await lock_schema(connection)
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await _make_ready(connection, revision)
         async with _references_unchecked(connection, is_postgres=is_postgres):
             yield Restoration(connection)
@@ -229,17 +240,19 @@ async def _make_ready(connection: AsyncConnection, revision: str) -> None:
         raise SchemaMismatch("the catalogue's tables are not those of this program: run `mediavault db upgrade`")
     for table in ours:
         # A service that was started once has made an id and nothing else: that of the backup takes its place.
-        if (
-            table.name != tables.installation.name
-            and (await connection.execute(select(1).select_from(table).limit(1))).all()
-        ):
+        if table is not _installation and (await connection.execute(select(1).select_from(table).limit(1))).all():
             raise CatalogNotEmpty(table.name)
     if found == revision:
-        await connection.execute(tables.installation.delete())
+        await connection.execute(_installation.delete().where(_installation.c.name.not_in(OF_THE_DATABASE)))
         return
+    kept: list[dict[str, Any]] = []
     if found is not None:
+        flags = await connection.execute(select(_installation).where(_installation.c.name.in_(OF_THE_DATABASE)))
+        kept = [dict(flag) for flag in flags.mappings()]
         await _drop(connection, [*(table.name for table in ours), "alembic_version"])
     await migrate(connection, revision)
+    if kept:
+        await connection.execute(insert(_installation), kept)
 
 
 async def _drop(connection: AsyncConnection, names: list[str]) -> None:

@@ -35,19 +35,20 @@ async def ensure_current(database: Database, *, upgrade: bool) -> bool:
             return False
         if not upgrade:
             raise SchemaMismatch("the catalogue's tables are not those of this program: run `mediavault db upgrade`")
-        async with database.write() as connection:
-            if isinstance(database.place, PostgresDatabase):
-                await lock_schema(connection)
+        async with upgrading(database) as connection:
             await migrate(connection, "head")
         return True
 
 
-async def lock_schema(connection: AsyncConnection) -> None:
-    """Until the transaction's end nobody else upgrades this PostgreSQL database, and the transaction may take its time."""
-    await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
-    await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+@asynccontextmanager
+async def upgrading(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction that may change tables: on PostgreSQL nobody else is in one like it meanwhile."""
+    async with database.write() as connection:
+        if isinstance(database.place, PostgresDatabase):
+            await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
+        yield connection
 
 
 async def _current(database: Database) -> bool:

@@ -192,6 +192,27 @@ async def test_an_older_one_goes_into_tables_that_were_made_and_not_used(there: 
     await catalog.aclose()
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["of-today", "of-an-older-program"])
+async def test_what_is_true_of_a_database_stays_with_it(
+    backup: bytes, catalog: Catalog, db_url: str, make_settings: MakeSettings, there: Settings, old: bool
+) -> None:
+    """Which tables of another program are beside ours."""
+    await catalog.installation.set_flag("procrastinate", "of the old database")
+    data = Path((await back_up(make_settings(db_url), catalog)).path).read_bytes()
+    fresh = await opened(there)
+    await fresh.installation.set_flag("procrastinate", "of the new database")
+    await fresh.aclose()
+
+    if old:
+        await restored(there.model_copy(update={"media_location": Path("/media")}), gzip.compress(OLD.read_bytes()))
+    else:
+        await restored(there, data)
+
+    now = await opened(there)
+    assert await now.installation.flag("procrastinate") == "of the new database"
+    await now.aclose()
+
+
 async def test_one_of_a_newer_program_is_refused(backup: bytes, there: Settings) -> None:
     def newer(lines: list[Any]) -> list[Any]:
         return [{**lines[0], "revision": "9999"}, *lines[1:]]

@@ -166,12 +166,13 @@ async def test_what_is_moved_meanwhile_is_found_where_it_went(
         nonlocal moved
         if not moved:
             moved = True
-            await shelf.storage.rename(file.path, target)
+            await shelf.storage.copy(file.path, target)
             async with shelf.catalog.engine.begin() as connection:
                 row = {column.name: getattr(file, column.name) for column in tables.file.c}
                 await connection.execute(update(tables.file).where(tables.file.c.id == file.id).values(path=target))
                 twin = row | {"id": shelf.owner, "state": FileState.DOOMED, "not_before": now()}
                 await connection.execute(insert(tables.file).values(twin))
+            await shelf.storage.unlink(file.path)
         return await stat(path)
 
     monkeypatch.setattr(shelf.storage, "stat", stat_after_the_move)
