@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -383,10 +384,21 @@ def _ours(name: str) -> bool:
 
 def _surroundings() -> dict[str, str]:
     try:
+        _check_env_file(Path(".env"))
         env_file = {name: value for name, value in dotenv_values(".env").items() if value}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f".env: cannot be read: {_reason(error)}") from None
     return env_file | {name: value for name, value in os.environ.items() if value}
+
+
+def _check_env_file(path: Path) -> None:
+    """Raises `SettingsError`: dotenv passes over what it cannot read, and a setting that was left out means another place for files."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for binding in parse_stream(lines):
+            if binding.error:
+                raise SettingsError(f".env: line {binding.original.line} is no NAME=value")
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -183,6 +183,32 @@ def test_env_file_with_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_env_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
     (surroundings / ".env").write_bytes(b"IMMICH_HOST=\xff\xfe\n")
     assert fault(monkeypatch, {}) == ".env: cannot be read: not UTF-8 text"
+    (surroundings / ".env").unlink()
+    (surroundings / ".env").mkdir()
+    assert fault(monkeypatch, {}) == ".env: cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# S3\nIMMICH_STORAGE_ENGINE s3\n",
+        "IMMICH_PORT=4000\n= s3\n",
+        'IMMICH_PORT=4000\nS3_BUCKET="photos\nS3_PREFIX=family\n',
+    ],
+    ids=["no equals sign", "no name", "no closing quote"],
+)
+def test_a_line_of_the_env_file_that_says_nothing_is_named(
+    monkeypatch: pytest.MonkeyPatch, surroundings: Path, text: str
+) -> None:
+    (surroundings / ".env").write_text(text, encoding="utf-8")
+    assert fault(monkeypatch, {}) == ".env: line 2 is no NAME=value"
+
+
+def test_ways_to_write_the_env_file(surroundings: Path) -> None:
+    text = "\ufeff# ours\r\n\r\nexport IMMICH_PORT = '4000' # there\r\nIMMICH_HOST=\"::1\"\r\nS3_BUCKET\r\nA.B-C=1\r\n"
+    (surroundings / ".env").write_bytes(text.encode())
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.s3_bucket) == ("::1", 4000, None)
 
 
 @pytest.mark.parametrize(

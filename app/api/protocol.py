@@ -96,7 +96,18 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
+        waiting = self.cycle.body
+        if not waiting:
+            # uvicorn would copy these bytes into its buffer, and the buffer once more; added to no bytes they stay what they are.
+            self.cycle.body = b""  # pyright: ignore[reportAttributeAccessIssue]
+        elif not isinstance(waiting, bytearray):  # many small ones are gathered
+            self.cycle.body = bytearray(waiting)
         super().on_body(body)
+
+    def eof_received(self) -> None:
+        """The client sends no more: it counts as gone, and the connection is closed. In the middle of a body it may still read why."""
+        if not self._refused and self._in_body:
+            self._refuse(ApiError(400, "The body ended before it was complete"))
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._refusal or ApiError(400, msg))
@@ -107,6 +118,11 @@ class Protocol(HttpToolsProtocol):
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _in_body(self) -> bool:
+        """What arrives is the body of the request that is answered next, and nothing of its answer has been sent."""
+        return self._answering and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
@@ -127,7 +143,12 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         correlation_id = new_correlation_id()
         log.warning("request refused", status=error.status, reason=error.message, correlation_id=correlation_id)
-        if self._answering or self.transport.is_closing():  # an answer within another one would be taken for its bytes
+        if self._in_body:  # this is its answer; for whoever reads the body, the client is gone
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        elif (
+            self._answering or self.transport.is_closing()
+        ):  # an answer within another one would be taken for its bytes
             self.transport.close()
             return
         headers, body = problem_answer(error, correlation_id)

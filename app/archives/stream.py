@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
@@ -26,6 +25,7 @@ from app.archives.plan import Descriptor, Literal, Member, Plan
 from app.catalog.errors import CatalogError
 from app.catalog.records import File
 from app.storage.backend import CHUNK_BYTES, ObjectStream
+from app.storage.checksum import crc32
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
 from app.storage.ranges import ByteRange
 
@@ -176,7 +176,7 @@ class _Sender:
                 if left < 0:
                     break
                 if entry.crc32 is None:
-                    crc = zlib.crc32(chunk, crc)
+                    crc = crc32(chunk, crc)
                 yield chunk
         if left:
             raise _lost(entry, "does not hold as many bytes as it did")

@@ -29,6 +29,8 @@ TURN_SECONDS = 30
 BUSY_SECONDS = 15
 """How long a write waits for a lock that another process holds."""
 STATEMENT_SECONDS = 60
+TRANSACTION_SECONDS = 90
+"""How long a transaction may take in PostgreSQL: a server that is stopped keeps to no bound of its own."""
 CONNECT_SECONDS = 10
 
 _SQLITE_READERS = 4
@@ -97,17 +99,19 @@ class Database:
         if isinstance(place, SqliteFile):
             self.writer = _sqlite_engine(place.path, connections=1, query_only=False)
             self._reader = _sqlite_engine(place.path, connections=_SQLITE_READERS, query_only=True)
+            self._seconds: float | None = None  # a file is waited for: what a thread does cannot be given up
             self._write_turns = asyncio.Semaphore(1)
             self._read_turns = asyncio.Semaphore(_SQLITE_READERS)
         else:
             self.writer = _postgres_engine(place.url)
             self._reader = self.writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._seconds = TRANSACTION_SECONDS
             self._write_turns = self._read_turns = asyncio.Semaphore(_POSTGRES_CONNECTIONS)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """For queries; each sees what was committed before it began."""
-        async with _turn(self._read_turns):
+        async with _turn(self._read_turns), _bounded(self._seconds):
             try:
                 async with self._reader.connect() as connection:
                     yield connection
@@ -117,7 +121,7 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
-        async with _turn(self._write_turns):
+        async with _turn(self._write_turns), _bounded(self._seconds):
             try:
                 async with self.writer.begin() as connection:
                     yield connection
@@ -186,6 +190,15 @@ async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
         yield
     finally:
         turns.release()
+
+
+@asynccontextmanager
+async def _bounded(seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise CatalogUnavailable("the database does not answer") from None
 
 
 class _SqliteConnection(sqlite3.Connection):

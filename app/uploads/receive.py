@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
+from app.storage.checksum import crc32
 
 PIECE_BYTES = MAX_CHUNK_BYTES
 """What is hashed and written at a time. Two pieces exist at once: one fills while the other is stored."""
@@ -67,7 +67,7 @@ class _Digest:
 
     def update(self, data: memoryview) -> None:
         self.sha1.update(data)
-        self.crc32 = zlib.crc32(data, self.crc32)
+        self.crc32 = crc32(data, self.crc32)
 
 
 class _Piece:

@@ -1,4 +1,4 @@
-"""The order of a local upload, as the kernel sees it: nothing is acknowledged before it would survive a power loss."""
+"""The order of a local upload and of a removal, as the kernel sees it: nothing is acknowledged before it would survive a power loss."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.agreement import look
 from tests.api.starting import StartService
 from tests.real.awaiting import eventually
+from tests.real.service import Service
 from tests.real.uploading import fresh_bytes, uploaded
 
-TRACED = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,pwrite64,sendto,sendmsg"
+TRACED = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,pwrite64,sendto,sendmsg,mkdir,mkdirat,unlink,unlinkat"
 FILE_BYTES = 2_000_000
 _CALL = re.compile(r"^(?:\d+\s+)?(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\d+)")
 _BEGUN = re.compile(r"^(?P<thread>\d+)\s+(?P<text>\w+\(.*) <unfinished \.\.\.>$")
@@ -33,16 +35,26 @@ class Call:
         return self.name in ("fsync", "fdatasync")
 
     @property
+    def makes_a_folder(self) -> bool:
+        return self.name.startswith("mkdir")
+
+    @property
     def names_a_file(self) -> bool:
         return self.name.startswith(("rename", "link"))
 
 
-def test_an_upload_is_durable_before_it_is_acknowledged(start_service: StartService, tmp_path: Path) -> None:
+@pytest.fixture
+def traced(start_service: StartService, tmp_path: Path) -> tuple[Service, Path]:
+    """A service on a local disk, and the file in which its system calls are written down."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("no strace here: install the package strace")
     trace = tmp_path / "trace.txt"
-    service = start_service("local", wrap=(strace, "-f", "-y", "-s", "64", "-e", TRACED, "-o", str(trace)))
+    return start_service("local", wrap=(strace, "-f", "-y", "-s", "64", "-e", TRACED, "-o", str(trace))), trace
+
+
+def test_an_upload_is_durable_before_it_is_acknowledged(traced: tuple[Service, Path]) -> None:
+    service, trace = traced
     with service.client(service.people.add()) as client:
         asset = uploaded(client, fresh_bytes(1000))
         client.get(f"/api/assets/{asset}")
@@ -72,6 +84,45 @@ def test_an_upload_is_durable_before_it_is_acknowledged(start_service: StartServ
 
     assert list(order.values()) == sorted(order.values()), order
     assert folder < committed < answer
+    made = [at for at, call in enumerate(calls) if call.makes_a_folder and media in call.arguments]
+    assert made, "random names have folders of their own"
+    for at in made:
+        above = re.findall(r"<([^>]*)>", calls[at].arguments)[0]
+        assert (
+            _first(calls, lambda call, above=above: call.flushes and f"<{above}>" in call.arguments, start=at)
+            < committed
+        )
+
+
+def test_a_removed_file_does_not_come_back_without_its_row(traced: tuple[Service, Path]) -> None:
+    service, trace = traced
+    with service.client(service.people.add()) as client:
+        asset = uploaded(client, fresh_bytes(1000))
+        before = trace.stat().st_size
+        answer = client.request("DELETE", "/api/assets", json={"ids": [asset], "force": True})
+        assert answer.status_code == 204
+        eventually(lambda: not look(service.stack).files, "its row is gone")
+
+    eventually(lambda: len(_forgotten(_calls(trace.read_text(errors="replace")[before:]))) > 0, "and that in the trace")
+    calls = _calls(trace.read_text(errors="replace")[before:])
+    acknowledged = _first(calls, lambda call: "HTTP/1.1 204" in call.arguments)
+    doomed = _first(calls, lambda call: call.flushes and "catalogue.db-wal" in call.arguments)
+    unlinked = _first(calls, lambda call: call.name.startswith("unlink") and ".jpg" in call.arguments)
+    folder = re.findall(r"<([^>]*)>", calls[unlinked].arguments)[0]
+    flushed = _first(calls, lambda call: call.flushes and f"<{folder}>" in call.arguments, start=unlinked)
+    assert doomed < acknowledged
+    assert doomed < unlinked < flushed < _forgotten(calls)[0]
+
+
+def _forgotten(calls: list[Call]) -> list[int]:
+    """Where the catalogue was written after a file was unlinked."""
+    unlinked = next((at for at, call in enumerate(calls) if call.name.startswith("unlink")), len(calls))
+    written = ("write", "writev", "pwrite64")
+    return [
+        at
+        for at, call in enumerate(calls)
+        if at > unlinked and call.name in written and "catalogue.db-wal" in call.arguments
+    ]
 
 
 def _calls(trace: str) -> list[Call]:

@@ -20,6 +20,7 @@ from tests.real.sweeping import sweep_everything
 from tests.real.uploading import (
     FORM_TAIL,
     FORM_TYPE,
+    Answer,
     Wire,
     assert_next_upload_works,
     form_head,
@@ -224,6 +225,23 @@ def test_a_body_of_unknown_length(client: httpx.Client) -> None:
 
 
 @pytest.mark.usefixtures("recovered")
+def test_a_body_in_chunks_of_every_size(service: Service, account: Account, client: httpx.Client) -> None:
+    data = fresh_bytes(400_000)
+    whole = form_head() + data + FORM_TAIL
+    single = [whole[at : at + 1] for at in range(80_000)]  # thousands of them arrive in one go
+    pieces = [*single, whole[80_000:300_000], whole[300_000:300_001], *[bytes([byte]) for byte in whole[300_001:]]]
+
+    with Wire(service.port) as wire:
+        headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
+        wire.send_head("POST", "/api/assets", headers)
+        wire.send(b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\n\r\n")
+        answer = wire.answer()
+
+    assert answer.status == 201
+    assert client.get(f"/api/assets/{answer.json()['id']}/original").content == data
+
+
+@pytest.mark.usefixtures("recovered")
 def test_a_body_of_unknown_length_that_breaks_off(service: Service, account: Account, client: httpx.Client) -> None:
     with Wire(service.port) as wire:
         headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
@@ -234,3 +252,45 @@ def test_a_body_of_unknown_length_that_breaks_off(service: Service, account: Acc
 
     eventually(lambda: not service.stack.leftovers(), "the unfinished object is dropped")
     assert client.get("/api/assets/statistics").json()["total"] == 0
+
+
+@pytest.mark.usefixtures("recovered")
+@pytest.mark.parametrize("sent", [0, 1000, 12 * MEBIBYTE], ids=["none", "little", "much"])
+def test_a_client_that_ends_its_body_early_reads_why(
+    service: Service, account: Account, client: httpx.Client, sent: int
+) -> None:
+    with Wire(service.port) as wire:
+        wire.begin_upload(20 * MEBIBYTE, account.headers)
+        wire.send(fresh_bytes(sent))
+        wire.end()
+        answer = wire.answer()
+        assert wire.receive(1) == b""
+
+    assert_is_a_problem(answer, 400)
+    assert client.get("/api/assets/statistics").json()["total"] == 0
+
+
+@pytest.mark.usefixtures("recovered")
+@pytest.mark.parametrize(
+    "nonsense", [b"zz\r\n", b"fffffffffffffffff\r\n", b"5\r\nabcdefgh"], ids=["no size", "huge", "longer"]
+)
+def test_chunks_that_are_none_are_refused(
+    service: Service, account: Account, client: httpx.Client, nonsense: bytes
+) -> None:
+    with Wire(service.port) as wire:
+        headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
+        wire.send_head("POST", "/api/assets", headers)
+        for piece in (form_head(), fresh_bytes(9 * MEBIBYTE)):
+            wire.send(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        wire.send(nonsense)
+        answer = wire.answer()
+
+    assert_is_a_problem(answer, 400)
+    assert client.get("/api/assets/statistics").json()["total"] == 0
+
+
+def assert_is_a_problem(answer: Answer, status: int) -> None:
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["connection"] == "close"
+    assert answer.json()["statusCode"] == status

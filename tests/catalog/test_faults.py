@@ -137,6 +137,27 @@ async def test_a_restart_of_the_server_is_survived(databases: Databases) -> None
         await upload(catalog, user.id)
 
 
+async def test_a_server_that_stops_is_waited_for_only_so_long(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 0.5)
+    db_url = await databases.ready("postgresql")
+    async with opened(db_url) as catalog:
+        user = await make_user(catalog)
+        await asyncio.gather(*(catalog.ping() for _ in range(10)))  # all connections are there
+        with databases.postgres.paused():
+            async with asyncio.timeout(30):
+                failures = await asyncio.gather(
+                    catalog.users.get(user.id), begin(catalog, user.id), return_exceptions=True
+                )
+        assert [(type(failure), str(failure)) for failure in failures] == [
+            (CatalogUnavailable, "the database does not answer")
+        ] * 2
+        async with asyncio.timeout(30):
+            assert await catalog.users.get(user.id) == user
+            await upload(catalog, user.id)
+
+
 async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Databases) -> None:
     db_url = await databases.ready("postgresql")
     async with opened(db_url) as catalog:

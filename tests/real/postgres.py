@@ -6,11 +6,14 @@ import secrets
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -59,6 +62,21 @@ class Postgres:
         pid = self._running.get_pid()
         assert pid is not None
         return pid
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """With all of its processes stopped: the kernel takes what is sent to them, and nothing comes back."""
+        server = psutil.Process(self.pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def url(self, database: str) -> str:
         """As `DB_URL` takes it."""

@@ -165,6 +165,10 @@ class Wire:
                 body += data
         return Answer(status, headers, bytes(body), len(body) == length)
 
+    def end(self) -> None:
+        """Send no more, but go on reading."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def vanish(self) -> None:
         """Gone without a word: the other side sees a reset."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

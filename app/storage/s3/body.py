@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator
 
+from app.storage.checksum import crc32
 from app.storage.errors import StorageUnavailable
 from app.storage.s3.errors import BACKEND
 
@@ -45,7 +45,7 @@ class Body:
         """Append; `bytes` are kept as they are, anything else is copied."""
         self._size += len(data)
         if self._checksum:
-            self._crc = zlib.crc32(data, self._crc)
+            self._crc = crc32(data, self._crc)
         if len(data) < _SMALL_PIECE:
             self._tail += data
             if len(self._tail) >= _GATHERED:
