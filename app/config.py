@@ -202,6 +202,20 @@ class Settings(BaseSettings):
         ge=MEBIBYTE,
     )
 
+    photo_tasks: int | None = _setting(
+        "MEDIAVAULT_PHOTO_TASKS",
+        None,
+        "Photos that a process works on at once; as many as it has processors when unset.",
+        ge=1,
+    )
+    video_tasks: int = _setting(
+        "MEDIAVAULT_VIDEO_TASKS",
+        4,
+        "Videos that a process works on at once, those that wait to be transcoded among them.",
+        ge=1,
+    )
+    transcodes: int = _setting("MEDIAVAULT_TRANSCODES", 1, "Videos that a process transcodes at once.", ge=1)
+
     upload_limit: int = _setting("MEDIAVAULT_UPLOAD_LIMIT", 64 * GIBIBYTE, "Largest upload.", ge=1)
     upload_idle_seconds: float = _setting(
         "MEDIAVAULT_UPLOAD_IDLE_SECONDS",
@@ -228,6 +242,30 @@ class Settings(BaseSettings):
     )
     backup_keep: int = _setting("MEDIAVAULT_BACKUP_KEEP", 14, "Backups that are kept; older ones are removed.", ge=1)
     session_days: int = _setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
+
+    media_seconds: float = _setting(
+        "MEDIAVAULT_MEDIA_SECONDS",
+        120.0,
+        "What one photo, or the poster frame of one video, may take. Processor time is limited to the same.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    transcode_seconds: float = _setting(
+        "MEDIAVAULT_TRANSCODE_SECONDS",
+        14400.0,
+        "What making one video playable may take.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    media_memory: int = _setting(
+        "MEDIAVAULT_MEDIA_MEMORY",
+        4 * GIBIBYTE,
+        "Most address space of each process that works on a photo or video.",
+        ge=512 * MEBIBYTE,
+    )
+    media_pixels: int = _setting(
+        "MEDIAVAULT_MEDIA_PIXELS", 250_000_000, "Most pixels of a photo, or of a frame of a video.", ge=1
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -61,6 +61,9 @@ _RAW = (
     "nef", "nrw", "orf", "ori", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f",
 )  # fmt: skip
 
+CAMERA_RAW = frozenset(f".{name}" for name in _RAW)
+"""Extensions of files that a camera's sensor data is in, and often a preview."""
+
 _WEB_VIDEOS = {
     ".m4v": "video/x-m4v",
     ".mov": "video/quicktime",

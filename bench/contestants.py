@@ -90,7 +90,7 @@ def mediavault(
 ) -> Iterator[Contestant]:
     """The service with its defaults (SQLite, local folder, synced writes) but for `settings`; `path` is where uploads go."""
     port, log = free_port(), folder / "mediavault.log"
-    command = [sys.executable, "-m", module, "serve", "--first-run"]
+    command = [sys.executable, "-m", module, "serve", "--first-run", "--no-worker"]
     environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1", **(settings or {})}
     with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _printed_key(log)})

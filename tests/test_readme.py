@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from app.config import setting_names
 from tests.real.awaiting import eventually
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 COMMAND_SECONDS = 60.0
+PHOTO_SIZE = (1200, 800)
 WEED_PORTS = ("master.port", "volume.port", "filer.port", "admin.port")
 
 
@@ -165,13 +167,15 @@ def test_the_tour_with_s3(clone: Clone) -> None:
 
 
 def _take_the_tour(clone: Clone, key: str, original: bytes) -> dict[str, object]:
-    """Run the five lines, look at what each did, and return the asset as it is afterwards."""
+    """Run the six lines, look at what each did, and return the asset as it is afterwards."""
     listed = clone.shell(TOUR, KEY=key)
 
     uploaded = json.loads((clone.folder / "uploaded.json").read_text(encoding="utf-8"))
     assert uploaded["status"] == "created"
     assert uploaded["id"] in listed
     assert (clone.folder / "part.jpg").read_bytes() == original[:65536]
+    with Image.open(clone.folder / "preview.jpg") as preview:
+        assert (preview.format, preview.size) == ("JPEG", PHOTO_SIZE)
     answer = httpx.get(f"{clone.url}/api/assets/{uploaded['id']}", headers={"x-api-key": key}, timeout=COMMAND_SECONDS)
     return answer.raise_for_status().json()
 
@@ -186,8 +190,9 @@ def _fetch_the_zip(clone: Clone, key: str, asset_id: str, original: bytes) -> No
 
 def _photo(clone: Clone) -> bytes:
     """Put the reader's `photo.jpg` into the folder."""
-    photo = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + os.urandom(300_000) + b"\xff\xd9"
-    (clone.folder / "photo.jpg").write_bytes(photo)
+    Image.effect_noise(PHOTO_SIZE, 100).convert("RGB").save(clone.folder / "photo.jpg", quality=95)
+    photo = (clone.folder / "photo.jpg").read_bytes()
+    assert len(photo) > 65536
     return photo
 
 

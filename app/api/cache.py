@@ -61,10 +61,11 @@ class RecentCache(Generic[K, V]):
         if not done.cancelled():
             done.exception()  # each caller got it; with all of them gone it is nobody's
 
-    def forget(self, key: K) -> None:
+    def forget(self, *keys: K) -> None:
         self._epoch += 1
         self._loading.clear()
-        self._entries.pop(key, None)
+        for key in keys:
+            self._entries.pop(key, None)
 
     def forget_all(self) -> None:
         self._epoch += 1

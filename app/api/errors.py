@@ -18,6 +18,8 @@ from starlette.requests import ClientDisconnect
 from app.archives import errors as archives
 from app.catalog import errors as catalog
 from app.delivery import refusals as delivery
+from app.media import errors as media
+from app.media import portraits
 from app.storage import errors as storage
 from app.uploads import errors as uploads
 
@@ -78,7 +80,7 @@ _TABLE: dict[type[Exception], _Translation] = {
     storage.InvalidKey: _says(500, "The storage can not hold a file of this name"),
     storage.ObjectIncomplete: _says(500, "The file did not reach the storage whole"),
     storage.StorageError: _says(500, "The storage is not as the catalogue says"),
-    catalog.QuotaExceeded: _says(400, "Quota has been exceeded!"),
+    catalog.QuotaExceeded: lambda error: ApiError(400, "Quota has been exceeded!", detail=str(error)),
     catalog.NotFound: _says(404),
     catalog.InvalidCursor: _says(400),
     catalog.InvalidEmail: _says(400),
@@ -95,6 +97,13 @@ _TABLE: dict[type[Exception], _Translation] = {
     archives.NotArchivable: _says(409),
     archives.MemberLost: _says(410),
     archives.ManifestUnreadable: _says(410, "The archive was planned by another version: make the link anew"),
+    media.MissingTool: _says(501),
+    media.DiskFull: _says(507),
+    media.TimedOut: _says(503, retry_after="30"),
+    media.Crashed: _says(503, retry_after="30"),
+    media.MediaError: _says(400),
+    portraits.NotReady: _says(409),
+    portraits.ChangedMeanwhile: _says(409, "Somebody changed it at the same moment; send it again"),
     HTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
     RequestValidationError: lambda error: ApiError(400, _validation_message(error)),
     ClientDisconnect: _says(400, "The client closed the connection"),

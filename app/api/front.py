@@ -20,6 +20,7 @@ from app.api.services import Services
 from app.archives.errors import MemberLost
 from app.catalog.errors import CatalogError
 from app.delivery.refusals import TransferCut
+from app.opening import StartRefused
 from app.storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
@@ -35,10 +36,6 @@ HotPath = Callable[[Scope, Receive, Send, Services], Awaitable[None]]
 FindHotPath = Callable[[Scope], HotPath | None]
 AnswerAtOnce = Callable[[Scope, Services], tuple[bytes, bytes] | None]
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
-
-
-class StartRefused(Exception):
-    """The service can not start; the text is one line that says why."""
 
 
 class Front:

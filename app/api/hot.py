@@ -1,4 +1,4 @@
-"""The hot path: GET and HEAD of originals and archives, dispatched before FastAPI's routing (and described in OpenAPI all the same).
+"""The hot path: GET and HEAD of media and archives, dispatched before FastAPI's routing (and described in OpenAPI all the same).
 
 A request for what was just seen asks the catalogue nothing: the caller and the file come from bounded, short-lived caches.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -15,10 +16,26 @@ from uuid import UUID
 from starlette.types import Receive, Scope, Send
 
 from app.api.archive_links import is_archive_link, serve_archive
+from app.api.auth import Identity
 from app.api.cache import RecentCache
 from app.api.errors import ApiError
-from app.api.permissions import Permission
-from app.catalog.records import Asset
+from app.api.renditions import (
+    OF_ASSETS,
+    ORIGINAL,
+    PERSON,
+    PLAYBACK,
+    PROFILE,
+    THUMBNAIL,
+    Elsewhere,
+    NotMade,
+    Rendition,
+    Shown,
+    choose,
+    of_size,
+    original,
+)
+from app.catalog.engine import now
+from app.catalog.pictures import Portrait
 from app.config import S3Delivery
 from app.delivery.conditions import may_redirect
 from app.delivery.disposition import content_disposition
@@ -31,33 +48,35 @@ from app.storage.service import StorageService
 if TYPE_CHECKING:
     from app.api.services import Services
 
-CACHED_ASSETS = 20_000
+CACHED_FILES = 20_000
 
-_ORIGINAL = re.compile(r"/api/assets/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/original")
+_ENDS = ("/original", "/thumbnail", "/video/playback", "/profile-image")
+_ID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_ADDRESS = re.compile(
+    f"/api/(?:assets/{_ID}/(?:original|thumbnail|video/playback)|people/{_ID}/thumbnail|users/{_ID}/profile-image)"
+)
+_ASSETS = "/api/assets/"
+_ID_END = len(_ASSETS) + 36
 
 
-_BEFORE_ID, _AFTER_ID = "/api/assets/", "/original"
-
-
-class Original:
-    """An asset's file, ready to be sent; the header fields of each way to ask for it are made up once."""
+class Deliverable:
+    """A file, ready to be sent; the header fields of each way to ask for it are made up once."""
 
     __slots__ = ("_representations", "owner_id", "source")
 
-    def __init__(self, asset: Asset, storage: StorageService) -> None:
-        file = asset.file
+    def __init__(self, shown: Shown, storage: StorageService) -> None:
+        file = shown.file
         if file.size is None or file.sha1 is None:
             raise ObjectNotFound(file.path, "catalogue", "never stored")
-        self.owner_id = asset.owner_id
+        self.owner_id = shown.owner_id
         self.source = StoredSource(
             storage,
             path=file.path,
             size=file.size,
             etag=etag_of(file.sha1),
-            # Not later than now, whatever the uploader's clock said (RFC 9110 section 8.8.2.1).
-            last_modified=min(asset.file_modified_at, file.created_at),
+            last_modified=shown.last_modified,
             content_type=file.mime_type,
-            filename=asset.original_file_name,
+            filename=shown.filename,
         )
         self._representations: dict[tuple[bool, bool], Representation] = {}
 
@@ -71,95 +90,145 @@ class Original:
 
 
 class DeliveryCache:
-    """The originals that were just asked for, whoever asked."""
+    """The files that were just asked for, whoever asked; what is not there is looked for again each time."""
 
     def __init__(self) -> None:
-        self._originals: RecentCache[str, Original] = RecentCache(CACHED_ASSETS)
+        self._found: RecentCache[tuple[str, Rendition], Deliverable | Elsewhere] = RecentCache(CACHED_FILES)
 
-    async def original(self, asset_id: str, services: Services) -> Original | None:
-        async def load() -> Original | None:
-            asset = await services.catalog.assets.get(UUID(asset_id))
-            return None if asset is None else Original(asset, services.storage)
+    async def get(self, item_id: str, wanted: Rendition, services: Services) -> Deliverable | Elsewhere | None:
+        """Raises `NotMade`."""
+        return await self._found.get((item_id, wanted), lambda: _find(UUID(item_id), wanted, services))
 
-        return await self._originals.get(asset_id, load)
-
-    def recent(self, asset_id: str) -> Original | None:
+    def recent(self, item_id: str, wanted: Rendition) -> Deliverable | Elsewhere | None:
         """Without asking the catalogue."""
-        return self._originals.peek(asset_id)
+        return self._found.peek((item_id, wanted))
+
+    def forget(self, item_id: UUID | str, wanted: Rendition) -> None:
+        """There is another file now, or none."""
+        self._found.forget((str(item_id), wanted))
 
     def forget_asset(self, asset_id: UUID | str) -> None:
         """The asset was changed or deleted."""
-        self._originals.forget(str(asset_id))
+        self._found.forget(*((str(asset_id), rendition) for rendition in OF_ASSETS))
+
+
+async def _find(item_id: UUID, wanted: Rendition, services: Services) -> Deliverable | Elsewhere | None:
+    catalog = services.catalog
+    if wanted is ORIGINAL:
+        asset = await catalog.assets.get(item_id)
+        found = None if asset is None else original(asset)
+    elif wanted is PERSON:
+        found = _portrait(await catalog.pictures.of_person(item_id))
+    elif wanted is PROFILE:
+        found = _portrait(await catalog.pictures.of_user(item_id))
+    else:
+        pictures = await catalog.pictures.of_asset(item_id)
+        found = None if pictures is None else choose(pictures, wanted, now())
+    return Deliverable(found, services.storage) if isinstance(found, Shown) else found
+
+
+def _portrait(portrait: Portrait | None) -> Shown | None:
+    if portrait is None:
+        return None
+    file = portrait.file
+    return Shown(portrait.owner_id, file, file.path.rpartition("/")[2], file.created_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the address and its query ask for. `attachment`: to be saved; `versioned`: the answer is good for ever."""
+
+    wanted: Rendition
+    attachment: bool = False
+    versioned: bool = False
+
+
+_PLAIN = {"/original": _Request(ORIGINAL), "/thumbnail": _Request(THUMBNAIL), "/video/playback": _Request(PLAYBACK)}
+"""By the end of an asset's address: what is asked for without a query."""
+
+
+def _asked(end: str, query_string: bytes) -> _Request:
+    """`download=true` attaches; a version (`c=…`) makes the answer good for ever. Raises 400 for a size that there is not."""
+    plain = _PLAIN[end]
+    if not query_string:
+        return plain
+    query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+    wanted = of_size(query["size"][-1]) if plain.wanted is THUMBNAIL and "size" in query else plain.wanted
+    return _Request(wanted, query.get("download", [""])[-1].lower() in ("true", "1"), "c" in query)
 
 
 def find_hot_path(scope: Scope) -> Callable[[Scope, Receive, Send, Services], Awaitable[None]] | None:
     """The application for this request, if it is one of the hot path's."""
     path: str = scope["path"]
-    if path.endswith("/original") and _ORIGINAL.fullmatch(path):
-        return serve_original
+    if path.endswith(_ENDS) and _ADDRESS.fullmatch(path):
+        # Portraits are set at the addresses where they are fetched: those requests are FastAPI's.
+        return serve_file if path.startswith(_ASSETS) or scope["method"] in ("GET", "HEAD") else None
     return serve_archive if is_archive_link(path) else None
 
 
 def answer_at_once(scope: Scope, services: Services) -> tuple[bytes, bytes] | None:
-    """The answer to a GET of an original, as its head and its body, if all that it takes is in memory and the body is one
-    chunk. None for everything else, refusals and failures too: those are `serve_original`'s."""
+    """The answer to a GET of an asset's file, as its head and its body, if all that it takes is in memory and the body is one
+    chunk. None for everything else, refusals and failures too: those are `serve_file`'s."""
     path: str = scope["path"]
-    if scope["method"] != "GET" or not (path.startswith(_BEFORE_ID) and path.endswith(_AFTER_ID)):
+    if scope["method"] != "GET" or not path.startswith(_ASSETS) or path[_ID_END:] not in _PLAIN:
         return None
-    original = services.cache.recent(path[len(_BEFORE_ID) : -len(_AFTER_ID)])
-    identity = services.authenticator.recent(scope) if original is not None else None
-    if original is None or identity is None or original.owner_id != identity.user.id:
+    request = _asked(path[_ID_END:], scope["query_string"])
+    found = services.cache.recent(path[len(_ASSETS) : _ID_END], request.wanted)
+    if not isinstance(found, Deliverable):
         return None
-    if not identity.may(Permission.ASSET_DOWNLOAD):
+    identity = services.authenticator.recent(scope)
+    if identity is None or found.owner_id != identity.user.id or not identity.may(request.wanted.permission):
         return None
-    attachment, versioned = _wishes(scope["query_string"])
-    representation = original.representation(attachment=attachment, versioned=versioned)
-    return representation.at_once(scope["headers"], original.source.read_now)
+    representation = found.representation(attachment=request.attachment, versioned=request.versioned)
+    return representation.at_once(scope["headers"], found.source.read_now)
 
 
-async def serve_original(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
-    """Answer `/api/assets/{id}/original`. What is not the caller's and what is not there answer alike."""
+async def serve_file(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
+    """Answer with a file of an asset, a person or a user. What is not the caller's and what is not there answer alike."""
     if scope["method"] not in ("GET", "HEAD"):
         raise ApiError(405, "Method Not Allowed", headers={"allow": "GET, HEAD"})
     identity = await services.authenticator.identify(scope)
-    identity.require(Permission.ASSET_DOWNLOAD)
-    asset_id = scope["path"].split("/")[3].lower()
-    attachment, versioned = _wishes(scope["query_string"])
-    original = await _owned(asset_id, identity.user.id, services)
+    _, _, subject, item_id, rest = scope["path"].lower().split("/", 4)
+    if subject == "assets":
+        request = _asked(f"/{rest}", scope["query_string"])
+    else:
+        request = _Request(PERSON if subject == "people" else PROFILE)
+    identity.require(request.wanted.permission)
+    found = await _seen_by(identity, item_id, request.wanted, services)
+    if isinstance(found, Elsewhere):
+        await _redirect(_address(found, scope["query_string"]), send)
+        return
     try:
-        await _send(original, scope, receive, send, services, attachment=attachment, versioned=versioned)
+        await _send(found, request, scope, receive, send, services)
     except ObjectNotFound:
-        # Moved or deleted since the row was read: ask again, and try once more if it has moved.
-        services.cache.forget_asset(asset_id)
-        again = await _owned(asset_id, identity.user.id, services)
-        if again.source.path == original.source.path:
+        # Moved, replaced or deleted since the row was read: ask again, and try once more if there is another file.
+        services.cache.forget(item_id, request.wanted)
+        again = await _seen_by(identity, item_id, request.wanted, services)
+        if isinstance(again, Elsewhere) or again.source.path == found.source.path:
             raise
-        await _send(again, scope, receive, send, services, attachment=attachment, versioned=versioned)
+        await _send(again, request, scope, receive, send, services)
 
 
-async def _owned(asset_id: str, user_id: UUID, services: Services) -> Original:
-    original = await services.cache.original(asset_id, services)
-    if original is None or original.owner_id != user_id:
-        raise ApiError(404, "Asset not found")
-    return original
+async def _seen_by(identity: Identity, item_id: str, wanted: Rendition, services: Services) -> Deliverable | Elsewhere:
+    try:
+        found = await services.cache.get(item_id, wanted, services)
+    except NotMade as missing:
+        raise missing.refusal if missing.owner_id == identity.user.id else ApiError(404, wanted.unknown) from None
+    allowed = found is not None and found.owner_id == identity.user.id
+    if found is None or not (allowed or (wanted is PROFILE and identity.user.is_admin)):
+        raise ApiError(404, wanted.unknown)
+    return found
 
 
 async def _send(
-    original: Original,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    services: Services,
-    *,
-    attachment: bool,
-    versioned: bool,
+    found: Deliverable, request: _Request, scope: Scope, receive: Receive, send: Send, services: Services
 ) -> None:
     if services.settings.s3_delivery is S3Delivery.REDIRECT and may_redirect(scope["method"], scope["headers"]):
-        link = await _link(original.source, services, attachment=attachment)
+        link = await _link(found.source, services, attachment=request.attachment)
         if link is not None:
             await _redirect(link, send)
             return
-    representation = original.representation(attachment=attachment, versioned=versioned)
+    representation = found.representation(attachment=request.attachment, versioned=request.versioned)
     await representation.deliver(scope, receive, send)
 
 
@@ -184,9 +253,9 @@ async def _redirect(link: str, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def _wishes(query_string: bytes) -> tuple[bool, bool]:
-    """`download=true` attaches; a version (`c=…`) makes the answer good for ever."""
-    if not query_string:
-        return False, False
-    query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
-    return query.get("download", [""])[-1].lower() in ("true", "1"), "c" in query
+def _address(elsewhere: Elsewhere, query_string: bytes) -> str:
+    """Relative to the request's own, with the rest of its query: the credential may be in it."""
+    kept = [pair for pair in query_string.decode("latin-1").split("&") if pair and pair.partition("=")[0] != "size"]
+    if elsewhere.size is not None:
+        kept.insert(0, f"size={elsewhere.size}")
+    return f"{elsewhere.address}?{'&'.join(kept)}" if kept else elsewhere.address

@@ -20,7 +20,10 @@ _LEVELS = {
     LogLevel.ERROR: logging.ERROR,
     LogLevel.FATAL: logging.CRITICAL,
 }
-_CHATTY = ("aiobotocore", "botocore", "aiosqlite", "asyncio", "urllib3", "alembic", "psycopg", "python_multipart")
+_CHATTY = (
+    *("aiobotocore", "botocore", "aiosqlite", "asyncio", "urllib3", "alembic", "psycopg", "procrastinate"),
+    "python_multipart",
+)
 
 
 def configure_logging(level: LogLevel, log_format: LogFormat) -> None:

@@ -142,7 +142,8 @@ def _guarded() -> dict[str, str]:
 def _described(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
-        schema["paths"] |= hot_paths(_PROBLEM_ANSWER)
+        for path, operations in hot_paths(_PROBLEM_ANSWER).items():
+            schema["paths"].setdefault(path, {}).update(operations)
         components = schema.setdefault("components", {})
         components["securitySchemes"] = _SECURITY_SCHEMES
         schemas = components.setdefault("schemas", {})

@@ -21,24 +21,60 @@ def hot_paths(problem: _Shape) -> _Shape:
     """OpenAPI's path items; `problem` describes an error's answer."""
     return {
         "/api/assets/{id}/original": {method: _original(method, problem) for method in ("get", "head")},
+        "/api/assets/{id}/thumbnail": {method: _thumbnail(method, problem) for method in ("get", "head")},
+        "/api/assets/{id}/video/playback": {method: _playback(method, problem) for method in ("get", "head")},
+        "/api/people/{id}/thumbnail": {method: _portrait(method, problem, _PERSON) for method in ("get", "head")},
+        "/api/users/{id}/profile-image": {method: _portrait(method, problem, _PROFILE) for method in ("get", "head")},
         "/api/download/archives/{token}/{name}": {method: _archive(method, problem) for method in ("get", "head")},
     }
 
 
 def _original(method: str, problem: _Shape) -> _Shape:
-    redirect = {"description": "Where direct links are on (S3_DELIVERY=redirect): the signed link."}
     return {
         "tags": ["assets"],
         "summary": f"{method.capitalize()} Original",
         "operationId": f"{method}_original",
         "description": "The file as it was uploaded. Needs the permission `asset.download`.",
-        "parameters": [
-            _in_path("id", {"type": "string", "format": "uuid"}),
-            _query("download", {"type": "boolean", "default": False}, "As an attachment that browsers save."),
-            _query("c", {"type": "string"}, "Any version of yours: the answer may then be cached for a year."),
-            *_conditions(),
-        ],
-        "responses": _answers(method, problem) | ({"302": redirect} if method == "get" else {}),
+        "parameters": [_ID, _DOWNLOAD, _VERSION, *_conditions()],
+        "responses": _answers(method, problem) | _redirected(method, _LINK),
+    }
+
+
+def _thumbnail(method: str, problem: _Shape) -> _Shape:
+    sizes: _Shape = {"type": "string", "enum": ["thumbnail", "preview", "fullsize"], "default": "thumbnail"}
+    text = "`thumbnail`: WebP, 250 pixels on its short edge. `preview`: JPEG, 1440. `fullsize`: JPEG, for originals that browsers do not show."
+    elsewhere = "`fullsize` of an original that browsers show: the way there. `fullsize` that there is not: the way to the preview."
+    return {
+        "tags": ["assets"],
+        "summary": f"{method.capitalize()} Thumbnail",
+        "operationId": f"{method}_thumbnail",
+        "description": "A picture of the photo or video. Needs the permission `asset.view`.",
+        "parameters": [_ID, _query("size", sizes, text), _DOWNLOAD, _VERSION, *_conditions()],
+        "responses": _answers(method, problem)
+        | {"302": {"description": f"{elsewhere} {_LINK}"}, "400": problem, "404": _not_made(problem)},
+    }
+
+
+def _playback(method: str, problem: _Shape) -> _Shape:
+    return {
+        "tags": ["assets"],
+        "summary": f"{method.capitalize()} Video",
+        "operationId": f"{method}_playback",
+        "description": "The video as browsers play it: converted where that is needed, else the original. Needs the permission `asset.view`.",
+        "parameters": [_ID, _DOWNLOAD, _VERSION, *_conditions()],
+        "responses": _answers(method, problem) | _redirected(method, _LINK) | {"404": _not_made(problem)},
+    }
+
+
+def _portrait(method: str, problem: _Shape, subject: tuple[str, str, str]) -> _Shape:
+    tag, title, text = subject
+    return {
+        "tags": [tag],
+        "summary": f"{method.capitalize()} {title}",
+        "operationId": f"{method}_{title.lower().replace(' ', '_')}",
+        "description": text,
+        "parameters": [_ID, *_conditions()],
+        "responses": _answers(method, problem) | _redirected(method, _LINK) | {"404": problem},
     }
 
 
@@ -52,6 +88,22 @@ def _archive(method: str, problem: _Shape) -> _Shape:
         "security": [],
         "parameters": [_in_path("token", {"type": "string"}), _in_path("name", {"type": "string"}), *_conditions()],
         "responses": _answers(method, problem) | {"404": problem} | ({"410": gone} if method == "get" else {}),
+    }
+
+
+def _redirected(method: str, text: str) -> _Shape:
+    return {"302": {"description": text}} if method == "get" else {}
+
+
+def _not_made(problem: _Shape) -> _Shape:
+    soon = {
+        "description": "Seconds after which to ask again; only while it is being made.",
+        "schema": {"type": "integer"},
+    }
+    return {
+        **problem,
+        "description": "There is none. `detail` says why: it is being made, or could not be made.",
+        "headers": {"Retry-After": soon},
     }
 
 
@@ -84,3 +136,15 @@ def _query(name: str, schema: _Shape, text: str) -> _Shape:
 def _header(name: str, text: str, example: str | None = None) -> _Shape:
     schema: _Shape = {"type": "string"} if example is None else {"type": "string", "examples": [example]}
     return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+
+
+_ID = _in_path("id", {"type": "string", "format": "uuid", "examples": ["6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d"]})
+_DOWNLOAD = _query("download", {"type": "boolean", "default": False}, "As an attachment that browsers save.")
+_VERSION = _query("c", {"type": "string"}, "Any version of yours: the answer may then be cached for a year.")
+_LINK = "Where direct links are on (S3_DELIVERY=redirect): the signed link."
+_PERSON = ("people", "Person Thumbnail", "A square picture of the person. Needs the permission `person.read`.")
+_PROFILE = (
+    "users",
+    "Profile Image",
+    "Your picture, or for administrators anybody's. Needs the permission `userProfileImage.read`.",
+)

@@ -13,7 +13,10 @@ from app.archives.planning import Archiver
 from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.health.checks import Health
+from app.health.mounts import Mounts
+from app.jobs.jobs import Jobs
 from app.jobs.sweeper import Sweeper
+from app.media.portraits import Portraits
 from app.storage.service import StorageService
 from app.uploads.ingest import Ingest
 
@@ -24,12 +27,15 @@ class Services:
     catalog: Catalog
     storage: StorageService
     ingest: Ingest
+    portraits: Portraits
     archiver: Archiver
     links: Links
     authenticator: Authenticator
     cache: DeliveryCache
     sweeper: Sweeper
+    jobs: Jobs
     health: Health
+    mounts: Mounts
 
 
 def services(request: Request) -> Services:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, Select, Tuple, Uuid, case, func, lite
 from app.catalog import tables
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_of
-from app.catalog.records import Asset, AssetFilters, AssetType, Usage, Visibility
+from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, Usage, Visibility
 from app.catalog.tables import UtcDateTime
 
 _asset = tables.asset
@@ -26,20 +26,21 @@ _user = tables.user
 _ASSET_COLUMNS = tuple(column for column in _asset.c if column.name != "metadata")
 """All but what a client wanted kept: it may be long, and no answer shows it."""
 _ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
+JOINED_COLUMNS = len(_ASSET_COLUMNS) + len(_file.c)
 _CURSOR = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def joined() -> Select[*tuple[Any, ...]]:
-    """Assets with their originals; `asset_of` takes its rows."""
+    """Assets with their originals; `asset_of` takes its rows, of which only the first `JOINED_COLUMNS` matter."""
     return select(*_ASSET_COLUMNS, _file).join(_file, _asset.c.file_id == _file.c.id)
 
 
 def asset_of(row: Row[*tuple[Any, ...]]) -> Asset:
     values = tuple(row)
     fields = dict(zip(_ASSET_FIELDS, values, strict=False))
-    fields["file"] = file_of(values[len(_ASSET_FIELDS) :])
+    fields["file"] = file_of(values[len(_ASSET_FIELDS) : JOINED_COLUMNS])
     del fields["file_id"]
     return Asset(**fields)
 
@@ -123,6 +124,7 @@ def _between(filters: AssetFilters) -> list[ColumnElement[bool]]:
 def usage_by_user() -> Select[*tuple[Any, ...]]:
     """One row for each user; `usage_of` takes them."""
     photo, video = _asset.c.type == AssetType.IMAGE, _asset.c.type == AssetType.VIDEO
+    sent = _file.c.kind == FileKind.ORIGINAL  # and not found inside a photo, which has its bytes already
     return (
         select(
             _user.c.id,
@@ -130,7 +132,7 @@ def usage_by_user() -> Select[*tuple[Any, ...]]:
             func.count(case((photo, _asset.c.id))),
             func.count(case((video, _asset.c.id))),
             func.sum(case((photo, _file.c.size))),
-            func.sum(case((video, _file.c.size))),
+            func.sum(case((video & sent, _file.c.size))),
             _user.c.used,
             _user.c.quota,
         )

@@ -35,14 +35,13 @@ from app.catalog.errors import (
     NotFound,
     QuotaExceeded,
 )
-from app.catalog.files import ID_BATCH, batches, file_of
+from app.catalog.files import ID_BATCH, batches, doom_written, file_of, make_live
 from app.catalog.records import (
     Asset,
     AssetChanges,
     AssetFilters,
     AssetType,
     File,
-    FileState,
     NewAsset,
     Statistics,
     StoredFile,
@@ -188,16 +187,18 @@ class Assets:
 
     async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
         """None: no such asset of this owner. Raises `NotFound` for a live photo's video that is not there, `NoPhoto` where the
-        asset that is to show it is no photo. A video that it no longer shows comes back into sight."""
+        asset that is to show it is no photo. A video that it no longer shows comes back into sight. `exif` is added to what is known."""
         mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
         values: dict[str, Any] = {**changes, "updated_at": now()}
         async with self._database.write() as connection:
             if "live_photo_video_id" in changes:
                 await quota.lock_owner(connection, owner_id)
-            before = (await connection.execute(joined().where(mine))).one_or_none()
+            before = (await connection.execute(joined().where(mine).with_for_update(of=_asset))).one_or_none()
             if before is None:
                 return None
             former = asset_of(before)
+            if "exif" in changes:
+                values["exif"] = (former.exif or {}) | (changes["exif"] or {})
             video = changes.get("live_photo_video_id")
             if video is not None:
                 _require_photo(asset_id, former.type)
@@ -278,7 +279,7 @@ class Assets:
         moment = now()
         async with self._database.write() as connection:
             for stored in files:
-                await _make_live(connection, new.owner_id, stored, moment)
+                await make_live(connection, new.owner_id, stored)
             await quota.charge(connection, new.owner_id, sum(stored.size for stored in files))
             if new.live_photo_video_id is not None:
                 _require_photo(new.id, new.type)
@@ -295,10 +296,8 @@ class Assets:
             return asset_of((await connection.execute(joined().where(_asset.c.id == new.id))).one())
 
     async def _doom_unfinished(self, file_ids: Iterable[UUID]) -> None:
-        values = {"state": FileState.DOOMED, "not_before": now()}
-        condition = _file.c.id.in_(list(file_ids)) & (_file.c.state == FileState.WRITING)
         async with self._database.write() as connection:
-            await connection.execute(update(_file).where(condition).values(values))
+            await doom_written(connection, file_ids)
 
     async def _one(self, condition: ColumnElement[bool]) -> Asset | None:
         async with self._database.read() as connection:
@@ -316,14 +315,6 @@ class Assets:
                 statement = update(_asset).where(_asset.c.id.in_(batch), *only).values(values)
                 changed += (await connection.execute(statement)).rowcount
         return changed
-
-
-async def _make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile, moment: datetime) -> None:
-    writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
-    known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": moment}
-    result = await connection.execute(update(_file).where(writing).values(state=FileState.LIVE, **known))
-    if result.rowcount != 1:
-        raise FileGone(stored.file_id)
 
 
 def _require_photo(asset_id: UUID, type_: AssetType) -> None:

@@ -11,12 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
+from app.catalog.derivatives import Derivatives
 from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
 from app.catalog.engine import Database, parse_url
 from app.catalog.files import Files
 from app.catalog.installation import Installation
 from app.catalog.locks import exclusively
-from app.catalog.remaking import Remaking
+from app.catalog.motion_parts import MotionParts
+from app.catalog.persons import Persons
+from app.catalog.pictures import Pictures
+from app.catalog.tasks import Tasks
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
 
@@ -25,36 +29,41 @@ class Catalog:
     """All methods of its parts raise `CatalogError`s only, and may be cancelled: a transaction takes place whole or not at all."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
+        """For the rooms that keep tables of their own beside these."""
         self.users = Users(database)
         self.api_keys = ApiKeys(database)
         self.sessions = Sessions(database)
         self.files = Files(database)
         self.assets = Assets(database)
+        self.derivatives = Derivatives(database)
+        self.motion_parts = MotionParts(database)
+        self.persons = Persons(database)
+        self.tasks = Tasks(database)
+        self.pictures = Pictures(database)
         self.archives = Archives(database)
-        self.remaking = Remaking(database)
         self.installation = Installation(database)
 
     @property
     def engine(self) -> AsyncEngine:
         """The engine that writes, for tests and tools."""
-        return self._database.writer
+        return self.database.writer
 
     async def ping(self) -> None:
         """Raises `CatalogUnavailable` when the database does not answer. Set a time limit of your own."""
-        async with self._database.read() as connection:
+        async with self.database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""
-        return snapshot(self._database)
+        return snapshot(self.database)
 
     def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
         """See `app.catalog.locks`."""
-        return exclusively(self._database, name)
+        return exclusively(self.database, name)
 
     async def aclose(self) -> None:
-        await self._database.aclose()
+        await self.database.aclose()
 
 
 async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 from sqlalchemy import Connection, event
@@ -267,7 +268,8 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _postgres_engine(url: URL) -> AsyncEngine:
+def postgres_arguments(url: URL) -> dict[str, Any]:
+    """What a connection of psycopg takes: those of the URL, and limits that it does not set itself."""
     options = (
         f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
         f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
@@ -280,12 +282,15 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
     }
-    given = url.query
-    arguments = {name: value for name, value in defaults.items() if name not in given}
+    _, given = url.get_dialect()().create_connect_args(url)
     own = given.get("options")
+    return {**defaults, **given, "options": f"{options} {own}" if own else options}
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
     return create_async_engine(
-        url.difference_update_query(["options"]),
-        connect_args={**arguments, "options": f"{options} {own}" if isinstance(own, str) else options},
+        URL.create(url.drivername),
+        connect_args=postgres_arguments(url),
         pool_size=_POSTGRES_CONNECTIONS,
         max_overflow=0,
         pool_timeout=TURN_SECONDS,

@@ -1,7 +1,7 @@
 """Files: one row for each stored object, from before its first byte until after it is gone.
 
-`writing` -> `live` happens only in `Assets.insert`, `live` -> `doomed` only where what refers to the file goes. This
-room covers the rest: `writing` -> `doomed`, and `doomed` -> no row.
+`writing` -> `live` happens only in the transaction that makes something refer to the file, `live` -> `doomed` only where what
+refers to it goes. This room covers the rest: `writing` -> `doomed`, and `doomed` -> no row.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
-from app.catalog.records import File, FileKind, FileState
+from app.catalog.errors import FileGone
+from app.catalog.records import File, FileKind, FileState, StoredFile
 
 CLAIM = timedelta(minutes=5)
 """How long a sweeper has its files to itself; it also paces what the store refused to delete."""
@@ -64,13 +66,8 @@ class Files:
 
     async def doom_many(self, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
         """Those of them that are `writing`; how many there were."""
-        doomed = 0
-        values = {"state": FileState.DOOMED, "not_before": now() + grace}
         async with self._database.write() as connection:
-            for batch in batches(file_ids):
-                condition = _file.c.id.in_(batch) & (_file.c.state == FileState.WRITING)
-                doomed += (await connection.execute(update(_file).where(condition).values(values))).rowcount
-        return doomed
+            return await doom_written(connection, file_ids, grace)
 
     async def bury(self, file: File) -> None:
         """For a writer that learns (`FileGone`) only after its object was stored that its lease had run out: the sweeper
@@ -119,6 +116,19 @@ class Files:
         async with self._database.write() as connection:
             await connection.execute(update(_file).where(condition).values(crc32=crc32))
 
+    async def bytes_by_kind(self, owner_id: UUID | None = None, *, below: str = "") -> dict[UUID, dict[FileKind, int]]:
+        """Bytes of the live files of every owner (or of one), by their kind; of those whose paths begin with `below`."""
+        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(below)) == below]
+        if owner_id is not None:
+            where.append(_file.c.owner_id == owner_id)
+        columns = (_file.c.owner_id, _file.c.kind)
+        statement = select(*columns, func.sum(func.coalesce(_file.c.size, 0))).where(*where).group_by(*columns)
+        found: dict[UUID, dict[FileKind, int]] = {}
+        async with self._database.read() as connection:
+            for owner, kind, size in await connection.execute(statement):
+                found.setdefault(owner, {})[kind] = int(size)  # PostgreSQL sums bigints into a decimal
+        return found
+
     async def get(self, file_id: UUID) -> File | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.id == file_id))).one_or_none()
@@ -134,6 +144,13 @@ class Files:
         statement = select(_file.c.path).where(_file.c.path.in_(paths))
         async with self._database.read() as connection:
             return set((await connection.execute(statement)).scalars())
+
+    async def any_live_below(self, base: str) -> bool:
+        """Whether the path of a live file begins with `base`."""
+        below = func.substr(_file.c.path, 1, len(base)) == base
+        statement = select(_file.c.id).where(_file.c.state == FileState.LIVE, below).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none() is not None
 
     async def count_live(self) -> int:
         statement = select(func.count()).where(_file.c.state == FileState.LIVE)
@@ -153,6 +170,27 @@ class Files:
             if len(rows) < ID_BATCH:
                 return
             last = rows[-1].id
+
+
+async def make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile) -> FileKind:
+    """Inside the transaction that makes something refer to it; what kind of file it is. Raises `FileGone`."""
+    writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
+    known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": now()}
+    made = update(_file).where(writing).values(state=FileState.LIVE, **known).returning(_file.c.kind)
+    kind = (await connection.execute(made)).scalar_one_or_none()
+    if kind is None:
+        raise FileGone(stored.file_id)
+    return kind
+
+
+async def doom_written(connection: AsyncConnection, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
+    """Those of the files that are `writing`; how many there were."""
+    doomed = 0
+    values = {"state": FileState.DOOMED, "not_before": now() + grace}
+    for batch in batches(file_ids):
+        condition = _file.c.id.in_(batch) & (_file.c.state == FileState.WRITING)
+        doomed += (await connection.execute(update(_file).where(condition).values(values))).rowcount
+    return doomed
 
 
 def file_of(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:

@@ -202,8 +202,9 @@ class Derivative:
 class Task:
     """What is to be done to an asset, and what became of it. There is one of each kind for an asset.
 
-    `attempts` were begun, `error` is why the last one failed. While it is `running`, `run_id` is who works on it, and `not_before`
-    until when that is believed; while it is `pending`, nobody takes it before `not_before`. Higher `priority` goes first.
+    `attempts` were begun and not given back, `error` is why the last one failed. `deaths` counts the processes that died, or were
+    not heard of any more, while they worked on it: those are no attempts, for it is rarely the asset's fault. While it is `running`, `run_id` is who works on it, and `not_before`
+    until when that is believed; while it is `pending`, nobody takes it before `not_before`. Priority 0 goes before 1.
     What was made before `requested_at` is to be made again.
     """
 
@@ -213,12 +214,24 @@ class Task:
     state: TaskState
     priority: int
     attempts: int
+    deaths: int
     error: str | None
     run_id: UUID | None
     not_before: datetime
     requested_at: datetime
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Numbers of tasks of one kind. `delayed` are those of the pending ones whose time has not come."""
+
+    pending: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    delayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Statements inside a caller's transaction, which has locked the owner's row: nobo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -16,6 +17,10 @@ from app.catalog.engine import now
 from app.catalog.files import batches
 from app.catalog.records import CHARGED, FileState, Visibility
 
+REPLACED_GRACE = timedelta(minutes=30)
+"""Whoever is being sent a file that was replaced, or was just given a link to it (15 minutes, unless set otherwise), gets it whole."""
+
+_NO_GRACE = timedelta(0)
 _asset = tables.asset
 _derivative = tables.derivative
 _file = tables.file
@@ -31,11 +36,14 @@ async def remove(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UU
     return len(set(asset_ids))
 
 
-async def doom_live(connection: AsyncConnection, owner_id: UUID, file_ids: Iterable[UUID]) -> None:
-    """Nothing refers to these files any more; what they took of the quota is given back."""
+async def doom_live(
+    connection: AsyncConnection, owner_id: UUID, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE
+) -> None:
+    """Nothing refers to these files any more; what they took of the quota is given back. Not swept before `grace` is over."""
     freed = 0
+    due = now() + grace
     for batch in batches(file_ids):
-        doom = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=now())
+        doom = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=due)
         doomed = await connection.execute(doom.returning(_file.c.kind, func.coalesce(_file.c.size, 0)))
         freed += sum(size for kind, size in doomed if kind in CHARGED)
     if freed:

@@ -224,6 +224,7 @@ task = Table(
     _required("state", Choice(TaskState)),
     _required("priority", Integer),
     _required("attempts", Integer),
+    _required("deaths", Integer),
     Column("error", Text),
     Column("run_id", Uuid),
     _required("not_before", UtcDateTime),
@@ -231,7 +232,7 @@ task = Table(
     _required("created_at", UtcDateTime),
     _required("updated_at", UtcDateTime),
     UniqueConstraint("asset_id", "kind", name="uq_task_asset_id_kind"),
-    Index("ix_task_kind_state_not_before", "kind", "state", "not_before"),
+    Index("ix_task_kind_state_priority_not_before", "kind", "state", "priority", "not_before"),
 )
 
 person = Table(

@@ -24,24 +24,20 @@ NEWEST = "newest"
 @backup_cli.command("create")
 def backup_create() -> None:
     """Make a backup now. Safe while the service runs."""
-    from app.health.markers import MediaLocationCheck, MountCheckFailed  # noqa: PLC0415 - slow to import
+    from app.cli.media import our_storage, reason  # noqa: PLC0415 - slow to import
     from app.migration.backup import BackupBusy, Backups  # noqa: PLC0415
     from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
-    from app.storage.service import open_storage  # noqa: PLC0415
 
     settings = settings_or_exit()
 
     async def create(catalog: Catalog) -> None:
         try:
-            storage = await open_storage(settings)
-            try:
-                check = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
-                await check.admit_write()
+            async with our_storage(settings, catalog) as storage:
                 backup = await Backups(catalog, storage, settings).create()
-            finally:
-                await storage.aclose()
-        except (BackupBusy, MountCheckFailed, StorageError) as error:
+        except BackupBusy as error:
             fail(str(error))
+        except StorageError as error:
+            fail(reason(error))
         except BackupDamaged as error:
             fail(f"the backup came back from the store damaged, and is removed: {error}")
         typer.echo(backup.path)
@@ -52,18 +48,15 @@ def backup_create() -> None:
 @backup_cli.command("list")
 def backup_list() -> None:
     """List the backups, newest first: when each was made, its bytes, its path. Needs no catalogue."""
-    from app.migration.backup import Backup, list_backups  # noqa: PLC0415 - slow to import
-    from app.storage.service import open_storage  # noqa: PLC0415
+    from app.cli.media import found_storage, reason  # noqa: PLC0415 - slow to import
+    from app.migration.backup import Backup, list_backups  # noqa: PLC0415
 
     async def listed() -> list[Backup]:
         try:
-            storage = await open_storage(settings_or_exit())
-            try:
+            async with found_storage(settings_or_exit()) as storage:
                 return await list_backups(storage)
-            finally:
-                await storage.aclose()
         except StorageError as error:
-            fail(str(error))
+            fail(reason(error))
 
     for backup in run(listed()):
         typer.echo(f"{backup.created_at:%Y-%m-%dT%H:%M:%SZ}  {backup.size:>12}  {backup.path}")
@@ -80,7 +73,8 @@ def backup_restore(
     ] = False,
 ) -> None:
     """Bring a backup back into an empty catalogue (the service must not run): all of it, or nothing."""
-    from app.migration.backup_file import BackupDamaged  # noqa: PLC0415 - slow to import
+    from app.cli.media import reason  # noqa: PLC0415 - slow to import
+    from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
     from app.migration.relocation import MediaLocationDiffers  # noqa: PLC0415
     from app.migration.restore import Restored, restore  # noqa: PLC0415
 
@@ -96,8 +90,10 @@ def backup_restore(
             fail(f"{error}; a backup is restored into an empty one only")
         except OSError as error:
             fail(f"{backup}: {error.strerror}")
-        except (MediaLocationDiffers, StorageError) as error:
+        except MediaLocationDiffers as error:
             fail(str(error))
+        except StorageError as error:
+            fail(reason(error))
         except CatalogError as error:
             fail(f"{named('DB_URL', error)}; nothing was restored")
 
@@ -110,19 +106,16 @@ def backup_restore(
 @asynccontextmanager
 async def _opened(settings: Settings, backup: str) -> AsyncIterator[AsyncIterable[bytes]]:
     """The bytes of a file of this host, else of a backup of the media location."""
-    from app.migration.backup import list_backups  # noqa: PLC0415 - slow to import
+    from app.cli.media import found_storage  # noqa: PLC0415 - slow to import
+    from app.migration.backup import list_backups  # noqa: PLC0415
     from app.migration.restore import file_chunks  # noqa: PLC0415
-    from app.storage.service import open_storage  # noqa: PLC0415
 
     if Path(backup).is_file():  # noqa: ASYNC240 - the command has nothing else to do
         yield file_chunks(Path(backup))
         return
-    storage = await open_storage(settings)
-    try:
+    async with found_storage(settings) as storage:
         found = [each for each in await list_backups(storage) if backup in (NEWEST, each.path, each.name)]
         if not found:
             fail("there is no backup" if backup == NEWEST else f"there is no backup {backup}")
         async with storage.read(found[0].path) as stream:
             yield stream.chunks
-    finally:
-        await storage.aclose()

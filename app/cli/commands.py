@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import resource
@@ -16,18 +15,21 @@ import typer
 from app.api.credentials import hash_secret, new_secret
 from app.api.listening import listen
 from app.api.permissions import Permission
-from app.catalog.catalog import Catalog, upgrade
-from app.catalog.errors import CatalogError
+from app.catalog.catalog import Catalog
 from app.catalog.records import User
 from app.cli.backup import backup_cli
+from app.cli.processing import process, work
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
 from app.cli.verify import verify
-from app.config import Settings, SettingsError, named
+from app.config import Settings, SettingsError
+from app.jobs.jobs import prepare_delivery
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 user_cli = typer.Typer(no_args_is_help=True, help="Who may use the service.")
 key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
 db_cli = typer.Typer(no_args_is_help=True, help="The catalogue's tables.")
+cli.command("worker")(work)
+cli.command("process")(process)
 cli.add_typer(user_cli, name="user")
 cli.add_typer(key_cli, name="key")
 cli.add_typer(db_cli, name="db")
@@ -57,6 +59,10 @@ def serve(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take the media location over, whatever its markers say.")
     ] = False,
+    worker: Annotated[
+        bool,
+        typer.Option("--worker/--no-worker", help="Also make thumbnails and playable video, or leave it to workers."),
+    ] = True,
 ) -> None:
     """Run the service until it is told to stop."""
     settings = settings_or_exit()
@@ -73,7 +79,7 @@ def serve(
     if first_run:
         run(with_catalog(settings, _first_user))
         typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
-    app = create_app(settings, adopt=adopt)
+    app = create_app(settings, work=worker, adopt=adopt)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -187,10 +193,7 @@ def key_revoke(key_id: Annotated[UUID, typer.Argument(help="The id that `key lis
 @db_cli.command("upgrade")
 def db_upgrade() -> None:
     """Bring the catalogue's tables up to date; `serve` does it too."""
-    try:
-        asyncio.run(upgrade(settings_or_exit().db_url.get_secret_value()))
-    except CatalogError as error:
-        fail(named("DB_URL", error))
+    run(with_catalog(settings_or_exit(), prepare_delivery))
 
 
 async def _first_user(catalog: Catalog) -> None:

@@ -5,6 +5,7 @@ Exit status, for scripts: 0 nothing wrong, 1 problems that are left, 2 it could 
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -56,18 +57,17 @@ async def _compare(
     quarantine: bool,
     concurrency: int,
 ) -> int:
-    from app.cli.verify_report import Format, progress, report_as  # noqa: PLC0415 - slow to import
-    from app.health.markers import MediaLocationCheck, MountCheckFailed  # noqa: PLC0415
+    from app.cli.media import our_storage, reason  # noqa: PLC0415 - slow to import
+    from app.cli.verify_report import Format, progress, report_as  # noqa: PLC0415
+    from app.jobs.jobs import open_jobs  # noqa: PLC0415
     from app.migration.integrity import Verification  # noqa: PLC0415
     from app.migration.repair import Repair  # noqa: PLC0415
-    from app.storage.service import open_storage  # noqa: PLC0415
 
     report = report_as(Format(format_))
     try:
-        storage = await open_storage(settings)
-        try:
-            check = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
-            await check.admit_write()
+        async with AsyncExitStack() as stack:
+            storage = await stack.enter_async_context(our_storage(settings, catalog))
+            jobs = await stack.enter_async_context(open_jobs(settings, catalog, None)) if repair else None
             with progress() as shown:
                 report.begin()
                 verification = Verification(
@@ -75,20 +75,14 @@ async def _compare(
                     storage,
                     report=report.add,
                     progress=shown,
-                    repairs=Repair(catalog, storage, datetime.now(UTC), derivatives=repair, orphans=quarantine),
+                    repairs=Repair(catalog, storage, datetime.now(UTC), jobs=jobs, orphans=quarantine),
                     checksums=checksums,
                     concurrency=concurrency,
                 )
                 summary = await verification.run()
-                # Did it look at the right folder to the end? A disk that went away looks like many lost files.
-                await MediaLocationCheck(
-                    catalog, storage, ignore_errors=settings.ignore_mount_check_errors
-                ).admit_write()
-            report.end(summary)
-        finally:
-            await storage.aclose()
-    except (MountCheckFailed, StorageError) as error:
-        fail(str(error))
+    except StorageError as error:
+        fail(reason(error))
+    report.end(summary)
     if not summary.problems:
         return 0
     return PROBLEMS if summary.unrepaired else REPAIRED

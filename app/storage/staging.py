@@ -17,13 +17,20 @@ import tempfile
 import threading
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectStream, ObjectWriter
-from app.storage.errors import ObjectChanged, ObjectIncomplete, StagingFull, StorageFull, StoragePermission
+from app.storage.errors import (
+    ObjectChanged,
+    ObjectIncomplete,
+    ObjectTooLarge,
+    StagingFull,
+    StorageFull,
+    StoragePermission,
+)
 from app.storage.local.errnos import typed_errors
 from app.storage.local.threads import Threads
 from app.storage.process_folder import STAGING, ProcessFolder, sweep_dead
@@ -85,6 +92,23 @@ class Staging:
                         raise ObjectChanged(stream.info.key, STAGING, f"holds {stream.info.size} bytes, not {size}")
                     async for chunk in stream.chunks:
                         await self._threads.run(staged.write, chunk)
+                await self._threads.run(staged.finish, size)
+                yield staged.path
+            finally:
+                await self._threads.finish(staged.remove)
+
+    @asynccontextmanager
+    async def received(self, chunks: AsyncIterator[bytes | memoryview], most: int, suffix: str) -> AsyncGenerator[Path]:
+        """A file with all of `chunks`. Raises `ObjectTooLarge` for more than `most` bytes, `StagingFull`, and what `chunks` raise."""
+        async with self._room.taken(most):
+            staged = await self._threads.acquire(self._create, _Staged.remove, 0, suffix)
+            try:
+                size = 0
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > most:
+                        raise ObjectTooLarge(str(staged.path), STAGING, f"more than {most} bytes")
+                    await self._threads.run(staged.write, chunk)
                 await self._threads.run(staged.finish, size)
                 yield staged.path
             finally:
@@ -195,7 +219,7 @@ class _Staged:
             raise StagingFull(str(path), STAGING, f"no room for {size} bytes")
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         with _staging_errors(self.path):
             left = memoryview(data)
             while left:

@@ -61,12 +61,14 @@ class Ingest:
         storage: StorageService,
         settings: Settings,
         admit_write: Callable[[], Awaitable[None]] | None = None,
+        added: Callable[[UUID], None] | None = None,
     ) -> None:
-        """`admit_write` raises a storage error while nothing may be written."""
+        """`admit_write` raises a storage error while nothing may be written; `added` is told of each new asset and must not wait."""
         self._catalog = catalog
         self._storage = storage
         self._settings = settings
         self._admit_write = admit_write
+        self._added = added
 
     async def upload(
         self,
@@ -95,7 +97,8 @@ class Ingest:
             idle_seconds=self._settings.upload_idle_seconds,
             minimum_rate=self._settings.upload_minimum_rate,
         )
-        upload = _Upload(self._catalog, self._storage, user, announced, _Bounds(self._settings.upload_limit, room))
+        bounds = _Bounds(self._settings.upload_limit, room)
+        upload = _Upload(self._catalog, self._storage, user, announced, bounds, self._added)
         async with aclosing(upload.while_leased(body_chunks(receive, content_length, limits))) as body:
             reader = MultipartReader(content_type, body, files=frozenset((ORIGINAL_PART, SIDECAR_PART)))
             return await _carry_out(upload, reader)
@@ -198,7 +201,13 @@ class _Upload:
     """One upload. `committing`: all of the body is in and found right, objects and rows are about to become final."""
 
     def __init__(
-        self, catalog: Catalog, storage: StorageService, user: User, announced: bytes | None, bounds: _Bounds
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        user: User,
+        announced: bytes | None,
+        bounds: _Bounds,
+        added: Callable[[UUID], None] | None,
     ) -> None:
         self.committing = False
         self._catalog = catalog
@@ -206,6 +215,7 @@ class _Upload:
         self._user = user
         self._announced = announced
         self._bounds = bounds
+        self._added = added
         self._name = str(uuid4())
         self._fields = FieldReader()
         self._files: list[File] = []
@@ -350,6 +360,8 @@ class _Upload:
             if new.live_photo_video_id in missing.ids:
                 raise InvalidField("livePhotoVideoId", "is no video of yours") from None
             raise
+        if self._added is not None:
+            self._added(asset.id)
         return Outcome(created=True, asset_id=asset.id)
 
     async def _renew(self) -> None:

@@ -78,7 +78,7 @@ def campaign(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Campaign
     service = Service(
         stacks.create(stack, tmp_path / "service"),
         settings={"MEDIAVAULT_TEST_PAGE": str(page)},
-        program=("-m", "tests.campaign.dying_server", "serve"),
+        program=("-m", "tests.campaign.dying_server", "serve", "--no-worker"),
     )
     shared = Page(page, STEPS[stack])
     campaign = Campaign(service, shared, [], dice)

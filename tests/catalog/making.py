@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import Asset, AssetType, File, FileKind, FileState, NewAsset, StoredFile, User
+from app.catalog.derivatives import Findings, Replacement
+from app.catalog.records import Asset, AssetType, File, FileKind, FileState, NewAsset, StoredFile, Task, User
 
 LEASE = timedelta(minutes=10)
 TAKEN = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
@@ -71,3 +73,19 @@ async def used(catalog: Catalog, owner: UUID) -> int:
     user = await catalog.users.get(owner)
     assert user is not None
     return user.used
+
+
+async def task_of(catalog: Catalog, asset: Asset) -> Task:
+    task = await catalog.tasks.of(asset.id)
+    assert task is not None
+    return task
+
+
+async def make(
+    catalog: Catalog, asset: Asset, *kinds: FileKind, seen: Mapping[FileKind, UUID] | None = None, **findings: Any
+) -> tuple[bool, dict[FileKind, UUID]]:
+    """New derivatives of these kinds in the place of those that were seen: whether they are there now, and their files."""
+    files = {kind: await begin(catalog, asset.owner_id, kind) for kind in kinds}
+    replacements = [Replacement(kind, (seen or {}).get(kind), stored(file)) for kind, file in files.items()]
+    swapped = await catalog.derivatives.swap(asset.owner_id, asset.id, replacements, Findings(**findings))
+    return swapped, {kind: file.id for kind, file in files.items()}

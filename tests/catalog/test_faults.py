@@ -66,7 +66,7 @@ async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Cata
     moment = datetime.now(UTC)
     values = {"id": uuid4(), "user_id": uuid4(), "token_hash": b"hash", "expires_at": moment, "created_at": moment}
     with pytest.raises(Conflict) as failed:
-        async with catalog._database.write() as connection:
+        async with catalog.database.write() as connection:
             await connection.execute(insert(tables.session).values(values))
     told = "".join(traceback.format_exception(failed.value))
     assert "INSERT INTO session" in told, "the statement itself is told"
@@ -98,7 +98,7 @@ async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch
         taken = 0
         with suppress(CatalogUnavailable):
             while taken < 11:
-                await stack.enter_async_context(catalog._database.write())
+                await stack.enter_async_context(catalog.database.write())
                 taken += 1
         assert taken in (1, 10), "SQLite has one connection that writes, PostgreSQL ten"
     monkeypatch.undo()

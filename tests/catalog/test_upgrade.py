@@ -8,14 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from app.catalog import migrations, tables
 from app.catalog.catalog import Catalog, open_catalog, upgrade
-from app.catalog.engine import PostgresDatabase, SqliteFile, parse_url
+from app.catalog.engine import Database, PostgresDatabase, SqliteFile, parse_url
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from tests.real.catalogues import Databases, Kind
 
@@ -88,6 +90,40 @@ def conditions(metadata: MetaData, dialect: str) -> dict[str, str]:
         for name, condition in where.items()
         if condition is not None
     }
+
+
+async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases: Databases) -> None:
+    db_url = databases.empty(database)
+    place = Database(parse_url(db_url))
+    if isinstance(place.place, SqliteFile):
+        place.place.path.parent.mkdir(parents=True)
+    async with place.write() as connection:
+        await connection.run_sync(upgrade_to, "0002")
+        await connection.execute(text(OLD_USER))
+        await connection.execute(text(OLD_KEY))
+    await place.aclose()
+
+    catalog = await open_catalog(db_url)
+
+    (user,) = await catalog.users.list()
+    assert [key.name for key in await catalog.api_keys.list(user.id)] == ["kept"]
+    assert user.profile_file_id is None
+    await catalog.aclose()
+
+
+USER_ID = "0123456789abcdef0123456789abcdef"
+OLD_USER = f"""INSERT INTO "user" (id, email, name, is_admin, used, created_at, updated_at)
+    VALUES ('{USER_ID}', 'a@example.org', 'A', true, 0, '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
+OLD_KEY = f"""INSERT INTO api_key (id, user_id, name, permissions, key_hash, created_at, updated_at)
+    VALUES ('{USER_ID}', '{USER_ID}', 'kept', '[]', 'hash', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
+
+
+def upgrade_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def test_the_head_is_known_without_alembic() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 WITHIN_SECONDS = 15.0
 
@@ -14,3 +15,11 @@ def eventually(condition: Callable[[], bool], what: str, *, within: float = WITH
     while not condition():
         assert time.monotonic() < end, f"not within {within:g} s: {what}"
         time.sleep(0.02)
+
+
+async def eventually_so(condition: Callable[[], Awaitable[bool]], what: str, *, within: float = WITHIN_SECONDS) -> None:
+    """The same for coroutines."""
+    end = time.monotonic() + within
+    while not await condition():
+        assert time.monotonic() < end, f"not within {within:g} s: {what}"
+        await asyncio.sleep(0.02)

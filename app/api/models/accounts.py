@@ -27,7 +27,7 @@ class UserResponse(Shape):
     updated_at: Moment
     profile_changed_at: Moment
     deleted_at: Moment | None = None
-    profile_image_path: str = ""
+    profile_image_path: str = Field(default="", description="Empty without a profile image.")
     avatar_color: str = "primary"
     status: str = "active"
     should_change_password: bool = False
@@ -37,7 +37,7 @@ class UserResponse(Shape):
     license: str | None = None
 
     @classmethod
-    def of(cls, user: User) -> Self:
+    def of(cls, user: User, profile_image_path: str) -> Self:
         return cls(
             id=user.id,
             email=user.email,
@@ -47,9 +47,30 @@ class UserResponse(Shape):
             quota_usage_in_bytes=user.used,
             created_at=user.created_at,
             updated_at=user.updated_at,
-            profile_changed_at=user.created_at,
+            profile_changed_at=user.profile_changed_at or user.created_at,
+            profile_image_path=profile_image_path,
             cluster_group_id=str(user.id),
         )
+
+
+class ProfileImageResponse(Shape):
+    """Fetched from `/users/{id}/profile-image`; `profileChangedAt` changes with it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "userId": "b1c3c2a0-9f0e-4f7e-8a3f-5a8f0f0a6a11",
+                    "profileImagePath": "/data/media/profile/b1c3…/3d7a….jpeg",
+                    "profileChangedAt": "2026-05-02T08:15:00.123Z",
+                }
+            ]
+        }
+    )
+
+    user_id: UUID
+    profile_image_path: str
+    profile_changed_at: Moment
 
 
 class ApiKeyResponse(Shape):
@@ -132,8 +153,15 @@ class LoginResponse(Shape):
     is_onboarded: bool = True
 
     @classmethod
-    def of(cls, user: User, token: str) -> Self:
-        return cls(access_token=token, user_id=user.id, user_email=user.email, name=user.name, is_admin=user.is_admin)
+    def of(cls, user: User, token: str, profile_image_path: str) -> Self:
+        return cls(
+            access_token=token,
+            user_id=user.id,
+            user_email=user.email,
+            name=user.name,
+            is_admin=user.is_admin,
+            profile_image_path=profile_image_path,
+        )
 
 
 class LogoutResponse(Shape):

@@ -30,8 +30,8 @@ class ExifResponse(Shape):
     iso: int | None = None
     exposure_time: str | None = None
     orientation: str | None = None
-    date_time_original: str | None = None
-    modify_date: str | None = None
+    date_time_original: Moment | None = Field(default=None, description="As if in UTC where the zone is not known.")
+    modify_date: Moment | None = None
     time_zone: str | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -41,6 +41,9 @@ class ExifResponse(Shape):
     description: str | None = None
     projection_type: str | None = None
     rating: int | None = None
+    fps: float | None = Field(default=None, exclude_if=absent, description="Frames per second, of videos.")
+    video_codec: str | None = Field(default=None, exclude_if=absent)
+    audio_codec: str | None = Field(default=None, exclude_if=absent)
 
     @classmethod
     def of(cls, asset: Asset) -> Self:
@@ -84,6 +87,18 @@ class AssetResponse(Shape):
                     "thumbhash": "1QcSHQRnh493V4dIh4eXh1h4kJUI",
                     "deviceAssetId": "",
                     "deviceId": "",
+                    "exifInfo": {
+                        "fileSizeInByte": 10485760,
+                        "exifImageWidth": 1920,
+                        "exifImageHeight": 1080,
+                        "make": "Canon",
+                        "model": "Canon EOS R5",
+                        "dateTimeOriginal": "2026-05-01T10:00:00.000Z",
+                        "timeZone": "UTC+2",
+                        "latitude": 52.52,
+                        "longitude": 13.405,
+                        "rating": 4,
+                    },
                 }
             ]
         }
@@ -118,9 +133,15 @@ class AssetResponse(Shape):
     device_asset_id: str = Field(description="As the uploading client named it (Immich v2), else empty.")
     device_id: str
     exif_info: ExifResponse | None = Field(default=None, exclude_if=absent)
+    processing_error: str | None = Field(
+        default=None,
+        exclude_if=absent,
+        description="Why no thumbnails or no playable video could be made; left out while that may still come.",
+    )
 
     @classmethod
-    def of(cls, asset: Asset, *, with_exif: bool = True) -> Self:
+    def of(cls, asset: Asset, *, failure: str | None = None, with_exif: bool = True) -> Self:
+        """`failure`: why its processing was given up."""
         return cls(
             id=asset.id,
             owner_id=asset.owner_id,
@@ -150,6 +171,7 @@ class AssetResponse(Shape):
             device_asset_id=asset.device_asset_id or "",
             device_id=asset.device_id or "",
             exif_info=ExifResponse.of(asset) if with_exif else None,
+            processing_error=failure,
         )
 
 
@@ -238,8 +260,8 @@ class AssetUpdate(Shape):
         """Keeps the zone: the time on the clock of the place is wanted too."""
         return None if moment is None else in_calendar(moment)
 
-    def changes(self, current: Asset) -> AssetChanges:
-        """What this changes of `current`, in the catalogue's terms."""
+    def changes(self) -> AssetChanges:
+        """In the catalogue's terms."""
         given = self.model_fields_set
         changes = AssetChanges()
         if self.is_favorite is not None:
@@ -252,8 +274,10 @@ class AssetUpdate(Shape):
             changes["file_created_at"] = self.date_time_original.astimezone(UTC)
             changes["local_date_time"] = self.date_time_original.replace(tzinfo=UTC)
         exif = {to_camel(name): getattr(self, name) for name in _EXIF_FIELDS if name in given}
+        if self.date_time_original is not None:  # said here, so that what the file says does not replace it
+            exif["dateTimeOriginal"] = self.date_time_original.isoformat()
         if exif:
-            changes["exif"] = (current.exif or {}) | exif
+            changes["exif"] = exif
         return changes
 
 

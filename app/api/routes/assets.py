@@ -62,7 +62,9 @@ async def list_assets(
         visibility=visibility,
         library_id=library,
     )
-    return AssetPage(items=[AssetResponse.of(asset) for asset in assets], next_cursor=following)
+    failures = await rooms.catalog.pictures.failures_of(asset.id for asset in assets)
+    items = [AssetResponse.of(asset, failure=failures.get(asset.id)) for asset in assets]
+    return AssetPage(items=items, next_cursor=following)
 
 
 @router.get("/statistics")
@@ -89,7 +91,7 @@ async def get_asset(
     asset = await rooms.catalog.assets.get_owned(caller.user.id, id)
     if asset is None:
         raise _not_found()
-    return AssetResponse.of(asset)
+    return await _shown(asset, rooms)
 
 
 @router.put("/{id}")
@@ -100,14 +102,11 @@ async def update_asset(
     rooms: Rooms,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
-    current = await rooms.catalog.assets.get_owned(caller.user.id, id)
-    if current is None:
-        raise _not_found()
-    changed = await rooms.catalog.assets.update(caller.user.id, id, wanted.changes(current))
+    changed = await rooms.catalog.assets.update(caller.user.id, id, wanted.changes())
     if changed is None:
         raise _not_found()
     rooms.cache.forget_asset(id)
-    return AssetResponse.of(changed)
+    return await _shown(changed, rooms)
 
 
 @router.delete("", status_code=204)
@@ -123,6 +122,11 @@ async def delete_assets(
     for asset_id in wanted.ids:
         rooms.cache.forget_asset(asset_id)
     return Response(status_code=204)
+
+
+async def _shown(asset: Asset, rooms: Services) -> AssetResponse:
+    failures = await rooms.catalog.pictures.failures_of([asset.id])
+    return AssetResponse.of(asset, failure=failures.get(asset.id))
 
 
 def _checked(name: str, holder: Asset | None) -> UploadCheckResult:

@@ -24,5 +24,6 @@ async def search_metadata(
 ) -> SearchResponse:
     """Your assets for which all given conditions hold, newest first."""
     found, following = await rooms.catalog.assets.search(caller.user.id, wanted.filters(), wanted.page, wanted.size)
-    items = [AssetResponse.of(asset, with_exif=wanted.with_exif) for asset in found]
+    failures = await rooms.catalog.pictures.failures_of(asset.id for asset in found)
+    items = [AssetResponse.of(asset, failure=failures.get(asset.id), with_exif=wanted.with_exif) for asset in found]
     return SearchResponse.of(items, following)

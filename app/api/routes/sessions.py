@@ -36,7 +36,8 @@ async def login(credentials: LoginRequest, request: Request, response: Response,
             secure=_secure(rooms.settings),
         )
     response.headers["cache-control"] = "no-store"
-    return LoginResponse.of(user, token)
+    portrait = await rooms.catalog.pictures.of_user(user.id)
+    return LoginResponse.of(user, token, portrait.file.path if portrait else "")
 
 
 @router.post("/logout")

@@ -9,6 +9,8 @@ from sqlalchemy import select
 
 from app.catalog import tables
 from app.catalog.records import FileKind, TaskState
+from app.config import Settings
+from app.jobs.jobs import Jobs, open_jobs
 from app.migration.integrity import Problem
 from app.migration.repair import QUARANTINED, REQUEUED, Repair
 from app.storage.key import Key
@@ -19,8 +21,8 @@ MOMENT = datetime(2026, 11, 25, 12, 34, 56, tzinfo=UTC)
 FOLDER = "quarantine/20261125-123456"
 
 
-def repair(shelf: Shelf, *, derivatives: bool = False, orphans: bool = False) -> Repair:
-    return Repair(shelf.catalog, shelf.storage, MOMENT, derivatives=derivatives, orphans=orphans)
+def repair(shelf: Shelf, jobs: Jobs | None = None, *, orphans: bool = False) -> Repair:
+    return Repair(shelf.catalog, shelf.storage, MOMENT, jobs=jobs, orphans=orphans)
 
 
 async def state_of_task(shelf: Shelf, derivative_path: str) -> TaskState | None:
@@ -49,7 +51,8 @@ async def test_lost_and_damaged_derivatives_are_made_again(shelf: Shelf) -> None
     await shelf.spoil(original.path, None)
     orphan = await shelf.put("upload/orphan.jpg")
 
-    summary, found = await shelf.verify(repairs=repair(shelf, derivatives=True))
+    async with open_jobs(Settings(_env_file=None), shelf.catalog, None) as jobs:  # pyright: ignore[reportCallIssue]
+        summary, found = await shelf.verify(repairs=repair(shelf, jobs))
 
     assert {finding.path: finding.repair for finding in found} == {
         lost.path: REQUEUED,

@@ -50,6 +50,7 @@ def _tasks() -> None:
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("deaths", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.Column("run_id", sa.Uuid(), nullable=True),
         sa.Column("not_before", TIME, nullable=False),
@@ -60,7 +61,7 @@ def _tasks() -> None:
         sa.UniqueConstraint("asset_id", "kind", name="uq_task_asset_id_kind"),
         sa.ForeignKeyConstraint(["asset_id"], ["asset.id"], name="fk_task_asset_id", ondelete="CASCADE"),
     )
-    op.create_index("ix_task_kind_state_not_before", "task", ["kind", "state", "not_before"])
+    op.create_index("ix_task_kind_state_priority_not_before", "task", ["kind", "state", "priority", "not_before"])
 
 
 def _persons() -> None:

@@ -1,0 +1,114 @@
+"""What is being made of the assets, in the shape of Immich's queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Self
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from app.api.models.shape import Moment, Shape, absent
+from app.catalog.records import Task, TaskCounts, TaskKind
+
+
+class QueueName(StrEnum):
+    """Immich's. Those of what is not here are always empty."""
+
+    THUMBNAIL_GENERATION = "thumbnailGeneration"
+    METADATA_EXTRACTION = "metadataExtraction"
+    VIDEO_CONVERSION = "videoConversion"
+    FACE_DETECTION = "faceDetection"
+    FACIAL_RECOGNITION = "facialRecognition"
+    SMART_SEARCH = "smartSearch"
+    DUPLICATE_DETECTION = "duplicateDetection"
+    BACKGROUND_TASK = "backgroundTask"
+    STORAGE_TEMPLATE_MIGRATION = "storageTemplateMigration"
+    MIGRATION = "migration"
+    SEARCH = "search"
+    SIDECAR = "sidecar"
+    LIBRARY = "library"
+    NOTIFICATIONS = "notifications"
+    BACKUP_DATABASE = "backupDatabase"
+    OCR = "ocr"
+    WORKFLOW = "workflow"
+    INTEGRITY_CHECK = "integrityCheck"
+    EDITOR = "editor"
+
+
+QUEUES = {QueueName.THUMBNAIL_GENERATION: TaskKind.IMAGE, QueueName.VIDEO_CONVERSION: TaskKind.VIDEO}
+"""Here everything that is made of a photo is one task, and everything of a video another."""
+
+
+class QueueCommand(StrEnum):
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    EMPTY = "empty"
+    CLEAR_FAILED = "clear-failed"
+
+
+class CommandRequest(Shape):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"command": "start", "force": False}]})
+
+    command: QueueCommand = Field(description="Only `start` is supported.")
+    force: bool = Field(default=False, description="Make everything again, not only what is missing or failed.")
+
+
+class QueueCounts(Shape):
+    active: int = 0
+    completed: int = 0
+    failed: int = 0
+    delayed: int = Field(default=0, description="To be tried again later.")
+    waiting: int = 0
+    paused: int = 0
+
+
+class QueueStatus(Shape):
+    is_active: bool = False
+    is_paused: bool = False
+
+
+class Failure(Shape):
+    """One asset that was given up."""
+
+    asset_id: UUID
+    reason: str
+    attempts: int
+    failed_at: Moment
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        return cls(
+            asset_id=task.asset_id,
+            reason=task.error or "unknown",
+            attempts=task.attempts,
+            failed_at=task.updated_at,
+        )
+
+
+class QueueResponse(Shape):
+    """`failures`, which Immich has not: the latest of them, with their reasons."""
+
+    job_counts: QueueCounts
+    queue_status: QueueStatus
+    failures: list[Failure] | None = Field(default=None, exclude_if=absent)
+
+    @classmethod
+    def of(cls, counts: TaskCounts, failed: Iterable[Task]) -> Self:
+        return cls(
+            job_counts=QueueCounts(
+                active=counts.running,
+                completed=counts.done,
+                failed=counts.failed,
+                delayed=counts.delayed,
+                waiting=counts.pending - counts.delayed,
+            ),
+            queue_status=QueueStatus(is_active=counts.running > 0),
+            failures=[Failure.of(task) for task in failed],
+        )
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(job_counts=QueueCounts(), queue_status=QueueStatus())

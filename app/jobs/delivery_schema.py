@@ -1,0 +1,58 @@
+"""The tables of procrastinate beside ours, as new as the installed package wants them.
+
+It ships one script that makes everything, and migrations to run by hand. Which of them this database has is noted in the
+catalogue, so that whoever starts first after an upgrade runs what is missing, under the lock of our own migrations.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog import tables
+from app.catalog.engine import Database
+from app.catalog.upgrade import upgrading
+
+_FLAG = "procrastinate"
+_installation = tables.installation
+_scripts = resources.files("procrastinate.sql")
+
+
+async def ensure_delivery_schema(database: Database) -> bool:
+    """True when something had to be done. Raises `CatalogError`."""
+    newest = migrations()[-1]
+    async with database.read() as connection:
+        if await _applied(connection) == newest:
+            return False
+    async with upgrading(database) as connection:
+        applied = await _applied(connection)
+        if applied is None:
+            await _run(connection, _scripts.joinpath("schema.sql").read_text(encoding="utf-8"))
+            await connection.execute(insert(_installation).values(name=_FLAG, value=newest))
+            return True
+        for name in migrations():
+            if name > applied:
+                await _run(connection, _scripts.joinpath("migrations", name).read_text(encoding="utf-8"))
+        noted = update(_installation).where(_installation.c.name == _FLAG)
+        await connection.execute(noted.values(value=max(newest, applied)))
+    return True
+
+
+def migrations() -> list[str]:
+    """The names of the package's migrations; they begin with a version in digits of equal number, so that their order is that of text."""
+    return sorted(each.name for each in _scripts.joinpath("migrations").iterdir() if each.name.endswith(".sql"))
+
+
+async def _applied(connection: AsyncConnection) -> str | None:
+    noted = select(_installation.c.value).where(_installation.c.name == _FLAG)
+    return (await connection.execute(noted)).scalar_one_or_none()
+
+
+async def _run(connection: AsyncConnection, script: str) -> None:
+    """Many statements at once, which the driver takes only without parameters."""
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    await driver.execute(script)

@@ -1,0 +1,111 @@
+"""The entrance to the room: what is to be done to assets, asked for and told about. Whoever works on it may be this process or others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
+from uuid import UUID
+
+from app.catalog.catalog import Catalog
+from app.catalog.engine import SqliteFile
+from app.catalog.records import Task, TaskKind
+from app.config import Settings
+from app.jobs.attempts import Attempts, Process
+from app.jobs.runner import Runner
+
+Wake = Callable[[UUID], None]
+
+
+class Delivery(Protocol):
+    """How tasks that are due come to whoever works on them."""
+
+    def wake(self, asset_id: UUID) -> None:
+        """The asset has a new task. Never waits."""
+        ...
+
+    async def deliver_all(self, tasks: Sequence[Task]) -> None:
+        """These were requested again."""
+        ...
+
+
+class Jobs:
+    """Counts, failures and single tasks are asked for at `catalog.tasks`."""
+
+    def __init__(self, catalog: Catalog, delivery: Delivery, runner: Runner | None = None) -> None:
+        self._catalog = catalog
+        self._delivery = delivery
+        self.runner = runner
+        """Where this process takes its work from SQLite."""
+
+    def wake(self, asset_id: UUID) -> None:
+        """An asset was added: its task is due. Never waits, and may be forgotten: the task row is there."""
+        self._delivery.wake(asset_id)
+
+    async def request_for(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
+        """Have these assets of the owner processed again; how many there are. What is being worked on is left alone."""
+        requested = await self._catalog.tasks.request_for(owner_id, asset_ids)
+        await self._delivery.deliver_all(requested)
+        return len(requested)
+
+    async def request(self, kinds: Sequence[TaskKind], *, remake: bool) -> AsyncIterator[int]:
+        """Have everybody's assets processed again, all where `remake`, else those that lack something or failed. Yields now and then
+        how many were requested since."""
+        after: UUID | None = None
+        while True:
+            requested, after = await self._catalog.tasks.request(kinds, remake=remake, after=after)
+            await self._delivery.deliver_all(requested)
+            yield len(requested)
+            if after is None:
+                return
+
+
+class _Elsewhere:
+    """Another process works on the tasks in SQLite, and looks for them by itself."""
+
+    def wake(self, asset_id: UUID) -> None:
+        """It looks every few seconds."""
+
+    async def deliver_all(self, tasks: Sequence[Task]) -> None:
+        """The same."""
+
+
+@asynccontextmanager
+async def open_jobs(
+    settings: Settings, catalog: Catalog, process_with: Callable[[Wake], Process] | None
+) -> AsyncIterator[Jobs]:
+    """Works on tasks by what `process_with` gives; without it this process only asks for work. Raises `CatalogError`."""
+    slots = slots_of(settings)
+    place = catalog.database.place
+    async with AsyncExitStack() as stack:
+        if isinstance(place, SqliteFile):
+            if process_with is None:
+                yield Jobs(catalog, _Elsewhere())
+                return
+            runner = Runner(catalog, place.path)
+            attempts = Attempts(catalog, process_with(runner.wake), slots)
+            await stack.enter_async_context(runner.running(attempts))
+            yield Jobs(catalog, runner, runner)
+            return
+        from app.jobs.broker import open_broker  # noqa: PLC0415 - who keeps the catalogue in SQLite need not load it
+
+        broker = await stack.enter_async_context(open_broker(catalog))
+        if process_with is not None:
+            attempts = Attempts(catalog, process_with(broker.wake), slots, broker.deliver)
+            await stack.enter_async_context(broker.working(attempts, slots))
+        yield Jobs(catalog, broker)
+
+
+async def prepare_delivery(catalog: Catalog) -> None:
+    """Bring the tables of the deliveries up to date, where there are any; `open_jobs` does it too. Raises `CatalogError`."""
+    if not isinstance(catalog.database.place, SqliteFile):
+        from app.jobs.delivery_schema import ensure_delivery_schema  # noqa: PLC0415 - see above
+
+        await ensure_delivery_schema(catalog.database)
+
+
+def slots_of(settings: Settings) -> Mapping[TaskKind, int]:
+    """How many tasks of each kind a process works on at once."""
+    photos = settings.photo_tasks or len(os.sched_getaffinity(0))
+    return {TaskKind.IMAGE: photos, TaskKind.VIDEO: settings.video_tasks}

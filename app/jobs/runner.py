@@ -1,0 +1,126 @@
+"""The runner in this process, for a catalogue in SQLite: takes the most urgent tasks, woken at once, a few of each kind at a time.
+
+One process at a time runs tasks of a catalogue: it holds a lock on a file beside it. So what is `running` when the lock is taken was
+left by a dead one; who comes second waits, and takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+import structlog
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError
+from app.catalog.records import Task, TaskKind
+from app.jobs.attempts import Attempts
+
+LOCK_SECONDS = 1.0
+"""Between two looks whether the process that runs the tasks has ended."""
+LOOK_SECONDS = 5.0
+"""Between two looks for tasks that another process (a command, a scan) has requested."""
+LEAST_SECONDS = 0.05
+TROUBLE_SECONDS = 2.0
+"""After a failure of the database."""
+
+_log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def _trouble_logged() -> Iterator[None]:
+    """One failure must not end the runner."""
+    try:
+        yield
+    except CatalogError as error:
+        _log.warning("tasks are put off", reason=str(error))
+    except Exception:  # noqa: BLE001 - the runner's outermost edge
+        _log.exception("tasks are put off")
+
+
+class Runner:
+    def __init__(self, catalog: Catalog, catalogue_file: Path) -> None:
+        self._catalog = catalog
+        self._lock_file = catalogue_file.with_name(catalogue_file.name + ".jobs")
+        self._woken = {kind: asyncio.Event() for kind in TaskKind}
+        self.alone = asyncio.Event()
+        """Set while it is this process that runs the tasks."""
+
+    @asynccontextmanager
+    async def running(self, attempts: Attempts) -> AsyncIterator[Self]:
+        """Ends all attempts, and gives their tasks back, with the block."""
+        work = asyncio.create_task(self._run(attempts), name="runner of tasks")
+        try:
+            yield self
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+    def wake(self, asset_id: UUID | None = None) -> None:
+        """There is something to do. Never waits."""
+        for woken in self._woken.values():
+            woken.set()
+
+    async def deliver_all(self, tasks: Sequence[Task]) -> None:
+        """They were requested: look for them."""
+        if tasks:
+            self.wake()
+
+    async def _run(self, attempts: Attempts) -> None:
+        descriptor = await asyncio.to_thread(os.open, self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _locked(descriptor):  # noqa: ASYNC110 - it is another process that ends
+                await asyncio.sleep(LOCK_SECONDS)
+            self.alone.set()
+            await self._take_back()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for kind in TaskKind:
+                        group.create_task(self._run_kind(kind, attempts))
+            finally:
+                await attempts.stop()
+        finally:
+            os.close(descriptor)
+
+    async def _take_back(self) -> None:
+        while True:
+            with _trouble_logged():
+                recovered = await self._catalog.tasks.recover()
+                if recovered:
+                    _log.warning("tasks of a process that died are taken back", count=len(recovered))
+                return
+            await asyncio.sleep(TROUBLE_SECONDS)
+
+    async def _run_kind(self, kind: TaskKind, attempts: Attempts) -> None:
+        woken = self._woken[kind]
+        while True:
+            woken.clear()
+            pause = TROUBLE_SECONDS
+            with _trouble_logged():
+                while await attempts.take_next(kind):
+                    pass
+                pause = await self._pause(kind)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await woken.wait()
+
+    async def _pause(self, kind: TaskKind) -> float:
+        due = await self._catalog.tasks.next_due(kind)
+        if due is None:
+            return LOOK_SECONDS
+        return min(max((due - datetime.now(UTC)).total_seconds(), LEAST_SECONDS), LOOK_SECONDS)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

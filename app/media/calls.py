@@ -1,0 +1,47 @@
+"""The functions that a worker may be told to call, by name, and how their results and failures become JSON.
+
+This module loads every library that decodes: only the fork server imports it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from app.media.errors import DecodeFailed, DiskFull, MediaError, TooLarge
+from app.media.images import make_derivatives, make_square
+from app.media.motion import locate
+from app.media.outcomes import without_path
+
+CALLS: dict[str, Callable[..., dict[str, Any]]] = {
+    "make_derivatives": make_derivatives,
+    "make_square": make_square,
+    "locate_motion": locate,
+}
+
+
+def answer(call: str, arguments: dict[str, Any]) -> bytes:
+    """`{"result": …}`, or `{"error": <name of a MediaError>, "reason": …}`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = {"result": CALLS[call](**arguments)}
+    except MediaError as error:
+        said = {"error": type(error).__name__, "reason": error.reason}
+    except Exception as error:  # noqa: BLE001 - decoders raise what they like over a damaged file
+        failure = _translated(error)
+        said = {"error": type(failure).__name__, "reason": without_path(failure.reason, str(arguments["source"]))}
+    return json.dumps(said).encode()
+
+
+def _translated(error: Exception) -> MediaError:
+    if isinstance(error, MemoryError):
+        return TooLarge("it needs more memory than is permitted")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull("there is no room for the results")
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return TooLarge("the results are larger than is permitted")
+    return DecodeFailed(f"it cannot be decoded: {str(error) or type(error).__name__}")

@@ -1,0 +1,219 @@
+"""From an original to everything that is made of it: staged once, processed in children, stored, and swapped in.
+
+Done again it makes the same; of two that do it at once one's set stays; broken off at any point it leaves nothing that no row
+accounts for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import structlog
+
+from app.catalog.catalog import Catalog
+from app.catalog.derivatives import Findings, Replacement
+from app.catalog.errors import Conflict, NotFound
+from app.catalog.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
+from app.config import MEBIBYTE
+from app.formats import Format, supported
+from app.media.errors import DecodeFailed, MediaError
+from app.media.keys import derivative_key, motion_key
+from app.media.metadata import Metadata
+from app.media.processor import Processor
+from app.media.products import Processed, Product
+from app.media.publishing import Publisher
+from app.storage.ranges import ByteRange
+from app.storage.service import StorageService
+
+PICTURES = (FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE)
+COPY_BYTES = 8 * MEBIBYTE
+
+_log = structlog.get_logger(__name__)
+
+
+class Pipeline:
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        processor: Processor,
+        publisher: Publisher,
+        *,
+        transcodes: int,
+        added: Callable[[UUID], None] | None = None,
+    ) -> None:
+        """At most `transcodes` videos are encoded at once. `added` is told of assets that were found inside others."""
+        self._catalog = catalog
+        self._storage = storage
+        self._processor = processor
+        self._publisher = publisher
+        self._added = added
+        self._transcoding = asyncio.Semaphore(transcodes)
+
+    async def process(self, task: Task) -> None:
+        """Make what the task's asset lacks, and what was made before the task was requested. An asset that is gone, or goes meanwhile,
+        wants nothing.
+
+        Raises `MediaError`, `StorageError` and `CatalogError`. Cancelling it ends its child processes before it returns.
+        """
+        asset = await self._catalog.assets.get(task.asset_id)
+        if asset is None:
+            return
+        made = await self._catalog.derivatives.of(asset.id)
+        format_ = supported(asset.file.path) or supported(asset.original_file_name)
+        if format_ is None:
+            raise DecodeFailed("the name says nothing that can be processed")
+        work = _Work(asset, format_, made, task.requested_at)
+        try:
+            async with (
+                self._storage.stage_to_temp(asset.file.path, size=asset.file.size) as source,
+                self._storage.staging.folder() as folder,
+            ):
+                if asset.type is AssetType.VIDEO:
+                    await self._process_video(work, source, folder)
+                else:
+                    await self._process_photo(work, source, folder)
+        except NotFound:
+            _log.info("the asset went while it was processed", asset=str(asset.id))
+
+    async def _process_photo(self, work: _Work, source: Path, folder: Path) -> None:
+        if work.wants(FileKind.THUMBNAIL, FileKind.PREVIEW):
+            await self._swap_pictures(work, await self._processor.make_images(source, work.format, folder))
+        if work.asset.live_photo_video_id is None:
+            await self._take_out_motion(work, source, folder)
+
+    async def _process_video(self, work: _Work, source: Path, folder: Path) -> None:
+        if work.wants(FileKind.THUMBNAIL, FileKind.PREVIEW):
+            await self._swap_pictures(work, await self._processor.make_poster(source, work.format, folder))
+        if not work.wants(FileKind.ENCODED_VIDEO):
+            return
+        async with self._transcoding:
+            playable = await self._processor.make_playable(source, work.format, folder)
+        await self._swap(work, [FileKind.ENCODED_VIDEO], [playable] if playable else [], Findings())
+
+    async def _swap_pictures(self, work: _Work, processed: Processed) -> None:
+        await self._swap(work, PICTURES, processed.products, _findings(processed))
+
+    async def _swap(
+        self, work: _Work, kinds: Sequence[FileKind], products: Sequence[Product], findings: Findings
+    ) -> None:
+        """What is of these kinds afterwards are the products, nothing else."""
+        asset = work.asset
+        keyed = [
+            (product, derivative_key(asset.owner_id, asset.id, product.kind, product.extension)) for product in products
+        ]
+        async with self._publisher.stored(asset.owner_id, keyed) as files:
+            stored = {product.kind: file for product, file in zip(products, files, strict=True)}
+            replacements = [
+                Replacement(kind, work.seen(kind), stored.get(kind))
+                for kind in kinds
+                if kind in stored or work.seen(kind) is not None
+            ]
+            if not await self._catalog.derivatives.swap(asset.owner_id, asset.id, replacements, findings):
+                _log.info("somebody else has made the same", asset=str(asset.id), kinds=list(stored))
+
+    async def _take_out_motion(self, work: _Work, source: Path, folder: Path) -> None:
+        """A trailer that cannot be read is no reason to call the photo broken."""
+        try:
+            part = await self._processor.find_motion(source, work.format)
+        except MediaError as error:
+            if error.retryable:
+                raise
+            _log.warning("a photo's moving part cannot be read", asset=str(work.asset.id), reason=error.reason)
+            return
+        if part is None:
+            return
+        video = folder / "motion.mp4"
+        await _copy_part(source, part, video)
+        await self._add_motion(work.asset, Product(FileKind.MOTION, video, ".mp4", "video/mp4"))
+
+    async def _add_motion(self, photo: Asset, product: Product) -> None:
+        video_id = uuid4()
+        key = motion_key(photo.owner_id, video_id)
+        async with self._publisher.stored(photo.owner_id, [(product, key)]) as (file,):
+            new = NewAsset(
+                id=video_id,
+                owner_id=photo.owner_id,
+                type=AssetType.VIDEO,
+                checksum=file.sha1,
+                original_file_name=f"{Path(photo.original_file_name).stem}.mp4",
+                file_created_at=photo.file_created_at,
+                file_modified_at=photo.file_modified_at,
+                local_date_time=photo.local_date_time,
+                visibility=Visibility.HIDDEN,
+            )
+            await self._link_motion(photo, new, file)
+
+    async def _link_motion(self, photo: Asset, new: NewAsset, file: StoredFile) -> None:
+        try:
+            video_id = await self._catalog.motion_parts.add(photo.id, new, file)
+            if video_id == new.id and self._added is not None:
+                self._added(new.id)
+        except Conflict:
+            _log.warning("a photo's moving part is there already, but not as a video", asset=str(photo.id))
+
+
+class _Work:
+    """One asset, and what had been made of it when the work began."""
+
+    def __init__(
+        self, asset: Asset, format_: Format, made: Mapping[FileKind, Derivative], requested_at: datetime
+    ) -> None:
+        self.asset = asset
+        self.format = format_
+        self._made = made
+        self._requested_at = requested_at
+
+    def wants(self, *kinds: FileKind) -> bool:
+        """True unless an earlier attempt at the same task has made all of them."""
+        files = [self._made[kind].file for kind in kinds if kind in self._made]
+        return len(files) < len(kinds) or any(file.created_at < self._requested_at for file in files)
+
+    def seen(self, kind: FileKind) -> UUID | None:
+        return self._made[kind].file.id if kind in self._made else None
+
+
+def _findings(processed: Processed) -> Findings:
+    findings = Findings(
+        width=processed.width,
+        height=processed.height,
+        thumbhash=processed.thumbhash,
+        exif=processed.metadata.to_json(),
+    )
+    if processed.duration is not None:
+        findings["duration"] = processed.duration
+    return findings | _taken(processed.metadata)
+
+
+def _taken(metadata: Metadata) -> Findings:
+    """A clock without a zone counts as UTC, as in Immich: nobody knows where it was."""
+    taken_at = metadata.taken_at
+    if taken_at is None:
+        return Findings()
+    local = taken_at.replace(tzinfo=UTC)
+    return Findings(taken_at=taken_at if taken_at.tzinfo else local, taken_at_local=local)
+
+
+async def _copy_part(source: Path, part: ByteRange, target: Path) -> None:
+    """In pieces, so that a cancellation waits for one at most."""
+    size = (await asyncio.to_thread(source.stat)).st_size
+    there = part.clamped(size)
+    if there is None:
+        raise DecodeFailed("the moving part lies beyond the end")
+    at, left = there.first, there.length
+    while left:
+        piece = min(left, COPY_BYTES)
+        copied = await asyncio.to_thread(_append, source, at, piece, target)
+        if not copied:
+            raise DecodeFailed("the moving part ends early")
+        at, left = at + copied, left - copied
+
+
+def _append(source: Path, at: int, size: int, target: Path) -> int:
+    with source.open("rb") as original, target.open("ab") as copy:
+        original.seek(at)
+        return copy.write(original.read(size))

@@ -1,0 +1,85 @@
+"""What is asked of a sandboxed process, within which limits, and how it ended: values that cross between processes as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`seconds` by the clock, `cpu_seconds` of processor time of each process, `memory` in bytes of address space of each,
+    `file_size` in bytes of each file written, `output` in bytes of what it says as its result."""
+
+    seconds: float
+    cpu_seconds: int
+    memory: int
+    file_size: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Either a `call` of one of the functions in `calls.py`, with `arguments` that are JSON, or a `program` with its arguments,
+    the first an absolute path. `folder` is its working folder and the only place where it may write (none for the empty text); beside the system's
+    own files it may read what is in `readable`. All paths are absolute."""
+
+    call: str
+    arguments: dict[str, Any]
+    program: tuple[str, ...]
+    folder: str
+    readable: tuple[str, ...]
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        for path in (*self.program[:1], *self.readable, *([self.folder] if self.folder else [])):
+            if not path.startswith("/"):
+                raise ValueError(f"no absolute path: {path}")
+
+    def packed(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        given = json.loads(packed)
+        return cls(
+            call=given["call"],
+            arguments=given["arguments"],
+            program=tuple(given["program"]),
+            folder=given["folder"],
+            readable=tuple(given["readable"]),
+            limits=Limits(**given["limits"]),
+        )
+
+
+class How(StrEnum):
+    """`status` of `EXITED` is the exit status, of `KILLED` the signal."""
+
+    EXITED = "exited"
+    KILLED = "killed"
+    TIMED_OUT = "timed_out"
+    TALKED_TOO_MUCH = "talked_too_much"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`output` is what it gave as its result, `errors` the end of what it said on stderr, both bounded."""
+
+    how: How
+    status: int
+    output: str
+    errors: str
+
+    def packed(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """Raises `ValueError` for what is no such message."""
+        try:
+            given = json.loads(packed)
+            return cls(How(given["how"]), int(given["status"]), str(given["output"]), str(given["errors"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no such message: {error}") from error

@@ -1,0 +1,237 @@
+"""Real photos and videos through a service that works on them: what comes out, as a client sees it, on both stacks."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.api.agreement import assert_agreement
+from tests.media.filming import H264, film
+from tests.media.making import FORMATS, Kept, assert_corners, jpeg, quarters
+from tests.real.people import Account
+from tests.real.processed import picture, wait_until_idle
+from tests.real.programs import program
+from tests.real.service import WORKING, Service
+from tests.real.stacks import Engine, Stacks
+from tests.real.uploading import uploaded
+
+ORIENTATION = 0x0112
+WEB = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+
+@pytest.fixture(scope="module")
+def working(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(stacks.create(stack, tmp_path_factory.mktemp(f"working-{stack}")), program=WORKING) as running:
+        yield running
+
+
+@pytest.fixture
+def admin(working: Service) -> Account:
+    return working.people.add(is_admin=True)
+
+
+@pytest.fixture
+def owner(working: Service) -> Iterator[httpx.Client]:
+    """A new user; catalogue and storage agree afterwards."""
+    with working.client(working.people.add()) as client:
+        yield client
+    assert_agreement(working.stack)
+
+
+def written(kept: Kept, image: Image.Image, folder: Path) -> bytes:
+    path = folder / f"photo{kept.extension}"
+    kept.write(image, path)
+    return path.read_bytes()
+
+
+def test_every_format_becomes_the_same_pictures(
+    working: Service, admin: Account, owner: httpx.Client, tmp_path: Path
+) -> None:
+    """No two alike, so that none is taken for a duplicate."""
+    ids = {
+        kept.extension: uploaded(owner, written(kept, quarters(), tmp_path), f"photo{kept.extension}")
+        for kept in FORMATS
+        if kept.extension != ".jxl"
+    }
+    found = wait_until_idle(working, admin.key)
+    assert found["thumbnailGeneration"]["failures"] == []
+    for kept in FORMATS:
+        if kept.extension not in ids:
+            continue
+        asset = owner.get(f"/api/assets/{ids[kept.extension]}").json()
+        assert (asset["width"], asset["height"]) == (640, 480), kept.extension
+        assert asset["thumbhash"]
+        assert "processingError" not in asset
+        preview, thumbnail = (picture(owner, asset["id"], size) for size in ("preview", "thumbnail"))
+        assert (preview.format, preview.size) == ("JPEG", (640, 480)), "never enlarged"
+        assert thumbnail.format == "WEBP"
+        assert thumbnail.height == 250
+        assert abs(thumbnail.width - 333) <= 1
+        for image in (preview, thumbnail):
+            assert_corners(image, within=max(3, kept.within))
+        full = owner.get(f"/api/assets/{asset['id']}/thumbnail?size=fullsize")
+        if kept.extension in WEB:
+            assert (full.status_code, full.headers["location"]) == (302, "original")
+        else:
+            assert full.status_code == 200, kept.extension
+            assert Image.open(io.BytesIO(full.content)).format == "JPEG"
+
+
+def test_large_photos_are_turned_and_made_smaller(working: Service, admin: Account, owner: httpx.Client) -> None:
+    shown = quarters(3000, 2000)
+    ids: list[str] = []
+    for orientation in range(1, 9):
+        stored = shown.transpose(_UNDO[orientation]) if orientation in _UNDO else shown
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        ids.append(uploaded(owner, jpeg(stored, exif=exif), f"turned-{orientation}.jpg"))
+    wait_until_idle(working, admin.key)
+    for asset_id in ids:
+        asset = owner.get(f"/api/assets/{asset_id}").json()
+        assert (asset["width"], asset["height"]) == (3000, 2000)
+        for size, (width, height) in {"preview": (2160, 1440), "thumbnail": (375, 250)}.items():
+            image = picture(owner, asset_id, size)
+            assert abs(image.width - width) <= 1
+            assert abs(image.height - height) <= 1
+            assert image.getexif().get(ORIENTATION, 1) == 1
+            assert_corners(image)
+
+
+_UNDO = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def test_what_the_camera_wrote_is_shown(working: Service, admin: Account, owner: httpx.Client) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x010E] = "Ricoh", "GR III", "A pier"
+    details = exif.get_ifd(0x8769)
+    details[0x829A], details[0x829D], details[0x8827], details[0x920A] = (1, 250), (28, 10), 400, (183, 10)
+    details[0x9003], details[0x9011] = "2023:07:01 18:30:00", "+02:00"
+    gps = exif.get_ifd(0x8825)
+    gps[1], gps[2], gps[3], gps[4] = "S", (33, 51, 36), "E", (151, 12, 36)
+    asset_id = uploaded(owner, jpeg(quarters(), exif=exif), "pier.jpg")
+    wait_until_idle(working, admin.key)
+    asset = owner.get(f"/api/assets/{asset_id}").json()
+    info = asset["exifInfo"]
+    expected: dict[str, Any] = {
+        "make": "Ricoh",
+        "model": "GR III",
+        "description": "A pier",
+        "exposureTime": "1/250",
+        "fNumber": 2.8,
+        "iso": 400,
+        "focalLength": 18.3,
+        "dateTimeOriginal": "2023-07-01T16:30:00.000Z",
+        "exifImageWidth": 640,
+        "exifImageHeight": 480,
+    }
+    assert {name: info[name] for name in expected} == expected
+    assert info["latitude"] == pytest.approx(-33.86, abs=0.001)
+    assert info["longitude"] == pytest.approx(151.21, abs=0.001)
+    assert asset["fileCreatedAt"] == "2023-07-01T16:30:00.000Z"
+    assert asset["localDateTime"] == "2023-07-01T18:30:00.000Z"
+    assert asset["hasMetadata"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "as_it_is"),
+    [
+        ("plain.mp4", (), True),
+        ("container.mkv", (), False),
+        ("old.avi", ("-c:v", "mpeg4", "-c:a", "libmp3lame"), False),
+        ("chroma.mp4", (*H264[:4], "-pix_fmt", "yuv444p", "-c:a", "aac"), False),
+    ],
+)
+def test_videos_are_made_playable_where_they_are_not(
+    working: Service,
+    admin: Account,
+    owner: httpx.Client,
+    tmp_path: Path,
+    name: str,
+    options: tuple[str, ...],
+    as_it_is: bool,
+) -> None:
+    data = film(Path(name).suffix, *options)
+    asset_id = uploaded(owner, data, name)
+    wait_until_idle(working, admin.key)
+    asset = owner.get(f"/api/assets/{asset_id}").json()
+    assert (asset["width"], asset["height"]) == (320, 240)
+    assert abs(asset["duration"] - 1000) <= 150
+    assert "processingError" not in asset
+    assert picture(owner, asset_id, "preview").size == (320, 240)
+    assert picture(owner, asset_id, "thumbnail").size == (320, 240), "never enlarged"
+
+    played = owner.get(f"/api/assets/{asset_id}/video/playback")
+
+    assert played.status_code == 200
+    assert (played.content == data) is as_it_is
+    if not as_it_is:
+        assert played.headers["content-type"] == "video/mp4"
+        assert played.content[4:8] == b"ftyp"
+        assert played.content.index(b"moov") < played.content.index(b"mdat"), "played before it is there whole"
+        streams = probed(played.content, tmp_path)
+        assert (streams["video"]["codec_name"], streams["video"]["pix_fmt"]) == ("h264", "yuv420p")
+        assert streams["audio"]["codec_name"] in ("aac", "mp3")
+        assert abs(float(streams["video"]["duration"]) - 1) <= 0.15
+        part = owner.get(f"/api/assets/{asset_id}/video/playback", headers={"Range": "bytes=100-199"})
+        assert (part.status_code, part.content) == (206, played.content[100:200])
+
+
+def probed(data: bytes, folder: Path) -> dict[str, Any]:
+    path = folder / "played.mp4"
+    path.write_bytes(data)
+    command = [program("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(path)]
+    said = subprocess.run(command, check=True, timeout=60, capture_output=True, stdin=subprocess.DEVNULL).stdout
+    return {stream["codec_type"]: stream for stream in json.loads(said)["streams"]}
+
+
+def test_the_poster_of_a_video_has_its_colours(
+    working: Service, admin: Account, owner: httpx.Client, tmp_path: Path
+) -> None:
+    still = tmp_path / "still.png"
+    quarters().save(still)
+    target = tmp_path / "still.mp4"
+    colours = ("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709", "-color_primaries", "bt709")
+    command = [
+        program("ffmpeg"), "-v", "error", "-loop", "1", "-i", str(still), "-t", "1", *colours, "-color_trc", "bt709",
+        *H264, "-crf", "10", str(target),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+    asset_id = uploaded(owner, target.read_bytes(), "still.mp4")
+    wait_until_idle(working, admin.key)
+    for size in ("preview", "thumbnail"):
+        assert_corners(picture(owner, asset_id, size))
+
+
+def test_made_again_on_request_without_a_gap(working: Service, admin: Account, owner: httpx.Client) -> None:
+    asset_id = uploaded(owner, jpeg(quarters(800, 600)), "again.jpg")
+    wait_until_idle(working, admin.key)
+    before = owner.get(f"/api/assets/{asset_id}/thumbnail")
+    with working.client(admin) as client:
+        answer = client.put("/api/jobs/thumbnailGeneration", json={"command": "start", "force": True})
+        assert answer.status_code == 200, answer.text
+        assert set(answer.json()) >= {"jobCounts", "queueStatus"}
+    seen: set[str] = set()
+    for _ in range(50):
+        for size in ("thumbnail", "preview"):
+            assert picture(owner, asset_id, size).width
+    wait_until_idle(working, admin.key)
+    seen.add(owner.get(f"/api/assets/{asset_id}/thumbnail").headers["etag"])
+    assert before.headers["etag"] in seen, "the same picture again"
+    paths = [path for path in working.stack.objects() if asset_id in path]
+    assert len(paths) == 4, "the new ones, and the old ones until nobody can be reading them"

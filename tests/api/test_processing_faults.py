@@ -1,0 +1,250 @@
+"""What processing costs the store and withstands: bytes read per asset, hostile files, a full staging disk, memory."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import struct
+import subprocess
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.formats import FORMATS, Kind
+from tests.api.agreement import assert_agreement
+from tests.api.starting import StartService
+from tests.media.filming import film
+from tests.media.making import jpeg, packed, quarters
+from tests.real.processed import picture, queues, wait_until_idle
+from tests.real.proxy import Proxy
+from tests.real.seaweedfs import SeaweedFS
+from tests.real.service import WORKING, Service
+from tests.real.stacks import ENGINES, Engine
+from tests.real.uploading import assert_next_upload_works, uploaded
+
+MEBIBYTE = 1024 * 1024
+ANSWER_SECONDS = 10.0
+"""A bound for a busy machine; an idle one answers in milliseconds."""
+
+
+def test_an_original_in_s3_is_read_once_for_all_that_is_made_of_it(
+    seaweedfs: SeaweedFS, start_service: StartService
+) -> None:
+    photo = jpeg(Image.effect_noise((3000, 2000), 80).convert("RGB"))
+    encoded = film(".avi", "-c:v", "mpeg4", "-qscale:v", "2", "-c:a", "libmp3lame", seconds=4)
+    with Proxy(seaweedfs.port) as proxy:
+        service = start_service("s3", settings={"S3_ENDPOINT": proxy.endpoint}, program=WORKING)
+        admin = service.people.add(is_admin=True)
+        with service.client(admin) as client:
+            sizes = {
+                uploaded(client, photo, "large.jpg"): len(photo),
+                uploaded(client, encoded, "film.avi"): len(encoded),
+            }
+            found = wait_until_idle(service, admin.key)
+            assert not found["thumbnailGeneration"]["failures"] + found["videoConversion"]["failures"]
+            originals = {
+                client.get(f"/api/assets/{asset_id}").json()["originalPath"]: size for asset_id, size in sizes.items()
+            }
+            read = dict(proxy.read)
+            for asset_id in sizes:
+                assert picture(client, asset_id, "preview").width
+        for path, size in originals.items():
+            assert size <= read[path.removeprefix("s3:/")] <= 1.05 * size
+        made = [path for path in read if "/thumbs/" in path or "/encoded-video/" in path]
+        assert made == [], "what was made is not read back"
+        service.stop()
+
+
+def hostile_files(secret: Path, port: int) -> dict[str, bytes]:
+    """Names and contents; `secret` and a listener at `port` are what some of them point at."""
+    whole = jpeg(Image.effect_noise((600, 400), 60).convert("RGB"), quality=90)
+    clip = film(".mp4")
+    files = {f"cut-{tenth}.jpg": whole[: max(1, len(whole) * tenth // 10)] for tenth in range(10)}
+    files |= {f"cut-{tenth}.mp4": clip[: max(1, len(clip) * tenth // 10)] for tenth in range(0, 10, 3)}
+    files["pixels.png"] = png(60_000, 60_000, 2, zlib.compress(bytes(1000)))
+    rows = zlib.compressobj(9)
+    files["bomb.png"] = png(
+        20_000, 80_000, 0, b"".join(rows.compress(bytes(250_100)) for _ in range(800)) + rows.flush(), 1
+    )
+    frame = b"!\xf9\x04\0\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0"
+    files["frames.gif"] = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 100_000 + b";"
+    files["circle.tif"] = circle()
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    noise = random.Random(seed)
+    for kind in FORMATS:
+        if kind.kind is not Kind.SIDECAR:
+            files[f"noise{kind.extension}"] = noise.randbytes(20_000)
+    for number, target in enumerate((str(secret), f"http://127.0.0.1:{port}/secret.mp4")):
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n"
+        concat = f"ffconcat version 1.0\nfile '{target}'\nduration 10\n"
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="{target}"/></svg>'
+        for name, text in (("m3u8", playlist), ("ffconcat", concat), ("svg", drawing)):
+            files |= {f"{name}-{number}{extension}": text.encode() for extension in (".mp4", ".jpg")}
+    return files
+
+
+def png(width: int, height: int, colour: int, data: bytes, depth: int = 8) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def circle() -> bytes:
+    """A TIFF of two directories, each of which says that the other one is next."""
+    data = bytearray(packed(quarters(64, 48), "TIFF"))
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    second = bytes(data[first : first + 2 + 12 * count]) + struct.pack("<I", first)
+    struct.pack_into("<I", data, first + 2 + 12 * count, len(data))
+    return bytes(data) + second
+
+
+class Listener:
+    """A port of 127.0.0.1, and how often somebody has come."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.visits = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                self._socket.accept()[0].close()
+                self.visits += 1
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Watch:
+    """Asks a service all the time, on a thread, and notes the longest that it let wait, and how much memory its family had."""
+
+    def __init__(self, service: Service) -> None:
+        self._url = service.url
+        self.process = service.process
+        self.slowest = 0.0
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=ANSWER_SECONDS, trust_env=False) as client:
+            while not self._stop.wait(0.05):
+                began = time.monotonic()
+                try:
+                    answer = client.get("/api/server/ping")
+                    if answer.status_code != 200:
+                        self.failures.append(answer.text)
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listening = Listener()
+    yield listening
+    listening.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
+    engine: Engine, start_service: StartService, listener: Listener, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(film(".mp4"))
+    accessed = secret.stat().st_atime_ns
+    service = start_service(engine, program=WORKING)
+    admin = service.people.add(is_admin=True)
+    with service.client(admin) as client:
+        uploaded(client, jpeg(quarters()), "first.jpg")
+        wait_until_idle(service, admin.key)
+        process = service.process
+        before, children = process.memory_info().rss, len(process.children(recursive=True))
+        with Watch(service) as watch:
+            ids = {uploaded(client, data, name): name for name, data in hostile_files(secret, listener.port).items()}
+            found = wait_until_idle(service, admin.key, within=240)
+        assert watch.failures == []
+        given_up = {
+            failure["assetId"]: failure["reason"]
+            for queue in ("thumbnailGeneration", "videoConversion")
+            for failure in found[queue]["failures"]
+        }
+        assert {ids[asset_id] for asset_id in ids if asset_id not in given_up} == set()
+        for asset_id, name in ids.items():
+            asset = client.get(f"/api/assets/{asset_id}").json()
+            assert asset["processingError"] == given_up[asset_id], name
+            assert asset["processingError"]
+            assert str(tmp_path) not in asset["processingError"]
+            missing = client.get(f"/api/assets/{asset_id}/thumbnail")
+            assert missing.status_code == 404
+            assert missing.json()["detail"] == f"It could not be made: {given_up[asset_id]}"
+        assert listener.visits == 0
+        assert secret.stat().st_atime_ns == accessed
+        assert len(process.children(recursive=True)) <= children, "nothing of them still runs"
+        assert process.memory_info().rss - before < 64 * MEBIBYTE
+        good = uploaded(client, jpeg(quarters(200, 300)), "last.jpg")
+        wait_until_idle(service, admin.key)
+        assert picture(client, good, "preview").size == (200, 300)
+        assert_next_upload_works(client)
+    assert_agreement(service.stack)
+    assert not staged(service)
+
+
+def staged(service: Service) -> list[Path]:
+    return [path for path in (service.stack.folder / "data" / "staging").glob("*/*") if path.name != "lock"]
+
+
+@pytest.fixture
+def small_staging(tmp_path: Path) -> Iterator[Path]:
+    """A staging disk of 2 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("a full disk needs a small tmpfs, and mounting one needs root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=True, timeout=30)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+
+
+def test_a_full_staging_disk_puts_the_work_off(small_staging: Path, start_service: StartService) -> None:
+    service = start_service("s3", settings={"MEDIAVAULT_STAGING_FOLDER": str(small_staging)}, program=WORKING)
+    admin = service.people.add(is_admin=True)
+    with service.client(admin) as client:
+        photo = jpeg(Image.effect_noise((2400, 1600), 90).convert("RGB"))
+        assert len(photo) > 2 * MEBIBYTE
+        asset_id = uploaded(client, photo, "large.jpg")
+        deadline = time.monotonic() + 60
+        while not queues(service, admin.key)["thumbnailGeneration"]["jobCounts"]["delayed"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        missing = client.get(f"/api/assets/{asset_id}/thumbnail")
+        assert missing.status_code == 404
+        assert int(missing.headers["retry-after"]) > 0
+        assert client.get("/readyz").status_code == 200
+        assert client.get(f"/api/assets/{asset_id}/original").content == photo
+        assert_next_upload_works(client)

@@ -1,0 +1,267 @@
+"""Delivery over PostgreSQL: to any number of workers, once each, and nothing is forgotten whoever dies or restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.records import AssetType, Task, TaskKind, TaskState
+from app.jobs import attempts as attempts_module
+from app.jobs import broker as module
+from app.jobs import delivery_schema
+from app.jobs.attempts import Attempts
+from app.jobs.broker import Broker, open_broker
+from app.jobs.delivery_schema import ensure_delivery_schema, migrations
+from app.jobs.jobs import Jobs
+from app.media.errors import Crashed
+from tests.jobs.work import SLOTS, Work, becomes, left_by_the_dead, now_of, waiting
+from tests.real.awaiting import eventually_so
+from tests.real.catalogues import Databases
+from tests.real.postgres import Postgres
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+async def db_url(databases: Databases) -> AsyncIterator[str]:
+    url = await databases.ready("postgresql")
+    yield url
+    await asyncio.to_thread(databases.done, "postgresql", url)
+
+
+@pytest.fixture
+async def catalog(db_url: str) -> AsyncIterator[Catalog]:
+    opened = await open_catalog(db_url)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may depend on looking by the clock, unless it says so."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 600.0)
+    monkeypatch.setattr(module, "RECONCILE_SECONDS", 600.0)
+    monkeypatch.setattr(module, "RESTART_SECONDS", 0.05)
+    monkeypatch.setattr(module, "STALLED_CRON", "0 0 1 1 *")
+
+
+@pytest.fixture
+def impatience(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks all the time."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(module, "RECONCILE_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def working(catalog: Catalog, work: Work) -> AsyncIterator[Broker]:
+    async with open_broker(catalog) as broker, broker.working(Attempts(catalog, work, SLOTS, broker.deliver), SLOTS):
+        yield broker
+
+
+async def deliveries(catalog: Catalog) -> list[dict[str, Any]]:
+    async with catalog.database.read() as connection:
+        rows = await connection.execute(text("SELECT * FROM procrastinate_jobs WHERE task_name = 'mediavault.attempt'"))
+        return [dict(row) for row in rows.mappings()]
+
+
+async def test_what_is_added_is_done_at_once(catalog: Catalog, work: Work) -> None:
+    async with working(catalog, work) as broker:
+        tasks = [await waiting(catalog, type_) for type_ in (AssetType.IMAGE, AssetType.VIDEO) for _ in range(4)]
+        for task in tasks:
+            broker.wake(task.asset_id)
+        for task in tasks:
+            await becomes(catalog, task, TaskState.DONE)
+        assert set(work.done.values()) == {1}
+
+        async def tidy() -> bool:
+            return await deliveries(catalog) == []
+
+        await eventually_so(tidy, "deliveries are deleted when they are done")
+
+
+async def test_an_api_without_worker_and_workers_on_other_hosts(catalog: Catalog, db_url: str) -> None:
+    first, second = Work(), Work()
+    other = await open_catalog(db_url)
+    async with open_broker(catalog) as api, working(catalog, first), working(other, second):
+        first.hold()
+        second.hold()
+        tasks = [await waiting(catalog) for _ in range(4)]
+        for task in tasks:
+            api.wake(task.asset_id)
+
+        async def shared() -> bool:
+            return first.begun.total() == second.begun.total() == SLOTS[TaskKind.IMAGE]
+
+        await eventually_so(shared, "both work as much as they may")
+        first.release()
+        second.release()
+        for task in tasks:
+            await becomes(catalog, task, TaskState.DONE)
+    await other.aclose()
+    assert (first.done + second.done).most_common(1)[0][1] == 1
+
+
+async def test_nothing_is_queued_twice(catalog: Catalog) -> None:
+    task, other = await waiting(catalog), await waiting(catalog)
+    async with open_broker(catalog) as broker:
+        await broker.deliver(task)
+        await broker.deliver(task)
+        await broker.deliver_all([task, other])
+        await broker.deliver_all([task, other])
+    queued = await deliveries(catalog)
+    assert sorted(job["queueing_lock"] for job in queued) == sorted([str(task.id), str(other.id)])
+
+
+async def test_a_failed_attempt_is_delivered_again_at_its_time(catalog: Catalog, work: Work) -> None:
+    task = await waiting(catalog)
+    work.failure = Crashed("once")
+    async with working(catalog, work) as broker:
+        broker.wake(task.asset_id)
+
+        async def scheduled() -> bool:
+            jobs = await deliveries(catalog)
+            return [job["status"] for job in jobs] == ["todo"] and jobs[0]["scheduled_at"] is not None
+
+        await eventually_so(scheduled, "it is delivered again")
+        (job,) = await deliveries(catalog)
+        paused = await now_of(catalog, task)
+        assert job["scheduled_at"] == paused.not_before
+        assert (paused.attempts, paused.error) == (1, "once")
+
+        work.failure = None
+        await Jobs(catalog, broker).request_for(await owner_of(catalog, task), [task.asset_id])
+        done = await becomes(catalog, task, TaskState.DONE)
+        assert done.attempts == 1, "asked for by hand it begins anew, and does not wait"
+
+
+async def owner_of(catalog: Catalog, task: Task):
+    asset = await catalog.assets.get(task.asset_id)
+    assert asset is not None
+    return asset.owner_id
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_what_was_never_delivered_and_what_the_dead_held_is_found(catalog: Catalog, work: Work) -> None:
+    """Every worker was gone for a while, and whoever added the assets died before they were delivered."""
+    forgotten, held = await waiting(catalog), await waiting(catalog)
+    await left_by_the_dead(catalog, held)
+    async with working(catalog, work):
+        await becomes(catalog, forgotten, TaskState.DONE)
+        recovered = await becomes(catalog, held, TaskState.DONE)
+    assert (recovered.attempts, recovered.deaths) == (1, 1)
+
+
+async def test_a_delivery_that_a_dead_worker_had_taken_is_put_back(
+    catalog: Catalog, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await waiting(catalog)
+    async with open_broker(catalog) as broker:
+        await broker.deliver(task)
+        async with catalog.database.write() as connection:
+            await connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
+        await left_by_the_dead(catalog, task)
+    monkeypatch.setattr(module, "STALLED_CRON", "* * * * * *")
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    async with working(catalog, work):
+        await becomes(catalog, task, TaskState.DONE)
+    assert work.done == {task.id: 1}
+
+
+async def test_a_stalled_delivery_that_has_a_successor_is_dropped(catalog: Catalog) -> None:
+    task = await waiting(catalog)
+    async with open_broker(catalog) as broker:
+        await broker.deliver(task)
+        async with catalog.database.write() as connection:
+            await connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
+        await broker.deliver(task)
+        await broker.retry_stalled()
+    assert [job["status"] for job in await deliveries(catalog)] == ["todo"]
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_stop_is_bounded_and_others_go_on(catalog: Catalog, db_url: str, work: Work) -> None:
+    tasks = [await waiting(catalog) for _ in range(3)]
+    work.hold()
+    async with working(catalog, work):
+
+        async def busy() -> bool:
+            return work.begun.total() == SLOTS[TaskKind.IMAGE]
+
+        await eventually_so(busy, "all slots are taken")
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+    left = [await now_of(catalog, task) for task in tasks]
+    assert {(task.state, task.attempts, task.deaths) for task in left} == {(TaskState.PENDING, 0, 0)}
+
+    second = Work()
+    async with working(catalog, second):
+        for task in tasks:
+            await becomes(catalog, task, TaskState.DONE)
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_restart_of_the_database_loses_nothing(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts_module, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(attempts_module, "LEASE", timedelta(seconds=20))
+    with Postgres() as server:
+        catalog = await open_catalog(server.create_database())
+        async with working(catalog, work) as broker:
+            before = [await waiting(catalog) for _ in range(4)]
+            work.hold()
+            for task in before:
+                broker.wake(task.asset_id)
+
+            async def busy() -> bool:
+                return work.begun.total() == SLOTS[TaskKind.IMAGE]
+
+            await eventually_so(busy, "work is going on")
+            held = [task for task in before if work.begun[task.id]]
+            await asyncio.to_thread(server.restart)
+            work.release()
+
+            for task in before:
+                await becomes(catalog, task, TaskState.DONE)
+            after = await waiting(catalog)
+            broker.wake(after.asset_id)
+            await becomes(catalog, after, TaskState.DONE)
+            assert [work.done[task.id] for task in held] == [1] * len(held), "the work outlived the restart"
+        await catalog.aclose()
+
+
+async def test_processes_that_start_together_make_the_tables_of_deliveries_once(db_url: str) -> None:
+    catalogs = [await open_catalog(db_url) for _ in range(4)]
+    made = await asyncio.gather(*(ensure_delivery_schema(catalog.database) for catalog in catalogs))
+    assert made.count(True) >= 1
+    assert not await ensure_delivery_schema(catalogs[0].database)
+    for catalog in catalogs:
+        await catalog.aclose()
+
+
+async def test_tables_of_an_older_package_are_brought_up_to_date(
+    catalog: Catalog, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all but the last few migrations were those of the package that was installed then."""
+    known = migrations()
+    async with catalog.database.write() as connection:
+        for name in known[:-5]:
+            await delivery_schema._run(connection, delivery_schema._scripts.joinpath("migrations", name).read_text())
+        await connection.execute(
+            text("INSERT INTO installation (name, value) VALUES ('procrastinate', :newest)"), {"newest": known[-6]}
+        )
+
+    task = await waiting(catalog)
+    async with working(catalog, work) as broker:
+        broker.wake(task.asset_id)
+        await becomes(catalog, task, TaskState.DONE)
+    assert await catalog.installation.flag("procrastinate") == known[-1]

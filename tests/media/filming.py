@@ -1,0 +1,39 @@
+"""Videos made with the real ffmpeg; each is made once for all tests of a process."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.media.making import quarters
+from tests.real.programs import program
+
+PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10:duration={seconds}")
+SOUND = ("-f", "lavfi", "-i", "sine=duration={seconds}")
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+AAC = ("-c:a", "aac")
+QUARTERED = "quarters"
+"""`making.quarters`, at 640 x 480; in HD's colours where `options` say so, else in SD's."""
+
+
+@cache
+def film(extension: str, *options: str, seconds: float = 1, picture: str = "", sound: bool = True) -> bytes:
+    """A video of `picture` (a filter of ffmpeg, or `QUARTERED`; a test pattern of 320 x 240 without one); H.264 and AAC unless
+    `options` say otherwise."""
+    heard = tuple(part.format(seconds=seconds) for part in SOUND) if sound else ()
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, f"film{extension}")
+        if picture == QUARTERED:
+            quarters().save(Path(folder, "still.png"))
+            shown = ("-loop", "1", "-r", "10", "-t", str(seconds), "-i", str(Path(folder, "still.png")))
+            matrix = "bt709" if "bt709" in options else "bt601"
+            options = ("-vf", f"scale=out_color_matrix={matrix}:out_range=tv:flags=accurate_rnd", *options)
+        else:
+            shown = (
+                ("-f", "lavfi", "-i", picture) if picture else tuple(part.format(seconds=seconds) for part in PICTURE)
+            )
+        command = [program("ffmpeg"), "-v", "error", *shown, *heard, *(options or (*H264, *AAC)), "-y", str(target)]
+        subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+        return target.read_bytes()

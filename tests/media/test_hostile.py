@@ -1,0 +1,271 @@
+"""Files that mean harm: each is refused with a reason in bounded time, and none reaches what it points at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.config import Settings
+from app.formats import FORMATS, Kind, supported
+from app.media.errors import DecodeFailed, MediaError, TimedOut, TooLarge
+from app.media.processor import Processor
+from tests.media import making
+from tests.media.filming import film
+from tests.media.making import quarters
+from tests.real.programs import program
+
+ACCEPTED = [format for format in FORMATS if format.kind is not Kind.SIDECAR]
+
+
+async def refused(processor: Processor, source: Path, folder: Path) -> MediaError:
+    """Why; everything that would be made of the file is asked for."""
+    format = supported(source.name)
+    assert format is not None
+    make = processor.make_images if format.kind is Kind.IMAGE else processor.make_poster
+    with pytest.raises(MediaError) as caught:
+        await make(source, format, folder)
+    if format.kind is Kind.VIDEO:
+        with pytest.raises(MediaError):
+            await processor.make_playable(source, format, folder)
+    with suppress(MediaError):
+        assert await processor.find_motion(source, format) is None
+    error = caught.value
+    assert error.reason
+    assert "\n" not in error.reason
+    assert str(folder.parent) not in error.reason
+    return error
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+WHOLE: dict[str, Callable[[], bytes]] = {
+    ".jpg": lambda: making.jpeg(noise(), quality=90),
+    ".png": lambda: making.packed(noise(), "PNG"),
+    ".gif": lambda: making.packed(noise(), "GIF"),
+    ".webp": lambda: making.packed(noise(), "WEBP"),
+    ".avif": lambda: making.packed(noise(), "AVIF"),
+    ".heic": lambda: making.packed(noise(), "HEIF"),
+    ".tif": lambda: making.packed(noise(), "TIFF", compression="tiff_lzw"),
+    ".bmp": lambda: making.packed(noise(), "BMP"),
+    ".jp2": lambda: making.packed(noise(), "JPEG2000"),
+    ".jxl": lambda: making.packed(noise(), "JXL"),
+    ".dng": lambda: making.dng(quarters(160, 120)),
+    ".mp4": lambda: film(".mp4"),
+    ".mov": lambda: film(".mov"),
+    ".mkv": lambda: film(".mkv"),
+    ".avi": lambda: film(".avi"),
+}
+
+
+def noise() -> Image.Image:
+    return Image.effect_noise((300, 200), 60).convert("RGB")
+
+
+@pytest.mark.parametrize("extension", WHOLE)
+async def test_cut_short(processor: Processor, folder: Path, extension: str) -> None:
+    whole = WHOLE[extension]()
+    for tenth in range(10):
+        source = folder.parent / f"cut-{tenth}{extension}"
+        source.write_bytes(whole[: len(whole) * tenth // 10])
+        error = await refused(processor, source, folder)
+        assert not error.retryable
+
+
+async def test_a_header_of_too_many_pixels(processor: Processor, folder: Path) -> None:
+    source = folder.parent / "large.png"
+    source.write_bytes(png_header(60_000, 60_000) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    assert isinstance(await refused(processor, source, folder), TooLarge)
+
+
+async def test_a_small_file_of_many_pixels(processor: Processor, folder: Path) -> None:
+    """Some hundred kilobytes that would fill gigabytes."""
+    source = folder.parent / "bomb.png"
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(bytes(20_001 // 8 * 100)) for _ in range(800)) + rows.flush()
+    source.write_bytes(png_header(20_000, 80_000, depth=1, colour=0) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    assert source.stat().st_size < 1_000_000
+    assert isinstance(await refused(processor, source, folder), TooLarge)
+
+
+async def test_a_text_that_grows(processor: Processor, folder: Path) -> None:
+    source = folder.parent / "text.png"
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
+    source.write_bytes(png_header(10, 10) + bomb * 3 + chunk(b"IDAT", zlib.compress(bytes(310))) + chunk(b"IEND", b""))
+    await refused(processor, source, folder)
+
+
+async def test_a_hundred_thousand_frames(processor: Processor, folder: Path) -> None:
+    source = folder.parent / "frames.gif"
+    frame = b"!\xf9\x04\0\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0"
+    source.write_bytes(b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 100_000 + b";")
+    assert isinstance(await refused(processor, source, folder), TooLarge)
+
+
+async def test_directories_in_a_circle(processor: Processor, folder: Path) -> None:
+    """With a picture that could be shown: each directory says that the other one is next."""
+    data = bytearray(making.packed(quarters(), "TIFF"))
+    (first,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, first)
+    second = bytes(data[first : first + 2 + 12 * count]) + struct.pack("<I", first)
+    struct.pack_into("<I", data, first + 2 + 12 * count, len(data))
+    source = folder.parent / "circle.tif"
+    source.write_bytes(bytes(data) + second)
+    assert "loop" in (await refused(processor, source, folder)).reason
+
+
+async def test_noise_under_every_accepted_name(processor: Processor, folder: Path) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    data = random.Random(seed).randbytes(100_000)
+    for format in ACCEPTED:
+        source = folder.parent / f"noise{format.extension}"
+        source.write_bytes(data)
+        assert isinstance(await refused(processor, source, folder), DecodeFailed)
+
+
+async def test_nothing_under_every_accepted_name(processor: Processor, folder: Path) -> None:
+    for format in ACCEPTED:
+        source = folder.parent / f"nothing{format.extension}"
+        source.write_bytes(b"")
+        await refused(processor, source, folder)
+
+
+async def test_a_file_that_takes_too_long(folder: Path) -> None:
+    source = folder.parent / "large.jpg"
+    source.write_bytes(making.jpeg(quarters(4000, 4000), progressive=True))
+    settings = Settings(MEDIAVAULT_MEDIA_SECONDS=0.02)  # pyright: ignore[reportCallIssue]
+    processor = Processor(settings)
+    async with processor._sandbox.running():
+        error = await refused(processor, source, folder)
+    assert isinstance(error, TimedOut)
+    assert error.retryable
+
+
+async def test_a_file_that_needs_too_much_memory(folder: Path) -> None:
+    source = folder.parent / "large.png"
+    palette = chunk(b"PLTE", bytes(768)) + chunk(b"tRNS", bytes(256))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(10_001 * 10_000), 1))
+    source.write_bytes(png_header(10_000, 10_000, colour=3) + palette + pixels + chunk(b"IEND", b""))
+    settings = Settings(MEDIAVAULT_MEDIA_MEMORY=512 * 1024**2)  # pyright: ignore[reportCallIssue]
+    async with Processor(settings).running() as processor:
+        assert isinstance(await refused(processor, source, folder), TooLarge)
+
+
+POINTING = {
+    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{target}\n#EXT-X-ENDLIST\n",
+    "ffconcat": "ffconcat version 1.0\nfile '{target}'\nduration 10\n",
+    "svg": '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="64" height="64">'
+    '<image xlink:href="{target}" width="64" height="64"/></svg>',
+    "xml": '<?xml version="1.0"?><!DOCTYPE s [<!ENTITY x SYSTEM "{target}">]><svg xmlns="http://www.w3.org/2000/svg">&x;</svg>',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n",
+    "dash": '<?xml version="1.0"?><MPD type="static"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" '
+    'bandwidth="1"><BaseURL>{target}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+}
+
+
+def referring_movie(target: str) -> bytes:
+    """A QuickTime movie whose samples lie in another file (a data reference by alias and by URL)."""
+    whole = film(".mov")
+    at = whole.index(b"dref") - 4
+    (size,) = struct.unpack_from(">I", whole, at)
+    url = target.encode() + b"\0"
+    entry = struct.pack(">I4sI", 12 + len(url), b"url ", 0) + url
+    changed = struct.pack(">I4sII", 16 + len(entry), b"dref", 0, 1) + entry
+    return whole[:at] + changed + whole[at + size :]
+
+
+@asynccontextmanager
+async def listener() -> AsyncIterator[tuple[int, list[str]]]:
+    """A port, and who has come."""
+    visits: list[str] = []
+
+    def visited(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(str(writer.get_extra_info("peername")))
+        writer.close()
+
+    server = await asyncio.start_server(visited, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], visits
+
+
+PROCESSING = """
+    import asyncio, sys
+    from pathlib import Path
+    from app.config import Settings
+    from app.formats import Kind, supported
+    from app.media.errors import MediaError
+    from app.media.processor import Processor
+
+    async def main():
+        async with Processor(Settings()).running() as processor:
+            for number, name in enumerate(sys.argv[1:]):
+                source = Path(name)
+                format = supported(name)
+                folder = source.parent / f"made-{number}"
+                folder.mkdir()
+                calls = [processor.make_poster, processor.make_playable] if format.kind is Kind.VIDEO else [processor.make_images]
+                for call in calls:
+                    try:
+                        print(source.name, "made", await call(source, format, folder))
+                    except MediaError as error:
+                        print(source.name, "refused", error.reason)
+
+    asyncio.run(main())
+"""
+
+
+async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
+    """Every file that is opened while they are processed is traced."""
+    secret = tmp_path / "secret" / "secret.mp4"
+    secret.parent.mkdir()
+    secret.write_bytes(film(".mp4"))
+    trace = tmp_path / "trace"
+    async with listener() as (port, visits):
+        sources = []
+        for target in (str(secret), f"http://127.0.0.1:{port}/secret.mp4"):
+            for name, text in POINTING.items():
+                for extension in (".mp4", ".mpg", ".jpg", ".svg"):
+                    source = tmp_path / f"{name}-{len(sources)}{extension}"
+                    source.write_text(text.format(target=target, port=port))
+                    sources.append(source)
+            source = tmp_path / f"references-{len(sources)}.mov"
+            source.write_bytes(referring_movie(target))
+            sources.append(source)
+        command = (
+            program("strace"), "-f", "-qq", "-e", "trace=file,network", "-o", str(trace),
+            sys.executable, "-c", textwrap.dedent(PROCESSING), *map(str, sources),
+        )  # fmt: skip
+        run = await asyncio.create_subprocess_exec(
+            *command, cwd=Path(__file__).parents[2], env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE
+        )
+        said, _ = await asyncio.wait_for(run.communicate(), 120)
+    told = said.decode().splitlines()
+    assert run.returncode == 0
+    assert not [line for line in told if " made " in line]
+    assert {line.split()[0] for line in told if " refused " in line} == {source.name for source in sources}
+    assert visits == []
+    traced = trace.read_text(errors="replace")
+    assert "references-" in traced, "the trace shows nothing"
+    assert not re.findall(
+        rf'^.*\b(?:open|openat|openat2|stat|access)\w*\([^"]*"{re.escape(str(secret))}.*$', traced, re.MULTILINE
+    )
+    assert not re.findall(r"^.*connect\(.*AF_INET.*$", traced, re.MULTILINE)

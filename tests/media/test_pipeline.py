@@ -1,0 +1,276 @@
+"""The pipeline on both stacks, with real photos and videos: everything is made, swapped in and accounted for, whatever comes between."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.catalog.records import FileKind, Task, Visibility
+from app.config import Settings
+from app.formats import Format
+from app.media.errors import MediaError
+from app.media.processor import Processor
+from app.media.products import Processed, Product
+from app.storage.errors import StorageUnavailable
+from tests.media.place import Place, place_on
+from tests.real.pictures import jpeg, motion_photo, video
+from tests.real.stacks import ENGINES, Engine, Stacks
+
+THUMBNAIL, PREVIEW, VIDEO = FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.ENCODED_VIDEO
+CANCELLATIONS = 6
+
+
+@pytest.fixture(params=ENGINES)
+def stack(request: pytest.FixtureRequest) -> Engine:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+async def processor() -> AsyncIterator[Processor]:
+    settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+    async with Processor(settings).running() as processor:
+        yield processor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture
+async def place(stack: Engine, stacks: Stacks, tmp_path: Path, processor: Processor) -> AsyncIterator[Place]:
+    async with place_on(stacks.create(stack, tmp_path / "place"), tmp_path, processor) as place:
+        yield place
+
+
+async def test_a_photo_gets_its_pictures_and_is_read_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = jpeg(1600, 1200)
+    asset, task = await place.keep(data, "IMG_1.JPG")
+    read = count_reads(place, asset.file.path, monkeypatch)
+
+    await place.pipeline().process(task)
+
+    made = await place.made(asset)
+    assert set(made) == {THUMBNAIL, PREVIEW}
+    assert made[THUMBNAIL].startswith(b"RIFF")
+    assert made[THUMBNAIL][8:12] == b"WEBP"
+    assert made[PREVIEW].startswith(b"\xff\xd8\xff")
+    found = await place.catalog.assets.get(asset.id)
+    assert found is not None
+    assert (found.width, found.height) == (1600, 1200)
+    assert found.thumbhash
+    assert found.exif is not None
+    assert found.file_created_at == asset.file_created_at
+    assert read[0] <= 1.05 * len(data)
+    for kind, derivative in (await place.catalog.derivatives.of(asset.id)).items():
+        assert (
+            f"/thumbs/{place.user.id}/{str(asset.id)[:2]}/{str(asset.id)[2:4]}/{asset.id}_{kind}_"
+            in derivative.file.path
+        )
+    await place.check()
+
+
+async def test_a_video_gets_its_poster_before_it_is_transcoded(
+    place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = video(folder)
+    asset, task = await place.keep(data, "clip.mp4")
+    read = count_reads(place, asset.file.path, monkeypatch)
+    before: dict[FileKind, bytes] = {}
+    make_playable = place.processor.make_playable
+
+    async def watched(source: Path, format: Format, folder: Path) -> Product | None:
+        before.update(await place.made(asset))
+        return await make_playable(source, format, folder)
+
+    monkeypatch.setattr(place.processor, "make_playable", watched)
+    await place.pipeline().process(task)
+
+    assert set(before) == {THUMBNAIL, PREVIEW}
+    made = await place.made(asset)
+    assert set(made) == {THUMBNAIL, PREVIEW, VIDEO}
+    assert made[VIDEO][4:8] == b"ftyp"
+    found = await place.catalog.assets.get(asset.id)
+    assert found is not None
+    assert (found.width, found.height, found.duration) == (160, 120, 1000)
+    assert read[0] <= 1.05 * len(data)
+    encoded = (await place.catalog.derivatives.of(asset.id))[VIDEO].file
+    assert f"/encoded-video/{place.user.id}/" in encoded.path
+    await place.check()
+
+
+async def test_a_video_that_browsers_play_is_left_as_it_is(place: Place, folder: Path) -> None:
+    asset, task = await place.keep(video(folder, playable=True), "clip.mp4")
+    await place.pipeline().process(task)
+    assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
+    await place.check()
+
+
+async def test_again_makes_nothing_and_on_request_everything(place: Place) -> None:
+    asset, task = await place.keep(jpeg(), "a.jpg")
+    pipeline = place.pipeline()
+    await pipeline.process(task)
+    first = await files_of(place, asset.id)
+
+    await pipeline.process(task)
+    assert await files_of(place, asset.id) == first
+
+    await pipeline.process(await place.requested_again(task))
+    second = await files_of(place, asset.id)
+    assert set(second) == set(first)
+    assert not set(second.values()) & set(first.values())
+    await place.check()
+
+
+async def test_two_workers_at_once_leave_one_set(place: Place) -> None:
+    asset, task = await place.keep(jpeg(), "a.jpg")
+    await asyncio.gather(*(place.pipeline().process(task) for _ in range(3)))
+    assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
+    await place.check()
+
+
+async def test_the_video_inside_a_photo_is_taken_out_once(place: Place, folder: Path) -> None:
+    data, part = motion_photo(folder)
+    asset, task = await place.keep(data, "PXL_1.MP.jpg")
+
+    await asyncio.gather(*(place.pipeline().process(task) for _ in range(2)))
+    await place.pipeline().process(await place.requested_again(task))
+
+    photo = await place.catalog.assets.get(asset.id)
+    assert photo is not None
+    assert photo.live_photo_video_id is not None
+    shown = await place.catalog.assets.get(photo.live_photo_video_id)
+    assert shown is not None
+    assert shown.visibility is Visibility.HIDDEN
+    assert shown.file.path.endswith(f"{shown.id}-MP.mp4")
+    async with place.storage.read(shown.file.path) as stream:
+        assert b"".join([bytes(chunk) async for chunk in stream.chunks]) == part
+    video_task = await place.catalog.tasks.of(shown.id)
+    assert video_task is not None
+    await place.pipeline().process(video_task)
+    assert set(await place.made(shown)) == {THUMBNAIL, PREVIEW}
+    await place.check()
+    await place.catalog.assets.delete(place.user.id, [asset.id])
+    assert await place.catalog.assets.get(shown.id) is None
+    await place.check()
+    assert not any("/upload/" in path or "/encoded-video/" in path for path in real_objects(place))
+
+
+async def test_a_photo_that_shows_a_video_already_keeps_it(place: Place, folder: Path) -> None:
+    own, _ = await place.keep(video(folder, playable=True), "own.mp4")
+    asset, task = await place.keep(motion_photo(folder)[0], "a.jpg")
+    await place.catalog.assets.update(place.user.id, asset.id, {"live_photo_video_id": own.id})
+    await place.pipeline().process(task)
+    photo = await place.catalog.assets.get(asset.id)
+    assert photo is not None
+    assert photo.live_photo_video_id == own.id
+    await place.check()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4"])
+async def test_what_is_neither_photo_nor_video_leaves_nothing(place: Place, name: str) -> None:
+    asset, task = await place.keep(random.randbytes(5000), name)
+    with pytest.raises(MediaError) as failure:
+        await place.pipeline().process(task)
+    assert failure.value.reason
+    assert not failure.value.retryable
+    assert await place.made(asset) == {}
+    await place.check()
+
+
+async def test_an_asset_that_goes_meanwhile_takes_everything_along(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset, task = await place.keep(jpeg(), "a.jpg")
+    make_images = place.processor.make_images
+
+    async def slow(source: Path, format: Format, folder: Path) -> Processed:
+        made = await make_images(source, format, folder)
+        await place.catalog.assets.delete(place.user.id, [asset.id])
+        return made
+
+    monkeypatch.setattr(place.processor, "make_images", slow)
+    await place.pipeline().process(task)
+    await place.pipeline().process(task)
+    await place.check()
+    assert not any("/thumbs/" in path for path in real_objects(place))
+
+
+async def test_a_store_that_goes_away_leaves_nothing_unaccounted_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset, task = await place.keep(jpeg(), "a.jpg")
+    send, sent = place.storage.upload_from_temp, 0
+
+    async def fails_second(temp: Path, path: str, **options: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        if sent == 2:
+            raise StorageUnavailable(path, "test", "is away")
+        return await send(temp, path, **options)
+
+    monkeypatch.setattr(place.storage, "upload_from_temp", fails_second)
+    with pytest.raises(StorageUnavailable):
+        await place.pipeline().process(task)
+    assert await place.made(asset) == {}
+    await place.check(swept=False)
+    monkeypatch.undo()
+    await place.pipeline().process(task)
+    assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
+    await place.check()
+
+
+async def test_cancelled_at_any_moment_it_leaves_nothing_unaccounted_for(place: Place, folder: Path) -> None:
+    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"MEDIAVAULT_TEST_SEED={seed}")
+    dice = random.Random(seed)
+    photo, photo_task = await place.keep(motion_photo(folder)[0], "a.jpg")
+    clip, clip_task = await place.keep(video(folder), "a.mp4")
+    for _ in range(CANCELLATIONS):
+        for task in (photo_task, clip_task):
+            await cancelled_after(place, task, dice.uniform(0, 0.6))
+            await place.check(swept=False)
+    await place.pipeline().process(photo_task)
+    await place.pipeline().process(clip_task)
+    assert set(await place.made(photo)) == {THUMBNAIL, PREVIEW}
+    assert set(await place.made(clip)) == {THUMBNAIL, PREVIEW, VIDEO}
+    await place.check()
+
+
+async def cancelled_after(place: Place, task: Task, seconds: float) -> None:
+    work = asyncio.create_task(place.pipeline().process(task))
+    await asyncio.wait([work], timeout=seconds)
+    work.cancel()
+    await asyncio.wait([work], timeout=20)
+    assert work.done()
+
+
+async def files_of(place: Place, asset_id: Any) -> dict[FileKind, Any]:
+    return {kind: made.file.id for kind, made in (await place.catalog.derivatives.of(asset_id)).items()}
+
+
+def real_objects(place: Place) -> list[str]:
+    """Without the markers."""
+    return [path for path in place.stack.objects() if not path.endswith(".immich")]
+
+
+def count_reads(place: Place, path: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that come from the store for this path from now on."""
+    read, count = place.storage.read, [0]
+
+    @asynccontextmanager
+    async def counted(wanted: str, *arguments: Any) -> AsyncIterator[Any]:
+        async with read(wanted, *arguments) as stream:
+            if wanted == path:
+                count[0] += stream.info.size
+            yield stream
+
+    monkeypatch.setattr(place.storage, "read", counted)
+    return count
