@@ -1,1 +1,1 @@
-"""Moving a library between disk and S3: plan, copy, verify, switch, clean up or roll back. The ledger is `catalog.moves`."""
+"""Moving a library between disk and S3, comparing it with its catalogue, and keeping copies of the catalogue."""

@@ -22,6 +22,10 @@ class LocalArea:
     def path(self, key: Key) -> str:
         return f"{self.base}{key}"
 
+    def listed(self, name: str) -> str:
+        """As `path`, for the name of an object that others put there: it need not be a key."""
+        return f"{self.base}{name}"
+
     def holds(self, path: str) -> bool:
         return path.startswith(self.base)
 
@@ -44,6 +48,10 @@ class BucketArea:
 
     def path(self, key: Key) -> str:
         return f"{self.base}{key}"
+
+    def listed(self, name: str) -> str:
+        """As `path`, for the name of an object that others put there: it need not be a key."""
+        return f"{self.base}{name}"
 
     def holds(self, path: str) -> bool:
         return path.startswith(self.base)

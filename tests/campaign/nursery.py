@@ -1,6 +1,6 @@
 """`python -m tests.campaign.nursery`: has everything imported, and forks a child for each order that comes on standard input. The
-child carries out one upload, one removal or one command of a move, and kills itself right before or right after its n-th effect on
-catalogue or storage, or a moment after it came to a named step.
+child carries out one upload, one removal, one task or one command of a move, and kills itself right before or right after its n-th
+effect on catalogue or storage, or a moment after it came to a named step.
 
 An order is a line of JSON (`Order`), the answer is the child's exit status; the child's steps and result are in files.
 """
@@ -21,27 +21,38 @@ from typing import Any
 from uuid import UUID
 
 from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.records import FileKind
 from app.config import Settings
+from app.formats import Format
+from app.jobs.attempts import Attempts
 from app.jobs.sweeper import sweep
+from app.media.metadata import Metadata
+from app.media.pipeline import Pipeline
+from app.media.processor import Processor
+from app.media.products import Processed, Product
+from app.media.publishing import Publisher
 from app.migration.cleanup import cleanup
 from app.migration.rollback import rollback
 from app.migration.route import find_route
 from app.migration.running import run
 from app.migration.switching import switch
 from app.migration.work import Work
+from app.storage.ranges import ByteRange
 from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import Ingest
 from tests.campaign.effects import watch_effects
 from tests.real.uploading import FORM_TAIL, FORM_TYPE, form_head
 
 CHUNK_BYTES = 64 * 1024
+PRODUCT_BYTES = 3000
+MOTION_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """`effect` counts from 1; 0 lets the child live. With `step` it dies `pause` seconds after it came to that step for the
-    `effect`-th time, while everything else goes on. `command` of a move is carried out, else `asset` is removed, else `data` is
-    uploaded. `steps` is the file that the names of the steps are appended to."""
+    `effect`-th time, while everything else goes on. A `command` of a move is carried out, or `asset` is removed, or `photo` is
+    processed; without them `data` is uploaded. `steps` is the file that the names of the steps are appended to."""
 
     settings: dict[str, str]
     user: str
@@ -53,6 +64,7 @@ class Order:
     command: str = ""
     step: str = ""
     pause: float = 0.0
+    photo: str = ""
 
 
 class Countdown:
@@ -94,6 +106,8 @@ async def carry_out(order: Order) -> None:
         elif order.asset:
             await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
             await sweep(catalog, storage, now=datetime.now(UTC))
+        elif order.photo:
+            await _process(order, catalog, storage)
         else:
             await _upload(order, catalog, storage, settings)
     finally:
@@ -120,6 +134,37 @@ async def _upload(order: Order, catalog: Catalog, storage: StorageService, setti
         return {"type": "http.request", "body": chunk, "more_body": left > 0}
 
     await Ingest(catalog, storage, settings).upload(user, FORM_TYPE, len(body), None, receive)
+
+
+class Prepared(Processor):
+    """Gives what it is asked for without looking at the photo, and takes its last bytes for a video: what is decoded where has its own
+    tests, and each decode would need a process that outlives the child a little."""
+
+    def __init__(self) -> None:
+        """Needs nothing."""
+
+    async def make_images(self, source: Path, format: Format, folder: Path) -> Processed:
+        products = tuple(_product(kind, folder) for kind in (FileKind.PREVIEW, FileKind.THUMBNAIL))
+        return Processed(products, 4, 3, None, b"hash", Metadata(make="Nobody"))
+
+    async def find_motion(self, source: Path, format: Format) -> ByteRange | None:
+        size = source.stat().st_size
+        return ByteRange(size - MOTION_BYTES, size - 1)
+
+
+def _product(kind: FileKind, folder: Path) -> Product:
+    made = folder / kind.value
+    made.write_bytes(os.urandom(PRODUCT_BYTES))
+    return Product(kind, made, ".jpeg", "image/jpeg")
+
+
+async def _process(order: Order, catalog: Catalog, storage: StorageService) -> None:
+    await storage.staging.open()
+    task = await catalog.tasks.of(UUID(order.photo))
+    assert task is not None
+    publisher = Publisher(catalog, storage)
+    pipeline = Pipeline(catalog, storage, Prepared(), publisher, transcodes=1)
+    await Attempts(catalog, pipeline.process, {task.kind: 1}).take(task.id, task.kind)
 
 
 def main() -> None:

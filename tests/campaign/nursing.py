@@ -19,6 +19,7 @@ class Nursery:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.staging = folder / "staging"
         self._errors = (folder / "children.log").open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaign.nursery"],
@@ -35,6 +36,7 @@ class Nursery:
         """The child's exit status (negative: killed), and the steps it had come to."""
         steps = self._folder / "steps"
         steps.unlink(missing_ok=True)
+        settings = {**settings, "MEDIAVAULT_STAGING_FOLDER": str(self.staging)}
         order = Order(settings, user, effect, after, str(steps), **work)  # pyright: ignore[reportArgumentType]
         print(json.dumps(asdict(order)), file=_pipe(self._process.stdin), flush=True)
         status = int(_pipe(self._process.stdout).readline())

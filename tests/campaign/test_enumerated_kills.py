@@ -1,14 +1,16 @@
-"""Death right before and right after each single effect that an upload or a removal has on catalogue and storage, on both stacks.
+"""Death right before and right after each single effect that an upload, a removal or a task has on catalogue and storage, on both stacks.
 After each one nothing is stored without a row, a sweep brings both sides to exact agreement, and doing it again works."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
 
+from app.catalog.records import FileKind, TaskState
 from tests.api.agreement import assert_agreement, differences, look
 from tests.campaign.nursing import Nursery
 from tests.real.notes import Note
@@ -26,6 +28,17 @@ UPLOADS = {
     ("s3", "large"): ["file row begun", "multipart upload created", "part uploaded", "multipart upload completed"],
 }
 SIZES = {"small": 20_000, "large": 9_000_000}
+TASKS: dict[str, list[str]] = {
+    "local": ["task claimed", *UPLOADS["local", "small"], "derivatives swapped", "motion added", "task done"],
+    "s3": [
+        "task claimed",
+        "original staged",
+        *UPLOADS["s3", "small"],
+        "derivatives swapped",
+        "motion added",
+        "task done",
+    ],
+}
 REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
 
 
@@ -113,12 +126,45 @@ def test_a_removal_dies_at_every_effect(
     uploaded(client, fresh_bytes(1000))
 
 
+def test_a_task_dies_at_every_effect(
+    nursery: Nursery, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+) -> None:
+    """What is left is taken back as from the dead, and done again by the next process."""
+    photo = ""
+
+    def die(effect: int, after: bool) -> tuple[int, list[str]]:
+        nonlocal photo
+        photo = uploaded(client, fresh_bytes(5000))
+        return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, photo=photo)
+
+    def check() -> None:
+        service.people.call(lambda catalog: catalog.tasks.recover())
+        again, _ = nursery.run(service.stack.settings, user=str(account.id), effect=0, after=False, photo=photo)
+        assert again == 0
+        task = service.people.call(lambda catalog: catalog.tasks.of(UUID(photo)))
+        made = service.people.call(lambda catalog: catalog.derivatives.of(UUID(photo)))
+        assert task is not None
+        assert (task.state, set(made)) == (TaskState.DONE, {FileKind.PREVIEW, FileKind.THUMBNAIL})
+        assert client.get(f"/api/assets/{photo}").json()["livePhotoVideoId"]
+        assert [path for path in nursery.staging.rglob("*") if path.is_file()] == []
+
+    # Between two effects a task has none: right before one is right after the other.
+    steps = _die_at_every_effect(service, die, check, moments=(True,))
+
+    note(f"a task died after each of: {', '.join(steps)} ({stack})")
+    assert [step for step in _distinct(steps) if step != "folder flushed"] == TASKS[stack]
+
+
 def _die_at_every_effect(
-    service: Service, die: Callable[[int, bool], tuple[int, list[str]]], check: Callable[[], None]
+    service: Service,
+    die: Callable[[int, bool], tuple[int, list[str]]],
+    check: Callable[[], None],
+    *,
+    moments: tuple[bool, ...] = (False, True),
 ) -> list[str]:
-    """Returns the steps of the one that lived through all of them."""
+    """Returns the steps of the one that lived through all of them. `moments`: before an effect, or after it."""
     for effect in range(1, MANY_EFFECTS):
-        for after in (False, True):
+        for after in moments:
             status, steps = die(effect, after)
             where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
             found = differences(look(service.stack), exact=False)

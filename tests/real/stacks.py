@@ -75,6 +75,10 @@ class Stack:
                     stored[str(path)] = path.stat().st_size
         return stored
 
+    def staged(self) -> list[str]:
+        """What lies in the staging folder of a service that runs in `folder`, and was not told of another one."""
+        return sorted(str(path) for path in (self.folder / "data" / "staging").glob("*/*") if path.name != "lock")
+
     def leftovers(self) -> list[str]:
         """What unfinished writes left: temporary files and multipart uploads."""
         left: list[str] = []
