@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable
+from app.catalog.move_records import MoveItem, MoveState
 from app.catalog.moves import OPEN, item_of
-from app.catalog.records import FileState, MoveItem, MoveState
+from app.catalog.records import FileState
 
 LATE_EFFECT_GRACE = timedelta(minutes=15)
 """A store that did not answer may still carry out what it was asked: what may be half-copied is swept only after that."""

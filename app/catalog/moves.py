@@ -32,10 +32,8 @@ from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.exclusive import StillHeld, exclusive
 from app.catalog.files import file_of
-from app.catalog.records import (
+from app.catalog.move_records import (
     Candidate,
-    File,
-    FileState,
     Migration,
     Move,
     MoveFilters,
@@ -44,6 +42,7 @@ from app.catalog.records import (
     MoveState,
     MoveTally,
 )
+from app.catalog.records import File, FileState
 from app.config import StorageEngine
 
 HELD_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)

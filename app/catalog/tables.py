@@ -30,7 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from app.catalog.records import AssetType, FileKind, FileState, MoveState, TaskKind, TaskState, Visibility
+from app.catalog.move_records import MoveState
+from app.catalog.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
 from app.config import StorageEngine
 
 

@@ -14,7 +14,8 @@ from uuid import UUID
 import typer
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import FileKind, MoveFilters
+from app.catalog.move_records import MoveFilters
+from app.catalog.records import FileKind
 from app.cli.moving_progress import shown, size_text, time_text
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
 from app.config import Settings, StorageEngine

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.catalog.exclusive import StillHeld
-from app.catalog.records import File, Migration, Move, MoveState
+from app.catalog.move_records import Migration, Move, MoveState
+from app.catalog.records import File
 from app.config import S3Delivery, Settings, StorageEngine
 from app.jobs.sweeper import sweep
 from app.migration.batches import Batches

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from app.catalog.records import File, Move, MoveOutcome, MoveState
+from app.catalog.move_records import Move, MoveOutcome, MoveState
+from app.catalog.records import File
 from app.migration.problems import (
     COPY_MISSING,
     DAMAGED,

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.catalog.records import Candidate, File, FileKind, MoveState
+from app.catalog.move_records import Candidate, MoveState
+from app.catalog.records import File, FileKind
 from app.migration.listing import Listing, listed
 from app.migration.parallel import in_parallel
 from app.migration.problems import (

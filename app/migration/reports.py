@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.catalog.catalog import Catalog
+from app.catalog.move_records import Migration, MoveFilters, MoveState, MoveTally
 from app.catalog.moves import EVERYTHING
-from app.catalog.records import Migration, MoveFilters, MoveState, MoveTally
 from app.migration.problems import Named
 
 MOST_NAMED = 1000

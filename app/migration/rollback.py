@@ -9,7 +9,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from app.catalog.exclusive import StillHeld
-from app.catalog.records import File, Migration, Move, MoveState
+from app.catalog.move_records import Migration, Move, MoveState
+from app.catalog.records import File
 from app.migration.batches import Batches
 from app.migration.parallel import in_parallel
 from app.migration.problems import CHANGED, UNRECORDED, Problem, ProblemKind

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from app.catalog.errors import CatalogError
 from app.catalog.exclusive import StillHeld
-from app.catalog.records import File, Migration, Move, MoveOutcome, MoveState
+from app.catalog.move_records import Migration, Move, MoveOutcome, MoveState
+from app.catalog.records import File
 from app.config import StorageEngine
 from app.jobs.sweeper import sweep
 from app.migration.batches import Batches

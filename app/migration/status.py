@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.catalog.records import MoveState
+from app.catalog.move_records import MoveState
 from app.migration.reports import Problems, Report
 from app.migration.work import Tally, Work, report
 

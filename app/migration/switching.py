@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from app.catalog.records import Migration, Move, MoveOutcome, MoveState
+from app.catalog.move_records import Migration, Move, MoveOutcome, MoveState
 from app.migration.listing import Listing, listed
 from app.migration.problems import CHANGED, COPY_MISSING, ELSEWHERE, Problem, ProblemKind
 from app.migration.reports import Report

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from app.catalog.catalog import Catalog
 from app.catalog.exclusive import StillHeld
-from app.catalog.records import Migration, Move, MoveFilters, MoveState
+from app.catalog.move_records import Migration, Move, MoveFilters, MoveState
 from app.config import StorageEngine
 from app.migration.progress import Progress, Silent
 from app.migration.reports import Problems, Report, ledger_problems

@@ -12,7 +12,8 @@ from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.engine import now
 from app.catalog.errors import MigrationBusy
 from app.catalog.exchanges import READERS_GRACE, Fate, Place, decide
-from app.catalog.records import Asset, FileState, Migration, MoveOutcome, MoveState
+from app.catalog.move_records import Migration, MoveOutcome, MoveState
+from app.catalog.records import Asset, FileState
 from app.config import StorageEngine
 from tests.catalog.making import make_user, states, upload
 

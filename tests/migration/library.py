@@ -18,7 +18,8 @@ from sqlalchemy import update
 from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.catalog.engine import now
-from app.catalog.records import File, FileKind, MoveFilters, StoredFile
+from app.catalog.move_records import MoveFilters
+from app.catalog.records import File, FileKind, StoredFile
 from app.config import Settings, StorageEngine
 from app.health.markers import MediaLocationCheck
 from app.jobs.sweeper import sweep

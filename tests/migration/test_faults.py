@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from app.catalog.errors import MigrationBusy
-from app.catalog.records import FileKind, MoveState
+from app.catalog.move_records import MoveState
+from app.catalog.records import FileKind
 from app.config import StorageEngine
 from app.migration.cleanup import cleanup
 from app.migration.planning import plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.catalog.records import MoveState
+from app.catalog.move_records import MoveState
 from app.migration.cleanup import cleanup
 from app.migration.planning import plan
 from app.migration.rollback import rollback

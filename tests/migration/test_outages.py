@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.catalog.records import MoveState
+from app.catalog.move_records import MoveState
 from app.config import StorageEngine
 from app.migration.cleanup import cleanup
 from app.migration.reports import Report

@@ -25,7 +25,7 @@ from app.storage.errors import (
     StoragePermission,
     StorageUnavailable,
 )
-from app.storage.s3.client import whole_crc32
+from app.storage.s3.body import whole_crc32
 
 
 @pytest.mark.parametrize(

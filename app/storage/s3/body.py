@@ -178,3 +178,14 @@ class Lease:
 
     def release(self) -> None:
         self._budget.give(self)
+
+
+def whole_crc32(value: str | None, kind: str | None) -> int | None:
+    """The number in S3's header, unless it is one of the parts' checksums (`COMPOSITE`, or `…-<parts>` where a store names no type)."""
+    if value is None or kind == "COMPOSITE" or "-" in value:
+        return None
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(decoded, "big") if len(decoded) == 4 else None

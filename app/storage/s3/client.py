@@ -7,7 +7,6 @@ reported without the prefix. What a call means for a write or a read is decided 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from app.storage.errors import (
     StorageUnavailable,
 )
 from app.storage.key import MAX_KEY_BYTES
-from app.storage.s3.body import Body
+from app.storage.s3.body import Body, whole_crc32
 from app.storage.s3.errors import BACKEND, is_denied, is_unsupported, translate
 from app.storage.s3.sdk import Failed, NoCredentials, Refused, make_client, refusal, uses_own_checksums
 
@@ -399,17 +398,6 @@ async def connect(settings: Settings) -> S3Client:
     resources = AsyncExitStack()
     sdk = await make_client(settings, resources)
     return S3Client(sdk, resources, settings, own_checksums=uses_own_checksums(settings))
-
-
-def whole_crc32(value: str | None, kind: str | None) -> int | None:
-    """The number in S3's header, unless it is one of the parts' checksums (`COMPOSITE`, or `…-<parts>` where a store names no type)."""
-    if value is None or kind == "COMPOSITE" or "-" in value:
-        return None
-    try:
-        decoded = base64.b64decode(value, validate=True)
-    except ValueError:
-        return None
-    return int.from_bytes(decoded, "big") if len(decoded) == 4 else None
 
 
 def _described(content_type: str | None, metadata: Mapping[str, str]) -> dict[str, Any]:
