@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.catalog.dump import Cell, DumpedTable
 from app.config import Settings
 
-PATH_COLUMNS = {"file": ("path",)}
+PATH_COLUMNS = {"file": ("path",), "migration_item": ("source_path", "target_path")}
 """Where the catalogue keeps paths of managed files, by table."""
 
 
