@@ -10,10 +10,15 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from app.api.front import Exchange
 from app.catalog.assets import Assets
+from app.catalog.derivatives import Derivatives
 from app.catalog.files import Files
+from app.catalog.motion_parts import MotionParts
+from app.catalog.tasks import Tasks
+from app.media.processor import Processor
 from app.storage.local.backend import LocalBackend
 from app.storage.local.writing import PendingFile
 from app.storage.s3.client import S3Client
+from app.storage.staging import _Staged
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +66,14 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (Assets, "delete", _always("doom transaction")),
     (Files, "claim_sweepable", _always("claim")),
     (Files, "forget", _always("row forgotten")),
+    (Tasks, "_claim", _always("task claimed")),
+    (Processor, "make_images", _always("pictures made")),
+    (Processor, "make_poster", _always("pictures made")),
+    (Processor, "make_playable", _always("playable video made")),
+    (Processor, "find_motion", _always("motion looked for")),
+    (Derivatives, "swap", _always("derivatives swapped")),
+    (MotionParts, "add", _always("motion added")),
+    (Tasks, "finish", _always("task done")),
     (LocalBackend, "delete_objects", _always("object deleted")),
     (S3Client, "delete_batch", _always("object deleted")),
     (S3Client, "put", _always("object put")),
@@ -73,6 +86,7 @@ _FUNCTIONS: list[tuple[type, str, NameStep]] = [
     (PendingFile, "write", _always("bytes written")),
     (PendingFile, "_sync", _flushed),
     (PendingFile, "_rename", _always("file named")),
+    (_Staged, "finish", _always("original staged")),
 ]
 
 

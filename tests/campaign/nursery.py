@@ -1,5 +1,5 @@
 """`python -m tests.campaign.nursery`: has everything imported, and forks a child for each order that comes on standard input. The
-child carries out one upload or one removal, and kills itself right before or right after its n-th effect on catalogue or storage.
+child carries out one upload, one removal or one task, and kills itself right before or right after its n-th effect on catalogue or storage.
 
 An order is a line of JSON (`Order`), the answer is the child's exit status; the child's steps and result are in files.
 """
@@ -19,20 +19,31 @@ from typing import Any
 from uuid import UUID
 
 from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.records import FileKind
 from app.config import Settings
+from app.formats import Format
+from app.jobs.attempts import Attempts
 from app.jobs.sweeper import sweep
+from app.media.metadata import Metadata
+from app.media.pipeline import Pipeline
+from app.media.processor import Processor
+from app.media.products import Processed, Product
+from app.media.publishing import Publisher
+from app.storage.ranges import ByteRange
 from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import Ingest
 from tests.campaign.effects import watch_effects
 from tests.real.uploading import FORM_TAIL, FORM_TYPE, form_head
 
 CHUNK_BYTES = 64 * 1024
+PRODUCT_BYTES = 3000
+MOTION_BYTES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`effect` counts from 1; 0 lets the child live. `asset` is removed; without it `data` is uploaded. `steps` is the file that the
-    names of the steps are appended to."""
+    """`effect` counts from 1; 0 lets the child live. `asset` is removed, or `photo` is processed; without them `data` is uploaded.
+    `steps` is the file that the names of the steps are appended to."""
 
     settings: dict[str, str]
     user: str
@@ -41,6 +52,7 @@ class Order:
     steps: str
     data: str = ""
     asset: str = ""
+    photo: str = ""
 
 
 class Countdown:
@@ -74,6 +86,8 @@ async def carry_out(order: Order) -> None:
         if order.asset:
             await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
             await sweep(catalog, storage, now=datetime.now(UTC))
+        elif order.photo:
+            await _process(order, catalog, storage)
         else:
             await _upload(order, catalog, storage, settings)
     finally:
@@ -95,6 +109,37 @@ async def _upload(order: Order, catalog: Catalog, storage: StorageService, setti
         return {"type": "http.request", "body": chunk, "more_body": left > 0}
 
     await Ingest(catalog, storage, settings).upload(user, FORM_TYPE, len(body), None, receive)
+
+
+class Prepared(Processor):
+    """Gives what it is asked for without looking at the photo, and takes its last bytes for a video: what is decoded where has its own
+    tests, and each decode would need a process that outlives the child a little."""
+
+    def __init__(self) -> None:
+        """Needs nothing."""
+
+    async def make_images(self, source: Path, format: Format, folder: Path) -> Processed:
+        products = tuple(_product(kind, folder) for kind in (FileKind.PREVIEW, FileKind.THUMBNAIL))
+        return Processed(products, 4, 3, None, b"hash", Metadata(make="Nobody"))
+
+    async def find_motion(self, source: Path, format: Format) -> ByteRange | None:
+        size = source.stat().st_size
+        return ByteRange(size - MOTION_BYTES, size - 1)
+
+
+def _product(kind: FileKind, folder: Path) -> Product:
+    made = folder / kind.value
+    made.write_bytes(os.urandom(PRODUCT_BYTES))
+    return Product(kind, made, ".jpeg", "image/jpeg")
+
+
+async def _process(order: Order, catalog: Catalog, storage: StorageService) -> None:
+    await storage.staging.open()
+    task = await catalog.tasks.of(UUID(order.photo))
+    assert task is not None
+    publisher = Publisher(catalog, storage)
+    pipeline = Pipeline(catalog, storage, Prepared(), publisher, transcodes=1)
+    await Attempts(catalog, pipeline.process, {task.kind: 1}).take(task.id, task.kind)
 
 
 def main() -> None:

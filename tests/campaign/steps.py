@@ -37,7 +37,21 @@ STEPS = {
         "multipart upload completed",
     ),
 }
-"""By engine."""
+"""Of the service, by engine."""
+WORK_STEPS = (
+    "task claimed",
+    "original staged",
+    "pictures made",
+    "motion looked for",
+    "playable video made",
+    "file row begun",
+    "object put",
+    "derivatives swapped",
+    "motion added",
+    "task done",
+)
+"""Of a worker on S3, in which it is killed."""
+SWEEPER_STEPS = ("claim", "object deleted", "row forgotten")
 
 _SIZE = 4096
 _TARGET = struct.Struct("<iiii")

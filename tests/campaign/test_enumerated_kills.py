@@ -1,4 +1,4 @@
-"""Death right before and right after each single effect that an upload or a removal has on catalogue and storage, on both stacks.
+"""Death right before and right after each single effect that an upload, a removal or a task has on catalogue and storage, on both stacks.
 After each one nothing is stored without a row, a sweep brings both sides to exact agreement, and doing it again works."""
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
+from uuid import UUID
 
 import httpx
 import pytest
 
+from app.catalog.records import FileKind, TaskState
 from tests.api.agreement import assert_agreement, differences, look
 from tests.campaign.nursery import Order
 from tests.real.notes import Note
@@ -32,6 +34,17 @@ UPLOADS = {
     ("s3", "large"): ["file row begun", "multipart upload created", "part uploaded", "multipart upload completed"],
 }
 SIZES = {"small": 20_000, "large": 9_000_000}
+TASKS: dict[str, list[str]] = {
+    "local": ["task claimed", *UPLOADS["local", "small"], "derivatives swapped", "motion added", "task done"],
+    "s3": [
+        "task claimed",
+        "original staged",
+        *UPLOADS["s3", "small"],
+        "derivatives swapped",
+        "motion added",
+        "task done",
+    ],
+}
 REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
 
 
@@ -40,6 +53,7 @@ class Nursery:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.staging = folder / "staging"
         self._errors = (folder / "children.log").open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaign.nursery"],
@@ -56,7 +70,8 @@ class Nursery:
         """The child's exit status (negative: killed), and the steps it had come to."""
         steps = self._folder / "steps"
         steps.unlink(missing_ok=True)
-        order = Order(service.stack.settings, str(account.id), effect, after, str(steps), **work)
+        settings = {**service.stack.settings, "MEDIAVAULT_STAGING_FOLDER": str(self.staging)}
+        order = Order(settings, str(account.id), effect, after, str(steps), **work)
         print(json.dumps(asdict(order)), file=_pipe(self._process.stdin), flush=True)
         status = int(_pipe(self._process.stdout).readline())
         assert status in (0, -signal.SIGKILL), (self._folder / "children.log").read_text()[-4000:]
@@ -158,12 +173,45 @@ def test_a_removal_dies_at_every_effect(
     uploaded(client, fresh_bytes(1000))
 
 
+def test_a_task_dies_at_every_effect(
+    nursery: Nursery, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+) -> None:
+    """What is left is taken back as from the dead, and done again by the next process."""
+    photo = ""
+
+    def die(effect: int, after: bool) -> tuple[int, list[str]]:
+        nonlocal photo
+        photo = uploaded(client, fresh_bytes(5000))
+        return nursery.run(service, account, effect=effect, after=after, photo=photo)
+
+    def check() -> None:
+        service.people.call(lambda catalog: catalog.tasks.recover())
+        again, _ = nursery.run(service, account, effect=0, after=False, photo=photo)
+        assert again == 0
+        task = service.people.call(lambda catalog: catalog.tasks.of(UUID(photo)))
+        made = service.people.call(lambda catalog: catalog.derivatives.of(UUID(photo)))
+        assert task is not None
+        assert (task.state, set(made)) == (TaskState.DONE, {FileKind.PREVIEW, FileKind.THUMBNAIL})
+        assert client.get(f"/api/assets/{photo}").json()["livePhotoVideoId"]
+        assert [path for path in nursery.staging.rglob("*") if path.is_file()] == []
+
+    # Between two effects a task has none: right before one is right after the other.
+    steps = _die_at_every_effect(service, die, check, moments=(True,))
+
+    note(f"a task died after each of: {', '.join(steps)} ({stack})")
+    assert [step for step in _distinct(steps) if step != "folder flushed"] == TASKS[stack]
+
+
 def _die_at_every_effect(
-    service: Service, die: Callable[[int, bool], tuple[int, list[str]]], check: Callable[[], None]
+    service: Service,
+    die: Callable[[int, bool], tuple[int, list[str]]],
+    check: Callable[[], None],
+    *,
+    moments: tuple[bool, ...] = (False, True),
 ) -> list[str]:
-    """Returns the steps of the one that lived through all of them."""
+    """Returns the steps of the one that lived through all of them. `moments`: before an effect, or after it."""
     for effect in range(1, MANY_EFFECTS):
-        for after in (False, True):
+        for after in moments:
             status, steps = die(effect, after)
             where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
             found = differences(look(service.stack), exact=False)

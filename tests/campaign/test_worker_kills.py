@@ -1,0 +1,139 @@
+"""A campaign: workers are killed again and again while they process photos and videos over PostgreSQL on S3. In the end every asset has
+all that is made of it, nothing stored is without a row, and no temporary file is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.catalog.records import FileKind, TaskKind
+from tests.api.agreement import assert_agreement, differences, look
+from tests.campaign.steps import SWEEPER_STEPS, WORK_STEPS, Page
+from tests.real.awaiting import eventually
+from tests.real.notes import Note
+from tests.real.pictures import jpeg, motion_photo, video
+from tests.real.service import Service
+from tests.real.stacks import Stacks
+from tests.real.sweeping import sweep_everything
+from tests.real.uploading import uploaded
+from tests.real.worker import Worker
+
+PICTURES = {FileKind.THUMBNAIL, FileKind.PREVIEW}
+SMALL, LARGE = (4, 12), (20, 200)
+"""Kills, and assets."""
+REACH_SECONDS = 20.0
+DONE_SECONDS = 240.0
+
+
+class DyingWorker:
+    """A worker with a page on which its steps show."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self.page = Page(folder / "page", (*WORK_STEPS, *SWEEPER_STEPS))
+        self.worker = Worker(
+            service,
+            folder,
+            settings={"MEDIAVAULT_TEST_PAGE": str(folder / "page")},
+            program=("-m", "tests.campaign.dying_server", "worker"),
+        )
+
+    def start(self) -> None:
+        self.page.clear()
+        self.worker.start()
+
+    def kill_at(self, step: str, dice: random.Random) -> list[str]:
+        """Near that step if it comes to it, else wherever it is; the steps that it was in."""
+        self.page.aim(step, 1, after=dice.random() < 0.5)
+        end = time.monotonic() + REACH_SECONDS
+        while not self.page.reached and time.monotonic() < end and self.worker.running:
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.05))
+        self.worker.kill()
+        return self.page.inside()
+
+
+@pytest.fixture
+def service(stacks: Stacks, tmp_path: Path) -> Iterator[Service]:
+    """Takes uploads, and leaves the work to others."""
+    with Service(stacks.create("s3", tmp_path / "service")) as service:
+        yield service
+
+
+@pytest.fixture
+def workers(service: Service, tmp_path: Path) -> Iterator[list[DyingWorker]]:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    workers = [DyingWorker(service, folder) for folder in folders]
+    yield workers
+    for each in workers:
+        if each.worker.running:
+            each.worker.kill()
+
+
+def test_every_asset_is_processed_however_often_workers_are_killed(
+    service: Service, workers: list[DyingWorker], tmp_path: Path, soak: bool, note: Note
+) -> None:
+    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"MEDIAVAULT_TEST_SEED={seed}")
+    dice = random.Random(seed)
+    kills, number = LARGE if soak else SMALL
+    expected = upload_all(service, tmp_path, number)
+    for each in workers:
+        each.start()
+    hit: Counter[str] = Counter()
+    steps = dice.sample(WORK_STEPS, len(WORK_STEPS))
+
+    for kill in range(kills):
+        dying = workers[kill % 2]
+        hit.update(dying.kill_at(steps[kill % len(steps)], dice))
+        found = differences(look(service.stack), exact=False)
+        assert not found, found
+        dying.start()
+
+    for each in workers:
+        each.page.clear()  # no more waiting to be killed
+    eventually(lambda: is_done(service), "everything is processed", within=DONE_SECONDS)
+    for each in workers:
+        assert each.worker.stop() == 0, each.worker.log[-3000:]
+    note(f"{kills} kills of two workers, {number} assets: " + ", ".join(f"{step} {hit[step]}" for step in WORK_STEPS))
+    assert hit, "no kill hit a step"
+    check(service, expected)
+    assert [left for each in workers for left in each.worker.leftovers()] == []
+
+
+def upload_all(service: Service, folder: Path, number: int) -> dict[str, set[FileKind]]:
+    """Photos, every sixth one with a video inside, and now and then a video that is to be transcoded; what each must get."""
+    expected: dict[str, set[FileKind]] = {}
+    with service.client(service.people.add()) as client:
+        for count in range(number):
+            if count % 6 == 5:
+                expected[uploaded(client, video(folder), "clip.mp4")] = {*PICTURES, FileKind.ENCODED_VIDEO}
+            elif count % 6 == 2:
+                expected[uploaded(client, motion_photo(folder)[0], "PXL.MP.jpg")] = PICTURES
+            else:
+                expected[uploaded(client, jpeg(), "photo.jpg")] = PICTURES
+    return expected
+
+
+def is_done(service: Service) -> bool:
+    counts = service.people.call(lambda catalog: catalog.tasks.counts())
+    return not any(counts[kind].pending or counts[kind].running for kind in TaskKind)
+
+
+def check(service: Service, expected: dict[str, set[FileKind]]) -> None:
+    failures = service.people.call(lambda catalog: catalog.tasks.failures())
+    assert failures == []
+    assets = [UUID(asset) for asset in expected]
+    made = service.people.call(lambda catalog: catalog.derivatives.of_many(assets))
+    assert {str(asset): set(kinds) for asset, kinds in made.items()} == expected
+    sweep_everything(service)
+    assert_agreement(service.stack, exact=True)
+    assert service.stack.leftovers() == []

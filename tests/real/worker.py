@@ -1,0 +1,112 @@
+"""A worker as a process of its own, as an operator runs it beside a service: `mediavault worker`. Calls here block, with bounds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from tests.real.awaiting import eventually
+from tests.real.issued import logged_to
+from tests.real.service import Service
+
+STOP_SECONDS = 30.0
+COMMAND = ("-m", "app.cli", "worker")
+
+
+class Worker:
+    """Works on the tasks of `service`, with its settings, in a staging folder of its own; `with` starts and stops it."""
+
+    def __init__(
+        self,
+        service: Service,
+        folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = COMMAND,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.staging = folder / "staging"
+        self.log_path = logged_to(folder / "worker.log")
+        self._folder = folder
+        self._program = program
+        self._environment = {
+            **service.environment,
+            "MEDIAVAULT_STAGING_FOLDER": str(self.staging),
+            **(settings or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.running:
+            self.kill() if kind else self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self._program],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self, told: signal.Signals = signal.SIGTERM) -> int:
+        """Returns the exit status."""
+        process = self._started
+        process.send_signal(told)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL to the worker alone: what it had started must end by itself."""
+        process = self._started
+        children: list[psutil.Process] = []
+        with suppress(psutil.Error):
+            children = psutil.Process(process.pid).children(recursive=True)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(STOP_SECONDS)
+        eventually(lambda: not any(map(_alive, children)), "what a killed worker had started ends")
+
+    def leftovers(self) -> list[str]:
+        """Files in its staging folder."""
+        return [str(path) for path in self.staging.rglob("*") if path.is_file()]
+
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the worker was not started")
+        return self._process
+
+
+def _alive(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
