@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -20,6 +20,7 @@ from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.config import Settings, load_settings
 from app.health.checks import Health
+from app.health.mounts import Mounts
 from app.media.portraits import Portraits
 from app.opening import open_ground
 from app.uploads.ingest import Ingest
@@ -50,23 +51,25 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
     async with open_ground(settings, work=work, adopt=adopt) as ground:
         catalog, storage, media_location = ground.catalog, ground.storage, ground.media_location
         archiver = Archiver(catalog, storage)
-        yield Services(
-            settings=settings,
-            catalog=catalog,
-            storage=storage,
-            ingest=Ingest(catalog, storage, settings, media_location.admit_write, ground.jobs.wake),
-            portraits=Portraits(catalog, storage, ground.processor, ground.publisher),
-            archiver=archiver,
-            links=Links(catalog, archiver),
-            authenticator=Authenticator(catalog, settings, Passwords()),
-            cache=DeliveryCache(),
-            sweeper=ground.sweeper,
-            jobs=ground.jobs,
-            health=Health(
-                {
-                    "catalogue": catalog.ping,
-                    "media location": media_location.check,
-                    "staging folder": storage.staging.check,
-                }
-            ),
-        )
+        async with aclosing(Links(catalog, archiver)) as links:
+            yield Services(
+                settings=settings,
+                catalog=catalog,
+                storage=storage,
+                ingest=Ingest(catalog, storage, settings, media_location.admit_write, ground.jobs.wake),
+                portraits=Portraits(catalog, storage, ground.processor, ground.publisher),
+                archiver=archiver,
+                links=links,
+                authenticator=Authenticator(catalog, settings, Passwords()),
+                cache=DeliveryCache(),
+                sweeper=ground.sweeper,
+                jobs=ground.jobs,
+                health=Health(
+                    {
+                        "catalogue": catalog.ping,
+                        "media location": media_location.check,
+                        "staging folder": storage.staging.check,
+                    }
+                ),
+                mounts=Mounts([media_location.states]),
+            )

@@ -12,7 +12,8 @@ import structlog
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, named
-from app.health.markers import MediaLocationCheck, MountCheckFailed
+from app.health.folders import MountCheckFailed
+from app.health.markers import MediaLocationCheck, require_root
 from app.jobs.attempts import Process
 from app.jobs.jobs import Jobs, Wake, open_jobs
 from app.jobs.sweeper import Sweeper
@@ -52,6 +53,8 @@ async def open_ground(settings: Settings, *, work: bool, adopt: bool = False) ->
         except CatalogError as error:
             raise StartRefused(named("DB_URL", error)) from error
         stack.push_async_callback(catalog.aclose)
+        if not (adopt or settings.ignore_mount_check_errors) and settings.storage_engine is StorageEngine.LOCAL:
+            await _require_root(catalog, settings)
         try:
             storage = await open_storage(settings)
         except StorageError as error:
@@ -59,6 +62,7 @@ async def open_ground(settings: Settings, *, work: bool, adopt: bool = False) ->
         stack.push_async_callback(storage.aclose)
         await _open_staging(storage.staging)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
+        stack.push_async_callback(media_location.aclose)
         await _verify(media_location, storage.engine, adopt=adopt)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
@@ -74,6 +78,15 @@ async def open_ground(settings: Settings, *, work: bool, adopt: bool = False) ->
         except CatalogError as error:
             raise StartRefused(named("DB_URL", error)) from error
         yield Ground(catalog, storage, media_location, sweeper, processor, publisher, jobs)
+
+
+async def _require_root(catalog: Catalog, settings: Settings) -> None:
+    try:
+        await require_root(catalog, settings.media_location)
+    except MountCheckFailed as error:
+        raise StartRefused(str(error)) from error
+    except CatalogError as error:
+        raise StartRefused(named("DB_URL", error)) from error
 
 
 async def _verify(media_location: MediaLocationCheck, engine: StorageEngine, *, adopt: bool) -> None:

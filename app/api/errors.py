@@ -80,7 +80,7 @@ _TABLE: dict[type[Exception], _Translation] = {
     storage.InvalidKey: _says(500, "The storage can not hold a file of this name"),
     storage.ObjectIncomplete: _says(500, "The file did not reach the storage whole"),
     storage.StorageError: _says(500, "The storage is not as the catalogue says"),
-    catalog.QuotaExceeded: _says(400, "Quota has been exceeded!"),
+    catalog.QuotaExceeded: lambda error: ApiError(400, "Quota has been exceeded!", detail=str(error)),
     catalog.NotFound: _says(404),
     catalog.InvalidCursor: _says(400),
     catalog.InvalidEmail: _says(400),

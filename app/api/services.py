@@ -13,6 +13,7 @@ from app.archives.planning import Archiver
 from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.health.checks import Health
+from app.health.mounts import Mounts
 from app.jobs.jobs import Jobs
 from app.jobs.sweeper import Sweeper
 from app.media.portraits import Portraits
@@ -34,6 +35,7 @@ class Services:
     sweeper: Sweeper
     jobs: Jobs
     health: Health
+    mounts: Mounts
 
 
 def services(request: Request) -> Services:

@@ -59,22 +59,32 @@ class Links:
             opening = self._opening.get(digest)
             if opening is None:
                 opening = self._opening[digest] = asyncio.create_task(self._load(digest))
+                opening.add_done_callback(lambda ended: self._ended(digest, ended))
             link = await asyncio.shield(opening)
         else:
             self._open.move_to_end(digest)
         return link if link is not None and link.expires_at > datetime.now(UTC) else None
 
+    async def aclose(self) -> None:
+        """Stop opening those whose askers have gone."""
+        opening = tuple(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+
     async def _load(self, digest: bytes) -> Link | None:
-        try:
-            row = await self._catalog.archives.by_hash(digest, datetime.now(UTC))
-            if row is None:
-                return None
-            manifest = await asyncio.to_thread(Manifest.unpack, row.manifest)
-            link = Link(await self._archiver.source(manifest, row.name, row.created_at), row.expires_at)
-            self._keep(digest, link)
-            return link
-        finally:
-            del self._opening[digest]
+        row = await self._catalog.archives.by_hash(digest, datetime.now(UTC))
+        if row is None:
+            return None
+        manifest = await asyncio.to_thread(Manifest.unpack, row.manifest)
+        link = Link(await self._archiver.source(manifest, row.name, row.created_at), row.expires_at)
+        self._keep(digest, link)
+        return link
+
+    def _ended(self, digest: bytes, opening: asyncio.Task[Link | None]) -> None:
+        del self._opening[digest]
+        if not opening.cancelled():
+            opening.exception()  # nobody may be left to be told: that is no failure of the program
 
     def _keep(self, digest: bytes, link: Link) -> None:
         self._open[digest] = link

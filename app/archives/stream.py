@@ -60,6 +60,8 @@ class Storage(Protocol):
 
     def local_path(self, path: str) -> object | None: ...
 
+    def is_managed_path(self, path: str) -> bool: ...
+
 
 class Losses:
     """Counts the transfers that a lost member ended or refused."""
@@ -169,20 +171,31 @@ class _Sender:
     async def _member(self, member: Member) -> AsyncGenerator[bytes]:
         entry = self._entries[member.index]
         crc = 0
+        counted = self._counted(entry, member)
         left = member.length
         async with AsyncExitStack() as stack:
             async for chunk in await self._take(member, stack):
                 left -= len(chunk)
                 if left < 0:
                     break
-                if entry.crc32 is None:
+                if counted:
                     crc = crc32(chunk, crc)
                 yield chunk
         if left:
             raise _lost(entry, "does not hold as many bytes as it did")
+        if counted and entry.crc32 not in (None, crc):
+            raise _lost(entry, "does not hold the bytes that it did")
         if entry.crc32 is None:
             self._crcs[member.index] = crc
             await self._keep(self._known[entry.asset_id], crc)
+
+    def _counted(self, entry: ManifestEntry, member: Member) -> bool:
+        """Whether its CRC-32 is to be taken: where it is not known, and of a whole file that is not ours, which may have been edited in
+        place since. What we stored ourselves never changes."""
+        place = self._known.get(entry.asset_id)
+        whole = member.length == entry.size
+        outside = place is not None and not self._source.storage.is_managed_path(place.path)
+        return entry.crc32 is None or (whole and outside)
 
     async def _keep(self, file: File, crc32: int) -> None:
         """For the next time; this transfer does not need it."""

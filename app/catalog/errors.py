@@ -56,13 +56,13 @@ class InvalidCursor(CatalogError, ValueError):
 
 
 class QuotaExceeded(CatalogError):
-    """`size` bytes more than `used` would exceed `quota`, all in bytes."""
+    """`size` bytes more than `used` would exceed `quota`, all in bytes. In the middle of an upload `size` is what came so far."""
 
     def __init__(self, quota: int, used: int, size: int) -> None:
         self.quota = quota
         self.used = used
         self.size = size
-        super().__init__(f"{used} + {size} bytes exceed the quota of {quota}")
+        super().__init__(f"{used} bytes are used, and {size} or more in addition exceed the quota of {quota}")
 
 
 class DuplicateAsset(CatalogError):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
@@ -115,6 +115,19 @@ class Files:
         condition = (_file.c.id == file_id) & same & _file.c.crc32.is_(None)
         async with self._database.write() as connection:
             await connection.execute(update(_file).where(condition).values(crc32=crc32))
+
+    async def bytes_by_kind(self, owner_id: UUID | None = None, *, below: str = "") -> dict[UUID, dict[FileKind, int]]:
+        """Bytes of the live files of every owner (or of one), by their kind; of those whose paths begin with `below`."""
+        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(below)) == below]
+        if owner_id is not None:
+            where.append(_file.c.owner_id == owner_id)
+        columns = (_file.c.owner_id, _file.c.kind)
+        statement = select(*columns, func.sum(func.coalesce(_file.c.size, 0))).where(*where).group_by(*columns)
+        found: dict[UUID, dict[FileKind, int]] = {}
+        async with self._database.read() as connection:
+            for owner, kind, size in await connection.execute(statement):
+                found.setdefault(owner, {})[kind] = int(size)  # PostgreSQL sums bigints into a decimal
+        return found
 
     async def get(self, file_id: UUID) -> File | None:
         async with self._database.read() as connection:

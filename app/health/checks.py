@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -20,19 +21,31 @@ Check = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`failure` is None for a part that is well. `seconds`: how long the check took."""
+    """`failure` is None for a part that is well. `seconds`: how long the check took. `required`: without it there is no work.
+    `since`: when the part turned well, or turned bad, as far as this process saw it; aware UTC."""
 
     name: str
     failure: Exception | None
     seconds: float
+    required: bool
+    since: datetime
 
 
 class Health:
     """Runs the checks at most every few seconds, whoever asks, all at the same time; logs when a part's state turns."""
 
-    def __init__(self, checks: Mapping[str, Check], *, shared_seconds: float = SHARED_SECONDS) -> None:
-        self._checks = dict(checks)
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        details: Mapping[str, Check] | None = None,
+        *,
+        shared_seconds: float = SHARED_SECONDS,
+    ) -> None:
+        """`details` are parts without which the service works on, such as one library of many: shown, no more."""
+        self._checks = {**checks, **(details or {})}
+        self._required = frozenset(checks)
         self._shared_seconds = shared_seconds
+        self._since: dict[str, datetime] = {}
         self._results: tuple[CheckResult, ...] = ()
         self._expires = float("-inf")
         self._lock = asyncio.Lock()
@@ -60,7 +73,9 @@ class Health:
             self._give_up(task)
         if failure is not None and not isinstance(failure, Exception):
             raise failure
-        return CheckResult(name, failure, time.monotonic() - start)
+        if name not in self._since or (failure is not None) != (name in self._failing):
+            self._since[name] = datetime.now(UTC)
+        return CheckResult(name, failure, time.monotonic() - start, name in self._required, self._since[name])
 
     def _give_up(self, task: asyncio.Future[None]) -> None:
         """Not waited for: a database that hangs takes ten seconds more to be cancelled."""

@@ -1,4 +1,4 @@
-"""The marker that tells our media location from an empty mount point or somebody else's files.
+"""The markers that tell our media folders from empty mount points and somebody else's files.
 
 Immich's scheme: a file `.immich` in each media folder, here holding the installation's id, and the catalogue remembers
 that it was there. Missing later means unmounted (or an emptied bucket), another id means not ours.
@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from app.catalog.catalog import Catalog
 from app.config import StorageEngine
-from app.storage.errors import ObjectNotFound, StorageUnavailable
+from app.health.folders import OVERRIDE, MountCheckFailed, WatchedFolder
+from app.health.mounts import MountCondition, MountState
+from app.storage.backend import StorageBackend
+from app.storage.errors import ObjectExists, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService
 
@@ -19,11 +25,16 @@ FOLDERS = ("upload", "library", "thumbs", "encoded-video", "profile", "backups")
 MARKER = ".immich"
 PROBE_SECONDS = 60.0
 INTACT_SECONDS = 3.0
-MAX_MARKER_BYTES = 1024
 
 
-class MountCheckFailed(Exception):
-    """A media folder is not what the catalogue remembers; the text says which and what to do."""
+async def require_root(catalog: Catalog, root: Path) -> None:
+    """Before storage makes it: raises `MountCheckFailed` where the media location is not there although it was once."""
+    if await asyncio.to_thread(root.is_dir):
+        return
+    for folder in FOLDERS:
+        if await catalog.installation.flag(_flag(StorageEngine.LOCAL, _marker(folder))) is not None:
+            missing = f"{root} is missing: the media location looks unmounted {OVERRIDE}"
+            raise MountCheckFailed(MountCondition.UNMOUNTED, missing)
 
 
 class MediaLocationCheck:
@@ -31,22 +42,40 @@ class MediaLocationCheck:
 
     def __init__(self, catalog: Catalog, storage: StorageService, *, ignore_errors: bool = False) -> None:
         self._catalog = catalog
-        self._storage = storage
+        self._engine = storage.engine
+        self._backend = storage.primary
         self._ignore_errors = ignore_errors
+        self._folders = _watched(storage.engine, storage.primary, storage.managed_path)
         self._verified = False
         self._probed = float("-inf")
         self._intact_until = float("-inf")
 
     async def verify(self, *, adopt: bool = False) -> None:
-        """Read every marker, making those that never were; `adopt` makes all of them ours.
+        """Look at every marker, and make those that never were; `adopt` makes all of them ours.
 
-        Raises `MountCheckFailed`, or a storage error when the store does not answer.
+        Raises `MountCheckFailed`, or a storage error when the store does not answer; then none was made.
         """
-        installation = str(await self._catalog.installation.id())
-        for folder, key in self._markers():
-            await self._verify_one(folder, key, installation, adopt=adopt)
-        for _, key in self._markers():
-            await self._catalog.installation.set_flag(self._flag(key), "verified")
+        text = await self._text()
+        known = [folder for folder in self._folders if await self._flagged(folder)]
+        failures = await self._look_at(self._folders, text)
+        # A marker that was there once is made again only when a person says so: its disk is known when it comes back.
+        made = [
+            folder
+            for folder, error in failures.items()
+            if isinstance(error, MountCheckFailed)
+            and (adopt or (folder not in known and error.condition is MountCondition.UNMOUNTED))
+        ]
+        refused = {folder: error for folder, error in failures.items() if folder not in made}
+        for folder, error in refused.items():
+            ignored = self._ignore_errors and (folder in known or isinstance(error, MountCheckFailed))
+            if not ignored:
+                raise error
+        for folder in made:
+            await _make(folder, text, replace=adopt)
+        _raise_first(await self._look_at(made, text))
+        for folder in self._folders:
+            if folder not in refused:
+                await self._catalog.installation.set_flag(_flag(self._engine, folder.marker), "verified")
         self._verified = True
 
     async def check(self) -> None:
@@ -54,9 +83,9 @@ class MediaLocationCheck:
         if not self._verified:
             await self.verify()
         elif not self._ignore_errors:
-            await self._compare_all()
-        if self._storage.engine is StorageEngine.S3 and time.monotonic() - self._probed > PROBE_SECONDS:
-            await self._storage.probe()
+            _raise_first(await self._look())
+        if self._engine is StorageEngine.S3 and time.monotonic() - self._probed > PROBE_SECONDS:
+            await self._backend.probe()
             self._probed = time.monotonic()
 
     async def admit_write(self) -> None:
@@ -72,59 +101,70 @@ class MediaLocationCheck:
         try:
             if not self._verified:
                 await self.verify()
-            await self._compare_all()
+            _raise_first(await self._look())
         except MountCheckFailed as error:
-            raise StorageUnavailable("", self._storage.primary.name, str(error)) from error
-        self._intact_until = time.monotonic() + INTACT_SECONDS
+            raise StorageUnavailable("", self._backend.name, str(error)) from error
 
-    async def _compare_all(self) -> None:
-        installation = str(await self._catalog.installation.id())
-        await asyncio.gather(*(self._compare(key, installation) for _, key in self._markers()))
+    async def states(self) -> list[MountState]:
+        """Of every media folder, at most a few seconds old; on S3 of the bucket."""
+        if time.monotonic() >= self._intact_until:
+            await self._look()
+        return [folder.state for folder in self._folders]
 
-    def _markers(self) -> tuple[tuple[str, Key], ...]:
-        if self._storage.engine is StorageEngine.S3:
-            return (("", Key(MARKER)),)
-        return tuple((folder, Key(f"{folder}/{MARKER}")) for folder in FOLDERS)
+    async def aclose(self) -> None:
+        for folder in self._folders:
+            await folder.aclose()
 
-    def _flag(self, key: Key) -> str:
-        return f"marker:{self._storage.engine}:{key}"
+    async def _look(self) -> dict[WatchedFolder, MountCheckFailed | StorageError]:
+        failures = await self._look_at(self._folders, await self._text())
+        if not failures:
+            self._intact_until = time.monotonic() + INTACT_SECONDS
+        return failures
 
-    async def _verify_one(self, folder: str, key: Key, installation: str, *, adopt: bool) -> None:
-        backend = self._storage.primary
-        known = await self._catalog.installation.flag(self._flag(key)) is not None
-        if known and not adopt:
-            # Ignored or not: a marker that was there is never made again, so that its disk is known when it comes back.
-            if not self._ignore_errors:
-                await self._compare(key, installation)
-            return
-        found = await self._read(key)
-        if found is None or adopt:
-            await backend.ensure_prefix(folder)
-            await backend.put_object(key, f"{installation}\n".encode())
-        elif found != installation and not self._ignore_errors:
-            raise MountCheckFailed(self._not_ours(key))
+    async def _text(self) -> bytes:
+        return f"{await self._catalog.installation.id()}\n".encode()
 
-    async def _compare(self, key: Key, installation: str) -> None:
-        found = await self._read(key)
-        if found is None:
-            raise MountCheckFailed(
-                f"{self._storage.managed_path(key)} is missing: the media location looks unmounted or emptied "
-                "(IMMICH_IGNORE_MOUNT_CHECK_ERRORS=true or `mediavault serve --adopt` override)"
-            )
-        if found != installation:
-            raise MountCheckFailed(self._not_ours(key))
+    @staticmethod
+    async def _look_at(
+        folders: Sequence[WatchedFolder], text: bytes
+    ) -> dict[WatchedFolder, MountCheckFailed | StorageError]:
+        """Those that are not well, with why."""
+        found = await asyncio.gather(*(folder.look(text) for folder in folders))
+        return {folder: error for folder, error in zip(folders, found, strict=True) if error is not None}
 
-    def _not_ours(self, key: Key) -> str:
-        return (
-            f"{self._storage.managed_path(key)} names another installation: the media location is not ours "
-            "(IMMICH_IGNORE_MOUNT_CHECK_ERRORS=true or `mediavault serve --adopt` override)"
-        )
+    async def _flagged(self, folder: WatchedFolder) -> bool:
+        return await self._catalog.installation.flag(_flag(self._engine, folder.marker)) is not None
 
-    async def _read(self, key: Key) -> str | None:
-        try:
-            async with self._storage.primary.read_stream(key) as stream:
-                if stream.info.size > MAX_MARKER_BYTES:
-                    return ""
-                return b"".join([chunk async for chunk in stream.chunks]).decode("utf-8", "replace").strip()
-        except ObjectNotFound:
-            return None
+
+def _watched(
+    engine: StorageEngine, backend: StorageBackend, path_of: Callable[[Key], str]
+) -> tuple[WatchedFolder, ...]:
+    if engine is StorageEngine.S3:
+        key = Key(MARKER)
+        path = path_of(key)
+        return (WatchedFolder(path.removesuffix(f"/{MARKER}"), "", key, path, backend),)
+    keys = {folder: _marker(folder) for folder in FOLDERS}
+    return tuple(WatchedFolder(folder, folder, key, path_of(key), backend) for folder, key in keys.items())
+
+
+def _marker(folder: str) -> Key:
+    return Key(f"{folder}/{MARKER}")
+
+
+def _flag(engine: StorageEngine, marker: Key) -> str:
+    return f"marker:{engine}:{marker}"
+
+
+async def _make(folder: WatchedFolder, text: bytes, *, replace: bool) -> None:
+    await folder.backend.ensure_prefix(folder.prefix)
+    if replace:
+        await folder.backend.put_object(folder.marker, text)
+        return
+    with suppress(ObjectExists):  # another process of ours was first; the next look tells
+        async with folder.backend.write_stream(folder.marker, size=len(text)) as writer:
+            await writer.write(text)
+
+
+def _raise_first(failures: dict[WatchedFolder, MountCheckFailed | StorageError]) -> None:
+    for error in failures.values():
+        raise error

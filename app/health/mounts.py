@@ -1,11 +1,12 @@
 """What is known of each folder that the service stands on: the media folders, and the external libraries.
 
-Whoever watches a place tells its state by `MountState`; nothing here looks at a disk.
+Whoever watches a place tells its state by `MountState`, in bounded time; nothing here looks at a disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -45,3 +46,33 @@ class MountState:
 
 MountStates = Callable[[], Awaitable[list[MountState]]]
 """Tells the states of one watcher's places, in the order to be shown. Never raises for a place that is not well."""
+
+
+class MountsNotWell(Exception):
+    """Some of a kind of places are not well: `failing` of `total`, the first of them since `since`. Names nobody: anyone may see it."""
+
+    def __init__(self, failing: Sequence[MountState], total: int) -> None:
+        self.failing = tuple(failing)
+        self.since = min(state.since for state in failing)
+        conditions = sorted({state.state.value for state in failing})
+        super().__init__(f"{len(failing)} of {total}: {', '.join(conditions)}")
+
+
+async def require_all_well(states: MountStates) -> None:
+    """A check of readiness. Raises `MountsNotWell`."""
+    found = await states()
+    if failing := [state for state in found if state.state is not MountCondition.OK]:
+        raise MountsNotWell(failing, len(found))
+
+
+class Mounts:
+    """Everything that is watched, by whom ever."""
+
+    def __init__(self, watchers: Sequence[MountStates]) -> None:
+        self._watchers = tuple(watchers)
+
+    async def states(self) -> list[MountState]:
+        """In the order of the watchers."""
+        return [
+            state for states in await asyncio.gather(*(watcher() for watcher in self._watchers)) for state in states
+        ]

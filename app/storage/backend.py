@@ -24,6 +24,9 @@ CHUNK_BYTES = 256 * 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 """The most that a read yields, and a good size for `ObjectWriter.write`."""
 
+SPARE_BYTES = 64
+"""How much more of a witness is read than it should hold (see `attests`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
@@ -45,6 +48,15 @@ class ObjectStream:
     info: ObjectInfo
     served: ByteRange | None
     chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of a file system: all of them, those in use, and those that this process may still take."""
+
+    total: int
+    used: int
+    free: int
 
 
 class ObjectWriter(Protocol):
@@ -134,6 +146,16 @@ class StorageBackend(Protocol):
         """Write, read back and delete a small object below the prefix; raises what went wrong."""
         ...
 
+    async def recognise(self, witness: Key, text: bytes) -> None:
+        """Whether this is the place it is thought to be: the small object `witness` holds `text` (white space around it does not
+        count). Raises `ObjectNotFound`; `ObjectChanged` where it holds another; `StorageUnavailable`, `StoragePermission`, … where it
+        can not be told. Where the place is a mounted disk, commits are held to what was recognised."""
+        ...
+
+    async def room(self, prefix: str) -> Room | None:
+        """Of the file system that holds the folder; None where there is no such thing. Raises `ObjectNotFound`, …"""
+        ...
+
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         """Remove what unfinished writes of dead processes left (temporary files, multipart uploads) and return how many."""
         ...
@@ -149,3 +171,8 @@ class StorageBackend(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+def attests(found: bytes, text: bytes) -> bool:
+    """Whether a witness whose first bytes are `found` holds `text`, but for less white space than `SPARE_BYTES` that people added."""
+    return len(found) < len(text) + SPARE_BYTES and found.strip() == text.strip()

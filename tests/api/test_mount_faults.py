@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.health.markers import FOLDERS
 from tests.api.photos import photo
 from tests.api.starting import StartService
 from tests.real.awaiting import eventually
-from tests.real.service import Service
+from tests.real.disks import Disks, disks_below
+from tests.real.service import COMMAND, Service
 from tests.real.stacks import Engine
+from tests.real.uploading import upload, uploaded
 
-MOMENTS = {"fileCreatedAt": "2024-01-01T00:00:00Z", "fileModifiedAt": "2024-01-01T00:00:00Z"}
+PATIENCE = 60.0
 
 
 class Marker:
@@ -32,29 +37,134 @@ class Marker:
 
     def write(self, text: bytes) -> None:
         if self._bucket is None:
-            Path(self._file).write_bytes(text)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.write_bytes(text)
         else:
             self._bucket.server.client().put_object(Bucket=self._bucket.name, Key=self._key, Body=text)
 
+    def remove(self) -> None:
+        if self._bucket is None:
+            self._file.unlink()
+        else:
+            self._bucket.server.client().delete_object(Bucket=self._bucket.name, Key=self._key)
 
-def upload(client: httpx.Client) -> httpx.Response:
-    return client.post("/api/assets", data=MOMENTS, files={"assetData": ("photo.jpg", photo())})
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Iterator[Disks]:
+    with disks_below(tmp_path) as disks:
+        yield disks
 
 
 @pytest.mark.parametrize("engine", ["local", "s3"])
-def test_uploads_are_refused_while_the_marker_is_somebody_elses(start_service: StartService, engine: Engine) -> None:
+def test_uploads_are_refused_while_the_marker_is_not_ours(start_service: StartService, engine: Engine) -> None:
     service = start_service(engine)
     marker = Marker(service)
     ours = marker.read()
-    with service.client(service.people.add()) as client:
-        assert upload(client).status_code == 201
+    with service.client(service.people.add(is_admin=True)) as client:
+        assert upload(client, photo()).status_code == 201
         marker.write(b"1732300000000\n")
-        eventually(lambda: upload(client).status_code == 503, "uploads are refused")
-        refused = upload(client)
+        eventually(lambda: upload(client, photo()).status_code == 503, "uploads are refused")
+        refused = upload(client, photo())
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
         eventually(lambda: client.get("/readyz").status_code == 503, "the service is not ready")
         assert "media location" in client.get("/readyz").json()["message"]
+        assert "not_ours" in states(client).values()
+        marker.remove()
+        eventually(lambda: "unmounted" in states(client).values(), "an emptied place is told apart")
+        assert upload(client, photo()).status_code == 503
         marker.write(ours)
-        eventually(lambda: upload(client).status_code == 201, "uploads are taken again")
+        eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
         eventually(lambda: client.get("/readyz").status_code == 200, "the service is ready again")
+        assert set(states(client).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("folder", ["", "thumbs"], ids=["the whole", "thumbs"])
+def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, folder: str) -> None:
+    """One folder's disk comes back as it was; the whole as another device with the same files, as a network share does."""
+    service = start_service("local", begin=False)
+    disk, spot = disks.make(), service.stack.media / folder
+    disk.mount(spot)
+    service.start()
+    content = photo()
+    with service.client(service.people.add(is_admin=True)) as client:
+        kept = uploaded(client, content)
+        well_since = max(mount["since"] for mount in client.get("/api/server/mounts").json())
+
+        disk.unmount(spot)
+        eventually(lambda: upload(client, photo()).status_code == 503, "uploads are refused")
+        refused = upload(client, photo())
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        eventually(lambda: client.get("/readyz").status_code == 503, "the service is not ready")
+        part = client.get("/readyz").json()["checks"]["media location"]
+        assert part["error"] == "looks unmounted, emptied or not ours"
+        eventually(lambda: "unmounted" in states(client).values(), "the mounts show it")
+        mounts = {mount["name"]: mount for mount in client.get("/api/server/mounts").json()}
+        away = {name for name, mount in mounts.items() if mount["state"] == "unmounted"}
+        assert away == ({folder} if folder else set(FOLDERS))
+        for name in away:
+            assert mounts[name]["error"].startswith(f"{service.stack.media}/{name}/.immich is missing")
+            assert (mounts[name]["freeBytes"], mounts[name]["totalBytes"]) == (None, None)
+            assert mounts[name]["since"] > well_since
+        assert list(spot.rglob("*")) == [], "nothing is written below the mount point"
+
+        back = disk if folder else disks.make()
+        if not folder:
+            shutil.copytree(disk.content, back.content, dirs_exist_ok=True)
+        back.mount(spot)
+        eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
+        eventually(lambda: client.get("/readyz").status_code == 200, "the service is ready again")
+        assert set(states(client).values()) == {"ok"}
+        assert client.get(f"/api/assets/{kept}/original").content == content
+        if not folder:
+            disk.eject()  # fails while the service holds anything of the old one open
+
+
+def test_a_start_without_the_disk_is_refused(disks: Disks, start_service: StartService) -> None:
+    service = start_service("local", begin=False)
+    disk, media = disks.make(), service.stack.media
+    disk.mount(media)
+    service.start()
+    service.stop()
+    disk.unmount(media, lazily=False)
+
+    assert service.launch().wait(PATIENCE) == 3
+    assert f"mediavault: {media}/upload/.immich is missing: the media location looks unmounted" in told(service)
+    assert list(media.rglob("*")) == [], "nothing is written below the mount point"
+    media.rmdir()
+    assert service.launch().wait(PATIENCE) == 3
+    assert f"mediavault: {media} is missing" in told(service)
+    assert not media.exists(), "nor is it made again"
+
+
+@pytest.mark.parametrize("engine", ["local", "s3"])
+def test_a_person_starts_in_spite_of_it_or_takes_it_over(start_service: StartService, engine: Engine) -> None:
+    service = start_service(engine, begin=False)
+    marker = Marker(service)
+    marker.write(b"1732300000000\n")
+    assert service.launch().wait(PATIENCE) == 3
+    assert "names another installation: the media location is not ours" in told(service)
+
+    service.settings["IMMICH_IGNORE_MOUNT_CHECK_ERRORS"] = "true"
+    service.start()
+    with service.client(service.people.add(is_admin=True)) as client:
+        assert upload(client, photo()).status_code == 201
+        assert "not_ours" in states(client).values(), "it is not hidden"
+    service.stop()
+    assert marker.read() == b"1732300000000\n"
+
+    del service.settings["IMMICH_IGNORE_MOUNT_CHECK_ERRORS"]
+    adopting = Service(service.stack, settings={"IMMICH_PORT": str(service.port)}, program=(*COMMAND, "--adopt"))
+    adopting.port = service.port
+    adopting.start()
+    with adopting.client(service.people.add(is_admin=True)) as client:
+        assert set(states(client).values()) == {"ok"}
+    adopting.close()
+
+
+def told(service: Service) -> str:
+    return service.log + service.output
+
+
+def states(client: httpx.Client) -> dict[str, str]:
+    return {mount["name"]: mount["state"] for mount in client.get("/api/server/mounts").json()}

@@ -71,6 +71,7 @@ def test_every_call_is_described(description: dict[str, Any]) -> None:
         *("POST /api/trash/restore/assets", "POST /api/trash/restore"),
         *("GET /api/server/ping", "GET /api/server/version", "GET /api/server/about", "GET /api/server/storage"),
         *("GET /api/server/media-types", "GET /api/server/features", "GET /api/server/statistics"),
+        "GET /api/server/mounts",
         *("GET /api/users/me", "GET /api/api-keys", "POST /api/api-keys", "GET /api/api-keys/me"),
         *("GET /api/api-keys/{id}", "PUT /api/api-keys/{id}", "DELETE /api/api-keys/{id}"),
         *("POST /api/auth/login", "POST /api/auth/logout", "POST /api/auth/validateToken", "GET /.well-known/immich"),
@@ -174,7 +175,7 @@ def test_answers_are_as_described(service: Service, account: Account, descriptio
             for method, path, body in calls
         ]
     with service.client(administrator) as client:
-        answers.append(("get", "/api/server/statistics", client.get("/api/server/statistics")))
+        answers += [("get", path, client.get(path)) for path in ("/api/server/statistics", "/api/server/mounts")]
 
     for method, path, answer in answers:
         assert answer.status_code == 200, (path, answer.text)

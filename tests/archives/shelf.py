@@ -26,7 +26,7 @@ CHUNK = 1000
 
 @dataclass
 class Shelf:
-    """Paths that begin with `/` are local, all others are like S3. `before_chunk` runs before each chunk with the path and the
+    """Paths that begin with `/` are local, those with `/library/` external too, all others are like S3. `before_chunk` runs before each chunk with the path and the
     bytes given so far, and may raise or wait."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -98,6 +98,9 @@ class Shelf:
 
     def local_path(self, path: str) -> object | None:
         return path if path.startswith("/") else None
+
+    def is_managed_path(self, path: str) -> bool:
+        return not path.startswith("/library/")
 
     @asynccontextmanager
     async def read(

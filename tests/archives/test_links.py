@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,7 +18,7 @@ from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.errors import NotFound
+from app.catalog.errors import CatalogUnavailable, NotFound
 from app.config import Settings
 from app.jobs.sweeper import Sweeper
 from tests.archives.shelf import Shelf
@@ -174,6 +175,56 @@ async def test_who_gives_up_waiting_does_not_spoil_it_for_others(catalog: Catalo
     first.cancel()
 
     assert await second is not None
+
+
+async def test_closing_ends_what_is_being_opened_for_nobody(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, ids = await photos(catalog)
+    token, _ = await replica(catalog).create(owner, ids, "some.zip", DAY)
+    links = replica(catalog)
+
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(catalog.archives, "by_hash", hang)
+    asking = asyncio.create_task(links.open(token))
+    await asyncio.sleep(0)
+    asking.cancel()
+    async with asyncio.timeout(10):
+        await links.aclose()
+    await asyncio.sleep(0)
+
+    assert links._opening == {}
+
+
+async def test_a_failure_that_nobody_waits_for_is_no_failure_of_the_program(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, ids = await photos(catalog)
+    token, _ = await replica(catalog).create(owner, ids, "some.zip", DAY)
+    links = replica(catalog)
+    complaints: list[dict[str, object]] = []
+    fail = asyncio.Event()
+
+    async def lost(*_: object) -> None:
+        await fail.wait()
+        raise CatalogUnavailable("gone")
+
+    monkeypatch.setattr(catalog.archives, "by_hash", lost)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    try:
+        asking = asyncio.create_task(links.open(token))
+        await asyncio.sleep(0)
+        (opening,) = links._opening.values()
+        asking.cancel()
+        fail.set()
+        await asyncio.wait([asking, opening])
+        del asking, opening
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+
+    assert complaints == []
 
 
 async def test_only_so_many_entries_stay_in_memory(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -366,6 +366,20 @@ class TestLosses:
         assert lost.asset_id == ids[0]
         assert len(archive) < source.plan._starts[1]
 
+    @pytest.mark.parametrize("position", [0, 1])
+    async def test_an_external_file_that_was_edited_in_place_is_lost(self, position: int) -> None:
+        """With the same length, and before the catalogue heard of it: the zip would be whole and wrong."""
+        shelf = Shelf()
+        ids = [shelf.put(f"/library/{n}.jpg", bytes([n]) * 5000) for n in range(2)]
+        source = shelf.source(shelf.manifest(ids))
+        assert len(await taken(source)) == source.size
+        shelf.objects[f"/library/{position}.jpg"] = b"edited..." * 555 + b"end.."
+
+        given, lost = await _until_lost(source)
+
+        assert lost.asset_id == ids[position]
+        assert len(given) < source.size
+
     async def test_a_store_that_is_away_is_no_loss(self) -> None:
         shelf, ids = filled(30)
         source = shelf.source(shelf.manifest(ids))

@@ -61,3 +61,26 @@ async def test_a_part_that_does_not_even_end_when_cancelled_is_not_waited_for(mo
     (result,) = await asyncio.wait_for(Health({"database": frozen}).results(), 5)
     assert isinstance(result.failure, TimeoutError)
     thawed.set()
+
+
+async def test_a_detail_is_no_condition_and_every_state_has_its_beginning() -> None:
+    broken = True
+
+    async def library() -> None:
+        if broken:
+            raise ConnectionError("unmounted")
+
+    async def well() -> None:
+        return
+
+    health = Health({"store": well}, {"libraries": library}, shared_seconds=0)
+    store, libraries = await health.results()
+    again = await health.results()
+    broken = False
+    mended = (await health.results())[1]
+
+    assert (store.required, store.failure) == (True, None)
+    assert (libraries.required, type(libraries.failure)) == (False, ConnectionError)
+    assert [result.since for result in again] == [store.since, libraries.since]
+    assert mended.failure is None
+    assert mended.since > libraries.since

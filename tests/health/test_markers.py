@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
-from app.health.markers import FOLDERS, MediaLocationCheck, MountCheckFailed
+from app.health.folders import MountCheckFailed
+from app.health.markers import FOLDERS, MediaLocationCheck, require_root
+from app.health.mounts import MountCondition, MountKind
 from app.storage.errors import StorageUnavailable
 from app.storage.service import StorageService, open_storage
 
@@ -45,6 +48,62 @@ async def test_the_first_start_makes_a_marker_in_every_folder(house: House) -> N
     texts = [(house.media / folder / ".immich").read_text().strip() for folder in FOLDERS]
     assert texts == [installation] * len(FOLDERS)
     await house.check().verify()
+
+
+async def test_folders_that_were_never_verified_are_made_beside_those_that_were(house: House) -> None:
+    """As after an upgrade from a version that knew fewer."""
+    installation = str(await house.catalog.installation.id())
+    (house.media / "upload").mkdir()
+    (house.media / "upload" / ".immich").write_text(f"{installation}\n")
+    await house.catalog.installation.set_flag("marker:local:upload/.immich", "verified")
+    made = (house.media / "upload" / ".immich").stat()
+    await house.check().verify()
+    assert {(house.media / folder / ".immich").read_text().strip() for folder in FOLDERS} == {installation}
+    assert (house.media / "upload" / ".immich").stat().st_ino == made.st_ino, "the old one is left alone"
+
+
+async def test_a_refused_start_makes_no_markers(house: House) -> None:
+    (house.media / "thumbs").mkdir()
+    (house.media / "thumbs" / ".immich").write_text("1732300000000")
+    with pytest.raises(MountCheckFailed, match="thumbs"):
+        await house.check().verify()
+    assert [path.parent.name for path in house.media.rglob(".immich")] == ["thumbs"]
+    assert await house.catalog.installation.flag("marker:local:upload/.immich") is None
+
+
+async def test_many_processes_start_at_once(house: House) -> None:
+    checks = [house.check() for _ in range(8)]
+    await asyncio.gather(*(check.verify() for check in checks))
+    for check in checks:
+        await check.check()
+    async with house.storage.write(f"{house.media}/upload/photo.jpg") as writer:
+        await writer.write(b"photo")
+
+
+async def test_a_media_location_that_is_gone_is_not_made_again(house: House, tmp_path: Path) -> None:
+    await require_root(house.catalog, tmp_path / "new")
+    await house.check().verify()
+    await require_root(house.catalog, house.media)
+    with pytest.raises(MountCheckFailed, match=f"{tmp_path}/gone is missing"):
+        await require_root(house.catalog, tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+
+
+async def test_every_folder_tells_its_state(house: House) -> None:
+    running = house.check()
+    await running.verify()
+    states = await running.states()
+    assert [(state.name, state.kind, state.state, state.error) for state in states] == [
+        (folder, MountKind.MEDIA, MountCondition.OK, None) for folder in FOLDERS
+    ]
+    assert all(state.free_bytes and state.total_bytes for state in states)
+    (house.media / "thumbs" / ".immich").unlink()
+    (house.media / "profile" / ".immich").write_text("1732300000000")
+    with pytest.raises(MountCheckFailed):
+        await running.check()
+    found = {state.name: state.state for state in await house.check().states()}
+    assert (found["thumbs"], found["profile"]) == (MountCondition.UNMOUNTED, MountCondition.NOT_OURS)
+    assert set(found.values()) == set(MountCondition) - {MountCondition.UNAVAILABLE}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -6,7 +6,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict
 
-from app.api.models.shape import Shape
+from app.api.models.shape import Moment, Shape
+from app.catalog.records import FileKind
+from app.health.mounts import MountCondition, MountKind
 
 
 class PingResponse(Shape):
@@ -33,7 +35,7 @@ class AboutResponse(Shape):
 
 
 class StorageResponse(Shape):
-    """Of the disk that holds the media. A bucket has no size: there `diskUse` is what all assets take, and the size and what is
+    """Of the disk that holds the media. A bucket has no size: there `diskUse` is what all files take, and the size and what is
     available are 0."""
 
     model_config = ConfigDict(
@@ -90,8 +92,35 @@ class FeaturesResponse(Shape):
     trash: bool = True
 
 
+class MountResponse(Shape):
+    """A media folder (on S3: the bucket) or an external library. `since` is when the state was first seen; the bytes are those of the
+    file system, null where there is none or the place is not well."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "thumbs",
+                    "kind": "media",
+                    "state": "unmounted",
+                    "since": "2026-11-25T18:00:00.000Z",
+                    "error": "/photos/thumbs/.immich is missing: the media location looks unmounted or emptied",
+                }
+            ]
+        }
+    )
+
+    name: str
+    kind: MountKind
+    state: MountCondition
+    since: Moment
+    error: str | None = None
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+
+
 class UserUsage(Shape):
-    """Counts of assets, and bytes."""
+    """Counts of assets, and bytes: of the originals, and in `usageByKind` of all that is stored, by kind of file."""
 
     user_id: UUID
     user_name: str
@@ -100,6 +129,7 @@ class UserUsage(Shape):
     usage: int
     usage_photos: int
     usage_videos: int
+    usage_by_kind: dict[FileKind, int]
     quota_size_in_bytes: int | None
 
 
@@ -111,6 +141,7 @@ class ServerStatistics(Shape):
     usage: int
     usage_photos: int
     usage_videos: int
+    usage_by_kind: dict[FileKind, int]
     usage_by_user: list[UserUsage]
 
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.errors import PROBLEM_JSON, ApiError, problem, translate
+from app.api.models.shape import iso_moment
 from app.api.services import Services, services
 from app.health.checks import CheckResult
-from app.health.markers import MountCheckFailed
+from app.health.folders import MountCheckFailed
+from app.health.mounts import MountsNotWell
 
 router = APIRouter(tags=["health"])
 
@@ -34,24 +36,29 @@ async def livez() -> Response:
 @router.get("/healthz", include_in_schema=False, response_model=None)
 async def readyz(request: Request, use: Annotated[Services, Depends(services)]) -> Response:
     results = await use.health.results()
-    checks: dict[str, Any] = {result.name: _shown(result) for result in results}
+    checks = {result.name: _shown(result) for result in results if result.required}
+    details = {result.name: _shown(result) for result in results if not result.required}
+    parts: dict[str, Any] = {"checks": checks, "details": details}
     failing = [name for name, check in checks.items() if check["status"] != "ok"]
     if not failing:
-        body = json.dumps({"status": "ready", "checks": checks})
+        body = json.dumps({"status": "ready", **parts})
         return Response(body, media_type="application/json", headers=_NO_STORE)
     error = ApiError(503, "Not ready: " + "; ".join(f"{name}: {checks[name]['error']}" for name in failing))
-    body = json.dumps(problem(error, request.scope["correlation_id"]) | {"checks": checks})
+    body = json.dumps(problem(error, request.scope["correlation_id"]) | parts)
     return Response(body, status_code=503, media_type=PROBLEM_JSON, headers=_NO_STORE)
 
 
 def _shown(result: CheckResult) -> dict[str, Any]:
-    """What anybody may see of it: the kind of failure; paths and bucket names stand in the log."""
+    """What anybody may see of it: the kind of failure; paths, names and buckets stand in the log."""
     if result.failure is None:
-        return {"status": "ok"}
+        return {"status": "ok", "since": iso_moment(result.since)}
+    since = result.since
     if isinstance(result.failure, TimeoutError):
         reason = "no answer in time"
     elif isinstance(result.failure, MountCheckFailed):
         reason = "looks unmounted, emptied or not ours"
+    elif isinstance(result.failure, MountsNotWell):
+        reason, since = str(result.failure), result.failure.since
     else:
         reason = translate(result.failure).message
-    return {"status": "failing", "error": reason}
+    return {"status": "failing", "error": reason, "since": iso_moment(since)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+from collections import Counter
+from dataclasses import asdict
 from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends
 
 from app import __version__
@@ -15,6 +15,7 @@ from app.api.models.server import (
     AboutResponse,
     FeaturesResponse,
     MediaTypesResponse,
+    MountResponse,
     PingResponse,
     ServerStatistics,
     StorageResponse,
@@ -23,13 +24,14 @@ from app.api.models.server import (
 )
 from app.api.permissions import Permission
 from app.api.services import Services, services
-from app.catalog.records import Usage
-from app.config import StorageEngine
+from app.catalog.records import FileKind, Usage
 from app.formats import media_types
+from app.storage.errors import ObjectNotFound, StorageUnavailable
 
 router = APIRouter(prefix="/server", tags=["server"])
 
 OPEN = {"security": []}
+IN_A_BUCKET = "s3://"
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 Rooms = Annotated[Services, Depends(services)]
@@ -69,28 +71,45 @@ async def get_storage(
     caller: Annotated[Identity, Depends(requires(Permission.SERVER_STORAGE))], rooms: Rooms
 ) -> StorageResponse:
     """The disk; with S3, which has no end, what you keep there, and for administrators what everybody does."""
-    if rooms.settings.storage_engine is StorageEngine.S3:
-        usage = await rooms.catalog.assets.usage()
-        used = sum(user.used for user in usage if caller.user.is_admin or user.user_id == caller.user.id)
-        return _storage(size=0, used=used, available=0)
-    disk = await anyio.to_thread.run_sync(shutil.disk_usage, rooms.settings.media_location)
-    return _storage(size=disk.total, used=disk.used, available=disk.free)
+    try:
+        disk = await rooms.storage.primary.room("")
+    except ObjectNotFound as error:  # the folder, not a file in it
+        raise StorageUnavailable(error.key, error.backend, error.detail) from error
+    if disk is not None:
+        return _storage(size=disk.total, used=disk.used, available=disk.free)
+    seen = None if caller.user.is_admin else caller.user.id
+    kept = await rooms.catalog.files.bytes_by_kind(seen, below=IN_A_BUCKET)
+    return _storage(size=0, used=sum(sum(by_kind.values()) for by_kind in kept.values()), available=0)
 
 
-@router.get("/statistics")
-async def get_server_statistics(
-    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))], rooms: Rooms
-) -> ServerStatistics:
-    """Of all users; for administrators."""
+async def administrator(caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))]) -> Identity:
+    """FastAPI dependency: somebody who may see everybody's figures."""
     if not caller.user.is_admin:
         raise ApiError(403, "Forbidden: for administrators only")
-    users = [_usage(user) for user in await rooms.catalog.assets.usage()]
+    return caller
+
+
+@router.get("/mounts", dependencies=[Depends(administrator)])
+async def get_mounts(rooms: Rooms) -> list[MountResponse]:
+    """Each media folder (on S3: the bucket) and each external library; for administrators."""
+    return [MountResponse(**asdict(state)) for state in await rooms.mounts.states()]
+
+
+@router.get("/statistics", dependencies=[Depends(administrator)])
+async def get_server_statistics(rooms: Rooms) -> ServerStatistics:
+    """Of all users; for administrators."""
+    kept = await rooms.catalog.files.bytes_by_kind()
+    users = [_usage(user, kept.get(user.user_id, {})) for user in await rooms.catalog.assets.usage()]
+    by_kind = Counter[FileKind]()
+    for user in users:
+        by_kind.update(user.usage_by_kind)
     return ServerStatistics(
         photos=sum(user.photos for user in users),
         videos=sum(user.videos for user in users),
         usage=sum(user.usage for user in users),
         usage_photos=sum(user.usage_photos for user in users),
         usage_videos=sum(user.usage_videos for user in users),
+        usage_by_kind=by_kind,
         usage_by_user=users,
     )
 
@@ -117,7 +136,7 @@ def _storage(*, size: int, used: int, available: int) -> StorageResponse:
     )
 
 
-def _usage(user: Usage) -> UserUsage:
+def _usage(user: Usage, by_kind: dict[FileKind, int]) -> UserUsage:
     return UserUsage(
         user_id=user.user_id,
         user_name=user.user_name,
@@ -126,5 +145,6 @@ def _usage(user: Usage) -> UserUsage:
         usage=user.usage,
         usage_photos=user.usage_photos,
         usage_videos=user.usage_videos,
+        usage_by_kind=by_kind,
         quota_size_in_bytes=user.quota,
     )

@@ -16,11 +16,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVarTuple
 
-from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter
+from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, Room
 from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local.errnos import translated, typed_errors
-from app.storage.local.folders import Folders, Found
+from app.storage.local.folders import Folders, Found, Pin
 from app.storage.local.held import HeldFiles
 from app.storage.local.kernel import read_cached, rename_new
 from app.storage.local.reading import (
@@ -60,6 +60,7 @@ class LocalBackend:
         self._fsync = fsync
         with typed_errors(str(root), BACKEND, writing=True):
             self._folders = Folders(self.root, fsync=fsync)
+            self._folders.pin_all()
         self._readers = Threads("storage-read", READ_THREADS)
         self._workers = Threads("storage", WORK_THREADS)
         self._cache = PageCache()
@@ -179,6 +180,22 @@ class LocalBackend:
             await self._workers.run(pending.write, [name])
             await self._workers.run(pending.commit, len(name))
             await self._workers.run(self._read_back, name)
+
+    async def recognise(self, witness: Key, text: bytes) -> None:
+        """Looks at what is at the root's path now. A disk that came back is used again from here on; from now on a commit or a delete in
+        the witness's folder is refused where the folder or the witness is another file (device and inode) than this one."""
+        here, pin = await self._workers.run(self._look_at, witness, text)
+        folders = self._folders
+        if here.identity == folders.identity:
+            moved = folders.keep(pin)
+        else:
+            moved = here.keep(pin, folders)
+            self._folders = here
+        if moved:
+            self._held.close()
+
+    async def room(self, prefix: str) -> Room | None:
+        return await self._workers.run(self._room, prefix)
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         swept = 0
@@ -310,14 +327,23 @@ class LocalBackend:
         stack.callback(os.close, descriptor)
         return descriptor
 
+    def _look_at(self, witness: Key, text: bytes) -> tuple[Folders, Pin]:
+        with typed_errors(witness.value, BACKEND):
+            return self._folders.recognise(witness.value, text, BACKEND)
+
+    def _room(self, prefix: str) -> Room:
+        with typed_errors(str(self.root / prefix), BACKEND):
+            return self._folders.room(prefix)
+
     def _read_back(self, name: bytes) -> None:
+        folders = self._folders
         with typed_errors(name.decode(), BACKEND):
-            descriptor = self._folders.opener.open(name, OPEN_FLAGS)
+            descriptor = folders.opener.open(name, OPEN_FLAGS)
             try:
                 data = os.read(descriptor, len(name) + 1)
             finally:
                 os.close(descriptor)
-                os.unlink(name, dir_fd=self._folders.descriptor)
+                os.unlink(name, dir_fd=folders.descriptor)
         if data != name:
             raise StorageUnavailable(name.decode(), BACKEND, "reads back other bytes than were written")
 

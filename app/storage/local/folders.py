@@ -8,18 +8,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.storage.errors import InvalidKey, StorageUnavailable
+from app.storage.backend import SPARE_BYTES, Room, attests
+from app.storage.errors import InvalidKey, ObjectChanged, StorageUnavailable
 from app.storage.key import Key, is_temporary
 from app.storage.local.kernel import Opener
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_REMEMBERED = 100_000
 _RECOVERED_FILES = "lost+found"  # only root may look into it; fsck puts nothing of ours there
+_WITNESS_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _Identity = tuple[int, int]
 """Device and inode."""
@@ -34,48 +37,126 @@ class Found:
     temporary: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What the folder `top` ("" is the root) was when it was last recognised, by the file `witness` in it; without one: when it
+    was first seen."""
+
+    top: str
+    folder: _Identity
+    witness: str | None = None
+    witness_identity: _Identity | None = None
+
+
 class Folders:
     """Holds the root open, so that it stays the same folder whatever happens to its path."""
 
-    def __init__(self, root: Path, *, fsync: bool) -> None:
-        """Makes the root where it is missing. Raises OSError."""
+    def __init__(self, root: Path, *, fsync: bool, make: bool = True) -> None:
+        """Makes the root where it is missing, if it may `make` it. Raises OSError."""
         self.root = root
         self._fsync = fsync
-        _make_durably(root, fsync=fsync)
+        if make:
+            _make_durably(root, fsync=fsync)
         self.descriptor = os.open(root, FOLDER_FLAGS)
         self.opener = Opener(self.descriptor)
-        self._identity = _identity(os.fstat(self.descriptor))
+        # Whoever is still at work here when another folder has taken this one's place holds the opener, or this.
+        self.close = weakref.finalize(self.opener, os.close, self.descriptor)
+        self.identity = _identity(os.fstat(self.descriptor))
         self._durable: set[bytes] = set()
-        self._pinned: dict[str, _Identity] = {}
+        self._pinned: dict[str, Pin] = {}
+
+    def pin_all(self) -> None:
+        """Remember what every folder in the root is now."""
         for name, is_folder in self._names(""):
             if is_folder:
                 self._pin(name)
 
+    def recognise(self, witness: str, text: bytes, backend: str) -> tuple[Folders, Pin]:
+        """The folder that is at the root's path now (this one, unless a disk came or went), and what it is known by from now on: the
+        file `witness` in it holds `text`. Raises OSError, or `ObjectChanged` for another text."""
+        here = self
+        if _identity(self.root.stat()) != self.identity:
+            here = Folders(self.root, fsync=self._fsync, make=False)
+        try:
+            return here, here._pinned_by(witness, text, backend)
+        except BaseException:
+            if here is not self:
+                here.close()
+            raise
+
+    def keep(self, pin: Pin, former: Folders | None = None) -> bool:
+        """From now on the folder is known by `pin`; all others by what is known of `former`, whose place this takes. True where it is
+        another folder than it was."""
+        if former is not None:
+            self._pinned.update(former.pins())
+        known = self._pinned.get(pin.top)
+        self._pinned[pin.top] = pin
+        return known is None or known.folder != pin.folder
+
+    def pins(self) -> dict[str, Pin]:
+        return dict(self._pinned)
+
     def check_mounts(self, key: str, backend: str) -> None:
-        """Raises `StorageUnavailable` where the root's path, or the key's first folder, is another folder than it was at first: a disk was
-        unmounted or mounted over it, and what is written now would vanish from sight."""
+        """Raises `StorageUnavailable` where the root's path, or the key's first folder, or the witness in it, is another than it was: a
+        disk was unmounted or mounted over it, and what is written now would vanish from sight."""
         top, slash, _ = key.partition("/")
         try:
-            if _identity(self.root.stat()) != self._identity:
-                raise StorageUnavailable(key, backend, f"{self.root} is not the folder of the start (mount changed?)")
-            if slash and self._identity_of(top) != self._pin(top):
-                raise StorageUnavailable(key, backend, f"{self.root}/{top} is not the folder it was (mount changed?)")
+            if _identity(self.root.stat()) != self.identity:
+                raise StorageUnavailable(key, backend, f"{self.root} is not the folder it was (mount changed?)")
+            for name in ("", top) if slash else ("",):
+                self._check(name, key, backend)
         except OSError as error:
             raise StorageUnavailable(key, backend, f"the media folder is gone: {error.strerror}") from error
 
-    def _identity_of(self, top: str) -> _Identity | None:
+    def check_in_place(self, folder: int, key: str, backend: str) -> None:
+        """As `check_mounts`; also raises where the open `folder` of the key is not what its name leads to."""
+        self.check_mounts(key, backend)
+        name = key.rpartition("/")[0]
+        if self._identity_of(name or ".") != _identity(os.fstat(folder)):
+            raise StorageUnavailable(key, backend, f"{self.root}/{name} is not the folder it was (mount changed?)")
+
+    def room(self, name: str) -> Room:
+        """Of the file system that holds the folder `name` now. Raises OSError."""
+        found = os.statvfs(self.root / name)
+        unit = found.f_frsize
+        return Room(found.f_blocks * unit, (found.f_blocks - found.f_bfree) * unit, found.f_bavail * unit)
+
+    def _pinned_by(self, witness: str, text: bytes, backend: str) -> Pin:
+        top = witness.partition("/")[0] if "/" in witness else ""
+        folder = self.open(top.encode())
         try:
-            return _identity(os.stat(top.encode(), dir_fd=self.descriptor))
+            descriptor = os.open(witness.removeprefix(f"{top}/").encode(), _WITNESS_FLAGS, dir_fd=folder)
+            try:
+                if not attests(os.read(descriptor, len(text) + SPARE_BYTES), text):
+                    raise ObjectChanged(witness, backend, "holds another text")
+                return Pin(top, _identity(os.fstat(folder)), witness, _identity(os.fstat(descriptor)))
+            finally:
+                os.close(descriptor)
+        finally:
+            os.close(folder)
+
+    def _check(self, top: str, key: str, backend: str) -> None:
+        pin = self._pin(top) if top else self._pinned.get("")
+        if pin is None:
+            return
+        if top and self._identity_of(top) != pin.folder:
+            raise StorageUnavailable(key, backend, f"{self.root}/{top} is not the folder it was (mount changed?)")
+        if pin.witness not in (None, key) and self._identity_of(pin.witness) != pin.witness_identity:
+            raise StorageUnavailable(key, backend, f"{self.root}/{pin.witness} is missing or another (mount changed?)")
+
+    def _identity_of(self, name: str) -> _Identity | None:
+        try:
+            return _identity(os.stat(name.encode(), dir_fd=self.descriptor))
         except FileNotFoundError:
             return None
 
-    def _pin(self, top: str) -> _Identity | None:
+    def _pin(self, top: str) -> Pin | None:
         """What the folder was when it was first seen; None while it never was."""
         if top not in self._pinned:
             seen = self._identity_of(top)
             if seen is None:
                 return None
-            self._pinned[top] = seen
+            self._pinned[top] = Pin(top, seen)
         return self._pinned[top]
 
     def open(self, name: bytes) -> int:
@@ -192,9 +273,6 @@ class Folders:
         except FileNotFoundError:
             return None
         return Found(name, status, temporary) if stat.S_ISREG(status.st_mode) else None
-
-    def close(self) -> None:
-        os.close(self.descriptor)
 
 
 def _identity(status: os.stat_result) -> _Identity:

@@ -47,6 +47,7 @@ class PendingFile:
         above, _, name = key.value.encode().rpartition(b"/")
         self._name = target or name
         with typed_errors(self._key, BACKEND, writing=True):
+            folders.check_mounts(self._key, BACKEND)
             self._folder = folders.make(above)
             try:
                 self._check_room(size or 0)
@@ -97,13 +98,18 @@ class PendingFile:
                 return len(data)
 
     def commit(self, size: int, *, replace: bool = False) -> None:
-        """Make it the object, for good, if it has `size` bytes. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`."""
+        """Make it the object, for good, if it has `size` bytes. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`.
+
+        That its place is still in sight is asked twice: before the name is given, so that nothing is left below a mount point, and
+        before it is acknowledged.
+        """
         with typed_errors(self._key, BACKEND, writing=True):
             self._sync(self._descriptor)
             self._check_size(size)
-            self._folders.check_mounts(self._key, BACKEND)
+            self._folders.check_in_place(self._folder, self._key, BACKEND)
             self._rename(replace=replace)
             self._sync(self._folder)
+            self._folders.check_in_place(self._folder, self._key, BACKEND)
         self._close()
 
     def abort(self) -> None:

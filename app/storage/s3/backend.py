@@ -16,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 from app.config import GIBIBYTE
-from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter
+from app.storage.backend import SPARE_BYTES, ObjectInfo, ObjectStream, ObjectWriter, Room, attests
 from app.storage.errors import (
     InvalidKey,
+    ObjectChanged,
     ObjectExists,
     ObjectNotFound,
     StorageError,
@@ -166,6 +167,13 @@ class S3Backend:
         finally:
             self.reads.forget(name)
             await self.client.delete(name)
+
+    async def recognise(self, witness: Key, text: bytes) -> None:
+        if not attests(await self.client.get_start(witness.value, len(text) + SPARE_BYTES), text):
+            raise ObjectChanged(witness.value, BACKEND, "holds another text")
+
+    async def room(self, prefix: str) -> Room | None:
+        return None
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         """Aborts unfinished multipart uploads below the prefix and removes forgotten probes; not those of this process

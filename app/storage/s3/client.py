@@ -138,6 +138,20 @@ class S3Client:
             return
         answer["Body"].close()
 
+    async def get_start(self, key: str, length: int) -> bytes:
+        """The first `length` bytes, or as many as there are. Not on the connections of reads, which downloads may have taken."""
+        try:
+            answer = await self._call("get_object", key, Key=self.full_key(key), Range=f"bytes=0-{length - 1}")
+        except _NoSuchRange:
+            return b""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return bytes(await answer["Body"].read())
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise StorageUnavailable(key, BACKEND, f"get_object: {type(error).__name__}") from error
+        finally:
+            answer["Body"].close()
+
     async def put(
         self, key: str, body: Body, *, content_type: str | None, metadata: Mapping[str, str], once: bool
     ) -> None:
