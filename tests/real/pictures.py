@@ -40,7 +40,7 @@ def motion_photo(folder: Path) -> tuple[bytes, bytes]:
 
 def long_video(folder: Path) -> bytes:
     """Takes a while to transcode."""
-    return _encoded(folder / "long.mp4", "testsrc2=size=960x540:rate=30:duration=60", ["mpeg4", "-q:v", "3"])
+    return _encoded(folder / "long.mp4", "testsrc2=size=960x540:rate=30:duration=40", ["mpeg4", "-q:v", "3"])
 
 
 @lru_cache(maxsize=2)
