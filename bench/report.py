@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, PHOTOS
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, nginx_program
+from bench.photos import SHARP_VERSION
 from bench.rows import Row, Sample
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -50,6 +51,7 @@ RANGES_S3 = "64 KiB ranges from S3, 16 connections, with key check (peers withou
 WHOLE_S3 = "whole 1 GiB file from S3, CPU per GiB"
 ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
 ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECONDS * 1000:.0f} ms latency added"
+PHOTO = "preview, thumbnail and thumbhash of a photo"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
 GOALS = (
     Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
@@ -62,6 +64,9 @@ GOALS = (
     Goal("zip from disk", "archiver", f"{ZIP}, CPU", "our CPU / theirs", at_most=0.25, figure="cpu_seconds"),
     Goal("zip from disk", "archiver", f"{ZIP}, time", "their time / ours", at_least=3, mirrored=True),
     Goal("zip from S3", "one ahead", f"{ZIP_S3}, time", "their time / ours", at_least=6, mirrored=True),
+    Goal("photos", "sharp", f"{PHOTO}, geometric mean of seconds", "our time / theirs", at_most=1.1),
+    Goal("photos", "sharp", f"{PHOTO}, preview: 1 - SSIM", "ours / theirs", at_most=1.1, figure="preview_distance"),
+    Goal("photos", "sharp", f"{PHOTO}, thumbnail: 1 - SSIM", "ours / theirs", at_most=1.1, figure="thumbnail_distance"),
     Goal("64 KiB ranges from S3", "rclone", RANGES_S3, "our requests per second of CPU / theirs", at_least=4),
     Goal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
     Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
@@ -70,12 +75,12 @@ GOALS = (
 MEMORY_GOAL_MIB = 64
 
 
-def write_results(rows: Iterable[Row], rounds: int, *, readme: bool) -> Path:
-    """Raw figures beside the versions they belong to; the table only from a run that is long enough to keep."""
+def write_results(rows: Iterable[Row], rounds: int, *, name: str, readme: bool) -> Path:
+    """Raw figures into results/`name`.json, beside the versions they belong to; the table only from a run that is long enough to keep."""
     rows = list(rows)
     results = FOLDER / "results"
     results.mkdir(exist_ok=True)
-    target = results / ("local.json" if readme else "short.json")
+    target = results / f"{name}.json"
     content = {"rounds": rounds, "machine": _machine(), "rows": {row.name: row.samples for row in rows}}
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     lines = table(rows, rounds)
@@ -148,7 +153,7 @@ def _replace_table(readme: Path, lines: list[str]) -> None:
 
 
 def _machine() -> dict[str, str | int]:
-    packages = ("uvicorn", "starlette", "fastapi", "uvloop", "httptools")
+    packages = ("uvicorn", "starlette", "fastapi", "uvloop", "httptools", "pillow")
     return {
         "processors": os.cpu_count() or 0,
         "python": platform.python_version(),
@@ -157,13 +162,14 @@ def _machine() -> dict[str, str | int]:
         "express": EXPRESS_VERSION,
         "archiver": ARCHIVER_VERSION,
         "rclone": RCLONE_VERSION,
+        "sharp": SHARP_VERSION,
         **{name: version(name) for name in packages},
     }
 
 
 def _machine_in_words() -> str:
     machine = _machine()
-    named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "archiver", "rclone")
+    named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "archiver", "rclone", "pillow", "sharp")
     return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in named)
 
 

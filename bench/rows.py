@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from bench import load
 from bench.contestants import Contestant, delete_now
@@ -25,7 +26,15 @@ class Row:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
 
-def measure(row: Row, contestants: Iterable[Contestant], rounds: int, once: Callable[[Contestant], Sample]) -> Row:
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Who = TypeVar("Who", bound=Named)
+
+
+def measure(row: Row, contestants: Iterable[Who], rounds: int, once: Callable[[Who], Sample]) -> Row:
     """Measure each contestant once a round; who begins changes from round to round. The first round warms up."""
     order = list(contestants)
     for number in range(rounds + 1):

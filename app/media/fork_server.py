@@ -20,7 +20,9 @@ from app.media import kernel, warden
 MAX_WORK = 64 * 1024
 """Bytes of one piece of work as it is handed over."""
 
-_NICENESS = 10
+NICENESS = 5
+"""What workers leave to the service, which must stay quick."""
+
 _OUT_OF_MEMORY_SCORE = "800"
 _ORPHAN_ROUNDS = 1000
 
@@ -34,8 +36,8 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-I", "-m", "app.media.fork_server", str(descriptor), "inside"])  # noqa: S606 - no shell is what is wanted
     inbox = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
-    # The service must stay quick, and it is not what the kernel ends first when memory runs out.
-    os.nice(_NICENESS)
+    os.nice(NICENESS)
+    # When memory runs out, the kernel ends a worker, and not the service.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

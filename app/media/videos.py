@@ -54,7 +54,11 @@ class Videos:
         if programs is None:
             return
         command = (programs[0], "-hide_banner", "-v", "error", "-filters")
-        filters = output_of(await self._sandbox.run(self._work(command, None, (), file_size=0))).split()
+        try:
+            filters = output_of(await self._sandbox.run(self._work(command, None, (), file_size=0))).split()
+        except MediaError as error:
+            _log.error("ffmpeg does not start: videos are not shown or made playable", reason=error.reason)
+            return
         self._tools = Tools(*programs, tone_mapping={"zscale", "tonemap"} <= set(filters))
 
     async def make_poster(self, source: Path, format: Format, folder: Path) -> Processed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
@@ -182,9 +181,3 @@ def test_who_may_set_them(service: Service, anonymous: httpx.Client, account: Ac
         403,
         "Missing required permission: userProfileImage.delete",
     )
-
-
-@pytest.fixture(autouse=True)
-def nothing_staged(service: Service) -> Iterator[None]:
-    yield
-    assert [path for path in (service.stack.folder / "data/staging").glob("*/*") if path.name != "lock"] == []

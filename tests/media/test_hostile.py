@@ -28,6 +28,7 @@ from tests.media.making import quarters
 from tests.real.programs import program
 
 ACCEPTED = [format for format in FORMATS if format.kind is not Kind.SIDECAR]
+ACCEPTED_BY_NAME = {format.extension: format for format in ACCEPTED}
 
 
 async def refused(processor: Processor, source: Path, folder: Path) -> MediaError:
@@ -168,6 +169,9 @@ async def test_a_file_that_needs_too_much_memory(folder: Path) -> None:
     settings = Settings(MEDIAVAULT_MEDIA_MEMORY=512 * 1024**2)  # pyright: ignore[reportCallIssue]
     async with Processor(settings).running() as processor:
         assert isinstance(await refused(processor, source, folder), TooLarge)
+        small = folder.parent / "small.jpg"
+        small.write_bytes(making.jpeg(quarters(4000, 3000)))
+        assert (await processor.make_images(small, ACCEPTED_BY_NAME[".jpg"], folder)).width == 4000
 
 
 POINTING = {

@@ -72,6 +72,10 @@ class Stack:
             for path in (str(Path(folder) / name) for name in names if not _temporary(name))
         }
 
+    def staged(self) -> list[str]:
+        """What lies in the staging folder of a service that runs in `folder`, and was not told of another one."""
+        return sorted(str(path) for path in (self.folder / "data" / "staging").glob("*/*") if path.name != "lock")
+
     def leftovers(self) -> list[str]:
         """What unfinished writes left: temporary files, or multipart uploads."""
         if self.bucket:
