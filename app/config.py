@@ -233,6 +233,14 @@ class Settings(BaseSettings):
     trash_days: int = _setting(
         "MEDIAVAULT_TRASH_DAYS", 30, "Days after which what is in the trash is removed; 0 keeps it.", ge=0
     )
+    backup_hours: float = _setting(
+        "MEDIAVAULT_BACKUP_HOURS",
+        24.0,
+        "Hours between two backups of the catalogue into backups/ of the media location; 0 makes none.",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    backup_keep: int = _setting("MEDIAVAULT_BACKUP_KEEP", 14, "Backups that are kept; older ones are removed.", ge=1)
     session_days: int = _setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
 
     media_seconds: float = _setting(

@@ -22,6 +22,8 @@ from app.config import Settings, load_settings
 from app.health.checks import Health
 from app.health.mounts import Mounts
 from app.media.portraits import Portraits
+from app.migration.backup import Backups
+from app.migration.schedule import BackupSchedule
 from app.opening import open_ground
 from app.uploads.ingest import Ingest
 
@@ -51,7 +53,9 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
     async with open_ground(settings, work=work, adopt=adopt) as ground:
         catalog, storage, media_location = ground.catalog, ground.storage, ground.media_location
         archiver = Archiver(catalog, storage)
-        async with aclosing(Links(catalog, archiver)) as links:
+        backups = Backups(catalog, storage, settings)
+        schedule = BackupSchedule(backups, settings.backup_hours, media_location.require_intact)
+        async with schedule.running(), aclosing(Links(catalog, archiver)) as links:
             yield Services(
                 settings=settings,
                 catalog=catalog,

@@ -36,7 +36,7 @@ def test_json_parses(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [line for _, line in matches(r"^\$ [^\n]*?\b(mediavault (?:user|key|db|serve)[^\n]*)$")]
+    "line", [line for _, line in matches(r"^\$ [^\n]*?\b(mediavault (?:user|key|db|serve|verify|backup)[^\n]*)$")]
 )
 def test_a_command_is_one_that_mediavault_has(line: str) -> None:
     answer = CliRunner().invoke(cli, [*shlex.split(line)[1:], "--help"])

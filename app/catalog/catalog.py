@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -9,9 +12,11 @@ from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
 from app.catalog.derivatives import Derivatives
+from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
 from app.catalog.engine import Database, parse_url
 from app.catalog.files import Files
 from app.catalog.installation import Installation
+from app.catalog.locks import exclusively
 from app.catalog.motion_parts import MotionParts
 from app.catalog.persons import Persons
 from app.catalog.pictures import Pictures
@@ -49,6 +54,14 @@ class Catalog:
         async with self.database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""
+        return snapshot(self.database)
+
+    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """See `app.catalog.locks`."""
+        return exclusively(self.database, name)
+
     async def aclose(self) -> None:
         await self.database.aclose()
 
@@ -70,5 +83,16 @@ async def upgrade(db_url: str) -> bool:
     database = Database(parse_url(db_url))
     try:
         return await ensure_current(database, upgrade=True)
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def restore_into(db_url: str, revision: str) -> AsyncIterator[Restoration]:
+    """See `app.catalog.dump.restoration`; the database need not have tables. Raises `InvalidDatabaseUrl`, too."""
+    database = Database(parse_url(db_url))
+    try:
+        async with restoration(database, revision) as begun:
+            yield begun
     finally:
         await database.aclose()

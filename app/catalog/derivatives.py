@@ -73,6 +73,12 @@ class Derivatives:
                     found.setdefault(asset_id, {})[kind] = Derivative(asset_id, kind, file_of(tuple(file)))
         return found
 
+    async def made_from(self, file_id: UUID) -> UUID | None:
+        """The asset that this file was made from; None where no derivative has it (any more)."""
+        statement = select(_derivative.c.asset_id).where(_derivative.c.file_id == file_id)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none()
+
     async def swap(
         self,
         owner_id: UUID,

@@ -129,6 +129,21 @@ class Database:
             except _FAILURES as error:
                 raise translate(error) from error
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """One view for all queries, of the moment of the first, however long it takes. The only transaction in which something else than
+        the database may be awaited: it locks nothing and cannot write."""
+        async with _turn(self._read_turns):
+            try:
+                if isinstance(self.place, SqliteFile):
+                    async with self._reader.connect() as connection, _sqlite_view(connection):
+                        yield connection
+                else:
+                    async with self.writer.connect() as connection, _postgres_view(connection) as view:
+                        yield view
+            except _FAILURES as error:
+                raise translate(error) from error
+
     async def aclose(self) -> None:
         await self.writer.dispose()
         await self._reader.dispose()
@@ -195,6 +210,27 @@ class _SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):
             self.rollback()
         super().close()
+
+
+@asynccontextmanager
+async def _sqlite_view(connection: AsyncConnection) -> AsyncIterator[None]:
+    try:
+        await connection.exec_driver_sql("BEGIN")
+        yield
+    except BaseException:
+        await connection.invalidate()  # the pool would hand it out with the old view
+        raise
+    await connection.exec_driver_sql("ROLLBACK")
+
+
+@asynccontextmanager
+async def _postgres_view(connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
+    view = await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with view.begin():
+        # Each statement is quick; between two a slow store may take its time.
+        await view.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await view.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        yield view
 
 
 def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEngine:

@@ -32,6 +32,14 @@ class SchemaMismatch(CatalogError):
     """The tables are older than this program (and upgrading was not asked for), or newer."""
 
 
+class CatalogNotEmpty(CatalogError):
+    """A backup is restored into an empty catalogue only; `table` has rows."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(f"the catalogue is not empty: there are rows in its table {table!r}")
+
+
 class Conflict(CatalogError):
     """A unique value is taken, or a row that is referred to is not there."""
 

@@ -6,7 +6,7 @@ refers to it goes. This room covers the rest: `writing` -> `doomed`, and `doomed
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -138,6 +138,24 @@ class Files:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.path == path))).one_or_none()
         return None if row is None else file_of(row)
+
+    async def accounted(self, paths: Sequence[str]) -> set[str]:
+        """Those of them (at most `ID_BATCH`) that there is a row for, whatever its state."""
+        statement = select(_file.c.path).where(_file.c.path.in_(paths))
+        async with self._database.read() as connection:
+            return set((await connection.execute(statement)).scalars())
+
+    async def any_live_below(self, base: str) -> bool:
+        """Whether the path of a live file begins with `base`."""
+        below = func.substr(_file.c.path, 1, len(base)) == base
+        statement = select(_file.c.id).where(_file.c.state == FileState.LIVE, below).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none() is not None
+
+    async def count_live(self) -> int:
+        statement = select(func.count()).where(_file.c.state == FileState.LIVE)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one()
 
     async def all(self) -> AsyncIterator[File]:
         """Every row, in batches: what changes meanwhile may or may not show."""

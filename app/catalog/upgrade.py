@@ -30,13 +30,13 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 async def ensure_current(database: Database, *, upgrade: bool) -> bool:
     """True when something had to be done. Raises `SchemaMismatch`, `CatalogUnavailable`."""
-    async with _alone(database):
+    async with alone(database):
         if await _current(database):
             return False
         if not upgrade:
             raise SchemaMismatch("the catalogue's tables are not those of this program: run `mediavault db upgrade`")
         async with upgrading(database) as connection:
-            await _upgrade(connection)
+            await migrate(connection, "head")
         return True
 
 
@@ -55,20 +55,27 @@ async def _current(database: Database) -> bool:
     async with database.read() as connection:
         if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
             return False
-        versions = await connection.execute(select(column("version_num")).select_from(table("alembic_version")))
-        return versions.scalars().all() == [HEAD]
+        return await revision_of(connection) == HEAD
 
 
-async def _upgrade(connection: AsyncConnection) -> None:
+async def revision_of(connection: AsyncConnection) -> str | None:
+    """The revision that the tables are at; None where there are none yet. Alembic's table must be there."""
+    versions = await connection.execute(select(column("version_num")).select_from(table("alembic_version")))
+    return versions.scalar_one_or_none()
+
+
+async def migrate(connection: AsyncConnection, revision: str) -> None:
+    """Bring the tables up to `revision` (`head`: the newest), in the connection's transaction. Raises `SchemaMismatch` where the tables or
+    the revision are not known."""
     from alembic.util import CommandError  # noqa: PLC0415 - slow to import and rarely needed
 
     try:
-        await connection.run_sync(_run_alembic)
+        await connection.run_sync(_run_alembic, revision)
     except CommandError as error:
         raise SchemaMismatch(f"the catalogue is newer than this program, or not ours: {error}") from error
 
 
-def _run_alembic(connection: Connection) -> None:
+def _run_alembic(connection: Connection, revision: str) -> None:
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -76,11 +83,11 @@ def _run_alembic(connection: Connection) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 @asynccontextmanager
-async def _alone(database: Database) -> AsyncIterator[None]:
+async def alone(database: Database) -> AsyncIterator[None]:
     """For SQLite, where even switching a new file to WAL must not meet another process. Makes the folder."""
     if not isinstance(database.place, SqliteFile):
         yield

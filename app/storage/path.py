@@ -22,6 +22,10 @@ class LocalArea:
     def path(self, key: Key) -> str:
         return f"{self._base}{key}"
 
+    def listed(self, name: str) -> str:
+        """As `path`, for the name of an object that others put there: it need not be a key."""
+        return f"{self._base}{name}"
+
     def holds(self, path: str) -> bool:
         return path.startswith(self._base)
 
@@ -43,6 +47,10 @@ class BucketArea:
 
     def path(self, key: Key) -> str:
         return f"{self._base}{key}"
+
+    def listed(self, name: str) -> str:
+        """As `path`, for the name of an object that others put there: it need not be a key."""
+        return f"{self._base}{name}"
 
     def holds(self, path: str) -> bool:
         return path.startswith(self._base)

@@ -198,12 +198,13 @@ class StorageService:
         """Store the file at `path`, and delete it once it is committed; where that fails it stays. Raises as `write` does."""
         return await self.staging.send(temp, lambda size: self.write(path, size=size, content_type=content_type))
 
-    async def list_managed(self) -> AsyncIterator[tuple[str, ObjectInfo]]:
-        """Every object below the media location of every configured backend, with its path."""
+    async def list_managed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
+        """Every object below the media location (there below `prefix`, by whole segments) of every configured backend, with its path.
+        What others put into a bucket may have a name that is no key; nothing else can be done with its path then."""
         for backend, area in ((self._local, self._folder), (self._s3, self._bucket)):
             if backend is not None and area is not None:
-                async for info in backend.list_objects():
-                    yield area.path(Key(info.key)), info
+                async for info in backend.list_objects(prefix):
+                    yield area.listed(info.key), info
 
     async def probe(self) -> None:
         """Whether new files can be stored; raises what went wrong."""

@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +55,13 @@ def seaweedfs_binary() -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Someone the server knows, and what they may do (SeaweedFS's action names)."""
+    """Someone the server knows, and what they may do: SeaweedFS's action names, or a policy document in AWS's language."""
 
     name: str
     access_key: str
     secret_key: str
     actions: tuple[str, ...]
+    policy: str | None = None
 
 
 ADMIN = Identity("admin", "testadminkey", "testadminsecret", ("Admin", "Read", "Write", "List", "Tagging"))
@@ -151,6 +152,18 @@ class SeaweedFS:
         self._signal(signal.SIGHUP)
         self._wait_until_known(identity)
         return identity
+
+    def add_policy_identities(self, policies: Mapping[str, Any]) -> dict[str, Identity]:
+        """Identities by name, each with the rights of a policy document of AWS and no others. Before the start: the server reads
+        policies only then."""
+        if self._running():
+            raise RuntimeError("SeaweedFS is running already")
+        added = {
+            name: Identity(name, f"{name}key", f"{name}secret", (), json.dumps(policy))
+            for name, policy in policies.items()
+        }
+        self._identities += added.values()
+        return added
 
     def add_prefix_identity(self, name: str, bucket: str, prefix: str) -> Identity:
         """An identity with every right below `bucket/prefix/`, and none elsewhere."""
@@ -266,10 +279,14 @@ class SeaweedFS:
                 "name": identity.name,
                 "credentials": [{"accessKey": identity.access_key, "secretKey": identity.secret_key}],
                 "actions": list(identity.actions),
+                **({"policyNames": [identity.name]} if identity.policy else {}),
             }
             for identity in self._identities
         ]
-        (self._folder / "identities.json").write_text(json.dumps({"identities": known}))
+        policies = [
+            {"name": identity.name, "content": identity.policy} for identity in self._identities if identity.policy
+        ]
+        (self._folder / "identities.json").write_text(json.dumps({"identities": known, "policies": policies}))
 
     def _running(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -53,6 +53,7 @@ class Service:
             "IMMICH_HOST": "127.0.0.1",
             "IMMICH_PORT": str(self.port),
             "IMMICH_LOG_LEVEL": "verbose",
+            "MEDIAVAULT_BACKUP_HOURS": "0",  # none in the midst of a test that looks at all there is
             **(settings or {}),
         }
         self.people = Registrar(stack)

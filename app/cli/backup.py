@@ -1,0 +1,121 @@
+"""`mediavault backup`: copies of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError, CatalogNotEmpty
+from app.cli.running import fail, run, settings_or_exit, with_catalog
+from app.config import Settings, named
+from app.storage.errors import StorageError
+
+backup_cli = typer.Typer(
+    no_args_is_help=True, help="Copies of the catalogue in backups/ of the media location. Photos are not in them."
+)
+NEWEST = "newest"
+
+
+@backup_cli.command("create")
+def backup_create() -> None:
+    """Make a backup now. Safe while the service runs."""
+    from app.cli.media import our_storage, reason  # noqa: PLC0415 - slow to import
+    from app.migration.backup import BackupBusy, Backups  # noqa: PLC0415
+    from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
+
+    settings = settings_or_exit()
+
+    async def create(catalog: Catalog) -> None:
+        try:
+            async with our_storage(settings, catalog) as storage:
+                backup = await Backups(catalog, storage, settings).create()
+        except BackupBusy as error:
+            fail(str(error))
+        except StorageError as error:
+            fail(reason(error))
+        except BackupDamaged as error:
+            fail(f"the backup came back from the store damaged, and is removed: {error}")
+        typer.echo(backup.path)
+
+    run(with_catalog(settings, create))
+
+
+@backup_cli.command("list")
+def backup_list() -> None:
+    """List the backups, newest first: when each was made, its bytes, its path. Needs no catalogue."""
+    from app.cli.media import found_storage, reason  # noqa: PLC0415 - slow to import
+    from app.migration.backup import Backup, list_backups  # noqa: PLC0415
+
+    async def listed() -> list[Backup]:
+        try:
+            async with found_storage(settings_or_exit()) as storage:
+                return await list_backups(storage)
+        except StorageError as error:
+            fail(reason(error))
+
+    for backup in run(listed()):
+        typer.echo(f"{backup.created_at:%Y-%m-%dT%H:%M:%SZ}  {backup.size:>12}  {backup.path}")
+
+
+@backup_cli.command("restore")
+def backup_restore(
+    backup: Annotated[
+        str, typer.Argument(help="A path that `backup list` shows, a file on this host, or `newest`.")
+    ] = NEWEST,
+    relocate: Annotated[
+        bool,
+        typer.Option("--relocate", help="The media lie elsewhere than they did: let the paths follow the settings."),
+    ] = False,
+) -> None:
+    """Bring a backup back into an empty catalogue (the service must not run): all of it, or nothing."""
+    from app.cli.media import reason  # noqa: PLC0415 - slow to import
+    from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
+    from app.migration.relocation import MediaLocationDiffers  # noqa: PLC0415
+    from app.migration.restore import Restored, restore  # noqa: PLC0415
+
+    settings = settings_or_exit()
+
+    async def bring_back() -> Restored:
+        try:
+            async with _opened(settings, backup) as chunks:
+                return await restore(settings, chunks, relocate=relocate)
+        except BackupDamaged as error:
+            fail(f"{backup}: {error}; nothing was restored")
+        except CatalogNotEmpty as error:
+            fail(f"{error}; a backup is restored into an empty one only")
+        except OSError as error:
+            fail(f"{backup}: {error.strerror}")
+        except MediaLocationDiffers as error:
+            fail(str(error))
+        except StorageError as error:
+            fail(reason(error))
+        except CatalogError as error:
+            fail(f"{named('DB_URL', error)}; nothing was restored")
+
+    restored = run(bring_back())
+    typer.echo(f"restored the backup of {restored.header.created_at}: {sum(restored.rows.values())} rows")
+    if restored.relocated:
+        typer.echo(f"{restored.relocated} paths follow the media location")
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, backup: str) -> AsyncIterator[AsyncIterable[bytes]]:
+    """The bytes of a file of this host, else of a backup of the media location."""
+    from app.cli.media import found_storage  # noqa: PLC0415 - slow to import
+    from app.migration.backup import list_backups  # noqa: PLC0415
+    from app.migration.restore import file_chunks  # noqa: PLC0415
+
+    if Path(backup).is_file():  # noqa: ASYNC240 - the command has nothing else to do
+        yield file_chunks(Path(backup))
+        return
+    async with found_storage(settings) as storage:
+        found = [each for each in await list_backups(storage) if backup in (NEWEST, each.path, each.name)]
+        if not found:
+            fail("there is no backup" if backup == NEWEST else f"there is no backup {backup}")
+        async with storage.read(found[0].path) as stream:
+            yield stream.chunks

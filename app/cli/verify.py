@@ -1,0 +1,88 @@
+"""`mediavault verify`: do catalogue and storage agree?
+
+Exit status, for scripts: 0 nothing wrong, 1 problems that are left, 2 it could not be carried out, 3 problems, all of them repaired.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from app.catalog.catalog import Catalog
+from app.cli.running import fail, run, settings_or_exit, with_catalog
+from app.config import Settings
+from app.storage.errors import StorageError
+
+PROBLEMS, REPAIRED = 1, 3
+FORMATS = ("table", "json", "csv")
+
+
+def verify(
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Read every byte of every file and compare its SHA-1.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have thumbnails and the like that are lost or damaged made again.")
+    ] = False,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Move objects that no row accounts for below quarantine/.")
+    ] = False,
+    format_: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    concurrency: Annotated[int, typer.Option(help="So many files are looked at at a time.", min=1, max=64)] = 8,
+) -> None:
+    """Compare catalogue and storage, both ways; nothing is changed unless asked. Safe while the service runs.
+
+    Exit status: 0 nothing wrong, 1 problems that are left, 2 it could not be carried out, 3 problems, all of them repaired.
+    """
+    if format_ not in FORMATS:
+        fail(f"--format: {format_} is none of {', '.join(FORMATS)}")
+    settings = settings_or_exit()
+
+    async def compare(catalog: Catalog) -> int:
+        return await _compare(catalog, settings, format_, checksums, repair, quarantine, concurrency)
+
+    if status := run(with_catalog(settings, compare)):
+        raise typer.Exit(status)
+
+
+async def _compare(
+    catalog: Catalog,
+    settings: Settings,
+    format_: str,
+    checksums: bool,
+    repair: bool,
+    quarantine: bool,
+    concurrency: int,
+) -> int:
+    from app.cli.media import our_storage, reason  # noqa: PLC0415 - slow to import
+    from app.cli.verify_report import Format, progress, report_as  # noqa: PLC0415
+    from app.jobs.jobs import open_jobs  # noqa: PLC0415
+    from app.migration.integrity import Verification  # noqa: PLC0415
+    from app.migration.repair import Repair  # noqa: PLC0415
+
+    report = report_as(Format(format_))
+    try:
+        async with AsyncExitStack() as stack:
+            storage = await stack.enter_async_context(our_storage(settings, catalog))
+            jobs = await stack.enter_async_context(open_jobs(settings, catalog, None)) if repair else None
+            with progress() as shown:
+                report.begin()
+                verification = Verification(
+                    catalog,
+                    storage,
+                    report=report.add,
+                    progress=shown,
+                    repairs=Repair(catalog, storage, datetime.now(UTC), jobs=jobs, orphans=quarantine),
+                    checksums=checksums,
+                    concurrency=concurrency,
+                )
+                summary = await verification.run()
+    except StorageError as error:
+        fail(reason(error))
+    report.end(summary)
+    if not summary.problems:
+        return 0
+    return PROBLEMS if summary.unrepaired else REPAIRED

@@ -1,0 +1,209 @@
+"""How `mediavault verify` shows what it finds, line by line as it is found: for people, as JSON or as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from contextlib import suppress
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from app.migration.integrity import Finding, Summary
+
+_COLUMNS = ("problem", "kind", "path", "expected_size", "found_size", "detail", "repair", "file_id", "owner_id")
+_LINE_SECONDS = 10.0
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class Report(Protocol):
+    def begin(self) -> None: ...
+
+    def add(self, finding: Finding) -> None: ...
+
+    def end(self, summary: Summary) -> None: ...
+
+
+def report_as(format_: Format) -> Report:
+    """One that writes to standard output."""
+    return {Format.TABLE: TableReport, Format.JSON: JsonReport, Format.CSV: CsvReport}[format_]()
+
+
+def _values(finding: Finding) -> dict[str, Any]:
+    file = finding.file
+    return {
+        "problem": finding.problem.value,
+        "kind": file.kind.value if file else None,
+        "path": finding.path,
+        "expected_size": file.size if file else None,
+        "found_size": finding.found_size,
+        "detail": finding.detail or None,
+        "repair": finding.repair,
+        "file_id": str(file.id) if file else None,
+        "owner_id": str(file.owner_id) if file else None,
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "objects": summary.objects,
+        "files": summary.files,
+        "bytes_read": summary.bytes_read,
+        "known": dict(summary.known),
+        "external": summary.external,
+        "unsettled": summary.unsettled,
+        "problems": {problem.value: count for problem, count in summary.problems.items()},
+        "repaired": dict(summary.repaired),
+    }
+
+
+class TableReport:
+    """Columns that a terminal shows and `grep` finds; what could steer a terminal is shown escaped."""
+
+    def begin(self) -> None:
+        """The first finding brings the headings."""
+        self._any = False
+
+    def add(self, finding: Finding) -> None:
+        if not self._any:
+            self._any = True
+            print(f"{'problem':<11} {'kind':<13} {'bytes':>13} {'found':>13}  path")
+        file = finding.file
+        expected = "" if file is None or file.size is None else str(file.size)
+        found = "" if finding.found_size is None else str(finding.found_size)
+        kind = file.kind.value if file else ""
+        notes = "; ".join(filter(None, (finding.detail, finding.repair)))
+        path = finding.path if finding.path.isprintable() else ascii(finding.path)
+        print(
+            f"{finding.problem.value:<11} {kind:<13} {expected:>13} {found:>13}  {path}{f'  ({notes})' if notes else ''}"
+        )
+
+    def end(self, summary: Summary) -> None:
+        known = "".join(f", {count} of kind {kind}" for kind, count in sorted(summary.known.items()))
+        print(f"{summary.objects} objects{known}")
+        print(f"{summary.files} files", end="")
+        print(f", {summary.bytes_read} bytes read" if summary.bytes_read else "", end="")
+        print(f", {summary.unsettled} being written or deleted" if summary.unsettled else "", end="")
+        print(f", {summary.external} in external folders, which a scan looks after" if summary.external else "")
+        problems = ", ".join(f"{count} {problem}" for problem, count in sorted(summary.problems.items()))
+        repaired = ", ".join(f"{count} {repair}" for repair, count in sorted(summary.repaired.items()))
+        print(f"problems: {problems or 'none'}{f'; of these {repaired}' if repaired else ''}")
+
+
+class JsonReport:
+    """One document, however many findings there are."""
+
+    def begin(self) -> None:
+        self._separator = "\n"
+        print('{"findings": [', end="")
+
+    def add(self, finding: Finding) -> None:
+        print(self._separator + json.dumps(_values(finding)), end="")
+        self._separator = ",\n"
+
+    def end(self, summary: Summary) -> None:
+        print(f'\n], "summary": {json.dumps(_summary(summary))}}}')
+
+
+class CsvReport:
+    """Findings only; the figures go to standard error."""
+
+    def begin(self) -> None:
+        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        self._writer.writerow(_COLUMNS)
+
+    def add(self, finding: Finding) -> None:
+        values = _values(finding)
+        self._writer.writerow([values[column] for column in _COLUMNS])
+
+    def end(self, summary: Summary) -> None:
+        print(json.dumps(_summary(summary)), file=sys.stderr)
+
+
+class PlainProgress:
+    """A line on standard error for each stage, and every ten seconds."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._total: int | None = None
+        self._count = self._bytes = 0
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to clear."""
+
+    def begin(self, stage: str, total: int | None) -> None:
+        self._stage, self._total = stage, total
+        self._count = self._bytes = 0
+        self._next = time.monotonic() + _LINE_SECONDS
+        print(stage, file=sys.stderr, flush=True)
+
+    def advance(self, count: int, size: int = 0) -> None:
+        self._count += count
+        self._bytes += size
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_SECONDS
+            of = f" of {self._total}" if self._total is not None else ""
+            read = f", {self._bytes} bytes" if self._bytes else ""
+            print(f"{self._stage}: {self._count}{of}{read}", file=sys.stderr, flush=True)
+
+
+class Bars:
+    """A bar for each stage on the terminal, with rate and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # noqa: PLC0415 - slow to import
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[read]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            redirect_stdout=sys.stdout.isatty(),  # findings above the bars; into a file they go as they are
+        )
+        self._task: Any = None
+        self._began = 0.0
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+
+    def begin(self, stage: str, total: int | None) -> None:
+        if self._task is not None:
+            self._progress.stop_task(self._task)
+        self._began, self._bytes = time.monotonic(), 0
+        self._task = self._progress.add_task(stage, total=total, read="")
+
+    def advance(self, count: int, size: int = 0) -> None:
+        self._bytes += size
+        rate = self._bytes / max(0.001, time.monotonic() - self._began) / 1024**2
+        self._progress.update(self._task, advance=count, read=f"{rate:.1f} MiB/s" if self._bytes else "")
+
+
+def progress() -> PlainProgress | Bars:
+    """Bars on a terminal, plain lines elsewhere."""
+    with suppress(AttributeError, ValueError):
+        if sys.stderr.isatty():
+            return Bars()
+    return PlainProgress()

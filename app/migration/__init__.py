@@ -1,0 +1,1 @@
+"""Moving a library between disk and S3, comparing it with its catalogue, and keeping copies of the catalogue."""

@@ -1,0 +1,307 @@
+"""Compares catalogue and storage, both ways, while the service runs.
+
+First every object is listed, and the listing kept on disk; then the catalogue is asked, once more, about those that it did not account for;
+then each live file is looked for in the listing, and where that is not enough at its place. What looks wrong is asked about again
+before it counts, in the order in which others work: a row is there before its object and goes after it, a file's path changes before its
+source is removed. So nothing that an upload, a deletion or a move is about is ever taken for a loss. Memory does not grow with the library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Protocol
+
+from app.catalog.catalog import Catalog
+from app.catalog.records import File, FileState
+from app.health.markers import FOLDERS, MARKER
+from app.migration.backup import FOLDER as BACKUPS
+from app.migration.spool import Spool
+from app.storage.errors import InvalidKey, ObjectChanged, ObjectNotFound, StorageError, StorageUnavailable
+from app.storage.path import is_s3
+from app.storage.service import StorageService
+
+QUARANTINE = "quarantine"
+"""Below the media location: where orphans go when somebody asks for it."""
+
+_MARKERS = frozenset((MARKER, *(f"{folder}/{MARKER}" for folder in FOLDERS)))
+_KNOWN_FOLDERS = {BACKUPS: "backup", QUARANTINE: "quarantined"}
+_LISTED_AT_ONCE = 500
+_ROWS_AT_ONCE = 500
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 1.0
+_MOST_UNAVAILABLE = 50
+"""So many in a row, and the store is away: nothing can be said about any of them."""
+
+
+class Problem(StrEnum):
+    """`missing`: a live file has no object. `size`, `checksum`: its object is not what was stored. `unreadable`: it could not be read.
+    `unplaced`: its path lies in no place that the settings name. `orphan`: an object that no row accounts for."""
+
+    MISSING = "missing"
+    SIZE = "size"
+    CHECKSUM = "checksum"
+    UNREADABLE = "unreadable"
+    UNPLACED = "unplaced"
+    ORPHAN = "orphan"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`file` is None for an orphan, `key` its place below the media location. Sizes in bytes. `repair` says what was done about it, if
+    anything was. `passes`: it may be otherwise a moment later."""
+
+    problem: Problem
+    path: str
+    file: File | None = None
+    key: str | None = None
+    found_size: int | None = None
+    detail: str = ""
+    repair: str | None = None
+    passes: bool = False
+
+
+@dataclass(slots=True)
+class Summary:
+    """Numbers of objects that were listed, of live files that were looked at, with their bytes, and of what else there was: `known` objects by
+    kind, files in `external` folders and `unsettled` ones (being written, or to be deleted), which are not looked at."""
+
+    objects: int = 0
+    files: int = 0
+    bytes_read: int = 0
+    known: Counter[str] = field(default_factory=Counter[str])
+    external: int = 0
+    unsettled: int = 0
+    problems: Counter[Problem] = field(default_factory=Counter[Problem])
+    repaired: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def unrepaired(self) -> int:
+        return self.problems.total() - self.repaired.total()
+
+
+class Progress(Protocol):
+    """Somebody watches."""
+
+    def begin(self, stage: str, total: int | None) -> None:
+        """`total` objects or files are to come, where that is known."""
+        ...
+
+    def advance(self, count: int, size: int = 0) -> None:
+        """So many more, and so many bytes read."""
+        ...
+
+
+class Repairs(Protocol):
+    """What is done about findings; see `app.migration.repair`."""
+
+    async def mend(self, finding: Finding) -> str | None:
+        """In a word, what was done; None where nothing was. A `StorageError` says why it cannot be."""
+        ...
+
+
+class Verification:
+    """One comparison. `checksums`: read every byte. `concurrency`: so many objects are asked about or read at a time."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        *,
+        report: Callable[[Finding], None],
+        progress: Progress,
+        repairs: Repairs | None = None,
+        checksums: bool = False,
+        concurrency: int = 8,
+    ) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._report = report
+        self._progress = progress
+        self._repairs = repairs
+        self._checksums = checksums
+        self._slots = asyncio.Semaphore(concurrency)
+        self._unavailable = 0
+        self._summary = Summary()
+
+    async def run(self) -> Summary:
+        """Raises `CatalogError`, or a `StorageError` where a store cannot be listed or is away: what was reported until then holds."""
+        try:
+            with Spool() as spool:
+                await self._list(spool)
+                await self._look_at_suspects(spool)
+                await self._look_at_files(spool)
+        except ExceptionGroup as failures:  # of those that were asked about together
+            raise failures.exceptions[0] from None
+        return self._summary
+
+    async def _list(self, spool: Spool) -> None:
+        self._progress.begin("listing objects", None)
+        batch: list[tuple[str, str, int]] = []
+        async for path, info in self._storage.list_managed():
+            batch.append((path, info.key, info.size))
+            if len(batch) == _LISTED_AT_ONCE:
+                await self._take_listed(spool, batch)
+                batch = []
+        await self._take_listed(spool, batch)
+
+    async def _take_listed(self, spool: Spool, batch: list[tuple[str, str, int]]) -> None:
+        accounted = await self._catalog.files.accounted([path for path, _, _ in batch])
+        suspects: list[tuple[str, str, int]] = []
+        for path, key, size in batch:
+            kind = _known_kind(key)
+            if path not in accounted and kind is None:
+                suspects.append((path, key, size))
+            elif kind is not None:
+                self._summary.known[kind] += 1
+        await spool.add([(path, size) for path, _, size in batch], suspects)
+        self._summary.objects += len(batch)
+        self._progress.advance(len(batch))
+
+    async def _look_at_suspects(self, spool: Spool) -> None:
+        self._progress.begin("asking again about objects without a row", None)
+        last = ""
+        while suspects := await spool.suspects(last):
+            accounted = await self._catalog.files.accounted([path for path, _, _ in suspects])
+            async with asyncio.TaskGroup() as group:
+                for path, key, size in suspects:
+                    if path not in accounted:
+                        await self._slots.acquire()
+                        group.create_task(self._look_at_suspect(path, key, size))
+            self._progress.advance(len(suspects))
+            last = suspects[-1][0]
+
+    async def _look_at_suspect(self, path: str, key: str, size: int) -> None:
+        """It had no row when it was asked for after the listing. If it is still there, and has none after that, it never had one."""
+        try:
+            detail = ""
+            try:
+                if not await self._storage.exists(path):
+                    return
+            except InvalidKey:
+                detail = "its name is none that mediavault gives"
+            if not await self._catalog.files.accounted([path]):
+                await self._found(Finding(Problem.ORPHAN, path, key=key, found_size=size, detail=detail))
+        finally:
+            self._slots.release()
+
+    async def _look_at_files(self, spool: Spool) -> None:
+        count = await self._catalog.files.count_live()
+        self._progress.begin("reading files" if self._checksums else "comparing files", count)
+        async with asyncio.TaskGroup() as group:
+            async for page in self._pages():
+                listed = await spool.sizes([file.path for file in page])
+                for file in page:
+                    if not self._checksums and listed.get(file.path, -1) == file.size:
+                        self._progress.advance(1)
+                        continue
+                    await self._slots.acquire()
+                    group.create_task(self._look_at(file))
+
+    async def _pages(self) -> AsyncIterator[list[File]]:
+        """Live managed files; the others are counted."""
+        page: list[File] = []
+        async for file in self._catalog.files.all():
+            if file.state is not FileState.LIVE:
+                self._summary.unsettled += 1
+            elif not is_s3(file.path) and not self._storage.is_managed_path(file.path):
+                self._summary.external += 1
+                self._progress.advance(1)
+            else:
+                self._summary.files += 1
+                page.append(file)
+            if len(page) == _ROWS_AT_ONCE:
+                yield page
+                page = []
+        yield page
+
+    async def _look_at(self, file: File) -> None:
+        try:
+            finding = await self._settled(file)
+            if finding is not None:
+                await self._found(finding)
+        finally:
+            self._progress.advance(1)
+            self._slots.release()
+
+    async def _settled(self, file: File) -> Finding | None:
+        """What is wrong with it, and still was when the catalogue was asked again."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            finding = await self._examine(file)
+            if finding is None:
+                return None
+            current = await self._catalog.files.get(file.id)
+            if current is None or current.state is not FileState.LIVE:
+                return None  # deleted meanwhile
+            moved = current.path != file.path
+            if attempt == _ATTEMPTS or not (moved or finding.passes):
+                return finding
+            if not moved:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            file = current
+        return None
+
+    async def _examine(self, file: File) -> Finding | None:
+        """What is wrong at the file's place right now."""
+        try:
+            size, sha1 = await (self._read(file) if self._checksums and file.sha1 is not None else self._stat(file))
+        except InvalidKey as error:
+            return Finding(Problem.UNPLACED, file.path, file, detail=error.detail)
+        except ObjectNotFound:
+            return Finding(Problem.MISSING, file.path, file)
+        except StorageError as error:
+            self._note_unavailable(error)
+            detail = error.detail or type(error).__name__
+            passes = error.retryable or isinstance(error, ObjectChanged)
+            return Finding(Problem.UNREADABLE, file.path, file, detail=detail, passes=passes)
+        self._unavailable = 0
+        if size != file.size:
+            return Finding(Problem.SIZE, file.path, file, found_size=size)
+        if sha1 is not None and sha1 != file.sha1:
+            return Finding(Problem.CHECKSUM, file.path, file, found_size=size, detail=f"SHA-1 is {sha1.hex()}")
+        return None
+
+    async def _stat(self, file: File) -> tuple[int, bytes | None]:
+        return (await self._storage.stat(file.path)).size, None
+
+    async def _read(self, file: File) -> tuple[int, bytes]:
+        size, sha1 = 0, hashlib.sha1(usedforsecurity=False)
+        async with self._storage.read(file.path) as stream:
+            async for chunk in stream.chunks:
+                sha1.update(chunk)
+                size += len(chunk)
+                self._progress.advance(0, len(chunk))
+                await asyncio.sleep(0)  # what is in memory comes without waiting, and others want to get on
+        self._summary.bytes_read += size
+        return size, sha1.digest()
+
+    def _note_unavailable(self, error: StorageError) -> None:
+        if not isinstance(error, StorageUnavailable):
+            return
+        self._unavailable += 1
+        if self._unavailable > _MOST_UNAVAILABLE:
+            raise error
+
+    async def _found(self, finding: Finding) -> None:
+        self._summary.problems[finding.problem] += 1
+        repair: str | None = None
+        try:
+            repair = await self._repairs.mend(finding) if self._repairs else None
+        except StorageError as error:
+            refused = f"cannot be repaired: {error.detail or type(error).__name__}"
+            finding = replace(finding, detail="; ".join(filter(None, (finding.detail, refused))))
+        if repair is not None:
+            self._summary.repaired[repair] += 1
+        self._report(replace(finding, repair=repair))
+
+
+def _known_kind(key: str) -> str | None:
+    """What an object is that needs no row."""
+    if key in _MARKERS:
+        return "marker"
+    folder, slash, _ = key.partition("/")
+    return _KNOWN_FOLDERS.get(folder) if slash else None

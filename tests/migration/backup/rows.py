@@ -1,0 +1,102 @@
+"""Rows for every table of the catalogue, found in the definitions: text, bytes, JSON and times that are hard on a database, and NULLs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table, Uuid, insert, select, text
+
+from app.catalog import tables
+from app.catalog.catalog import Catalog
+
+ROWS = 4
+"""In each table; the last one has NULL wherever that may be."""
+
+_TEXTS = (
+    "plain",
+    "ümläut, 漢字 and \U0001f600, NFC é and NFD e\u0301",
+    "quotes ' \" ` \\ and\nlines\r\n\ttabs \x01\x1f\x7f \u2028",
+    "  %s {0} ?; DROP TABLE x; --  \ufeff" + "long" * 2000,
+)
+_TIMES = (
+    datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC),
+    datetime(1, 1, 2, 0, 0, 0, 1, tzinfo=UTC),
+    datetime(9000, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(1970, 1, 1, tzinfo=UTC),
+)
+_JSON = (
+    {"nested": {"list": [1, 2.5, -0.1, 1e300, None, True, "\ud800 lone, \0 NUL"], "big": 2**60}, "": "empty key"},
+    [],
+    "text",
+    {"Δ": [[[]]]},
+)
+_BYTES = (bytes(range(256)), b"", b"\0", b"\xff" * 1000)
+
+
+async def fill(catalog: Catalog) -> None:
+    """`ROWS` rows for each table; references lead to rows that come later, too."""
+    async with catalog.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL session_replication_role = replica"))
+        else:
+            await connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        for table in tables.metadata.tables.values():
+            await connection.execute(table.delete())
+            for number in range(ROWS):
+                values = {column.name: _value(table, column, number) for column in table.c}
+                await connection.execute(insert(table).values(values))
+        await connection.commit()
+    await catalog.installation.id()
+
+
+async def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, and what Alembic says."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    async with catalog.engine.connect() as connection:
+        for table in tables.metadata.tables.values():
+            rows = [tuple(row) for row in await connection.execute(select(table))]
+            found[table.name] = sorted(rows, key=repr)
+        found["alembic_version"] = [
+            tuple(row) for row in await connection.execute(text("SELECT * FROM alembic_version"))
+        ]
+    return found
+
+
+def _value(table: Table, column: Column[Any], number: int) -> Any:
+    if column.nullable and number == ROWS - 1:
+        return None
+    if column.foreign_keys:
+        target = next(iter(column.foreign_keys)).column.table
+        step = 1 if target is table else 0  # to itself: the next row
+        return _id(target.name, (number + step) % ROWS)
+    if isinstance(column.type, Uuid):
+        return _id(table.name if column.primary_key else f"{table.name}.{column.name}", number)
+    return _plain(column, number)
+
+
+def _plain(column: Column[Any], number: int) -> Any:
+    kind = column.type
+    if isinstance(kind, tables.UtcDateTime):
+        return _TIMES[number] + timedelta(microseconds=number)
+    if isinstance(kind, tables.Choice):
+        choices = list(kind.choices)
+        return choices[number % len(choices)]
+    if isinstance(kind, Boolean):
+        return bool(number % 2)
+    if isinstance(kind, Float):
+        return (0.1, -1e-300, 2.0, 1e300)[number]
+    if isinstance(kind, Integer):
+        largest = 2**31 - 1 if type(kind) is Integer else 2**63 - 1
+        return (largest, -largest, 0, 1)[number]
+    if isinstance(kind, LargeBinary):
+        return _BYTES[number] + (bytes([number]) if column.unique or column.name == "checksum" else b"")
+    if isinstance(kind, JSON):
+        return _JSON[number]
+    return f"{_TEXTS[number]}{number}"
+
+
+def _id(name: str, number: int) -> UUID:
+    """The same for the same row of the same table."""
+    return UUID(bytes=(name.encode() * 16)[:15] + bytes([number]))

@@ -1,0 +1,216 @@
+"""Backups are made whole, of one moment, by one process at a time, and the newest are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.catalog.catalog import Catalog
+from app.catalog.records import FileKind
+from app.config import Settings
+from app.migration.backup import Backup, BackupBusy, Backups, list_backups
+from app.migration.backup_file import BackupDamaged, read
+from app.migration.schedule import BackupSchedule
+from app.storage.key import Key
+from app.storage.service import StorageService, open_storage
+from tests.catalog.making import LEASE, make_user, new_asset, stored
+from tests.real.catalogues import Databases
+from tests.real.stacks import ENGINES, USUAL, Engine, Stack, Stacks
+
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def stack(request: pytest.FixtureRequest) -> Engine:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """Where the media are; making one on S3 takes seconds."""
+    return stacks.create(stack, tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture
+async def db_url(stack: Engine, databases: Databases) -> AsyncIterator[str]:
+    url = await databases.ready(USUAL[stack])
+    yield url
+    await asyncio.to_thread(databases.done, USUAL[stack], url)
+
+
+@pytest.fixture
+def settings(place: Stack, db_url: str) -> Settings:
+    values = {**place.settings, "DB_URL": db_url, "MEDIAVAULT_FSYNC": "false", "MEDIAVAULT_BACKUP_KEEP": "3"}
+    return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@pytest.fixture
+async def storage(settings: Settings) -> AsyncIterator[StorageService]:
+    """With nothing in it."""
+    opened = await open_storage(settings)
+    await opened.primary.delete_objects([Key(info.key) async for info in opened.primary.list_objects()])
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def backups(catalog: Catalog, storage: StorageService, settings: Settings) -> Backups:
+    return Backups(catalog, storage, settings)
+
+
+async def names(storage: StorageService) -> list[str]:
+    return [backup.name for backup in await list_backups(storage)]
+
+
+async def check(storage: StorageService, backup: Backup) -> None:
+    async with storage.read(backup.path) as stream, aclosing(read(stream.chunks)) as parts:
+        async for _ in parts:
+            pass
+
+
+async def test_the_newest_are_kept(backups: Backups, storage: StorageService) -> None:
+    await storage.primary.put_object(Key("backups/.immich"), b"marker")
+    await storage.primary.put_object(Key("backups/immich-db-backup-1.sql.gz"), b"somebody else's")
+    made = [await backups.create() for _ in range(5)]
+
+    assert await list_backups(storage) == [made[4], made[3], made[2]]
+    for backup in made[2:]:
+        await check(storage, backup)
+    others = {info.key async for info in storage.primary.list_objects("backups")} - {f"backups/{m.name}" for m in made}
+    assert others == {"backups/.immich", "backups/immich-db-backup-1.sql.gz"}
+
+
+async def test_two_at_once_are_one(catalog: Catalog, backups: Backups, storage: StorageService) -> None:
+    async with catalog.exclusively("backup") as alone:
+        assert alone
+        with pytest.raises(BackupBusy):
+            await backups.create()
+        assert await backups.create_if_due(datetime.now(UTC), timedelta(0)) is None
+    assert await names(storage) == []
+    await backups.create()
+    assert len(await names(storage)) == 1
+
+
+async def test_one_is_due_when_the_newest_is_old(backups: Backups, storage: StorageService) -> None:
+    day = timedelta(days=1)
+    moment = datetime.now(UTC)
+    first = await backups.create_if_due(moment, day)
+    assert first is not None
+    assert await backups.create_if_due(moment + timedelta(hours=23), day) is None
+    assert await backups.create_if_due(moment + timedelta(hours=25), day) is not None
+    assert len(await names(storage)) == 2
+
+
+async def test_what_comes_back_damaged_is_no_backup(
+    backups: Backups, storage: StorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lying(*_: object) -> None:
+        async with storage.write(path) as writer:
+            await writer.write(b"not what was given")
+
+    path = ""
+    real = backups._write
+
+    async def write(where: str, moment: datetime) -> None:
+        nonlocal path
+        path = where
+        await lying()
+
+    monkeypatch.setattr(backups, "_write", write)
+    with pytest.raises(BackupDamaged):
+        await backups.create()
+    assert await names(storage) == []
+    monkeypatch.setattr(backups, "_write", real)
+    await backups.create()
+
+
+async def test_one_that_is_cancelled_leaves_nothing(
+    backups: Backups, storage: StorageService, catalog: Catalog
+) -> None:
+    for _ in range(50):
+        await make_user(catalog)
+    for steps in range(0, 40, 3):
+        making = asyncio.create_task(backups.create())
+        for _ in range(steps):
+            await asyncio.sleep(0.001)
+        making.cancel()
+        await asyncio.wait([making])
+        for backup in await list_backups(storage):
+            await check(storage, backup)
+    await backups.create()  # the lock is free, and the database has no view open
+    await make_user(catalog)
+
+
+async def test_it_is_of_one_moment(catalog: Catalog, stack: Engine) -> None:
+    """What is committed while it is read is in none of its tables."""
+    owner = await make_user(catalog)
+    await upload(catalog, owner.id)
+    async with catalog.snapshot() as snapshot:
+        tables = {table.name: table for table in snapshot.tables}
+        assert len(await all_rows(snapshot.rows(tables["asset"]))) == 1
+        await asyncio.wait_for(upload(catalog, owner.id), PATIENCE)  # and it keeps nobody waiting
+        assert len(await all_rows(snapshot.rows(tables["file"]))) == 1
+        users = await all_rows(snapshot.rows(tables["user"]))
+        used = [column.name for column in tables["user"].columns].index("used")
+        assert [row[used] for row in users] == [100]
+    async with catalog.snapshot() as snapshot:
+        assert len(await all_rows(snapshot.rows(tables["file"]))) == 2
+
+
+async def upload(catalog: Catalog, owner_id) -> None:
+    file = await catalog.files.begin(owner_id, FileKind.ORIGINAL, f"/media/{os.urandom(8).hex()}", "image/jpeg", LEASE)
+    kept = stored(file)
+    await catalog.assets.insert(new_asset(owner_id, kept.sha1), kept)
+
+
+async def all_rows(batches) -> list[list[object]]:
+    return [row async for batch in batches for row in batch]
+
+
+async def test_nobody_else_may_read_it(backups: Backups, stack: str) -> None:
+    """What `mediavault` writes is its user's only; here it is this process that must say so."""
+    before = os.umask(0o077)
+    try:
+        backup = await backups.create()
+    finally:
+        os.umask(before)
+    if stack == "local":
+        assert stat.S_IMODE(Path(backup.path).stat().st_mode) == 0o600
+    else:
+        assert backup.path.startswith("s3://")
+
+
+async def test_a_schedule_survives_a_store_that_is_away(
+    backups: Backups, storage: StorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    looked = asyncio.Event()
+
+    async def admit_write() -> None:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            raise [OSError("unexpected"), asyncio.InvalidStateError()][looks - 1]
+        looked.set()
+
+    async with BackupSchedule(backups, 0.05 / 3600, admit_write).running():
+        async with asyncio.timeout(PATIENCE):
+            await looked.wait()
+            while not await names(storage):  # noqa: ASYNC110 - of the store
+                await asyncio.sleep(0.02)
+
+
+async def test_none_is_made_where_none_is_wanted(backups: Backups, storage: StorageService) -> None:
+    async def admit_write() -> None:
+        raise AssertionError("it looked")
+
+    async with BackupSchedule(backups, 0, admit_write).running():
+        await asyncio.sleep(0.05)
+    assert await names(storage) == []

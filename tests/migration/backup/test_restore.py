@@ -1,0 +1,252 @@
+"""Restoring takes place whole or not at all, into an empty catalogue only."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
+from app.catalog.migrations import HEAD
+from app.catalog.records import FileKind
+from app.config import Settings
+from app.health.markers import MediaLocationCheck
+from app.migration.backup_file import BackupDamaged
+from app.migration.relocation import MediaLocationDiffers
+from app.migration.restore import Restored, restore
+from app.storage.key import Key
+from app.storage.service import open_storage
+from tests.catalog.making import LEASE, make_user, new_asset, stored
+from tests.migration.backup.conftest import MakeSettings
+from tests.migration.backup.rows import contents
+from tests.migration.backup.test_round_trip import back_up
+from tests.real.catalogues import Databases, Kind
+
+NOBODY = UUID(int=0)
+OLD = Path(__file__).parent / "backup-0002.jsonl"
+
+
+async def restored(settings: Settings, data: bytes, *, relocate: bool = False) -> Restored:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 1000):
+            yield data[start : start + 1000]
+
+    return await restore(settings, chunks(), relocate=relocate)
+
+
+def changed(data: bytes, change: Any) -> bytes:
+    """The lines of a backup, changed, with a checksum and counts that fit."""
+    *lines, last = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+    lines = change(lines)
+    text_ = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    last["sha256"] = hashlib.sha256(text_).hexdigest()
+    return gzip.compress(text_ + json.dumps(last).encode() + b"\n")
+
+
+@pytest.fixture
+async def backup(catalog: Catalog, db_url: str, make_settings: MakeSettings) -> bytes:
+    """Of a small library that lies where `make_settings` says."""
+    settings = make_settings(db_url)
+    await make_user(catalog)
+    owner = await make_user(catalog)
+    storage = await open_storage(settings)
+    await MediaLocationCheck(catalog, storage).verify()
+    for name in ("a", "b"):
+        path = storage.managed_path(Key(f"upload/{owner.id}/{name}.jpg"))
+        async with storage.write(path) as writer:
+            await writer.write(name.encode())
+        file = await catalog.files.begin(owner.id, FileKind.ORIGINAL, path, "image/jpeg", LEASE)
+        kept = stored(file, name.encode())
+        await catalog.assets.insert(new_asset(owner.id, kept.sha1), kept)
+    await storage.aclose()
+    return Path((await back_up(settings, catalog)).path).read_bytes()
+
+
+@pytest.fixture
+def there(database: Kind, databases: Databases, make_settings: MakeSettings) -> Settings:
+    """A database without tables, and the same media."""
+    return make_settings(databases.empty(database))
+
+
+async def opened(settings: Settings) -> Catalog:
+    return await open_catalog(settings.db_url.get_secret_value())
+
+
+async def is_untouched(settings: Settings) -> bool:
+    """No table has a row: what was to be restored is not there, not even in part."""
+    catalog = await opened(settings)
+    found = await contents(catalog)
+    await catalog.aclose()
+    return found.pop("alembic_version") == [(HEAD,)] and not any(found.values())
+
+
+async def test_a_damaged_backup_leaves_nothing_behind(backup: bytes, there: Settings) -> None:
+    flipped = bytearray(backup)
+    flipped[len(backup) // 2] ^= 1
+    lost_row = changed(backup, lambda lines: [line for line in lines if not is_row_of(line, lines, "file")])
+    for data in (backup[:-1], backup[: len(backup) // 2], bytes(flipped), b"", lost_row):
+        with pytest.raises((BackupDamaged, CatalogError)) as refused:
+            await restored(there, data)
+        assert "\n" not in str(refused.value)
+        assert await is_untouched(there)
+
+    assert (await restored(there, backup)).rows["asset"] == 2
+
+
+def is_row_of(line: Any, lines: list[Any], table: str) -> bool:
+    """One of the rows that follow the line of that table."""
+    if not isinstance(line, list):
+        return False
+    heads = [each["table"] for each in lines[: lines.index(line)] if isinstance(each, dict) and "table" in each]
+    return heads[-1] == table
+
+
+@pytest.mark.parametrize(
+    ("what", "value"), [("a reference to nothing", "0190f0c4-0000-7000-8000-000000000000"), ("a wrong value", "no id")]
+)
+async def test_rows_that_do_not_fit_leave_nothing_behind(backup: bytes, there: Settings, what: str, value: str) -> None:
+    def change(lines: list[Any]) -> list[Any]:
+        columns = next(line["columns"] for line in lines if isinstance(line, dict) and line.get("table") == "asset")
+        place = [name for name, _ in columns].index("file_id")
+        return [
+            [*line[:place], value, *line[place + 1 :]] if is_row_of(line, lines, "asset") else line for line in lines
+        ]
+
+    with pytest.raises(CatalogError):
+        await restored(there, changed(backup, change))
+    assert await is_untouched(there)
+
+
+async def test_it_goes_into_an_empty_catalogue_only(backup: bytes, there: Settings) -> None:
+    catalog = await opened(there)
+    user = await make_user(catalog)
+    before = await contents(catalog)
+
+    with pytest.raises(CatalogNotEmpty, match="user"):
+        await restored(there, backup)
+
+    assert await contents(catalog) == before
+    assert (await catalog.users.get(user.id)) is not None
+    await catalog.aclose()
+
+
+async def test_the_media_location_is_known_again_on_a_new_host(
+    backup: bytes, catalog: Catalog, there: Settings
+) -> None:
+    """Although a service that had been started there had made an id of its own."""
+    fresh = await opened(there)
+    assert await fresh.installation.id() != await catalog.installation.id()
+    await fresh.aclose()
+
+    await restored(there, backup)
+
+    now = await opened(there)
+    assert await now.installation.id() == await catalog.installation.id()
+    storage = await open_storage(there)
+    await MediaLocationCheck(now, storage).verify()
+    Path(there.media_location, "upload", ".immich").unlink()
+    with pytest.raises(Exception, match="unmounted"):
+        await MediaLocationCheck(now, storage).verify()
+    await storage.aclose()
+    await now.aclose()
+
+
+async def test_one_of_an_older_program_is_brought_up_to_date(
+    there: Settings, database: Kind, make_settings: MakeSettings
+) -> None:
+    old = gzip.compress(OLD.read_bytes())
+    at_media = there.model_copy(update={"media_location": Path("/media")})
+
+    came = await restored(at_media, old)
+
+    assert came.header.revision == "0002"
+    catalog = await opened(there)
+    found = await contents(catalog)
+    assert found["alembic_version"] == [(HEAD,)]
+    assert {name: len(found[name]) for name in ("user", "asset", "file", "installation")} == came_rows(came)
+    photos = [row for row in found["asset"] if row[6] == "photo.jpg"]
+    assert photos[0][19] in {row[0] for row in found["asset"]}, "the motion video that follows it"
+    await catalog.aclose()
+
+
+def came_rows(came: Restored) -> dict[str, int]:
+    return {name: came.rows[name] for name in ("user", "asset", "file", "installation")}
+
+
+async def test_an_older_one_goes_into_tables_that_were_made_and_not_used(there: Settings) -> None:
+    await (await opened(there)).aclose()
+    at_media = there.model_copy(update={"media_location": Path("/media")})
+
+    await restored(at_media, gzip.compress(OLD.read_bytes()))
+
+    catalog = await opened(there)
+    assert len((await contents(catalog))["asset"]) == 3
+    await catalog.aclose()
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["of-today", "of-an-older-program"])
+async def test_what_is_true_of_a_database_stays_with_it(
+    backup: bytes, catalog: Catalog, db_url: str, make_settings: MakeSettings, there: Settings, old: bool
+) -> None:
+    """Which tables of another program are beside ours."""
+    await catalog.installation.set_flag("procrastinate", "of the old database")
+    data = Path((await back_up(make_settings(db_url), catalog)).path).read_bytes()
+    fresh = await opened(there)
+    await fresh.installation.set_flag("procrastinate", "of the new database")
+    await fresh.aclose()
+
+    if old:
+        await restored(there.model_copy(update={"media_location": Path("/media")}), gzip.compress(OLD.read_bytes()))
+    else:
+        await restored(there, data)
+
+    now = await opened(there)
+    assert await now.installation.flag("procrastinate") == "of the new database"
+    await now.aclose()
+
+
+async def test_one_of_a_newer_program_is_refused(backup: bytes, there: Settings) -> None:
+    def newer(lines: list[Any]) -> list[Any]:
+        return [{**lines[0], "revision": "9999"}, *lines[1:]]
+
+    with pytest.raises(SchemaMismatch, match="newer"):
+        await restored(there, changed(backup, newer))
+    assert await is_untouched(there)
+
+
+async def test_paths_follow_the_media_location_when_asked(backup: bytes, there: Settings, tmp_path: Path) -> None:
+    elsewhere = there.model_copy(update={"media_location": tmp_path / "other"})
+    with pytest.raises(MediaLocationDiffers, match=r"IMMICH_MEDIA_LOCATION.*--relocate"):
+        await restored(elsewhere, backup)
+    assert await is_untouched(there)
+
+    came = await restored(elsewhere, backup, relocate=True)
+
+    assert came.relocated == 2
+    catalog = await opened(there)
+    paths = [file.path async for file in catalog.files.all()]
+    assert {path.rsplit("/", 1)[1] for path in paths} == {"a.jpg", "b.jpg"}
+    assert all(path.startswith(f"{tmp_path}/other/upload/") for path in paths)
+    await catalog.aclose()
+
+
+async def test_no_reference_stays_unchecked(backup: bytes, there: Settings) -> None:
+    await restored(there, backup)
+    catalog = await opened(there)
+    async with catalog.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            deferrable = await connection.execute(
+                text("SELECT conname FROM pg_constraint WHERE contype = 'f' AND condeferrable")
+            )
+            assert deferrable.all() == []
+    with pytest.raises(CatalogError):
+        await catalog.files.begin(NOBODY, FileKind.ORIGINAL, "/x", "image/jpeg", LEASE)
+    await catalog.aclose()

@@ -1,0 +1,18 @@
+"""`mediavault …` with a service's settings, in this process: a new one takes a second to start."""
+
+from __future__ import annotations
+
+import subprocess
+
+from typer.testing import CliRunner
+
+from app.cli import cli
+from tests.real.service import Service
+
+
+def mediavault(service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As `Service.run`, from a test that is no coroutine."""
+    ended = CliRunner().invoke(cli, list(arguments), env=service.environment)
+    if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+        raise ended.exception
+    return subprocess.CompletedProcess(arguments, ended.exit_code, ended.stdout, ended.stderr)

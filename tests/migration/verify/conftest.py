@@ -1,0 +1,56 @@
+"""Libraries to be looked at, on both stacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.config import Settings
+from app.storage.key import Key
+from app.storage.service import StorageService, open_storage
+from tests.migration.verify.shelf import Shelf
+from tests.real.catalogues import Databases, databases
+from tests.real.stacks import ENGINES, USUAL, Engine, Stack, Stacks
+
+__all__ = ["databases"]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def stack(request: pytest.FixtureRequest) -> Engine:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """Where the media are; making one on S3 takes seconds."""
+    return stacks.create(stack, tmp_path_factory.mktemp(f"shelf-{stack}"))
+
+
+@pytest.fixture
+async def catalog(stack: Engine, databases: Databases) -> AsyncIterator[Catalog]:
+    url = await databases.ready(USUAL[stack])
+    opened = await open_catalog(url)
+    yield opened
+    await opened.aclose()
+    await asyncio.to_thread(databases.done, USUAL[stack], url)
+
+
+@pytest.fixture
+async def storage(place: Stack, tmp_path: Path) -> AsyncIterator[StorageService]:
+    """With nothing in it; on S3 with a local folder beside it."""
+    folder = place.media if place.bucket is None else tmp_path / "media"
+    folder.mkdir(exist_ok=True)
+    values = {**place.settings, "IMMICH_MEDIA_LOCATION": str(folder), "MEDIAVAULT_FSYNC": "false"}
+    opened = await open_storage(Settings(_env_file=None, **values))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await opened.primary.delete_objects([Key(info.key) async for info in opened.primary.list_objects()])
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def shelf(place: Stack, catalog: Catalog, storage: StorageService) -> Shelf:
+    return await Shelf.create(place, catalog, storage)

@@ -1,0 +1,267 @@
+"""Whatever differs between catalogue and storage is found and named, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, update
+
+from app.catalog import tables
+from app.catalog.engine import now
+from app.catalog.records import FileKind, FileState
+from app.jobs.sweeper import sweep
+from app.migration.integrity import Problem
+from app.storage.backend import ObjectInfo
+from app.storage.errors import StorageUnavailable
+from app.storage.key import Key
+from app.storage.service import StorageService
+from tests.catalog.making import LEASE
+from tests.migration.verify.shelf import Shelf
+
+AHEAD = timedelta(days=3)
+
+
+async def test_a_library_that_is_well(shelf: Shelf) -> None:
+    await shelf.fill()
+    for key in (
+        ".immich",
+        "upload/.immich",
+        "backups/.immich",
+        "backups/immich-db-backup-1.sql.gz",
+        "quarantine/1/x.jpg",
+    ):
+        await shelf.put(key)
+    await shelf.store(FileKind.ORIGINAL, f"upload/{shelf.owner}/being-written.jpg", b"not live yet")
+    gone = await shelf.catalog.files.begin(
+        shelf.owner, FileKind.ORIGINAL, shelf.storage.managed_path(Key("upload/gone.jpg")), "image/jpeg", LEASE
+    )
+    await shelf.catalog.files.doom(gone.id)
+
+    async with shelf.storage.write(shelf.storage.managed_path(Key("upload/half.jpg"))) as unfinished:
+        await unfinished.write(bytes(9_000_000))
+        summary, found = await shelf.verify(checksums=True)
+
+    assert found == []
+    assert (summary.files, summary.unsettled, summary.objects) == (6, 2, 6 + 1 + 5)
+    assert summary.known == {"marker": 3, "backup": 1, "quarantined": 1}
+    assert summary.bytes_read == sum(file.size or 0 for file in shelf.files)
+
+
+async def test_every_kind_of_damage_is_named(shelf: Shelf) -> None:
+    await shelf.fill(8)
+    missing, short, flipped, emptied, *_, well = shelf.files[1:]
+    await shelf.spoil(missing.path, None)
+    await shelf.spoil(short.path, (await shelf.bytes_of(short.path))[:-1])
+    await shelf.spoil(emptied.path, b"")
+    damaged = bytearray(await shelf.bytes_of(flipped.path))
+    damaged[-1] ^= 1
+    await shelf.spoil(flipped.path, bytes(damaged))
+    orphan = await shelf.put(f"upload/{shelf.owner}/nobody's.jpg")
+
+    seen = {
+        missing.path: Problem.MISSING,
+        short.path: Problem.SIZE,
+        emptied.path: Problem.SIZE,
+        orphan: Problem.ORPHAN,
+    }
+    assert await shelf.problems() == seen
+    assert await shelf.problems(checksums=True) == {**seen, flipped.path: Problem.CHECKSUM}
+    assert await shelf.bytes_of(well.path), "and nothing was touched"
+    assert await shelf.bytes_of(orphan) == b"nobody's"
+
+
+async def test_a_file_whose_place_no_setting_names(shelf: Shelf) -> None:
+    lost, external = await shelf.add("a.jpg", b"1"), await shelf.add("b.jpg", b"2")
+    async with shelf.catalog.engine.begin() as connection:
+        for file, path in ((lost, "s3://another-bucket/a.jpg"), (external, "/somewhere/else/b.jpg")):
+            await connection.execute(update(tables.file).where(tables.file.c.id == file.id).values(path=path))
+
+    summary, found = await shelf.verify()
+
+    assert {(finding.problem, finding.path) for finding in found if finding.file} == {
+        (Problem.UNPLACED, "s3://another-bucket/a.jpg")
+    }
+    assert summary.external == 1
+    assert {finding.path for finding in found if not finding.file} == {lost.path, external.path}
+
+
+async def test_a_library_that_is_on_both_engines(shelf: Shelf, stack: str) -> None:
+    if stack == "local":
+        assert await shelf.problems() == {}
+        return
+    await shelf.fill(3)
+    base = shelf.storage._folder
+    assert base is not None
+    here = shelf.files[1]
+    path = base.path(Key("upload/old.jpg"))
+    await shelf.spoil(path, await shelf.bytes_of(here.path))
+    await shelf.spoil(here.path, None)
+    orphan = base.path(Key("upload/orphan.jpg"))
+    await shelf.spoil(orphan, b"x")
+    async with shelf.catalog.engine.begin() as connection:
+        await connection.execute(update(tables.file).where(tables.file.c.id == here.id).values(path=path))
+
+    assert await shelf.problems(checksums=True) == {orphan: Problem.ORPHAN}
+    await shelf.spoil(path, None)
+    assert await shelf.problems() == {orphan: Problem.ORPHAN, path: Problem.MISSING}
+
+
+class Meanwhile:
+    """Does something at the end of the listing, which is the worst moment for it."""
+
+    def __init__(self, storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._list = storage.list_managed
+        self._after: list[object] = []
+        monkeypatch.setattr(storage, "list_managed", self._listed)
+
+    def do(self, *work: object) -> None:
+        self._after += work
+
+    async def _listed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
+        everything = [each async for each in self._list(prefix)]
+        for work in self._after:
+            await work  # type: ignore[misc]
+        for each in everything:
+            yield each
+
+
+@pytest.fixture
+def meanwhile(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    return Meanwhile(shelf.storage, monkeypatch)
+
+
+@pytest.mark.parametrize("checksums", [False, True])
+async def test_what_is_deleted_meanwhile_is_no_loss(shelf: Shelf, meanwhile: Meanwhile, checksums: bool) -> None:
+    await shelf.fill()
+    assets = [asset.id for asset in await shelf.catalog.assets.everything(shelf.owner)]
+
+    async def delete_and_sweep() -> None:
+        await shelf.catalog.assets.delete(shelf.owner, assets)
+        await sweep(shelf.catalog, shelf.storage, now=datetime.now(UTC) + AHEAD)
+
+    meanwhile.do(delete_and_sweep())
+    assert await shelf.problems(checksums=checksums) == {}
+
+
+async def test_what_is_uploaded_meanwhile_is_neither(shelf: Shelf, meanwhile: Meanwhile) -> None:
+    meanwhile.do(shelf.fill())
+    assert await shelf.problems() == {}
+
+
+async def test_what_is_moved_meanwhile_is_found_where_it_went(
+    shelf: Shelf, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is read before, the object looked for after its path has changed and its source has gone."""
+    await shelf.fill(4)
+    file = shelf.files[3]
+    target = shelf.storage.managed_path(Key("upload/moved.jpg"))
+    stat = shelf.storage.stat
+    moved = False
+
+    async def stat_after_the_move(path: str) -> ObjectInfo:
+        nonlocal moved
+        if not moved:
+            moved = True
+            await shelf.storage.copy(file.path, target)
+            async with shelf.catalog.engine.begin() as connection:
+                row = {column.name: getattr(file, column.name) for column in tables.file.c}
+                await connection.execute(update(tables.file).where(tables.file.c.id == file.id).values(path=target))
+                twin = row | {"id": shelf.owner, "state": FileState.DOOMED, "not_before": now()}
+                await connection.execute(insert(tables.file).values(twin))
+            await shelf.storage.unlink(file.path)
+        return await stat(path)
+
+    monkeypatch.setattr(shelf.storage, "stat", stat_after_the_move)
+    monkeypatch.setattr("app.migration.spool.Spool.sizes", nothing_listed)
+    assert await shelf.problems() == {}
+    assert moved
+
+
+async def nothing_listed(*_: object) -> dict[str, int]:
+    return {}
+
+
+async def test_a_store_that_is_away_is_no_loss(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told as such, after a few dozen files, rather than every file as lost."""
+    await shelf.fill(12)
+
+    async def away(path: str) -> ObjectInfo:
+        raise StorageUnavailable(path, "s3", "is away")
+
+    monkeypatch.setattr("app.migration.integrity._PAUSE_SECONDS", 0)
+    monkeypatch.setattr("app.migration.integrity._MOST_UNAVAILABLE", 10)
+    monkeypatch.setattr("app.migration.spool.Spool.sizes", nothing_listed)
+    monkeypatch.setattr(shelf.storage, "stat", away)
+    with pytest.raises(StorageUnavailable, match="is away"):
+        await shelf.verify()
+
+
+async def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shelf.fill()
+    bad, lost = shelf.files[2], shelf.files[4]
+    await shelf.spoil(lost.path, None)
+    stat = shelf.storage.stat
+
+    async def sometimes(path: str) -> ObjectInfo:
+        if path == bad.path:
+            raise StorageUnavailable(path, "local", "Input/output error")
+        return await stat(path)
+
+    monkeypatch.setattr("app.migration.integrity._PAUSE_SECONDS", 0)
+    monkeypatch.setattr("app.migration.spool.Spool.sizes", nothing_listed)
+    monkeypatch.setattr(shelf.storage, "stat", sometimes)
+    assert await shelf.problems() == {bad.path: Problem.UNREADABLE, lost.path: Problem.MISSING}
+
+
+async def test_names_that_others_gave_their_objects(shelf: Shelf, stack: str) -> None:
+    """They are no keys: told, and left alone. On disk such names are no objects of ours at all."""
+    await shelf.fill(2)
+    if stack == "local":
+        Path(shelf.stack.media, "upload", "back\\slash.jpg").write_bytes(b"x")
+        Path(shelf.stack.media, "upload", "link.jpg").symlink_to("/etc/hostname")
+        assert await shelf.problems() == {}
+        return
+    assert shelf.stack.bucket is not None
+    path = f"s3://{shelf.stack.bucket.name}/{shelf.stack.bucket.prefix}/upload/{'x' * 230}.jpg"
+    await shelf.spoil(path, b"x")
+    _, found = await shelf.verify()
+    assert [(finding.problem, finding.path) for finding in found] == [(Problem.ORPHAN, path)]
+    assert "name" in found[0].detail
+    await shelf.spoil(path, None)
+
+
+async def test_it_looks_at_a_bounded_number_at_a_time(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shelf.fill(20)
+    reading = most = 0
+    read = shelf.storage.read
+
+    def counted(path: str):
+        nonlocal reading, most
+        inner = read(path)
+
+        class Counted:
+            async def __aenter__(self):
+                nonlocal reading, most
+                reading += 1
+                most = max(most, reading)
+                await asyncio.sleep(0.001)
+                return await inner.__aenter__()
+
+            async def __aexit__(self, *error: object) -> None:
+                nonlocal reading
+                reading -= 1
+                await inner.__aexit__(*error)  # type: ignore[arg-type]
+
+        return Counted()
+
+    monkeypatch.setattr(shelf.storage, "read", counted)
+    summary, found = await shelf.verify(checksums=True, concurrency=3)
+    assert found == []
+    assert summary.files == 20
+    assert most == 3

@@ -1,0 +1,82 @@
+"""Memory does not grow with the library."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import insert
+
+from app.catalog import tables
+from app.catalog.records import FileKind, FileState
+from app.storage.backend import ObjectInfo
+from app.storage.key import Key
+from tests.migration.verify.shelf import Shelf
+from tests.real.notes import Note
+
+FEW, MANY, SOAK = 1_000, 10_000, 300_000
+ALLOWED_BYTES = 4 * 1024 * 1024
+MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def path_of(shelf: Shelf, number: int) -> str:
+    return shelf.storage.managed_path(Key(f"upload/{shelf.owner}/{number % 256:02x}/{number:08}-{'x' * 60}.jpg"))
+
+
+async def add_rows(shelf: Shelf, first: int, last: int) -> None:
+    """Made directly: uploads would take an hour."""
+    async with shelf.catalog.engine.begin() as connection:
+        for start in range(first, last, 5_000):
+            rows = [
+                {
+                    "id": uuid4(),
+                    "owner_id": shelf.owner,
+                    "kind": FileKind.ORIGINAL,
+                    "path": path_of(shelf, number),
+                    "state": FileState.LIVE,
+                    "size": number,
+                    "sha1": b"\0" * 20,
+                    "crc32": 0,
+                    "mime_type": "image/jpeg",
+                    "created_at": MOMENT,
+                    "not_before": MOMENT,
+                }
+                for number in range(start, min(start + 5_000, last))
+            ]
+            await connection.execute(insert(tables.file), rows)
+
+
+async def peak(shelf: Shelf, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes at the most, with a listing of so many objects, of which every hundredth has no row."""
+
+    async def listed(prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
+        for number in range(count):
+            path = path_of(shelf, number)
+            yield path, ObjectInfo(path.partition("upload/")[2], number, MOMENT, "")
+            if number % 100 == 0:
+                yield f"{path}.gone", ObjectInfo("upload/gone.jpg", number, MOMENT, "")
+
+    monkeypatch.setattr(shelf.storage, "list_managed", listed)
+    tracemalloc.start()
+    try:
+        summary, found = await shelf.verify()
+        assert found == []
+        assert summary.files == count
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+async def test_it_does_not_grow_with_the_library(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, soak: bool, note: Note, stack: str
+) -> None:
+    many = SOAK if soak else MANY
+    await add_rows(shelf, 0, FEW)
+    small = await peak(shelf, FEW, monkeypatch)
+    await add_rows(shelf, FEW, many)
+    large = await peak(shelf, many, monkeypatch)
+    note(f"verifying {FEW} files took {small} bytes of memory, {many} files {large} ({stack})")
+    assert large - small < ALLOWED_BYTES
