@@ -73,7 +73,8 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
                         "catalogue": catalog.ping,
                         "media location": media_location.check,
                         "staging folder": storage.staging.check,
-                    }
+                    },
+                    {"ffmpeg": ground.processor.check, "workers": ground.jobs.check},
                 ),
                 mounts=Mounts([media_location.states]),
             )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from app.media.fork_server import NICENESS
 from bench.contestants import cache, npm_modules
-from bench.processes import Cores, free_port, running
+from bench.processes import Cores, Server, free_port, running
 from bench.rows import Row, Sample, measure
 
 SHARP_VERSION = "0.35.5"
@@ -32,6 +32,11 @@ _GENERATED = ((4032, 3024, 92), (3024, 4032, 85), (6000, 4000, 92), (8000, 6000,
 """Width, height and JPEG quality, as phones and cameras write them."""
 
 _ANSWER_SECONDS = 120
+_SETTLE_SECONDS = 0.05
+"""Until a child that has answered is gone, and counted."""
+
+_TICK = 0.01
+"""Seconds: how exactly the kernel tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,46 +44,48 @@ class Worker:
     """Somebody who processes photos on a core of their own; `folder` is where the last one's results are."""
 
     name: str
-    port: int
+    server: Server
     folder: Path
     log: Path
 
-    def process(self, photo: Path) -> float:
-        """Seconds, as the worker itself counts them."""
-        with socket.create_connection(("127.0.0.1", self.port), _ANSWER_SECONDS) as connection:
+    def process(self, photo: Path) -> tuple[float, float]:
+        """Seconds of the clock, as the worker itself counts them, and of the processor, those of its ended children among them."""
+        before = self.server.cpu_seconds_with_ended()
+        with socket.create_connection(("127.0.0.1", self.server.port), _ANSWER_SECONDS) as connection:
             connection.sendall(f"{photo}\t{self.folder}\n".encode())
             connection.shutdown(socket.SHUT_WR)
             with connection.makefile() as answer:
                 said = answer.readline()
         if not said:
             raise SystemExit(f"{self.name} failed on {photo.name}:\n{self.log.read_text(encoding='utf-8')[-2000:]}")
-        return float(said)
+        time.sleep(_SETTLE_SECONDS)
+        return float(said), max(self.server.cpu_seconds_with_ended() - before, _TICK)
 
 
 def derivatives(folder: Path, rounds: int, cores: Cores) -> list[Row]:
     """The figure of a round is the geometric mean over all photos."""
     photos = corpus(folder)
     exact = {photo: (_exact(photo, 1440), _exact(photo, 250)) for photo in photos}
-    row = Row("photos", "seconds")
+    row = Row("photos", "cpu_seconds")
     with ExitStack() as stack:
         workers = [stack.enter_context(_mediavault(folder, cores)), stack.enter_context(_sharp(folder, cores))]
 
         distances: dict[str, Sample] = {}
 
         def once(worker: Worker) -> Sample:
-            seconds: list[float] = []
+            measured: list[tuple[float, float]] = []
             preview: list[float] = []
             thumbnail: list[float] = []
             for photo in photos:
-                seconds.append(worker.process(photo))
+                measured.append(worker.process(photo))
                 if worker.name not in distances:  # they are the same in every round
                     preview.append(_distance(worker.folder / "preview.jpg", exact[photo][0]))
                     thumbnail.append(_distance(worker.folder / "thumbnail.webp", exact[photo][1]))
             if worker.name not in distances:
                 found = {"preview_distance": statistics.mean(preview), "thumbnail_distance": statistics.mean(thumbnail)}
                 distances[worker.name] = found
-            mean = math.exp(statistics.mean(map(math.log, seconds)))
-            return {"seconds": mean, "photos": len(photos), **distances[worker.name]}
+            seconds, cpu_seconds = (statistics.geometric_mean(each) for each in zip(*measured, strict=True))
+            return {"cpu_seconds": cpu_seconds, "seconds": seconds, "photos": len(photos), **distances[worker.name]}
 
         return [measure(row, workers, rounds, once)]
 
@@ -179,5 +186,5 @@ def _worker(name: str, command: list[str], environment: dict[str, str], folder: 
     results.mkdir()
     port, log = free_port(), folder / f"{name}-photos.log"
     surroundings = {"BENCH_PORT": str(port), **environment}
-    with running(command, port=port, cores=cores, environment=surroundings, folder=folder, log=log):
-        yield Worker(name, port, results, log)
+    with running(command, port=port, cores=cores, environment=surroundings, folder=folder, log=log) as server:
+        yield Worker(name, server, results, log)

@@ -50,6 +50,10 @@ class Server:
         """User and system time of the process and its live children, so far."""
         return sum(sum(each.cpu_times()[:2]) for each in self._family())
 
+    def cpu_seconds_with_ended(self) -> float:
+        """As `cpu_seconds`, with what children took that have ended and been waited for."""
+        return sum(sum(each.cpu_times()[:4]) for each in self._family())
+
     def resident(self) -> int:
         """Bytes of memory that the process and its children hold now."""
         return sum(each.memory_info().rss for each in self._family())

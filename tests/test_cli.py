@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SLOW = ("alembic", "argon2", "botocore", "fastapi", "rich.table", "structlog", "uvicorn")
+SLOW = ("alembic", "argon2", "botocore", "fastapi", "PIL", "procrastinate", "rich.table", "structlog", "uvicorn")
 PATIENCE = 60.0
 
 

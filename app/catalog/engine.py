@@ -130,6 +130,26 @@ class Database:
                 raise translate(error) from error
 
     @asynccontextmanager
+    async def long_write(self) -> AsyncIterator[AsyncConnection]:
+        """As `write`, without a bound: for upgrades and restores, beside which nobody works."""
+        async with _turn(self._write_turns):
+            try:
+                async with self.writer.begin() as connection:
+                    yield connection
+            except _FAILURES as error:
+                raise translate(error) from error
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside of any transaction, for as long as somebody wants it: for locks that are its own."""
+        async with _turn(self._read_turns):
+            try:
+                async with self._reader.connect() as connection:
+                    yield connection
+            except _FAILURES as error:
+                raise translate(error) from error
+
+    @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """One view for all queries, of the moment of the first, however long it takes. The only transaction in which something else than
         the database may be awaited: it locks nothing and cannot write."""

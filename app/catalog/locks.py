@@ -33,7 +33,7 @@ async def exclusively(database: Database, name: str) -> AsyncIterator[bool]:
             if descriptor is not None:
                 os.close(descriptor)
     else:
-        async with database.read() as connection:
+        async with database.held() as connection:
             key = int.from_bytes(hashlib.sha256(f"mediavault {name}".encode()).digest()[:8], signed=True)
             held = (await _ask(connection, "SELECT pg_try_advisory_lock(:key)", key)) is True
             try:

@@ -101,6 +101,18 @@ class Tasks:
             )
             return found.scalar_one_or_none()
 
+    async def neglected(self, due_before: datetime) -> bool:
+        """Whether a task has been due since before that moment while nobody works on any."""
+        kinds = list(TaskKind)
+        due = (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= due_before)
+        worked_on = (_task.c.state == TaskState.RUNNING) & (_task.c.not_before > now())
+        async with self._database.read() as connection:
+            for condition, wanted in ((due, True), (worked_on, False)):
+                found = await connection.execute(select(_task.c.id).where(_task.c.kind.in_(kinds), condition).limit(1))
+                if (found.first() is not None) is not wanted:
+                    return False
+        return True
+
     async def get(self, task_id: UUID) -> Task | None:
         return next(iter(await self.get_many([task_id])), None)
 

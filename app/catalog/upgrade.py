@@ -43,7 +43,7 @@ async def ensure_current(database: Database, *, upgrade: bool) -> bool:
 @asynccontextmanager
 async def upgrading(database: Database) -> AsyncIterator[AsyncConnection]:
     """A transaction that may change tables: on PostgreSQL nobody else is in one like it meanwhile."""
-    async with database.write() as connection:
+    async with database.long_write() as connection:
         if isinstance(database.place, PostgresDatabase):
             await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             await connection.execute(text("SET LOCAL statement_timeout = 0"))

@@ -23,7 +23,6 @@ from app.cli.processing import process, work
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
 from app.cli.verify import verify
 from app.config import Settings, SettingsError
-from app.jobs.jobs import prepare_delivery
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 user_cli = typer.Typer(no_args_is_help=True, help="Who may use the service.")
@@ -195,6 +194,8 @@ def key_revoke(key_id: Annotated[UUID, typer.Argument(help="The id that `key lis
 @db_cli.command("upgrade")
 def db_upgrade() -> None:
     """Bring the catalogue's tables up to date; `serve` does it too."""
+    from app.jobs.jobs import prepare_delivery  # noqa: PLC0415 - slow to import
+
     run(with_catalog(settings_or_exit(), prepare_delivery))
 
 

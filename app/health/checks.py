@@ -19,6 +19,10 @@ Check = Callable[[], Awaitable[None]]
 """Returns when the part is well, else raises what is wrong."""
 
 
+class NotWell(Exception):
+    """What is wrong with a part, in words that anybody may see."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """`failure` is None for a part that is well. `seconds`: how long the check took. `required`: without it there is no work.

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from app.health.checks import NotWell
+
 
 class MountKind(StrEnum):
     MEDIA = "media"
@@ -48,7 +50,7 @@ MountStates = Callable[[], Awaitable[list[MountState]]]
 """Tells the states of one watcher's places, in the order to be shown. Never raises for a place that is not well."""
 
 
-class MountsNotWell(Exception):
+class MountsNotWell(NotWell):
     """Some of a kind of places are not well: `failing` of `total`, the first of them since `since`. Names nobody: anyone may see it."""
 
     def __init__(self, failing: Sequence[MountState], total: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -12,8 +14,15 @@ from app.catalog.catalog import Catalog
 from app.catalog.engine import SqliteFile
 from app.catalog.records import Task, TaskKind
 from app.config import Settings
+from app.health.checks import NotWell
 from app.jobs.attempts import Attempts, Process
 from app.jobs.runner import Runner
+
+NEGLECTED = timedelta(minutes=2)
+"""A task that is due for so long while nobody works on any: there are no workers, or they have lost the database."""
+LOOKS = 3
+BETWEEN_LOOKS_SECONDS = 0.5
+"""A worker is between two tasks now and then."""
 
 Wake = Callable[[UUID], None]
 
@@ -42,6 +51,14 @@ class Jobs:
     def wake(self, asset_id: UUID) -> None:
         """An asset was added: its task is due. Never waits, and may be forgotten: the task row is there."""
         self._delivery.wake(asset_id)
+
+    async def check(self) -> None:
+        """Raises `NotWell` where tasks wait and nobody works on them."""
+        for _ in range(LOOKS):
+            if not await self._catalog.tasks.neglected(datetime.now(UTC) - NEGLECTED):
+                return
+            await asyncio.sleep(BETWEEN_LOOKS_SECONDS)
+        raise NotWell("tasks wait, and nobody works on them")
 
     async def request_for(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
         """Have these assets of the owner processed again; how many there are. What is being worked on is left alone."""

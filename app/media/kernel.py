@@ -61,6 +61,18 @@ def without_network() -> bool:
 
     Afterwards the process may hold capabilities in a user namespace of its own: whoever calls this execs next.
     """
+    # A namespace that was entered half cannot be left again: a child tries whether it can be entered at all.
+    child = os.fork()
+    if child == 0:
+        entered = False
+        try:
+            entered = _enter_namespaces()
+        finally:
+            os._exit(os.EX_OK if entered else os.EX_NOPERM)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == os.EX_OK and _enter_namespaces()
+
+
+def _enter_namespaces() -> bool:
     if _libc.unshare(_CLONE_NEWNET) == 0:
         return True
     user, group = os.geteuid(), os.getegid()
@@ -96,6 +108,8 @@ def confine(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
         for path in writable:
             _allow(ruleset, path, handled & ~_EXECUTE)
         return _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)) == 0
+    except OSError:  # nothing is forbidden yet
+        return False
     finally:
         os.close(ruleset)
 

@@ -38,10 +38,11 @@ def result_of(ended: Ended) -> dict[str, Any]:
 def output_of(ended: Ended, source: str = "") -> str:
     """What a program wrote to its standard output. Raises `MediaError`, with the program's last words about `source` as the reason."""
     _check(ended)
-    if ended.status == 0:
-        return ended.output
+    # ffmpeg says so and ends in peace, whatever it could not write.
     if "No space left on device" in ended.errors or "Disk quota exceeded" in ended.errors:
         raise DiskFull("there is no room for the results")
+    if ended.status == 0:
+        return ended.output
     if "Cannot allocate memory" in ended.errors:
         raise TooLarge("it needs more memory than is permitted")
     last = [line for line in ended.errors.splitlines() if line.strip()][-1:]

@@ -36,6 +36,10 @@ class Processor:
             await self._videos.find_tools()
             yield self
 
+    async def check(self) -> None:
+        """Raises `MissingTool` where ffmpeg is not installed, or does not start."""
+        self._videos.programs()
+
     async def make_images(self, source: Path, format: Format, folder: Path) -> Processed:
         """Of a photo: preview, thumbnail, and a full-size JPEG where browsers do not show the original."""
         return await self._photos.make_images(source, format, folder)

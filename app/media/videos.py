@@ -107,7 +107,7 @@ class Videos:
         return video
 
     async def _probed(self, source: Path, content: Content) -> Video:
-        command = ffmpeg.probe(self._programs(), source, content)
+        command = ffmpeg.probe(self.programs(), source, content)
         said = await self._run(command, None, source, file_size=0)
         return parse_probe(said, content)
 
@@ -115,7 +115,7 @@ class Videos:
         self, source: Path, video: Video, folder: Path, attempt: int, second: float, *, keyframe: bool
     ) -> Derived:
         name = f"poster-{attempt}.ppm"
-        command = ffmpeg.poster(self._programs(), source, video, second, keyframe=keyframe, target=name)
+        command = ffmpeg.poster(self.programs(), source, video, second, keyframe=keyframe, target=name)
         await self._run(command, folder, source, file_size=_POSTER_SIZE)
         frame = folder / name
         if not await asyncio.to_thread(frame.is_file):
@@ -128,7 +128,7 @@ class Videos:
         size = (await asyncio.to_thread(source.stat)).st_size
         limit = max(_SMALLEST_LIMIT, size * _GROWTH)
         command = ffmpeg.encode(
-            self._programs(), source, video, plan,
+            self.programs(), source, video, plan,
             threads=self._threads, size_limit=limit, target=product.path.name,
         )  # fmt: skip
         seconds = self._settings.transcode_seconds
@@ -179,7 +179,8 @@ class Videos:
             limits=limits,
         )
 
-    def _programs(self) -> Tools:
+    def programs(self) -> Tools:
+        """Raises `MissingTool` where videos can be neither shown nor made playable."""
         if self._tools is None:
             raise MissingTool("videos need ffmpeg and ffprobe, which are not installed")
         return self._tools

@@ -10,13 +10,15 @@ from app.api.errors import translate
 from app.archives import errors as archives
 from app.catalog import errors as catalog
 from app.delivery.refusals import PreconditionFailed, UnsatisfiableRange
+from app.media import errors as media
+from app.media import portraits
 from app.storage import errors as storage
 from app.storage.s3.errors import S3Refusal
 from app.uploads import errors as uploads
 
 ID = UUID("0d4c1d0e-0000-4000-8000-000000000000")
 PLACE = ("key", "local")
-BASES = (storage.StorageError, catalog.CatalogError, uploads.UploadError)
+BASES = (storage.StorageError, catalog.CatalogError, uploads.UploadError, media.MediaError)
 
 CASES: list[tuple[Exception, int]] = [
     (storage.StorageError(*PLACE), 500),
@@ -28,6 +30,7 @@ CASES: list[tuple[Exception, int]] = [
     (storage.ObjectIncomplete(*PLACE), 500),
     (storage.RangeNotSatisfiable(*PLACE, 5), 500),
     (storage.StorageFull(*PLACE), 507),
+    (storage.StagingFull(*PLACE), 507),
     (storage.StoragePermission(*PLACE), 503),
     (storage.StorageUnavailable(*PLACE), 503),
     (S3Refusal("key", "s3"), 500),
@@ -36,6 +39,7 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.InvalidDatabaseUrl("x"), 500),
     (catalog.SchemaMismatch("x"), 500),
     (catalog.Conflict("x"), 500),
+    (catalog.CatalogNotEmpty("x"), 500),
     (catalog.EmailTaken("anna@example.org"), 409),
     (catalog.InvalidEmail("anna"), 400),
     (catalog.InvalidCursor("x"), 400),
@@ -58,6 +62,15 @@ CASES: list[tuple[Exception, int]] = [
     (archives.ManifestUnreadable("x"), 410),
     (archives.NotArchivable(ID, "x", "y"), 409),
     (archives.MemberLost(ID, "x", "y"), 410),
+    (media.MediaError("x"), 400),
+    (media.DecodeFailed("x"), 400),
+    (media.TooLarge("x"), 400),
+    (media.TimedOut("x"), 503),
+    (media.Crashed("x"), 503),
+    (media.MissingTool("x"), 501),
+    (media.DiskFull("x"), 507),
+    (portraits.NotReady("x"), 409),
+    (portraits.ChangedMeanwhile(), 409),
     (PreconditionFailed(()), 412),
     (UnsatisfiableRange(5, ()), 416),
     (RuntimeError("secret"), 500),

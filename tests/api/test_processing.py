@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import IFDRational
 from tests.api.agreement import assert_agreement
 from tests.media.filming import H264, film
 from tests.media.making import FORMATS, Kept, assert_corners, jpeg, quarters
+from tests.real.awaiting import eventually
 from tests.real.people import Account
 from tests.real.processed import WITHIN_SECONDS, picture, wait_until_idle
 from tests.real.programs import program
@@ -217,6 +218,31 @@ def test_the_poster_of_a_video_has_its_colours(
     wait_until_idle(working, admin.key)
     for size in ("preview", "thumbnail"):
         assert_corners(picture(owner, asset_id, size))
+
+
+MOTION = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
+ xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1" GCamera:MicroVideoOffset="{length}"/></rdf:RDF></x:xmpmeta>"""
+
+
+def test_the_video_inside_a_photo_is_played_and_downloaded_with_it(
+    working: Service, admin: Account, owner: httpx.Client
+) -> None:
+    video = film(".mp4")
+    photo = jpeg(quarters(), xmp=MOTION.format(length=len(video)).encode()) + video
+    photo_id = uploaded(owner, photo, "motion.jpg")
+    wait_until_idle(working, admin.key)
+    shown = owner.get(f"/api/assets/{photo_id}").json()
+    motion = owner.get(f"/api/assets/{shown['livePhotoVideoId']}").json()
+    assert (motion["type"], motion["visibility"]) == ("VIDEO", "hidden")
+    assert owner.get(f"/api/assets/{motion['id']}/video/playback").content == video
+    assert picture(owner, motion["id"], "thumbnail").size == (320, 240)
+    assert [asset["id"] for asset in owner.get("/api/assets").json()["items"]] == [photo_id]
+    assert owner.get("/api/users/me").json()["quotaUsageInBytes"] == len(photo), "its bytes are the photo's"
+    told = owner.post("/api/download/info", json={"assetIds": [photo_id]}).json()
+    assert told["totalSize"] == len(photo) + len(video)
+    owner.request("DELETE", "/api/assets", json={"ids": [photo_id], "force": True})
+    address = f"/api/assets/{motion['id']}/video/playback"
+    eventually(lambda: owner.get(address).status_code == 404, "what is remembered of it is forgotten")
 
 
 def test_made_again_on_request_without_a_gap(working: Service, admin: Account, owner: httpx.Client) -> None:

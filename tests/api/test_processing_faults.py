@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import struct
 import subprocess
@@ -25,6 +26,7 @@ from tests.api.agreement import assert_agreement
 from tests.api.starting import StartService
 from tests.media.filming import film
 from tests.media.making import jpeg, packed, quarters
+from tests.real.awaiting import eventually
 from tests.real.processed import picture, queues, wait_until_idle
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS
@@ -251,3 +253,18 @@ def test_a_full_staging_disk_puts_the_work_off(small_staging: Path, start_servic
         assert client.get("/readyz").status_code == 200
         assert client.get(f"/api/assets/{asset_id}/original").content == photo
         assert_next_upload_works(client)
+
+
+def test_a_staging_folder_that_is_lost_turns_the_service_not_ready(start_service: StartService) -> None:
+    service = start_service("local")
+    folder = service.stack.folder / "data" / "staging"
+    with service.client(service.people.add()) as client:
+        shutil.rmtree(folder)
+        assert_next_upload_works(client)
+        folder.write_bytes(b"in its place")
+        eventually(lambda: client.get("/readyz").status_code == 503, "it is noticed")
+        told = client.get("/readyz").json()
+        assert told["message"].startswith("Not ready: staging folder: ")
+        assert str(folder) not in str(told)
+        folder.unlink()
+        eventually(lambda: client.get("/readyz").status_code == 200, "it is made again")

@@ -199,3 +199,18 @@ async def test_one_owners_assets_are_requested(catalog: Catalog) -> None:
     await catalog.tasks.finish(*run_of(await claimed(catalog, task)))
     requested = await catalog.tasks.request_for(mine.owner_id, [mine.id, theirs.id, uuid4()])
     assert [(each.id, each.state) for each in requested] == [(task.id, TaskState.PENDING)]
+
+
+async def test_tasks_are_neglected_while_they_are_due_and_nobody_works(catalog: Catalog) -> None:
+    _, first = await waiting(catalog)
+    _, second = await waiting(catalog)
+    soon, long_ago = datetime.now(UTC) + LEASE, datetime.now(UTC) - LEASE
+
+    assert await catalog.tasks.neglected(soon)
+    assert not await catalog.tasks.neglected(long_ago)
+    working = await claimed(catalog, first)
+    assert not await catalog.tasks.neglected(soon)
+    await catalog.tasks.finish(*run_of(working))
+    assert await catalog.tasks.neglected(soon)
+    await claimed(catalog, second)
+    assert not await catalog.tasks.neglected(soon)

@@ -273,3 +273,27 @@ async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
         rf'^.*\b(?:open|openat|openat2|stat|access)\w*\([^"]*"{re.escape(str(secret))}.*$', traced, re.MULTILINE
     )
     assert not re.findall(r"^.*connect\(.*AF_INET.*$", traced, re.MULTILINE)
+
+
+async def test_damage_anywhere(processor: Processor, folder: Path, soak: bool) -> None:
+    """Some bytes changed: a picture or a reason, and the next file is processed as if nothing had been."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for extension, make in WHOLE.items():
+        whole = make()
+        for _ in range(300 if soak else 2):
+            damaged = bytearray(whole)
+            for _ in range(chance.randrange(1, 30)):
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+            source = folder.parent / f"damaged{extension}"
+            source.write_bytes(damaged)
+            format = ACCEPTED_BY_NAME[extension]
+            make_it = processor.make_images if format.kind is Kind.IMAGE else processor.make_poster
+            with suppress(MediaError):
+                assert (await make_it(source, format, folder)).products
+            with suppress(MediaError):
+                await processor.find_motion(source, format)
+    sound = folder.parent / "sound.jpg"
+    sound.write_bytes(WHOLE[".jpg"]())
+    assert (await processor.make_images(sound, ACCEPTED_BY_NAME[".jpg"], folder)).width == 300

@@ -38,12 +38,20 @@ def motion_photo(folder: Path) -> tuple[bytes, bytes]:
     return photo[:2] + segment + photo[2:] + part, part
 
 
+def long_video(folder: Path) -> bytes:
+    """Takes a while to transcode."""
+    return _encoded(folder / "long.mp4", "testsrc2=size=960x540:rate=30:duration=40", ["mpeg4", "-q:v", "3"])
+
+
 @lru_cache(maxsize=2)
 def _video(folder: Path, playable: bool) -> bytes:
-    target = folder / f"pattern-{playable}.mp4"
     codec = ["libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart"] if playable else ["mpeg4"]
-    pattern = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=10:duration=1"]
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *pattern, "-c:v", *codec, "-threads", "1", str(target)]
+    return _encoded(folder / f"pattern-{playable}.mp4", "testsrc=size=160x120:rate=10:duration=1", codec)
+
+
+def _encoded(target: Path, pattern: str, codec: list[str]) -> bytes:
+    drawn = ["-f", "lavfi", "-i", pattern]
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *drawn, "-c:v", *codec, "-threads", "1", str(target)]
     subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
     return target.read_bytes()
 

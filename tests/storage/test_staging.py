@@ -20,6 +20,7 @@ from app.storage.errors import (
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
+    ObjectTooLarge,
     StagingFull,
     StorageError,
     StorageFull,
@@ -274,6 +275,31 @@ async def test_an_output_is_stored_with_its_checksums_and_taken_away(storage: St
             await storage.upload_from_temp(output, path)
         assert output.read_bytes() == b"again"
     assert await read(storage, path) == data
+
+
+async def test_what_is_received_is_a_file_for_as_long_as_it_is_worked_on(tmp_path: Path) -> None:
+    staging = Staging(tmp_path / "staging", MEBIBYTE)
+    data = pattern(700_000)
+
+    async def chunks(*, failing: bool = False) -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 100_000):
+            yield data[start : start + 100_000]
+        if failing:
+            raise RuntimeError("the client left")
+
+    async def receive(most: int, *, failing: bool = False) -> bytes:
+        async with staging.received(chunks(failing=failing), most, ".png") as received:
+            assert received.suffix == ".png"
+            return received.read_bytes()
+
+    assert await receive(700_000) == data
+    with pytest.raises(ObjectTooLarge):
+        await receive(699_999)
+    with pytest.raises(RuntimeError, match="the client left"):
+        await receive(MEBIBYTE, failing=True)
+    assert staged_in(tmp_path / "staging") == []
+    assert await asyncio.wait_for(receive(2 * MEBIBYTE), 10) == data  # more than the limit: alone
+    await staging.aclose()
 
 
 def _link(output: Path, secret: Path) -> None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.api.errors import PROBLEM_JSON, ApiError, problem, translate
 from app.api.models.shape import iso_moment
 from app.api.services import Services, services
-from app.health.checks import CheckResult
+from app.health.checks import CheckResult, NotWell
 from app.health.folders import MountCheckFailed
 from app.health.mounts import MountsNotWell
 
@@ -59,6 +59,8 @@ def _shown(result: CheckResult) -> dict[str, Any]:
         reason = "looks unmounted, emptied or not ours"
     elif isinstance(result.failure, MountsNotWell):
         reason, since = str(result.failure), result.failure.since
+    elif isinstance(result.failure, NotWell):
+        reason = str(result.failure)
     else:
         reason = translate(result.failure).message
     return {"status": "failing", "error": reason, "since": iso_moment(since)}

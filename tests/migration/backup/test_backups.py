@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.catalog.catalog import Catalog
 from app.catalog.records import FileKind
 from app.config import Settings
+from app.migration import backup as module
 from app.migration.backup import Backup, BackupBusy, Backups, list_backups
 from app.migration.backup_file import BackupDamaged, read
 from app.migration.schedule import BackupSchedule
@@ -131,21 +133,40 @@ async def test_what_comes_back_damaged_is_no_backup(
     await backups.create()
 
 
-async def test_one_that_is_cancelled_leaves_nothing(
-    backups: Backups, storage: StorageService, catalog: Catalog
+@pytest.mark.parametrize("step", ["written", "read"])
+async def test_one_that_is_cancelled_leaves_the_lock_free_and_nothing_half(
+    backups: Backups, storage: StorageService, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    for _ in range(50):
-        await make_user(catalog)
-    for steps in range(0, 40, 3):
+    original = getattr(module, step)
+
+    for pieces in (1, 5, 20):
+
+        async def cancelled_after(*arguments: Any, pieces: int = pieces) -> AsyncGenerator[Any]:
+            async with aclosing(original(*arguments)) as inner:
+                async for count, piece in enumerated(inner):
+                    if count == pieces:
+                        task = asyncio.current_task()
+                        assert task is not None
+                        task.cancel()
+                        await asyncio.sleep(0)
+                    yield piece
+
+        monkeypatch.setattr(module, step, cancelled_after)
         making = asyncio.create_task(backups.create())
-        for _ in range(steps):
-            await asyncio.sleep(0.001)
-        making.cancel()
-        await asyncio.wait([making])
+        await asyncio.wait([making], timeout=PATIENCE)
+        assert making.cancelled() or making.exception() is None
         for backup in await list_backups(storage):
             await check(storage, backup)
-    await backups.create()  # the lock is free, and the database has no view open
-    await make_user(catalog)
+    monkeypatch.setattr(module, step, original)
+    await asyncio.wait_for(backups.create(), PATIENCE)
+    await asyncio.wait_for(make_user(catalog), PATIENCE)
+
+
+async def enumerated(pieces: AsyncIterator[Any]) -> AsyncIterator[tuple[int, Any]]:
+    count = 0
+    async for piece in pieces:
+        count += 1
+        yield count, piece
 
 
 async def test_it_is_of_one_moment(catalog: Catalog, stack: Engine) -> None:

@@ -25,7 +25,7 @@ from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.uploading import Wire, fresh_bytes, upload
 
-SECONDS, SOAK_SECONDS = 5.0, 300.0
+SECONDS, SOAK_SECONDS = 3.0, 300.0
 WRITERS = 3
 
 

@@ -1,0 +1,56 @@
+"""A folder without room: a reason that says so, to be tried again; nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.formats import supported
+from app.media.errors import DiskFull
+from app.media.processor import Processor
+from tests.media import making
+from tests.media.filming import film
+
+ROOM = 64 * 1024
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for `ROOM` bytes."""
+    if os.geteuid() != 0:
+        pytest.skip("a full disk needs a small tmpfs, and mounting one needs root")
+    folder = tmp_path / "narrow"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)], check=True, timeout=30)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+
+
+async def test_pictures(processor: Processor, narrow: Path) -> None:
+    source = narrow.parent / "photo.jpg"
+    source.write_bytes(making.jpeg(Image.effect_noise((2000, 1500), 80).convert("RGB")))
+    format = supported(source.name)
+    assert format is not None
+    with pytest.raises(DiskFull) as caught:
+        await processor.make_images(source, format, narrow)
+    assert caught.value.retryable
+
+
+async def test_videos(processor: Processor, narrow: Path) -> None:
+    source = narrow.parent / "film.mkv"
+    source.write_bytes(film(".mkv", "-c:v", "mpeg4", picture="testsrc2=size=640x480:rate=25:duration=2", sound=False))
+    format = supported(source.name)
+    assert format is not None
+    with pytest.raises(DiskFull):
+        await processor.make_poster(source, format, narrow)
+    for leftover in narrow.iterdir():
+        leftover.unlink()
+    with pytest.raises(DiskFull):
+        await processor.make_playable(source, format, narrow)
