@@ -173,6 +173,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             status = 1
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what it logs is no answer
             try:
                 asyncio.run(carry_out(order))
                 status = 0

@@ -197,12 +197,16 @@ async def test_it_dies_at_random_moments(
         await trial.prepare()
         how = {"effect": dice.randint(1, usual[step]), "after": dice.random() < 0.5, "pause": dice.uniform(0.001, 0.03)}
         status, came_to = await trial.die(step=step, **how)
-        if status:
-            hit[step] += 1
+        if not status:  # it took fewer of them this time
+            await trial.again("alive")
+            await trial.reset()
+            await trial.prepare()
+            status, came_to = await trial.die(step=step, **(how | {"effect": 1}))
+        assert status, f"it never came to {step!r}"
+        hit[step] += 1
         await trial.again(f"kill {number} at {step!r} ({how}), having come to {came_to[-1:]}")
         await trial.reset()
 
     note(f"{deed.name} to {library.to} killed at: " + ", ".join(f"{step} {hit[step]}" for step in wanted))
-    assert sum(hit.values()) >= KILLS, hit
     if soak:
         assert all(hit[step] for step in wanted), hit
