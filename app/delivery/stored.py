@@ -40,6 +40,8 @@ class StoredSource:
     last_modified: datetime
     content_type: str
     filename: str
+    version: str | None = None
+    """The store's own tag of the only version that is sent; a managed file has only one."""
 
     @property
     def accepts_ranges(self) -> bool:
@@ -61,7 +63,7 @@ class _Opening:
     def __init__(self, file: StoredSource, byte_range: ByteRange | None) -> None:
         self._file = file
         self._byte_range = byte_range
-        self._opened = file.storage.read(file.path, byte_range)
+        self._opened = file.storage.read(file.path, byte_range, file.version)
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
         file = self._file

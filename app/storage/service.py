@@ -83,6 +83,10 @@ class StorageService:
         """True below the media location of either engine: what may be written and deleted."""
         return any(area is not None and area.holds(path) for area in (self._folder, self._bucket))
 
+    def confine_external(self, roots: Iterable[str]) -> None:
+        """See `ExternalFiles.confine`: the import paths of all libraries."""
+        self._external.confine(roots)
+
     async def exists(self, path: str) -> bool:
         place = self._place(path)
         return await (place.backend.exists(place.key) if place else self._external.exists(path))
