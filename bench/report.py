@@ -16,6 +16,7 @@ from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, 
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, nginx_program
 from bench.photos import SHARP_VERSION
 from bench.rows import Row, Sample
+from bench.scans import FILES
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 FOLDER = Path(__file__).parent
@@ -53,6 +54,8 @@ ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
 ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECONDS * 1000:.0f} ms latency added"
 PHOTO = "preview, thumbnail and thumbhash of a photo"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
+FIRST_SCAN = f"first scan of {FILES:,} files, time"
+SECOND_SCAN = f"scan of {FILES:,} files without a change, time"
 GOALS = (
     Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
     Goal("64 KiB ranges", "Express", RANGES, "our requests per second of CPU / theirs", at_least=4),
@@ -71,8 +74,11 @@ GOALS = (
     Goal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
     Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
     Goal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
+    Goal("first scan", "find and inserts", FIRST_SCAN, "our time / theirs", at_most=2),
+    Goal("second scan", "find", SECOND_SCAN, "our time / theirs", at_most=3),
 )
 MEMORY_GOAL_MIB = 64
+SCAN_MEMORY_GOAL_MIB = 100
 
 
 def write_results(rows: Iterable[Row], rounds: int, *, name: str, readme: bool) -> Path:
@@ -111,9 +117,8 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         wanted, met = goal.judge(ratio)
         figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
-    return (
-        lines + _memory(by_name.get("upload")) + _load(row for row in rows if row.figure == "requests_per_cpu_second")
-    )
+    memory = _memory(by_name.get("upload")) + _scan_memory(by_name.get("first scan"))
+    return lines + memory + _load(row for row in rows if row.figure == "requests_per_cpu_second")
 
 
 def _memory(row: Row | None) -> list[str]:
@@ -123,6 +128,17 @@ def _memory(row: Row | None) -> list[str]:
     met = "met" if grown <= MEMORY_GOAL_MIB else "not met"
     figures = f"{grown:.0f} MiB | | | peak of memory over its start"
     return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
+
+
+def _scan_memory(row: Row | None) -> list[str]:
+    if row is None:
+        return []
+    peak = max(sample["memory_mib"] for sample in row.samples["mediavault"])
+    met = "met" if peak <= SCAN_MEMORY_GOAL_MIB else "not met"
+    work = f"first scan of {FILES:,} files, memory"
+    return [
+        f"| {work} | | {peak:.0f} MiB | | | peak of the whole process | at most {SCAN_MEMORY_GOAL_MIB} MiB | {met} |"
+    ]
 
 
 def _load(rows: Iterable[Row]) -> list[str]:
