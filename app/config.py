@@ -233,6 +233,28 @@ class Settings(BaseSettings):
     trash_days: int = _setting(
         "MEDIAVAULT_TRASH_DAYS", 30, "Days after which what is in the trash is removed; 0 keeps it.", ge=0
     )
+    library_scan_at: str = _setting(
+        "MEDIAVAULT_LIBRARY_SCAN_AT",
+        "00:00",
+        "Local time at which all external libraries are scanned every day, such as 03:30; off for never.",
+    )
+    library_watch: bool = _setting(
+        "MEDIAVAULT_LIBRARY_WATCH", False, "Follow changes in external libraries as they happen."
+    )
+    library_settle_seconds: float = _setting(
+        "MEDIAVAULT_LIBRARY_SETTLE_SECONDS",
+        5.0,
+        "How long a file in a watched library must rest before it is taken in.",
+        ge=0.1,
+        le=3600,
+    )
+    library_poll_seconds: float = _setting(
+        "MEDIAVAULT_LIBRARY_POLL_SECONDS",
+        60.0,
+        "How often a library is looked through that is to be watched and cannot be.",
+        ge=0.1,
+        le=86400,
+    )
     backup_hours: float = _setting(
         "MEDIAVAULT_BACKUP_HOURS",
         24.0,
@@ -308,6 +330,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("library_scan_at")
+    @classmethod
+    def _time_of_day(cls, value: str) -> str:
+        if value != "off" and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+            raise ValueError("is neither a time such as 03:30 nor off")
+        return value
 
     @field_validator("db_url")
     @classmethod

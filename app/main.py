@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -20,7 +21,8 @@ from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.config import Settings, load_settings
 from app.health.checks import Health
-from app.health.mounts import Mounts
+from app.health.mounts import Mounts, require_all_well
+from app.libraries.service import Libraries
 from app.media.portraits import Portraits
 from app.migration.backup import Backups
 from app.migration.schedule import BackupSchedule
@@ -53,9 +55,16 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
     async with open_ground(settings, work=work, adopt=adopt) as ground:
         catalog, storage, media_location = ground.catalog, ground.storage, ground.media_location
         archiver = Archiver(catalog, storage)
+        libraries = Libraries(
+            catalog,
+            settings,
+            roots=storage.confine_external,
+            doomed=ground.sweeper.wake,
+            added=ground.jobs.wake,
+        )
         backups = Backups(catalog, storage, settings)
         schedule = BackupSchedule(backups, settings.backup_hours, media_location.require_intact)
-        async with schedule.running(), aclosing(Links(catalog, archiver)) as links:
+        async with libraries.running(), schedule.running(), aclosing(Links(catalog, archiver)) as links:
             yield Services(
                 settings=settings,
                 catalog=catalog,
@@ -67,6 +76,7 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
                 authenticator=Authenticator(catalog, settings, Passwords()),
                 cache=DeliveryCache(),
                 sweeper=ground.sweeper,
+                libraries=libraries,
                 jobs=ground.jobs,
                 health=Health(
                     {
@@ -74,7 +84,11 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
                         "media location": media_location.check,
                         "staging folder": storage.staging.check,
                     },
-                    {"ffmpeg": ground.processor.check, "workers": ground.jobs.check},
+                    {
+                        "ffmpeg": ground.processor.check,
+                        "workers": ground.jobs.check,
+                        "libraries": partial(require_all_well, libraries.states),
+                    },
                 ),
-                mounts=Mounts([media_location.states]),
+                mounts=Mounts([media_location.states, libraries.states]),
             )

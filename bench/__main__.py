@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, moving, photos, rows, store
+from bench import archives, contestants, load, moving, photos, rows, scans, store
 from bench.processes import Cores, choose_cores
 from bench.report import write_results
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "move")
+ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "move", "scan")
 MEBIBYTE = 1024**2
 
 
@@ -26,6 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
         measured = _run(Path(name), options)
     complete = options.rounds >= ROUNDS_TO_KEEP and options.mebibytes >= 1024 and set(options.rows) == set(ROWS)
+    complete = complete and options.files >= scans.FILES
     kept = "-".join(options.rows) if options.rounds >= ROUNDS_TO_KEEP and options.rows == ["photos"] else "short"
     target = write_results(measured, options.rounds, name="local" if complete else kept, readme=complete)
     print(f"\nraw figures: bench/results/{target.name}")
@@ -37,7 +38,10 @@ def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
     cores = choose_cores()
     os.sched_setaffinity(0, cores.load)  # and so what this starts, but for the servers
     measured = photos.derivatives(folder, options.rounds, cores) if "photos" in options.rows else []
-    return measured + _servers(folder, options, cores) if set(options.rows) - {"photos"} else measured
+    if "scan" in options.rows:
+        measured += scans.scans(folder, options, cores)
+    served = set(options.rows) - {"photos", "scan"}
+    return measured + _servers(folder, options, cores) if served else measured
 
 
 def _servers(folder: Path, options: argparse.Namespace, cores: Cores) -> list[rows.Row]:
@@ -98,6 +102,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=3, help="of ranges, each time (default: %(default)s)")
     parser.add_argument("--times", type=int, default=4, help="to read the whole file each time (default: %(default)s)")
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the file (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=scans.FILES, help="to scan (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where to put files, on a real disk (default: the system's)")
     return parser.parse_args()
 

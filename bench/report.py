@@ -17,6 +17,7 @@ from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION,
 from bench.moving import LARGE_FILES, PLANNED_FILES, SMALL_FILES
 from bench.photos import SHARP_VERSION
 from bench.rows import Row, Sample
+from bench.scans import FILES
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 FOLDER = Path(__file__).parent
@@ -55,6 +56,8 @@ ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECON
 PHOTO = "preview, thumbnail and thumbhash of a photo"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
 MOVE = f"move of {SMALL_FILES} small and {LARGE_FILES} large files to S3, read back, time"
+FIRST_SCAN = f"first scan of {FILES:,} files, time"
+SECOND_SCAN = f"scan of {FILES:,} files without a change, time"
 GOALS = (
     Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
     Goal("64 KiB ranges", "Express", RANGES, "our requests per second of CPU / theirs", at_least=4),
@@ -74,9 +77,12 @@ GOALS = (
     Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
     Goal("move to S3", "rclone", MOVE, "our time / theirs", at_most=1.1),
     Goal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
+    Goal("first scan", "find and inserts", FIRST_SCAN, "our time / theirs", at_most=2),
+    Goal("second scan", "find", SECOND_SCAN, "our time / theirs", at_most=3),
 )
 MEMORY_GOAL_MIB = 64
 PLAN_GOAL_MIB = 300
+SCAN_MEMORY_GOAL_MIB = 100
 
 
 def write_results(rows: Iterable[Row], rounds: int, *, name: str, readme: bool) -> Path:
@@ -115,12 +121,12 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         wanted, met = goal.judge(ratio)
         figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
-    return (
-        lines
-        + _memory(by_name.get("upload"))
+    memory = (
+        _memory(by_name.get("upload"))
         + _plan_memory(by_name.get("plan of a million files"))
-        + _load(row for row in rows if row.figure == "requests_per_cpu_second")
+        + _scan_memory(by_name.get("first scan"))
     )
+    return lines + memory + _load(row for row in rows if row.figure == "requests_per_cpu_second")
 
 
 def _memory(row: Row | None) -> list[str]:
@@ -139,6 +145,17 @@ def _plan_memory(row: Row | None) -> list[str]:
     met = "met" if peak <= PLAN_GOAL_MIB else "not met"
     work = f"plan of a move of {PLANNED_FILES} files, memory"
     return [f"| {work} | | {peak:.0f} MiB | | | peak | at most {PLAN_GOAL_MIB} MiB | {met} |"]
+
+
+def _scan_memory(row: Row | None) -> list[str]:
+    if row is None:
+        return []
+    peak = max(sample["memory_mib"] for sample in row.samples["mediavault"])
+    met = "met" if peak <= SCAN_MEMORY_GOAL_MIB else "not met"
+    work = f"first scan of {FILES:,} files, memory"
+    return [
+        f"| {work} | | {peak:.0f} MiB | | | peak of the whole process | at most {SCAN_MEMORY_GOAL_MIB} MiB | {met} |"
+    ]
 
 
 def _load(rows: Iterable[Row]) -> list[str]:

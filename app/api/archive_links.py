@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Scope, Send
 
 from app.api.errors import ApiError
+from app.api.external import refuse_unmounted_member
+from app.archives.errors import MemberLost
 from app.delivery.response import NO_CACHE, Representation
 
 if TYPE_CHECKING:
@@ -38,4 +40,8 @@ async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Se
     if link is None:
         raise ApiError(404, "The link is unknown or has expired")
     representation = Representation(link.source, attachment=True, cache_control=NO_CACHE)
-    await representation.deliver(scope, receive, send, _HEADERS)
+    try:
+        await representation.deliver(scope, receive, send, _HEADERS)
+    except MemberLost as lost:
+        await refuse_unmounted_member(lost, services)
+        raise

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from app.archives import errors as archives
 from app.catalog import errors as catalog
 from app.delivery import refusals as delivery
+from app.libraries import errors as libraries
 from app.media import errors as media
 from app.media import portraits
 from app.storage import errors as storage
@@ -94,6 +95,9 @@ _TABLE: dict[type[Exception], _Translation] = {
     uploads.UploadError: _says(400),
     delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decoded(error.headers)),
     delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decoded(error.headers)),
+    libraries.InvalidLibrary: _says(400),
+    libraries.UnknownLibrary: _says(404),
+    libraries.ScanRunning: _says(409),
     archives.NotArchivable: _says(409),
     archives.MemberLost: _says(410),
     archives.ManifestUnreadable: _says(410, "The archive was planned by another version: make the link anew"),

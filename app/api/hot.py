@@ -20,6 +20,7 @@ from app.api.archive_links import is_archive_link, serve_archive
 from app.api.auth import Identity
 from app.api.cache import RecentCache
 from app.api.errors import ApiError
+from app.api.external import External
 from app.api.renditions import (
     OF_ASSETS,
     ORIGINAL,
@@ -37,6 +38,7 @@ from app.api.renditions import (
 )
 from app.catalog.engine import now
 from app.catalog.pictures import Portrait
+from app.catalog.records import FileKind
 from app.config import S3Delivery
 from app.delivery.conditions import may_redirect
 from app.delivery.disposition import content_disposition
@@ -93,17 +95,20 @@ class Deliverable:
         return known
 
 
+Found = Deliverable | External | Elsewhere
+
+
 class DeliveryCache:
     """The files that were just asked for, whoever asked; what is not there is looked for again each time."""
 
     def __init__(self) -> None:
-        self._found: RecentCache[tuple[str, Rendition], Deliverable | Elsewhere] = RecentCache(CACHED_FILES)
+        self._found: RecentCache[tuple[str, Rendition], Found] = RecentCache(CACHED_FILES)
 
-    async def get(self, item_id: str, wanted: Rendition, services: Services) -> Deliverable | Elsewhere | None:
+    async def get(self, item_id: str, wanted: Rendition, services: Services) -> Found | None:
         """Raises `NotMade`."""
         return await self._found.get((item_id, wanted), lambda: _find(UUID(item_id), wanted, services))
 
-    def recent(self, item_id: str, wanted: Rendition) -> Deliverable | Elsewhere | None:
+    def recent(self, item_id: str, wanted: Rendition) -> Found | None:
         """Without asking the catalogue."""
         return self._found.peek((item_id, wanted))
 
@@ -116,7 +121,7 @@ class DeliveryCache:
         self._found.forget(*((str(asset_id), rendition) for rendition in OF_ASSETS))
 
 
-async def _find(item_id: UUID, wanted: Rendition, services: Services) -> Deliverable | Elsewhere | None:
+async def _find(item_id: UUID, wanted: Rendition, services: Services) -> Found | None:
     catalog = services.catalog
     if wanted is ORIGINAL:
         asset = await catalog.assets.get(item_id)
@@ -130,6 +135,8 @@ async def _find(item_id: UUID, wanted: Rendition, services: Services) -> Deliver
         found = None if pictures is None else choose(pictures, wanted, now())
     if not isinstance(found, Shown):
         return found
+    if found.file.kind is FileKind.EXTERNAL:
+        return External(found)
     return Deliverable(found, services.storage, partial(_locate, item_id, wanted, found.file.sha1, services))
 
 
@@ -216,18 +223,21 @@ async def serve_file(scope: Scope, receive: Receive, send: Send, services: Servi
     if isinstance(found, Elsewhere):
         await _redirect(_address(found, scope["query_string"]), send)
         return
+    if isinstance(found, External):
+        await found.deliver(scope, receive, send, services, attachment=request.attachment)
+        return
     try:
         await _send(found, request, scope, receive, send, services)
     except ObjectNotFound:
         # Moved, replaced or deleted since the row was read: ask again, and try once more if there is another file.
         services.cache.forget(item_id, request.wanted)
         again = await _seen_by(identity, item_id, request.wanted, services)
-        if isinstance(again, Elsewhere) or again.source.path == found.source.path:
+        if not isinstance(again, Deliverable) or again.source.path == found.source.path:
             raise
         await _send(again, request, scope, receive, send, services)
 
 
-async def _seen_by(identity: Identity, item_id: str, wanted: Rendition, services: Services) -> Deliverable | Elsewhere:
+async def _seen_by(identity: Identity, item_id: str, wanted: Rendition, services: Services) -> Found:
     try:
         found = await services.cache.get(item_id, wanted, services)
     except NotMade as missing:

@@ -53,6 +53,7 @@ class Shown:
     file: File
     filename: str
     last_modified: datetime
+    library_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def of_size(size: str | None) -> Rendition:
 def original(asset: Asset) -> Shown:
     # Not later than now, whatever the uploader's clock said (RFC 9110 section 8.8.2.1).
     last_modified = min(asset.file_modified_at, asset.file.created_at)
-    return Shown(asset.owner_id, asset.file, asset.original_file_name, last_modified)
+    return Shown(asset.owner_id, asset.file, asset.original_file_name, last_modified, asset.library_id)
 
 
 def choose(pictures: AssetPictures, wanted: Rendition, moment: datetime) -> Shown | Elsewhere:

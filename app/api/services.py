@@ -16,6 +16,7 @@ from app.health.checks import Health
 from app.health.mounts import Mounts
 from app.jobs.jobs import Jobs
 from app.jobs.sweeper import Sweeper
+from app.libraries.service import Libraries
 from app.media.portraits import Portraits
 from app.storage.service import StorageService
 from app.uploads.ingest import Ingest
@@ -33,6 +34,7 @@ class Services:
     authenticator: Authenticator
     cache: DeliveryCache
     sweeper: Sweeper
+    libraries: Libraries
     jobs: Jobs
     health: Health
     mounts: Mounts

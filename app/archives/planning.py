@@ -34,6 +34,7 @@ class Archiver:
         Raises `NotFound`, `NotArchivable`."""
         if asset_ids is None:
             chosen = await self._catalog.assets.everything(owner_id)
+            await self._require_mounted(chosen)
         else:
             chosen = await self._chosen(owner_id, asset_ids)
         groups = await self._with_motion(owner_id, chosen)
@@ -66,7 +67,19 @@ class Archiver:
         missing = [asset_id for asset_id in wanted if asset_id not in known]
         if missing:
             raise NotFound("asset", missing)
-        return [_archivable(known[asset_id]) for asset_id in wanted]
+        chosen = [_archivable(known[asset_id]) for asset_id in wanted]
+        await self._require_mounted(chosen)
+        return chosen
+
+    async def _require_mounted(self, assets: Sequence[Asset]) -> None:
+        if not any(asset.library_id for asset in assets):
+            return
+        away = await self._catalog.libraries.unmounted()
+        for asset in assets:
+            library = away.get(asset.library_id) if asset.library_id else None
+            if library is not None:
+                reason = f"is offline: the library {library.name!r} is not mounted"
+                raise NotArchivable(asset.id, asset.original_file_name, reason)
 
     async def _with_motion(self, owner_id: UUID, assets: Sequence[Asset]) -> list[list[Asset]]:
         """Each asset, with the motion part of a live photo beside it."""

@@ -24,7 +24,7 @@ from app.archives.errors import MemberLost
 from app.archives.manifest import Manifest, ManifestEntry
 from app.archives.plan import Descriptor, Literal, Member, Plan
 from app.catalog.errors import CatalogError
-from app.catalog.records import File
+from app.catalog.records import File, FileKind
 from app.storage.backend import CHUNK_BYTES, ObjectStream
 from app.storage.checksum import crc32
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
@@ -189,7 +189,10 @@ class _Sender:
             raise _lost(entry, "does not hold the bytes that it did")
         if entry.crc32 is None:
             self._crcs[member.index] = crc
-            await self._keep(self._known[entry.asset_id], crc)
+            file = self._known[entry.asset_id]
+            # An external file that was changed meanwhile has no SHA-1 yet to tell it by.
+            if file.kind is not FileKind.EXTERNAL:
+                await self._keep(file, crc)
 
     def _counted(self, entry: ManifestEntry, member: Member) -> bool:
         """Whether its CRC-32 is to be taken: where it is not known, and of a whole file that is not ours, which may have been edited in
@@ -265,6 +268,8 @@ class _Sender:
                     stream = await stack.enter_async_context(await self._moved(entry, place, member.span))
                 if stream.info.size != entry.size:
                     raise _lost(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
+                if place.kind is FileKind.EXTERNAL and stream.info.last_modified != entry.modified:
+                    raise _lost(entry, "was changed by its owner since it was taken in")
                 path = self._place(member).path
                 if self._source.storage.local_path(path) is not None:
                     yield stream.chunks

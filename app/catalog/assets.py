@@ -235,8 +235,9 @@ class Assets:
             return await remove(connection, owner_id, wanted)
 
     async def purge_trash(self, before: datetime, limit: int = 500) -> int:
-        """Remove for good what has been in the trash since before that moment, at most about `limit` at a time; how many there were."""
-        old = _asset.c.deleted_at <= before
+        """Remove for good what has been in the trash since before that moment, at most about `limit` at a time; how many there were. What
+        belongs to an external library stays: its file may be away, and if it is there the next scan would take it in again."""
+        old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None)
         due = select(_asset.c.owner_id, _asset.c.id).where(old).order_by(_asset.c.deleted_at).limit(limit)
         by_owner: dict[UUID, list[UUID]] = {}
         async with self._database.read() as connection:

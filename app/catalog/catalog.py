@@ -17,7 +17,9 @@ from app.catalog.engine import Database, parse_url
 from app.catalog.exchanges import Exchanges
 from app.catalog.files import Files
 from app.catalog.installation import Installation
-from app.catalog.locks import exclusively
+from app.catalog.libraries import Libraries
+from app.catalog.library_files import LibraryFiles
+from app.catalog.locks import Lock, exclusively, hold
 from app.catalog.motion_parts import MotionParts
 from app.catalog.moves import Moves
 from app.catalog.persons import Persons
@@ -44,6 +46,8 @@ class Catalog:
         self.tasks = Tasks(database)
         self.pictures = Pictures(database)
         self.archives = Archives(database)
+        self.libraries = Libraries(database)
+        self.library_files = LibraryFiles(database)
         self.installation = Installation(database)
         self.moves = Moves(database)
         self.exchanges = Exchanges(database)
@@ -61,6 +65,10 @@ class Catalog:
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""
         return snapshot(self.database)
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[Lock | None]:
+        """See `app.catalog.locks.hold`."""
+        return hold(self.database, name)
 
     def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
         """See `app.catalog.locks`."""

@@ -249,7 +249,7 @@ async def _make_ready(connection: AsyncConnection, revision: str) -> None:
     if found is not None:
         flags = await connection.execute(select(_installation).where(_installation.c.name.in_(OF_THE_DATABASE)))
         kept = [dict(flag) for flag in flags.mappings()]
-        await _drop(connection, [*(table.name for table in ours), "alembic_version"])
+        await _drop(connection, [*(table.name for table in reversed(ours)), "alembic_version"])
     await migrate(connection, revision)
     if kept:
         await connection.execute(insert(_installation), kept)
@@ -258,7 +258,7 @@ async def _make_ready(connection: AsyncConnection, revision: str) -> None:
 async def _drop(connection: AsyncConnection, names: list[str]) -> None:
     """Of empty tables, to be made again as they were at another revision."""
     quoted = [connection.dialect.identifier_preparer.quote(name) for name in names]
-    # PostgreSQL takes all at once, as some refer to each other; SQLite one by one, and does not mind.
+    # PostgreSQL takes all at once, as some refer to each other; SQLite one by one, what refers to others first.
     for together in [", ".join(quoted)] if connection.dialect.name == "postgresql" else quoted:
         await connection.execute(text(f"DROP TABLE {together}"))
 

@@ -22,6 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from app.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidDatabaseUrl
 
@@ -141,13 +142,16 @@ class Database:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside of any transaction, for as long as somebody wants it: for locks that are its own."""
-        async with _turn(self._read_turns):
-            try:
-                async with self._reader.connect() as connection:
-                    yield connection
-            except _FAILURES as error:
-                raise translate(error) from error
+        """A connection outside the pool and of any transaction, for as long as somebody wants it: for locks that are its own."""
+        try:
+            connection = await _lone_engine(self.place).connect()
+        except _FAILURES as error:
+            raise translate(error) from error
+        try:
+            yield connection
+        finally:
+            with suppress(SQLAlchemyError):
+                await connection.close()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -305,6 +309,18 @@ def postgres_arguments(url: URL) -> dict[str, Any]:
     _, given = url.get_dialect()().create_connect_args(url)
     own = given.get("options")
     return {**defaults, **given, "options": f"{options} {own}" if own else options}
+
+
+def _lone_engine(place: Place) -> AsyncEngine:
+    if isinstance(place, SqliteFile):
+        raise TypeError("a SQLite file has no sessions")
+    return create_async_engine(
+        URL.create(place.url.drivername),
+        connect_args=postgres_arguments(place.url),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
 
 
 def _postgres_engine(url: URL) -> AsyncEngine:

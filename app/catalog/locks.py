@@ -1,6 +1,6 @@
 """Work that only one process may do at a time, of all that share a catalogue: a named lock, which ends with whoever holds it.
 
-PostgreSQL: an advisory lock of a connection. SQLite: `flock` on a file beside the catalogue.
+PostgreSQL: an advisory lock of a connection of its own. SQLite: `flock` on a file beside the catalogue.
 """
 
 from __future__ import annotations
@@ -14,36 +14,57 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.engine import Database, SqliteFile
+from app.catalog.engine import Database, SqliteFile, translate
 from app.catalog.errors import CatalogError
 
 
+class Lock:
+    """A lock that is held."""
+
+    def __init__(self, connection: AsyncConnection | None = None) -> None:
+        self._connection = connection
+
+    async def held(self) -> bool:
+        """False when the connection was lost, and the lock with it."""
+        if self._connection is None:
+            return True
+        try:
+            await self._connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+
 @asynccontextmanager
-async def exclusively(database: Database, name: str) -> AsyncIterator[bool]:
-    """Held until the block ends. False, at once, where another process (or another block of this one) holds it. `name`: letters and
-    hyphens."""
+async def hold(database: Database, name: str) -> AsyncIterator[Lock | None]:
+    """Held until the block ends. None, at once, where another process (or another block of this one) holds it. `name`: letters, digits
+    and hyphens."""
     if isinstance(database.place, SqliteFile):
         path = database.place.path
         descriptor = await asyncio.to_thread(_try_file, path.with_name(f"{path.name}.{name}.lock"))
         try:
-            yield descriptor is not None
+            yield None if descriptor is None else Lock()
         finally:
             if descriptor is not None:
                 os.close(descriptor)
-    else:
-        async with database.held() as connection:
-            key = int.from_bytes(hashlib.sha256(f"mediavault {name}".encode()).digest()[:8], signed=True)
-            held = (await _ask(connection, "SELECT pg_try_advisory_lock(:key)", key)) is True
-            try:
-                yield held
-            finally:
-                if held:
-                    await _ask(connection, "SELECT pg_advisory_unlock(:key)", key)
+        return
+    # It may be held for as long as the process runs: not with a connection of the pool.
+    async with database.held() as connection:
+        yield Lock(connection) if await _try_advisory(connection, name) else None
+
+
+@asynccontextmanager
+async def exclusively(database: Database, name: str) -> AsyncIterator[bool]:
+    """As `hold`, for who need not ask whether it is still held: whether it was had."""
+    async with hold(database, name) as lock:
+        yield lock is not None
 
 
 def _try_file(path: Path) -> int | None:
+    """A descriptor that holds the lock."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -53,8 +74,15 @@ def _try_file(path: Path) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
-async def _ask(connection: AsyncConnection, question: str, key: int) -> object:
-    return (await connection.execute(text(question), {"key": key})).scalar_one()
+async def _try_advisory(connection: AsyncConnection, name: str) -> bool:
+    key = int.from_bytes(hashlib.sha256(f"mediavault {name}".encode()).digest()[:8], signed=True)
+    try:
+        return bool((await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key})).scalar_one())
+    except SQLAlchemyError as error:
+        raise translate(error) from error

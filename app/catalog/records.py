@@ -21,6 +21,8 @@ class FileKind(StrEnum):
     """What a file is to its asset or user; also chooses the folder of its key."""
 
     ORIGINAL = "original"
+    EXTERNAL = "external"
+    """An original of an external library, where its owner keeps it: never written, never deleted."""
     SIDECAR = "sidecar"
     THUMBNAIL = "thumbnail"
     PREVIEW = "preview"

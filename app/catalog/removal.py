@@ -1,4 +1,5 @@
-"""Removal of assets for good: their rows go, and every file that was theirs or made from them is doomed.
+"""Removal of assets for good: their rows go, and every file that was theirs or made from them is doomed. Originals of external
+libraries are not ours: only their rows go.
 
 Statements inside a caller's transaction, which has locked the owner's row: nobody adds a derivative meanwhile.
 """
@@ -15,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import motion, quota, tables
 from app.catalog.engine import now
 from app.catalog.files import batches
-from app.catalog.records import CHARGED, FileState, Visibility
+from app.catalog.library_files import forget_digests
+from app.catalog.records import CHARGED, FileKind, FileState, Visibility
 
 REPLACED_GRACE = timedelta(minutes=30)
 """Whoever is being sent a file that was replaced, or was just given a link to it (15 minutes, unless set otherwise), gets it whole."""
@@ -43,6 +45,8 @@ async def doom_live(
     freed = 0
     due = now() + grace
     for batch in batches(file_ids):
+        external = (_file.c.kind == FileKind.EXTERNAL) & _file.c.id.in_(batch)
+        await connection.execute(delete(_file).where(external))
         doom = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=due)
         doomed = await connection.execute(doom.returning(_file.c.kind, func.coalesce(_file.c.size, 0)))
         freed += sum(size for kind, size in doomed if kind in CHARGED)
@@ -58,6 +62,7 @@ async def _remove_rows(
     for batch in batches(asset_ids):
         mine = select(_asset.c.id).where(_asset.c.id.in_(batch), _asset.c.owner_id == owner_id, *only)
         going = list((await connection.execute(mine.with_for_update())).scalars())
+        await forget_digests(connection, going)
         files = await _remove_derivatives(connection, going)
         gone = delete(_asset).where(_asset.c.id.in_(going))
         columns = (_asset.c.file_id, _asset.c.sidecar_id, _asset.c.live_photo_video_id, _asset.c.visibility)

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from app.catalog.library_records import LibraryState
 from app.catalog.move_records import MoveState
 from app.catalog.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
 from app.config import StorageEngine
@@ -197,6 +198,7 @@ asset = Table(
     Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
     Index("ix_asset_deleted_at", "deleted_at"),
     Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
+    Index("ix_asset_library_id", "library_id"),
 )
 
 Index(
@@ -290,6 +292,58 @@ migration_item = Table(
     Column("problem", Text),
     Column("switched_at", UtcDateTime),
     Index("ix_migration_item_migration_id_state_file_id", "migration_id", "state", "file_id"),
+)
+
+_BYTEWISE = String().with_variant(String(collation="C"), "postgresql")
+"""Text that sorts by its bytes, so that what lies below a folder is one span of an index."""
+
+library = Table(
+    "library",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    _required("name", Text),
+    _required("import_paths", JSON),
+    _required("exclusion_patterns", JSON),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+    _required("state", Choice(LibraryState)),
+    _required("state_since", UtcDateTime),
+    Column("state_error", Text),
+    Column("scanned_at", UtcDateTime),
+    _required("files", BigInteger),
+    _required("mounts", JSON),
+    Column("watch", Text),
+    Column("last_scan", JSON(none_as_null=True)),
+    Index("ix_library_owner_id", "owner_id"),
+)
+
+library_folder = Table(
+    "library_folder",
+    metadata,
+    _id(),
+    _reference("library_id", "library.id", on_delete="CASCADE"),
+    _required("path", _BYTEWISE),
+    Column("digest", LargeBinary),
+    UniqueConstraint("library_id", "path"),
+)
+
+library_file = Table(
+    "library_file",
+    metadata,
+    Column("asset_id", Uuid, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
+    _reference("folder_id", "library_folder.id", on_delete="CASCADE"),
+    _required("name", _BYTEWISE),
+    _required("device", BigInteger),
+    _required("inode", BigInteger),
+    _required("size", BigInteger),
+    _required("mtime_ns", BigInteger),
+    Column("missing_since", UtcDateTime),
+    _required("trashed", Boolean),
+    UniqueConstraint("folder_id", "name"),
+    Index("ix_library_file_inode", "inode"),
+    Index("ix_library_file_missing_since", "missing_since"),
 )
 
 installation = Table(

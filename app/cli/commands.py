@@ -18,6 +18,7 @@ from app.api.permissions import Permission
 from app.catalog.catalog import Catalog
 from app.catalog.records import User
 from app.cli.backup import backup_cli
+from app.cli.library import library_cli
 from app.cli.migrate import migrate_cli
 from app.cli.processing import process, work
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
@@ -33,6 +34,7 @@ cli.command("process")(process)
 cli.add_typer(user_cli, name="user")
 cli.add_typer(key_cli, name="key")
 cli.add_typer(db_cli, name="db")
+cli.add_typer(library_cli, name="library")
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(backup_cli, name="backup")
 cli.command()(verify)

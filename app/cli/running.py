@@ -49,7 +49,9 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(*columns, box=None)
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(name, no_wrap=name == "id")  # an id that is cut short is none
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -44,6 +44,8 @@ class StoredSource:
     filename: str
     locate: Locate | None = None
     """Asked where the file is now, when its object goes while it is sent."""
+    version: str | None = None
+    """The store's own tag of the only version that is sent; a managed file has only one."""
 
     @property
     def accepts_ranges(self) -> bool:
@@ -65,7 +67,7 @@ class _Opening:
     def __init__(self, file: StoredSource, byte_range: ByteRange | None) -> None:
         self._file = file
         self._byte_range = byte_range
-        self._opened = file.storage.read(file.path, byte_range)
+        self._opened = file.storage.read(file.path, byte_range, file.version)
         self._followed: AsyncGenerator[bytes] | None = None
 
     async def __aenter__(self) -> AsyncIterator[bytes]:

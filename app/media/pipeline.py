@@ -7,6 +7,8 @@ accounts for.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from app.media.metadata import Metadata
 from app.media.processor import Processor
 from app.media.products import Processed, Product
 from app.media.publishing import Publisher
+from app.storage.errors import ObjectNotFound, StorageUnavailable
 from app.storage.ranges import ByteRange
 from app.storage.service import StorageService
 
@@ -69,6 +72,8 @@ class Pipeline:
             raise DecodeFailed("the name says nothing that can be processed")
         work = _Work(asset, format_, made, task.requested_at)
         try:
+            if asset.file.kind is FileKind.EXTERNAL:
+                await self._note_content(asset)
             async with (
                 self._storage.stage_to_temp(asset.file.path, size=asset.file.size) as source,
                 self._storage.staging.folder() as folder,
@@ -79,6 +84,27 @@ class Pipeline:
                     await self._process_photo(work, source, folder)
         except NotFound:
             _log.info("the asset went while it was processed", asset=str(asset.id))
+        except ObjectNotFound as error:
+            await self._excuse(asset, error)
+            raise
+
+    async def _note_content(self, asset: Asset) -> None:
+        """The checksums of an external original, by which archives that hold it can be resumed."""
+        if asset.file.sha1 is not None and asset.file.crc32 is not None:
+            return
+        sha1, crc32 = hashlib.sha1(usedforsecurity=False), 0
+        async with self._storage.read(asset.file.path) as stream:
+            async for chunk in stream.chunks:
+                sha1.update(chunk)
+                crc32 = zlib.crc32(chunk, crc32)
+        info = stream.info
+        files = self._catalog.library_files
+        await files.note_content(asset, info.size, info.last_modified, sha1.digest(), crc32)
+
+    async def _excuse(self, asset: Asset, error: ObjectNotFound) -> None:
+        """An original whose library is not mounted is not lost: its task waits. Raises `StorageUnavailable`."""
+        if asset.library_id is not None and asset.library_id in await self._catalog.libraries.unmounted():
+            raise StorageUnavailable(asset.file.path, error.backend, "its library is not mounted") from error
 
     async def _process_photo(self, work: _Work, source: Path, folder: Path) -> None:
         if work.wants(FileKind.THUMBNAIL, FileKind.PREVIEW):

@@ -102,6 +102,10 @@ class StorageService:
         backend, area = (self._local, self._folder) if engine is StorageEngine.LOCAL else (self._s3, self._bucket)
         return None if backend is None or area is None else Home(engine, backend, area)
 
+    def confine_external(self, roots: Iterable[str]) -> None:
+        """See `ExternalFiles.confine`: the import paths of all libraries."""
+        self._external.confine(roots)
+
     async def exists(self, path: str) -> bool:
         place = self._place(path)
         return await (place.backend.exists(place.key) if place else self._external.exists(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -25,6 +25,12 @@ REFERENCES = {
     "a user": 'SELECT id, profile_file_id FROM "user" WHERE profile_file_id IS NOT NULL',
 }
 """Who refers to files: their owners, and the files."""
+EXTERNAL = """
+    SELECT file.path, asset.library_id, library_file.size, library_folder.path, library_file.name
+    FROM asset JOIN file ON file.id = asset.file_id
+    LEFT JOIN library_file ON library_file.asset_id = asset.id
+    LEFT JOIN library_folder ON library_folder.id = library_file.folder_id
+    WHERE asset.library_id IS NOT NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Picture:
     references: dict[str, list[tuple[str, str]]]
     """File id -> what refers to it, and the owner of that."""
     used: dict[str, int]
+    external: dict[str, tuple[str | None, int, str]] = field(default_factory=dict)
+    """Path -> the library of its asset, and size and path by what the library knows of its files."""
 
 
 def assert_agreement(stack: Stack, *, exact: bool = False) -> None:
@@ -71,6 +79,7 @@ def look(stack: Stack) -> Picture:
         ]
         referring = [(name, *row) for name, query in REFERENCES.items() for row in connection.execute(sa.text(query))]
         used = connection.execute(sa.text('SELECT id, used FROM "user"')).all()
+        external = connection.execute(sa.text(EXTERNAL)).all()
     references: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name, owner, file_id in referring:
         references[str(file_id)].append((name, str(owner)))
@@ -79,6 +88,7 @@ def look(stack: Stack) -> Picture:
         [replace(file, id=str(file.id), owner_id=str(file.owner_id)) for file in files],
         references,
         {str(user): amount for user, amount in used},
+        {path: (library, size, f"{folder}/{name}") for path, library, size, folder, name in external},
     )
 
 
@@ -89,6 +99,7 @@ def differences(picture: Picture, *, exact: bool) -> list[str]:
         *_wrong_files(picture),
         *_wrong_references(picture),
         *_wrong_sums(picture),
+        *_wrong_externals(picture),
         *(_not_exact(picture) if exact else ()),
     ]
 
@@ -101,7 +112,7 @@ def _unaccounted(picture: Picture) -> list[str]:
 def _wrong_files(picture: Picture) -> list[str]:
     found = []
     for file in picture.files:
-        if file.state != "live":
+        if file.state != "live" or file.kind == "external":
             continue
         stored = picture.objects.get(file.path)
         if stored is None:
@@ -137,6 +148,24 @@ def _wrong_sums(picture: Picture) -> list[str]:
         for user, used in picture.used.items()
         if used != sums[user]
     ]
+
+
+def _wrong_externals(picture: Picture) -> list[str]:
+    """A file of a library lies where its library says, belongs to one asset of it, and is live for as long as that is there."""
+    found = []
+    for file in picture.files:
+        if file.kind != "external":
+            continue
+        library, size, path = picture.external.get(file.path, (None, None, None))
+        if library is None or path != file.path or size != file.size:
+            found.append(f"{file.path}: its library knows it as {path} with {size} bytes, not {file.size}")
+        if file.state != "live" or len(picture.references.get(file.id, ())) != 1:
+            found.append(f"external, {file.state}, with {len(picture.references.get(file.id, ()))} assets: {file.path}")
+        if file.path in picture.objects or file.path.startswith("s3://"):
+            found.append(f"external, but among the managed files: {file.path}")
+    known = {file.path for file in picture.files if file.kind == "external"}
+    found += [f"an asset of a library has a managed original: {path}" for path in picture.external if path not in known]
+    return found
 
 
 def _not_exact(picture: Picture) -> list[str]:

@@ -32,3 +32,13 @@ def test_a_goal_that_is_missed_says_so() -> None:
         "| nginx | 900 | 3000 | 0.30 |" in line and line.endswith("| at least 0.4 | not met |") for line in lines
     )
     assert lines[-1].endswith("mediavault 800 (90%), nginx 1500 (50%).")
+
+
+def test_a_scan_has_rows_of_its_own() -> None:
+    ours = [{"seconds": 12.0, "cpu_seconds": 11.0, "memory_mib": 80.0}]
+    theirs = [{"seconds": 8.0, "cpu_seconds": 7.0}]
+
+    lines = table([Row("first scan", "seconds", {"mediavault": ours, "find and inserts": theirs})], 1)
+
+    assert any("| find and inserts | 12.000 | 8.000 | 1.50 |" in line and "| met |" in line for line in lines)
+    assert any("| 80 MiB |" in line and line.endswith("| at most 100 MiB | met |") for line in lines)

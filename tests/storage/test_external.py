@@ -119,3 +119,41 @@ def _edit(path: Path, how: str) -> None:
     with path.open("r+b") as file:
         file.seek(0, os.SEEK_END if how == "append" else os.SEEK_SET)
         file.write(b"edited")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "read"),
+    [
+        ("photo.jpg", None, True),
+        ("link.jpg", "photo.jpg", True),
+        ("folder/link.jpg", "../photo.jpg", True),
+        ("out.jpg", "../secret.jpg", False),
+        ("beside.jpg", "../root-other/x.jpg", False),
+    ],
+)
+async def test_links_lead_nowhere_but_inside_their_library(
+    external: ExternalFiles, tmp_path: Path, name: str, target: str | None, read: bool
+) -> None:
+    root = tmp_path / "root"
+    for folder in ("root/folder", "root-other"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("root/photo.jpg", "secret.jpg", "root-other/x.jpg"):
+        (tmp_path / file).write_bytes(DATA)
+    if target is not None:
+        (root / name).symlink_to(target)
+    external.confine([str(root)])
+    if read:
+        assert await _read(external, root / name) == DATA
+    else:
+        with pytest.raises(ObjectNotFound):
+            await _read(external, root / name)
+
+
+async def test_folders_that_became_links_are_no_way_out(external: ExternalFiles, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/photo.jpg").write_bytes(DATA)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/album").symlink_to(tmp_path / "elsewhere")
+    external.confine([str(tmp_path / "root")])
+    with pytest.raises(ObjectNotFound):
+        await _read(external, tmp_path / "root/album/photo.jpg")

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.auth import Identity, requires
 from app.api.errors import ApiError
+from app.api.external import refuse_unmounted_member
 from app.api.models.downloads import (
     DEFAULT_ARCHIVE_BYTES,
     ArchivePart,
@@ -25,6 +26,7 @@ from app.api.models.downloads import (
 from app.api.permissions import Permission
 from app.api.routes.bodies import LargeJsonRoute
 from app.api.services import Services, services
+from app.archives.errors import MemberLost
 from app.archives.names import cleaned
 from app.archives.stream import ArchiveSource
 from app.delivery.response import NO_CACHE, Representation
@@ -59,7 +61,7 @@ async def download_archive(wanted: ArchiveRequest, caller: Downloader, rooms: Ro
     """The assets as one zip, with its length. Cannot be resumed: `/download/links` can."""
     manifest = await rooms.archiver.manifest(caller.user.id, wanted.asset_ids)
     source = await rooms.archiver.source(manifest, archive_file_name(wanted.archive_name), datetime.now(UTC))
-    return ArchiveResponse(replace(source, content_type="application/octet-stream"))
+    return ArchiveResponse(replace(source, content_type="application/octet-stream"), rooms)
 
 
 @router.post("/links", status_code=201)
@@ -87,9 +89,14 @@ def archive_file_name(wanted: str | None) -> str:
 class ArchiveResponse(Response):
     """A whole archive as the answer to a POST: no conditions and no ranges hold for it."""
 
-    def __init__(self, source: ArchiveSource) -> None:
+    def __init__(self, source: ArchiveSource, rooms: Services) -> None:
         super().__init__()
+        self._rooms = rooms
         self._representation = Representation(source, attachment=True, cache_control=NO_CACHE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._representation.deliver({**scope, "method": "GET", "headers": []}, receive, send)
+        try:
+            await self._representation.deliver({**scope, "method": "GET", "headers": []}, receive, send)
+        except MemberLost as lost:
+            await refuse_unmounted_member(lost, self._rooms)
+            raise

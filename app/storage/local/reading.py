@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 from app.storage.backend import CHUNK_BYTES, ObjectInfo, ObjectStream
@@ -26,11 +26,20 @@ READ_AHEAD_BYTES = 2 * 1024 * 1024
 """What is asked of the disk in advance after a chunk had to be waited for."""
 
 _MOST_DEVICES = 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANNOT_TELL = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 def object_info(key: str, status: os.stat_result, etag: str) -> ObjectInfo:
-    return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), etag)
+    return ObjectInfo(key, status.st_size, moment_of(status.st_mtime_ns), etag)
+
+
+def moment_of(nanoseconds: int) -> datetime:
+    """A file's time, since 1970, to the microsecond; one outside of the calendar is the first or last moment in it."""
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if nanoseconds < 0 else datetime.max.replace(tzinfo=UTC)
 
 
 def managed_etag(status: os.stat_result) -> str:

@@ -1,0 +1,83 @@
+"""Which folders are mount points, and of what kind: from the kernel's table, without touching the file systems themselves.
+
+Linux tells it in `/proc/self/mountinfo` (proc(5)); elsewhere a mount point is a folder on another device than the one above it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_TABLE = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+NETWORK_TYPES = frozenset(
+    {
+        "9p",
+        "afs",
+        "ceph",
+        "cifs",
+        "davfs",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "smb3",
+        "smbfs",
+        "virtiofs",
+        "vboxsf",
+        "vmhgfs",
+    }
+)
+"""Changes made on the other side are not told to this kernel."""
+
+
+def read_mounts() -> dict[str, str]:
+    """The type of the file system on each mount point, by its path; empty where the system does not tell."""
+    try:
+        return parse_mounts(_TABLE.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError:
+        return {}
+
+
+def parse_mounts(table: str) -> dict[str, str]:
+    """Of several mounts on one place the last one counts."""
+    mounts: dict[str, str] = {}
+    for line in table.splitlines():
+        fields, _, after = line.partition(" - ")
+        columns = fields.split(" ")
+        if len(columns) >= 5 and after:
+            mounts[_unescaped(columns[4])] = after.split(" ")[0]
+    return mounts
+
+
+def mounts_of(root: str, mounts: Mapping[str, str]) -> tuple[str, ...]:
+    """The mount points that a tree lies on, sorted: the one that holds its root (unless that is the system's own `/`), and those below."""
+    holding = holder(root, mounts)
+    below = [place for place in mounts if place.startswith(root + "/")]
+    return tuple(sorted({*below, *([holding] if holding not in (None, "/") else [])}))
+
+
+def holder(path: str, mounts: Mapping[str, str]) -> str | None:
+    """The mount point that the path lies on."""
+    holding = [place for place in mounts if path == place or path.startswith(place.rstrip("/") + "/")]
+    return max(holding, key=len, default=None)
+
+
+def is_network(kind: str) -> bool:
+    """True also for what a program serves (FUSE), which seldom tells of changes made elsewhere."""
+    return kind in NETWORK_TYPES or kind.startswith("fuse.")
+
+
+def lost(recorded: Iterable[str], mounts: Mapping[str, str]) -> list[str]:
+    """Those of the mount points that are none now."""
+    if not mounts:
+        return [path for path in recorded if not os.path.ismount(path)]
+    return [path for path in recorded if path not in mounts]
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)

@@ -1,0 +1,373 @@
+"""The entrance to external libraries: their making and removal, scans on demand and by night, and whether their folders are there.
+
+One process of the installation keeps all libraries (see `keeper`); any process scans on demand, one at a time for each library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Self
+from uuid import UUID
+
+import structlog
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError
+from app.catalog.library_records import Library, LibraryChanges, LibraryState, ScanReport
+from app.config import Settings
+from app.health.mounts import MountCondition, MountKind, MountState
+from app.libraries.errors import InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
+from app.libraries.exclusions import InvalidPattern, check_pattern
+from app.libraries.keeper import Keeper, Manner
+from app.libraries.paths import MAX_PATHS, CheckedPath, Place, check_paths
+from app.libraries.scan import Progress, Scan, look_at, reason_of
+from app.libraries.schedule import next_due
+from app.libraries.sight import free_and_total
+from app.libraries.walk import Scope
+
+LEAD_SECONDS = 5.0
+"""How often the process that keeps the libraries looks whether there are others, and whether it is still the one."""
+TURN_SECONDS = 0.5
+REMOVAL_BATCH = 500
+SIGHT_SECONDS = 3.0
+_THREADS = 8
+
+log = structlog.get_logger(__name__)
+
+
+class Libraries:
+    def __init__(
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        *,
+        roots: Callable[[Iterable[str]], None] = lambda _: None,
+        doomed: Callable[[], None] = lambda: None,
+        added: Callable[[UUID], None] | None = None,
+    ) -> None:
+        """`roots` is told the import paths of all libraries, `doomed` is called when files are there to be swept, `added` of each asset that is
+        to be processed."""
+        self._catalog = catalog
+        self._settings = settings
+        self._roots = roots
+        self._doomed = doomed
+        self._added = added
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="library")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scanning: set[UUID] = set()
+        self._removing: set[UUID] = set()
+        self._unmounted: dict[UUID, Library] = {}
+        self._unmounted_until = 0.0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Keeps the libraries, if no other process does; ends, and waits for the end of what it began, with the block."""
+        await self._tell_roots()
+        leading = asyncio.create_task(self._lead(), name="libraries")
+        telling = asyncio.create_task(self._keep_telling(), name="import paths")
+        try:
+            yield self
+        finally:
+            tasks = [leading, telling, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self.close()
+
+    def close(self) -> None:
+        """For who does not use `running`. A thread that waits for a disk is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # What libraries there are
+
+    async def create(
+        self, owner_id: UUID, name: str, import_paths: Sequence[str], exclusion_patterns: Sequence[str]
+    ) -> Library:
+        """Raises `InvalidLibrary`, `NotFound` for an unknown owner."""
+        paths = await self._valid(import_paths, exclusion_patterns, None)
+        patterns = tuple(dict.fromkeys(exclusion_patterns))
+        created = await self._catalog.libraries.create(owner_id, name, paths, patterns)
+        await self._tell_roots()
+        return created
+
+    async def update(self, library_id: UUID, changes: LibraryChanges) -> Library | None:
+        """None where there is no such library. Raises `InvalidLibrary`."""
+        library = await self._catalog.libraries.get(library_id)
+        if library is None:
+            return None
+        patterns = changes.get("exclusion_patterns", library.exclusion_patterns)
+        if "import_paths" in changes:
+            changes = {**changes, "import_paths": await self._valid(changes["import_paths"], patterns, library_id)}
+        else:
+            _require_patterns(patterns)
+        changed = await self._catalog.libraries.update(library_id, changes)
+        await self._tell_roots()
+        return changed
+
+    async def check_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
+        """Which of these may be import paths of that library (None: of a new one)."""
+        taken = [
+            Place("the media location", str(self._settings.media_location)),
+            Place("the staging folder", str(self._settings.staging_folder)),
+        ]
+        for library in await self._catalog.libraries.list():
+            if library.id != library_id:
+                taken += [
+                    Place(f"an import path of the library {library.name!r}", path) for path in library.import_paths
+                ]
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, check_paths, import_paths, taken)
+
+    async def remove(self, library_id: UUID) -> bool:
+        """Rows and derivatives go, in the background; the library's files are not touched. False where there is no such library."""
+        if not await self._catalog.libraries.mark_removed(library_id):
+            return False
+        self._start(self._removing, library_id, self._remove_marked)
+        return True
+
+    async def remove_now(self, library_id: UUID) -> int:
+        """As `remove`, and waits for the end; how many assets there were."""
+        await self._catalog.libraries.mark_removed(library_id)
+        return await self._remove_marked(library_id)
+
+    # Scans
+
+    def start_scan(self, library_id: UUID, *, accept_missing: bool = False) -> None:
+        """In the background of this process; one that runs in it already is enough."""
+        scan = partial(self._scan_in_turn, accept_missing=accept_missing)
+        self._start(self._scanning, library_id, scan)
+
+    async def scan(
+        self, library_id: UUID, *, accept_missing: bool = False, progress: Progress | None = None
+    ) -> ScanReport:
+        """Raises `ScanRunning`, `UnknownLibrary`."""
+        async with self._catalog.lock(_lock(library_id)) as lock:
+            if lock is None:
+                raise ScanRunning("the library is being scanned already")
+            report, _ = await self._run(library_id, accept_missing=accept_missing, progress=progress)
+            return report
+
+    async def _scan_in_turn(
+        self,
+        library_id: UUID,
+        scopes: Sequence[Scope] | None = None,
+        rest_before: float | None = None,
+        *,
+        accept_missing: bool = False,
+    ) -> tuple[ScanReport, set[str]]:
+        """Wait for whoever scans the library, then scan it."""
+        while True:
+            async with self._catalog.lock(_lock(library_id)) as lock:
+                if lock is not None:
+                    report, unsettled = await self._run(
+                        library_id, scopes=scopes, rest_before=rest_before, accept_missing=accept_missing
+                    )
+                    _tell(library_id, report)
+                    return report, unsettled
+            await asyncio.sleep(TURN_SECONDS)
+
+    async def _run(
+        self,
+        library_id: UUID,
+        *,
+        scopes: Sequence[Scope] | None = None,
+        rest_before: float | None = None,
+        accept_missing: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[ScanReport, set[str]]:
+        library = await self._catalog.libraries.get(library_id)
+        if library is None:
+            raise UnknownLibrary(f"there is no library {library_id}")
+        scan = Scan(
+            self._catalog,
+            library,
+            self._threads,
+            accept_missing=accept_missing,
+            scopes=scopes,
+            rest_before=rest_before,
+            progress=progress,
+            added=self._added,
+        )
+        report = await scan.run()
+        self._unmounted_until = 0.0
+        return report, scan.unsettled
+
+    # Whether the folders are there
+
+    async def states(self) -> list[MountState]:
+        """Of every library, as the process that keeps them last saw it."""
+        return [await self._state(each) for each in await self._catalog.libraries.list() if each.deleted_at is None]
+
+    async def why_missing(self, library_id: UUID) -> str | None:
+        """Why an original of this library may not be found although it was not deleted; None where there is no such reason."""
+        if time.monotonic() >= self._unmounted_until:
+            self._unmounted = await self._catalog.libraries.unmounted()
+            self._unmounted_until = time.monotonic() + SIGHT_SECONDS
+        library = self._unmounted.get(library_id) or await self._catalog.libraries.get(library_id)
+        if library is None:
+            return None
+        if library.state is LibraryState.UNMOUNTED:
+            return f"The external library {library.name!r} is not mounted"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SIGHT_SECONDS):
+                if reason_of(await look_at(self._catalog, library, self._threads)) is None:
+                    return None
+        return f"The external library {library.name!r} is not mounted"
+
+    async def _state(self, library: Library) -> MountState:
+        free = total = None
+        loop = asyncio.get_running_loop()
+        with suppress(TimeoutError, IndexError):
+            async with asyncio.timeout(SIGHT_SECONDS):
+                path = library.import_paths[0]
+                free, total = await loop.run_in_executor(self._threads, free_and_total, path)
+        sound = library.state is LibraryState.OK
+        return MountState(
+            name=library.name,
+            kind=MountKind.LIBRARY,
+            state=MountCondition.OK if sound else MountCondition.UNMOUNTED,
+            since=library.state_since,
+            error=library.state_error,
+            free_bytes=free if sound else None,
+            total_bytes=total if sound else None,
+        )
+
+    # Keeping them
+
+    async def _tell_roots(self) -> None:
+        libraries = await self._catalog.libraries.list()
+        self._roots([path for library in libraries for path in library.import_paths])
+
+    async def _keep_telling(self) -> None:
+        """Other processes change libraries, too."""
+        while True:
+            await asyncio.sleep(LEAD_SECONDS)
+            try:
+                await self._tell_roots()
+            except CatalogError as error:
+                log.warning("the import paths could not be read", reason=str(error))
+
+    async def _lead(self) -> None:
+        while True:
+            try:
+                async with self._catalog.lock("libraries") as lock:
+                    if lock is not None:
+                        await self._keep_all(lock.held)
+            except CatalogError as error:
+                log.warning("the libraries are not kept for now", reason=str(error))
+            except Exception:
+                log.exception("keeping the libraries failed")
+            await asyncio.sleep(LEAD_SECONDS)
+
+    async def _keep_all(self, held: Callable[[], Awaitable[bool]]) -> None:
+        """Until the lock is lost."""
+        keepers: dict[UUID, asyncio.Task[None]] = {}
+        nightly = next_due(self._settings.library_scan_at, datetime.now(UTC))
+        try:
+            while await held():
+                libraries = await self._catalog.libraries.list()
+                for library in libraries:
+                    await self._keep_one(library, keepers)
+                if nightly is not None and datetime.now(UTC) >= nightly:
+                    nightly = next_due(self._settings.library_scan_at, datetime.now(UTC))
+                    for library in libraries:
+                        if library.deleted_at is None:
+                            self.start_scan(library.id)
+                await asyncio.sleep(LEAD_SECONDS)
+        finally:
+            for task in keepers.values():
+                task.cancel()
+            if keepers:
+                await asyncio.wait(keepers.values())
+
+    async def _keep_one(self, library: Library, keepers: dict[UUID, asyncio.Task[None]]) -> None:
+        keeper = keepers.get(library.id)
+        if keeper is not None and keeper.done():
+            if not keeper.cancelled() and (failure := keeper.exception()) is not None:
+                log.error("keeping a library failed", library=library.name, exc_info=failure)
+            keeper = None
+        if library.deleted_at is not None:
+            self._start(self._removing, library.id, self._remove_marked)
+        elif keeper is None:
+            settings = self._settings
+            manner = Manner(settings.library_watch, settings.library_settle_seconds, settings.library_poll_seconds)
+            keeper = Keeper(self._catalog, library.id, self._threads, manner, self._scan_in_turn)
+            keepers[library.id] = asyncio.create_task(keeper.run(), name=f"library {library.name}")
+
+    async def _remove_marked(self, library_id: UUID) -> int:
+        removed = 0
+        library = next((each for each in await self._catalog.libraries.list() if each.id == library_id), None)
+        while library is not None:
+            batch = await self._catalog.libraries.some_assets(library_id, REMOVAL_BATCH)
+            if not batch:
+                await self._catalog.libraries.forget(library_id)
+                break
+            removed += await self._catalog.assets.delete(library.owner_id, batch)
+            self._doomed()
+        return removed
+
+    def _start(self, busy: set[UUID], library_id: UUID, work: Callable[[UUID], Awaitable[object]]) -> None:
+        """In the background; nothing where the same is being done already."""
+        if library_id in busy:
+            return
+        busy.add(library_id)
+        task = asyncio.create_task(self._do(busy, library_id, work), name=f"library {library_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _do(self, busy: set[UUID], library_id: UUID, work: Callable[[UUID], Awaitable[object]]) -> None:
+        try:
+            await work(library_id)
+        except (CatalogError, LibraryError) as error:
+            log.warning("a library could not be worked on", library=str(library_id), reason=str(error))
+        except Exception:
+            log.exception("work on a library failed", library=str(library_id))
+        finally:
+            busy.discard(library_id)
+
+    async def _valid(
+        self, import_paths: Sequence[str], exclusion_patterns: Sequence[str], library_id: UUID | None
+    ) -> tuple[str, ...]:
+        _require_patterns(exclusion_patterns)
+        if len(import_paths) > MAX_PATHS:
+            raise InvalidLibrary(f"importPaths: more than {MAX_PATHS}")
+        checked = await self.check_paths(import_paths, library_id)
+        faults = [each.fault for each in checked if each.fault is not None]
+        if faults:
+            raise InvalidLibrary(f"importPaths: {'; '.join(faults)}")
+        return tuple(each.path for each in checked)
+
+
+def _require_patterns(patterns: Sequence[str]) -> None:
+    if len(patterns) > MAX_PATHS:
+        raise InvalidLibrary(f"exclusionPatterns: more than {MAX_PATHS}")
+    faults: list[str] = []
+    for pattern in patterns:
+        try:
+            check_pattern(pattern)
+        except InvalidPattern as error:
+            faults.append(f"{pattern[:100]!r} {error}")
+    if faults:
+        raise InvalidLibrary(f"exclusionPatterns: {'; '.join(faults)}")
+
+
+def _lock(library_id: UUID) -> str:
+    return f"library-{library_id}"
+
+
+def _tell(library_id: UUID, report: ScanReport) -> None:
+    library = str(library_id)
+    if report.refused is not None:
+        log.error("a library looks unmounted: nothing of it goes to the trash", library=library, reason=report.refused)
+    if report.unreadable_count:
+        first = list(report.unreadable[:10])
+        log.warning("parts of a library could not be read", library=library, count=report.unreadable_count, first=first)
+    did = {name: getattr(report, name) for name in ("new", "changed", "renamed", "back", "trashed")}
+    if any(did.values()):
+        log.info("library scanned", library=library, found=report.found, seconds=report.seconds, **did)

@@ -1,0 +1,205 @@
+"""Lists the media files below a library's folders, a bounded number at a time. For a thread: every call may wait for a disk.
+
+Only `opendir`, `readdir` and `stat` are called: nothing is opened for its content, nothing written. What cannot be read is named and
+left out, never fatal. Symbolic links are followed where they lead to something inside the import path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.catalog.library_records import Found
+from app.formats import Kind, supported
+from app.libraries.exclusions import Exclusions
+
+PART_FILES = 20_000
+"""A folder with more files is handed over in parts, each compared by itself."""
+NAMED_UNREADABLE = 1000
+"""As many unreadable places are remembered; with more the scan counts as incomplete."""
+SKEW_SECONDS = 3600.0
+"""A change further in the future than this comes from another clock, and tells nothing about whether the file rests."""
+_WRAP = 1 << 64
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+Scope = tuple[str, bool]
+"""A folder to look at, and whether with all below it."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """The media files of one folder: all of them, unless it is one of several parts. `whole`: none of its files was left out
+    because it could not be read, or was still being written."""
+
+    folder: str
+    files: list[Found]
+    part: bool = False
+    last: bool = True
+    whole: bool = True
+
+
+@dataclass(slots=True)
+class Troubles:
+    """What could not be read: each place with the reason, the first ones of `count`."""
+
+    count: int = 0
+    places: dict[str, str] = field(default_factory=dict)
+
+    def note(self, path: str, reason: str) -> None:
+        self.count += 1
+        if len(self.places) < NAMED_UNREADABLE:
+            self.places[path] = reason
+
+    @property
+    def all_named(self) -> bool:
+        return self.count == len(self.places)
+
+    def hides(self, path: str) -> bool:
+        """True where it is not known whether the file or folder is there: it, or a folder above it, could not be read."""
+        if not self.places:
+            return False
+        while True:
+            if path in self.places:
+                return True
+            path, slash, _ = path.rpartition("/")
+            if not slash:
+                return False
+
+
+class Walk:
+    """Iterates over the listings of the folders in scope."""
+
+    def __init__(
+        self, root: str, exclusions: Exclusions, scopes: Iterable[Scope], *, rest_before: float | None = None
+    ) -> None:
+        """`root` is the import path. `rest_before`: files that changed after this moment (seconds since 1970) are still being written:
+        left out, and their folders are in `unsettled`."""
+        self._root = root
+        self._real_root = os.path.realpath(root)
+        self._exclusions = exclusions
+        self._pending: list[tuple[str, bool]] = list(scopes)
+        self._rest_before = rest_before
+        self.troubles = Troubles()
+        self.unsettled: set[str] = set()
+        """Folders that hold such files."""
+
+    def __iter__(self) -> Iterator[Listing]:
+        while self._pending:
+            folder, deep = self._pending.pop()
+            yield from self._list(folder, deep)
+
+    def batches(self, files: int, folders: int) -> Iterator[list[Listing]]:
+        """Listings together, until they hold so many files, or are so many."""
+        batch: list[Listing] = []
+        held = 0
+        for listing in self:
+            batch.append(listing)
+            held += len(listing.files)
+            if held >= files or len(batch) >= folders:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
+
+    def _list(self, folder: str, deep: bool) -> Iterator[Listing]:
+        listing = Listing(folder, [])
+        below: list[tuple[str, bool]] = []
+        try:
+            # By descriptor: the names in it are then looked up from there, and not from the root each time.
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in _GONE:
+                self.troubles.note(folder, _reason(error))
+            return
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if self._enter(listing, entry, below, descriptor) and len(listing.files) >= PART_FILES:
+                        listing.part, listing.last = True, False
+                        yield listing
+                        listing = Listing(folder, [], part=True, whole=listing.whole)
+        except OSError as error:
+            self.troubles.note(folder, _reason(error))
+            listing.whole = False
+        finally:
+            os.close(descriptor)
+        if deep:
+            self._pending += below
+        yield listing
+
+    def _enter(self, listing: Listing, entry: os.DirEntry[str], below: list[tuple[str, bool]], descriptor: int) -> bool:
+        """True when a file was added to the listing."""
+        name = entry.name
+        try:
+            linked = entry.is_symlink()
+            if not linked and entry.is_dir(follow_symlinks=False):
+                if not self._exclusions.leaves_out_folder(listing.folder, name) and self._nameable(
+                    listing.folder, name
+                ):
+                    below.append((f"{listing.folder}/{name}", True))
+                return False
+            status = self._status(listing.folder, entry, below) if linked else None
+            if linked and status is None:
+                return False
+            kind = supported(name)
+            if kind is None or kind.kind is Kind.SIDECAR or self._exclusions.leaves_out_file(listing.folder, name):
+                return False
+            status = status or entry.stat(follow_symlinks=False)
+        except OSError as error:
+            return self._unreadable(listing, name, error)
+        if not stat.S_ISREG(status.st_mode) or not self._nameable(listing.folder, name, listing):
+            return False
+        if self._rest_before is not None and 0 < status.st_ctime - self._rest_before < SKEW_SECONDS:
+            listing.whole = False
+            self.unsettled.add(listing.folder)
+            return False
+        inode = status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
+        listing.files.append((name, status.st_dev, inode, status.st_size, status.st_mtime_ns))
+        return True
+
+    def _unreadable(self, listing: Listing, name: str, error: OSError) -> bool:
+        if error.errno not in _GONE:  # else it was taken away while the folder was listed
+            self.troubles.note(f"{listing.folder}/{name}", _reason(error))
+            listing.whole = False
+        return False
+
+    def _nameable(self, folder: str, name: str, listing: Listing | None = None) -> bool:
+        """A name that is no UTF-8 text can stand in no catalogue."""
+        if name.isascii():
+            return True
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            self.troubles.note(f"{folder}/{name}", "has a name that is not UTF-8")
+            return False
+        return True
+
+    def _status(self, folder: str, entry: os.DirEntry[str], below: list[tuple[str, bool]]) -> os.stat_result | None:
+        """What a link leads to, if that is a file inside the import path; a folder there is put on the list."""
+        target = os.path.realpath(f"{folder}/{entry.name}")
+        if target != self._real_root and not target.startswith(self._real_root + "/"):
+            return None
+        try:
+            status = Path(target).stat()
+        except OSError:
+            return None  # it leads nowhere, or to itself
+        if not stat.S_ISDIR(status.st_mode):
+            return status
+        if self._may_enter(folder, target) and not self._exclusions.leaves_out_folder(folder, entry.name):
+            below.append((f"{folder}/{entry.name}", True))
+        return None
+
+    def _may_enter(self, folder: str, target: str) -> bool:
+        """A link in `folder` to the folder `target` is followed unless that holds the link, or the link was reached by another one. So all
+        loops end, and which links are followed depends neither on the order of the listing nor on where the walk began."""
+        real = os.path.realpath(folder)
+        if real != self._real_root + folder.removeprefix(self._root):
+            return False
+        return real != target and not real.startswith(target + "/")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or "error"

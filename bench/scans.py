@@ -1,0 +1,154 @@
+"""A library of 200,000 files, scanned for the first time and again, beside what it takes at the least: `find`, and the bare rows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.libraries.exclusions import DEFAULT_EXCLUSIONS
+from bench.processes import Cores
+from bench.rows import Row, Sample
+
+FILES = 200_000
+PER_FOLDER = 100
+BATCH = 2000
+TABLES = ("file", "asset", "library_file", "task")
+"""What a scan writes for each file."""
+KIBIBYTE = 1024
+
+
+def scans(folder: Path, options: Namespace, cores: Cores) -> list[Row]:
+    """Each round a first scan into a new catalogue, and a second one; both as a command of their own would do it."""
+    tree = folder / "library"
+    _grow(tree, options.files)
+    first, second = Row("first scan", "seconds"), Row("second scan", "seconds")
+    for number in range(options.rounds + 1):
+        samples = _round(folder, tree, cores)
+        if number:  # the first round warms up
+            for row, contestant, sample in samples:
+                (first if row == "first" else second).samples.setdefault(contestant, []).append(sample)
+        print(f"scans: round {number} of {options.rounds}", flush=True)
+    shutil.rmtree(tree)
+    return [first, second]
+
+
+def _round(folder: Path, tree: Path, cores: Cores) -> list[tuple[str, str, Sample]]:
+    place = folder / "scans"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    ours, bare = place / "ours.db", place / "bare.db"
+    found = _measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
+    asyncio.run(_prepare(ours, tree))
+    new = _measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
+    again = _measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
+    found_again = _measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
+    asyncio.run(upgrade(f"sqlite:///{bare}"))
+    inserted = _measured(cores, sys.executable, "-m", "bench.scans", "insert", ours, bare)
+    least = {name: found[name] + inserted[name] for name in ("seconds", "cpu_seconds")}
+    return [
+        ("first", "mediavault", new),
+        ("first", "find and inserts", least),
+        ("second", "mediavault", again),
+        ("second", "find", found_again),
+    ]
+
+
+def _measured(cores: Cores, *command: str | Path) -> Sample:
+    """What a command says of itself in its last line, as JSON; else what the clock and its parent saw."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    taskset = ["taskset", "-c", ",".join(map(str, sorted(cores.server)))]
+    done = subprocess.run([*taskset, *map(str, command)], stdout=subprocess.PIPE, check=True, timeout=1800)
+    seconds = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if command[0] == sys.executable:
+        return json.loads(done.stdout.splitlines()[-1])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu}
+
+
+def _grow(tree: Path, files: int) -> None:
+    for number in range(0, files, PER_FOLDER):
+        place = tree / f"{number // PER_FOLDER // 50:03}" / f"{number // PER_FOLDER:05}"
+        place.mkdir(parents=True)
+        for each in range(min(PER_FOLDER, files - number)):
+            descriptor = os.open(place / f"IMG_{number + each:07}.jpg", os.O_CREAT | os.O_WRONLY)
+            os.write(descriptor, b"x" * (each + 1))
+            os.close(descriptor)
+
+
+async def _prepare(database: Path, tree: Path) -> None:
+    catalog = await open_catalog(f"sqlite:///{database}")
+    owner = await catalog.users.create("bench@example.org", "Bench")
+    await catalog.libraries.create(owner.id, "Bench", (str(tree),), DEFAULT_EXCLUSIONS)
+    await catalog.aclose()
+
+
+async def _scan(database: Path) -> Sample:
+    """As `mediavault library scan` does; the start of the interpreter does not count."""
+    from app.config import Settings  # noqa: PLC0415 - in the process that is measured
+    from app.libraries.service import Libraries  # noqa: PLC0415
+
+    settings = Settings(_env_file=None, DB_URL=f"sqlite:///{database}")  # pyright: ignore[reportCallIssue]
+    catalog: Catalog = await open_catalog(f"sqlite:///{database}")
+    libraries = Libraries(catalog, settings)
+    (library,) = await catalog.libraries.list()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    began = time.perf_counter()
+    report = await libraries.scan(library.id)
+    sample = _used(began, usage)
+    libraries.close()
+    await catalog.aclose()
+    if not report.complete:
+        raise SystemExit(f"the scan was not complete: {report}")
+    return sample
+
+
+def _insert(source: Path, target: Path) -> Sample:
+    """The same rows, made already, into the same tables: nothing but the driver's `executemany`, as large transactions as the scan's."""
+    made = sqlite3.connect(source)
+    into = sqlite3.connect(target, isolation_level=None)
+    into.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
+    for table in ("user", "library", "library_folder"):
+        _copy(into, table, made.execute(f'SELECT * FROM "{table}"').fetchall())
+    rows = {table: made.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall() for table in TABLES}
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    began = time.perf_counter()
+    for start in range(0, len(rows["file"]), BATCH):
+        into.execute("BEGIN IMMEDIATE")
+        for table in TABLES:
+            _copy(into, table, rows[table][start : start + BATCH])
+        into.execute("COMMIT")
+    return _used(began, usage)
+
+
+def _copy(into: sqlite3.Connection, table: str, rows: list[tuple[object, ...]]) -> None:
+    places = ", ".join("?" * len(rows[0]))
+    into.executemany(f'INSERT INTO "{table}" VALUES ({places})', rows)
+
+
+def _used(began: float, before: resource.struct_rusage) -> Sample:
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu, "memory_mib": after.ru_maxrss / KIBIBYTE}
+
+
+def main() -> None:
+    """One measured process."""
+    work, *paths = sys.argv[1:]
+    sample = asyncio.run(_scan(Path(paths[0]))) if work == "scan" else _insert(Path(paths[0]), Path(paths[1]))
+    print(json.dumps(sample))
+
+
+if __name__ == "__main__":
+    main()

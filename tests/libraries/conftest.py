@@ -1,0 +1,8 @@
+"""A catalogue with a user, and a library over a real folder."""
+
+from __future__ import annotations
+
+from tests.libraries.shelves import library, mounted, shelf, threads
+from tests.real.catalogues import catalog, database, databases, db_url
+
+__all__ = ["catalog", "database", "databases", "db_url", "library", "mounted", "shelf", "threads"]

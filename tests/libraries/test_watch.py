@@ -1,0 +1,295 @@
+"""Watching: what happens in a real folder shows soon, coalesced and settled; what cannot be watched is polled, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.catalog.catalog import open_catalog
+from app.catalog.library_records import LibraryState
+from app.config import Settings
+from app.libraries import keeper, service
+from app.libraries.service import Libraries
+from app.libraries.watch import Pending, scopes_of
+from tests.libraries.shelves import Mount, Shelf, make_library, unmount
+from tests.real.catalogues import Databases
+
+SETTLE = 0.5
+WITHIN = 20.0
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], what: str, within: float = WITHIN) -> None:
+    end = time.monotonic() + within
+    while not await condition():
+        assert time.monotonic() < end, f"not within {within:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def watching(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
+) -> AsyncIterator[Libraries]:
+    """Libraries that are watched, and looked at every half second."""
+    for module, name in ((keeper, "LOOK_SECONDS"), (service, "LEAD_SECONDS"), (keeper, "RENEW_SECONDS")):
+        monkeypatch.setattr(module, name, 0.5)
+    values = {
+        "DB_URL": db_url,
+        "IMMICH_MEDIA_LOCATION": str(tmp_path / "media"),
+        "MEDIAVAULT_LIBRARY_WATCH": True,
+        "MEDIAVAULT_LIBRARY_SETTLE_SECONDS": SETTLE,
+        "MEDIAVAULT_LIBRARY_POLL_SECONDS": 0.3,
+        **settings,
+    }
+    made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    async with Libraries(shelf.catalog, made).running() as libraries:
+        yield libraries
+
+
+async def watched(shelf: Shelf) -> bool:
+    library = await shelf.library()
+    return library.watch is not None and library.scanned_at is not None
+
+
+async def shows(shelf: Shelf, names: set[str]) -> None:
+    async def shown() -> bool:
+        return await shelf.names() == names
+
+    await eventually(shown, f"the library holds {sorted(names)[:5]}…")
+
+
+async def test_new_changed_renamed_and_deleted_files_show(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.write("old/a.jpg")
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        assert (await shelf.library()).watch == "events of the system"
+        await shows(shelf, {"old/a.jpg"})
+        before = (await shelf.assets())["old/a.jpg"]
+        shelf.write("old/b.jpg")
+        shelf.write("new/deep/c.mp4")
+        await shows(shelf, {"old/a.jpg", "old/b.jpg", "new/deep/c.mp4"})
+        (shelf.root / "old/a.jpg").rename(shelf.root / "old/z.jpg")
+        await shows(shelf, {"old/z.jpg", "old/b.jpg", "new/deep/c.mp4"})
+        assert (await shelf.assets())["old/z.jpg"].id == before.id
+        shelf.write("old/b.jpg", b"other content")
+
+        async def changed() -> bool:
+            return (await shelf.assets())["old/b.jpg"].file.size == len(b"other content")
+
+        await eventually(changed, "the changed file is noticed")
+        shutil.rmtree(shelf.root / "new")
+        await shows(shelf, {"old/z.jpg", "old/b.jpg"})
+        assert await shelf.names(trashed=True) == {"new/deep/c.mp4"}
+
+
+async def test_a_file_that_is_being_written_is_left_until_it_rests(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        end = time.monotonic() + 5 * SETTLE
+        with (shelf.root / "slow.mp4").open("wb") as slow:
+            shelf.write("beside.jpg")
+            while time.monotonic() < end:
+                slow.write(b"x" * 100)
+                slow.flush()
+                await asyncio.sleep(SETTLE / 10)
+                assert "slow.mp4" not in await shelf.names()
+            # Who is not written any more does not wait for who is.
+            assert "beside.jpg" in await shelf.names()
+        await shows(shelf, {"slow.mp4", "beside.jpg"})
+        size = (shelf.root / "slow.mp4").stat().st_size
+        assert (await shelf.assets())["slow.mp4"].file.size == size
+
+
+async def test_a_burst_of_5000_files_in_new_folders_is_coalesced_and_none_is_lost(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = 0
+    run = Libraries._run
+
+    async def counted(*arguments: object, **options: object) -> object:
+        nonlocal scans
+        scans += 1
+        return await run(*arguments, **options)  # pyright: ignore[reportArgumentType]
+
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        monkeypatch.setattr(Libraries, "_run", counted)
+
+        def burst() -> None:
+            for folder in range(50):
+                for number in range(100):
+                    shelf.write(f"burst/{folder % 7}/{folder}/IMG_{number}.jpg", b"x")
+
+        await asyncio.to_thread(burst)
+
+        async def there() -> bool:
+            return await shelf.catalog.library_files.count(shelf.id) == 5000
+
+        await eventually(there, "all 5,000 files are there", within=60)
+        assert scans < 60, "a scan for each folder at most, and not one for each file"
+
+
+async def test_deletions_pass_the_guard(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = shelf.fill(30)
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await shows(shelf, {f"album/{path.name}" for path in paths})
+        for path in paths[:25]:
+            path.unlink()
+
+        async def unmounted() -> bool:
+            return (await shelf.library()).state is LibraryState.UNMOUNTED
+
+        await eventually(unmounted, "so many losses count as an unmounted disk")
+        assert len(await shelf.names()) == 30
+
+
+async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: Mount
+) -> None:
+    mounted(shelf.root)
+    paths = shelf.fill(3)
+    kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+    async with watching(shelf, db_url, tmp_path, monkeypatch) as libraries:
+        await shows(shelf, {f"album/{path.name}" for path in paths})
+        before = await shelf.assets()
+        await asyncio.to_thread(unmount, shelf.root)
+        assert "is not mounted" in (await libraries.why_missing(shelf.id) or "")
+
+        async def states() -> str:
+            (state,) = await libraries.states()
+            return str(state.state)
+
+        async def unmounted() -> bool:
+            return await states() == "unmounted"
+
+        async def well() -> bool:
+            return await states() == "ok"
+
+        await eventually(unmounted, "the missing disk shows")
+        (state,) = await libraries.states()
+        assert "was a mount point" in (state.error or "")
+        await asyncio.to_thread(mounted, shelf.root)
+        (shelf.root / "album").mkdir()
+        for path, (content, mtime) in kept.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(mtime, mtime))
+        await eventually(well, "the disk is there again")
+        assert await shelf.assets() == before
+        assert await libraries.why_missing(shelf.id) is None
+        shelf.write("after.jpg")
+        await shows(shelf, {*before, "after.jpg"})
+
+
+async def test_a_network_mount_is_polled_and_says_so(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: Mount
+) -> None:
+    """A tmpfs stands in for one: it is what can be mounted everywhere."""
+    monkeypatch.setattr("app.libraries.mounts.NETWORK_TYPES", frozenset({"tmpfs"}))
+    mounted(shelf.root)
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is polled")
+        assert (await shelf.library()).watch == f"every 0.3 seconds: {shelf.root} is on tmpfs"
+        shelf.write("a.jpg")
+        await shows(shelf, {"a.jpg"})
+
+
+LIMITED = """
+import asyncio, sys
+from app.catalog.catalog import open_catalog
+from app.config import Settings
+from app.libraries import keeper
+from app.libraries.service import Libraries
+keeper.LOOK_SECONDS = 0.5
+
+async def main(db_url, media):
+    catalog = await open_catalog(db_url)
+    settings = Settings(_env_file=None, DB_URL=db_url, IMMICH_MEDIA_LOCATION=media, MEDIAVAULT_LIBRARY_WATCH=True,
+                        MEDIAVAULT_LIBRARY_SETTLE_SECONDS=0.2, MEDIAVAULT_LIBRARY_POLL_SECONDS=0.3)
+    async with Libraries(catalog, settings).running():
+        await asyncio.to_thread(sys.stdin.read)
+    await catalog.aclose()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("max_inotify_watches", "the system's limit of watched folders is reached"),
+        ("max_inotify_instances", "the system's limit of watchers is reached"),
+    ],
+)
+async def test_a_limit_that_is_reached_leads_to_polling_and_says_so(
+    databases: Databases, threads: ThreadPoolExecutor, tmp_path: Path, limit: str, reason: str
+) -> None:
+    """In a user namespace of its own a process has limits of its own (and does not get into PostgreSQL's folder)."""
+    if not shutil.which("unshare") or not Path("/proc/sys/user", limit).exists():
+        pytest.skip("no user namespaces here")
+    db_url = await databases.ready("sqlite")
+    catalog = await open_catalog(db_url)
+    shelf = Shelf(tmp_path / "nas", catalog, await make_library(catalog, tmp_path / "nas"), threads)
+    for folder in range(10):
+        shelf.write(f"{folder}/a.jpg")
+    script = f'echo {5 if "watches" in limit else 0} > /proc/sys/user/{limit} && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]
+    process = await asyncio.create_subprocess_exec(
+        *command, sys.executable, "-c", LIMITED, db_url, str(tmp_path / "media"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    try:
+        await eventually(lambda: watched(shelf), "the library is polled", within=30)
+        assert (
+            await shelf.library()
+        ).watch == f"every 0.3 seconds: {reason} (fs.inotify.{limit.replace('inotify', 'user')})"
+        shelf.write("later/b.jpg")
+        await shows(shelf, {*(f"{folder}/a.jpg" for folder in range(10)), "later/b.jpg"})
+    finally:
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(b""), WITHIN)
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert b"can not be watched and is polled" in output
+    assert process.returncode == 0
+    await catalog.aclose()
+
+
+def test_events_are_coalesced_into_folders_once_they_have_settled() -> None:
+    pending = Pending(5)
+    pending.add({("/a", False), ("/a/b", True)}, 0)
+    pending.add({("/a", False), ("/a/b/c", False), ("/a/b", False)}, 3)
+    assert pending.take(4) == []
+    assert sorted(pending.take(5)) == [("/a", False), ("/a/b", True)]
+    assert sorted(pending.take(8)) == [("/a/b", False), ("/a/b/c", False)]
+    assert pending.take(100) == []
+    pending.add({("/x", True), ("/x/y", True), ("/x/y/z", False), ("/xy", False)}, 0)
+    assert sorted(pending.take(5)) == [("/x", True), ("/xy", False)]
+
+
+def test_an_event_tells_where_to_look(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "file.jpg").touch()
+    top = str(root)
+    assert scopes_of([f"{top}/file.jpg"], [top]) == ({(top, False)}, False)
+    assert scopes_of([f"{top}/folder"], [top]) == ({(top, False), (f"{top}/folder", True)}, True)
+    assert scopes_of([f"{top}/gone"], [top]) == ({(top, False), (f"{top}/gone", True)}, False)
+    assert scopes_of([top], [top]) == ({(top, True)}, False)
+    assert scopes_of([f"{top}-other/x"], [top]) == (set(), False)
