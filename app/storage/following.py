@@ -42,6 +42,7 @@ async def followed(reader: Reader, path: str, opened: ObjectStream, locate: Loca
                 async for chunk in chunks:
                     position += len(chunk)
                     yield chunk
+                return  # whoever asked counts the bytes: a store may have given fewer
             except (ObjectNotFound, StorageUnavailable):
                 now = await locate()
                 moves += 1
