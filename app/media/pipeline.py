@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -70,7 +70,7 @@ class Pipeline:
         format_ = supported(asset.file.path) or supported(asset.original_file_name)
         if format_ is None:
             raise DecodeFailed("the name says nothing that can be processed")
-        work = _Work(asset, format_, made, task.requested_at)
+        work = _Work(asset, format_, made, task)
         try:
             if asset.file.kind is FileKind.EXTERNAL:
                 await self._note_content(asset)
@@ -139,8 +139,9 @@ class Pipeline:
                 for kind in kinds
                 if kind in stored or work.seen(kind) is not None
             ]
-            if not await self._catalog.derivatives.swap(asset.owner_id, asset.id, replacements, findings):
-                _log.info("somebody else has made the same", asset=str(asset.id), kinds=list(stored))
+            derivatives = self._catalog.derivatives
+            if not await derivatives.swap(asset.owner_id, asset.id, replacements, findings, work.task.id):
+                _log.info("what was made is not wanted any more", asset=str(asset.id), kinds=list(stored))
 
     async def _take_out_motion(self, work: _Work, source: Path, folder: Path) -> None:
         """A trailer that cannot be read is no reason to call the photo broken."""
@@ -186,18 +187,16 @@ class Pipeline:
 class _Work:
     """One asset, and what had been made of it when the work began."""
 
-    def __init__(
-        self, asset: Asset, format_: Format, made: Mapping[FileKind, Derivative], requested_at: datetime
-    ) -> None:
+    def __init__(self, asset: Asset, format_: Format, made: Mapping[FileKind, Derivative], task: Task) -> None:
         self.asset = asset
         self.format = format_
+        self.task = task
         self._made = made
-        self._requested_at = requested_at
 
     def wants(self, *kinds: FileKind) -> bool:
         """True unless an earlier attempt at the same task has made all of them."""
         files = [self._made[kind].file for kind in kinds if kind in self._made]
-        return len(files) < len(kinds) or any(file.created_at < self._requested_at for file in files)
+        return len(files) < len(kinds) or any(file.created_at < self.task.requested_at for file in files)
 
     def seen(self, kind: FileKind) -> UUID | None:
         return self._made[kind].file.id if kind in self._made else None
