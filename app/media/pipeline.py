@@ -20,8 +20,8 @@ from app.catalog.catalog import Catalog
 from app.catalog.derivatives import Findings, Replacement
 from app.catalog.errors import Conflict, NotFound
 from app.catalog.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
-from app.config import MEBIBYTE
 from app.formats import Format, supported
+from app.media.cutting import cut_out
 from app.media.errors import DecodeFailed, MediaError
 from app.media.keys import derivative_key, motion_key
 from app.media.metadata import Metadata
@@ -29,11 +29,9 @@ from app.media.processor import Processor
 from app.media.products import Processed, Product
 from app.media.publishing import Publisher
 from app.storage.errors import ObjectNotFound, StorageUnavailable
-from app.storage.ranges import ByteRange
 from app.storage.service import StorageService
 
 PICTURES = (FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE)
-COPY_BYTES = 8 * MEBIBYTE
 
 _log = structlog.get_logger(__name__)
 
@@ -155,7 +153,7 @@ class Pipeline:
         if part is None:
             return
         video = folder / "motion.mp4"
-        await _copy_part(source, part, video)
+        await cut_out(source, part, video)
         await self._add_motion(work.asset, Product(FileKind.MOTION, video, ".mp4", "video/mp4"))
 
     async def _add_motion(self, photo: Asset, product: Product) -> None:
@@ -221,24 +219,3 @@ def _taken(metadata: Metadata) -> Findings:
         return Findings()
     local = taken_at.replace(tzinfo=UTC)
     return Findings(taken_at=taken_at if taken_at.tzinfo else local, taken_at_local=local)
-
-
-async def _copy_part(source: Path, part: ByteRange, target: Path) -> None:
-    """In pieces, so that a cancellation waits for one at most."""
-    size = (await asyncio.to_thread(source.stat)).st_size
-    there = part.clamped(size)
-    if there is None:
-        raise DecodeFailed("the moving part lies beyond the end")
-    at, left = there.first, there.length
-    while left:
-        piece = min(left, COPY_BYTES)
-        copied = await asyncio.to_thread(_append, source, at, piece, target)
-        if not copied:
-            raise DecodeFailed("the moving part ends early")
-        at, left = at + copied, left - copied
-
-
-def _append(source: Path, at: int, size: int, target: Path) -> int:
-    with source.open("rb") as original, target.open("ab") as copy:
-        original.seek(at)
-        return copy.write(original.read(size))
