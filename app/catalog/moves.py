@@ -30,8 +30,9 @@ from sqlalchemy import ColumnElement, and_, func, insert, select, update
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
-from app.catalog.exclusive import StillHeld, exclusive
+from app.catalog.errors import MigrationBusy
 from app.catalog.files import file_of
+from app.catalog.locks import StillHeld, hold
 from app.catalog.move_records import (
     Candidate,
     Migration,
@@ -52,6 +53,7 @@ OPEN = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED, MoveState.SWITC
 """A migration is finished when no item is in one of these."""
 
 EVERYTHING = MoveFilters()
+LOCK = "migrate"
 
 _file = tables.file
 _migration = tables.migration
@@ -66,8 +68,10 @@ class Moves:
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[StillHeld]:
         """Nobody else changes the ledger meanwhile. Raises `MigrationBusy` where somebody does."""
-        async with exclusive(self._database) as still_held:
-            yield still_held
+        async with hold(self._database, LOCK) as lock:
+            if lock is None:
+                raise MigrationBusy
+            yield lock.require
 
     async def unfinished(self) -> Migration | None:
         """The one migration that has items to bring further, or back."""

@@ -10,7 +10,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.catalog.exclusive import StillHeld
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveState
 from app.catalog.records import File
 from app.config import S3Delivery, Settings, StorageEngine

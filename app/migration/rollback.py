@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from app.catalog.exclusive import StillHeld
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveState
 from app.catalog.records import File
 from app.migration.batches import Batches

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.catalog.errors import CatalogError
-from app.catalog.exclusive import StillHeld
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveOutcome, MoveState
 from app.catalog.records import File
 from app.config import StorageEngine
