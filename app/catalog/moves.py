@@ -43,7 +43,7 @@ from app.catalog.move_records import (
     MoveState,
     MoveTally,
 )
-from app.catalog.records import File, FileState
+from app.catalog.records import File, FileKind, FileState
 from app.config import StorageEngine
 
 HELD_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)
@@ -109,10 +109,11 @@ class Moves:
         filters: MoveFilters = EVERYTHING,
         unplanned: bool = False,
     ) -> list[Candidate]:
-        """Live files whose path begins with `base`, by id, those after `after`; only those that are not in the ledger where
-        `unplanned` is asked."""
+        """Live managed files whose path begins with `base`, by id, those after `after`; only those that are not in the ledger where
+        `unplanned` is asked. Never an external library's, wherever it lies: those are not ours to move or to remove."""
         known = (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id)
-        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(base)) == base]
+        below = func.substr(_file.c.path, 1, len(base)) == base
+        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, below]
         if after is not None:
             where.append(_file.c.id > after)
         if unplanned:
