@@ -46,6 +46,10 @@ async def cleanup(work: Work, *, rest: timedelta = REST) -> Report:
         notes = await _notes(work, migration, cleaning, swept.failed)
         if await work.catalog.moves.finish(migration.id):
             notes.append(f"the move to {work.to} is finished")
+        if cleaning.tally.files:
+            notes.append(
+                "backups made until now name sources that are gone: `mediavault backup create` makes a new one"
+            )
         return await report("cleanup", work, migration, cleaning.tally, notes)
 
 

@@ -161,9 +161,10 @@ class _Copying:
 
     async def _record(self, outcomes: list[MoveOutcome]) -> None:
         await self._still_held()
+        # First what was found: whose bytes lie at the target decides about what is dropped, too.
+        await self._work.catalog.moves.record(self._migration.id, outcomes)
         failed = [outcome.file_id for outcome in outcomes if outcome.problem]
         dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, failed)
         kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
-        await self._work.catalog.moves.record(self._migration.id, kept)
         sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}
         self.tally.add([sizes[outcome.file_id] for outcome in kept if outcome.state is MoveState.VERIFIED])
