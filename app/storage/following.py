@@ -42,7 +42,6 @@ async def followed(reader: Reader, path: str, opened: ObjectStream, locate: Loca
                 async for chunk in chunks:
                     position += len(chunk)
                     yield chunk
-                return  # whoever asked counts the bytes: a store may have given fewer
             except (ObjectNotFound, StorageUnavailable):
                 now = await locate()
                 moves += 1
@@ -55,3 +54,5 @@ async def followed(reader: Reader, path: str, opened: ObjectStream, locate: Loca
                         path, "delivery", f"holds {again.info.size} bytes, not {opened.info.size}"
                     ) from None
                 chunks = again.chunks
+            else:
+                return  # whoever asked counts the bytes: a store may have given fewer
