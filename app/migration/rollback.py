@@ -21,6 +21,7 @@ from app.migration.reports import Report
 from app.migration.route import require_intact
 from app.migration.verification import find_fault, record_of
 from app.migration.work import Tally, Work, alone, pages, report, require_current
+from app.storage.errors import StorageError
 
 _UNSWITCHED = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED)
 
@@ -80,6 +81,8 @@ class _GoingBack:
         record = record_of(file)
         if record is None:
             return None  # such a file is never copied
+        if move.item.state is MoveState.PLANNED and move.item.problem is None and await self._stands(move, file):
+            return None  # hardly anything was copied of what nobody has come to: not all of it need be read for that
         fault = await self._fault(move, file)
         if fault is None or move.item.state is not MoveState.PLANNED:
             return fault
@@ -88,6 +91,14 @@ class _GoingBack:
             return fault
         copy = await find_fault(self._work.route.target, key, record, self._work.method)
         return None if copy is not None and copy.kind is ProblemKind.COPY_MISSING else fault
+
+    async def _stands(self, move: Move, file: File) -> bool:
+        """Whether something of the right size is at the source."""
+        key = self._work.route.source.area.key(move.item.source_path)
+        try:
+            return key is not None and (await self._work.route.source.backend.head(key)).size == file.size
+        except StorageError:
+            return False
 
     async def _fault(self, move: Move, file: File) -> Problem | None:
         key = self._work.route.source.area.key(move.item.source_path)
