@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.catalog.catalog import open_catalog
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.library_records import LibraryState
 from app.config import Settings
 from app.libraries import keeper, service
@@ -193,6 +194,27 @@ async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again
         assert await libraries.why_missing(shelf.id) is None
         shelf.write("after.jpg")
         await shows(shelf, {*before, "after.jpg"})
+
+
+async def test_what_happened_while_the_catalogue_failed_shows_all_the_same(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 0
+    run = Libraries._run
+
+    async def failing(*arguments: object, **options: object) -> object:
+        nonlocal failures
+        if not failures:
+            failures += 1
+            raise CatalogUnavailable("for a moment")
+        return await run(*arguments, **options)  # pyright: ignore[reportArgumentType]
+
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        monkeypatch.setattr(Libraries, "_run", failing)
+        shelf.write("a.jpg")
+        await shows(shelf, {"a.jpg"})
+    assert failures == 1
 
 
 async def test_a_network_mount_is_polled_and_says_so(
