@@ -276,6 +276,20 @@ async def test_what_cannot_be_read_is_named_and_not_taken_for_deleted(shelf: She
     assert library.last_scan == report
 
 
+async def test_what_its_owner_put_into_the_trash_stays_there_whatever_a_scan_did_before(shelf: Shelf) -> None:
+    path = shelf.write("a.jpg")
+    await shelf.scan()
+    owner, asset_id = (await shelf.library()).owner_id, (await shelf.assets())["a.jpg"].id
+    path.unlink()
+    assert (await shelf.scan()).trashed == 1
+    await shelf.catalog.assets.restore(owner, [asset_id])
+    await shelf.catalog.assets.trash(owner, [asset_id])
+    shelf.write("a.jpg")
+    assert (await shelf.scan()).back == 1
+    (asset,) = (await shelf.assets(trashed=True)).values()
+    assert (asset.id, asset.is_offline) == (asset_id, False)
+
+
 async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(shelf: Shelf) -> None:
     shelf.fill(60, "raw")
     shelf.fill(5, "jpeg")
