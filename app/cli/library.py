@@ -84,7 +84,8 @@ def library_remove(library_id: LibraryId) -> None:
     """Remove a library from the catalogue, and what was made from its files. The files themselves are never touched."""
 
     async def remove(libraries: Libraries, catalog: Catalog) -> int:
-        if await catalog.libraries.get(library_id) is None:
+        # One whose removal was broken off is still on the list.
+        if library_id not in {each.id for each in await catalog.libraries.list()}:
             fail(f"there is no library {library_id}")
         return await libraries.remove_now(library_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound
 from app.catalog.library_records import Library
 from app.catalog.records import AssetType, FileKind, TaskState
+from app.cli import cli
 from app.libraries import walk
 from app.libraries.scan import Scan
 from tests.libraries.shelves import Shelf, drop_capabilities
@@ -365,6 +368,19 @@ async def test_a_library_that_is_being_removed_takes_nothing_in(
     with pytest.raises(NotFound):
         await Scan(catalog, library, shelf.threads).run()
     assert [file async for file in catalog.files.all()] == []
+
+
+async def test_a_removal_that_was_broken_off_can_be_ended_by_command(
+    shelf: Shelf, db_url: str, tmp_path: Path, catalog: Catalog
+) -> None:
+    shelf.fill(3)
+    await shelf.scan()
+    await catalog.libraries.mark_removed(shelf.id)
+    settings = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
+    arguments = ["library", "remove", str(shelf.id)]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={**os.environ, **settings})
+    assert done.stdout == "3 assets removed\n", done.output
+    assert await catalog.libraries.list() == []
 
 
 async def test_a_scan_that_was_cut_off_goes_on_where_it_was(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
