@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, moving, photos, rows, scans, store
+from bench import archives, contestants, load, moving, photos, pipeline, rows, scans, store
 from bench.processes import Cores, choose_cores
 from bench.report import write_results
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "move", "scan")
+ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "pipeline", "move", "scan")
 MEBIBYTE = 1024**2
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
         measured = _run(Path(name), options)
     complete = options.rounds >= ROUNDS_TO_KEEP and options.mebibytes >= 1024 and set(options.rows) == set(ROWS)
-    complete = complete and options.files >= scans.FILES
+    complete = complete and options.files >= scans.FILES and options.photos >= pipeline.PHOTOS
     kept = "-".join(options.rows) if options.rounds >= ROUNDS_TO_KEEP and options.rows == ["photos"] else "short"
     target = write_results(measured, options.rounds, name="local" if complete else kept, readme=complete)
     print(f"\nraw figures: bench/results/{target.name}")
@@ -40,7 +40,9 @@ def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
     measured = photos.derivatives(folder, options.rounds, cores) if "photos" in options.rows else []
     if "scan" in options.rows:
         measured += scans.scans(folder, options, cores)
-    served = set(options.rows) - {"photos", "scan"}
+    if "pipeline" in options.rows:
+        measured += pipeline.photos_through_s3(folder, options, cores)
+    served = set(options.rows) - {"photos", "pipeline", "scan"}
     return measured + _servers(folder, options, cores) if served else measured
 
 
@@ -103,6 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=4, help="to read the whole file each time (default: %(default)s)")
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the file (default: %(default)s)")
     parser.add_argument("--files", type=int, default=scans.FILES, help="to scan (default: %(default)s)")
+    parser.add_argument("--photos", type=int, default=pipeline.PHOTOS, help="to process (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where to put files, on a real disk (default: the system's)")
     return parser.parse_args()
 

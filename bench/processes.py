@@ -20,16 +20,17 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Where the servers and where the load runs."""
+    """Where the servers and where the load runs, and every one there is."""
 
     server: frozenset[int]
     load: frozenset[int]
+    every: frozenset[int]
 
 
 def choose_cores() -> Cores:
     """Two different cores; the same one for both where there is only one."""
     usable = sorted(os.sched_getaffinity(0))
-    return Cores(frozenset(usable[:1]), frozenset(usable[1:2] or usable[:1]))
+    return Cores(frozenset(usable[:1]), frozenset(usable[1:2] or usable[:1]), frozenset(usable))
 
 
 def free_port() -> int:

@@ -16,6 +16,7 @@ from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, 
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, nginx_program
 from bench.moving import LARGE_FILES, PLANNED_FILES, SMALL_FILES
 from bench.photos import SHARP_VERSION
+from bench.pipeline import ROW as PIPELINE
 from bench.rows import Row, Sample
 from bench.scans import FILES
 
@@ -121,12 +122,22 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         wanted, met = goal.judge(ratio)
         figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
-    memory = (
-        _memory(by_name.get("upload"))
+    alone = (
+        _pipeline(by_name.get(PIPELINE))
+        + _memory(by_name.get("upload"))
         + _plan_memory(by_name.get("plan of a million files"))
         + _scan_memory(by_name.get("first scan"))
     )
-    return lines + memory + _load(row for row in rows if row.figure == "requests_per_cpu_second")
+    return lines + alone + _load(row for row in rows if row.figure == "requests_per_cpu_second")
+
+
+def _pipeline(row: Row | None) -> list[str]:
+    if row is None:
+        return []
+    samples = row.samples["mediavault"]
+    cores = f"on all {_median(samples, 'processors'):.0f} cores, which the store shares"
+    figures = f"{_median(samples, row.figure):.1f} a second | | | {cores}"
+    return [f"| photos through the whole pipeline from S3 | | {figures} | | |"]
 
 
 def _memory(row: Row | None) -> list[str]:

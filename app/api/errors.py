@@ -105,6 +105,7 @@ _TABLE: dict[type[Exception], _Translation] = {
     media.DiskFull: _says(507),
     media.TimedOut: _says(503, retry_after="30"),
     media.Crashed: _says(503, retry_after="30"),
+    media.Unreadable: _says(503, retry_after="30"),
     media.MediaError: _says(400),
     portraits.NotReady: _says(409),
     portraits.ChangedMeanwhile: _says(409, "Somebody changed it at the same moment; send it again"),

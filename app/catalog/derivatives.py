@@ -25,6 +25,7 @@ from app.catalog.removal import REPLACED_GRACE, doom_live
 _asset = tables.asset
 _derivative = tables.derivative
 _file = tables.file
+_task = tables.task
 
 EDITED = ("description", "rating", "latitude", "longitude", "dateTimeOriginal", "timeZone")
 """What a user may have said of a picture: what is known already stays when the file is read (again)."""
@@ -85,9 +86,11 @@ class Derivatives:
         asset_id: UUID,
         replacements: Sequence[Replacement],
         findings: Findings | None = None,
+        task_id: UUID | None = None,
     ) -> bool:
         """All of the replacements, and what was found, in one transaction. False where another file is there than the one that was
-        seen: then nothing changes, and the new files are doomed.
+        seen, or the task that they were made for is gone, since the original has changed: then nothing changes, and the new files are
+        doomed.
 
         Raises `NotFound` where there is no such asset of the owner (any more) and `FileGone` for a lease that ran out; then the
         new files are doomed, too.
@@ -98,7 +101,8 @@ class Derivatives:
                 await quota.lock_owner(connection, owner_id)
                 asset = await _locked_asset(connection, owner_id, asset_id)
                 current = await _current(connection, asset_id)
-                if any(current.get(each.kind) != each.seen for each in replacements):
+                as_seen = all(current.get(each.kind) == each.seen for each in replacements)
+                if not as_seen or not await _still_wanted(connection, task_id):
                     await doom_written(connection, [stored.file_id for stored in new])
                     return False
                 for stored in new:
@@ -122,6 +126,12 @@ async def _locked_asset(connection: AsyncConnection, owner_id: UUID, asset_id: U
     if asset is None:
         raise NotFound("asset", [asset_id])
     return asset
+
+
+async def _still_wanted(connection: AsyncConnection, task_id: UUID | None) -> bool:
+    if task_id is None:
+        return True
+    return (await connection.execute(select(_task.c.id).where(_task.c.id == task_id))).one_or_none() is not None
 
 
 async def _current(connection: AsyncConnection, asset_id: UUID) -> dict[FileKind, UUID]:

@@ -154,7 +154,8 @@ class Tasks:
         self, kinds: Iterable[TaskKind], *, remake: bool, after: UUID | None = None
     ) -> tuple[list[Task], UUID | None]:
         """Have the next few hundred assets processed again, in the order of their ids: all of them where `remake` (what was made
-        before now is made again), else those that lack something. Returns the tasks, and where to go on; None at the end."""
+        before now is made again), else those that lack something, failed, or wait for another attempt.
+        Returns the tasks, and where to go on; None at the end."""
         condition = _asset.c.type.in_([type_ for type_, kind in KINDS.items() if kind in kinds])
         if after is not None:
             condition &= _asset.c.id > after
@@ -236,7 +237,7 @@ async def _request(
 ) -> tuple[list[Task], UUID | None]:
     made = select(func.count()).where(_derivative.c.asset_id == _asset.c.id, _derivative.c.kind.in_(_SHOWN))
     page = (
-        select(_asset.c.id, _asset.c.type, _task.c.state, made.scalar_subquery())
+        select(_asset.c.id, _asset.c.type, _task.c.state, _task.c.not_before, made.scalar_subquery())
         .outerjoin(_task, _task.c.asset_id == _asset.c.id)
         .where(condition)
         .order_by(_asset.c.id)
@@ -244,8 +245,12 @@ async def _request(
     )
     rows = (await connection.execute(page)).all()
     moment = now()
-    new = [(asset_id, type_) for asset_id, type_, state, _ in rows if state is None]
-    again = [asset_id for asset_id, _, state, made in rows if _wanted_again(state, made, remake=remake)]
+    new = [(asset_id, type_) for asset_id, type_, state, *_ in rows if state is None]
+    again = [
+        asset_id
+        for asset_id, _, state, due, made in rows
+        if _wanted_again(state, made, remake=remake, waits=state is TaskState.PENDING and due > moment)
+    ]
     await add(connection, new, moment, REPEATED)
     values: dict[str, Any] = {**_AFRESH, "priority": REPEATED, "not_before": moment, "updated_at": moment}
     if remake:
@@ -260,11 +265,11 @@ async def _request(
     return requested, rows[-1].id if len(rows) == _REQUEST_BATCH else None
 
 
-def _wanted_again(state: TaskState | None, made: int, *, remake: bool) -> bool:
-    """What is being done now is not asked for twice."""
+def _wanted_again(state: TaskState | None, made: int, *, remake: bool, waits: bool) -> bool:
+    """What is being done now is not asked for twice; what waits for another attempt need not wait any longer."""
     if state in (None, TaskState.RUNNING):
         return False
-    return remake or state is TaskState.FAILED or (state is TaskState.DONE and made < len(_SHOWN))
+    return remake or waits or state is TaskState.FAILED or (state is TaskState.DONE and made < len(_SHOWN))
 
 
 def _task_of(row: Row[Any]) -> Task:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from app.catalog.errors import CatalogError
 from app.catalog.records import Task
-from app.media.errors import MediaError
+from app.media.errors import DiskFull, MediaError
 from app.storage.errors import StorageError, StorageFull
 
 MAX_ATTEMPTS = 3
@@ -43,7 +43,8 @@ Outcome = Done | GivenBack | Failed
 
 def outcome_of(task: Task, error: Exception, now: datetime) -> Outcome:
     """What an error of an attempt, of which `task.attempts` have begun, amounts to."""
-    if isinstance(error, (StorageError, CatalogError)) and (error.retryable or isinstance(error, StorageFull)):
+    away = isinstance(error, (StorageError, CatalogError)) and error.retryable
+    if away or isinstance(error, (StorageFull, DiskFull)):
         waited = (now - task.requested_at) / 4
         return GivenBack(now + min(max(waited, LEAST_DELAY), MOST_DELAY), str(error))
     if isinstance(error, MediaError):

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from app.media.errors import DecodeFailed, DiskFull, MediaError, TooLarge
+from app.media.errors import DecodeFailed, DiskFull, MediaError, TooLarge, Unreadable
 from app.media.images import make_derivatives, make_square
 from app.media.motion import locate
 from app.media.outcomes import without_path
@@ -21,6 +21,11 @@ CALLS: dict[str, Callable[..., dict[str, Any]]] = {
     "make_square": make_square,
     "locate_motion": locate,
 }
+
+_DISK_FAULTS = frozenset(
+    {errno.EIO, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""What a disk or a share that fails, or goes, says. A damaged file leads decoders to others, such as `EINVAL`."""
 
 
 def answer(call: str, arguments: dict[str, Any]) -> bytes:
@@ -44,4 +49,6 @@ def _translated(error: Exception) -> MediaError:
         return DiskFull("there is no room for the results")
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return TooLarge("the results are larger than is permitted")
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return Unreadable(f"it cannot be read: {error.strerror}")
     return DecodeFailed(f"it cannot be decoded: {str(error) or type(error).__name__}")

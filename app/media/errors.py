@@ -36,6 +36,12 @@ class Crashed(MediaError):
     retryable = True
 
 
+class Unreadable(MediaError):
+    """The disk that the original lies on did not give it. That is no fault of the file's."""
+
+    retryable = True
+
+
 class MissingTool(MediaError):
     """A program or an optional package that this format needs is not installed."""
 

@@ -6,11 +6,11 @@ import json
 import signal
 from typing import Any
 
-from app.media.errors import Crashed, DecodeFailed, DiskFull, MediaError, MissingTool, TimedOut, TooLarge
+from app.media.errors import Crashed, DecodeFailed, DiskFull, MediaError, MissingTool, TimedOut, TooLarge, Unreadable
 from app.media.work import Ended, How
 
 _BY_NAME: dict[str, type[MediaError]] = {
-    kind.__name__: kind for kind in (Crashed, DecodeFailed, DiskFull, MissingTool, TimedOut, TooLarge)
+    kind.__name__: kind for kind in (Crashed, DecodeFailed, DiskFull, MissingTool, TimedOut, TooLarge, Unreadable)
 }
 
 _BY_SIGNAL: dict[int, str] = {

@@ -14,7 +14,7 @@ from typing import Any
 from app.catalog.records import FileKind
 from app.config import Settings
 from app.formats import Format
-from app.media.errors import Crashed, DecodeFailed
+from app.media.errors import Crashed, DecodeFailed, Unreadable
 from app.media.integrity import check_complete
 from app.media.metadata import Metadata
 from app.media.outcomes import result_of
@@ -122,7 +122,7 @@ class Photos:
 
 async def identify(source: Path, format: Format) -> Content:
     """What the file is, by its content. Raises `DecodeFailed` for what is none of the kinds that its name may stand for, or was cut
-    short."""
+    short, and `Unreadable`."""
     return await asyncio.to_thread(_identify, source, format)
 
 
@@ -135,7 +135,7 @@ def _identify(source: Path, format: Format) -> Content:
             raise DecodeFailed(f"it is no {format.kind} that can be read, although it is named {format.extension}")
         check_complete(source, content)
     except OSError as error:
-        raise DecodeFailed(f"it cannot be read: {error.strerror}") from None
+        raise Unreadable(f"it cannot be read: {error.strerror}") from None
     return content
 
 

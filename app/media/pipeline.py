@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -20,8 +20,8 @@ from app.catalog.catalog import Catalog
 from app.catalog.derivatives import Findings, Replacement
 from app.catalog.errors import Conflict, NotFound
 from app.catalog.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
-from app.config import MEBIBYTE
 from app.formats import Format, supported
+from app.media.cutting import cut_out
 from app.media.errors import DecodeFailed, MediaError
 from app.media.keys import derivative_key, motion_key
 from app.media.metadata import Metadata
@@ -29,11 +29,9 @@ from app.media.processor import Processor
 from app.media.products import Processed, Product
 from app.media.publishing import Publisher
 from app.storage.errors import ObjectNotFound, StorageUnavailable
-from app.storage.ranges import ByteRange
 from app.storage.service import StorageService
 
 PICTURES = (FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE)
-COPY_BYTES = 8 * MEBIBYTE
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +68,7 @@ class Pipeline:
         format_ = supported(asset.file.path) or supported(asset.original_file_name)
         if format_ is None:
             raise DecodeFailed("the name says nothing that can be processed")
-        work = _Work(asset, format_, made, task.requested_at)
+        work = _Work(asset, format_, made, task)
         try:
             if asset.file.kind is FileKind.EXTERNAL:
                 await self._note_content(asset)
@@ -139,8 +137,9 @@ class Pipeline:
                 for kind in kinds
                 if kind in stored or work.seen(kind) is not None
             ]
-            if not await self._catalog.derivatives.swap(asset.owner_id, asset.id, replacements, findings):
-                _log.info("somebody else has made the same", asset=str(asset.id), kinds=list(stored))
+            derivatives = self._catalog.derivatives
+            if not await derivatives.swap(asset.owner_id, asset.id, replacements, findings, work.task.id):
+                _log.info("what was made is not wanted any more", asset=str(asset.id), kinds=list(stored))
 
     async def _take_out_motion(self, work: _Work, source: Path, folder: Path) -> None:
         """A trailer that cannot be read is no reason to call the photo broken."""
@@ -154,7 +153,7 @@ class Pipeline:
         if part is None:
             return
         video = folder / "motion.mp4"
-        await _copy_part(source, part, video)
+        await cut_out(source, part, video)
         await self._add_motion(work.asset, Product(FileKind.MOTION, video, ".mp4", "video/mp4"))
 
     async def _add_motion(self, photo: Asset, product: Product) -> None:
@@ -186,18 +185,16 @@ class Pipeline:
 class _Work:
     """One asset, and what had been made of it when the work began."""
 
-    def __init__(
-        self, asset: Asset, format_: Format, made: Mapping[FileKind, Derivative], requested_at: datetime
-    ) -> None:
+    def __init__(self, asset: Asset, format_: Format, made: Mapping[FileKind, Derivative], task: Task) -> None:
         self.asset = asset
         self.format = format_
+        self.task = task
         self._made = made
-        self._requested_at = requested_at
 
     def wants(self, *kinds: FileKind) -> bool:
         """True unless an earlier attempt at the same task has made all of them."""
         files = [self._made[kind].file for kind in kinds if kind in self._made]
-        return len(files) < len(kinds) or any(file.created_at < self._requested_at for file in files)
+        return len(files) < len(kinds) or any(file.created_at < self.task.requested_at for file in files)
 
     def seen(self, kind: FileKind) -> UUID | None:
         return self._made[kind].file.id if kind in self._made else None
@@ -222,24 +219,3 @@ def _taken(metadata: Metadata) -> Findings:
         return Findings()
     local = taken_at.replace(tzinfo=UTC)
     return Findings(taken_at=taken_at if taken_at.tzinfo else local, taken_at_local=local)
-
-
-async def _copy_part(source: Path, part: ByteRange, target: Path) -> None:
-    """In pieces, so that a cancellation waits for one at most."""
-    size = (await asyncio.to_thread(source.stat)).st_size
-    there = part.clamped(size)
-    if there is None:
-        raise DecodeFailed("the moving part lies beyond the end")
-    at, left = there.first, there.length
-    while left:
-        piece = min(left, COPY_BYTES)
-        copied = await asyncio.to_thread(_append, source, at, piece, target)
-        if not copied:
-            raise DecodeFailed("the moving part ends early")
-        at, left = at + copied, left - copied
-
-
-def _append(source: Path, at: int, size: int, target: Path) -> int:
-    with source.open("rb") as original, target.open("ab") as copy:
-        original.seek(at)
-        return copy.write(original.read(size))

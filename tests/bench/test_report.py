@@ -42,3 +42,11 @@ def test_a_scan_has_rows_of_its_own() -> None:
 
     assert any("| find and inserts | 12.000 | 8.000 | 1.50 |" in line and "| met |" in line for line in lines)
     assert any("| 80 MiB |" in line and line.endswith("| at most 100 MiB | met |") for line in lines)
+
+
+def test_the_pipeline_has_no_peer() -> None:
+    ours = [{"photos_per_second": rate, "cpu_seconds_per_photo": 0.3, "processors": 2} for rate in (5.0, 7.5, 9.0)]
+
+    lines = table([Row("pipeline from S3", "photos_per_second", {"mediavault": ours})], 3)
+
+    assert any("| 7.5 a second |" in line and "on all 2 cores" in line for line in lines)

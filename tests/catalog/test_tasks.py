@@ -178,6 +178,17 @@ async def test_what_lacks_something_is_requested_again(catalog: Catalog) -> None
     assert await catalog.tasks.of(untouched[0].id) == untouched[1]
 
 
+async def test_what_waits_for_another_attempt_is_requested_at_once(catalog: Catalog) -> None:
+    _, task = await waiting(catalog)
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    await catalog.tasks.give_back(*run_of(await claimed(catalog, task)), reason="no room", retry_at=later)
+
+    (requested,), _ = await catalog.tasks.request(BOTH, remake=False)
+
+    assert requested.not_before <= datetime.now(UTC)
+    assert await catalog.tasks.claim(task.id, uuid4(), LEASE) is not None
+
+
 async def test_everything_is_requested_in_pages(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.catalog.tasks._REQUEST_BATCH", 2)
     made = [await waiting(catalog) for _ in range(5)]

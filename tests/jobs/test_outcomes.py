@@ -10,7 +10,7 @@ import pytest
 from app.catalog.errors import CatalogUnavailable, FileGone
 from app.catalog.records import Task, TaskKind, TaskState
 from app.jobs.outcomes import LEAST_DELAY, MOST_DELAY, PAUSES, Failed, GivenBack, outcome_of
-from app.media.errors import Crashed, DecodeFailed, MissingTool, TimedOut, TooLarge
+from app.media.errors import Crashed, DecodeFailed, DiskFull, MissingTool, TimedOut, TooLarge, Unreadable
 from app.storage.errors import ObjectNotFound, StagingFull, StorageFull, StoragePermission, StorageUnavailable
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -34,6 +34,7 @@ def test_what_will_be_the_same_again_fails_at_once(error: Exception) -> None:
     [
         TimedOut("too long"),
         Crashed("signal 11"),
+        Unreadable("Input/output error"),
         ObjectNotFound("k", "s3"),
         StoragePermission("k", "s3"),
         FileGone(uuid4()),
@@ -59,6 +60,7 @@ def test_other_failures_are_tried_three_times_with_growing_pauses(error: Excepti
         StorageUnavailable("k", "s3"),
         StagingFull("k", "staging"),
         StorageFull("k", "local"),
+        DiskFull("no room"),
         CatalogUnavailable("restarts"),
     ],
     ids=lambda error: type(error).__name__,

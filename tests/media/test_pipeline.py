@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from app.catalog import tables, tasks
+from app.catalog.engine import now
 from app.catalog.records import FileKind, Task, Visibility
 from app.config import Settings
 from app.formats import Format
@@ -201,6 +204,31 @@ async def test_an_asset_that_goes_meanwhile_takes_everything_along(
     await place.pipeline().process(task)
     await place.check()
     assert not any("/thumbs/" in path for path in real_objects(place))
+
+
+async def test_what_was_made_of_content_that_changed_meanwhile_is_dropped(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset, task = await place.keep(jpeg(), "a.jpg")
+    make_images = place.processor.make_images
+
+    async def slow(source: Path, format: Format, folder: Path) -> Processed:
+        made = await make_images(source, format, folder)
+        async with place.catalog.database.write() as connection:  # as a scan does that finds other content
+            await connection.execute(delete(tables.task).where(tables.task.c.asset_id == asset.id))
+            await tasks.add(connection, [(asset.id, asset.type)], now())
+        return made
+
+    monkeypatch.setattr(place.processor, "make_images", slow)
+    await place.pipeline().process(task)
+    assert await place.made(asset) == {}
+    await place.check()
+    monkeypatch.undo()
+    again = await place.catalog.tasks.of(asset.id)
+    assert again is not None
+    await place.pipeline().process(again)
+    assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
+    await place.check()
 
 
 async def test_a_store_that_goes_away_leaves_nothing_unaccounted_for(
