@@ -52,6 +52,7 @@ from app.catalog.removal import remove
 
 _asset = tables.asset
 _file = tables.file
+_library_file = tables.library_file
 _user = tables.user
 
 _INSERT_ATTEMPTS = 3
@@ -315,6 +316,9 @@ class Assets:
             for batch in batches(asset_ids):
                 statement = update(_asset).where(_asset.c.id.in_(batch), *only).values(values)
                 changed += (await connection.execute(statement)).rowcount
+                # The owner has decided: the return of an external file is no reason to undo it.
+                decided = update(_library_file).where(_library_file.c.asset_id.in_(batch)).values(trashed=False)
+                await connection.execute(decided)
         return changed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
 import typer
@@ -13,7 +13,9 @@ from app.catalog.library_records import Library, LibraryChanges, ScanReport
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
 from app.libraries.errors import LibraryError
 from app.libraries.exclusions import DEFAULT_EXCLUSIONS
-from app.libraries.service import Libraries
+
+if TYPE_CHECKING:
+    from app.libraries.service import Libraries
 
 T = TypeVar("T")
 
@@ -84,7 +86,8 @@ def library_remove(library_id: LibraryId) -> None:
     """Remove a library from the catalogue, and what was made from its files. The files themselves are never touched."""
 
     async def remove(libraries: Libraries, catalog: Catalog) -> int:
-        if await catalog.libraries.get(library_id) is None:
+        # One whose removal was broken off is still on the list.
+        if library_id not in {each.id for each in await catalog.libraries.list()}:
             fail(f"there is no library {library_id}")
         return await libraries.remove_now(library_id)
 
@@ -171,6 +174,8 @@ async def _scan(libraries: Libraries, library: Library, *, accept_missing: bool)
 
 
 def _with_libraries(work: Callable[[Libraries, Catalog], Awaitable[T]]) -> T:
+    from app.libraries.service import Libraries  # noqa: PLC0415 - slow to import
+
     settings = settings_or_exit()
 
     async def use(catalog: Catalog) -> T:

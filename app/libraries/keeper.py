@@ -71,6 +71,7 @@ class Keeper:
                     await self._keep(library)
                 except (CatalogError, LibraryError) as error:
                     log.warning("a library could not be looked at", library=library.name, reason=str(error))
+                    self._standing = None  # what was to be looked at then is found by looking through everything
                     await asyncio.sleep(1.0)
         finally:
             await self._unwatch()

@@ -62,7 +62,9 @@ class Libraries:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="library")
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanning: set[UUID] = set()
+        self._accepting: set[UUID] = set()
         self._removing: set[UUID] = set()
+        self._measuring: dict[str, asyncio.Future[tuple[int | None, int | None]]] = {}
         self._unmounted: dict[UUID, Library] = {}
         self._unmounted_until = 0.0
 
@@ -138,9 +140,9 @@ class Libraries:
     # Scans
 
     def start_scan(self, library_id: UUID, *, accept_missing: bool = False) -> None:
-        """In the background of this process; one that runs in it already is enough."""
+        """In the background of this process; one that runs in it already is enough, if it accepts as much."""
         scan = partial(self._scan_in_turn, accept_missing=accept_missing)
-        self._start(self._scanning, library_id, scan)
+        self._start(self._accepting if accept_missing else self._scanning, library_id, scan)
 
     async def scan(
         self, library_id: UUID, *, accept_missing: bool = False, progress: Progress | None = None
@@ -201,7 +203,8 @@ class Libraries:
 
     async def states(self) -> list[MountState]:
         """Of every library, as the process that keeps them last saw it."""
-        return [await self._state(each) for each in await self._catalog.libraries.list() if each.deleted_at is None]
+        libraries = [each for each in await self._catalog.libraries.list() if each.deleted_at is None]
+        return list(await asyncio.gather(*map(self._state, libraries)))
 
     async def why_missing(self, library_id: UUID) -> str | None:
         """Why an original of this library may not be found although it was not deleted; None where there is no such reason."""
@@ -220,22 +223,27 @@ class Libraries:
         return f"The external library {library.name!r} is not mounted"
 
     async def _state(self, library: Library) -> MountState:
-        free = total = None
-        loop = asyncio.get_running_loop()
-        with suppress(TimeoutError, IndexError):
-            async with asyncio.timeout(SIGHT_SECONDS):
-                path = library.import_paths[0]
-                free, total = await loop.run_in_executor(self._threads, free_and_total, path)
         sound = library.state is LibraryState.OK
+        free, total = await self._room(library.import_paths[0]) if sound and library.import_paths else (None, None)
         return MountState(
             name=library.name,
             kind=MountKind.LIBRARY,
             state=MountCondition.OK if sound else MountCondition.UNMOUNTED,
             since=library.state_since,
             error=library.state_error,
-            free_bytes=free if sound else None,
-            total_bytes=total if sound else None,
+            free_bytes=free,
+            total_bytes=total,
         )
+
+    async def _room(self, path: str) -> tuple[int | None, int | None]:
+        """Free and total bytes, None where the disk does not answer. It is asked once, whoever asks: one that hangs costs one thread."""
+        measuring = self._measuring.get(path)
+        if measuring is None:
+            loop = asyncio.get_running_loop()
+            measuring = self._measuring[path] = loop.run_in_executor(self._threads, free_and_total, path)
+            measuring.add_done_callback(lambda _: self._measuring.pop(path))
+        done, _ = await asyncio.wait([measuring], timeout=SIGHT_SECONDS)
+        return measuring.result() if done else (None, None)
 
     # Keeping them
 

@@ -20,7 +20,7 @@ from app.libraries.exclusions import Exclusions
 PART_FILES = 20_000
 """A folder with more files is handed over in parts, each compared by itself."""
 NAMED_UNREADABLE = 1000
-"""As many unreadable places are remembered; with more the scan counts as incomplete."""
+"""As many unreadable places are remembered; files in others are asked for one by one before they count as gone."""
 SKEW_SECONDS = 3600.0
 """A change further in the future than this comes from another clock, and tells nothing about whether the file rests."""
 _WRAP = 1 << 64
@@ -52,10 +52,6 @@ class Troubles:
         self.count += 1
         if len(self.places) < NAMED_UNREADABLE:
             self.places[path] = reason
-
-    @property
-    def all_named(self) -> bool:
-        return self.count == len(self.places)
 
     def hides(self, path: str) -> bool:
         """True where it is not known whether the file or folder is there: it, or a folder above it, could not be read."""

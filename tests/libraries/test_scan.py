@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound
 from app.catalog.library_records import Library
 from app.catalog.records import AssetType, FileKind, TaskState
+from app.cli import cli
 from app.libraries import walk
 from app.libraries.scan import Scan
 from tests.libraries.shelves import Shelf, drop_capabilities
@@ -276,6 +279,20 @@ async def test_what_cannot_be_read_is_named_and_not_taken_for_deleted(shelf: She
     assert library.last_scan == report
 
 
+async def test_what_its_owner_put_into_the_trash_stays_there_whatever_a_scan_did_before(shelf: Shelf) -> None:
+    path = shelf.write("a.jpg")
+    await shelf.scan()
+    owner, asset_id = (await shelf.library()).owner_id, (await shelf.assets())["a.jpg"].id
+    path.unlink()
+    assert (await shelf.scan()).trashed == 1
+    await shelf.catalog.assets.restore(owner, [asset_id])
+    await shelf.catalog.assets.trash(owner, [asset_id])
+    shelf.write("a.jpg")
+    assert (await shelf.scan()).back == 1
+    (asset,) = (await shelf.assets(trashed=True)).values()
+    assert (asset.id, asset.is_offline) == (asset_id, False)
+
+
 async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(shelf: Shelf) -> None:
     shelf.fill(60, "raw")
     shelf.fill(5, "jpeg")
@@ -351,6 +368,19 @@ async def test_a_library_that_is_being_removed_takes_nothing_in(
     with pytest.raises(NotFound):
         await Scan(catalog, library, shelf.threads).run()
     assert [file async for file in catalog.files.all()] == []
+
+
+async def test_a_removal_that_was_broken_off_can_be_ended_by_command(
+    shelf: Shelf, db_url: str, tmp_path: Path, catalog: Catalog
+) -> None:
+    shelf.fill(3)
+    await shelf.scan()
+    await catalog.libraries.mark_removed(shelf.id)
+    settings = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
+    arguments = ["library", "remove", str(shelf.id)]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={**os.environ, **settings})
+    assert done.stdout == "3 assets removed\n", done.output
+    assert await catalog.libraries.list() == []
 
 
 async def test_a_scan_that_was_cut_off_goes_on_where_it_was(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from app.catalog.catalog import open_catalog
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.library_records import LibraryState
 from app.config import Settings
 from app.libraries import keeper, service
@@ -193,6 +195,74 @@ async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again
         assert await libraries.why_missing(shelf.id) is None
         shelf.write("after.jpg")
         await shows(shelf, {*before, "after.jpg"})
+
+
+async def test_what_happened_while_the_catalogue_failed_shows_all_the_same(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 0
+    run = Libraries._run
+
+    async def failing(*arguments: object, **options: object) -> object:
+        nonlocal failures
+        if not failures:
+            failures += 1
+            raise CatalogUnavailable("for a moment")
+        return await run(*arguments, **options)  # pyright: ignore[reportArgumentType]
+
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        monkeypatch.setattr(Libraries, "_run", failing)
+        shelf.write("a.jpg")
+        await shows(shelf, {"a.jpg"})
+    assert failures == 1
+
+
+async def test_a_person_who_accepts_what_is_missing_is_heard_while_a_scan_waits(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = shelf.fill(30)
+    await shelf.scan()
+    for path in paths:
+        path.unlink()
+    async with watching(shelf, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_WATCH=False) as libraries:
+        async with shelf.catalog.lock(f"library-{shelf.id}") as lock:
+            assert lock is not None
+            libraries.start_scan(shelf.id)
+            libraries.start_scan(shelf.id, accept_missing=True)
+        await shows(shelf, set())
+    assert len(await shelf.names(trashed=True)) == 30
+
+
+async def test_a_disk_that_hangs_is_asked_for_its_room_once(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else those who ask for the state take all threads, and no other library is looked at any more."""
+    answers, asked = threading.Event(), 0
+
+    def hanging(path: str) -> tuple[int, int]:
+        nonlocal asked
+        asked += 1
+        assert path == str(shelf.root)
+        answers.wait(WITHIN)
+        return 1, 2
+
+    monkeypatch.setattr(service, "free_and_total", hanging)
+    monkeypatch.setattr(service, "SIGHT_SECONDS", 0.05)
+    async with watching(shelf, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_WATCH=False) as libraries:
+        try:
+            for _ in range(12):
+                (state,) = await libraries.states()
+                assert (state.free_bytes, state.total_bytes) == (None, None)
+            assert asked == 1
+        finally:
+            answers.set()
+
+        async def answered() -> bool:
+            (state,) = await libraries.states()
+            return (state.free_bytes, state.total_bytes) == (1, 2)
+
+        await eventually(answered, "the disk is asked again once it has answered")
 
 
 async def test_a_network_mount_is_polled_and_says_so(
