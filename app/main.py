@@ -58,7 +58,7 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
         libraries = Libraries(
             catalog,
             settings,
-            roots=storage.confine_external,
+            confine=storage.confine_external,
             doomed=ground.sweeper.wake,
             added=ground.jobs.wake,
         )

@@ -17,6 +17,7 @@ from app.health.markers import MediaLocationCheck, require_root
 from app.jobs.attempts import Process
 from app.jobs.jobs import Jobs, Wake, open_jobs
 from app.jobs.sweeper import Sweeper
+from app.libraries.confinement import confined
 from app.media.pipeline import Pipeline
 from app.media.processor import Processor
 from app.media.publishing import Publisher
@@ -68,6 +69,7 @@ async def open_ground(settings: Settings, *, work: bool, adopt: bool = False) ->
         await _refuse_stray(catalog, storage)
         sweeper = Sweeper(catalog, storage, settings, media_location.require_intact)
         await stack.enter_async_context(sweeper.running())
+        await _confine(stack, catalog, storage)
         processor = await stack.enter_async_context(Processor(settings).running())
         publisher = Publisher(catalog, storage, media_location.admit_write)
 
@@ -80,6 +82,13 @@ async def open_ground(settings: Settings, *, work: bool, adopt: bool = False) ->
         except CatalogError as error:
             raise StartRefused(named("DB_URL", error)) from error
         yield Ground(catalog, storage, media_location, sweeper, processor, publisher, jobs)
+
+
+async def _confine(stack: AsyncExitStack, catalog: Catalog, storage: StorageService) -> None:
+    try:
+        await stack.enter_async_context(confined(catalog, storage.confine_external))
+    except CatalogError as error:
+        raise StartRefused(named("DB_URL", error)) from error
 
 
 async def _require_root(catalog: Catalog, settings: Settings) -> None:

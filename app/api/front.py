@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 LINGER_BYTES = 1024 * 1024
 LINGER_SECONDS = 2.0
+ANSWER_SECONDS = 0.5
+"""For a client that still sends, to look at its answer."""
 SETTLE_SECONDS = 4.0
 """How long the services stay open for exchanges that were cancelled."""
 
@@ -206,6 +208,9 @@ class Exchange:
                 while self._body_open and left > 0:
                     message = await self.receive()
                     left -= len(message.get("body", b""))
+                if self._body_open:
+                    # What is not read now makes the close a reset, which takes an answer away that was not read yet.
+                    await asyncio.sleep(ANSWER_SECONDS)
         except TimeoutError:
             pass
 

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import String, cast, literal, select, update
+from sqlalchemy import String, cast, delete, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
@@ -190,14 +190,21 @@ class _Batch:
         return [item for item, its in self._fates.items() if its is fate]
 
     async def _doom(self, items: Iterable[MoveItem], grace: timedelta) -> None:
+        foreign: list[UUID] = []
         by_grace: dict[timedelta, list[UUID]] = {}
         for item in items:
+            if item.occupied:
+                foreign.append(item.twin_id)
+                continue
             its = LATE_EFFECT_GRACE if item.state is MoveState.PLANNED else grace
             by_grace.setdefault(its, []).append(item.twin_id)
         for its, twins in by_grace.items():
             mine = _file.c.id.in_(twins) & (_file.c.state == FileState.WRITING)
             values = {"state": FileState.DOOMED, "not_before": now() + its}
             await self._connection.execute(update(_file).where(mine).values(values))
+        if foreign:  # nothing of ours is there: no sweeper may be sent
+            mine = _file.c.id.in_(foreign) & (_file.c.state == FileState.WRITING)
+            await self._connection.execute(delete(_file).where(mine))
 
     async def _note(self, items: Iterable[MoveItem], state: MoveState, **values: Any) -> None:
         mine = (_item.c.migration_id == self._migration_id) & _item.c.file_id.in_(_ids(items))

@@ -9,8 +9,8 @@ import asyncio
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import text
@@ -18,7 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.engine import Database, SqliteFile, translate
-from app.catalog.errors import CatalogError
+from app.catalog.errors import CatalogError, CatalogUnavailable
+
+StillHeld = Callable[[], Awaitable[None]]
+"""`Lock.require` of a lock that is held."""
 
 
 class Lock:
@@ -37,6 +40,11 @@ class Lock:
             return False
         return True
 
+    async def require(self) -> None:
+        """Raises `CatalogUnavailable` once it is lost."""
+        if not await self.held():
+            raise CatalogUnavailable("the connection that holds the lock is lost")
+
 
 @asynccontextmanager
 async def hold(database: Database, name: str) -> AsyncIterator[Lock | None]:
@@ -53,7 +61,15 @@ async def hold(database: Database, name: str) -> AsyncIterator[Lock | None]:
         return
     # It may be held for as long as the process runs: not with a connection of the pool.
     async with database.held() as connection:
-        yield Lock(connection) if await _try_advisory(connection, name) else None
+        if not await _try_advisory(connection, name):
+            yield None
+            return
+        try:
+            yield Lock(connection)
+        finally:
+            # The server would give it back only some time after the connection has ended, and the next one would not have it.
+            with suppress(SQLAlchemyError):
+                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _key(name)})
 
 
 @asynccontextmanager
@@ -81,8 +97,12 @@ def _try_file(path: Path) -> int | None:
 
 
 async def _try_advisory(connection: AsyncConnection, name: str) -> bool:
-    key = int.from_bytes(hashlib.sha256(f"mediavault {name}".encode()).digest()[:8], signed=True)
+    statement = text("SELECT pg_try_advisory_lock(:key)")
     try:
-        return bool((await connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key})).scalar_one())
+        return bool((await connection.execute(statement, {"key": _key(name)})).scalar_one())
     except SQLAlchemyError as error:
         raise translate(error) from error
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"mediavault {name}".encode()).digest()[:8], signed=True)

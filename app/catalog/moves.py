@@ -30,8 +30,9 @@ from sqlalchemy import ColumnElement, and_, func, insert, select, update
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
-from app.catalog.exclusive import StillHeld, exclusive
+from app.catalog.errors import MigrationBusy
 from app.catalog.files import file_of
+from app.catalog.locks import StillHeld, hold
 from app.catalog.move_records import (
     Candidate,
     Migration,
@@ -42,7 +43,7 @@ from app.catalog.move_records import (
     MoveState,
     MoveTally,
 )
-from app.catalog.records import File, FileState
+from app.catalog.records import File, FileKind, FileState
 from app.config import StorageEngine
 
 HELD_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)
@@ -52,6 +53,7 @@ OPEN = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED, MoveState.SWITC
 """A migration is finished when no item is in one of these."""
 
 EVERYTHING = MoveFilters()
+LOCK = "migrate"
 
 _file = tables.file
 _migration = tables.migration
@@ -66,8 +68,10 @@ class Moves:
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[StillHeld]:
         """Nobody else changes the ledger meanwhile. Raises `MigrationBusy` where somebody does."""
-        async with exclusive(self._database) as still_held:
-            yield still_held
+        async with hold(self._database, LOCK) as lock:
+            if lock is None:
+                raise MigrationBusy
+            yield lock.require
 
     async def unfinished(self) -> Migration | None:
         """The one migration that has items to bring further, or back."""
@@ -105,10 +109,11 @@ class Moves:
         filters: MoveFilters = EVERYTHING,
         unplanned: bool = False,
     ) -> list[Candidate]:
-        """Live files whose path begins with `base`, by id, those after `after`; only those that are not in the ledger where
-        `unplanned` is asked."""
+        """Live managed files whose path begins with `base`, by id, those after `after`; only those that are not in the ledger where
+        `unplanned` is asked. Never an external library's, wherever it lies: those are not ours to move or to remove."""
         known = (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id)
-        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(base)) == base]
+        below = func.substr(_file.c.path, 1, len(base)) == base
+        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, below]
         if after is not None:
             where.append(_file.c.id > after)
         if unplanned:

@@ -43,6 +43,9 @@ FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 10
 BACKLOG = 2048
 SPARE_DESCRIPTORS = 1024
+NO_QUOTA = "none"
+MAX_QUOTA = 2**63 - 1
+"""What the catalogue can keep."""
 PRIVATE = 0o077
 """Nobody else reads photos and password hashes: what is created is its owner's only."""
 
@@ -111,7 +114,9 @@ def user_add(
     email: Annotated[str, typer.Argument(help="The address that the user logs in with.")],
     name: Annotated[str, typer.Option(help="The name that is shown; the address without it.")] = "",
     admin: Annotated[bool, typer.Option("--admin", help="May see everybody's figures.")] = False,
-    quota: Annotated[int | None, typer.Option(help="Most bytes that the user's originals may take.", min=0)] = None,
+    quota: Annotated[
+        int | None, typer.Option(help="Most bytes that the user's originals may take.", min=0, max=MAX_QUOTA)
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input; without it only keys work.")
     ] = False,
@@ -149,6 +154,23 @@ def user_list() -> None:
             for user in run(with_catalog(settings_or_exit(), everyone))
         ),
     )
+
+
+@user_cli.command("quota")
+def user_quota(
+    email: Annotated[str, typer.Argument(help="Whose quota.")],
+    quota: Annotated[str, typer.Argument(help="Most bytes that the user's originals may take, or `none`.")],
+) -> None:
+    """Change a user's quota. What is kept already stays, also where it is more."""
+    size = None if quota == NO_QUOTA else int(quota) if quota.isascii() and quota.isdigit() else -1
+    if size is not None and not 0 <= size <= MAX_QUOTA:
+        fail(f"{quota!r} is neither a number of bytes nor `{NO_QUOTA}`")
+
+    async def change(catalog: Catalog) -> None:
+        user = await _user(catalog, email)
+        await catalog.users.update(user.id, quota=size)
+
+    run(with_catalog(settings_or_exit(), change))
 
 
 @key_cli.command("add")

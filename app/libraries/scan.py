@@ -104,11 +104,17 @@ class Scan:
         for root in roots:
             if root.error is None and (self._accept_missing or not root.lost):
                 await self._walk(root.path, compare_inodes=known)
-        if known and reason is None:
+        if known and reason is None and not self._only_a_part_of_what_is_away:
             await self._find_missing_folders()
             reason = await self._trash_missing()
         await self._conclude(roots, reason)
         return self.report
+
+    @property
+    def _only_a_part_of_what_is_away(self) -> bool:
+        """Whether the files of a library that counts as unmounted are gone is told by a look at all of it, not folder by folder."""
+        away = self._library.state is LibraryState.UNMOUNTED
+        return away and self._scopes is not None and not self._accept_missing
 
     async def _walk(self, root: str, *, compare_inodes: bool) -> None:
         scopes = self._scopes_of(root)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from app.catalog.errors import CatalogError
 from app.catalog.library_records import Library, LibraryChanges, LibraryState, ScanReport
 from app.config import Settings
 from app.health.mounts import MountCondition, MountKind, MountState
+from app.libraries.confinement import Confine, tell_import_paths
 from app.libraries.errors import InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
 from app.libraries.exclusions import InvalidPattern, check_pattern
 from app.libraries.keeper import Keeper, Manner
@@ -47,15 +48,15 @@ class Libraries:
         catalog: Catalog,
         settings: Settings,
         *,
-        roots: Callable[[Iterable[str]], None] = lambda _: None,
+        confine: Confine = lambda _: None,
         doomed: Callable[[], None] = lambda: None,
         added: Callable[[UUID], None] | None = None,
     ) -> None:
-        """`roots` is told the import paths of all libraries, `doomed` is called when files are there to be swept, `added` of each asset that is
+        """`confine` is told the import paths of all libraries when they change here, `doomed` is called when files are there to be swept, `added` of each asset that is
         to be processed."""
         self._catalog = catalog
         self._settings = settings
-        self._roots = roots
+        self._confine = confine
         self._doomed = doomed
         self._added = added
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="library")
@@ -68,13 +69,11 @@ class Libraries:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Keeps the libraries, if no other process does; ends, and waits for the end of what it began, with the block."""
-        await self._tell_roots()
         leading = asyncio.create_task(self._lead(), name="libraries")
-        telling = asyncio.create_task(self._keep_telling(), name="import paths")
         try:
             yield self
         finally:
-            tasks = [leading, telling, *self._tasks]
+            tasks = [leading, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -93,7 +92,7 @@ class Libraries:
         paths = await self._valid(import_paths, exclusion_patterns, None)
         patterns = tuple(dict.fromkeys(exclusion_patterns))
         created = await self._catalog.libraries.create(owner_id, name, paths, patterns)
-        await self._tell_roots()
+        await tell_import_paths(self._catalog, self._confine)
         return created
 
     async def update(self, library_id: UUID, changes: LibraryChanges) -> Library | None:
@@ -107,7 +106,7 @@ class Libraries:
         else:
             _require_patterns(patterns)
         changed = await self._catalog.libraries.update(library_id, changes)
-        await self._tell_roots()
+        await tell_import_paths(self._catalog, self._confine)
         return changed
 
     async def check_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
@@ -239,19 +238,6 @@ class Libraries:
         )
 
     # Keeping them
-
-    async def _tell_roots(self) -> None:
-        libraries = await self._catalog.libraries.list()
-        self._roots([path for library in libraries for path in library.import_paths])
-
-    async def _keep_telling(self) -> None:
-        """Other processes change libraries, too."""
-        while True:
-            await asyncio.sleep(LEAD_SECONDS)
-            try:
-                await self._tell_roots()
-            except CatalogError as error:
-                log.warning("the import paths could not be read", reason=str(error))
 
     async def _lead(self) -> None:
         while True:

@@ -10,7 +10,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.catalog.exclusive import StillHeld
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveState
 from app.catalog.records import File
 from app.config import S3Delivery, Settings, StorageEngine
@@ -46,6 +46,10 @@ async def cleanup(work: Work, *, rest: timedelta = REST) -> Report:
         notes = await _notes(work, migration, cleaning, swept.failed)
         if await work.catalog.moves.finish(migration.id):
             notes.append(f"the move to {work.to} is finished")
+        if cleaning.tally.files:
+            notes.append(
+                "backups made until now name sources that are gone: `mediavault backup create` makes a new one"
+            )
         return await report("cleanup", work, migration, cleaning.tally, notes)
 
 

@@ -69,7 +69,7 @@ class Copier:
         try:
             await self._copy(source, _Target(target, file.mime_type, free), record, told)
         except _Failed as failed:
-            return MoveState.PLANNED, failed.problem
+            return await self._without_source(target, record, failed.problem)
         except ObjectExists:
             return await self._adopt(target, record)
         fault = await find_fault(self._route.target, target, record, self._method)
@@ -86,6 +86,13 @@ class Copier:
         if fault is None:
             return MoveState.VERIFIED, None
         return MoveState.PLANNED, OCCUPIED if fault.kind is ProblemKind.COPY_DAMAGED else fault
+
+    async def _without_source(self, target: Key, record: Record, problem: Problem) -> tuple[MoveState, Problem | None]:
+        """A catalogue that was restored from before a clean-up knows nothing of the copy, which is all that there is."""
+        gone = problem.kind is ProblemKind.MISSING
+        if gone and await find_fault(self._route.target, target, record, self._method) is None:
+            return MoveState.VERIFIED, None
+        return MoveState.PLANNED, problem
 
     async def _copy(self, source: Key, target: _Target, record: Record, told: _Told) -> None:
         """Raises `_Failed`, or `ObjectExists` where the target is taken."""

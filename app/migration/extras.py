@@ -1,5 +1,6 @@
 """What no row accounts for and goes along: the markers of the mount check, and `backups/`. They are copied and never removed:
-a second copy of a backup harms nobody, and a marker keeps its disk known.
+a second copy of a backup harms nobody, and a marker keeps its disk known. What lies in `quarantine/` stays where it is: it is nobody's
+until somebody has looked at it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import File, FileState
+from app.catalog.records import File, FileKind, FileState
 from app.health.markers import FOLDERS, MARKER
 from app.migration.backup import FOLDER as BACKUPS
 from app.migration.spool import Spool
@@ -208,7 +208,7 @@ class Verification:
         async for file in self._catalog.files.all():
             if file.state is not FileState.LIVE:
                 self._summary.unsettled += 1
-            elif not is_s3(file.path) and not self._storage.is_managed_path(file.path):
+            elif file.kind is FileKind.EXTERNAL or not (is_s3(file.path) or self._storage.is_managed_path(file.path)):
                 self._summary.external += 1
                 self._progress.advance(1)
             else:

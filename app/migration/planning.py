@@ -139,11 +139,15 @@ class _Planning:
         for file, key in named:
             problem = await self._fault(file, key, at_source.get(key.value), key in forbidden)
             occupied = at_target.get(key.value)
+            if (
+                occupied is not None
+                and occupied == file.size
+                and (problem is None or problem.kind is ProblemKind.MISSING)
+            ):
+                taken.append((file, key))  # perhaps the copy of a move that a restored catalogue does not know
+                continue
             if problem is None and occupied is not None:
-                if occupied == file.size:
-                    taken.append((file, key))
-                else:
-                    problem = OCCUPIED
+                problem = OCCUPIED
             if problem is not None:
                 self.problems.add(file.path, str(problem))
         return taken

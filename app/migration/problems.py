@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.catalog import move_records
 from app.storage.errors import (
     InvalidKey,
     ObjectChanged,
@@ -23,7 +24,7 @@ class ProblemKind(StrEnum):
     SIZE = "size"
     DAMAGED = "damaged"
     FORBIDDEN = "forbidden"
-    OCCUPIED = "occupied"
+    OCCUPIED = move_records.OCCUPIED
     BUSY = "busy"
     NAME = "name"
     UNRECORDED = "unrecorded"

@@ -1,15 +1,18 @@
 """`migrate rollback`: what was switched and not cleaned up goes back to its source, and copies that were not switched are given up.
 
-Each source is checked before its file goes back to it: one that is no longer whole keeps the copy. The store that was moved to
-need not answer: its copies are removed by the sweeper once it does.
+Each source is checked before its file goes back to it, or its copy is given up: one that is no longer whole keeps the copy. The store
+that was moved to need not answer: its copies are removed by the sweeper once it does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
 from uuid import UUID
 
-from app.catalog.exclusive import StillHeld
+from app.catalog.exchanges import Settled
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveState
+from app.catalog.moves import OPEN
 from app.catalog.records import File
 from app.migration.batches import Batches
 from app.migration.parallel import in_parallel
@@ -46,32 +49,45 @@ class _GoingBack:
         self._work = work
         self._migration = migration
         self._still_held = still_held
-        self._checked = Batches(self._settle)
+        self._unswitched = Batches(self._settle_unswitched)
+        self._switched = Batches(self._settle_switched)
         self.tally = Tally()
 
     async def all(self) -> None:
-        async for page in pages(self._work, self._migration, _UNSWITCHED):
-            await self._still_held()
-            await self._give_up(page)
         tallies = await self._work.catalog.moves.tallies(self._migration.id, self._work.filters)
-        switched = [tally for tally in tallies if tally.state is MoveState.SWITCHED]
-        self._work.progress.begin(
-            "going back", sum(each.files for each in switched), sum(each.bytes for each in switched)
-        )
-        source = pages(self._work, self._migration, {MoveState.SWITCHED})
-        await in_parallel(source, self._work.concurrency, self._check)
-        await self._checked.flush()
+        still = [tally for tally in tallies if tally.state in OPEN]
+        self._work.progress.begin("going back", sum(each.files for each in still), sum(each.bytes for each in still))
+        unswitched = pages(self._work, self._migration, _UNSWITCHED)
+        await in_parallel(unswitched, self._work.concurrency, self._check_unswitched)
+        await self._unswitched.flush()
+        switched = pages(self._work, self._migration, {MoveState.SWITCHED})
+        await in_parallel(switched, self._work.concurrency, self._check_switched)
+        await self._switched.flush()
 
-    async def _give_up(self, page: list[Move]) -> None:
-        sizes = {move.item.file_id: move.item.size for move in page}
-        settled = await self._work.catalog.exchanges.give_up(self._migration.id, sizes)
-        await self._note_changed(settled.changed)
-        self.tally.add([sizes[file_id] for file_id in settled.done])
+    async def _check_unswitched(self, move: Move) -> None:
+        problem = await self._only_copy(move, move.file) if move.file is not None and move.wanted else None
+        self._work.progress.done(move.item.size)
+        await self._unswitched.add((move, problem))
 
-    async def _check(self, move: Move) -> None:
+    async def _check_switched(self, move: Move) -> None:
         problem = await self._fault(move, move.file) if move.file is not None and move.wanted else None
         self._work.progress.done(move.item.size)
-        await self._checked.add((move, problem))
+        await self._switched.add((move, problem))
+
+    async def _only_copy(self, move: Move, file: File) -> Problem | None:
+        """Why the copy must stay: its source is not whole, and there may be no other. What was planned only may have been copied, too,
+        by a run that died, or by a move that a restored catalogue does not know."""
+        record = record_of(file)
+        if record is None:
+            return None  # such a file is never copied
+        fault = await self._fault(move, file)
+        if fault is None or move.item.state is not MoveState.PLANNED:
+            return fault
+        key = self._work.route.target.area.key(move.item.target_path)
+        if key is None:
+            return fault
+        copy = await find_fault(self._work.route.target, key, record, self._work.method)
+        return None if copy is not None and copy.kind is ProblemKind.COPY_MISSING else fault
 
     async def _fault(self, move: Move, file: File) -> Problem | None:
         key = self._work.route.source.area.key(move.item.source_path)
@@ -82,22 +98,30 @@ class _GoingBack:
         if fault is None:
             return None
         if fault.kind is ProblemKind.COPY_MISSING:
-            return Problem(ProblemKind.MISSING, "its source is gone; it stays at the target")
+            return Problem(ProblemKind.MISSING, "its source is gone; the copy is kept")
         if fault.kind is ProblemKind.COPY_DAMAGED:
-            return Problem(ProblemKind.DAMAGED, "its source holds other bytes than recorded; it stays at the target")
+            return Problem(ProblemKind.DAMAGED, "its source holds other bytes than recorded; the copy is kept")
         return fault
 
-    async def _settle(self, checked: list[tuple[Move, Problem | None]]) -> None:
+    async def _settle_unswitched(self, checked: list[tuple[Move, Problem | None]]) -> None:
+        await self._settle(checked, self._work.catalog.exchanges.give_up)
+
+    async def _settle_switched(self, checked: list[tuple[Move, Problem | None]]) -> None:
+        await self._settle(checked, self._work.catalog.exchanges.switch_back)
+
+    async def _settle(
+        self,
+        checked: list[tuple[Move, Problem | None]],
+        go_back: Callable[[UUID, Collection[UUID]], Awaitable[Settled]],
+    ) -> None:
         await self._still_held()
         well: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
-        settled = await self._work.catalog.exchanges.switch_back(self._migration.id, well)
+        settled = await go_back(self._migration.id, well)
         faults = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
         # Nothing is wrong with what its owner deleted while it was looked at.
         dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, faults)
         problems = [(file_id, problem) for file_id, problem in faults.items() if file_id not in dropped]
         await self._work.catalog.moves.note_problems(self._migration.id, problems)
-        await self._note_changed(settled.changed)
+        problems = [(file_id, str(CHANGED)) for file_id in settled.changed]
+        await self._work.catalog.moves.note_problems(self._migration.id, problems)
         self.tally.add([well[file_id] for file_id in settled.done])
-
-    async def _note_changed(self, changed: frozenset[UUID]) -> None:
-        await self._work.catalog.moves.note_problems(self._migration.id, [(each, str(CHANGED)) for each in changed])

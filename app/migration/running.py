@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from app.catalog.errors import CatalogError
-from app.catalog.exclusive import StillHeld
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveOutcome, MoveState
 from app.catalog.records import File
 from app.config import StorageEngine
@@ -161,9 +161,10 @@ class _Copying:
 
     async def _record(self, outcomes: list[MoveOutcome]) -> None:
         await self._still_held()
+        # First what was found: whose bytes lie at the target decides about what is dropped, too.
+        await self._work.catalog.moves.record(self._migration.id, outcomes)
         failed = [outcome.file_id for outcome in outcomes if outcome.problem]
         dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, failed)
         kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
-        await self._work.catalog.moves.record(self._migration.id, kept)
         sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}
         self.tally.add([sizes[outcome.file_id] for outcome in kept if outcome.state is MoveState.VERIFIED])

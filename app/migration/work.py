@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from app.catalog.catalog import Catalog
-from app.catalog.exclusive import StillHeld
+from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveFilters, MoveState
 from app.config import StorageEngine
 from app.migration.progress import Progress, Silent

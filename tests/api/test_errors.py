@@ -40,6 +40,7 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.SchemaMismatch("x"), 500),
     (catalog.Conflict("x"), 500),
     (catalog.CatalogNotEmpty("x"), 500),
+    (catalog.MigrationBusy(), 500),
     (catalog.EmailTaken("anna@example.org"), 409),
     (catalog.InvalidEmail("anna"), 400),
     (catalog.InvalidCursor("x"), 400),

@@ -219,6 +219,24 @@ def test_a_user_sees_itself_and_what_it_uses(service: Service) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fresh["createdAt"])
 
 
+def test_a_quota_can_be_changed_and_lifted(service: Service) -> None:
+    member, content = service.people.add(quota=10), photo()
+    with service.client(member) as client:
+        assert upload(client, content).status_code == 400
+        changed = service.run("user", "quota", member.email, str(len(content)))
+        assert changed.returncode == 0, changed.stderr
+        assert client.get("/api/users/me").json()["quotaSizeInBytes"] == len(content)
+        uploaded(client, content)
+        assert upload(client, photo()).status_code == 400
+        assert service.run("user", "quota", member.email, "none").returncode == 0
+        assert client.get("/api/users/me").json()["quotaSizeInBytes"] is None
+        uploaded(client, photo())
+    for wrong in ("-1", "10GB", str(2**63), ""):
+        refused = service.run("user", "quota", member.email, "--", wrong)
+        assert (refused.returncode, "neither a number of bytes" in refused.stderr) == (2, True), refused.stderr
+    assert "there is no user" in service.run("user", "quota", "nobody@example.org", "1").stderr
+
+
 def test_a_user_without_a_quota_has_none(client: httpx.Client, account: Account) -> None:
     assert client.get("/api/users/me").json()["quotaSizeInBytes"] is None
     assert client.get("/api/users/me").json()["email"] == account.email

@@ -70,6 +70,31 @@ def test_a_worker_does_what_a_service_without_one_leaves(
     assert all(set(files_of(service, photo)) == PICTURES for photo in (*photos, late))
 
 
+def test_a_worker_follows_no_link_out_of_a_library(start_service: StartService, tmp_path: Path) -> None:
+    """One that was turned round after the scan: nobody gets a picture of what lies elsewhere."""
+    service = start_service("local")
+    nas, elsewhere = tmp_path / "nas", tmp_path / "elsewhere.jpg"
+    nas.mkdir()
+    (nas / "own.jpg").write_bytes(jpeg())
+    elsewhere.write_bytes((nas / "own.jpg").read_bytes())
+    (nas / "link.jpg").symlink_to("own.jpg")
+    owner = service.people.add()
+    library = service.run("library", "add", owner.email, str(nas)).stdout.strip()
+    assert service.run("library", "scan", library).returncode == 0
+    (nas / "link.jpg").unlink()
+    (nas / "link.jpg").symlink_to(elsewhere)
+    with service.client(owner) as client:
+        items = client.get("/api/assets", params={"library": library}).json()["items"]
+    asset = {item["originalFileName"]: item["id"] for item in items}
+
+    with Worker(service, tmp_path / "worker"):
+        wait_until(service, asset["own.jpg"], TaskState.DONE)
+        eventually(lambda: task_of(service, asset["link.jpg"]).error is not None, "the link is refused", within=60)
+
+    assert files_of(service, asset["link.jpg"]) == {}
+    assert task_of(service, asset["link.jpg"]).state is not TaskState.DONE
+
+
 def test_a_worker_that_is_stopped_gives_back_what_it_works_on_and_the_next_goes_on(
     start_service: StartService, stack: Engine, tmp_path: Path
 ) -> None:

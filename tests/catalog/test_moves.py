@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 
+from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.engine import now
 from app.catalog.errors import MigrationBusy
 from app.catalog.exchanges import READERS_GRACE, Fate, Place, decide
 from app.catalog.move_records import Migration, MoveOutcome, MoveState
-from app.catalog.records import Asset, FileState
+from app.catalog.records import Asset, FileKind, FileState
 from app.config import StorageEngine
 from tests.catalog.making import make_user, states, upload
 
@@ -152,6 +154,17 @@ async def test_deleting_and_switching_at_once_lose_nothing(catalog: Catalog, rou
         assert moved is not None
         assert (moved.state, moved.path) == (FileState.LIVE, target_of(asset.file.path))
         assert told[twins[asset.file.id].twin_id] is FileState.WRITING
+
+
+async def test_what_is_an_external_librarys_is_never_a_candidate(catalog: Catalog) -> None:
+    """Not even where the media location has come to lie above it."""
+    user = await make_user(catalog)
+    external, ours = await upload(catalog, user.id), await upload(catalog, user.id)
+    statement = update(tables.file).where(tables.file.c.id == external.file.id)
+    async with catalog.engine.begin() as connection:
+        await connection.execute(statement.values(kind=FileKind.EXTERNAL))
+    found = await catalog.moves.candidates("/media/", None, after=None, limit=100)
+    assert [each.file.id for each in found] == [ours.file.id]
 
 
 async def test_one_at_a_time_in_all_processes(catalog: Catalog, db_url: str) -> None:

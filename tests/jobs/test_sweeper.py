@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogUnavailable, DuplicateAsset, FileGone
@@ -18,7 +19,7 @@ from app.catalog.records import Asset, File, FileKind, FileState, User
 from app.config import Settings, StorageEngine
 from app.jobs import sweeper as module
 from app.jobs.sweeper import Sweeper, SweepReport, sweep
-from app.storage.errors import StorageError, StorageUnavailable
+from app.storage.errors import StorageError, StoragePermission, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.service import StorageService
@@ -346,3 +347,22 @@ async def test_the_running_sweeper_keeps_house(
                 await asyncio.sleep(0.02)
     assert await catalog.sessions.by_hash(b"token", datetime.now(UTC)) is None
     assert len(await objects(storage)) == left
+
+
+async def test_what_may_not_be_swept_puts_nothing_else_off(
+    catalog: Catalog, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy need not allow unfinished uploads to be listed: that is said once an hour, not at every pass."""
+    asked: list[timedelta] = []
+
+    async def refused(older_than: timedelta) -> int:
+        asked.append(older_than)
+        raise StoragePermission("", "s3", "may not be listed")
+
+    monkeypatch.setattr(storage, "sweep_leftovers", refused)
+    sweeper = Sweeper(catalog, storage, settings(tmp_path))
+    with capture_logs() as logged:
+        await sweeper._pass()
+        await sweeper._pass()
+    assert len(asked) == 1
+    assert [entry["event"] for entry in logged] == ["leftovers of unfinished writes may not be swept"]

@@ -129,6 +129,23 @@ async def test_losses_that_come_bit_by_bit_count_together(shelf: Shelf) -> None:
     assert (await shelf.library()).state is LibraryState.UNMOUNTED
 
 
+async def test_what_is_away_is_not_trashed_folder_by_folder(shelf: Shelf) -> None:
+    """A watch looks at single folders of a library that has lost too much."""
+    for folder in range(10):
+        shelf.fill(4, f"{folder}")
+    await shelf.scan()
+    for folder in range(7):
+        shutil.rmtree(shelf.root / f"{folder}")
+    assert (await shelf.scan()).refused == "28 of 40 known files are missing, more than half"
+    (shelf.root / "9/IMG_00000.jpg").unlink()
+    shelf.write("9/new.jpg")
+    report = await shelf.scan(scopes=[(f"{shelf.root}/3", True), (f"{shelf.root}/9", False)])
+    assert (report.new, report.trashed) == (1, 0)
+    assert (await shelf.library()).state is LibraryState.UNMOUNTED
+    assert len(await shelf.names()) == 41
+    assert (await shelf.scan(accept_missing=True)).trashed == 29
+
+
 async def test_a_library_that_has_grown_since_is_not_measured_by_its_old_size(shelf: Shelf) -> None:
     """What a watch took in since the last complete scan does not count among what that scan saw."""
     shelf.fill(10, "old")

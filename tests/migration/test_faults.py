@@ -369,3 +369,62 @@ def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path:
         timeout=60,
     )
     assert done.stdout.split() == ["secret.jpg"], done.stderr
+
+
+async def store(library: Library, path: str, data: bytes | None) -> None:
+    """Bytes, or none, behind everybody's back."""
+    home = library.storage.home(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
+    assert home is not None
+    key = home.area.key(path)
+    assert key is not None
+    if data is None:
+        await home.backend.delete_object(key)
+    else:
+        await home.backend.put_object(key, data)
+
+
+async def test_the_only_whole_copy_is_not_given_up(library: Library) -> None:
+    """Copied and not switched; then the sources spoil."""
+    gone, damaged, well = await library.fill([50_000, 20_000, 30_000])
+    await run(library.work())
+    await store(library, gone.path, None)
+    await flip(library, damaged.path)
+
+    back = await rollback(library.work())
+
+    assert sorted(named(back.problems)) == sorted([(gone.path, "missing"), (damaged.path, "damaged")])
+    await library.sweep()
+    assert sorted(library.at_target().values()) == [20_000, 50_000]
+    await switch(library.work())
+    await library.check()
+    assert (await library.file(well)).path == well.path
+
+
+async def test_other_bytes_at_the_target_outlive_a_rollback(library: Library) -> None:
+    kept, deleted = await library.fill([50_000, 20_000])
+    for file in (kept, deleted):
+        await store(library, library.work().route.target_path(file.path), b"somebody else's")
+    assert sorted(named((await run(library.work())).problems)) == sorted((f.path, "occupied") for f in (kept, deleted))
+    await library.delete(deleted)
+
+    await rollback(library.work())
+
+    await library.age()
+    await library.sweep()
+    assert list(library.at_target().values()) == [15, 15]
+
+
+async def test_a_catalogue_of_before_the_move_takes_the_copies_over(library: Library) -> None:
+    """As after the restoration of an old backup: the sources are gone, and no row knows of the copies."""
+    taken, lost = await library.fill([50_000, 20_000])
+    with_copy = library.work().route.target_path(taken.path)
+    async with library.storage.read(taken.path) as stream:
+        await store(library, with_copy, b"".join([chunk async for chunk in stream.chunks]))
+    for file in (taken, lost):
+        await store(library, file.path, None)
+
+    assert named((await plan(library.work())).problems) == [(lost.path, "missing")]
+    assert named((await run(library.work())).problems) == [(lost.path, "missing")]
+    await switch(library.work())
+    assert (await library.file(taken)).path == with_copy
+    assert await library.sha256(with_copy) == taken.sha256

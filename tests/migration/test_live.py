@@ -41,8 +41,8 @@ SMALL_BUFFER = 64 * 1024
 
 
 def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
-    """Mostly small ones, an empty one, and one that is the largest."""
-    return [0, largest, *(dice.choice((1, 900, 20_000, 150_000)) for _ in range(count - 2))]
+    """Mostly small ones, an empty one, one of a single byte, and one that is the largest; long enough to differ, all others."""
+    return [0, 1, largest, *(dice.choice((40, 900, 20_000, 150_000)) for _ in range(count - 3))]
 
 
 @contextmanager

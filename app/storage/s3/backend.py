@@ -185,10 +185,15 @@ class S3Backend:
         return None
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Aborts unfinished multipart uploads below the prefix and removes forgotten probes; not those of this process
-        that are being written."""
+        """Removes forgotten probes and aborts unfinished multipart uploads below the prefix, which takes a right of its own and so comes
+        last; not those of this process that are being written."""
         limit = datetime.now(UTC) - older_than
         swept = 0
+        probes = await self.client.list_page(TEMPORARY_PREFIX, None)
+        for probe in probes.items:
+            if probe.last_modified <= limit and is_temporary(probe.key):
+                await self.client.delete(probe.key)
+                swept += 1
         following: tuple[str, ...] | None = None
         while True:
             uploads = await self.client.list_uploads(following)
@@ -198,13 +203,7 @@ class S3Backend:
                     swept += 1
             following = uploads.following
             if following is None:
-                break
-        probes = await self.client.list_page(TEMPORARY_PREFIX, None)
-        for probe in probes.items:
-            if probe.last_modified <= limit and is_temporary(probe.key):
-                await self.client.delete(probe.key)
-                swept += 1
-        return swept
+                return swept
 
     def local_path(self, key: Key) -> Path | None:
         return None
