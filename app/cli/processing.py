@@ -38,7 +38,10 @@ def work() -> None:
 
 def process(
     missing: Annotated[
-        bool, typer.Option("--missing", help="What lacks something or has failed; this is what happens without --all.")
+        bool,
+        typer.Option(
+            "--missing", help="What lacks something, has failed or waits for another attempt; so it is without --all."
+        ),
     ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Everything is made again, and takes the place of what is there.")

@@ -33,11 +33,11 @@ class Processor:
     async def running(self) -> AsyncIterator[Self]:
         """The processor, ready for work."""
         async with self._sandbox.running():
-            await self._videos.find_tools()
+            await self._videos.find_programs()
             yield self
 
     async def check(self) -> None:
-        """Raises `MissingTool` where ffmpeg is not installed, or does not start."""
+        """Raises `MissingTool` where ffmpeg is not installed."""
         self._videos.programs()
 
     async def make_images(self, source: Path, format: Format, folder: Path) -> Processed:

@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Sandbox:
-    """Starts its fork server when it runs, and another one when that has died."""
+    """Starts its fork server when there is work for the first time, and another one when that has died."""
 
     def __init__(self) -> None:
         self._server: _ForkServer | None = None
@@ -55,7 +55,6 @@ class Sandbox:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Ready for work. Whoever has asked for work cancels it or waits for it before the end."""
-        self._server = await _ForkServer.start()
         try:
             yield self
         finally:

@@ -45,21 +45,20 @@ class Videos:
         self._sandbox = sandbox
         self._photos = photos
         self._settings = settings
+        self._programs: tuple[str, str] | None = None
         self._tools: Tools | None = None
+        self._asking = asyncio.Lock()
         self._threads = min(os.cpu_count() or 1, _MOST_THREADS)
 
-    async def find_tools(self) -> None:
-        """Look for the programs, and what they can do."""
-        programs = await asyncio.to_thread(find_programs)
-        if programs is None:
-            return
-        command = (programs[0], "-hide_banner", "-v", "error", "-filters")
-        try:
-            filters = output_of(await self._sandbox.run(self._work(command, None, (), file_size=0))).split()
-        except MediaError as error:
-            _log.error("ffmpeg does not start: videos are not shown or made playable", reason=error.reason)
-            return
-        self._tools = Tools(*programs, tone_mapping={"zscale", "tonemap"} <= set(filters))
+    async def find_programs(self) -> None:
+        """Look where they are; what they can do is asked when that is first needed."""
+        self._programs = await asyncio.to_thread(find_programs)
+
+    def programs(self) -> tuple[str, str]:
+        """The paths of ffmpeg and ffprobe. Raises `MissingTool` where videos can be neither shown nor made playable."""
+        if self._programs is None:
+            raise MissingTool("videos need ffmpeg and ffprobe, which are not installed")
+        return self._programs
 
     async def make_poster(self, source: Path, format: Format, folder: Path) -> Processed:
         """See `Processor`."""
@@ -107,7 +106,7 @@ class Videos:
         return video
 
     async def _probed(self, source: Path, content: Content) -> Video:
-        command = ffmpeg.probe(self.programs(), source, content)
+        command = ffmpeg.probe(await self._ready(), source, content)
         said = await self._run(command, None, source, file_size=0)
         return parse_probe(said, content)
 
@@ -115,7 +114,7 @@ class Videos:
         self, source: Path, video: Video, folder: Path, attempt: int, second: float, *, keyframe: bool
     ) -> Derived:
         name = f"poster-{attempt}.ppm"
-        command = ffmpeg.poster(self.programs(), source, video, second, keyframe=keyframe, target=name)
+        command = ffmpeg.poster(await self._ready(), source, video, second, keyframe=keyframe, target=name)
         await self._run(command, folder, source, file_size=_POSTER_SIZE)
         frame = folder / name
         if not await asyncio.to_thread(frame.is_file):
@@ -128,7 +127,7 @@ class Videos:
         size = (await asyncio.to_thread(source.stat)).st_size
         limit = max(_SMALLEST_LIMIT, size * _GROWTH)
         command = ffmpeg.encode(
-            self.programs(), source, video, plan,
+            await self._ready(), source, video, plan,
             threads=self._threads, size_limit=limit, target=product.path.name,
         )  # fmt: skip
         seconds = self._settings.transcode_seconds
@@ -179,11 +178,14 @@ class Videos:
             limits=limits,
         )
 
-    def programs(self) -> Tools:
-        """Raises `MissingTool` where videos can be neither shown nor made playable."""
-        if self._tools is None:
-            raise MissingTool("videos need ffmpeg and ffprobe, which are not installed")
-        return self._tools
+    async def _ready(self) -> Tools:
+        programs = self.programs()
+        async with self._asking:
+            if self._tools is None:
+                command = (programs[0], "-hide_banner", "-v", "error", "-filters")
+                filters = output_of(await self._sandbox.run(self._work(command, None, (), file_size=0))).split()
+                self._tools = Tools(*programs, tone_mapping={"zscale", "tonemap"} <= set(filters))
+            return self._tools
 
 
 def _moments(duration: float | None) -> list[tuple[float, bool]]:
