@@ -61,11 +61,12 @@ class WatchedFolder:
     async def look(self, text: bytes) -> MountCheckFailed | StorageError | None:
         """What is wrong, if anything: `MountCheckFailed` where the marker does not hold `text`, a storage error where that
         can not be told in time. A look that is under way is shared."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(text), name=f"look at {self.name}")
-        done, _ = await asyncio.wait([self._looking], timeout=LOOK_SECONDS)
-        if done:
-            return self._looking.result()
+        looking = self._looking
+        if looking is None or looking.done():
+            looking = self._looking = asyncio.create_task(self._look(text), name=f"look at {self.name}")
+        done, _ = await asyncio.wait([looking], timeout=LOOK_SECONDS)
+        if done:  # and another look may have begun since
+            return looking.result()
         late = StorageUnavailable(self.marker.value, self.backend.name, f"no answer within {LOOK_SECONDS:.0f} s")
         self._note(MountCondition.UNAVAILABLE, str(late), None)
         return late

@@ -152,3 +152,14 @@ async def test_every_watcher_is_asked() -> None:
         return [_state("film", MountCondition.UNMOUNTED, 2), _state("old", MountCondition.OK, 3)]
 
     assert [state.name for state in await Mounts([first, second]).states()] == ["upload", "film", "old"]
+
+
+async def test_who_comes_when_a_look_ends_takes_it_from_nobody() -> None:
+    """The first of those that waited asks again before the others have seen what was found."""
+    folder = watched(Store())
+
+    async def ask_again_and_again() -> list[object]:
+        return [await folder.look(b"ours") for _ in range(5)]
+
+    assert await asyncio.gather(*(ask_again_and_again() for _ in range(4))) == [[None] * 5] * 4
+    await folder.aclose()
