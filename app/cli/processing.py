@@ -21,7 +21,9 @@ def work() -> None:
     """Make thumbnails and playable video until told to stop. With PostgreSQL as many of these as wanted, on any number of hosts."""
     settings = settings_or_exit()
 
-    from app.api.log import configure_logging  # noqa: PLC0415 - what only this needs
+    import structlog  # noqa: PLC0415 - what only this needs
+
+    from app.api.log import configure_logging  # noqa: PLC0415
     from app.opening import open_ground  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
@@ -31,6 +33,7 @@ def work() -> None:
         for told in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(told, stopped.set)
         async with open_ground(settings, work=True):
+            structlog.get_logger(__name__).info("the worker is ready")
             await stopped.wait()
 
     _until_done(until_stopped)

@@ -104,6 +104,7 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
         each.page.clear()  # no more waiting to be killed
     eventually(lambda: is_done(service), "everything is processed", within=DONE_SECONDS)
     for each in workers:
+        eventually(lambda worker=each.worker: worker.ready, "the worker is ready", within=DONE_SECONDS)
         assert each.worker.stop() == 0, each.worker.log[-3000:]
     note(f"{kills} kills of two workers, {number} assets: " + ", ".join(f"{step} {hit[step]}" for step in WORK_STEPS))
     assert hit, "no kill hit a step"

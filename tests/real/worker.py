@@ -19,6 +19,7 @@ from tests.real.issued import logged_to
 from tests.real.service import Service
 
 STOP_SECONDS = 30.0
+READY = "the worker is ready"
 COMMAND = ("-m", "app.cli", "worker")
 
 
@@ -44,6 +45,7 @@ class Worker:
             **(settings or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_before = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -63,7 +65,13 @@ class Worker:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
+    @property
+    def ready(self) -> bool:
+        """Since it was last started; one that is told to stop before that ends by the signal."""
+        return READY in self.log[self._log_before :]
+
     def start(self) -> None:
+        self._log_before = len(self.log) if self.log_path.exists() else 0
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._program],
