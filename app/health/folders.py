@@ -103,7 +103,9 @@ class WatchedFolder:
         if condition is former:
             return
         self._since = datetime.now(UTC)
+        if former is None:
+            return  # what the first look finds is the start's to tell: a new folder has no marker yet
         if error is not None:
             _log.error("media folder is not well", folder=self.name, state=condition.value, reason=error)
-        elif former is not None:
+        else:
             _log.info("media folder is well again", folder=self.name)
