@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
@@ -28,6 +27,7 @@ from app.media.metadata import Metadata
 from app.media.processor import Processor
 from app.media.products import Processed, Product
 from app.media.publishing import Publisher
+from app.storage import checksum
 from app.storage.errors import ObjectNotFound, StorageUnavailable
 from app.storage.service import StorageService
 
@@ -94,7 +94,7 @@ class Pipeline:
         async with self._storage.read(asset.file.path) as stream:
             async for chunk in stream.chunks:
                 sha1.update(chunk)
-                crc32 = zlib.crc32(chunk, crc32)
+                crc32 = checksum.crc32(chunk, crc32)
         info = stream.info
         files = self._catalog.library_files
         await files.note_content(asset, info.size, info.last_modified, sha1.digest(), crc32)

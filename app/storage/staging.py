@@ -15,7 +15,6 @@ import shutil
 import stat
 import tempfile
 import threading
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectStream, ObjectWriter
+from app.storage.checksum import crc32
 from app.storage.errors import (
     ObjectChanged,
     ObjectIncomplete,
@@ -263,7 +263,7 @@ class _Outgoing:
         with _staging_errors(self._path):
             data = os.read(self._descriptor, MAX_CHUNK_BYTES)
         self._sha1.update(data)
-        self._crc32 = zlib.crc32(data, self._crc32)
+        self._crc32 = crc32(data, self._crc32)
         return data
 
     def uploaded(self) -> Uploaded:
