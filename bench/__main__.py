@@ -1,4 +1,7 @@
-"""`python -m bench`: start everybody, measure in interleaved rounds, write bench/results and the table."""
+"""`python -m bench`: start everybody, measure in interleaved rounds, write bench/results and the table.
+
+Each kind of work keeps its raw figures in a file of its own as soon as it is measured, so that one can be taken again without the rest.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ import argparse
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench import archives, contestants, load, moving, photos, pipeline, rows, scans, store
 from bench.processes import Cores, choose_cores
-from bench.report import write_results
+from bench.report import keep, table, write_table
 
 ROUNDS_TO_KEEP = 9
 ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "pipeline", "move", "scan")
+MEBIBYTES = 1024
 MEBIBYTE = 1024**2
 
 
@@ -23,56 +28,68 @@ def main() -> None:
     for program in ("wrk", contestants.nginx_program(), "taskset"):
         if not shutil.which(program):
             raise SystemExit(f"bench needs {program}; on Debian: apt-get install nginx-light wrk util-linux")
+    full = _full(options)
     with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
-        measured = _run(Path(name), options)
-    complete = options.rounds >= ROUNDS_TO_KEEP and options.mebibytes >= 1024 and set(options.rows) == set(ROWS)
-    complete = complete and options.files >= scans.FILES and options.photos >= pipeline.PHOTOS
-    kept = "-".join(options.rows) if options.rounds >= ROUNDS_TO_KEEP and options.rows == ["photos"] else "short"
-    target = write_results(measured, options.rounds, name="local" if complete else kept, readme=complete)
-    print(f"\nraw figures: bench/results/{target.name}")
-    if not complete:
-        print(f"bench/README.md is left as it is: that takes {ROUNDS_TO_KEEP} rounds, all rows, and 1024 MiB")
+        for work, measured in _run(Path(name), options):
+            print("\n".join(table(measured, options.rounds)), flush=True)
+            if full:
+                print(f"raw figures: bench/results/{keep(work, measured, options.rounds).name}", flush=True)
+    if full:
+        write_table(ROWS)
+    else:
+        print("\nbench/results and the table are left as they are: they take all rounds, and everything in full size")
 
 
-def _run(folder: Path, options: argparse.Namespace) -> list[rows.Row]:
+def _full(options: argparse.Namespace) -> bool:
+    return (
+        options.rounds >= ROUNDS_TO_KEEP
+        and options.mebibytes >= MEBIBYTES
+        and options.files >= scans.FILES
+        and options.photos >= pipeline.PHOTOS
+    )
+
+
+def _run(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, list[rows.Row]]]:
+    """Each kind of work that was asked for, when it is measured."""
     cores = choose_cores()
     os.sched_setaffinity(0, cores.load)  # and so what this starts, but for the servers
-    measured = photos.derivatives(folder, options.rounds, cores) if "photos" in options.rows else []
+    if "photos" in options.rows:
+        yield "photos", photos.derivatives(folder, options.rounds, cores)
     if "scan" in options.rows:
-        measured += scans.scans(folder, options, cores)
+        yield "scan", scans.scans(folder, options, cores)
     if "pipeline" in options.rows:
-        measured += pipeline.photos_through_s3(folder, options, cores)
-    served = set(options.rows) - {"photos", "pipeline", "scan"}
-    return measured + _servers(folder, options, cores) if served else measured
+        yield "pipeline", pipeline.photos_through_s3(folder, options, cores)
+    if "move" in options.rows:
+        yield "move", moving.moves_to_s3(folder, options)
+    if set(options.rows) - {"photos", "scan", "pipeline", "move"}:
+        yield from _served(folder, options, cores)
 
 
-def _servers(folder: Path, options: argparse.Namespace, cores: Cores) -> list[rows.Row]:
+def _served(folder: Path, options: argparse.Namespace, cores: Cores) -> Iterator[tuple[str, list[rows.Row]]]:
     source = folder / "source.mp4"
     with source.open("wb") as file:
         for _ in range(options.mebibytes):
             file.write(os.urandom(MEBIBYTE))
-    measured: list[rows.Row] = []
     with ExitStack() as stack:
         service = stack.enter_context(contestants.mediavault(folder, cores))
         if "upload" in options.rows:
             with contestants.upload_file(folder, cores) as form:
-                measured.append(rows.uploads([service, form], source, options.rounds, cores))
+                uploads = rows.uploads([service, form], source, options.rounds, cores)
             (folder / "uploaded.mp4").unlink()
+            yield "upload", [uploads]
         if "s3" in options.rows:
-            measured += store.reads_from_s3(folder, source, options, cores)
+            yield "s3", store.reads_from_s3(folder, source, options, cores)
         if "zip" in options.rows:
-            measured += archives.zips_from_disk(folder, service, options, cores)
+            yield "zip", archives.zips_from_disk(folder, service, options, cores)
         if "zip-s3" in options.rows:
-            measured += archives.zips_from_s3(folder, options, cores)
-        if "move" in options.rows:
-            measured += moving.moves_to_s3(folder, options)
+            yield "zip-s3", archives.zips_from_s3(folder, options, cores)
         if {"ranges", "whole"} & set(options.rows):
             everybody, size = _readers(stack, folder, service, source, cores)
             if "ranges" in options.rows:
-                measured.append(rows.ranges("64 KiB ranges", everybody, size, options.seconds, options.rounds, cores))
+                ranges = rows.ranges("64 KiB ranges", everybody, size, options.seconds, options.rounds, cores)
+                yield "ranges", [ranges]
             if "whole" in options.rows:
-                measured.append(rows.whole_file("whole file", everybody, size, options.times, options.rounds, cores))
-    return measured
+                yield "whole", [rows.whole_file("whole file", everybody, size, options.times, options.rounds, cores)]
 
 
 def _readers(
@@ -103,7 +120,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to measure (default: all)")
     parser.add_argument("--seconds", type=int, default=3, help="of ranges, each time (default: %(default)s)")
     parser.add_argument("--times", type=int, default=4, help="to read the whole file each time (default: %(default)s)")
-    parser.add_argument("--mebibytes", type=int, default=1024, help="size of the file (default: %(default)s)")
+    parser.add_argument("--mebibytes", type=int, default=MEBIBYTES, help="size of the file (default: %(default)s)")
     parser.add_argument("--files", type=int, default=scans.FILES, help="to scan (default: %(default)s)")
     parser.add_argument("--photos", type=int, default=pipeline.PHOTOS, help="to process (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where to put files, on a real disk (default: the system's)")

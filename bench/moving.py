@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -18,10 +17,12 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from app.config import StorageEngine
 from bench.contestants import rclone_program
+from bench.processes import peak_of
 from bench.rows import Row, Sample
 from tests.migration.library import Library
 from tests.real.seaweedfs import SeaweedFS
@@ -32,6 +33,7 @@ SMALL_FILES, SMALL_BYTES = 2000, 100 * 1024
 LARGE_FILES = 20
 PLANNED_FILES = 1_000_000
 TRANSFERS = 8
+LOOK_SECONDS = 0.02
 _NOW = "2024-06-01 12:00:00.000000"
 _BATCH = 10_000
 
@@ -98,10 +100,13 @@ def _theirs(stack: Stack, number: int) -> Sample:
     return {"seconds": time.monotonic() - began}
 
 
-def _mediavault(stack: Stack, changes: dict[str, str], command: list[str]) -> str:
+def _command(stack: Stack, changes: dict[str, str], command: list[str]) -> dict[str, Any]:
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), **stack.settings, **changes}
-    words = [sys.executable, "-m", "app.cli", *command]
-    done = subprocess.run(words, env=environment, cwd=stack.folder, capture_output=True, text=True, check=False)
+    return {"args": [sys.executable, "-m", "app.cli", *command], "env": environment, "cwd": stack.folder}
+
+
+def _mediavault(stack: Stack, changes: dict[str, str], command: list[str]) -> str:
+    done = subprocess.run(**_command(stack, changes, command), capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
         raise SystemExit(done.stderr)
     return done.stdout
@@ -115,15 +120,18 @@ def _plan_of_a_million(folder: Path, store: SeaweedFS) -> Sample:
     stack = Stack("s3", place, f"sqlite:///{place}/catalogue.db", bucket)
     asyncio.run(_fill(stack, []))
     _insert_files(place / "catalogue.db", stack.media)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     began = time.monotonic()
-    told = json.loads(_mediavault(stack, {}, ["migrate", "plan", "--to", "s3", "--json"]))
+    output, peak = place / "plan.json", 0
+    with output.open("wb") as file:
+        planning = subprocess.Popen(**_command(stack, {}, ["migrate", "plan", "--to", "s3", "--json"]), stdout=file)
+        while planning.poll() is None:
+            peak = max(peak, peak_of(planning.pid))
+            time.sleep(LOOK_SECONDS)
     seconds = time.monotonic() - began
+    told = json.loads(output.read_bytes())
     if told["files"] != PLANNED_FILES:
         raise SystemExit(f"{told['files']} of {PLANNED_FILES} files were planned")
-    # Of all children so far: none of those before took more, or this is too high.
-    peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    return {"memory_mib": peak / 1024, "seconds": seconds}
+    return {"memory_mib": peak / 1024**2, "seconds": seconds}
 
 
 def _insert_files(catalogue: Path, media: Path) -> None:

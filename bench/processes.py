@@ -66,13 +66,14 @@ class Server:
 
     def peak(self) -> int:
         """The most bytes of memory held since `forget_peak`, summed over the processes."""
-        return sum(_peak(each.pid) for each in self._family())
+        return sum(peak_of(each.pid) for each in self._family())
 
     def _family(self) -> list[psutil.Process]:
         return [self._main, *self._main.children(recursive=True)]
 
 
-def _peak(pid: int) -> int:
+def peak_of(pid: int) -> int:
+    """The most bytes of memory that the program held. (`ru_maxrss` begins with that of the process which started it.)"""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -22,6 +22,7 @@ from bench.scans import FILES
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +87,26 @@ PLAN_GOAL_MIB = 300
 SCAN_MEMORY_GOAL_MIB = 100
 
 
-def write_results(rows: Iterable[Row], rounds: int, *, name: str, readme: bool) -> Path:
-    """Raw figures into results/`name`.json, beside the versions they belong to; the table only from a run that is long enough to keep."""
-    rows = list(rows)
-    results = FOLDER / "results"
-    results.mkdir(exist_ok=True)
-    target = results / f"{name}.json"
-    content = {"rounds": rounds, "machine": _machine(), "rows": {row.name: row.samples for row in rows}}
+def keep(work: str, rows: Iterable[Row], rounds: int) -> Path:
+    """Raw figures into results/`work`.json, beside the versions they belong to."""
+    RESULTS.mkdir(exist_ok=True)
+    target = RESULTS / f"{work}.json"
+    measured = {row.name: {"figure": row.figure, "samples": row.samples} for row in rows}
+    content = {"rounds": rounds, "machine": _machine(), "rows": measured}
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    lines = table(rows, rounds)
-    print("\n".join(lines))
-    if readme:
-        _replace_table(FOLDER / "README.md", lines)
     return target
+
+
+def write_table(works: Iterable[str]) -> None:
+    """Of everything that is kept, into the README."""
+    rows: list[Row] = []
+    rounds: list[int] = []
+    for path in (RESULTS / f"{work}.json" for work in works):
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            rounds.append(content["rounds"])
+            rows += [Row(name, row["figure"], row["samples"]) for name, row in content["rows"].items()]
+    _replace_table(FOLDER / "README.md", table(rows, min(rounds)))
 
 
 def table(rows: Iterable[Row], rounds: int) -> list[str]:

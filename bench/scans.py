@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.libraries.exclusions import DEFAULT_EXCLUSIONS
-from bench.processes import Cores
+from bench.processes import Cores, peak_of
 from bench.rows import Row, Sample
 
 FILES = 200_000
@@ -24,7 +24,7 @@ PER_FOLDER = 100
 BATCH = 2000
 TABLES = ("file", "asset", "library_file", "task")
 """What a scan writes for each file."""
-KIBIBYTE = 1024
+MEBIBYTE = 1024**2
 
 
 def scans(folder: Path, options: Namespace, cores: Cores) -> list[Row]:
@@ -140,7 +140,7 @@ def _copy(into: sqlite3.Connection, table: str, rows: list[tuple[object, ...]]) 
 def _used(began: float, before: resource.struct_rusage) -> Sample:
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu, "memory_mib": after.ru_maxrss / KIBIBYTE}
+    return {"seconds": seconds, "cpu_seconds": cpu, "memory_mib": peak_of(os.getpid()) / MEBIBYTE}
 
 
 def main() -> None:
