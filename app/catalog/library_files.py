@@ -178,6 +178,9 @@ class LibraryFiles:
             if changes.changed or changes.renamed or changes.back:
                 await quota.lock_owner(connection, owner_id)
             folders = await _folder_ids(connection, library_id, _folders_of(changes))
+            # All names are given up before any is taken: files may have taken one another's.
+            for batch in _chunks(changes.displaced, _STATEMENT_ROWS):
+                await _displace(connection, batch)
             for batch in _chunks(changes.renamed, _STATEMENT_ROWS):
                 await _rename(connection, folders, batch)
             for batch in _chunks(changes.changed, _STATEMENT_ROWS):
@@ -224,7 +227,7 @@ class LibraryFiles:
 
 
 async def forget_digests(connection: AsyncConnection, asset_ids: Sequence[UUID]) -> None:
-    """Before assets are removed: the next scan compares their folders file by file, and takes in again what is still there."""
+    """Before assets are removed, or leave their folders: the next scan compares these file by file, and takes in what is still there."""
     of = select(_known.c.folder_id).where(_known.c.asset_id.in_(asset_ids))
     await connection.execute(update(_folder).where(_folder.c.id.in_(of)).values(digest=None))
 
@@ -320,10 +323,22 @@ async def _change(connection: AsyncConnection, changed: Sequence[tuple[UUID, Pla
     await tasks.add(connection, [(asset_id, placed.type) for asset_id, placed in changed], moment, tasks.REPEATED)
 
 
+async def _displace(connection: AsyncConnection, displaced: Sequence[tuple[UUID, Placed]]) -> None:
+    """Give up the name, for one that no file has: below a file. It tells where the file was last."""
+    unnamed = update(_known).where(_known.c.asset_id == bindparam("of_asset")).values(name=bindparam("no_name"))
+    rows = [{"of_asset": asset_id, "no_name": f"{placed.found[0]}/{asset_id}"} for asset_id, placed in displaced]
+    await connection.execute(unnamed, rows)
+    of_asset = select(_asset.c.file_id).where(_asset.c.id == bindparam("of_asset")).scalar_subquery()
+    unplaced = update(_file).where(_file.c.id == of_asset).values(path=bindparam("no_path"))
+    rows = [{"of_asset": asset_id, "no_path": f"{placed.path}/{asset_id}"} for asset_id, placed in displaced]
+    await connection.execute(unplaced, rows)
+
+
 async def _rename(
     connection: AsyncConnection, folders: dict[str, UUID], renamed: Sequence[tuple[UUID, Placed]]
 ) -> None:
     moment = now()
+    await forget_digests(connection, [asset_id for asset_id, _ in renamed])
     moved = (
         update(_known)
         .where(_known.c.asset_id == bindparam("of_asset"))

@@ -124,6 +124,8 @@ class Changes:
     new: list[Placed] = field(default_factory=list)
     changed: list[tuple[UUID, Placed]] = field(default_factory=list)
     renamed: list[tuple[UUID, Placed]] = field(default_factory=list)
+    displaced: list[tuple[UUID, Placed]] = field(default_factory=list)
+    """Known files whose name is now that of a renamed or a new one; where they are themselves shows elsewhere in the scan."""
     back: list[UUID] = field(default_factory=list)
     refreshed: list[tuple[UUID, Found]] = field(default_factory=list)
     """Other device or inode, same content: after a remount."""

@@ -1,62 +1,44 @@
 """One scan of a library: walks its folders in a thread, a batch at a time, and writes what changed, a transaction for each batch.
 
-Memory does not grow with the files: of what was seen the ids of the folders are kept, and those of files that were not found. These go to the trash
-at the end, after another look at each, and only if the guard does not take it for a disk that is away.
+Memory does not grow with the files: of what was seen the ids of the folders are kept, those of files that were not found (see `missing`), and
+the names of folders that are listed once more at the end. These hold files under the name of another one: only when all the rest was seen is it
+clear whether that one was changed or went elsewhere. Of a scan of some folders the rest is not seen.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum
-from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
 from app.catalog.catalog import Catalog
 from app.catalog.library_records import (
     Changes,
-    Found,
     KnownFile,
     KnownFolder,
     Library,
     LibraryState,
-    Placed,
     ScanReport,
 )
-from app.catalog.records import AssetType
-from app.formats import Kind, supported
 from app.libraries import guard
-from app.libraries.compare import compare, digest, find_renamed
+from app.libraries.arrivals import Arrival, Open, placed, settle
+from app.libraries.compare import compare, digest, find_renamed, identity
 from app.libraries.exclusions import Exclusions
+from app.libraries.missing import Missing
 from app.libraries.sight import RootSight, look
-from app.libraries.walk import Listing, Scope, Walk
-from app.storage.local.reading import moment_of
+from app.libraries.walk import Listing, Scope, Walk, is_at
 
 BATCH_FILES = 2000
 BATCH_FOLDERS = 200
-GONE_BATCH = 500
 NAMED_UNREADABLE = 100
-_ID_BYTES = 16
 
 T = TypeVar("T")
 Progress = Callable[[ScanReport], None]
-
-
-class Fate(Enum):
-    """What a second look at a file that was not found shows."""
-
-    GONE = "gone"
-    LEFT_OUT = "left out"
-    """It no longer belongs to the library: excluded, or outside its paths."""
-    UNKNOWN = "unknown"
-    """It is there after all, or could not be looked at."""
 
 
 class Scan:
@@ -85,13 +67,17 @@ class Scan:
         self._progress = progress
         self._added = added
         self._exclusions = Exclusions(library.exclusion_patterns)
+        self._missing = Missing(catalog, library, threads, self._exclusions, self._why_away)
         self._started = time.monotonic()
         self.report = ScanReport(started_at=datetime.now(UTC))
         self.unsettled: set[str] = set()
         """Folders with files that are still being written: to be looked at again."""
         self._seen: set[UUID] = set()
         self._seen_paths: set[str] = set()
-        self._missing = bytearray()
+        self._open: set[str] = set()
+        """Folders to be listed once more at the end."""
+        self._torn: set[str] = set()
+        """Folders that come in parts, in which a file may have lost its name."""
         self._walks: list[Walk] = []
         self._listed: dict[str, int] = {}
 
@@ -101,12 +87,18 @@ class Scan:
         reason = None if self._accept_missing else reason_of(roots)
         # A first scan has nothing to recognise by its inode.
         known = bool(await self._catalog.library_files.count_all(self._library.id))
-        for root in roots:
-            if root.error is None and (self._accept_missing or not root.lost):
-                await self._walk(root.path, compare_inodes=known)
+        usable = [root.path for root in roots if root.error is None and (self._accept_missing or not root.lost)]
+        for root in usable:
+            await self._walk(root, self._scopes_of(root), compare_inodes=known)
+        for root in usable:
+            again = [
+                (folder, False) for folder in sorted(self._open) if folder == root or folder.startswith(root + "/")
+            ]
+            await self._walk(root, again, compare_inodes=known, all_seen=True)
         if known and reason is None and not self._only_a_part_of_what_is_away:
             await self._find_missing_folders()
-            reason = await self._trash_missing()
+            reason = await self._missing.trash(self._walks, accept_all=self._accept_missing)
+            self.report = replace(self.report, trashed=self._missing.trashed)
         await self._conclude(roots, reason)
         return self.report
 
@@ -116,18 +108,19 @@ class Scan:
         away = self._library.state is LibraryState.UNMOUNTED
         return away and self._scopes is not None and not self._accept_missing
 
-    async def _walk(self, root: str, *, compare_inodes: bool) -> None:
-        scopes = self._scopes_of(root)
+    async def _walk(self, root: str, scopes: Sequence[Scope], *, compare_inodes: bool, all_seen: bool = False) -> None:
         if not scopes:
             return
         walk = await self._in_thread(lambda: Walk(root, self._exclusions, scopes, rest_before=self._rest_before))
         self._walks.append(walk)
         batches = walk.batches(BATCH_FILES, BATCH_FOLDERS)
         while (batch := await self._in_thread(lambda: next(batches, None))) is not None:
-            await self._take(batch, compare_inodes=compare_inodes)
+            await self._take(batch, compare_inodes=compare_inodes, all_seen=all_seen)
             if self._progress is not None:
                 self._progress(self.report)
         self.unsettled |= walk.unsettled
+        if all_seen:
+            return
         troubles = [f"{path}: {reason}" for path, reason in walk.troubles.places.items()]
         self.report = replace(
             self.report,
@@ -140,13 +133,15 @@ class Scan:
             return [(root, True)]
         return [scope for scope in self._scopes if scope[0] == root or scope[0].startswith(root + "/")]
 
-    async def _take(self, batch: Sequence[Listing], *, compare_inodes: bool) -> None:
-        """Compare a batch of listings with what is known, and write what changed."""
+    async def _take(self, batch: Sequence[Listing], *, compare_inodes: bool, all_seen: bool) -> None:
+        """Compare a batch of listings with what is known, and write what changed. `all_seen`: everything else was looked at before, and files
+        that are missing here were noted."""
         digests = await self._in_thread(lambda: [digest(listing.files) for listing in batch])
         folders = await self._catalog.library_files.folders(self._library.id, {listing.folder for listing in batch})
         changes = Changes()
-        fresh: list[tuple[str, Found]] = []
-        gone: list[UUID] = []
+        arrivals: list[Arrival] = []
+        gone: set[UUID] = set()
+        absent: set[UUID] = set()
         known = await self._known(batch, digests, folders)
         for listing, now, before in zip(batch, digests, known, strict=True):
             folder = folders.get(listing.folder)
@@ -154,18 +149,28 @@ class Scan:
             if folder is not None and not listing.part and listing.whole and folder.digest == now:
                 continue
             compared = compare(listing.files, before)
-            fresh += [(listing.folder, found) for found in compared.new]
-            changes.changed += [(asset_id, _placed(listing.folder, found)) for asset_id, found in compared.changed]
+            arrivals += [Arrival(listing.folder, found) for found in compared.new]
+            arrivals += [Arrival(listing.folder, found, former) for former, found in compared.replaced]
+            absent |= {former.asset_id for former, _ in compared.replaced}
+            changes.changed += [(asset_id, placed(listing.folder, found)) for asset_id, found in compared.changed]
             changes.refreshed += compared.refreshed
             changes.back += compared.back
             if not listing.part:
-                gone += compared.gone
+                gone.update(compared.gone)
+                if listing.whole:
+                    absent.update(compared.gone)
                 settled = listing.whole and not compared.gone
                 changes.digests[listing.folder] = now if settled else None
-        await self._recognise(fresh, changes, gone, compare_inodes=compare_inodes)
-        found = sum(len(listing.files) for listing in batch)
-        await self._write(changes, found)
-        await self._check_parts(batch)
+        renamed = await self._find_renamed(arrivals, absent) if compare_inodes else {}
+        left = settle(arrivals, renamed, changes, all_seen=all_seen)
+        for folder in (*left.folders, *left.displaced.values()):
+            if folder in changes.digests:
+                changes.digests[folder] = None
+        await self._write(changes, 0 if all_seen else sum(len(listing.files) for listing in batch))
+        if not all_seen:
+            self._open |= left.folders
+            kept = {former.asset_id for former in renamed.values()}
+            await self._note_missing(batch, gone - kept, left)
 
     async def _known(
         self, batch: Sequence[Listing], digests: Sequence[bytes], folders: dict[str, KnownFolder]
@@ -192,8 +197,25 @@ class Scan:
         if self._scopes is not None:
             self._seen_paths.add(listing.folder)
 
-    async def _check_parts(self, batch: Sequence[Listing]) -> None:
+    async def _find_renamed(self, arrivals: Sequence[Arrival], absent: set[UUID]) -> dict[int, KnownFile]:
+        """Which of the arrivals are files that are known, by place. Of the `absent` it was just seen that they are not where they were."""
+        if not arrivals:
+            return {}
+        inodes = {arrival.found[2] for arrival in arrivals}
+        wanted = {arrival.found[1:] for arrival in arrivals}
+        known = await self._catalog.library_files.with_inodes(self._library.id, inodes)
+        same = [(file, path) for file, path in known if identity(file) in wanted]
+        gone = await self._in_thread(
+            lambda: [file for file, path in same if file.asset_id in absent or not is_at(path, file.device, file.inode)]
+        )
+        return find_renamed([arrival.found for arrival in arrivals], gone)
+
+    async def _note_missing(self, batch: Sequence[Listing], gone: set[UUID], left: Open) -> None:
         """Of a folder that came in parts the files are counted; only if some are missing each of them is looked at."""
+        parts = {listing.folder for listing in batch if listing.part}
+        self._missing.note(gone)
+        self._missing.note(asset_id for asset_id, folder in left.displaced.items() if folder not in parts)
+        self._torn |= parts & {*left.folders, *left.displaced.values()}
         for listing in batch:
             if not listing.part:
                 continue
@@ -203,35 +225,16 @@ class Scan:
             listed = self._listed.pop(listing.folder)
             folders = await self._catalog.library_files.folders(self._library.id, [listing.folder])
             folder = folders.get(listing.folder)
-            if folder is not None and await self._catalog.library_files.count_in(folder.id) > listed:
+            if folder is None:
+                continue
+            if listing.folder in self._torn or await self._catalog.library_files.count_in(folder.id) > listed:
                 await self._suspect(folder.id)
 
     async def _suspect(self, folder_id: UUID) -> None:
         after = ""
         while page := await self._catalog.library_files.page(folder_id, after):
-            self._note_missing(file.asset_id for file in page)
+            self._missing.note(file.asset_id for file in page)
             after = page[-1].name
-
-    async def _recognise(
-        self, fresh: list[tuple[str, Found]], changes: Changes, gone: list[UUID], *, compare_inodes: bool
-    ) -> None:
-        """New names of known files keep their assets; the rest are new."""
-        renamed: dict[int, KnownFile] = {}
-        if fresh and compare_inodes:
-            inodes = {found[2] for _, found in fresh}
-            candidates = await self._catalog.library_files.with_inodes(self._library.id, inodes)
-            there = await self._in_thread(lambda: {path: os.path.lexists(path) for _, path in candidates})
-            renamed = find_renamed(fresh, candidates, there)
-        for place, (folder, found) in enumerate(fresh):
-            former = renamed.get(place)
-            if former is None:
-                changes.new.append(_placed(folder, found))
-                continue
-            changes.renamed.append((former.asset_id, _placed(folder, found)))
-            if former.missing:
-                changes.back.append(former.asset_id)
-        kept = {former.asset_id for former in renamed.values()}
-        self._note_missing(asset_id for asset_id in gone if asset_id not in kept)
 
     async def _write(self, changes: Changes, found: int) -> None:
         anything = (changes.new, changes.changed, changes.renamed, changes.back, changes.refreshed, changes.digests)
@@ -267,81 +270,8 @@ class Scan:
         if empty and self._scopes is None:
             await self._catalog.library_files.forget_empty(self._library.id, empty)
 
-    def _note_missing(self, asset_ids: Iterable[UUID]) -> None:
-        for asset_id in asset_ids:
-            self._missing += asset_id.bytes
-
-    async def _trash_missing(self) -> str | None:
-        """Returns why nothing may be moved to the trash, where that is so."""
-        left_out = bytearray()
-        gone = bytearray()
-        async for fates in self._fates():
-            for asset_id, fate in fates.items():
-                if fate is not Fate.UNKNOWN:
-                    (gone if fate is Fate.GONE else left_out).extend(asset_id.bytes)
-        for batch in _id_batches(left_out):
-            await self._trash(batch)
-        reason = await self._verdict(gone)
-        for batch in _id_batches(gone):
-            if reason is not None:
-                return reason
-            await self._trash(batch)
-            # A disk may go away at any moment.
-            reason = None if self._accept_missing else reason_of(await self._look())
-        return reason
-
-    async def _trash(self, batch: list[UUID]) -> None:
-        trashed = await self._catalog.library_files.trash(self._library.id, batch)
-        self.report = replace(self.report, trashed=self.report.trashed + trashed)
-
-    async def _fates(self) -> AsyncIterator[dict[UUID, Fate]]:
-        for batch in _id_batches(self._missing):
-            paths = await self._catalog.library_files.paths(batch)
-            yield await self._in_thread(lambda paths=paths: {each: self._fate(path) for each, path in paths.items()})
-
-    def _fate(self, path: str) -> Fate:
-        root = next((root for root in self._library.import_paths if path.startswith(root + "/")), None)
-        if root is None or self._left_out(path, root):
-            return Fate.LEFT_OUT
-        if any(walk.troubles.hides(path) for walk in self._walks):
-            return Fate.UNKNOWN
-        try:
-            status = Path(path).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return Fate.GONE
-        except OSError:
-            return Fate.UNKNOWN
-        return Fate.UNKNOWN if stat.S_ISREG(status.st_mode) and self._inside(path, root) else Fate.GONE
-
-    def _left_out(self, path: str, root: str) -> bool:
-        folder = root
-        *folders, name = path.removeprefix(root + "/").split("/")
-        for segment in folders:
-            if self._exclusions.leaves_out_folder(folder, segment):
-                return True
-            folder = f"{folder}/{segment}"
-        return self._exclusions.leaves_out_file(folder, name)
-
-    def _inside(self, path: str, root: str) -> bool:
-        """False for a link that leads out of the import path."""
-        return os.path.realpath(path).startswith(os.path.realpath(root) + "/")
-
-    async def _verdict(self, gone: bytearray) -> str | None:
-        """Why these files may not be moved to the trash; None where they may."""
-        if self._accept_missing:
-            return None
-        reason = reason_of(await self._look())
-        if reason is not None or not gone:
-            return reason
-        library, files = self._library, self._catalog.library_files
-        lost, there = len(gone) // _ID_BYTES, await files.count(library.id)
-        if library.scanned_at is None:
-            return guard.losses(lost, there)
-        # Losses that come bit by bit, as a watch sees them, count together; what came since the last complete scan counts for itself.
-        before, old = await files.count_missing(library.id, library.scanned_at)
-        for batch in _id_batches(gone):
-            old += await files.count_older(batch, library.scanned_at)
-        return guard.losses(old, library.files) or guard.losses(before + lost, before + there)
+    async def _why_away(self) -> str | None:
+        return reason_of(await self._look())
 
     async def _look(self) -> list[RootSight]:
         return await look_at(self._catalog, self._library, self._threads)
@@ -379,21 +309,6 @@ def reason_of(roots: Sequence[RootSight]) -> str | None:
     """Why the library counts as unmounted by what is seen of its roots; None when all is there."""
     mounts = dict.fromkeys(place for root in roots if root.error is None for place, _ in root.lost)
     return guard.Sight(tuple(root.error for root in roots if root.error), tuple(mounts)).reason
-
-
-def _placed(folder: str, found: Found) -> Placed:
-    media = supported(found[0])
-    if media is None:
-        raise ValueError("a file of no known type was listed")
-    kind = AssetType.VIDEO if media.kind is Kind.VIDEO else AssetType.IMAGE
-    return Placed(folder, found, kind, media.mime_type, moment_of(found[4]))
-
-
-def _id_batches(packed: bytearray) -> Iterable[list[UUID]]:
-    step = GONE_BATCH * _ID_BYTES
-    for start in range(0, len(packed), step):
-        part = bytes(packed[start : start + step])
-        yield [UUID(bytes=part[place : place + _ID_BYTES]) for place in range(0, len(part), _ID_BYTES)]
 
 
 def _printable(text: str) -> str:

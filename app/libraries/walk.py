@@ -152,8 +152,7 @@ class Walk:
             listing.whole = False
             self.unsettled.add(listing.folder)
             return False
-        inode = status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
-        listing.files.append((name, status.st_dev, inode, status.st_size, status.st_mtime_ns))
+        listing.files.append((name, status.st_dev, _inode(status), status.st_size, status.st_mtime_ns))
         return True
 
     def _unreadable(self, listing: Listing, name: str, error: OSError) -> bool:
@@ -195,6 +194,20 @@ class Walk:
         if real != self._real_root + folder.removeprefix(self._root):
             return False
         return real != target and not real.startswith(target + "/")
+
+
+def is_at(path: str, device: int, inode: int) -> bool:
+    """Whether this file is there still; True also where that can not be told."""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        return error.errno not in (*_GONE, errno.ELOOP)
+    return (status.st_dev, _inode(status)) == (device, inode)
+
+
+def _inode(status: os.stat_result) -> int:
+    """As the catalogue can hold it: signed."""
+    return status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
 
 
 def _reason(error: OSError) -> str:

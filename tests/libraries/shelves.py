@@ -17,7 +17,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.library_records import Library, LibraryChanges, ScanReport
 from app.catalog.records import Asset
 from app.libraries.exclusions import DEFAULT_EXCLUSIONS
-from app.libraries.scan import Scan
+from app.libraries.scan import Progress, Scan
 from app.libraries.walk import Scope
 
 Mount = Callable[[Path], None]
@@ -56,6 +56,7 @@ class Shelf:
         accept_missing: bool = False,
         scopes: Sequence[Scope] | None = None,
         rest_before: float | None = None,
+        progress: Progress | None = None,
     ) -> ScanReport:
         scan = Scan(
             self.catalog,
@@ -64,6 +65,7 @@ class Shelf:
             accept_missing=accept_missing,
             scopes=scopes,
             rest_before=rest_before,
+            progress=progress,
         )
         return await scan.run()
 

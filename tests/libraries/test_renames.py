@@ -1,0 +1,317 @@
+"""Names that go round: whatever files were renamed to between two scans, each asset stays with its file, and nothing is processed again."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.catalog.library_records import Found, KnownFile
+from app.libraries import walk
+from app.libraries.compare import compare, find_renamed
+from tests.libraries.shelves import Shelf
+from tests.libraries.test_scan import process_all, tasks_of
+
+FOLDERS = ("a", "b", "c/deep", "d")
+
+
+def move(shelf: Shelf, names: dict[str, str]) -> None:
+    """Give all these files their new names at once, whoever had them."""
+    aside = {new: shelf.root / f"aside-{number}" for number, new in enumerate(names.values())}
+    for old, new in names.items():
+        (shelf.root / old).rename(aside[new])
+    for new, path in aside.items():
+        (shelf.root / new).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(shelf.root / new)
+
+
+async def ids(shelf: Shelf, *, trashed: bool = False) -> dict[str, UUID]:
+    return {name: asset.id for name, asset in (await shelf.assets(trashed=trashed)).items()}
+
+
+async def filled(shelf: Shelf, *names: str) -> dict[str, UUID]:
+    """Photos of different sizes, scanned and processed; the ids of their assets."""
+    for number, name in enumerate(names):
+        shelf.write(name, b"." * (number + 1))
+    await shelf.scan()
+    await process_all(shelf.catalog)
+    return await ids(shelf)
+
+
+async def assert_nothing_left_to_do(shelf: Shelf) -> None:
+    before = await shelf.assets(), await shelf.assets(trashed=True)
+    report = await shelf.scan()
+    assert (report.new, report.changed, report.renamed, report.back, report.trashed) == (0, 0, 0, 0, 0)
+    assert (await shelf.assets(), await shelf.assets(trashed=True)) == before
+
+
+@pytest.fixture(params=[2000, 1], ids=["one batch", "a batch for each folder"])
+def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", request.param)
+
+
+CYCLES = {
+    "swap": {"a/1.jpg": "a/2.jpg", "a/2.jpg": "a/1.jpg"},
+    "swap across folders": {"a/1.jpg": "b/1.jpg", "b/1.jpg": "a/1.jpg"},
+    "chain": {"a/1.jpg": "a/2.jpg", "a/2.jpg": "a/3.jpg", "a/3.jpg": "a/4.jpg"},
+    "chain across folders": {"a/1.jpg": "b/1.jpg", "b/1.jpg": "c/1.jpg", "c/1.jpg": "d/1.jpg"},
+    "chain across folders, the other way": {"c/1.jpg": "b/1.jpg", "b/1.jpg": "a/1.jpg", "a/1.jpg": "0/1.jpg"},
+    "renumbered": {f"a/{number}.jpg": f"a/{number + 1}.jpg" for number in range(1, 4)},
+    "circle of folders": {"a/1.jpg": "b/1.jpg", "b/1.jpg": "c/1.jpg", "c/1.jpg": "a/1.jpg"},
+    "another kind": {"a/1.jpg": "a/film.mp4", "a/film.mp4": "a/1.jpg"},
+}
+
+
+@pytest.mark.usefixtures("batches")
+@pytest.mark.parametrize("names", CYCLES.values(), ids=CYCLES)
+async def test_files_that_take_one_anothers_names_keep_their_assets(shelf: Shelf, names: dict[str, str]) -> None:
+    before = await filled(shelf, "a/1.jpg", "a/2.jpg", "a/3.jpg", "a/film.mp4", "b/1.jpg", "c/1.jpg")
+    known, tasks = await shelf.assets(), await tasks_of(shelf.catalog)
+    move(shelf, names)
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.changed, report.trashed) == (len(names), 0, 0, 0)
+    assert await ids(shelf) == {names.get(name, name): asset_id for name, asset_id in before.items()}
+    assert await tasks_of(shelf.catalog) == tasks
+    for name, asset in (await shelf.assets()).items():
+        path = shelf.root / name
+        former = next(each for each in known.values() if each.id == asset.id)
+        assert (asset.file.size, asset.original_file_name) == (path.stat().st_size, path.name)
+        assert (asset.file.id, asset.file.sha1, asset.checksum) == (former.file.id, former.file.sha1, former.checksum)
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+async def test_folders_that_take_each_others_names_keep_their_assets(shelf: Shelf) -> None:
+    before = await filled(shelf, *(f"{folder}/{number}.jpg" for folder in ("x/deep", "y/deep") for number in range(6)))
+    tasks = await tasks_of(shelf.catalog)
+    (shelf.root / "x").rename(shelf.root / "z")
+    (shelf.root / "y").rename(shelf.root / "x")
+    (shelf.root / "z").rename(shelf.root / "y")
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.changed, report.trashed) == (12, 0, 0, 0)
+    other = {"x": "y", "y": "x"}
+    assert await ids(shelf) == {other[name[0]] + name[1:]: asset_id for name, asset_id in before.items()}
+    assert await tasks_of(shelf.catalog) == tasks
+    await assert_nothing_left_to_do(shelf)
+
+
+async def test_names_that_go_round_in_a_folder_that_comes_in_parts(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "PART_FILES", 3)
+    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", 3)
+    names = [f"a/{number}.jpg" for number in range(12)]
+    before = await filled(shelf, *names)
+    move(shelf, dict(zip(names, [*names[1:], names[0]], strict=True)))
+    (shelf.root / names[5]).unlink()
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.changed, report.trashed) == (11, 0, 0, 1)
+    after = {new: before[old] for old, new in zip(names, [*names[1:], names[0]], strict=True)}
+    gone = after.pop(names[5])
+    assert await ids(shelf) == after
+    assert set((await ids(shelf, trashed=True)).values()) == {gone}
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+@pytest.mark.parametrize("order", [("a", "z"), ("z", "a")], ids=["to a later folder", "to an earlier folder"])
+async def test_a_file_that_took_the_name_of_a_deleted_one_keeps_its_asset(shelf: Shelf, order: tuple[str, str]) -> None:
+    old, new = (f"{folder}/photo.jpg" for folder in order)
+    before = await filled(shelf, old, new)
+    (shelf.root / old).rename(shelf.root / new)
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.changed, report.trashed) == (1, 0, 0, 1)
+    assert await ids(shelf) == {new: before[old]}
+    ((path, asset),) = (await shelf.assets(trashed=True)).items()
+    assert (asset.id, asset.is_offline, asset.original_file_name) == (before[new], True, "photo.jpg")
+    assert not (shelf.root / path).exists()
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+@pytest.mark.parametrize("order", [("a", "z"), ("z", "a")], ids=["to a later folder", "to an earlier folder"])
+async def test_a_new_file_under_the_name_of_one_that_went_elsewhere_is_a_new_asset(
+    shelf: Shelf, order: tuple[str, str]
+) -> None:
+    old, new = (f"{folder}/photo.jpg" for folder in order)
+    (shelf.root / order[1]).mkdir()
+    before = await filled(shelf, old)
+    (shelf.root / old).rename(shelf.root / new)
+    shelf.write(old, b"quite another photo")
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.changed, report.trashed) == (1, 1, 0, 0)
+    after = await ids(shelf)
+    assert (after[new], len(after)) == (before[old], 2)
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+async def test_a_file_that_a_program_saved_as_a_new_one_is_a_changed_one(shelf: Shelf) -> None:
+    before = await filled(shelf, "a/photo.jpg", "b/photo.jpg")
+    tasks = await tasks_of(shelf.catalog)
+    saved = shelf.write("a/photo.jpg.tmp", b"an edited photo")
+    saved.rename(shelf.root / "a/photo.jpg")
+    report = await shelf.scan()
+    assert (report.changed, report.new, report.renamed, report.trashed, report.found) == (1, 0, 0, 0, 2)
+    assert await ids(shelf) == before
+    changed = (await shelf.assets())["a/photo.jpg"]
+    assert (changed.file.size, changed.file.sha1, changed.checksum) == (15, None, None)
+    renewed = {
+        name
+        for name, asset_id in before.items()
+        if (await tasks_of(shelf.catalog))[str(asset_id)] != tasks[str(asset_id)]
+    }
+    assert renewed == {"a/photo.jpg"}
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+async def test_a_restored_backup_is_the_same_files(shelf: Shelf) -> None:
+    """Other inodes, but names, sizes and times as before."""
+    names = [f"{folder}/{number}.jpg" for folder in FOLDERS for number in range(3)]
+    before, tasks = await filled(shelf, *names), await tasks_of(shelf.catalog)
+    for name in names:
+        path = shelf.root / name
+        status = path.stat()
+        copy = path.with_suffix(".tmp")
+        copy.write_bytes(path.read_bytes())
+        copy.rename(path)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = await shelf.scan()
+    assert (report.new, report.changed, report.renamed, report.trashed) == (0, 0, 0, 0)
+    assert (await ids(shelf), await tasks_of(shelf.catalog)) == (before, tasks)
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+async def test_a_chain_through_the_name_of_a_file_that_was_gone(shelf: Shelf, tmp_path: Path) -> None:
+    before = await filled(shelf, "a/1.jpg", "b/1.jpg", "c/1.jpg")
+    (shelf.root / "b/1.jpg").rename(tmp_path / "away.jpg")
+    assert (await shelf.scan()).trashed == 1
+    move(shelf, {"a/1.jpg": "b/1.jpg", "c/1.jpg": "a/1.jpg"})
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.changed, report.back, report.trashed) == (2, 0, 0, 0, 0)
+    assert await ids(shelf) == {"b/1.jpg": before["a/1.jpg"], "a/1.jpg": before["c/1.jpg"]}
+    assert set((await ids(shelf, trashed=True)).values()) == {before["b/1.jpg"]}
+    (tmp_path / "away.jpg").rename(shelf.root / "a/back.jpg")
+    report = await shelf.scan()
+    assert (report.renamed, report.back, report.new) == (1, 1, 0)
+    assert (await ids(shelf))["a/back.jpg"] == before["b/1.jpg"]
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+async def test_a_chain_through_a_file_that_its_owner_put_into_the_trash(shelf: Shelf) -> None:
+    before = await filled(shelf, "a/1.jpg", "b/1.jpg", "c/1.jpg")
+    await shelf.catalog.assets.trash((await shelf.library()).owner_id, [before["b/1.jpg"]])
+    move(shelf, {"a/1.jpg": "b/1.jpg", "b/1.jpg": "c/1.jpg", "c/1.jpg": "a/1.jpg"})
+    assert (await shelf.scan()).renamed == 3
+    assert await ids(shelf) == {"b/1.jpg": before["a/1.jpg"], "a/1.jpg": before["c/1.jpg"]}
+    assert await ids(shelf, trashed=True) == {"c/1.jpg": before["b/1.jpg"]}
+    await assert_nothing_left_to_do(shelf)
+
+
+@pytest.mark.usefixtures("batches")
+async def test_a_name_that_became_a_second_link_of_another_file_is_a_changed_file(shelf: Shelf) -> None:
+    before = await filled(shelf, "a/1.jpg", "b/1.jpg")
+    (shelf.root / "b/1.jpg").unlink()
+    (shelf.root / "b/1.jpg").hardlink_to(shelf.root / "a/1.jpg")
+    report = await shelf.scan()
+    assert (report.changed, report.renamed, report.new, report.trashed) == (1, 0, 0, 0)
+    assert await ids(shelf) == before
+    await assert_nothing_left_to_do(shelf)
+
+
+async def test_hard_links_that_are_all_renamed_are_all_kept(shelf: Shelf) -> None:
+    shelf.write("a/1.jpg")
+    (shelf.root / "a/2.jpg").hardlink_to(shelf.root / "a/1.jpg")
+    await shelf.scan()
+    before = await ids(shelf)
+    (shelf.root / "a").rename(shelf.root / "b")
+    report = await shelf.scan()
+    assert (report.renamed, report.new, report.trashed) == (2, 0, 0)
+    assert await ids(shelf) == {f"b{name[1:]}": asset_id for name, asset_id in before.items()}
+
+
+async def test_a_scan_that_was_cut_off_in_a_swap_of_folders_is_finished_by_the_next_one(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", 1)
+    before = await filled(shelf, *(f"{folder}/{number}.jpg" for folder in ("x", "y") for number in range(3)))
+    (shelf.root / "x").rename(shelf.root / "z")
+    (shelf.root / "y").rename(shelf.root / "x")
+    (shelf.root / "z").rename(shelf.root / "y")
+
+    def cut(_: object) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await shelf.scan(progress=cut)
+    report = await shelf.scan()
+    assert (report.new, report.changed, report.trashed) == (0, 0, 0)
+    other = {"x": "y", "y": "x"}
+    assert await ids(shelf) == {other[name[0]] + name[1:]: asset_id for name, asset_id in before.items()}
+    await assert_nothing_left_to_do(shelf)
+
+
+async def test_whatever_happens_to_names_assets_stay_with_their_files(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed: {seed}")
+    chance = random.Random(seed)
+    contents = iter(range(1, 10_000))
+    names = [f"{folder}/{number}.jpg" for folder in FOLDERS for number in range(10)]
+    for name in chance.sample(names, 15):
+        shelf.write(name, b"." * next(contents))
+    await shelf.scan()
+    for _ in range(6):
+        monkeypatch.setattr("app.libraries.scan.BATCH_FILES", chance.choice([1, 5, 2000]))
+        monkeypatch.setattr(walk, "PART_FILES", chance.choice([3, 20_000]))
+        before, tasks = await ids(shelf), await tasks_of(shelf.catalog)
+        stay = set(chance.sample(sorted(before), len(before) // 3))
+        movers = sorted(set(before) - stay)
+        changes = dict(zip(movers, chance.sample(sorted(set(names) - stay), len(movers)), strict=True))
+        free = set(names) - stay - set(changes.values())
+        move(shelf, changes)
+        for name in chance.sample(sorted(free), min(2, len(free))):
+            shelf.write(name, b"." * next(contents))
+        edited = sorted(stay)[0]
+        (shelf.root / "saved").write_bytes(b"." * next(contents))
+        (shelf.root / "saved").rename(shelf.root / edited)
+        report = await shelf.scan()
+        after = await ids(shelf)
+        for old, asset_id in before.items():
+            assert after[changes.get(old, old)] == asset_id, (old, changes)
+        assert (report.renamed, report.changed) == (sum(old != new for old, new in changes.items()), 1)
+        assert set(after) == {str(path.relative_to(shelf.root)) for path in shelf.root.rglob("*.jpg")}
+        now = await tasks_of(shelf.catalog)
+        unchanged = [str(asset_id) for name, asset_id in before.items() if name != edited]
+        assert {each: now[each] for each in unchanged} == {each: tasks[each] for each in unchanged}
+        await assert_nothing_left_to_do(shelf)
+
+
+def known(number: int, name: str, found: Found, *, missing: bool = False) -> KnownFile:
+    return KnownFile(UUID(int=number), UUID(int=0), name, *found[1:], missing)
+
+
+def test_an_inode_that_the_disk_gave_to_another_file_is_no_rename() -> None:
+    former = known(1, "a.jpg", ("a.jpg", 1, 10, 5, 100))
+    for other in (("b.jpg", 1, 10, 6, 100), ("b.jpg", 1, 10, 5, 101), ("b.jpg", 2, 10, 5, 100)):
+        assert find_renamed([other], [former]) == {}
+    assert find_renamed([("b.jpg", 1, 10, 5, 100)], [former]) == {0: former}
+
+
+def test_a_disk_that_is_mounted_under_another_number_holds_the_same_files() -> None:
+    former = known(1, "a.jpg", ("a.jpg", 1, 10, 5, 100))
+    assert compare([("a.jpg", 2, 10, 5, 100)], [former]).refreshed == [(UUID(int=1), ("a.jpg", 2, 10, 5, 100))]
+    assert compare([("a.jpg", 2, 10, 6, 100)], [former]).replaced == [(former, ("a.jpg", 2, 10, 6, 100))]
+
+
+def test_of_two_known_links_of_one_file_the_one_that_was_there_until_now_is_renamed() -> None:
+    found = ("c.jpg", 1, 10, 5, 100)
+    lost, there = known(1, "a.jpg", found, missing=True), known(2, "b.jpg", found)
+    assert find_renamed([found], [lost, there]) == {0: there}
