@@ -29,6 +29,7 @@ from app.media.products import Processed, Product
 from app.media.publishing import Publisher
 from app.storage import checksum
 from app.storage.errors import ObjectNotFound, StorageUnavailable
+from app.storage.external import EXTERNAL
 from app.storage.service import StorageService
 
 PICTURES = (FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE)
@@ -70,6 +71,7 @@ class Pipeline:
             raise DecodeFailed("the name says nothing that can be processed")
         work = _Work(asset, format_, made, task)
         try:
+            await self._require_known(asset)
             if asset.file.kind is FileKind.EXTERNAL:
                 await self._note_content(asset)
             async with (
@@ -85,6 +87,15 @@ class Pipeline:
         except ObjectNotFound as error:
             await self._excuse(asset, error)
             raise
+
+    async def _require_known(self, asset: Asset) -> None:
+        """Whoever renames files gives this one's name to another: the next scan tells which it is, and until then its task waits. Raises
+        `StorageUnavailable`."""
+        if asset.file.kind is not FileKind.EXTERNAL:
+            return
+        info = await self._storage.stat(asset.file.path)
+        if (info.size, info.last_modified) != (asset.file.size, asset.file_modified_at):
+            raise StorageUnavailable(asset.file.path, EXTERNAL, "is not what the last scan found")
 
     async def _note_content(self, asset: Asset) -> None:
         """The checksums of an external original, by which archives that hold it can be resumed."""
@@ -127,6 +138,7 @@ class Pipeline:
     ) -> None:
         """What is of these kinds afterwards are the products, nothing else."""
         asset = work.asset
+        await self._require_known(asset)
         keyed = [
             (product, derivative_key(asset.owner_id, asset.id, product.kind, product.extension)) for product in products
         ]
@@ -154,6 +166,7 @@ class Pipeline:
             return
         video = folder / "motion.mp4"
         await cut_out(source, part, video)
+        await self._require_known(work.asset)
         await self._add_motion(work.asset, Product(FileKind.MOTION, video, ".mp4", "video/mp4"))
 
     async def _add_motion(self, photo: Asset, product: Product) -> None:

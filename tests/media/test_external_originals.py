@@ -1,0 +1,98 @@
+"""Originals in an external library, which its owner renames and edits while they are processed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.catalog.library_records import Library
+from app.catalog.records import FileKind, Task
+from app.config import Settings
+from app.libraries.scan import Scan
+from app.media.processor import Processor
+from app.storage.errors import StorageUnavailable
+from tests.media.place import Place, place_on
+from tests.real.pictures import jpeg
+from tests.real.stacks import ENGINES, Engine, Stacks
+
+
+@pytest.fixture(params=ENGINES)
+def stack(request: pytest.FixtureRequest) -> Engine:
+    return request.param
+
+
+@pytest.fixture
+async def place(stack: Engine, stacks: Stacks, tmp_path: Path) -> AsyncIterator[Place]:
+    settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+    async with (
+        Processor(settings).running() as processor,
+        place_on(stacks.create(stack, tmp_path / "place"), tmp_path, processor) as place,
+    ):
+        yield place
+
+
+@pytest.fixture
+async def library(place: Place, tmp_path: Path) -> Library:
+    """Two photos: one lies, the other stands."""
+    nas = tmp_path / "nas"
+    nas.mkdir()
+    (nas / "lying.jpg").write_bytes(jpeg(400, 300))
+    (nas / "standing.jpg").write_bytes(jpeg(300, 400))
+    library = await place.catalog.libraries.create(place.user.id, "NAS", (str(nas),), ())
+    await scan(place, library)
+    return library
+
+
+async def scan(place: Place, library: Library) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        await Scan(place.catalog, library, threads).run()
+
+
+async def task_of(place: Place, name: str) -> Task:
+    assets, _ = await place.catalog.assets.page(place.user.id, limit=10)
+    (asset_id,) = (asset.id for asset in assets if asset.original_file_name == name)
+    task = await place.catalog.tasks.of(asset_id)
+    assert task is not None
+    return task
+
+
+async def shape_of(place: Place, asset_id: UUID) -> tuple[int | None, int | None]:
+    asset = await place.catalog.assets.get(asset_id)
+    assert asset is not None
+    return asset.width, asset.height
+
+
+async def test_no_pictures_are_made_of_another_file_that_has_the_name_for_now(place: Place, library: Library) -> None:
+    task = await task_of(place, "lying.jpg")
+    nas = Path(library.import_paths[0])
+    (nas / "lying.jpg").rename(nas / "aside")
+    (nas / "standing.jpg").rename(nas / "lying.jpg")
+    (nas / "aside").rename(nas / "standing.jpg")
+    with pytest.raises(StorageUnavailable):
+        await place.pipeline().process(task)
+    assert await place.catalog.derivatives.of(task.asset_id) == {}
+    await scan(place, library)
+    await place.pipeline().process(task)
+    assert set(await place.catalog.derivatives.of(task.asset_id)) >= {FileKind.THUMBNAIL, FileKind.PREVIEW}
+    assert await shape_of(place, task.asset_id) == (400, 300)
+
+
+async def test_nothing_is_kept_that_was_made_while_the_names_changed(
+    place: Place, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await task_of(place, "lying.jpg")
+    nas = Path(library.import_paths[0])
+    pipeline, make_images = place.pipeline(), place.processor.make_images
+
+    async def renamed_meanwhile(*arguments: object) -> object:
+        (nas / "standing.jpg").rename(nas / "lying.jpg")
+        return await make_images(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(place.processor, "make_images", renamed_meanwhile)
+    with pytest.raises(StorageUnavailable):
+        await pipeline.process(task)
+    assert await place.catalog.derivatives.of(task.asset_id) == {}
