@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,15 @@ LEAKS = pytest.StashKey[list[str]]()
 def soak() -> bool:
     """True for the long campaigns of `make soak`."""
     return os.environ.get("MEDIAVAULT_TEST_SOAK") == "1"
+
+
+@pytest.fixture
+def seed() -> int:
+    """Of what a test leaves to chance: a new one, or that of an earlier run, which `MEDIAVAULT_TEST_SEED` names. Printed, for a test
+    that fails; a campaign also tells it in its note."""
+    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"MEDIAVAULT_TEST_SEED={seed}")
+    return seed
 
 
 @pytest.fixture(scope="session")

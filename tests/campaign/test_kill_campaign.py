@@ -6,7 +6,6 @@ At each kill one request is at a named step, before or after its effect, and all
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -70,10 +69,8 @@ class Campaign:
 
 
 @pytest.fixture
-def campaign(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Campaign]:
-    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+def campaign(stack: Engine, stacks: Stacks, tmp_path: Path, seed: int) -> Iterator[Campaign]:
     dice = random.Random(seed)
-    print(f"MEDIAVAULT_TEST_SEED={seed}")
     page = tmp_path / "page"
     service = Service(
         stacks.create(stack, tmp_path / "service"),
@@ -89,7 +86,9 @@ def campaign(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Campaign
     service.people.close()
 
 
-def test_nothing_is_lost_however_often_it_is_killed(campaign: Campaign, stack: Engine, soak: bool, note: Note) -> None:
+def test_nothing_is_lost_however_often_it_is_killed(
+    campaign: Campaign, stack: Engine, soak: bool, seed: int, note: Note
+) -> None:
     steps = list(STEPS[stack])
     kills = max(SOAK_KILLS, len(steps)) if soak else len(steps)
     order = campaign.dice.sample(steps, len(steps))
@@ -104,5 +103,6 @@ def test_nothing_is_lost_however_often_it_is_killed(campaign: Campaign, stack: E
     campaign.service.stop()
     campaign.check_swept()
 
-    note(f"{kills} kills of {stack}: " + ", ".join(f"{step} {hit[step]}" for step in steps))
+    shown = ", ".join(f"{step} {hit[step]}" for step in steps)
+    note(f"{kills} kills of {stack}: {shown} (seed {seed})")
     assert all(hit[step] for step in steps), hit

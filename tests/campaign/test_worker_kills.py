@@ -3,7 +3,6 @@ all that is made of it, nothing stored is without a row, and no temporary file i
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -80,10 +79,8 @@ def workers(service: Service, tmp_path: Path) -> Iterator[list[DyingWorker]]:
 
 
 def test_every_asset_is_processed_however_often_workers_are_killed(
-    service: Service, workers: list[DyingWorker], tmp_path: Path, soak: bool, note: Note
+    service: Service, workers: list[DyingWorker], tmp_path: Path, soak: bool, seed: int, note: Note
 ) -> None:
-    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"MEDIAVAULT_TEST_SEED={seed}")
     dice = random.Random(seed)
     kills, number = LARGE if soak else SMALL
     expected = upload_all(service, tmp_path, number)
@@ -106,7 +103,8 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
     for each in workers:
         eventually(lambda worker=each.worker: worker.ready, "the worker is ready", within=DONE_SECONDS)
         assert each.worker.stop() == 0, each.worker.log[-3000:]
-    note(f"{kills} kills of two workers, {number} assets: " + ", ".join(f"{step} {hit[step]}" for step in WORK_STEPS))
+    shown = ", ".join(f"{step} {hit[step]}" for step in WORK_STEPS)
+    note(f"{kills} kills of two workers, {number} assets: {shown} (seed {seed})")
     assert hit, "no kill hit a step"
     check(service, expected)
     assert [left for each in workers for left in each.worker.leftovers()] == []

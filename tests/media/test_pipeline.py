@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -255,9 +254,7 @@ async def test_a_store_that_goes_away_leaves_nothing_unaccounted_for(
     await place.check()
 
 
-async def test_cancelled_at_any_moment_it_leaves_nothing_unaccounted_for(place: Place, folder: Path) -> None:
-    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"MEDIAVAULT_TEST_SEED={seed}")
+async def test_cancelled_at_any_moment_it_leaves_nothing_unaccounted_for(place: Place, folder: Path, seed: int) -> None:
     dice = random.Random(seed)
     photo, photo_task = await place.keep(motion_photo(folder)[0], "a.jpg")
     clip, clip_task = await place.keep(video(folder), "a.mp4")

@@ -5,7 +5,6 @@ a row, the same command carries it to its end, and no file is lost, doubled or c
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from collections import Counter
@@ -176,10 +175,8 @@ async def test_it_dies_at_every_effect(library: Library, nursery: Nursery, deed:
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
 async def test_it_dies_at_random_moments(
-    library: Library, nursery: Nursery, deed: Deed, soak: bool, note: Note
+    library: Library, nursery: Nursery, deed: Deed, soak: bool, seed: int, note: Note
 ) -> None:
-    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"MEDIAVAULT_TEST_SEED={seed}")
     dice = random.Random(seed)
     trial = Trial(library, nursery, deed)
     usual: Counter[str] = Counter()
@@ -207,6 +204,7 @@ async def test_it_dies_at_random_moments(
         await trial.again(f"kill {number} at {step!r} ({how}), having come to {came_to[-1:]}")
         await trial.reset()
 
-    note(f"{deed.name} to {library.to} killed at: " + ", ".join(f"{step} {hit[step]}" for step in wanted))
+    shown = ", ".join(f"{step} {hit[step]}" for step in wanted)
+    note(f"{deed.name} to {library.to} killed at: {shown} (seed {seed})")
     if soak:
         assert all(hit[step] for step in wanted), hit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import zipfile
 from collections.abc import Iterator
@@ -62,10 +61,8 @@ def migrate(service: Service, command: str, to: StorageEngine, *options: str) ->
 
 
 async def test_there_and_back_while_somebody_works(
-    database: Database, stacks: Stacks, tmp_path: Path, soak: bool, note: Note
+    database: Database, stacks: Stacks, tmp_path: Path, soak: bool, seed: int, note: Note
 ) -> None:
-    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"MEDIAVAULT_TEST_SEED={seed}")
     dice = random.Random(seed)
     library = await Library.create(stacks.create("s3", tmp_path, database=database), StorageEngine.S3)
     count, largest = (MANY, SOAK_LARGEST) if soak else (FEW, LARGEST)
@@ -83,7 +80,7 @@ async def test_there_and_back_while_somebody_works(
             visitor.look_at_all()
         note(
             f"{first['files']} files moved to {to} ({database}) beside {visitor.counts.read} reads,"
-            f" {visitor.counts.uploaded} uploads and {visitor.counts.deleted} deletions"
+            f" {visitor.counts.uploaded} uploads and {visitor.counts.deleted} deletions (seed {seed})"
         )
         assert visitor.counts.read
         assert cleaned["finishedAt"]
