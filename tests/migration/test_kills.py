@@ -161,6 +161,8 @@ async def test_it_dies_at_every_effect(library: Library, nursery: Nursery, deed:
             where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
             died += status != 0
             await trial.again(where)
+            if status == 0:
+                await library.verify()
             await trial.reset()
             if status == 0:
                 break
@@ -189,7 +191,8 @@ async def test_it_dies_at_random_moments(
     wanted = deed.steps(library.to)
     hit: Counter[str] = Counter()
 
-    for number in range(SOAK_KILLS if soak else KILLS):
+    kills = SOAK_KILLS if soak else KILLS
+    for number in range(kills):
         step = wanted[number % len(wanted)] if number < len(wanted) else dice.choice(wanted)
         await trial.prepare()
         how = {"effect": dice.randint(1, usual[step]), "after": dice.random() < 0.5, "pause": dice.uniform(0.001, 0.03)}
@@ -202,6 +205,8 @@ async def test_it_dies_at_random_moments(
         assert status, f"it never came to {step!r}"
         hit[step] += 1
         await trial.again(f"kill {number} at {step!r} ({how}), having come to {came_to[-1:]}")
+        if number == kills - 1:
+            await library.verify()
         await trial.reset()
 
     shown = ", ".join(f"{step} {hit[step]}" for step in wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -16,6 +17,7 @@ import pytest
 
 from app.config import StorageEngine
 from tests.api.agreement import assert_agreement
+from tests.migration.commands import mediavault
 from tests.migration.conftest import MakeLibrary, Way
 from tests.migration.library import Library
 from tests.migration.visitor import Seen, Visitor
@@ -91,6 +93,8 @@ async def test_there_and_back_while_somebody_works(
         assert len(stored) == len(known)
         assert all(path.startswith(base) for path in stored)
         assert_agreement(library.stack, exact=True)
+        verified = await asyncio.to_thread(mediavault, service, "verify", "--checksums")
+        assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "problems: none"), verified.stdout
     await library.aclose()
 
 
