@@ -25,8 +25,6 @@ from app.catalog.records import FileState
 
 LATE_EFFECT_GRACE = timedelta(minutes=15)
 """A store that did not answer may still carry out what it was asked: what may be half-copied is swept only after that."""
-READERS_GRACE = timedelta(seconds=60)
-"""Whoever just read a path may go on using it: it stays readable for so long."""
 
 _ASIDE = "moving:"
 _NO_GRACE = timedelta(0)
@@ -89,12 +87,12 @@ class Exchanges:
             await batch.note(MoveState.REMOVED)
             return await batch.settled()
 
-    async def switch_back(self, migration_id: UUID, file_ids: Collection[UUID]) -> Settled:
-        """Switched files become their sources again, which were just checked; the copies may go."""
+    async def switch_back(self, migration_id: UUID, file_ids: Collection[UUID], *, grace: timedelta) -> Settled:
+        """Switched files become their sources again, which were just checked; the copies may go after `grace`."""
         async with self._database.write() as connection:
             batch = await _Batch.lock(connection, migration_id, file_ids, {MoveState.SWITCHED}, file_at_target=True)
             await batch.exchange()
-            await batch.doom(READERS_GRACE)
+            await batch.doom(grace)
             await batch.note(MoveState.REVERTED, switched_at=None)
             return await batch.settled()
 

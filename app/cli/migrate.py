@@ -104,10 +104,12 @@ def rollback(
     to: To, user: User = None, kind: Kinds = None, concurrency: Concurrency = 8, as_json: Json = False
 ) -> None:
     """Go back to the sources, as far as they have not been cleaned up, and give the copies up. `--to` is where the move went."""
-    from app.migration import rollback as going_back  # noqa: PLC0415
+    from app.migration.resting import rest_at  # noqa: PLC0415
+    from app.migration.rollback import rollback as go_back  # noqa: PLC0415
 
-    work = _with_work(to, user, kind, {"concurrency": concurrency}, going_back.rollback, quiet=as_json)
-    _finish(work, as_json=as_json)
+    rest = rest_at(to, settings_or_exit())
+    options = {"concurrency": concurrency}
+    _finish(_with_work(to, user, kind, options, lambda work: go_back(work, rest=rest), quiet=as_json), as_json=as_json)
 
 
 @migrate_cli.command()
@@ -119,11 +121,11 @@ def cleanup(
     verify: Verify = "auto",
     as_json: Json = False,
 ) -> None:
-    """Remove the sources of what was switched, each after its copy was checked once more. Waits until a minute after the switch."""
+    """Remove the sources of what was switched, each after its copy was checked once more. Waits until nobody can still be reading them."""
     from app.migration.cleanup import cleanup as clean  # noqa: PLC0415
-    from app.migration.cleanup import rest_after_switch  # noqa: PLC0415
+    from app.migration.resting import rest_at  # noqa: PLC0415
 
-    rest = rest_after_switch(settings_or_exit(), _other(to))
+    rest = rest_at(_other(to), settings_or_exit())
     options = {"concurrency": concurrency, "method": _method(verify)}
     _finish(_with_work(to, user, kind, options, lambda work: clean(work, rest=rest), quiet=as_json), as_json=as_json)
 

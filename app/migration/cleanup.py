@@ -1,7 +1,6 @@
 """`migrate cleanup`: the sources of switched files go, each right after its target was checked once more.
 
-Not before a minute has passed since the switch: whoever had just read a path has read it again by then. What cannot be shown to
-be whole at the target keeps its source.
+Not before the sources have rested since the switch (see `resting`). What cannot be shown to be whole at the target keeps its source.
 """
 
 from __future__ import annotations
@@ -13,28 +12,21 @@ from uuid import UUID
 from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveState
 from app.catalog.records import File
-from app.config import S3Delivery, Settings, StorageEngine
+from app.config import StorageEngine
 from app.jobs.sweeper import sweep
 from app.migration.batches import Batches
 from app.migration.parallel import in_parallel
 from app.migration.problems import CHANGED, UNRECORDED, Problem
 from app.migration.reports import Report
+from app.migration.resting import REST
 from app.migration.route import require_engine, require_intact
 from app.migration.verification import find_fault, record_of
 from app.migration.work import Tally, Work, alone, pages, report, require_current
 from app.storage.errors import StorageError
 
-REST = timedelta(seconds=60)
-
-
-def rest_after_switch(settings: Settings, source: StorageEngine) -> timedelta:
-    """How long sources stay after the switch: as long as somebody may have been told where they are."""
-    redirected = source is StorageEngine.S3 and settings.s3_delivery is S3Delivery.REDIRECT
-    return max(REST, timedelta(seconds=settings.s3_link_seconds)) if redirected else REST
-
 
 async def cleanup(work: Work, *, rest: timedelta = REST) -> Report:
-    """Waits until all that is switched has rested. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+    """Waits until all that is switched has had its `rest`. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
     require_engine(work.storage, work.to)
     async with alone(work) as still_held:
         migration = await require_current(work)

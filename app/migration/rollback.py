@@ -7,6 +7,8 @@ that was moved to need not answer: its copies are removed by the sweeper once it
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from app.catalog.exchanges import Settled
@@ -18,6 +20,7 @@ from app.migration.batches import Batches
 from app.migration.parallel import in_parallel
 from app.migration.problems import CHANGED, UNRECORDED, Problem, ProblemKind
 from app.migration.reports import Report
+from app.migration.resting import REST
 from app.migration.route import require_intact
 from app.migration.verification import find_fault, record_of
 from app.migration.work import Tally, Work, alone, pages, report, require_current
@@ -26,12 +29,12 @@ from app.storage.errors import StorageError
 _UNSWITCHED = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED)
 
 
-async def rollback(work: Work) -> Report:
-    """Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+async def rollback(work: Work, *, rest: timedelta = REST) -> Report:
+    """Copies that were switched to are left to the sweeper for after their `rest`. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
     async with alone(work) as still_held:
         migration = await require_current(work)
         await require_intact(work.catalog, work.storage, work.route.source)
-        going_back = _GoingBack(work, migration, still_held)
+        going_back = _GoingBack(work, migration, still_held, rest)
         await going_back.all()
         notes: list[str] = []
         if await work.catalog.moves.finish(migration.id):
@@ -46,10 +49,11 @@ async def rollback(work: Work) -> Report:
 
 
 class _GoingBack:
-    def __init__(self, work: Work, migration: Migration, still_held: StillHeld) -> None:
+    def __init__(self, work: Work, migration: Migration, still_held: StillHeld, rest: timedelta) -> None:
         self._work = work
         self._migration = migration
         self._still_held = still_held
+        self._rest = rest
         self._unswitched = Batches(self._settle_unswitched)
         self._switched = Batches(self._settle_switched)
         self.tally = Tally()
@@ -118,7 +122,7 @@ class _GoingBack:
         await self._settle(checked, self._work.catalog.exchanges.give_up)
 
     async def _settle_switched(self, checked: list[tuple[Move, Problem | None]]) -> None:
-        await self._settle(checked, self._work.catalog.exchanges.switch_back)
+        await self._settle(checked, partial(self._work.catalog.exchanges.switch_back, grace=self._rest))
 
     async def _settle(
         self,

@@ -13,13 +13,14 @@ from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.engine import now
 from app.catalog.errors import MigrationBusy
-from app.catalog.exchanges import READERS_GRACE, Fate, Place, decide
+from app.catalog.exchanges import Fate, Place, decide
 from app.catalog.move_records import Migration, MoveOutcome, MoveState
 from app.catalog.records import Asset, FileKind, FileState
 from app.config import StorageEngine
 from tests.catalog.making import make_user, states, upload
 
 AGES = timedelta(days=36_500)
+GRACE = timedelta(minutes=2)
 LIVE, TWIN = Place(FileState.LIVE, "/a"), Place(FileState.WRITING, "s3://a")
 
 
@@ -84,11 +85,11 @@ async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
     assert moved.path == target_of(one.file.path)
     assert (await catalog.exchanges.switch(migration.id, [one.file.id])).done == set(), "only once"
 
-    assert (await catalog.exchanges.switch_back(migration.id, [one.file.id])).done == {one.file.id}
+    assert (await catalog.exchanges.switch_back(migration.id, [one.file.id], grace=GRACE)).done == {one.file.id}
 
     assert (await catalog.assets.get(one.id)) == one
     assert await catalog.files.claim_sweepable(now(), 10) == [], "whoever has just read the path goes on reading"
-    copies = await catalog.files.claim_sweepable(now() + READERS_GRACE, 10)
+    copies = await catalog.files.claim_sweepable(now() + GRACE, 10)
     assert [copy.path for copy in copies] == [target_of(one.file.path)]
     assert not await catalog.moves.finish(migration.id), "the other one is switched"
 

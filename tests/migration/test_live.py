@@ -7,15 +7,21 @@ import hashlib
 import json
 import random
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
+from app.catalog.engine import now
 from app.config import StorageEngine
+from app.jobs.sweeper import sweep
+from app.migration.resting import REST
 from tests.api.agreement import assert_agreement
 from tests.migration.commands import mediavault
 from tests.migration.conftest import MakeLibrary, Way
@@ -23,6 +29,7 @@ from tests.migration.library import Library
 from tests.migration.visitor import Seen, Visitor
 from tests.real.archiving import make_link
 from tests.real.catalogues import database
+from tests.real.issued import issued
 from tests.real.notes import Note
 from tests.real.people import Account
 from tests.real.service import Service
@@ -47,9 +54,12 @@ def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
 
 
 @contextmanager
-def serving(library: Library, engine: StorageEngine, owner: Account | None = None) -> Iterator[tuple[Service, Account]]:
-    """The service with this engine, and the library's owner as its user."""
-    service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": engine.value, "MEDIAVAULT_FSYNC": "false"})
+def serving(
+    library: Library, engine: StorageEngine, owner: Account | None = None, *, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[Service, Account]]:
+    """The service with this engine and `more` settings, and the library's owner as its user."""
+    settings = {"IMMICH_STORAGE_ENGINE": engine.value, "MEDIAVAULT_FSYNC": "false", **(more or {})}
+    service = Service(library.stack, settings=settings)
     with service:
         key = owner.key if owner else service.people.add_key(library.owner)
         yield service, Account(library.owner, "", key)
@@ -128,6 +138,31 @@ async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: Mak
             assert archive.testzip() is None
             digests = {hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
         assert digests == {long.sha256, short.sha256}
+
+
+async def test_a_direct_link_outlives_a_rollback(make_library: MakeLibrary, way: Way) -> None:
+    """One that was given out in the last moment, and is followed in its own last one."""
+    library = await make_library()
+    (kept,) = await library.fill([50_000])
+    link_time = timedelta(minutes=15)
+    redirecting = {"S3_DELIVERY": "redirect", "MEDIAVAULT_S3_LINK_SECONDS": str(link_time.seconds)}
+    with (
+        serving(library, way.to, more=redirecting) as (service, account),
+        service.client(account) as client,
+        httpx.Client(trust_env=False, timeout=30) as outside,
+    ):
+        migrate(service, "run", way.to)
+        if way.to is StorageEngine.S3:
+            migrate(service, "switch", way.to)
+        link = client.get(f"/api/assets/{kept.asset_id}/original").headers["location"]
+        issued(parse_qs(urlsplit(link).query)["X-Amz-Signature"][0])
+
+        assert migrate(service, "rollback", way.to)["files"] == 1
+        await sweep(library.catalog, library.storage, now=now() + link_time)
+
+        assert hashlib.sha256(outside.get(link).content).hexdigest() == kept.sha256
+        await sweep(library.catalog, library.storage, now=now() + link_time + REST)
+        assert not library.at_target()
 
 
 async def test_a_catalogue_with_files_that_no_place_holds_is_refused(make_library: MakeLibrary, way: Way) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 
 import pytest
 
 from app.cli.moving_progress import Lines, size_text, time_text
 from app.config import Settings, StorageEngine
 from app.migration.batches import MOST, Batches
-from app.migration.cleanup import REST, rest_after_switch
 from app.migration.parallel import in_parallel
 from app.migration.planning import USUAL_RATE, estimate
 from app.migration.problems import source_problem, target_problem
+from app.migration.resting import REST, rest_at
 from app.migration.throttle import Throttle
 from app.migration.verification import Digest, Record
 from app.storage.errors import (
@@ -79,14 +80,16 @@ def test_an_estimate_counts_bytes_and_requests() -> None:
     assert estimate(80, 0, 0.1, 8, None) == pytest.approx(3.0)
 
 
-def test_sources_rest_as_long_as_links_work() -> None:
+def test_what_was_moved_away_from_rests_as_long_as_links_work() -> None:
     def settings(**more: str | int) -> Settings:
         return Settings(_env_file=None, S3_BUCKET="bucket", **more)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     redirecting = settings(S3_DELIVERY="redirect", MEDIAVAULT_S3_LINK_SECONDS=900)
-    assert rest_after_switch(settings(), StorageEngine.S3) == REST
-    assert rest_after_switch(redirecting, StorageEngine.LOCAL) == REST
-    assert rest_after_switch(redirecting, StorageEngine.S3).total_seconds() == 900
+    assert rest_at(StorageEngine.S3, settings()) == REST
+    assert rest_at(StorageEngine.LOCAL, redirecting) == REST
+    assert rest_at(StorageEngine.S3, redirecting) == REST + timedelta(seconds=900), (
+        "a link may be made late in the first"
+    )
 
 
 async def test_a_limit_holds_for_all_together() -> None:
