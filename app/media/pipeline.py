@@ -28,7 +28,7 @@ from app.media.processor import Processor
 from app.media.products import Processed, Product
 from app.media.publishing import Publisher
 from app.storage import checksum
-from app.storage.errors import ObjectNotFound, StorageUnavailable
+from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.external import EXTERNAL
 from app.storage.service import StorageService
 
@@ -63,8 +63,21 @@ class Pipeline:
         Raises `MediaError`, `StorageError` and `CatalogError`. Cancelling it ends its child processes before it returns.
         """
         asset = await self._catalog.assets.get(task.asset_id)
-        if asset is None:
-            return
+        while asset is not None:
+            try:
+                await self._process(asset, task)
+            except (MediaError, StorageError) as error:
+                # What waited for its turn, or was half read, may have lost its original to a move of the library: then whatever went wrong
+                # says nothing of the file, which is whole at another place.
+                now_at = await self._catalog.assets.get(asset.id)
+                if now_at is not None and now_at.file.path == asset.file.path:
+                    raise
+                _log.info("an original moved, or went, while it was processed", asset=str(asset.id), reason=str(error))
+                asset = now_at
+            else:
+                return
+
+    async def _process(self, asset: Asset, task: Task) -> None:
         made = await self._catalog.derivatives.of(asset.id)
         format_ = supported(asset.file.path) or supported(asset.original_file_name)
         if format_ is None:

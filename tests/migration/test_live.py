@@ -46,6 +46,8 @@ SOAK_LARGEST = 200 * 1024 * 1024
 LONG_BYTES = 24_000_000
 """More than what lies in the sockets between the store and a client that does not read."""
 SMALL_BUFFER = 64 * 1024
+MOVE_SECONDS = 1800.0
+"""For one command; the long campaign's library takes minutes on a busy machine."""
 
 
 def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
@@ -67,7 +69,7 @@ def serving(
 
 def migrate(service: Service, command: str, to: StorageEngine, *options: str) -> dict[str, Any]:
     """The command as a person gives it; it must find nothing wrong."""
-    done = service.run("migrate", command, "--to", to.value, "--json", *options)
+    done = service.run("migrate", command, "--to", to.value, "--json", *options, within=MOVE_SECONDS)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
 

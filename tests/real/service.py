@@ -176,8 +176,10 @@ class Service:
             self.stop()
         self.people.close()
 
-    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """`mediavault <arguments>` with the settings of this service."""
+    def run(
+        self, *arguments: str, stdin: str | None = None, within: float = START_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """`mediavault <arguments>` with the settings of this service; it must end `within` so many seconds."""
         return subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments],
             cwd=self.stack.folder,
@@ -185,7 +187,7 @@ class Service:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=START_SECONDS,
+            timeout=within,
             check=False,
         )
 

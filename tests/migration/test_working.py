@@ -1,0 +1,240 @@
+"""A worker that is in the midst of a video while the library moves: switch and clean-up come between, and what it makes is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.catalog.records import Asset, FileKind, Task
+from app.config import Settings, StorageEngine
+from app.formats import Format
+from app.media.processor import Processor
+from app.media.products import Product
+from app.migration.cleanup import cleanup
+from app.migration.route import OTHER
+from app.migration.running import run
+from app.migration.switching import switch
+from app.storage.backend import ObjectStream
+from app.storage.service import StorageService
+from tests.api.agreement import assert_agreement
+from tests.media.filming import film
+from tests.media.place import Place, place_on
+from tests.migration.conftest import MakeLibrary, Way
+from tests.migration.library import Kept, Library
+from tests.real.awaiting import eventually_so
+from tests.real.catalogues import database
+from tests.real.programs import program
+from tests.real.stacks import Database, Stacks
+
+__all__ = ["database"]
+
+SECONDS = 10
+WITHIN = 120.0
+BEYOND_BUFFERS = 24_000_000
+"""More than what lies in the sockets between the store and a worker that does not read."""
+MADE = {FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.ENCODED_VIDEO}
+
+
+@dataclass(slots=True)
+class Held:
+    """A step of the worker: `reached` once it is in it, and there it stays until it is `let_go`."""
+
+    reached: Callable[[], Awaitable[object]]
+    let_go: Callable[[], object]
+
+
+@pytest.fixture(scope="module")
+async def processor() -> AsyncIterator[Processor]:
+    settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+    async with Processor(settings).running() as processor:
+        yield processor
+
+
+@pytest.fixture
+def unplayable() -> bytes:
+    """A video that is worth a transcode of a second or so."""
+    pattern = f"testsrc2=size=960x540:rate=30:duration={SECONDS}"
+    return film(".mp4", "-c:v", "mpeg4", "-q:v", "5", "-c:a", "aac", seconds=SECONDS, picture=pattern)
+
+
+@asynccontextmanager
+async def worker(library: Library, engine: StorageEngine, processor: Processor) -> AsyncIterator[Place]:
+    """As started with this engine."""
+    stack = replace(library.stack, engine="s3" if engine is StorageEngine.S3 else "local")
+    async with place_on(stack, library.stack.folder / f"worker-{engine}", processor) as place:
+        yield place
+
+
+async def keep(library: Library, processor: Processor, data: bytes) -> tuple[Asset, Task]:
+    """The video, where the files are before they move."""
+    async with worker(library, OTHER[library.to], processor) as before:
+        asset, task = await before.keep(data, "film.mp4")
+    library.files.append(Kept(asset.id, asset.file.id, asset.file.path, hashlib.sha256(data).hexdigest(), len(data)))
+    return asset, task
+
+
+async def move(library: Library) -> None:
+    """To its end: nothing that was there before is left at the source."""
+    before = set(library.at_source())
+    assert (await run(library.work())).problems.count == 0
+    await switch(library.work())
+    await library.age()
+    assert (await cleanup(library.work())).problems.count == 0
+    assert not before & set(library.at_source())
+
+
+async def moved_meanwhile(library: Library, place: Place, task: Task, held: Held) -> None:
+    """The worker takes the task, and the library moves while it is held."""
+    async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
+        working = group.create_task(place.pipeline().process(task))
+        reaching = asyncio.ensure_future(held.reached())
+        await asyncio.wait([working, reaching], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await move(library)
+        finally:
+            held.let_go()
+        assert reaching.done(), "it never came to the step at which it was to be held"
+
+
+async def check_film(place: Place, asset: Asset, folder: Path, base: str) -> None:
+    """All is made, and the video that browsers play lies below `base` and can be decoded from end to end."""
+    made = await place.made(asset)
+    assert set(made) == MADE
+    encoded = (await place.catalog.derivatives.of(asset.id))[FileKind.ENCODED_VIDEO].file
+    assert encoded.path.startswith(base), encoded.path
+    playable = folder / "playable.mp4"
+    playable.write_bytes(made[FileKind.ENCODED_VIDEO])
+    command = [program("ffmpeg"), "-v", "error", "-xerror", "-i", str(playable), "-map", "0:v", "-f", "framemd5", "-"]
+    decoded = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    assert (decoded.returncode, decoded.stderr) == (0, "")
+    assert len([line for line in decoded.stdout.splitlines() if not line.startswith("#")]) == 30 * SECONDS
+
+
+def before_its_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
+    """The poster is made; for the transcode nothing has been opened yet, as where others are transcoded first."""
+    reached, free = asyncio.Event(), asyncio.Event()
+    make_playable = place.processor.make_playable
+
+    async def held(source: Path, format: Format, folder: Path) -> Product | None:
+        reached.set()
+        await free.wait()
+        return await make_playable(source, format, folder)
+
+    monkeypatch.setattr(place.processor, "make_playable", held)
+    return Held(reached.wait, free.set)
+
+
+def in_the_midst(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
+    """ffmpeg has begun to write, and stands still."""
+    stopped: list[psutil.Process] = []
+
+    async def begun() -> bool:
+        return any(place.staging.rglob("encoded.mp4"))
+
+    async def stop() -> None:
+        await eventually_so(begun, "ffmpeg begins to write", within=WITHIN)
+        for process in psutil.Process().children(recursive=True):
+            if "./encoded.mp4" in process.cmdline():
+                process.suspend()
+                stopped.append(process)
+        assert stopped, "it has ended already"
+
+    def go_on() -> None:
+        for process in stopped:
+            os.kill(process.pid, signal.SIGCONT)
+
+    return Held(stop, go_on)
+
+
+@pytest.mark.parametrize("step", [before_its_turn, in_the_midst], ids=lambda step: step.__name__)
+async def test_a_transcode_outlives_switch_and_cleanup(
+    make_library: MakeLibrary,
+    way: Way,
+    processor: Processor,
+    unplayable: bytes,
+    step: Callable[[Place, pytest.MonkeyPatch], Held],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = await make_library()
+    asset, task = await keep(library, processor, unplayable)
+    async with worker(library, way.to, processor) as place:
+        await moved_meanwhile(library, place, task, step(place, monkeypatch))
+        await check_film(place, asset, tmp_path, library.target_base)
+    await library.check_exact(at=library.target_base)
+    await library.verify(made=len(MADE))
+
+
+async def test_a_worker_that_was_not_restarted_stores_at_the_old_place_and_that_moves_next(
+    make_library: MakeLibrary,
+    way: Way,
+    processor: Processor,
+    unplayable: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = await make_library()
+    asset, task = await keep(library, processor, unplayable)
+    async with worker(library, OTHER[way.to], processor) as place:
+        await moved_meanwhile(library, place, task, before_its_turn(place, monkeypatch))
+        await check_film(place, asset, tmp_path, library.source_base)
+        await library.verify(made=len(MADE))
+        await move(library)
+        await check_film(place, asset, tmp_path, library.target_base)
+    await library.check_exact(at=library.target_base)
+    await library.verify(made=len(MADE))
+
+
+async def test_an_original_that_is_being_staged_is_staged_from_where_it_is_now(
+    database: Database,
+    stacks: Stacks,
+    processor: Processor,
+    unplayable: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From S3: on a disk nothing is staged."""
+    async with AsyncExitStack() as opened:
+        library = await Library.create(stacks.create("s3", tmp_path, database=database), StorageEngine.LOCAL)
+        opened.push_async_callback(library.aclose)
+        free_box = (8 + BEYOND_BUFFERS).to_bytes(4, "big") + b"free" + os.urandom(BEYOND_BUFFERS)
+        asset, task = await keep(library, processor, unplayable + free_box)
+        place = await opened.enter_async_context(worker(library, StorageEngine.LOCAL, processor))
+
+        await moved_meanwhile(library, place, task, half_read(place.storage, monkeypatch))
+
+        await check_film(place, asset, tmp_path, library.target_base)
+        await asyncio.to_thread(assert_agreement, library.stack)
+        await library.check_exact(at=library.target_base)
+        await library.verify(made=len(MADE))
+
+
+def half_read(storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> Held:
+    """The first bytes have come, and nobody takes the next ones."""
+    reached, free = asyncio.Event(), asyncio.Event()
+    read = storage.read
+
+    @asynccontextmanager
+    async def held(path: str, *span: Any) -> AsyncIterator[ObjectStream]:
+        async with read(path, *span) as stream:
+            yield replace(stream, chunks=held_up(stream.chunks))
+
+    async def held_up(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk
+            reached.set()
+            await free.wait()
+
+    monkeypatch.setattr(storage, "read", held)
+    return Held(reached.wait, free.set)
