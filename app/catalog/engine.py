@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,20 +120,17 @@ class Database:
             except _FAILURES as error:
                 raise translate(error) from error
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
-        async with _turn(self._write_turns), _bounded(self._seconds):
-            try:
-                async with self.writer.begin() as connection:
-                    yield connection
-            except _FAILURES as error:
-                raise translate(error) from error
+        return self._transaction(self._seconds)
+
+    def long_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """As `write`, without a bound: for upgrades and restores, beside which nobody works."""
+        return self._transaction(None)
 
     @asynccontextmanager
-    async def long_write(self) -> AsyncIterator[AsyncConnection]:
-        """As `write`, without a bound: for upgrades and restores, beside which nobody works."""
-        async with _turn(self._write_turns):
+    async def _transaction(self, seconds: float | None) -> AsyncIterator[AsyncConnection]:
+        async with _turn(self._write_turns), _bounded(seconds):
             try:
                 async with self.writer.begin() as connection:
                     yield connection
