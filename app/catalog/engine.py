@@ -106,7 +106,7 @@ class Database:
             self._read_turns = asyncio.Semaphore(_SQLITE_READERS)
         else:
             self.writer = _postgres_engine(place.url)
-            self._reader = self.writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._reader = self.writer
             self._seconds = TRANSACTION_SECONDS
             self._write_turns = self._read_turns = asyncio.Semaphore(_POSTGRES_CONNECTIONS)
 
@@ -116,6 +116,8 @@ class Database:
         async with _turn(self._read_turns), _bounded(self._seconds):
             try:
                 async with self._reader.connect() as connection:
+                    if isinstance(self.place, PostgresDatabase):
+                        await _switch(connection, isolation_level="AUTOCOMMIT")
                     yield connection
             except _FAILURES as error:
                 raise translate(error) from error
@@ -246,12 +248,22 @@ async def _sqlite_view(connection: AsyncConnection) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _postgres_view(connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
-    view = await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    async with view.begin():
+    await _switch(connection, isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with connection.begin():
         # Each statement is quick; between two a slow store may take its time.
-        await view.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-        await view.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        yield view
+        await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        yield connection
+
+
+async def _switch(connection: AsyncConnection, **mode: Any) -> None:
+    """Until the connection goes back to the pool. Asked of one that is checked out, and not of the engine: psycopg lets the loop run here, and
+    of a checkout that is cancelled half-way nobody would give the connection back."""
+    try:
+        await connection.execution_options(**mode)
+    except BaseException:
+        await connection.invalidate()  # the pool switches back only what was switched whole
+        raise
 
 
 def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEngine:

@@ -4,6 +4,7 @@ call works."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sqlite3
 import traceback
@@ -15,7 +16,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import insert, text
+from psycopg import waiting
+from sqlalchemy import insert, text, update
 
 from app.catalog import engine, tables
 from app.catalog.catalog import Catalog, open_catalog
@@ -206,6 +208,62 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothi
         async with asyncio.timeout(30):
             await asyncio.gather(*(catalog.assets.insert(new_asset(user.id, file.sha1), file) for file in files))
         await assert_sound(catalog)
+
+
+async def test_a_reader_that_is_cancelled_while_the_driver_lets_others_run_gives_its_connection_back_as_it_was(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """psycopg lets the loop run also where it waits for nothing, between two settings of a connection."""
+    monkeypatch.setattr(waiting, "MAX_BUSY_TIME", 0)  # wherever it may
+    reading: asyncio.Task[None]
+    pauses_left = -1
+
+    async def pause(_: float) -> None:
+        nonlocal pauses_left
+        pauses_left -= 1
+        if pauses_left == 0:
+            reading.cancel()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(waiting, "sleep", pause)
+    async with opened(await databases.ready("postgresql")) as catalog, asyncio.timeout(120):
+        user = await make_user(catalog)
+
+        async def read() -> None:
+            assert await catalog.users.get(user.id) == user
+            async with catalog.database.snapshot() as view:
+                assert (await view.execute(text("SELECT 1"))).scalar() == 1
+
+        cancelled = 0
+        while True:
+            pauses_left = cancelled + 1
+            reading = asyncio.create_task(read())
+            await asyncio.wait([reading])
+            if not reading.cancelled():
+                break
+            cancelled += 1
+            del reading
+            await _all_given_back(catalog)
+            with suppress(_Undone):
+                async with catalog.database.write() as connection:
+                    await connection.execute(update(tables.user).values(name="Somebody else"))
+                    raise _Undone
+            assert await catalog.users.get(user.id) == user, "what was written is rolled back"
+        await reading
+        assert cancelled >= 8, "there are pauses in both kinds of reads"
+        gc.collect()
+        assert [record.getMessage() for record in caplog.records] == [], "none was left to the garbage collector"
+
+
+class _Undone(Exception):
+    pass
+
+
+async def _all_given_back(catalog: Catalog) -> None:
+    while True:
+        if catalog.engine.pool.status().endswith("Current Checked out connections: 0"):
+            return
+        await asyncio.sleep(0.01)
 
 
 async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(catalog: Catalog) -> None:
