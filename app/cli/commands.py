@@ -19,6 +19,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.records import User
 from app.cli.backup import backup_cli
 from app.cli.library import library_cli
+from app.cli.loading import loading
 from app.cli.migrate import migrate_cli
 from app.cli.processing import process, work
 from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
@@ -75,11 +76,12 @@ def serve(
     _allow_descriptors(2 * settings.connections + SPARE_DESCRIPTORS)
     sockets = _listen(settings)
 
-    import uvicorn  # noqa: PLC0415 - see above
+    with loading():
+        import uvicorn  # noqa: PLC0415 - see above
 
-    from app.api.log import configure_logging  # noqa: PLC0415
-    from app.api.protocol import Protocol  # noqa: PLC0415
-    from app.main import create_app  # noqa: PLC0415
+        from app.api.log import configure_logging  # noqa: PLC0415
+        from app.api.protocol import Protocol  # noqa: PLC0415
+        from app.main import create_app  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     if first_run:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from app.catalog.records import TaskKind
+from app.cli.loading import loading
 from app.cli.running import fail, settings_or_exit
 from app.config import Settings
 
@@ -21,10 +22,11 @@ def work() -> None:
     """Make thumbnails and playable video until told to stop. With PostgreSQL as many of these as wanted, on any number of hosts."""
     settings = settings_or_exit()
 
-    import structlog  # noqa: PLC0415 - what only this needs
+    with loading():
+        import structlog  # noqa: PLC0415 - what only this needs
 
-    from app.api.log import configure_logging  # noqa: PLC0415
-    from app.opening import open_ground  # noqa: PLC0415
+        from app.api.log import configure_logging  # noqa: PLC0415
+        from app.opening import open_ground  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
 
