@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import pytest
 from _pytest.terminal import TerminalReporter
 
@@ -21,6 +25,10 @@ LEDGER = pytest.StashKey[Ledger]()
 FAULTS = pytest.StashKey[list[str]]()
 NOTES = pytest.StashKey[list[str]]()
 LEAKS = pytest.StashKey[list[str]]()
+
+GARBAGE_OBJECTS = 20_000
+GARBAGE_ROUNDS = 20
+"""How seldom Python looks for garbage in the tests' own processes."""
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +78,18 @@ def note(pytestconfig: pytest.Config) -> Note:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Every client that tests open reads the same descriptions of S3; a service reads them once.
+    botocore.session.create_loader = cache(botocore.loaders.create_loader)
     config.stash[LEDGER] = Ledger()
     config.stash[NOTES] = []
     config.stash[LEAKS] = []
+
+
+def pytest_collection_finish() -> None:
+    """All tests and what they import stay until the end: looking through them for garbage took more time than many tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS, GARBAGE_ROUNDS, GARBAGE_ROUNDS)
 
 
 @pytest.hookimpl(wrapper=True)

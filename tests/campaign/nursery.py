@@ -8,6 +8,7 @@ An order is a line of JSON (`Order`), the answer is the child's exit status; the
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -168,6 +169,7 @@ async def _process(order: Order, catalog: Catalog, storage: StorageService) -> N
 
 
 def main() -> None:
+    gc.freeze()  # a child that looks for garbage would copy all that it shares
     for line in sys.stdin:
         order = Order(**json.loads(line))
         child = os.fork()
