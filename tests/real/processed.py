@@ -17,7 +17,8 @@ QUEUES = ("thumbnailGeneration", "videoConversion")
 
 def queues(service: Service, key: str) -> dict[str, Any]:
     """`GET /jobs`, with an administrator's key."""
-    answer = httpx.get(f"{service.url}/api/jobs", headers={"x-api-key": key}, timeout=30, trust_env=False)
+    with service.client() as client:
+        answer = client.get("/api/jobs", headers={"x-api-key": key})
     assert answer.status_code == 200, answer.text
     return answer.json()
 

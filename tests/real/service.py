@@ -28,6 +28,8 @@ from tests.real.stacks import Stack
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+UNVERIFIED = False
+"""Nothing is encrypted on the way to a service under test, and to read who could be trusted takes longer than most requests."""
 COMMAND = ("-m", "app.cli", "serve", "--no-worker")
 """Most tests upload bytes that are no photo at all: nobody need find that out each time."""
 WORKING = ("-m", "app.cli", "serve")
@@ -106,12 +108,12 @@ class Service:
         """Raises `RuntimeError` with the end of the log when it ends, or is not ready within a minute; without `ready` it need only listen."""
         self.launch()
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.running:
-            with suppress(httpx.HTTPError):
-                answer = httpx.get(f"{self.url}{'/readyz' if ready else '/livez'}", timeout=5, trust_env=False)
-                if answer.status_code == 200:
-                    return
-            time.sleep(0.02)
+        with self.client(timeout=5) as client:
+            while time.monotonic() < deadline and self.running:
+                with suppress(httpx.HTTPError):
+                    if client.get("/readyz" if ready else "/livez", headers={"connection": "close"}).status_code == 200:
+                        return
+                time.sleep(0.02)
         reason = "is not ready in time" if self.running else "has ended"
         self.kill()
         raise RuntimeError(f"the service {reason}:\n{self.log[-4000:]}{self.output[-1000:]}")
@@ -194,12 +196,14 @@ class Service:
     def client(self, account: Account | None = None, *, timeout: float = 30.0) -> httpx.Client:
         """A client of the service, with the key of `account`; the caller closes it."""
         headers = {"x-api-key": account.key} if account else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=UNVERIFIED)
 
     def async_client(self, account: Account | None = None, *, timeout: float = 30.0) -> httpx.AsyncClient:
         """The same for coroutines."""
         headers = {"x-api-key": account.key} if account else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=UNVERIFIED
+        )
 
 
 def free_port() -> int:
