@@ -100,8 +100,10 @@ class Place:
 
 
 @asynccontextmanager
-async def place_on(stack: Stack, folder: Path, processor: Processor) -> AsyncIterator[Place]:
-    values = {**stack.settings, "MEDIAVAULT_STAGING_FOLDER": str(folder / "staging"), "MEDIAVAULT_FSYNC": "false"}
+async def place_on(stack: Stack, folder: Path, processor: Processor, **more: str) -> AsyncIterator[Place]:
+    """`more` are settings beside those of the stack."""
+    own = {"MEDIAVAULT_STAGING_FOLDER": str(folder / "staging"), "MEDIAVAULT_FSYNC": "false"}
+    values = {**stack.settings, **own, **more}
     settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
     catalog = await open_catalog(stack.db_url)
     storage = await open_storage(settings)
