@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,29 +69,29 @@ async def test_the_whole_move_prints_what_is_shown(
     stacks: Stacks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = documented()
-    library = await Library.create(stacks.create("s3", tmp_path, database="sqlite"), StorageEngine.S3)
-    damaged = library.local_file((await library.fill(SIZES))[1].path)
-    whole = damaged.read_bytes()
+    created = await Library.create(stacks.create("s3", tmp_path, database="sqlite"), StorageEngine.S3)
+    async with aclosing(created) as library:
+        damaged = library.local_file((await library.fill(SIZES))[1].path)
+        whole = damaged.read_bytes()
 
-    async def compare(line: str, engine: StorageEngine = StorageEngine.S3) -> None:
-        assert shape(await printed(library, engine, line)) == shape(shown[line].pop(0)), line
+        async def compare(line: str, engine: StorageEngine = StorageEngine.S3) -> None:
+            assert shape(await printed(library, engine, line)) == shape(shown[line].pop(0)), line
 
-    await compare("migrate plan --to s3", StorageEngine.LOCAL)
-    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    await compare("migrate run --to s3 --bandwidth 20M")
-    damaged.write_bytes(whole)
-    await compare("migrate run --to s3")
-    await compare("migrate switch --to s3")
-    await compare("migrate rollback --to s3")
-    await library.sweep()
-    await printed(library, StorageEngine.S3, "migrate run --to s3")
-    await printed(library, StorageEngine.S3, "migrate switch --to s3")
-    monkeypatch.setattr("app.migration.cleanup.asyncio", SimpleNamespace(sleep=no_time_passes))
-    await compare("migrate cleanup --to s3")
+        await compare("migrate plan --to s3", StorageEngine.LOCAL)
+        damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        await compare("migrate run --to s3 --bandwidth 20M")
+        damaged.write_bytes(whole)
+        await compare("migrate run --to s3")
+        await compare("migrate switch --to s3")
+        await compare("migrate rollback --to s3")
+        await library.sweep()
+        await printed(library, StorageEngine.S3, "migrate run --to s3")
+        await printed(library, StorageEngine.S3, "migrate switch --to s3")
+        monkeypatch.setattr("app.migration.cleanup.asyncio", SimpleNamespace(sleep=no_time_passes))
+        await compare("migrate cleanup --to s3")
 
-    assert not any(shown.values()), "shown, but not made here"
-    await library.check_exact(at=library.target_base)
-    await library.aclose()
+        assert not any(shown.values()), "shown, but not made here"
+        await library.check_exact(at=library.target_base)
 
 
 async def no_time_passes(seconds: float) -> None:

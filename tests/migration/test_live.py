@@ -8,7 +8,7 @@ import json
 import random
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -67,9 +67,9 @@ def serving(
         yield service, Account(library.owner, "", key)
 
 
-def migrate(service: Service, command: str, to: StorageEngine, *options: str) -> dict[str, Any]:
+def migrate(service: Service, command: str, to: StorageEngine) -> dict[str, Any]:
     """The command as a person gives it; it must find nothing wrong."""
-    done = service.run("migrate", command, "--to", to.value, "--json", *options, within=MOVE_SECONDS)
+    done = service.run("migrate", command, "--to", to.value, "--json", within=MOVE_SECONDS)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
 
@@ -78,36 +78,36 @@ async def test_there_and_back_while_somebody_works(
     database: Database, stacks: Stacks, tmp_path: Path, soak: bool, seed: int, note: Note
 ) -> None:
     dice = random.Random(seed)
-    library = await Library.create(stacks.create("s3", tmp_path, database=database), StorageEngine.S3)
-    count, largest = (MANY, SOAK_LARGEST) if soak else (FEW, LARGEST)
-    files = await library.fill(sizes(dice, count, largest), seed=seed)
-    known = {str(file.asset_id): Seen(file.sha256, file.size) for file in files}
-    owner: Account | None = None
+    created = await Library.create(stacks.create("s3", tmp_path, database=database), StorageEngine.S3)
+    async with aclosing(created) as library:
+        count, largest = (MANY, SOAK_LARGEST) if soak else (FEW, LARGEST)
+        files = await library.fill(sizes(dice, count, largest), seed=seed)
+        known = {str(file.asset_id): Seen(file.sha256, file.size) for file in files}
+        owner: Account | None = None
 
-    for to in (StorageEngine.S3, StorageEngine.LOCAL):
-        with serving(library, to, owner) as (service, owner):
-            with Visitor(service, owner, known, seed + len(to)) as visitor:
-                first = migrate(service, "run", to)
-                migrate(service, "switch", to)
-                await library.age()
-                cleaned = migrate(service, "cleanup", to)
-            visitor.look_at_all()
-        note(
-            f"{first['files']} files moved to {to} ({database}) beside {visitor.counts.read} reads,"
-            f" {visitor.counts.uploaded} uploads and {visitor.counts.deleted} deletions (seed {seed})"
-        )
-        assert visitor.counts.read
-        assert cleaned["finishedAt"]
-        sweep_everything(service)
-        service.people.close()
-        base = library.stack.settings["IMMICH_MEDIA_LOCATION"] if to is StorageEngine.LOCAL else "s3://"
-        stored = [path for path in library.stack.objects() if not path.endswith("/.immich")]
-        assert len(stored) == len(known)
-        assert all(path.startswith(base) for path in stored)
-        assert_agreement(library.stack, exact=True)
-        verified = await asyncio.to_thread(mediavault, service, "verify", "--checksums")
-        assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "problems: none"), verified.stdout
-    await library.aclose()
+        for to in (StorageEngine.S3, StorageEngine.LOCAL):
+            with serving(library, to, owner) as (service, owner):
+                with Visitor(service, owner, known, seed + len(to)) as visitor:
+                    first = migrate(service, "run", to)
+                    migrate(service, "switch", to)
+                    await library.age()
+                    cleaned = migrate(service, "cleanup", to)
+                visitor.look_at_all()
+            note(
+                f"{first['files']} files moved to {to} ({database}) beside {visitor.counts.read} reads,"
+                f" {visitor.counts.uploaded} uploads and {visitor.counts.deleted} deletions (seed {seed})"
+            )
+            assert visitor.counts.read
+            assert cleaned["finishedAt"]
+            sweep_everything(service)
+            service.people.close()
+            base = library.stack.settings["IMMICH_MEDIA_LOCATION"] if to is StorageEngine.LOCAL else "s3://"
+            stored = [path for path in library.stack.objects() if not path.endswith("/.immich")]
+            assert len(stored) == len(known)
+            assert all(path.startswith(base) for path in stored)
+            assert_agreement(library.stack, exact=True)
+            verified = await asyncio.to_thread(mediavault, service, "verify", "--checksums")
+            assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "problems: none"), verified.stdout
 
 
 async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: MakeLibrary, way: Way) -> None:
