@@ -37,7 +37,7 @@ from app.migration.rollback import rollback
 from app.migration.route import find_route
 from app.migration.running import run
 from app.migration.switching import switch
-from app.migration.work import Work
+from app.migration.work import DEFAULT_CONCURRENCY, Work
 from app.storage.ranges import ByteRange
 from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import Ingest
@@ -52,7 +52,7 @@ MOTION_BYTES = 2000
 @dataclass(frozen=True, slots=True)
 class Order:
     """`effect` counts from 1; 0 lets the child live. With `step` it dies `pause` seconds after it came to that step for the
-    `effect`-th time, while everything else goes on. A `command` of a move is carried out, or `asset` is removed, or `photo` is
+    `effect`-th time, while everything else goes on. A `command` of a move is carried out, `concurrency` files at a time, or `asset` is removed, or `photo` is
     processed; without them `data` is uploaded. `steps` is the file that the names of the steps are appended to."""
 
     settings: dict[str, str]
@@ -63,6 +63,7 @@ class Order:
     data: str = ""
     asset: str = ""
     command: str = ""
+    concurrency: int = DEFAULT_CONCURRENCY
     step: str = ""
     pause: float = 0.0
     photo: str = ""
@@ -118,7 +119,8 @@ async def carry_out(order: Order) -> None:
 
 async def _move(order: Order, catalog: Catalog, storage: StorageService) -> None:
     commands = {"run": run, "switch": switch, "rollback": rollback, "cleanup": cleanup}
-    await commands[order.command](Work(catalog, storage, find_route(storage, storage.engine)))
+    route = find_route(storage, storage.engine)
+    await commands[order.command](Work(catalog, storage, route, concurrency=order.concurrency))
 
 
 async def _upload(order: Order, catalog: Catalog, storage: StorageService, settings: Settings) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from app.config import StorageEngine
+from tests.migration.commands import mediavault
 from tests.migration.library import Library
 from tests.real.service import Service
 from tests.real.stacks import Stacks
@@ -28,13 +30,13 @@ def service_of(library: Library, engine: str = "s3") -> Service:
 def test_what_a_person_reads(library: Library) -> None:
     service = service_of(library)
 
-    planned = service.run("migrate", "plan", "--to", "s3")
-    ran = service.run(
-        "migrate", "run", "--to", "s3", "--bandwidth", "10M", "--concurrency", "2", "--verify", "readback"
+    planned = mediavault(service, "migrate", "plan", "--to", "s3")
+    ran = mediavault(
+        service, "migrate", "run", "--to", "s3", "--bandwidth", "10M", "--concurrency", "2", "--verify", "readback"
     )
-    switched = service.run("migrate", "switch", "--to", "s3")
-    status = service.run("migrate", "status", "--to", "s3")
-    back = service.run("migrate", "rollback", "--to", "s3")
+    switched = mediavault(service, "migrate", "switch", "--to", "s3")
+    status = mediavault(service, "migrate", "status", "--to", "s3")
+    back = mediavault(service, "migrate", "rollback", "--to", "s3")
 
     assert planned.stdout.startswith("to s3: 3 files, 69.3 KiB, about ")
     assert ran.stdout.startswith("run: 3 files, 69.3 KiB in ")
@@ -51,8 +53,8 @@ def test_a_dry_run_copies_nothing_and_problems_show_in_the_status(library: Libra
     service = service_of(library)
     library.local_file(library.files[1].path).unlink()
 
-    dry = service.run("migrate", "run", "--to", "s3", "--dry-run", "--json")
-    ran = service.run("migrate", "run", "--to", "s3", "--json")
+    dry = mediavault(service, "migrate", "run", "--to", "s3", "--dry-run", "--json")
+    ran = mediavault(service, "migrate", "run", "--to", "s3", "--json")
 
     assert (dry.returncode, ran.returncode) == (1, 1)
     planned, told = json.loads(dry.stdout), json.loads(ran.stdout)
@@ -74,14 +76,14 @@ def test_what_is_refused_is_one_line(library: Library) -> None:
         ("run", "--to", "s3", "--verify", "size"): "--verify: 'size' is none of auto, checksum, readback",
     }
     for arguments, line in wrong.items():
-        done = service.run("migrate", *arguments)
+        done = mediavault(service, "migrate", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(f"mediavault: {line}"), done.stderr
         assert done.stderr.count("\n") == 1
 
 
 def test_before_the_engine_is_set_a_plan_says_so(library: Library) -> None:
-    planned = service_of(library, "local").run("migrate", "plan", "--to", "s3")
+    planned = mediavault(service_of(library, "local"), "migrate", "plan", "--to", "s3")
     assert planned.returncode == 0
     assert "IMMICH_STORAGE_ENGINE is still local: set it to s3 and restart the service before" in planned.stdout
 
@@ -90,7 +92,7 @@ async def test_two_runs_refuse_each_other(library: Library) -> None:
     again = await Library.create(library.stack, StorageEngine.S3)
     try:
         async with again.catalog.moves.alone():
-            done = service_of(library).run("migrate", "run", "--to", "s3")
+            done = await asyncio.to_thread(mediavault, service_of(library), "migrate", "run", "--to", "s3")
     finally:
         await again.aclose()
     assert done.returncode == 2
