@@ -13,7 +13,7 @@ from app.api.renditions import Shown
 from app.archives.errors import MemberLost
 from app.delivery.response import NO_CACHE, Representation
 from app.delivery.stored import StoredSource
-from app.storage.errors import ObjectChanged, ObjectNotFound
+from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 
 if TYPE_CHECKING:
     from app.api.services import Services
@@ -35,7 +35,7 @@ class External:
     async def deliver(
         self, scope: Scope, receive: Receive, send: Send, services: Services, *, attachment: bool
     ) -> None:
-        """Raises `ObjectNotFound`, or 503 where the file's library is not mounted."""
+        """Raises `ObjectNotFound`, or 503 where the file's library is not mounted or its disk does not answer."""
         for attempt in range(ATTEMPTS):
             try:
                 source = await self._source(services)
@@ -44,7 +44,7 @@ class External:
             except ObjectChanged:  # between the look and the opening; afterwards it is a transfer that was cut
                 if attempt == ATTEMPTS - 1:
                     raise
-            except ObjectNotFound as error:
+            except (ObjectNotFound, StorageUnavailable) as error:
                 await refuse_unmounted(self.shown.library_id, services, error)
                 raise
             else:
@@ -66,7 +66,7 @@ class External:
 
 
 async def refuse_unmounted(library_id: UUID | None, services: Services, error: Exception) -> None:
-    """503 where what is missing is not lost: its library is not mounted."""
+    """503 where what is missing is not lost: its library is not mounted, or its disk does not answer."""
     reason = None if library_id is None else await services.libraries.why_missing(library_id)
     if reason is not None:
         raise ApiError(503, reason, headers=RETRY_AFTER) from error

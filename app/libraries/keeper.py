@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -81,7 +82,7 @@ class Keeper:
     async def _keep(self, library: Library) -> None:
         """Look once, then follow events until it is time to look again."""
         roots = await self._look(library)
-        reason = f"{library.import_paths[0]} does not answer" if roots is None else reason_of(roots)
+        reason = self._why_away(library, roots)
         if roots is None or reason is not None:
             await self._away(library, reason)
             if roots is not None:
@@ -92,12 +93,28 @@ class Keeper:
         if library.watch is not None and not self._manner.watch:
             await self._note(library, None)
         standing = (library.import_paths, library.exclusion_patterns, tuple((root.key, root.mounts) for root in roots))
+        await self._watched_over(library, self._work(library, roots, standing))
+
+    async def _work(self, library: Library, roots: Sequence[RootSight], standing: object) -> None:
         if self._manner.watch and (standing != self._standing or self._time_to_renew()):
             await self._set_watch(library, roots)
             self._standing = standing
         until = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < until:
             await self._follow(library, until)
+
+    async def _watched_over(self, library: Library, work: Coroutine[Any, Any, None]) -> None:
+        """Do what may have to wait for the disk, and notice meanwhile when that does not answer any more."""
+        working = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait([working], timeout=2 * LOOK_SECONDS))[0]:
+                reason = self._why_away(library, await self._look(library))
+                if reason is not None:
+                    await self._note_away(library, reason)
+        finally:
+            working.cancel()
+            await asyncio.wait([working])
+        working.result()
 
     async def _look(self, library: Library) -> list[RootSight] | None:
         """None where a disk does not answer; it is not asked again before it has."""
@@ -109,9 +126,18 @@ class Keeper:
         looked, self._looking = self._looking, None
         return looked.result()
 
-    async def _away(self, library: Library, reason: str | None) -> None:
+    @staticmethod
+    def _why_away(library: Library, roots: Sequence[RootSight] | None) -> str | None:
+        if roots is not None:
+            return reason_of(roots)
+        return f"{', '.join(library.import_paths)}: does not answer"
+
+    async def _note_away(self, library: Library, reason: str | None) -> None:
         if await self._catalog.libraries.set_state(library.id, LibraryState.UNMOUNTED, reason):
             log.error("a library is not there", library=library.name, reason=reason)
+
+    async def _away(self, library: Library, reason: str | None) -> None:
+        await self._note_away(library, reason)
         await self._unwatch()
         self._standing = None
         self._retry_due = 0.0

@@ -14,10 +14,12 @@ MAX_PATH_CHARACTERS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder that no import path may hold, lie in, or be. `name` is what the refusal calls it."""
+    """A folder that no import path may hold, lie in, or be. `name` is what the refusal calls it. `away`: its disk is, and may not even answer, so
+    that where it leads to is not asked."""
 
     name: str
     path: str
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class CheckedPath:
 
 def check_paths(wanted: Sequence[str], taken: Iterable[Place]) -> list[CheckedPath]:
     """In the order given. For a thread: asks the disk."""
-    places = [Place(place.name, os.path.realpath(place.path)) for place in taken]
+    places = [place if place.away else Place(place.name, os.path.realpath(place.path)) for place in taken]
     checked: list[CheckedPath] = []
     for text in wanted:
         path = text.rstrip("/") or "/"

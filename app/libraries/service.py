@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
@@ -26,6 +25,7 @@ from app.libraries.confinement import Confine, tell_import_paths
 from app.libraries.errors import InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
 from app.libraries.exclusions import InvalidPattern, check_pattern
 from app.libraries.keeper import Keeper, Manner
+from app.libraries.lanes import Lanes
 from app.libraries.paths import MAX_PATHS, CheckedPath, Place, check_paths
 from app.libraries.scan import Progress, Scan, look_at, reason_of
 from app.libraries.schedule import next_due
@@ -37,7 +37,8 @@ LEAD_SECONDS = 5.0
 TURN_SECONDS = 0.5
 REMOVAL_BATCH = 500
 SIGHT_SECONDS = 3.0
-_THREADS = 8
+CHECK_SECONDS = 10.0
+"""How long the disks of new import paths may take to answer."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,12 +60,11 @@ class Libraries:
         self._confine = confine
         self._doomed = doomed
         self._added = added
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="library")
+        self._lanes = Lanes()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanning: set[UUID] = set()
         self._accepting: set[UUID] = set()
         self._removing: set[UUID] = set()
-        self._measuring: dict[str, asyncio.Future[tuple[int | None, int | None]]] = {}
         self._unmounted: dict[UUID, Library] = {}
         self._unmounted_until = 0.0
 
@@ -83,7 +83,7 @@ class Libraries:
 
     def close(self) -> None:
         """For who does not use `running`. A thread that waits for a disk is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lanes.close()
 
     # What libraries there are
 
@@ -112,18 +112,22 @@ class Libraries:
         return changed
 
     async def check_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
-        """Which of these may be import paths of that library (None: of a new one)."""
+        """Which of these may be import paths of that library (None: of a new one). Raises `InvalidLibrary` where a disk does not answer."""
         taken = [
             Place("the media location", str(self._settings.media_location)),
             Place("the staging folder", str(self._settings.staging_folder)),
         ]
         for library in await self._catalog.libraries.list():
             if library.id != library_id:
-                taken += [
-                    Place(f"an import path of the library {library.name!r}", path) for path in library.import_paths
-                ]
+                name, away = f"an import path of the library {library.name!r}", library.state is LibraryState.UNMOUNTED
+                taken += [Place(name, path, away=away) for path in library.import_paths]
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, check_paths, import_paths, taken)
+        checking = loop.run_in_executor(self._lanes.checks, check_paths, import_paths, taken)
+        done, _ = await asyncio.wait([checking], timeout=CHECK_SECONDS)
+        if not done:
+            checking.cancel()
+            raise InvalidLibrary("importPaths: a disk does not answer")
+        return checking.result()
 
     async def remove(self, library_id: UUID) -> bool:
         """Rows and derivatives go, in the background; the library's files are not touched. False where there is no such library."""
@@ -188,7 +192,7 @@ class Libraries:
         scan = Scan(
             self._catalog,
             library,
-            self._threads,
+            self._lanes.of(library_id),
             accept_missing=accept_missing,
             scopes=scopes,
             rest_before=rest_before,
@@ -216,15 +220,17 @@ class Libraries:
             return None
         if library.state is LibraryState.UNMOUNTED:
             return f"The external library {library.name!r} is not mounted"
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SIGHT_SECONDS):
-                if reason_of(await look_at(self._catalog, library, self._threads)) is None:
-                    return None
-        return f"The external library {library.name!r} is not mounted"
+        lane = self._lanes.of(library_id)
+        roots = await self._lanes.ask(
+            ("sight", library_id), lambda: look_at(self._catalog, library, lane), SIGHT_SECONDS
+        )
+        if roots is None:
+            return f"The external library {library.name!r} does not answer"
+        return f"The external library {library.name!r} is not mounted" if reason_of(roots) is not None else None
 
     async def _state(self, library: Library) -> MountState:
         sound = library.state is LibraryState.OK
-        free, total = await self._room(library.import_paths[0]) if sound and library.import_paths else (None, None)
+        free, total = await self._room(library) if sound and library.import_paths else (None, None)
         return MountState(
             name=library.name,
             kind=MountKind.LIBRARY,
@@ -235,15 +241,14 @@ class Libraries:
             total_bytes=total,
         )
 
-    async def _room(self, path: str) -> tuple[int | None, int | None]:
-        """Free and total bytes, None where the disk does not answer. It is asked once, whoever asks: one that hangs costs one thread."""
-        measuring = self._measuring.get(path)
-        if measuring is None:
-            loop = asyncio.get_running_loop()
-            measuring = self._measuring[path] = loop.run_in_executor(self._threads, free_and_total, path)
-            measuring.add_done_callback(lambda _: self._measuring.pop(path))
-        done, _ = await asyncio.wait([measuring], timeout=SIGHT_SECONDS)
-        return measuring.result() if done else (None, None)
+    async def _room(self, library: Library) -> tuple[int | None, int | None]:
+        """Free and total bytes, None where the disk does not answer."""
+        path, loop = library.import_paths[0], asyncio.get_running_loop()
+
+        async def measure() -> tuple[int | None, int | None]:
+            return await loop.run_in_executor(self._lanes.of(library.id), free_and_total, path)
+
+        return await self._lanes.ask(("room", path), measure, SIGHT_SECONDS) or (None, None)
 
     # Keeping them
 
@@ -291,7 +296,7 @@ class Libraries:
         elif keeper is None:
             settings = self._settings
             manner = Manner(settings.library_watch, settings.library_settle_seconds, settings.library_poll_seconds)
-            keeper = Keeper(self._catalog, library.id, self._threads, manner, self._scan_in_turn)
+            keeper = Keeper(self._catalog, library.id, self._lanes.of(library.id), manner, self._scan_in_turn)
             keepers[library.id] = asyncio.create_task(keeper.run(), name=f"library {library.name}")
 
     async def _remove_marked(self, library_id: UUID) -> int:
@@ -301,6 +306,7 @@ class Libraries:
             batch = await self._catalog.libraries.some_assets(library_id, REMOVAL_BATCH)
             if not batch:
                 await self._catalog.libraries.forget(library_id)
+                self._lanes.forget(library_id)
                 break
             removed += await self._catalog.assets.delete(library.owner_id, batch)
             self._doomed()

@@ -10,7 +10,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +17,7 @@ from typing import TypeVar
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from app.libraries.walk import Scope
+from app.storage.local.daemons import DaemonExecutor
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Watch:
     """Events below some folders. One thread waits for them."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="library-watch")
+        self._thread = DaemonExecutor("library-watch", 1)
         self._stop = threading.Event()
         self._notify: RustNotify | None = None
 

@@ -2,10 +2,14 @@
 
 Their owner may change them at any time. A read holds on to the file that it opened, and ends short with `ObjectChanged` when that was
 edited meanwhile (device, inode, size or modification time differ at the end).
+
+A disk may hang, as a network share does whose server is away. Each import path has threads of its own, no call is waited for longer than
+`ANSWER_SECONDS`, and where several have not returned further ones fail at once: as `StorageUnavailable`, and without harm to other libraries.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Iterable
@@ -25,11 +29,15 @@ from app.storage.local.reading import (
     object_info,
     regular_status,
 )
-from app.storage.local.threads import Threads
+from app.storage.local.threads import PatientThreads
 from app.storage.ranges import ByteRange
 
 EXTERNAL = "external"
 THREADS = 16
+"""For each import path."""
+ANSWER_SECONDS = 12.0
+"""A disk that spins up takes ten."""
+MOST_STUCK = 4
 _OPEN_FILES = Path("/proc/self/fd")
 
 
@@ -38,7 +46,7 @@ class ExternalFiles:
 
     def __init__(self) -> None:
         self._roots: tuple[str, ...] | None = None
-        self._threads = Threads("external-read", THREADS)
+        self._threads: dict[str, PatientThreads] = {}
         self._caches = PageCaches()
 
     def confine(self, roots: Iterable[str]) -> None:
@@ -71,23 +79,42 @@ class ExternalFiles:
         raise StoragePermission(path, EXTERNAL, "lies outside the media location, where nothing is ever written")
 
     async def aclose(self) -> None:
-        await self._threads.aclose()
+        await asyncio.gather(*(threads.aclose() for threads in self._threads.values()))
 
     async def _open(self, path: str) -> OpenFile:
+        threads = self._threads_of(path)
         try:
-            descriptor = await self._threads.acquire(_open, os.close, path, self._roots)
-            cache = self._caches.of(os.fstat(descriptor).st_dev)
+            descriptor, status = await threads.acquire(_open, _close, path, self._roots)
         except OSError as error:
             raise translated(error, path, EXTERNAL) from error
-        return OpenFile(descriptor, path, EXTERNAL, self._threads, cache)
+        return OpenFile(descriptor, path, EXTERNAL, threads, self._caches.of(status.st_dev), status)
+
+    def _threads_of(self, path: str) -> PatientThreads:
+        root = _root_of(path, self._roots or ()) or ""
+        threads = self._threads.get(root)
+        if threads is None:
+            threads = PatientThreads("external-read", THREADS, ANSWER_SECONDS, MOST_STUCK)
+            self._threads[root] = threads
+        return threads
 
 
-def _open(path: str, roots: tuple[str, ...] | None) -> int:
+def _open(path: str, roots: tuple[str, ...] | None) -> tuple[int, os.stat_result]:
     descriptor = os.open(os.fsencode(path), OPEN_FLAGS)
-    if roots is not None and not _inside(descriptor, path, roots):
+    try:
+        if roots is not None and not _inside(descriptor, path, roots):
+            raise OSError(errno.ELOOP, "is a link that leads out of its library")
+        return descriptor, os.fstat(descriptor)
+    except BaseException:
         os.close(descriptor)
-        raise OSError(errno.ELOOP, "is a link that leads out of its library")
-    return descriptor
+        raise
+
+
+def _close(opened: tuple[int, os.stat_result]) -> None:
+    os.close(opened[0])
+
+
+def _root_of(path: str, roots: Iterable[str]) -> str | None:
+    return next((root for root in roots if path.startswith(root + "/")), None)
 
 
 def _inside(descriptor: int, path: str, roots: tuple[str, ...]) -> bool:
@@ -97,5 +124,5 @@ def _inside(descriptor: int, path: str, roots: tuple[str, ...]) -> bool:
         opened = os.fsdecode(os.readlink(os.fsencode(real)))  # noqa: PTH115 - bytes: names need not be UTF-8
     except OSError:  # a system without /proc
         opened = os.path.realpath(path)
-    root = next((root for root in roots if path.startswith(root + "/")), None)
+    root = _root_of(path, roots)
     return opened == path or (root is not None and opened.startswith(os.path.realpath(root) + "/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from app.libraries.scan import Scan
 from app.media.processor import Processor
 from app.storage.errors import StorageUnavailable
 from tests.media.place import Place, place_on
+from tests.real.awaiting import eventually_so
+from tests.real.hanging_disks import hanging_disk
 from tests.real.pictures import jpeg
 from tests.real.stacks import ENGINES, Engine, Stacks
 
@@ -96,3 +99,27 @@ async def test_nothing_is_kept_that_was_made_while_the_names_changed(
     with pytest.raises(StorageUnavailable):
         await pipeline.process(task)
     assert await place.catalog.derivatives.of(task.asset_id) == {}
+
+
+async def test_a_task_waits_for_a_disk_that_does_not_answer(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.storage.external.ANSWER_SECONDS", 0.2)
+    with hanging_disk(tmp_path / "share", {"photo.jpg": jpeg(400, 300)}) as disk:
+        library = await place.catalog.libraries.create(place.user.id, "Share", (str(disk.mount),), ())
+        await scan(place, library)
+        task = await task_of(place, "photo.jpg")
+        disk.hang()
+        for _ in range(6):
+            with pytest.raises(StorageUnavailable, match="does not answer"):
+                await place.pipeline().process(task)
+        assert await place.catalog.derivatives.of(task.asset_id) == {}
+        assert not list(place.staging.rglob("*.jpg"))
+        disk.answer()
+
+        async def processed() -> bool:
+            with suppress(StorageUnavailable):
+                await place.pipeline().process(task)
+            return FileKind.THUMBNAIL in await place.catalog.derivatives.of(task.asset_id)
+
+        await eventually_so(processed, "it is processed when the disk answers")

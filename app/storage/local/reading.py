@@ -5,10 +5,12 @@ Used for managed files and, with the stricter check at the end, for external one
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
@@ -75,8 +77,8 @@ class PageCaches:
 
 
 class OpenFile:
-    """An open descriptor and where it came from; also the iterator over the bytes to be served. Closing it during a read in a thread
-    waits for that thread."""
+    """An open descriptor and where it came from; also the iterator over the bytes to be served. Closed during a read in a thread it stays
+    open until the thread has left it, whether or not anybody waits for that."""
 
     __slots__ = (
         "_cache",
@@ -85,6 +87,7 @@ class OpenFile:
         "_end",
         "_etag",
         "_etag_of",
+        "_first_status",
         "_in_thread",
         "_offset",
         "_threads",
@@ -92,12 +95,22 @@ class OpenFile:
         "key",
     )
 
-    def __init__(self, descriptor: int, key: str, backend: str, threads: Threads, cache: PageCache) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        key: str,
+        backend: str,
+        threads: Threads,
+        cache: PageCache,
+        status: os.stat_result | None = None,
+    ) -> None:
+        """`status` is that of the open file where the disk was asked for it already."""
         self.key = key
         self.backend = backend
         self._descriptor = descriptor
         self._threads = threads
         self._cache = cache
+        self._first_status = status
         self._offset = self._end = 0
         self._etag_of: Callable[[os.stat_result], str] | None = None
         self._etag = ""
@@ -108,7 +121,8 @@ class OpenFile:
         return self._descriptor
 
     def status(self) -> os.stat_result:
-        return os.fstat(self._descriptor)
+        """As it was when it was opened, or shortly after."""
+        return self._first_status or os.fstat(self._descriptor)
 
     def serve(self, served: ByteRange, etag_of: Callable[[os.stat_result], str] | None, etag: str) -> OpenFile:
         """From now on iterate over `served`. With `etag_of` the etag is compared again before the last chunk is given out, so that a
@@ -139,9 +153,10 @@ class OpenFile:
         try:
             chunk = self._read_now()
             if chunk is None:
-                chunk = await self._read_in_thread()
+                chunk, changed = await self._read_in_thread()
+            else:
+                changed = self._is_changed(len(chunk))
             self._offset += len(chunk)
-            changed = self._offset == self._end and self._is_changed()
         except OSError as error:
             raise translated(error, self.key, self.backend) from error
         if not chunk:
@@ -150,8 +165,11 @@ class OpenFile:
             raise ObjectChanged(self.key, self.backend, "was changed while it was read")
         return chunk
 
-    def _is_changed(self) -> bool:
-        return self._etag_of is not None and self._etag_of(self.status()) != self._etag
+    def _is_changed(self, length: int) -> bool:
+        """Told with the last chunk, which has this length."""
+        if self._etag_of is None or self._offset + length < self._end:
+            return False
+        return self._etag_of(os.fstat(self._descriptor)) != self._etag
 
     def _read_now(self) -> bytes | None:
         """What is in memory; None where it has to be waited for."""
@@ -170,21 +188,36 @@ class OpenFile:
         cache.answers = True
         return chunk
 
-    async def _read_in_thread(self) -> bytes:
+    async def _read_in_thread(self) -> tuple[bytes, bool]:
         self._in_thread = True
+        call = None
         try:
-            return await self._threads.run(self._read_waiting)
+            call = self._threads.submit(self._read_waiting)
+            return await self._threads.wait(call)
         finally:
-            self._in_thread = False
-            if self._closed:
-                self.close()
+            if call is None or call.done():
+                self._left_thread()
+            else:
+                loop = asyncio.get_running_loop()
+                call.add_done_callback(lambda _: _tell(loop, self._left_thread))
 
-    def _read_waiting(self) -> bytes:
+    def _left_thread(self) -> None:
+        self._in_thread = False
+        if self._closed:
+            self.close()
+
+    def _read_waiting(self) -> tuple[bytes, bool]:
+        """The next chunk, and whether the file was changed since the read began."""
         chunk = os.pread(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
         after = self._offset + len(chunk)
         if self._cache.answers and after < self._end:
             os.posix_fadvise(self._descriptor, after, min(READ_AHEAD_BYTES, self._end - after), os.POSIX_FADV_WILLNEED)
-        return chunk
+        return chunk, self._is_changed(len(chunk))
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the process ends
+        loop.call_soon_threadsafe(what)
 
 
 def regular_status(file: OpenFile) -> os.stat_result:
