@@ -16,6 +16,7 @@ from pathlib import Path
 from app.catalog.library_records import Found
 from app.formats import Kind, supported
 from app.libraries.exclusions import Exclusions
+from app.storage.local.reading import modified_ns
 
 PART_FILES = 20_000
 """A folder with more files is handed over in parts, each compared by itself."""
@@ -152,7 +153,7 @@ class Walk:
             listing.whole = False
             self.unsettled.add(listing.folder)
             return False
-        listing.files.append((name, status.st_dev, _inode(status), status.st_size, status.st_mtime_ns))
+        listing.files.append((name, status.st_dev, _inode(status), status.st_size, modified_ns(status)))
         return True
 
     def _unreadable(self, listing: Listing, name: str, error: OSError) -> bool:

@@ -214,6 +214,28 @@ def test_external_files_are_streamed_like_others_and_always_as_they_are_now(
     assert "immutable" not in boss.get(address, params={"c": "1"}).headers["cache-control"]
 
 
+@pytest.mark.parametrize("seconds", [-11_644_473_600, 10_500_000_000])
+def test_files_of_another_age_are_processed_served_and_zipped(
+    boss: httpx.Client, library: str, nas: Path, seconds: int
+) -> None:
+    """Of 1601 and 2302, or as near to that as the file system keeps."""
+    path = nas / "2024/a.jpg"
+    os.utime(path, (0, seconds))
+    assert scan(boss, library)["new"] == 3
+    asset_id = assets(boss, library)["a.jpg"]
+    thumbnail_of(boss, asset_id)
+    address = f"/api/assets/{asset_id}/original"
+    whole = boss.get(address)
+    assert (whole.status_code, whole.content) == (200, path.read_bytes())
+    since = {"if-modified-since": whole.headers["last-modified"]}
+    assert boss.get(address, headers=since).status_code == 304
+    link = make_link(boss, [asset_id])
+    for archive in (boss.get(link.path), boss.post("/api/download/archive", json={"assetIds": [asset_id]})):
+        assert archive.status_code == 200
+        with zipfile.ZipFile(io.BytesIO(archive.content)) as opened:
+            assert opened.read("a.jpg") == path.read_bytes()
+
+
 def test_external_files_are_zipped_like_others(boss: httpx.Client, library: str, nas: Path) -> None:
     scan(boss, library)
     ids = list(assets(boss, library).values())

@@ -29,19 +29,23 @@ READ_AHEAD_BYTES = 2 * 1024 * 1024
 
 _MOST_DEVICES = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_NS = 2**63 - 1
 _CANNOT_TELL = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 def object_info(key: str, status: os.stat_result, etag: str) -> ObjectInfo:
-    return ObjectInfo(key, status.st_size, moment_of(status.st_mtime_ns), etag)
+    return ObjectInfo(key, status.st_size, moment_of(modified_ns(status)), etag)
+
+
+def modified_ns(status: os.stat_result) -> int:
+    """When the file was modified, in nanoseconds since 1970. What 64 bits do not hold, years before 1678 or after 2261, is the first or last
+    moment that they do: file systems keep such times (wrong clocks, archives that were unpacked), the catalogue can not."""
+    return max(-_MOST_NS - 1, min(status.st_mtime_ns, _MOST_NS))
 
 
 def moment_of(nanoseconds: int) -> datetime:
-    """A file's time, since 1970, to the microsecond; one outside of the calendar is the first or last moment in it."""
-    try:
-        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC) if nanoseconds < 0 else datetime.max.replace(tzinfo=UTC)
+    """A file's time, as `modified_ns` gives it, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
 def managed_etag(status: os.stat_result) -> str:
