@@ -90,6 +90,14 @@ class FileGone(CatalogError):
         super().__init__(f"file {file_id} is no longer being written")
 
 
+class LibraryChanged(CatalogError):
+    """The library has other import paths or exclusion patterns by now than those that a scan goes by."""
+
+    def __init__(self, library_id: UUID) -> None:
+        self.library_id = library_id
+        super().__init__(f"the library {library_id} was changed while it was scanned")
+
+
 class MigrationBusy(CatalogError):
     """Another process works on a migration of this catalogue."""
 

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Select, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
-from app.catalog.errors import Conflict, NotFound
+from app.catalog.errors import Conflict, LibraryChanged, NotFound
 from app.catalog.library_records import Library, LibraryChanges, LibraryState, LibraryUsage, ScanReport
 from app.catalog.records import AssetType
 
@@ -98,16 +98,23 @@ class Libraries:
         async with self._database.write() as connection:
             await connection.execute(update(_library).where(_library.c.id == library_id).values(watch=watch))
 
-    async def note_scan(self, library_id: UUID, report: ScanReport, mounts: tuple[str, ...]) -> None:
-        """Keep a scan's report; a complete one is also what the next ones compare with. Every file that is there then counts."""
+    async def require_unchanged(self, library: Library) -> None:
+        """Raises `LibraryChanged`, `NotFound` where it is being removed."""
+        async with self._database.read() as connection:
+            await _require(connection, library, _as_known(library))
+
+    async def note_scan(self, library: Library, report: ScanReport, mounts: tuple[str, ...]) -> None:
+        """Keep a scan's report; a complete one is also what the next ones compare with. Every file that is there then counts. Raises as
+        `require_unchanged`."""
         values: dict[str, Any] = {"last_scan": _plain(report)}
         async with self._database.write() as connection:
+            await require_library(connection, library)
             if report.complete:
                 there = _known.join(_folder, _known.c.folder_id == _folder.c.id)
-                present = (_folder.c.library_id == library_id) & _known.c.missing_since.is_(None)
+                present = (_folder.c.library_id == library.id) & _known.c.missing_since.is_(None)
                 files = await connection.execute(select(func.count()).select_from(there).where(present))
                 values |= {"scanned_at": now(), "mounts": list(mounts), "files": files.scalar_one()}
-            await connection.execute(update(_library).where(_library.c.id == library_id).values(values))
+            await connection.execute(update(_library).where(_library.c.id == library.id).values(values))
 
     async def mark_removed(self, library_id: UUID) -> bool:
         """From now on nothing is added to it; `remove_assets` and `forget` do the rest."""
@@ -153,14 +160,24 @@ class Libraries:
             return {row.id: _library_of(row) for row in await connection.execute(statement)}
 
 
-async def require_library(connection: AsyncConnection, library_id: UUID) -> UUID:
-    """The owner; nobody marks the library as removed before the transaction ends. Raises `NotFound`."""
-    there = (_library.c.id == library_id) & _library.c.deleted_at.is_(None)
-    owner = await connection.execute(select(_library.c.owner_id).where(there).with_for_update(read=True))
-    found = owner.scalar_one_or_none()
-    if found is None:
-        raise NotFound("library", [library_id])
-    return found
+async def require_library(connection: AsyncConnection, library: Library) -> UUID:
+    """The owner; until the transaction ends nobody marks the library as removed or changes what belongs to it. Raises `NotFound`,
+    `LibraryChanged`."""
+    return await _require(connection, library, _as_known(library).with_for_update(read=True))
+
+
+def _as_known(library: Library) -> Select[UUID, Any, Any]:
+    there = (_library.c.id == library.id) & _library.c.deleted_at.is_(None)
+    return select(_library.c.owner_id, _library.c.import_paths, _library.c.exclusion_patterns).where(there)
+
+
+async def _require(connection: AsyncConnection, library: Library, asked: Select[UUID, Any, Any]) -> UUID:
+    row = (await connection.execute(asked)).one_or_none()
+    if row is None:
+        raise NotFound("library", [library.id])
+    if (tuple(row.import_paths), tuple(row.exclusion_patterns)) != (library.import_paths, library.exclusion_patterns):
+        raise LibraryChanged(library.id)
+    return row.owner_id
 
 
 def _library_of(row: Row[Any]) -> Library:

@@ -19,7 +19,7 @@ from app.catalog import quota, tables, tasks
 from app.catalog.engine import Database, now
 from app.catalog.files import ID_BATCH, batches
 from app.catalog.libraries import require_library
-from app.catalog.library_records import Changes, Found, KnownFile, KnownFolder, Placed
+from app.catalog.library_records import Changes, Found, KnownFile, KnownFolder, Library, Placed
 from app.catalog.records import Asset, FileKind, FileState, Visibility
 
 T = TypeVar("T")
@@ -171,10 +171,12 @@ class LibraryFiles:
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one()
 
-    async def apply(self, library_id: UUID, changes: Changes) -> dict[str, UUID]:
-        """One transaction; returns the ids of the folders concerned, by their paths. Raises `NotFound` where the library is being removed, `Conflict` where somebody else scans it too."""
+    async def apply(self, library: Library, changes: Changes) -> dict[str, UUID]:
+        """One transaction; returns the ids of the folders concerned, by their paths. Raises `NotFound` where the library is being removed,
+        `LibraryChanged` where other files belong to it by now, `Conflict` where somebody else scans it too."""
+        library_id = library.id
         async with self._database.write() as connection:
-            owner_id = await require_library(connection, library_id)
+            owner_id = await require_library(connection, library)
             if changes.changed or changes.renamed or changes.back:
                 await quota.lock_owner(connection, owner_id)
             folders = await _folder_ids(connection, library_id, _folders_of(changes))
@@ -194,15 +196,16 @@ class LibraryFiles:
             await _note_digests(connection, folders, changes.digests)
         return folders
 
-    async def trash(self, library_id: UUID, asset_ids: Sequence[UUID]) -> int:
-        """Their files are gone: into the trash with them, from which no age removes them. How many were not known to be gone."""
+    async def trash(self, library: Library, asset_ids: Sequence[UUID]) -> int:
+        """Their files are gone: into the trash with them, from which no age removes them. How many were not known to be gone. Raises
+        `NotFound` and `LibraryChanged` as `apply`."""
         moment = now()
         gone = 0
         async with self._database.write() as connection:
-            owner_id = await require_library(connection, library_id)
+            owner_id = await require_library(connection, library)
             await quota.lock_owner(connection, owner_id)
             for batch in batches(asset_ids):
-                mine = _asset.c.id.in_(batch) & (_asset.c.library_id == library_id)
+                mine = _asset.c.id.in_(batch) & (_asset.c.library_id == library.id)
                 untouched = select(_asset.c.id).where(mine, _asset.c.deleted_at.is_(None))
                 newly = list((await connection.execute(untouched)).scalars())
                 there = _known.c.asset_id.in_(batch) & _known.c.missing_since.is_(None)

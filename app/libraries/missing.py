@@ -75,7 +75,7 @@ class Missing:
         return reason
 
     async def _trash(self, batch: list[UUID]) -> None:
-        self.trashed += await self._catalog.library_files.trash(self._library.id, batch)
+        self.trashed += await self._catalog.library_files.trash(self._library, batch)
 
     async def _fates(self, walks: Sequence[Walk]) -> AsyncIterator[dict[UUID, Fate]]:
         loop = asyncio.get_running_loop()

@@ -82,7 +82,8 @@ class Scan:
         self._listed: dict[str, int] = {}
 
     async def run(self) -> ScanReport:
-        """Raises `CatalogError`. What was written before a failure or a cancellation stays, and the next scan goes on from there."""
+        """Raises `CatalogError`; among these `LibraryChanged`, soon after other files were made to belong to the library than those that
+        the scan looks for. What was written before a failure or a cancellation stays, and the next scan goes on from there."""
         roots = await self._look()
         reason = None if self._accept_missing else reason_of(roots)
         # A first scan has nothing to recognise by its inode.
@@ -115,6 +116,7 @@ class Scan:
         self._walks.append(walk)
         batches = walk.batches(BATCH_FILES, BATCH_FOLDERS)
         while (batch := await self._in_thread(lambda: next(batches, None))) is not None:
+            await self._catalog.libraries.require_unchanged(self._library)
             await self._take(batch, compare_inodes=compare_inodes, all_seen=all_seen)
             if self._progress is not None:
                 self._progress(self.report)
@@ -239,7 +241,7 @@ class Scan:
     async def _write(self, changes: Changes, found: int) -> None:
         anything = (changes.new, changes.changed, changes.renamed, changes.back, changes.refreshed, changes.digests)
         if any(anything):
-            ids = await self._catalog.library_files.apply(self._library.id, changes)
+            ids = await self._catalog.library_files.apply(self._library, changes)
             self._seen.update(ids.values())
             if self._added is not None:
                 for asset_id in changes.to_process:
@@ -284,7 +286,7 @@ class Scan:
         library_id = self._library.id
         if self._scopes is None:
             mounts = sorted({mount for root in roots for mount in root.mounts})
-            await self._catalog.libraries.note_scan(library_id, self.report, tuple(mounts))
+            await self._catalog.libraries.note_scan(self._library, self.report, tuple(mounts))
         # What a person accepted is no reason any more, but a path that can not be read stays one.
         reason = refused or reason_of([replace(root, lost=()) for root in roots])
         if reason is not None:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Self
 from uuid import UUID
 
 import structlog
 
 from app.catalog.catalog import Catalog
-from app.catalog.errors import CatalogError
+from app.catalog.errors import CatalogError, LibraryChanged
 from app.catalog.library_records import Library, LibraryChanges, LibraryState, ScanReport
 from app.config import Settings
 from app.health.mounts import MountCondition, MountKind, MountState
@@ -63,7 +62,8 @@ class Libraries:
         self._lanes = Lanes()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanning: set[UUID] = set()
-        self._accepting: set[UUID] = set()
+        self._wanted: dict[UUID, bool] = {}
+        """Scans that were asked for and have not begun; whether a person accepts what is missing."""
         self._removing: set[UUID] = set()
         self._unmounted: dict[UUID, Library] = {}
         self._unmounted_until = 0.0
@@ -144,9 +144,10 @@ class Libraries:
     # Scans
 
     def start_scan(self, library_id: UUID, *, accept_missing: bool = False) -> None:
-        """In the background of this process; one that runs in it already is enough, if it accepts as much."""
-        scan = partial(self._scan_in_turn, accept_missing=accept_missing)
-        self._start(self._accepting if accept_missing else self._scanning, library_id, scan)
+        """In the background of this process. While one runs, which may have passed by what is to be looked at, another one will follow it;
+        it stands for all that are asked for before it begins."""
+        self._wanted[library_id] = self._wanted.get(library_id, False) or accept_missing
+        self._start(self._scanning, library_id, self._scan_as_wanted)
 
     async def scan(
         self, library_id: UUID, *, accept_missing: bool = False, progress: Progress | None = None
@@ -158,24 +159,46 @@ class Libraries:
             report, _ = await self._run(library_id, accept_missing=accept_missing, progress=progress)
             return report
 
+    async def _scan_as_wanted(self, library_id: UUID) -> None:
+        try:
+            while library_id in self._wanted:
+                async with self._turn(library_id):
+                    accept_missing = self._wanted.pop(library_id)
+                    with _failing_loudly(library_id):
+                        await self._run_and_tell(library_id, accept_missing=accept_missing)
+        finally:
+            self._wanted.pop(library_id, None)
+
     async def _scan_in_turn(
-        self,
-        library_id: UUID,
-        scopes: Sequence[Scope] | None = None,
-        rest_before: float | None = None,
-        *,
-        accept_missing: bool = False,
+        self, library_id: UUID, scopes: Sequence[Scope] | None, rest_before: float | None
     ) -> tuple[ScanReport, set[str]]:
         """Wait for whoever scans the library, then scan it."""
+        async with self._turn(library_id):
+            return await self._run_and_tell(library_id, scopes=scopes, rest_before=rest_before)
+
+    @asynccontextmanager
+    async def _turn(self, library_id: UUID) -> AsyncIterator[None]:
+        """Nobody else scans the library meanwhile; waits for whoever does."""
         while True:
             async with self._catalog.lock(_lock(library_id)) as lock:
                 if lock is not None:
-                    report, unsettled = await self._run(
-                        library_id, scopes=scopes, rest_before=rest_before, accept_missing=accept_missing
-                    )
-                    _tell(library_id, report)
-                    return report, unsettled
+                    yield
+                    return
             await asyncio.sleep(TURN_SECONDS)
+
+    async def _run_and_tell(
+        self,
+        library_id: UUID,
+        *,
+        scopes: Sequence[Scope] | None = None,
+        rest_before: float | None = None,
+        accept_missing: bool = False,
+    ) -> tuple[ScanReport, set[str]]:
+        report, unsettled = await self._run(
+            library_id, scopes=scopes, rest_before=rest_before, accept_missing=accept_missing
+        )
+        _tell(library_id, report)
+        return report, unsettled
 
     async def _run(
         self,
@@ -186,22 +209,25 @@ class Libraries:
         accept_missing: bool = False,
         progress: Progress | None = None,
     ) -> tuple[ScanReport, set[str]]:
-        library = await self._catalog.libraries.get(library_id)
-        if library is None:
-            raise UnknownLibrary(f"there is no library {library_id}")
-        scan = Scan(
-            self._catalog,
-            library,
-            self._lanes.of(library_id),
-            accept_missing=accept_missing,
-            scopes=scopes,
-            rest_before=rest_before,
-            progress=progress,
-            added=self._added,
-        )
-        report = await scan.run()
-        self._unmounted_until = 0.0
-        return report, scan.unsettled
+        """Begins anew where other files were made to belong to the library meanwhile."""
+        while (library := await self._catalog.libraries.get(library_id)) is not None:
+            scan = Scan(
+                self._catalog,
+                library,
+                self._lanes.of(library_id),
+                accept_missing=accept_missing,
+                scopes=scopes,
+                rest_before=rest_before,
+                progress=progress,
+                added=self._added,
+            )
+            try:
+                report = await scan.run()
+            except LibraryChanged:
+                continue
+            self._unmounted_until = 0.0
+            return report, scan.unsettled
+        raise UnknownLibrary(f"there is no library {library_id}")
 
     # Whether the folders are there
 
@@ -323,11 +349,8 @@ class Libraries:
 
     async def _do(self, busy: set[UUID], library_id: UUID, work: Callable[[UUID], Awaitable[object]]) -> None:
         try:
-            await work(library_id)
-        except (CatalogError, LibraryError) as error:
-            log.warning("a library could not be worked on", library=str(library_id), reason=str(error))
-        except Exception:
-            log.exception("work on a library failed", library=str(library_id))
+            with _failing_loudly(library_id):
+                await work(library_id)
         finally:
             busy.discard(library_id)
 
@@ -359,6 +382,17 @@ def _require_patterns(patterns: Sequence[str]) -> None:
 
 def _lock(library_id: UUID) -> str:
     return f"library-{library_id}"
+
+
+@contextmanager
+def _failing_loudly(library_id: UUID) -> Iterator[None]:
+    """What goes wrong in the background is told in the log, for nobody waits for it."""
+    try:
+        yield
+    except (CatalogError, LibraryError) as error:
+        log.warning("a library could not be worked on", library=str(library_id), reason=str(error))
+    except Exception:
+        log.exception("work on a library failed", library=str(library_id))
 
 
 def _tell(library_id: UUID, report: ScanReport) -> None:

@@ -102,7 +102,7 @@ async def validate_library(id: UUID, wanted: LibraryValidate, rooms: Rooms) -> L
 
 @router.post("/{id}/scan", status_code=204, dependencies=_UPDATE)
 async def scan_library(id: UUID, rooms: Rooms, wanted: LibraryScan | None = None) -> Response:  # noqa: A002
-    """In the background; `lastScan` of the library tells what became of it."""
+    """In the background, after one that runs already; `lastScan` of the library tells what became of it."""
     await _found(id, rooms)
     rooms.libraries.start_scan(id, accept_missing=wanted is not None and wanted.accept_missing)
     return Response(status_code=204)

@@ -1,0 +1,127 @@
+"""What is asked of a library, or changed of it, while it is scanned."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.catalog.errors import LibraryChanged
+from app.config import Settings
+from app.libraries import walk
+from app.libraries.scan import Scan
+from app.libraries.service import Libraries
+from tests.libraries.shelves import Shelf
+from tests.libraries.test_watch import eventually, shows
+
+MOST_SECONDS = 60.0
+
+
+class Turnstile:
+    """Holds the walks of scans: after the first listing of one folder, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = ""
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+        listed = walk.Walk._list
+
+        def held(walking: walk.Walk, folder: str, deep: bool) -> Iterator[walk.Listing]:
+            yield from listed(walking, folder, deep)
+            if folder == self._folder and not self._reached.is_set():
+                self._reached.set()
+                assert self._opened.wait(MOST_SECONDS)
+
+        monkeypatch.setattr(walk.Walk, "_list", held)
+
+    def hold_after(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    async def reached(self) -> None:
+        async def there() -> bool:
+            return self._reached.is_set()
+
+        await eventually(there, "the scan comes to the folder")
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def turnstile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turnstile]:
+    made = Turnstile(monkeypatch)
+    yield made
+    made.open()
+
+
+@pytest.fixture
+async def libraries(shelf: Shelf, db_url: str, tmp_path: Path) -> AsyncIterator[Libraries]:
+    values = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media"), "MEDIAVAULT_LIBRARY_WATCH": False}
+    made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    async with Libraries(shelf.catalog, made).running() as running:
+        yield running
+
+
+async def test_what_a_scan_passed_by_is_found_by_the_one_that_was_asked_for_meanwhile(
+    shelf: Shelf, libraries: Libraries, turnstile: Turnstile
+) -> None:
+    shelf.write("a.jpg")
+    turnstile.hold_after(shelf.root)
+    libraries.start_scan(shelf.id)
+    await turnstile.reached()
+    shelf.write("late.jpg")
+    libraries.start_scan(shelf.id)
+    turnstile.open()
+    await shows(shelf, {"a.jpg", "late.jpg"})
+
+
+async def test_a_person_who_accepts_what_is_missing_is_heard_while_a_scan_runs(
+    shelf: Shelf, libraries: Libraries, turnstile: Turnstile
+) -> None:
+    paths = shelf.fill(30)
+    await shelf.scan()
+    for path in paths:
+        path.unlink()
+    turnstile.hold_after(shelf.root)
+    libraries.start_scan(shelf.id)
+    await turnstile.reached()
+    libraries.start_scan(shelf.id, accept_missing=True)
+    libraries.start_scan(shelf.id)
+    turnstile.open()
+    await shows(shelf, set())
+    assert len(await shelf.names(trashed=True)) == 30
+
+
+async def test_other_import_paths_hold_for_a_scan_that_runs(
+    shelf: Shelf, libraries: Libraries, turnstile: Turnstile, tmp_path: Path
+) -> None:
+    shelf.write("first.jpg")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "second.jpg").write_bytes(b"photo")
+    turnstile.hold_after(shelf.root)
+    libraries.start_scan(shelf.id)
+    await turnstile.reached()
+    await libraries.update(shelf.id, {"import_paths": (str(other),)})
+    turnstile.open()
+    await shows(shelf, {str(other / "second.jpg")})
+    assert await shelf.names(trashed=True) == set()
+
+
+async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(shelf: Shelf) -> None:
+    shelf.write("a.jpg")
+    await shelf.scan()
+    stale, asset = await shelf.library(), (await shelf.assets())["a.jpg"]
+    await shelf.change(name="Another name")
+    await Scan(shelf.catalog, stale, shelf.threads).run()
+    shelf.write("Raw/b.jpg")
+    await shelf.change(exclusion_patterns=("**/Raw/**",))
+    scanned = (await shelf.library()).last_scan
+    with pytest.raises(LibraryChanged):
+        await Scan(shelf.catalog, stale, shelf.threads).run()
+    with pytest.raises(LibraryChanged):
+        await shelf.catalog.library_files.trash(stale, [asset.id])
+    assert await shelf.names() == {"a.jpg"}
+    assert (await shelf.library()).last_scan == scanned
