@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import Row, delete, func, insert, select, update
@@ -17,6 +18,8 @@ from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.errors import FileGone
 from app.catalog.records import File, FileKind, FileState, StoredFile
+
+T = TypeVar("T")
 
 CLAIM = timedelta(minutes=5)
 """How long a sweeper has its files to itself; it also paces what the store refused to delete."""
@@ -208,8 +211,8 @@ def file_of(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:
     return File(*row)  # pyright: ignore[reportArgumentType]
 
 
-def batches(ids: Iterable[UUID]) -> Iterable[list[UUID]]:
-    """Each id once, in batches that fit a statement."""
+def batches(ids: Iterable[T]) -> Iterable[list[T]]:
+    """Each once, in batches that fit a statement."""
     distinct = list(dict.fromkeys(ids))
     for start in range(0, len(distinct), ID_BATCH):
         yield distinct[start : start + ID_BATCH]

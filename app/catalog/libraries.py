@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -164,6 +165,12 @@ async def require_library(connection: AsyncConnection, library: Library) -> UUID
     """The owner; until the transaction ends nobody marks the library as removed or changes what belongs to it. Raises `NotFound`,
     `LibraryChanged`."""
     return await _require(connection, library, _as_known(library).with_for_update(read=True))
+
+
+async def forget_digests(connection: AsyncConnection, asset_ids: Sequence[UUID]) -> None:
+    """Before assets are removed, or leave their folders: the next scan compares these file by file, and takes in what is still there."""
+    of = select(_known.c.folder_id).where(_known.c.asset_id.in_(asset_ids))
+    await connection.execute(update(_folder).where(_folder.c.id.in_(of)).values(digest=None))
 
 
 def _as_known(library: Library) -> Select[UUID, Any, Any]:

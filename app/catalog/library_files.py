@@ -15,10 +15,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import quota, tables, tasks
+from app.catalog import library_holders, quota, tables, tasks
 from app.catalog.engine import Database, now
 from app.catalog.files import ID_BATCH, batches
-from app.catalog.libraries import require_library
+from app.catalog.libraries import forget_digests, require_library
 from app.catalog.library_records import Changes, Found, KnownFile, KnownFolder, Library, Placed
 from app.catalog.records import Asset, FileKind, FileState, Visibility
 
@@ -177,8 +177,7 @@ class LibraryFiles:
         library_id = library.id
         async with self._database.write() as connection:
             owner_id = await require_library(connection, library)
-            if changes.changed or changes.renamed or changes.back:
-                await quota.lock_owner(connection, owner_id)
+            await library_holders.clear(connection, library, owner_id, changes)
             folders = await _folder_ids(connection, library_id, _folders_of(changes))
             # All names are given up before any is taken: files may have taken one another's.
             for batch in _chunks(changes.displaced, _STATEMENT_ROWS):
@@ -227,12 +226,6 @@ class LibraryFiles:
         joined = _known.join(_folder, _known.c.folder_id == _folder.c.id)
         async with self._database.read() as connection:
             return (await connection.execute(select(func.count()).select_from(joined).where(*where))).scalar_one()
-
-
-async def forget_digests(connection: AsyncConnection, asset_ids: Sequence[UUID]) -> None:
-    """Before assets are removed, or leave their folders: the next scan compares these file by file, and takes in what is still there."""
-    of = select(_known.c.folder_id).where(_known.c.asset_id.in_(asset_ids))
-    await connection.execute(update(_folder).where(_folder.c.id.in_(of)).values(digest=None))
 
 
 def _within(path: str) -> ColumnElement[bool]:

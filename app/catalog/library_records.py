@@ -24,7 +24,7 @@ class LibraryState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ScanReport:
     """What a scan saw and did, in numbers of files. `complete`: it saw all of the library. `unreadable` names the first of
-    `unreadable_count`. `refused` says why missing files were not moved to the trash, where that is so."""
+    `unreadable_count` places that could not be taken in. `refused` says why missing files were not moved to the trash, where that is so."""
 
     started_at: datetime
     seconds: float = 0.0
@@ -131,5 +131,7 @@ class Changes:
     """Other device or inode, same content: after a remount."""
     digests: dict[str, bytes | None] = field(default_factory=dict)
     """By the folder's path."""
+    held: list[tuple[str, str]] = field(default_factory=list)
+    """Filled when they are written: paths, each with who holds it, that belong to somebody else. They are taken off the other lists."""
     to_process: list[UUID] = field(default_factory=list)
     """Filled when they are written: the assets that have a new task."""

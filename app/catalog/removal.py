@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import motion, quota, tables
 from app.catalog.engine import now
 from app.catalog.files import batches
-from app.catalog.library_files import forget_digests
+from app.catalog.libraries import forget_digests
 from app.catalog.records import CHARGED, FileKind, FileState, Visibility
 
 REPLACED_GRACE = timedelta(minutes=30)

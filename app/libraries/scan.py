@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -123,11 +123,14 @@ class Scan:
         self.unsettled |= walk.unsettled
         if all_seen:
             return
-        troubles = [f"{path}: {reason}" for path, reason in walk.troubles.places.items()]
+        self._report_troubles(walk.troubles.count, walk.troubles.places.items())
+
+    def _report_troubles(self, count: int, named: Iterable[tuple[str, str]]) -> None:
+        texts = [_printable(f"{path}: {reason}") for path, reason in named]
         self.report = replace(
             self.report,
-            unreadable_count=self.report.unreadable_count + walk.troubles.count,
-            unreadable=(*self.report.unreadable, *map(_printable, troubles))[:NAMED_UNREADABLE],
+            unreadable_count=self.report.unreadable_count + count,
+            unreadable=(*self.report.unreadable, *texts)[:NAMED_UNREADABLE],
         )
 
     def _scopes_of(self, root: str) -> list[Scope]:
@@ -170,8 +173,9 @@ class Scan:
                 changes.digests[folder] = None
         await self._write(changes, 0 if all_seen else sum(len(listing.files) for listing in batch))
         if not all_seen:
+            self._report_troubles(len(changes.held), [(path, f"belongs to {holder}") for path, holder in changes.held])
             self._open |= left.folders
-            kept = {former.asset_id for former in renamed.values()}
+            kept = {asset_id for asset_id, _ in changes.renamed}
             await self._note_missing(batch, gone - kept, left)
 
     async def _known(

@@ -401,7 +401,9 @@ def _tell(library_id: UUID, report: ScanReport) -> None:
         log.error("a library looks unmounted: nothing of it goes to the trash", library=library, reason=report.refused)
     if report.unreadable_count:
         first = list(report.unreadable[:10])
-        log.warning("parts of a library could not be read", library=library, count=report.unreadable_count, first=first)
+        log.warning(
+            "parts of a library could not be taken in", library=library, count=report.unreadable_count, first=first
+        )
     did = {name: getattr(report, name) for name in ("new", "changed", "renamed", "back", "trashed")}
     if any(did.values()):
         log.info("library scanned", library=library, found=report.found, seconds=report.seconds, **did)
