@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import motion, quota, tables, tasks
@@ -214,17 +214,38 @@ class Assets:
         """What is there already keeps its time. Raises `NotFound` naming the ids that are not this owner's."""
         moment = now()
         values = {"deleted_at": func.coalesce(_asset.c.deleted_at, moment), "updated_at": moment}
-        await self._change_all(owner_id, list(asset_ids), values)
-
-    async def restore(self, owner_id: UUID, asset_ids: Iterable[UUID] | None = None) -> int:
-        """Take out of the trash, everything without `asset_ids`; how many there were. Raises `NotFound`."""
-        values = {"deleted_at": None, "updated_at": now()}
-        if asset_ids is not None:
-            return await self._change_all(owner_id, list(asset_ids), values, in_trash(True))
+        wanted = list(asset_ids)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
-            mine = (_asset.c.owner_id == owner_id) & in_trash(True)
-            return (await connection.execute(update(_asset).where(mine).values(values))).rowcount
+            await _require(connection, owner_id, wanted)
+            for batch in batches(wanted):
+                await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(values))
+                # The owner has decided: the return of an external file is no reason to undo it.
+                decided = update(_library_file).where(_library_file.c.asset_id.in_(batch)).values(trashed=False)
+                await connection.execute(decided)
+
+    async def restore(self, owner_id: UUID, asset_ids: Iterable[UUID] | None = None) -> int:
+        """Take out of the trash, everything without `asset_ids`; how many there were. Those of a library whose files are gone stay, as in
+        Immich, and come out with their files. Raises `NotFound`."""
+        values = {"deleted_at": None, "updated_at": now()}
+        gone = select(_library_file.c.asset_id).where(_library_file.c.missing_since.is_not(None))
+        mine = (_asset.c.owner_id == owner_id) & in_trash(True)
+        there = mine & _asset.c.id.not_in(gone)
+        async with self._database.write() as connection:
+            await quota.lock_owner(connection, owner_id)
+            if asset_ids is None:
+                restored = (await connection.execute(update(_asset).where(there).values(values))).rowcount
+                theirs = _library_file.c.asset_id.in_(select(_asset.c.id).where(mine))
+                await connection.execute(_return_with_file(theirs))
+                return restored
+            wanted = list(asset_ids)
+            await _require(connection, owner_id, wanted)
+            restored = 0
+            for batch in batches(wanted):
+                statement = update(_asset).where(_asset.c.id.in_(batch), there).values(values)
+                restored += (await connection.execute(statement)).rowcount
+                await connection.execute(_return_with_file(_library_file.c.asset_id.in_(batch)))
+            return restored
 
     async def delete(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
         """Remove for good, in one transaction: the rows go, the files are doomed, the quota is given back. A photo takes its motion
@@ -306,20 +327,10 @@ class Assets:
             row = (await connection.execute(joined().where(condition))).one_or_none()
         return None if row is None else asset_of(row)
 
-    async def _change_all(
-        self, owner_id: UUID, asset_ids: list[UUID], values: dict[str, Any], *only: ColumnElement[bool]
-    ) -> int:
-        changed = 0
-        async with self._database.write() as connection:
-            await quota.lock_owner(connection, owner_id)
-            await _require(connection, owner_id, asset_ids)
-            for batch in batches(asset_ids):
-                statement = update(_asset).where(_asset.c.id.in_(batch), *only).values(values)
-                changed += (await connection.execute(statement)).rowcount
-                # The owner has decided: the return of an external file is no reason to undo it.
-                decided = update(_library_file).where(_library_file.c.asset_id.in_(batch)).values(trashed=False)
-                await connection.execute(decided)
-        return changed
+
+def _return_with_file(*theirs: ColumnElement[bool]) -> Update:
+    """Marks those whose files are gone as what a scan had put into the trash: their owner wants to see them."""
+    return update(_library_file).where(_library_file.c.missing_since.is_not(None), *theirs).values(trashed=True)
 
 
 def _require_photo(asset_id: UUID, type_: AssetType) -> None:

@@ -293,6 +293,29 @@ async def test_what_its_owner_put_into_the_trash_stays_there_whatever_a_scan_did
     assert (asset.id, asset.is_offline) == (asset_id, False)
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+async def test_what_is_restored_without_its_file_comes_back_with_it(shelf: Shelf, of_all: bool) -> None:
+    scanned, own = shelf.write("scanned.jpg"), shelf.write("own.jpg")
+    shelf.write("there.jpg")
+    await shelf.scan()
+    owner = (await shelf.library()).owner_id
+    ids = {name: asset.id for name, asset in (await shelf.assets()).items()}
+    await shelf.catalog.assets.trash(owner, [ids["own.jpg"], ids["there.jpg"]])
+    scanned.unlink()
+    own.unlink()
+    assert (await shelf.scan()).trashed == 2
+    assert await shelf.catalog.assets.restore(owner, None if of_all else ids.values()) == 1
+    assert await shelf.names() == {"there.jpg"}
+    assert (await shelf.scan()).trashed == 0
+    assert await shelf.names(trashed=True) == {"scanned.jpg", "own.jpg"}
+    shelf.write("scanned.jpg")
+    shelf.write("own.jpg")
+    await shelf.scan()
+    assert {name: (asset.id, asset.is_offline) for name, asset in (await shelf.assets()).items()} == {
+        name: (asset_id, False) for name, asset_id in ids.items()
+    }
+
+
 async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(shelf: Shelf) -> None:
     shelf.fill(60, "raw")
     shelf.fill(5, "jpeg")

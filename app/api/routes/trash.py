@@ -20,7 +20,8 @@ Rooms = Annotated[Services, Depends(services)]
 
 @router.post("/restore/assets")
 async def restore_assets(wanted: BulkIds, caller: Caller, rooms: Rooms) -> TrashResponse:
-    """Take these assets out of the trash. If one is not there or not yours: 404, and none is restored."""
+    """Take these assets out of the trash. If one is not there or not yours: 404, and none is restored. What a library's folder no longer
+    holds stays, and comes out when its file is there again."""
     count = await rooms.catalog.assets.restore(caller.user.id, wanted.ids)
     for asset_id in wanted.ids:
         rooms.cache.forget_asset(asset_id)
@@ -29,5 +30,5 @@ async def restore_assets(wanted: BulkIds, caller: Caller, rooms: Rooms) -> Trash
 
 @router.post("/restore")
 async def restore_trash(caller: Caller, rooms: Rooms) -> TrashResponse:
-    """Take everything out of the trash."""
+    """Take everything out of the trash but what a library's folder no longer holds; that comes out when its file is there again."""
     return TrashResponse(count=await rooms.catalog.assets.restore(caller.user.id, None))
