@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from app.catalog.catalog import Catalog
-from app.catalog.errors import CatalogError, LibraryChanged
+from app.catalog.errors import CatalogError, CatalogUnavailable, LibraryChanged
 from app.catalog.library_records import Library, LibraryChanges, LibraryState, ScanReport
 from app.config import Settings
 from app.health.mounts import MountCondition, MountKind, MountState
@@ -34,6 +34,9 @@ from app.libraries.walk import Scope
 LEAD_SECONDS = 5.0
 """How often the process that keeps the libraries looks whether there are others, and whether it is still the one."""
 TURN_SECONDS = 0.5
+PATHS_SECONDS = 30.0
+"""How long new import paths wait for others that are being checked."""
+PATHS_PAUSE_SECONDS = 0.05
 REMOVAL_BATCH = 500
 SIGHT_SECONDS = 3.0
 CHECK_SECONDS = 10.0
@@ -91,25 +94,39 @@ class Libraries:
         self, owner_id: UUID, name: str, import_paths: Sequence[str], exclusion_patterns: Sequence[str]
     ) -> Library:
         """Raises `InvalidLibrary`, `NotFound` for an unknown owner."""
-        paths = await self._valid(import_paths, exclusion_patterns, None)
         patterns = tuple(dict.fromkeys(exclusion_patterns))
-        created = await self._catalog.libraries.create(owner_id, name, paths, patterns)
+        async with self._paths_at_rest():
+            paths = await self._valid(import_paths, exclusion_patterns, None)
+            created = await self._catalog.libraries.create(owner_id, name, paths, patterns)
         await tell_import_paths(self._catalog, self._confine)
         return created
 
     async def update(self, library_id: UUID, changes: LibraryChanges) -> Library | None:
         """None where there is no such library. Raises `InvalidLibrary`."""
-        library = await self._catalog.libraries.get(library_id)
-        if library is None:
-            return None
-        patterns = changes.get("exclusion_patterns", library.exclusion_patterns)
-        if "import_paths" in changes:
-            changes = {**changes, "import_paths": await self._valid(changes["import_paths"], patterns, library_id)}
-        else:
-            _require_patterns(patterns)
-        changed = await self._catalog.libraries.update(library_id, changes)
+        async with self._paths_at_rest():
+            library = await self._catalog.libraries.get(library_id)
+            if library is None:
+                return None
+            patterns = changes.get("exclusion_patterns", library.exclusion_patterns)
+            if "import_paths" in changes:
+                changes = {**changes, "import_paths": await self._valid(changes["import_paths"], patterns, library_id)}
+            else:
+                _require_patterns(patterns)
+            changed = await self._catalog.libraries.update(library_id, changes)
         await tell_import_paths(self._catalog, self._confine)
         return changed
+
+    @asynccontextmanager
+    async def _paths_at_rest(self) -> AsyncIterator[None]:
+        """No process changes the import paths of any library meanwhile: between the check of new ones and the moment they are kept.
+        Raises `CatalogUnavailable` where another one does not come to an end, whose disk may not answer."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(PATHS_SECONDS):
+                    await stack.enter_async_context(self._alone("library-paths", PATHS_PAUSE_SECONDS))
+            except TimeoutError:
+                raise CatalogUnavailable("the import paths of another library are being checked") from None
+            yield
 
     async def check_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
         """Which of these may be import paths of that library (None: of a new one). Raises `InvalidLibrary` where a disk does not answer."""
@@ -176,15 +193,19 @@ class Libraries:
         async with self._turn(library_id):
             return await self._run_and_tell(library_id, scopes=scopes, rest_before=rest_before)
 
-    @asynccontextmanager
-    async def _turn(self, library_id: UUID) -> AsyncIterator[None]:
+    def _turn(self, library_id: UUID) -> AbstractAsyncContextManager[None]:
         """Nobody else scans the library meanwhile; waits for whoever does."""
+        return self._alone(_lock(library_id), TURN_SECONDS)
+
+    @asynccontextmanager
+    async def _alone(self, name: str, pause: float) -> AsyncIterator[None]:
+        """With the lock of that name, which is asked for again and again."""
         while True:
-            async with self._catalog.lock(_lock(library_id)) as lock:
+            async with self._catalog.lock(name) as lock:
                 if lock is not None:
                     yield
                     return
-            await asyncio.sleep(TURN_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _run_and_tell(
         self,
