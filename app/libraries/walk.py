@@ -24,6 +24,8 @@ NAMED_UNREADABLE = 1000
 """As many unreadable places are remembered; files in others are asked for one by one before they count as gone."""
 SKEW_SECONDS = 3600.0
 """A change further in the future than this comes from another clock, and tells nothing about whether the file rests."""
+MOST_PATH_BYTES = 2600
+"""Of a file or folder. PostgreSQL indexes 2,704 bytes at most, and a file that lost its name takes 37 more (see `Changes.displaced`)."""
 _WRAP = 1 << 64
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 Scope = tuple[str, bool]
@@ -102,6 +104,8 @@ class Walk:
             yield batch
 
     def _list(self, folder: str, deep: bool) -> Iterator[Listing]:
+        if not self._fits(folder):
+            return
         listing = Listing(folder, [])
         below: list[tuple[str, bool]] = []
         try:
@@ -153,6 +157,8 @@ class Walk:
             listing.whole = False
             self.unsettled.add(listing.folder)
             return False
+        if not self._fits(f"{listing.folder}/{name}"):
+            return False
         listing.files.append((name, status.st_dev, _inode(status), status.st_size, modified_ns(status)))
         return True
 
@@ -160,6 +166,13 @@ class Walk:
         if error.errno not in _GONE:  # else it was taken away while the folder was listed
             self.troubles.note(f"{listing.folder}/{name}", _reason(error))
             listing.whole = False
+        return False
+
+    def _fits(self, path: str) -> bool:
+        """False for a path that no catalogue can hold."""
+        if 4 * len(path) <= MOST_PATH_BYTES or len(os.fsencode(path)) <= MOST_PATH_BYTES:
+            return True
+        self.troubles.note(path, f"has a path of more than {MOST_PATH_BYTES} bytes")
         return False
 
     def _nameable(self, folder: str, name: str, listing: Listing | None = None) -> bool:
