@@ -256,6 +256,14 @@ class Assets:
             await _require(connection, owner_id, wanted)
             return await remove(connection, owner_id, wanted)
 
+    async def delete_of_library(self, owner_id: UUID, library_id: UUID, limit: int) -> int:
+        """As `delete`, with at most so many of the library's assets, in no order; how many went. Several may do so at once."""
+        mine = (_asset.c.library_id == library_id) & (_asset.c.owner_id == owner_id)
+        async with self._database.write() as connection:
+            await quota.lock_owner(connection, owner_id)
+            some = list((await connection.execute(select(_asset.c.id).where(mine).limit(limit))).scalars())
+            return await remove(connection, owner_id, some)
+
     async def purge_trash(self, before: datetime, limit: int = 500) -> int:
         """Remove for good what has been in the trash since before that moment, at most about `limit` at a time; how many there were. What
         belongs to an external library stays: its file may be away, and if it is there the next scan would take it in again."""

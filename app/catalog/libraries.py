@@ -118,16 +118,10 @@ class Libraries:
             await connection.execute(update(_library).where(_library.c.id == library.id).values(values))
 
     async def mark_removed(self, library_id: UUID) -> bool:
-        """From now on nothing is added to it; `remove_assets` and `forget` do the rest."""
+        """From now on nothing is added to it; `Assets.delete_of_library` and `forget` do the rest."""
         mine = (_library.c.id == library_id) & _library.c.deleted_at.is_(None)
         async with self._database.write() as connection:
             return (await connection.execute(update(_library).where(mine).values(deleted_at=now()))).rowcount == 1
-
-    async def some_assets(self, library_id: UUID, limit: int) -> list[UUID]:
-        """At most so many of its assets, in no order."""
-        statement = select(_asset.c.id).where(_asset.c.library_id == library_id).limit(limit)
-        async with self._database.read() as connection:
-            return list((await connection.execute(statement)).scalars())
 
     async def forget(self, library_id: UUID) -> None:
         """Remove the row of a library that was marked as removed and has no assets any more."""

@@ -350,12 +350,13 @@ class Libraries:
         removed = 0
         library = next((each for each in await self._catalog.libraries.list() if each.id == library_id), None)
         while library is not None:
-            batch = await self._catalog.libraries.some_assets(library_id, REMOVAL_BATCH)
-            if not batch:
+            # Another process may be doing the same.
+            batch = await self._catalog.assets.delete_of_library(library.owner_id, library_id, REMOVAL_BATCH)
+            if batch == 0:
                 await self._catalog.libraries.forget(library_id)
                 self._lanes.forget(library_id)
                 break
-            removed += await self._catalog.assets.delete(library.owner_id, batch)
+            removed += batch
             self._doomed()
         return removed
 

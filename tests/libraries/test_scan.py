@@ -19,8 +19,10 @@ from app.catalog.errors import NotFound
 from app.catalog.library_records import Library
 from app.catalog.records import AssetType, FileKind, TaskState
 from app.cli import cli
-from app.libraries import walk
+from app.config import Settings
+from app.libraries import service, walk
 from app.libraries.scan import Scan
+from app.libraries.service import Libraries
 from tests.libraries.shelves import Shelf, drop_capabilities
 
 
@@ -404,6 +406,22 @@ async def test_a_removal_that_was_broken_off_can_be_ended_by_command(
     done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={**os.environ, **settings})
     assert done.stdout == "3 assets removed\n", done.output
     assert await catalog.libraries.list() == []
+
+
+async def test_two_who_remove_a_library_at_once_do_not_collide(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REMOVAL_BATCH", 10)
+    shelf.fill(100)
+    await shelf.scan()
+    values = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
+    settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    removers = [Libraries(shelf.catalog, settings) for _ in range(3)]
+    removed = await asyncio.gather(*(each.remove_now(shelf.id) for each in removers))
+    for each in removers:
+        each.close()
+    assert sum(removed) == 100
+    assert await shelf.catalog.libraries.list() == []
 
 
 async def test_a_scan_that_was_cut_off_goes_on_where_it_was(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
