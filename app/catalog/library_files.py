@@ -32,6 +32,8 @@ _task = tables.task
 
 _STATEMENT_ROWS = 250
 """Rows are made into parameters on the event loop: so many at a time let others have their turn."""
+_ALTERNATIVES = 100
+"""Of one condition: SQLite takes no more than about 300 of these."""
 _KNOWN_COLUMNS = (
     _known.c.asset_id,
     _known.c.folder_id,
@@ -110,14 +112,21 @@ class LibraryFiles:
     async def all_folders(
         self, library_id: UUID, below: Sequence[str] | None = None
     ) -> AsyncIterator[list[KnownFolder]]:
-        """In batches; with `below` only these folders and what lies below them."""
-        where: list[ColumnElement[bool]] = [_folder.c.library_id == library_id]
-        if below is not None:
-            where.append(or_(*(_within(path) for path in below)))
+        """In batches, each once; with `below` only these folders and what lies below them."""
+        mine = _folder.c.library_id == library_id
+        if below is None:
+            parts: Iterable[ColumnElement[bool]] = [mine]
+        else:
+            parts = (mine & or_(*map(_within, some)) for some in _chunks(_topmost(below), _ALTERNATIVES))
+        for where in parts:
+            async for folders in self._folders(where):
+                yield folders
+
+    async def _folders(self, where: ColumnElement[bool]) -> AsyncIterator[list[KnownFolder]]:
         columns = select(_folder.c.id, _folder.c.path, _folder.c.digest)
         last = UUID(int=0)
         while True:
-            page = columns.where(*where, _folder.c.id > last).order_by(_folder.c.id).limit(ID_BATCH)
+            page = columns.where(where, _folder.c.id > last).order_by(_folder.c.id).limit(ID_BATCH)
             async with self._database.read() as connection:
                 rows = [KnownFolder(*row) for row in await connection.execute(page)]
             if rows:
@@ -232,6 +241,15 @@ def _within(path: str) -> ColumnElement[bool]:
     """The folder and all below it; "0" is what follows "/" among the characters."""
     below = and_(_folder.c.path > f"{path}/", _folder.c.path < f"{path}0")
     return or_(_folder.c.path == path, below)
+
+
+def _topmost(paths: Iterable[str]) -> list[str]:
+    """Without those that lie below others of them."""
+    top: list[str] = []
+    for path in sorted(f"{path}/" for path in paths):  # what lies below a folder follows it, and nothing comes between
+        if not top or not path.startswith(top[-1]):
+            top.append(path)
+    return [path[:-1] for path in top]
 
 
 def _chunks(values: Sequence[T], size: int = ID_BATCH) -> Iterable[Sequence[T]]:

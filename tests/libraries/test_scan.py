@@ -369,6 +369,22 @@ async def test_partial_scans_look_only_where_they_are_told_to(shelf: Shelf) -> N
     assert {name.split("/")[1] for name in await shelf.names()} == {"b"}
 
 
+async def test_a_partial_scan_may_be_of_a_thousand_folders(shelf: Shelf) -> None:
+    for number in range(400):
+        shelf.write(f"d{number}/a.jpg")
+        shelf.write(f"d{number}/deep/b.jpg")
+    shelf.write("d7-2/a.jpg")
+    await shelf.scan()
+    for number in range(100):
+        shutil.rmtree(shelf.root / f"d{number}")
+    deep = [(f"{shelf.root}/d{number}", True) for number in range(400)]
+    # Some folders twice, by themselves and with one above them: what was in them counts once.
+    below = [(f"{shelf.root}/d{number}/deep", True) for number in range(400)]
+    report = await shelf.scan(scopes=[*below, (f"{shelf.root}/d7-2", True), *deep, *deep])
+    assert (report.trashed, report.refused) == (200, None)
+    assert len(await shelf.names()) == 601
+
+
 async def test_files_that_do_not_rest_are_left_alone(shelf: Shelf) -> None:
     shelf.write("a.jpg")
     await shelf.scan()
