@@ -104,17 +104,19 @@ class Libraries:
         async with self._database.read() as connection:
             await _require(connection, library, _as_known(library))
 
-    async def note_scan(self, library: Library, report: ScanReport, mounts: tuple[str, ...]) -> None:
-        """Keep a scan's report; a complete one is also what the next ones compare with. Every file that is there then counts. Raises as
-        `require_unchanged`."""
+    async def note_scan(self, library: Library, report: ScanReport, mounts: tuple[str, ...] | None) -> None:
+        """Keep a scan's report, and the mount points that it saw (None: as before). What a complete one saw the next ones compare with: then every
+        file that is there counts. Raises as `require_unchanged`."""
         values: dict[str, Any] = {"last_scan": _plain(report)}
+        if mounts is not None:
+            values["mounts"] = list(mounts)
         async with self._database.write() as connection:
             await require_library(connection, library)
             if report.complete:
                 there = _known.join(_folder, _known.c.folder_id == _folder.c.id)
                 present = (_folder.c.library_id == library.id) & _known.c.missing_since.is_(None)
                 files = await connection.execute(select(func.count()).select_from(there).where(present))
-                values |= {"scanned_at": now(), "mounts": list(mounts), "files": files.scalar_one()}
+                values |= {"scanned_at": now(), "files": files.scalar_one()}
             await connection.execute(update(_library).where(_library.c.id == library.id).values(values))
 
     async def mark_removed(self, library_id: UUID) -> bool:

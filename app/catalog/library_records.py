@@ -23,7 +23,8 @@ class LibraryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a scan saw and did, in numbers of files. `complete`: it saw all of the library. `unreadable` names the first of
+    """What a scan saw and did, in numbers of files. `complete`: it saw all of the library, and left out no file that was still being
+    written. `unreadable` names the first of
     `unreadable_count` places that could not be taken in. `refused` says why missing files were not moved to the trash, where that is so."""
 
     started_at: datetime
@@ -42,8 +43,9 @@ class ScanReport:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A read-only folder tree. `files`, `mounts` (paths of mount points) and `scanned_at` are those of the last complete scan.
-    `deleted_at`: since when it is being removed. `watch` says how it is watched at the moment; None where it is not."""
+    """A read-only folder tree. `files` and `scanned_at` are those of the last complete scan, `mounts` the paths of the mount
+    points that the last scan of all of it saw. `deleted_at`: since when it is being removed. `watch` says how it is watched at the moment;
+    None where it is not."""
 
     id: UUID
     owner_id: UUID

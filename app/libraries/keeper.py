@@ -62,6 +62,8 @@ class Keeper:
         self._retry_due = 0.0
         self._renew_due: float | None = None
         self._renewed = 0.0
+        self._complete_due: float | None = None
+        """When to look through everything again, at the earliest: the last time some files were still being written."""
         self._looking: asyncio.Task[list[RootSight]] | None = None
 
     async def run(self) -> None:
@@ -206,7 +208,8 @@ class Keeper:
         return self._manner.watch and self._standing is not None and self._watch is None
 
     async def _take_settled(self, library: Library) -> None:
-        if len(self._pending) > MOST_PENDING:
+        rests = not self._pending and self._complete_due is not None and time.monotonic() >= self._complete_due
+        if rests or len(self._pending) > MOST_PENDING:
             await self._look_through(library)
         elif due := self._pending.take(time.monotonic()):
             _, unsettled = await self._scan(library.id, due, time.time() - self._manner.settle)
@@ -214,8 +217,12 @@ class Keeper:
 
     async def _look_through(self, library: Library) -> None:
         self._pending.clear()
+        began = time.monotonic()
         _, unsettled = await self._scan(library.id, None, time.time() - self._manner.settle)
-        self._pending.add([(folder, False) for folder in unsettled], time.monotonic())
+        ended = time.monotonic()
+        self._pending.add([(folder, False) for folder in unsettled], ended)
+        # Only a complete scan is what later losses are measured by; but not all the time, where a tree takes long to look through.
+        self._complete_due = ended + 5 * (ended - began) if unsettled else None
 
     def _time_to_renew(self) -> bool:
         now = time.monotonic()

@@ -284,18 +284,20 @@ class Scan:
 
     async def _conclude(self, roots: Sequence[RootSight], refused: str | None) -> None:
         """Note what the scan has seen, and whether the library's folders are there."""
-        complete = self._scopes is None and refused is None
+        whole = self._scopes is None and refused is None
+        complete = whole and not self.unsettled
         seconds = round(time.monotonic() - self._started, 3)
         self.report = replace(self.report, refused=refused, complete=complete, seconds=seconds)
         library_id = self._library.id
         if self._scopes is None:
             mounts = sorted({mount for root in roots for mount in root.mounts})
-            await self._catalog.libraries.note_scan(self._library, self.report, tuple(mounts))
+            # Mount points count from the first look on: a disk may go before all files on it have come to rest.
+            await self._catalog.libraries.note_scan(self._library, self.report, tuple(mounts) if whole else None)
         # What a person accepted is no reason any more, but a path that can not be read stays one.
         reason = refused or reason_of([replace(root, lost=()) for root in roots])
         if reason is not None:
             await self._catalog.libraries.set_state(library_id, LibraryState.UNMOUNTED, reason)
-        elif complete:
+        elif whole:
             await self._catalog.libraries.set_state(library_id, LibraryState.OK, None)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

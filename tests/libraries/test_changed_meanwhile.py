@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from app.catalog.errors import LibraryChanged
+from app.catalog.library_records import LibraryState
 from app.config import Settings
 from app.libraries import walk
 from app.libraries.scan import Scan
 from app.libraries.service import Libraries
 from tests.libraries.shelves import Shelf
-from tests.libraries.test_watch import eventually, shows
+from tests.libraries.test_watch import eventually, shows, watching
 
 MOST_SECONDS = 60.0
 
@@ -125,3 +126,31 @@ async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(shelf: S
         await shelf.catalog.library_files.trash(stale, [asset.id])
     assert await shelf.names() == {"a.jpg"}
     assert (await shelf.library()).last_scan == scanned
+
+
+async def test_what_was_being_written_at_first_belongs_to_a_complete_scan_once_it_rests(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watched library is measured by what was in it when it came to rest."""
+    shelf.fill(25)
+    settled = {"MEDIAVAULT_LIBRARY_SETTLE_SECONDS": 2}
+    async with watching(shelf, db_url, tmp_path, monkeypatch, **settled):
+
+        async def begun() -> bool:
+            return (await shelf.library()).last_scan is not None
+
+        async def complete() -> bool:
+            library = await shelf.library()
+            return library.scanned_at is not None and library.files == 26
+
+        await eventually(begun, "the first scan has ended")
+        shelf.write("late.jpg")
+        await eventually(complete, "all that is there was seen by one scan")
+        for path in (shelf.root / "album").iterdir():
+            path.unlink()
+
+        async def away() -> bool:
+            return (await shelf.library()).state is LibraryState.UNMOUNTED
+
+        await eventually(away, "that so much is missing is noticed")
+    assert len(await shelf.names()) == 26

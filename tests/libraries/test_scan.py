@@ -389,16 +389,19 @@ async def test_files_that_do_not_rest_are_left_alone(shelf: Shelf) -> None:
     shelf.write("a.jpg")
     await shelf.scan()
     await process_all(shelf.catalog)
-    before = await shelf.assets()
+    before, complete_since = await shelf.assets(), (await shelf.library()).scanned_at
     written = shelf.write("a.jpg", b"half of a photo")
     shelf.write("b.jpg")
     scan = Scan(shelf.catalog, await shelf.library(), shelf.threads, rest_before=written.stat().st_ctime - 60)
     report = await scan.run()
     assert (report.new, report.changed, report.trashed) == (0, 0, 0)
     assert scan.unsettled == {str(shelf.root)}
+    # It did not see all, and is nothing to measure losses by.
+    assert not report.complete
+    assert (await shelf.library()).scanned_at == complete_since
     assert await shelf.assets() == before
     report = await shelf.scan(rest_before=written.stat().st_ctime + 60)
-    assert (report.new, report.changed) == (1, 1)
+    assert (report.new, report.changed, report.complete) == (1, 1, True)
 
 
 async def test_a_library_that_is_being_removed_takes_nothing_in(
