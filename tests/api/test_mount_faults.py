@@ -10,15 +10,18 @@ import httpx
 import pytest
 
 from app.health.markers import FOLDERS
+from tests.api.agreement import assert_agreement
 from tests.api.photos import photo
 from tests.api.starting import StartService
 from tests.real.awaiting import eventually
 from tests.real.disks import Disks, disks_below
 from tests.real.service import COMMAND, Service
 from tests.real.stacks import Engine
-from tests.real.uploading import upload, uploaded
+from tests.real.sweeping import sweep_everything
+from tests.real.uploading import FORM_TAIL, Wire, fresh_bytes, upload, uploaded
 
 PATIENCE = 60.0
+MEBIBYTE = 1024 * 1024
 
 
 class Marker:
@@ -118,6 +121,37 @@ def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, f
         assert client.get(f"/api/assets/{kept}/original").content == content
         if not folder:
             disk.eject()  # fails while the service holds anything of the old one open
+
+
+@pytest.mark.parametrize("folder", ["", "upload"], ids=["the whole", "upload"])
+def test_an_upload_whose_disk_goes_meanwhile_is_refused_and_nothing_of_it_kept(
+    disks: Disks, start_service: StartService, folder: str
+) -> None:
+    service = start_service("local", begin=False)
+    disk, spot = disks.make(), service.stack.media / folder
+    disk.mount(spot)
+    service.start()
+    account = service.people.add()
+    content = fresh_bytes(8 * MEBIBYTE)
+    with service.client(account) as client:
+        with Wire(service.port) as wire:
+            wire.begin_upload(len(content), account.headers)
+            wire.send(content[:MEBIBYTE])
+            eventually(lambda: bool(service.stack.leftovers()), "the first bytes are written")
+            disk.unmount(spot)
+            wire.send_while_accepted([content[MEBIBYTE:], FORM_TAIL])
+            refused = wire.answer()
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5"), refused.body
+        assert list(spot.rglob("*")) == [], "nothing is written below the mount point"
+        assert client.get("/api/assets/statistics").json()["total"] == 0
+
+        disk.mount(spot)
+        eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
+        uploaded(client, content)
+        assert client.get("/api/assets/statistics").json()["total"] == 2
+    sweep_everything(service)
+    assert_agreement(service.stack, exact=True)
+    assert service.stack.leftovers() == []
 
 
 def test_a_start_without_the_disk_is_refused(disks: Disks, start_service: StartService) -> None:
