@@ -42,6 +42,7 @@ from app.catalog import tables
 from app.catalog.engine import Database, PostgresDatabase
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
 from app.catalog.migrations import HEAD
+from app.catalog.stale_claims import Withdrawn, withdraw
 from app.catalog.upgrade import alone, migrate, revision_of, upgrading
 
 _installation = tables.installation
@@ -178,10 +179,11 @@ async def snapshot(database: Database) -> AsyncIterator[Snapshot]:
 
 
 class Restoration:
-    """Takes the rows of a dump, all in one transaction."""
+    """Takes the rows of a dump, all in one transaction. `withdrawn` is known at its end."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self.withdrawn = Withdrawn()
 
     async def load(self, dumped: DumpedTable, rows: Sequence[Sequence[Cell]]) -> None:
         """Raises `CatalogError` where the rows do not fit the table."""
@@ -217,7 +219,8 @@ def _read(dumped: DumpedTable, kinds: list[_Kind], rows: Sequence[Sequence[Cell]
 
 @asynccontextmanager
 async def restoration(database: Database, revision: str) -> AsyncIterator[Restoration]:
-    """Into tables of `revision`, which are then brought up to date; a clean exit commits, anything else leaves all as it was.
+    """Into tables of `revision`, which are then brought up to date, and what is no longer to be acted on withdrawn (see `stale_claims`);
+    a clean exit commits, anything else leaves all as it was.
 
     Raises `CatalogNotEmpty` where there is anything in the catalogue already, `SchemaMismatch` for a revision that this program does not
     know. Nobody else can write meanwhile, so other things than the database may be awaited inside.
@@ -228,8 +231,10 @@ async def restoration(database: Database, revision: str) -> AsyncIterator[Restor
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await _make_ready(connection, revision)
         async with _references_unchecked(connection, is_postgres=is_postgres):
-            yield Restoration(connection)
+            begun = Restoration(connection)
+            yield begun
         await migrate(connection, "head")
+        begun.withdrawn = await withdraw(connection)
 
 
 async def _make_ready(connection: AsyncConnection, revision: str) -> None:

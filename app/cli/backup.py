@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from app.catalog.errors import CatalogError, CatalogNotEmpty
 from app.cli.running import fail, run, settings_or_exit, with_catalog
 from app.config import Settings, named
 from app.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from app.migration.restore import Restored
 
 backup_cli = typer.Typer(
     no_args_is_help=True, help="Copies of the catalogue in backups/ of the media location. Photos are not in them."
@@ -76,7 +79,7 @@ def backup_restore(
     from app.cli.media import reason  # noqa: PLC0415 - slow to import
     from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
     from app.migration.relocation import MediaLocationDiffers  # noqa: PLC0415
-    from app.migration.restore import Restored, restore  # noqa: PLC0415
+    from app.migration.restore import restore  # noqa: PLC0415
 
     settings = settings_or_exit()
 
@@ -98,9 +101,20 @@ def backup_restore(
             fail(f"{named('DB_URL', error)}; nothing was restored")
 
     restored = run(bring_back())
+    _tell(restored)
+
+
+def _tell(restored: Restored) -> None:
+    withdrawn = restored.withdrawn
     typer.echo(f"restored the backup of {restored.header.created_at}: {sum(restored.rows.values())} rows")
     if restored.relocated:
         typer.echo(f"{restored.relocated} paths follow the media location")
+    if withdrawn.files:
+        typer.echo(
+            f"{withdrawn.files} files that were being written or removed are forgotten: `mediavault verify` names those that are there"
+        )
+    if withdrawn.trashed:
+        typer.echo(f"{withdrawn.trashed} assets in the trash begin their time there anew")
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """Brings a backup back into an empty catalogue, of either database: all of it, or nothing.
 
 The rows go into tables of the revision that they came from, which are then brought up to date as any older catalogue is. The
-installation's id and what it remembers of its markers come along, so the same media location is known again.
+installation's id and what it remembers of its markers come along, so the same media location is known again. What would have objects
+removed that may be somebody's by now does not come along (see `app.catalog.stale_claims`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from app.catalog.catalog import restore_into
 from app.catalog.dump import DumpedTable, Restoration
+from app.catalog.stale_claims import Withdrawn
 from app.config import Settings
 from app.migration.backup_file import BackupDamaged, Header, Rows, Trailer, read
 from app.migration.relocation import Relocation
@@ -22,11 +24,12 @@ from app.storage.backend import MAX_CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back: rows by table, as the file had them, and how many paths lead to another place now."""
+    """What came back: rows by table, as the file had them, how many paths lead to another place now, and what was withdrawn."""
 
     header: Header
     rows: dict[str, int]
     relocated: int
+    withdrawn: Withdrawn
 
 
 async def restore(settings: Settings, chunks: AsyncIterable[bytes], *, relocate: bool = False) -> Restored:
@@ -39,7 +42,7 @@ async def restore(settings: Settings, chunks: AsyncIterable[bytes], *, relocate:
         moved = Relocation(settings, header.media_location, header.bucket_location, allowed=relocate)
         async with restore_into(settings.db_url.get_secret_value(), header.revision) as restoration:
             counts = await _load(parts, restoration, moved)
-        return Restored(header, counts, moved.count)
+        return Restored(header, counts, moved.count, restoration.withdrawn)
 
 
 async def _load(

@@ -10,9 +10,17 @@ from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table
 
 from app.catalog import tables
 from app.catalog.catalog import Catalog
+from app.catalog.move_records import MoveState
+from app.catalog.records import FileState
 
 ROWS = 4
 """In each table; the last one has NULL wherever that may be."""
+
+_LASTING = {
+    tables.file.c.state: (FileState.LIVE,),
+    tables.migration_item.c.state: (MoveState.REMOVED, MoveState.REVERTED),
+}
+"""Where a row of another state would not come back as it was (`app.catalog.stale_claims`)."""
 
 _TEXTS = (
     "plain",
@@ -81,7 +89,7 @@ def _plain(column: Column[Any], number: int) -> Any:
     if isinstance(kind, tables.UtcDateTime):
         return _TIMES[number] + timedelta(microseconds=number)
     if isinstance(kind, tables.Choice):
-        choices = list(kind.choices)
+        choices = _LASTING.get(column) or list(kind.choices)
         return choices[number % len(choices)]
     if isinstance(kind, Boolean):
         return bool(number % 2)

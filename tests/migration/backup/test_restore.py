@@ -6,28 +6,33 @@ import gzip
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
 from app.catalog.migrations import HEAD
-from app.catalog.records import FileKind
+from app.catalog.records import Asset, File, FileKind
 from app.config import Settings
 from app.health.markers import MediaLocationCheck
+from app.jobs.sweeper import sweep
 from app.migration.backup_file import BackupDamaged
+from app.migration.integrity import Finding, Problem, Verification
 from app.migration.relocation import MediaLocationDiffers
 from app.migration.restore import Restored, restore
 from app.storage.key import Key
-from app.storage.service import open_storage
+from app.storage.service import StorageService, open_storage
 from tests.catalog.making import LEASE, make_user, new_asset, stored
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import contents
 from tests.migration.backup.test_round_trip import back_up
+from tests.migration.verify.shelf import Unseen
 from tests.real.catalogues import Databases, Kind
 
 NOBODY = UUID(int=0)
@@ -250,3 +255,53 @@ async def test_no_reference_stays_unchecked(backup: bytes, there: Settings) -> N
     with pytest.raises(CatalogError):
         await catalog.files.begin(NOBODY, FileKind.ORIGINAL, "/x", "image/jpeg", LEASE)
     await catalog.aclose()
+
+
+async def stored_photo(catalog: Catalog, storage: StorageService, begun: File) -> Asset:
+    """The later steps of an upload."""
+    async with storage.write(begun.path) as writer:
+        await writer.write(begun.path.encode())
+    kept = stored(begun, begun.path.encode())
+    return await catalog.assets.insert(new_asset(begun.owner_id, kept.sha1), kept)
+
+
+async def test_nothing_that_is_stored_is_removed_for_what_was_true_at_the_backup(
+    catalog: Catalog, db_url: str, make_settings: MakeSettings, there: Settings
+) -> None:
+    """Of what was being written, was to be removed, or lay in the trash: any of it may be somebody's by now."""
+    settings = make_settings(db_url)
+    owner = (await make_user(catalog)).id
+    storage = await open_storage(settings)
+    await MediaLocationCheck(catalog, storage).verify()
+    uploading, deleted, binned = [
+        await catalog.files.begin(owner, FileKind.ORIGINAL, storage.managed_path(Key(key)), "image/jpeg", LEASE)
+        for key in ("upload/uploading.jpg", "upload/deleted.jpg", "upload/binned.jpg")
+    ]
+    asset = await stored_photo(catalog, storage, deleted)
+    await catalog.assets.delete(owner, [asset.id])
+    in_trash = await stored_photo(catalog, storage, binned)
+    async with catalog.engine.begin() as connection:
+        await connection.execute(update(tables.asset).values(deleted_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    made = await back_up(settings, catalog)
+    await stored_photo(catalog, storage, uploading)
+    await catalog.assets.restore(owner, [in_trash.id])
+
+    came = await restored(there, Path(made.path).read_bytes())
+
+    again = await opened(there)
+    later = datetime.now(UTC) + timedelta(days=29)
+    await sweep(again, storage, now=later, trashed_before=later - timedelta(days=30))
+    for file in (uploading, deleted, binned):
+        assert await storage.exists(file.path), file.path
+    assert (came.withdrawn.files, came.withdrawn.trashed) == (2, 1)
+    found: list[Finding] = []
+    await Verification(again, storage, report=found.append, progress=Unseen()).run()
+    assert {finding.path: finding.problem for finding in found} == {
+        uploading.path: Problem.ORPHAN,
+        deleted.path: Problem.ORPHAN,
+    }
+    later += timedelta(days=2)
+    await sweep(again, storage, now=later, trashed_before=later - timedelta(days=30))
+    assert not await storage.exists(binned.path), "the trash is emptied by age again"
+    await again.aclose()
+    await storage.aclose()

@@ -1,0 +1,98 @@
+"""A catalogue of before, restored beside places that a move has changed since: no object is removed for what is not true any more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from app.catalog.catalog import open_catalog
+from app.migration.backup import Backup, Backups
+from app.migration.cleanup import cleanup
+from app.migration.restore import restore
+from app.migration.rollback import rollback
+from app.migration.running import run
+from app.migration.switching import switch
+from tests.catalog.making import make_user
+from tests.migration.conftest import Way
+from tests.migration.library import Library, only, settings_of
+from tests.real.stacks import Stacks
+
+Restored = Callable[[Library, Backup], Awaitable[Library]]
+
+
+@pytest.fixture
+async def restored(stacks: Stacks, way: Way) -> AsyncIterator[Restored]:
+    """The library as it was at a backup, in a database of its own, with the objects that there are now."""
+    async with AsyncExitStack() as opened:
+
+        async def bring_back(library: Library, backup: Backup) -> Library:
+            folder = library.stack.folder / "restored"
+            folder.mkdir()
+            db_url = stacks.create("local", folder, database=way.database).db_url
+            async with library.storage.read(backup.path) as stream:
+                await restore(settings_of(library.stack, library.to, DB_URL=db_url), stream.chunks)
+            catalog = await open_catalog(db_url)
+            opened.push_async_callback(catalog.aclose)
+            return replace(library, catalog=catalog, stack=replace(library.stack, db_url=db_url))
+
+        yield bring_back
+
+
+async def backup(library: Library) -> Backup:
+    return await Backups(library.catalog, library.storage, settings_of(library.stack, library.to)).create()
+
+
+async def move(library: Library) -> None:
+    await run(library.work())
+    await switch(library.work())
+    await library.age()
+    await cleanup(library.work())
+    await library.sweep()
+
+
+def photos(found: dict[str, int]) -> list[int]:
+    return sorted(size for path, size in found.items() if "/upload/" in path)
+
+
+async def test_a_copy_that_was_to_go_and_is_the_only_one_now(library: Library, restored: Restored) -> None:
+    """It was rolled back before the backup, and moved again after it."""
+    await library.fill([5000, 6000])
+    await run(library.work())
+    await switch(library.work())
+    await rollback(library.work())
+    made = await backup(library)
+    await library.sweep()
+    await move(library)
+
+    again = await restored(library, made)
+
+    await again.sweep()
+    assert photos(again.at_target()) == [5000, 6000]
+    await run(again.work())
+    await switch(again.work())
+    await again.sweep()
+    await again.check(at=again.target_base)
+
+
+async def test_copies_of_a_move_that_was_under_way_and_has_gone_on_since(library: Library, restored: Restored) -> None:
+    """Of one file that was cleaned up then, and of one that its owner had deleted before."""
+    other = (await make_user(library.catalog)).id
+    kept, deleted = *await library.fill([5000]), *await library.fill([6000], owner=other, seed=2)
+    await run(library.work())
+    await library.catalog.assets.delete(other, [deleted.asset_id])
+    made = await backup(library)
+    mine = library.work(filters=only(library.owner))
+    await switch(mine)
+    await library.age()
+    await cleanup(mine)
+    assert photos(library.at_target()) == [5000, 6000]
+
+    again = await restored(library, made)
+
+    await rollback(again.work())
+    await again.sweep()
+    assert photos(again.at_target()) == [5000, 6000]
+    assert await again.sha256(again.work().route.target_path(kept.path)) == kept.sha256
