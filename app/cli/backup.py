@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,14 +122,18 @@ def _tell(restored: Restored) -> None:
 async def _opened(settings: Settings, backup: str) -> AsyncIterator[AsyncIterable[bytes]]:
     """The bytes of a file of this host, else of a backup of the media location."""
     from app.cli.media import found_storage  # noqa: PLC0415 - slow to import
-    from app.migration.backup import list_backups  # noqa: PLC0415
+    from app.migration.backup import dated_until, list_backups  # noqa: PLC0415
     from app.migration.restore import file_chunks  # noqa: PLC0415
 
     if Path(backup).is_file():  # noqa: ASYNC240 - the command has nothing else to do
         yield file_chunks(Path(backup))
         return
     async with found_storage(settings) as storage:
-        found = [each for each in await list_backups(storage) if backup in (NEWEST, each.path, each.name)]
+        every = await list_backups(storage)
+        if backup == NEWEST:
+            found = dated_until(every, datetime.now(UTC))
+        else:
+            found = [each for each in every if backup in (each.path, each.name)]
         if not found:
             fail("there is no backup" if backup == NEWEST else f"there is no backup {backup}")
         async with storage.read(found[0].path) as stream:

@@ -1,12 +1,13 @@
 """Backups of the catalogue: made into `backups/` of the media location, listed, and the old ones removed.
 
-A backup is one object, written whole or not at all, of one view of the catalogue, and read back before it counts. It holds all that the
-catalogue knows, the hashes of passwords and keys among it; the photos themselves are not in it.
+A backup is one object, written whole or not at all, of one view of the catalogue, under a name of its own until it was read back: what
+is listed has been. It holds all that the catalogue knows, the hashes of passwords and keys among it; the photos themselves are not in it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,13 @@ FOLDER = "backups"
 LOCK = "backup"
 """One backup at a time, of all processes."""
 
+UNVERIFIED = ".unverified"
+"""Ends the name of one that has not been read back."""
+AHEAD = timedelta(days=1)
+"""A name that is further ahead of the clock was given by another clock: it says nothing about what is new and what is old."""
+
 _NAME = re.compile(r"mediavault-(\d{8}-\d{6}\.\d{3})\.jsonl\.gz")
+_UNVERIFIED_NAME = re.compile(_NAME.pattern + re.escape(UNVERIFIED))
 _TIME = "%Y%m%d-%H%M%S.%f"
 _log = structlog.get_logger(__name__)
 
@@ -53,10 +60,11 @@ class Backups:
         self._catalog = catalog
         self._storage = storage
         self._settings = settings
+        self._told_ahead: set[str] = set()
 
     async def create(self) -> Backup:
-        """A new one; then those beyond the number to be kept are removed. Raises `BackupBusy`, `BackupDamaged` (the store gives back other
-        bytes than it was given), `CatalogError` or `StorageError`; then there is no new backup."""
+        """A new one; then those beyond the number to be kept are removed, never this one. Raises `BackupBusy`, `BackupDamaged` (the store
+        gives back other bytes than it was given), `CatalogError` or `StorageError`; then there is no new backup."""
         async with self._catalog.exclusively(LOCK) as alone:
             if not alone:
                 raise BackupBusy
@@ -67,19 +75,21 @@ class Backups:
         async with self._catalog.exclusively(LOCK) as alone:
             if not alone:
                 return None
-            newest = max((backup.created_at for backup in await self._ours()), default=None)
-            if newest is not None and moment - newest < period:
+            found = self._dated(await self._ours(), moment)
+            if found and moment - found[0].created_at < period:
                 return None
             return await self._create()
 
     async def _create(self) -> Backup:
-        text = datetime.now(UTC).strftime(_TIME)[:-3]
-        name, moment = f"mediavault-{text}.jsonl.gz", _moment(text)
+        moment = datetime.now(UTC)
+        name = f"mediavault-{moment.strftime(_TIME)[:-3]}.jsonl.gz"
         path = self._storage.managed_path(Key(f"{FOLDER}/{name}"))
-        await self._write(path, moment)
-        size = await self._read_back(path)
-        await self._remove_old()
-        return Backup(name, path, size, moment)
+        moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        await self._write(path + UNVERIFIED, moment)
+        made = Backup(name, path, await self._verified(path + UNVERIFIED), moment)
+        await self._list(made)
+        await self._remove_old(made)
+        return made
 
     async def _write(self, path: str, moment: datetime) -> None:
         installation = str(await self._catalog.installation.id())
@@ -96,40 +106,82 @@ class Backups:
                 async for piece in pieces:
                     await writer.write(piece)
 
-    async def _read_back(self, path: str) -> int:
-        """The size in bytes of what is stored, which is a whole backup."""
+    async def _verified(self, path: str) -> int:
+        """The size in bytes of what is stored, which is a whole backup; what is not is removed."""
         try:
             async with self._storage.read(path) as stream, aclosing(read(stream.chunks)) as parts:
                 async for _ in parts:
                     pass
                 return stream.info.size
-        except BackupDamaged:
-            await self._storage.unlink(path)
+        except (BackupDamaged, StorageError):
+            await self._remove(path)
             raise
 
-    async def _remove_old(self) -> None:
-        """Nothing refers to backups, so no sweeper removes them."""
-        for old in (await self._ours())[self._settings.backup_keep :]:
-            try:
-                await self._storage.unlink(old.path)
-            except StorageError as error:
-                _log.warning("an old backup could not be removed yet", path=old.path, reason=str(error))
+    async def _list(self, made: Backup) -> None:
+        """It gets its name. On S3 that is a copy, and all is well once that is there."""
+        unverified = made.path + UNVERIFIED
+        try:
+            await self._storage.rename(unverified, made.path)
+        except StorageError as error:
+            if not await self._storage.exists(made.path):
+                raise
+            _log.warning("what a backup was made of could not be removed yet", path=unverified, reason=str(error))
+
+    async def _remove_old(self, made: Backup) -> None:
+        """Nothing refers to backups, so no sweeper removes them. What was not verified is of a process that died: it held the lock."""
+        others = [backup for backup in self._dated(await self._ours(), datetime.now(UTC)) if backup.path != made.path]
+        for old in others[self._settings.backup_keep - 1 :]:
+            await self._remove(old.path)
+        async for path, info in self._storage.list_managed(FOLDER):
+            if self._is_ours(path) and _UNVERIFIED_NAME.fullmatch(info.key.removeprefix(f"{FOLDER}/")):
+                await self._remove(path)
+
+    async def _remove(self, path: str) -> None:
+        try:
+            await self._storage.unlink(path)
+        except StorageError as error:
+            _log.warning("a backup could not be removed yet", path=path, reason=str(error))
+
+    def _dated(self, found: Iterable[Backup], moment: datetime) -> list[Backup]:
+        """Those whose names may be true. Of the others each is spoken of once."""
+        every = list(found)
+        dated = dated_until(every, moment)
+        for backup in every:
+            if backup not in dated and backup.name not in self._told_ahead:
+                self._told_ahead.add(backup.name)
+                _log.warning("a backup has a name of the future, and is left alone", path=backup.path)
+        return dated
 
     async def _ours(self) -> list[Backup]:
         """Of the engine that is set, newest first."""
-        folder = self._storage.managed_path(Key(FOLDER)) + "/"
-        return [backup for backup in await list_backups(self._storage) if backup.path.startswith(folder)]
+        return [backup for backup in await list_backups(self._storage) if self._is_ours(backup.path)]
+
+    def _is_ours(self, path: str) -> bool:
+        return path.startswith(self._storage.managed_path(Key(FOLDER)) + "/")
 
 
 async def list_backups(storage: StorageService) -> list[Backup]:
-    """Of every configured engine, newest first. What others keep in the folder is left out."""
+    """Of every configured engine, newest first. What others keep in the folder, and what was not read back, is left out."""
     found: list[Backup] = []
     async for path, info in storage.list_managed(FOLDER):
         name = info.key.removeprefix(f"{FOLDER}/")
-        if match := _NAME.fullmatch(name):
-            found.append(Backup(name, path, info.size, _moment(match[1])))
+        moment = _moment(name)
+        if moment is not None:
+            found.append(Backup(name, path, info.size, moment))
     return sorted(found, key=lambda backup: (backup.created_at, backup.path), reverse=True)
 
 
-def _moment(text: str) -> datetime:
-    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+def dated_until(backups: Iterable[Backup], moment: datetime) -> list[Backup]:
+    """Without those whose names are far ahead of that moment."""
+    return [backup for backup in backups if backup.created_at - moment <= AHEAD]
+
+
+def _moment(name: str) -> datetime | None:
+    """When the backup of that name was made; None where it is the name of none."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        return datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+    except ValueError:  # no day of any calendar
+        return None

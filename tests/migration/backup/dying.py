@@ -46,7 +46,7 @@ def die(steps: int) -> None:
     for owner, names in (
         (PendingFile, ("write", "commit", "_sync", "_rename")),
         (S3Client, ("put", "create_upload", "upload_part", "complete")),
-        (StorageService, ("write", "read", "unlink", "list_managed")),
+        (StorageService, ("write", "read", "rename", "unlink", "list_managed")),
         (backup, ("written", "read", "list_backups")),
     ):
         for name in names:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from app.migration import backup as module
 from app.migration.backup import Backup, BackupBusy, Backups, list_backups
 from app.migration.backup_file import BackupDamaged, read
 from app.migration.schedule import BackupSchedule
+from app.storage.errors import StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
 from tests.catalog.making import LEASE, make_user, new_asset, stored
@@ -89,6 +90,40 @@ async def test_the_newest_are_kept(backups: Backups, storage: StorageService) ->
     assert others == {"backups/.immich", "backups/immich-db-backup-1.sql.gz"}
 
 
+@pytest.mark.parametrize("name", ["mediavault-20990101-000000.000.jsonl.gz", "mediavault-20269999-000000.000.jsonl.gz"])
+async def test_a_name_that_no_clock_gave_decides_nothing(
+    backups: Backups, storage: StorageService, settings: Settings, catalog: Catalog, name: str
+) -> None:
+    """Neither which backups are old, nor whether one is due."""
+    only_one = Backups(catalog, storage, settings.model_copy(update={"backup_keep": 1}))
+    first = await only_one.create()
+    await storage.primary.put_object(Key(f"backups/{name}"), b"junk")
+
+    moment = datetime.now(UTC) + timedelta(days=3)
+    made = await only_one.create_if_due(moment, timedelta(days=1))
+
+    assert made is not None
+    await check(storage, made)
+    assert not await storage.exists(first.path)
+    assert await storage.exists(storage.managed_path(Key(f"backups/{name}"))), "a person decides about it"
+
+
+async def test_the_one_that_was_just_made_stays(
+    backups: Backups, storage: StorageService, settings: Settings, catalog: Catalog
+) -> None:
+    """Although the clock went back a few hours before it was made."""
+    hours_ahead = datetime.now(UTC) + timedelta(hours=5)
+    for number in range(3):
+        name = f"backups/mediavault-{hours_ahead + timedelta(minutes=number):%Y%m%d-%H%M%S}.000.jsonl.gz"
+        await storage.primary.put_object(Key(name), b"junk")
+
+    made = await backups.create()
+
+    await check(storage, made)
+    assert len(await names(storage)) == 3
+    assert made.name in await names(storage)
+
+
 async def test_two_at_once_are_one(catalog: Catalog, backups: Backups, storage: StorageService) -> None:
     async with catalog.exclusively("backup") as alone:
         assert alone
@@ -131,6 +166,36 @@ async def test_what_comes_back_damaged_is_no_backup(
     assert await names(storage) == []
     monkeypatch.setattr(backups, "_write", real)
     await backups.create()
+
+
+async def test_what_was_not_read_back_is_not_listed(
+    backups: Backups, storage: StorageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store goes away between writing and reading, so that it cannot be removed either."""
+
+    async def away(path: str, *_: object) -> None:
+        raise StorageUnavailable(path, "test", "does not answer")
+
+    def read_away(path: str, *_: object) -> AbstractAsyncContextManager[None]:
+        @asynccontextmanager
+        async def refused() -> AsyncIterator[None]:
+            await away(path)
+            yield
+
+        return refused()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "read", read_away)
+        patched.setattr(storage, "unlink", away)
+        with pytest.raises(StorageUnavailable):
+            await backups.create()
+    assert await names(storage) == []
+
+    made = await backups.create()
+
+    assert await names(storage) == [made.name]
+    stored = [info.key async for info in storage.primary.list_objects("backups")]
+    assert stored == [f"backups/{made.name}"], "what was left is cleared away"
 
 
 @pytest.mark.parametrize("step", ["written", "read"])
