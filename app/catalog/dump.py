@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +53,9 @@ Cell = Any
 OF_THE_DATABASE = frozenset({"procrastinate"})
 """Flags of `installation` that say something about this database (which tables of another program it has), not about the installation:
 they do not travel."""
+
+_FOREIGN = ("alembic_", "procrastinate_")
+"""What the names of other tables in the database begin with."""
 
 _ROWS = 200
 """Rows fetched at a time."""
@@ -179,18 +182,22 @@ async def snapshot(database: Database) -> AsyncIterator[Snapshot]:
 
 
 class Restoration:
-    """Takes the rows of a dump, all in one transaction. `withdrawn` is known at its end."""
+    """Takes the rows of a dump, all in one transaction. `columns` are those of each table that there is. `withdrawn` is known at its end."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, columns: Mapping[str, frozenset[str]]) -> None:
         self._connection = connection
+        self._columns = columns
         self.withdrawn = Withdrawn()
 
     async def load(self, dumped: DumpedTable, rows: Sequence[Sequence[Cell]]) -> None:
-        """Raises `CatalogError` where the rows do not fit the table."""
+        """Raises `CatalogError` where the rows do not fit the table, or there is no such table."""
+        names = [column.name for column in dumped.columns]
+        if len(set(names)) < len(names) or not self._columns.get(dumped.name, frozenset()).issuperset(names):
+            raise CatalogError(f"table {dumped.name!r} is none of that revision, or has other columns")
         try:
             kinds = [_KINDS[column.kind] for column in dumped.columns]
             values = await asyncio.to_thread(_read, dumped, kinds, rows)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CatalogError(f"rows of table {dumped.name!r} are not what they should be") from error
         table = Table(
             dumped.name,
@@ -231,7 +238,7 @@ async def restoration(database: Database, revision: str) -> AsyncIterator[Restor
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await _make_ready(connection, revision)
         async with _references_unchecked(connection, is_postgres=is_postgres):
-            begun = Restoration(connection)
+            begun = Restoration(connection, await connection.run_sync(_columns))
             yield begun
         await migrate(connection, "head")
         begun.withdrawn = await withdraw(connection)
@@ -258,6 +265,13 @@ async def _make_ready(connection: AsyncConnection, revision: str) -> None:
     await migrate(connection, revision)
     if kept:
         await connection.execute(insert(_installation), kept)
+
+
+def _columns(connection: Connection) -> dict[str, frozenset[str]]:
+    """Of the tables of our schema as it is now: not those of other programs beside it, nor Alembic's own."""
+    inspector = inspect(connection)
+    names = [name for name in inspector.get_table_names() if not name.startswith(_FOREIGN)]
+    return {name: frozenset(column["name"] for column in inspector.get_columns(name)) for name in names}
 
 
 async def _drop(connection: AsyncConnection, names: list[str]) -> None:

@@ -27,7 +27,10 @@ FORM = 1
 CONTENT_TYPE = "application/gzip"
 MAX_LINE_BYTES = 256 * 1024 * 1024
 """An archive's manifest may take tens of megabytes; a line beyond this is no row of ours."""
+MAX_HEADER_BYTES = 1024 * 1024
+"""Of the first line."""
 
+_WRONG_HEADER = "its first line is not as it should be"
 _GZIP = 16 + zlib.MAX_WBITS
 _LEVEL = 6
 _PIECE_BYTES = 1024 * 1024
@@ -121,7 +124,8 @@ class _Reading:
     def __init__(self) -> None:
         self._gzip = zlib.decompressobj(_GZIP)
         self._digest = hashlib.sha256()
-        self._pending = b""
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
         self._header: Header | None = None
         self._table: DumpedTable | None = None
         self._rows: list[list[Cell]] = []
@@ -142,7 +146,7 @@ class _Reading:
         return parts, more if more or len(unpacked) == _PIECE_BYTES else None
 
     def end(self) -> Trailer:
-        if self._trailer is None or self._pending or not self._gzip.eof:
+        if self._trailer is None or self._pending_bytes or not self._gzip.eof:
             raise self._damage("it ends too early")
         return self._trailer
 
@@ -150,19 +154,28 @@ class _Reading:
         return BackupDamaged(what if self._header else "it is no backup of mediavault")
 
     def _parts(self, data: bytes) -> Iterator[Header | Rows]:
-        *lines, self._pending = (self._pending + data).split(b"\n")
-        if len(self._pending) > MAX_LINE_BYTES:
-            raise self._damage("one of its lines is too long")
-        for line in lines:
+        for line in self._lines(data):
             if self._trailer is not None:
                 raise self._damage("there is something behind its last line")
             yield from self._line(line)
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """Those that end in it. Pieces of a long one are put together once."""
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._pending, lines[0]))
+            self._pending, self._pending_bytes = [], 0
+        self._pending.append(rest)
+        self._pending_bytes += len(rest)
+        if self._pending_bytes > (MAX_LINE_BYTES if self._header or lines else MAX_HEADER_BYTES):
+            raise self._damage("one of its lines is too long")
+        return lines
 
     def _line(self, line: bytes) -> Iterator[Header | Rows]:
         try:
             # What is no number to JSON (NaN, Infinity) is none to PostgreSQL either.
             value = json.loads(line, parse_constant=lambda _: None)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._damage("one of its lines is damaged") from None
         if isinstance(value, list):
             yield from self._row(value, len(line))
@@ -211,8 +224,14 @@ def _header(value: dict[str, Cell]) -> Header:
     try:
         header = Header(**value)
         datetime.fromisoformat(header.created_at).astimezone(UTC)
-    except (TypeError, ValueError):
-        raise BackupDamaged("its first line is not as it should be") from None
+    except (TypeError, ValueError, OverflowError):
+        raise BackupDamaged(_WRONG_HEADER) from None
+    texts = [header.revision, header.program, header.installation, header.media_location]
+    if header.bucket_location is not None:
+        texts.append(header.bucket_location)
+    # A revision is a number here; to Alembic some words are revisions, too.
+    if not all(isinstance(text, str) for text in texts) or not header.revision.isdecimal():
+        raise BackupDamaged(_WRONG_HEADER)
     return header
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ from tests.migration.verify.shelf import Unseen
 from tests.real.catalogues import Databases, Kind
 
 NOBODY = UUID(int=0)
+INFINITE = "1e999"
+"""A number to JSON, and to Python."""
+Change = Callable[[list[Any]], list[Any]]
 OLD = Path(__file__).parent / "backup-0002.jsonl"
 
 
@@ -47,11 +50,11 @@ async def restored(settings: Settings, data: bytes, *, relocate: bool = False) -
     return await restore(settings, chunks(), relocate=relocate)
 
 
-def changed(data: bytes, change: Any) -> bytes:
+def changed(data: bytes, change: Change) -> bytes:
     """The lines of a backup, changed, with a checksum and counts that fit."""
     *lines, last = [json.loads(line) for line in gzip.decompress(data).splitlines()]
     lines = change(lines)
-    text_ = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    text_ = b"".join(json.dumps(line).replace(f'"{INFINITE}"', INFINITE).encode() + b"\n" for line in lines)
     last["sha256"] = hashlib.sha256(text_).hexdigest()
     return gzip.compress(text_ + json.dumps(last).encode() + b"\n")
 
@@ -128,6 +131,80 @@ async def test_rows_that_do_not_fit_leave_nothing_behind(backup: bytes, there: S
     with pytest.raises(CatalogError):
         await restored(there, changed(backup, change))
     assert await is_untouched(there)
+
+
+def with_header(**values: Any) -> Change:
+    return lambda lines: [{**lines[0], **values}, *lines[1:]]
+
+
+def with_file_cells(**values: Any) -> Change:
+    """In every row of the table `file`."""
+
+    def change(lines: list[Any]) -> list[Any]:
+        head = next(line for line in lines if isinstance(line, dict) and line.get("table") == "file")
+        names = [name for name, _ in head["columns"]]
+        rows = [line for line in lines if is_row_of(line, lines, "file")]
+        for row in rows:
+            for name, value in values.items():
+                row[names.index(name)] = value
+        return lines
+
+    return change
+
+
+def with_file_table(**values: Any) -> Change:
+    """Other things than the table `file` has."""
+
+    def change(lines: list[Any]) -> list[Any]:
+        return [
+            {**line, **values} if isinstance(line, dict) and line.get("table") == "file" else line for line in lines
+        ]
+
+    return change
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+FORGERIES: dict[str, Change] = {
+    "media location": with_header(media_location=5),
+    "bucket location": with_header(bucket_location=["s3://b"]),
+    "revision": with_header(revision=5),
+    "no revision": with_header(revision=None),
+    "revision by a word": with_header(revision="head"),
+    "revision relative": with_header(revision="+1"),
+    "moment": with_header(created_at=5),
+    "moment before all": with_header(created_at="0001-01-01T00:00:00+23:59"),
+    "unknown member": with_header(more=1),
+    "columns": with_file_table(columns=5),
+    "column without kind": with_file_table(columns=[["id"]]),
+    "no columns": with_file_table(columns=[]),
+    "Alembic's table": with_file_table(table="alembic_version"),
+    "another program's table": with_file_table(table="procrastinate_jobs"),
+    "no table": with_file_table(table=None),
+    "number": with_file_cells(size=2**70),
+    "infinity": with_file_cells(size=INFINITE),
+    "moment without zone": with_file_cells(created_at="2024-01-01T00:00:00"),
+    "path with NUL": with_file_cells(path="a\0b"),
+    "path with half a character": with_file_cells(path="\ud800"),
+    "path of lists": with_file_cells(path=nested(500)),
+}
+
+
+async def test_what_nobody_wrote_is_refused_with_one_line(backup: bytes, there: Settings) -> None:
+    forged = {name: changed(backup, forgery) for name, forgery in FORGERIES.items()}
+    forged["depth"] = gzip.compress(b"[" * 200_000 + b"\n")
+    forged["endless line"] = gzip.compress(b" " * 2_000_000)
+    for name, data in forged.items():
+        print(name)  # shown where it fails
+        with pytest.raises((BackupDamaged, CatalogError)) as refused:
+            await restored(there, data)
+        assert "\n" not in str(refused.value), name
+        assert await is_untouched(there), name
 
 
 async def test_it_goes_into_an_empty_catalogue_only(backup: bytes, there: Settings) -> None:
