@@ -12,7 +12,7 @@ import typer
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, CatalogNotEmpty
-from app.cli.running import fail, run, settings_or_exit, with_catalog
+from app.cli.running import fail, run, settings_for_rooms, with_catalog
 from app.config import Settings, named
 from app.storage.errors import StorageError
 
@@ -32,7 +32,7 @@ def backup_create() -> None:
     from app.migration.backup import BackupBusy, Backups  # noqa: PLC0415
     from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
 
-    settings = settings_or_exit()
+    settings = settings_for_rooms()
 
     async def create(catalog: Catalog) -> None:
         try:
@@ -57,7 +57,7 @@ def backup_list() -> None:
 
     async def listed() -> list[Backup]:
         try:
-            async with found_storage(settings_or_exit()) as storage:
+            async with found_storage(settings_for_rooms()) as storage:
                 return await list_backups(storage)
         except StorageError as error:
             fail(reason(error))
@@ -82,7 +82,7 @@ def backup_restore(
     from app.migration.relocation import MediaLocationDiffers  # noqa: PLC0415
     from app.migration.restore import restore  # noqa: PLC0415
 
-    settings = settings_or_exit()
+    settings = settings_for_rooms()
 
     async def bring_back() -> Restored:
         try:

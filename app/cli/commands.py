@@ -22,7 +22,7 @@ from app.cli.library import library_cli
 from app.cli.loading import loading
 from app.cli.migrate import migrate_cli
 from app.cli.processing import process, work
-from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
+from app.cli.running import fail, print_table, run, settings_for_rooms, settings_or_exit, with_catalog
 from app.cli.verify import verify
 from app.config import Settings, SettingsError
 
@@ -222,7 +222,7 @@ def db_upgrade() -> None:
     """Bring the catalogue's tables up to date; `serve` does it too."""
     from app.jobs.jobs import prepare_delivery  # noqa: PLC0415 - slow to import
 
-    run(with_catalog(settings_or_exit(), prepare_delivery))
+    run(with_catalog(settings_for_rooms(), prepare_delivery))
 
 
 async def _first_user(catalog: Catalog) -> None:

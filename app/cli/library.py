@@ -10,7 +10,7 @@ import typer
 
 from app.catalog.catalog import Catalog
 from app.catalog.library_records import Library, LibraryChanges, ScanReport
-from app.cli.running import fail, print_table, run, settings_or_exit, with_catalog
+from app.cli.running import fail, print_table, run, settings_for_rooms, with_catalog
 from app.libraries.errors import LibraryError
 from app.libraries.exclusions import DEFAULT_EXCLUSIONS
 
@@ -176,7 +176,7 @@ async def _scan(libraries: Libraries, library: Library, *, accept_missing: bool)
 def _with_libraries(work: Callable[[Libraries, Catalog], Awaitable[T]]) -> T:
     from app.libraries.service import Libraries  # noqa: PLC0415 - slow to import
 
-    settings = settings_or_exit()
+    settings = settings_for_rooms()
 
     async def use(catalog: Catalog) -> T:
         libraries = Libraries(catalog, settings)

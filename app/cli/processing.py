@@ -12,7 +12,7 @@ import typer
 
 from app.catalog.records import TaskKind
 from app.cli.loading import loading
-from app.cli.running import fail, settings_or_exit
+from app.cli.running import fail, settings_for_rooms, settings_or_exit
 from app.config import Settings
 
 LOOK_SECONDS = 0.5
@@ -60,7 +60,7 @@ def process(
     """Have thumbnails and playable video made again. Workers do it; with SQLite this process, unless the service runs."""
     if missing and everything:
         fail("--missing and --all exclude each other")
-    settings = settings_or_exit()
+    settings = settings_for_rooms()
     kinds = kind or list(TaskKind)
 
     async def request() -> None:

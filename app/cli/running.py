@@ -45,6 +45,15 @@ def settings_or_exit() -> Settings:
         fail(str(error))
 
 
+def settings_for_rooms() -> Settings:
+    """As `settings_or_exit`, for commands that call rooms which log: that goes to standard error, too, and never between the answers."""
+    from app.api.log import configure_logging  # noqa: PLC0415 - slow to import
+
+    settings = settings_or_exit()
+    configure_logging(settings.log_level, settings.log_format)
+    return settings
+
+
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.table import Table  # noqa: PLC0415

@@ -5,6 +5,7 @@ Exit status, for scripts: 0 nothing wrong, 1 problems that are left, 2 it could 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.catalog.catalog import Catalog
-from app.cli.running import fail, run, settings_or_exit, with_catalog
+from app.cli.running import fail, run, settings_for_rooms, with_catalog
 from app.config import Settings
 from app.storage.errors import StorageError
 
@@ -39,7 +40,7 @@ def verify(
     """
     if format_ not in FORMATS:
         fail(f"--format: {format_} is none of {', '.join(FORMATS)}")
-    settings = settings_or_exit()
+    settings = settings_for_rooms()
 
     async def compare(catalog: Catalog) -> int:
         return await _compare(catalog, settings, format_, checksums, repair, quarantine, concurrency)
@@ -81,7 +82,11 @@ async def _compare(
                 )
                 summary = await verification.run()
     except StorageError as error:
+        report.fail(reason(error))
         fail(reason(error))
+    except BaseException as error:
+        report.fail("interrupted" if isinstance(error, asyncio.CancelledError) else str(error) or type(error).__name__)
+        raise
     report.end(summary)
     if not summary.problems:
         return 0

@@ -30,6 +30,10 @@ class Report(Protocol):
 
     def end(self, summary: Summary) -> None: ...
 
+    def fail(self, reason: str) -> None:
+        """The end of one that may have begun, and is not complete."""
+        ...
+
 
 def report_as(format_: Format) -> Report:
     """One that writes to standard output."""
@@ -96,9 +100,15 @@ class TableReport:
         repaired = ", ".join(f"{count} {repair}" for repair, count in sorted(summary.repaired.items()))
         print(f"problems: {problems or 'none'}{f'; of these {repaired}' if repaired else ''}")
 
+    def fail(self, reason: str) -> None:
+        """Standard error says it."""
+
 
 class JsonReport:
-    """One document, however many findings there are."""
+    """One document, however many findings there are; none where it does not begin."""
+
+    def __init__(self) -> None:
+        self._separator = ""
 
     def begin(self) -> None:
         self._separator = "\n"
@@ -110,6 +120,10 @@ class JsonReport:
 
     def end(self, summary: Summary) -> None:
         print(f'\n], "summary": {json.dumps(_summary(summary))}}}')
+
+    def fail(self, reason: str) -> None:
+        if self._separator:
+            print(f'\n], "error": {json.dumps(reason)}}}')
 
 
 class CsvReport:
@@ -125,6 +139,9 @@ class CsvReport:
 
     def end(self, summary: Summary) -> None:
         print(json.dumps(_summary(summary)), file=sys.stderr)
+
+    def fail(self, reason: str) -> None:
+        """Standard error says it."""
 
 
 class PlainProgress:

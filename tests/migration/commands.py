@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 
+import structlog
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -12,7 +14,14 @@ from tests.real.service import Service
 
 def mediavault(service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
     """As `Service.run`, from a test that is no coroutine."""
-    ended = CliRunner().invoke(cli, list(arguments), env=service.environment)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        ended = CliRunner().invoke(cli, list(arguments), env=service.environment)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
     if ended.exception is not None and not isinstance(ended.exception, SystemExit):
         raise ended.exception
     return subprocess.CompletedProcess(arguments, ended.exit_code, ended.stdout, ended.stderr)

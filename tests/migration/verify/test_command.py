@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from app.migration.integrity import Verification
+from app.storage.errors import StorageUnavailable
 from tests.migration.commands import mediavault
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
@@ -85,6 +87,35 @@ def test_what_cannot_be_carried_out_is_one_line_and_another_status(service: Serv
     assert ended.stdout == ""
     assert ended.stderr.startswith("mediavault: DB_URL")
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_report_that_breaks_off_is_still_one_document(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    orphan = put(service, f"upload/nobody's {secrets.token_hex(4)}.jpg", b"12345")
+
+    async def away(*_: object) -> None:
+        raise StorageUnavailable("upload", "test", "does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Verification, "_look_at_files", away)
+        ended = verify(service, "--format", "json", status=2)
+
+    document = json.loads(ended.stdout)
+    assert [each["path"] for each in document["findings"]] == [orphan]
+    assert document["error"] == "upload: does not answer"
+    assert "summary" not in document
+    verify(service, "--quarantine", status=3)
+
+
+def test_what_is_logged_is_not_between_the_answers(stack: Engine, stacks: Stacks, tmp_path: Path) -> None:
+    """The first command on a new media location has something to log."""
+    new = Service(stacks.create(stack, tmp_path))
+    created = new.run("backup", "create")
+    ended = new.run("verify", "--format", "json")
+    new.close()
+
+    assert created.stdout.count("\n") == 1, created.stdout
+    assert "well again" in created.stderr
+    assert json.loads(ended.stdout)["findings"] == []
 
 
 def test_a_media_location_that_is_not_ours_is_not_full_of_lost_files(service: Service, tmp_path: Path) -> None:
