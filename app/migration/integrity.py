@@ -129,12 +129,14 @@ class Verification:
         self._summary = Summary()
 
     async def run(self) -> Summary:
-        """Raises `CatalogError`, or a `StorageError` where a store cannot be listed or is away: what was reported until then holds."""
+        """Raises `CatalogError`, or a `StorageError` where a store cannot be listed or is away, or the listing not be kept: what was reported
+        until then holds."""
         try:
-            with Spool() as spool:
-                await self._list(spool)
-                await self._look_at_suspects(spool)
-                await self._look_at_files(spool)
+            async with self._storage.staging.folder() as folder:
+                with Spool(folder) as spool:
+                    await self._list(spool)
+                    await self._look_at_suspects(spool)
+                    await self._look_at_files(spool)
         except ExceptionGroup as failures:  # of those that were asked about together
             raise failures.exceptions[0] from None
         return self._summary

@@ -1,16 +1,20 @@
-"""What a place holds, listed once into a temporary file on disk: questions about a million objects in constant memory."""
+"""What a place holds, listed once into a file in the staging folder: questions about a million objects in constant memory."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
+from app.migration.route import MoveRefused
+from app.migration.spool import kept
+from app.storage.errors import StorageError
+from app.storage.process_folder import STAGING
 from app.storage.service import Home
+from app.storage.staging import Staging
 
 _BATCH = 1000
 
@@ -19,11 +23,13 @@ class Listing:
     """Sizes in bytes by key. Made by `listed`."""
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8192;"
-            "CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID; BEGIN"
-        )
+        self._path = path
+        with kept(path):
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._database.executescript(
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-8192;"
+                "CREATE TABLE object (key TEXT PRIMARY KEY, size INTEGER) WITHOUT ROWID; BEGIN"
+            )
 
     async def fill(self, home: Home) -> Self:
         """Raises `StorageError`."""
@@ -44,19 +50,26 @@ class Listing:
         self._database.close()
 
     def _insert(self, batch: list[tuple[str, int]]) -> None:
-        self._database.executemany("INSERT OR REPLACE INTO object VALUES (?, ?)", batch)
+        with kept(self._path):
+            self._database.executemany("INSERT OR REPLACE INTO object VALUES (?, ?)", batch)
 
     def _sizes(self, keys: list[str]) -> dict[str, int]:
         marks = ",".join("?" * len(keys))
-        return dict(self._database.execute(f"SELECT key, size FROM object WHERE key IN ({marks})", keys))  # noqa: S608 - only marks
+        with kept(self._path):
+            return dict(self._database.execute(f"SELECT key, size FROM object WHERE key IN ({marks})", keys))  # noqa: S608 - only marks
 
 
 @asynccontextmanager
-async def listed(home: Home) -> AsyncIterator[Listing]:
-    """The place as it is now; forgotten with the block. Raises `StorageError`."""
-    with tempfile.NamedTemporaryFile(prefix="mediavault-listing-") as file:
-        listing = await asyncio.to_thread(Listing, Path(file.name))
-        try:
-            yield await listing.fill(home)
-        finally:
-            listing.close()
+async def listed(home: Home, staging: Staging) -> AsyncIterator[Listing]:
+    """The place as it is now; forgotten with the block. Raises `StorageError`, or `MoveRefused` where the listing cannot be kept."""
+    try:
+        async with staging.folder() as folder:
+            listing = await asyncio.to_thread(Listing, folder / "listing")
+            try:
+                yield await listing.fill(home)
+            finally:
+                listing.close()
+    except StorageError as error:
+        if error.backend != STAGING:
+            raise
+        raise MoveRefused(f"MEDIAVAULT_STAGING_FOLDER: {error.key}: {error.detail}") from error

@@ -106,9 +106,9 @@ class _Planning:
         source, target = self._work.route.source, self._work.route.target
         home = source
         try:
-            async with listed(source) as here:
+            async with listed(source, self._work.storage.staging) as here:
                 home = target
-                async with listed(target) as there:
+                async with listed(target, self._work.storage.staging) as there:
                     await in_parallel(self._checked(here, there), self._work.concurrency, self._look_at_target)
         except StorageError as error:
             self.problems.add(home.area.base, str(source_problem(error) if home is source else target_problem(error)))

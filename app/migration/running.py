@@ -94,7 +94,7 @@ async def _free_keys(work: Work) -> AsyncIterator[Listing | None]:
         listing: Listing | None = None
         if work.to is StorageEngine.S3:
             with suppress(StorageError):
-                listing = await stack.enter_async_context(listed(work.route.target))
+                listing = await stack.enter_async_context(listed(work.route.target, work.storage.staging))
         yield listing
 
 

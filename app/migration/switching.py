@@ -24,7 +24,7 @@ async def switch(work: Work) -> Report:
         await require_intact(work.catalog, work.storage, work.route.target)
         tally = Tally()
         try:
-            async with listed(work.route.target) as listing:
+            async with listed(work.route.target, work.storage.staging) as listing:
                 tallies = await work.catalog.moves.tallies(migration.id, work.filters)
                 verified = [each for each in tallies if each.state is MoveState.VERIFIED]
                 work.progress.begin(

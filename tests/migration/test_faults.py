@@ -27,6 +27,7 @@ from app.migration.verification import Method
 from app.storage.key import Key
 from app.storage.service import open_storage
 from tests.migration.library import Kept, Library, only, settings_of
+from tests.real.disks import disks_below, fill_up
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import ROOT
 from tests.real.stacks import Stacks
@@ -341,6 +342,23 @@ async def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_copied(
             await run(library.work())
     finally:
         await library.aclose()
+
+
+async def test_no_room_for_a_listing_is_a_refusal(library: Library, tmp_path: Path) -> None:
+    """That names the setting, and leaves all as it was."""
+    await library.fill([5000])
+    await run(library.work())
+    with disks_below(tmp_path) as disks:
+        full = disks.make().content
+        fill_up(full)
+        storage = await open_storage(settings_of(library.stack, library.to, MEDIAVAULT_STAGING_FOLDER=str(full)))
+        for act in (plan, switch):
+            with pytest.raises(MoveRefused, match="MEDIAVAULT_STAGING_FOLDER"):
+                await act(replace(library.work(), storage=storage))
+        await storage.aclose()
+
+    await switch(library.work())
+    await library.check(at=library.target_base)
 
 
 def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,13 @@ class Disks:
         content.mkdir(parents=True)
         _run("mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", str(content))
         return Disk(content)
+
+
+def fill_up(folder: Path) -> None:
+    """To the last byte of its disk."""
+    with suppress(OSError), (folder / "somebody else's").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 @contextmanager

@@ -16,11 +16,13 @@ from app.catalog.records import FileKind, FileState
 from app.jobs.sweeper import sweep
 from app.migration.integrity import Problem
 from app.storage.backend import ObjectInfo
-from app.storage.errors import StorageUnavailable
+from app.storage.errors import StagingFull, StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService
+from app.storage.staging import Staging
 from tests.catalog.making import LEASE
 from tests.migration.verify.shelf import Shelf
+from tests.real.disks import disks_below, fill_up
 
 AHEAD = timedelta(days=3)
 
@@ -108,6 +110,18 @@ async def test_a_library_that_is_on_both_engines(shelf: Shelf, stack: str) -> No
     assert await shelf.problems(checksums=True) == {orphan: Problem.ORPHAN}
     await shelf.spoil(path, None)
     assert await shelf.problems() == {orphan: Problem.ORPHAN, path: Problem.MISSING}
+
+
+async def test_no_room_for_the_listing_is_told(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shelf.fill(1)
+    with disks_below(tmp_path) as disks:
+        full = disks.make().content
+        fill_up(full)
+        staging = Staging(full, 0)
+        monkeypatch.setattr(shelf.storage, "staging", staging)
+        with pytest.raises(StagingFull, match=str(full)):
+            await shelf.verify()
+        await staging.aclose()
 
 
 class Meanwhile:
