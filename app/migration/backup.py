@@ -7,7 +7,7 @@ is listed has been. It holds all that the catalogue knows, the hashes of passwor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,8 @@ from app.catalog.catalog import Catalog
 from app.config import Settings
 from app.migration.backup_file import CONTENT_TYPE, BackupDamaged, Header, read, written
 from app.migration.relocation import bucket_location
-from app.storage.errors import StorageError
+from app.storage.backend import ObjectInfo
+from app.storage.errors import ListingIncomplete, StorageError
 from app.storage.key import Key
 from app.storage.service import StorageService
 
@@ -132,7 +133,7 @@ class Backups:
         others = [backup for backup in self._dated(await self._ours(), datetime.now(UTC)) if backup.path != made.path]
         for old in others[self._settings.backup_keep - 1 :]:
             await self._remove(old.path)
-        async for path, info in self._storage.list_managed(FOLDER):
+        async for path, info in _in_folder(self._storage):
             if self._is_ours(path) and _UNVERIFIED_NAME.fullmatch(info.key.removeprefix(f"{FOLDER}/")):
                 await self._remove(path)
 
@@ -163,12 +164,21 @@ class Backups:
 async def list_backups(storage: StorageService) -> list[Backup]:
     """Of every configured engine, newest first. What others keep in the folder, and what was not read back, is left out."""
     found: list[Backup] = []
-    async for path, info in storage.list_managed(FOLDER):
+    async for path, info in _in_folder(storage):
         name = info.key.removeprefix(f"{FOLDER}/")
         moment = _moment(name)
         if moment is not None:
             found.append(Backup(name, path, info.size, moment))
     return sorted(found, key=lambda backup: (backup.created_at, backup.path), reverse=True)
+
+
+async def _in_folder(storage: StorageService) -> AsyncIterator[tuple[str, ObjectInfo]]:
+    try:
+        async for each in storage.list_managed(FOLDER):
+            yield each
+    except ListingIncomplete as error:  # folders in it are not ours
+        if any(folder.endswith(f"/{FOLDER}") for folder in error.folders):
+            raise
 
 
 def dated_until(backups: Iterable[Backup], moment: datetime) -> list[Backup]:

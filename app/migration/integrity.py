@@ -21,7 +21,14 @@ from app.catalog.records import File, FileKind, FileState
 from app.health.markers import FOLDERS, MARKER
 from app.migration.backup import FOLDER as BACKUPS
 from app.migration.spool import Spool
-from app.storage.errors import InvalidKey, ObjectChanged, ObjectNotFound, StorageError, StorageUnavailable
+from app.storage.errors import (
+    InvalidKey,
+    ListingIncomplete,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageError,
+    StorageUnavailable,
+)
 from app.storage.path import is_s3
 from app.storage.service import StorageService
 
@@ -52,7 +59,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`file` is None for an orphan, `key` its place below the media location. Sizes in bytes. `repair` says what was done about it, if
+    """`file` is None for an orphan and for a folder, `key` an orphan's place below the media location. Sizes in bytes. `repair` says what was done about it, if
     anything was. `passes`: it may be otherwise a moment later."""
 
     problem: Problem
@@ -144,12 +151,18 @@ class Verification:
     async def _list(self, spool: Spool) -> None:
         self._progress.begin("listing objects", None)
         batch: list[tuple[str, str, int]] = []
-        async for path, info in self._storage.list_managed():
-            batch.append((path, info.key, info.size))
-            if len(batch) == _LISTED_AT_ONCE:
-                await self._take_listed(spool, batch)
-                batch = []
+        refused: tuple[str, ...] = ()
+        try:
+            async for path, info in self._storage.list_managed():
+                batch.append((path, info.key, info.size))
+                if len(batch) == _LISTED_AT_ONCE:
+                    await self._take_listed(spool, batch)
+                    batch = []
+        except ListingIncomplete as error:
+            refused = error.folders  # files that ought to be in them are looked for one by one
         await self._take_listed(spool, batch)
+        for folder in refused:
+            await self._found(Finding(Problem.UNREADABLE, folder, detail="the folder may not be listed"))
 
     async def _take_listed(self, spool: Spool, batch: list[tuple[str, str, int]]) -> None:
         accounted = await self._catalog.files.accounted([path for path, _, _ in batch])

@@ -11,7 +11,8 @@ from typing import Self
 
 from app.migration.route import MoveRefused
 from app.migration.spool import kept
-from app.storage.errors import StorageError
+from app.storage.errors import ListingIncomplete, StorageError
+from app.storage.key import Key
 from app.storage.process_folder import STAGING
 from app.storage.service import Home
 from app.storage.staging import Staging
@@ -20,9 +21,10 @@ _BATCH = 1000
 
 
 class Listing:
-    """Sizes in bytes by key. Made by `listed`."""
+    """Sizes in bytes by key. Made by `listed`. `refused`: folders that may not be listed."""
 
     def __init__(self, path: Path) -> None:
+        self.refused: tuple[str, ...] = ()
         self._path = path
         with kept(path):
             self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -34,17 +36,24 @@ class Listing:
     async def fill(self, home: Home) -> Self:
         """Raises `StorageError`."""
         batch: list[tuple[str, int]] = []
-        async for info in home.backend.list_objects():
-            batch.append((info.key, info.size))
-            if len(batch) == _BATCH:
-                await asyncio.to_thread(self._insert, batch)
-                batch = []
+        try:
+            async for info in home.backend.list_objects():
+                batch.append((info.key, info.size))
+                if len(batch) == _BATCH:
+                    await asyncio.to_thread(self._insert, batch)
+                    batch = []
+        except ListingIncomplete as error:
+            self.refused = error.folders
         await asyncio.to_thread(self._insert, batch)
         return self
 
     async def sizes(self, keys: Iterable[str]) -> dict[str, int]:
         """Those of them that are there."""
         return await asyncio.to_thread(self._sizes, list(keys))
+
+    def hides(self, key: Key) -> bool:
+        """Whether it may be there although it was not listed."""
+        return any(key.value.startswith(f"{folder}/") for folder in self.refused)
 
     def close(self) -> None:
         self._database.close()

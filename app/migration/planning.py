@@ -19,6 +19,7 @@ from app.migration.listing import Listing, listed
 from app.migration.parallel import in_parallel
 from app.migration.problems import (
     OCCUPIED,
+    UNLISTED,
     UNRECORDED,
     Problem,
     ProblemKind,
@@ -109,6 +110,9 @@ class _Planning:
             async with listed(source, self._work.storage.staging) as here:
                 home = target
                 async with listed(target, self._work.storage.staging) as there:
+                    for area, listing in ((source.area, here), (target.area, there)):
+                        for folder in listing.refused:
+                            self.problems.add(area.listed(folder), str(UNLISTED))
                     await in_parallel(self._checked(here, there), self._work.concurrency, self._look_at_target)
         except StorageError as error:
             self.problems.add(home.area.base, str(source_problem(error) if home is source else target_problem(error)))

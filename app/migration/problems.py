@@ -68,6 +68,7 @@ COPY_MISSING = Problem(ProblemKind.COPY_MISSING, "there is nothing at the target
 COPY_DAMAGED = Problem(ProblemKind.COPY_DAMAGED, "the target's bytes are not those that the catalogue records")
 NO_CHECKSUM = Problem(ProblemKind.NO_CHECKSUM, "the store gives no checksum of the whole object: use --verify=readback")
 ELSEWHERE = Problem(ProblemKind.CHANGED, "it was planned for other places than the settings name now")
+UNLISTED = Problem(ProblemKind.FORBIDDEN, "its folder may not be listed")
 CHANGED = Problem(ProblemKind.CHANGED, "the catalogue's rows have changed since it was planned; it is left alone")
 
 

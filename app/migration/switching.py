@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.catalog.move_records import Migration, Move, MoveOutcome, MoveState
 from app.migration.listing import Listing, listed
-from app.migration.problems import CHANGED, COPY_MISSING, ELSEWHERE, Problem, ProblemKind
+from app.migration.problems import CHANGED, COPY_MISSING, ELSEWHERE, UNLISTED, Problem, ProblemKind
 from app.migration.reports import Report
 from app.migration.route import MoveRefused, require_engine, require_intact
 from app.migration.work import Tally, Work, alone, pages, report, require_current
@@ -46,7 +46,7 @@ async def _switch_page(work: Work, migration: Migration, page: list[Move], listi
     faulty: list[MoveOutcome] = []
     for move in page:
         key = keys[move.item.file_id]
-        fault = _ELSEWHERE if key is None else _fault(move, there.get(key.value))
+        fault = _ELSEWHERE if key is None else _UNLISTED if listing.hides(key) else _fault(move, there.get(key.value))
         if fault is None:
             ready[move.item.file_id] = move.item.size
         else:
@@ -60,6 +60,7 @@ async def _switch_page(work: Work, migration: Migration, page: list[Move], listi
 
 
 _ELSEWHERE = (MoveState.VERIFIED, ELSEWHERE)
+_UNLISTED = (MoveState.VERIFIED, UNLISTED)
 
 
 def _fault(move: Move, there: int | None) -> tuple[MoveState, Problem] | None:

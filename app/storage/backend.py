@@ -150,7 +150,8 @@ class StorageBackend(Protocol):
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
         """Objects below `prefix` by whole segments (`a` lists `a/b`, not `ab`), in the store's own order; those after
-        `start_after` (a key that this listing gave) in that order. Temporary files of unfinished writes are not objects."""
+        `start_after` (a key that this listing gave) in that order. Temporary files of unfinished writes are not objects. Raises
+        `ListingIncomplete` at the end of all that could be listed, where that is not all."""
         ...
 
     async def ensure_prefix(self, prefix: str) -> None:

@@ -6,6 +6,8 @@ translates its own failures into these.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class StorageError(Exception):
     """Base of all storage errors; carries what is needed to act on it.
@@ -66,6 +68,16 @@ class StagingFull(StorageFull):
 
 class StoragePermission(StorageError):
     """The credentials or the file's mode do not allow it, or the area is read-only."""
+
+
+class ListingIncomplete(StoragePermission):
+    """`folders` may not be listed; everything else has been. What lies in them is neither known to be there nor to be missing."""
+
+    def __init__(self, folders: Sequence[str], backend: str) -> None:
+        every = list(dict.fromkeys(folders))
+        self.folders = tuple(every)
+        more = f", and {len(every) - 1} more folders" if len(every) > 1 else ""
+        super().__init__(every[0], backend, f"{every[0]} may not be listed{more}")
 
 
 class StorageUnavailable(StorageError):

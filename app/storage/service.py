@@ -20,6 +20,7 @@ from app.config import Settings, StorageEngine
 from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
 from app.storage.errors import (
     InvalidKey,
+    ListingIncomplete,
     ObjectChanged,
     ObjectNotFound,
     StorageError,
@@ -223,11 +224,20 @@ class StorageService:
 
     async def list_managed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
         """Every object below the media location (there below `prefix`, by whole segments) of every configured backend, with its path.
-        What others put into a bucket may have a name that is no key; nothing else can be done with its path then."""
+        What others put into a bucket may have a name that is no key; nothing else can be done with its path then. Raises `ListingIncomplete`
+        with paths at the end of all that could be listed."""
+        refused: list[str] = []
+        name = ""
         for backend, area in ((self._local, self._folder), (self._s3, self._bucket)):
             if backend is not None and area is not None:
-                async for info in backend.list_objects(prefix):
-                    yield area.listed(info.key), info
+                try:
+                    async for info in backend.list_objects(prefix):
+                        yield area.listed(info.key), info
+                except ListingIncomplete as error:
+                    refused += map(area.listed, error.folders)
+                    name = error.backend
+        if refused:
+            raise ListingIncomplete(refused, name)
 
     async def probe(self) -> None:
         """Whether new files can be stored; raises what went wrong."""

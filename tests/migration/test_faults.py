@@ -27,6 +27,7 @@ from app.migration.verification import Method
 from app.storage.key import Key
 from app.storage.service import open_storage
 from tests.migration.library import Kept, Library, only, settings_of
+from tests.migration.unlisted import hide
 from tests.real.disks import disks_below, fill_up
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import ROOT
@@ -356,6 +357,29 @@ async def test_no_room_for_a_listing_is_a_refusal(library: Library, tmp_path: Pa
             with pytest.raises(MoveRefused, match="MEDIAVAULT_STAGING_FOLDER"):
                 await act(replace(library.work(), storage=storage))
         await storage.aclose()
+
+    await switch(library.work())
+    await library.check(at=library.target_base)
+
+
+async def test_what_is_in_a_folder_that_may_not_be_listed_is_not_missing(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On disk, at whichever end: the folder is named, and files are moved as far as they can be seen."""
+    await library.fill([5000, 6000])
+    folder = f"upload/{library.owner}/00"
+    (library.stack.media / folder).mkdir(parents=True, exist_ok=True)
+    with monkeypatch.context() as patched:
+        hide(patched, folder)
+
+        planned = await plan(library.work())
+        assert named(planned.problems) == [(str(library.stack.media / folder), "forbidden")]
+        assert planned.files == 2
+        assert not (await run(library.work())).problems.count
+        switched = await switch(library.work())
+        unseen = library.to is StorageEngine.LOCAL
+        assert [problem for _, problem in named(switched.problems)] == ["forbidden"] * (2 if unseen else 0)
+        assert switched.files_in(MoveState.VERIFIED) == (2 if unseen else 0)
 
     await switch(library.work())
     await library.check(at=library.target_base)

@@ -6,6 +6,8 @@ import asyncio
 import fcntl
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -25,6 +27,7 @@ from app.storage.key import Key, is_temporary
 from app.storage.local import LocalBackend
 from app.storage.local.threads import Threads
 from app.storage.ranges import ByteRange
+from tests.real.service import ROOT
 from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern, store
 
 NOW = timedelta(0)
@@ -48,6 +51,40 @@ def _open_places() -> list[str]:
         with suppress(FileNotFoundError):
             places.append(str(link.readlink()))
     return places
+
+
+def test_folders_that_may_not_be_looked_into_end_no_listing(tmp_path: Path) -> None:
+    """As somebody who is not root: whoever is may look into everything."""
+    for folder, mode in (("a", 0o755), ("closed", 0o000), ("names", 0o444), ("open", 0o755), ("passage", 0o311)):
+        (tmp_path / folder / "below").mkdir(parents=True)
+        (tmp_path / folder / "file").write_bytes(b"data")
+        (tmp_path / folder).chmod(mode)
+    program = (
+        "import asyncio, os, sys; from datetime import timedelta; from pathlib import Path\n"
+        "from app.storage.errors import ListingIncomplete; from app.storage.key import Key; from app.storage.local import LocalBackend\n"
+        "async def main():\n"
+        "    backend = LocalBackend(Path(sys.argv[1]))\n"
+        "    os.getuid() or os.setuid(65534)\n"
+        "    try:\n"
+        "        async for info in backend.list_objects(): print(info.key)\n"
+        "    except ListingIncomplete as error: print(*error.folders)\n"
+        "    print(await backend.sweep_leftovers(timedelta(0)), await backend.exists(Key('passage/file')))\n"
+        "asyncio.run(main())\n"
+    )
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    for folder in tmp_path.iterdir():
+        folder.chmod(0o755)
+    listed, incomplete = ["a/file", "open/file"], ["closed", "names/below", "names", "passage"]
+    assert done.stdout.split() == [*listed, *incomplete, "0", "True"], done.stderr
 
 
 async def test_a_write_is_a_locked_temporary_file_beside_its_target(local: LocalBackend) -> None:

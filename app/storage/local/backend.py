@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVarTuple
 
 from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, Room, StoredChecksum
-from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
+from app.storage.errors import ListingIncomplete, ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local.errnos import translated, typed_errors
 from app.storage.local.folders import Folders, Found, Pin
@@ -167,11 +167,14 @@ class LocalBackend:
 
     async def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
         below = Key(prefix.rstrip("/")).value if prefix else ""
-        steps = self._folders.walk(below, start_after)
+        refused: list[str] = []
+        steps = self._folders.walk(below, start_after, refused)
         while batch := await self._workers.run(_next_batch, steps, below):
             for found in batch:
                 if not found.temporary:
                     yield object_info(found.name, found.status, managed_etag(found.status))
+        if refused:
+            raise ListingIncomplete(refused, BACKEND)
 
     async def ensure_prefix(self, prefix: str) -> None:
         name = Key(prefix.rstrip("/")).value if prefix else ""
@@ -207,7 +210,7 @@ class LocalBackend:
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         swept = 0
-        steps = self._folders.walk("", None)
+        steps = self._folders.walk("", None, [])  # what may not be looked into has to wait
         while batch := await self._workers.run(_next_batch, steps, ""):
             if any(found.temporary for found in batch):
                 swept += await self._workers.run(self._sweep, batch, older_than)

@@ -201,9 +201,10 @@ class Folders:
             self._durable.add(name)
         return below
 
-    def walk(self, below: str, start_after: str | None) -> Iterator[Found]:
+    def walk(self, below: str, start_after: str | None, refused: list[str]) -> Iterator[Found]:
         """Every regular file below the folder `below` ("" is the root), after `start_after` where given, segment by segment in the order of their
-        code points. Links, special files and names that no key can have are left out.
+        code points. Links, special files and names that no key can have are left out. Folders below the root that may not be looked into are
+        added to `refused`.
 
         Holds the names of one folder per level, and no descriptor between two steps.
         """
@@ -213,7 +214,7 @@ class Folders:
             if after > below.split("/"):
                 return
             after = []
-        levels = [self._entries(below, after[depth : depth + 1])]
+        levels = [self._entries(below, after[depth : depth + 1], refused)]
         while levels:
             entry = next(levels[-1], None)
             if entry is None:
@@ -223,9 +224,9 @@ class Folders:
             if is_folder:
                 parts = name.split("/")
                 resumed = after[len(parts) : len(parts) + 1] if parts == after[: len(parts)] else []
-                levels.append(self._entries(name, resumed))
+                levels.append(self._entries(name, resumed, refused))
             else:
-                found = self._look_at(name)
+                found = self._look_at(name, refused)
                 if found is not None:
                     yield found
 
@@ -235,7 +236,11 @@ class Folders:
 
     def _prune(self, folder: str) -> int:
         pruned = 0
-        for name, is_folder in self._names(folder):
+        try:
+            names = self._names(folder)
+        except PermissionError:
+            return pruned  # who knows what it holds
+        for name, is_folder in names:
             if is_folder:
                 pruned += self._prune(f"{folder}/{name}")
         if "/" not in folder:
@@ -248,11 +253,18 @@ class Folders:
             return pruned
         return pruned + 1
 
-    def _entries(self, folder: str, after: list[str]) -> Iterator[tuple[str, bool]]:
+    def _entries(self, folder: str, after: list[str], refused: list[str]) -> Iterator[tuple[str, bool]]:
         """Names (from the root) in `folder` with whether they are folders, sorted; those after the segment in `after`, and the folder
         of that name itself: what lies in it comes after it."""
         prefix = folder + "/" if folder else ""
-        for name, is_folder in self._names(folder):
+        try:
+            names = self._names(folder)
+        except PermissionError:
+            if not folder:
+                raise
+            refused.append(folder)
+            return
+        for name, is_folder in names:
             if not after or name > after[0] or (name == after[0] and is_folder):
                 yield prefix + name, is_folder
 
@@ -280,7 +292,7 @@ class Folders:
         names.sort()
         return names
 
-    def _look_at(self, name: str) -> Found | None:
+    def _look_at(self, name: str, refused: list[str]) -> Found | None:
         temporary = is_temporary(name.rpartition("/")[2])
         if not temporary:
             try:
@@ -290,6 +302,13 @@ class Folders:
         try:
             status = os.stat(name.encode(), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
+            return None
+        except PermissionError:  # the folder gives names only
+            folder = name.rpartition("/")[0]
+            if not folder:
+                raise
+            if folder not in refused[-1:]:
+                refused.append(folder)
             return None
         return Found(name, status, temporary) if stat.S_ISREG(status.st_mode) else None
 

@@ -13,6 +13,7 @@ from sqlalchemy import insert, update
 from app.catalog import tables
 from app.catalog.engine import now
 from app.catalog.records import FileKind, FileState
+from app.config import StorageEngine
 from app.jobs.sweeper import sweep
 from app.migration.integrity import Problem
 from app.storage.backend import ObjectInfo
@@ -21,6 +22,7 @@ from app.storage.key import Key
 from app.storage.service import StorageService
 from app.storage.staging import Staging
 from tests.catalog.making import LEASE
+from tests.migration.unlisted import hide
 from tests.migration.verify.shelf import Shelf
 from tests.real.disks import disks_below, fill_up
 
@@ -110,6 +112,20 @@ async def test_a_library_that_is_on_both_engines(shelf: Shelf, stack: str) -> No
     assert await shelf.problems(checksums=True) == {orphan: Problem.ORPHAN}
     await shelf.spoil(path, None)
     assert await shelf.problems() == {orphan: Problem.ORPHAN, path: Problem.MISSING}
+
+
+async def test_a_folder_that_may_not_be_listed_is_a_problem_and_what_is_in_it_none(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On disk; with S3, in the folder beside it."""
+    await shelf.fill(3)
+    folder = f"upload/{shelf.owner}"
+    place = shelf.storage.home(StorageEngine.LOCAL)
+    assert place is not None
+    await place.backend.put_object(Key(f"{folder}/nobody's.jpg"), b"who knows")
+    hide(monkeypatch, folder)
+
+    assert await shelf.problems() == {place.area.listed(folder): Problem.UNREADABLE}
 
 
 async def test_no_room_for_the_listing_is_told(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
