@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from app.health.markers import FOLDERS, MARKER
+from app.migration.backup import FOLDER as BACKUPS
+from app.migration.backup import UNVERIFIED
 from app.migration.problems import COPY_DAMAGED, OCCUPIED, Problem, source_problem
 from app.migration.reports import Problems
 from app.migration.verification import Digest, read_back
 from app.migration.work import Work
 from app.storage.errors import ObjectExists, ObjectNotFound, StorageError
 from app.storage.key import Key
-
-BACKUPS = "backups"
 
 
 async def carry_extras(work: Work) -> Problems:
@@ -37,7 +37,7 @@ async def _extras(work: Work) -> AsyncIterator[Key]:
         if await source.exists(Key(name)):
             yield Key(name)
     async for info in source.list_objects(BACKUPS):
-        if info.key != f"{BACKUPS}/{MARKER}":
+        if info.key != f"{BACKUPS}/{MARKER}" and not info.key.endswith(UNVERIFIED):
             yield Key(info.key)
 
 

@@ -268,11 +268,13 @@ async def test_only_a_user_or_a_kind(library: Library) -> None:
 async def test_backups_and_markers_go_along(library: Library) -> None:
     source, target = library.work().route.source.backend, library.work().route.target.backend
     await source.put_object(Key("backups/2026-11-01.db.gz"), b"a backup")
+    await source.put_object(Key("backups/mediavault-20261101-000000.000.jsonl.gz.unverified"), b"half of one")
     marker = Key(".immich" if library.to is StorageEngine.LOCAL else "thumbs/.immich")
 
     assert (await run(library.work())).problems.count == 0
 
     assert (await target.head(Key("backups/2026-11-01.db.gz"))).size == 8
+    assert not await target.exists(Key("backups/mediavault-20261101-000000.000.jsonl.gz.unverified"))
     assert (await target.head(marker)).size
     assert await source.exists(Key("backups/2026-11-01.db.gz"))
     await source.put_object(Key("backups/2026-11-01.db.gz"), b"b backup")
