@@ -20,7 +20,7 @@ from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.move_records import MoveItem, MoveState
-from app.catalog.moves import OPEN, item_of
+from app.catalog.moves import OPEN, UNSWITCHED, item_of
 from app.catalog.records import FileState
 
 LATE_EFFECT_GRACE = timedelta(minutes=15)
@@ -97,10 +97,10 @@ class Exchanges:
             return await batch.settled()
 
     async def give_up(self, migration_id: UUID, file_ids: Collection[UUID]) -> Settled:
-        """Files that have not been switched stay where they are; the copies may go."""
-        states = {MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED}
+        """Files that have not been switched stay where they are; the copies may go. Where none was begun, whatever lies at the target
+        is not ours, and stays."""
         async with self._database.write() as connection:
-            batch = await _Batch.lock(connection, migration_id, file_ids, states, file_at_target=False)
+            batch = await _Batch.lock(connection, migration_id, file_ids, UNSWITCHED, file_at_target=False)
             await batch.doom(_NO_GRACE)
             await batch.note(MoveState.REVERTED)
             return await batch.settled()
@@ -191,10 +191,10 @@ class _Batch:
         foreign: list[UUID] = []
         by_grace: dict[timedelta, list[UUID]] = {}
         for item in items:
-            if item.occupied:
+            if item.state is MoveState.PLANNED:
                 foreign.append(item.twin_id)
                 continue
-            its = LATE_EFFECT_GRACE if item.state is MoveState.PLANNED else grace
+            its = LATE_EFFECT_GRACE if item.state is MoveState.COPYING else grace
             by_grace.setdefault(its, []).append(item.twin_id)
         for its, twins in by_grace.items():
             mine = _file.c.id.in_(twins) & (_file.c.state == FileState.WRITING)

@@ -10,14 +10,12 @@ from uuid import UUID
 from app.catalog.records import File, FileKind, FileState
 from app.config import StorageEngine
 
-OCCUPIED = "occupied"
-"""The word that the problem of such an item begins with."""
-
 
 class MoveState(StrEnum):
     """How far a file's move has come; `app.catalog.moves` says which row accounts for which object in each."""
 
     PLANNED = "planned"
+    COPYING = "copying"
     COPIED = "copied"
     VERIFIED = "verified"
     SWITCHED = "switched"
@@ -52,11 +50,6 @@ class MoveItem:
     state: MoveState
     problem: str | None
     switched_at: datetime | None
-
-    @property
-    def occupied(self) -> bool:
-        """Other bytes than the file's lie at the target: they are not ours to remove."""
-        return self.state is MoveState.PLANNED and (self.problem or "").startswith(f"{OCCUPIED}:")
 
 
 @dataclass(frozen=True, slots=True)

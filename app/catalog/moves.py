@@ -6,7 +6,8 @@ dooms it. Which row accounts for which object:
 
 | item | the file's own row | the twin |
 |---|---|---|
-| `planned` | `live`, at the source | `writing`, at the target: nothing, or part of a copy, or all of it |
+| `planned` | `live`, at the source | `writing`, at the target: nothing that is ours |
+| `copying` | `live`, at the source | `writing`, at the target: nothing, or part of a copy, or all of it |
 | `copied`, `verified` | `live`, at the source | `writing`, at the target: the copy |
 | `switched` | `live`, at the target | `writing`, at the source: still whole |
 | `removed` | `live`, at the target | `doomed`, at the source, until it is swept |
@@ -49,7 +50,10 @@ from app.config import StorageEngine
 HELD_UNTIL = datetime(9000, 1, 1, tzinfo=UTC)
 """The lease of a twin: the ledger ends it, never the clock."""
 
-OPEN = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED, MoveState.SWITCHED)
+UNSWITCHED = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED, MoveState.VERIFIED)
+"""The file's own row is at the source."""
+
+OPEN = (*UNSWITCHED, MoveState.SWITCHED)
 """A migration is finished when no item is in one of these."""
 
 EVERYTHING = MoveFilters()
@@ -158,9 +162,18 @@ class Moves:
         async with self._database.read() as connection:
             return [_move_of(tuple(row)) for row in await connection.execute(statement)]
 
+    async def begin_copying(self, migration_id: UUID, file_ids: Collection[UUID]) -> None:
+        """Before the first byte of those that are only planned: from now on, what is found at their targets may be a copy."""
+        if not file_ids:
+            return
+        mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(file_ids)
+        begun = update(_item).where(mine, _item.c.state == MoveState.PLANNED)
+        async with self._database.write() as connection:
+            await connection.execute(begun.values(state=MoveState.COPYING, problem=None))
+
     async def record(self, migration_id: UUID, outcomes: Iterable[MoveOutcome]) -> None:
         """How far copying has come. Items that are past it already stay as they are."""
-        before = _item.c.state.in_([MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED])
+        before = _item.c.state.in_(UNSWITCHED)
         ordered = sorted(outcomes, key=_said)
         if not ordered:
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.catalog.move_records import Move, MoveOutcome, MoveState
 from app.catalog.records import File
 from app.migration.problems import (
+    COPY_DAMAGED,
     COPY_MISSING,
     DAMAGED,
     ELSEWHERE,
@@ -28,14 +29,16 @@ from app.storage.key import Key
 
 
 class _Failed(Exception):
-    """Ends a copy, and with it the write: nothing is committed."""
+    """Ends a copy, and with it the write: nothing is committed, unless it is `unsure`, because the store did not answer."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, unsure: bool = False) -> None:
         self.problem = problem
+        self.unsure = unsure
 
 
 class Copier:
-    """Brings files from `planned` or `copied` to `verified`."""
+    """Brings files to `verified`. Whose copy is begun must be `copying` in the ledger before, whatever the item that is given says: that
+    of one that was `planned` tells that nothing of ours can have been at the target until now."""
 
     def __init__(self, route: Route, method: Method, throttle: Throttle, progress: Progress) -> None:
         self._route = route
@@ -52,10 +55,24 @@ class Copier:
             self._progress.done(max(0, move.item.size - told.size))
         return MoveOutcome(move.item.file_id, state, None if problem is None else str(problem))
 
+    async def adopt(self, move: Move, file: File) -> MoveOutcome | None:
+        """For an item that is `planned`, and something lies at its target: what it is; None where it is gone. Writes nothing."""
+        record, target = record_of(file), self._route.target.area.key(move.item.target_path)
+        if record is None:
+            state, problem = MoveState.PLANNED, UNRECORDED
+        elif target is None:
+            state, problem = MoveState.PLANNED, ELSEWHERE
+        else:
+            state, problem = await self._adopt(target, record, MoveState.PLANNED)
+        if problem is COPY_MISSING:
+            return None
+        self._progress.done(move.item.size)
+        return MoveOutcome(move.item.file_id, state, None if problem is None else str(problem))
+
     async def _carry(self, move: Move, file: File, told: _Told, free: bool) -> tuple[MoveState, Problem | None]:
         record = record_of(file)
         if record is None:
-            return MoveState.PLANNED, UNRECORDED
+            return move.item.state, UNRECORDED
         source = self._route.source.area.key(move.item.source_path)
         target = self._route.target.area.key(move.item.target_path)
         if source is None or target is None:
@@ -69,30 +86,36 @@ class Copier:
         try:
             await self._copy(source, _Target(target, file.mime_type, free), record, told)
         except _Failed as failed:
-            return await self._without_source(target, record, failed.problem)
+            untouched = move.item.state is MoveState.PLANNED and not failed.unsure
+            state = MoveState.PLANNED if untouched else MoveState.COPYING
+            return await self._without_source(target, record, state, failed.problem)
         except ObjectExists:
-            return await self._adopt(target, record)
+            return await self._adopt(target, record, MoveState.COPYING)
         fault = await find_fault(self._route.target, target, record, self._method)
         if fault is None:
             return MoveState.VERIFIED, None
         if fault is COPY_MISSING:
             detail = "the store took the copy and has not kept it"
-            return MoveState.PLANNED, Problem(ProblemKind.COPY_MISSING, detail)
+            return MoveState.COPYING, Problem(ProblemKind.COPY_MISSING, detail)
         return MoveState.COPIED, fault
 
-    async def _adopt(self, target: Key, record: Record) -> tuple[MoveState, Problem | None]:
-        """Something is there already: an earlier run's copy, or somebody else's. Only its bytes tell."""
+    async def _adopt(self, target: Key, record: Record, state: MoveState) -> tuple[MoveState, Problem | None]:
+        """Something is there already: an earlier run's copy, or somebody else's. Only its bytes tell; `state` until they do."""
         fault = await find_fault(self._route.target, target, record, self._method)
         if fault is None:
             return MoveState.VERIFIED, None
-        return MoveState.PLANNED, OCCUPIED if fault.kind is ProblemKind.COPY_DAMAGED else fault
+        if fault is COPY_DAMAGED:
+            return MoveState.PLANNED, OCCUPIED
+        return state, fault
 
-    async def _without_source(self, target: Key, record: Record, problem: Problem) -> tuple[MoveState, Problem | None]:
+    async def _without_source(
+        self, target: Key, record: Record, state: MoveState, problem: Problem
+    ) -> tuple[MoveState, Problem | None]:
         """A catalogue that was restored from before a clean-up knows nothing of the copy, which is all that there is."""
         gone = problem.kind is ProblemKind.MISSING
         if gone and await find_fault(self._route.target, target, record, self._method) is None:
             return MoveState.VERIFIED, None
-        return MoveState.PLANNED, problem
+        return state, problem
 
     async def _copy(self, source: Key, target: _Target, record: Record, told: _Told) -> None:
         """Raises `_Failed`, or `ObjectExists` where the target is taken."""
@@ -124,7 +147,7 @@ class Copier:
             raise
         except StorageError as error:
             problem = source_problem(error) if error.backend == reading else target_problem(error)
-            raise _Failed(problem) from error
+            raise _Failed(problem, unsure=problem.kind is ProblemKind.UNAVAILABLE) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.catalog import move_records
 from app.storage.errors import (
     InvalidKey,
     ObjectChanged,
@@ -24,7 +23,7 @@ class ProblemKind(StrEnum):
     SIZE = "size"
     DAMAGED = "damaged"
     FORBIDDEN = "forbidden"
-    OCCUPIED = move_records.OCCUPIED
+    OCCUPIED = "occupied"
     BUSY = "busy"
     NAME = "name"
     UNRECORDED = "unrecorded"

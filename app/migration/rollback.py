@@ -1,32 +1,40 @@
 """`migrate rollback`: what was switched and not cleaned up goes back to its source, and copies that were not switched are given up.
 
 Each source is checked before its file goes back to it, or its copy is given up: one that is no longer whole keeps the copy. The store
-that was moved to need not answer: its copies are removed by the sweeper once it does.
+that was moved to need not answer: its copies are removed by the sweeper once it does. Where no copy was begun, or what lies at the
+target is none, it is somebody else's and stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from app.catalog.exchanges import Settled
 from app.catalog.locks import StillHeld
-from app.catalog.move_records import Migration, Move, MoveState
-from app.catalog.moves import OPEN
+from app.catalog.move_records import Migration, Move, MoveOutcome, MoveState
+from app.catalog.moves import OPEN, UNSWITCHED
 from app.catalog.records import File
 from app.migration.batches import Batches
 from app.migration.parallel import in_parallel
-from app.migration.problems import CHANGED, UNRECORDED, Problem, ProblemKind
+from app.migration.problems import CHANGED, COPY_DAMAGED, COPY_MISSING, OCCUPIED, UNRECORDED, Problem, ProblemKind
 from app.migration.reports import Report
 from app.migration.resting import REST
 from app.migration.route import require_intact
 from app.migration.verification import find_fault, record_of
 from app.migration.work import Tally, Work, alone, pages, report, require_current
-from app.storage.errors import StorageError
 
-_UNSWITCHED = (MoveState.PLANNED, MoveState.COPIED, MoveState.VERIFIED)
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """`problem`: why the item must stay as it is. `foreign`: what lies at its target is no copy of it."""
+
+    move: Move
+    problem: Problem | None
+    foreign: bool = False
 
 
 async def rollback(work: Work, *, rest: timedelta = REST) -> Report:
@@ -62,7 +70,7 @@ class _GoingBack:
         tallies = await self._work.catalog.moves.tallies(self._migration.id, self._work.filters)
         still = [tally for tally in tallies if tally.state in OPEN]
         self._work.progress.begin("going back", sum(each.files for each in still), sum(each.bytes for each in still))
-        unswitched = pages(self._work, self._migration, _UNSWITCHED)
+        unswitched = pages(self._work, self._migration, UNSWITCHED)
         await in_parallel(unswitched, self._work.concurrency, self._check_unswitched)
         await self._unswitched.flush()
         switched = pages(self._work, self._migration, {MoveState.SWITCHED})
@@ -70,39 +78,27 @@ class _GoingBack:
         await self._switched.flush()
 
     async def _check_unswitched(self, move: Move) -> None:
-        problem = await self._only_copy(move, move.file) if move.file is not None and move.wanted else None
+        checked = await self._look(move, move.file) if move.file and move.wanted else _Checked(move, None)
         self._work.progress.done(move.item.size)
-        await self._unswitched.add((move, problem))
+        await self._unswitched.add(checked)
 
     async def _check_switched(self, move: Move) -> None:
         problem = await self._fault(move, move.file) if move.file is not None and move.wanted else None
         self._work.progress.done(move.item.size)
-        await self._switched.add((move, problem))
+        await self._switched.add(_Checked(move, problem))
 
-    async def _only_copy(self, move: Move, file: File) -> Problem | None:
-        """Why the copy must stay: its source is not whole, and there may be no other. What was planned only may have been copied, too,
-        by a run that died, or by a move that a restored catalogue does not know."""
+    async def _look(self, move: Move, file: File) -> _Checked:
+        """Whether the copy may go: not where its source is not whole, and there may be no other."""
         record = record_of(file)
-        if record is None:
-            return None  # such a file is never copied
-        if move.item.state is MoveState.PLANNED and move.item.problem is None and await self._stands(move, file):
-            return None  # hardly anything was copied of what nobody has come to: not all of it need be read for that
-        fault = await self._fault(move, file)
-        if fault is None or move.item.state is not MoveState.PLANNED:
-            return fault
+        if move.item.state is MoveState.PLANNED or record is None:
+            return _Checked(move, None)  # such a file was never copied
         key = self._work.route.target.area.key(move.item.target_path)
-        if key is None:
-            return fault
-        copy = await find_fault(self._work.route.target, key, record, self._work.method)
-        return None if copy is not None and copy.kind is ProblemKind.COPY_MISSING else fault
-
-    async def _stands(self, move: Move, file: File) -> bool:
-        """Whether something of the right size is at the source."""
-        key = self._work.route.source.area.key(move.item.source_path)
-        try:
-            return key is not None and (await self._work.route.source.backend.head(key)).size == file.size
-        except StorageError:
-            return False
+        if move.item.state is MoveState.COPYING and key is not None:
+            # A run that died, or a store that did not answer: what is there now?
+            copy = await find_fault(self._work.route.target, key, record, self._work.method)
+            if copy in (COPY_MISSING, COPY_DAMAGED):
+                return _Checked(move, None, foreign=copy is COPY_DAMAGED)
+        return _Checked(move, await self._fault(move, file))
 
     async def _fault(self, move: Move, file: File) -> Problem | None:
         key = self._work.route.source.area.key(move.item.source_path)
@@ -118,21 +114,28 @@ class _GoingBack:
             return Problem(ProblemKind.DAMAGED, "its source holds other bytes than recorded; the copy is kept")
         return fault
 
-    async def _settle_unswitched(self, checked: list[tuple[Move, Problem | None]]) -> None:
+    async def _settle_unswitched(self, checked: list[_Checked]) -> None:
+        foreign = [each.move.item.file_id for each in checked if each.foreign]
+        if foreign:
+            outcomes = [MoveOutcome(file_id, MoveState.PLANNED, str(OCCUPIED)) for file_id in foreign]
+            await self._still_held()
+            await self._work.catalog.moves.record(self._migration.id, outcomes)
         await self._settle(checked, self._work.catalog.exchanges.give_up)
 
-    async def _settle_switched(self, checked: list[tuple[Move, Problem | None]]) -> None:
+    async def _settle_switched(self, checked: list[_Checked]) -> None:
         await self._settle(checked, partial(self._work.catalog.exchanges.switch_back, grace=self._rest))
 
     async def _settle(
         self,
-        checked: list[tuple[Move, Problem | None]],
+        checked: list[_Checked],
         go_back: Callable[[UUID, Collection[UUID]], Awaitable[Settled]],
     ) -> None:
         await self._still_held()
-        well: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
+        well: dict[UUID, int] = {
+            each.move.item.file_id: each.move.item.size for each in checked if each.problem is None
+        }
         settled = await go_back(self._migration.id, well)
-        faults = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
+        faults = {each.move.item.file_id: str(each.problem) for each in checked if each.problem is not None}
         # Nothing is wrong with what its owner deleted while it was looked at.
         dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, faults)
         problems = [(file_id, problem) for file_id, problem in faults.items() if file_id not in dropped]

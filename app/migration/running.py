@@ -6,9 +6,12 @@ is taken over by its bytes, one that is not was never seen by anybody.
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from enum import Enum, auto
 from uuid import UUID
 
 from app.catalog.errors import CatalogError
@@ -26,13 +29,24 @@ from app.migration.problems import BUSY, ProblemKind, target_problem
 from app.migration.reports import Problems, Report
 from app.migration.route import require_engine, require_intact
 from app.migration.throttle import Throttle
+from app.migration.verification import record_of
 from app.migration.work import PAGE, Tally, Work, alone, current, pages, report
 from app.storage.errors import StorageError
+from app.storage.key import Key
+from app.storage.service import Home
 
 GIVE_UP_AFTER = 24
 """So many files in a row that the store was away for, and the run ends: it says so, and the next one goes on."""
 
-_UNDONE = (MoveState.PLANNED, MoveState.COPIED)
+_UNDONE = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
+
+
+class _Target(Enum):
+    """What is known of an item's target before its copy is begun."""
+
+    FREE = auto()
+    TAKEN = auto()
+    UNKNOWN = auto()
 
 
 async def run(work: Work) -> Report:
@@ -128,29 +142,60 @@ class _Copying:
             raise
         await self._results.flush()
 
-    async def _targets(self, listing: Listing | None) -> AsyncIterator[list[tuple[Move, bool]]]:
-        """Page by page, each item with whether its target is known to be free."""
-        area = self._work.route.target.area
+    async def _targets(self, listing: Listing | None) -> AsyncIterator[list[tuple[Move, _Target]]]:
+        """Page by page, each item with what is known of its target. Those that may be copied are begun in the ledger: one write for all."""
         async for page in pages(self._work, self._migration, _UNDONE):
-            keys = [area.key(move.item.target_path) for move in page]
-            there = await listing.sizes(key.value for key in keys if key) if listing else {}
-            yield [
-                (move, listing is not None and key is not None and key.value not in there)
-                for move, key in zip(page, keys, strict=True)
-            ]
+            if self.stopped:
+                return
+            known = await self._look(page, listing)
+            await self._still_held()
+            await self._work.catalog.moves.begin_copying(
+                self._migration.id,
+                [
+                    move.item.file_id
+                    for move, target in known
+                    if target is not _Target.TAKEN and move.wanted and move.file and record_of(move.file)
+                ],
+            )
+            yield known
 
-    async def _one(self, item: tuple[Move, bool]) -> None:
-        move, free = item
+    async def _look(self, page: list[Move], listing: Listing | None) -> list[tuple[Move, _Target]]:
+        target = self._work.route.target
+        keys = [target.area.key(move.item.target_path) for move in page]
+        asked = [key for key in keys if key is not None]
+        if listing is not None:
+            there = set(await listing.sizes(key.value for key in asked))
+        elif target.engine is StorageEngine.LOCAL:
+            there = await asyncio.to_thread(_present, target, asked)
+        else:
+            return [(move, _Target.UNKNOWN) for move in page]
+        return [
+            (move, _Target.TAKEN if key is not None and key.value in there else _Target.FREE)
+            for move, key in zip(page, keys, strict=True)
+        ]
+
+    async def _one(self, item: tuple[Move, _Target]) -> None:
+        move, target = item
         if self.stopped:
-            return
-        if move.file is None or not move.wanted:
+            outcome = MoveOutcome(move.item.file_id, move.item.state, move.item.problem)  # as before its page was begun
+        elif move.file is None or not move.wanted:
             outcome = MoveOutcome(move.item.file_id, move.item.state, "deleted")
             self._work.progress.done(move.item.size)
         else:
-            outcome = await self._copier.carry(move, move.file, free=free)
+            outcome = await self._carry(move, move.file, target)
         self._watch(outcome)
         self._sizes[move.item.file_id] = move.item.size
         await self._results.add(outcome)
+
+    async def _carry(self, move: Move, file: File, target: _Target) -> MoveOutcome:
+        if target is _Target.TAKEN and move.item.state is MoveState.PLANNED:
+            # Perhaps somebody else's: it must not be taken for a copy of ours by whoever comes after this process.
+            outcome = await self._copier.adopt(move, file)
+            if outcome is not None:
+                return outcome
+            await self._work.catalog.moves.begin_copying(self._migration.id, [move.item.file_id])
+        free = target is _Target.FREE and self._work.to is StorageEngine.S3
+        return await self._copier.carry(move, file, free=free)
 
     def _watch(self, outcome: MoveOutcome) -> None:
         away = (outcome.problem or "").startswith((f"{ProblemKind.UNAVAILABLE}:", f"{ProblemKind.FULL}:"))
@@ -168,3 +213,9 @@ class _Copying:
         kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
         sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}
         self.tally.add([sizes[outcome.file_id] for outcome in kept if outcome.state is MoveState.VERIFIED])
+
+
+def _present(home: Home, keys: list[Key]) -> set[str]:
+    """Those at which there is a file here."""
+    files = ((key.value, home.backend.local_path(key)) for key in keys)
+    return {name for name, file in files if file is not None and os.path.lexists(file)}

@@ -66,7 +66,7 @@ _UNLISTED = (MoveState.VERIFIED, UNLISTED)
 def _fault(move: Move, there: int | None) -> tuple[MoveState, Problem] | None:
     """What keeps a verified copy of `there` bytes from being switched to, and how far the file is then."""
     if there is None:
-        return MoveState.PLANNED, COPY_MISSING
+        return MoveState.COPYING, COPY_MISSING
     if there != move.item.size:
         detail = f"{there} bytes at the target, {move.item.size} in the catalogue"
         return MoveState.COPIED, Problem(ProblemKind.COPY_DAMAGED, detail)
@@ -76,7 +76,9 @@ def _fault(move: Move, there: int | None) -> tuple[MoveState, Problem] | None:
 async def _notes(work: Work, migration: Migration) -> list[str]:
     notes: list[str] = []
     tallies = await work.catalog.moves.tallies(migration.id, work.filters)
-    behind = sum(tally.files for tally in tallies if tally.state in (MoveState.PLANNED, MoveState.COPIED))
+    behind = sum(
+        tally.files for tally in tallies if tally.state in (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
+    )
     base = work.route.source.area.base
     new = await work.catalog.moves.candidates(
         base, migration.id, after=None, limit=1, filters=work.filters, unplanned=True

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
@@ -19,6 +20,7 @@ from app.catalog import migrations, tables
 from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.catalog.engine import Database, PostgresDatabase, SqliteFile, parse_url
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
+from app.catalog.move_records import MoveState
 from tests.real.catalogues import Databases, Kind
 
 START = """
@@ -111,11 +113,48 @@ async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases:
     await catalog.aclose()
 
 
+async def test_what_an_older_program_planned_may_have_been_copied(database: Kind, databases: Databases) -> None:
+    db_url = databases.empty(database)
+    place = Database(parse_url(db_url))
+    if isinstance(place.place, SqliteFile):
+        place.place.path.parent.mkdir(parents=True)
+    async with place.write() as connection:
+        await connection.run_sync(upgrade_to, "0005")
+        await connection.execute(text(OLD_MOVE))
+        for name, state, problem in OLD_ITEMS:
+            await connection.execute(
+                text(OLD_ITEM), {"id": uuid4().hex, "name": name, "state": state, "problem": problem}
+            )
+    await place.aclose()
+
+    catalog = await open_catalog(db_url)
+
+    found = await catalog.moves.moves(UUID(USER_ID), tuple(MoveState), limit=10)
+    assert {move.item.source_path: move.item.state.value for move in found} == {
+        "planned": "copying",
+        "away": "copying",
+        "occupied": "planned",
+        "verified": "verified",
+    }
+    await catalog.aclose()
+
+
 USER_ID = "0123456789abcdef0123456789abcdef"
 OLD_USER = f"""INSERT INTO "user" (id, email, name, is_admin, used, created_at, updated_at)
     VALUES ('{USER_ID}', 'a@example.org', 'A', true, 0, '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
 OLD_KEY = f"""INSERT INTO api_key (id, user_id, name, permissions, key_hash, created_at, updated_at)
     VALUES ('{USER_ID}', '{USER_ID}', 'kept', '[]', 'hash', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
+
+OLD_MOVE = f"""INSERT INTO migration (id, target, created_at) VALUES ('{USER_ID}', 's3', '2026-01-01 00:00:00')"""
+OLD_ITEM = f"""INSERT INTO migration_item
+    (migration_id, file_id, twin_id, owner_id, kind, source_path, target_path, size, state, problem)
+    VALUES ('{USER_ID}', :id, :id, '{USER_ID}', 'original', :name, :name, 1, :state, :problem)"""
+OLD_ITEMS = [
+    ("planned", "planned", None),
+    ("away", "planned", "unavailable: s3: away"),
+    ("occupied", "planned", "occupied: the target holds other bytes, which are left alone"),
+    ("verified", "verified", None),
+]
 
 
 def upgrade_to(connection: Connection, revision: str) -> None:

@@ -127,6 +127,7 @@ async def test_a_store_that_is_gone_ends_the_run_and_undoing_needs_no_target(
 
     assert any(note.startswith("stopped after 2 failures in a row") for note in stopped.notes)
     assert stopped.files == 0
+    assert stopped.files_in(MoveState.PLANNED) >= 4, "what it did not come to is not begun"
     if way.to is StorageEngine.LOCAL:
         proxy.faults.clear()  # the source is what has to answer
     undone = await rollback(library.work())

@@ -1,0 +1,132 @@
+"""What a rollback may remove of a move that died before its switch: copies that the move made, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from app.catalog.moves import Moves
+from app.migration.rollback import rollback
+from app.migration.running import run
+from app.migration.switching import switch
+from tests.migration.library import Kept, Library
+from tests.migration.test_faults import flip, named, store
+
+
+class Died(Exception):
+    """In place of SIGKILL, at a write to the ledger."""
+
+
+@contextmanager
+def dying_at(step: str) -> Iterator[None]:
+    """Whatever comes to this step of the ledger ends before it."""
+
+    async def die(*_: Any) -> None:
+        raise Died
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Moves, step, die)
+        with pytest.raises(Died):
+            yield
+
+
+async def stored(library: Library, path: str) -> bytes:
+    async with library.storage.read(path) as stream:
+        return b"".join([chunk async for chunk in stream.chunks])
+
+
+def copy_of(library: Library, kept: Kept) -> str:
+    return library.work().route.target_path(kept.path)
+
+
+async def test_what_lies_where_nothing_was_copied_stays(library: Library) -> None:
+    """Somebody else's file, one whose owner deletes theirs, and a copy that no row tells of and whose source has spoiled since."""
+    foreign, deleted, spoilt, _ = await library.fill([5000, 6000, 7000, 8000])
+    await store(library, copy_of(library, foreign), b"somebody else's")
+    await store(library, copy_of(library, deleted), b"also theirs")
+    await store(library, copy_of(library, spoilt), await stored(library, spoilt.path))
+    await flip(library, spoilt.path)
+    before = library.at_target()
+    with dying_at("begin_copying"):
+        await run(library.work())
+    await library.delete(deleted)
+
+    back = await rollback(library.work())
+
+    assert back.problems.count == 0
+    await library.sweep()
+    assert library.at_target() == before
+
+
+async def test_copies_that_nobody_recorded_go_where_their_sources_are_whole(library: Library) -> None:
+    well, gone, spoilt, replaced = await library.fill([5000, 6000, 7000, 8000])
+    with dying_at("record"):
+        await run(library.work())
+    assert len(library.at_target()) == 4
+    await store(library, gone.path, None)
+    await flip(library, spoilt.path)
+    await store(library, copy_of(library, replaced), b"somebody else's")
+
+    back = await rollback(library.work())
+
+    assert sorted(named(back.problems)) == sorted([(gone.path, "missing"), (spoilt.path, "damaged")])
+    await library.sweep()
+    assert set(library.at_target()) == {copy_of(library, kept) for kept in (gone, spoilt, replaced)}
+    assert await library.sha256(well.path) == well.sha256
+    await run(library.work())
+    await switch(library.work())
+    for kept in (gone, spoilt):
+        assert (await library.file(kept)).path == copy_of(library, kept)
+        assert await library.sha256(copy_of(library, kept)) == kept.sha256
+
+
+async def test_a_copy_where_something_else_lay_before_is_no_orphan(library: Library) -> None:
+    (kept,) = await library.fill([5000])
+    await store(library, copy_of(library, kept), b"somebody else's")
+    assert named((await run(library.work())).problems) == [(kept.path, "occupied")]
+    await store(library, copy_of(library, kept), None)
+    with dying_at("record"):
+        await run(library.work())
+    assert library.at_target()
+
+    await rollback(library.work())
+
+    await library.check_exact(at=library.source_base)
+    assert not library.at_target()
+
+
+async def test_what_goes_away_while_it_is_looked_at_is_begun_before_it_is_copied(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = await library.fill([5000])
+    await store(library, copy_of(library, kept), b"somebody else's")
+    begin_copying = Moves.begin_copying
+
+    async def and_remove(moves: Moves, *arguments: Any) -> None:
+        await begin_copying(moves, *arguments)
+        await store(library, copy_of(library, kept), None)
+
+    monkeypatch.setattr(Moves, "begin_copying", and_remove)
+    with dying_at("record"):
+        await run(library.work())
+    assert library.at_target() == {copy_of(library, kept): 5000}
+
+    await rollback(library.work())
+
+    await library.check_exact(at=library.source_base)
+    assert not library.at_target()
+
+
+async def test_what_is_put_where_no_copy_could_be_made_stays(library: Library) -> None:
+    (kept,) = await library.fill([5000])
+    await store(library, kept.path, None)
+    assert named((await run(library.work())).problems) == [(kept.path, "missing")]
+    await store(library, copy_of(library, kept), b"theirs")
+
+    await rollback(library.work())
+
+    await library.sweep()
+    assert list(library.at_target().values()) == [6]
