@@ -27,7 +27,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 
 from app.catalog import tables
 from app.catalog.engine import Database, now
@@ -113,9 +113,9 @@ class Moves:
         filters: MoveFilters = EVERYTHING,
         unplanned: bool = False,
     ) -> list[Candidate]:
-        """Live managed files whose path begins with `base`, by id, those after `after`; only those that are not in the ledger where
-        `unplanned` is asked. Never an external library's, wherever it lies: those are not ours to move or to remove."""
-        known = (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id)
+        """Live managed files whose path begins with `base`, by id, those after `after`; only those without an open item
+        where `unplanned` is asked: what was rolled back may be planned anew. Never an external library's, wherever it lies: those are not ours to move or to remove."""
+        known = (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id) & _item.c.state.in_(OPEN)
         below = func.substr(_file.c.path, 1, len(base)) == base
         where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, below]
         if after is not None:
@@ -129,13 +129,15 @@ class Moves:
             return [Candidate(file_of(tuple(row)[1:]), row[0]) for row in rows]
 
     async def add(self, migration_id: UUID, wanted: Sequence[tuple[File, str]]) -> set[str]:
-        """Plan to move each file to the path beside it, its twin with it. Returns the paths that another row accounts for: those
-        files are left out."""
+        """Plan to move each file to the path beside it, its twin with it; what was rolled back begins anew. Returns the paths that
+        another row accounts for: those files are left out."""
         paths = [path for _, path in wanted]
         async with self._database.write() as connection:
             taken = set((await connection.execute(select(_file.c.path).where(_file.c.path.in_(paths)))).scalars())
             planned = [(file, path, uuid4()) for file, path in wanted if path not in taken]
             if planned:
+                again = _item.c.file_id.in_([file.id for file, _, _ in planned]) & _item.c.state.not_in(OPEN)
+                await connection.execute(delete(_item).where(_item.c.migration_id == migration_id, again))
                 await connection.execute(insert(_file), [_twin(*each) for each in planned])
                 await connection.execute(insert(_item), [_planned(migration_id, *each) for each in planned])
         return taken

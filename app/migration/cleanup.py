@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.catalog.locks import StillHeld
 from app.catalog.move_records import Migration, Move, MoveState
+from app.catalog.moves import EVERYTHING
 from app.catalog.records import File
 from app.config import StorageEngine
 from app.jobs.sweeper import sweep
@@ -21,7 +22,7 @@ from app.migration.reports import Report
 from app.migration.resting import REST
 from app.migration.route import require_engine, require_intact
 from app.migration.verification import find_fault, record_of
-from app.migration.work import Tally, Work, alone, pages, report, require_current
+from app.migration.work import Tally, Work, alone, any_unplanned, pages, report, require_current
 from app.storage.errors import StorageError
 
 
@@ -37,12 +38,21 @@ async def cleanup(work: Work, *, rest: timedelta = REST) -> Report:
         swept = await sweep(work.catalog, work.storage, now=datetime.now(UTC))
         notes = await _notes(work, migration, cleaning, swept.failed)
         if await work.catalog.moves.finish(migration.id):
-            notes.append(f"the move to {work.to} is finished")
+            notes.append(await _ending(work, migration))
         if cleaning.tally.files:
             notes.append(
                 "backups made until now name sources that are gone: `mediavault backup create` makes a new one"
             )
         return await report("cleanup", work, migration, cleaning.tally, notes)
+
+
+async def _ending(work: Work, migration: Migration) -> str:
+    if await any_unplanned(work, migration, EVERYTHING):
+        return (
+            f"all that was switched has moved; other files are still at {work.route.source.area.base}:"
+            f" `mediavault migrate run --to {work.to}` moves them, too"
+        )
+    return f"the move to {work.to} is finished"
 
 
 async def _wait(work: Work, migration: Migration, rest: timedelta) -> None:

@@ -30,7 +30,7 @@ from app.migration.reports import Problems, Report
 from app.migration.route import require_engine, require_intact
 from app.migration.throttle import Throttle
 from app.migration.verification import record_of
-from app.migration.work import PAGE, Tally, Work, alone, current, pages, report
+from app.migration.work import PAGE, Tally, Work, alone, any_unplanned, current, pages, report
 from app.storage.errors import StorageError
 from app.storage.key import Key
 from app.storage.service import Home
@@ -69,7 +69,7 @@ async def run(work: Work) -> Report:
             problems.add(named.path, named.problem)
         notes = list(copying.notes)
         finished = await work.catalog.moves.finish(migration.id)
-        if finished:
+        if finished and not await any_unplanned(work, migration, work.filters):
             notes.append("nothing is left to move")
         return await report("run", work, migration, copying.tally, notes, problems)
 

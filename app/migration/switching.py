@@ -12,7 +12,7 @@ from app.migration.listing import Listing, listed
 from app.migration.problems import CHANGED, COPY_MISSING, ELSEWHERE, UNLISTED, Problem, ProblemKind
 from app.migration.reports import Report
 from app.migration.route import MoveRefused, require_engine, require_intact
-from app.migration.work import Tally, Work, alone, pages, report, require_current
+from app.migration.work import Tally, Work, alone, any_unplanned, pages, report, require_current
 from app.storage.errors import StorageError
 
 
@@ -79,11 +79,7 @@ async def _notes(work: Work, migration: Migration) -> list[str]:
     behind = sum(
         tally.files for tally in tallies if tally.state in (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
     )
-    base = work.route.source.area.base
-    new = await work.catalog.moves.candidates(
-        base, migration.id, after=None, limit=1, filters=work.filters, unplanned=True
-    )
-    if behind or new:
+    if behind or await any_unplanned(work, migration, work.filters):
         notes.append(f"not all files are copied and verified: `mediavault migrate run --to {work.to}` goes on")
     if any(tally.state is MoveState.SWITCHED for tally in tallies):
         notes.append(

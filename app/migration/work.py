@@ -77,6 +77,14 @@ async def pages(work: Work, migration: Migration, states: Collection[MoveState])
         after = page[-1].item.file_id
 
 
+async def any_unplanned(work: Work, migration: Migration, filters: MoveFilters) -> bool:
+    """Whether files are at the source that no open item is about."""
+    base = work.route.source.area.base
+    return bool(
+        await work.catalog.moves.candidates(base, migration.id, after=None, limit=1, filters=filters, unplanned=True)
+    )
+
+
 class Tally:
     """Files and bytes that one command brought further, and since when."""
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from app.catalog.moves import Moves
+from app.migration.cleanup import cleanup
 from app.migration.rollback import rollback
 from app.migration.running import run
 from app.migration.switching import switch
-from tests.migration.library import Kept, Library
+from tests.migration.library import Kept, Library, only
 from tests.migration.test_faults import flip, named, store
 
 
@@ -130,3 +131,34 @@ async def test_what_is_put_where_no_copy_could_be_made_stays(library: Library) -
 
     await library.sweep()
     assert list(library.at_target().values()) == [6]
+
+
+async def test_what_was_rolled_back_of_a_move_that_goes_on_moves_after_all(library: Library) -> None:
+    somebody = (await library.catalog.users.create("somebody@example.org", "Somebody")).id
+    await library.fill([5000, 6000])
+    await library.fill([7000], owner=somebody, seed=2)
+    await run(library.work())
+    assert (await rollback(library.work(filters=only(somebody)))).files == 1
+
+    assert (await run(library.work())).files == 1
+
+    assert (await switch(library.work())).files == 3
+    await library.age()
+    assert "the move to " + library.to + " is finished" in (await cleanup(library.work())).notes
+    await library.check_exact(at=library.target_base)
+
+
+async def test_a_move_is_not_called_finished_while_files_are_at_the_source(library: Library) -> None:
+    somebody = (await library.catalog.users.create("somebody@example.org", "Somebody")).id
+    await library.fill([5000])
+    await library.fill([7000], owner=somebody, seed=2)
+    await run(library.work())
+    await rollback(library.work(filters=only(somebody)))
+    switched = await switch(library.work())
+    await library.age()
+
+    cleaned = await cleanup(library.work())
+
+    assert any("not all files are copied" in note for note in switched.notes)
+    assert not any("finished" in note for note in cleaned.notes)
+    assert any(f"other files are still at {library.source_base}" in note for note in cleaned.notes)
