@@ -59,7 +59,8 @@ async def _wait(work: Work, migration: Migration, rest: timedelta) -> None:
     youngest = await work.catalog.moves.youngest_switch(migration.id, work.filters)
     if youngest is None:
         return
-    left = (youngest + rest - datetime.now(UTC)).total_seconds()
+    # At most its rest: a clock that was set back, or another host's, may have written a time to come.
+    left = min(youngest + rest - datetime.now(UTC), rest).total_seconds()
     if left > 0:
         work.progress.say(f"waiting {left:.0f} s: sources are kept for so long after the switch")
         await asyncio.sleep(left)

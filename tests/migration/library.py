@@ -143,11 +143,11 @@ class Library:
         assert found is not None
         return found
 
-    async def age(self) -> None:
-        """As if the switch had been a while ago."""
+    async def age(self, by: timedelta = timedelta(minutes=2)) -> None:
+        """As if the switch had been a while ago, or is to come where `by` is negative."""
         statement = update(tables.migration_item).where(tables.migration_item.c.switched_at.is_not(None))
         async with self.catalog.engine.begin() as connection:
-            await connection.execute(statement.values(switched_at=now() - timedelta(minutes=2)))
+            await connection.execute(statement.values(switched_at=now() - by))
 
     async def delete(self, kept: Kept) -> None:
         """As its owner does, for good."""

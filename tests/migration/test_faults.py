@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,19 @@ async def test_a_copy_that_is_there_already_is_taken_over_by_its_bytes(library: 
     assert (await run(library.work())).problems.count == 0
     await switch(library.work())
     await library.check(at=library.target_base)
+
+
+async def test_a_clock_that_was_set_back_makes_nobody_wait_longer(library: Library) -> None:
+    """As of a host whose clock is a day ahead, too."""
+    await library.fill([1000])
+    await run(library.work())
+    await switch(library.work())
+    await library.age(timedelta(days=-1))
+
+    async with asyncio.timeout(60):
+        cleaned = await cleanup(library.work(), rest=timedelta(milliseconds=1))
+
+    assert cleaned.files == 1
 
 
 async def test_what_is_deleted_meanwhile_is_doomed_at_both_places(library: Library) -> None:
