@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable
+from app.catalog.locks import exclusively
 from app.catalog.move_records import MoveItem, MoveState
-from app.catalog.moves import OPEN, UNSWITCHED, item_of
+from app.catalog.moves import LOCK, OPEN, UNSWITCHED, item_of
 from app.catalog.records import FileState
 
 LATE_EFFECT_GRACE = timedelta(minutes=15)
@@ -29,8 +30,13 @@ LATE_EFFECT_GRACE = timedelta(minutes=15)
 _ASIDE = "moving:"
 _NO_GRACE = timedelta(0)
 
+_AT_REST = (MoveState.VERIFIED, MoveState.SWITCHED)
+_MAY_BE_WRITTEN = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
+"""By whoever holds the lock of the move: one that is planned is begun without another look at its file."""
+
 _file = tables.file
 _item = tables.migration_item
+_migration = tables.migration
 _user = tables.user
 
 
@@ -105,13 +111,36 @@ class Exchanges:
             await batch.note(MoveState.REVERTED)
             return await batch.settled()
 
-    async def drop_unwanted(self, migration_id: UUID, file_ids: Collection[UUID]) -> frozenset[UUID]:
+    async def drop_unwanted(
+        self, migration_id: UUID, file_ids: Collection[UUID], states: Collection[MoveState] = OPEN
+    ) -> frozenset[UUID]:
         """Those that were deleted meanwhile: what is left at their other place may go. Does nothing to all others."""
         if not file_ids:
             return frozenset()
         async with self._database.write() as connection:
-            batch = await _Batch.lock(connection, migration_id, file_ids, OPEN, file_at_target=False)
+            batch = await _Batch.lock(connection, migration_id, file_ids, states, file_at_target=False)
             return (await batch.settled()).dropped
+
+    async def drop_deleted(self, file_ids: Collection[UUID]) -> frozenset[UUID]:
+        """As `drop_unwanted`, for a sweeper that is about to forget files. Returns those whose rows must stay until it asks again: a run
+        that is at work may be writing their copies at this moment."""
+        open_items = (
+            select(_item.c.migration_id, _item.c.file_id, _item.c.state)
+            .join(_migration, _migration.c.id == _item.c.migration_id)
+            .where(_migration.c.finished_at.is_(None), _item.c.file_id.in_(file_ids), _item.c.state.in_(OPEN))
+        )
+        async with self._database.read() as connection:
+            found = (await connection.execute(open_items)).all()
+        written = {item.file_id for item in found if item.state in _MAY_BE_WRITTEN}
+        for migration_id in {item.migration_id for item in found}:
+            at_rest = {item.file_id for item in found if item.migration_id == migration_id} - written
+            await self.drop_unwanted(migration_id, at_rest, _AT_REST)
+            if written:
+                async with exclusively(self._database, LOCK) as nobody_writes:
+                    if nobody_writes:
+                        await self.drop_unwanted(migration_id, written)
+                        written = set[UUID]()
+        return frozenset(written)
 
 
 class _Batch:

@@ -20,6 +20,7 @@ paths or dooms twins is in `exchanges`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -58,6 +59,10 @@ OPEN = (*UNSWITCHED, MoveState.SWITCHED)
 
 EVERYTHING = MoveFilters()
 LOCK = "migrate"
+_TRIES = 5
+_TRY_SECONDS = 0.1
+"""A sweeper has the lock for a moment (`Exchanges.drop_deleted`)."""
+
 
 _file = tables.file
 _migration = tables.migration
@@ -71,11 +76,14 @@ class Moves:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[StillHeld]:
-        """Nobody else changes the ledger meanwhile. Raises `MigrationBusy` where somebody does."""
-        async with hold(self._database, LOCK) as lock:
-            if lock is None:
-                raise MigrationBusy
-            yield lock.require
+        """Nobody else copies, or changes the ledger, meanwhile. Raises `MigrationBusy` where somebody does."""
+        for _ in range(_TRIES):
+            async with hold(self._database, LOCK) as lock:
+                if lock is not None:
+                    yield lock.require
+                    return
+            await asyncio.sleep(_TRY_SECONDS)
+        raise MigrationBusy
 
     async def unfinished(self) -> Migration | None:
         """The one migration that has items to bring further, or back."""

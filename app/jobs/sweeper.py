@@ -55,8 +55,11 @@ async def sweep(
     objects = failed = 0
     while claimed := await catalog.files.claim_sweepable(now, limit):
         gone = await _delete_objects(storage, claimed)
-        await catalog.files.forget(gone)
-        objects += len(gone)
+        # What was deleted while it moves has another object elsewhere.
+        held = await catalog.exchanges.drop_deleted([file.id for file in gone])
+        forgotten = [file for file in gone if file.id not in held]
+        await catalog.files.forget(forgotten)
+        objects += len(forgotten)
         failed += len(claimed) - len(gone)
         if not gone:
             break  # the store is away: leave the rest for the next pass

@@ -1,0 +1,77 @@
+"""What its owner deletes while it moves goes from both places, whether another command of the move comes or not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from app.catalog.engine import now
+from app.jobs.sweeper import sweep
+from app.migration.running import run
+from app.migration.switching import switch
+from app.migration.throttle import Throttle
+from tests.migration.library import Library
+from tests.migration.test_undoing import dying_at
+
+SECONDS = 60
+
+
+async def test_the_sweeper_alone_removes_both(library: Library) -> None:
+    """Of a file that could not be copied, of one that was verified, and of one that was switched."""
+    planned, switched = await library.fill([10_000, 20_000])
+    await library.storage.unlink(planned.path)
+    await run(library.work())
+    await switch(library.work())
+    (verified,) = await library.fill([30_000], seed=2)
+    await run(library.work())
+
+    for kept in (planned, verified, switched):
+        await library.delete(kept)
+    await library.sweep()
+
+    assert not library.at_source()
+    assert not library.at_target()
+    await library.check_exact(at=library.target_base)
+
+
+async def test_a_copy_that_a_dead_run_left_goes_too(library: Library) -> None:
+    (kept,) = await library.fill([10_000])
+    with dying_at("record"):
+        await run(library.work())
+    assert library.at_target()
+
+    await library.delete(kept)
+    await library.sweep()
+
+    assert not library.at_target()
+    await library.check_exact(at=library.target_base)
+
+
+async def test_what_is_being_copied_stays_accounted_for_until_it_is_gone(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept,) = await library.fill([10_000])
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(*_: object) -> None:
+        reading.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(Throttle, "take", hold)
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(run(library.work()))
+        await reading.wait()
+        await library.delete(kept)
+        for later in (timedelta(0), timedelta(hours=1)):
+            await sweep(library.catalog, library.storage, now=now() + later)
+        assert not library.at_source()
+        target = library.work().route.target_path(kept.path)
+        assert await library.catalog.files.by_path(target), "nothing may be written without a row"
+        go_on.set()
+
+    await library.sweep()
+
+    assert not library.at_target()
+    await library.check_exact(at=library.target_base)
