@@ -36,7 +36,9 @@ To = Annotated[StorageEngine, typer.Option("--to", help="Where the files go.")]
 User = Annotated[str | None, typer.Option("--user", help="Only this user's files: an address or an id.")]
 Kinds = Annotated[list[FileKind] | None, typer.Option("--kind", help="Only files of this kind. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
-Concurrency = Annotated[int, typer.Option("--concurrency", help="Files at a time.", min=1, max=256)]
+Concurrency = Annotated[
+    int, typer.Option("--concurrency", help="Files at a time, at most MEDIAVAULT_S3_CONNECTIONS.", min=1, max=256)
+]
 Verify = Annotated[
     str,
     typer.Option(
@@ -170,7 +172,9 @@ def _with_work(
             with shown(quiet=quiet) as progress:
                 work = Work(catalog, storage, find_route(storage, to), progress=progress)
                 filters = MoveFilters(await _owner(catalog, user), tuple(kinds) if kinds else None)
-                return await act(replace(work, filters=filters, **options))
+                work = replace(work, filters=filters, **options)
+                # More would wait for each other's connections, and take that for a store that does not answer.
+                return await act(replace(work, concurrency=min(work.concurrency, settings.s3_connections)))
         except MoveRefused as refusal:
             fail(str(refusal))
         finally:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.config import StorageEngine
+from app.migration.copying import Copier
 from tests.migration.commands import mediavault
 from tests.migration.library import Library
 from tests.real.service import Service
@@ -86,6 +88,36 @@ def test_before_the_engine_is_set_a_plan_says_so(library: Library) -> None:
     planned = mediavault(service_of(library, "local"), "migrate", "plan", "--to", "s3")
     assert planned.returncode == 0
     assert "IMMICH_STORAGE_ENGINE is still local: set it to s3 and restart the service before" in planned.stdout
+
+
+async def test_no_more_files_at_a_time_than_there_are_connections(
+    stacks: Stacks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that waits for another one's connection would look as if the store did not answer."""
+    library = await Library.create(stacks.create("s3", tmp_path, database="sqlite"), StorageEngine.S3)
+    await library.fill([50_000] * 12)
+    await library.aclose()
+    at_once: list[int] = []
+    under_way = 0
+    carry = Copier.carry
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        try:
+            return await carry(*arguments, **options)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(Copier, "carry", counted)
+    service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": "s3", "MEDIAVAULT_S3_CONNECTIONS": "4"})
+
+    ran = await asyncio.to_thread(mediavault, service, "migrate", "run", "--to", "s3", "--concurrency", "32")
+
+    assert ran.returncode == 0, ran.stderr
+    assert len(at_once) == len(library.files)
+    assert max(at_once) == 4
 
 
 async def test_two_runs_refuse_each_other(library: Library) -> None:
