@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 from app.health.markers import FOLDERS, MARKER
 from app.migration.backup import FOLDER as BACKUPS
 from app.migration.backup import UNVERIFIED
-from app.migration.problems import COPY_DAMAGED, OCCUPIED, Problem, source_problem
+from app.migration.problems import COPY_DAMAGED, OCCUPIED, Problem, source_problem, target_problem
 from app.migration.reports import Problems
 from app.migration.verification import Digest, read_back
 from app.migration.work import Work
-from app.storage.errors import ObjectExists, ObjectNotFound, StorageError
+from app.storage.errors import InvalidKey, ObjectExists, ObjectNotFound, StorageError
 from app.storage.key import Key
 
 
@@ -22,23 +22,27 @@ async def carry_extras(work: Work) -> Problems:
     """Copy those that are not at the target yet, each read back. Returns what could not be copied."""
     problems = Problems()
     try:
-        async for key in _extras(work):
-            problem = await _carry(work, key)
+        async for name in _extras(work):
+            try:
+                problem = await _carry(work, Key(name))
+            except InvalidKey as error:
+                problem = target_problem(error)
             if problem is not None:
-                problems.add(work.route.source.area.path(key), str(problem))
+                problems.add(work.route.source.area.listed(name), str(problem))
     except StorageError as error:
         problems.add(work.route.source.area.base + BACKUPS, str(source_problem(error)))
     return problems
 
 
-async def _extras(work: Work) -> AsyncIterator[Key]:
+async def _extras(work: Work) -> AsyncIterator[str]:
+    """Names as they are listed: what others have put there need not be a key."""
     source = work.route.source.backend
     for name in (MARKER, *(f"{folder}/{MARKER}" for folder in FOLDERS)):
         if await source.exists(Key(name)):
-            yield Key(name)
+            yield name
     async for info in source.list_objects(BACKUPS):
         if info.key != f"{BACKUPS}/{MARKER}" and not info.key.endswith(UNVERIFIED):
-            yield Key(info.key)
+            yield info.key
 
 
 async def _carry(work: Work, key: Key) -> Problem | None:

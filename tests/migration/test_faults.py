@@ -298,6 +298,27 @@ async def test_backups_and_markers_go_along(library: Library) -> None:
     ]
 
 
+async def test_a_backup_whose_name_is_no_key_keeps_none_of_the_others(library: Library) -> None:
+    source, target = library.work().route.source, library.work().route.target
+    odd = f"backups/b{'x' * 230}"
+    for name in ("backups/a.jsonl.gz", "backups/c.jsonl.gz"):
+        await source.backend.put_object(Key(name), b"a backup")
+    if library.to is StorageEngine.S3:
+        Path(library.source_base, odd).write_bytes(b"odd")
+    else:
+        bucket = library.stack.bucket
+        assert bucket
+        bucket.server.administration.put_object(Bucket=bucket.name, Key=f"{bucket.prefix}/{odd}", Body=b"odd")
+
+    ran = await run(library.work())
+
+    told = named(ran.problems)
+    if library.to is StorageEngine.LOCAL or told:  # a listing of a folder may leave such files out
+        assert told == [(f"{library.source_base}{odd}", "name")]
+    assert await target.backend.exists(Key("backups/a.jsonl.gz"))
+    assert await target.backend.exists(Key("backups/c.jsonl.gz"))
+
+
 async def test_one_at_a_time(library: Library) -> None:
     await library.fill([10_000])
     async with library.catalog.moves.alone() as still_held:
