@@ -33,10 +33,11 @@ async def cleanup(work: Work, *, rest: timedelta = REST) -> Report:
         migration = await require_current(work)
         await require_intact(work.catalog, work.storage, work.route.source, work.route.target)
         await _wait(work, migration, rest)
+        _, waited_before = await work.catalog.moves.unswept(migration.id)
         cleaning = _Cleaning(work, migration, still_held)
         await cleaning.all()
         swept = await sweep(work.catalog, work.storage, now=datetime.now(UTC))
-        notes = await _notes(work, migration, cleaning, swept.failed)
+        notes = await _notes(work, migration, waited_before + cleaning.tally.bytes, swept.failed)
         if await work.catalog.moves.finish(migration.id):
             notes.append(await _ending(work, migration))
         if cleaning.tally.files:
@@ -66,9 +67,11 @@ async def _wait(work: Work, migration: Migration, rest: timedelta) -> None:
         await asyncio.sleep(left)
 
 
-async def _notes(work: Work, migration: Migration, cleaning: _Cleaning, failed: int) -> list[str]:
+async def _notes(work: Work, migration: Migration, doomed: int, failed: int) -> list[str]:
+    """`doomed`: bytes of sources that this command has doomed, and that were to be swept before."""
     left, left_bytes = await work.catalog.moves.unswept(migration.id)
-    notes = [f"freed {cleaning.tally.bytes - left_bytes} bytes"] if cleaning.tally.files else []
+    # What was dropped meanwhile is left, and was never counted.
+    notes = [f"freed {max(0, doomed - left_bytes)} bytes"] if doomed else []
     if left:
         notes.append(f"{left} sources ({left_bytes} bytes) are still to be removed by the sweeper")
     if failed:

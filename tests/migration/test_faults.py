@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from app.migration.route import OTHER, MoveRefused, find_route, require_engine
 from app.migration.running import run
 from app.migration.switching import switch
 from app.migration.verification import Method
+from app.storage.errors import StorageError, StoragePermission
 from app.storage.key import Key
 from app.storage.service import open_storage
 from tests.migration.library import Kept, Library, only, settings_of
@@ -217,6 +218,29 @@ async def test_a_copy_that_is_there_already_is_taken_over_by_its_bytes(library: 
     assert (await run(library.work())).problems.count == 0
     await switch(library.work())
     await library.check(at=library.target_base)
+
+
+async def test_what_is_freed_is_what_went(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a clean-up that comes after one to which the store refused to delete."""
+    somebody = (await library.catalog.users.create("somebody@example.org", "Somebody")).id
+    await library.fill([50_000])
+    await library.fill([7000], owner=somebody, seed=2)
+    await run(library.work())
+    await switch(library.work())
+    await library.age()
+    source = library.work().route.source.backend
+
+    async def refuse(keys: Sequence[Key]) -> dict[Key, StorageError]:
+        return {key: StoragePermission(str(key), source.name, "read-only") for key in keys}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "delete_objects", refuse)
+        refused = await cleanup(library.work(filters=only(library.owner)))
+    after = await cleanup(library.work())
+
+    assert "freed 0 bytes" in refused.notes
+    assert "freed 7000 bytes" in after.notes
+    assert "1 sources (50000 bytes) are still to be removed by the sweeper" in after.notes
 
 
 async def test_a_clock_that_was_set_back_makes_nobody_wait_longer(library: Library) -> None:
