@@ -155,13 +155,15 @@ def _with_work(
     quiet: bool,
 ) -> T:
     """Catalogue and storage opened, `act` done, both closed again. What refuses it is one line and ends the command."""
-    from app.migration.route import MoveRefused, find_route  # noqa: PLC0415
+    from app.migration.route import MEDIA_MISSING, MoveRefused, find_route  # noqa: PLC0415
     from app.migration.work import Work  # noqa: PLC0415
     from app.storage.errors import StorageError  # noqa: PLC0415
     from app.storage.service import open_storage  # noqa: PLC0415
 
     settings = settings_or_exit()
     _log_nothing(settings)
+    if not settings.media_location.is_dir():
+        fail(MEDIA_MISSING)  # opened as the place of new files, it would be made
 
     async def with_storage(catalog: Catalog) -> T:
         try:

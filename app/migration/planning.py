@@ -157,13 +157,14 @@ class _Planning:
         return taken
 
     def _named(self, file: File) -> Key | None:
-        """Counts the file. None where its path can be no key, which is a problem."""
+        """Counts the file. None where its path can be no key at the source or at the target, which is a problem."""
         size = file.size or 0
         self.files += 1
         self.bytes += size
         files, total = self.by_kind.get(file.kind, (0, 0))
         self.by_kind[file.kind] = files + 1, total + size
         try:
+            self._work.route.target_path(file.path)
             return self._work.route.source.area.key(file.path)
         except StorageError as error:
             self.problems.add(file.path, str(target_problem(error)))

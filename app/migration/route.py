@@ -13,8 +13,9 @@ from app.storage.service import Home, StorageService
 
 OTHER = {StorageEngine.LOCAL: StorageEngine.S3, StorageEngine.S3: StorageEngine.LOCAL}
 
+MEDIA_MISSING = "IMMICH_MEDIA_LOCATION: the folder is not there"
 _MISSING = {
-    StorageEngine.LOCAL: "IMMICH_MEDIA_LOCATION: the folder is not there",
+    StorageEngine.LOCAL: MEDIA_MISSING,
     StorageEngine.S3: "S3_BUCKET is not set",
 }
 
@@ -29,7 +30,7 @@ class Route:
     target: Home
 
     def target_path(self, source_path: str) -> str:
-        """Raises `InvalidKey` where the path is no place below the source."""
+        """Raises `InvalidKey` where what the path names below the source can be no key there, or at the target."""
         key = self.source.area.key(source_path)
         if key is None:
             raise ValueError(f"{source_path} does not lie below the source")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.storage.errors import InvalidKey
-from app.storage.key import Key
+from app.storage.key import MAX_KEY_BYTES, Key
 
 _SCHEME = "s3://"
 
@@ -47,7 +47,11 @@ class BucketArea:
     prefix: str
 
     def path(self, key: Key) -> str:
-        return f"{self.base}{key}"
+        """Raises `InvalidKey` where it is longer with the prefix than S3 allows."""
+        path = f"{self.base}{key}"
+        if len(path.removeprefix(f"{_SCHEME}{self.bucket}/").encode()) > MAX_KEY_BYTES:
+            raise InvalidKey(key.value, "s3", f"longer than {MAX_KEY_BYTES} bytes with the prefix")
+        return path
 
     def listed(self, name: str) -> str:
         """As `path`, for the name of an object that others put there: it need not be a key."""

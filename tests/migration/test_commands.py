@@ -11,8 +11,13 @@ import pytest
 
 from app.config import StorageEngine
 from app.migration.copying import Copier
+from app.migration.planning import plan
+from app.migration.problems import Named
+from app.migration.running import run
+from app.storage.key import Key
+from app.storage.service import open_storage
 from tests.migration.commands import mediavault
-from tests.migration.library import Library
+from tests.migration.library import Library, settings_of
 from tests.real.service import Service
 from tests.real.stacks import Stacks
 
@@ -118,6 +123,33 @@ async def test_no_more_files_at_a_time_than_there_are_connections(
     assert ran.returncode == 0, ran.stderr
     assert len(at_once) == len(library.files)
     assert max(at_once) == 4
+
+
+def test_a_plan_makes_no_folder(library: Library, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    settings = {"IMMICH_STORAGE_ENGINE": "local", "IMMICH_MEDIA_LOCATION": str(elsewhere)}
+    service = Service(library.stack, settings=settings)
+
+    planned = mediavault(service, "migrate", "plan", "--to", "s3")
+
+    assert planned.returncode == 2
+    assert planned.stderr == "mediavault: IMMICH_MEDIA_LOCATION: the folder is not there\n"
+    assert not elsewhere.exists()
+
+
+async def test_a_name_that_is_too_long_with_the_prefix_is_planned_before_and_told_after(
+    stacks: Stacks, tmp_path: Path
+) -> None:
+    library = await Library.create(stacks.create("s3", tmp_path, database="sqlite"), StorageEngine.S3)
+    source = await open_storage(settings_of(library.stack, StorageEngine.LOCAL))
+    kept = await library.add(source, Key("upload/" + "/".join("d" * 199 for _ in range(5)) + "/a.jpg"), b"a photo")
+    await source.aclose()
+
+    planned, ran = await plan(library.work()), await run(library.work())
+    await library.aclose()
+
+    detail = "name: s3 does not take this name: longer than 1024 bytes with the prefix"
+    assert planned.problems.named == ran.problems.named == [Named(kept.path, detail)]
 
 
 async def test_two_runs_refuse_each_other(library: Library) -> None:
