@@ -46,7 +46,13 @@ Verify = Annotated[
         help="readback: read every byte of the copy. checksum: compare with what the store computed. auto: checksum where there is one.",
     ),
 ]
-Bandwidth = Annotated[str | None, typer.Option("--bandwidth", help="Most bytes per second, such as 500K, 20M or 1G.")]
+Bandwidth = Annotated[
+    str | None,
+    typer.Option(
+        "--bandwidth",
+        help="Most bytes per second of the copies, such as 500K, 20M or 1G. What is read back of them is not counted.",
+    ),
+]
 
 
 @migrate_cli.command()

@@ -23,7 +23,8 @@ DEFAULT_CONCURRENCY = 8
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`concurrency`: files at a time. `bandwidth`: bytes per second of all copies, None for no limit."""
+    """`concurrency`: files at a time. `bandwidth`: bytes per second of all copies, without what is read back
+    of them; None for no limit."""
 
     catalog: Catalog
     storage: StorageService
