@@ -6,8 +6,9 @@ import copy
 import json
 import re
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.config import S3Encryption, Settings
+from app.config import S3Encryption, Settings, StorageEngine
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
@@ -107,6 +108,24 @@ def test_the_service_and_its_commands_work_with_exactly_these_rights(least: Leas
         assert verified.returncode == 3, verified.stdout + verified.stderr
         assert "problems: 1 orphan; of these 1 quarantined" in verified.stdout
         assert mediavault(service, "verify").returncode == 0
+    move_there_and_back(stack)
+
+
+def move_there_and_back(stack: Stack) -> None:
+    """To a disk and to the bucket again, with every command."""
+    stack.media.mkdir(parents=True, exist_ok=True)
+    for to in (StorageEngine.LOCAL, StorageEngine.S3):
+        service = Service(stack, settings={"IMMICH_STORAGE_ENGINE": to.value})
+        for command in ("plan", "run", "rollback", "run", "switch", "status", "cleanup"):
+            if command == "cleanup":
+                rested = "UPDATE migration_item SET switched_at = datetime(switched_at, '-5 minutes')"
+                with closing(sqlite3.connect(stack.db_url.removeprefix("sqlite:///"))) as database, database:
+                    database.execute(rested)
+            ended = mediavault(service, "migrate", command, "--to", to.value)
+            assert ended.returncode == 0, f"{command} to {to}: {ended.stdout}{ended.stderr}"
+        assert f"the move to {to} is finished" in ended.stdout
+        checked = mediavault(service, "verify", "--checksums")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_store_takes_the_lifecycle_as_it_stands(least: Least) -> None:
