@@ -84,6 +84,7 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (S3Client, "complete", _always("multipart upload completed")),
     (Moves, "begin", _always("migration begun")),
     (Moves, "add", _always("files planned")),
+    (Moves, "begin_copying", _always("copies begun")),
     (Moves, "record", _always("outcomes recorded")),
     (Exchanges, "switch", _always("paths switched")),
     (Exchanges, "switch_back", _always("paths switched back")),

@@ -64,7 +64,14 @@ DEEDS = [
         "run",
         run,
         (),
-        lambda to: ["migration begun", "files planned", *_COPYING[to], "outcomes recorded", "migration finished"],
+        lambda to: [
+            "migration begun",
+            "files planned",
+            "copies begun",
+            *_COPYING[to],
+            "outcomes recorded",
+            "migration finished",
+        ],
         ends_at_target=False,
     ),
     Deed("switch", switch, (run,), lambda _: ["paths switched", "migration finished"], ends_at_target=True),
@@ -73,6 +80,13 @@ DEEDS = [
         rollback,
         (run, switch),
         lambda _: ["paths switched back", "migration finished"],
+        ends_at_target=False,
+    ),
+    Deed(
+        "rollback before a switch",
+        rollback,
+        (run,),
+        lambda _: ["copies given up", "migration finished"],
         ends_at_target=False,
     ),
     Deed("cleanup", cleanup, (run, switch), _cleaning, ends_at_target=True),
@@ -110,7 +124,7 @@ class Trial:
             "IMMICH_STORAGE_ENGINE": self.library.to.value,
             "MEDIAVAULT_FSYNC": "false",
         }
-        return await asyncio.to_thread(self.nursery.run, settings, command=self.deed.name, **how)  # pyright: ignore[reportArgumentType]
+        return await asyncio.to_thread(self.nursery.run, settings, command=self.deed.command.__name__, **how)  # pyright: ignore[reportArgumentType]
 
     async def live(self) -> list[str]:
         """To its end; its steps. The first time it also copies what is copied once."""
