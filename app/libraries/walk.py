@@ -16,6 +16,7 @@ from pathlib import Path
 from app.catalog.library_records import Found
 from app.formats import Kind, supported
 from app.libraries.exclusions import Exclusions
+from app.libraries.ways import Ways, is_text
 from app.storage.local.reading import modified_ns
 
 PART_FILES = 20_000
@@ -76,10 +77,10 @@ class Walk:
     ) -> None:
         """`root` is the import path. `rest_before`: files that changed after this moment (seconds since 1970) are still being written:
         left out, and their folders are in `unsettled`."""
-        self._root = root
-        self._real_root = os.path.realpath(root)
         self._exclusions = exclusions
-        self._pending: list[tuple[str, bool]] = list(scopes)
+        self._ways = Ways(root, exclusions)
+        # Something may have happened where the library does not reach: in a folder that is left out, behind a link that leads away.
+        self._pending = [scope for scope in scopes if self._ways.lead_to(scope[0])]
         self._rest_before = rest_before
         self.troubles = Troubles()
         self.unsettled: set[str] = set()
@@ -142,16 +143,20 @@ class Walk:
                 ):
                     below.append((f"{listing.folder}/{name}", True))
                 return False
-            status = self._status(listing.folder, entry, below) if linked else None
-            if linked and status is None:
+            followed = self._ways.follow(listing.folder, name) if linked else None
+            if linked and followed is None:
+                return False
+            if followed is not None and stat.S_ISDIR(followed[1].st_mode):
+                if self._ways.enter_followed(listing.folder, name, *followed):
+                    below.append((f"{listing.folder}/{name}", True))
                 return False
             kind = supported(name)
             if kind is None or kind.kind is Kind.SIDECAR or self._exclusions.leaves_out_file(listing.folder, name):
                 return False
-            status = status or entry.stat(follow_symlinks=False)
+            status = followed[1] if followed is not None else entry.stat(follow_symlinks=False)
         except OSError as error:
             return self._unreadable(listing, name, error)
-        if not stat.S_ISREG(status.st_mode) or not self._nameable(listing.folder, name, listing):
+        if not stat.S_ISREG(status.st_mode) or not self._nameable(listing.folder, name):
             return False
         if self._rest_before is not None and 0 < status.st_ctime - self._rest_before < SKEW_SECONDS:
             listing.whole = False
@@ -175,39 +180,11 @@ class Walk:
         self.troubles.note(path, f"has a path of more than {MOST_PATH_BYTES} bytes")
         return False
 
-    def _nameable(self, folder: str, name: str, listing: Listing | None = None) -> bool:
-        """A name that is no UTF-8 text can stand in no catalogue."""
-        if name.isascii():
-            return True
-        try:
-            name.encode()
-        except UnicodeEncodeError:
+    def _nameable(self, folder: str, name: str) -> bool:
+        if not is_text(name):
             self.troubles.note(f"{folder}/{name}", "has a name that is not UTF-8")
             return False
         return True
-
-    def _status(self, folder: str, entry: os.DirEntry[str], below: list[tuple[str, bool]]) -> os.stat_result | None:
-        """What a link leads to, if that is a file inside the import path; a folder there is put on the list."""
-        target = os.path.realpath(f"{folder}/{entry.name}")
-        if target != self._real_root and not target.startswith(self._real_root + "/"):
-            return None
-        try:
-            status = Path(target).stat()
-        except OSError:
-            return None  # it leads nowhere, or to itself
-        if not stat.S_ISDIR(status.st_mode):
-            return status
-        if self._may_enter(folder, target) and not self._exclusions.leaves_out_folder(folder, entry.name):
-            below.append((f"{folder}/{entry.name}", True))
-        return None
-
-    def _may_enter(self, folder: str, target: str) -> bool:
-        """A link in `folder` to the folder `target` is followed unless that holds the link, or the link was reached by another one. So all
-        loops end, and which links are followed depends neither on the order of the listing nor on where the walk began."""
-        real = os.path.realpath(folder)
-        if real != self._real_root + folder.removeprefix(self._root):
-            return False
-        return real != target and not real.startswith(target + "/")
 
 
 def is_at(path: str, device: int, inode: int) -> bool:

@@ -207,6 +207,23 @@ async def test_a_file_that_comes_back_under_another_name_keeps_its_asset(shelf: 
     assert await shelf.names(trashed=True) == set()
 
 
+@pytest.mark.parametrize("way", ["a link that leads out", "a folder that is left out"])
+async def test_a_look_at_some_folders_goes_no_way_that_a_scan_of_all_does_not_go(
+    shelf: Shelf, tmp_path: Path, way: str
+) -> None:
+    """As a watch asks for: something happened there, or the link was just made."""
+    (tmp_path / "outside/deep").mkdir(parents=True)
+    (tmp_path / "outside/deep/secret.jpg").write_bytes(b"secret")
+    if way == "a link that leads out":
+        (shelf.root / "way").symlink_to(tmp_path / "outside")
+    else:
+        shutil.copytree(tmp_path / "outside", shelf.root / "way")
+        await shelf.change(exclusion_patterns=("**/way/**",))
+    for scope in ("way", "way/deep"):
+        report = await shelf.scan(scopes=[(f"{shelf.root}/{scope}", True)])
+        assert (report.found, report.new) == (0, 0)
+
+
 async def test_a_hard_link_is_an_asset_of_its_own(shelf: Shelf) -> None:
     path = shelf.write("a.jpg")
     await shelf.scan()

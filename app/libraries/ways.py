@@ -1,0 +1,76 @@
+"""Which folders below an import path are the library's: none that is left out, and of links only those to a folder inside the import path."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from app.libraries.exclusions import Exclusions
+
+
+class Ways:
+    """For a thread: asks the disk where links lead."""
+
+    def __init__(self, root: str, exclusions: Exclusions) -> None:
+        """`root` is the import path."""
+        self.root = root
+        self._real_root = os.path.realpath(root)
+        self._exclusions = exclusions
+
+    def lead_to(self, folder: str) -> bool:
+        """Whether one comes from the import path to this folder at or below it, by the way that its path names. True also for one that is gone."""
+        above = self.root
+        for name in folder.removeprefix(self.root).split("/")[1:]:
+            linked = os.path.islink(f"{above}/{name}")  # noqa: PTH114 - False where it can not be told
+            if not (self.enter_link(above, name) if linked else self.enter(above, name)):
+                return False
+            above = f"{above}/{name}"
+        return True
+
+    def enters(self, folder: str, entry: os.DirEntry[str]) -> bool:
+        """False for what is no folder. Raises `OSError`."""
+        if entry.is_symlink():
+            return self.enter_link(folder, entry.name)
+        return entry.is_dir(follow_symlinks=False) and self.enter(folder, entry.name)
+
+    def enter(self, folder: str, name: str) -> bool:
+        """For a folder that is no link."""
+        return is_text(name) and not self._exclusions.leaves_out_folder(folder, name)
+
+    def enter_link(self, folder: str, name: str) -> bool:
+        followed = self.follow(folder, name)
+        return followed is not None and self.enter_followed(folder, name, *followed)
+
+    def enter_followed(self, folder: str, name: str, target: str, status: os.stat_result) -> bool:
+        """For what `follow` returned."""
+        return stat.S_ISDIR(status.st_mode) and self.enter(folder, name) and self._may_enter(folder, target)
+
+    def follow(self, folder: str, name: str) -> tuple[str, os.stat_result] | None:
+        """Where a link leads and what is there; None where that is not inside the import path."""
+        target = os.path.realpath(f"{folder}/{name}")
+        if target != self._real_root and not target.startswith(self._real_root + "/"):
+            return None
+        try:
+            return target, Path(target).stat()
+        except OSError:
+            return None  # it leads nowhere, or to itself
+
+    def _may_enter(self, folder: str, target: str) -> bool:
+        """A link in `folder` to the folder `target` is followed unless that holds the link, or the link was reached by another one. So all
+        loops end, and which links are followed depends neither on the order of the listing nor on where the walk began."""
+        real = os.path.realpath(folder)
+        if real != self._real_root + folder.removeprefix(self.root):
+            return False
+        return real != target and not real.startswith(target + "/")
+
+
+def is_text(name: str) -> bool:
+    """False for a name that is not UTF-8, and can stand in no catalogue."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
