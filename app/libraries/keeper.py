@@ -19,17 +19,17 @@ from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
 from app.catalog.library_records import Library, LibraryState, ScanReport
 from app.libraries.errors import LibraryError
+from app.libraries.exclusions import Exclusions
 from app.libraries.scan import look_at, reason_of
 from app.libraries.sight import RootSight
 from app.libraries.walk import Scope
 from app.libraries.watch import MOST_PENDING, Pending, Watch, WatchUnavailable, scopes_of
+from app.libraries.watched import WatchLost
 
 LOOK_SECONDS = 5.0
 """How often a library's folders are looked at, and how long a disk may take to answer."""
 RETRY_SECONDS = 120.0
 """How often a library is scanned again of which too much was missing."""
-RENEW_SECONDS = 60.0
-"""New folders make the watch be set anew, at most so often: the kernel tells nothing of what came into them before they were watched."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,6 @@ class Keeper:
         """What the watch was set on: other paths or other disks need another one."""
         self._poll_due = 0.0
         self._retry_due = 0.0
-        self._renew_due: float | None = None
-        self._renewed = 0.0
         self._complete_due: float | None = None
         """When to look through everything again, at the earliest: the last time some files were still being written."""
         self._looking: asyncio.Task[list[RootSight]] | None = None
@@ -77,7 +75,7 @@ class Keeper:
                     self._standing = None  # what was to be looked at then is found by looking through everything
                     await asyncio.sleep(1.0)
         finally:
-            await self._unwatch()
+            self._unwatch()
             if self._looking is not None:
                 self._looking.cancel()
 
@@ -98,7 +96,7 @@ class Keeper:
         await self._watched_over(library, self._work(library, roots, standing))
 
     async def _work(self, library: Library, roots: Sequence[RootSight], standing: object) -> None:
-        if self._manner.watch and (standing != self._standing or self._time_to_renew()):
+        if self._manner.watch and standing != self._standing:
             await self._set_watch(library, roots)
             self._standing = standing
         until = time.monotonic() + LOOK_SECONDS
@@ -140,7 +138,7 @@ class Keeper:
 
     async def _away(self, library: Library, reason: str | None) -> None:
         await self._note_away(library, reason)
-        await self._unwatch()
+        self._unwatch()
         self._standing = None
         self._retry_due = 0.0
 
@@ -155,16 +153,14 @@ class Keeper:
 
     async def _set_watch(self, library: Library, roots: Sequence[RootSight]) -> None:
         """Watch first, then look through everything: nothing falls between."""
-        await self._unwatch()
-        self._renew_due = None
-        self._renewed = time.monotonic()
+        self._unwatch()
         network = next((f"{root.path} is on {root.network}" for root in roots if root.network), None)
         if network is not None:
             await self._poll_instead(library, network)
             return
         watch = self._watch = Watch()
         try:
-            await watch.open([root.path for root in roots])
+            await watch.open([root.path for root in roots], Exclusions(library.exclusion_patterns))
         except WatchUnavailable as error:
             await self._poll_instead(library, str(error))
             return
@@ -172,7 +168,7 @@ class Keeper:
         await self._look_through(library)
 
     async def _poll_instead(self, library: Library, reason: str) -> None:
-        await self._close_watch()
+        self._close_watch()
         self._poll_due = 0.0
         how = f"every {self._manner.poll:g} seconds: {reason}"
         if library.watch != how:
@@ -192,15 +188,18 @@ class Keeper:
             return
         try:
             changed = await self._watch.changed()
+        except WatchLost as lost:
+            log.info("a library is to be watched anew", library=library.name, reason=str(lost))
+            self._unwatch()
+            self._standing = None
+            return
         except WatchUnavailable as error:
             await self._poll_instead(library, str(error))
             return
         if changed:
             loop = asyncio.get_running_loop()
-            scopes, folders = await loop.run_in_executor(self._threads, scopes_of, changed, library.import_paths)
+            scopes = await loop.run_in_executor(self._threads, scopes_of, changed, library.import_paths)
             self._pending.add(scopes, time.monotonic())
-            if folders:
-                self._renew_due = time.monotonic() + 2 * self._manner.settle
         await self._take_settled(library)
 
     @property
@@ -224,18 +223,14 @@ class Keeper:
         # Only a complete scan is what later losses are measured by; but not all the time, where a tree takes long to look through.
         self._complete_due = ended + 5 * (ended - began) if unsettled else None
 
-    def _time_to_renew(self) -> bool:
-        now = time.monotonic()
-        return self._renew_due is not None and now >= max(self._renew_due, self._renewed + RENEW_SECONDS)
-
-    async def _unwatch(self) -> None:
-        await self._close_watch()
+    def _unwatch(self) -> None:
+        self._close_watch()
         self._pending.clear()
 
-    async def _close_watch(self) -> None:
+    def _close_watch(self) -> None:
         watch, self._watch = self._watch, None
         if watch is not None:
-            await watch.close()
+            watch.close()
 
     async def _note(self, library: Library, how: str | None) -> None:
         await self._catalog.libraries.note_watch(library.id, how)

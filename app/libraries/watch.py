@@ -7,6 +7,7 @@ kernel watched it have no events of their own.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -14,18 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
-
+from app.libraries.exclusions import Exclusions
 from app.libraries.walk import Scope
+from app.libraries.watched import WatchedFolders
+from app.libraries.ways import Ways
 from app.storage.local.daemons import DaemonExecutor
 
 T = TypeVar("T")
 
 MOST_PENDING = 500
 """With more folders than this to look at, the whole library is looked through."""
-_GATHER_MS = 1000
-_QUIET_MS = 100
-_WAIT_MS = 1000
 
 
 class WatchUnavailable(Exception):
@@ -38,49 +37,43 @@ class Watch:
     def __init__(self) -> None:
         self._thread = DaemonExecutor("library-watch", 1)
         self._stop = threading.Event()
-        self._notify: RustNotify | None = None
+        self._folders: WatchedFolders | None = None
 
-    async def open(self, paths: Sequence[str]) -> None:
-        """Raises `WatchUnavailable`."""
+    async def open(self, paths: Sequence[str], exclusions: Exclusions) -> None:
+        """Watch what a walk of these import paths enters. Raises `WatchUnavailable`."""
         try:
-            self._notify = await self._call(partial(_open, list(paths)))
-        except (OSError, WatchfilesRustInternalError) as error:
+            self._folders = await self._call(lambda: WatchedFolders([Ways(path, exclusions) for path in paths]))
+        except OSError as error:
             raise WatchUnavailable(_reason(error)) from error
 
     async def changed(self) -> set[str]:
-        """Paths at which something happened, gathered for a moment; empty after a second without any. Raises `WatchUnavailable`."""
-        notify = self._notify
-        if notify is None:
+        """Paths at which something happened, gathered for a moment; empty after a second without any. Raises `WatchUnavailable`, `WatchLost`."""
+        folders = self._folders
+        if folders is None:
             raise WatchUnavailable("is closed")
         try:
-            found = await self._call(partial(notify.watch, _GATHER_MS, _QUIET_MS, _WAIT_MS, self._stop))
-        except (OSError, RuntimeError) as error:
+            return await self._call(partial(folders.changed, self._stop))
+        except OSError as error:
             raise WatchUnavailable(_reason(error)) from error
-        return set() if isinstance(found, str) else {path for _, path in found}
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Nobody waits for the thread, since a disk may not answer it."""
         self._stop.set()
-        notify, self._notify = self._notify, None
-        if notify is not None:
-            await self._call(notify.close)
+        folders, self._folders = self._folders, None
+        if folders is not None:
+            self._thread.submit(folders.close)
         self._thread.shutdown(wait=False)
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _open(paths: list[str]) -> RustNotify:
-    # With `ignore_permission_denied` it would pass over everything else that fails, too.
-    return RustNotify(paths, False, False, 0, True, False)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "watch limit" in text:
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
         return "the system's limit of watched folders is reached (fs.inotify.max_user_watches)"
-    if "os error 24" in text:
+    if error.errno == errno.EMFILE:
         return "the system's limit of watchers is reached (fs.inotify.max_user_instances)"
-    return text.partition(" about [")[0]
+    return error.strerror or "error"
 
 
 class Pending:
@@ -114,22 +107,19 @@ class Pending:
         self._due.clear()
 
 
-def scopes_of(changed: Iterable[str], roots: Sequence[str]) -> tuple[set[Scope], bool]:
-    """Where to look after events at these paths, and whether folders are among them. For a thread: asks the disk."""
+def scopes_of(changed: Iterable[str], roots: Sequence[str]) -> set[Scope]:
+    """Where to look after events at these paths. For a thread: asks the disk."""
     scopes: set[Scope] = set()
-    folders = False
     for path in changed:
         root = next((root for root in roots if path == root or path.startswith(root + "/")), None)
         if root is None:
             continue
-        is_folder = Path(path).is_dir()
-        folders |= is_folder and path != root
         if path != root:
             scopes.add((os.path.dirname(path), False))  # noqa: PTH120 - text in, text out
         # What is gone may have been a folder.
-        if is_folder or not os.path.lexists(path):
+        if Path(path).is_dir() or not os.path.lexists(path):
             scopes.add((path, True))
-    return scopes, folders
+    return scopes
 
 
 def _covered(path: str, all_below: bool, deep: set[str]) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from app.catalog.errors import CatalogUnavailable
 from app.catalog.library_records import LibraryState
 from app.config import Settings
 from app.libraries import keeper, service
+from app.libraries.inotify import Q_OVERFLOW, Event, Inotify
 from app.libraries.service import Libraries
 from app.libraries.watch import Pending, scopes_of
 from tests.libraries.shelves import Mount, Shelf, make_library, unmount
@@ -42,7 +44,7 @@ async def watching(
     shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
 ) -> AsyncIterator[Libraries]:
     """Libraries that are watched, and looked at every half second."""
-    for module, name in ((keeper, "LOOK_SECONDS"), (service, "LEAD_SECONDS"), (keeper, "RENEW_SECONDS")):
+    for module, name in ((keeper, "LOOK_SECONDS"), (service, "LEAD_SECONDS")):
         monkeypatch.setattr(module, name, 0.5)
     values = {
         "DB_URL": db_url,
@@ -55,6 +57,15 @@ async def watching(
     made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
     async with Libraries(shelf.catalog, made).running() as libraries:
         yield libraries
+
+
+def watched_inodes() -> set[int]:
+    """What the kernel watches for this process."""
+    inodes: set[int] = set()
+    for folder in Path("/proc/self/fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            inodes |= {int(each, 16) for each in re.findall(r"inotify wd:\w+ ino:(\w+)", folder.read_text())}
+    return inodes
 
 
 async def watched(shelf: Shelf) -> bool:
@@ -197,6 +208,115 @@ async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again
         await shows(shelf, {*before, "after.jpg"})
 
 
+async def test_a_disk_that_is_mounted_anew_between_two_looks_is_watched(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: Mount
+) -> None:
+    """It has the device and inode numbers that it had; of the kernel's watches none is left."""
+    disk = shelf.root / "disk"
+    mounted(disk)
+    shelf.write("disk/a.jpg")
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        before = disk.stat()
+        unmount(disk)
+        mounted(disk)
+        after = disk.stat()
+        assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
+        shelf.write("disk/a.jpg")
+        for number in range(3):
+            shelf.write(f"disk/{number}.jpg")
+            await shows(shelf, {"disk/a.jpg", *(f"disk/{each}.jpg" for each in range(number + 1))})
+
+
+@pytest.mark.parametrize("way", ["removed and made anew", "renamed and back"])
+async def test_an_import_path_that_is_gone_for_a_moment_is_watched_again(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """As the same folder, by all that can be seen of it: the new one may get the inode of the old one."""
+    monkeypatch.setattr("app.libraries.sight._folder", lambda _: (1, 1))
+    shelf.write("a.jpg")
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        if way == "removed and made anew":
+            shutil.rmtree(shelf.root)
+            shelf.root.mkdir()
+        else:
+            shelf.root.rename(tmp_path / "away").rename(shelf.root)
+        shelf.write("a.jpg")
+        for number in range(3):
+            shelf.write(f"{number}.jpg")
+            await shows(shelf, {"a.jpg", *(f"{each}.jpg" for each in range(number + 1))})
+
+
+async def test_only_what_belongs_to_the_library_is_watched(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to / would else have the whole system watched."""
+    for number in range(50):
+        (tmp_path / f"outside/{number}").mkdir(parents=True)
+        (shelf.root / f"@eaDir/{number}").mkdir(parents=True)
+    (shelf.root / "real/deep").mkdir(parents=True)
+    (shelf.root / "out").symlink_to(tmp_path / "outside")
+    (shelf.root / "loop").symlink_to(shelf.root)
+    (shelf.root / "alias").symlink_to(shelf.root / "real")
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        assert watched_inodes() == {
+            folder.stat().st_ino for folder in (shelf.root, shelf.root / "real/deep", shelf.root / "real")
+        }
+        (shelf.root / "out-too").symlink_to(tmp_path / "outside")
+        shelf.write("real/deep/a.jpg")
+        await shows(shelf, {"real/deep/a.jpg", "alias/deep/a.jpg"})
+        assert len(watched_inodes()) == 3
+
+
+async def test_folders_are_followed_as_they_come_and_go_and_are_renamed(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        monkeypatch.setattr(keeper, "LOOK_SECONDS", 600.0)
+        shelf.write("new/deep/a.jpg")
+        await shows(shelf, {"new/deep/a.jpg"})
+        shelf.write("new/deep/b.jpg")
+        await shows(shelf, {"new/deep/a.jpg", "new/deep/b.jpg"})
+        (shelf.root / "new").rename(shelf.root / "renamed")
+        await shows(shelf, {"renamed/deep/a.jpg", "renamed/deep/b.jpg"})
+        shelf.write("renamed/deep/c.jpg")
+        shutil.rmtree(shelf.root / "renamed/deep")
+        shelf.write("renamed/deep/d.jpg")
+        await shows(shelf, {"renamed/deep/d.jpg"})
+        shelf.write("renamed/deep/e.jpg")
+        (shelf.root / "renamed").rename(tmp_path / "away")
+        await shows(shelf, set())
+        shutil.copytree(tmp_path / "away", shelf.root / "back")
+        (shelf.root / "link").symlink_to(shelf.root / "back/deep")
+        both = {f"{folder}/{name}.jpg" for folder in ("back/deep", "link") for name in "de"}
+        await shows(shelf, both)
+        shelf.write("back/deep/f.jpg")
+        await shows(shelf, both | {"back/deep/f.jpg", "link/f.jpg"})
+
+
+async def test_more_events_than_the_system_remembers_lose_nothing(
+    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Inotify.read
+    overflows = [Event(-1, Q_OVERFLOW, "")]
+
+    def overflowing(self: Inotify) -> Iterator[Event]:
+        events = list(read(self))
+        return iter(overflows.pop() if overflows and events else each for each in events)
+
+    async with watching(shelf, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: watched(shelf), "the library is watched")
+        monkeypatch.setattr(Inotify, "read", overflowing)
+        shelf.write("lost/a.jpg")
+        await shows(shelf, {"lost/a.jpg"})
+        assert not overflows
+        shelf.write("lost/b.jpg")
+        await shows(shelf, {"lost/a.jpg", "lost/b.jpg"})
+
+
 async def test_what_happened_while_the_catalogue_failed_shows_all_the_same(
     shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +403,7 @@ import asyncio, sys
 from app.catalog.catalog import open_catalog
 from app.config import Settings
 from app.libraries import keeper
+from app.libraries.inotify import Q_OVERFLOW, Event, Inotify
 from app.libraries.service import Libraries
 keeper.LOOK_SECONDS = 0.5
 
@@ -358,8 +479,8 @@ def test_an_event_tells_where_to_look(tmp_path: Path) -> None:
     (root / "folder").mkdir(parents=True)
     (root / "file.jpg").touch()
     top = str(root)
-    assert scopes_of([f"{top}/file.jpg"], [top]) == ({(top, False)}, False)
-    assert scopes_of([f"{top}/folder"], [top]) == ({(top, False), (f"{top}/folder", True)}, True)
-    assert scopes_of([f"{top}/gone"], [top]) == ({(top, False), (f"{top}/gone", True)}, False)
-    assert scopes_of([top], [top]) == ({(top, True)}, False)
-    assert scopes_of([f"{top}-other/x"], [top]) == (set(), False)
+    assert scopes_of([f"{top}/file.jpg"], [top]) == {(top, False)}
+    assert scopes_of([f"{top}/folder"], [top]) == {(top, False), (f"{top}/folder", True)}
+    assert scopes_of([f"{top}/gone"], [top]) == {(top, False), (f"{top}/gone", True)}
+    assert scopes_of([top], [top]) == {(top, True)}
+    assert scopes_of([f"{top}-other/x"], [top]) == set()

@@ -1,0 +1,155 @@
+"""The folders of a library that the kernel watches: those that a walk enters and no others, kept up as folders come, go and are renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.libraries import inotify
+from app.libraries.inotify import Event, Inotify
+from app.libraries.ways import Ways, is_text
+
+_GATHER_SECONDS = 1.0
+_PAUSE_SECONDS = 0.01
+_QUIET_MS = 100
+_WAITS = 10
+_LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_ARRIVED = inotify.CREATE | inotify.MOVED_TO
+_LEFT = inotify.DELETE | inotify.MOVED_FROM
+
+
+class WatchLost(Exception):
+    """Not all events come any more: the watch is to be set anew, and everything looked through. The text says why."""
+
+
+@dataclass(slots=True, eq=False)
+class _Folder:
+    """`name` is the whole import path where there is none above."""
+
+    name: str
+    above: _Folder | None
+    ways: Ways
+    watch: int
+    below: dict[str, _Folder] = field(default_factory=dict["str", "_Folder"])
+
+    @property
+    def path(self) -> str:
+        names: list[str] = []
+        folder: _Folder | None = self
+        while folder is not None:
+            names.append(folder.name)
+            folder = folder.above
+        return "/".join(reversed(names))
+
+
+class WatchedFolders:
+    """For one thread at a time: every call may wait for a disk."""
+
+    def __init__(self, roots: Iterable[Ways]) -> None:
+        """Raises `OSError` where a limit of the system is reached, or it can not watch at all."""
+        self._inotify = Inotify()
+        self._folders: dict[int, list[_Folder]] = {}
+        """By watch: a folder has several places where links lead to it."""
+        try:
+            for ways in roots:
+                self._add_all(ways, ways.root, None, linked=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def changed(self, stop: threading.Event) -> set[str]:
+        """Paths at which something happened, gathered for a moment; empty after a second without any. Raises `WatchLost`, `OSError`."""
+        changed: set[str] = set()
+        for _ in range(_WAITS):
+            if stop.is_set() or self._inotify.wait(_QUIET_MS):
+                break
+        end = time.monotonic() + _GATHER_SECONDS
+        while True:
+            for event in self._inotify.read():
+                self._take(event, changed)
+            # Not at each event: a file that is being written has thousands a second.
+            if stop.wait(_PAUSE_SECONDS) or not changed or time.monotonic() >= end or not self._inotify.wait(_QUIET_MS):
+                return changed
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+    def close(self) -> None:
+        self._inotify.close()
+
+    def _take(self, event: Event, changed: set[str]) -> None:
+        if event.mask & inotify.Q_OVERFLOW:
+            raise WatchLost("more happened at once than the system remembers")
+        folders = self._folders.get(event.watch, [])
+        if event.mask & inotify.UNMOUNT and folders:
+            raise WatchLost(f"{folders[0].path} was unmounted")
+        for folder in tuple(folders):
+            if event.mask & (inotify.IGNORED | inotify.DELETE_SELF | inotify.MOVE_SELF) and folder.above is None:
+                raise WatchLost(f"{folder.path} was removed or renamed")
+            if event.name:
+                self._take_entry(folder, event, changed)
+            elif folder.above is None:
+                changed.add(folder.path)
+        if event.mask & inotify.IGNORED:
+            for folder in self._folders.pop(event.watch, ()):
+                self._detach(folder)
+
+    def _take_entry(self, folder: _Folder, event: Event, changed: set[str]) -> None:
+        if not is_text(event.name):
+            return
+        path = f"{folder.path}/{event.name}"
+        changed.add(path)
+        if event.mask & (_ARRIVED | _LEFT) and (former := folder.below.get(event.name)) is not None:
+            # What comes now may be another one; it is not, where its parent was listed just after it had come.
+            self._drop(former)
+        if event.mask & inotify.ISDIR:
+            # A folder that could not be read before may be readable now.
+            if event.mask & (_ARRIVED | inotify.ATTRIB) and folder.ways.enter(folder.path, event.name):
+                self._add_all(folder.ways, event.name, folder, linked=False)
+        elif event.mask & _ARRIVED and os.path.islink(path) and folder.ways.enter_link(folder.path, event.name):  # noqa: PTH114 - raises nothing
+            self._add_all(folder.ways, event.name, folder, linked=True)
+
+    def _add_all(self, ways: Ways, name: str, above: _Folder | None, *, linked: bool) -> None:
+        """A folder and all below it: first watched, then listed, so that none falls between."""
+        pending = [(name, above, linked)]
+        while pending:
+            name, above, linked = pending.pop()
+            if above is not None and name in above.below:
+                continue
+            path = name if above is None else f"{above.path}/{name}"
+            try:
+                watch = self._inotify.add(os.path.realpath(path) if linked else path)
+                folder = _Folder(name, above, ways, watch)
+                self._folders.setdefault(watch, []).append(folder)
+                if above is not None:
+                    above.below[name] = folder
+                with os.scandir(path) as entries:
+                    pending += [(each.name, folder, each.is_symlink()) for each in entries if ways.enters(path, each)]
+            except OSError as error:
+                # What is gone or can not be read is not walked either.
+                if error.errno in _LIMITS or above is None:
+                    raise
+
+    def _drop(self, folder: _Folder) -> None:
+        """It and all below it are no longer where they were."""
+        self._detach(folder)
+        dropped = [folder]
+        while dropped:
+            each = dropped.pop()
+            dropped += each.below.values()
+            places = self._folders.get(each.watch)
+            if places is None:
+                continue
+            places.remove(each)
+            if not places:
+                del self._folders[each.watch]
+                self._inotify.remove(each.watch)
+
+    @staticmethod
+    def _detach(folder: _Folder) -> None:
+        if folder.above is not None and folder.above.below.get(folder.name) is folder:
+            del folder.above.below[folder.name]
