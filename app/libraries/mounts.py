@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _TABLE = Path("/proc/self/mountinfo")
@@ -35,33 +36,45 @@ NETWORK_TYPES = frozenset(
 """Changes made on the other side are not told to this kernel."""
 
 
-def read_mounts() -> dict[str, str]:
-    """The type of the file system on each mount point, by its path; empty where the system does not tell."""
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """What is mounted on a place: the folder `root` of the file system on `device` (`major:minor`), of the type `kind`. The kernel gives a `number`
+    again once it is free."""
+
+    number: int
+    device: str
+    root: str
+    kind: str
+
+
+def read_mounts() -> dict[str, Mount]:
+    """What is mounted on each mount point, by its path; empty where the system does not tell."""
     try:
         return parse_mounts(_TABLE.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError:
         return {}
 
 
-def parse_mounts(table: str) -> dict[str, str]:
+def parse_mounts(table: str) -> dict[str, Mount]:
     """Of several mounts on one place the last one counts."""
-    mounts: dict[str, str] = {}
+    mounts: dict[str, Mount] = {}
     for line in table.splitlines():
         fields, _, after = line.partition(" - ")
         columns = fields.split(" ")
         if len(columns) >= 5 and after:
-            mounts[_unescaped(columns[4])] = after.split(" ")[0]
+            mount = Mount(int(columns[0]), columns[2], _unescaped(columns[3]), after.split(" ")[0])
+            mounts[_unescaped(columns[4])] = mount
     return mounts
 
 
-def mounts_of(root: str, mounts: Mapping[str, str]) -> tuple[str, ...]:
+def mounts_of(root: str, mounts: Mapping[str, Mount]) -> tuple[str, ...]:
     """The mount points that a tree lies on, sorted: the one that holds its root (unless that is the system's own `/`), and those below."""
     holding = holder(root, mounts)
     below = [place for place in mounts if place.startswith(root + "/")]
     return tuple(sorted({*below, *([holding] if holding not in (None, "/") else [])}))
 
 
-def holder(path: str, mounts: Mapping[str, str]) -> str | None:
+def holder(path: str, mounts: Mapping[str, Mount]) -> str | None:
     """The mount point that the path lies on."""
     holding = [place for place in mounts if path == place or path.startswith(place.rstrip("/") + "/")]
     return max(holding, key=len, default=None)
@@ -72,7 +85,7 @@ def is_network(kind: str) -> bool:
     return kind in NETWORK_TYPES or kind.startswith("fuse.")
 
 
-def lost(recorded: Iterable[str], mounts: Mapping[str, str]) -> list[str]:
+def lost(recorded: Iterable[str], mounts: Mapping[str, Mount]) -> list[str]:
     """Those of the mount points that are none now."""
     if not mounts:
         return [path for path in recorded if not os.path.ismount(path)]

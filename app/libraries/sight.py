@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.catalog.library_records import Library
-from app.libraries.mounts import holder, is_network, lost, mounts_of, read_mounts
+from app.libraries.mounts import Mount, holder, is_network, lost, mounts_of, read_mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class RootSight:
     mounts: tuple[str, ...]
     lost: tuple[tuple[str, str], ...]
     network: str | None
-    key: tuple[int, int] | None
+    key: tuple[object, ...] | None
 
 
 def look(library: Library) -> list[RootSight]:
@@ -48,26 +48,28 @@ def free_and_total(path: str) -> tuple[int | None, int | None]:
     return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
 
-def _look(path: str, library: Library, mounts: Mapping[str, str]) -> RootSight:
+def _look(path: str, library: Library, mounts: Mapping[str, Mount]) -> RootSight:
     error = usable(path)
     real = os.path.realpath(path)
     gone = [place for place in lost(library.mounts, mounts) if _concerns(place, real)]
-    kind = mounts.get(holder(real, mounts) or "", "")
+    holding = mounts.get(holder(real, mounts) or "")
+    kind = holding.kind if holding is not None else ""
+    tree = mounts_of(real, mounts)
     return RootSight(
         path=path,
         error=error,
-        mounts=mounts_of(real, mounts),
+        mounts=tree,
         lost=tuple((place, _natural(place, path, real)) for place in gone),
         network=kind if is_network(kind) else None,
-        key=None if error else _key(path),
+        key=None if error else (*_folder(path), *(mounts[place] for place in tree)),
     )
 
 
-def _key(path: str) -> tuple[int, int] | None:
+def _folder(path: str) -> tuple[int, int] | tuple[()]:
     try:
         status = Path(path).stat()
     except OSError:
-        return None
+        return ()
     return status.st_dev, status.st_ino
 
 

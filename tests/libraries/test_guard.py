@@ -9,6 +9,7 @@ import pytest
 
 from app.catalog.library_records import LibraryState
 from app.libraries.guard import losses
+from app.libraries.mounts import Mount as Mounted
 from app.libraries.mounts import holder, is_network, lost, mounts_of, parse_mounts
 from tests.libraries.shelves import Mount, Shelf, unmount
 from tests.libraries.test_scan import process_all, tasks_of
@@ -190,7 +191,12 @@ def test_the_kernels_table_is_read() -> None:
         "garbage\n"
     )
     mounts = parse_mounts(table)
-    assert mounts == {"/": "ext4", "/mnt/nas": "nfs4", "/mnt/with space\ttab": "fuse.sshfs", "/mnt/nas/sub": "tmpfs"}
+    assert mounts == {
+        "/": Mounted(22, "0:21", "/", "ext4"),
+        "/mnt/nas": Mounted(25, "0:23", "/", "nfs4"),
+        "/mnt/with space\ttab": Mounted(26, "0:24", "/a", "fuse.sshfs"),
+        "/mnt/nas/sub": Mounted(27, "0:25", "/", "tmpfs"),
+    }
     assert mounts_of("/mnt/nas", mounts) == ("/mnt/nas", "/mnt/nas/sub")
     assert mounts_of("/mnt/nas/photos", mounts) == ("/mnt/nas",)
     assert mounts_of("/mnt/nasty", mounts) == ()
