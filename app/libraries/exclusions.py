@@ -1,13 +1,16 @@
-"""Which paths a library leaves out, by glob patterns as Immich has them. Pure: names only, no I/O.
+"""Which paths a library leaves out, by glob patterns as Immich applies them. Pure: names only, no I/O.
 
-`*` and `?` stay within a segment, `**` crosses them, `[…]` and `{a,b}` choose; case does not matter. Patterns apply to absolute paths.
+Patterns are matched with absolute paths: those that end with `/**` with folders and all in them, those whose last segment has no wildcard with
+folders and files of that name, all others with files only. What is hidden (`.name`) is left out always.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+
+from app.libraries.globs import CROSSING, STAR, Glob, InvalidPattern, expand
 
 DEFAULT_EXCLUSIONS = (
     "**/@eaDir/**",
@@ -19,104 +22,113 @@ DEFAULT_EXCLUSIONS = (
 )
 """Immich's: what NAS systems, macOS and Syncthing put beside the files."""
 
-MAX_PATTERN_CHARACTERS = 500
-
-_ANYWHERE, _BELOW = "**/", "/**"
-
-
-class InvalidPattern(ValueError):
-    """The text is no glob pattern; says why."""
+_Matcher = partial[re.Match[str] | None]
 
 
 class Exclusions:
     """Patterns, sorted by what it takes to apply them: most need only the last segment of a path."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Raises `InvalidPattern`."""
-        folders: list[str] = []
-        names: list[str] = []
-        paths: list[str] = []
+        """Patterns that are none, as older versions took some, leave nothing out and are in `refused`, with the reason."""
+        self.refused: dict[str, str] = {}
+        trees, named, files = _Parts(), _Parts(), _Parts()
         for pattern in patterns:
-            check_pattern(pattern)
-            segment = pattern.removeprefix(_ANYWHERE).removesuffix(_BELOW)
-            plain = pattern.startswith(_ANYWHERE) and "/" not in segment and "**" not in segment
-            if plain and pattern.endswith(_BELOW):
-                folders.append(segment)
-            elif plain:
-                names.append(segment)
-            else:
-                paths.append(pattern)
-        self._folder = _either(folders)
-        self._name = _either(names)
-        self._path = _either(paths)
+            try:
+                globs = expand(pattern)
+            except InvalidPattern as error:
+                self.refused[pattern] = str(error)
+                continue
+            for glob in globs:
+                (trees if glob.is_tree else named if glob.is_plain else files).add(glob)
+        self._tree_name, self._tree_path = _either(trees.folders), _either(trees.folder_paths)
+        self._folder_name = _either(trees.folders + named.names)
+        self._folder_path = _either(trees.folder_paths + named.paths)
+        self._file_name = _either(trees.names + named.names + files.names)
+        self._file_path = _either(trees.paths + named.paths + files.paths)
 
     def leaves_out_folder(self, folder: str, name: str) -> bool:
         """True where nothing below the folder `name` of `folder` belongs to the library."""
-        if (self._folder and self._folder(name)) or (self._name and self._name(name)):
+        if name[0] == "." or (self._folder_name is not None and self._folder_name(name)):
             return True
-        # A pattern that ends with `/**` fits whatever the name below is.
-        return bool(self._path and self._path(f"{folder}/{name}/\0"))
+        return bool(self._folder_path is not None and self._folder_path(f"{folder}/{name}"))
 
     def leaves_out_file(self, folder: str, name: str) -> bool:
-        if self._name is not None and self._name(name):
+        if name[0] == "." or (self._file_name is not None and self._file_name(name)):
             return True
-        return bool(self._path and self._path(f"{folder}/{name}"))
+        return bool(self._file_path is not None and self._file_path(f"{folder}/{name}"))
+
+    def leaves_out_all(self, root: str) -> bool:
+        """True where nothing below the import path `root` belongs to the library. Hidden folders above it do not count."""
+        if self._tree_name is not None and any(map(self._tree_name, root.split("/"))):
+            return True
+        return bool(self._tree_path is not None and self._tree_path(root))
+
+
+class _Parts:
+    """Regular expressions: of names of folders and of files, and of their whole paths."""
+
+    def __init__(self) -> None:
+        self.folders: list[str] = []
+        self.folder_paths: list[str] = []
+        self.names: list[str] = []
+        self.paths: list[str] = []
+
+    def add(self, glob: Glob) -> None:
+        match glob.segments:
+            case [[first], name] if first == CROSSING != name[0]:
+                self.names.append(_segment(name))
+            case [[first], name, [last]] if first == last == CROSSING != name[0]:
+                self.folders.append(_segment(name))
+                if not glob.needs_more:
+                    self.names.append(_segment(name))
+            case _:
+                self.paths.append(translate(glob.segments, with_top=not glob.needs_more))
+                if glob.is_tree:
+                    self.folder_paths.append(translate(glob.segments, with_top=True))
+
+
+def translate(segments: Sequence[Sequence[str]], *, with_top: bool) -> str:
+    """The regular expression of a pattern, for `fullmatch` with an absolute path, in time that grows with the product of their lengths: what lies
+    between two wildcards has one length only, so that its first place is as good as any other and the search for it is never repeated.
+    `with_top`: a path that ends where the last `/**` begins fits, too."""
+    groups: list[list[str]] = [[]]
+    for segment in segments:
+        if segment[0] == CROSSING:
+            groups.append([])
+        else:
+            groups[-1].append(f"/{_segment(segment)}(?![^/])")
+    first, *middle = ["".join(group) for group in groups]
+    if not middle:
+        return first
+    last = middle.pop()
+    inner = "".join(f"(?>(?:/[^/]*+)*?{group})" for group in middle if group)
+    if last:
+        return f"{first}{inner}(?:/[^/]*+)*?{last}"
+    return f"{first}{inner}(?:/.*)?" if with_top else f"{first}{inner}/.*"
 
 
 def check_pattern(pattern: str) -> None:
     """Raises `InvalidPattern`."""
-    if not pattern:
-        raise InvalidPattern("is empty")
-    if len(pattern) > MAX_PATTERN_CHARACTERS:
-        raise InvalidPattern(f"is longer than {MAX_PATTERN_CHARACTERS} characters")
-    if pattern.count("*") > 20 or pattern.count("{") > 5:
-        raise InvalidPattern("has too many wildcards")
-    if "\0" in pattern or "\n" in pattern:
-        raise InvalidPattern("holds a control character")
-    try:
-        re.compile(translate(pattern))
-    except (re.error, RecursionError):
-        raise InvalidPattern("is no glob pattern") from None
+    expand(pattern)
 
 
-def translate(pattern: str) -> str:
-    """The regular expression of a glob, for `fullmatch`."""
-    parts: list[str] = []
-    place = 0
-    braces = 0
-    while place < len(pattern):
-        if pattern.startswith("**/", place) and pattern[place - 1 : place] in ("", "/"):
-            parts.append("(?:.*/)?")
-            place += 3
-        elif pattern.startswith("**", place):
-            parts.append(".*")
-            place += 2
-        elif pattern[place] == "[" and "]" in pattern[place + 2 :]:
-            end = pattern.index("]", place + 2)
-            inner = pattern[place + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            parts.append(f"(?!/)[{'^' + inner[1:] if inner[0] in '!^' else inner}]")
-            place = end + 1
+def _segment(tokens: Sequence[str]) -> str:
+    pieces = [""]
+    for token in tokens:
+        if token == STAR:
+            pieces.append("")
         else:
-            character = pattern[place]
-            braces += (character == "{") - (character == "}" and braces > 0)
-            parts.append(_single(character, in_braces=braces > 0, closing=character == "}"))
-            place += 1
-    if braces:
-        raise InvalidPattern("has an open brace")
-    return "".join(parts)
+            pieces[-1] += token
+    first, *rest = pieces
+    if not rest:
+        return first
+    last = rest.pop()
+    middle = "".join(f"(?>[^/]*?{piece})" for piece in rest)
+    return f"{first}{middle}(?>[^/]*{last}(?![^/]))" if last else f"{first}{middle}[^/]*+"
 
 
-def _single(character: str, *, in_braces: bool, closing: bool) -> str:
-    if closing:
-        return ")"
-    special = {"*": "[^/]*", "?": "[^/]", "{": "(?:"}
-    if character == "," and in_braces:
-        return "|"
-    return special.get(character) or re.escape(character)
-
-
-def _either(patterns: list[str]) -> partial[re.Match[str] | None] | None:
+def _either(patterns: list[str]) -> _Matcher | None:
     if not patterns:
         return None
-    joined = "|".join(f"(?:{translate(pattern)})" for pattern in patterns)
+    joined = "|".join(f"(?:{pattern})" for pattern in dict.fromkeys(patterns))
     return partial(re.compile(joined, re.DOTALL | re.IGNORECASE).fullmatch)

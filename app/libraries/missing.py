@@ -100,6 +100,8 @@ class Missing:
         return Fate.UNKNOWN if stat.S_ISREG(status.st_mode) and _inside(path, root) else Fate.GONE
 
     def _left_out(self, path: str, root: str) -> bool:
+        if self._exclusions.leaves_out_all(root):
+            return True
         folder = root
         *folders, name = path.removeprefix(root + "/").split("/")
         for segment in folders:

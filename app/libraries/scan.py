@@ -69,7 +69,10 @@ class Scan:
         self._exclusions = Exclusions(library.exclusion_patterns)
         self._missing = Missing(catalog, library, threads, self._exclusions, self._why_away)
         self._started = time.monotonic()
-        self.report = ScanReport(started_at=datetime.now(UTC))
+        refused = [f"the exclusion pattern {pattern!r} {fault}" for pattern, fault in self._exclusions.refused.items()]
+        self.report = ScanReport(
+            started_at=datetime.now(UTC), unreadable_count=len(refused), unreadable=tuple(refused[:NAMED_UNREADABLE])
+        )
         self.unsettled: set[str] = set()
         """Folders with files that are still being written: to be looked at again."""
         self._seen: set[UUID] = set()

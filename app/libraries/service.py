@@ -22,7 +22,8 @@ from app.config import Settings
 from app.health.mounts import MountCondition, MountKind, MountState
 from app.libraries.confinement import Confine, tell_import_paths
 from app.libraries.errors import InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
-from app.libraries.exclusions import InvalidPattern, check_pattern
+from app.libraries.exclusions import check_pattern
+from app.libraries.globs import InvalidPattern
 from app.libraries.keeper import Keeper, Manner
 from app.libraries.lanes import Lanes
 from app.libraries.paths import MAX_PATHS, CheckedPath, Place, check_paths
@@ -107,7 +108,8 @@ class Libraries:
             library = await self._catalog.libraries.get(library_id)
             if library is None:
                 return None
-            patterns = changes.get("exclusion_patterns", library.exclusion_patterns)
+            # Those that it has need not be right: older versions took some that are refused now.
+            patterns = changes.get("exclusion_patterns", ())
             if "import_paths" in changes:
                 changes = {**changes, "import_paths": await self._valid(changes["import_paths"], patterns, library_id)}
             else:

