@@ -18,6 +18,7 @@ import structlog
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
 from app.catalog.library_records import Library, LibraryState, ScanReport
+from app.libraries.apart import Place
 from app.libraries.errors import LibraryError
 from app.libraries.exclusions import Exclusions
 from app.libraries.scan import look_at, reason_of
@@ -40,11 +41,12 @@ such files."""
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to watch; `settle` and `poll` in seconds."""
+    """How to watch; `settle` and `poll` in seconds. `own` are mediavault's folders."""
 
     watch: bool
     settle: float
     poll: float
+    own: tuple[Place, ...] = ()
 
 
 class Keeper:
@@ -119,7 +121,7 @@ class Keeper:
     async def _look(self, library: Library) -> list[RootSight] | None:
         """None where a disk does not answer; it is not asked again before it has."""
         if self._looking is None:
-            self._looking = asyncio.create_task(look_at(self._catalog, library, self._threads))
+            self._looking = asyncio.create_task(look_at(self._catalog, library, self._threads, self._manner.own))
         done, _ = await asyncio.wait([self._looking], timeout=LOOK_SECONDS)
         if not done:
             return None
@@ -160,7 +162,7 @@ class Keeper:
             return
         watch = self._watch = Watch()
         try:
-            await watch.open([root.path for root in roots], Exclusions(library.exclusion_patterns))
+            await watch.open([root.path for root in roots], Exclusions(library.exclusion_patterns), self._manner.own)
         except WatchUnavailable as error:
             await self._poll_instead(library, str(error))
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from app.catalog.library_records import (
     ScanReport,
 )
 from app.libraries import guard
+from app.libraries.apart import Place
 from app.libraries.arrivals import Arrival, Open, placed, settle
 from app.libraries.compare import compare, digest, find_renamed, identity
 from app.libraries.exclusions import Exclusions
@@ -55,9 +56,10 @@ class Scan:
         rest_before: float | None = None,
         progress: Progress | None = None,
         added: Callable[[UUID], None] | None = None,
+        own: Collection[Place] = (),
     ) -> None:
         """`accept_missing`: a person says that what is missing was deleted. `scopes`: look at these folders only (see `Walk`, also for
-        `rest_before`), not at the whole library. `added` is told of each asset that is to be processed."""
+        `rest_before`), not at the whole library. `added` is told of each asset that is to be processed. `own` are mediavault's folders, of which nothing is taken in."""
         self._catalog = catalog
         self._library = library
         self._threads = threads
@@ -66,6 +68,7 @@ class Scan:
         self._rest_before = rest_before
         self._progress = progress
         self._added = added
+        self._own = own
         self._exclusions = Exclusions(library.exclusion_patterns)
         self._missing = Missing(catalog, library, threads, self._exclusions, self._why_away)
         self._started = time.monotonic()
@@ -115,7 +118,9 @@ class Scan:
     async def _walk(self, root: str, scopes: Sequence[Scope], *, compare_inodes: bool, all_seen: bool = False) -> None:
         if not scopes:
             return
-        walk = await self._in_thread(lambda: Walk(root, self._exclusions, scopes, rest_before=self._rest_before))
+        walk = await self._in_thread(
+            lambda: Walk(root, self._exclusions, scopes, rest_before=self._rest_before, own=self._own)
+        )
         self._walks.append(walk)
         batches = walk.batches(BATCH_FILES, BATCH_FOLDERS)
         while (batch := await self._in_thread(lambda: next(batches, None))) is not None:
@@ -283,7 +288,7 @@ class Scan:
         return reason_of(await self._look())
 
     async def _look(self) -> list[RootSight]:
-        return await look_at(self._catalog, self._library, self._threads)
+        return await look_at(self._catalog, self._library, self._threads, self._own)
 
     async def _conclude(self, roots: Sequence[RootSight], refused: str | None) -> None:
         """Note what the scan has seen, and whether the library's folders are there."""
@@ -307,10 +312,12 @@ class Scan:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-async def look_at(catalog: Catalog, library: Library, threads: Executor) -> list[RootSight]:
-    """What is to be seen of each import path. A mount point that is gone counts only where files are known below it."""
+async def look_at(
+    catalog: Catalog, library: Library, threads: Executor, own: Collection[Place] = ()
+) -> list[RootSight]:
+    """What is to be seen of each import path; of one that lies in an `own` folder that it can not be used. A mount point that is gone counts only where files are known below it."""
     seen: list[RootSight] = []
-    for root in await asyncio.get_running_loop().run_in_executor(threads, look, library):
+    for root in await asyncio.get_running_loop().run_in_executor(threads, look, library, own):
         known = [pair for pair in root.lost if await catalog.library_files.count_below(library.id, pair[1])]
         seen.append(replace(root, lost=tuple(known)))
     return seen

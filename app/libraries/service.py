@@ -19,14 +19,16 @@ from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, CatalogUnavailable, LibraryChanged
 from app.catalog.library_records import Library, LibraryChanges, LibraryState, ScanReport
 from app.config import Settings
+from app.health.markers import FOLDERS
 from app.health.mounts import MountCondition, MountKind, MountState
+from app.libraries.apart import Place
 from app.libraries.confinement import Confine, tell_import_paths
 from app.libraries.errors import InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
 from app.libraries.exclusions import check_pattern
 from app.libraries.globs import InvalidPattern
 from app.libraries.keeper import Keeper, Manner
 from app.libraries.lanes import Lanes
-from app.libraries.paths import MAX_PATHS, CheckedPath, Place, check_paths
+from app.libraries.paths import MAX_PATHS, CheckedPath, check_paths
 from app.libraries.scan import Progress, Scan, look_at, reason_of
 from app.libraries.schedule import next_due
 from app.libraries.sight import free_and_total
@@ -63,6 +65,7 @@ class Libraries:
         self._confine = confine
         self._doomed = doomed
         self._added = added
+        self._own = own_places(settings)
         self._lanes = Lanes()
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanning: set[UUID] = set()
@@ -132,10 +135,7 @@ class Libraries:
 
     async def check_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
         """Which of these may be import paths of that library (None: of a new one). Raises `InvalidLibrary` where a disk does not answer."""
-        taken = [
-            Place("the media location", str(self._settings.media_location)),
-            Place("the staging folder", str(self._settings.staging_folder)),
-        ]
+        taken = list(self._own)
         for library in await self._catalog.libraries.list():
             if library.id != library_id:
                 name, away = f"an import path of the library {library.name!r}", library.state is LibraryState.UNMOUNTED
@@ -243,6 +243,7 @@ class Libraries:
                 rest_before=rest_before,
                 progress=progress,
                 added=self._added,
+                own=self._own,
             )
             try:
                 report = await scan.run()
@@ -271,7 +272,7 @@ class Libraries:
             return f"The external library {library.name!r} is not mounted"
         lane = self._lanes.of(library_id)
         roots = await self._lanes.ask(
-            ("sight", library_id), lambda: look_at(self._catalog, library, lane), SIGHT_SECONDS
+            ("sight", library_id), lambda: look_at(self._catalog, library, lane, self._own), SIGHT_SECONDS
         )
         if roots is None:
             return f"The external library {library.name!r} does not answer"
@@ -344,7 +345,9 @@ class Libraries:
             self._start(self._removing, library.id, self._remove_marked)
         elif keeper is None:
             settings = self._settings
-            manner = Manner(settings.library_watch, settings.library_settle_seconds, settings.library_poll_seconds)
+            manner = Manner(
+                settings.library_watch, settings.library_settle_seconds, settings.library_poll_seconds, self._own
+            )
             keeper = Keeper(self._catalog, library.id, self._lanes.of(library.id), manner, self._scan_in_turn)
             keepers[library.id] = asyncio.create_task(keeper.run(), name=f"library {library.name}")
 
@@ -389,6 +392,16 @@ class Libraries:
         if faults:
             raise InvalidLibrary(f"importPaths: {'; '.join(faults)}")
         return tuple(each.path for each in checked)
+
+
+def own_places(settings: Settings) -> tuple[Place, ...]:
+    """Where mediavault writes: each media folder by itself, too, since it may be a disk of its own."""
+    media = settings.media_location
+    return (
+        Place("the media location", str(media)),
+        *(Place(f"the media folder {name!r}", str(media / name)) for name in FOLDERS),
+        Place("the staging folder", str(settings.staging_folder)),
+    )
 
 
 def _require_patterns(patterns: Sequence[str]) -> None:

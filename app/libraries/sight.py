@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.catalog.library_records import Library
+from app.libraries.apart import Place, Surroundings
 from app.libraries.mounts import Mount, holder, is_network, lost, mounts_of, read_mounts
 
 
@@ -24,9 +25,10 @@ class RootSight:
     key: tuple[object, ...] | None
 
 
-def look(library: Library) -> list[RootSight]:
-    mounts = read_mounts()
-    return [_look(path, library, mounts) for path in library.import_paths]
+def look(library: Library, own: Iterable[Place] = ()) -> list[RootSight]:
+    """`own` are mediavault's folders: an import path that has come to lie in one, by a link or a mount, can not be used."""
+    mounts, surroundings = read_mounts(), Surroundings(own)
+    return [_look(path, library, mounts, surroundings) for path in library.import_paths]
 
 
 def usable(path: str) -> str | None:
@@ -48,8 +50,8 @@ def free_and_total(path: str) -> tuple[int | None, int | None]:
     return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
 
-def _look(path: str, library: Library, mounts: Mapping[str, Mount]) -> RootSight:
-    error = usable(path)
+def _look(path: str, library: Library, mounts: Mapping[str, Mount], surroundings: Surroundings) -> RootSight:
+    error = usable(path) or surroundings.fault(path, holds=False)
     real = os.path.realpath(path)
     gone = [place for place in lost(library.mounts, mounts) if _concerns(place, real)]
     holding = mounts.get(holder(real, mounts) or "")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.catalog.library_records import Found
 from app.formats import Kind, supported
+from app.libraries.apart import Place
 from app.libraries.exclusions import Exclusions
 from app.libraries.ways import Ways, is_text
 from app.storage.local.reading import modified_ns
@@ -73,12 +74,18 @@ class Walk:
     """Iterates over the listings of the folders in scope."""
 
     def __init__(
-        self, root: str, exclusions: Exclusions, scopes: Iterable[Scope], *, rest_before: float | None = None
+        self,
+        root: str,
+        exclusions: Exclusions,
+        scopes: Iterable[Scope],
+        *,
+        rest_before: float | None = None,
+        own: Collection[Place] = (),
     ) -> None:
         """`root` is the import path. `rest_before`: files that changed after this moment (seconds since 1970) are still being written:
-        left out, and their folders are in `unsettled`."""
+        left out, and their folders are in `unsettled`. `own`: mediavault's folders, which are never entered."""
         self._exclusions = exclusions
-        self._ways = Ways(root, exclusions)
+        self._ways = Ways(root, exclusions, own)
         # Something may have happened where the library does not reach: in a folder that is left out, behind a link that leads away.
         self._pending = [scope for scope in scopes if self._ways.lead_to(scope[0])]
         self._rest_before = rest_before
@@ -117,6 +124,9 @@ class Walk:
                 self.troubles.note(folder, _reason(error))
             return
         try:
+            if (closed := self._ways.why_closed(os.fstat(descriptor))) is not None:
+                self.troubles.note(folder, closed)
+                return
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     if self._enter(listing, entry, below, descriptor) and len(listing.files) >= PART_FILES:
@@ -156,13 +166,11 @@ class Walk:
             status = followed[1] if followed is not None else entry.stat(follow_symlinks=False)
         except OSError as error:
             return self._unreadable(listing, name, error)
-        if not stat.S_ISREG(status.st_mode) or not self._nameable(listing.folder, name):
+        if not stat.S_ISREG(status.st_mode) or not self._holdable(listing.folder, name):
             return False
         if self._rest_before is not None and 0 < status.st_ctime - self._rest_before < SKEW_SECONDS:
             listing.whole = False
             self.unsettled.add(listing.folder)
-            return False
-        if not self._fits(f"{listing.folder}/{name}"):
             return False
         listing.files.append((name, status.st_dev, _inode(status), status.st_size, modified_ns(status)))
         return True
@@ -179,6 +187,9 @@ class Walk:
             return True
         self.troubles.note(path, f"has a path of more than {MOST_PATH_BYTES} bytes")
         return False
+
+    def _holdable(self, folder: str, name: str) -> bool:
+        return self._nameable(folder, name) and self._fits(f"{folder}/{name}")
 
     def _nameable(self, folder: str, name: str) -> bool:
         if not is_text(name):

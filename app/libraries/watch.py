@@ -10,11 +10,12 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from app.libraries.apart import Place
 from app.libraries.exclusions import Exclusions
 from app.libraries.walk import Scope
 from app.libraries.watched import WatchedFolders
@@ -39,10 +40,10 @@ class Watch:
         self._stop = threading.Event()
         self._folders: WatchedFolders | None = None
 
-    async def open(self, paths: Sequence[str], exclusions: Exclusions) -> None:
-        """Watch what a walk of these import paths enters. Raises `WatchUnavailable`."""
+    async def open(self, paths: Sequence[str], exclusions: Exclusions, own: Collection[Place] = ()) -> None:
+        """Watch what a walk of these import paths enters that leaves out `own` folders. Raises `WatchUnavailable`."""
         try:
-            self._folders = await self._call(lambda: WatchedFolders([Ways(path, exclusions) for path in paths]))
+            self._folders = await self._call(lambda: WatchedFolders([Ways(path, exclusions, own) for path in paths]))
         except OSError as error:
             raise WatchUnavailable(_reason(error)) from error
 

@@ -1,20 +1,23 @@
-"""Which folders below an import path are the library's: none that is left out, and of links only those to a folder inside the import path."""
+"""Which folders below an import path are the library's: none that is left out or mediavault's own, and of links only those to a folder inside."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
+from app.libraries.apart import Place, Surroundings, identity
 from app.libraries.exclusions import Exclusions
 
 
 class Ways:
     """For a thread: asks the disk where links lead."""
 
-    def __init__(self, root: str, exclusions: Exclusions) -> None:
-        """`root` is the import path."""
+    def __init__(self, root: str, exclusions: Exclusions, own: Collection[Place] = ()) -> None:
+        """`root` is the import path; `own` are mediavault's folders, which no way leads to."""
         self.root = root
+        self._closed = Surroundings(own).not_to_enter(root) if own else {}
         self._real_root = os.path.realpath(root)
         self._exclusions = exclusions
 
@@ -28,13 +31,21 @@ class Ways:
             if not (self.enter_link(above, name) if linked else self.enter(above, name)):
                 return False
             above = f"{above}/{name}"
+            if self._closed and self._closed_at(above):
+                return False
         return True
+
+    def why_closed(self, status: os.stat_result) -> str | None:
+        """Of a folder that one has come to."""
+        return self._closed.get(identity(status))
 
     def enters(self, folder: str, entry: os.DirEntry[str]) -> bool:
         """False for what is no folder. Raises `OSError`."""
         if entry.is_symlink():
-            return self.enter_link(folder, entry.name)
-        return entry.is_dir(follow_symlinks=False) and self.enter(folder, entry.name)
+            entered = self.enter_link(folder, entry.name)
+        else:
+            entered = entry.is_dir(follow_symlinks=False) and self.enter(folder, entry.name)
+        return entered and not (self._closed and self._closed_at(f"{folder}/{entry.name}"))
 
     def enter(self, folder: str, name: str) -> bool:
         """For a folder that is no link."""
@@ -57,6 +68,12 @@ class Ways:
             return target, Path(target).stat()
         except OSError:
             return None  # it leads nowhere, or to itself
+
+    def _closed_at(self, folder: str) -> bool:
+        try:
+            return self.why_closed(Path(folder).stat()) is not None
+        except OSError:
+            return False
 
     def _may_enter(self, folder: str, target: str) -> bool:
         """A link in `folder` to the folder `target` is followed unless that holds the link, or the link was reached by another one. So all

@@ -16,11 +16,13 @@ import pytest
 from app.catalog.catalog import Catalog
 from app.catalog.library_records import Library, LibraryChanges, ScanReport
 from app.catalog.records import Asset
+from app.libraries.apart import Place
 from app.libraries.exclusions import DEFAULT_EXCLUSIONS
 from app.libraries.scan import Progress, Scan
 from app.libraries.walk import Scope
 
 Mount = Callable[[Path], None]
+Bind = Callable[[Path, Path], None]
 
 
 class Shelf:
@@ -57,6 +59,7 @@ class Shelf:
         scopes: Sequence[Scope] | None = None,
         rest_before: float | None = None,
         progress: Progress | None = None,
+        own: Sequence[Place] = (),
     ) -> ScanReport:
         scan = Scan(
             self.catalog,
@@ -66,6 +69,7 @@ class Shelf:
             scopes=scopes,
             rest_before=rest_before,
             progress=progress,
+            own=own,
         )
         return await scan.run()
 
@@ -129,6 +133,21 @@ def mounted() -> Iterator[Mount]:
             stack.callback(subprocess.run, ["umount", "--lazy", folder], capture_output=True, timeout=30)
 
         yield mount
+
+
+@pytest.fixture
+def bound() -> Iterator[Bind]:
+    """Mounts a folder in another place, too; unmounted at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    with ExitStack() as stack:
+
+        def bind(folder: Path, place: Path) -> None:
+            place.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "--bind", folder, place], check=True, timeout=30)
+            stack.callback(subprocess.run, ["umount", "--lazy", place], capture_output=True, timeout=30)
+
+        yield bind
 
 
 def unmount(folder: Path) -> None:
