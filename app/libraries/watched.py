@@ -7,10 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from app.libraries import inotify
-from app.libraries.inotify import Event, Inotify
+from inotify_simple import Event, INotify, flags
+
 from app.libraries.ways import Ways, is_text
 
 _GATHER_SECONDS = 1.0
@@ -18,8 +19,10 @@ _PAUSE_SECONDS = 0.01
 _QUIET_MS = 100
 _WAITS = 10
 _LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_ARRIVED = inotify.CREATE | inotify.MOVED_TO
-_LEFT = inotify.DELETE | inotify.MOVED_FROM
+_ARRIVED = flags.CREATE | flags.MOVED_TO
+_LEFT = flags.DELETE | flags.MOVED_FROM
+_WANTED = _ARRIVED | _LEFT | flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE | flags.DELETE_SELF | flags.MOVE_SELF
+_HOW = flags.ONLYDIR | flags.DONT_FOLLOW | flags.EXCL_UNLINK
 
 
 class WatchLost(Exception):
@@ -51,7 +54,7 @@ class WatchedFolders:
 
     def __init__(self, roots: Iterable[Ways]) -> None:
         """Raises `OSError` where a limit of the system is reached, or it can not watch at all."""
-        self._inotify = Inotify()
+        self._inotify = INotify()
         self._folders: dict[int, list[_Folder]] = {}
         """By watch: a folder has several places where links lead to it."""
         try:
@@ -64,16 +67,19 @@ class WatchedFolders:
     def changed(self, stop: threading.Event) -> set[str]:
         """Paths at which something happened, gathered for a moment; empty after a second without any. Raises `WatchLost`, `OSError`."""
         changed: set[str] = set()
+        events: list[Event] = []
         for _ in range(_WAITS):
-            if stop.is_set() or self._inotify.wait(_QUIET_MS):
+            if stop.is_set() or (events := self._inotify.read(_QUIET_MS)):
                 break
         end = time.monotonic() + _GATHER_SECONDS
-        while True:
-            for event in self._inotify.read():
+        while events:
+            for event in events:
                 self._take(event, changed)
             # Not at each event: a file that is being written has thousands a second.
-            if stop.wait(_PAUSE_SECONDS) or not changed or time.monotonic() >= end or not self._inotify.wait(_QUIET_MS):
-                return changed
+            if stop.wait(_PAUSE_SECONDS) or not changed or time.monotonic() >= end:
+                break
+            events = self._inotify.read(_QUIET_MS)
+        return changed
 
     def __len__(self) -> int:
         return len(self._folders)
@@ -82,20 +88,20 @@ class WatchedFolders:
         self._inotify.close()
 
     def _take(self, event: Event, changed: set[str]) -> None:
-        if event.mask & inotify.Q_OVERFLOW:
+        if event.mask & flags.Q_OVERFLOW:
             raise WatchLost("more happened at once than the system remembers")
-        folders = self._folders.get(event.watch, [])
-        if event.mask & inotify.UNMOUNT and folders:
+        folders = self._folders.get(event.wd, [])
+        if event.mask & flags.UNMOUNT and folders:
             raise WatchLost(f"{folders[0].path} was unmounted")
         for folder in tuple(folders):
-            if event.mask & (inotify.IGNORED | inotify.DELETE_SELF | inotify.MOVE_SELF) and folder.above is None:
+            if event.mask & (flags.IGNORED | flags.DELETE_SELF | flags.MOVE_SELF) and folder.above is None:
                 raise WatchLost(f"{folder.path} was removed or renamed")
             if event.name:
                 self._take_entry(folder, event, changed)
             elif folder.above is None:
                 changed.add(folder.path)
-        if event.mask & inotify.IGNORED:
-            for folder in self._folders.pop(event.watch, ()):
+        if event.mask & flags.IGNORED:
+            for folder in self._folders.pop(event.wd, ()):
                 self._detach(folder)
 
     def _take_entry(self, folder: _Folder, event: Event, changed: set[str]) -> None:
@@ -106,9 +112,9 @@ class WatchedFolders:
         if event.mask & (_ARRIVED | _LEFT) and (former := folder.below.get(event.name)) is not None:
             # What comes now may be another one; it is not, where its parent was listed just after it had come.
             self._drop(former)
-        if event.mask & inotify.ISDIR:
+        if event.mask & flags.ISDIR:
             # A folder that could not be read before may be readable now.
-            if event.mask & (_ARRIVED | inotify.ATTRIB) and folder.ways.enter(folder.path, event.name):
+            if event.mask & (_ARRIVED | flags.ATTRIB) and folder.ways.enter(folder.path, event.name):
                 self._add_all(folder.ways, event.name, folder, linked=False)
         elif event.mask & _ARRIVED and os.path.islink(path) and folder.ways.enter_link(folder.path, event.name):  # noqa: PTH114 - raises nothing
             self._add_all(folder.ways, event.name, folder, linked=True)
@@ -122,7 +128,7 @@ class WatchedFolders:
                 continue
             path = name if above is None else f"{above.path}/{name}"
             try:
-                watch = self._inotify.add(os.path.realpath(path) if linked else path)
+                watch = self._inotify.add_watch(os.path.realpath(path) if linked else path, _WANTED | _HOW)
                 folder = _Folder(name, above, ways, watch)
                 self._folders.setdefault(watch, []).append(folder)
                 if above is not None:
@@ -147,7 +153,8 @@ class WatchedFolders:
             places.remove(each)
             if not places:
                 del self._folders[each.watch]
-                self._inotify.remove(each.watch)
+                with suppress(OSError):  # the kernel may have removed it
+                    self._inotify.rm_watch(each.watch)
 
     @staticmethod
     def _detach(folder: _Folder) -> None:

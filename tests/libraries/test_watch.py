@@ -10,19 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from inotify_simple import Event, INotify, flags
 
 from app.catalog.catalog import open_catalog
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.library_records import LibraryState
 from app.config import Settings
 from app.libraries import keeper, service
-from app.libraries.inotify import Q_OVERFLOW, Event, Inotify
 from app.libraries.service import Libraries
 from app.libraries.watch import Pending, scopes_of
 from tests.libraries.shelves import Mount, Shelf, make_library, unmount
@@ -300,16 +300,15 @@ async def test_folders_are_followed_as_they_come_and_go_and_are_renamed(
 async def test_more_events_than_the_system_remembers_lose_nothing(
     shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Inotify.read
-    overflows = [Event(-1, Q_OVERFLOW, "")]
+    read = INotify.read
+    overflows = [Event(-1, flags.Q_OVERFLOW, 0, "")]
 
-    def overflowing(self: Inotify) -> Iterator[Event]:
-        events = list(read(self))
-        return iter(overflows.pop() if overflows and events else each for each in events)
+    def overflowing(self: INotify, timeout: int) -> list[Event]:
+        return [overflows.pop() if overflows else event for event in read(self, timeout)]
 
     async with watching(shelf, db_url, tmp_path, monkeypatch):
         await eventually(lambda: watched(shelf), "the library is watched")
-        monkeypatch.setattr(Inotify, "read", overflowing)
+        monkeypatch.setattr(INotify, "read", overflowing)
         shelf.write("lost/a.jpg")
         await shows(shelf, {"lost/a.jpg"})
         assert not overflows
@@ -403,7 +402,6 @@ import asyncio, sys
 from app.catalog.catalog import open_catalog
 from app.config import Settings
 from app.libraries import keeper
-from app.libraries.inotify import Q_OVERFLOW, Event, Inotify
 from app.libraries.service import Libraries
 keeper.LOOK_SECONDS = 0.5
 
