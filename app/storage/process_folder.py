@@ -68,6 +68,10 @@ def _sweep(entry: os.DirEntry[str]) -> bool:
         shutil.rmtree(entry.path)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False  # another sweep has come to it just now, makes the lock anew, and goes on
     finally:
         os.close(lock)
     return True
