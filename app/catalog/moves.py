@@ -196,14 +196,15 @@ class Moves:
                 await connection.execute(update(_item).where(mine).values(values))
 
     async def note_problems(self, migration_id: UUID, problems: Iterable[tuple[UUID, str | None]]) -> None:
-        """Why items of whatever state have come no further; None where that is over."""
+        """Why items of whatever state have come no further; None where that is over. Nothing is wrong with those that were dropped meanwhile."""
         told = list(problems)
         if not told:
             return
         async with self._database.write() as connection:
             for file_id, problem in told:
                 mine = (_item.c.migration_id == migration_id) & (_item.c.file_id == file_id)
-                await connection.execute(update(_item).where(mine).values(problem=problem))
+                there = _item.c.state != MoveState.DROPPED
+                await connection.execute(update(_item).where(mine, there).values(problem=problem))
 
     async def tallies(self, migration_id: UUID, filters: MoveFilters = EVERYTHING) -> list[MoveTally]:
         statement = (
