@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Much of a test's time is spent waiting for a server: three processes, each with servers of its own, keep two cores busy.
-PYTEST_FLAGS ?= --numprocesses=3 --dist=worksteal
+# Much of a test's time is spent waiting for a server: four processes, each with servers of its own, keep two cores busy.
+PYTEST_FLAGS ?= --numprocesses=4 --dist=worksteal
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 TOOLS_STAMP := $(VENV)/.tools-installed

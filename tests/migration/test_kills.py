@@ -194,7 +194,8 @@ async def test_it_dies_at_every_effect(library: Library, nursery: Nursery, deed:
         raise AssertionError(f"more than {MANY_EFFECTS} effects")
 
     note(f"{deed.name} to {library.to} died {died} times, before the first and after each of: {', '.join(steps)}")
-    assert died == len(steps) + 1
+    # More where a command begins by taking away what one that died has left.
+    assert died >= len(steps) + 1
     assert set(deed.steps(library.to)) <= set(steps)
 
 
