@@ -65,8 +65,25 @@ def impatience(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def working(catalog: Catalog, work: Work) -> AsyncIterator[Broker]:
+    """Begins when the workers listen: one that has looked, and does not listen yet, would not hear of what is delivered just then."""
+    before = await listeners(catalog)
     async with open_broker(catalog) as broker, broker.working(Attempts(catalog, work, SLOTS, broker.deliver), SLOTS):
+
+        async def listening() -> bool:
+            return await listeners(catalog) >= before + len(SLOTS)
+
+        await eventually_so(listening, "the workers listen")
         yield broker
+
+
+async def listeners(catalog: Catalog) -> int:
+    """Connections to this database whose last command was to listen."""
+    counted = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state = 'idle' AND query LIKE 'LISTEN%'"
+    )
+    async with catalog.database.read() as connection:
+        return (await connection.execute(counted)).scalar_one()
 
 
 async def deliveries(catalog: Catalog) -> list[dict[str, Any]]:
@@ -129,8 +146,6 @@ async def test_a_failed_attempt_is_delivered_again_at_its_time(
     # It may come upon the task just when that is being delivered, deliver it too, and so stand in the way of the later delivery, which it would
     # then make up for when the task is due.
     monkeypatch.setattr(Broker, "reconcile", lambda _: asyncio.sleep(0))
-    # A worker that has looked, and does not listen yet, would not hear of it.
-    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     task = await waiting(catalog)
     work.failure = Crashed("once")
     async with working(catalog, work) as broker:
@@ -224,8 +239,8 @@ async def test_a_restart_of_the_database_loses_nothing(work: Work, monkeypatch: 
     with Postgres() as server:
         catalog = await open_catalog(server.create_database())
         async with working(catalog, work) as broker:
-            before = [await waiting(catalog) for _ in range(4)]
             work.hold()
+            before = [await waiting(catalog) for _ in range(4)]
             for task in before:
                 broker.wake(task.asset_id)
 
