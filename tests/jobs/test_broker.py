@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
 import pytest
+from procrastinate.worker import Worker
 from sqlalchemy import text
 
 from app.catalog.catalog import Catalog, open_catalog
@@ -63,16 +66,38 @@ def impatience(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RECONCILE_SECONDS", 0.05)
 
 
+LOOKS: Counter[str] = Counter()
+"""How often workers have looked for deliveries, and reconcilers for tasks without one, in all tests."""
+
+
+@pytest.fixture(autouse=True)
+def counted_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "_fetch_and_process_jobs", counting(Worker._fetch_and_process_jobs))
+    monkeypatch.setattr(Broker, "reconcile", counting(Broker.reconcile))
+
+
+def counting(look: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(look)
+    async def looking(*arguments: Any) -> None:
+        await look(*arguments)
+        LOOKS[look.__name__] += 1
+
+    return looking
+
+
 @asynccontextmanager
 async def working(catalog: Catalog, work: Work) -> AsyncIterator[Broker]:
-    """Begins when the workers listen: one that has looked, and does not listen yet, would not hear of what is delivered just then."""
-    before = await listeners(catalog)
+    """Begins when the workers listen and have looked: procrastinate forgets what it hears while it looks, until it looks again by the clock.
+    And when the reconciler has looked, which may deliver what is there just when the test does."""
+    before, heard = LOOKS.copy(), await listeners(catalog)
     async with open_broker(catalog) as broker, broker.working(Attempts(catalog, work, SLOTS, broker.deliver), SLOTS):
 
-        async def listening() -> bool:
-            return await listeners(catalog) >= before + len(SLOTS)
+        async def ready() -> bool:
+            looked = LOOKS - before
+            settled = looked["_fetch_and_process_jobs"] >= len(SLOTS) and looked["reconcile"]
+            return bool(settled) and await listeners(catalog) >= heard + len(SLOTS)
 
-        await eventually_so(listening, "the workers listen")
+        await eventually_so(ready, "the workers listen")
         yield broker
 
 
@@ -140,15 +165,10 @@ async def test_nothing_is_queued_twice(catalog: Catalog) -> None:
     assert sorted(job["queueing_lock"] for job in queued) == sorted([str(task.id), str(other.id)])
 
 
-async def test_a_failed_attempt_is_delivered_again_at_its_time(
-    catalog: Catalog, work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # It may come upon the task just when that is being delivered, deliver it too, and so stand in the way of the later delivery, which it would
-    # then make up for when the task is due.
-    monkeypatch.setattr(Broker, "reconcile", lambda _: asyncio.sleep(0))
-    task = await waiting(catalog)
+async def test_a_failed_attempt_is_delivered_again_at_its_time(catalog: Catalog, work: Work) -> None:
     work.failure = Crashed("once")
     async with working(catalog, work) as broker:
+        task = await waiting(catalog)
         broker.wake(task.asset_id)
 
         async def scheduled() -> bool:
@@ -282,8 +302,8 @@ async def test_tables_of_an_older_package_are_brought_up_to_date(
             text("INSERT INTO installation (name, value) VALUES ('procrastinate', :newest)"), {"newest": known[-6]}
         )
 
-    task = await waiting(catalog)
     async with working(catalog, work) as broker:
+        task = await waiting(catalog)
         broker.wake(task.asset_id)
         await becomes(catalog, task, TaskState.DONE)
     assert await catalog.installation.flag("procrastinate") == known[-1]
