@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
@@ -28,6 +28,8 @@ ID_BATCH = 1000
 """Ids in one statement; both databases bound their number."""
 
 _file = tables.file
+# Made once: each statement is a ring of references, which would keep its paths until the collector comes.
+_ACCOUNTED = select(_file.c.path).where(_file.c.path.in_(bindparam("paths", expanding=True)))
 _NO_GRACE = timedelta(0)
 
 
@@ -154,9 +156,8 @@ class Files:
 
     async def accounted(self, paths: Sequence[str]) -> set[str]:
         """Those of them (at most `ID_BATCH`) that there is a row for, whatever its state."""
-        statement = select(_file.c.path).where(_file.c.path.in_(paths))
         async with self._database.read() as connection:
-            return set((await connection.execute(statement)).scalars())
+            return set((await connection.execute(_ACCOUNTED, {"paths": paths})).scalars())
 
     async def any_live_below(self, base: str) -> bool:
         """Whether the path of a live file begins with `base`."""

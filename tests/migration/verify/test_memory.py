@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -13,30 +12,14 @@ from sqlalchemy import insert
 
 from app.catalog import tables
 from app.catalog.records import FileKind, FileState
-from app.migration.integrity import Finding, Verification
 from app.storage.backend import ObjectInfo
 from app.storage.key import Key
-from tests.migration.verify.shelf import Shelf, Unseen
+from tests.migration.verify.shelf import Shelf
 from tests.real.notes import Note
 
 FEW, MANY, SOAK = 500, 4_000, 300_000
 ALLOWED_BYTES = 4 * 1024 * 1024
-COLLECTED_EVERY = 2500
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-class Collecting(Unseen):
-    """What is held counts, not what waits for the collector: in a process as large as that of the tests this comes to several megabytes
-    of batches that are done with, however large the library is."""
-
-    def __init__(self) -> None:
-        self._left = COLLECTED_EVERY
-
-    def advance(self, count: int, size: int = 0) -> None:
-        self._left -= count
-        if self._left <= 0:
-            self._left = COLLECTED_EVERY
-            gc.collect()
 
 
 def path_of(shelf: Shelf, number: int) -> str:
@@ -77,11 +60,9 @@ async def peak(shelf: Shelf, count: int, monkeypatch: pytest.MonkeyPatch) -> int
                 yield f"{path}.gone", ObjectInfo("upload/gone.jpg", number, MOMENT, "")
 
     monkeypatch.setattr(shelf.storage, "list_managed", listed)
-    found: list[Finding] = []
-    verification = Verification(shelf.catalog, shelf.storage, report=found.append, progress=Collecting())
     tracemalloc.start()
     try:
-        summary = await verification.run()
+        summary, found = await shelf.verify()
         assert found == []
         assert summary.files == count
         return tracemalloc.get_traced_memory()[1]
