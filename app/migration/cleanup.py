@@ -124,8 +124,7 @@ class _Cleaning:
         faults = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
         # Nothing is wrong with what its owner deleted while it was looked at.
         dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, faults)
-        problems = [(file_id, problem) for file_id, problem in faults.items() if file_id not in dropped]
-        problems += [(file_id, str(CHANGED)) for file_id in settled.changed]
+        problems = [*faults.items(), *((file_id, str(CHANGED)) for file_id in settled.changed)]
         await self._work.catalog.moves.note_problems(self._migration.id, problems)
         if settled.done or settled.dropped or dropped:
             await sweep(self._work.catalog, self._work.storage, now=datetime.now(UTC))

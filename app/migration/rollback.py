@@ -137,9 +137,7 @@ class _GoingBack:
         settled = await go_back(self._migration.id, well)
         faults = {each.move.item.file_id: str(each.problem) for each in checked if each.problem is not None}
         # Nothing is wrong with what its owner deleted while it was looked at.
-        dropped = await self._work.catalog.exchanges.drop_unwanted(self._migration.id, faults)
-        problems = [(file_id, problem) for file_id, problem in faults.items() if file_id not in dropped]
-        await self._work.catalog.moves.note_problems(self._migration.id, problems)
-        problems = [(file_id, str(CHANGED)) for file_id in settled.changed]
+        await self._work.catalog.exchanges.drop_unwanted(self._migration.id, faults)
+        problems = [*faults.items(), *((file_id, str(CHANGED)) for file_id in settled.changed)]
         await self._work.catalog.moves.note_problems(self._migration.id, problems)
         self.tally.add([well[file_id] for file_id in settled.done])
