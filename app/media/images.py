@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from fast_thumbhash import rgba_to_thumb_hash
 from PIL import Image, ImageStat
 
 from app.media.colours import on_white_srgb, resizable
@@ -15,10 +14,11 @@ from app.media.exif import read_metadata
 from app.media.pictures import Picture, open_picture
 from app.media.signatures import Content
 from app.media.sizes import PREVIEW_EDGE, SQUARE_EDGE, THUMBNAIL_EDGE, bounded, square_around
+from app.media.thumbhash import MAX_EDGE as THUMBHASH_EDGE
+from app.media.thumbhash import thumbhash
 
 QUALITY = 80
 
-_THUMBHASH_EDGE = 100
 _JPEG_MAX_EDGE = 65_500
 _WEBP_MAX_EDGE = 16_383
 _REDUCING_GAP = 2.0
@@ -58,7 +58,7 @@ def make_derivatives(
     return {
         "width": width,
         "height": height,
-        "thumbhash": base64.b64encode(thumbhash(smaller)).decode(),
+        "thumbhash": base64.b64encode(placeholder(smaller)).decode(),
         "metadata": metadata.to_json(),
         "brightness": max(ImageStat.Stat(smaller.convert("L")).mean),
     }
@@ -93,12 +93,11 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if transposition is None else image.transpose(transposition)
 
 
-def thumbhash(image: Image.Image) -> bytes:
-    """Of an RGB picture (https://evanw.github.io/thumbhash)."""
-    scale = min(1.0, _THUMBHASH_EDGE / max(image.size))
+def placeholder(image: Image.Image) -> bytes:
+    """The ThumbHash of an RGB picture of any size."""
+    scale = min(1.0, THUMBHASH_EDGE / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = _resized(image, size).convert("RGBA")
-    return bytes(rgba_to_thumb_hash(*size, small.tobytes()))
+    return thumbhash(*size, _resized(image, size).tobytes())
 
 
 def _reduced(picture: Picture, size: tuple[int, int]) -> Image.Image:

