@@ -69,6 +69,11 @@ class Front:
         else:
             raise RuntimeError(f"no {scope['type']} here")
 
+    @property
+    def services(self) -> Services:
+        """While the application runs, from the end of its start to its shutdown."""
+        return self._state.services
+
     def at_once(self, scope: Scope) -> tuple[bytes, bytes] | None:
         """The whole answer, as its head (a status line and header lines, without the empty line) and its body, if it needs no
         waiting; None where `__call__` is to answer. Never fails: what fails here fails there again, and is reported."""

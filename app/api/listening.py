@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
+
+import psutil
 
 from app.config import SettingsError
 
@@ -31,6 +34,8 @@ def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
                 missing = error
                 continue
             _close(sockets)
+            if error.errno == errno.EADDRINUSE:
+                raise SettingsError(f"IMMICH_PORT: port {port} of {address[0]} is taken by {_holder(port)}") from None
             raise SettingsError(
                 f"IMMICH_PORT: cannot listen on port {port} of {address[0]}: {error.strerror}"
             ) from None
@@ -51,6 +56,16 @@ def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], 
         listening.close()
         raise
     return listening
+
+
+def _holder(port: int) -> str:
+    """The process that listens on the port, as far as this user may see it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return f"{process.name()} (process {process.pid})"
+    return "another program"
 
 
 def _close(sockets: list[socket.socket]) -> None:

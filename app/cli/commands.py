@@ -1,35 +1,30 @@
-"""The `mediavault` command: thin, calls the rooms. What only `serve` needs is imported there: it takes most of a second."""
+"""The `mediavault` command: thin, calls the rooms."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
-import socket
 import sys
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from app.api.credentials import hash_secret, new_secret
-from app.api.listening import listen
 from app.api.permissions import Permission
 from app.catalog.catalog import Catalog
 from app.catalog.records import User
 from app.cli.backup import backup_cli
 from app.cli.library import library_cli
-from app.cli.loading import loading
 from app.cli.migrate import migrate_cli
 from app.cli.processing import process, work
 from app.cli.running import fail, print_table, run, settings_for_rooms, settings_or_exit, with_catalog
+from app.cli.serve import new_key, serve
 from app.cli.verify import verify
-from app.config import Settings, SettingsError
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 user_cli = typer.Typer(no_args_is_help=True, help="Who may use the service.")
 key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
 db_cli = typer.Typer(no_args_is_help=True, help="The catalogue's tables.")
+cli.command()(serve)
 cli.command("worker")(work)
 cli.command("process")(process)
 cli.add_typer(user_cli, name="user")
@@ -40,10 +35,6 @@ cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(backup_cli, name="backup")
 cli.command()(verify)
 
-FIRST_USER = "admin@mediavault.local"
-STOP_SECONDS = 10
-BACKLOG = 2048
-SPARE_DESCRIPTORS = 1024
 NO_QUOTA = "none"
 MAX_QUOTA = 2**63 - 1
 """What the catalogue can keep."""
@@ -55,60 +46,6 @@ def main() -> None:
     """Entry point of the console script."""
     os.umask(PRIVATE)
     cli()
-
-
-@cli.command()
-def serve(
-    first_run: Annotated[
-        bool,
-        typer.Option("--first-run", help="Make the first user and key if there is no user yet, and print the key."),
-    ] = False,
-    adopt: Annotated[
-        bool, typer.Option("--adopt", help="Take the media location over, whatever its markers say.")
-    ] = False,
-    worker: Annotated[
-        bool,
-        typer.Option("--worker/--no-worker", help="Also make thumbnails and playable video, or leave it to workers."),
-    ] = True,
-) -> None:
-    """Run the service until it is told to stop."""
-    settings = settings_or_exit()
-    _allow_descriptors(2 * settings.connections + SPARE_DESCRIPTORS)
-    sockets = _listen(settings)
-
-    with loading():
-        import uvicorn  # noqa: PLC0415 - see above
-
-        from app.api.log import configure_logging  # noqa: PLC0415
-        from app.api.protocol import Protocol  # noqa: PLC0415
-        from app.main import create_app  # noqa: PLC0415
-
-    configure_logging(settings.log_level, settings.log_format)
-    if first_run:
-        run(with_catalog(settings, _first_user))
-        typer.echo(f"API page: {settings.public_url or _address(settings)}/docs")
-    app = create_app(settings, work=worker, adopt=adopt)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http=Protocol,
-            ws="none",
-            limit_concurrency=settings.connections,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-    )
-    # Ctrl-C, which uvicorn raises again after its clean stop; SystemExit, with which it leaves a start that failed.
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
-        server.run(sockets)
-    if not server.started:
-        fail(app.start_failure or "does not start", status=3)
 
 
 @user_cli.command("add")
@@ -187,7 +124,7 @@ def key_add(
 
     async def add(catalog: Catalog) -> str:
         user = await _user(catalog, email)
-        return await _new_key(catalog, user, name, permission or [Permission.ALL])
+        return await new_key(catalog, user, name, permission or [Permission.ALL])
 
     typer.echo(run(with_catalog(settings_or_exit(), add)))
 
@@ -225,41 +162,8 @@ def db_upgrade() -> None:
     run(with_catalog(settings_for_rooms(), prepare_delivery))
 
 
-async def _first_user(catalog: Catalog) -> None:
-    if await catalog.users.count():
-        return
-    user = await catalog.users.create(FIRST_USER, "Admin", is_admin=True)
-    typer.echo(f"API key: {await _new_key(catalog, user, 'first key', [Permission.ALL])}")
-
-
-async def _new_key(catalog: Catalog, user: User, name: str, permissions: list[Permission]) -> str:
-    secret = new_secret()
-    await catalog.api_keys.create(user.id, name, permissions, hash_secret(secret))
-    return secret
-
-
 async def _user(catalog: Catalog, email: str) -> User:
     user = await catalog.users.by_email(email)
     if user is None:
         fail(f"there is no user {email}")
     return user
-
-
-def _listen(settings: Settings) -> list[socket.socket]:
-    try:
-        return listen(settings.host, settings.port, BACKLOG)
-    except SettingsError as error:
-        fail(str(error))
-
-
-def _allow_descriptors(wanted: int) -> None:
-    """A client that downloads has a connection and a file; the usual limit of 1,024 is soon reached."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if resource.RLIM_INFINITY != soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-
-
-def _address(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"

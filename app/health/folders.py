@@ -44,6 +44,7 @@ class WatchedFolder:
         self._error: str | None = None
         self._since = datetime.now(UTC)
         self._room: Room | None = None
+        self._failure_logged = False
 
     @property
     def state(self) -> MountState:
@@ -106,6 +107,8 @@ class WatchedFolder:
         if former is None:
             return  # what the first look finds is the start's to tell: a new folder has no marker yet
         if error is not None:
+            self._failure_logged = True
             _log.error("media folder is not well", folder=self.name, state=condition.value, reason=error)
-        else:
+        elif self._failure_logged:
+            self._failure_logged = False
             _log.info("media folder is well again", folder=self.name)

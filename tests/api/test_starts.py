@@ -1,7 +1,8 @@
-"""Starts that must fail: one line, a status other than 0, and nothing left open."""
+"""Starts: what a newcomer is told, and those that must fail with one line, a status other than 0 and nothing left open."""
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
@@ -15,11 +16,14 @@ import psutil
 import pytest
 from starlette.types import Message
 
+from app import __version__
 from app.api.front import Front
 from app.api.listening import listen
 from app.catalog.errors import CatalogUnavailable
 from app.config import SettingsError
 from tests.api.starting import StartService
+from tests.real.awaiting import eventually
+from tests.real.issued import issued
 from tests.real.service import COMMAND, Service, free_port
 
 PATIENCE = 60.0
@@ -121,7 +125,10 @@ def test_who_cannot_have_the_port_touches_no_data(start_service: StartService) -
 
         told = refusal(service)
 
-    assert told == f"mediavault: IMMICH_PORT: cannot listen on port {port} of 127.0.0.1: Address already in use\n"
+    taker = psutil.Process()
+    assert (
+        told == f"mediavault: IMMICH_PORT: port {port} of 127.0.0.1 is taken by {taker.name()} (process {taker.pid})\n"
+    )
     assert not (service.stack.folder / "catalogue.db").exists()
 
 
@@ -133,6 +140,60 @@ def test_the_port_is_free_again_at_once(start_service: StartService) -> None:
     service.restart()
 
     assert httpx.get(f"{service.url}/livez", trust_env=False).status_code == 200
+
+
+def test_a_second_start_tells_that_the_first_one_runs(start_service: StartService) -> None:
+    service = start_service("local")
+    settings = {"IMMICH_PORT": str(service.port)}
+
+    told = refusal(start_service("local", begin=False, settings=settings))
+
+    assert f"port {service.port} of 127.0.0.1 is taken by " in told
+    assert f"(process {service.process.pid})" in told
+    assert told.count("\n") == 1
+
+
+def test_a_first_start_ends_with_what_a_newcomer_needs(start_service: StartService) -> None:
+    service = start_service("local", begin=False)
+    service.start()
+    eventually(lambda: "Stop:" in service.output, "the introduction is printed")
+    folder = service.stack.folder
+
+    assert service.output.splitlines() == [
+        f"mediavault {__version__} listens on {service.url}",
+        f"API page: {service.url}/docs",
+        "Users: none yet. Add one: mediavault user add ADDRESS --admin; then make a key: mediavault key add ADDRESS",
+        f"Data: media in {service.settings['IMMICH_MEDIA_LOCATION']}, catalogue in {folder / 'catalogue.db'}",
+        f"Stop: Ctrl-C, or SIGTERM to process {service.process.pid}",
+    ]
+    assert "media folder" not in service.log
+    assert "warning" not in service.log
+
+
+def test_the_key_of_a_first_run_is_shown_once(start_service: StartService) -> None:
+    service = start_service("local", begin=False, program=(*COMMAND, "--first-run"))
+    service.start()
+    eventually(lambda: "Stop:" in service.output, "the introduction is printed")
+    key = re.search(r"^API key: (\S+)$", service.output, re.MULTILINE)
+    assert key
+    assert "User: admin@mediavault.local, made now." in service.output
+    headers = {"x-api-key": issued(key[1])}
+    assert httpx.get(f"{service.url}/api/users/me", headers=headers, trust_env=False).status_code == 200
+
+    seen = len(service.output)
+    service.restart()
+
+    eventually(lambda: "Stop:" in service.output[seen:], "the introduction is printed again")
+    assert "\nUsers: 1\n" in service.output[seen:]
+    assert "API key" not in service.output[seen:]
+
+
+def test_the_key_of_a_first_run_is_shown_although_the_start_fails(start_service: StartService) -> None:
+    settings = {"MEDIAVAULT_STAGING_FOLDER": "/dev/null"}
+
+    told = refusal(start_service("local", begin=False, settings=settings, program=(*COMMAND, "--first-run")))
+
+    assert re.search(r"^API key: \S+$", told, re.MULTILINE)
 
 
 def test_a_first_run_names_the_setting_too(start_service: StartService) -> None:
@@ -151,7 +212,7 @@ def test_both_families_can_have_the_port_and_nobody_twice() -> None:
         for host in ("127.0.0.1", *(["::1"] if _has_ipv6() else [])):
             for one in listen(host, port, 1):
                 open_sockets.enter_context(one)
-            with pytest.raises(SettingsError, match=f"^IMMICH_PORT: cannot listen on port {port} of {host}: "):
+            with pytest.raises(SettingsError, match=f"^IMMICH_PORT: port {port} of {host} is taken by "):
                 listen(host, port, 1)
 
 
@@ -182,10 +243,10 @@ def test_what_it_creates_is_its_owners_only(start_service: StartService, tmp_pat
 
 def refusal(service: Service) -> str:
     """Everything that a start which ends by itself shows."""
-    seen = len(service.log) + len(service.output)
+    logged, printed = len(service.log), len(service.output)
     status = service.launch().wait(PATIENCE)
     assert status in (2, 3)
-    return (service.log + service.output)[seen:]
+    return service.log[logged:] + service.output[printed:]
 
 
 def test_it_may_open_a_file_for_every_connection(start_service: StartService) -> None:

@@ -22,7 +22,8 @@ from tests.real.service import Service
 from tests.real.uploading import Wire, assert_next_upload_works, fresh_bytes, uploaded
 
 PATIENCE = 10.0
-MOST_SECONDS = 15.0
+MOST_SECONDS = 10.0
+"""After which Docker kills a container."""
 MEBIBYTE = 1024 * 1024
 
 

@@ -1,0 +1,167 @@
+"""`mediavault serve`: the service, and what it tells the person who starts it. What only `serve` needs is imported in it: that takes
+most of a second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app import __version__
+from app.api.credentials import hash_secret, new_secret
+from app.api.listening import listen
+from app.api.permissions import Permission
+from app.catalog.catalog import Catalog
+from app.catalog.engine import SqliteFile, parse_url
+from app.catalog.records import User
+from app.cli.loading import loading
+from app.cli.running import fail, run, settings_or_exit, with_catalog
+from app.config import Settings, SettingsError, StorageEngine
+
+if TYPE_CHECKING:
+    from app.api.front import Front
+
+FIRST_USER = "admin@mediavault.local"
+STOP_SECONDS = 6
+"""For transfers under way. With what comes after them, a stop stays below the ten seconds after which containers are killed."""
+BACKLOG = 2048
+SPARE_DESCRIPTORS = 1024
+
+
+def serve(
+    first_run: Annotated[
+        bool,
+        typer.Option("--first-run", help="Make the first user and key if there is no user yet, and print the key."),
+    ] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take the media location over, whatever its markers say.")
+    ] = False,
+    worker: Annotated[
+        bool,
+        typer.Option("--worker/--no-worker", help="Also make thumbnails and playable video, or leave it to workers."),
+    ] = True,
+) -> None:
+    """Run the service until it is told to stop."""
+    settings = settings_or_exit()
+    _allow_descriptors(2 * settings.connections + SPARE_DESCRIPTORS)
+    sockets = _listen(settings)
+
+    with loading():
+        from app.api.log import configure_logging  # noqa: PLC0415 - see above
+        from app.main import create_app  # noqa: PLC0415
+
+    configure_logging(settings.log_level, settings.log_format)
+    first_key = run(with_catalog(settings, _first_user)) if first_run else None
+    app = create_app(settings, work=worker, adopt=adopt)
+    if not _run_server(app, settings, sockets, first_key):
+        if first_key is not None:
+            typer.echo(_key_line(first_key))
+        fail(app.start_failure or "does not start", status=3)
+
+
+async def new_key(catalog: Catalog, user: User, name: str, permissions: list[Permission]) -> str:
+    """Make an API key and return it; the catalogue keeps a hash only."""
+    secret = new_secret()
+    await catalog.api_keys.create(user.id, name, permissions, hash_secret(secret))
+    return secret
+
+
+def _run_server(app: Front, settings: Settings, sockets: list[socket.socket], first_key: str | None) -> bool:
+    """Serve until a signal ends it; true when it had started. `first_key`: of the user that was made just now."""
+    with loading():
+        import uvicorn  # noqa: PLC0415 - see above
+
+        from app.api.protocol import Protocol  # noqa: PLC0415
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                users = await app.services.catalog.users.count()
+                typer.echo("\n".join(_introduction(settings, users, first_key)))
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http=Protocol,
+            ws="none",
+            limit_concurrency=settings.connections,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
+    # Ctrl-C, which uvicorn raises again after its clean stop; SystemExit, with which it leaves a start that failed.
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        server.run(sockets)
+    return server.started
+
+
+def _introduction(settings: Settings, users: int, first_key: str | None) -> Iterator[str]:
+    """What a start ends with, for the person who waits for it."""
+    address = settings.public_url or _address(settings)
+    yield f"mediavault {__version__} listens on {address}"
+    yield f"API page: {address}/docs"
+    if first_key is not None:
+        yield f"User: {FIRST_USER}, made now. The key is shown only this once:"
+        yield _key_line(first_key)
+    elif users:
+        yield f"Users: {users}"
+    else:
+        yield "Users: none yet. Add one: mediavault user add ADDRESS --admin; then make a key: mediavault key add ADDRESS"
+    yield f"Data: {_media(settings)}, {_catalogue(settings)}"
+    yield f"Stop: Ctrl-C, or SIGTERM to process {os.getpid()}"
+
+
+def _key_line(key: str) -> str:
+    return f"API key: {key}"
+
+
+async def _first_user(catalog: Catalog) -> str | None:
+    """The key of the user that is made when there is none."""
+    if await catalog.users.count():
+        return None
+    user = await catalog.users.create(FIRST_USER, "Admin", is_admin=True)
+    return await new_key(catalog, user, "first key", [Permission.ALL])
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    try:
+        return listen(settings.host, settings.port, BACKLOG)
+    except SettingsError as error:
+        fail(str(error))
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """A client that downloads has a connection and a file; the usual limit of 1,024 is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def _address(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def _media(settings: Settings) -> str:
+    if settings.storage_engine is StorageEngine.S3:
+        return f"media in s3://{settings.s3_bucket}/{settings.s3_prefix}"
+    return f"media in {settings.media_location}"
+
+
+def _catalogue(settings: Settings) -> str:
+    """Of PostgreSQL no more than that: its address may hold a password."""
+    place = parse_url(settings.db_url.get_secret_value())
+    return f"catalogue in {place.path}" if isinstance(place, SqliteFile) else "catalogue in PostgreSQL"
