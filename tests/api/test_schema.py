@@ -1,0 +1,86 @@
+"""Every operation of the API, called with generated requests, good and bad: no server error, no status that its description leaves out."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.api.starting import StartService
+from tests.real.notes import Note
+from tests.real.pictures import jpeg
+from tests.real.programs import RUN_SECONDS
+from tests.real.stacks import Database, Engine
+from tests.real.uploading import uploaded
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+EXAMPLES, SOAK_EXAMPLES = 5, 200
+"""For each operation and phase."""
+ALL_PHASES = "examples,coverage,fuzzing,stateful"
+
+
+@pytest.mark.parametrize(
+    ("engine", "database", "phases"),
+    [("local", "sqlite", "examples,coverage"), ("s3", "postgresql", "fuzzing,stateful")],
+)
+def test_every_operation_answers_as_described(
+    start_service: StartService,
+    engine: Engine,
+    database: Database,
+    phases: str,
+    tmp_path: Path,
+    seed: int,
+    soak: bool,
+    note: Note,
+) -> None:
+    service = start_service(engine, database=database)
+    account = service.people.add(is_admin=True)
+    folder = tmp_path / "library"
+    folder.mkdir()
+    with service.client(account) as client:
+        (tmp_path / "schemathesis.toml").write_text(_existing(client, folder), encoding="utf-8")
+
+    finished = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("schemathesis"), "run", f"{service.url}/openapi.json"),
+            *("--header", f"x-api-key: {account.key}", "--checks", CHECKS, "--no-color", "--continue-on-failure"),
+            *("--phases", ALL_PHASES if soak else phases),
+            *("--max-examples", str(SOAK_EXAMPLES if soak else EXAMPLES), "--seed", str(seed)),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stdout[-8000:] + finished.stderr[-2000:]
+    cases = re.search(r"(\d+) generated, \1 passed", finished.stdout)
+    assert cases, finished.stdout[-2000:]
+    note(f"generated requests on {engine}: {cases[1]} (seed {seed})")
+    assert "Traceback" not in service.log
+
+
+def _existing(client: httpx.Client, folder: Path) -> str:
+    """Configuration by which requests name what is there, and so get further than 404."""
+    asset = uploaded(client, jpeg(), "photo.jpg")
+    me = client.get("/api/users/me").json()["id"]
+    library = client.post("/api/libraries", json={"ownerId": me, "importPaths": [str(folder)]}).json()["id"]
+    token, name = client.post("/api/download/links", json={"assetIds": [asset]}).json()["url"].split("/")[-2:]
+    known = {
+        "/api/assets/{id}": {"path.id": asset},
+        "/api/libraries/{id}": {"path.id": library},
+        "/api/users/{id}": {"path.id": me},
+        "/api/people/{id}": {"path.id": asset},
+        "/api/download/archives": {"path.token": token, "path.name": name},
+    }
+    return "".join(
+        f"[[operations]]\ninclude-path-regex = {json.dumps('^' + re.escape(path))}\n"
+        f"parameters = {{ {', '.join(f'{json.dumps(field)} = {json.dumps(value)}' for field, value in values.items())} }}\n"
+        for path, values in known.items()
+    )
