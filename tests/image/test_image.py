@@ -1,0 +1,103 @@
+"""The image as an operator runs it: few rights, a read-only root, as its own user and as an arbitrary one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import pytest
+
+from tests.image.container import Image, build_image, start
+from tests.real.awaiting import eventually
+from tests.real.issued import issued, logged_to
+from tests.real.notes import Note
+from tests.real.pictures import jpeg, video
+from tests.real.service import free_port
+from tests.real.uploading import Wire, fresh_bytes, uploaded
+
+MOST_ADDED = 500 * 1000**2
+"""Bytes beyond the base image: a half of what they were."""
+STOP_SECONDS = 10
+START_SECONDS = 60
+COMMAND_SECONDS = 60
+MEDIA_SECONDS = 120
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[Image]:
+    with TemporaryDirectory(prefix="mediavault-image-", ignore_cleanup_errors=True) as folder:
+        yield build_image(Path(folder))
+
+
+def test_is_small(image: Image, note: Note) -> None:
+    note(f"image: {image.added / 1000**2:.0f} MB beyond its base")
+    assert image.added < MOST_ADDED
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(1000, 1000), (123456, 0)])
+def test_serves_with_few_rights(image: Image, uid: int, gid: int, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, 1000, 0)
+    data.chmod((image.root / "data").stat().st_mode)
+    port = free_port()
+    settings = {"IMMICH_PORT": str(port)}
+    log = logged_to(tmp_path / "service.log")
+    service = start(image, data, uid, gid, settings, log)
+    try:
+        eventually(lambda: _ready(port, service), f"it is ready: {log}", within=START_SECONDS)
+        assert "Users: none yet" in log.read_text()
+        assert _finished(start(image, data, uid, gid, settings, log, "python", "-m", "app.health.livez")) == 0
+        key = _first_key(image, data, uid, gid, settings, tmp_path)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": key}, timeout=30) as client:
+            photo = uploaded(client, jpeg(1200, 800), "photo.jpg")
+            film = uploaded(client, video(tmp_path), "film.avi")
+            eventually(lambda: _there(client, f"{photo}/thumbnail"), f"thumbnail: {log}", within=MEDIA_SECONDS)
+            eventually(lambda: _there(client, f"{film}/video/playback"), f"video: {log}", within=MEDIA_SECONDS)
+            facts = client.get("/readyz").json()
+        assert "fail" not in str(facts).lower(), facts
+        with Wire(port) as uploading:
+            uploading.begin_upload(64 * MEBIBYTE, {"x-api-key": key})
+            uploading.send(fresh_bytes(MEBIBYTE))
+            began = time.monotonic()
+            service.send_signal(signal.SIGTERM)
+            service.wait(STOP_SECONDS)
+        assert time.monotonic() - began < STOP_SECONDS
+    finally:
+        if service.poll() is None:
+            service.kill()
+            service.wait()
+    told = log.read_text()
+    assert "Traceback" not in told, told
+    assert "well again" not in told
+
+
+def _first_key(image: Image, data: Path, uid: int, gid: int, settings: dict[str, str], folder: Path) -> str:
+    for command in ("user add me@example.org --admin", "key add me@example.org"):
+        answer = folder / "answer.txt"
+        answer.unlink(missing_ok=True)
+        assert _finished(start(image, data, uid, gid, settings, answer, "mediavault", *command.split())) == 0
+    return issued(answer.read_text().strip())
+
+
+def _finished(process: subprocess.Popen[bytes]) -> int:
+    return process.wait(COMMAND_SECONDS)
+
+
+def _ready(port: int, service: subprocess.Popen[bytes]) -> bool:
+    assert service.poll() is None, "it has ended"
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _there(client: httpx.Client, part: str) -> bool:
+    return client.get(f"/api/assets/{part}").status_code == 200
