@@ -13,6 +13,7 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from typing import Any
 
+import httptools
 import structlog
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -69,7 +70,11 @@ class Protocol(HttpToolsProtocol):
         self._may_answer = True
         self._moved = False
         self._read_bytes = len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("This is no HTTP request")
         if self._refused:
             return
         self._stray_bytes = 0 if self._moved else self._stray_bytes + len(data)
@@ -81,6 +86,30 @@ class Protocol(HttpToolsProtocol):
         elif self._timer is not None:
             self._stop_timer()
 
+    def _parse(self, data: bytes) -> None:
+        """Parse by RFC 9112 section 6, whatever `Upgrade` says: no protocol is upgraded to here, so the field is ignored.
+
+        llhttp ends a message that has it at its head and takes the body for the next request. Such a head is parsed again
+        without the field, by a new parser, which goes on with the body. Raises `httptools.HttpParserError`.
+        """
+        unparsed: bytes | memoryview = data
+        while unparsed:
+            try:
+                self.parser.feed_data(unparsed)
+            except httptools.HttpParserUpgrade as upgrade:
+                unparsed = memoryview(unparsed)[upgrade.args[0] :]
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        version = self.parser.get_http_version().encode()
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(lines))
+
     def on_message_begin(self) -> None:
         self._in_head = self._moved = True
         super().on_message_begin()
@@ -91,6 +120,11 @@ class Protocol(HttpToolsProtocol):
         if (self._stray_bytes or self._read_bytes > MAX_HEAD_BYTES) and self._head_size() > MAX_HEAD_BYTES:
             self._refusal = _head_too_large()
             raise self._refusal  # out of the parser; uvicorn calls send_400_response
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._refusal = ApiError(501, "CONNECT is not implemented")
+                raise self._refusal
+            return  # `_parse` parses this head again
         super().on_headers_complete()
         self.headers = []  # the scope has them; what comes now are trailers, and those are nobody's headers
 
@@ -103,6 +137,10 @@ class Protocol(HttpToolsProtocol):
         elif not isinstance(waiting, bytearray):  # many small ones are gathered
             self.cycle.body = bytearray(waiting)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def eof_received(self) -> None:
         """The client sends no more: it counts as gone, and the connection is closed. In the middle of a body it may still read why."""

@@ -1,0 +1,93 @@
+"""A real nginx before a service: passes requests on over connections that it keeps, with the usual recipe for WebSocket."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from tests.real.service import free_port
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+CONFIGURATION = """
+{user}
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log warn;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    upstream service {{ server 127.0.0.1:{upstream}; keepalive 1; }}
+    server {{
+        listen 127.0.0.1:{port};
+        client_max_body_size 0;
+        proxy_request_buffering off;
+        location / {{
+            proxy_pass http://service;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """One worker before the service on `upstream`, with at most one idle connection to it."""
+
+    def __init__(self, folder: Path, upstream: int) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._upstream = upstream
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if program is None:
+            pytest.skip("no nginx here: install the package nginx-light")
+        # A worker of root's nginx would otherwise be nobody, who may not look into a private folder.
+        user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+        text = CONFIGURATION.format(user=user, folder=self._folder, port=self.port, upstream=self._upstream)
+        configuration = self._folder / "nginx.conf"
+        configuration.write_text(text, encoding="utf-8")
+        command = [program, "-c", str(configuration), "-p", str(self._folder)]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self._await_port()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_SECONDS)
+
+    def _await_port(self) -> None:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                assert time.monotonic() < end, "nginx does not listen"
+                time.sleep(0.02)
+            else:
+                return
