@@ -10,6 +10,7 @@ import os
 import re
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -98,7 +99,21 @@ class Settings(BaseSettings):
         "Address under which clients reach the service, such as https://photos.example.org. Links are relative without it.",
     )
     connections: int = _setting(
-        "MEDIAVAULT_CONNECTIONS", 1000, "Most connections of clients at once; one more is answered with 503.", ge=1
+        "MEDIAVAULT_CONNECTIONS",
+        1000,
+        "Most connections of clients at once; one more is answered with 503, unless it asks for /livez or /readyz.",
+        ge=1,
+    )
+    connections_per_address: int = _setting(
+        "MEDIAVAULT_CONNECTIONS_PER_ADDRESS",
+        200,
+        "Most connections from one address (of IPv6: one /64 network); of a client behind a trusted proxy, requests at once.",
+        ge=1,
+    )
+    trusted_proxies: str = _setting(
+        "MEDIAVAULT_TRUSTED_PROXIES",
+        "",
+        "Networks of reverse proxies, such as 127.0.0.1,172.16.0.0/12: their X-Forwarded-For tells the client's address.",
     )
 
     db_url: SecretStr = _setting(
@@ -230,6 +245,19 @@ class Settings(BaseSettings):
         "Bytes per second, averaged over a minute, below which an upload is given up.",
         ge=0,
     )
+    download_idle_seconds: float = _setting(
+        "MEDIAVAULT_DOWNLOAD_IDLE_SECONDS",
+        60.0,
+        "An answer of which the client takes nothing for so long is cut off.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    download_minimum_rate: int = _setting(
+        "MEDIAVAULT_DOWNLOAD_MINIMUM_RATE",
+        512,
+        "Bytes per second, averaged over a minute of waiting for the client, below which an answer is cut off.",
+        ge=0,
+    )
     trash_days: int = _setting(
         "MEDIAVAULT_TRASH_DAYS", 30, "Days after which what is in the trash is removed; 0 keeps it.", ge=0
     )
@@ -330,6 +358,16 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            for each in filter(None, map(str.strip, value.split(","))):
+                ip_network(each, strict=False)
+        except ValueError as error:
+            raise ValueError(f"is no list of networks: {error}") from None
+        return value
 
     @field_validator("library_scan_at")
     @classmethod

@@ -25,10 +25,6 @@ from app.storage.errors import StorageError
 
 log = structlog.get_logger(__name__)
 
-LINGER_BYTES = 1024 * 1024
-LINGER_SECONDS = 2.0
-ANSWER_SECONDS = 0.5
-"""For a client that still sends, to look at its answer."""
 SETTLE_SECONDS = 4.0
 """How long the services stay open for exchanges that were cancelled."""
 
@@ -171,10 +167,6 @@ class Exchange:
             return
         if not message.get("more_body", False):
             self.complete = True
-            if self._body_open:
-                await self._send({**message, "more_body": True})
-                await self._linger()
-                message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     async def send_private(self, message: MutableMapping[str, Any]) -> None:
@@ -204,20 +196,6 @@ class Exchange:
         if not self.started:
             refusal = ApiError(503, "The service is stopping")
             await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
-
-    async def _linger(self) -> None:
-        """Read on for a little, so that a client which is still sending gets to read the refusal before the reset."""
-        left = LINGER_BYTES
-        try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                while self._body_open and left > 0:
-                    message = await self.receive()
-                    left -= len(message.get("body", b""))
-                if self._body_open:
-                    # What is not read now makes the close a reset, which takes an answer away that was not read yet.
-                    await asyncio.sleep(ANSWER_SECONDS)
-        except TimeoutError:
-            pass
 
 
 async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head: bool = False) -> None:

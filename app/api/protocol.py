@@ -1,157 +1,316 @@
-"""uvicorn's HTTP protocol with two additions: bounds on what comes before a body, and answers without a task.
+"""uvicorn's HTTP protocol, framed by RFC 9112 to the letter, with bounds, and with answers that need no task.
 
-uvicorn sets no bounds to a head: not to its size, nor to its time, and none to what stands between the chunks of a body or
-after them. Here a connection that exceeds them, or one too many, is refused in the one error shape and closed.
+uvicorn sets no bounds to a head (neither to its size nor to its time), to what stands between the chunks of a body or after them, or
+to the requests that wait behind another. Here one request of a connection is parsed at a time: what was read behind it waits as it came,
+and no more is read. A connection that exceeds a bound is refused in the one error shape and closed.
 
 An ASGI call costs a task, an event, a message for the head and one for the body, and uvicorn's check of each header; for a
 small range that is more than all the rest. So an answer that is in memory is written when its request has been read. Whatever
-`Front.at_once` does not answer goes uvicorn's way, unchanged.
+`Front.at_once` does not answer goes uvicorn's way.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 from asyncio import TimerHandle, Transport
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
-import structlog
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.api.connections import Admission, Connections
 from app.api.errors import ApiError
-from app.api.front import LINGER_BYTES, LINGER_SECONDS, Front, new_correlation_id, problem_answer
-
-log = structlog.get_logger(__name__)
+from app.api.exchange import Cycle, ReadGate
+from app.api.front import Front, new_correlation_id, problem_answer
+from app.api.request_head import body_length, is_host, may_be_head, parse_request_line
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 15.0
+CROWDED_HEAD_SECONDS = 2.0
+"""For connections that have no place: they may ask for health, and soon."""
+LINGER_IDLE_SECONDS = 2.0
+LINGER_SECONDS = 30.0
+"""How long the rest of a body is read whose request has been answered already, and how long nothing of it may come."""
+HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+
+_END_OF_HEAD = b"\r\n\r\n"
+"""Ends a body in chunks, too."""
+_BLANK_LINES = re.compile(rb"(?:\r\n)+")
+_CARRIAGE_RETURN = 13
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_FORWARDED = b"x-forwarded-for"
 
 
 class Protocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`; its `limit_concurrency` is the most connections."""
+    """For `uvicorn.Config(http=...)`, with `connections` filled in."""
+
+    cycle: Cycle
+    flow: ReadGate
 
     head_seconds = HEAD_SECONDS
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Here a connection is refused, not each request of those that are open.
-        self._most_connections, self.limit_concurrency = self.limit_concurrency, None
-        self._may_answer = False
+        self.parser = httptools.HttpRequestParser(self)
+        self._register = connections
+        self._admission = Admission.REFUSED
+        self._trusted = False
+        self._client_of_request: str | None = None
+        self._data = b""
+        self._position = 0
+        self._searched = 0
         self._in_head = False
+        self._in_message = False
+        self._method = b""
+        self._is_http_1_1 = True
+        self._framing: list[tuple[bytes, bytes]] = []
+        self._body_left: int | None = 0
+        self._tail = b""
         self._moved = False
         self._stray_bytes = 0
-        self._read_bytes = 0
+        self._continuing = False
+        self._ended = False
         self._refusal: ApiError | None = None
-        self._refused = False
-        self._left_to_discard = LINGER_BYTES
+        self._lingering = False
+        self._linger_end = self._heard = 0.0
         self._timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
-        most = self._most_connections
-        if most is None or len(self.connections) <= most:
-            self._timer = self.loop.call_later(self.head_seconds, self._head_is_late)
-        elif len(self.connections) <= 2 * most:
-            self._refuse(ApiError(503, "Too many connections, try later", headers={"retry-after": "5"}))
-        else:
+        self.flow = ReadGate(transport)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._trusted = self._register.trusted.include(self._address)
+        self._admission = self._register.enter(self._address, transport, trusted=self._trusted)
+        if self._admission is Admission.REFUSED:
             transport.abort()
+        else:
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._admission is not Admission.REFUSED:
+            self._register.leave(self._address, self.transport, self._admission)
+        self._end_request()
+        self._data = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            self._left_to_discard -= len(data)
-            if self._left_to_discard < 0:
-                self.transport.close()
+        if self._lingering:
+            self._heard = self.loop.time()
             return
-        # One answer for what was read in one go: a client that sends many requests together waits its turn after the first.
-        self._may_answer = True
-        self._moved = False
-        self._read_bytes = len(data)
         self._unset_keepalive_if_required()
+        if self._position < len(self._data):
+            self._data = self._data[self._position :] + data
+        else:
+            self._data = data
+        self._position = 0
+        if not self._continuing:
+            self._parse()
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The client sends no more. It gets the answers to what it has sent; in the middle of a body it may still read why not."""
+        if self._lingering:
+            return False
+        self._ended = True
+        self.flow.hold()
+        return self._goes_on_after_end()
+
+    def _parse(self) -> None:
+        """Parse what was received, up to the end of the first request that has to wait for its answer."""
         try:
-            self._parse(data)
+            self._parse_messages()
+        except ApiError as refusal:
+            self._refuse(refusal)
         except httptools.HttpParserError:
-            self.send_400_response("This is no HTTP request")
-        if self._refused:
+            self._refuse(self._refusal or ApiError(400, "This is no HTTP request"))
+        if self._lingering:
             return
-        self._stray_bytes = 0 if self._moved else self._stray_bytes + len(data)
-        if self._stray_bytes > MAX_HEAD_BYTES:
-            self._refuse(_head_too_large())
-        elif self._in_head or (self.timeout_keep_alive_task is None and not self._answering):
+        if self._position == len(self._data):
+            self._data, self._position = b"", 0
+        if self._data and not self._in_head:
+            self.flow.hold()
+        elif not self._ended:
+            self.flow.release(full=self._in_message and len(self.cycle.body) > HIGH_WATER_LIMIT)
+        if self._in_head or (self.timeout_keep_alive_task is None and not self._answering and not self._continuing):
             if self._timer is None:
-                self._timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+                self._start_timer()
         elif self._timer is not None:
             self._stop_timer()
 
-    def _parse(self, data: bytes) -> None:
-        """Parse by RFC 9112 section 6, whatever `Upgrade` says: no protocol is upgraded to here, so the field is ignored.
-
-        llhttp ends a message that has it at its head and takes the body for the next request. Such a head is parsed again
-        without the field, by a new parser, which goes on with the body. Raises `httptools.HttpParserError`.
-        """
-        unparsed: bytes | memoryview = data
-        while unparsed:
-            try:
-                self.parser.feed_data(unparsed)
-            except httptools.HttpParserUpgrade as upgrade:
-                unparsed = memoryview(unparsed)[upgrade.args[0] :]
-                head = self._head_without_upgrade()
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-                self.parser.feed_data(head)
-            else:
+    def _parse_messages(self) -> None:
+        """Raises `ApiError` and `httptools.HttpParserError`."""
+        data, size = self._data, len(self._data)
+        while self._position < size:
+            start = self._position
+            if self._in_message:
+                end = self._end_of_body_part(data, start, size)
+            elif self._answering or self._continuing:
                 return
+            else:
+                end = self._end_of_head(data, size)
+                if end < 0:
+                    return
+                start = self._position
+            self._position = end
+            self._feed(data if end - start == size else memoryview(data)[start:end], end - start)
+            if self.transport.is_closing():
+                return
+
+    def _feed(self, piece: bytes | memoryview, size: int) -> None:
+        self._moved = False
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # No protocol is upgraded to here. llhttp ends such a message at its head and takes the body for the next request: the head
+            # is parsed again without the field, by a parser that goes on with the body.
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(head)
+        self._stray_bytes = 0 if self._moved else self._stray_bytes + size
+        if self._stray_bytes > MAX_HEAD_BYTES:
+            raise _head_too_large()
+
+    def _end_of_head(self, data: bytes, size: int) -> int:
+        """Where the head ends that begins at the position; -1 if it is not complete. Blank lines before it are passed over."""
+        if data[self._position] == _CARRIAGE_RETURN and (blank := _BLANK_LINES.match(data, self._position)):
+            self._stray_bytes += blank.end() - self._position
+            self._position = blank.end()
+            if self._stray_bytes > MAX_HEAD_BYTES:
+                raise _head_too_large()
+            if self._position == size:
+                return -1
+        self._method = b""
+        start = self._position
+        end = data.find(_END_OF_HEAD, max(start, self._searched)) + len(_END_OF_HEAD)
+        complete = end >= len(_END_OF_HEAD)
+        if (end if complete else size) - start > MAX_HEAD_BYTES:
+            raise _head_too_large()
+        if complete:
+            self._in_head = False
+            self._searched = 0
+            self._method, self._is_http_1_1 = parse_request_line(data, start)
+            return end
+        if start:
+            self._data, self._position = data[start:], 0
+        if not may_be_head(self._data):
+            raise ApiError(400, "This is no HTTP request")
+        self._in_head = True
+        self._searched = max(0, size - start - len(_END_OF_HEAD) + 1)
+        return -1
+
+    def _end_of_body_part(self, data: bytes, start: int, size: int) -> int:
+        """Where the message may end, or all that was received."""
+        if self._body_left is not None:
+            end = min(size, start + self._body_left)
+            self._body_left -= end - start
+            return end
+        overlap = (self._tail + data[start : start + len(_END_OF_HEAD) - 1]).find(_END_OF_HEAD)
+        if overlap >= 0:
+            end = start + overlap + len(_END_OF_HEAD) - len(self._tail)
+        else:
+            found = data.find(_END_OF_HEAD, start)
+            end = size if found < 0 else found + len(_END_OF_HEAD)
+        self._tail = (self._tail + data[max(start, end - len(_END_OF_HEAD) + 1) : end])[1 - len(_END_OF_HEAD) :]
+        return end
 
     def _head_without_upgrade(self) -> bytes:
         lines = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
-        version = self.parser.get_http_version().encode()
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(lines))
+        return b"%b %b HTTP/1.%d\r\n%b\r\n" % (self._method, self.url, self._is_http_1_1, b"".join(lines))
 
     def on_message_begin(self) -> None:
-        self._in_head = self._moved = True
+        self._framing = []
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in _FRAMING:
+            self._framing.append((name, value.strip()))
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._moved = True
-        if (self._stray_bytes or self._read_bytes > MAX_HEAD_BYTES) and self._head_size() > MAX_HEAD_BYTES:
-            self._refusal = _head_too_large()
-            raise self._refusal  # out of the parser; uvicorn calls send_400_response
         if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                self._refusal = ApiError(501, "CONNECT is not implemented")
-                raise self._refusal
-            return  # `_parse` parses this head again
-        super().on_headers_complete()
+            return  # parsed again
+        self._in_message = self._moved = True
+        self._tail = b""
+        try:
+            self._check_fields()
+            self._admit()
+        except ApiError as refusal:
+            self._refusal = refusal
+            raise
+        self.cycle = Cycle(  # pyright: ignore[reportIncompatibleVariableOverride]
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self._is_http_1_1 and self.parser.should_keep_alive() and self._admission is Admission.ADMITTED,
+            on_response=self.on_response_complete,
+        )
         self.headers = []  # the scope has them; what comes now are trailers, and those are nobody's headers
+        self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
+        if self.cycle.response_complete:
+            return
         waiting = self.cycle.body
         if not waiting:
-            # uvicorn would copy these bytes into its buffer, and the buffer once more; added to no bytes they stay what they are.
-            self.cycle.body = b""  # pyright: ignore[reportAttributeAccessIssue]
-        elif not isinstance(waiting, bytearray):  # many small ones are gathered
-            self.cycle.body = bytearray(waiting)
-        super().on_body(body)
+            # uvicorn would copy these bytes into its buffer, and the buffer once more.
+            self.cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
+        elif isinstance(waiting, bytearray):
+            waiting += body
+        else:  # many small ones are gathered
+            self.cycle.body = bytearray(waiting) + body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
+        if self.parser.should_upgrade():
+            return
+        self._in_message = False
+        self._moved = True
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
-    def eof_received(self) -> None:
-        """The client sends no more: it counts as gone, and the connection is closed. In the middle of a body it may still read why."""
-        if not self._refused and self._in_body:
-            self._refuse(ApiError(400, "The body ended before it was complete"))
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._end_request()
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        if self.cycle.closes:
+            self._close_after_answer()
+        elif self._position < len(self._data):
+            # In its turn: a client that sends many requests together waits behind the others after each.
+            self._continuing = True
+            self.loop.call_soon(self._continue)
+        elif self._ended:
+            self.transport.close()
+        else:
+            self.flow.resume_reading()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refusal or ApiError(400, msg))
+        self._refuse(ApiError(400, msg))
 
     def _should_upgrade(self) -> bool:
         return False
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
 
     @property
     def _answering(self) -> bool:
@@ -160,15 +319,73 @@ class Protocol(HttpToolsProtocol):
     @property
     def _in_body(self) -> bool:
         """What arrives is the body of the request that is answered next, and nothing of its answer has been sent."""
-        return self._answering and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
+        return self._answering and self.cycle.more_body and not self.cycle.response_started
 
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+    def _check_fields(self) -> None:
+        """Make up the scope. Raises `ApiError` where the head is against RFC 9110 or 9112."""
+        hosts = 0
+        self.expect_100_continue = False
+        for name, value in self._framing:
+            if name == b"host":
+                hosts += 1
+                if not is_host(value):
+                    raise ApiError(400, "The Host of the request is malformed")
+            elif name == b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue"
+        if hosts > 1 or (not hosts and self._is_http_1_1):
+            raise ApiError(400, "The request must have one Host")
+        self._body_left = body_length(self._framing, is_http_1_1=self._is_http_1_1)
+        address = httptools.parse_url(self.url)
+        raw_path = address.path or b"/"
+        path = raw_path.decode("ascii")
+        self.scope["method"] = self._method.decode("ascii")
+        if not self._is_http_1_1:
+            self.scope["http_version"] = "1.0"
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["raw_path"] = raw_path
+        self.scope["query_string"] = address.query or b""
+
+    def _admit(self) -> None:
+        """Raises 503 where the connection, or the client behind a proxy, has no place."""
+        if self._admission is Admission.HEALTH_ONLY:
+            if self._register.promote(self._address, trusted=self._trusted):
+                self._admission = Admission.ADMITTED
+            elif self.scope["path"] not in HEALTH_PATHS:
+                raise _crowded()
+        if self._trusted:
+            client = self._register.trusted.client(
+                self._address, [value for name, value in self.headers if name == _FORWARDED]
+            )
+            self.scope["client"] = (client, 0)
+            if not self._register.begin_request(client):
+                raise ApiError(503, "Too many requests from this address, try later", headers={"retry-after": "5"})
+            self._client_of_request = client
+
+    def _end_request(self) -> None:
+        if self._client_of_request is not None:
+            self._register.end_request(self._client_of_request)
+            self._client_of_request = None
+
+    def _continue(self) -> None:
+        self._continuing = False
+        if self._lingering or self.transport.is_closing():
+            return
+        self._parse()
+        if self._ended and not self._lingering and not self._goes_on_after_end():
+            self.transport.close()
+
+    def _goes_on_after_end(self) -> bool:
+        if self._in_body:
+            self._refuse(ApiError(400, "The body ended before it was complete"))
+            return True
+        return self._continuing or (self._answering and not self._in_message)
 
     def _head_is_late(self) -> None:
         self._timer = None
-        if self._answering:  # what has begun behind a running request has to wait for it
-            self._timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+        if self._answering or self._continuing:
+            return
+        if self._admission is Admission.HEALTH_ONLY:
+            self._refuse(_crowded())
         elif self._in_head:
             self._refuse(ApiError(408, "The request did not arrive in time"))
         else:
@@ -176,25 +393,59 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer, and read on for a little, so that a client which is still sending gets to read it before the reset."""
-        self._refused = True
         self._stop_timer()
         self._unset_keepalive_if_required()
         correlation_id = new_correlation_id()
-        log.warning("request refused", status=error.status, reason=error.message, correlation_id=correlation_id)
-        if self._in_body:  # this is its answer; for whoever reads the body, the client is gone
+        self._register.refusals.note(self._address, error.status, error.message, correlation_id)
+        in_body = self._in_body
+        if in_body:  # this is its answer; for whoever reads the body, the client is gone
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        elif (
-            self._answering or self.transport.is_closing()
-        ):  # an answer within another one would be taken for its bytes
+        elif self._answering or self.transport.is_closing():  # within another answer it would be taken for its bytes
+            self._lingering = True
             self.transport.close()
             return
         headers, body = problem_answer(error, correlation_id)
         headers += [(b"x-correlation-id", correlation_id.encode()), (b"connection", b"close")]
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
-        self.transport.writelines([STATUS_LINE[error.status], *lines, b"\r\n", body])
+        self.transport.writelines(
+            [STATUS_LINE[error.status], *lines, b"\r\n", b"" if self._method == b"HEAD" else body]
+        )
+        self._linger()
+
+    def _close_after_answer(self) -> None:
+        if self._in_message or self._position < len(self._data):
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Close when the client has ended or is silent: what is not read before the close makes it a reset, which takes an answer away
+        that the client has not read yet."""
+        self._lingering = True
+        self._stop_timer()
+        self._data = b""
+        self._position = 0
+        self._heard = self.loop.time()
+        self._linger_end = self._heard + LINGER_SECONDS
+        if self._ended:
+            self.transport.close()
+            return
         self.transport.write_eof()
-        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self.flow.release(full=False)
+        self._timer = self.loop.call_later(LINGER_IDLE_SECONDS, self._close_when_silent)
+
+    def _close_when_silent(self) -> None:
+        now = self.loop.time()
+        silent_at = min(self._heard + LINGER_IDLE_SECONDS, self._linger_end)
+        if now >= silent_at:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(silent_at - now, self._close_when_silent)
+
+    def _start_timer(self) -> None:
+        seconds = self.head_seconds if self._admission is Admission.ADMITTED else CROWDED_HEAD_SECONDS
+        self._timer = self.loop.call_later(seconds, self._head_is_late)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -202,9 +453,7 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        # An answer at once may have set the time-out within the same `data_received`.
-        self._unset_keepalive_if_required()
-        if not (self._may_answer and self._answered(cycle, app)):
+        if not self._answered(cycle, app):
             super()._start_asgi_task(cycle, app)
 
     def _answered(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
@@ -214,7 +463,6 @@ class Protocol(HttpToolsProtocol):
         answer = app.at_once(cycle.scope)
         if answer is None:
             return False
-        self._may_answer = False
         head, body = answer
         lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
@@ -225,3 +473,7 @@ class Protocol(HttpToolsProtocol):
 
 def _head_too_large() -> ApiError:
     return ApiError(431, f"The request's head is larger than {MAX_HEAD_BYTES} bytes")
+
+
+def _crowded() -> ApiError:
+    return ApiError(503, "Too many connections, try later", headers={"retry-after": "5"})

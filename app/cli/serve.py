@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,6 +77,7 @@ def _run_server(app: Front, settings: Settings, sockets: list[socket.socket], fi
     with loading():
         import uvicorn  # noqa: PLC0415 - see above
 
+        from app.api.connections import connections_of  # noqa: PLC0415
         from app.api.protocol import Protocol  # noqa: PLC0415
 
     class Server(uvicorn.Server):
@@ -89,9 +91,8 @@ def _run_server(app: Front, settings: Settings, sockets: list[socket.socket], fi
         uvicorn.Config(
             app,
             loop="uvloop",
-            http=Protocol,
+            http=partial(Protocol, connections=connections_of(settings)),  # pyright: ignore[reportArgumentType]
             ws="none",
-            limit_concurrency=settings.connections,
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from app.api.connections import ConnectionLimits, Connections
 from app.api.protocol import Protocol
+
+UNBOUNDED = ConnectionLimits(connections=10**6, per_address=10**6, idle_seconds=3600, minimum_rate=0)
 
 
 def echoed(method: bytes, target: bytes, body: bytes) -> bytes:
@@ -34,10 +37,13 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def echo_server() -> AsyncIterator[int]:
-    """The port that it listens on."""
-    config = uvicorn.Config(echo, log_config=None, ws="none")
+async def serving(app: ASGIApp, protocol: type[Protocol] = Protocol) -> AsyncIterator[int]:
+    """The port of a server of this application in this process."""
+    config = uvicorn.Config(app, log_config=None, ws="none")  # pyright: ignore[reportArgumentType]
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+    connections = Connections(UNBOUNDED)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(config, state, {}, connections=connections), "127.0.0.1", 0
+    )
     async with server:
         yield server.sockets[0].getsockname()[1]

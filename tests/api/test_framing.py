@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.echoing import echo_server, echoed
+from tests.api.echoing import echo, echoed, serving
 from tests.real import programs
 from tests.real.http_raw import RawConnection
 from tests.real.nginx import Nginx
@@ -37,7 +37,7 @@ BEHIND = b"GET /behind HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(scope="module")
 async def echo_port() -> AsyncIterator[int]:
-    async with echo_server() as port:
+    async with serving(echo) as port:
         yield port
 
 

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from app.api.protocol import Protocol
+from tests.api.echoing import serving
 from tests.api.starting import StartService
 from tests.real.http_raw import RawConnection, RawResponse
 from tests.real.people import Account
@@ -42,12 +41,8 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 async def impatient() -> AsyncIterator[int]:
     """The port of a server that waits for heads as long as `HEAD_SECONDS`."""
-    config = uvicorn.Config(greet, log_config=None, ws="none")
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: ImpatientProtocol(config, state, {}), "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(greet, ImpatientProtocol) as port:
+        yield port
 
 
 @pytest.mark.parametrize(
@@ -160,10 +155,11 @@ async def test_half_a_head_behind_a_slow_request_does_not_break_it(impatient: in
         assert (await connection.read_response()).body == b"hi"
 
 
-async def test_rubbish_behind_a_request_is_not_answered_within_its_answer(impatient: int) -> None:
+async def test_rubbish_behind_a_request_is_answered_behind_its_answer(impatient: int) -> None:
     async with await RawConnection.open("127.0.0.1", impatient) as connection:
         await connection.send(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\nGood morning\r\n\r\n")
-        assert await connection.read_to_end() == b""
+        assert (await connection.read_response()).body == b"hi"
+        assert (await connection.read_response()).status == 400
 
 
 def test_connections_are_bounded(start_service: StartService) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.front import LINGER_SECONDS
+from app.api.protocol import LINGER_SECONDS
 from tests.real.people import Account
 from tests.real.service import Service
 from tests.real.uploading import (

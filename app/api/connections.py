@@ -1,0 +1,197 @@
+"""The connections of one process: how many there may be, of whom, and how slowly their clients may take the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import structlog
+
+from app.api.client_address import TrustedProxies, parse_networks, site
+from app.api.refusal_log import RefusalLog
+from app.config import Settings
+
+log = structlog.get_logger(__name__)
+
+RATE_WINDOW_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+_BYTES_ACKNOWLEDGED = struct.Struct("=120xQ")
+"""`tcpi_bytes_acked` of Linux' `struct tcp_info`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """`minimum_rate` in bytes per second over `rate_window` seconds spent waiting for the client; `per_address` bounds connections,
+    and of those who come through a trusted proxy the requests at once."""
+
+    connections: int
+    per_address: int
+    idle_seconds: float
+    minimum_rate: int
+    rate_window: float = RATE_WINDOW_SECONDS
+
+
+class Admission(Enum):
+    """What a new connection may do. `HEALTH_ONLY`: ask whether the service lives and is ready."""
+
+    ADMITTED = auto()
+    HEALTH_ONLY = auto()
+    REFUSED = auto()
+
+
+class Connections:
+    """Counts connections and requests by address, and cuts off clients that stall. One for all protocols of a server."""
+
+    def __init__(self, limits: ConnectionLimits, trusted: TrustedProxies | None = None) -> None:
+        self._limits = limits
+        self.trusted = trusted or TrustedProxies()
+        self.refusals = RefusalLog()
+        self._count = 0
+        self._admitted: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
+        self._readers: dict[asyncio.Transport, AnswerPace] = {}
+        self._look: asyncio.TimerHandle | None = None
+
+    def enter(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> Admission:
+        """Of a connection from `address`. Unless it is refused, `leave` must follow."""
+        if self.admit(address, trusted=trusted):
+            admission = Admission.ADMITTED
+        elif len(self._readers) - self._count < self._limits.connections and (
+            trusted or self._waiting[site(address)] < self._limits.per_address
+        ):
+            self._waiting[site(address)] += 1
+            admission = Admission.HEALTH_ONLY
+        else:
+            return Admission.REFUSED
+        self._readers[transport] = AnswerPace(self._limits)
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
+        return admission
+
+    def admit(self, address: str, *, trusted: bool) -> bool:
+        """Take a place for a connection from `address`, if there is one."""
+        client = site(address)
+        if self._count >= self._limits.connections:
+            return False
+        if not trusted and self._admitted[client] >= self._limits.per_address:
+            return False
+        self._admitted[client] += 1
+        self._count += 1
+        return True
+
+    def promote(self, address: str, *, trusted: bool) -> bool:
+        """Give a connection that may ask for health only a place, if there is one now."""
+        if not self.admit(address, trusted=trusted):
+            return False
+        _take_one(self._waiting, site(address))
+        return True
+
+    def leave(self, address: str, transport: asyncio.Transport, admission: Admission) -> None:
+        if admission is Admission.ADMITTED:
+            self._count -= 1
+            _take_one(self._admitted, site(address))
+        else:
+            _take_one(self._waiting, site(address))
+        self._readers.pop(transport, None)
+        if not self._readers and self._look is not None:
+            self._look.cancel()
+            self._look = None
+            self.refusals.flush(everything=True)
+
+    def begin_request(self, client: str) -> bool:
+        """Of a client behind a trusted proxy; unless False is returned, `end_request` must follow."""
+        if self._requests[site(client)] >= self._limits.per_address:
+            return False
+        self._requests[site(client)] += 1
+        return True
+
+    def end_request(self, client: str) -> None:
+        _take_one(self._requests, site(client))
+
+    @property
+    def _interval(self) -> float:
+        return min(LOOK_SECONDS, self._limits.idle_seconds / 4)
+
+    def _cut_stalled(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for transport, why in list(self._stalled(now)):
+            log.warning("answer cut short", reason=why, client=(transport.get_extra_info("peername") or ("",))[0])
+            transport.abort()
+        self.refusals.flush()
+        self._look = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
+
+    def _stalled(self, now: float) -> Iterator[tuple[asyncio.Transport, str]]:
+        for transport, pace in self._readers.items():
+            unsent = transport.get_write_buffer_size()
+            if not unsent:
+                pace.reset()
+            elif why := pace.too_slow(now, _acknowledged(transport), unsent):
+                yield transport, why
+
+
+class AnswerPace:
+    """Measures how fast a client takes what waits to be sent to it. Time in which nothing waits does not count."""
+
+    __slots__ = ("_acknowledged", "_limits", "_moment", "_progress", "_taken", "_unsent", "_waited")
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
+        self._waited = 0.0
+        self._taken = 0
+        self._progress = self._moment = 0.0
+        self._acknowledged = self._unsent = 0
+
+    def reset(self) -> None:
+        """Nothing waits. What was measured before goes on counting when something waits again."""
+        self._moment = 0.0
+
+    def too_slow(self, now: float, acknowledged: int, unsent: int) -> str | None:
+        """Why the client is to be cut off; None while it is not. `acknowledged`: bytes since the connection began."""
+        if not self._moment or (acknowledged, unsent) != (self._acknowledged, self._unsent):
+            self._progress = now
+        if self._moment:
+            self._waited += now - self._moment
+            self._taken += acknowledged - self._acknowledged
+        self._moment, self._acknowledged, self._unsent = now, acknowledged, unsent
+        if now - self._progress >= self._limits.idle_seconds:
+            return f"The client took nothing for {self._limits.idle_seconds:g} seconds"
+        if self._waited >= self._limits.rate_window:
+            # A kernel that does not count what was acknowledged tells 0.
+            slow = acknowledged and self._taken < self._limits.minimum_rate * self._waited
+            self._waited, self._taken = 0.0, 0
+            if slow:
+                return f"The client took less than {self._limits.minimum_rate} bytes per second"
+        return None
+
+
+def _acknowledged(transport: asyncio.Transport) -> int:
+    connection = transport.get_extra_info("socket")
+    with suppress(OSError, struct.error):
+        return _BYTES_ACKNOWLEDGED.unpack(
+            connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKNOWLEDGED.size)
+        )[0]
+    return 0
+
+
+def _take_one(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
+def connections_of(settings: Settings) -> Connections:
+    """For one server."""
+    limits = ConnectionLimits(
+        connections=settings.connections,
+        per_address=settings.connections_per_address,
+        idle_seconds=settings.download_idle_seconds,
+        minimum_rate=settings.download_minimum_rate,
+    )
+    return Connections(limits, TrustedProxies(parse_networks(settings.trusted_proxies)))

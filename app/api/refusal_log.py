@@ -1,0 +1,63 @@
+"""Log lines about refused requests, bounded for each address: after the first few, the rest of a minute is summed up in one line."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+LINES = 10
+SECONDS = 60.0
+ADDRESSES = 1000
+"""How many are told apart; all others share one entry."""
+OTHERS = "others"
+
+
+@dataclass(slots=True)
+class _Minute:
+    began: float
+    lines: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+class RefusalLog:
+    """For one process. `flush` is to be called now and then: it writes the sums of the minutes that are over."""
+
+    def __init__(self) -> None:
+        self._minutes: OrderedDict[str, _Minute] = OrderedDict()
+
+    def note(self, client: str, status: int, reason: str, correlation_id: str) -> None:
+        now = time.monotonic()
+        key = client if client in self._minutes or len(self._minutes) < ADDRESSES else OTHERS
+        minute = self._minutes.get(key)
+        if minute is None or now - minute.began >= SECONDS:
+            self._sum_up(key)
+            minute = self._minutes[key] = _Minute(now)
+        if minute.lines < LINES:
+            minute.lines += 1
+            log.warning("request refused", client=client, status=status, reason=reason, correlation_id=correlation_id)
+        else:
+            minute.left_out[str(status)] += 1
+
+    def flush(self, *, everything: bool = False) -> None:
+        now = time.monotonic()
+        while self._minutes:
+            client, minute = next(iter(self._minutes.items()))
+            if not everything and now - minute.began < SECONDS:
+                return
+            self._sum_up(client)
+
+    def _sum_up(self, client: str) -> None:
+        minute = self._minutes.pop(client, None)
+        if minute is not None and minute.left_out:
+            log.warning(
+                "more requests refused",
+                client=client,
+                count=minute.left_out.total(),
+                statuses=dict(minute.left_out),
+                seconds=round(time.monotonic() - minute.began),
+            )
