@@ -34,7 +34,7 @@ CROWDED_HEAD_SECONDS = 2.0
 """For connections that have no place: they may ask for health, and soon."""
 LINGER_IDLE_SECONDS = 2.0
 LINGER_SECONDS = 30.0
-"""How long the rest of a body is read whose request has been answered already, and how long nothing of it may come."""
+"""How long is read on after the last answer, and how long nothing may come."""
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -181,6 +181,7 @@ class Protocol(HttpToolsProtocol):
             if self._stray_bytes > MAX_HEAD_BYTES:
                 raise _head_too_large()
             if self._position == size:
+                self._in_head = False
                 return -1
         self._method = b""
         start = self._position
@@ -289,7 +290,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         if self.cycle.closes:
-            self._close_after_answer()
+            self._linger()
         elif self._position < len(self._data):
             # In its turn: a client that sends many requests together waits behind the others after each.
             self._continuing = True
@@ -413,15 +414,9 @@ class Protocol(HttpToolsProtocol):
         )
         self._linger()
 
-    def _close_after_answer(self) -> None:
-        if self._in_message or self._position < len(self._data):
-            self._linger()
-        else:
-            self.transport.close()
-
     def _linger(self) -> None:
-        """Close when the client has ended or is silent: what is not read before the close makes it a reset, which takes an answer away
-        that the client has not read yet."""
+        """Close as RFC 9112 section 9.6 wants it, when the client has ended or is silent: what is not read before the close makes it a
+        reset, which takes an answer away that the client has not read yet."""
         self._lingering = True
         self._stop_timer()
         self._data = b""

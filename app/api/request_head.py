@@ -14,7 +14,7 @@ METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OP
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([!-\xff]+) HTTP/1\.([01])\r\n")
 _ANY_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") [!-\xff]+ HTTP/(\d)\.\d\r\n")
-_BEGUN_REQUEST_LINE = re.compile(rb"(?:" + _TOKEN + rb"(?: (?:[!-\xff]+(?: [HTP/.\d]{0,8}\r?)?)?)?)?\Z")
+_BEGUN_REQUEST_LINE = re.compile(rb"(?:\r|" + _TOKEN + rb"(?: (?:[!-\xff]+(?: [HTP/.\d]{0,8}\r?)?)?)?)?\Z")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::\d*)?\Z")
 
 

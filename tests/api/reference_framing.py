@@ -1,0 +1,190 @@
+"""A strict and slow parser of HTTP/1.1 requests by RFC 9112: what a server must answer to a stream of bytes, whatever its parser is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+MAX_NUMBER = 2**64 - 1
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: bytes
+    target: bytes
+    body: bytes
+
+
+@dataclass(slots=True)
+class Reading:
+    """`requests` must be answered, in order. Then comes one refusal with a status of `refusals` (with `silent`: or none), or the
+    connection ends. Not `certain`: what comes then is left to the server."""
+
+    requests: list[Request] = field(default_factory=list)
+    refusals: frozenset[int] = frozenset()
+    silent: bool = True
+    certain: bool = True
+
+
+class Refused(Exception):
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = frozenset(statuses)
+
+
+class Unfinished(Exception):
+    """The stream ends within the message."""
+
+    def __init__(self, *, in_body: bool) -> None:
+        self.in_body = in_body
+
+
+class Unspecified(Exception):
+    """RFC 9112 lets the server choose."""
+
+
+def read(stream: bytes) -> Reading:
+    """What is to be answered to the whole stream, at whose end the client sends no more."""
+    reading = Reading()
+    position = 0
+    while True:
+        while stream.startswith(b"\r\n", position):
+            position += 2
+        if position >= len(stream):
+            return reading
+        try:
+            request, position, keeps = _message(stream, position)
+        except Refused as refused:
+            reading.refusals, reading.silent = refused.statuses, False
+            return reading
+        except Unfinished as unfinished:
+            reading.refusals = frozenset({400, 501, 505})
+            reading.silent = not unfinished.in_body
+            return reading
+        except Unspecified:
+            reading.certain = False
+            return reading
+        reading.requests.append(request)
+        if not keeps:
+            return reading
+
+
+def _message(stream: bytes, start: int) -> tuple[Request, int, bool]:
+    end = stream.find(b"\r\n\r\n", start)
+    if end < 0:
+        raise Unfinished(in_body=False)
+    line, *lines = stream[start : end + 2].split(b"\r\n")[:-1]
+    method, target, minor = _request_line(line)
+    fields = [_field(each) for each in lines]
+    length = _length(fields, minor)
+    _host(fields, minor)
+    if not re.fullmatch(rb"/[0-9A-Za-z/_.~-]*(?:\?[0-9A-Za-z=&]+)?", target):
+        raise Unspecified
+    connection = [
+        token.strip().lower() for name, value in fields if name == b"connection" for token in value.split(b",")
+    ]
+    if any(not re.fullmatch(TOKEN, token) for token in connection):
+        raise Unspecified
+    if any(name == b"expect" for name, _ in fields):
+        raise Unspecified
+    position = end + 4
+    if length is None:
+        body, position = _chunks(stream, position)
+    else:
+        body = stream[position : position + length]
+        position += length
+        if len(body) < length:
+            raise Unfinished(in_body=True)
+    return Request(method, target, body), position, minor == b"1" and b"close" not in connection
+
+
+def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    parts = re.fullmatch(rb"(%b) ([!-\xff]+) HTTP/([0-9])\.([0-9])" % TOKEN, line)
+    if parts is None:
+        raise Refused(400)
+    method, target, major, minor = parts.groups()
+    wrong = set()
+    if (major, minor) not in ((b"1", b"0"), (b"1", b"1")):
+        wrong.add(505)
+    if method not in METHODS:
+        wrong.add(501)
+    if wrong:
+        raise Refused(*wrong)
+    return method, target, minor
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    parts = re.fullmatch(rb"(%b):([\t -~\x80-\xff]*)" % TOKEN, line)
+    if parts is None:
+        raise Refused(400)
+    return parts[1].lower(), parts[2].strip(b" \t")
+
+
+def _host(fields: list[tuple[bytes, bytes]], minor: bytes) -> None:
+    hosts = [value for name, value in fields if name == b"host"]
+    if len(hosts) > 1 or (not hosts and minor == b"1"):
+        raise Refused(400)
+    for host in hosts:
+        if not re.fullmatch(rb"(?:\[[0-9a-fA-F:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?", host):
+            raise Refused(400)
+
+
+def _length(fields: list[tuple[bytes, bytes]], minor: bytes) -> int | None:
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if any(not re.fullmatch(rb"[0-9]+", each) or int(each) > MAX_NUMBER for each in lengths) or len(lengths) > 1:
+        raise Refused(400, 501)
+    if not codings:
+        return int(lengths[0]) if lengths else 0
+    if lengths or minor == b"0":
+        raise Refused(400, 501)
+    if [each.lower() for each in codings] == [b"chunked"]:
+        return None
+    raise Refused(400, 501)
+
+
+def _chunks(stream: bytes, position: int) -> tuple[bytes, int]:
+    body = b""
+    while True:
+        line, position = _line(stream, position)
+        parts = re.fullmatch(rb"([0-9A-Fa-f]+)(;.*)?", line, re.DOTALL)
+        if parts is None:
+            raise Refused(400)
+        if parts[2] and not re.fullmatch(rb"(?:;%b(?:=%b)?)+" % (TOKEN, TOKEN), parts[2]):
+            raise Unspecified
+        size = int(parts[1], 16)
+        if size > MAX_NUMBER:
+            raise Refused(400)
+        if not size:
+            return body, _trailers(stream, position)
+        data = stream[position : position + size]
+        body += data
+        position += size
+        if len(data) < size:
+            raise Unfinished(in_body=True)
+        if not b"\r\n".startswith(stream[position : position + 2]):
+            raise Refused(400)
+        if position + 2 > len(stream):
+            raise Unfinished(in_body=True)
+        position += 2
+
+
+def _trailers(stream: bytes, position: int) -> int:
+    while True:
+        line, position = _line(stream, position)
+        if not line:
+            return position
+        name, _ = _field(line)
+        if name in (b"content-length", b"transfer-encoding", b"connection", b"upgrade"):
+            raise Unspecified
+
+
+def _line(stream: bytes, position: int) -> tuple[bytes, int]:
+    """Up to its CRLF. What can not become a line any more is refused, whether its end has come or not."""
+    end = stream.find(b"\r\n", position)
+    if end < 0:
+        if re.search(rb"\r.|\n|\x00", stream[position:], re.DOTALL):
+            raise Refused(400)
+        raise Unfinished(in_body=True)
+    return stream[position:end], end + 2
