@@ -97,8 +97,17 @@ class Answer:
 class Wire:
     """One connection, spoken by hand. Every wait ends after `patience` seconds with `TimeoutError`."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None, patience: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        receive_buffer: int | None = None,
+        patience: float = WAIT_SECONDS,
+        source: str = "127.0.0.1",
+    ) -> None:
+        """`source`: one of the machine's own addresses, such as any of 127.0.0.0/8, that the connection is to come from."""
         self._socket = socket.socket()
+        self._socket.bind((source, 0))
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(patience)

@@ -1,0 +1,246 @@
+"""What strangers can hold of the service: memory by pipelining, places by not reading, other people's places by number."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from contextlib import ExitStack, suppress
+from typing import Self
+
+import pytest
+
+from tests.api.starting import StartService
+from tests.real.awaiting import eventually
+from tests.real.measuring import PeakMemory
+from tests.real.people import Account
+from tests.real.service import Service
+from tests.real.uploading import Wire, assert_next_upload_works, fresh_bytes, uploaded
+
+MEBIBYTE = 1024 * 1024
+MOST_OF_A_CONNECTION = 512 * 1024
+"""Bytes of the process that one connection may hold: one read (250 KiB), one answer (256 KiB) and what belongs to them."""
+NOISE = 8 * MEBIBYTE
+STRANGERS = 20
+LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+FEW = {"MEDIAVAULT_CONNECTIONS": "20", "MEDIAVAULT_DOWNLOAD_IDLE_SECONDS": "1"}
+PROXIED = {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8", "MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "4"}
+
+
+def get(path: str, account: Account | None = None, fields: str = "") -> bytes:
+    key = f"x-api-key: {account.key}\r\n" if account else ""
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n{key}{fields}\r\n".encode()
+
+
+def stall(
+    service: Service,
+    account: Account,
+    path: str,
+    *,
+    source: str = "127.0.0.1",
+    fields: str = "",
+    receive_buffer: int = 4096,
+) -> Wire:
+    """Ask for a large answer, and do not read it beyond its head."""
+    wire = Wire(service.port, receive_buffer=receive_buffer, source=source)
+    wire.send(get(path, account, fields))
+    assert wire.head()[0] == 200
+    return wire
+
+
+class Flood:
+    """Connections that send the same requests over and over and read answers only if told to, from one thread."""
+
+    def __init__(self, port: int, count: int, requests: bytes, *, first: bytes = b"", reads: bool = False) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._requests = requests * (128 * 1024 // len(requests))
+        self._reads = reads
+        self._sockets = [self._connect(port, number, first) for number in range(count)]
+        self.sent = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._sockets:
+            each.close()
+        self._selector.close()
+
+    def _connect(self, port: int, number: int, first: bytes) -> socket.socket:
+        connection = socket.socket()
+        connection.bind((f"127.0.1.{number % 200 + 1}", 0))
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(first)
+        connection.setblocking(False)
+        events = selectors.EVENT_WRITE | (selectors.EVENT_READ if self._reads else 0)
+        # Where each goes on in the requests.
+        self._selector.register(connection, events, [0])
+        return connection
+
+    def run(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for key, events in self._selector.select(0.05):
+                connection, position = key.fileobj, key.data
+                assert isinstance(connection, socket.socket)
+                with suppress(BlockingIOError):
+                    if events & selectors.EVENT_READ and not connection.recv(MEBIBYTE):
+                        self._selector.unregister(connection)
+                        continue
+                    if events & selectors.EVENT_WRITE:
+                        count = connection.send(self._requests[position[0] :])
+                        position[0] = (position[0] + count) % len(self._requests)
+                        self.sent += count
+
+
+@pytest.fixture
+def film(service: Service, account: Account) -> str:
+    """The path of a file that is larger than what the kernel takes for a client that does not read."""
+    with service.client(account) as client:
+        return f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"
+
+
+def test_a_pipeline_takes_bounded_memory(service: Service, account: Account, film: str) -> None:
+    """Requests behind an answer that is not read, answers of both sizes that are not read, and answers that are."""
+    large, ranged = get(film, account), get(film, account, "Range: bytes=0-65535\r\n")
+    with PeakMemory(service.process) as memory, ExitStack() as floods:
+        for requests, first, reads in (
+            (LIVE, large, False),
+            (ranged, b"", False),
+            (LIVE, b"", False),
+            (LIVE, b"", True),
+        ):
+            flood = floods.enter_context(Flood(service.port, STRANGERS, requests, first=first, reads=reads))
+            flood.run(0.6)
+            assert flood.sent > STRANGERS * len(requests)
+
+    assert memory.growth < 4 * STRANGERS * MOST_OF_A_CONNECTION + NOISE, f"{memory.growth / MEBIBYTE:.0f} MiB"
+
+
+def test_stalled_and_flooding_strangers_leave_the_others_alone(start_service: StartService, *, soak: bool) -> None:
+    """Others are answered within the time-out of their client, all the time."""
+    strangers, seconds = (1000, 60.0) if soak else (100, 2.0)
+    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS": str(3 * strangers)})
+    account = service.people.add()
+    with service.client(account) as client:
+        path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"
+        with PeakMemory(service.process) as memory, ExitStack() as stalled:
+            for number in range(strangers):
+                stalled.enter_context(stall(service, account, path, source=f"127.0.2.{number % 200 + 1}"))
+            with Flood(service.port, strangers, LIVE) as flood:
+                began, rounds = time.monotonic(), 0
+                while time.monotonic() - began < seconds:
+                    flood.run(0.25)
+                    assert client.get("/readyz").status_code == 200
+                    assert client.get(path, headers={"range": "bytes=5-99"}).status_code == 206
+                    assert_next_upload_works(client)
+                    rounds += 1
+
+    assert rounds
+    assert memory.growth < 2 * strangers * MOST_OF_A_CONNECTION + NOISE, f"{memory.growth / MEBIBYTE:.0f} MiB"
+
+
+def test_a_reader_that_stalls_gives_its_place_back(start_service: StartService) -> None:
+    service = start_service("local", settings=FEW)
+    account = service.people.add()
+    with service.client(account) as client:
+        path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"
+    with ExitStack() as stalled:
+        eventually(lambda: _places(service) == 20, "the first client has left")
+        wires = [stalled.enter_context(stall(service, account, path)) for _ in range(20)]
+        assert _statuses(service, "/api/server/ping") == [503]
+        assert _statuses(service, "/livez") == _statuses(service, "/readyz") == [200]
+        eventually(lambda: _statuses(service, "/api/server/ping") == [200], "the stalled ones are cut off")
+        with suppress(ConnectionError):
+            while wires[0].receive(MEBIBYTE):
+                pass
+
+    assert "The client took nothing for 1 seconds" in service.log
+    assert "Traceback" not in service.log
+
+
+def test_a_slow_reader_is_no_stalled_one(start_service: StartService) -> None:
+    service = start_service("local", settings=FEW)
+    account = service.people.add()
+    data = fresh_bytes(12 * MEBIBYTE)
+    with service.client(account) as client:
+        path = f"/api/assets/{uploaded(client, data)}/original"
+    received = bytearray()
+    with stall(service, account, path, receive_buffer=64 * 1024) as wire:
+        paused = 0
+        while piece := wire.receive(64 * 1024):
+            received += piece
+            if len(received) // MEBIBYTE > paused:
+                paused += 1
+                time.sleep(0.2)  # slowness is the case itself
+
+    assert received == data
+
+
+def test_one_address_does_not_take_all_places(start_service: StartService) -> None:
+    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
+    with ExitStack() as open_ones:
+        wires = [open_ones.enter_context(Wire(service.port, source="127.0.0.9")) for _ in range(3)]
+        for wire in wires:
+            wire.send(LIVE)
+            assert wire.answer().status == 200
+        assert _statuses(service, "/api/server/ping", source="127.0.0.9") == [503]
+        assert _statuses(service, "/livez", source="127.0.0.9") == [200]
+        assert _statuses(service, "/api/server/ping", source="127.0.0.10") == [200]
+        wires.pop().__exit__(None, None, None)
+        eventually(lambda: _statuses(service, "/api/server/ping", source="127.0.0.9") == [200], "a place is free")
+
+
+def test_a_trusted_proxy_is_not_its_clients(start_service: StartService) -> None:
+    """Downloads that stall behind it count for the client that it names; the part of the field that clients can write does not."""
+    service = start_service("local", settings=PROXIED)
+    account = service.people.add()
+    with service.client(account) as client:
+        path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"
+    with ExitStack() as stalled:
+        for number in range(8):
+            fields = f"X-Forwarded-For: 203.0.113.{number}\r\n"
+            stalled.enter_context(stall(service, account, path, fields=fields))
+        for _ in range(4):
+            stalled.enter_context(
+                stall(service, account, path, fields="X-Forwarded-For: 9.9.9.9, 198.51.100.7, 10.1.2.3\r\n")
+            )
+        assert _statuses(service, "/api/server/ping", fields="X-Forwarded-For: 8.8.8.8, 198.51.100.7\r\n") == [503]
+        assert _statuses(service, "/api/server/ping", fields="X-Forwarded-For: 198.51.100.8\r\n") == [200]
+
+
+def test_guesses_are_counted_for_the_client_of_a_trusted_proxy(start_service: StartService) -> None:
+    service = start_service("local", settings=PROXIED)
+    guess = {"email": "nobody@example.org", "password": "wrong"}
+
+    def guesses(client: str) -> int:
+        with service.client() as http:
+            return http.post("/api/auth/login", json=guess, headers={"x-forwarded-for": client}).status_code
+
+    statuses = [guesses(f"192.0.2.{number}, 203.0.113.7") for number in range(11)]
+
+    assert statuses == [401] * 10 + [429]
+    assert guesses("203.0.113.8") == 401
+
+
+def test_a_stranger_can_not_name_itself(start_service: StartService) -> None:
+    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
+    with ExitStack() as open_ones:
+        for number in range(3):
+            wire = open_ones.enter_context(Wire(service.port))
+            wire.send(get("/livez", fields=f"X-Forwarded-For: 203.0.113.{number}\r\n"))
+            assert wire.answer().status == 200
+        assert _statuses(service, "/api/server/ping", fields="X-Forwarded-For: 203.0.113.77\r\n") == [503]
+
+
+def _statuses(service: Service, path: str, *, source: str = "127.0.0.1", fields: str = "") -> list[int]:
+    with Wire(service.port, source=source) as wire:
+        wire.send(get(path, fields=f"Connection: close\r\n{fields}"))
+        return [wire.answer().status]
+
+
+def _places(service: Service) -> int:
+    """Those that are not taken, as far as this test can know: all, once nobody is connected."""
+    connected = [each for each in service.process.net_connections("tcp") if each.status == "ESTABLISHED"]
+    return 20 - len(connected)
