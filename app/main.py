@@ -13,6 +13,7 @@ from app.api.auth import Authenticator
 from app.api.errors import install_error_handlers
 from app.api.front import Front
 from app.api.hot import DeliveryCache, answer_at_once, find_hot_path
+from app.api.methods import install_methods
 from app.api.openapi import install_openapi
 from app.api.passwords import Passwords
 from app.api.routes import install_routes
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None, *, work: bool = True, adopt: bo
     chosen = settings or load_settings()
     api = FastAPI(title="mediavault", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(api)
+    install_methods(api)
     install_routes(api)
     install_openapi(api)
 

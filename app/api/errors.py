@@ -129,13 +129,18 @@ def install_error_handlers(app: FastAPI) -> None:
     """Let every failure inside FastAPI take the one shape, the unforeseen too; those are raised again, for the front to log."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        refusal = translate(error)
-        body = problem_body(refusal, request.scope["correlation_id"])
-        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **refusal.headers}
-        return Response(body, status_code=refusal.status, media_type=PROBLEM_JSON, headers=headers)
+        return error_answer(request, error)
 
     for kind in (HTTPException, RequestValidationError, ApiError, Exception):
         app.add_exception_handler(kind, handle)
+
+
+def error_answer(request: Request, error: Exception) -> Response:
+    """The answer to any exception, in the one shape."""
+    refusal = translate(error)
+    body = problem_body(refusal, request.scope["correlation_id"])
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **refusal.headers}
+    return Response(body, status_code=refusal.status, media_type=PROBLEM_JSON, headers=headers)
 
 
 def _validation_message(error: RequestValidationError) -> str:

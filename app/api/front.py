@@ -124,7 +124,9 @@ class Front:
             if hot is not None:
                 await hot(scope, exchange.receive, exchange.send, self._state.services)
             else:
-                await self._app(scope, exchange.receive, exchange.send_private)
+                # HEAD is GET whose body the server leaves out.
+                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(asked, exchange.receive, exchange.send_private)
         except TransferCut as cut:
             log.warning("transfer cut short", path=redacted(scope["path"]), reason=str(cut.__cause__ or cut))
         except asyncio.CancelledError:  # not raised again: the server would log it as a failure of ours

@@ -183,11 +183,12 @@ def _asked(end: str, query_string: bytes) -> _Request:
 
 
 def find_hot_path(scope: Scope) -> Callable[[Scope, Receive, Send, Services], Awaitable[None]] | None:
-    """The application for this request, if it is one of the hot path's."""
+    """The application for this request, if it is one of the hot path's; other methods than GET and HEAD are FastAPI's."""
+    if scope["method"] not in ("GET", "HEAD"):
+        return None
     path: str = scope["path"]
     if path.endswith(_ENDS) and _ADDRESS.fullmatch(path):
-        # Portraits are set at the addresses where they are fetched: those requests are FastAPI's.
-        return serve_file if path.startswith(_ASSETS) or scope["method"] in ("GET", "HEAD") else None
+        return serve_file
     return serve_archive if is_archive_link(path) else None
 
 
@@ -210,8 +211,6 @@ def answer_at_once(scope: Scope, services: Services) -> tuple[bytes, bytes] | No
 
 async def serve_file(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
     """Answer with a file of an asset, a person or a user. What is not the caller's and what is not there answer alike."""
-    if scope["method"] not in ("GET", "HEAD"):
-        raise ApiError(405, "Method Not Allowed", headers={"allow": "GET, HEAD"})
     identity = await services.authenticator.identify(scope)
     _, _, subject, item_id, rest = scope["path"].lower().split("/", 4)
     if subject == "assets":

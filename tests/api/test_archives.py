@@ -225,7 +225,7 @@ class TestLinks:
             answer = anonymous.request(method, link.path)
 
             assert answer.status_code == 405
-            assert answer.headers["allow"] == "GET, HEAD"
+            assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
     def test_refuses(self, client: httpx.Client) -> None:
         wishes: list[dict[str, object]] = [

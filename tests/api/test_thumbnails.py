@@ -139,7 +139,7 @@ def test_others_are_not_told_what_is_being_made(client: httpx.Client, other_clie
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_other_methods_are_refused(client: httpx.Client, made: Made, method: str) -> None:
     answer = client.request(method, made.address)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 def test_playback_is_the_encoded_video_else_the_original(service: Service, client: httpx.Client) -> None:

@@ -19,7 +19,6 @@ router = APIRouter(tags=["health"])
 _NO_STORE = {"cache-control": "no-store"}
 
 
-@router.head("/livez", include_in_schema=False, response_model=None)
 @router.get("/livez", summary="The process answers", response_model=None)
 async def livez() -> Response:
     return Response(b'{"status":"alive"}', media_type="application/json", headers=_NO_STORE)
@@ -31,8 +30,6 @@ async def livez() -> Response:
     response_model=None,
     responses={503: {"description": "Not ready", "content": {PROBLEM_JSON: {}}}},
 )
-@router.head("/readyz", include_in_schema=False, response_model=None)
-@router.head("/healthz", include_in_schema=False, response_model=None)
 @router.get("/healthz", include_in_schema=False, response_model=None)
 async def readyz(request: Request, use: Annotated[Services, Depends(services)]) -> Response:
     results = await use.health.results()
