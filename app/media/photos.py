@@ -130,6 +130,8 @@ def _identify(source: Path, format: Format) -> Content:
     try:
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
+        if not head:
+            raise DecodeFailed("the file is empty")
         content = recognise(head, format)
         if content is None:
             raise DecodeFailed(f"it is no {format.kind} that can be read, although it is named {format.extension}")

@@ -56,6 +56,13 @@ class UnsupportedType(UploadError):
         super().__init__(f"Unsupported file type {extension or '(no extension)'}")
 
 
+class EmptyFile(UploadError):
+    """The file has no bytes, as a transfer that failed leaves it: all such would be one content (400)."""
+
+    def __init__(self) -> None:
+        super().__init__("The file is empty")
+
+
 class InvalidChecksum(UploadError):
     """The checksum header is no SHA-1 in base64 or hex (400)."""
 

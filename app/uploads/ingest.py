@@ -7,6 +7,7 @@ Whatever goes wrong before that transaction leaves no object that a row does not
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,15 @@ from app.storage.errors import StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService
 from app.uploads.body import BodyLimits, Receive, body_chunks
-from app.uploads.errors import ChecksumMismatch, InvalidField, LeaseLost, MalformedBody, UnsupportedType, UploadTooLarge
+from app.uploads.errors import (
+    ChecksumMismatch,
+    EmptyFile,
+    InvalidField,
+    LeaseLost,
+    MalformedBody,
+    UnsupportedType,
+    UploadTooLarge,
+)
 from app.uploads.fields import FieldReader, UploadFields, parse_checksum
 from app.uploads.multipart import MAX_OVERHEAD_BYTES, Field, FilePart, MultipartReader
 from app.uploads.names import display_name, extension
@@ -37,6 +46,7 @@ RENEW_SECONDS = 180.0
 LATE_EFFECT_GRACE = timedelta(minutes=15)
 """A store that did not answer may still carry out what it was asked: the sweeper comes only after that."""
 MAX_SIDECAR_BYTES = 16 * MEBIBYTE
+SHA1_OF_NOTHING = hashlib.sha1(usedforsecurity=False).digest()
 
 ORIGINAL_PART = "assetData"
 SIDECAR_PART = "sidecarData"
@@ -85,6 +95,8 @@ class Ingest:
         all bytes are in and its commit has begun: that is carried to its end first.
         """
         announced = parse_checksum(checksum)
+        if announced == SHA1_OF_NOTHING:
+            raise EmptyFile
         if announced is not None:
             known = await self._catalog.assets.by_checksum(user.id, announced)
             if known is not None:
@@ -288,6 +300,8 @@ class _Upload:
         if format_ is None or format_.kind is Kind.SIDECAR:
             raise UnsupportedType(extension(type_name))
         self._original = await self._receive(part, FileKind.ORIGINAL, format_, self._bounds, writers)
+        if not self._original.received.size:
+            raise EmptyFile
 
     async def _read_sidecar(self, part: FilePart, writers: AsyncExitStack) -> None:
         if self._sidecar is not None:

@@ -7,6 +7,7 @@ import hashlib
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from tests.real.uploading import (
     assert_next_upload_works,
     form_head,
     fresh_bytes,
+    upload,
     uploaded,
 )
 
 MEBIBYTE = 1024 * 1024
+NOTHING = hashlib.sha1(b"")
 SIZE = 50 * MEBIBYTE
 TOO_LARGE = 65 * 1024 * MEBIBYTE
 CURL_SECONDS = 60
@@ -135,6 +138,35 @@ def test_what_is_known_by_its_checksum_needs_no_body(service: Service, account: 
     assert answer.status == 200
     assert answer.json() == {"id": asset, "status": "duplicate"}
     assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("checksum", ["", NOTHING.hexdigest(), b64encode(NOTHING.digest()).decode()])
+def test_transfers_that_failed_are_no_photos_and_no_duplicates(client: httpx.Client, checksum: str) -> None:
+    answers = [
+        upload(client, b"", name, headers={"x-immich-checksum": checksum}) for name in ("1.jpg", "2.mp4", "3.HEIC")
+    ]
+
+    for answer in answers:
+        assert (answer.status_code, answer.json()["detail"]) == (400, "The file is empty")
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert client.get("/api/assets/statistics").json()["total"] == 0
+
+
+def test_the_checksum_of_nothing_is_refused_before_the_body(service: Service, account: Account) -> None:
+    with Wire(service.port) as wire:
+        wire.begin_upload(SIZE, {**account.headers, "x-immich-checksum": NOTHING.hexdigest()})
+        answer = wire.answer()
+
+    assert (answer.status, answer.json()["detail"]) == (400, "The file is empty")
+
+
+def test_an_empty_file_is_told_to_no_client_as_one_that_is_here(client: httpx.Client) -> None:
+    """A client takes whatever is rejected for a duplicate: this one it is to send, and to hear then why it is refused."""
+    asked = {"assets": [{"id": "failed.jpg", "checksum": NOTHING.hexdigest()}]}
+
+    checked = client.post("/api/assets/bulk-upload-check", json=asked).json()
+
+    assert checked == {"results": [{"id": "failed.jpg", "action": "accept"}]}
 
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["silent", "sending"])

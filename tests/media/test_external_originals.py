@@ -14,6 +14,7 @@ from app.catalog.library_records import Library
 from app.catalog.records import FileKind, Task
 from app.config import Settings
 from app.libraries.scan import Scan
+from app.media.errors import DecodeFailed
 from app.media.processor import Processor
 from app.storage.errors import StorageUnavailable
 from tests.media.place import Place, place_on
@@ -67,6 +68,22 @@ async def shape_of(place: Place, asset_id: UUID) -> tuple[int | None, int | None
     asset = await place.catalog.assets.get(asset_id)
     assert asset is not None
     return asset.width, asset.height
+
+
+async def test_an_empty_file_is_shown_with_what_is_wrong_until_it_has_content(place: Place, library: Library) -> None:
+    """As in Immich it has an asset: the copy that failed, or has just begun, is to be seen, and nothing of it is taken for another's."""
+    nas = Path(library.import_paths[0])
+    (nas / "copied.jpg").touch()
+    (nas / "copied too.jpg").touch()
+    await scan(place, library)
+    task = await task_of(place, "copied.jpg")
+    assert (await task_of(place, "copied too.jpg")).asset_id != task.asset_id
+    with pytest.raises(DecodeFailed, match=r"^the file is empty$"):
+        await place.pipeline().process(task)
+    (nas / "copied.jpg").write_bytes(jpeg(40, 30))
+    await scan(place, library)
+    await place.pipeline().process(await task_of(place, "copied.jpg"))
+    assert await shape_of(place, task.asset_id) == (40, 30)
 
 
 async def test_no_pictures_are_made_of_another_file_that_has_the_name_for_now(place: Place, library: Library) -> None:

@@ -51,8 +51,8 @@ MOVE_SECONDS = 1800.0
 
 
 def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
-    """Mostly small ones, an empty one, one of a single byte, and one that is the largest; long enough to differ, all others."""
-    return [0, 1, largest, *(dice.choice((40, 900, 20_000, 150_000)) for _ in range(count - 3))]
+    """Mostly small ones, one of a single byte, and one that is the largest; long enough to differ, all others."""
+    return [1, largest, *(dice.choice((40, 900, 20_000, 150_000)) for _ in range(count - 2))]
 
 
 @contextmanager

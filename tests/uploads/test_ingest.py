@@ -45,7 +45,7 @@ async def test_a_photo(place: Place, parts: list[Any], length: bool) -> None:
     await place.assert_kept(PHOTO)
 
 
-@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20 + 17])
+@pytest.mark.parametrize("size", [1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20 + 17])
 async def test_every_size_is_kept_whole(place: Place, size: int) -> None:
     photo = random_photo(size)
     assert (await place.send([*DATES, photo])).created

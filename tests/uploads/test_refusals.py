@@ -14,6 +14,7 @@ from app.uploads.errors import (
     BodyCutShort,
     ChecksumMismatch,
     ClientGone,
+    EmptyFile,
     InvalidChecksum,
     InvalidField,
     MalformedBody,
@@ -27,6 +28,7 @@ from tests.uploads.test_ingest import PHOTO, SIDECAR, VIDEO, random_photo
 
 UNKNOWN_ID = "0b9f6c5e-3a3f-4c46-8f24-6f3a9a0f7a11"
 OTHER_PHOTO = Upload("assetData", "other.jpg", b"another photo")
+EMPTY = Upload("assetData", "failed.jpg", b"")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,20 @@ async def test_a_body_that_is_not_what_its_checksum_says(place: Place) -> None:
     with pytest.raises(ChecksumMismatch):
         await place.send([*DATES, PHOTO, SIDECAR], checksum=hashlib.sha1(b"other").hexdigest())
     await place.assert_kept()
+
+
+@pytest.mark.parametrize("parts", [[*DATES, EMPTY], [EMPTY, SIDECAR, *DATES], [*DATES, SIDECAR, EMPTY]])
+@pytest.mark.parametrize("checksum", [None, hashlib.sha1(b"photo").hexdigest()], ids=["plain", "announced"])
+async def test_an_empty_file(place: Place, parts: list[FormPart], checksum: str | None) -> None:
+    with pytest.raises(EmptyFile, match=r"^The file is empty$"):
+        await place.send(parts, checksum=checksum)
+    await place.assert_kept()
+
+
+async def test_an_empty_sidecar_is_another_thing(place: Place) -> None:
+    sidecar = Upload("sidecarData", "photo.xmp", b"")
+    assert (await place.send([*DATES, PHOTO, sidecar])).created
+    await place.assert_kept(PHOTO, sidecar)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])

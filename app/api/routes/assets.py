@@ -24,6 +24,7 @@ from app.api.permissions import Permission
 from app.api.routes.bodies import LargeJsonRoute
 from app.api.services import Services, services
 from app.catalog.records import Asset, AssetType, Visibility
+from app.uploads.ingest import SHA1_OF_NOTHING
 
 router = APIRouter(prefix="/assets", tags=["assets"], route_class=LargeJsonRoute)
 
@@ -35,8 +36,9 @@ Reader = Annotated[Identity, Depends(requires(Permission.ASSET_READ))]
 async def check_bulk_upload(
     wanted: UploadCheckRequest, caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))], rooms: Rooms
 ) -> UploadCheckResponse:
-    """Which of these files you have already, by their checksums. The answer keeps the order."""
-    digests = list({item.checksum for item in wanted.assets})
+    """Which of these files you have already, by their checksums. The answer keeps the order. An empty file is never one that you have:
+    its upload is refused, while a client takes each reject for a duplicate and may delete its own."""
+    digests = list({item.checksum for item in wanted.assets} - {SHA1_OF_NOTHING})
     known = await rooms.catalog.assets.by_checksums(caller.user.id, digests)
     return UploadCheckResponse(results=[_checked(item.id, known.get(item.checksum)) for item in wanted.assets])
 

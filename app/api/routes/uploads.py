@@ -45,6 +45,9 @@ _BODY: dict[str, Any] = {
     responses={
         200: {"model": UploadResponse, "description": "You have this content already: the asset that holds it."},
         201: {"description": "Stored: it survives a power loss from now on."},
+        400: {
+            "description": "Refused, and nothing is kept: the file is empty, its type is not supported, a field is wrong, …"
+        },
         413: {"description": "Larger than MEDIAVAULT_UPLOAD_LIMIT."},
         507: {"description": "The disk is full."},
         503: {"description": "The storage does not answer; try again after Retry-After seconds."},
