@@ -9,6 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from app.folding import folded
+
 MAX_NAME_BYTES = 255
 """Per segment, in UTF-8: the limit of the common file systems."""
 MAX_EXTENSION_BYTES = 32
@@ -54,11 +56,6 @@ def cleaned(name: str) -> str:
     if _DEVICES.match(text):
         text = f"_{text}"
     return _shortened(text, "")
-
-
-def folded(name: str) -> str:
-    """Equal for names that some file system takes for the same."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _numbered(name: str, number: int) -> str:

@@ -18,13 +18,14 @@ from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_of
 from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, Usage, Visibility
 from app.catalog.tables import UtcDateTime
+from app.folding import folded
 
 _asset = tables.asset
 _file = tables.file
 _user = tables.user
 
-_ASSET_COLUMNS = tuple(column for column in _asset.c if column.name != "metadata")
-"""All but what a client wanted kept: it may be long, and no answer shows it."""
+_ASSET_COLUMNS = tuple(column for column in _asset.c if column.name not in ("metadata", "folded_name"))
+"""All but what is only looked for, and what a client wanted kept: that may be long, and no answer shows it."""
 _ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
 JOINED_COLUMNS = len(_ASSET_COLUMNS) + len(_file.c)
 _CURSOR = struct.Struct(">q16s")
@@ -88,7 +89,9 @@ def conditions(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
     if filters.ids is not None:
         where.append(_asset.c.id.in_(filters.ids))
     if filters.name_contains is not None:
-        where.append(_asset.c.original_file_name.icontains(filters.name_contains, autoescape=True))
+        # What a program of an older version takes in during an upgrade has no folded name.
+        name = func.coalesce(_asset.c.folded_name, func.lower(_asset.c.original_file_name))
+        where.append(name.contains(folded(filters.name_contains), autoescape=True))
     if filters.is_motion is not None:
         video = _asset.c.live_photo_video_id
         where.append(video.is_not(None) if filters.is_motion else video.is_(None))

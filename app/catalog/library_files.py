@@ -21,6 +21,7 @@ from app.catalog.files import ID_BATCH, batches
 from app.catalog.libraries import forget_digests, require_library
 from app.catalog.library_records import Changes, Found, KnownFile, KnownFolder, Library, Placed
 from app.catalog.records import Asset, FileKind, FileState, Visibility
+from app.folding import folded
 
 T = TypeVar("T")
 
@@ -377,10 +378,21 @@ async def _rename(
     named = (
         update(_asset)
         .where(_asset.c.id == bindparam("of_asset"))
-        .values(original_file_name=bindparam("new_name"), type=bindparam("new_type"), updated_at=moment)
+        .values(
+            original_file_name=bindparam("new_name"),
+            folded_name=bindparam("new_folded_name"),
+            type=bindparam("new_type"),
+            updated_at=moment,
+        )
     )
     names = [
-        {"of_asset": asset_id, "new_name": placed.found[0], "new_type": placed.type} for asset_id, placed in renamed
+        {
+            "of_asset": asset_id,
+            "new_name": placed.found[0],
+            "new_folded_name": folded(placed.found[0]),
+            "new_type": placed.type,
+        }
+        for asset_id, placed in renamed
     ]
     await connection.execute(named, names)
 

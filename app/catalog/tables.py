@@ -28,12 +28,14 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
 )
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.types import TypeDecorator
 
 from app.catalog.library_records import LibraryState
 from app.catalog.move_records import MoveState
 from app.catalog.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
 from app.config import StorageEngine
+from app.folding import folded
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -166,6 +168,12 @@ file = Table(
     Index("ix_file_state_not_before", "state", "not_before"),
 )
 
+
+def _folded_name(context: ExecutionContext) -> str:
+    values: dict[str, Any] = context.get_current_parameters()  # type: ignore[attr-defined]
+    return folded(values["original_file_name"])
+
+
 asset = Table(
     "asset",
     metadata,
@@ -195,6 +203,7 @@ asset = Table(
     Column("device_asset_id", Text),
     Column("device_id", Text),
     Column("metadata", JSON(none_as_null=True)),
+    Column("folded_name", Text, default=_folded_name),
     Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
     Index("ix_asset_deleted_at", "deleted_at"),
     Index("ix_asset_live_photo_video_id", "live_photo_video_id"),

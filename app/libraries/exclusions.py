@@ -1,7 +1,7 @@
 """Which paths a library leaves out, by glob patterns as Immich applies them. Pure: names only, no I/O.
 
 Patterns are matched with absolute paths: those that end with `/**` with folders and all in them, those whose last segment has no wildcard with
-folders and files of that name, all others with files only. What is hidden (`.name`) is left out always.
+folders and files of that name, all others with files only. Case and normalization (NFC, NFD) make no difference. What is hidden (`.name`) is left out always.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from app.folding import composed
 from app.libraries.globs import CROSSING, STAR, Glob, InvalidPattern, expand
 
 DEFAULT_EXCLUSIONS = (
@@ -34,7 +35,7 @@ class Exclusions:
         trees, named, files = _Parts(), _Parts(), _Parts()
         for pattern in patterns:
             try:
-                globs = expand(pattern)
+                globs = expand(composed(pattern))
             except InvalidPattern as error:
                 self.refused[pattern] = str(error)
                 continue
@@ -48,17 +49,20 @@ class Exclusions:
 
     def leaves_out_folder(self, folder: str, name: str) -> bool:
         """True where nothing below the folder `name` of `folder` belongs to the library."""
+        folder, name = composed(folder), composed(name)
         if name[0] == "." or (self._folder_name is not None and self._folder_name(name)):
             return True
         return bool(self._folder_path is not None and self._folder_path(f"{folder}/{name}"))
 
     def leaves_out_file(self, folder: str, name: str) -> bool:
+        folder, name = composed(folder), composed(name)
         if name[0] == "." or (self._file_name is not None and self._file_name(name)):
             return True
         return bool(self._file_path is not None and self._file_path(f"{folder}/{name}"))
 
     def leaves_out_all(self, root: str) -> bool:
         """True where nothing below the import path `root` belongs to the library. Hidden folders above it do not count."""
+        root = composed(root)
         if self._tree_name is not None and any(map(self._tree_name, root.split("/"))):
             return True
         return bool(self._tree_path is not None and self._tree_path(root))
@@ -109,7 +113,7 @@ def translate(segments: Sequence[Sequence[str]], *, with_top: bool) -> str:
 
 def check_pattern(pattern: str) -> None:
     """Raises `InvalidPattern`."""
-    expand(pattern)
+    expand(composed(pattern))
 
 
 def _segment(tokens: Sequence[str]) -> str:

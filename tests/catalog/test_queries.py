@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import unicodedata
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -194,6 +195,39 @@ async def test_search_finds_by_each_field(catalog: Catalog) -> None:
     assert await ids(with_deleted=True) == [other.id, wanted.id]
     assert await ids(trashed_after=TAKEN) == [wanted.id]
     assert await ids(trashed_before=TAKEN) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("ärger", {"Ärger.jpg", "ärger 2.JPG"}),
+        ("ÄRGER", {"Ärger.jpg", "ärger 2.JPG"}),
+        ("strasse", {"Straße.jpg", "STRASSE.jpg"}),
+        ("STRAẞE", {"Straße.jpg", "STRASSE.jpg"}),
+        ("ΌΔΟΣ", {"οδός όδος.jpg"}),
+        ("фото", {"ФОТО_1.jpg"}),
+        ("_", {"ФОТО_1.jpg"}),
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+async def test_names_are_found_in_any_case_and_normalization(
+    catalog: Catalog, part: str, found: set[str], form: Literal["NFC", "NFD"]
+) -> None:
+    user = await make_user(catalog)
+    names = [
+        "Ärger.jpg",
+        unicodedata.normalize("NFD", "ärger 2.JPG"),
+        "Straße.jpg",
+        "STRASSE.jpg",
+        "οδός όδος.jpg",
+        "ФОТО_1.jpg",
+    ]
+    for name in names:
+        await upload(catalog, user.id, original_file_name=name)
+
+    assets, _ = await catalog.assets.search(user.id, AssetFilters(name_contains=unicodedata.normalize(form, part)))
+
+    assert {unicodedata.normalize("NFC", asset.original_file_name) for asset in assets} == found
 
 
 async def test_search_counts_pages_from_one(catalog: Catalog) -> None:

@@ -21,6 +21,7 @@ from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.catalog.engine import Database, PostgresDatabase, SqliteFile, parse_url
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from app.catalog.move_records import MoveState
+from app.catalog.records import AssetFilters
 from tests.real.catalogues import Databases, Kind
 
 START = """
@@ -139,11 +140,41 @@ async def test_what_an_older_program_planned_may_have_been_copied(database: Kind
     await catalog.aclose()
 
 
+async def test_names_of_an_older_program_are_found(database: Kind, databases: Databases) -> None:
+    db_url = databases.empty(database)
+    place = Database(parse_url(db_url))
+    if isinstance(place.place, SqliteFile):
+        place.place.path.parent.mkdir(parents=True)
+    async with place.write() as connection:
+        await connection.run_sync(upgrade_to, "0006")
+        await connection.execute(text(OLD_USER))
+        for number in range(OLD_ASSETS):
+            await connection.execute(text(OLD_FILE), {"id": UUID(int=number).hex, "path": f"/media/{number}"})
+            await connection.execute(text(OLD_ASSET), {"id": UUID(int=number).hex, "name": f"ÄRGER {number}.jpg"})
+    await place.aclose()
+
+    catalog = await open_catalog(db_url)
+
+    for number in (0, OLD_ASSETS - 1):
+        found, _ = await catalog.assets.search(UUID(USER_ID), AssetFilters(name_contains=f"ärger {number}."))
+        assert [asset.id for asset in found] == [UUID(int=number)]
+    await catalog.aclose()
+
+
+OLD_ASSETS = 1002
+"""More than are filled in at a time."""
 USER_ID = "0123456789abcdef0123456789abcdef"
 OLD_USER = f"""INSERT INTO "user" (id, email, name, is_admin, used, created_at, updated_at)
     VALUES ('{USER_ID}', 'a@example.org', 'A', true, 0, '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
 OLD_KEY = f"""INSERT INTO api_key (id, user_id, name, permissions, key_hash, created_at, updated_at)
     VALUES ('{USER_ID}', '{USER_ID}', 'kept', '[]', 'hash', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
+
+OLD_FILE = f"""INSERT INTO file (id, owner_id, kind, path, state, mime_type, created_at, not_before)
+    VALUES (:id, '{USER_ID}', 'original', :path, 'live', 'image/jpeg', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
+OLD_ASSET = f"""INSERT INTO asset (id, owner_id, type, file_id, original_file_name, file_created_at, file_modified_at,
+    local_date_time, created_at, updated_at, is_favorite, visibility, is_offline)
+    VALUES (:id, '{USER_ID}', 'IMAGE', :id, :name, '2026-01-01 00:00:00', '2026-01-01 00:00:00',
+    '2026-01-01 00:00:00', '2026-01-01 00:00:00', '2026-01-01 00:00:00', false, 'timeline', false)"""
 
 OLD_MOVE = f"""INSERT INTO migration (id, target, created_at) VALUES ('{USER_ID}', 's3', '2026-01-01 00:00:00')"""
 OLD_ITEM = f"""INSERT INTO migration_item

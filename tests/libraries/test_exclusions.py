@@ -6,8 +6,10 @@ import json
 import random
 import secrets
 import subprocess
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -67,6 +69,18 @@ def _reached(exclusions: Exclusions, root: str, file: str) -> bool:
 )
 def test_a_pattern_leaves_out(pattern: str, left_out: set[str]) -> None:
     assert SHOWN - kept([pattern]) == left_out
+
+
+@pytest.mark.parametrize("pattern", ["**/Ärger/**", "**/ärg?r/**", "**/[äö]rger/**", "/mnt/ÄRGER/**", "**/ärger/*"])
+@pytest.mark.parametrize("wanted", ["NFC", "NFD"])
+@pytest.mark.parametrize("named", ["NFC", "NFD"])
+def test_names_are_the_same_in_either_normalization(
+    pattern: str, wanted: Literal["NFC", "NFD"], named: Literal["NFC", "NFD"]
+) -> None:
+    exclusions = Exclusions([unicodedata.normalize(wanted, pattern)])
+    folder, file = unicodedata.normalize(named, "ärger"), unicodedata.normalize(named, "é.jpg")
+
+    assert exclusions.leaves_out_folder("/mnt", folder) or exclusions.leaves_out_file(f"/mnt/{folder}", file)
 
 
 def test_what_is_hidden_is_left_out() -> None:
