@@ -17,6 +17,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_COOKIE_BYTES = 8 * 1024
 """Browsers keep cookies of 4 KiB each; a longer field is not looked at."""
 
+CREDENTIAL_PARAMETERS = frozenset({"apiKey", "sessionKey"})
+"""Of the query."""
+
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 
 

@@ -58,6 +58,10 @@ def problem_body(error: ApiError, correlation_id: str) -> bytes:
     return json.dumps(problem(error, correlation_id), ensure_ascii=False).encode("utf-8", "replace")
 
 
+_NAMED = 20
+_NAMED_CHARACTERS = 500
+"""How much of what a client sent comes back in a message."""
+
 _Translation = Callable[[Any], ApiError]
 
 
@@ -145,6 +149,9 @@ def error_answer(request: Request, error: Exception) -> Response:
 
 def _validation_message(error: RequestValidationError) -> str:
     faults = error.errors()
+    unknown = [".".join(map(str, fault["loc"][1:])) for fault in faults if fault["type"] == "extra_forbidden"]
+    if unknown:
+        return f"{', '.join(unknown[:_NAMED])[:_NAMED_CHARACTERS]}: not known here, and without it other assets would be meant"
     first = faults[0]
     within = [str(part) for part in first["loc"][1:]]
     place = ".".join(within) if within and not within[0].isdigit() else str(first["loc"][0])

@@ -11,16 +11,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Tuple, Uuid, case, func, literal, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    Tuple,
+    Uuid,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from app.catalog import tables
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_of
 from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, Usage, Visibility
 from app.catalog.tables import UtcDateTime
+from app.catalog.text_functions import contains_folded
 from app.folding import folded
 
 _asset = tables.asset
+_derivative = tables.derivative
+_made = tables.file.alias("made")
 _file = tables.file
 _user = tables.user
 
@@ -85,19 +102,51 @@ def _place(moment: datetime, asset_id: UUID) -> Tuple[Any]:
 
 def conditions(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
     """All of them hold for what is found."""
-    where: list[ColumnElement[bool]] = [visible(filters.visibility)]
+    where: list[ColumnElement[bool]] = [_asset.c.visibility.in_(sorted(filters.visibilities))]
     if filters.ids is not None:
         where.append(_asset.c.id.in_(filters.ids))
-    if filters.name_contains is not None:
-        # What a program of an older version takes in during an upgrade has no folded name.
-        name = func.coalesce(_asset.c.folded_name, func.lower(_asset.c.original_file_name))
-        where.append(name.contains(folded(filters.name_contains), autoescape=True))
+    if filters.is_encoded is not None:
+        encoded = _is_made(FileKind.ENCODED_VIDEO)
+        where.append(encoded if filters.is_encoded else ~encoded)
     if filters.is_motion is not None:
         video = _asset.c.live_photo_video_id
         where.append(video.is_not(None) if filters.is_motion else video.is_(None))
     if not (filters.with_deleted or filters.trashed_after or filters.trashed_before):
         where.append(in_trash(False))
-    return [*where, *_equal(filters), *_between(filters)]
+    where += [_is_made(kind, path) for kind, path in filters.made_paths.items()]
+    return [*where, *_containing(filters), *_saying(filters), *_equal(filters), *_between(filters)]
+
+
+def _is_made(kind: FileKind, path: str | None = None) -> ColumnElement[bool]:
+    """Whether the asset has such a derivative, stored at that path if one is given."""
+    mine = (_derivative.c.asset_id == _asset.c.id) & (_derivative.c.kind == kind)
+    if path is None:
+        return exists().where(mine)
+    return exists().where(mine, _derivative.c.file_id == _made.c.id, _made.c.path == path)
+
+
+def _containing(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = []
+    if filters.name_contains is not None:
+        # What a program of an older version takes in during an upgrade has no folded name.
+        name = func.coalesce(_asset.c.folded_name, func.lower(_asset.c.original_file_name))
+        where.append(name.contains(folded(filters.name_contains), autoescape=True))
+    if filters.path_contains is not None:
+        where.append(contains_folded(_file.c.path, filters.path_contains))
+    if filters.description_contains is not None:
+        where.append(contains_folded(_said("description"), filters.description_contains))
+    return where
+
+
+def _saying(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    return [
+        _said(name).is_(None) if value is None else _said(name) == str(value) for name, value in filters.exif.items()
+    ]
+
+
+def _said(name: str) -> ColumnElement[str]:
+    """A value of the EXIF data as text, whatever it is in JSON; NULL where it is not said."""
+    return cast(_asset.c.exif[name].as_string(), String)
 
 
 def _equal(filters: AssetFilters) -> list[ColumnElement[bool]]:
@@ -119,6 +168,7 @@ def _between(filters: AssetFilters) -> list[ColumnElement[bool]]:
         (_asset.c.created_at, filters.created_after, filters.created_before),
         (_asset.c.updated_at, filters.updated_after, filters.updated_before),
         (_asset.c.deleted_at, filters.trashed_after, filters.trashed_before),
+        (_file.c.size, filters.min_file_size, filters.max_file_size),
     )
     after = [column >= earliest for column, earliest, _ in spans if earliest is not None]
     return after + [column <= latest for column, _, latest in spans if latest is not None]

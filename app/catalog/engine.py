@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from app.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidDatabaseUrl
+from app.catalog.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 
 TURN_SECONDS = 30
 """How long a call waits for a free connection."""
@@ -277,6 +278,7 @@ def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEn
                 f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                 f"PRAGMA foreign_keys=ON; PRAGMA query_only={'ON' if query_only else 'OFF'};"
             )
+            await connection.create_function(SQLITE_FUNCTION, 2, sqlite_contains_folded, deterministic=True)
         except BaseException:
             connection.stop()
             raise

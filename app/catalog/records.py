@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
@@ -268,15 +269,23 @@ class AssetChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class AssetFilters:
-    """What to search for; None means any. Moments are inclusive. `visibility` None: timeline and archive."""
+    """What to search for; None means any. Moments and sizes (bytes of the original) are inclusive. `…_contains` are parts of texts, in any case
+    and normalization. `exif`: what the named values are, None where there is to be none. `made_paths`: where derivatives are stored."""
 
     ids: tuple[UUID, ...] | None = None
     name_contains: str | None = None
+    path_contains: str | None = None
+    description_contains: str | None = None
+    exif: Mapping[str, str | int | None] = field(default_factory=dict[str, str | int | None])
+    min_file_size: int | None = None
+    max_file_size: int | None = None
+    made_paths: Mapping[FileKind, str] = field(default_factory=dict[FileKind, str])
     type: AssetType | None = None
     is_favorite: bool | None = None
     is_offline: bool | None = None
     is_motion: bool | None = None
-    visibility: Visibility | None = None
+    is_encoded: bool | None = None
+    visibilities: frozenset[Visibility] = frozenset({Visibility.TIMELINE, Visibility.ARCHIVE})
     checksum: bytes | None = None
     device_asset_id: str | None = None
     device_id: str | None = None

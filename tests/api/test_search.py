@@ -5,20 +5,64 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import unicodedata
+from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from app.catalog.catalog import Catalog
 from tests.api.photos import photo
+from tests.real.people import Account
+from tests.real.service import Service
 from tests.real.uploading import upload
 
 KEY = photo("the one with the key")
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
+EXIF: dict[str, dict[str, object]] = {
+    "Sommer 100%.jpg": {"make": "Canon", "model": "EOS R5", "lensModel": "RF 50mm", "rating": 4},
+    "winter.mp4": {"make": "Apple"},
+    "kept.jpg": {
+        "make": "Leica",
+        "city": "Köln",
+        "state": "NRW",
+        "country": "Germany",
+        "rating": 4,
+        "description": "Über die Straße",
+    },
+}
+HARMLESS = {
+    "withPeople": True,
+    "withStacked": False,
+    "withExif": False,
+    "withDeleted": False,
+    "isNotInAlbum": True,
+    "personIds": [],
+    "tagIds": [],
+    "albumIds": [],
+    "page": 1,
+    "size": 100,
+    "order": "desc",
+}
+"""What Immich's clients send, and what selects nothing here."""
 
 
-@pytest.fixture
-def album(client: httpx.Client) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def account(service: Service) -> Account:
+    """One for all tests: none of them changes anything."""
+    return service.people.add()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service, account: Account) -> Iterator[httpx.Client]:
+    with service.client(account) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def album(service: Service, account: Account, client: httpx.Client) -> dict[str, str]:
     """Five assets, by name; `old.jpg` is in the trash, `kept.jpg` in the archive."""
     wanted = {
         "Sommer 100%.jpg": {"fileCreatedAt": "2022-08-01T00:00:00Z", "isFavorite": "true"},
@@ -33,6 +77,12 @@ def album(client: httpx.Client) -> dict[str, str]:
         assert answer.status_code == 201, answer.text
         ids[name] = answer.json()["id"]
     client.request("DELETE", "/api/assets", json={"ids": [ids["old.jpg"]]})
+
+    async def tell(catalog: Catalog) -> None:
+        for name, exif in EXIF.items():
+            assert await catalog.assets.update(account.id, UUID(ids[name]), {"exif": exif})
+
+    service.people.call(tell)
     return ids
 
 
@@ -59,7 +109,43 @@ def album(client: httpx.Client) -> dict[str, str]:
         ({"checksum": base64.b64encode(hashlib.sha1(KEY).digest()).decode()}, ["winter.mp4"]),
         ({"id": NOBODY}, []),
         ({"libraryId": NOBODY}, []),
-        ({"personIds": [], "withPeople": True, "anything": 1, "type": "VIDEO"}, ["winter.mp4"]),
+        ({"make": "Canon"}, ["Sommer 100%.jpg"]),
+        ({"make": "canon"}, []),
+        ({"make": None, "takenBefore": "2022-08-30T00:00:00Z"}, ["sommer_2.JPG"]),
+        ({"make": "Canon", "model": "EOS R5", "lensModel": "RF 50mm"}, ["Sommer 100%.jpg"]),
+        ({"make": "Canon", "model": "EOS R6"}, []),
+        ({"city": "Köln", "state": "NRW", "country": "Germany"}, ["kept.jpg"]),
+        ({"city": None, "rating": 4}, ["Sommer 100%.jpg"]),
+        ({"rating": 4}, ["kept.jpg", "Sommer 100%.jpg"]),
+        ({"rating": 5}, []),
+        ({"rating": None}, ["winter.mp4", "sommer_2.JPG"]),
+        ({"description": "die stra"}, ["kept.jpg"]),
+        ({"description": unicodedata.normalize("NFD", "ÜBER")}, ["kept.jpg"]),
+        ({"description": "%"}, []),
+        ({"originalPath": "/UPLOAD/", "type": "VIDEO"}, ["winter.mp4"]),
+        ({"originalPath": "/nowhere/"}, []),
+        ({"previewPath": "/nowhere/preview.jpg"}, []),
+        ({"thumbnailPath": "/nowhere/preview.jpg"}, []),
+        ({"encodedVideoPath": "/nowhere/preview.jpg"}, []),
+        ({"isEncoded": True}, []),
+        ({"isEncoded": False, "type": "VIDEO"}, ["winter.mp4"]),
+        ({"isMotion": True}, []),
+        ({"isMotion": False, "type": "VIDEO"}, ["winter.mp4"]),
+        ({"isOffline": True}, []),
+        ({"minFileSize": 100_000}, []),
+        ({"minFileSize": len(KEY), "maxFileSize": len(KEY)}, ["winter.mp4"]),
+        ({"isVisible": False}, []),
+        ({"isVisible": True, "type": "VIDEO"}, ["winter.mp4"]),
+        ({"isVisible": True, "visibility": "hidden"}, []),
+        ({"isArchived": True}, ["kept.jpg"]),
+        ({"isArchived": False, "rating": 4}, ["Sommer 100%.jpg"]),
+        ({"withArchived": False, "rating": 4}, ["Sommer 100%.jpg"]),
+        (HARMLESS | {"type": "VIDEO"}, ["winter.mp4"]),
+        (
+            dict.fromkeys(("personIds", "query", "anything", "page", "size", "order", "type", "withDeleted"))
+            | {"rating": 4},
+            ["kept.jpg", "Sommer 100%.jpg"],
+        ),
     ],
     ids=str,
 )
@@ -72,6 +158,40 @@ def test_all_conditions_hold(
     assert [asset["id"] for asset in found["items"]] == [album[name] for name in expected]
     assert (found["total"], found["count"]) == (len(expected), len(expected))
     assert found["nextPage"] is None
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"filter": {"make": {"eq": "Canon"}}},
+        {"query": "beach"},
+        {"ocr": "text"},
+        {"isTrashed": True},
+        {"personIds": [NOBODY]},
+        {"tagIds": [NOBODY]},
+        {"albumIds": [NOBODY]},
+        {"cursor": "abc"},
+        {"orderBy": {"field": "rating"}},
+        {"takenaAfter": "2022-08-02T00:00:00Z"},
+        {"": False},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("album")
+def test_what_would_be_ignored_is_refused(client: httpx.Client, condition: dict[str, Any]) -> None:
+    """Else whoever deletes what was found deletes everything."""
+    answer = client.post("/api/search/metadata", json={**HARMLESS, **condition})
+
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert next(iter(condition)) in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("album")
+def test_all_that_is_not_known_is_named(client: httpx.Client) -> None:
+    answer = client.post("/api/search/metadata", json={"mood": "good", "type": "VIDEO", "weather": None, "season": 3})
+
+    assert answer.json()["detail"].startswith("mood, season: ")
 
 
 def test_an_asset_is_found_by_its_id(client: httpx.Client, album: dict[str, str]) -> None:

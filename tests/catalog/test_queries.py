@@ -186,7 +186,7 @@ async def test_search_finds_by_each_field(catalog: Catalog) -> None:
     ):
         assert await ids(**unique) == [wanted.id], unique
     assert await ids(type=AssetType.VIDEO) == []
-    assert await ids(type=AssetType.VIDEO, visibility=Visibility.HIDDEN) == [video.id]
+    assert await ids(type=AssetType.VIDEO, visibilities=frozenset({Visibility.HIDDEN})) == [video.id]
     assert await ids(taken_after=TAKEN) == await ids(created_after=other.created_at) == [other.id]
     assert await ids(name_contains="\0") == await ids(is_offline=True) == await ids(library_id=uuid4()) == []
 

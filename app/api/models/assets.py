@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from app.api.models.shape import Checksum, Moment, Shape, Text, absent, encode_base64, in_calendar
+from app.api.models.shape import Checksum, Moment, Selection, Shape, Text, absent, encode_base64, in_calendar
 from app.catalog.records import Asset, AssetChanges, AssetType, Visibility
 
 MAX_IDS = 50_000
@@ -284,7 +284,7 @@ class AssetUpdate(Shape):
 _EXIF_FIELDS = ("description", "rating", "latitude", "longitude")
 
 
-class BulkIds(Shape):
+class BulkIds(Selection):
     model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d"]}]})
 
     ids: Annotated[list[UUID], Field(max_length=MAX_IDS), AfterValidator(lambda ids: list(dict.fromkeys(ids)))]

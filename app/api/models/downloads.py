@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.api.models.shape import Moment, Shape, Text
+from app.api.models.shape import Moment, Selection, Shape, Text
 
 DEFAULT_ARCHIVE_BYTES = 4 * 1024**3
 """As in Immich: older file systems and programs stop there."""
@@ -16,7 +16,7 @@ MAX_ASSETS = 200_000
 AssetIds = Annotated[list[UUID], Field(max_length=MAX_ASSETS)]
 
 
-class DownloadInfoRequest(Shape):
+class DownloadInfoRequest(Selection):
     """One of the selectors must be there."""
 
     asset_ids: AssetIds | None = None
@@ -35,9 +35,10 @@ class DownloadInfoResponse(Shape):
     archives: list[ArchivePart]
 
 
-class ArchiveRequest(Shape):
+class ArchiveRequest(Selection):
     asset_ids: AssetIds
     archive_name: Annotated[Text | None, Field(max_length=255)] = None
+    edited: bool = Field(default=False, description="Immich v3: without effect, for there are no edited versions here.")
 
 
 class LinkRequest(ArchiveRequest):

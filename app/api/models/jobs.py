@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.shape import Moment, Shape, absent
+from app.api.models.shape import Moment, Selection, Shape, absent
 from app.catalog.records import Task, TaskCounts, TaskKind
 
 
@@ -49,7 +49,7 @@ class QueueCommand(StrEnum):
     CLEAR_FAILED = "clear-failed"
 
 
-class CommandRequest(Shape):
+class CommandRequest(Selection):
     model_config = ConfigDict(json_schema_extra={"examples": [{"command": "start", "force": False}]})
 
     command: QueueCommand = Field(description="Only `start` is supported.")

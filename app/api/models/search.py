@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, ClassVar, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from app.api.models.assets import AssetResponse
-from app.api.models.shape import Checksum, Moment, Name, Shape
-from app.catalog.records import AssetFilters, AssetType, Visibility
+from app.api.models.shape import Checksum, Moment, Name, Selection, Shape
+from app.catalog.records import AssetFilters, AssetType, FileKind, Visibility
 
 
 class Order(StrEnum):
@@ -18,15 +19,42 @@ class Order(StrEnum):
     DESC = "desc"
 
 
-class MetadataSearch(Shape):
-    """All given conditions hold together. Conditions on what this service does not know (people, places) are ignored."""
+_NOBODY_AND_NOTHING = "Only an empty list, which is no condition: there are no {} here."
+_SHOWN = frozenset({Visibility.TIMELINE, Visibility.ARCHIVE})
+_EXIF_TEXTS = ("make", "model", "lens_model", "city", "state", "country")
+
+NoIds = Annotated[list[UUID] | None, Field(max_length=0)]
+PathText = Annotated[Name | None, Field(description="The whole path, as it is stored.")]
+ExifText = Annotated[Name | None, Field(description="The whole text, in its case; null for assets that do not say.")]
+Bytes = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
+
+
+class MetadataSearch(Selection):
+    """All given conditions hold together. Each is Immich's, or one that its older versions had; a condition that this service does not
+    know is refused. `minFileSize` and `maxFileSize` are bytes, and inclusive."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"originalFileName": "IMG_", "type": "IMAGE", "page": 1, "size": 100}]}
     )
 
+    null_conditions: ClassVar[frozenset[str]] = frozenset({*map(to_camel, _EXIF_TEXTS), "rating"})
+
     id: UUID | None = None
     original_file_name: Name | None = Field(default=None, description="A part of the name; case does not matter.")
+    original_path: Name | None = Field(default=None, description="A part of the path; case does not matter.")
+    description: Name | None = Field(default=None, description="A part of it; case does not matter.")
+    make: ExifText = None
+    model: ExifText = None
+    lens_model: ExifText = None
+    city: ExifText = None
+    state: ExifText = None
+    country: ExifText = None
+    rating: int | None = Field(default=None, ge=-1, le=5, description="Null for assets without one.")
+    min_file_size: Bytes = None
+    max_file_size: Bytes = None
+    preview_path: PathText = None
+    thumbnail_path: PathText = None
+    encoded_video_path: PathText = None
     type: AssetType | None = None
     checksum: Checksum | None = None
     device_asset_id: Name | None = None
@@ -35,7 +63,11 @@ class MetadataSearch(Shape):
     is_favorite: bool | None = None
     is_offline: bool | None = None
     is_motion: bool | None = None
-    visibility: Visibility | None = None
+    is_encoded: bool | None = Field(default=None, description="Whether there is a version that was made playable.")
+    visibility: Visibility | None = Field(default=None, description="Otherwise timeline and archive.")
+    is_visible: bool | None = Field(default=None, description="False: what is hidden.")
+    is_archived: bool | None = None
+    with_archived: bool = Field(default=True, description="False: without the archive.")
     taken_after: Moment | None = None
     taken_before: Moment | None = None
     created_after: Moment | None = None
@@ -44,7 +76,13 @@ class MetadataSearch(Shape):
     updated_before: Moment | None = None
     trashed_after: Moment | None = None
     trashed_before: Moment | None = None
-    with_deleted: bool = False
+    person_ids: NoIds = Field(default=None, description=_NOBODY_AND_NOTHING.format("people"))
+    tag_ids: NoIds = Field(default=None, description=_NOBODY_AND_NOTHING.format("tags"))
+    album_ids: NoIds = Field(default=None, description=_NOBODY_AND_NOTHING.format("albums"))
+    is_not_in_album: bool | None = Field(default=None, description="Without effect: no asset is in an album.")
+    with_stacked: bool = Field(default=True, description="Without effect: there are no stacks.")
+    with_people: bool = Field(default=False, description="Without effect: there are no people.")
+    with_deleted: bool = Field(default=False, description="The trash, too; so do `isOffline` and `trashed…`.")
     with_exif: bool = False
     order: Order = Order.DESC
     page: int = Field(default=1, ge=1, le=1_000_000)
@@ -52,13 +90,33 @@ class MetadataSearch(Shape):
 
     def filters(self) -> AssetFilters:
         same = {name: getattr(self, name) for name in _SAME_NAMES}
+        moments = (self.trashed_after, self.trashed_before)
+        paths = {
+            FileKind.PREVIEW: self.preview_path,
+            FileKind.THUMBNAIL: self.thumbnail_path,
+            FileKind.ENCODED_VIDEO: self.encoded_video_path,
+        }
+        given = [name for name in (*_EXIF_TEXTS, "rating") if name in self.model_fields_set]
         return AssetFilters(
             **same,
             ids=None if self.id is None else (self.id,),
             name_contains=self.original_file_name,
-            with_deleted=self.with_deleted or self.trashed_after is not None or self.trashed_before is not None,
+            path_contains=self.original_path,
+            description_contains=self.description,
+            exif={to_camel(name): getattr(self, name) for name in given},
+            made_paths={kind: path for kind, path in paths.items() if path is not None},
+            visibilities=self._visibilities(),
+            with_deleted=self.with_deleted or bool(self.is_offline) or any(moment is not None for moment in moments),
             oldest_first=self.order is Order.ASC,
         )
+
+    def _visibilities(self) -> frozenset[Visibility]:
+        wanted = _SHOWN if self.is_visible is not False else frozenset({Visibility.HIDDEN})
+        if self.visibility is not None:
+            wanted = frozenset({self.visibility}) & (wanted if self.is_visible is not None else frozenset(Visibility))
+        if self.is_archived is not None:
+            wanted &= {Visibility.ARCHIVE} if self.is_archived else frozenset(Visibility) - {Visibility.ARCHIVE}
+        return wanted if self.with_archived else wanted - {Visibility.ARCHIVE}
 
 
 _SAME_NAMES = (AssetFilters.__dataclass_fields__.keys() & MetadataSearch.model_fields.keys()) - {"with_deleted"}

@@ -6,7 +6,7 @@ import base64
 import binascii
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
@@ -34,6 +35,22 @@ class Shape(BaseModel):
         frozen=True,
         field_title_generator=lambda name, _: to_camel(name),
     )
+
+
+class Selection(Shape):
+    """A body that says which assets are meant. A field that is not known may be a condition, and ignoring it would select more than the
+    client means: it is refused unless it is null. A null counts as not given, but for the fields in `null_conditions`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    null_conditions: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None or name in cls.null_conditions}
 
 
 def iso_moment(moment: datetime) -> str:

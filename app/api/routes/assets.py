@@ -21,7 +21,7 @@ from app.api.models.assets import (
     UploadCheckResult,
 )
 from app.api.permissions import Permission
-from app.api.routes.bodies import LargeJsonRoute
+from app.api.routes.bodies import LargeJsonRoute, only_known_parameters
 from app.api.services import Services, services
 from app.catalog.records import Asset, AssetType, Visibility
 from app.uploads.ingest import SHA1_OF_NOTHING
@@ -43,7 +43,7 @@ async def check_bulk_upload(
     return UploadCheckResponse(results=[_checked(item.id, known.get(item.checksum)) for item in wanted.assets])
 
 
-@router.get("")
+@router.get("", dependencies=[Depends(only_known_parameters)])
 async def list_assets(
     caller: Reader,
     rooms: Rooms,
@@ -69,7 +69,7 @@ async def list_assets(
     return AssetPage(items=items, next_cursor=following)
 
 
-@router.get("/statistics")
+@router.get("/statistics", dependencies=[Depends(only_known_parameters)])
 async def get_asset_statistics(
     caller: Annotated[Identity, Depends(requires(Permission.ASSET_STATISTICS))],
     rooms: Rooms,

@@ -1,4 +1,5 @@
-"""Routes that take JSON: the body is bounded, and a caller without a valid credential is told so before it is read."""
+"""Routes that take JSON: the body is bounded, and a caller without a valid credential is told so before it is read. Routes that select by
+their query take no parameter that they do not know."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from app.api.credentials import CREDENTIAL_PARAMETERS
+from app.api.errors import ApiError
 from app.config import MEBIBYTE
 
 
@@ -43,6 +46,14 @@ class LargeJsonRoute(KeyedJsonRoute):
     """For lists of thousands of files."""
 
     body_limit = 10 * MEBIBYTE
+
+
+async def only_known_parameters(request: Request) -> None:
+    """For routes that select by their query: a parameter that is ignored would select more than the client means. Dependency."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params} | CREDENTIAL_PARAMETERS
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        raise ApiError(400, f"{unknown[0][:100]}: not known here, and without it other assets would be meant")
 
 
 def _bounded(request: Request, limit: int, seconds: float) -> Request:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 
 from app.api.auth import Identity, requires
 from app.api.models.assets import BulkIds, TrashResponse
+from app.api.models.shape import Selection
 from app.api.permissions import Permission
 from app.api.routes.bodies import LargeJsonRoute
 from app.api.services import Services, services
@@ -29,6 +30,6 @@ async def restore_assets(wanted: BulkIds, caller: Caller, rooms: Rooms) -> Trash
 
 
 @router.post("/restore")
-async def restore_trash(caller: Caller, rooms: Rooms) -> TrashResponse:
-    """Take everything out of the trash but what a library's folder no longer holds; that comes out when its file is there again."""
+async def restore_trash(caller: Caller, rooms: Rooms, wanted: Selection | None = None) -> TrashResponse:
+    """Without a body, or with an empty one: take everything out of the trash but what a library's folder no longer holds; that comes out when its file is there again."""
     return TrashResponse(count=await rooms.catalog.assets.restore(caller.user.id, None))
