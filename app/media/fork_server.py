@@ -1,7 +1,7 @@
 """The process that workers are forked from: it has loaded the libraries, has no network, and never sees user data.
 
 `python -I -m app.media.fork_server DESCRIPTOR`: on this socket it is given pieces of work, each with the socket that its warden
-talks through. It ends when the socket is closed. Nothing of the service's environment or descriptors reaches it.
+talks through, and with the open file to be worked on where that has no path to rely on. It ends when the socket is closed. Nothing of the service's environment or descriptors reaches it.
 """
 
 from __future__ import annotations
@@ -59,16 +59,19 @@ def _serve(inbox: socket.socket) -> None:
                 os.close(ready)
                 _end_orphans(set(wardens.values()))
                 continue
-            packed, descriptors, _, _ = socket.recv_fds(inbox, MAX_WORK, 1)
+            packed, descriptors, _, _ = socket.recv_fds(inbox, MAX_WORK, 2)
             if not packed:
                 return
+            inherited = descriptors[1:]
             with socket.socket(fileno=descriptors[0]) as control:
                 process = os.fork()
                 if process == 0:
                     inbox.close()
                     for other in wardens:
                         os.close(other)
-                    warden.keep(control, packed)
+                    warden.keep(control, packed, inherited)
+            for each in inherited:
+                os.close(each)
             pidfd = os.pidfd_open(process)
             wardens[pidfd] = process
             poll.register(pidfd, select.POLLIN)

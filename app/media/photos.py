@@ -21,7 +21,7 @@ from app.media.outcomes import result_of
 from app.media.products import Box, Processed, Product
 from app.media.sandbox import Sandbox
 from app.media.signatures import HEAD_BYTES, Content, recognise
-from app.media.work import Limits, Work
+from app.media.work import Limits, Work, descriptor_of, in_worker
 from app.storage.ranges import ByteRange
 
 _FILE_SIZE = 512 * 1024 * 1024
@@ -109,13 +109,15 @@ class Photos:
     async def _call(
         self, name: str, source: Path, content: Content, folder: Path | None, arguments: dict[str, Any]
     ) -> dict[str, Any]:
+        seen = str(in_worker(source))
         work = Work(
             call=name,
-            arguments={"source": str(source), "content": content.value, "pixels": self._pixels} | arguments,
+            arguments={"source": seen, "content": content.value, "pixels": self._pixels} | arguments,
             program=(),
             folder=str(folder) if folder else "",
-            readable=(str(source),),
+            readable=(seen,),
             limits=self._limits,
+            inherits=descriptor_of(source),
         )
         return result_of(await self._sandbox.run(work))
 

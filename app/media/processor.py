@@ -18,7 +18,7 @@ from app.storage.ranges import ByteRange
 
 
 class Processor:
-    """Every method reads `source`, a local file, and writes only into `folder`, a private folder that the caller makes and
+    """Every method reads `source`, a local file (or an open one, by its name in `/proc/self/fd`), and writes only into `folder`, a private folder that the caller makes and
     removes; both are absolute. `format` is what the original's name says; what the file is, is decided by its content.
 
     All raise `MediaError`. Cancelling one ends its processes, and all that those started, before it returns.

@@ -87,7 +87,7 @@ class Sandbox:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with closing(theirs):
             try:
-                await server.hand_over(work.packed(), theirs)
+                await server.hand_over(work, theirs)
             except BaseException:
                 ours.close()
                 raise
@@ -134,12 +134,14 @@ class _ForkServer:
                 raise
         return cls(process, ours)
 
-    async def hand_over(self, packed: bytes, control: socket.socket) -> None:
+    async def hand_over(self, work: Work, control: socket.socket) -> None:
         """Raises `OSError` when the server is not there any more, or takes nothing."""
+        packed = work.packed()
+        descriptors = [control.fileno(), *([] if work.inherits is None else [work.inherits])]
         async with asyncio.timeout(_SEND_SECONDS):
             while True:
                 try:
-                    socket.send_fds(self._inbox, [packed], [control.fileno()])
+                    socket.send_fds(self._inbox, [packed], descriptors)
                 except BlockingIOError:
                     await asyncio.sleep(0.005)  # its queue is full; it forks some hundred times a second
                 else:

@@ -24,7 +24,7 @@ from app.media.sandbox import Sandbox
 from app.media.signatures import Content
 from app.media.tools import find_programs
 from app.media.video import Video, describe, parse_probe
-from app.media.work import Limits, Work
+from app.media.work import Limits, Work, descriptor_of, in_worker
 
 _PROBE_ANSWER = 1024 * 1024
 _POSTER_SIZE = 512 * 1024 * 1024
@@ -106,7 +106,7 @@ class Videos:
         return video
 
     async def _probed(self, source: Path, content: Content) -> Video:
-        command = ffmpeg.probe(await self._ready(), source, content)
+        command = ffmpeg.probe(await self._ready(), in_worker(source), content)
         said = await self._run(command, None, source, file_size=0)
         return parse_probe(said, content)
 
@@ -114,7 +114,7 @@ class Videos:
         self, source: Path, video: Video, folder: Path, attempt: int, second: float, *, keyframe: bool
     ) -> Derived:
         name = f"poster-{attempt}.ppm"
-        command = ffmpeg.poster(await self._ready(), source, video, second, keyframe=keyframe, target=name)
+        command = ffmpeg.poster(await self._ready(), in_worker(source), video, second, keyframe=keyframe, target=name)
         await self._run(command, folder, source, file_size=_POSTER_SIZE)
         frame = folder / name
         if not await asyncio.to_thread(frame.is_file):
@@ -127,7 +127,7 @@ class Videos:
         size = (await asyncio.to_thread(source.stat)).st_size
         limit = max(_SMALLEST_LIMIT, size * _GROWTH)
         command = ffmpeg.encode(
-            await self._ready(), source, video, plan,
+            await self._ready(), in_worker(source), video, plan,
             threads=self._threads, size_limit=limit, target=product.path.name,
         )  # fmt: skip
         seconds = self._settings.transcode_seconds
@@ -149,14 +149,14 @@ class Videos:
         file_size: int,
         seconds: float | None = None,
     ) -> str:
-        work = self._work(command, folder, (str(source),), file_size=file_size, seconds=seconds)
-        return output_of(await self._sandbox.run(work), str(source))
+        work = self._work(command, folder, source, file_size=file_size, seconds=seconds)
+        return output_of(await self._sandbox.run(work), str(in_worker(source)))
 
     def _work(
         self,
         command: tuple[str, ...],
         folder: Path | None,
-        readable: tuple[str, ...],
+        source: Path | None,
         *,
         file_size: int,
         seconds: float | None = None,
@@ -174,8 +174,9 @@ class Videos:
             arguments={},
             program=command,
             folder=str(folder) if folder else "",
-            readable=readable,
+            readable=(str(in_worker(source)),) if source else (),
             limits=limits,
+            inherits=descriptor_of(source) if source else None,
         )
 
     async def _ready(self) -> Tools:
@@ -183,7 +184,7 @@ class Videos:
         async with self._asking:
             if self._tools is None:
                 command = (programs[0], "-hide_banner", "-v", "error", "-filters")
-                filters = output_of(await self._sandbox.run(self._work(command, None, (), file_size=0))).split()
+                filters = output_of(await self._sandbox.run(self._work(command, None, None, file_size=0))).split()
                 self._tools = Tools(*programs, tone_mapping={"zscale", "tonemap"} <= set(filters))
             return self._tools
 

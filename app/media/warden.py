@@ -7,6 +7,7 @@ new session nor a double fork escapes it. It hands on what the worker says and l
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import select
@@ -14,13 +15,14 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from app.media import kernel
 from app.media.calls import answer
-from app.media.work import Ended, How, Limits, Work
+from app.media.work import INHERITED, Ended, How, Limits, Work
 
 ERRORS_KEPT = 16 * 1024
 """Bytes of the end of stderr that are handed on."""
@@ -43,15 +45,15 @@ _SYSTEM_FILES = tuple(
 )  # fmt: skip
 
 
-def keep(control: socket.socket, packed: bytes) -> NoReturn:
-    """Do the packed `Work` in a child, send its `Ended` through `control`, end this process."""
+def keep(control: socket.socket, packed: bytes, inherited: Sequence[int]) -> NoReturn:
+    """Do the packed `Work` in a child, which inherits that descriptor if there is one, send its `Ended` through `control`, end this process."""
     status = os.EX_SOFTWARE
     try:
         control.settimeout(_SEND_SECONDS)
         control.sendall(b"%d\n" % os.getpid())
         kernel.adopt_orphans()
         os.setsid()
-        ended = _ended(control, Work.unpacked(packed))
+        ended = _ended(control, Work.unpacked(packed), inherited)
         if ended is not None:
             control.sendall(ended.packed())
         status = os.EX_OK
@@ -59,7 +61,7 @@ def keep(control: socket.socket, packed: bytes) -> NoReturn:
         os._exit(status)
 
 
-def _ended(control: socket.socket, work: Work) -> Ended | None:
+def _ended(control: socket.socket, work: Work, inherited: Sequence[int]) -> Ended | None:
     """None when nobody waits for it any more."""
     output, output_end = os.pipe()
     errors, errors_end = os.pipe()
@@ -69,9 +71,9 @@ def _ended(control: socket.socket, work: Work) -> Ended | None:
         control.close()
         os.close(output)
         os.close(errors)
-        _work(work, warden, output_end, errors_end)
-    os.close(output_end)
-    os.close(errors_end)
+        _work(work, warden, output_end, errors_end, inherited)
+    for descriptor in (output_end, errors_end, *inherited):
+        os.close(descriptor)
     said = _Said(output, errors, work.limits.output)
     try:
         how = _watch(control, worker, said, time.monotonic() + work.limits.seconds)
@@ -187,18 +189,23 @@ def children() -> list[int]:
         return found
 
 
-def _work(work: Work, warden: int, output: int, errors: int) -> NoReturn:
+def _work(work: Work, warden: int, output: int, errors: int, inherited: Sequence[int]) -> NoReturn:
     """The worker: put on the limits, do it, end."""
     status = os.EX_SOFTWARE
     try:
         os.setsid()
         kernel.die_with(warden)
+        aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, INHERITED) for descriptor in inherited]
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(output if work.program else errors, 1)
         os.dup2(errors, 2)
         result = os.dup2(output, 3)
-        os.closerange(4, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < _CHUNK else _CHUNK)
+        for descriptor in aside:
+            os.dup2(descriptor, INHERITED)
+        os.closerange(
+            INHERITED + len(inherited), os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < _CHUNK else _CHUNK
+        )
         os.chdir(work.folder or "/")
         _limit(work.limits)
         programs = tuple(Path(name).parent for name in work.program[:1])

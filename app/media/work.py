@@ -5,7 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self
+
+_OPEN_FILES = Path("/proc/self/fd")
+INHERITED = 4
+"""The descriptor under which a worker has the open file that it inherits."""
+
+
+def descriptor_of(source: Path) -> int | None:
+    """The descriptor that `source` is a name of (`/proc/self/fd/…`); None for other paths."""
+    return int(source.name) if source.parent == _OPEN_FILES else None
+
+
+def in_worker(source: Path) -> Path:
+    """What `source` is called in the worker that works on it."""
+    return source if descriptor_of(source) is None else _OPEN_FILES / str(INHERITED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +39,8 @@ class Limits:
 class Work:
     """Either a `call` of one of the functions in `calls.py`, with `arguments` that are JSON, or a `program` with its arguments,
     the first an absolute path. `folder` is its working folder and the only place where it may write (none for the empty text); beside the system's
-    own files it may read what is in `readable`. All paths are absolute."""
+    own files it may read what is in `readable`. All paths are absolute, and as they are `in_worker`; `inherits` is this process's descriptor of
+    the file that the worker inherits."""
 
     call: str
     arguments: dict[str, Any]
@@ -32,6 +48,7 @@ class Work:
     folder: str
     readable: tuple[str, ...]
     limits: Limits
+    inherits: int | None = None
 
     def __post_init__(self) -> None:
         for path in (*self.program[:1], *self.readable, *([self.folder] if self.folder else [])):
@@ -51,6 +68,7 @@ class Work:
             folder=given["folder"],
             readable=tuple(given["readable"]),
             limits=Limits(**given["limits"]),
+            inherits=given["inherits"],
         )
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from app.storage.backend import ObjectInfo, ObjectStream
-from app.storage.errors import ObjectNotFound, StoragePermission
+from app.storage.errors import ObjectChanged, ObjectNotFound, StoragePermission
 from app.storage.local.errnos import translated
 from app.storage.local.reading import (
     OPEN_FLAGS,
@@ -39,6 +39,7 @@ ANSWER_SECONDS = 12.0
 """A disk that spins up takes ten."""
 MOST_STUCK = 4
 _OPEN_FILES = Path("/proc/self/fd")
+"""By its name here an open file is opened anew, whatever has become of its path (proc(5))."""
 
 
 class ExternalFiles:
@@ -73,6 +74,19 @@ class ExternalFiles:
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
         return FileRead(lambda: self._open(path), external_etag, byte_range, if_match, pinned=True)
+
+    @asynccontextmanager
+    async def opened(self, path: str, size: int | None = None) -> AsyncGenerator[Path]:
+        """The file that `path` leads to now, under a name that leads to no other one later (see `_OPEN_FILES`). `size` is the expected
+        one, in bytes. Raises `ObjectChanged` for another, and what `head` raises."""
+        file = await self._open(path)
+        try:
+            status = regular_status(file)
+            if size not in (None, status.st_size):
+                raise ObjectChanged(path, EXTERNAL, f"holds {status.st_size} bytes, not {size}")
+            yield _OPEN_FILES / str(file.descriptor)
+        finally:
+            file.close()
 
     def refuse(self, path: str) -> NoReturn:
         """What every write and delete comes to."""

@@ -201,10 +201,16 @@ class StorageService:
     @asynccontextmanager
     async def stage_to_temp(self, path: str, *, size: int | None = None) -> AsyncGenerator[Path]:
         """A readable local file with the bytes of `path`: the file itself where it is local, never a copy; else a download, gone at the end.
+        That of an external file is its open descriptor (see `ExternalFiles.opened`): who may write to its folder could turn the path into a
+        link to somewhere else meanwhile.
 
         `size` is what the catalogue says, in bytes. Waits for room (see `Staging.downloaded`). Raises `ObjectNotFound`, `ObjectChanged` where
         the size is another, `StagingFull`, …
         """
+        if self._place(path) is None:
+            async with self._external.opened(path, size) as descriptor:
+                yield descriptor
+            return
         local = self.local_path(path)
         if local is not None or size is None:
             info = await self.stat(path)

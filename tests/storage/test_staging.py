@@ -135,7 +135,16 @@ async def test_an_external_file_is_used_where_it_lies(in_bucket: StorageService,
     external.parent.mkdir()
     external.write_bytes(b"external")
     async with in_bucket.stage_to_temp(str(external), size=8) as staged:
-        assert staged == external
+        assert staged.samefile(external)
+        assert not (tmp_path / "staging").exists()
+        external.rename(tmp_path / "renamed.jpg")
+        external.write_bytes(b"replaced")
+        assert staged.read_bytes() == b"external"
+    external.unlink()
+    (tmp_path / "renamed.jpg").rename(external)
+    with pytest.raises(ObjectChanged):
+        async with in_bucket.stage_to_temp(str(external), size=7):
+            pytest.fail("was staged")
     assert external.read_bytes() == b"external"
 
 

@@ -1,0 +1,209 @@
+"""Whoever may write to an external library's folder turns a path of it into a link while its file is worked on: nothing from outside shows."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from PIL import Image
+
+from app.catalog.records import FileKind
+from app.formats import Format, supported
+from app.libraries.scan import Scan
+from app.media.cutting import cut_out
+from app.media.processor import Processor
+from app.media.products import Box, Processed
+from app.storage.errors import StorageError
+from app.storage.external import ExternalFiles
+from tests.media import making
+from tests.media.filming import AAC, H264, QUARTERED, film
+from tests.media.making import GREY, RED, assert_corners, quarters
+from tests.media.place import Place, place_on
+from tests.real.notes import Note
+from tests.real.stacks import Stacks
+
+SECRET = (GREY, GREY, RED, RED)
+SECONDS, SOAK_SECONDS = 4.0, 60.0
+PREVIEWS = 3
+"""That must come about meanwhile, however long it takes."""
+PHOTOS = [
+    kept for kept in making.FORMATS if kept.extension in (".jpg", ".gif", ".tiff", ".heic", ".avif", ".jxl", ".psd")
+]
+
+
+def named(extension: str) -> Format:
+    format = supported(f"x{extension}")
+    assert format is not None
+    return format
+
+
+class Turned:
+    """A file of an import path that has been opened; then its path became a link to another one, outside."""
+
+    def __init__(self, folder: Path, extension: str, inside: bytes, outside: bytes) -> None:
+        self.path = folder / "nas" / f"original{extension}"
+        self.path.parent.mkdir()
+        self.path.write_bytes(inside)
+        self._secret = folder / f"secret{extension}"
+        self._secret.write_bytes(outside)
+        self._files = ExternalFiles()
+        self._files.confine([str(self.path.parent)])
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Path]:
+        async with self._files.opened(str(self.path), self.path.stat().st_size) as source:
+            self.path.unlink()
+            self.path.symlink_to(self._secret)
+            assert self.path.read_bytes() == self._secret.read_bytes()
+            yield source
+        await self._files.aclose()
+
+
+def preview_of(made: Processed) -> Image.Image:
+    (path,) = (product.path for product in made.products if product.kind is FileKind.PREVIEW)
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+@pytest.mark.parametrize("kept", PHOTOS, ids=lambda kept: kept.extension)
+async def test_a_photo_is_that_which_was_opened(
+    processor: Processor, folder: Path, tmp_path: Path, kept: making.Kept
+) -> None:
+    for name, colours in (("inside", making.CORNERS), ("outside", SECRET)):
+        kept.write(quarters(colours=colours), tmp_path / f"{name}{kept.extension}")
+    inside, outside = ((tmp_path / f"{name}{kept.extension}").read_bytes() for name in ("inside", "outside"))
+    async with Turned(tmp_path, kept.extension, inside, outside).opened() as source:
+        made = await processor.make_images(source, named(kept.extension), folder)
+        assert_corners(preview_of(made), within=kept.within)
+        box = Box(left=60, top=60, right=160, bottom=160, image_width=640, image_height=480)
+        person = await processor.make_person_thumbnail(source, named(kept.extension), box, folder)
+        with Image.open(person.path) as square:
+            assert_corners(square, (RED,) * 4, within=kept.within)
+
+
+async def test_a_raw_file_is_that_which_was_opened(processor: Processor, folder: Path, tmp_path: Path) -> None:
+    inside = making.dng(quarters(320, 240), preview=quarters(320, 240))
+    outside = making.dng(quarters(320, 240), preview=quarters(320, 240, colours=SECRET))
+    async with Turned(tmp_path, ".dng", inside, outside).opened() as source:
+        made = await processor.make_images(source, named(".dng"), folder)
+        assert_corners(preview_of(made))
+        assert made.metadata.make == "Camera Works"
+
+
+async def test_a_moving_part_is_that_of_the_file_which_was_opened(
+    processor: Processor, folder: Path, tmp_path: Path
+) -> None:
+    video, other = film(".mp4"), film(".mp4", seconds=2)
+    photo = making.jpeg(quarters())
+    xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    xmp += '<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1"'
+    xmp += f' GCamera:MicroVideoOffset="{len(video)}"/></rdf:RDF></x:xmpmeta>'
+    photo = making.jpeg(quarters(), xmp=xmp.encode())
+    async with Turned(tmp_path, ".jpg", photo + video, making.jpeg(quarters()) + other).opened() as source:
+        part = await processor.find_motion(source, named(".jpg"))
+        assert part is not None
+        await cut_out(source, part, folder / "motion.mp4")
+    assert (folder / "motion.mp4").read_bytes() == video
+
+
+async def test_a_video_is_that_which_was_opened(processor: Processor, folder: Path, tmp_path: Path) -> None:
+    """What is told of it, its poster, and what was encoded of it."""
+    options = ("-c:v", "mpeg4", "-q:v", "2", *AAC)
+    inside, outside = film(".avi", *options, picture=QUARTERED), film(".avi", *options, seconds=3)
+    async with Turned(tmp_path, ".avi", inside, outside).opened() as source:
+        poster = await processor.make_poster(source, named(".avi"), folder)
+        assert_corners(preview_of(poster), within=12)
+        assert (poster.width, poster.height) == (640, 480)
+        playable = await processor.make_playable(source, named(".avi"), folder)
+    assert playable is not None
+    assert_corners(preview_of(await processor.make_poster(playable.path, named(".mp4"), folder)), within=12)
+
+
+async def test_a_remuxed_video_is_that_which_was_opened(processor: Processor, folder: Path, tmp_path: Path) -> None:
+    inside, outside = film(".mkv", *H264, *AAC, picture=QUARTERED), film(".mkv", *H264, *AAC, seconds=3)
+    async with Turned(tmp_path, ".mkv", inside, outside).opened() as source:
+        playable = await processor.make_playable(source, named(".mkv"), folder)
+    assert playable is not None
+    assert_corners(preview_of(await processor.make_poster(playable.path, named(".mp4"), folder)), within=12)
+
+
+async def test_previews_made_while_a_link_is_turned_round_and_round(
+    processor: Processor, stacks: Stacks, tmp_path: Path, soak: bool, seed: int, note: Note
+) -> None:
+    """Inside and outside lie files of the same size and time, so that only the pictures tell which one was shown."""
+    nas = tmp_path / "nas"
+    for folder in (nas / ".kept", tmp_path / "secret"):
+        folder.mkdir(parents=True)
+    inside, outside = making.jpeg(quarters()), making.jpeg(quarters(colours=SECRET))
+    size = max(len(inside), len(outside))
+    for path, data in ((nas / ".kept" / "photo.jpg", inside), (tmp_path / "secret" / "photo.jpg", outside)):
+        path.write_bytes(data.ljust(size, b"\0"))
+        os.utime(path, (10**9, 10**9))
+    links = [nas / ".kept" / "photo.jpg", tmp_path / "secret" / "photo.jpg"]
+    (nas / "photo.jpg").symlink_to(links[0])
+    async with place_on(stacks.create("local", tmp_path / "place"), tmp_path, processor) as place:
+        place.storage.confine_external([str(nas)])
+        asset_id = await scanned(place, nas)
+        made = refused = 0
+        end = time.monotonic() + (SOAK_SECONDS if soak else SECONDS)
+        with turned_round(nas / "photo.jpg", links, random.Random(seed)) as turns:
+            async with asyncio.timeout(SOAK_SECONDS * 2):
+                while time.monotonic() < end or made < PREVIEWS:
+                    (task,) = await place.catalog.tasks.request_for(place.user.id, [asset_id])
+                    try:
+                        await place.pipeline().process(task)
+                    except StorageError:
+                        refused += 1
+                        continue
+                    assert_corners(await preview(place, asset_id))
+                    made += 1
+        note(f"{made} previews made and {refused} tasks put off while a link was turned {turns[0]} times (seed {seed})")
+        assert turns[0] > made
+
+
+async def scanned(place: Place, nas: Path) -> UUID:
+    library = await place.catalog.libraries.create(place.user.id, "NAS", (str(nas),), ())
+    with ThreadPoolExecutor(1) as threads:
+        await Scan(place.catalog, library, threads).run()
+    (asset,), _ = await place.catalog.assets.page(place.user.id, limit=10)
+    return asset.id
+
+
+async def preview(place: Place, asset_id: UUID) -> Image.Image:
+    made = await place.catalog.derivatives.of(asset_id)
+    async with place.storage.read(made[FileKind.PREVIEW].file.path) as stream:
+        return Image.open(io.BytesIO(b"".join([bytes(chunk) async for chunk in stream.chunks])))
+
+
+@contextmanager
+def turned_round(link: Path, targets: list[Path], chance: random.Random) -> Iterator[list[int]]:
+    """In a thread, at random moments, until the end; how often, in a list of one."""
+    over, turns = threading.Event(), [0]
+    other = link.with_name(".turning")
+
+    def turn() -> None:
+        while not over.wait(chance.choice((0, 0.001, 0.01, 0.03))):
+            other.symlink_to(targets[turns[0] % 2])
+            other.rename(link)
+            turns[0] += 1
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        yield turns
+    finally:
+        over.set()
+        thread.join()
+        with suppress(FileNotFoundError):
+            other.unlink()
