@@ -1,4 +1,5 @@
 """Tells whether a folder is, lies in or holds another one, by whatever path or mount one comes to either: a bind mount has paths of its own.
+What belongs to the running system (`/proc`, `/dev` and the like) is recognised the same way, and by the type of its file system.
 
 Folders are compared by their paths with links resolved, by device and inode, and by where they are on their file system, as the kernel's table of
 mounts tells. Network file systems tell that of each export by itself: of theirs only what can be seen counts.
@@ -11,7 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.libraries.mounts import Mount, holder, is_network, mounts_of, read_mounts
+from app.libraries.mounts import (
+    KERNEL_TYPES,
+    MEMORY_TYPES,
+    SHARED_MEMORY,
+    SYSTEM_FOLDERS,
+    Mount,
+    holder,
+    is_network,
+    mounts_of,
+    read_mounts,
+)
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -41,6 +52,7 @@ class Surroundings:
 
     def __init__(self, places: Iterable[Place]) -> None:
         self._mounts = read_mounts()
+        self._system = [_spot(folder, self._mounts) for folder in SYSTEM_FOLDERS]
         self._places: list[tuple[Place, _Spot]] = []
         for place in places:
             self.add(place)
@@ -50,8 +62,11 @@ class Surroundings:
         self._places.append((place, spot))
 
     def fault(self, path: str, *, holds: bool = True) -> str | None:
-        """Why this may not be an import path; None when it is apart from all places. `holds`: nor may it hold one."""
+        """Why this may not be an import path; None when it is apart from all places and no part of the running system. `holds`: nor may it
+        hold a place."""
         spot = _spot(path, self._mounts)
+        if (system := self._system_fault(spot)) is not None:
+            return f"{path} {system}"
         for place, other in self._places:
             if _same(spot, other):
                 return f"{path} is {place.name}"
@@ -66,10 +81,25 @@ class Surroundings:
         avoided = {other.chain[0]: f"is {place.name}" for place, other in reversed(self._places) if other.chain}
         for point in self._points_below(os.path.realpath(root)):
             spot = _spot(point, self._mounts)
+            if spot.chain and (system := self._system_fault(spot)) is not None:
+                avoided.setdefault(spot.chain[0], system)
             for place, other in self._places:
                 if spot.chain and _within(spot, other):
                     avoided.setdefault(spot.chain[0], f"lies in {place.name}")
         return avoided
+
+    def _system_fault(self, spot: _Spot) -> str | None:
+        """A disk that is mounted below a system folder, as desktops do in `/run/media`, is none of the system's."""
+        point = holder(spot.real, self._mounts) or "/"
+        kind = self._mounts[point].kind if point in self._mounts else ""
+        if kind in KERNEL_TYPES:
+            return f"lies on a file system of the kernel ({kind})"
+        for folder in self._system:
+            if not (_same(spot, folder) or _within(spot, folder)) or _is_in(spot.real, SHARED_MEMORY):
+                continue
+            if not _is_in(point, folder.real) or point == folder.real or kind in MEMORY_TYPES:
+                return f"lies in {folder.real}, which belongs to the running system"
+        return None
 
     def _mounted_below(self, root: str, place: _Spot) -> bool:
         for point in self._points_below(root):
@@ -84,6 +114,10 @@ class Surroundings:
 
 def identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
 
 
 def _same(one: _Spot, other: _Spot) -> bool:

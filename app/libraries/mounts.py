@@ -35,6 +35,37 @@ NETWORK_TYPES = frozenset(
 )
 """Changes made on the other side are not told to this kernel."""
 
+KERNEL_TYPES = frozenset(
+    {
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "configfs",
+        "debugfs",
+        "devpts",
+        "devtmpfs",
+        "efivarfs",
+        "fusectl",
+        "hugetlbfs",
+        "mqueue",
+        "nsfs",
+        "proc",
+        "pstore",
+        "rpc_pipefs",
+        "securityfs",
+        "selinuxfs",
+        "sysfs",
+        "tracefs",
+    }
+)
+"""What looks like files there is the kernel's: its state, devices, memory of processes."""
+MEMORY_TYPES = frozenset({"ramfs", "tmpfs"})
+
+SYSTEM_FOLDERS = ("/proc", "/sys", "/dev", "/run")
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - named, not used
+"""Anybody's files, as in `/tmp`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:

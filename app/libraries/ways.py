@@ -17,7 +17,7 @@ class Ways:
     def __init__(self, root: str, exclusions: Exclusions, own: Collection[Place] = ()) -> None:
         """`root` is the import path; `own` are mediavault's folders, which no way leads to."""
         self.root = root
-        self._closed = Surroundings(own).not_to_enter(root) if own else {}
+        self._closed = Surroundings(own).not_to_enter(root)
         self._real_root = os.path.realpath(root)
         self._exclusions = exclusions
 

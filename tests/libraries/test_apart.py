@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from app.catalog.library_records import LibraryState
 from app.libraries.apart import Place
 from app.libraries.paths import check_paths
-from tests.libraries.shelves import Bind, Mount, Shelf
+from tests.libraries.shelves import Bind, Mount, Shelf, unmount
 from tests.libraries.test_watch import eventually, watched, watched_inodes, watching
 
 
@@ -62,6 +65,61 @@ def test_a_media_folder_on_a_disk_of_its_own_is_recognised(
     mounted(media / "thumbs")
     bound(media / "thumbs", tmp_path / "nas")
     assert fault(tmp_path / "nas", own) == f"{tmp_path}/nas is the thumbnails"
+
+
+SYSTEM = ("/proc", "/proc/self", "/sys", "/sys/kernel", "/dev", "/dev/pts", "/run", "/var/run")
+
+
+@pytest.mark.parametrize("folder", SYSTEM)
+@pytest.mark.parametrize("way", ["as it is", "by a link", "below a link", "by a bind mount"])
+def test_a_folder_of_the_running_system_is_recognised(
+    tmp_path: Path, own: list[Place], request: pytest.FixtureRequest, folder: str, way: str
+) -> None:
+    if not Path(folder).is_dir():
+        pytest.skip(f"no {folder} here")
+    wanted = Path(folder) if way == "as it is" else tmp_path / "nas"
+    if way == "by a link":
+        wanted.symlink_to(folder)
+    elif way == "below a link":
+        wanted.symlink_to(Path(folder).parent)
+        wanted /= Path(folder).name
+    elif way == "by a bind mount":
+        request.getfixturevalue("bound")(Path(folder), wanted)
+    said = fault(wanted, own)
+    assert said is not None
+    assert said.startswith(f"{wanted} lies ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may write there")
+def test_a_folder_of_the_running_system_is_recognised_by_the_way_of_one_below_it(own: list[Place], bound: Bind) -> None:
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        said = fault(Path(folder), own)
+        assert said == f"{folder} lies in /run, which belongs to the running system"
+
+
+def test_memory_and_disks_that_are_mounted_anywhere_hold_photos(
+    tmp_path: Path, own: list[Place], mounted: Mount, bound: Bind
+) -> None:
+    mounted(tmp_path / "memory")
+    (tmp_path / "photos").mkdir()
+    assert fault(tmp_path / "memory", own) is None
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as shared:
+        assert fault(Path(shared), own) is None
+    disk = Path(tempfile.mkdtemp(dir="/run"))
+    try:
+        bound(tmp_path / "photos", disk / "media")
+        assert fault(disk / "media", own) is None
+    finally:
+        unmount(disk / "media")
+        shutil.rmtree(disk)
+
+
+async def test_a_walk_does_not_enter_the_kernels_files(shelf: Shelf, bound: Bind) -> None:
+    shelf.write("a.jpg")
+    bound(Path("/proc"), shelf.root / "below/it")
+    report = await shelf.scan()
+    assert await shelf.names() == {"a.jpg"}
+    assert report.unreadable == (f"{shelf.root}/below/it: lies on a file system of the kernel (proc)",)
 
 
 @pytest.mark.parametrize("where", ["thumbs", "thumbs/anna"])
