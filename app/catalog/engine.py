@@ -84,6 +84,7 @@ def parse_url(db_url: str) -> Place:
         raise InvalidDatabaseUrl("DB_URL is no database address") from None
     backend = url.drivername.partition("+")[0]
     if backend in ("postgresql", "postgres"):
+        _require_escaped(db_url, url)
         return PostgresDatabase(url.set(drivername="postgresql+psycopg"))
     if backend != "sqlite":
         raise InvalidDatabaseUrl("DB_URL starts with neither sqlite:/// nor postgresql://")
@@ -92,6 +93,14 @@ def parse_url(db_url: str) -> Place:
     if url.query:
         raise InvalidDatabaseUrl(f"DB_URL: sqlite takes no parameter {next(iter(url.query))!r}")
     return SqliteFile(Path(url.database).absolute())
+
+
+def _require_escaped(db_url: str, url: URL) -> None:
+    """A password that is not escaped ends at its `@`: its rest would be taken for the host, and every message of the driver would tell it."""
+    if db_url.count("@") > 1 or "@" in f"{url.host}{url.database}":
+        raise InvalidDatabaseUrl(
+            "DB_URL has an '@', '/' or '?' in the user's name or the password that is not escaped: write %40, %2F, %3F"
+        )
 
 
 class Database:

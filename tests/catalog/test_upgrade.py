@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+import traceback
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -307,6 +308,18 @@ def test_other_addresses_are_refused_without_their_secrets(db_url: str) -> None:
         parse_url(db_url)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("user", ["me", "m@e", "m/e", "m#e", "m:e", "m?e"])
+@pytest.mark.parametrize("between", ["@", "#", "/", "?", ":", "%", "[", "@/", "/@", "?@", "#@", ":@", "@@", "@:", "@?"])
+async def test_no_part_of_a_password_that_is_not_escaped_is_told(user: str, between: str) -> None:
+    """Whether the address is refused, or connecting to it fails."""
+    parts = ("qXzJv", "WkYpR")
+    db_url = f"postgresql://{user}:{between.join(parts)}@127.0.0.1:9/photos?connect_timeout=2"
+    with pytest.raises(CatalogError) as refused:
+        await open_catalog(db_url)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert not any(part in shown for part in parts), str(refused.value)
 
 
 async def test_parameters_of_the_address_reach_the_server(databases: Databases) -> None:
