@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.api.passwords import UnfitPassword
 from app.archives import errors as archives
 from app.catalog import errors as catalog
 from app.delivery import refusals as delivery
@@ -113,6 +114,7 @@ _TABLE: dict[type[Exception], _Translation] = {
     media.MediaError: _says(400),
     portraits.NotReady: _says(409),
     portraits.ChangedMeanwhile: _says(409, "Somebody changed it at the same moment; send it again"),
+    UnfitPassword: _says(400),
     HTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
     RequestValidationError: lambda error: ApiError(400, _validation_message(error)),
     ClientDisconnect: _says(400, "The client closed the connection"),

@@ -13,6 +13,7 @@ import anyio.to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 1024
 ATTEMPTS = 10
 ATTEMPTS_OF_ADDRESS = 100
@@ -21,6 +22,10 @@ WAITING = 8
 
 WINDOW_SECONDS = 15 * 60.0
 TRACKED = 10_000
+
+
+class UnfitPassword(Exception):
+    """The text may not become a password; says why."""
 
 
 class Passwords:
@@ -32,6 +37,11 @@ class Passwords:
         self._decoy: str | None = None
 
     async def hash(self, password: str) -> str:
+        """Of what is to become a password. Raises `UnfitPassword`."""
+        if len(password) < MIN_PASSWORD_CHARACTERS:
+            raise UnfitPassword(f"a password has at least {MIN_PASSWORD_CHARACTERS} characters")
+        if len(password) > MAX_PASSWORD_CHARACTERS:
+            raise UnfitPassword(f"a password has at most {MAX_PASSWORD_CHARACTERS} characters")
         return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._slots)
 
     async def verify(self, password_hash: str | None, password: str) -> bool:

@@ -57,18 +57,23 @@ def user_add(
         int | None, typer.Option(help="Most bytes that the user's originals may take.", min=0, max=MAX_QUOTA)
     ] = None,
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from standard input; without it only keys work.")
+        bool,
+        typer.Option(
+            "--password-stdin",
+            help="Read the password (at least 8 characters) from standard input; without it only keys work.",
+        ),
     ] = False,
 ) -> None:
     """Add a user."""
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
-    if password_stdin and not password:
-        fail("the password on standard input is empty")
 
-    from app.api.passwords import Passwords  # noqa: PLC0415 - slow to import
+    from app.api.passwords import Passwords, UnfitPassword  # noqa: PLC0415 - slow to import
 
     async def add(catalog: Catalog) -> User:
-        password_hash = await Passwords().hash(password) if password else None
+        try:
+            password_hash = None if password is None else await Passwords().hash(password)
+        except UnfitPassword as unfit:
+            fail(f"the password on standard input: {unfit}")
         return await catalog.users.create(
             email, name or email, is_admin=admin, quota=quota, password_hash=password_hash
         )
