@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from fastapi import Request
 from starlette.types import Scope
@@ -30,6 +31,11 @@ class Identity:
     credential_hash: bytes
     api_key: ApiKey | None = None
     session: Session | None = None
+
+    @property
+    def credential_id(self) -> UUID | None:
+        credential = self.api_key or self.session
+        return None if credential is None else credential.id
 
     def may(self, permission: Permission) -> bool:
         return Permission.ALL in self.permissions or permission in self.permissions

@@ -43,7 +43,7 @@ class Places(Protocol):
     """What the catalogue tells of members."""
 
     async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
-        """The original's file of each asset that is there."""
+        """The original's file of each asset that is there and not in the trash."""
         ...
 
 
@@ -287,7 +287,7 @@ class _Sender:
         """The file is not where it was: ask once more where it is now."""
         again = (await self._source.places.originals([entry.asset_id])).get(entry.asset_id)
         if again is None or again.path == place.path:
-            raise _lost(entry, "is gone")
+            raise _lost(entry, "is deleted or in the trash")
         self._known[entry.asset_id] = again
         return self._source.storage.read(_unchanged(entry, again).path, span)
 
@@ -300,7 +300,7 @@ class _Sender:
         entry = self._entries[member.index]
         place = self._known.get(entry.asset_id)
         if place is None:
-            raise _lost(entry, "is gone")
+            raise _lost(entry, "is deleted or in the trash")
         return _unchanged(entry, place)
 
     async def _close(self) -> None:

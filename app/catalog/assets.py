@@ -115,12 +115,12 @@ class Assets:
                     return found
 
     async def originals(self, asset_ids: Iterable[UUID]) -> dict[UUID, File]:
-        """The original's file of each asset that is there, whoever owns it."""
+        """The original's file of each asset that is there and not in the trash, whoever owns it."""
         found: dict[UUID, File] = {}
         async with self._database.read() as connection:
             for batch in batches(asset_ids):
                 files = select(_asset.c.id, _file).join(_file, _asset.c.file_id == _file.c.id)
-                for row in await connection.execute(files.where(_asset.c.id.in_(batch))):
+                for row in await connection.execute(files.where(_asset.c.id.in_(batch), in_trash(False))):
                     found[row[0]] = file_of(tuple(row)[1:])
         return found
 

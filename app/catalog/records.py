@@ -329,7 +329,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A link to a zip. `manifest` is packed as `archives.manifest` does; the token itself is not kept."""
+    """A link to a zip. `manifest` is packed as `archives.manifest` does; the token itself is not kept. `credential_id`: the key or session
+    that it ends with, None where only time ends it."""
 
     id: UUID
     owner_id: UUID
@@ -337,3 +338,15 @@ class Archive:
     manifest: bytes
     created_at: datetime
     expires_at: datetime
+    credential_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLink:
+    """An `Archive` without what it holds."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    expires_at: datetime
+    credential_id: UUID | None

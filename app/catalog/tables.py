@@ -272,6 +272,8 @@ archive = Table(
     _required("manifest", LargeBinary),
     _required("created_at", UtcDateTime),
     _required("expires_at", UtcDateTime),
+    # Of a key or a session; not a reference, for it is one of two. What ends with one that is gone is swept like what has expired.
+    Column("credential_id", Uuid),
     Index("ix_archive_owner_id", "owner_id"),
     Index("ix_archive_expires_at", "expires_at"),
 )

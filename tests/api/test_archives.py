@@ -193,6 +193,79 @@ class TestLinks:
 
             assert abs(expires - datetime.now(UTC) - timedelta(seconds=lifetime)) < timedelta(seconds=30)
 
+    def test_are_listed_and_revoked(
+        self, service: Service, anonymous: httpx.Client, other_client: httpx.Client
+    ) -> None:
+        with service.client(service.people.add()) as client:
+            asset = uploaded(client, fresh_bytes(100))
+            made = [
+                client.post("/api/download/links", json={"assetIds": [asset], "archiveName": name, **more}).json()
+                for name, more in (("first", {}), ("second", {"endsWithKey": True, "expiresIn": 60}))
+            ]
+            for link in made:
+                issued(link["url"].split("/")[4])
+            listed = client.get("/api/download/links").json()
+
+            assert [link["id"] for link in listed] == [link["id"] for link in reversed(made)]
+            assert [(link["archiveName"], link["endsWithKey"]) for link in listed] == [
+                ("second.zip", True),
+                ("first.zip", False),
+            ]
+            assert [link["expiresAt"] for link in listed] == [link["expiresAt"] for link in reversed(made)]
+            assert made[0]["url"].split("/")[4] not in str(listed)
+            assert other_client.get("/api/download/links").json() == []
+
+            for chosen, ids in ((other_client, [made[0]["id"]]), (client, [made[0]["id"], str(uuid4())])):
+                answer = chosen.request("DELETE", "/api/download/links", json={"ids": ids})
+                assert answer.status_code == 404
+                assert anonymous.get(made[0]["url"]).status_code == 200
+            assert client.request("DELETE", "/api/download/links", json={"ids": [made[0]["id"]]}).status_code == 204
+
+            assert [anonymous.get(link["url"]).status_code for link in made] == [404, 200]
+            assert [link["id"] for link in client.get("/api/download/links").json()] == [made[1]["id"]]
+
+    def test_end_with_the_login_that_made_them(self, service: Service, anonymous: httpx.Client) -> None:
+        member = service.people.add(password="correct horse battery staple")
+        login = anonymous.post("/api/auth/login", json={"email": member.email, "password": member.password}).json()
+        headers = {"authorization": f"Bearer {issued(login['accessToken'])}"}
+        paths = []
+        for wish in ({"endsWithKey": True}, {}):
+            made = anonymous.post("/api/download/links", json={"assetIds": [], **wish}, headers=headers).json()
+            issued(made["url"].split("/")[4])
+            paths.append(made["url"])
+        assert [anonymous.get(path).status_code for path in paths] == [200, 200]
+
+        anonymous.post("/api/auth/logout", headers=headers).raise_for_status()
+
+        eventually(lambda: anonymous.get(paths[0]).status_code == 404, "the link ends")
+        assert anonymous.get(paths[1]).status_code == 200
+
+    @pytest.mark.parametrize("force", [False, True], ids=["trash", "removed"])
+    def test_do_not_give_out_what_was_thrown_away_since(
+        self, client: httpx.Client, anonymous: httpx.Client, *, force: bool
+    ) -> None:
+        names = ("kept.jpg", "thrown.jpg", "last.jpg")
+        contents = {
+            uploaded(client, data, name): data for name, data in ((name, fresh_bytes(50_000)) for name in names)
+        }
+        link = make_link(client, contents)
+        whole = anonymous.get(link.path).content
+        thrown = list(contents)[1]
+        client.request("DELETE", "/api/assets", json={"ids": [thrown], "force": force}).raise_for_status()
+
+        for wanted in ("bytes=0-", "bytes=60000-60009", "bytes=0-70000"):
+            answer = anonymous.get(link.path, headers={"range": wanted})
+            assert answer.status_code == 410, wanted
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert thrown in answer.json()["detail"]
+            assert "thrown.jpg" in answer.json()["detail"]
+        assert anonymous.get(link.path).status_code == 410
+        # What lies before it is not lost.
+        assert anonymous.get(link.path, headers={"range": "bytes=0-40000"}).content == whole[:40_001]
+        if not force:
+            client.post("/api/trash/restore/assets", json={"ids": [thrown]}).raise_for_status()
+            assert anonymous.get(link.path).content == whole
+
     def test_does_not_open_anything_else(self, anonymous: httpx.Client, link: Link, photos: dict[str, bytes]) -> None:
         token = link.token
 

@@ -90,6 +90,68 @@ async def test_an_expired_link_opens_nothing_even_where_it_is_in_memory(
     assert await replica(catalog).open(token) is None
 
 
+async def test_a_revoked_link_is_open_in_no_process_for_long(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, ids = await photos(catalog)
+    here, there = replica(catalog), replica(catalog)
+    token, link = await here.create(owner, ids, "some.zip", DAY)
+    kept, _ = await here.create(owner, ids, "kept.zip", DAY)
+    for links in (here, there):
+        assert await links.open(token) is not None
+
+    await catalog.archives.delete(owner, [link.id])
+    here.forget([link.id])
+
+    assert await here.open(token) is None
+    assert await there.open(token) is not None  # asked just now
+    monkeypatch.setattr(links_module, "CHECK_SECONDS", 0.0)
+    assert await there.open(token) is None
+    assert await here.open(kept) is not None
+    assert await there.open(kept) is not None
+
+
+async def test_a_link_ends_with_its_key_or_session(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "CHECK_SECONDS", 0.0)
+    owner, ids = await photos(catalog)
+    links = replica(catalog)
+    key = await catalog.api_keys.create(owner, "phone", ["all"], b"key")
+    session = await catalog.sessions.create(owner, b"token", datetime.now(UTC) + DAY)
+    by_key, _ = await links.create(owner, ids, "key.zip", DAY, key.id)
+    by_session, _ = await links.create(owner, ids, "session.zip", DAY, session.id)
+    alone, _ = await links.create(owner, ids, "alone.zip", DAY)
+
+    async def opened() -> list[bool]:
+        return [
+            await each.open(token) is not None
+            for token in (by_key, by_session, alone)
+            for each in (links, replica(catalog))
+        ]
+
+    assert await opened() == [True] * 6
+    await catalog.api_keys.delete(owner, key.id)
+    assert await opened() == [False] * 2 + [True] * 4
+    await catalog.sessions.delete_by_hash(b"token")
+    assert await opened() == [False] * 4 + [True] * 2
+    assert [link.name for link in await catalog.archives.list(owner, datetime.now(UTC))] == ["alone.zip"]
+    assert await catalog.archives.delete_ended(datetime.now(UTC)) == 2
+
+
+async def test_a_catalogue_that_does_not_answer_ends_no_link(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "CHECK_SECONDS", 0.0)
+    owner, ids = await photos(catalog)
+    links = replica(catalog)
+    token, _ = await links.create(owner, ids, "some.zip", DAY)
+    is_open = catalog.archives.is_open
+
+    async def unavailable(*_: object) -> bool:
+        raise CatalogUnavailable("away")
+
+    monkeypatch.setattr(catalog.archives, "is_open", unavailable)
+    with pytest.raises(CatalogUnavailable):
+        await links.open(token)
+    monkeypatch.setattr(catalog.archives, "is_open", is_open)
+    assert await links.open(token) is not None
+
+
 async def test_the_sweeper_removes_expired_links_only(catalog: Catalog) -> None:
     owner, ids = await photos(catalog)
     links = replica(catalog)

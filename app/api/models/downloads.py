@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from app.api.models.shape import Moment, Selection, Shape, Text
+from app.catalog.records import ArchiveLink
 
 DEFAULT_ARCHIVE_BYTES = 4 * 1024**3
 """As in Immich: older file systems and programs stop there."""
@@ -43,13 +44,38 @@ class ArchiveRequest(Selection):
 
 class LinkRequest(ArchiveRequest):
     expires_in: Annotated[int, Field(ge=1, le=365 * 86400, description="Seconds that the link works.")] = 86400
+    ends_with_key: bool = Field(
+        default=False,
+        description="The link ends also when the key or the login that asks for it is revoked or expires.",
+    )
 
 
 class LinkResponse(Shape):
-    """`url` needs no other credential. `resumable`: it can be fetched by range."""
+    """`url` needs no other credential, and is not told again. `resumable`: it can be fetched by range."""
 
+    id: UUID
     url: str
     size: int
     etag: str
     resumable: bool
     expires_at: Moment
+
+
+class ListedLink(Shape):
+    """A link that has not ended; its address was told when it was made, and is not kept."""
+
+    id: UUID
+    archive_name: str
+    created_at: Moment
+    expires_at: Moment
+    ends_with_key: bool
+
+    @classmethod
+    def of(cls, link: ArchiveLink) -> Self:
+        return cls(
+            id=link.id,
+            archive_name=link.name,
+            created_at=link.created_at,
+            expires_at=link.expires_at,
+            ends_with_key=link.credential_id is not None,
+        )

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.auth import Identity, requires
 from app.api.errors import ApiError
 from app.api.external import refuse_unmounted_member
+from app.api.models.assets import BulkIds
 from app.api.models.downloads import (
     DEFAULT_ARCHIVE_BYTES,
     ArchivePart,
@@ -22,6 +23,7 @@ from app.api.models.downloads import (
     DownloadInfoResponse,
     LinkRequest,
     LinkResponse,
+    ListedLink,
 )
 from app.api.permissions import Permission
 from app.api.routes.bodies import LargeJsonRoute
@@ -67,17 +69,33 @@ async def download_archive(wanted: ArchiveRequest, caller: Downloader, rooms: Ro
 @router.post("/links", status_code=201)
 async def create_download_link(wanted: LinkRequest, caller: Downloader, rooms: Rooms) -> LinkResponse:
     """A link to the assets as one zip, which a browser or a download program can pause, resume and split. Whoever has the link
-    can fetch the zip until it expires; nothing else."""
+    can fetch the zip until it expires or is revoked; nothing else. What goes into the trash meanwhile is not given out: 410 names it."""
     name = archive_file_name(wanted.archive_name)
     lifetime = timedelta(seconds=wanted.expires_in)
-    token, link = await rooms.links.create(caller.user.id, wanted.asset_ids, name, lifetime)
+    credential_id = caller.credential_id if wanted.ends_with_key else None
+    token, link = await rooms.links.create(caller.user.id, wanted.asset_ids, name, lifetime, credential_id)
     return LinkResponse(
+        id=link.id,
         url=f"{rooms.settings.public_url or ''}/api/download/archives/{token}/{quote(name, safe='')}",
         size=link.source.size,
         etag=link.source.etag,
         resumable=link.source.accepts_ranges,
         expires_at=link.expires_at,
     )
+
+
+@router.get("/links")
+async def list_download_links(caller: Downloader, rooms: Rooms) -> list[ListedLink]:
+    """Your links that have not ended, newest first."""
+    return [ListedLink.of(link) for link in await rooms.catalog.archives.list(caller.user.id, datetime.now(UTC))]
+
+
+@router.delete("/links", status_code=204)
+async def revoke_download_links(wanted: BulkIds, caller: Downloader, rooms: Rooms) -> Response:
+    """These links open nothing any more (in other processes within five seconds). If one is not there or not yours: 404, and all stay."""
+    await rooms.catalog.archives.delete(caller.user.id, wanted.ids)
+    rooms.links.forget(wanted.ids)
+    return Response(status_code=204)
 
 
 def archive_file_name(wanted: str | None) -> str:
