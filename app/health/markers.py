@@ -16,6 +16,7 @@ from app.catalog.catalog import Catalog
 from app.config import StorageEngine
 from app.health.folders import OVERRIDE, MountCheckFailed, WatchedFolder
 from app.health.mounts import MountCondition, MountState
+from app.health.writing import WriteProbe
 from app.storage.backend import StorageBackend
 from app.storage.errors import ObjectExists, StorageError, StorageUnavailable
 from app.storage.key import Key
@@ -23,7 +24,6 @@ from app.storage.service import StorageService
 
 FOLDERS = ("upload", "library", "thumbs", "encoded-video", "profile", "backups")
 MARKER = ".immich"
-PROBE_SECONDS = 60.0
 INTACT_SECONDS = 3.0
 
 
@@ -38,7 +38,7 @@ async def require_root(catalog: Catalog, root: Path) -> None:
 
 
 class MediaLocationCheck:
-    """Verifies the media location of one engine: markers always, a test object on S3 once a minute."""
+    """Verifies the media location of one engine: markers always, a test object on S3 once an hour."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class MediaLocationCheck:
         *,
         ignore_errors: bool = False,
         engine: StorageEngine | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`engine`: that place, which must be configured, in place of the one where new files go."""
         home = storage.home(engine or storage.engine)
@@ -58,7 +59,7 @@ class MediaLocationCheck:
         self._ignore_errors = ignore_errors
         self._folders = _watched(home.engine, home.backend, home.area.path)
         self._verified = False
-        self._probed = float("-inf")
+        self._writing = WriteProbe(home.backend.probe, lambda: storage.failed_writes, clock)
         self._intact_until = float("-inf")
 
     async def verify(self, *, adopt: bool = False) -> None:
@@ -95,9 +96,8 @@ class MediaLocationCheck:
             await self.verify()
         elif not self._ignore_errors:
             _raise_first(await self._look())
-        if self._engine is StorageEngine.S3 and time.monotonic() - self._probed > PROBE_SECONDS:
-            await self._backend.probe()
-            self._probed = time.monotonic()
+        if self._engine is StorageEngine.S3:
+            await self._writing.check()
 
     async def admit_write(self) -> None:
         """Raises `StorageUnavailable` while the media location is not ours: what is written then would be lost from sight."""

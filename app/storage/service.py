@@ -24,6 +24,7 @@ from app.storage.errors import (
     ObjectChanged,
     ObjectNotFound,
     StorageError,
+    StorageFull,
     StoragePermission,
     StorageUnavailable,
 )
@@ -72,6 +73,8 @@ class StorageService:
         the paths, not to the backend's keys. The service closes the backends and the staging."""
         self.engine = engine
         self.staging = staging
+        self.failed_writes = 0
+        """Writes so far that the place did not take."""
         self._local = local
         self._s3 = s3
         self._folder = LocalArea(str(media_root)) if media_root else None
@@ -140,7 +143,19 @@ class StorageService:
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """See `StorageBackend.write_stream`. Raises `StoragePermission` for external paths."""
         place = self._writable(path)
-        return place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
+        return self._counted(
+            place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
+        )
+
+    @asynccontextmanager
+    async def _counted(self, write: AbstractAsyncContextManager[ObjectWriter]) -> AsyncGenerator[ObjectWriter]:
+        """Counts the write if the place does not take it."""
+        try:
+            async with write as writer:
+                yield writer
+        except (StorageFull, StoragePermission, StorageUnavailable):
+            self.failed_writes += 1
+            raise
 
     async def copy(self, source: str, target: str) -> None:
         """Within a backend the store copies; between two the bytes pass through here. Raises `ObjectNotFound`, `ObjectExists`, …"""

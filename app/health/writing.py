@@ -1,0 +1,62 @@
+"""Whether a store in the network takes writes, at the cost of few of them: versioned buckets and stores with a minimum storage time keep
+every copy of a test object."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from app.storage.errors import StorageError, StorageUnavailable
+
+PROBE_SECONDS = 3600.0
+DOUBT_SECONDS = 60.0
+FIRST_RETRY_SECONDS = 5.0
+
+
+class WriteProbe:
+    """Writes a test object at most once an hour. A write of anybody that failed since has it done sooner, at most once a minute; a probe that
+    failed is repeated after pauses that grow to an hour, and until then its failure stands."""
+
+    def __init__(
+        self,
+        probe: Callable[[], Awaitable[None]],
+        failed_writes: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`failed_writes`: how many writes have failed at the store so far."""
+        self._probe = probe
+        self._failed_writes = failed_writes
+        self._clock = clock
+        self._tried = float("-inf")
+        self._pause = 0.0
+        self._failure: StorageError | None = None
+        self._seen = 0
+
+    async def check(self) -> None:
+        """Raises why the store takes no writes."""
+        if not self._is_due():
+            if self._failure is not None:
+                raise self._failure
+            return
+        self._tried = self._clock()
+        self._seen = self._failed_writes()
+        try:
+            await self._probe()
+        except StorageError as error:
+            self._failed(error)
+            raise
+        except asyncio.CancelledError:  # whoever asked does not wait any longer
+            self._failed(StorageUnavailable("", "s3", "a test object was not written in time"))
+            raise
+        self._pause, self._failure = 0.0, None
+
+    def _failed(self, error: StorageError) -> None:
+        self._failure = error
+        self._pause = min(max(FIRST_RETRY_SECONDS, 2 * self._pause), PROBE_SECONDS)
+
+    def _is_due(self) -> bool:
+        passed = self._clock() - self._tried
+        if self._failure is not None:
+            return passed >= self._pause
+        return passed >= (DOUBT_SECONDS if self._failed_writes() > self._seen else PROBE_SECONDS)
