@@ -87,3 +87,7 @@ class StorageUnavailable(StorageError):
     """
 
     retryable = True
+
+
+class StorageReadOnly(StorageUnavailable):
+    """Nothing can be written there for now: the file system is mounted read-only, or the permissions of the folder do not allow it."""
