@@ -429,6 +429,11 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
+def secrets_from_files() -> dict[str, str]:
+    """The secrets for which the environment names a file, by the names of the settings, as those files are now. Raises `SettingsError`."""
+    return SecretFiles(Settings)()
+
+
 def named(setting: str, error: Exception | str) -> str:
     """The error's text, which begins with the setting's name."""
     return str(error) if str(error).startswith(setting) else f"{setting}: {error}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,7 @@ from app.storage.key import MAX_KEY_BYTES
 from app.storage.s3.body import Body, whole_crc32
 from app.storage.s3.errors import BACKEND, is_denied, is_unsupported, translate
 from app.storage.s3.sdk import Failed, NoCredentials, Refused, make_client, refusal, uses_own_checksums
+from app.storage.s3.signing import Refusal, Signing
 
 T = TypeVar("T")
 
@@ -85,8 +86,11 @@ class Part:
 class S3Client:
     """One bucket and prefix of one store. Made by `connect`."""
 
-    def __init__(self, sdk: Any, resources: AsyncExitStack, settings: Settings, *, own_checksums: bool) -> None:
+    def __init__(
+        self, sdk: Any, signing: Signing, resources: AsyncExitStack, settings: Settings, *, own_checksums: bool
+    ) -> None:
         self._sdk = sdk
+        self.signing = signing
         self._resources = resources
         self._bucket = settings.s3_bucket or ""
         self._prefix = f"{settings.s3_prefix}/" if settings.s3_prefix else ""
@@ -361,17 +365,35 @@ class S3Client:
     async def _run(
         self, operation: str, key: str, deadline: float, method: str, *args: Any, once: bool = False, **params: Any
     ) -> Any:
+        generation = self.signing.generation
         try:
             async with asyncio.timeout(deadline):
+                try:
+                    return await getattr(self._sdk, method)(*args, **params)
+                except Refused as error:
+                    if not await self._mended(operation, key, refusal(error), generation):
+                        raise
+                if isinstance(body := params.get("Body"), Body):
+                    body.seek(0)
                 return await getattr(self._sdk, method)(*args, **params)
         except TimeoutError:
             raise StorageUnavailable(key, BACKEND, f"{operation}: no answer within {deadline:.0f} s") from None
         except Refused as error:
-            raise self._refusal(operation, key, *refusal(error), once=once) from None
+            answer = refusal(error)
+            raise self._refusal(operation, key, answer.code, answer.status, once=once) from None
         except NoCredentials as error:
             raise StoragePermission(key, BACKEND, f"{operation}: {type(error).__name__}") from None
         except (Failed, aiohttp.ClientError, OSError) as error:
             raise StorageUnavailable(key, BACKEND, f"{operation}: {type(error).__name__}") from error
+
+    async def _mended(self, operation: str, key: str, answer: Refusal, generation: int) -> bool:
+        """True where the request would now be signed otherwise. Why a HEAD was refused only a GET can tell, and mends it then."""
+        if await self.signing.mend(answer, generation):
+            return True
+        if operation == "head_object" and answer.status in (400, 401, 403) and not self.is_missing("", answer.status):
+            with suppress(StorageError):
+                await self.explain(key)
+        return self.signing.generation != generation
 
     def _refusal(self, operation: str, key: str, code: str, status: int, *, once: bool) -> StorageError:
         if is_unsupported(code, status):
@@ -396,8 +418,8 @@ class _Unsupported(StorageError):
 async def connect(settings: Settings) -> S3Client:
     """Does not talk to the store; may ask for the credentials of a role. Raises `StorageError`."""
     resources = AsyncExitStack()
-    sdk = await make_client(settings, resources)
-    return S3Client(sdk, resources, settings, own_checksums=uses_own_checksums(settings))
+    sdk, signing = await make_client(settings, resources)
+    return S3Client(sdk, signing, resources, settings, own_checksums=uses_own_checksums(settings))
 
 
 def _described(content_type: str | None, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from app.storage.ranges import ByteRange
 from app.storage.s3.client import S3Client
 from app.storage.s3.errors import BACKEND, S3Refusal, translate
 from app.storage.s3.sdk import proxy_for, tls_context
+from app.storage.s3.signing import STALE_CODES, Refusal
 
 STALL_SECONDS = 10.0
 CONTINUATIONS = 3
@@ -100,36 +101,37 @@ class Reads:
 
     async def _answered(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         attempt = 0
+        mended = False
         while True:
             attempt += 1
             link, fresh = await self._links.get(key)
+            generation = self._client.signing.generation
             try:
                 response = await self._session.get(link, headers=headers, allow_redirects=False)
                 if response.status in (200, 206):
                     return response
-                error = await self._refusal(key, response)
+                refusal = await _read_refusal(response)
+                error = await self._error(key, response, refusal.code)
             except TimeoutError:
                 raise
             except (aiohttp.ClientError, OSError) as failure:
                 error = StorageUnavailable(key, BACKEND, f"get: {type(failure).__name__}")
             else:
-                if response.status == 403 and not fresh:
+                if not fresh and (refusal.status == 403 or refusal.code in STALE_CODES):
                     # The link has expired, or the credentials that signed it: sign again, once.
                     self._links.drop(key)
+                    attempt -= 1
+                    continue
+                if not mended and await self._client.signing.mend(refusal, generation):
+                    mended = True
                     attempt -= 1
                     continue
             if not error.retryable or attempt >= _ATTEMPTS:
                 raise error
             await asyncio.sleep(_BACKOFF_SECONDS * attempt)
 
-    async def _refusal(self, key: str, response: aiohttp.ClientResponse) -> StorageError:
-        """What an answer that is neither 200 nor 206 means. Leaves the connection usable."""
-        try:
-            text = await response.content.read(_ERROR_BYTES)
-        finally:
-            response.release()
-        found = _ERROR_CODE.search(text)
-        code = found.group(1).decode("ascii") if found else ""
+    async def _error(self, key: str, response: aiohttp.ClientResponse, code: str) -> StorageError:
+        """What an answer that is neither 200 nor 206 means."""
         if response.status == 416:
             return await self._unsatisfied(key, response)
         if response.status == 403 and self._client.is_missing(code, response.status):
@@ -276,22 +278,23 @@ class _Chunks:
 
 
 class _Links:
-    """Signed links, made once per object and reused for a few minutes."""
+    """Signed links, made once per object and reused for a few minutes, or until something else is to be signed with."""
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
-        self._known: OrderedDict[str, tuple[URL, float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[URL, float, int]] = OrderedDict()
 
     async def get(self, key: str) -> tuple[URL, bool]:
         """The link, and whether it was made just now."""
         now = asyncio.get_running_loop().time()
         known = self._known.get(key)
-        if known and known[1] > now:
+        generation = self._client.signing.generation
+        if known and known[1] > now and known[2] == generation:
             self._known.move_to_end(key)
             return known[0], False
         # Encoded already, and signed so: it must reach the store unchanged.
         link = URL(await self._client.sign(key, _LINK_SECONDS), encoded=True)
-        self._known[key] = (link, now + _LINK_REUSE_SECONDS)
+        self._known[key] = (link, now + _LINK_REUSE_SECONDS, generation)
         self._known.move_to_end(key)
         while len(self._known) > _LINKS:
             self._known.popitem(last=False)
@@ -322,6 +325,16 @@ async def open_reads(client: S3Client, settings: Settings) -> Reads:
         ),
     )
     return Reads(client, session, settings.s3_deadline, settings.s3_minimum_rate)
+
+
+async def _read_refusal(response: aiohttp.ClientResponse) -> Refusal:
+    """Leaves the connection usable."""
+    try:
+        text = await response.content.read(_ERROR_BYTES)
+    finally:
+        response.release()
+    found = _ERROR_CODE.search(text)
+    return Refusal(found.group(1).decode("ascii") if found else "", response.status, response.headers.get("Date", ""))
 
 
 def _accept(key: str, response: aiohttp.ClientResponse, asked: ByteRange | None) -> Answer:

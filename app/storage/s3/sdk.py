@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiobotocore.session
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,9 +27,10 @@ from botocore.handlers import add_expect_header
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from app.config import S3Checksums, Settings
+from app.config import S3Checksums, Settings, secrets_from_files
 from app.storage.errors import StoragePermission, StorageUnavailable
 from app.storage.s3.errors import BACKEND
+from app.storage.s3.signing import Provider, Refusal, Signing
 
 DEFAULT_REGION = "us-east-1"
 
@@ -42,23 +45,23 @@ _LONGEST_SILENCE = 86_400.0
 _CONNECT_SECONDS = 10.0
 
 
-async def make_client(settings: Settings, resources: AsyncExitStack) -> Any:
+async def make_client(settings: Settings, resources: AsyncExitStack) -> tuple[Any, Signing]:
     """Does not talk to the store; may ask for the credentials of a role. `resources` closes it.
 
     Raises `StoragePermission` or `StorageUnavailable`.
     """
     session = aiobotocore.session.get_session()
-    secret = settings.s3_secret_access_key
+    signing = Signing(partial(_load_credentials, settings))
+    session.register_component("credential_provider", Provider(signing))
     context = session.create_client(
         "s3",
         region_name=settings.s3_region or session.get_config_variable("region") or DEFAULT_REGION,
         endpoint_url=settings.s3_endpoint,
-        aws_access_key_id=settings.s3_access_key_id,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
         config=_configuration(settings),
     )
     try:
         async with asyncio.timeout(settings.s3_deadline):
+            await signing.open()
             client = await resources.enter_async_context(context)
     except TimeoutError:
         raise StorageUnavailable("", BACKEND, "no credentials in time") from None
@@ -66,14 +69,30 @@ async def make_client(settings: Settings, resources: AsyncExitStack) -> Any:
         raise StoragePermission("", BACKEND, f"cannot make a client: {type(error).__name__}") from error
     # The store's `100 Continue` would be waited for without any bound.
     client.meta.events.unregister("before-call.s3", add_expect_header)
-    return client
+    signing.correct(client)
+    return client, signing
 
 
-def refusal(error: Exception) -> tuple[str, int]:
-    """The store's error code (for a HEAD: the status as text) and the HTTP status."""
+async def _load_credentials(settings: Settings) -> AioCredentials | None:
+    """From where the settings say, as it is now: the SDK's own session would remember a profile file as it was."""
+    if settings.s3_access_key_id is not None and settings.s3_secret_access_key is not None:
+        found = await asyncio.to_thread(secrets_from_files)
+        secret = found.get("S3_SECRET_ACCESS_KEY") or settings.s3_secret_access_key.get_secret_value()
+        return AioCredentials(found.get("S3_ACCESS_KEY_ID") or settings.s3_access_key_id, secret)
+    session = aiobotocore.session.get_session()
+    if settings.s3_region:
+        session.set_config_variable("region", settings.s3_region)
+    return await session.get_credentials()
+
+
+def refusal(error: Exception) -> Refusal:
     response: dict[str, Any] = getattr(error, "response", {})
-    code = response.get("Error", {}).get("Code", "")
-    return str(code), int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    metadata = response.get("ResponseMetadata", {})
+    return Refusal(
+        code=str(response.get("Error", {}).get("Code", "")),
+        status=int(metadata.get("HTTPStatusCode", 0)),
+        date=str(metadata.get("HTTPHeaders", {}).get("date", "")),
+    )
 
 
 def uses_own_checksums(settings: Settings) -> bool:
