@@ -27,6 +27,7 @@ from app.storage.errors import (
 )
 from app.storage.key import MAX_KEY_BYTES
 from app.storage.s3.body import Body, whole_crc32
+from app.storage.s3.capabilities import Capabilities
 from app.storage.s3.errors import BACKEND, is_denied, is_unsupported, translate
 from app.storage.s3.sdk import Failed, NoCredentials, Refused, make_client, refusal, uses_own_checksums
 
@@ -100,6 +101,7 @@ class S3Client:
             self._encryption["SSEKMSKeyId"] = settings.s3_sse_kms_key_id
         self._conditional = True
         self.own_checksums = own_checksums
+        self.capabilities = Capabilities()
 
     @property
     def sdk(self) -> Any:
