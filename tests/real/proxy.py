@@ -86,7 +86,7 @@ class Fault:
     """One bit of the request's body is changed on the way."""
     rewrite: Rewrite | None = None
     """The store's answer is read whole and replaced by what this makes of it. `Content-Length` is set to the body's, unless a
-    `content-length` of the rewritten answer says otherwise; without any, the connection is closed behind the body."""
+    `content-length` of the rewritten answer says otherwise: then, and without any, the connection is closed behind the body."""
     retarget: Callable[[str], str] | None = None
     """The request's target is replaced (only before a store that checks no signatures)."""
     seen: int = field(default=0, init=False)
@@ -352,4 +352,4 @@ async def _rewritten(
     lines = [f"HTTP/1.1 {answer.status} Rewritten", *(f"{name}: {value}" for name, value in changed.items())]
     writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
     await writer.drain()
-    return request.method == "HEAD" or "content-length" in changed
+    return request.method == "HEAD" or changed.get("content-length") == str(len(answer.body))
