@@ -43,6 +43,26 @@ def everything(_request: Recorded) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer of the store. Header names are in lower case; the body is whole, and empty for a HEAD."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def having(self, **headers: str | None) -> Answered:
+        """With these headers (`_` stands for `-`), or without those that are None."""
+        changed = self.headers | {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+        for name, value in headers.items():
+            if value is None:
+                changed.pop(name.replace("_", "-"), None)
+        return Answered(self.status, changed, self.body)
+
+
+Rewrite = Callable[[Recorded, Answered], Answered]
+
+
 @dataclass(slots=True)
 class Fault:
     """What happens to the requests that `matches` takes, for so many `times` (None: always)."""
@@ -66,6 +86,11 @@ class Fault:
     """Request headers that are taken off, as by a store that ignores them (only unsigned ones, or it will refuse)."""
     flip: bool = False
     """One bit of the request's body is changed on the way."""
+    rewrite: Rewrite | None = None
+    """The store's answer is read whole and replaced by what this makes of it. `Content-Length` is set to the body's, unless a
+    `content-length` of the rewritten answer says otherwise: then, and without any, the connection is closed behind the body."""
+    retarget: Callable[[str], str] | None = None
+    """The request's target is replaced (only before a store that checks no signatures)."""
     seen: int = field(default=0, init=False)
     """How many requests it took."""
 
@@ -189,7 +214,7 @@ class Proxy:
             await self._body(reader, headers, None)
             await self._refuse(writer, fault, method)
             return True
-        upstream.write(_without(head, fault.without) if fault else head)
+        upstream.write(_changed(head, fault) if fault else head)
         await self._body(reader, headers, upstream, flip=fault is not None and fault.flip)
         answer = await answers.readuntil(b"\r\n\r\n")
         status, answer_headers = _parse(answer)
@@ -200,6 +225,9 @@ class Proxy:
             if not bodiless:
                 await self._body(answers, answer_headers, None)
             return False
+        if fault and fault.rewrite:
+            body = b"" if bodiless else await self._whole(answers, answer_headers)
+            return await _rewritten(writer, request, fault.rewrite, int(status.split(" ")[1]), answer_headers, body)
         writer.write(answer)
         if bodiless:
             await writer.drain()
@@ -229,6 +257,17 @@ class Proxy:
             await _pass(sink, bytes([first[0] ^ 1]))
             length -= 1
         return await self._bytes(source, length, sink, cut_after)
+
+    async def _whole(self, source: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+        """The body of an answer that is to be rewritten."""
+        if headers.pop("transfer-encoding", "").lower() != "chunked":
+            return await source.readexactly(int(headers.get("content-length", "0")))
+        body = b""
+        while size := int((await source.readuntil(b"\r\n")).split(b";")[0], 16):
+            body += (await source.readexactly(size + 2))[:-2]
+        await source.readexactly(2)
+        headers["content-length"] = str(len(body))
+        return body
 
     async def _bytes(
         self, source: asyncio.StreamReader, count: int, sink: asyncio.StreamWriter | None, cut_after: int | None
@@ -295,6 +334,25 @@ def _parse(head: bytes) -> tuple[str, dict[str, str]]:
     return first, {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _without(head: bytes, names: frozenset[str]) -> bytes:
-    lines = head.split(b"\r\n")
-    return b"\r\n".join(line for line in lines if line.split(b":")[0].decode("latin-1").lower() not in names)
+def _changed(head: bytes, fault: Fault) -> bytes:
+    first, *lines = head.split(b"\r\n")
+    if fault.retarget is not None:
+        method, target, version = first.decode("latin-1").split(" ", 2)
+        first = f"{method} {fault.retarget(target)} {version}".encode("latin-1")
+    kept = [line for line in lines if line.split(b":")[0].decode("latin-1").lower() not in fault.without]
+    return b"\r\n".join([first, *kept])
+
+
+async def _rewritten(
+    writer: asyncio.StreamWriter, request: Recorded, rewrite: Rewrite, status: int, headers: dict[str, str], body: bytes
+) -> bool:
+    """Sends what `rewrite` makes of the answer; False when the connection is to be closed."""
+    before = headers.get("content-length")
+    answer = rewrite(request, Answered(status, headers, body))
+    changed = dict(answer.headers)
+    if request.method != "HEAD" and changed.get("content-length") == before and len(answer.body) != len(body):
+        changed["content-length"] = str(len(answer.body))
+    lines = [f"HTTP/1.1 {answer.status} Rewritten", *(f"{name}: {value}" for name, value in changed.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
+    await writer.drain()
+    return request.method == "HEAD" or changed.get("content-length") == str(len(answer.body))

@@ -28,8 +28,10 @@ from app.storage.errors import (
 )
 from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key, is_temporary
 from app.storage.ranges import ByteRange
+from app.storage.s3.answers import Found, Part
 from app.storage.s3.body import Body
-from app.storage.s3.client import Found, Part, S3Client
+from app.storage.s3.client import S3Client
+from app.storage.s3.deleting import BATCH, delete_keys
 from app.storage.s3.errors import BACKEND
 from app.storage.s3.reads import Reads
 from app.storage.s3.writes import MARK, Uploads
@@ -37,8 +39,6 @@ from app.storage.s3.writes import MARK, Uploads
 COPY_WHOLE_BYTES = 5 * GIBIBYTE
 """The most that S3 copies in one call."""
 COPY_PART_BYTES = GIBIBYTE
-_BATCH = 1000
-_SINGLE_DELETES = 16
 _PART_COPIES = 4
 _FOLDERS_REMEMBERED = 65_536
 
@@ -135,13 +135,8 @@ class S3Backend:
     async def delete_objects(self, keys: Iterable[Key]) -> Mapping[Key, StorageError]:
         failed: dict[Key, StorageError] = {}
         remaining = iter(dict.fromkeys(keys))
-        while batch := {key.value: key for key in islice(remaining, _BATCH)}:
-            try:
-                refused = await self.client.delete_batch(list(batch))
-            except StorageError as error:
-                refused = dict.fromkeys(batch, error)
-            if refused is None:
-                refused = await self._delete_singly(batch)
+        while batch := {key.value: key for key in islice(remaining, BATCH)}:
+            refused = await delete_keys(self.client, list(batch))
             failed.update({batch[name]: error for name, error in refused.items()})
         return failed
 
@@ -198,7 +193,11 @@ class S3Backend:
         while True:
             uploads = await self.client.list_uploads(following)
             for upload in uploads.items:
-                if upload.started <= limit and upload.upload_id not in self.uploads.alive:
+                if (
+                    upload.started is not None
+                    and upload.started <= limit
+                    and upload.upload_id not in self.uploads.alive
+                ):
                     await self.client.abort(upload.key, upload.upload_id)
                     swept += 1
             following = uploads.following
@@ -284,9 +283,12 @@ class S3Backend:
     async def _copy_whole(self, source: str, target: str, found: Found) -> None:
         mark = secrets.token_hex(16)
         try:
-            await self.client.copy(source, target, found, {**found.metadata, MARK: mark})
+            async with self.uploads.commit_of(target):
+                await self.client.copy(source, target, found, {**found.metadata, MARK: mark})
         except (StorageUnavailable, ObjectExists) as error:
             await self.uploads.settle(target, mark, found.size, error)
+        else:
+            await self.uploads.confirm(target, mark, found.size)
 
     async def _copy_by_parts(self, source: str, target: str, found: Found) -> None:
         """Keeps type and metadata, which S3 does by itself only for a copy in one call."""
@@ -308,11 +310,13 @@ class S3Backend:
         ]
         try:
             parts = await asyncio.gather(*copies)
-            async with self.uploads.commit_of(target):
-                try:
+            try:
+                async with self.uploads.commit_of(target):
                     await client.complete(target, upload_id, parts, size=found.size, once=True)
-                except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
-                    await self.uploads.settle(target, mark, found.size, error)
+            except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
+                await self.uploads.settle(target, mark, found.size, error)
+            else:
+                await self.uploads.confirm(target, mark, found.size)
         except BaseException:
             for copy in copies:
                 copy.cancel()
@@ -321,19 +325,3 @@ class S3Backend:
             raise
         finally:
             self.uploads.alive.discard(upload_id)
-
-    async def _delete_singly(self, keys: Iterable[str]) -> dict[str, StorageError]:
-        failed: dict[str, StorageError] = {}
-        slots = asyncio.Semaphore(_SINGLE_DELETES)
-
-        async def delete(key: str) -> None:
-            async with slots:
-                try:
-                    await self.client.delete(key)
-                except StorageError as error:
-                    failed[key] = error
-
-        async with asyncio.TaskGroup() as group:
-            for key in keys:
-                group.create_task(delete(key))
-        return failed

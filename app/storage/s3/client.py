@@ -7,11 +7,10 @@ reported without the prefix. What a call means for a write or a read is decided 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import unquote_plus
 
 import aiohttp
@@ -26,61 +25,16 @@ from app.storage.errors import (
     StorageUnavailable,
 )
 from app.storage.key import MAX_KEY_BYTES
-from app.storage.s3.body import Body, whole_crc32
-from app.storage.s3.errors import BACKEND, is_denied, is_unsupported, translate
+from app.storage.s3 import answers
+from app.storage.s3.adapting import Option, send_adapted
+from app.storage.s3.answers import BatchDeleted, Found, Listed, Page, Part, Unfinished, required
+from app.storage.s3.body import Body
+from app.storage.s3.capabilities import Capabilities, Feature
+from app.storage.s3.errors import BACKEND, S3Refusal, is_denied, is_unsupported, translate
 from app.storage.s3.sdk import Failed, NoCredentials, Refused, make_client, refusal, uses_own_checksums
 from app.storage.s3.signing import Refusal, Signing
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a HEAD tells of an object."""
-
-    size: int
-    etag: str
-    last_modified: datetime
-    content_type: str | None
-    metadata: Mapping[str, str]
-    crc32: int | None
-    """Of the whole object, as the store computed it; None where it keeps none, or was not asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One object of a listing; `key` is without the prefix."""
-
-    key: str
-    size: int
-    etag: str
-    last_modified: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """A multipart upload that was neither completed nor aborted."""
-
-    key: str
-    upload_id: str
-    started: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Part of a listing; `following` is what asks for the next part, None at the end."""
-
-    items: Sequence[T]
-    following: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part that the store has taken."""
-
-    number: int
-    etag: str
-    crc32: str | None
+_SIZE_IN_RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})")
 
 
 class S3Client:
@@ -102,8 +56,14 @@ class S3Client:
             self._encryption["ServerSideEncryption"] = settings.s3_sse.value
         if settings.s3_sse_kms_key_id:
             self._encryption["SSEKMSKeyId"] = settings.s3_sse_kms_key_id
-        self._conditional = True
-        self.own_checksums = own_checksums
+        self._own_checksums = own_checksums
+        self.capabilities = Capabilities()
+
+    @property
+    def own_checksums(self) -> bool:
+        """True where bodies carry a checksum of ours."""
+        has = self.capabilities.has
+        return self._own_checksums and (has(Feature.PUT_CHECKSUM) or has(Feature.PART_CHECKSUM))
 
     @property
     def sdk(self) -> Any:
@@ -130,14 +90,23 @@ class S3Client:
         With `checksum` the store is asked for its own, too."""
         wish: dict[str, Any] = {"ChecksumMode": "ENABLED"} if checksum else {}
         answer = await self._call("head_object", key, limit=limit, Key=self.full_key(key), **wish)
-        return Found(
-            size=answer["ContentLength"],
-            etag=answer["ETag"],
-            last_modified=answer["LastModified"],
-            content_type=answer.get("ContentType"),
-            metadata=answer.get("Metadata", {}),
-            crc32=whole_crc32(answer.get("ChecksumCRC32"), answer.get("ChecksumType")),
-        )
+        size = answer.get("ContentLength")
+        if size is None:
+            self.capabilities.lacks(Feature.HEAD_LENGTH, "a HEAD was answered without it")
+            size = await self._size_by_get(key)
+        for name, feature in (("ETag", Feature.ETAG), ("LastModified", Feature.LAST_MODIFIED)):
+            if not answer.get(name):
+                self.capabilities.lacks(feature, "a HEAD was answered without it")
+        return answers.found(answer, size)
+
+    async def _size_by_get(self, key: str) -> int:
+        try:
+            answer = await self._call("get_object", key, Key=self.full_key(key), Range="bytes=0-0")
+        except _NoSuchRange:
+            return 0
+        answer["Body"].close()
+        match = _SIZE_IN_RANGE.fullmatch(answer.get("ContentRange") or "")
+        return int(match[1]) if match else int(required(answer, "ContentLength", key, "get_object"))
 
     async def explain(self, key: str) -> None:
         """Ask for one byte of what a HEAD refused: the answer to a GET says why. Raises that; returns if there is an object."""
@@ -148,77 +117,86 @@ class S3Client:
         answer["Body"].close()
 
     async def get_start(self, key: str, length: int) -> bytes:
-        """The first `length` bytes, or as many as there are. Not on the connections of reads, which downloads may have taken."""
-        try:
-            answer = await self._call("get_object", key, Key=self.full_key(key), Range=f"bytes=0-{length - 1}")
-        except _NoSuchRange:
-            return b""
+        """The first `length` bytes, or as many as there are. Not on the connections of reads, which downloads may have taken; without a
+        range, since some stores refuse one that is longer than the object."""
+        answer = await self._call("get_object", key, Key=self.full_key(key))
+        body, start = answer["Body"], b""
         try:
             async with asyncio.timeout(self._deadline):
-                return bytes(await answer["Body"].read())
+                while len(start) < length and (piece := await body.read(length - len(start))):
+                    start += piece
+                return start
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise StorageUnavailable(key, BACKEND, f"get_object: {type(error).__name__}") from error
         finally:
-            answer["Body"].close()
+            body.close()
 
     async def put(
         self, key: str, body: Body, *, content_type: str | None, metadata: Mapping[str, str], once: bool
     ) -> None:
         """Raises `ObjectExists` where `once` is asked and the key is taken."""
-        await self._conditional_call(
+        await self._adapted(
             "put_object",
             key,
-            once,
+            [_checksum(Feature.PUT_CHECKSUM, body.crc32), self._once(Feature.CONDITIONAL_PUT, key, once)],
             len(body),
+            once=once,
             Key=self.full_key(key),
             Body=body,
             ContentLength=len(body),
-            **self._checksum(body),
             **_described(content_type, metadata),
             **self._encryption,
         )
 
     async def create_upload(self, key: str, *, content_type: str | None, metadata: Mapping[str, str]) -> str:
         """Begin a multipart upload and return its id."""
-        answer = await self._call(
+        algorithm = Option(Feature.MULTIPART_CHECKSUM, {"ChecksumAlgorithm": "CRC32"})
+        whole = Option(
+            Feature.FULL_OBJECT_CHECKSUM, {"ChecksumType": "FULL_OBJECT"}, requires=Feature.MULTIPART_CHECKSUM
+        )
+        answer = await self._adapted(
             "create_multipart_upload",
             key,
+            [whole, algorithm],
             Key=self.full_key(key),
-            ChecksumAlgorithm="CRC32",
-            ChecksumType="FULL_OBJECT",
             **_described(content_type, metadata),
             **self._encryption,
         )
-        return str(answer["UploadId"])
+        return str(required(answer, "UploadId", key, "create_multipart_upload"))
 
     async def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
-        answer = await self._call(
+        answer = await self._adapted(
             "upload_part",
             key,
+            [_checksum(Feature.PART_CHECKSUM, body.crc32)],
             len(body),
             Key=self.full_key(key),
             UploadId=upload_id,
             PartNumber=number,
             Body=body,
             ContentLength=len(body),
-            **self._checksum(body),
         )
-        return Part(number, answer["ETag"], body.crc32 or answer.get("ChecksumCRC32"))
+        sent = body.crc32 if self.capabilities.has(Feature.PART_CHECKSUM) else None
+        return answers.part(answer, number, sent, key, "upload_part")
 
     async def complete(self, key: str, upload_id: str, parts: Sequence[Part], *, size: int, once: bool) -> None:
         """Raises `ObjectExists` where `once` is asked and the key is taken. `size` only bounds the wait."""
-        listed = [
-            {"PartNumber": part.number, "ETag": part.etag, **({"ChecksumCRC32": part.crc32} if part.crc32 else {})}
-            for part in parts
-        ]
-        await self._conditional_call(
+        plain = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        options: list[Option | None] = []
+        if all(part.crc32 for part in parts):
+            checked = [entry | {"ChecksumCRC32": part.crc32} for entry, part in zip(plain, parts, strict=True)]
+            fields = {"MultipartUpload": {"Parts": checked}}
+            options.append(Option(Feature.COMPLETE_CHECKSUM, fields, requires=Feature.MULTIPART_CHECKSUM))
+        options.append(self._once(Feature.CONDITIONAL_COMPLETE, key, once))
+        await self._adapted(
             "complete_multipart_upload",
             key,
-            once,
+            options,
             size,
+            once=once,
             Key=self.full_key(key),
             UploadId=upload_id,
-            MultipartUpload={"Parts": listed},
+            MultipartUpload={"Parts": plain},
         )
 
     async def abort(self, key: str, upload_id: str) -> None:
@@ -231,14 +209,14 @@ class S3Client:
     async def copy(self, source: str, target: str, found: Found, metadata: Mapping[str, str]) -> None:
         """Copy in the store, with type and this metadata. Raises `ObjectChanged` where the source is no longer `found`,
         `ObjectExists` where the target is taken and the store has conditional copies."""
-        await self._conditional_call(
+        await self._adapted(
             "copy_object",
             target,
-            True,
+            [_same_source(found.etag), self._once(Feature.CONDITIONAL_COPY, target, True)],
             found.size,
+            once=True,
             Key=self.full_key(target),
             CopySource=self._copy_source(source),
-            CopySourceIfMatch=found.etag,
             MetadataDirective="REPLACE",
             **_described(found.content_type, metadata),
             **self._encryption,
@@ -247,19 +225,18 @@ class S3Client:
     async def copy_part(
         self, source: str, target: str, upload_id: str, number: int, first: int, last: int, etag: str
     ) -> Part:
-        answer = await self._call(
+        answer = await self._adapted(
             "upload_part_copy",
             target,
+            [_same_source(etag)],
             last - first + 1,
             Key=self.full_key(target),
             UploadId=upload_id,
             PartNumber=number,
             CopySource=self._copy_source(source),
-            CopySourceIfMatch=etag,
             CopySourceRange=f"bytes={first}-{last}",
         )
-        result = answer["CopyPartResult"]
-        return Part(number, result["ETag"], result.get("ChecksumCRC32"))
+        return answers.part(answer.get("CopyPartResult", {}), number, None, target, "upload_part_copy")
 
     async def delete(self, key: str) -> None:
         """Deleting what is not there is fine."""
@@ -268,58 +245,56 @@ class S3Client:
         except ObjectNotFound:
             return
 
-    async def delete_batch(self, keys: Sequence[str]) -> dict[str, StorageError] | None:
-        """Delete at most 1,000; returns those that failed, or None where the store has no such request."""
+    async def delete_batch(self, keys: Sequence[str]) -> BatchDeleted:
+        """Delete at most 1,000. Asks for what was deleted: silence proves nothing."""
         names = {self.full_key(key): key for key in keys}
-        try:
-            answer = await self._call(
-                "delete_objects", keys[0], Delete={"Objects": [{"Key": name} for name in names], "Quiet": True}
-            )
-        except _Unsupported:
-            return None
-        failed: dict[str, StorageError] = {}
-        for entry in answer.get("Errors", ()):
-            key = names.get(entry.get("Key", ""))
-            error = translate(key or keys[0], "delete_objects", entry.get("Code", ""), 0)
-            if key is None:  # failed, but which?
-                return dict.fromkeys(keys, error)
-            if not isinstance(error, ObjectNotFound):
-                failed[key] = error
-        return failed
+        objects = [{"Key": name} for name in names]
+        answer = await self._call("delete_objects", keys[0], Delete={"Objects": objects})
+        outcome = answers.batch_deleted(answer)
+        return BatchDeleted(
+            frozenset(names[name] for name in outcome.deleted if name in names),
+            {names.get(name, ""): code for name, code in outcome.failed.items()},
+        )
 
     async def list_page(
-        self, prefix: str, following: tuple[str, ...] | None, *, start_after: str | None = None, limit: int = 1000
+        self,
+        prefix: str,
+        following: tuple[str, ...] | None,
+        *,
+        start_after: str | None = None,
+        limit: int = 1000,
+        decode: Callable[[str], str] | None = None,
     ) -> Page[Listed]:
-        """Objects whose key starts with `prefix` (as text; end it with `/` to mean a folder)."""
+        """Objects whose key starts with `prefix` (as text; end it with `/` to mean a folder). `decode` takes keys as they stand in the
+        answer, for a store that encodes them otherwise than it says."""
         extra: dict[str, Any] = {}
         if following:
             extra["ContinuationToken"] = following[0]
         elif start_after is not None:
             extra["StartAfter"] = self._prefix + start_after
-        answer = await self._call("list_objects_v2", prefix, Prefix=self._prefix + prefix, MaxKeys=limit, **extra)
-        items = [
-            Listed(item["Key"][len(self._prefix) :], item["Size"], item["ETag"], item["LastModified"])
-            for item in answer.get("Contents", ())
-        ]
-        return Page(items, (answer["NextContinuationToken"],) if answer.get("IsTruncated") else None)
+        answer = await self._call(
+            "list_objects_v2", prefix, Prefix=self._prefix + prefix, MaxKeys=limit, EncodingType="url", **extra
+        )
+        encoded = answer.get("EncodingType") == "url"
+        items = answers.listed(answer, self._prefix, prefix, decode or (unquote_plus if encoded else str))
+        if not answer.get("IsTruncated"):
+            return Page(items, None)
+        return Page(items, (answer.get("NextContinuationToken", ""),))
 
     async def list_uploads(self, following: tuple[str, ...] | None) -> Page[Unfinished]:
-        """Multipart uploads below the prefix that were neither completed nor aborted."""
+        """Multipart uploads below the prefix that were neither completed nor aborted; none where the store cannot tell."""
+        if not self.capabilities.has(Feature.LIST_UPLOADS):
+            return Page((), None)
         extra: dict[str, Any] = {}
         if following:
             extra = {"KeyMarker": following[0], "UploadIdMarker": following[1]}
-        answer = await self._call("list_multipart_uploads", "", Prefix=self._prefix, EncodingType="url", **extra)
-        # Unlike for listings of objects, the SDK leaves the encoding of these keys to us; some stores ignore the wish.
-        encoded = answer.get("EncodingType") == "url"
-        items = [
-            Unfinished(name[len(self._prefix) :], item["UploadId"], item["Initiated"])
-            for item in answer.get("Uploads", ())
-            if (name := unquote_plus(item["Key"]) if encoded else item["Key"]).startswith(self._prefix)
-        ]
-        if not answer.get("IsTruncated"):
-            return Page(items, None)
-        marker = answer.get("NextKeyMarker", "")
-        return Page(items, (unquote_plus(marker) if encoded else marker, answer.get("NextUploadIdMarker", "")))
+        try:
+            answer = await self._call("list_multipart_uploads", "", Prefix=self._prefix, EncodingType="url", **extra)
+        except (S3Refusal, ObjectNotFound) as error:
+            self.capabilities.lacks(Feature.LIST_UPLOADS, f"refused: {error.detail}")
+            return Page((), None)
+        page = answers.unfinished(answer, self._prefix)
+        return Page(page.items, None) if page.following == following else page
 
     async def sign(
         self, key: str, seconds: int, *, content_type: str | None = None, disposition: str | None = None
@@ -340,21 +315,37 @@ class S3Client:
         """True where this refusal counts as a missing object."""
         return self._denied_is_missing and is_denied(code, status)
 
-    def _checksum(self, body: Body) -> dict[str, Any]:
-        checksum = body.crc32
-        return {"ChecksumCRC32": checksum} if checksum else {}
-
     def _copy_source(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self.full_key(key)}
 
-    async def _conditional_call(self, operation: str, key: str, once: bool, moved: int, **params: Any) -> Any:
-        if once and self._conditional:
+    def _once(self, feature: Feature, key: str, once: bool) -> Option | None:
+        """The condition that the key is free; where the store lacks it, the key is asked for right before."""
+
+        async def refuse_taken() -> None:
             try:
-                return await self._call(operation, key, moved, once=True, IfNoneMatch="*", **params)
-            except _Unsupported:
-                # A store without conditional writes: keys are random, and the HEAD before the write has to do.
-                self._conditional = False
-        return await self._call(operation, key, moved, **params)
+                await self.head(key)
+            except ObjectNotFound:
+                return
+            raise ObjectExists(key, BACKEND)
+
+        return Option(feature, {"IfNoneMatch": "*"}, otherwise=refuse_taken) if once else None
+
+    async def _adapted(
+        self,
+        operation: str,
+        key: str,
+        options: Sequence[Option | None],
+        moved: int = 0,
+        *,
+        once: bool = False,
+        **params: Any,
+    ) -> Any:
+        """`_call` with those of the options that the store takes."""
+        return await send_adapted(
+            self.capabilities,
+            [option for option in options if option is not None],
+            lambda fields: self._call(operation, key, moved, once=once, **(params | fields)),
+        )
 
     async def _call(
         self, operation: str, key: str, moved: int = 0, *, limit: float | None = None, once: bool = False, **params: Any
@@ -411,7 +402,7 @@ class _NoSuchRange(StorageError):
     """There is an object, but it has no such bytes."""
 
 
-class _Unsupported(StorageError):
+class _Unsupported(S3Refusal):
     """The store has no such request."""
 
 
@@ -427,3 +418,11 @@ def _described(content_type: str | None, metadata: Mapping[str, str]) -> dict[st
     if content_type is not None:
         described["ContentType"] = content_type
     return described
+
+
+def _checksum(feature: Feature, crc32: str | None) -> Option | None:
+    return Option(feature, {"ChecksumCRC32": crc32}) if crc32 else None
+
+
+def _same_source(etag: str) -> Option | None:
+    return Option(Feature.COPY_SOURCE_MATCH, {"CopySourceIfMatch": etag}) if answers.is_strong(etag) else None

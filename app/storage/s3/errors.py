@@ -39,19 +39,26 @@ _CODES: dict[str, type[StorageError]] = {
     "AllAccessDisabled": StoragePermission,
     "AuthorizationHeaderMalformed": StoragePermission,
     "ExpiredToken": StoragePermission,
+    "ExpiredTokenException": StoragePermission,
     "Forbidden": StoragePermission,
     "IllegalLocationConstraintException": StoragePermission,
     "InvalidAccessKeyId": StoragePermission,
+    "InvalidClientTokenId": StoragePermission,
     "InvalidToken": StoragePermission,
     "PermanentRedirect": StoragePermission,
+    "RequestExpired": StoragePermission,
+    "RequestInTheFuture": StoragePermission,
     "RequestTimeTooSkewed": StoragePermission,
     "SignatureDoesNotMatch": StoragePermission,
+    "TokenRefreshRequired": StoragePermission,
     "Unauthorized": StoragePermission,
     "UnauthorizedAccess": StoragePermission,
+    "UnrecognizedClientException": StoragePermission,
     # Damage on the way: sending it again may work.
     "BadDigest": StorageUnavailable,
     "IncompleteBody": StorageUnavailable,
     "InvalidDigest": StorageUnavailable,
+    "XAmzContentChecksumMismatch": StorageUnavailable,
     "XAmzContentSHA256Mismatch": StorageUnavailable,
     "ConditionalRequestConflict": StorageUnavailable,
     "OperationAborted": StorageUnavailable,
@@ -88,7 +95,7 @@ def translate(key: str, operation: str, code: str, status: int) -> StorageError:
     """The typed error for an answer of the store. `code` is S3's (a HEAD has only the status, as text)."""
     kind = _CODES.get(code) or _STATUSES.get(status)
     if kind is None:
-        kind = StorageUnavailable if status >= 500 else S3Refusal
+        kind = StorageUnavailable if status >= 500 and not is_unsupported(code, status) else S3Refusal
     detail = "no such bucket" if code == "NoSuchBucket" else f"{operation}: {code or status}"
     return kind(key, BACKEND, detail)
 

@@ -12,7 +12,6 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
@@ -20,10 +19,13 @@ import aiohttp
 from yarl import URL
 
 from app.config import Settings
-from app.storage.backend import MAX_CHUNK_BYTES, ObjectInfo, ObjectStream
+from app.storage.backend import MAX_CHUNK_BYTES, ObjectStream
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError, StorageUnavailable
 from app.storage.ranges import ByteRange
+from app.storage.s3.answers import UNVERSIONED, is_strong
+from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
+from app.storage.s3.content import Content, SizeUnknown, content_of
 from app.storage.s3.errors import BACKEND, S3Refusal, translate
 from app.storage.s3.sdk import proxy_for, tls_context
 from app.storage.s3.signing import STALE_CODES, Refusal
@@ -39,7 +41,6 @@ _LINKS = 8192
 _RECEIVE_BYTES = 256 * 1024
 _CONNECT_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 12.0
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _ERROR_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
@@ -73,31 +74,66 @@ class Reads:
     async def open(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> AsyncGenerator[ObjectStream]:
         """See `StorageBackend.read_stream`."""
         answer = await self.request(key, byte_range, if_match)
-        if answer.served is None:
+        content = answer.content
+        if content.served is None:
             answer.response.release()
-            yield ObjectStream(answer.info, None, _nothing())
+            yield ObjectStream(content.info, None, _nothing())
             return
-        with _Chunks(self, answer, answer.served) as chunks:
-            yield ObjectStream(answer.info, answer.served, chunks)
+        with _Chunks(self, answer, content.served) as chunks:
+            yield ObjectStream(content.info, content.served, chunks)
 
     async def request(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> Answer:
         """Send one GET and return when its head is there. Raises every error of a read that comes before its bytes."""
-        headers = {"Accept-Encoding": "identity"}
-        if byte_range is not None:
-            headers["Range"] = f"bytes={byte_range.first}-{'' if byte_range.last is None else byte_range.last}"
-        if if_match is not None:
-            headers["If-Match"] = if_match
         try:
             async with asyncio.timeout(self.deadline):
-                response = await self._answered(key, headers)
+                response = await self._asked(key, byte_range, if_match)
                 try:
-                    return _accept(key, response, byte_range)
+                    content = await self._accept(key, response, byte_range)
+                    if if_match is not None and content.info.etag != if_match:
+                        raise ObjectChanged(key, BACKEND, f"etag {if_match} expected, {content.info.etag} found")
                 except BaseException:
                     response.close()
                     raise
+                return Answer(content, response)
         except TimeoutError:
             detail = f"no connection or no answer within {self.deadline:.0f} s"
             raise StorageUnavailable(key, BACKEND, detail) from None
+
+    async def _asked(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> aiohttp.ClientResponse:
+        """The good answer to a GET; asked again, where a store refuses a range that is longer than the object, or `If-Match`."""
+        conditional = if_match is not None and is_strong(if_match) and self._client.capabilities.has(Feature.IF_MATCH)
+        condition = {"If-Match": if_match} if conditional and if_match is not None else {}
+        try:
+            return await self._answered(key, {**_headers(byte_range), **condition})
+        except S3Refusal as error:
+            refusal: StorageError = error
+        except ObjectChanged as error:
+            if not condition or (await self._client.head(key)).etag != if_match:
+                raise
+            refusal = error
+        if byte_range is not None and isinstance(refusal, S3Refusal):
+            size = (await self._client.head(key)).size
+            clamped = byte_range.clamped(size)
+            if clamped is None:
+                raise RangeNotSatisfiable(key, BACKEND, size)
+            if clamped != byte_range:
+                return await self._answered(key, {**_headers(clamped), **condition})
+        if not condition:
+            raise refusal
+        response = await self._answered(key, _headers(byte_range))
+        self._client.capabilities.lacks(Feature.IF_MATCH, f"refused: {refusal.detail}")
+        return response
+
+    async def _accept(self, key: str, response: aiohttp.ClientResponse, asked: ByteRange | None) -> Content:
+        """Holds the head of a 200 or 206 against what was asked. Never trusts that a range was honoured."""
+        arguments = (key, response.status, response.headers, response.content_length, asked)
+        try:
+            content = content_of(*arguments)
+        except SizeUnknown:
+            content = content_of(*arguments, (await self._client.head(key)).size)
+        if content.skip or content.surplus:
+            self._client.capabilities.lacks(Feature.RANGE, "answered with more than was asked for")
+        return content
 
     async def _answered(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         attempt = 0
@@ -147,13 +183,12 @@ class Reads:
 
 
 class Answer:
-    """The head of a good answer: what object it is, what part of it comes, and where from."""
+    """A good answer whose body has not been read: what comes, and where from."""
 
-    __slots__ = ("info", "response", "served")
+    __slots__ = ("content", "response")
 
-    def __init__(self, info: ObjectInfo, served: ByteRange | None, response: aiohttp.ClientResponse) -> None:
-        self.info = info
-        self.served = served
+    def __init__(self, content: Content, response: aiohttp.ClientResponse) -> None:
+        self.content = content
         self.response = response
 
 
@@ -162,7 +197,9 @@ class _Chunks:
 
     def __init__(self, reads: Reads, answer: Answer, served: ByteRange) -> None:
         self._reads = reads
-        self._info = answer.info
+        self._info = answer.content.info
+        self._skip = answer.content.skip
+        self._surplus = answer.content.surplus
         self._position = served.first
         self._end = served.first + served.length
         self._response: aiohttp.ClientResponse | None = answer.response
@@ -224,11 +261,22 @@ class _Chunks:
             if not chunk:
                 self._broken(EOFError("the body ended early"))
                 continue
-            if len(chunk) > self._end - self._position:
-                raise S3Refusal(self._info.key, BACKEND, "get: more bytes than announced")
             if self._waited > self._reads.deadline + self._received / self._reads.minimum_rate:
                 raise StorageUnavailable(self._info.key, BACKEND, "the store sends too slowly")
-            return chunk
+            if self._skip or len(chunk) > self._end - self._position:
+                chunk = self._cut(chunk)
+            if chunk:
+                return chunk
+
+    def _cut(self, chunk: bytes) -> bytes:
+        """Without what comes before and behind the bytes that were asked for."""
+        skipped = min(self._skip, len(chunk))
+        self._skip -= skipped
+        chunk = chunk[skipped:]
+        left = self._end - self._position
+        if len(chunk) > left and not self._surplus:
+            raise S3Refusal(self._info.key, BACKEND, "get: more bytes than announced")
+        return chunk[:left]
 
     async def _response_bytes(self) -> bytes:
         response = self._response
@@ -241,14 +289,17 @@ class _Chunks:
     async def _reconnect(self) -> None:
         """Continue at the first byte that was not handed out, of the very same object."""
         info = self._info
+        if info.etag == UNVERSIONED:
+            raise StorageUnavailable(info.key, BACKEND, "cannot be continued: the store tells neither ETag nor date")
         wanted = ByteRange(self._position, self._end - 1)
         try:
             answer = await self._reads.request(info.key, wanted, info.etag)
         except RangeNotSatisfiable:
             raise ObjectChanged(info.key, BACKEND, "it is shorter now") from None
         self._response = answer.response
-        if answer.info.etag != info.etag or answer.info.size != info.size:
-            raise ObjectChanged(info.key, BACKEND, f"etag {info.etag} before, {answer.info.etag} now")
+        self._skip, self._surplus = answer.content.skip, answer.content.surplus
+        if answer.content.info.size != info.size:
+            raise ObjectChanged(info.key, BACKEND, f"{info.size} bytes before, {answer.content.info.size} now")
         self._timer.cancel()
         self._timer = self._loop.call_later(self._reads.stall_seconds, self._look)
 
@@ -337,38 +388,11 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> Refusal:
     return Refusal(found.group(1).decode("ascii") if found else "", response.status, response.headers.get("Date", ""))
 
 
-def _accept(key: str, response: aiohttp.ClientResponse, asked: ByteRange | None) -> Answer:
-    """Check that a 200 or 206 is what was asked for. Never trusts that a range was honoured."""
-    headers = response.headers
-    length = response.content_length
-    etag, modified = headers.get("ETag"), headers.get("Last-Modified")
-    if etag is None or modified is None or length is None:
-        raise S3Refusal(key, BACKEND, "get: an answer without length, ETag or Last-Modified")
-    if response.status == 206:
-        match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-        if asked is None or match is None:
-            raise S3Refusal(key, BACKEND, "get: a partial answer that says not which part, or was not asked for")
-        first, last, size = (int(group) for group in match.groups())
-        served = asked.clamped(size)
-        if served is None or (served.first, served.last) != (first, last) or served.length != length:
-            raise S3Refusal(key, BACKEND, "get: another range than the one asked for")
-    else:
-        size = length
-        served = _whole_for(key, size, asked)
-    return Answer(ObjectInfo(key, size, parsedate_to_datetime(modified), etag), served, response)
-
-
-def _whole_for(key: str, size: int, asked: ByteRange | None) -> ByteRange | None:
-    """A 200: the whole object, also where a range was asked for that is all of it."""
-    whole = ByteRange(0, size - 1) if size else None
-    if asked is None:
-        return whole
-    served = asked.clamped(size)
-    if served is None:
-        raise RangeNotSatisfiable(key, BACKEND, size)
-    if served != whole:
-        raise S3Refusal(key, BACKEND, "get: the store ignores ranges")
-    return served
+def _headers(byte_range: ByteRange | None) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity"}
+    if byte_range is not None:
+        headers["Range"] = f"bytes={byte_range.first}-{'' if byte_range.last is None else byte_range.last}"
+    return headers
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -20,8 +20,9 @@ from app.storage.errors import (
     StorageError,
     StorageUnavailable,
 )
+from app.storage.s3.answers import Part
 from app.storage.s3.body import Body, Lease, WriteBudget
-from app.storage.s3.client import Part, S3Client
+from app.storage.s3.client import S3Client
 from app.storage.s3.errors import BACKEND, S3Refusal
 
 MINIMUM_PART_BYTES = 8 * MEBIBYTE
@@ -31,6 +32,8 @@ _COMFORTABLE_PARTS = 9_000
 _IN_FLIGHT = 4
 _PIECE_BYTES = MEBIBYTE
 _CLEANUP_SECONDS = 5.0
+_CONFIRMATION_PAUSES = (0.0, 0.2, 0.5, 1.0)
+"""Seconds before each look for a new object: some stores take a moment to show it."""
 MARK = "mediavault-write"
 """The metadata that tells one write from another one of the same key."""
 
@@ -81,11 +84,32 @@ class Uploads:
         self.cleanup_seconds = min(_CLEANUP_SECONDS, deadline)
 
     def commit_of(self, key: str) -> asyncio.Lock:
-        """Held while a key is committed: SeaweedFS lets several Completes that race pass their condition."""
+        """Held while a key is committed: SeaweedFS lets several Completes that race pass their condition, and other stores have none."""
         lock = self._commits.get(key)
         if lock is None:
             lock = self._commits[key] = asyncio.Lock()
         return lock
+
+    async def confirm(self, key: str, mark: str, size: int) -> None:
+        """The store has acknowledged the object: has it kept it? Stores were seen that answer 200 to a Complete and keep an empty
+        object. Raises `StorageUnavailable` where not, and then leaves nothing of it; `ObjectExists` where another writer's is there."""
+        kept: int | None = None
+        for pause in _CONFIRMATION_PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                found = await self.client.head(key)
+            except ObjectNotFound:
+                continue
+            if found.metadata.get(MARK, mark) != mark:
+                raise ObjectExists(key, BACKEND)
+            if found.size == size:
+                return
+            kept = found.size
+            if MARK in found.metadata:
+                await self.client.delete(key)
+            break
+        what = "nothing" if kept is None else f"{kept} bytes"
+        raise StorageUnavailable(key, BACKEND, f"the store acknowledged {size} bytes and keeps {what}")
 
     async def settle(self, key: str, mark: str, size: int, error: StorageError) -> None:
         """The answer to a commit was lost, or a repeated commit met its own success: is the object the one with this
@@ -231,9 +255,10 @@ class S3Writer:
 
     async def _put(self) -> None:
         try:
-            await self._client.put(
-                self._key, self._body, content_type=self._content_type, metadata=self._metadata, once=True
-            )
+            async with self._uploads.commit_of(self._key):
+                await self._client.put(
+                    self._key, self._body, content_type=self._content_type, metadata=self._metadata, once=True
+                )
         except (StorageUnavailable, ObjectExists) as error:
             await self._settle(error)
 
@@ -243,6 +268,8 @@ class S3Writer:
                 await self._client.complete(self._key, upload_id, parts, size=self._size, once=True)
         except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
             await self._settle(error)
+        else:
+            await self._uploads.confirm(self._key, self._mark, self._size)
         self._uploads.alive.discard(upload_id)
 
     async def _settle(self, error: StorageError) -> None:

@@ -12,14 +12,12 @@ from app.storage.backend import MAX_CHUNK_BYTES
 from app.storage.errors import (
     ObjectChanged,
     ObjectNotFound,
-    RangeNotSatisfiable,
     StorageError,
     StoragePermission,
     StorageUnavailable,
 )
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
-from app.storage.s3.errors import S3Refusal
 from app.storage.s3.reads import CONTINUATIONS
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
@@ -163,19 +161,6 @@ async def test_a_store_that_is_short_of_breath_is_asked_again(open_backend: Open
     proxy.faults[:] = [Fault(gets, status=503, code="SlowDown")]
     with pytest.raises(StorageUnavailable):
         await read(backend, "a")
-
-
-async def test_a_store_that_ignores_ranges_never_gives_wrong_bytes(open_backend: Open, proxy: Proxy) -> None:
-    backend = await open_backend(endpoint=proxy.endpoint)
-    await write(backend, "a", b"0123456789")
-    proxy.faults.append(Fault(gets, without=frozenset({"range"})))
-    assert await read(backend, "a", ByteRange(0)) == b"0123456789"
-    assert await read(backend, "a", ByteRange(0, 500)) == b"0123456789"
-    with pytest.raises(S3Refusal):
-        await read(backend, "a", ByteRange(2, 3))
-    with pytest.raises(RangeNotSatisfiable) as caught:
-        await read(backend, "a", ByteRange(10))
-    assert caught.value.size == 10
 
 
 async def test_content_encoding_is_not_undone(

@@ -12,6 +12,7 @@ import pytest
 
 from app.storage.errors import InvalidKey, ObjectExists, ObjectTooLarge, StorageError, StorageUnavailable
 from app.storage.key import Key
+from app.storage.s3.capabilities import Feature
 from app.storage.s3.writes import MAXIMUM_PART_BYTES, MINIMUM_PART_BYTES, part_size
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
@@ -149,15 +150,46 @@ async def test_somebody_elses_object_is_never_taken_for_ours(
     assert not seaweedfs.unfinished_uploads(bucket, prefix)
 
 
-async def test_a_store_without_conditional_writes_still_takes_them(open_backend: Open, proxy: Proxy) -> None:
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (400, "InvalidArgument")])
+async def test_a_store_without_conditional_writes_still_takes_them(
+    open_backend: Open, proxy: Proxy, status: int, code: str
+) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
-    proxy.faults.append(Fault(lambda request: "if-none-match" in request.headers, status=501, code="NotImplemented"))
+    proxy.faults.append(Fault(lambda request: "if-none-match" in request.headers, status=status, code=code))
     await write(backend, "a", b"one")
     await write(backend, "b", DATA)
-    with pytest.raises(ObjectExists):
-        await write(backend, "a", b"two")
+    await backend.copy_object(Key("a"), Key("c"))
+    found_out = proxy.faults[0].seen
+    assert set(backend.client.capabilities.missing) == {
+        Feature.CONDITIONAL_PUT,
+        Feature.CONDITIONAL_COMPLETE,
+        Feature.CONDITIONAL_COPY,
+    }
+    for data in (b"two", DATA):
+        with pytest.raises(ObjectExists):
+            await write(backend, "a", data)
+    await write(backend, "d", DATA)
+    await backend.copy_object(Key("b"), Key("e"))
     assert await read(backend, "a") == b"one"
-    assert proxy.faults[0].seen == 1
+    assert proxy.faults[0].seen == found_out
+
+
+async def test_a_key_that_is_taken_during_the_write_is_refused_without_conditional_writes(
+    open_backend: Open, proxy: Proxy
+) -> None:
+    """Also by the very write that finds out that there are none."""
+    backend = await open_backend(endpoint=proxy.endpoint)
+    proxy.faults.append(Fault(lambda request: "if-none-match" in request.headers, status=400, code="InvalidArgument"))
+
+    async def come_late(key: str, size: int) -> None:
+        async with backend.write_stream(Key(key)) as writer:
+            await writer.write(DATA[:size])
+            await write(backend, key, b"early")
+
+    for key, size in (("a", 10), ("b", len(DATA))):
+        with pytest.raises(ObjectExists):
+            await come_late(key, size)
+        assert await read(backend, key) == b"early"
 
 
 async def test_a_part_that_fails_ends_the_write_and_leaves_nothing(
@@ -230,15 +262,6 @@ async def test_the_sweep_takes_what_dead_processes_left_and_only_below_the_prefi
     assert await read(backend, "alive") == DATA
     assert set(seaweedfs.objects(bucket, f"{prefix}/")) == {f"{prefix}/alive"}
     assert set(seaweedfs.unfinished_uploads(bucket, prefix).values()) == {f"{prefix}-other/left"}
-
-
-async def test_deletes_one_by_one_where_the_store_has_no_batches(open_backend: Open, proxy: Proxy) -> None:
-    backend = await open_backend(endpoint=proxy.endpoint)
-    for name in ("a", "b", "c"):
-        await backend.put_object(Key(name), b"x")
-    proxy.faults.append(Fault(lambda request: "delete" in request.query, status=501, code="NotImplemented"))
-    assert await backend.delete_objects([Key("a"), Key("b"), Key("missing")]) == {}
-    assert [info.key async for info in backend.list_objects()] == ["c"]
 
 
 async def test_keys_that_may_not_be_deleted_are_named(

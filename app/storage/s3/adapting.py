@@ -1,0 +1,69 @@
+"""Sends a request with the fields that some stores refuse, and finds out which of them a store does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.storage.s3.capabilities import Capabilities, Feature
+from app.storage.s3.errors import S3Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Fields of a request, and the feature that they use. `requires` is a feature without which they have no meaning; `otherwise` runs
+    before the request is sent without them, and may raise to prevent that."""
+
+    feature: Feature
+    fields: Mapping[str, Any]
+    requires: Feature | None = None
+    otherwise: Callable[[], Awaitable[None]] | None = None
+
+
+async def send_adapted(
+    capabilities: Capabilities, options: Sequence[Option], send: Callable[[dict[str, Any]], Awaitable[Any]]
+) -> Any:
+    """`send` with the fields of those options that the store is not known to lack.
+
+    A refusal that goes away without some of them shows that the store lacks these. Damage on the way and other errors with a meaning of
+    their own are no refusals (see `errors.translate`), so they never cost a checksum. Raises the first refusal where none of it helps.
+    """
+    wanted = [
+        option
+        for option in options
+        if capabilities.has(option.feature) and (option.requires is None or capabilities.has(option.requires))
+    ]
+    try:
+        return await _send(send, options, wanted)
+    except S3Refusal as error:
+        refusal = error
+    for kept in _fewer(wanted):
+        try:
+            answer = await _send(send, options, kept)
+        except S3Refusal:
+            continue
+        for option in wanted:
+            if option not in kept:
+                capabilities.lacks(option.feature, f"refused: {refusal.detail}")
+        return answer
+    raise refusal
+
+
+async def _send(
+    send: Callable[[dict[str, Any]], Awaitable[Any]], options: Sequence[Option], kept: Sequence[Option]
+) -> Any:
+    for option in options:
+        if option.otherwise is not None and option not in kept:
+            await option.otherwise()
+    return await send({name: value for option in kept for name, value in option.fields.items()})
+
+
+def _fewer(options: Sequence[Option]) -> Iterator[list[Option]]:
+    """Without each one (and what requires it), then without all."""
+    for left_out in options:
+        kept = [option for option in options if option is not left_out and option.requires is not left_out.feature]
+        if kept:
+            yield kept
+    if options:
+        yield []

@@ -1,0 +1,157 @@
+"""The store's answers as typed values, each checked against what was asked. Pure: no I/O.
+
+Stores differ in which fields they send. A missing ETag is replaced by a weak one made of size and date (RFC 9110 section 8.8.1): it tells
+versions apart, and is never sent to the store. A field without which the answer means nothing is a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import unquote_plus
+
+from app.storage.s3.body import whole_crc32
+from app.storage.s3.errors import BACKEND, S3Refusal
+
+T = TypeVar("T")
+
+UNVERSIONED = 'W/""'
+"""The ETag of an object of which the store tells neither ETag nor date: its versions cannot be told apart."""
+
+UNDATED = datetime(1970, 1, 1, tzinfo=UTC)
+"""The date of an object of which the store tells none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a HEAD tells of an object."""
+
+    size: int
+    etag: str
+    last_modified: datetime
+    content_type: str | None
+    metadata: Mapping[str, str]
+    crc32: int | None
+    """Of the whole object, as the store computed it; None where it keeps none, or was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a listing; `key` is without the prefix."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A multipart upload that was neither completed nor aborted; `started` is None where the store does not say."""
+
+    key: str
+    upload_id: str
+    started: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a listing; `following` is what asks for the next part, None at the end."""
+
+    items: Sequence[T]
+    following: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that the store has taken; `etag` as the store spells it."""
+
+    number: int
+    etag: str
+    crc32: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDeleted:
+    """What a store says of a batch of deletes: keys that are gone, and codes of those that failed ('' as key: it does not say which)."""
+
+    deleted: frozenset[str]
+    failed: Mapping[str, str]
+
+
+def etag_of(etag: str | None, last_modified: datetime | None, size: int) -> str:
+    """With quotes; where the store sent no ETag a weak one, and `UNVERSIONED` where it sent no date either."""
+    if etag := (etag or "").strip():
+        return etag if etag.endswith('"') else f'"{etag}"'
+    if last_modified is None:
+        return UNVERSIONED
+    return f'W/"{size:x}-{int(last_modified.timestamp()):x}"'
+
+
+def is_strong(etag: str) -> bool:
+    """True for an ETag that `If-Match` compares (RFC 9110 section 13.1.1)."""
+    return not etag.startswith("W/")
+
+
+def found(answer: Mapping[str, Any], size: int) -> Found:
+    """A HEAD; `size` is given apart, since some stores do not tell it here."""
+    modified = answer.get("LastModified")
+    return Found(
+        size=size,
+        etag=etag_of(answer.get("ETag"), modified, size),
+        last_modified=modified or UNDATED,
+        content_type=answer.get("ContentType"),
+        metadata=answer.get("Metadata", {}),
+        crc32=whole_crc32(answer.get("ChecksumCRC32"), answer.get("ChecksumType")),
+    )
+
+
+def required(answer: Mapping[str, Any], name: str, key: str, operation: str) -> Any:
+    """A field without which the answer means nothing. Raises `S3Refusal`."""
+    value = answer.get(name)
+    if value is None or value == "":
+        raise S3Refusal(key, BACKEND, f"{operation}: an answer without {name}")
+    return value
+
+
+def part(answer: Mapping[str, Any], number: int, crc32: str | None, key: str, operation: str) -> Part:
+    return Part(number, str(required(answer, "ETag", key, operation)), crc32 or answer.get("ChecksumCRC32"))
+
+
+def batch_deleted(answer: Mapping[str, Any]) -> BatchDeleted:
+    return BatchDeleted(
+        frozenset(entry.get("Key", "") for entry in answer.get("Deleted", ())),
+        {entry.get("Key", ""): entry.get("Code", "") for entry in answer.get("Errors", ())},
+    )
+
+
+def listed(answer: Mapping[str, Any], prefix: str, below: str, decode: Callable[[str], str]) -> list[Listed]:
+    """Objects whose full key starts with `prefix` + `below`, without `prefix`. Raises `S3Refusal` where another one is among them."""
+    items: list[Listed] = []
+    for item in answer.get("Contents", ()):
+        name = decode(str(required(item, "Key", below, "list_objects_v2")))
+        if not name.startswith(prefix + below):
+            raise S3Refusal(below, BACKEND, "list_objects_v2: a key outside of the prefix that was asked for")
+        size, modified = item.get("Size"), item.get("LastModified")
+        if size is None:
+            raise S3Refusal(below, BACKEND, "list_objects_v2: an object without size")
+        etag = etag_of(item.get("ETag"), modified, size)
+        items.append(Listed(name[len(prefix) :], size, etag, modified or UNDATED))
+    return items
+
+
+def unfinished(answer: Mapping[str, Any], prefix: str) -> Page[Unfinished]:
+    """Multipart uploads below `prefix`. The SDK leaves the encoding of these keys to us; some stores ignore the wish."""
+    encoded = answer.get("EncodingType") == "url"
+    items: list[Unfinished] = []
+    for item in answer.get("Uploads", ()):
+        name, upload_id = item.get("Key", ""), item.get("UploadId", "")
+        name = unquote_plus(name) if encoded else name
+        if name.startswith(prefix) and upload_id:
+            items.append(Unfinished(name[len(prefix) :], upload_id, item.get("Initiated")))
+    marker, upload_marker = answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", "")
+    if not answer.get("IsTruncated") or not marker:
+        return Page(items, None)
+    return Page(items, (unquote_plus(marker) if encoded else marker, upload_marker))
