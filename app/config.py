@@ -42,6 +42,7 @@ class S3Checksums(StrEnum):
     AUTO = "auto"
     AWS = "aws"
     COMPATIBLE = "compatible"
+    NONE = "none"
 
 
 class S3Encryption(StrEnum):
@@ -134,10 +135,10 @@ class Settings(BaseSettings):
         "Without it the default credential chain is used (environment, web identity, container, instance role).",
     )
     s3_secret_access_key: SecretStr | None = _setting("S3_SECRET_ACCESS_KEY", None, "Goes with S3_ACCESS_KEY_ID.")
-    s3_force_path_style: bool = _setting(
+    s3_force_path_style: bool | None = _setting(
         "S3_FORCE_PATH_STYLE",
-        False,
-        "https://host/bucket/key in place of https://bucket.host/key; most servers outside AWS want it.",
+        None,
+        "true for https://host/bucket/key, false for https://bucket.host/key; true when S3_ENDPOINT is set and this is not.",
     )
     s3_use_accelerate: bool = _setting(
         "S3_USE_ACCELERATE", False, "AWS transfer acceleration; not with path style or an endpoint."
@@ -157,7 +158,7 @@ class Settings(BaseSettings):
     s3_checksums: S3Checksums = _setting(
         "MEDIAVAULT_S3_CHECKSUMS",
         S3Checksums.AUTO,
-        "aws (the SDK's defaults), compatible (a plain CRC32 header), or auto: compatible when S3_ENDPOINT is outside AWS.",
+        "aws (the SDK's defaults), compatible (a plain CRC32 header), none, or auto: compatible when S3_ENDPOINT is outside AWS.",
     )
     s3_forbidden_is_missing: bool = _setting(
         "MEDIAVAULT_S3_FORBIDDEN_IS_MISSING",

@@ -31,7 +31,7 @@ from app.storage.s3.answers import BatchDeleted, Found, Listed, Page, Part, Unfi
 from app.storage.s3.body import Body
 from app.storage.s3.capabilities import Capabilities, Feature
 from app.storage.s3.errors import BACKEND, S3Refusal, is_denied, is_unsupported, translate
-from app.storage.s3.sdk import Failed, NoCredentials, Refused, make_client, refusal, uses_own_checksums
+from app.storage.s3.sdk import Failed, NoCredentials, Refused, lacking, make_client, refusal, uses_own_checksums
 from app.storage.s3.signing import Refusal, Signing
 
 _SIZE_IN_RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})")
@@ -57,7 +57,7 @@ class S3Client:
         if settings.s3_sse_kms_key_id:
             self._encryption["SSEKMSKeyId"] = settings.s3_sse_kms_key_id
         self._own_checksums = own_checksums
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(lacking(settings))
 
     @property
     def own_checksums(self) -> bool:

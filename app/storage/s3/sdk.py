@@ -7,6 +7,8 @@ The SDK has no types, so this file alone is checked loosely; everything that lea
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import ssl
 from contextlib import AsyncExitStack
 from functools import partial
@@ -29,6 +31,7 @@ from botocore.utils import get_environ_proxies
 
 from app.config import S3Checksums, Settings, secrets_from_files
 from app.storage.errors import StoragePermission, StorageUnavailable
+from app.storage.s3.capabilities import CHECKSUM_FEATURES, Feature
 from app.storage.s3.errors import BACKEND
 from app.storage.s3.signing import Provider, Refusal, Signing
 
@@ -70,6 +73,8 @@ async def make_client(settings: Settings, resources: AsyncExitStack) -> tuple[An
     # The store's `100 Continue` would be waited for without any bound.
     client.meta.events.unregister("before-call.s3", add_expect_header)
     signing.correct(client)
+    if _checksums(settings) is S3Checksums.NONE:
+        client.meta.events.register("before-call.s3.DeleteObjects", _digest_by_md5)
     return client, signing
 
 
@@ -97,10 +102,21 @@ def refusal(error: Exception) -> Refusal:
 
 def uses_own_checksums(settings: Settings) -> bool:
     """True for the profile `compatible`: one CRC32 header of ours in place of what the SDK does by default."""
+    return _checksums(settings) is S3Checksums.COMPATIBLE
+
+
+def lacking(settings: Settings) -> frozenset[Feature]:
+    """What the settings forbid to use."""
+    return CHECKSUM_FEATURES if _checksums(settings) is S3Checksums.NONE else frozenset()
+
+
+def _checksums(settings: Settings) -> S3Checksums:
     if settings.s3_checksums is not S3Checksums.AUTO:
-        return settings.s3_checksums is S3Checksums.COMPATIBLE
+        return settings.s3_checksums
     host = urlsplit(settings.s3_endpoint or "").hostname
-    return host is not None and not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    if host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return S3Checksums.AWS
+    return S3Checksums.COMPATIBLE
 
 
 def proxy_for(url: str) -> str | None:
@@ -115,14 +131,12 @@ def tls_context() -> ssl.SSLContext:
 
 
 def _configuration(settings: Settings) -> AioConfig:
-    # Without an endpoint the SDK may choose path style by itself, for buckets with dots in their names.
-    addressing = "virtual" if settings.s3_endpoint else "auto"
     s3: dict[str, Any] = {
-        "addressing_style": "path" if settings.s3_force_path_style else addressing,
+        "addressing_style": _addressing(settings),
         "use_accelerate_endpoint": settings.s3_use_accelerate,
     }
     checksums: dict[str, Any] = {}
-    if uses_own_checksums(settings):
+    if _checksums(settings) is not S3Checksums.AWS:
         s3["payload_signing_enabled"] = False
         checksums = {
             "request_checksum_calculation": "when_required",
@@ -137,3 +151,20 @@ def _configuration(settings: Settings) -> AioConfig:
         s3=s3,
         **checksums,
     )
+
+
+def _addressing(settings: Settings) -> str:
+    if settings.s3_force_path_style is None:
+        # Without an endpoint the SDK chooses: path style for buckets with dots in their names.
+        return "path" if settings.s3_endpoint else "auto"
+    if settings.s3_force_path_style:
+        return "path"
+    return "virtual" if settings.s3_endpoint else "auto"
+
+
+def _digest_by_md5(params: dict[str, Any], **_: Any) -> None:
+    """A batch of deletes must carry a digest; the one that every store has known from the beginning is no checksum field."""
+    params.get("context", {}).get("checksum", {}).pop("request_algorithm", None)
+    params["headers"]["Content-MD5"] = base64.b64encode(
+        hashlib.md5(params["body"], usedforsecurity=False).digest()
+    ).decode()

@@ -22,7 +22,7 @@ Open = Callable[..., Awaitable[S3Backend]]
 
 def s3_settings(endpoint: str | None, identity: Identity | None, bucket: str, prefix: str, **more: Any) -> Settings:
     """Settings for a store; `more` by the names of the environment."""
-    values: dict[str, Any] = {"S3_BUCKET": bucket, "S3_PREFIX": prefix, "S3_FORCE_PATH_STYLE": True}
+    values: dict[str, Any] = {"S3_BUCKET": bucket, "S3_PREFIX": prefix}
     if endpoint is not None:
         values["S3_ENDPOINT"] = endpoint
     if identity is not None:
