@@ -77,6 +77,7 @@ _TABLE: dict[type[Exception], _Translation] = {
     storage.ObjectTooLarge: _says(413, "The file is larger than the store can hold"),
     storage.StorageFull: _says(507, "The storage is full"),
     storage.StoragePermission: _says(503, "The storage refuses access", retry_after="30"),
+    storage.StorageRefused: _says(503, "The storage refuses the request", retry_after="30"),
     storage.StorageReadOnly: _says(503, "The storage can be read only", retry_after="30"),
     storage.StorageUnavailable: _says(503, "The storage does not answer", retry_after="5"),
     storage.InvalidKey: _says(500, "The storage can not hold a file of this name"),

@@ -31,6 +31,7 @@ from app.storage.s3.answers import BatchDeleted, Found, Listed, Page, Part, Unfi
 from app.storage.s3.body import Body
 from app.storage.s3.capabilities import Capabilities, Feature
 from app.storage.s3.errors import BACKEND, S3Refusal, is_denied, is_unsupported, translate
+from app.storage.s3.explaining import Explainer
 from app.storage.s3.sdk import Failed, NoCredentials, Refused, lacking, make_client, refusal, uses_own_checksums
 from app.storage.s3.signing import Refusal, Signing
 
@@ -45,6 +46,7 @@ class S3Client:
     ) -> None:
         self._sdk = sdk
         self.signing = signing
+        self.explainer = Explainer(settings, signing.secrets)
         self._resources = resources
         self._bucket = settings.s3_bucket or ""
         self._prefix = f"{settings.s3_prefix}/" if settings.s3_prefix else ""
@@ -367,15 +369,19 @@ class S3Client:
                 if isinstance(body := params.get("Body"), Body):
                     body.seek(0)
                 return await getattr(self._sdk, method)(*args, **params)
-        except TimeoutError:
-            raise StorageUnavailable(key, BACKEND, f"{operation}: no answer within {deadline:.0f} s") from None
+        except TimeoutError as error:
+            failure = StorageUnavailable(key, BACKEND, f"{operation}: no answer within {deadline:.0f} s")
+            raise self.explainer.failed(failure, error) from None
         except Refused as error:
             answer = refusal(error)
-            raise self._refusal(operation, key, answer.code, answer.status, once=once) from None
+            failure = self._refusal(operation, key, answer.code, answer.status, once=once)
+            raise self.explainer.refused(failure, answer) from None
         except NoCredentials as error:
-            raise StoragePermission(key, BACKEND, f"{operation}: {type(error).__name__}") from None
+            failure = StoragePermission(key, BACKEND, f"{operation}: {type(error).__name__}")
+            raise self.explainer.failed(failure, error) from None
         except (Failed, aiohttp.ClientError, OSError) as error:
-            raise StorageUnavailable(key, BACKEND, f"{operation}: {type(error).__name__}") from error
+            failure = StorageUnavailable(key, BACKEND, f"{operation}: {type(error).__name__}")
+            raise self.explainer.failed(failure, error) from error
 
     async def _mended(self, operation: str, key: str, answer: Refusal, generation: int) -> bool:
         """True where the request would now be signed otherwise. Why a HEAD was refused only a GET can tell, and mends it then."""

@@ -12,6 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from html import unescape
 from types import TracebackType
 from typing import Self
 
@@ -43,6 +44,7 @@ _CONNECT_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 12.0
 _ERROR_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
+_ERROR_MESSAGE = re.compile(rb"<Message>([^<]{1,4096})</Message>")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 
 
@@ -147,11 +149,12 @@ class Reads:
                 if response.status in (200, 206):
                     return response
                 refusal = await _read_refusal(response)
-                error = await self._error(key, response, refusal.code)
+                error = self._client.explainer.refused(await self._error(key, response, refusal.code), refusal)
             except TimeoutError:
                 raise
             except (aiohttp.ClientError, OSError) as failure:
                 error = StorageUnavailable(key, BACKEND, f"get: {type(failure).__name__}")
+                error = self._client.explainer.failed(error, failure)
             else:
                 if not fresh and (refusal.status == 403 or refusal.code in STALE_CODES):
                     # The link has expired, or the credentials that signed it: sign again, once.
@@ -384,8 +387,14 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> Refusal:
         text = await response.content.read(_ERROR_BYTES)
     finally:
         response.release()
-    found = _ERROR_CODE.search(text)
-    return Refusal(found.group(1).decode("ascii") if found else "", response.status, response.headers.get("Date", ""))
+    code, message = _ERROR_CODE.search(text), _ERROR_MESSAGE.search(text)
+    return Refusal(
+        code=code.group(1).decode("ascii") if code else "",
+        status=response.status,
+        date=response.headers.get("Date", ""),
+        message=unescape(message.group(1).decode("utf-8", "replace")) if message else "",
+        region=response.headers.get("x-amz-bucket-region", ""),
+    )
 
 
 def _headers(byte_range: ByteRange | None) -> dict[str, str]:

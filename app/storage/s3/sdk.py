@@ -92,11 +92,15 @@ async def _load_credentials(settings: Settings) -> AioCredentials | None:
 
 def refusal(error: Exception) -> Refusal:
     response: dict[str, Any] = getattr(error, "response", {})
-    metadata = response.get("ResponseMetadata", {})
+    told, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    headers = metadata.get("HTTPHeaders", {})
+    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
     return Refusal(
-        code=str(response.get("Error", {}).get("Code", "")),
+        code=code,
         status=int(metadata.get("HTTPStatusCode", 0)),
-        date=str(metadata.get("HTTPHeaders", {}).get("date", "")),
+        date=str(headers.get("date", "")),
+        message="" if code.isdigit() else message,  # of a HEAD the SDK knows no more than the status
+        region=str(headers.get("x-amz-bucket-region") or told.get("Region") or ""),
     )
 
 

@@ -51,11 +51,14 @@ Load = Callable[[], Awaitable[AioCredentials | None]]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The store's answer: its error code ("" or the status as text where it has no body), HTTP status and `Date`."""
+    """The store's answer: its error code ("" or the status as text where it has no body), HTTP status, message, `Date`, and the region
+    that it says the bucket is in. All as it sent them."""
 
     code: str
     status: int
     date: str = ""
+    message: str = ""
+    region: str = ""
 
 
 class Signing:
@@ -73,6 +76,11 @@ class Signing:
     async def open(self) -> None:
         """Raises what the SDK raises where a source of credentials is broken; that there is none shows at the first call."""
         self._credentials = await self._load()
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be told to anybody."""
+        used = self._used
+        return () if used is None else tuple(text for text in (used.access_key, used.secret_key, used.token) if text)
 
     async def mend(self, refusal: Refusal, generation: int) -> bool:
         """True where a request that was signed in `generation`, and refused so, would now be signed otherwise."""
