@@ -313,6 +313,10 @@ class S3Client:
             )
         )
 
+    async def ask(self, operation: str, key: str = "", **params: Any) -> Mapping[str, Any]:
+        """One call that has no method of its own, for inspections; `key` goes along where it is given."""
+        return await self._call(operation, key, **({"Key": self.full_key(key)} if key else {}), **params)
+
     def is_missing(self, code: str, status: int) -> bool:
         """True where this refusal counts as a missing object."""
         return self._denied_is_missing and is_denied(code, status)

@@ -137,7 +137,7 @@ def _region_hint(refusal: Refusal, setup: Setup) -> str:
 
 
 _HINTS = {
-    "AccessDenied": "these credentials lack a right below S3_PREFIX: docs/s3.md has the least that is needed",
+    "AccessDenied": "these credentials lack a right below S3_PREFIX of S3_BUCKET: docs/s3.md has the least that is needed",
     "ExpiredToken": "the temporary credentials have expired, and no new ones are where they came from",
     "InvalidAccessKeyId": "the store does not know S3_ACCESS_KEY_ID",
     "InvalidBucketName": "S3_BUCKET is no name that this store takes",

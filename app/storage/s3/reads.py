@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from html import unescape
 from types import TracebackType
@@ -83,6 +83,17 @@ class Reads:
             return
         with _Chunks(self, answer, content.served) as chunks:
             yield ObjectStream(content.info, content.served, chunks)
+
+    async def fetch(self, link: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the first bytes of what a signed link answers to a client, for inspections. Raises `StorageUnavailable`."""
+        try:
+            async with (
+                asyncio.timeout(self.deadline),
+                self._session.get(URL(link, encoded=True), headers=headers, allow_redirects=False) as response,
+            ):
+                return response.status, response.headers, await response.content.read(_ERROR_BYTES)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise StorageUnavailable("", BACKEND, f"get: {type(error).__name__}") from error
 
     async def request(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> Answer:
         """Send one GET and return when its head is there. Raises every error of a read that comes before its bytes."""
