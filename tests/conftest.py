@@ -16,6 +16,7 @@ from _pytest.terminal import TerminalReporter
 
 from tests.accounting import Ledger, faults, plain
 from tests.real.issued import issued, leaks
+from tests.real.moto import Moto
 from tests.real.notes import Note
 from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
@@ -54,6 +55,18 @@ def seaweedfs() -> Iterator[SeaweedFS]:
     with SeaweedFS() as server:
         issued(server.admin.secret_key)
         yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """One more S3 server, which checks no signatures."""
+    with Moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_bucket(moto: Moto) -> str:
+    return moto.create_bucket()
 
 
 @pytest.fixture(scope="session")

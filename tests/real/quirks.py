@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
+from urllib.parse import unquote_plus
+from xml.sax.saxutils import escape
 
 from tests.real.proxy import Answered, Fault, Recorded, Rewrite
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
-_ERROR = b"<Error><Code>%s</Code><Message>no</Message></Error>"
+_INVALID = b"<Error><Code>InvalidArgument</Code><Message>no</Message></Error>"
 
 
 def reading(request: Recorded) -> bool:
@@ -58,8 +59,7 @@ def _aligned(whole: Answered, first: int, last: int) -> Answered:
 def _refuse_long(request: Recorded, whole: Answered) -> Answered:
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match and whole.status == 200 and int(match[2] or 0) >= len(whole.body) > int(match[1]):
-        body = _ERROR % b"InvalidArgument"
-        return Answered(400, {"content-type": "application/xml", "content-length": str(len(body))}, body)
+        return Answered(400, {"content-type": "application/xml", "content-length": str(len(_INVALID))}, _INVALID)
     return _answer_range(lambda whole, first, last: _part(whole, 206, first, last))(request, whole)
 
 
@@ -81,19 +81,24 @@ def _without_element(*names: str) -> Rewrite:
     return lambda _request, answered: Answered(answered.status, answered.headers, pattern.sub(b"", answered.body))
 
 
-def encode_keys(*, said: bool) -> Rewrite:
-    """Keys of a listing are encoded whatever was asked for; `said`: the answer tells so."""
+def _silent(_request: Recorded, answered: Answered) -> Answered:
+    body = answered.body.replace(b"<EncodingType>url</EncodingType>", b"")
+    return Answered(answered.status, answered.headers, body)
 
-    def rewrite(_request: Recorded, answered: Answered) -> Answered:
-        encoded = b"<EncodingType>url</EncodingType>" in answered.body
-        body = answered.body.replace(b"<EncodingType>url</EncodingType>", b"")
-        if not encoded:
-            body = re.sub(rb"<Key>([^<]*)</Key>", lambda key: b"<Key>" + quote(key[1]).encode() + b"</Key>", body)
-        if said:
-            body = body.replace(b"<IsTruncated>", b"<EncodingType>url</EncodingType><IsTruncated>")
-        return Answered(answered.status, answered.headers, body)
 
-    return rewrite
+def _literal(_request: Recorded, answered: Answered) -> Answered:
+    def decoded(key: re.Match[bytes]) -> bytes:
+        return f"<Key>{escape(unquote_plus(key[1].decode()))}</Key>".encode()
+
+    return Answered(answered.status, answered.headers, re.sub(rb"<Key>([^<]*)</Key>", decoded, answered.body))
+
+
+def _small_pages(target: str) -> str:
+    return target.replace("max-keys=1000", "max-keys=3")
+
+
+def _no_start_after(target: str) -> str:
+    return re.sub(r"&start-after=[^&]*|start-after=[^&]*&", "", target)
 
 
 READ_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
@@ -142,3 +147,29 @@ UNTRUSTED_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
     ],
 }
 """Under each of these, a range of the middle of an object is refused rather than read wrongly."""
+
+LISTING_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
+    "keys encoded without a word": lambda: [Fault(listing, rewrite=_silent)],
+    "keys said to be encoded, and not": lambda: [Fault(listing, rewrite=_literal)],
+    "no token": lambda: [Fault(listing, retarget=_small_pages, rewrite=_without_element("NextContinuationToken"))],
+    "start-after ignored": lambda: [Fault(listing, retarget=_no_start_after)],
+    "start-after refused": lambda: [
+        Fault(lambda request: listing(request) and "start-after" in request.query, status=501, code="NotImplemented")
+    ],
+    "no ETag and no date": lambda: [Fault(listing, rewrite=_without_element("ETag", "LastModified"))],
+}
+"""Under each of these a listing is complete, and its keys are those that were written. For a store that checks no signatures."""
+
+NO_WAY_ON: Mapping[str, Callable[[], list[Fault]]] = {
+    "no token and no start-after": lambda: [
+        Fault(
+            listing,
+            retarget=lambda target: _small_pages(_no_start_after(target)),
+            rewrite=_without_element("NextContinuationToken"),
+        )
+    ],
+    "the same page again": lambda: [
+        Fault(listing, retarget=lambda target: _small_pages(re.sub(r"&?continuation-token=[^&]*", "", target)))
+    ],
+}
+"""Under each of these a listing of more than a page fails: it never ends early, and never goes round in circles."""

@@ -58,10 +58,12 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Part of a listing; `following` is what asks for the next part, None at the end."""
+    """Part of a listing. `following` is what asks for the next part: None at the end, an empty text where there is more and the store
+    names no token. `ambiguous`: some keys mean another thing when they are decoded."""
 
     items: Sequence[T]
     following: tuple[str, ...] | None
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True, slots=True)

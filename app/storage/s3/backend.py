@@ -33,6 +33,7 @@ from app.storage.s3.body import Body
 from app.storage.s3.client import S3Client
 from app.storage.s3.deleting import BATCH, delete_keys
 from app.storage.s3.errors import BACKEND
+from app.storage.s3.listing import Listings
 from app.storage.s3.reads import Reads
 from app.storage.s3.writes import MARK, Uploads
 
@@ -65,6 +66,8 @@ class S3Backend:
         self.copy_whole = copy_whole
         self.copy_part = copy_part
         self._folders: OrderedDict[str, None] = OrderedDict()
+        self.trial = uploads.trial
+        self._listings = Listings(client, uploads.trial)
 
     async def aclose(self) -> None:
         await self.uploads.chores.aclose(self._deadline)
@@ -106,6 +109,7 @@ class S3Backend:
         writer = self.uploads.writer(key.value, size=size, content_type=content_type, metadata=metadata)
         if not free:
             await self._refuse_taken(key)
+        await self.trial.conditional_put()
         try:
             yield writer
             await writer.commit()
@@ -142,16 +146,10 @@ class S3Backend:
 
     async def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
         below = f"{prefix.rstrip('/')}/" if prefix else ""
-        following: tuple[str, ...] | None = None
-        while True:
-            page = await self.client.list_page(below, following, start_after=start_after)
-            for item in page.items:
-                # Folder markers of consoles and our own probes are no objects.
-                if not item.key.endswith("/") and not any(is_temporary(segment) for segment in item.key.split("/")):
-                    yield ObjectInfo(item.key, item.size, item.last_modified.astimezone(UTC), item.etag)
-            following = page.following
-            if following is None:
-                return
+        async for item in self._listings.objects(below, start_after):
+            # Folder markers of consoles and our own probes are no objects.
+            if not item.key.endswith("/") and not any(is_temporary(segment) for segment in item.key.split("/")):
+                yield ObjectInfo(item.key, item.size, item.last_modified.astimezone(UTC), item.etag)
 
     async def ensure_prefix(self, prefix: str) -> None:
         """Nothing to do: S3 has no folders."""
@@ -184,7 +182,7 @@ class S3Backend:
         last; not those of this process that are being written."""
         limit = datetime.now(UTC) - older_than
         swept = 0
-        probes = await self.client.list_page(TEMPORARY_PREFIX, None)
+        probes = await self._listings.page(TEMPORARY_PREFIX)
         for probe in probes.items:
             if probe.last_modified <= limit and is_temporary(probe.key):
                 await self.client.delete(probe.key)
@@ -275,7 +273,7 @@ class S3Backend:
 
     async def _has_below(self, key: str) -> bool:
         try:
-            page = await self.client.list_page(f"{key}/", None, limit=1)
+            page = await self._listings.page(f"{key}/", limit=1)
         except StoragePermission:
             return False  # credentials that may not list; the write itself will say if they may do nothing at all
         return bool(page.items)

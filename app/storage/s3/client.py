@@ -60,6 +60,8 @@ class S3Client:
             self._encryption["SSEKMSKeyId"] = settings.s3_sse_kms_key_id
         self._own_checksums = own_checksums
         self.capabilities = Capabilities(lacking(settings))
+        self.decode_keys: Callable[[str], str] | None = None
+        """How keys of listings are decoded; None: as the answers say."""
 
     @property
     def own_checksums(self) -> bool:
@@ -259,29 +261,33 @@ class S3Client:
         )
 
     async def list_page(
-        self,
-        prefix: str,
-        following: tuple[str, ...] | None,
-        *,
-        start_after: str | None = None,
-        limit: int = 1000,
-        decode: Callable[[str], str] | None = None,
+        self, prefix: str, following: tuple[str, ...] | None, *, start_after: str | None = None, limit: int = 1000
     ) -> Page[Listed]:
-        """Objects whose key starts with `prefix` (as text; end it with `/` to mean a folder). `decode` takes keys as they stand in the
-        answer, for a store that encodes them otherwise than it says."""
-        extra: dict[str, Any] = {}
-        if following:
-            extra["ContinuationToken"] = following[0]
-        elif start_after is not None:
-            extra["StartAfter"] = self._prefix + start_after
-        answer = await self._call(
-            "list_objects_v2", prefix, Prefix=self._prefix + prefix, MaxKeys=limit, EncodingType="url", **extra
-        )
-        encoded = answer.get("EncodingType") == "url"
-        items = answers.listed(answer, self._prefix, prefix, decode or (unquote_plus if encoded else str))
+        """Objects whose key starts with `prefix` (as text; end it with `/` to mean a folder)."""
+        answer = await self._list(prefix, following, start_after, limit)
+        decode = self.decode_keys or (unquote_plus if answer.get("EncodingType") == "url" else str)
+        items = answers.listed(answer, self._prefix, prefix, decode)
+        ambiguous = any("%" in item["Key"] or "+" in item["Key"] for item in answer.get("Contents", ()))
         if not answer.get("IsTruncated"):
-            return Page(items, None)
-        return Page(items, (answer.get("NextContinuationToken", ""),))
+            return Page(items, None, ambiguous)
+        return Page(items, (answer.get("NextContinuationToken", ""),), ambiguous)
+
+    async def list_names(self, prefix: str, *, start_after: str | None = None) -> tuple[list[str], bool]:
+        """Full keys as they stand in the answer, and whether it says that they are encoded. One page."""
+        answer = await self._list(prefix, None, start_after, 1000)
+        return [item.get("Key", "") for item in answer.get("Contents", ())], answer.get("EncodingType") == "url"
+
+    async def _list(
+        self, prefix: str, following: tuple[str, ...] | None, start_after: str | None, limit: int
+    ) -> dict[str, Any]:
+        # The SDK would decode keys by itself where the answer says that they are encoded, which is not always true.
+        wishes: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": limit, "EncodingType": "url"}
+        if following:
+            wishes["ContinuationToken"] = following[0]
+        after = None
+        if start_after is not None and not following:
+            after = Option(Feature.START_AFTER, {"StartAfter": self._prefix + start_after})
+        return await self._adapted("list_objects_v2", prefix, [after], **wishes)
 
     async def list_uploads(self, following: tuple[str, ...] | None) -> Page[Unfinished]:
         """Multipart uploads below the prefix that were neither completed nor aborted; none where the store cannot tell."""

@@ -24,6 +24,7 @@ from app.storage.s3.answers import Part
 from app.storage.s3.body import Body, Lease, WriteBudget
 from app.storage.s3.client import S3Client
 from app.storage.s3.errors import BACKEND, S3Refusal
+from app.storage.s3.trial import Trial
 
 MINIMUM_PART_BYTES = 8 * MEBIBYTE
 MAXIMUM_PART_BYTES = 16 * MEBIBYTE
@@ -78,6 +79,7 @@ class Uploads:
     def __init__(self, client: S3Client, budget: WriteBudget, deadline: float) -> None:
         self.client = client
         self.budget = budget
+        self.trial = Trial(client)
         self.chores = Chores()
         self.alive: set[str] = set()
         self._commits: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -263,6 +265,7 @@ class S3Writer:
             await self._settle(error)
 
     async def _complete(self, upload_id: str, parts: list[Part]) -> None:
+        await self._uploads.trial.conditional_complete()
         try:
             async with self._uploads.commit_of(self._key):
                 await self._client.complete(self._key, upload_id, parts, size=self._size, once=True)

@@ -26,7 +26,9 @@ class Kills:
         )
         try:
             assert writer.stdout is not None
-            assert await asyncio.wait_for(writer.stdout.readline(), 30) == b"written\n"
+            async with asyncio.timeout(30):
+                while (line := await writer.stdout.readline()) != b"written\n":  # what it logs comes before
+                    assert line, "it ended"
         finally:
             writer.send_signal(signal.SIGKILL)
             await asyncio.wait_for(writer.wait(), 10)

@@ -14,6 +14,7 @@ from app.config import Settings
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend, open_s3
+from app.storage.s3.capabilities import Feature
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import Identity, SeaweedFS
 
@@ -48,14 +49,20 @@ def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
 
 @pytest.fixture
 async def open_backend(seaweedfs: SeaweedFS, bucket: str, prefix: str) -> AsyncIterator[Open]:
-    """Opens backends on the test's prefix and closes them at its end; `endpoint`, `identity` and settings to taste."""
+    """Opens backends on the test's prefix and closes them at its end; `endpoint`, `identity` and settings to taste. Without `trial`
+    they know that the store ignores nothing, and send no requests to find it out."""
     opened: list[S3Backend] = []
 
-    async def open_one(*, endpoint: str | None = None, identity: Identity | None = None, **more: Any) -> S3Backend:
+    async def open_one(
+        *, endpoint: str | None = None, identity: Identity | None = None, trial: bool = False, **more: Any
+    ) -> S3Backend:
         settings = s3_settings(
             endpoint or seaweedfs.endpoint, identity or seaweedfs.admin, more.pop("bucket", bucket), prefix, **more
         )
         opened.append(await open_s3(settings))
+        if not trial:
+            for feature in (Feature.CONDITIONAL_PUT, Feature.CONDITIONAL_COMPLETE, Feature.KEY_ENCODING):
+                opened[-1].client.capabilities.confirm(feature)
         return opened[-1]
 
     yield open_one

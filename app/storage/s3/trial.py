@@ -1,0 +1,118 @@
+"""Finds out, on a small object below the prefix, which features a store ignores without a word.
+
+A refusal shows itself (see `adapting`); a condition that is ignored, keys that are encoded otherwise than the listing says, or a
+`start-after` without effect do not. Each is tried once per client, before it matters for the first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import unquote, unquote_plus
+
+from app.storage.errors import ObjectExists, StorageError
+from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from app.storage.s3.body import Body
+from app.storage.s3.capabilities import Feature
+from app.storage.s3.client import S3Client
+
+_ODD = "a %2Bé+&"
+"""Tells every way of encoding a key from every other."""
+
+
+class Trial:
+    """The trials of one client. They leave nothing behind, unless the store takes no deletes: then the sweep removes it."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        self._capabilities = client.capabilities
+        self._lock = asyncio.Lock()
+        self._given_up: set[Feature] = set()
+
+    async def all(self) -> None:
+        """For reports."""
+        await self.conditional_put()
+        await self.conditional_complete()
+        await self.listing()
+
+    async def conditional_put(self) -> None:
+        """Never raises for a store that refuses a step, as the others; what could not be told for now is tried again at the next call."""
+        await self._once(Feature.CONDITIONAL_PUT, self._try_put)
+
+    async def conditional_complete(self) -> None:
+        await self._once(Feature.CONDITIONAL_COMPLETE, self._try_complete)
+
+    async def listing(self) -> None:
+        """How keys are encoded, and whether `start-after` works."""
+        await self._once(Feature.KEY_ENCODING, self._try_listing)
+
+    def is_settled(self, feature: Feature) -> bool:
+        """True where there is nothing more to find out."""
+        return self._capabilities.is_known(feature) or feature in self._given_up
+
+    async def _once(self, feature: Feature, step: Callable[[str, str], Awaitable[None]]) -> None:
+        if self.is_settled(feature):
+            return
+        async with self._lock:
+            if self.is_settled(feature):
+                return
+            prefix = f"{TEMPORARY_PREFIX}trial-{secrets.token_hex(8)}"
+            key = f"{prefix}-{_ODD}{TEMPORARY_SUFFIX}"
+            try:
+                await self._put(key)
+                await step(prefix, key)
+            except StorageError as error:
+                if error.retryable:
+                    return
+            finally:
+                with suppress(StorageError):
+                    await self._client.delete(key)
+            self._given_up.add(feature)
+
+    async def _put(self, key: str) -> None:
+        body = Body(b"x", checksum=self._client.own_checksums)
+        await self._client.put(key, body, content_type=None, metadata={}, once=True)
+
+    async def _try_put(self, _prefix: str, key: str) -> None:
+        if not self._capabilities.has(Feature.CONDITIONAL_PUT):
+            return
+        try:
+            await self._put(key)
+        except ObjectExists:
+            self._capabilities.confirm(Feature.CONDITIONAL_PUT)
+        else:
+            self._capabilities.lacks(Feature.CONDITIONAL_PUT, "ignored: an object was replaced")
+
+    async def _try_complete(self, _prefix: str, key: str) -> None:
+        client = self._client
+        upload_id = await client.create_upload(key, content_type=None, metadata={})
+        try:
+            part = await client.upload_part(key, upload_id, 1, Body(b"y", checksum=client.own_checksums))
+            await client.complete(key, upload_id, [part], size=1, once=True)
+            self._capabilities.lacks(Feature.CONDITIONAL_COMPLETE, "ignored: an object was replaced")
+        except ObjectExists:
+            if self._capabilities.has(Feature.CONDITIONAL_COMPLETE):
+                self._capabilities.confirm(Feature.CONDITIONAL_COMPLETE)
+        finally:
+            await client.abort(key, upload_id)
+
+    async def _try_listing(self, prefix: str, key: str) -> None:
+        client, name = self._client, self._client.full_key(key)
+        names, says_encoded = await client.list_names(prefix)
+        for decode in (str, unquote_plus, unquote):
+            if name in map(decode, names):
+                client.decode_keys = decode
+                if says_encoded == (decode is not str):
+                    self._capabilities.confirm(Feature.KEY_ENCODING)
+                else:
+                    self._capabilities.lacks(Feature.KEY_ENCODING, "the listing does not say how keys are encoded")
+                break
+        if not names:
+            return
+        after, _ = await client.list_names(prefix, start_after=key)
+        if after:
+            self._capabilities.lacks(Feature.START_AFTER, "ignored: the listing began at its start")
+        elif self._capabilities.has(Feature.START_AFTER):
+            self._capabilities.confirm(Feature.START_AFTER)

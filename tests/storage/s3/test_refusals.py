@@ -1,0 +1,209 @@
+"""Stores that refuse or ignore parts of S3: found out once per kind of call, and lived with."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from datetime import timedelta
+
+import pytest
+
+from app.storage.errors import ObjectExists, StorageError, StorageUnavailable
+from app.storage.key import Key
+from app.storage.s3.capabilities import Feature
+from app.storage.s3.errors import S3Refusal
+from tests.real.moto import Moto
+from tests.real.proxy import Answered, Fault, Proxy, Recorded
+from tests.real.quirks import LISTING_QUIRKS, NO_WAY_ON
+from tests.real.seaweedfs import SeaweedFS
+from tests.storage.s3.conftest import Open, read, write
+
+MIB = 1024 * 1024
+DATA = random.Random(14).randbytes(9 * MIB)
+NAMES = ["a", "a b", "a%20c", "a+b", "b/%2B", "b/é", "c&d", "d", "e/f", "e/g"]
+
+
+def putting(request: Recorded) -> bool:
+    return request.method == "PUT" and "uploadId" not in request.query
+
+
+@pytest.mark.parametrize("status", [400, 501])
+@pytest.mark.parametrize(
+    ("header", "missing"),
+    [
+        ("x-amz-checksum-type", {Feature.FULL_OBJECT_CHECKSUM}),
+        ("x-amz-checksum-algorithm", {Feature.FULL_OBJECT_CHECKSUM, Feature.MULTIPART_CHECKSUM}),
+        ("x-amz-checksum-crc32", {Feature.PUT_CHECKSUM, Feature.PART_CHECKSUM, Feature.BATCH_DELETE}),
+        (
+            "x-amz-checksum-",
+            {
+                Feature.FULL_OBJECT_CHECKSUM,
+                Feature.MULTIPART_CHECKSUM,
+                Feature.PUT_CHECKSUM,
+                Feature.PART_CHECKSUM,
+                Feature.BATCH_DELETE,
+            },
+        ),
+    ],
+)
+async def test_checksum_fields_that_are_refused_are_left_out(
+    open_backend: Open, proxy: Proxy, header: str, missing: set[Feature], status: int
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    code = "InvalidRequest" if status == 400 else "NotImplemented"
+    fault = Fault(lambda request: any(name.startswith(header) for name in request.headers), status=status, code=code)
+    proxy.faults.append(fault)
+    await write(backend, "small", b"small")
+    await write(backend, "large", DATA)
+    await write(backend, "gone", b"x")
+    assert await backend.delete_objects([Key("gone"), Key("missing")]) == {}
+    assert set(backend.client.capabilities.missing) == missing
+    found_out = fault.seen
+    await write(backend, "small2", b"small")
+    await write(backend, "large2", DATA)
+    for name, data in (("small", b"small"), ("small2", b"small"), ("large", DATA), ("large2", DATA)):
+        assert await read(backend, name) == data
+    assert fault.seen == found_out
+
+
+@pytest.mark.parametrize("code", ["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"])
+async def test_damage_on_the_way_costs_no_checksum(open_backend: Open, proxy: Proxy, code: str) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    proxy.faults.append(Fault(putting, status=400, code=code))
+    with pytest.raises(StorageUnavailable):
+        await write(backend, "a", b"0123456789")
+    assert proxy.faults[0].seen == 1
+    assert not backend.client.capabilities.missing
+
+
+async def test_a_refusal_that_stays_without_the_fields_says_nothing_about_them(
+    open_backend: Open, proxy: Proxy
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    proxy.faults.append(Fault(putting, status=400, code="InvalidRequest"))
+    with pytest.raises(S3Refusal):
+        await write(backend, "a", b"0123456789")
+    assert not backend.client.capabilities.missing
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(501, "NotImplemented"), (405, "MethodNotAllowed"), (404, "NoSuchUpload"), (400, "InvalidRequest")],
+)
+async def test_the_sweep_of_a_store_that_lists_no_uploads_does_the_rest(
+    open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str, status: int, code: str
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    proxy.faults.append(Fault(lambda request: "uploads" in request.query, status=status, code=code))
+    for _ in range(2):
+        seaweedfs.administration.put_object(Bucket=bucket, Key=f"{prefix}/.mediavault-probe-1.tmp", Body=b"x")
+        assert await backend.sweep_leftovers(timedelta(0)) == 1
+    assert proxy.faults[0].seen == 1
+
+
+@pytest.mark.parametrize("size", [10, 9 * MIB])
+@pytest.mark.parametrize("free", [False, True])
+async def test_a_key_is_written_once_where_the_store_ignores_the_condition(
+    open_backend: Open, moto: Moto, moto_bucket: str, size: int, free: bool
+) -> None:
+    with Proxy(moto.port) as proxy:
+        proxy.faults.append(Fault(lambda request: True, without=frozenset({"if-none-match"})))
+        backend = await open_backend(endpoint=proxy.endpoint, identity=moto.admin, bucket=moto_bucket, trial=True)
+
+        async def come_late() -> None:
+            async with backend.write_stream(Key("a"), free=free) as writer:
+                await writer.write(DATA[:size])
+                await write(backend, "a", b"early")
+
+        with pytest.raises(ObjectExists):
+            await come_late()
+        with pytest.raises(ObjectExists):
+            await write(backend, "a", DATA[:size], free=free)
+        bodies = [DATA[racer : racer + 9 * MIB - 8] for racer in range(4)]
+        results = await asyncio.gather(*(write(backend, "race", body) for body in bodies), return_exceptions=True)
+        winners = [body for body, result in zip(bodies, results, strict=True) if result is None]
+        assert winners == [await read(backend, "race")]
+        assert await read(backend, "a") == b"early"
+        assert Feature.CONDITIONAL_PUT in backend.client.capabilities.missing
+        assert [info.key async for info in backend.list_objects()] == ["a", "race"]
+
+
+@pytest.mark.parametrize("quirk", LISTING_QUIRKS)
+async def test_a_listing_is_complete_and_goes_on_anywhere(
+    open_backend: Open, moto: Moto, moto_bucket: str, quirk: str
+) -> None:
+    with Proxy(moto.port) as proxy:
+        proxy.faults.extend(LISTING_QUIRKS[quirk]())
+        backend = await open_backend(endpoint=proxy.endpoint, identity=moto.admin, bucket=moto_bucket, trial=True)
+        for name in NAMES:
+            await backend.put_object(Key(name), name.encode())
+        listed = [info async for info in backend.list_objects()]
+        assert sorted(info.key for info in listed) == sorted(NAMES)
+        assert all(info.size == len(info.key.encode()) and info.etag for info in listed)
+        order = [info.key for info in listed]
+        for place, key in enumerate(order):
+            assert [info.key async for info in backend.list_objects(start_after=key)] == order[place + 1 :]
+        assert sorted([info.key async for info in backend.list_objects("b")]) == ["b/%2B", "b/é"]
+        await backend.delete_object(Key(order[4]))
+        assert [info.key async for info in backend.list_objects(start_after=order[4])] == order[5:]
+
+
+@pytest.mark.parametrize("quirk", NO_WAY_ON)
+async def test_a_listing_that_cannot_go_on_fails(open_backend: Open, moto: Moto, moto_bucket: str, quirk: str) -> None:
+    with Proxy(moto.port) as proxy:
+        proxy.faults.extend(NO_WAY_ON[quirk]())
+        backend = await open_backend(endpoint=proxy.endpoint, identity=moto.admin, bucket=moto_bucket, trial=True)
+        for name in NAMES:
+            await backend.put_object(Key(name), b"x")
+        with pytest.raises(S3Refusal):
+            async with asyncio.timeout(20):
+                assert [info.key async for info in backend.list_objects()]
+
+
+@pytest.mark.parametrize(
+    ("operation", "without"),
+    [("uploads", rb"<UploadId>[^<]*</UploadId>"), ("partNumber", b"etag"), ("list-type", rb"<Size>[^<]*</Size>")],
+)
+async def test_an_answer_without_what_it_is_for_is_a_refusal(
+    open_backend: Open, proxy: Proxy, operation: str, without: bytes
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+
+    def rewrite(_request: Recorded, answered: Answered) -> Answered:
+        changed = answered.having(etag=None) if without == b"etag" else answered
+        return Answered(changed.status, changed.headers, re.sub(without, b"", changed.body))
+
+    await write(backend, "a/b", b"x")
+    proxy.faults.append(Fault(lambda request: operation in request.query, rewrite=rewrite))
+    with pytest.raises(S3Refusal):
+        await (anext(backend.list_objects()) if operation == "list-type" else write(backend, "c", DATA))
+
+
+async def test_trials_leave_nothing_and_find_nothing_missing_at_a_store_that_has_it_all(
+    open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint, trial=True)
+    await backend.trial.all()
+    assert not backend.client.capabilities.missing
+    assert backend.client.capabilities.confirmed == {
+        Feature.CONDITIONAL_PUT,
+        Feature.CONDITIONAL_COMPLETE,
+        Feature.KEY_ENCODING,
+        Feature.START_AFTER,
+    }
+    assert not seaweedfs.objects(bucket, prefix)
+    assert not seaweedfs.unfinished_uploads(bucket, prefix)
+    asked = len(proxy.requests)
+    await backend.trial.all()
+    assert len(proxy.requests) == asked
+
+
+async def test_a_trial_that_fails_is_made_again(open_backend: Open, proxy: Proxy) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint, trial=True, MEDIAVAULT_S3_DEADLINE=0.5)
+    proxy.faults.append(Fault(putting, status=503, code="SlowDown"))
+    with pytest.raises(StorageError):
+        await write(backend, "a", b"x")
+    proxy.faults.clear()
+    await write(backend, "a", b"x")
+    assert backend.client.capabilities.confirmed == {Feature.CONDITIONAL_PUT}

