@@ -43,6 +43,7 @@ class S3Checksums(StrEnum):
     AUTO = "auto"
     AWS = "aws"
     COMPATIBLE = "compatible"
+    NONE = "none"
 
 
 class S3Encryption(StrEnum):
@@ -149,10 +150,10 @@ class Settings(BaseSettings):
         "Without it the default credential chain is used (environment, web identity, container, instance role).",
     )
     s3_secret_access_key: SecretStr | None = _setting("S3_SECRET_ACCESS_KEY", None, "Goes with S3_ACCESS_KEY_ID.")
-    s3_force_path_style: bool = _setting(
+    s3_force_path_style: bool | None = _setting(
         "S3_FORCE_PATH_STYLE",
-        False,
-        "https://host/bucket/key in place of https://bucket.host/key; most servers outside AWS want it.",
+        None,
+        "true for https://host/bucket/key, false for https://bucket.host/key; true when S3_ENDPOINT is set and this is not.",
     )
     s3_use_accelerate: bool = _setting(
         "S3_USE_ACCELERATE", False, "AWS transfer acceleration; not with path style or an endpoint."
@@ -172,7 +173,7 @@ class Settings(BaseSettings):
     s3_checksums: S3Checksums = _setting(
         "MEDIAVAULT_S3_CHECKSUMS",
         S3Checksums.AUTO,
-        "aws (the SDK's defaults), compatible (a plain CRC32 header), or auto: compatible when S3_ENDPOINT is outside AWS.",
+        "aws (the SDK's defaults), compatible (a plain CRC32 header), none, or auto: compatible when S3_ENDPOINT is outside AWS.",
     )
     s3_forbidden_is_missing: bool = _setting(
         "MEDIAVAULT_S3_FORBIDDEN_IS_MISSING",
@@ -465,6 +466,11 @@ def load_settings() -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def secrets_from_files() -> dict[str, str]:
+    """The secrets for which the environment names a file, by the names of the settings, as those files are now. Raises `SettingsError`."""
+    return SecretFiles(Settings)()
 
 
 def named(setting: str, error: Exception | str) -> str:

@@ -21,6 +21,7 @@ from app.api.services import Services
 from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.config import Settings, load_settings
+from app.health.catalogue import CatalogCheck
 from app.health.checks import Health
 from app.health.mounts import Mounts, require_all_well
 from app.libraries.service import Libraries
@@ -66,7 +67,13 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
         )
         backups = Backups(catalog, storage, settings)
         schedule = BackupSchedule(backups, settings.backup_hours, media_location.require_intact)
-        async with libraries.running(), schedule.running(), aclosing(Links(catalog, archiver)) as links:
+        catalogue = CatalogCheck(catalog)
+        async with (
+            aclosing(catalogue),
+            libraries.running(),
+            schedule.running(),
+            aclosing(Links(catalog, archiver)) as links,
+        ):
             yield Services(
                 settings=settings,
                 catalog=catalog,
@@ -82,7 +89,7 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
                 jobs=ground.jobs,
                 health=Health(
                     {
-                        "catalogue": catalog.ping,
+                        "catalogue": catalogue.check,
                         "media location": media_location.check,
                         "staging folder": storage.staging.check,
                     },

@@ -138,5 +138,5 @@ async def _open_staging(staging: Staging) -> None:
 def _storage_failure(error: StorageError) -> str:
     """One line that begins with the settings that may be wrong."""
     if error.backend == "s3":
-        return f"S3_ENDPOINT, S3_REGION or S3_ACCESS_KEY_ID: {error.detail}"
+        return f"S3_ENDPOINT, S3_REGION or S3_ACCESS_KEY_ID: {error.detail}{f' ({error.hint})' if error.hint else ''}"
     return f"IMMICH_MEDIA_LOCATION: {error.key}: {error.detail}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -13,7 +14,7 @@ from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
 from app.catalog.derivatives import Derivatives
 from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
-from app.catalog.engine import Database, parse_url
+from app.catalog.engine import Database, now, parse_url
 from app.catalog.exchanges import Exchanges
 from app.catalog.files import Files
 from app.catalog.installation import Installation
@@ -27,6 +28,8 @@ from app.catalog.pictures import Pictures
 from app.catalog.tasks import Tasks
 from app.catalog.upgrade import ensure_current
 from app.catalog.users import Users
+
+_WRITE_PROBE = "write-probe"
 
 
 class Catalog:
@@ -61,6 +64,12 @@ class Catalog:
         """Raises `CatalogUnavailable` when the database does not answer. Set a time limit of your own."""
         async with self.database.read() as connection:
             await connection.execute(text("SELECT 1"))
+
+    async def try_write(self, recent: float) -> None:
+        """Raises why nothing can be written. A write in the last `recent` seconds proves enough; otherwise one row is changed."""
+        await self.database.require_file()
+        if time.monotonic() - self.database.written_at > recent:
+            await self.installation.set_flag(_WRITE_PROBE, now().isoformat())
 
     def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
         """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""

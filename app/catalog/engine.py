@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,18 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidDatabaseUrl
+from app.catalog.errors import (
+    CatalogDamaged,
+    CatalogError,
+    CatalogFileMoved,
+    CatalogFull,
+    CatalogLocked,
+    CatalogReadOnly,
+    CatalogUnavailable,
+    Conflict,
+    InvalidDatabaseUrl,
+)
+from app.catalog.sqlite_file import OpenSqliteFile, SqliteConnection
 from app.catalog.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 
 TURN_SECONDS = 30
@@ -39,19 +52,28 @@ CONNECT_SECONDS = 10
 _SQLITE_READERS = 4
 _POSTGRES_CONNECTIONS = 10
 
-_SQLITE_UNAVAILABLE = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
+_SQLITE_STATES: dict[int, type[CatalogError]] = {
+    sqlite3.SQLITE_BUSY: CatalogLocked,
+    sqlite3.SQLITE_CANTOPEN: CatalogUnavailable,
+    sqlite3.SQLITE_CORRUPT: CatalogDamaged,
+    sqlite3.SQLITE_FULL: CatalogFull,
+    sqlite3.SQLITE_IOERR: CatalogUnavailable,
+    sqlite3.SQLITE_LOCKED: CatalogLocked,
+    sqlite3.SQLITE_NOMEM: CatalogUnavailable,
+    sqlite3.SQLITE_NOTADB: CatalogDamaged,
+    sqlite3.SQLITE_PERM: CatalogReadOnly,
+    sqlite3.SQLITE_PROTOCOL: CatalogLocked,
+    sqlite3.SQLITE_READONLY: CatalogReadOnly,
+    sqlite3.SQLITE_READONLY_DBMOVED: CatalogFileMoved,
+}
+"""By extended or, failing that, by primary result code."""
+
+_POSTGRES_STATES: dict[str, type[CatalogUnavailable]] = {
+    "25006": CatalogReadOnly,  # read_only_sql_transaction: a standby, or a server that was told to be one
+    "53100": CatalogFull,  # disk_full
+    "55P03": CatalogLocked,  # lock_not_available
+}
+"""By SQLSTATE. Others that may pass are `CatalogUnavailable`."""
 
 
 def now() -> datetime:
@@ -108,13 +130,17 @@ class Database:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.written_at = float("-inf")
+        """`time.monotonic()` of the last commit, unless a write has failed since."""
         if isinstance(place, SqliteFile):
-            self.writer = _sqlite_engine(place.path, connections=1, query_only=False)
-            self._reader = _sqlite_engine(place.path, connections=_SQLITE_READERS, query_only=True)
+            self._file = file = OpenSqliteFile(place.path)
+            self.writer = _sqlite_engine(place.path, file, connections=1, query_only=False)
+            self._reader = _sqlite_engine(place.path, file, connections=_SQLITE_READERS, query_only=True)
             self._seconds: float | None = None  # a file is waited for: what a thread does cannot be given up
             self._write_turns = asyncio.Semaphore(1)
             self._read_turns = asyncio.Semaphore(_SQLITE_READERS)
         else:
+            self._file = None
             self.writer = _postgres_engine(place.url)
             self._reader = self.writer
             self._seconds = TRANSACTION_SECONDS
@@ -147,7 +173,19 @@ class Database:
                 async with self.writer.begin() as connection:
                     yield connection
             except _FAILURES as error:
-                raise translate(error) from error
+                failure = translate(error)
+                if isinstance(failure, CatalogUnavailable):
+                    self.written_at = float("-inf")
+                raise failure from error
+            self.written_at = time.monotonic()
+
+    async def require_file(self) -> None:
+        """Raises `CatalogFileMoved` where the file that is open is no longer the one at its path."""
+        if self._file is not None:
+            try:
+                await asyncio.to_thread(self._file.require)
+            except sqlite3.OperationalError as error:
+                raise CatalogFileMoved(str(error)) from None
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[AsyncConnection]:
@@ -193,17 +231,20 @@ def translate(error: SQLAlchemyError | OverflowError | UnicodeError) -> CatalogE
     if isinstance(error, IntegrityError):
         return Conflict(_reason(error))
     if isinstance(error, DBAPIError):
-        return CatalogUnavailable(_reason(error)) if _passes(error) else CatalogError(_reason(error))
+        return _kind(error)(_reason(error))
     return CatalogError(f"{type(error).__name__}: {error.args[0] if error.args else ''}")
 
 
-def _passes(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
+def _kind(error: DBAPIError) -> type[CatalogError]:
     if isinstance(error.orig, sqlite3.Error):
         # getattr: errors that the module itself raises carry no code.
-        return getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _SQLITE_UNAVAILABLE
-    return isinstance(error, (OperationalError, InterfaceError))
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        kind = _SQLITE_STATES.get(code) or _SQLITE_STATES.get(code & 0xFF)
+    else:
+        kind = _POSTGRES_STATES.get(getattr(error.orig, "sqlstate", None) or "")
+        if isinstance(error, (OperationalError, InterfaceError)):
+            kind = kind or CatalogUnavailable
+    return kind or (CatalogUnavailable if error.connection_invalidated else CatalogError)
 
 
 def _reason(error: DBAPIError) -> str:
@@ -233,16 +274,6 @@ async def _bounded(seconds: float | None) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise CatalogUnavailable("the database does not answer") from None
-
-
-class _SqliteConnection(sqlite3.Connection):
-    """Gives up its transaction when it is closed. By itself SQLite keeps a closed connection, and its lock on the database, until the
-    last cursor is collected; those of a cancelled call live on in its traceback."""
-
-    def close(self) -> None:
-        with suppress(sqlite3.Error):
-            self.rollback()
-        super().close()
 
 
 @asynccontextmanager
@@ -276,9 +307,11 @@ async def _switch(connection: AsyncConnection, **mode: Any) -> None:
         raise
 
 
-def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEngine:
+def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_only: bool) -> AsyncEngine:
     async def connect() -> aiosqlite.Connection:
-        opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=_SqliteConnection)
+        await asyncio.to_thread(file.require)  # a new connection would open, or make, another file
+        factory = partial(SqliteConnection, file=file)
+        opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=factory)
         # As SQLAlchemy does where it connects by itself: a thread left open must not keep a failed process alive.
         opening._thread.daemon = True  # noqa: SLF001
         connection = await opening
@@ -288,6 +321,7 @@ def _sqlite_engine(path: Path, *, connections: int, query_only: bool) -> AsyncEn
                 f"PRAGMA foreign_keys=ON; PRAGMA query_only={'ON' if query_only else 'OFF'};"
             )
             await connection.create_function(SQLITE_FUNCTION, 2, sqlite_contains_folded, deterministic=True)
+            await asyncio.to_thread(file.note)
         except BaseException:
             connection.stop()
             raise

@@ -24,6 +24,27 @@ class CatalogUnavailable(CatalogError):
     retryable = True
 
 
+class CatalogLocked(CatalogUnavailable):
+    """Another process has held the lock that the call needs for too long."""
+
+
+class CatalogFull(CatalogUnavailable):
+    """The database's disk has no room. Reads may go on."""
+
+
+class CatalogReadOnly(CatalogUnavailable):
+    """The database may only be read: its file system is mounted so, or the server is a standby."""
+
+
+class CatalogFileMoved(CatalogUnavailable):
+    """The file that is open is no longer the one at its path, so that the next start would not see what is written. Reads go on, and
+    writes too once the same file is back."""
+
+
+class CatalogDamaged(CatalogError):
+    """The database file is no database, or pages of it hold something else than they should."""
+
+
 class InvalidDatabaseUrl(CatalogError):
     """`DB_URL` names no database that can be used; the text is one line without credentials."""
 

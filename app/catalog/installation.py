@@ -29,6 +29,10 @@ class Installation:
                 async with self._database.write() as connection:
                     await connection.execute(insert(_installation).values(name=_ID, value=str(uuid4())))
 
+    async def is_known(self) -> bool:
+        """False before the first start: there is no id yet."""
+        return await self.flag(_ID) is not None
+
     async def flag(self, name: str) -> str | None:
         statement = select(_installation.c.value).where(_installation.c.name == name)
         async with self._database.read() as connection:

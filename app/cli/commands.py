@@ -13,6 +13,7 @@ from app.api.permissions import Permission
 from app.catalog.catalog import Catalog
 from app.catalog.records import User
 from app.cli.backup import backup_cli
+from app.cli.doctor import doctor
 from app.cli.library import library_cli
 from app.cli.migrate import migrate_cli
 from app.cli.processing import process, work
@@ -34,6 +35,7 @@ cli.add_typer(library_cli, name="library")
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(backup_cli, name="backup")
 cli.command()(verify)
+cli.command()(doctor)
 
 NO_QUOTA = "none"
 MAX_QUOTA = 2**63 - 1

@@ -12,7 +12,7 @@ import structlog
 
 from app.health.mounts import MountCondition, MountKind, MountState
 from app.storage.backend import Room, StorageBackend
-from app.storage.errors import ObjectChanged, ObjectNotFound, StorageError, StorageUnavailable
+from app.storage.errors import ObjectChanged, ObjectNotFound, StorageError, StorageReadOnly, StorageUnavailable
 from app.storage.key import Key
 
 LOOK_SECONDS = 10.0
@@ -86,6 +86,11 @@ class WatchedFolder:
             condition = failure.condition if isinstance(failure, MountCheckFailed) else MountCondition.UNAVAILABLE
             self._note(condition, str(failure), None)
             return failure
+        if room is not None and not room.writable:
+            # Retryable, so that a start goes on and what is there is served.
+            refused = StorageReadOnly(self.prefix, self.backend.name, "no file can be made here (mounted read-only?)")
+            self._note(MountCondition.READ_ONLY, str(refused), room)
+            return refused
         self._note(MountCondition.OK, None, room)
         return None
 

@@ -122,6 +122,10 @@ class MediaLocationCheck:
             await self._look()
         return [folder.state for folder in self._folders]
 
+    async def known_folders(self) -> frozenset[str]:
+        """Names of those whose marker was there once."""
+        return frozenset([folder.name for folder in self._folders if await self._flagged(folder)])
+
     async def aclose(self) -> None:
         for folder in self._folders:
             await folder.aclose()

@@ -25,6 +25,8 @@ class MountCondition(StrEnum):
     """What is known to belong there is missing: no disk, an empty mount point, an emptied bucket."""
     NOT_OURS = "not_ours"
     """Something is there, and it belongs to somebody else."""
+    READ_ONLY = "read_only"
+    """It is ours, and no file can be made there."""
     UNAVAILABLE = "unavailable"
     """It can not be told: no answer in time, no permission, an error of the device."""
 

@@ -60,11 +60,13 @@ class ObjectStream:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes of a file system: all of them, those in use, and those that this process may still take."""
+    """Bytes of a file system: all of them, those in use, and those that this process may still take. `writable` is False where it is
+    mounted read-only, or the folder's permissions forbid this process to make files there."""
 
     total: int
     used: int
     free: int
+    writable: bool = True
 
 
 class ObjectWriter(Protocol):

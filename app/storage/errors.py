@@ -12,16 +12,19 @@ from collections.abc import Sequence
 class StorageError(Exception):
     """Base of all storage errors; carries what is needed to act on it.
 
-    `key` is the key or path concerned, `backend` the backend's name (`local`, `s3`, `external`).
+    `key` is the key or path concerned, `backend` the backend's name (`local`, `s3`, `external`). `hint` is what an operator may do about
+    it, where that can be guessed.
     """
 
     retryable = False
 
-    def __init__(self, key: str, backend: str, detail: str = "") -> None:
+    def __init__(self, key: str, backend: str, detail: str = "", hint: str = "") -> None:
         self.key = key
         self.backend = backend
         self.detail = detail
-        super().__init__(f"{type(self).__name__}: {backend} {key!r}{': ' + detail if detail else ''}")
+        self.hint = hint
+        text = f"{type(self).__name__}: {backend} {key!r}{': ' + detail if detail else ''}"
+        super().__init__(f"{text} ({hint})" if hint else text)
 
 
 class InvalidKey(StorageError):
@@ -80,6 +83,10 @@ class ListingIncomplete(StoragePermission):
         super().__init__(every[0], backend, f"{every[0]} may not be listed{more}")
 
 
+class StorageRefused(StorageError):
+    """The store refused a request that it ought to take, or its answer cannot be used. No object is damaged."""
+
+
 class StorageUnavailable(StorageError):
     """The store does not answer, or not in time. Trying again later may work.
 
@@ -87,3 +94,7 @@ class StorageUnavailable(StorageError):
     """
 
     retryable = True
+
+
+class StorageReadOnly(StorageUnavailable):
+    """Nothing can be written there for now: the file system is mounted read-only, or the permissions of the folder do not allow it."""

@@ -121,10 +121,18 @@ def test_a_store_that_stops_in_the_middle_of_a_download(
     assert impatient_client.get(target).content == data
 
 
-@pytest.mark.parametrize("missing", ["bucket", "key", "server"])
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("bucket", "no such bucket: The specified bucket does not exist (S3_BUCKET does not exist there"),
+        ("key", "(S3_SECRET_ACCESS_KEY does not belong to S3_ACCESS_KEY_ID"),
+        ("server", "is S3_ENDPOINT right, and"),
+    ],
+)
 def test_a_store_that_cannot_be_used_shows_in_readiness(
-    seaweedfs: SeaweedFS, start_service: StartService, missing: str
+    seaweedfs: SeaweedFS, start_service: StartService, missing: str, told: str
 ) -> None:
+    """Why, only administrators and the log are told: in the store's own words, and with a hint."""
     wrong = {
         "bucket": {},
         "key": {"S3_SECRET_ACCESS_KEY": issued("not-the-secret-of-this-key")},
@@ -142,7 +150,13 @@ def test_a_store_that_cannot_be_used_shows_in_readiness(
         alive = anyone.get("/livez")
     with service.client(service.people.add()) as client:
         answer = upload(client, fresh_bytes(1000))
+        seen_by_anyone = client.get("/readyz")
+    with service.client(service.people.add(is_admin=True)) as client:
+        seen_by_administrator = client.get("/readyz")
 
+    assert told in seen_by_administrator.json()["checks"]["media location"]["reason"]
+    assert told in service.log
+    assert all("reason" not in seen.text for seen in (ready, seen_by_anyone))
     assert alive.status_code == 200
     assert ready.status_code == 503
     assert "media location" in ready.text

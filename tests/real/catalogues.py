@@ -50,6 +50,11 @@ class Databases:
         shutil.copyfile(template.removeprefix("sqlite:///"), path)
         return url
 
+    @staticmethod
+    def path(url: str) -> Path:
+        """The file of a SQLite address."""
+        return Path(url.removeprefix("sqlite:///"))
+
     def done(self, kind: Kind, url: str) -> None:
         if kind == "postgresql":
             self.postgres.drop_database(url)

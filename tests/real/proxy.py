@@ -74,6 +74,8 @@ class Fault:
     status: int | None = None
     """Answered here, with an S3 error of this `code`; the store never sees it."""
     code: str = "InternalError"
+    date: str = ""
+    """The `Date` of that answer."""
     swallow: bool = False
     """Answered here with 200 and an ETag, as if it had been kept; the store never sees it."""
     lose_answer: bool = False
@@ -306,8 +308,9 @@ class Proxy:
     async def _refuse(self, writer: asyncio.StreamWriter, fault: Fault, method: str) -> None:
         text = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{fault.code}</Code><Message>no</Message></Error>'
         body = text.encode()
+        date = f"Date: {fault.date}\r\n" if fault.date else ""
         writer.write(
-            f"HTTP/1.1 {fault.status} Refused\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"HTTP/1.1 {fault.status} Refused\r\n{date}Content-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + (b"" if method == "HEAD" else body)
         )
         await writer.drain()

@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -152,6 +152,17 @@ class SeaweedFS:
         self._signal(signal.SIGHUP)
         self._wait_until_known(identity)
         return identity
+
+    def replace_keys(self, identity: Identity) -> Identity:
+        """The same identity with other keys; the old ones are refused when this returns."""
+        self._identities.remove(identity)
+        label = f"{random.getrandbits(48):012x}"
+        renewed = replace(identity, access_key=f"{identity.name}{label}key", secret_key=f"{identity.name}{label}secret")
+        self._identities.append(renewed)
+        self._write_identities()
+        self._signal(signal.SIGHUP)
+        self._wait_until_known(renewed)
+        return renewed
 
     def add_policy_identities(self, policies: Mapping[str, Any]) -> dict[str, Identity]:
         """Identities by name, each with the rights of a policy document of AWS and no others. Before the start: the server reads

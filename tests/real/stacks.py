@@ -58,7 +58,6 @@ class Stack:
                 "S3_PREFIX": self.bucket.prefix,
                 "S3_ACCESS_KEY_ID": self.bucket.identity.access_key,
                 "S3_SECRET_ACCESS_KEY": self.bucket.identity.secret_key,
-                "S3_FORCE_PATH_STYLE": "true",
             }
         return settings
 

@@ -35,5 +35,4 @@ class TestS3(Conformance):
             "S3_PREFIX": f"test-{secrets.token_hex(6)}",
             "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
             "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
-            "S3_FORCE_PATH_STYLE": "true",
         }

@@ -67,7 +67,6 @@ def place_of(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> 
             "S3_PREFIX": f"test-{secrets.token_hex(6)}",
             "S3_ACCESS_KEY_ID": server.admin.access_key,
             "S3_SECRET_ACCESS_KEY": server.admin.secret_key,
-            "S3_FORCE_PATH_STYLE": "true",
         }
     return place
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Any
 
@@ -9,13 +10,16 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.errors import PROBLEM_JSON, ApiError, problem, translate
 from app.api.models.shape import iso_moment
+from app.api.permissions import Permission
 from app.api.services import Services, services
+from app.catalog.errors import CatalogError
 from app.health.checks import CheckResult, NotWell
 from app.health.folders import MountCheckFailed
 from app.health.mounts import MountsNotWell
 
 router = APIRouter(tags=["health"])
 
+IDENTIFY_SECONDS = 1.0
 _NO_STORE = {"cache-control": "no-store"}
 
 
@@ -33,8 +37,9 @@ async def livez() -> Response:
 @router.get("/healthz", include_in_schema=False, response_model=None)
 async def readyz(request: Request, use: Annotated[Services, Depends(services)]) -> Response:
     results = await use.health.results()
-    checks = {result.name: _shown(result) for result in results if result.required}
-    details = {result.name: _shown(result) for result in results if not result.required}
+    reasons = any(result.failure for result in results) and await _is_administrator(request, use)
+    checks = {result.name: _shown(result, reasons=reasons) for result in results if result.required}
+    details = {result.name: _shown(result, reasons=reasons) for result in results if not result.required}
     parts: dict[str, Any] = {"checks": checks, "details": details}
     failing = [name for name, check in checks.items() if check["status"] != "ok"]
     if not failing:
@@ -45,8 +50,18 @@ async def readyz(request: Request, use: Annotated[Services, Depends(services)]) 
     return Response(body, status_code=503, media_type=PROBLEM_JSON, headers=_NO_STORE)
 
 
-def _shown(result: CheckResult) -> dict[str, Any]:
-    """What anybody may see of it: the kind of failure; paths, names and buckets stand in the log."""
+async def _is_administrator(request: Request, use: Services) -> bool:
+    """Nobody is refused here, and a catalogue that is down is waited for only so long."""
+    try:
+        async with asyncio.timeout(IDENTIFY_SECONDS):
+            caller = await use.authenticator.identify(request.scope)
+    except (ApiError, CatalogError, TimeoutError):
+        return False
+    return caller.user.is_admin and caller.may(Permission.SERVER_STATISTICS)
+
+
+def _shown(result: CheckResult, *, reasons: bool) -> dict[str, Any]:
+    """What anybody may see of it: the kind of failure. Paths, names, buckets and what a store said are `reasons`, for administrators."""
     if result.failure is None:
         return {"status": "ok", "since": iso_moment(result.since)}
     since = result.since
@@ -60,4 +75,7 @@ def _shown(result: CheckResult) -> dict[str, Any]:
         reason = str(result.failure)
     else:
         reason = translate(result.failure).message
-    return {"status": "failing", "error": reason, "since": iso_moment(since)}
+    shown = {"status": "failing", "error": reason, "since": iso_moment(since)}
+    if reasons:
+        shown["reason"] = str(result.failure) or type(result.failure).__name__
+    return shown

@@ -117,9 +117,15 @@ class Folders:
 
     def room(self, name: str) -> Room:
         """Of the file system that holds the folder `name` now. Raises OSError."""
-        found = os.statvfs(self.root / name)
+        folder = self.root / name
+        found = os.statvfs(folder)
         unit = found.f_frsize
-        return Room(found.f_blocks * unit, (found.f_blocks - found.f_bfree) * unit, found.f_bavail * unit)
+        return Room(
+            total=found.f_blocks * unit,
+            used=(found.f_blocks - found.f_bfree) * unit,
+            free=found.f_bavail * unit,
+            writable=os.access(folder, os.W_OK | os.X_OK, effective_ids=True),
+        )
 
     def _pinned_by(self, witness: str, text: bytes, backend: str) -> Pin:
         top = witness.partition("/")[0] if "/" in witness else ""

@@ -216,11 +216,14 @@ class S3Backend:
         return await self.client.sign(key.value, seconds, content_type=content_type, disposition=disposition)
 
     async def _found(self, key: Key, *, checksum: bool = False) -> Found:
+        generation = self.client.signing.generation
         try:
             return await self.client.head(key.value, checksum=checksum)
         except (ObjectNotFound, StoragePermission) as error:
             # A HEAD does not say whether it is the object or the bucket that is missing, nor why it was refused.
             await self.client.explain(key.value)
+            if self.client.signing.generation != generation:
+                return await self.client.head(key.value, checksum=checksum)
             raise error from None
 
     async def _refuse_taken(self, key: Key) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -31,7 +31,9 @@ from app.storage.s3.answers import BatchDeleted, Found, Listed, Page, Part, Unfi
 from app.storage.s3.body import Body
 from app.storage.s3.capabilities import Capabilities, Feature
 from app.storage.s3.errors import BACKEND, S3Refusal, is_denied, is_unsupported, translate
-from app.storage.s3.sdk import Failed, NoCredentials, Refused, make_client, refusal, uses_own_checksums
+from app.storage.s3.explaining import Explainer
+from app.storage.s3.sdk import Failed, NoCredentials, Refused, lacking, make_client, refusal, uses_own_checksums
+from app.storage.s3.signing import Refusal, Signing
 
 _SIZE_IN_RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})")
 
@@ -39,8 +41,12 @@ _SIZE_IN_RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})")
 class S3Client:
     """One bucket and prefix of one store. Made by `connect`."""
 
-    def __init__(self, sdk: Any, resources: AsyncExitStack, settings: Settings, *, own_checksums: bool) -> None:
+    def __init__(
+        self, sdk: Any, signing: Signing, resources: AsyncExitStack, settings: Settings, *, own_checksums: bool
+    ) -> None:
         self._sdk = sdk
+        self.signing = signing
+        self.explainer = Explainer(settings, signing.secrets)
         self._resources = resources
         self._bucket = settings.s3_bucket or ""
         self._prefix = f"{settings.s3_prefix}/" if settings.s3_prefix else ""
@@ -53,7 +59,7 @@ class S3Client:
         if settings.s3_sse_kms_key_id:
             self._encryption["SSEKMSKeyId"] = settings.s3_sse_kms_key_id
         self._own_checksums = own_checksums
-        self.capabilities = Capabilities()
+        self.capabilities = Capabilities(lacking(settings))
         self.decode_keys: Callable[[str], str] | None = None
         """How keys of listings are decoded; None: as the answers say."""
 
@@ -313,6 +319,10 @@ class S3Client:
             )
         )
 
+    async def ask(self, operation: str, key: str = "", **params: Any) -> Mapping[str, Any]:
+        """One call that has no method of its own, for inspections; `key` goes along where it is given."""
+        return await self._call(operation, key, **({"Key": self.full_key(key)} if key else {}), **params)
+
     def is_missing(self, code: str, status: int) -> bool:
         """True where this refusal counts as a missing object."""
         return self._denied_is_missing and is_denied(code, status)
@@ -358,17 +368,39 @@ class S3Client:
     async def _run(
         self, operation: str, key: str, deadline: float, method: str, *args: Any, once: bool = False, **params: Any
     ) -> Any:
+        generation = self.signing.generation
         try:
             async with asyncio.timeout(deadline):
+                try:
+                    return await getattr(self._sdk, method)(*args, **params)
+                except Refused as error:
+                    if not await self._mended(operation, key, refusal(error), generation):
+                        raise
+                if isinstance(body := params.get("Body"), Body):
+                    body.seek(0)
                 return await getattr(self._sdk, method)(*args, **params)
-        except TimeoutError:
-            raise StorageUnavailable(key, BACKEND, f"{operation}: no answer within {deadline:.0f} s") from None
+        except TimeoutError as error:
+            failure = StorageUnavailable(key, BACKEND, f"{operation}: no answer within {deadline:.0f} s")
+            raise self.explainer.failed(failure, error) from None
         except Refused as error:
-            raise self._refusal(operation, key, *refusal(error), once=once) from None
+            answer = refusal(error)
+            failure = self._refusal(operation, key, answer.code, answer.status, once=once)
+            raise self.explainer.refused(failure, answer) from None
         except NoCredentials as error:
-            raise StoragePermission(key, BACKEND, f"{operation}: {type(error).__name__}") from None
+            failure = StoragePermission(key, BACKEND, f"{operation}: {type(error).__name__}")
+            raise self.explainer.failed(failure, error) from None
         except (Failed, aiohttp.ClientError, OSError) as error:
-            raise StorageUnavailable(key, BACKEND, f"{operation}: {type(error).__name__}") from error
+            failure = StorageUnavailable(key, BACKEND, f"{operation}: {type(error).__name__}")
+            raise self.explainer.failed(failure, error) from error
+
+    async def _mended(self, operation: str, key: str, answer: Refusal, generation: int) -> bool:
+        """True where the request would now be signed otherwise. Why a HEAD was refused only a GET can tell, and mends it then."""
+        if await self.signing.mend(answer, generation):
+            return True
+        if operation == "head_object" and answer.status in (400, 401, 403) and not self.is_missing("", answer.status):
+            with suppress(StorageError):
+                await self.explain(key)
+        return self.signing.generation != generation
 
     def _refusal(self, operation: str, key: str, code: str, status: int, *, once: bool) -> StorageError:
         if is_unsupported(code, status):
@@ -393,8 +425,8 @@ class _Unsupported(S3Refusal):
 async def connect(settings: Settings) -> S3Client:
     """Does not talk to the store; may ask for the credentials of a role. Raises `StorageError`."""
     resources = AsyncExitStack()
-    sdk = await make_client(settings, resources)
-    return S3Client(sdk, resources, settings, own_checksums=uses_own_checksums(settings))
+    sdk, signing = await make_client(settings, resources)
+    return S3Client(sdk, signing, resources, settings, own_checksums=uses_own_checksums(settings))
 
 
 def _described(content_type: str | None, metadata: Mapping[str, str]) -> dict[str, Any]:

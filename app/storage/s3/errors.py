@@ -1,6 +1,6 @@
 """The one table from what S3 answers to what went wrong. Pure: no I/O, no botocore.
 
-Details carry the store's error code and the operation, never the store's message: that may quote keys and signatures.
+Details carry the store's error code and the operation; what else the store said is added without secrets (see `explaining`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from app.storage.errors import (
     StorageError,
     StorageFull,
     StoragePermission,
+    StorageRefused,
     StorageUnavailable,
 )
 
@@ -39,15 +40,21 @@ _CODES: dict[str, type[StorageError]] = {
     "AllAccessDisabled": StoragePermission,
     "AuthorizationHeaderMalformed": StoragePermission,
     "ExpiredToken": StoragePermission,
+    "ExpiredTokenException": StoragePermission,
     "Forbidden": StoragePermission,
     "IllegalLocationConstraintException": StoragePermission,
     "InvalidAccessKeyId": StoragePermission,
+    "InvalidClientTokenId": StoragePermission,
     "InvalidToken": StoragePermission,
     "PermanentRedirect": StoragePermission,
+    "RequestExpired": StoragePermission,
+    "RequestInTheFuture": StoragePermission,
     "RequestTimeTooSkewed": StoragePermission,
     "SignatureDoesNotMatch": StoragePermission,
+    "TokenRefreshRequired": StoragePermission,
     "Unauthorized": StoragePermission,
     "UnauthorizedAccess": StoragePermission,
+    "UnrecognizedClientException": StoragePermission,
     # Damage on the way: sending it again may work.
     "BadDigest": StorageUnavailable,
     "IncompleteBody": StorageUnavailable,
@@ -81,7 +88,7 @@ _STATUSES: dict[int, type[StorageError]] = {
 _UNSUPPORTED_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "MissingContentMD5"})
 
 
-class S3Refusal(StorageError):
+class S3Refusal(StorageRefused):
     """The store refused a request that it ought to take; `detail` names the code."""
 
 

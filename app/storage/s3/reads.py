@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from html import unescape
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +29,7 @@ from app.storage.s3.client import S3Client
 from app.storage.s3.content import Content, SizeUnknown, content_of
 from app.storage.s3.errors import BACKEND, S3Refusal, translate
 from app.storage.s3.sdk import proxy_for, tls_context
+from app.storage.s3.signing import STALE_CODES, Refusal
 
 STALL_SECONDS = 10.0
 CONTINUATIONS = 3
@@ -42,6 +44,7 @@ _CONNECT_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 12.0
 _ERROR_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
+_ERROR_MESSAGE = re.compile(rb"<Message>([^<]{1,4096})</Message>")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 
 
@@ -80,6 +83,17 @@ class Reads:
             return
         with _Chunks(self, answer, content.served) as chunks:
             yield ObjectStream(content.info, content.served, chunks)
+
+    async def fetch(self, link: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the first bytes of what a signed link answers to a client, for inspections. Raises `StorageUnavailable`."""
+        try:
+            async with (
+                asyncio.timeout(self.deadline),
+                self._session.get(URL(link, encoded=True), headers=headers, allow_redirects=False) as response,
+            ):
+                return response.status, response.headers, await response.content.read(_ERROR_BYTES)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise StorageUnavailable("", BACKEND, f"get: {type(error).__name__}") from error
 
     async def request(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> Answer:
         """Send one GET and return when its head is there. Raises every error of a read that comes before its bytes."""
@@ -136,36 +150,38 @@ class Reads:
 
     async def _answered(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         attempt = 0
+        mended = False
         while True:
             attempt += 1
             link, fresh = await self._links.get(key)
+            generation = self._client.signing.generation
             try:
                 response = await self._session.get(link, headers=headers, allow_redirects=False)
                 if response.status in (200, 206):
                     return response
-                error = await self._refusal(key, response)
+                refusal = await _read_refusal(response)
+                error = self._client.explainer.refused(await self._error(key, response, refusal.code), refusal)
             except TimeoutError:
                 raise
             except (aiohttp.ClientError, OSError) as failure:
                 error = StorageUnavailable(key, BACKEND, f"get: {type(failure).__name__}")
+                error = self._client.explainer.failed(error, failure)
             else:
-                if response.status == 403 and not fresh:
+                if not fresh and (refusal.status == 403 or refusal.code in STALE_CODES):
                     # The link has expired, or the credentials that signed it: sign again, once.
                     self._links.drop(key)
+                    attempt -= 1
+                    continue
+                if not mended and await self._client.signing.mend(refusal, generation):
+                    mended = True
                     attempt -= 1
                     continue
             if not error.retryable or attempt >= _ATTEMPTS:
                 raise error
             await asyncio.sleep(_BACKOFF_SECONDS * attempt)
 
-    async def _refusal(self, key: str, response: aiohttp.ClientResponse) -> StorageError:
-        """What an answer that is neither 200 nor 206 means. Leaves the connection usable."""
-        try:
-            text = await response.content.read(_ERROR_BYTES)
-        finally:
-            response.release()
-        found = _ERROR_CODE.search(text)
-        code = found.group(1).decode("ascii") if found else ""
+    async def _error(self, key: str, response: aiohttp.ClientResponse, code: str) -> StorageError:
+        """What an answer that is neither 200 nor 206 means."""
         if response.status == 416:
             return await self._unsatisfied(key, response)
         if response.status == 403 and self._client.is_missing(code, response.status):
@@ -327,22 +343,23 @@ class _Chunks:
 
 
 class _Links:
-    """Signed links, made once per object and reused for a few minutes."""
+    """Signed links, made once per object and reused for a few minutes, or until something else is to be signed with."""
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
-        self._known: OrderedDict[str, tuple[URL, float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[URL, float, int]] = OrderedDict()
 
     async def get(self, key: str) -> tuple[URL, bool]:
         """The link, and whether it was made just now."""
         now = asyncio.get_running_loop().time()
         known = self._known.get(key)
-        if known and known[1] > now:
+        generation = self._client.signing.generation
+        if known and known[1] > now and known[2] == generation:
             self._known.move_to_end(key)
             return known[0], False
         # Encoded already, and signed so: it must reach the store unchanged.
         link = URL(await self._client.sign(key, _LINK_SECONDS), encoded=True)
-        self._known[key] = (link, now + _LINK_REUSE_SECONDS)
+        self._known[key] = (link, now + _LINK_REUSE_SECONDS, generation)
         self._known.move_to_end(key)
         while len(self._known) > _LINKS:
             self._known.popitem(last=False)
@@ -373,6 +390,22 @@ async def open_reads(client: S3Client, settings: Settings) -> Reads:
         ),
     )
     return Reads(client, session, settings.s3_deadline, settings.s3_minimum_rate)
+
+
+async def _read_refusal(response: aiohttp.ClientResponse) -> Refusal:
+    """Leaves the connection usable."""
+    try:
+        text = await response.content.read(_ERROR_BYTES)
+    finally:
+        response.release()
+    code, message = _ERROR_CODE.search(text), _ERROR_MESSAGE.search(text)
+    return Refusal(
+        code=code.group(1).decode("ascii") if code else "",
+        status=response.status,
+        date=response.headers.get("Date", ""),
+        message=unescape(message.group(1).decode("utf-8", "replace")) if message else "",
+        region=response.headers.get("x-amz-bucket-region", ""),
+    )
 
 
 def _headers(byte_range: ByteRange | None) -> dict[str, str]:

@@ -7,13 +7,17 @@ The SDK has no types, so this file alone is checked loosely; everything that lea
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import ssl
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiobotocore.session
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,9 +29,11 @@ from botocore.handlers import add_expect_header
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from app.config import S3Checksums, Settings
+from app.config import S3Checksums, Settings, secrets_from_files
 from app.storage.errors import StoragePermission, StorageUnavailable
+from app.storage.s3.capabilities import CHECKSUM_FEATURES, Feature
 from app.storage.s3.errors import BACKEND
+from app.storage.s3.signing import Provider, Refusal, Signing
 
 DEFAULT_REGION = "us-east-1"
 
@@ -42,23 +48,23 @@ _LONGEST_SILENCE = 86_400.0
 _CONNECT_SECONDS = 10.0
 
 
-async def make_client(settings: Settings, resources: AsyncExitStack) -> Any:
+async def make_client(settings: Settings, resources: AsyncExitStack) -> tuple[Any, Signing]:
     """Does not talk to the store; may ask for the credentials of a role. `resources` closes it.
 
     Raises `StoragePermission` or `StorageUnavailable`.
     """
     session = aiobotocore.session.get_session()
-    secret = settings.s3_secret_access_key
+    signing = Signing(partial(_load_credentials, settings))
+    session.register_component("credential_provider", Provider(signing))
     context = session.create_client(
         "s3",
         region_name=settings.s3_region or session.get_config_variable("region") or DEFAULT_REGION,
         endpoint_url=settings.s3_endpoint,
-        aws_access_key_id=settings.s3_access_key_id,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
         config=_configuration(settings),
     )
     try:
         async with asyncio.timeout(settings.s3_deadline):
+            await signing.open()
             client = await resources.enter_async_context(context)
     except TimeoutError:
         raise StorageUnavailable("", BACKEND, "no credentials in time") from None
@@ -66,22 +72,55 @@ async def make_client(settings: Settings, resources: AsyncExitStack) -> Any:
         raise StoragePermission("", BACKEND, f"cannot make a client: {type(error).__name__}") from error
     # The store's `100 Continue` would be waited for without any bound.
     client.meta.events.unregister("before-call.s3", add_expect_header)
-    return client
+    signing.correct(client)
+    if _checksums(settings) is S3Checksums.NONE:
+        client.meta.events.register("before-call.s3.DeleteObjects", _digest_by_md5)
+    return client, signing
 
 
-def refusal(error: Exception) -> tuple[str, int]:
-    """The store's error code (for a HEAD: the status as text) and the HTTP status."""
+async def _load_credentials(settings: Settings) -> AioCredentials | None:
+    """From where the settings say, as it is now: the SDK's own session would remember a profile file as it was."""
+    if settings.s3_access_key_id is not None and settings.s3_secret_access_key is not None:
+        found = await asyncio.to_thread(secrets_from_files)
+        secret = found.get("S3_SECRET_ACCESS_KEY") or settings.s3_secret_access_key.get_secret_value()
+        return AioCredentials(found.get("S3_ACCESS_KEY_ID") or settings.s3_access_key_id, secret)
+    session = aiobotocore.session.get_session()
+    if settings.s3_region:
+        session.set_config_variable("region", settings.s3_region)
+    return await session.get_credentials()
+
+
+def refusal(error: Exception) -> Refusal:
     response: dict[str, Any] = getattr(error, "response", {})
-    code = response.get("Error", {}).get("Code", "")
-    return str(code), int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    told, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    headers = metadata.get("HTTPHeaders", {})
+    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
+    return Refusal(
+        code=code,
+        status=int(metadata.get("HTTPStatusCode", 0)),
+        date=str(headers.get("date", "")),
+        message="" if code.isdigit() else message,  # of a HEAD the SDK knows no more than the status
+        region=str(headers.get("x-amz-bucket-region") or told.get("Region") or ""),
+    )
 
 
 def uses_own_checksums(settings: Settings) -> bool:
     """True for the profile `compatible`: one CRC32 header of ours in place of what the SDK does by default."""
+    return _checksums(settings) is S3Checksums.COMPATIBLE
+
+
+def lacking(settings: Settings) -> frozenset[Feature]:
+    """What the settings forbid to use."""
+    return CHECKSUM_FEATURES if _checksums(settings) is S3Checksums.NONE else frozenset()
+
+
+def _checksums(settings: Settings) -> S3Checksums:
     if settings.s3_checksums is not S3Checksums.AUTO:
-        return settings.s3_checksums is S3Checksums.COMPATIBLE
+        return settings.s3_checksums
     host = urlsplit(settings.s3_endpoint or "").hostname
-    return host is not None and not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    if host is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return S3Checksums.AWS
+    return S3Checksums.COMPATIBLE
 
 
 def proxy_for(url: str) -> str | None:
@@ -96,14 +135,12 @@ def tls_context() -> ssl.SSLContext:
 
 
 def _configuration(settings: Settings) -> AioConfig:
-    # Without an endpoint the SDK may choose path style by itself, for buckets with dots in their names.
-    addressing = "virtual" if settings.s3_endpoint else "auto"
     s3: dict[str, Any] = {
-        "addressing_style": "path" if settings.s3_force_path_style else addressing,
+        "addressing_style": _addressing(settings),
         "use_accelerate_endpoint": settings.s3_use_accelerate,
     }
     checksums: dict[str, Any] = {}
-    if uses_own_checksums(settings):
+    if _checksums(settings) is not S3Checksums.AWS:
         s3["payload_signing_enabled"] = False
         checksums = {
             "request_checksum_calculation": "when_required",
@@ -118,3 +155,20 @@ def _configuration(settings: Settings) -> AioConfig:
         s3=s3,
         **checksums,
     )
+
+
+def _addressing(settings: Settings) -> str:
+    if settings.s3_force_path_style is None:
+        # Without an endpoint the SDK chooses: path style for buckets with dots in their names.
+        return "path" if settings.s3_endpoint else "auto"
+    if settings.s3_force_path_style:
+        return "path"
+    return "virtual" if settings.s3_endpoint else "auto"
+
+
+def _digest_by_md5(params: dict[str, Any], **_: Any) -> None:
+    """A batch of deletes must carry a digest; the one that every store has known from the beginning is no checksum field."""
+    params.get("context", {}).get("checksum", {}).pop("request_algorithm", None)
+    params["headers"]["Content-MD5"] = base64.b64encode(
+        hashlib.md5(params["body"], usedforsecurity=False).digest()
+    ).decode()

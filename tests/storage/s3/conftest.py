@@ -23,12 +23,12 @@ Open = Callable[..., Awaitable[S3Backend]]
 
 def s3_settings(endpoint: str | None, identity: Identity | None, bucket: str, prefix: str, **more: Any) -> Settings:
     """Settings for a store; `more` by the names of the environment."""
-    values: dict[str, Any] = {"S3_BUCKET": bucket, "S3_PREFIX": prefix, "S3_FORCE_PATH_STYLE": True, **more}
+    values: dict[str, Any] = {"S3_BUCKET": bucket, "S3_PREFIX": prefix}
     if endpoint is not None:
         values["S3_ENDPOINT"] = endpoint
     if identity is not None:
         values |= {"S3_ACCESS_KEY_ID": identity.access_key, "S3_SECRET_ACCESS_KEY": identity.secret_key}
-    return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+    return Settings(_env_file=None, **values | more)  # pyright: ignore[reportCallIssue]
 
 
 @pytest.fixture(scope="session")

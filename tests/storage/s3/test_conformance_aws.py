@@ -25,6 +25,5 @@ class TestAwsProfile(Names, Reads, Writes, Deletes):
             "S3_PREFIX": prefix,
             "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
             "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
-            "S3_FORCE_PATH_STYLE": "true",
             "MEDIAVAULT_S3_CHECKSUMS": "aws",
         }

@@ -18,6 +18,7 @@ import pytest
 from app.storage.errors import StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.s3 import S3Backend, open_s3
+from app.storage.s3.capabilities import Feature
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.s3.conftest import Open, read, s3_settings, write
@@ -99,6 +100,18 @@ async def test_the_aws_profile_leaves_checksums_to_the_sdk(open_backend: Open, p
         assert request.headers["x-amz-sdk-checksum-algorithm"] == "CRC32"
         assert request.headers["x-amz-content-sha256"] != "UNSIGNED-PAYLOAD"
     assert await read(backend, "large") == b"x" * (PART + 1)
+
+
+async def test_the_profile_none_sends_no_checksum_field(open_backend: Open, proxy: Proxy) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint, MEDIAVAULT_S3_CHECKSUMS="none")
+    await write(backend, "source", b"s")
+    await _everything(backend)
+    assert await backend.delete_objects([Key("small"), Key("source")]) == {}
+    assert await read(backend, "large") == b"x" * (PART + 1)
+    sent = {name for request in proxy.requests for name in (*request.headers, *request.query)}
+    assert {name for name in sent if "checksum" in name.lower()} == set()
+    assert all("content-md5" in request.headers for request in proxy.of("POST", delete=""))
+    assert backend.client.capabilities.has(Feature.BATCH_DELETE)
 
 
 async def test_every_request_is_signed_v4_and_none_waits_for_a_continue(open_backend: Open, proxy: Proxy) -> None:

@@ -1,0 +1,74 @@
+"""The file of a SQLite catalogue while it is open, and the connection that refuses to commit once its path leads elsewhere.
+
+SQLite goes on writing to a file that was moved away or replaced, and the next start does not see what was written there. Its own
+check for that (`SQLITE_READONLY_DBMOVED`) covers rollback journals only, not the write-ahead log.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+class OpenSqliteFile:
+    """Which file the first connection opened: device, inode, and the largest size seen.
+
+    A file that is shorter than it was has been overwritten in place: SQLite itself shortens one only after `VACUUM`. What is overwritten
+    in place by a longer file is not noticed. The calls block, for a few microseconds on a local disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+        self._size = 0
+
+    def note(self) -> None:
+        """The first connection is open."""
+        if self._opened is None:
+            status = self._path.stat()
+            self._opened = (status.st_dev, status.st_ino)
+
+    def require(self) -> None:
+        """Raises SQLite's error for a database that was moved, where the path no longer leads to the file that was opened."""
+        if self._opened is None:
+            return
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise _moved(f"the database file is not at its path: {error.strerror}") from None
+        if (status.st_dev, status.st_ino) != self._opened:
+            raise _moved("the database file was replaced by another one")
+        if status.st_size < self._size:
+            raise _moved("the database file was overwritten: it is shorter than it was")
+        self._size = status.st_size
+
+
+class SqliteConnection(sqlite3.Connection):
+    """Runs in the driver's thread, so that a disk that hangs never blocks the event loop."""
+
+    def __init__(self, *arguments: Any, file: OpenSqliteFile, **options: Any) -> None:
+        self._file = file
+        super().__init__(*arguments, **options)
+
+    def commit(self) -> None:
+        """Refused before it takes place, and again before anybody is told of it: the file may go in between."""
+        if not self.in_transaction:
+            return
+        self._file.require()
+        super().commit()
+        self._file.require()
+
+    def close(self) -> None:
+        """Gives up its transaction. By itself SQLite keeps a closed connection, and its lock on the database, until the last cursor is
+        collected; those of a cancelled call live on in its traceback."""
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
+def _moved(reason: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    return error

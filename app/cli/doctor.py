@@ -1,0 +1,71 @@
+"""`mediavault doctor`: what of the set-up holds, and what does not.
+
+Exit status, for scripts: 0 all that the service needs holds (there may be warnings), 1 something does not, 2 it could not be carried out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from app.cli.running import fail, run
+from app.config import SettingsError, load_settings
+from app.doctor.findings import Finding, Outcome, Report
+
+FAILED = 1
+_STYLES = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED: "bold red", Outcome.SKIPPED: "dim"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document in the place of the table.")] = False,
+) -> None:
+    """Try out all that the service stands on, and say what holds and what does not. Safe while the service runs; nothing is changed.
+
+    Exit status: 0 all that is needed holds, 1 something does not, 2 it could not be carried out.
+    """
+    report = _diagnosed()
+    if as_json:
+        findings = [asdict(finding) for finding in report.findings]
+        typer.echo(json.dumps({"failed": report.failed, "findings": findings}, indent=2, ensure_ascii=False))
+    else:
+        _print(report.findings)
+    if report.failed:
+        raise typer.Exit(FAILED)
+
+
+def _diagnosed() -> Report:
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        report = Report()
+        report.area("settings").fail("settings", str(error), "see .env.example")
+        return report
+
+    from app.api.log import configure_logging  # noqa: PLC0415 - slow to import
+    from app.doctor.diagnosis import diagnose  # noqa: PLC0415
+
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        return run(diagnose(settings))
+    except KeyboardInterrupt:
+        fail("interrupted")
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None)
+    for name in ("part", "check", "", "found"):
+        table.add_column(name, overflow="fold", no_wrap=name == "")
+    for finding in findings:
+        found = Text(finding.detail)
+        if finding.hint:
+            found.append(f"{' ' if finding.detail else ''}-> {finding.hint}", "italic")
+        outcome = Text(finding.outcome.value, _STYLES[finding.outcome])
+        table.add_row(Text(finding.area), Text(finding.check), outcome, found)
+    Console().print(table)

@@ -1,0 +1,81 @@
+"""The libraries that open pictures: versions, what they can read, and known bad versions."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+
+from app.doctor.findings import Area
+
+_PILLOW = (13, 0)
+_FAULTS = {
+    "libheif": ((1, 18, 0), "CVE-2024-41311"),
+    "libwebp": ((1, 3, 2), "CVE-2023-4863"),
+}
+"""Fixed in this version."""
+
+
+def check_codecs(area: Area) -> None:
+    """Imports them, which takes a moment."""
+    from PIL import __version__ as pillow_version  # noqa: PLC0415 - slow to import
+    from PIL import features  # noqa: PLC0415
+
+    if numbers(pillow_version) < _PILLOW:
+        area.fail("Pillow", pillow_version, "13.0 or newer is needed: older ones have known vulnerabilities")
+    else:
+        area.ok("Pillow", pillow_version)
+    turbo = features.version_feature("libjpeg_turbo")
+    if turbo:
+        area.ok("libjpeg", f"libjpeg-turbo {turbo}")
+    else:
+        area.warn("libjpeg", "is not libjpeg-turbo", "Pillow's own wheels have it: photos take twice as long without")
+    for check, feature in (("libwebp", "webp"), ("libavif", "avif")):
+        version = features.version(feature)
+        if version is None:
+            area.fail(check, "is not in this Pillow", "install Pillow's own wheel")
+        else:
+            _tell(area, check, str(version))
+    _check_heif(area)
+    for check, package, what in (
+        ("JPEG XL", "pillow-jxl-plugin", "photos in JPEG XL get no pictures"),
+        ("camera RAW", "rawpy", "camera RAW gets no pictures but those inside it"),
+    ):
+        try:
+            area.ok(check, f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            area.warn(check, f"{package} is not installed: {what}", "pip install mediavault[formats]")
+
+
+def _check_heif(area: Area) -> None:
+    try:
+        heif = importlib.import_module("pillow_heif")
+        version, decoders = str(heif.libheif_version()), dict(heif.libheif_info()).get("decoders", {})
+    except (ImportError, AttributeError, OSError) as error:
+        area.fail("libheif", f"cannot be loaded: {type(error).__name__}", "pip install pillow-heif")
+        return
+    if not decoders:
+        area.fail(
+            "libheif", f"{version} has no decoder: photos of iPhones get no pictures", "install pillow-heif's own wheel"
+        )
+    else:
+        _tell(area, "libheif", version, f"{version}, {', '.join(map(str, decoders.values()))}")
+
+
+def _tell(area: Area, check: str, version: str, detail: str = "") -> None:
+    if fault := known_fault(check, version):
+        area.warn(check, f"{version}: {fault}", "install a newer one; files are opened in a sandbox meanwhile")
+    else:
+        area.ok(check, detail or version)
+
+
+def known_fault(library: str, version: str) -> str:
+    """A known vulnerability of this version, or ""."""
+    fixed, name = _FAULTS.get(library, ((), ""))
+    if not fixed or numbers(version) >= fixed:
+        return ""
+    return f"{name}, fixed in {'.'.join(map(str, fixed))}"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0].partition("-")[0]))

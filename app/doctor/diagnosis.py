@@ -1,0 +1,77 @@
+"""The whole diagnosis, in its order; each part is looked at whatever became of the others, as far as it can be."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from app.catalog.catalog import Catalog
+from app.config import Settings, StorageEngine
+from app.doctor.codecs import check_codecs
+from app.doctor.configuration import check_configuration, secrets_of
+from app.doctor.database import check_database, open_database
+from app.doctor.findings import Area, Report
+from app.doctor.folders import check_local_writes, check_markers, check_media_folder, check_staging
+from app.doctor.programs import check_programs
+from app.storage.errors import StorageError
+from app.storage.service import StorageService, open_storage
+
+
+async def diagnose(settings: Settings) -> Report:
+    """May be cancelled: what was made in a store is removed first."""
+    report = Report(secrets_of(settings))
+    check_configuration(report.area("settings"), settings)
+    async with AsyncExitStack() as stack:
+        database = report.area("database")
+        catalog = await open_database(database, settings)
+        if catalog is not None:
+            stack.push_async_callback(catalog.aclose)
+            await check_database(database, catalog)
+        await _check_media(report, settings, catalog, stack)
+    await check_staging(report.area("staging"), settings)
+    await check_programs(report.area("programs"))
+    await asyncio.to_thread(check_codecs, report.area("pictures"))
+    return report
+
+
+async def _check_media(report: Report, settings: Settings, catalog: Catalog | None, stack: AsyncExitStack) -> None:
+    local, folder = settings.storage_engine is StorageEngine.LOCAL, report.area("media location")
+    there = check_media_folder(folder, settings.media_location) if local else settings.media_location.is_dir()
+    if local and not there:
+        if settings.s3_bucket:
+            report.area("store").skip("calls", "the media location has to be there first")
+        return
+    try:
+        storage = await open_storage(settings)
+    except StorageError as error:
+        report.area("media location" if local else "store").fail("opens", error.detail, error.hint)
+        return
+    stack.push_async_callback(storage.aclose)
+    await _check_places(report, settings, catalog, storage)
+
+
+async def _check_places(report: Report, settings: Settings, catalog: Catalog | None, storage: StorageService) -> None:
+    for engine in (StorageEngine.LOCAL, StorageEngine.S3):
+        home = storage.home(engine)
+        if home is None:
+            continue
+        in_use = engine is storage.engine
+        area = report.area("store" if engine is StorageEngine.S3 else "media location")
+        if engine is StorageEngine.S3:
+            from app.doctor.store import check_store  # noqa: PLC0415 - the S3 client takes 0.5 s to load
+            from app.storage.s3 import S3Backend  # noqa: PLC0415
+
+            if isinstance(home.backend, S3Backend):
+                await check_store(area, home.backend, settings)
+        elif in_use:
+            await check_local_writes(area, home.backend)
+        await _check_markers(area, catalog, storage, engine, in_use=in_use)
+
+
+async def _check_markers(
+    area: Area, catalog: Catalog | None, storage: StorageService, engine: StorageEngine, *, in_use: bool
+) -> None:
+    if catalog is None:
+        area.skip("markers", "there is no catalogue to compare with")
+    elif in_use:
+        await check_markers(area, catalog, storage, engine)

@@ -1,0 +1,103 @@
+"""The check of the catalogue: it tries a write, but not when somebody has written just now, and never two at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import psycopg
+import pytest
+
+from app.catalog import engine
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.errors import CatalogFileMoved, CatalogLocked
+from app.health import catalogue
+from app.health.catalogue import CatalogCheck
+from tests.real.catalogues import Databases
+
+WITHIN = 20.0
+
+
+@asynccontextmanager
+async def writes_blocked(db_url: str) -> AsyncIterator[None]:
+    """Another process holds the lock that a write needs, and does not let go."""
+    if db_url.startswith("sqlite"):
+        connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.close()
+    else:
+        async with await psycopg.AsyncConnection.connect(db_url) as connection:
+            await connection.execute("LOCK TABLE installation IN SHARE MODE")
+            yield
+            await connection.rollback()
+
+
+async def writes(catalog: Catalog) -> str | None:
+    return await catalog.installation.flag("write-probe")
+
+
+@pytest.mark.parametrize("seconds", [0.2, 30.0], ids=["at the check's patience", "at the database's"])
+async def test_a_lock_that_is_not_let_go_is_told_and_passes(
+    db_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(catalogue, "PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(catalogue, "PATIENCE_SECONDS", seconds)
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    catalog = await open_catalog(db_url)
+    async with asyncio.timeout(WITHIN), aclosing(catalog), aclosing(CatalogCheck(catalog)) as check:
+        await check.check()
+        before = await writes(catalog)
+        async with writes_blocked(db_url):
+            for _ in range(2):
+                with pytest.raises(CatalogLocked):
+                    await check.check()
+            assert await writes(catalog) == before, "reads go on"
+        while True:
+            try:
+                await check.check()
+                break
+            except CatalogLocked:  # the write that was under way
+                await asyncio.sleep(0.02)
+        assert await writes(catalog) != before
+
+
+async def test_nothing_is_written_where_somebody_has_written_just_now(catalog: Catalog) -> None:
+    async with aclosing(CatalogCheck(catalog)) as check:
+        await catalog.installation.set_flag("somebody", "wrote")
+        await check.check()
+        assert await writes(catalog) is None
+
+
+async def test_a_file_that_was_moved_shows_at_once_and_no_other_one_is_made(databases: Databases) -> None:
+    """Whatever was written just now, and whichever connection asks: also one that is opened only then."""
+    db_url = await databases.ready("sqlite")
+    file = databases.path(db_url)
+    catalog = await open_catalog(db_url)
+    async with aclosing(catalog), aclosing(CatalogCheck(catalog)) as check:
+        await check.check()
+        file.rename(file.with_name("aside.db"))
+        with pytest.raises(CatalogFileMoved):
+            await check.check()
+        await catalog.database.writer.dispose()
+        with pytest.raises(CatalogFileMoved):
+            await catalog.installation.set_flag("somebody", "writes")
+        assert not file.exists()
+        file.with_name("aside.db").rename(file)
+        await check.check()
+        await catalog.installation.set_flag("somebody", "writes")
+
+
+async def test_a_file_that_is_moved_while_it_is_committed_to_acknowledges_nothing(databases: Databases) -> None:
+    db_url = await databases.ready("sqlite")
+    file = databases.path(db_url)
+    catalog = await open_catalog(db_url)
+    async with aclosing(catalog):
+        with pytest.raises(CatalogFileMoved):
+            async with catalog.database.write():
+                file.rename(file.with_name("aside.db"))
+        file.with_name("aside.db").rename(file)
