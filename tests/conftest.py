@@ -11,6 +11,7 @@ from typing import Any
 
 import botocore.loaders
 import botocore.session
+import hypothesis
 import pytest
 from _pytest.terminal import TerminalReporter
 
@@ -91,6 +92,9 @@ def note(pytestconfig: pytest.Config) -> Note:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A busy machine is no failure. What a failure needs to be seen again is printed.
+    hypothesis.settings.register_profile("mediavault", deadline=None, print_blob=True)
+    hypothesis.settings.load_profile("mediavault")
     # Every client that tests open reads the same descriptions of S3; a service reads them once.
     botocore.session.create_loader = cache(botocore.loaders.create_loader)
     config.stash[LEDGER] = Ledger()

@@ -314,7 +314,7 @@ def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_
         opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=factory)
         # As SQLAlchemy does where it connects by itself: a thread left open must not keep a failed process alive.
         opening._thread.daemon = True  # noqa: SLF001
-        connection = await opening
+        connection = await _opened(opening)
         try:
             await connection.executescript(
                 f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
@@ -340,6 +340,21 @@ def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_
     if not query_only:
         event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
+
+
+async def _opened(opening: aiosqlite.Connection) -> aiosqlite.Connection:
+    """The connection; closed again where the caller is cancelled meanwhile. aiosqlite would leave it to the garbage collector."""
+    task = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_unused)
+        raise
+
+
+def _close_unused(task: asyncio.Future[aiosqlite.Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().stop()
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -7,11 +7,13 @@ import asyncio
 import gc
 import random
 import sqlite3
+import threading
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import LiteralString
+from pathlib import Path
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -23,8 +25,12 @@ from app.catalog import engine, tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogUnavailable, Conflict
 from app.catalog.records import FileState
+from app.catalog.sqlite_file import OpenSqliteFile, SqliteConnection
 from tests.catalog.making import begin, make_user, new_asset, states, stored, upload, used
+from tests.real.awaiting import eventually_so
 from tests.real.catalogues import Databases, Kind
+
+PATIENCE = 10.0
 
 
 @asynccontextmanager
@@ -295,3 +301,38 @@ async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(
         await assert_sound(catalog)
     assert catalog.engine.pool.status().endswith("Current Checked out connections: 0"), catalog.engine.pool.status()
     assert await used(catalog, user.id) >= 2100
+
+
+async def test_a_connection_whose_opening_was_cancelled_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not left to the garbage collector, of which Python 3.13 complains."""
+    made: list[Watched] = []
+    closed: list[Watched] = []
+    opening = threading.Event()
+
+    class Watched(SqliteConnection):
+        def __init__(self, *arguments: Any, file: OpenSqliteFile, **options: Any) -> None:
+            super().__init__(*arguments, file=file, **options)
+            made.append(self)
+            opening.wait(PATIENCE)
+
+        def close(self) -> None:
+            super().close()
+            closed.append(self)
+
+    monkeypatch.setattr(engine, "SqliteConnection", Watched)
+    database = engine.Database(engine.parse_url(f"sqlite:///{tmp_path}/catalogue.db"))
+    reading = asyncio.create_task(Catalog(database).ping())
+    await eventually_so(lambda: _truth(made), "the connection is being opened")
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    opening.set()
+    await eventually_so(lambda: _truth(closed), "it is closed")
+    await database.aclose()
+    assert closed == made
+
+
+async def _truth(items: list[Any]) -> bool:
+    return bool(items)

@@ -102,7 +102,7 @@ async def test_extreme_moments_can_be_kept_and_paged(catalog: Catalog) -> None:
     assert [asset.file_created_at for asset in found] == list(reversed(moments))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     moment=st.datetimes(timezones=st.sampled_from([UTC]) | st.timezones()).filter(lambda m: 1 < m.year < 9999),
     name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50),

@@ -32,7 +32,7 @@ NASTY = [
 """What file contents are made of that look like a boundary but are none."""
 
 
-@settings(deadline=None, max_examples=300, print_blob=True)
+@settings(max_examples=300)
 @given(
     contents=st.lists(st.lists(st.sampled_from(NASTY), max_size=12).map(b"".join), min_size=1, max_size=4),
     cuts=st.lists(st.integers(min_value=1, max_value=2000), max_size=30),
