@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app.archives.ahead import AheadBudget
 from app.archives.errors import NotArchivable
 from app.archives.manifest import Manifest, ManifestEntry
-from app.archives.names import archive_names
+from app.archives.names import archive_names, cleaned
 from app.archives.plan import Plan
 from app.archives.split import Part, split
 from app.archives.stream import ArchiveSource, Losses
 from app.catalog.catalog import Catalog
+from app.catalog.download_parts import Names, part_digest
 from app.catalog.errors import NotFound
 from app.catalog.records import Asset, FileKind
 from app.storage.service import StorageService
+
+NAMES_KEPT = timedelta(days=7)
+"""How long after they were planned the archives of one download may be asked for."""
 
 
 class Archiver:
@@ -39,12 +43,23 @@ class Archiver:
             chosen = await self._chosen(owner_id, asset_ids)
         groups = await self._with_motion(owner_id, chosen)
         sized = ([(asset.id, _size(asset)) for asset in group] for group in groups)
-        return await asyncio.to_thread(lambda: list(split(sized, limit)))
+        parts = await asyncio.to_thread(lambda: list(split(sized, limit)))
+        if len(parts) > 1 or await self._planned_names(owner_id, parts[0].asset_ids if parts else []):
+            # Whoever unpacks all of them does so in one folder.
+            names = await asyncio.to_thread(_names_in_parts, parts, [asset for group in groups for asset in group])
+            await self._catalog.download_parts.keep(owner_id, names, datetime.now(UTC) + NAMES_KEPT)
+        return parts
 
     async def manifest(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> Manifest:
-        """What an archive of these assets, in this order, holds. Raises `NotFound`, `NotArchivable`."""
+        """What an archive of these assets, in this order, holds; with the names that were planned for it where it is one of `parts`. Raises
+        `NotFound`, `NotArchivable`."""
         assets = await self._chosen(owner_id, asset_ids)
-        return await asyncio.to_thread(_frozen, assets)
+        names = await self._planned_names(owner_id, [asset.id for asset in assets])
+        return await asyncio.to_thread(_frozen, assets, names)
+
+    async def _planned_names(self, owner_id: UUID, asset_ids: Sequence[UUID]) -> Names:
+        digest = await asyncio.to_thread(part_digest, asset_ids)
+        return await self._catalog.download_parts.names(owner_id, digest, datetime.now(UTC))
 
     async def source(self, manifest: Manifest, filename: str, made: datetime) -> ArchiveSource:
         """The archive's bytes, laid out off the event loop."""
@@ -97,8 +112,20 @@ def _laid_out(manifest: Manifest) -> Plan:
     return Plan([entry.planned() for entry in manifest.entries])
 
 
-def _frozen(assets: Sequence[Asset]) -> Manifest:
-    names = archive_names(asset.original_file_name for asset in assets)
+def _names_in_parts(parts: Sequence[Part], assets: Sequence[Asset]) -> dict[bytes, Names]:
+    """What is not called by its own name, in each part by its digest."""
+    own = {asset.id: asset.original_file_name for asset in assets}
+    in_order = [asset_id for part in parts for asset_id in part.asset_ids]
+    names = dict(zip(in_order, archive_names(own[asset_id] for asset_id in in_order), strict=True))
+    renamed = {asset_id: name for asset_id, name in names.items() if name != cleaned(own[asset_id])}
+    return {
+        part_digest(part.asset_ids): {asset_id: renamed[asset_id] for asset_id in part.asset_ids if asset_id in renamed}
+        for part in parts
+    }
+
+
+def _frozen(assets: Sequence[Asset], planned: Names) -> Manifest:
+    names = archive_names(planned.get(asset.id, asset.original_file_name) for asset in assets)
     return Manifest(
         tuple(
             ManifestEntry(

@@ -13,6 +13,7 @@ from app.catalog.archives import Archives
 from app.catalog.assets import Assets
 from app.catalog.credentials import ApiKeys, Sessions
 from app.catalog.derivatives import Derivatives
+from app.catalog.download_parts import DownloadParts
 from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
 from app.catalog.engine import Database, now, parse_url
 from app.catalog.exchanges import Exchanges
@@ -49,6 +50,7 @@ class Catalog:
         self.tasks = Tasks(database)
         self.pictures = Pictures(database)
         self.archives = Archives(database)
+        self.download_parts = DownloadParts(database)
         self.libraries = Libraries(database)
         self.library_files = LibraryFiles(database)
         self.installation = Installation(database)

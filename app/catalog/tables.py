@@ -278,6 +278,17 @@ archive = Table(
     Index("ix_archive_expires_at", "expires_at"),
 )
 
+# What members of one part of a download are called, so that no other part has a member of the same name.
+download_part = Table(
+    "download_part",
+    metadata,
+    Column("owner_id", Uuid, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    _required("names", JSON),
+    _required("expires_at", UtcDateTime),
+    Index("ix_download_part_expires_at", "expires_at"),
+)
+
 migration = Table(
     "migration",
     metadata,

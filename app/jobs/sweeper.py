@@ -145,6 +145,7 @@ class Sweeper:
     async def _keep_house(self, now: datetime) -> None:
         await self._catalog.sessions.delete_expired(now)
         await self._catalog.archives.delete_ended(now)
+        await self._catalog.download_parts.delete_expired(now)
         try:
             leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE)
         except StoragePermission as error:

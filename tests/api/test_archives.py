@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -81,6 +82,61 @@ class TestInfo:
         told = _info(other_client, userId=str(other_account.id))
 
         assert told == {"totalSize": 100, "archives": [{"size": 100, "assetIds": [kept]}]}
+
+    @pytest.mark.parametrize("route", ["archive", "links"])
+    def test_all_parts_can_be_unpacked_into_one_folder(
+        self, client: httpx.Client, anonymous: httpx.Client, tmp_path: Path, seed: int, route: str
+    ) -> None:
+        """Where names are the same in any case and normalization, as on the disks of macOS and Windows."""
+        nfd = unicodedata.normalize("NFD", "Ärger.jpg")
+        names = [
+            "img.JPG",
+            "IMG.jpg",
+            "img+1.JPG",
+            "Img+1.jpg",
+            "straße.jpg",
+            "STRASSE.JPG",
+            "Ärger.jpg",
+            nfd,
+            "ärger+1.JPG",
+        ]
+        random.Random(seed).shuffle(names)
+        contents = {uploaded(client, data, name): data for name, data in ((name, fresh_bytes(400)) for name in names)}
+        parts = _info(client, assetIds=[*contents], archiveSize=800)["archives"]
+        assert len(parts) > 3
+
+        for part in parts:
+            if route == "links":
+                zipped = anonymous.get(make_link(client, part["assetIds"]).path)
+            else:
+                # In whatever order the client gives back what it was told.
+                zipped = client.post("/api/download/archive", json={"assetIds": part["assetIds"][::-1]})
+            with zipfile.ZipFile(io.BytesIO(zipped.content)) as opened:
+                opened.extractall(tmp_path)
+
+        kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert sorted(kept.values()) == sorted(contents.values())
+        assert len({unicodedata.normalize("NFC", name).casefold() for name in kept}) == len(names)
+        assert {Path(name).suffix.lower() for name in kept} == {".jpg"}
+        # Each archive that nobody planned has the plain name.
+        alone = client.post("/api/download/archive", json={"assetIds": [*contents]})
+        with zipfile.ZipFile(io.BytesIO(alone.content)) as opened:
+            assert opened.namelist()[0] == names[0]
+
+    def test_names_follow_the_latest_plan(self, client: httpx.Client) -> None:
+        ids = [uploaded(client, fresh_bytes(400), "img.jpg") for _ in range(3)]
+
+        def named(asset: str) -> list[str]:
+            zipped = client.post("/api/download/archive", json={"assetIds": [asset]})
+            with zipfile.ZipFile(io.BytesIO(zipped.content)) as opened:
+                return opened.namelist()
+
+        for order in (ids, ids[::-1], ids[1:] + ids[:1]):
+            _info(client, assetIds=order, archiveSize=400)
+            assert [named(asset) for asset in order] == [["img.jpg"], ["img+1.jpg"], ["img+2.jpg"]]
+        for wanted in ([*ids[:1], uploaded(client, fresh_bytes(400), "other.jpg")], ids[1:2]):
+            _info(client, assetIds=wanted, archiveSize=400)
+            assert named(wanted[0]) == ["img.jpg"]
 
     def test_an_asset_that_comes_twice_is_in_one_archive(self, client: httpx.Client) -> None:
         one, two = (uploaded(client, fresh_bytes(100)) for _ in range(2))

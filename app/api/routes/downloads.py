@@ -42,7 +42,8 @@ Downloader = Annotated[Identity, Depends(requires(Permission.ASSET_DOWNLOAD))]
 @router.post("/info", status_code=201)
 async def get_download_info(wanted: DownloadInfoRequest, caller: Downloader, rooms: Rooms) -> DownloadInfoResponse:
     """The selection as archives of at most `archiveSize` bytes (4 GiB by default); one asset that is larger stands alone. The
-    motion parts of live photos go along. 409 names an asset that is in the trash or offline."""
+    motion parts of live photos go along. All of them can be unpacked into one folder: for a week, whoever asks for the archive of one
+    of these lists gets names that no other of them has. 409 names an asset that is in the trash or offline."""
     if wanted.album_id is not None:
         raise ApiError(404, "Album not found")
     if wanted.asset_ids is None and wanted.user_id is None:
