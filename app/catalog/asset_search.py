@@ -30,7 +30,7 @@ from sqlalchemy import (
 from app.catalog import tables
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_of
-from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, Usage, Visibility
+from app.catalog.records import Asset, AssetFilters, AssetType, FileKind, SortKey, Usage, Visibility
 from app.catalog.tables import UtcDateTime
 from app.catalog.text_functions import contains_folded
 from app.folding import folded
@@ -115,6 +115,11 @@ def conditions(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
         where.append(in_trash(False))
     where += [_is_made(kind, path) for kind, path in filters.made_paths.items()]
     return [*where, *_containing(filters), *_saying(filters), *_equal(filters), *_between(filters)]
+
+
+def sort_column(filters: AssetFilters) -> ColumnElement[Any]:
+    table = _file if filters.order_by is SortKey.FILE_SIZE else _asset
+    return table.c[filters.order_by.value]
 
 
 def _is_made(kind: FileKind, path: str | None = None) -> ColumnElement[bool]:

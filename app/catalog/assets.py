@@ -21,6 +21,7 @@ from app.catalog.asset_search import (
     keyset,
     later_than,
     next_cursor,
+    sort_column,
     usage_by_user,
     usage_of,
     visible,
@@ -174,11 +175,11 @@ class Assets:
         self, owner_id: UUID, filters: AssetFilters, page: int = 1, size: int = 250
     ) -> tuple[list[Asset], int | None]:
         """Page `page` (from 1) of what fits, and the number of the next one, if there is one."""
-        direction = (lambda c: c.asc()) if filters.oldest_first else (lambda c: c.desc())
+        direction = (lambda c: c.asc()) if filters.ascending else (lambda c: c.desc())
         statement = (
             joined()
             .where(_asset.c.owner_id == owner_id, *conditions(filters))
-            .order_by(direction(_asset.c.file_created_at), direction(_asset.c.id))
+            .order_by(direction(sort_column(filters)), direction(_asset.c.id))
             .limit(size + 1)
             .offset((page - 1) * size)
         )

@@ -267,6 +267,14 @@ class AssetChanges(TypedDict, total=False):
     metadata: dict[str, object] | None
 
 
+class SortKey(StrEnum):
+    """What the assets that were found are sorted by."""
+
+    FILE_CREATED_AT = "file_created_at"
+    LOCAL_DATE_TIME = "local_date_time"
+    FILE_SIZE = "size"
+
+
 @dataclass(frozen=True, slots=True)
 class AssetFilters:
     """What to search for; None means any. Moments and sizes (bytes of the original) are inclusive. `…_contains` are parts of texts, in any case
@@ -299,7 +307,8 @@ class AssetFilters:
     trashed_after: datetime | None = None
     trashed_before: datetime | None = None
     with_deleted: bool = False
-    oldest_first: bool = False
+    order_by: SortKey = SortKey.FILE_CREATED_AT
+    ascending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ async def test_search_finds_by_each_field(catalog: Catalog) -> None:
         return [asset.id for asset in (await catalog.assets.search(user.id, AssetFilters(**filters)))[0]]
 
     assert await ids() == [other.id, wanted.id]
-    assert await ids(oldest_first=True) == [wanted.id, other.id]
+    assert await ids(ascending=True) == [wanted.id, other.id]
     for unique in (
         {"ids": (wanted.id, video.id)},
         {"name_contains": "day_100%.jpg"},

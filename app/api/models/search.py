@@ -11,12 +11,27 @@ from pydantic.alias_generators import to_camel
 
 from app.api.models.assets import AssetResponse
 from app.api.models.shape import Checksum, Moment, Name, Selection, Shape
-from app.catalog.records import AssetFilters, AssetType, FileKind, Visibility
+from app.catalog.records import AssetFilters, AssetType, FileKind, SortKey, Visibility
 
 
 class Order(StrEnum):
     ASC = "asc"
     DESC = "desc"
+
+
+class OrderField(StrEnum):
+    """Of Immich's, all but the rating."""
+
+    FILE_CREATED_AT = "fileCreatedAt"
+    LOCAL_DATE_TIME = "localDateTime"
+    FILE_SIZE = "fileSizeInBytes"
+
+
+class SearchOrder(Selection):
+    """As Immich 3.2 has it; goes before `order`."""
+
+    field: OrderField = OrderField.FILE_CREATED_AT
+    direction: Order = Order.DESC
 
 
 _NOBODY_AND_NOTHING = "Only an empty list, which is no condition: there are no {} here."
@@ -85,6 +100,7 @@ class MetadataSearch(Selection):
     with_deleted: bool = Field(default=False, description="The trash, too; so do `isOffline` and `trashed…`.")
     with_exif: bool = False
     order: Order = Order.DESC
+    order_by: SearchOrder | None = None
     page: int = Field(default=1, ge=1, le=1_000_000)
     size: int = Field(default=250, ge=1, le=1000)
 
@@ -96,6 +112,7 @@ class MetadataSearch(Selection):
             FileKind.THUMBNAIL: self.thumbnail_path,
             FileKind.ENCODED_VIDEO: self.encoded_video_path,
         }
+        order = self.order_by or SearchOrder(direction=self.order)
         given = [name for name in (*_EXIF_TEXTS, "rating") if name in self.model_fields_set]
         return AssetFilters(
             **same,
@@ -107,7 +124,8 @@ class MetadataSearch(Selection):
             made_paths={kind: path for kind, path in paths.items() if path is not None},
             visibilities=self._visibilities(),
             with_deleted=self.with_deleted or bool(self.is_offline) or any(moment is not None for moment in moments),
-            oldest_first=self.order is Order.ASC,
+            order_by=_SORT_KEYS[order.field],
+            ascending=order.direction is Order.ASC,
         )
 
     def _visibilities(self) -> frozenset[Visibility]:
@@ -119,7 +137,15 @@ class MetadataSearch(Selection):
         return wanted if self.with_archived else wanted - {Visibility.ARCHIVE}
 
 
-_SAME_NAMES = (AssetFilters.__dataclass_fields__.keys() & MetadataSearch.model_fields.keys()) - {"with_deleted"}
+_SORT_KEYS = {
+    OrderField.FILE_CREATED_AT: SortKey.FILE_CREATED_AT,
+    OrderField.LOCAL_DATE_TIME: SortKey.LOCAL_DATE_TIME,
+    OrderField.FILE_SIZE: SortKey.FILE_SIZE,
+}
+_SAME_NAMES = (AssetFilters.__dataclass_fields__.keys() & MetadataSearch.model_fields.keys()) - {
+    "with_deleted",
+    "order_by",
+}
 
 
 class NoAlbums(Shape):
