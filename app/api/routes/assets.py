@@ -69,7 +69,7 @@ async def list_assets(
     return AssetPage(items=items, next_cursor=following)
 
 
-@router.get("/statistics", dependencies=[Depends(only_known_parameters)])
+@router.get("/statistics")
 async def get_asset_statistics(
     caller: Annotated[Identity, Depends(requires(Permission.ASSET_STATISTICS))],
     rooms: Rooms,
