@@ -18,9 +18,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.connections import Admission, Connections
 from app.api.errors import ApiError
@@ -56,6 +55,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, connections: Connections, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.parser = httptools.HttpRequestParser(self)
+        self._front = self.app if isinstance(self.app, Front) else None
         self._register = connections
         self._admission = Admission.REFUSED
         self._trusted = False
@@ -68,6 +68,8 @@ class Protocol(HttpToolsProtocol):
         self._method = b""
         self._is_http_1_1 = True
         self._framing: list[tuple[bytes, bytes]] = []
+        self._usual: tuple[bytes, bytes] | None = None
+        """The `Host` of an earlier request that was in order."""
         self._body_left: int | None = 0
         self._tail = b""
         self._moved = False
@@ -132,8 +134,8 @@ class Protocol(HttpToolsProtocol):
             self._data, self._position = b"", 0
         if self._data and not self._in_head:
             self.flow.hold()
-        elif not self._ended:
-            self.flow.release(full=self._in_message and len(self.cycle.body) > HIGH_WATER_LIMIT)
+        elif self.flow.read_paused and not self._ended:
+            self.flow.release(full=self._answering and len(self.cycle.body) > HIGH_WATER_LIMIT)
         if self._in_head or (self.timeout_keep_alive_task is None and not self._answering and not self._continuing):
             if self._timer is None:
                 self._start_timer()
@@ -143,8 +145,7 @@ class Protocol(HttpToolsProtocol):
     def _parse_messages(self) -> None:
         """Raises `ApiError` and `httptools.HttpParserError`."""
         data, size = self._data, len(self._data)
-        while self._position < size:
-            start = self._position
+        while (start := self._position) < size:
             if self._in_message:
                 end = self._end_of_body_part(data, start, size)
             elif self._answering or self._continuing:
@@ -167,6 +168,7 @@ class Protocol(HttpToolsProtocol):
             # No protocol is upgraded to here. llhttp ends such a message at its head and takes the body for the next request: the head
             # is parsed again without the field, by a parser that goes on with the body.
             head = self._head_without_upgrade()
+            self._framing = []
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(head)
         self._stray_bytes = 0 if self._moved else self._stray_bytes + size
@@ -192,6 +194,7 @@ class Protocol(HttpToolsProtocol):
         if complete:
             self._in_head = False
             self._searched = 0
+            self._framing = []
             self._method, self._is_http_1_1 = parse_request_line(data, start)
             return end
         if start:
@@ -221,10 +224,6 @@ class Protocol(HttpToolsProtocol):
         lines = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         return b"%b %b HTTP/1.%d\r\n%b\r\n" % (self._method, self.url, self._is_http_1_1, b"".join(lines))
 
-    def on_message_begin(self) -> None:
-        self._framing = []
-        super().on_message_begin()
-
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         self.headers.append((name, value))
@@ -238,10 +237,31 @@ class Protocol(HttpToolsProtocol):
         self._tail = b""
         try:
             self._check_fields()
-            self._admit()
+            if self._trusted or self._admission is not Admission.ADMITTED:
+                self._admit()
         except ApiError as refusal:
             self._refusal = refusal
             raise
+        keep_alive = self._is_http_1_1 and self.parser.should_keep_alive() and self._admission is Admission.ADMITTED
+        if not (keep_alive and self._front is not None and self._answered_at_once(self._front)):
+            self._start_cycle(keep_alive=keep_alive)
+        self.headers = []  # the scope has them; what comes now are trailers, and those are nobody's headers
+
+    def _answered_at_once(self, front: Front) -> bool:
+        # A client that reads slowly gets uvicorn's care.
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
+        answer = front.at_once(self.scope)  # pyright: ignore[reportArgumentType]
+        if answer is None:
+            return False
+        head, body = answer
+        lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
+        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
+        self.on_response_complete()
+        return True
+
+    def _start_cycle(self, *, keep_alive: bool) -> None:
         self.cycle = Cycle(  # pyright: ignore[reportIncompatibleVariableOverride]
             scope=self.scope,
             transport=self.transport,
@@ -252,15 +272,14 @@ class Protocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=self._is_http_1_1 and self.parser.should_keep_alive() and self._admission is Admission.ADMITTED,
+            keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
-        self.headers = []  # the scope has them; what comes now are trailers, and those are nobody's headers
         self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
-        if self.cycle.response_complete:
+        if not self._answering:
             return
         waiting = self.cycle.body
         if not waiting:
@@ -279,17 +298,18 @@ class Protocol(HttpToolsProtocol):
             return
         self._in_message = False
         self._moved = True
-        if not self.cycle.response_complete:
+        if self._answering:
             self.cycle.more_body = False
             self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        self._end_request()
+        if self._client_of_request is not None:
+            self._end_request()
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
-        if self.cycle.closes:
+        if self.cycle is not None and self.cycle.closes:
             self._linger()
         elif self._position < len(self._data):
             # In its turn: a client that sends many requests together waits behind the others after each.
@@ -298,7 +318,8 @@ class Protocol(HttpToolsProtocol):
         elif self._ended:
             self.transport.close()
         else:
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -324,27 +345,34 @@ class Protocol(HttpToolsProtocol):
 
     def _check_fields(self) -> None:
         """Make up the scope. Raises `ApiError` where the head is against RFC 9110 or 9112."""
-        hosts = 0
-        self.expect_100_continue = False
-        for name, value in self._framing:
-            if name == b"host":
-                hosts += 1
-                if not is_host(value):
-                    raise ApiError(400, "The Host of the request is malformed")
-            elif name == b"expect":
-                self.expect_100_continue = value.lower() == b"100-continue"
-        if hosts > 1 or (not hosts and self._is_http_1_1):
-            raise ApiError(400, "The request must have one Host")
-        self._body_left = body_length(self._framing, is_http_1_1=self._is_http_1_1)
+        framing = self._framing
+        if len(framing) == 1 and framing[0] == self._usual:  # as on this connection before
+            self._body_left = 0
+        else:
+            self._check_framing(framing)
         address = httptools.parse_url(self.url)
         raw_path = address.path or b"/"
         path = raw_path.decode("ascii")
-        self.scope["method"] = self._method.decode("ascii")
+        scope = self.scope
+        scope["method"] = self._method.decode("ascii")
         if not self._is_http_1_1:
-            self.scope["http_version"] = "1.0"
-        self.scope["path"] = unquote(path) if "%" in path else path
-        self.scope["raw_path"] = raw_path
-        self.scope["query_string"] = address.query or b""
+            scope["http_version"] = "1.0"
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = address.query or b""
+
+    def _check_framing(self, framing: list[tuple[bytes, bytes]]) -> None:
+        hosts = [value for name, value in framing if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self._is_http_1_1):
+            raise ApiError(400, "The request must have one Host")
+        if hosts and not is_host(hosts[0]):
+            raise ApiError(400, "The Host of the request is malformed")
+        self._body_left = body_length(framing, is_http_1_1=self._is_http_1_1)
+        self.expect_100_continue = any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in framing
+        )
+        if hosts and len(framing) == 1:
+            self._usual = framing[0]
 
     def _admit(self) -> None:
         """Raises 503 where the connection, or the client behind a proxy, has no place."""
@@ -446,24 +474,6 @@ class Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if not self._answered(cycle, app):
-            super()._start_asgi_task(cycle, app)
-
-    def _answered(self, cycle: RequestResponseCycle, app: ASGI3Application) -> bool:
-        # A client that reads slowly, or wants the connection closed, gets uvicorn's care.
-        if not isinstance(app, Front) or not cycle.keep_alive or self.flow.write_paused or self.transport.is_closing():
-            return False
-        answer = app.at_once(cycle.scope)
-        if answer is None:
-            return False
-        head, body = answer
-        lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
-        self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
-        cycle.response_started = cycle.response_complete = True
-        cycle.on_response()
-        return True
 
 
 def _head_too_large() -> ApiError:
