@@ -48,10 +48,12 @@ class Admission(Enum):
 class Connections:
     """Counts connections and requests by address, and cuts off clients that stall. One for all protocols of a server."""
 
-    def __init__(self, limits: ConnectionLimits, trusted: TrustedProxies | None = None) -> None:
+    def __init__(
+        self, limits: ConnectionLimits, refusals: RefusalLog | None = None, trusted: TrustedProxies | None = None
+    ) -> None:
         self._limits = limits
         self.trusted = trusted or TrustedProxies()
-        self.refusals = RefusalLog()
+        self.refusals = refusals or RefusalLog()
         self._count = 0
         self._admitted: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
@@ -100,10 +102,6 @@ class Connections:
         else:
             _take_one(self._waiting, site(address))
         self._readers.pop(transport, None)
-        if not self._readers and self._look is not None:
-            self._look.cancel()
-            self._look = None
-            self.refusals.flush(everything=True)
 
     def begin_request(self, client: str) -> bool:
         """Of a client behind a trusted proxy; unless False is returned, `end_request` must follow."""
@@ -125,7 +123,10 @@ class Connections:
             log.warning("answer cut short", reason=why, client=(transport.get_extra_info("peername") or ("",))[0])
             transport.abort()
         self.refusals.flush()
-        self._look = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
+        if self._readers or self.refusals.pending:
+            self._look = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
+        else:
+            self._look = None
 
     def _stalled(self, now: float) -> Iterator[tuple[asyncio.Transport, str]]:
         for transport, pace in self._readers.items():
@@ -186,7 +187,7 @@ def _take_one(counter: Counter[str], key: str) -> None:
         del counter[key]
 
 
-def connections_of(settings: Settings) -> Connections:
+def connections_of(settings: Settings, refusals: RefusalLog) -> Connections:
     """For one server."""
     limits = ConnectionLimits(
         connections=settings.connections,
@@ -194,4 +195,4 @@ def connections_of(settings: Settings) -> Connections:
         idle_seconds=settings.download_idle_seconds,
         minimum_rate=settings.download_minimum_rate,
     )
-    return Connections(limits, TrustedProxies(parse_networks(settings.trusted_proxies)))
+    return Connections(limits, refusals, TrustedProxies(parse_networks(settings.trusted_proxies)))

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.archive_links import redacted
 from app.api.errors import PROBLEM_JSON, ApiError, problem_body, translate
+from app.api.refusal_log import RefusalLog
 from app.api.services import Services
 from app.archives.errors import MemberLost
 from app.catalog.errors import CatalogError
@@ -54,6 +55,7 @@ class Front:
         self._state = state
         self.start_failure: str | None = None
         """Why the services could not be opened, in one line."""
+        self.refusals = RefusalLog()
         self._running = 0
         self._idle: asyncio.Event | None = None
 
@@ -95,6 +97,7 @@ class Front:
         with suppress(asyncio.CancelledError):  # a second Ctrl-C: the loop ends without another word
             await receive()
         await self._exchanges_end()
+        self.refusals.flush(everything=True)
         try:
             await opened.__aexit__(None, None, None)
         except Exception as error:
@@ -115,7 +118,7 @@ class Front:
             log.warning("requests still run while the service closes", count=self._running)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, self.refusals)
         scope["correlation_id"] = exchange.correlation_id
         structlog.contextvars.bind_contextvars(correlation_id=exchange.correlation_id)
         self._running += 1
@@ -142,9 +145,10 @@ class Front:
 class Exchange:
     """One request and its answer: names it, notes how far it got, and closes politely when the body was not read."""
 
-    __slots__ = ("_body_open", "_receive", "_scope", "_send", "complete", "correlation_id", "started")
+    __slots__ = ("_body_open", "_receive", "_refusals", "_scope", "_send", "complete", "correlation_id", "started")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, refusals: RefusalLog) -> None:
+        self._refusals = refusals
         self.correlation_id = new_correlation_id()
         self.started = False
         self.complete = False
@@ -184,11 +188,13 @@ class Exchange:
         """Answer with the error where nothing has been sent yet; else the connection ends short."""
         refusal = translate(error)
         if refusal.status >= 500 or isinstance(error, MemberLost):
-            place = {"method": self._scope["method"], "path": redacted(self._scope["path"]), "status": refusal.status}
+            method, path = self._scope["method"], redacted(self._scope["path"])
             if refusal.status == 500:
-                log.error("request failed", **place, exc_info=error)
+                log.error("request failed", method=method, path=path, status=500, exc_info=error)
             else:
-                log.warning("request failed", **place, reason=str(error))
+                client = (self._scope.get("client") or ("",))[0]
+                told = ("request failed", client, refusal.status, str(error), self.correlation_id)
+                self._refusals.note(*told, method=method, path=path)
         if not self.started:
             await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
 

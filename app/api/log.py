@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import TextIO
 
 import structlog
+from procrastinate.exceptions import ConnectorException
+from psycopg import OperationalError
 
 from app.config import LogFormat, LogLevel
 
@@ -21,6 +24,7 @@ _LEVELS = {
     LogLevel.ERROR: logging.ERROR,
     LogLevel.FATAL: logging.CRITICAL,
 }
+OUTAGE_SECONDS = 60.0
 _CHATTY = (
     *("aiobotocore", "botocore", "aiosqlite", "asyncio", "urllib3", "alembic", "psycopg", "procrastinate"),
     "python_multipart",
@@ -54,6 +58,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
         cache_logger_on_first_use=True,
     )
     handler = _StandardError()
+    handler.addFilter(DatabaseOutages())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -66,6 +71,28 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_not_told_elsewhere)
+
+
+class DatabaseOutages(logging.Filter):
+    """Lets the libraries tell of a database that does not answer once in a minute, without tracebacks: each of their connections
+    tells it, at each attempt, and the service itself tells which part is not well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_at = -OUTAGE_SECONDS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(("psycopg", "procrastinate")) or record.levelno < logging.WARNING:
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (ConnectorException, OperationalError)):
+            record.exc_info = None
+        elif not record.name.startswith("psycopg.pool"):
+            return True
+        if time.monotonic() - self._told_at < OUTAGE_SECONDS:
+            return False
+        self._told_at = time.monotonic()
+        return True
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

@@ -425,7 +425,7 @@ class Protocol(HttpToolsProtocol):
         self._stop_timer()
         self._unset_keepalive_if_required()
         correlation_id = new_correlation_id()
-        self._register.refusals.note(self._address, error.status, error.message, correlation_id)
+        self._register.refusals.note("request refused", self._address, error.status, error.message, correlation_id)
         in_body = self._in_body
         if in_body:  # this is its answer; for whoever reads the body, the client is gone
             self.cycle.disconnected = True

@@ -25,21 +25,25 @@ class _Minute:
 
 
 class RefusalLog:
-    """For one process. `flush` is to be called now and then: it writes the sums of the minutes that are over."""
+    """For one process. The sum of a minute is written by the first `note` after it, or by `flush`."""
 
     def __init__(self) -> None:
         self._minutes: OrderedDict[str, _Minute] = OrderedDict()
 
-    def note(self, client: str, status: int, reason: str, correlation_id: str) -> None:
+    @property
+    def pending(self) -> bool:
+        return bool(self._minutes)
+
+    def note(self, event: str, client: str, status: int, reason: str, correlation_id: str, **more: str) -> None:
+        self.flush()
         now = time.monotonic()
         key = client if client in self._minutes or len(self._minutes) < ADDRESSES else OTHERS
         minute = self._minutes.get(key)
-        if minute is None or now - minute.began >= SECONDS:
-            self._sum_up(key)
+        if minute is None:
             minute = self._minutes[key] = _Minute(now)
         if minute.lines < LINES:
             minute.lines += 1
-            log.warning("request refused", client=client, status=status, reason=reason, correlation_id=correlation_id)
+            log.warning(event, client=client, status=status, reason=reason, correlation_id=correlation_id, **more)
         else:
             minute.left_out[str(status)] += 1
 

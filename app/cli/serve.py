@@ -91,7 +91,7 @@ def _run_server(app: Front, settings: Settings, sockets: list[socket.socket], fi
         uvicorn.Config(
             app,
             loop="uvloop",
-            http=partial(Protocol, connections=connections_of(settings)),  # pyright: ignore[reportArgumentType]
+            http=partial(Protocol, connections=connections_of(settings, app.refusals)),  # pyright: ignore[reportArgumentType]
             ws="none",
             lifespan="on",
             log_config=None,

