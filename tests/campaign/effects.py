@@ -17,6 +17,7 @@ from app.catalog.motion_parts import MotionParts
 from app.catalog.moves import Moves
 from app.catalog.tasks import Tasks
 from app.media.processor import Processor
+from app.storage.key import is_temporary
 from app.storage.local.backend import LocalBackend
 from app.storage.local.writing import PendingFile
 from app.storage.s3.client import S3Client
@@ -51,6 +52,11 @@ def _always(step: str) -> NameStep:
     return lambda *_, **__: step
 
 
+def _of_object(step: str) -> NameStep:
+    """But for the small ones on which a process finds out what the store can do."""
+    return lambda _client, key, *_, **__: None if is_temporary(key) else step
+
+
 def _flushed(file: PendingFile, descriptor: int) -> str:
     return "file flushed" if descriptor == file._descriptor else "folder flushed"
 
@@ -78,10 +84,11 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (Tasks, "finish", _always("task done")),
     (LocalBackend, "delete_objects", _always("object deleted")),
     (S3Client, "delete_batch", _always("object deleted")),
-    (S3Client, "put", _always("object put")),
-    (S3Client, "create_upload", _always("multipart upload created")),
-    (S3Client, "upload_part", _always("part uploaded")),
-    (S3Client, "complete", _always("multipart upload completed")),
+    (S3Client, "delete", _of_object("object deleted")),
+    (S3Client, "put", _of_object("object put")),
+    (S3Client, "create_upload", _of_object("multipart upload created")),
+    (S3Client, "upload_part", _of_object("part uploaded")),
+    (S3Client, "complete", _of_object("multipart upload completed")),
     (Moves, "begin", _always("migration begun")),
     (Moves, "add", _always("files planned")),
     (Moves, "begin_copying", _always("copies begun")),
