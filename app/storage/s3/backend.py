@@ -293,6 +293,7 @@ class S3Backend:
         mark = secrets.token_hex(16)
         metadata = {**found.metadata, MARK: mark}
         client = self.client
+        await self.trial.multipart()
         upload_id = await client.create_upload(target, content_type=found.content_type, metadata=metadata)
         self.uploads.alive.add(upload_id)
         slots = asyncio.Semaphore(_PART_COPIES)

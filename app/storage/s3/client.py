@@ -152,8 +152,10 @@ class S3Client:
             **self._encryption,
         )
 
-    async def create_upload(self, key: str, *, content_type: str | None, metadata: Mapping[str, str]) -> str:
-        """Begin a multipart upload and return its id."""
+    async def create_upload(
+        self, key: str, *, content_type: str | None, metadata: Mapping[str, str], checksums: bool = True
+    ) -> str:
+        """Begin a multipart upload and return its id. Without `checksums` the store is not asked to keep one of the whole."""
         algorithm = Option(Feature.MULTIPART_CHECKSUM, {"ChecksumAlgorithm": "CRC32"})
         whole = Option(
             Feature.FULL_OBJECT_CHECKSUM, {"ChecksumType": "FULL_OBJECT"}, requires=Feature.MULTIPART_CHECKSUM
@@ -161,7 +163,7 @@ class S3Client:
         answer = await self._adapted(
             "create_multipart_upload",
             key,
-            [whole, algorithm],
+            [whole, algorithm] if checksums else [],
             Key=self.full_key(key),
             **_described(content_type, metadata),
             **self._encryption,

@@ -17,6 +17,7 @@ from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from app.storage.s3.body import Body
 from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
+from app.storage.s3.errors import S3Refusal
 
 _ODD = "a %2Bé+&"
 """Tells every way of encoding a key from every other."""
@@ -34,15 +35,16 @@ class Trial:
     async def all(self) -> None:
         """For reports."""
         await self.conditional_put()
-        await self.conditional_complete()
+        await self.multipart()
         await self.listing()
 
     async def conditional_put(self) -> None:
         """Never raises for a store that refuses a step, as the others; what could not be told for now is tried again at the next call."""
         await self._once(Feature.CONDITIONAL_PUT, self._try_put)
 
-    async def conditional_complete(self) -> None:
-        await self._once(Feature.CONDITIONAL_COMPLETE, self._try_complete)
+    async def multipart(self) -> None:
+        """Whether an upload in parts can be completed with its checksums, and whether that heeds its condition."""
+        await self._once(Feature.CONDITIONAL_COMPLETE, self._try_multipart)
 
     async def listing(self) -> None:
         """How keys are encoded, and whether `start-after` works."""
@@ -61,7 +63,6 @@ class Trial:
             prefix = f"{TEMPORARY_PREFIX}trial-{secrets.token_hex(8)}"
             key = f"{prefix}-{_ODD}{TEMPORARY_SUFFIX}"
             try:
-                await self._put(key)
                 await step(prefix, key)
             except StorageError as error:
                 if error.retryable:
@@ -76,6 +77,7 @@ class Trial:
         await self._client.put(key, body, content_type=None, metadata={}, once=True)
 
     async def _try_put(self, _prefix: str, key: str) -> None:
+        await self._put(key)
         if not self._capabilities.has(Feature.CONDITIONAL_PUT):
             return
         try:
@@ -85,21 +87,38 @@ class Trial:
         else:
             self._capabilities.lacks(Feature.CONDITIONAL_PUT, "ignored: an object was replaced")
 
-    async def _try_complete(self, _prefix: str, key: str) -> None:
-        client = self._client
-        upload_id = await client.create_upload(key, content_type=None, metadata={})
+    async def _try_multipart(self, _prefix: str, key: str) -> None:
         try:
-            part = await client.upload_part(key, upload_id, 1, Body(b"y", checksum=client.own_checksums))
-            await client.complete(key, upload_id, [part], size=1, once=True)
-            self._capabilities.lacks(Feature.CONDITIONAL_COMPLETE, "ignored: an object was replaced")
+            await self._upload(key, checksums=True, once=False)
+        except S3Refusal as refusal:
+            # A store was seen that takes the checksum's type, and then finds no such part at the end.
+            await self._upload(key, checksums=False, once=False)
+            for feature in (Feature.FULL_OBJECT_CHECKSUM, Feature.MULTIPART_CHECKSUM):
+                self._capabilities.lacks(feature, f"an upload with it is refused: {refusal.detail}")
+        if not self._capabilities.has(Feature.CONDITIONAL_COMPLETE):
+            return
+        try:
+            await self._upload(key, checksums=True, once=True)
         except ObjectExists:
             if self._capabilities.has(Feature.CONDITIONAL_COMPLETE):
                 self._capabilities.confirm(Feature.CONDITIONAL_COMPLETE)
-        finally:
-            await client.abort(key, upload_id)
+        else:
+            self._capabilities.lacks(Feature.CONDITIONAL_COMPLETE, "ignored: an object was replaced")
+
+    async def _upload(self, key: str, *, checksums: bool, once: bool) -> None:
+        client = self._client
+        upload_id = await client.create_upload(key, content_type=None, metadata={}, checksums=checksums)
+        try:
+            part = await client.upload_part(key, upload_id, 1, Body(b"y", checksum=client.own_checksums))
+            await client.complete(key, upload_id, [part], size=1, once=once)
+        except StorageError:
+            with suppress(StorageError):
+                await client.abort(key, upload_id)
+            raise
 
     async def _try_listing(self, prefix: str, key: str) -> None:
         client, name = self._client, self._client.full_key(key)
+        await self._put(key)
         names, says_encoded = await client.list_names(prefix)
         for decode in (str, unquote_plus, unquote):
             if name in map(decode, names):

@@ -234,6 +234,7 @@ class S3Writer:
         self._sending.append(task)
 
     async def _create(self) -> str:
+        await self._uploads.trial.multipart()
         upload_id = await self._client.create_upload(
             self._key, content_type=self._content_type, metadata=self._metadata
         )
@@ -265,7 +266,6 @@ class S3Writer:
             await self._settle(error)
 
     async def _complete(self, upload_id: str, parts: list[Part]) -> None:
-        await self._uploads.trial.conditional_complete()
         try:
             async with self._uploads.commit_of(self._key):
                 await self._client.complete(self._key, upload_id, parts, size=self._size, once=True)

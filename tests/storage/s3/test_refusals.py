@@ -67,6 +67,36 @@ async def test_checksum_fields_that_are_refused_are_left_out(
     assert fault.seen == found_out
 
 
+async def test_a_checksum_type_that_is_taken_and_refused_at_the_end_is_left_out(
+    open_backend: Open, proxy: Proxy
+) -> None:
+    """Parts of an upload with a full-object checksum are not found when it is completed."""
+    backend = await open_backend(endpoint=proxy.endpoint, trial=True)
+    refused: set[str] = set()
+
+    def remember(_request: Recorded, answered: Answered) -> Answered:
+        found = re.search(rb"<UploadId>([^<]*)</UploadId>", answered.body)
+        assert found
+        refused.add(found[1].decode())
+        return answered
+
+    proxy.faults.append(
+        Fault(lambda request: request.method == "POST" and "x-amz-checksum-type" in request.headers, rewrite=remember)
+    )
+    proxy.faults.append(
+        Fault(
+            lambda request: request.method == "POST" and request.query.get("uploadId") in refused,
+            status=400,
+            code="InvalidPart",
+        )
+    )
+    for name in ("a", "b"):
+        await write(backend, name, DATA)
+        assert await read(backend, name) == DATA
+    assert len(refused) == 1
+    assert set(backend.client.capabilities.missing) == {Feature.FULL_OBJECT_CHECKSUM, Feature.MULTIPART_CHECKSUM}
+
+
 @pytest.mark.parametrize("code", ["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"])
 async def test_damage_on_the_way_costs_no_checksum(open_backend: Open, proxy: Proxy, code: str) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
