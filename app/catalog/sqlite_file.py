@@ -34,13 +34,14 @@ class OpenSqliteFile:
         """Raises SQLite's error for a database that was moved, where the path no longer leads to the file that was opened."""
         if self._opened is None:
             return
+        size = self._size  # before the look: another thread may see the file grow in between
         try:
             status = self._path.stat()
         except OSError as error:
             raise _moved(f"the database file is not at its path: {error.strerror}") from None
         if (status.st_dev, status.st_ino) != self._opened:
             raise _moved("the database file was replaced by another one")
-        if status.st_size < self._size:
+        if status.st_size < size:
             raise _moved("the database file was overwritten: it is shorter than it was")
         self._size = status.st_size
 

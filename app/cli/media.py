@@ -68,4 +68,5 @@ async def _require_folder(root: Path, catalog: Catalog) -> None:
 
 def reason(error: StorageError) -> str:
     """The line that says what is wrong."""
-    return f"{error.key}: {error.detail}" if error.key and error.detail else error.detail or str(error)
+    line = f"{error.key}: {error.detail}" if error.key and error.detail else error.detail or str(error)
+    return f"{line} ({error.hint})" if error.hint and error.hint not in line else line

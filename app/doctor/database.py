@@ -7,15 +7,17 @@ import os
 import shutil
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import insert, text
+from sqlalchemy.exc import ProgrammingError
 
 from app.catalog import tables
-from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.engine import SqliteFile, parse_url
+from app.catalog.catalog import Catalog
+from app.catalog.engine import Database, SqliteFile, parse_url
 from app.catalog.errors import CatalogError, SchemaMismatch
+from app.catalog.upgrade import ensure_current
 from app.config import MEBIBYTE, Settings
 from app.doctor.findings import Area, NotAsItShould, size_text
 
@@ -24,37 +26,49 @@ SLOW_SECONDS = 0.05
 OLDEST_POSTGRESQL = 13
 FEW_BYTES = 256 * MEBIBYTE
 _PROBE = "doctor-probe"
+_TABLE = "mediavault_doctor"
+_POSTGRESQL_HINT = "DB_URL: is the server running, and are user and password right?"
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.rclone", "ceph", "glusterfs"})
 
 
-async def open_database(area: Area, settings: Settings) -> Catalog | None:
-    """The catalogue where there is one; the caller closes it."""
-    db_url = settings.db_url.get_secret_value()
+@dataclass(frozen=True, slots=True)
+class FoundDatabase:
+    """A database that answers; the caller closes `catalog`. `current`: its tables are those of this program."""
+
+    catalog: Catalog
+    current: bool
+
+
+async def open_database(area: Area, settings: Settings) -> FoundDatabase | None:
+    """None where it does not answer, or is not there yet."""
     try:
-        place = parse_url(db_url)
+        place = parse_url(settings.db_url.get_secret_value())
     except CatalogError as error:
         area.fail("address", str(error))
         return None
+    sqlite = isinstance(place, SqliteFile)
     if isinstance(place, SqliteFile) and not await asyncio.to_thread(_sqlite_file, area, place.path):
         return None
+    database, current = Database(place), True
     try:
-        catalog = await open_catalog(db_url, upgrade=False)
-    except SchemaMismatch as error:
-        hint = "the next start of the service brings it up to date"
-        area.warn("connection", "answers; " + str(error), hint)
-        return None
+        await ensure_current(database, upgrade=False)
+    except SchemaMismatch:
+        current = False
+        area.warn("tables", "are not there yet, or older", "the next start of the service brings them up to date")
     except CatalogError as error:
-        area.fail("connection", str(error), "DB_URL: is the server running, and are user and password right?")
+        await database.aclose()
+        hint = "is the file whole? `mediavault backup list` tells what there is" if sqlite else _POSTGRESQL_HINT
+        area.fail("connection", str(error), hint)
         return None
-    area.ok("connection", "SQLite" if isinstance(place, SqliteFile) else "PostgreSQL")
-    return catalog
+    area.ok("connection", "SQLite" if sqlite else "PostgreSQL")
+    return FoundDatabase(Catalog(database), current)
 
 
-async def check_database(area: Area, catalog: Catalog) -> None:
-    sqlite = isinstance(catalog.database.place, SqliteFile)
-    await area.attempt("version", _version(catalog, sqlite=sqlite))
+async def check_database(area: Area, found: FoundDatabase) -> None:
+    catalog = found.catalog
+    await area.attempt("version", _version(catalog, sqlite=isinstance(catalog.database.place, SqliteFile)))
     await _latency(area, catalog)
-    await area.attempt("writes", _writes(catalog, sqlite=sqlite))
+    await area.attempt("writes", _writes(found))
 
 
 def _sqlite_file(area: Area, path: Path) -> bool:
@@ -124,24 +138,20 @@ async def _latency(area: Area, catalog: Catalog) -> None:
         area.ok("latency", told)
 
 
-async def _writes(catalog: Catalog, *, sqlite: bool) -> str:
+async def _writes(found: FoundDatabase) -> str:
     """In a transaction that is rolled back."""
     try:
-        async with catalog.database.write() as connection:
-            await connection.execute(insert(tables.installation).values(name=_PROBE, value=""))
-            await connection.execute(delete(tables.installation).where(tables.installation.c.name == _PROBE))
-            if not sqlite:
-                await _require_rights(connection)
+        async with found.catalog.database.write() as connection:
+            if found.current:
+                await connection.execute(insert(tables.installation).values(name=_PROBE, value=""))
+            try:
+                await connection.execute(text(f"CREATE TABLE {_TABLE} (id integer)"))
+            except ProgrammingError as error:
+                hint = "upgrades make tables: GRANT CREATE ON SCHEMA public to the user of DB_URL"
+                raise NotAsItShould("tables may not be made", hint) from error
             raise _Undone
     except _Undone:
-        return "allowed" if sqlite else "allowed, tables may be made"
-
-
-async def _require_rights(connection: AsyncConnection) -> None:
-    may = await connection.execute(text("SELECT has_schema_privilege(current_schema(), 'CREATE')"))
-    if not may.scalar_one():
-        hint = "GRANT CREATE ON SCHEMA public to the user of DB_URL: upgrades make tables"
-        raise NotAsItShould("rows may be written, and no tables made", hint)
+        return "rows may be written and tables made"
 
 
 class _Undone(Exception):

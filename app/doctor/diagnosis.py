@@ -23,10 +23,11 @@ async def diagnose(settings: Settings) -> Report:
     check_configuration(report.area("settings"), settings)
     async with AsyncExitStack() as stack:
         database = report.area("database")
-        catalog = await open_database(database, settings)
-        if catalog is not None:
-            stack.push_async_callback(catalog.aclose)
-            await check_database(database, catalog)
+        found = await open_database(database, settings)
+        if found is not None:
+            stack.push_async_callback(found.catalog.aclose)
+            await check_database(database, found)
+        catalog = found.catalog if found is not None and found.current else None
         await _check_media(report, settings, catalog, stack)
     await check_staging(report.area("staging"), settings)
     await check_programs(report.area("programs"))

@@ -1,0 +1,7 @@
+"""A catalogue of its own for each test, on each database."""
+
+from __future__ import annotations
+
+from tests.real.catalogues import catalog, database, databases, db_url
+
+__all__ = ["catalog", "database", "databases", "db_url"]
