@@ -69,6 +69,7 @@ CASES: list[tuple[Exception, int]] = [
     (uploads.UnsupportedType(".x"), 400),
     (uploads.InvalidChecksum(), 400),
     (uploads.ChecksumMismatch(), 400),
+    (uploads.EmptyFile(), 400),
     (uploads.LeaseLost(), 503),
     (archives.ManifestUnreadable("x"), 410),
     (archives.NotArchivable(ID, "x", "y"), 409),
