@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 RATE_WINDOW_SECONDS = 60.0
 LOOK_SECONDS = 1.0
+TURNS = 8
 _BYTES_ACKNOWLEDGED = struct.Struct("=120xQ")
 """`tcpi_bytes_acked` of Linux' `struct tcp_info`."""
 
@@ -60,6 +61,7 @@ class Connections:
         self._requests: Counter[str] = Counter()
         self._readers: dict[asyncio.Transport, AnswerPace] = {}
         self._look: asyncio.TimerHandle | None = None
+        self._turns: deque[Callable[[], None]] = deque()
 
     def enter(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> Admission:
         """Of a connection from `address`. Unless it is refused, `leave` must follow."""
@@ -112,6 +114,20 @@ class Connections:
 
     def end_request(self, client: str) -> None:
         _take_one(self._requests, site(client))
+
+    def take_turn(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on`, which begins with a request that was sent before the one ahead of it was answered, a few at each pass of the
+        event loop: whoever sends one request at a time does not wait behind all who send many."""
+        if not self._turns:
+            asyncio.get_running_loop().call_soon(self._take_turns)
+        self._turns.append(go_on)
+
+    def _take_turns(self) -> None:
+        now = [self._turns.popleft() for _ in range(min(TURNS, len(self._turns)))]
+        if self._turns:
+            asyncio.get_running_loop().call_soon(self._take_turns)
+        for go_on in now:
+            go_on()
 
     @property
     def _interval(self) -> float:

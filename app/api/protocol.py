@@ -312,9 +312,8 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.closes:
             self._linger()
         elif self._position < len(self._data):
-            # In its turn: a client that sends many requests together waits behind the others after each.
             self._continuing = True
-            self.loop.call_soon(self._continue)
+            self._register.take_turn(self._continue)
         elif self._ended:
             self.transport.close()
         else:
