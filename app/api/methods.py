@@ -12,7 +12,7 @@ from app.api.hot import find_hot_path
 from app.api.request_head import METHODS
 
 WHOLE_SERVER = "*"
-_ASKED = sorted(method.decode("ascii") for method in METHODS - {b"HEAD", b"OPTIONS"})
+_ASKED = sorted(method.decode("ascii") for method in METHODS - {b"HEAD", b"OPTIONS", b"TRACE"})
 
 
 def install_methods(app: FastAPI) -> None:

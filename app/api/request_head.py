@@ -9,7 +9,8 @@ from app.api.errors import ApiError
 
 Fields = Iterable[tuple[bytes, bytes]]
 
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
+"""That are known: others are 501, and these 405 where an address has them not. TRACE no address has."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([!-\xff]+) HTTP/1\.([01])\r\n")

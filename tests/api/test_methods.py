@@ -15,7 +15,7 @@ from tests.real.uploading import FORM_TAIL, FORM_TYPE, Wire, form_head, fresh_by
 
 SOMETHING = "0d4c1d0e-0000-4000-8000-000000000000"
 MEBIBYTE = 1024 * 1024
-ALL = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+ALL = {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"}
 
 REFUSED = {
     "no Host": (b"GET /livez HTTP/1.1\r\n\r\n", 400),
@@ -33,7 +33,7 @@ REFUSED = {
     "HTTP/0.9": (b"GET /livez\r\n\r\n", 400),
     "RTSP": (b"OPTIONS * RTSP/1.0\r\n\r\n", 400),
     "BREW": (b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", 501),
-    "TRACE": (b"TRACE /livez HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+    "CONNECT": (b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n", 501),
     "get": (b"get /livez HTTP/1.1\r\nHost: x\r\n\r\n", 501),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400),
     "line feeds alone": (b"GET /livez HTTP/1.1\nHost: x\n\n", 400),

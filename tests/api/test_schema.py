@@ -21,6 +21,8 @@ from tests.real.uploading import uploaded
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 EXAMPLES, SOAK_EXAMPLES = 5, 200
 """For each operation and phase."""
+METHODS = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"]
+"""That are tried where they are not described; 501 is right for those that are not known, such as QUERY."""
 ALL_PHASES = "examples,coverage,fuzzing,stateful"
 
 
@@ -79,7 +81,8 @@ def _existing(client: httpx.Client, folder: Path) -> str:
         "/api/people/{id}": {"path.id": asset},
         "/api/download/archives": {"path.token": token, "path.name": name},
     }
-    return "".join(
+    methods = "[phases.coverage]\n" + f"unexpected-methods = {json.dumps(METHODS)}\n"
+    return methods + "".join(
         f"[[operations]]\ninclude-path-regex = {json.dumps('^' + re.escape(path))}\n"
         f"parameters = {{ {', '.join(f'{json.dumps(field)} = {json.dumps(value)}' for field, value in values.items())} }}\n"
         for path, values in known.items()
