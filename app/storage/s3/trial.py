@@ -19,6 +19,7 @@ from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
 from app.storage.s3.errors import S3Refusal
 
+_CLEANUP_SECONDS = 5.0
 _ODD = "a %2Bé+&"
 """Tells every way of encoding a key from every other."""
 
@@ -60,17 +61,26 @@ class Trial:
         async with self._lock:
             if self.is_settled(feature):
                 return
-            prefix = f"{TEMPORARY_PREFIX}trial-{secrets.token_hex(8)}"
-            key = f"{prefix}-{_ODD}{TEMPORARY_SUFFIX}"
+            trying = asyncio.create_task(self._try(feature, step))
             try:
-                await step(prefix, key)
-            except StorageError as error:
-                if error.retryable:
-                    return
-            finally:
-                with suppress(StorageError):
-                    await self._client.delete(key)
-            self._given_up.add(feature)
+                await asyncio.shield(trying)
+            finally:  # cancelled, it still removes what it has made: what is on its way to the store cannot be called back
+                if not trying.done():
+                    await asyncio.wait({trying}, timeout=_CLEANUP_SECONDS)
+                trying.cancel()
+
+    async def _try(self, feature: Feature, step: Callable[[str, str], Awaitable[None]]) -> None:
+        prefix = f"{TEMPORARY_PREFIX}trial-{secrets.token_hex(8)}"
+        key = f"{prefix}-{_ODD}{TEMPORARY_SUFFIX}"
+        try:
+            await step(prefix, key)
+        except StorageError as error:
+            if error.retryable:
+                return
+        finally:
+            with suppress(StorageError):
+                await self._client.delete(key)
+        self._given_up.add(feature)
 
     async def _put(self, key: str) -> None:
         body = Body(b"x", checksum=self._client.own_checksums)
