@@ -65,6 +65,9 @@ RANGE_CASES: tuple[RangeCase, ...] = (
     _parts("bytes=9-9", (9, 9)),
     _parts("bytes=9-", (9, 9)),
     _parts("bytes=5-1000", (5, 9)),
+    _parts("bytes=0-10", (0, 9)),
+    _parts("bytes=9-10", (9, 9)),
+    _parts("bytes=-11", (0, 9)),
     _parts("bytes=-15", (0, 9)),
     _parts("bytes=-10", (0, 9)),
     _parts("bytes=-1", (9, 9)),
@@ -82,6 +85,8 @@ RANGE_CASES: tuple[RangeCase, ...] = (
     _parts("bytes=8-8,0-0,4-4", (8, 8), (0, 0), (4, 4)),
     _parts("bytes=0-0,2-2,4-4,6-6,8-8", (0, 0), (2, 2), (4, 4), (6, 6), (8, 8)),
     _parts("bytes=0-0,20-30,9-", (0, 0), (9, 9)),
+    _parts("bytes=0-0,9-10", (0, 0), (9, 9)),
+    _parts("bytes=10-11,9-10", (9, 9)),
     # more than 100, or more bytes than there are: as sent and clamped, before coalescing
     *_whole("bytes=" + ",".join(["0-0"] * 101), "bytes=" + ",".join(["20-"] * 101), "bytes=" + "0-," * 10_000),
     *_whole("bytes=0-9,0-0", "bytes=0-,5-", "bytes=0-5,4-9", "bytes=-9,-2", "bytes=0-0,-1000,3-3", "bytes=" + ",".join(["0-0"] * 11)),
