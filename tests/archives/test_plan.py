@@ -152,6 +152,35 @@ def test_a_far_offset_stands_only_in_the_directory() -> None:
     assert b"\x01\x00\x08\x00" + offset in plan.directory({})
 
 
+@pytest.mark.parametrize(("offset", "wide"), [(2**32 - 2, False), (2**32 - 1, True), (2**32, True)])
+def test_an_offset_of_64_bits_stands_only_where_needed(offset: int, wide: bool) -> None:
+    """2^32-1 is no offset in 32 bits: it says that the offset is in the extra field (APPNOTE 4.4.16)."""
+    lengths = [piece.length for piece in Plan([Entry("a.mp4", 1, 1, NOON)]).pieces()]
+    plan = Plan([Entry("a.mp4", offset - lengths[0], 1, NOON), Entry("b.jpg", 1, 2, NOON)])
+    assert list(plan.pieces())[2].offset == offset
+
+    directory = plan.directory({})
+
+    second = directory[directory.index(b"PK\x01\x02", 4) :]
+    assert second[6:8] == (b"\x2d\x00" if wide else b"\x14\x00")
+    assert int.from_bytes(second[42:46], "little") == min(offset, 2**32 - 1)
+    assert (b"\x01\x00\x08\x00" + offset.to_bytes(8, "little") in second) is wide
+    assert b"PK\x06\x06" in second, "the directory lies behind"
+
+
+@pytest.mark.parametrize(("start", "wide"), [(2**32 - 2, False), (2**32 - 1, True), (2**32, True)])
+def test_a_directory_that_starts_far_behind_needs_the_wide_end_record(start: int, wide: bool) -> None:
+    lengths = [piece.length for piece in Plan([Entry("a.mp4", 1, 1, NOON)]).pieces()]
+    plan = Plan([Entry("a.mp4", start - lengths[0], 1, NOON)])
+
+    directory = plan.directory({})
+
+    assert plan.size - len(directory) == start
+    assert (b"PK\x06\x06" in directory) is wide
+    assert (b"PK\x06\x07" in directory) is wide
+    assert directory[-6:-2] == min(start, 2**32 - 1).to_bytes(4, "little")
+
+
 @pytest.mark.parametrize(("count", "wide"), [(65_534, False), (65_535, True), (65_536, True)])
 def test_many_entries_need_the_wide_end_record(count: int, wide: bool) -> None:
     plan = Plan([Entry(f"{number}.jpg", 0, 0, NOON) for number in range(count)])
