@@ -318,35 +318,72 @@ async def test_the_running_sweeper_survives_what_fails(
         await gone(storage, {more[0].path})
 
 
-@pytest.mark.parametrize(("days", "left"), [(1, 0), (0, 1)])
-async def test_the_running_sweeper_keeps_house(
+async def keep_house(
+    catalog: Catalog, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: datetime, days: int
+) -> None:
+    """One pass of a running sweeper at that moment, housekeeping included."""
+    leftover = tmp_path / "media" / ".mediavault-dead.tmp"
+    leftover.write_bytes(b"half")
+
+    class Moment(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return moment
+
+    monkeypatch.setattr(module, "LEFTOVER_AGE", timedelta(0))
+    monkeypatch.setattr(module, "datetime", Moment)
+    async with Sweeper(catalog, storage, settings(tmp_path, trash_days=days)).running():
+        async with asyncio.timeout(WAIT_SECONDS):
+            while leftover.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("days", "age", "left"),
+    [
+        (1, timedelta(days=1, seconds=1), 0),
+        (1, timedelta(hours=23), 1),
+        (3, timedelta(days=1), 1),
+        (3, timedelta(days=2), 1),
+        (3, timedelta(days=2, hours=23), 1),
+        (3, timedelta(days=3, seconds=1), 0),
+        (0, timedelta(days=400), 1),
+    ],
+    ids=str,
+)
+async def test_the_running_sweeper_empties_the_trash_at_its_age_and_not_before(
     catalog: Catalog,
     storage: Storage,
     user: User,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     days: int,
+    age: timedelta,
     left: int,
 ) -> None:
     asset = await upload(catalog, storage, user)
     await catalog.assets.trash(user.id, [asset.id])
-    await catalog.sessions.create(user.id, b"token", later(hours=1))
-    leftover = tmp_path / "media" / ".mediavault-dead.tmp"
-    leftover.write_bytes(b"half")
-    monkeypatch.setattr(module, "LEFTOVER_AGE", timedelta(0))
+    trashed = await catalog.assets.get(asset.id)
+    assert trashed is not None
+    assert trashed.deleted_at is not None
 
-    class Ahead(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # pyright: ignore[reportIncompatibleMethodOverride]
-            return later(days=2)
+    await keep_house(catalog, storage, tmp_path, monkeypatch, trashed.deleted_at + age, days)
 
-    monkeypatch.setattr(module, "datetime", Ahead)
-    async with Sweeper(catalog, storage, settings(tmp_path, trash_days=days)).running():
-        async with asyncio.timeout(WAIT_SECONDS):
-            while leftover.exists():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-    assert await catalog.sessions.by_hash(b"token", datetime.now(UTC)) is None
     assert len(await objects(storage)) == left
+    assert (await catalog.assets.get(asset.id) is not None) is bool(left)
+
+
+async def test_the_running_sweeper_ends_sessions_that_have_expired_and_no_others(
+    catalog: Catalog, storage: Storage, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = later(days=2)
+    await catalog.sessions.create(user.id, b"expired", moment - timedelta(seconds=1))
+    await catalog.sessions.create(user.id, b"open", moment + timedelta(seconds=1))
+
+    await keep_house(catalog, storage, tmp_path, monkeypatch, moment, 1)
+
+    assert await catalog.sessions.by_hash(b"expired", datetime.now(UTC)) is None
+    assert await catalog.sessions.by_hash(b"open", datetime.now(UTC)) is not None
 
 
 async def test_what_may_not_be_swept_puts_nothing_else_off(
