@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
-from app.catalog.catalog import Catalog
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.engine import Database
 from app.catalog.errors import NoPhoto, NotFound
 from app.catalog.records import AssetChanges, AssetType, FileState, Visibility
 from tests.catalog.making import make_user, states, upload, used
@@ -200,6 +204,48 @@ async def test_the_trash_is_emptied_by_age_of_every_owner(catalog: Catalog) -> N
     assert [asset.id for asset in (await catalog.assets.page(two.id, trashed=True))[0]] == [young.id]
     assert await catalog.assets.get(kept.id) == kept
     assert (await used(catalog, one.id), await used(catalog, two.id)) == (100, 100)
+
+
+@pytest.mark.parametrize("meanwhile", ["restored", "restored and trashed again", "removed"])
+async def test_what_leaves_the_trash_while_it_is_emptied_is_not_removed_by_age(
+    catalog: Catalog, db_url: str, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """By another process, after the purge has read what is due and before its transaction."""
+    user = await make_user(catalog)
+    taken, due = await upload(catalog, user.id), await upload(catalog, user.id)
+    await catalog.assets.trash(user.id, [taken.id, due.id])
+    before = datetime.now(UTC)
+    other = await open_catalog(db_url)
+    database = catalog.assets._database
+
+    @asynccontextmanager
+    async def write_after_the_other() -> AsyncIterator[AsyncConnection]:
+        if meanwhile == "removed":
+            await other.assets.delete(user.id, [taken.id])
+        else:
+            await other.assets.restore(user.id, [taken.id])
+        if meanwhile == "restored and trashed again":
+            await other.assets.trash(user.id, [taken.id])
+        async with Database.write(database) as connection:
+            yield connection
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "write", write_after_the_other)
+            assert await catalog.assets.purge_trash(before) == 1
+    finally:
+        await other.aclose()
+
+    left = await catalog.assets.get(taken.id)
+    assert await catalog.assets.get(due.id) is None
+    if meanwhile == "removed":
+        assert left is None
+        assert await used(catalog, user.id) == 0
+    else:
+        assert left is not None
+        assert left.file.state is FileState.LIVE
+        assert (left.deleted_at is None) is (meanwhile == "restored")
+        assert await used(catalog, user.id) == 100
 
 
 async def test_removals_and_restores_at_once_agree(catalog: Catalog) -> None:
