@@ -13,7 +13,7 @@ from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.engine import now
 from app.catalog.errors import MigrationBusy
-from app.catalog.exchanges import Fate, Place, decide
+from app.catalog.exchanges import LATE_EFFECT_GRACE, Fate, Place, decide
 from app.catalog.move_records import Migration, MoveOutcome, MoveState
 from app.catalog.records import Asset, FileKind, FileState
 from app.config import StorageEngine
@@ -92,6 +92,45 @@ async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
     copies = await catalog.files.claim_sweepable(now() + GRACE, 10)
     assert [copy.path for copy in copies] == [target_of(one.file.path)]
     assert not await catalog.moves.finish(migration.id), "the other one is switched"
+
+
+@pytest.mark.parametrize("way", ["given up", "deleted", "deleted and swept"])
+@pytest.mark.parametrize(
+    ("state", "grace"),
+    [
+        (MoveState.PLANNED, None),
+        (MoveState.COPYING, LATE_EFFECT_GRACE),
+        (MoveState.COPIED, timedelta(0)),
+        (MoveState.VERIFIED, timedelta(0)),
+    ],
+)
+async def test_what_may_be_half_copied_is_not_swept_before_late_effects_are_over(
+    catalog: Catalog, way: str, state: MoveState, grace: timedelta | None
+) -> None:
+    """A copy that was not begun has nothing at the target that is ours; one that is done can have no late effect."""
+    user = await make_user(catalog)
+    migration, (asset,) = await planned(catalog, user.id, 1)
+    await catalog.moves.record(migration.id, [MoveOutcome(asset.file.id, state)])
+    begun = now()
+
+    if way == "given up":
+        assert (await catalog.exchanges.give_up(migration.id, [asset.file.id])).done == {asset.file.id}
+    else:
+        await catalog.assets.delete(user.id, [asset.id])
+        if way == "deleted":
+            assert await catalog.exchanges.drop_unwanted(migration.id, [asset.file.id]) == {asset.file.id}
+        else:
+            assert await catalog.exchanges.drop_deleted([asset.file.id]) == frozenset()
+
+    twin = target_of(asset.file.path)
+    if grace is None:
+        assert await catalog.files.by_path(twin) is None
+        return
+    if grace:
+        too_early = await catalog.files.claim_sweepable(begun + grace - timedelta(seconds=1), 10)
+        assert twin not in {file.path for file in too_early}
+    due = await catalog.files.claim_sweepable(now() + grace, 10)
+    assert twin in {file.path for file in due}
 
 
 async def test_a_path_that_changed_meanwhile_is_left(catalog: Catalog) -> None:
