@@ -122,6 +122,27 @@ async def test_a_target_deleted_behind_its_back_is_found_before_the_switch(libra
     await library.check_exact(at=library.target_base)
 
 
+@pytest.mark.parametrize("size", [0, 49_999, 50_001])
+async def test_a_target_of_another_size_is_found_before_the_switch(library: Library, size: int) -> None:
+    """It was whole when it was verified."""
+    kept, _ = await library.fill([50_000, 20_000])
+    await run(library.work())
+    target = library.work().route.target_path(kept.path)
+    await store(library, target, bytes(size))
+
+    switched = await switch(library.work())
+
+    assert named(switched.problems) == [(kept.path, "copy damaged")]
+    assert (switched.files, switched.files_in(MoveState.COPIED)) == (1, 1)
+    assert (await library.file(kept)).path == kept.path
+    await library.check()
+
+    assert named((await run(library.work())).problems) == [(kept.path, "copy damaged")]
+    assert (await switch(library.work())).files == 0
+    await library.sweep()
+    assert kept.path in library.at_source()
+
+
 async def test_a_target_deleted_after_the_switch_keeps_its_source(library: Library) -> None:
     kept, _ = await library.fill([50_000, 20_000])
     await run(library.work())
