@@ -1,0 +1,92 @@
+"""Passwords: nothing about an answer to a login, its time included, tells whether the account exists."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher, extract_parameters
+
+from app.api.auth import Authenticator
+from app.api.errors import ApiError
+from app.api.passwords import MAX_PASSWORD_CHARACTERS, Passwords
+from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.config import Settings
+
+PASSWORD = "correct horse battery staple"
+EMAIL = "somebody@example.org"
+SCOPE: dict[str, Any] = {"type": "http", "client": ("127.0.0.1", 1), "headers": []}
+
+
+class RecordingHasher(PasswordHasher):
+    """The hasher of the service, which notes what it works on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verified: list[str] = []
+        self.hashed = 0
+
+    def hash(self, *args: Any, **named: Any) -> str:
+        self.hashed += 1
+        return super().hash(*args, **named)
+
+    def verify(self, *args: Any) -> Any:
+        self.verified.append(args[0])
+        return super().verify(*args)
+
+
+@pytest.fixture
+async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
+    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
+    await upgrade(url)
+    opened = await open_catalog(url)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.mark.parametrize(
+    "password", ["wrong", PASSWORD, "x" * MAX_PASSWORD_CHARACTERS, "x" * (MAX_PASSWORD_CHARACTERS + 1)], ids=len
+)
+async def test_a_login_costs_the_same_work_whether_the_account_exists_or_not(catalog: Catalog, password: str) -> None:
+    hasher, passwords = RecordingHasher(), Passwords()
+    passwords._hasher = hasher
+    real = await passwords.hash(PASSWORD)
+    await catalog.users.create(EMAIL, "Somebody", password_hash=real)
+    await catalog.users.create("without@example.org", "Without a password")
+    login = Authenticator(catalog, Settings(_env_file=None), passwords).login  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ApiError):
+        await login(EMAIL, "another", SCOPE)
+    costs: list[tuple[int, list[Any]]] = []
+    refusals: set[tuple[int, str]] = set()
+
+    for email in (EMAIL, "unknown@example.org", "without@example.org"):
+        hasher.verified, hasher.hashed = [], 0
+        try:
+            await login(email, password, SCOPE)
+        except ApiError as error:
+            refusals.add((error.status, str(error)))
+        else:
+            assert (email, password) == (EMAIL, PASSWORD)
+        costs.append((hasher.hashed, [extract_parameters(each) for each in hasher.verified]))
+
+    assert len(refusals) == 1
+    assert costs[1:] == costs[:1] * 2
+    assert costs[0] == (0, [extract_parameters(real)] if len(password) <= MAX_PASSWORD_CHARACTERS else [])
+
+
+async def test_the_first_login_of_a_process_costs_the_same_work_too() -> None:
+    costs: list[tuple[int, int]] = []
+    for hash_ in (PasswordHasher().hash(PASSWORD), None):
+        hasher, passwords = RecordingHasher(), Passwords()
+        passwords._hasher = hasher
+        assert not await passwords.verify(hash_, "wrong")
+        costs.append((hasher.hashed, len(hasher.verified)))
+    assert costs == [(1, 1), (1, 1)]
+
+
+async def test_no_password_opens_an_account_that_has_none() -> None:
+    passwords = Passwords()
+    assert not await passwords.verify(None, "no password is this"), "the decoy's own"
+    assert not await passwords.verify(None, "")
