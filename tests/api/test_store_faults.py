@@ -19,6 +19,7 @@ from tests.real.awaiting import eventually
 from tests.real.issued import issued
 from tests.real.people import Account
 from tests.real.postgres import Postgres
+from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
@@ -78,6 +79,44 @@ def test_a_store_that_stops_in_the_middle_of_an_upload(
     assert answer.json()["statusCode"] == 503
     assert took < DEADLINE_SECONDS + RETRIES_AND_SLACK_SECONDS
     assert impatient_client.get("/api/assets/statistics").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "operation", "answer"),
+    [
+        (100_000, "put", (412, "PreconditionFailed")),
+        (20 * MEBIBYTE, "part", (404, "NoSuchUpload")),
+        (20 * MEBIBYTE, "complete", (404, "NoSuchUpload")),
+    ],
+    ids=["put refused", "upload gone at a part", "upload gone at the end"],
+)
+def test_an_upload_that_the_store_refuses_without_having_the_object_is_to_be_sent_again(
+    start_service: StartService, seaweedfs: SeaweedFS, size: int, operation: str, answer: tuple[int, str]
+) -> None:
+    """A sweep or a lifecycle rule ended it, or what was in the way is gone: nothing that the sender has done wrong."""
+
+    def matches(request: Recorded) -> bool:
+        if "/upload/" not in request.path:
+            return False
+        if operation == "complete":
+            return request.method == "POST" and "uploadId" in request.query
+        return request.method == "PUT" and ("partNumber" in request.query) is (operation == "part")
+
+    with Proxy(seaweedfs.port) as proxy:
+        service = start_service("s3", settings={"S3_ENDPOINT": proxy.endpoint})
+        data = fresh_bytes(size)
+        with service.client(service.people.add()) as client:
+            proxy.faults.append(Fault(matches, status=answer[0], code=answer[1]))
+            refused = upload(client, data)
+            assert proxy.faults[0].seen
+            proxy.faults.clear()
+            assert (refused.status_code, refused.json()["statusCode"]) == (503, 503), refused.text
+            assert int(refused.headers["retry-after"]) > 0
+            assert client.get("/api/assets/statistics").json()["total"] == 0
+            asset = uploaded(client, data)
+            assert client.get(f"/api/assets/{asset}/original").content == data
+        sweep_everything(service)
+        assert_agreement(service.stack, exact=True)
 
 
 @pytest.mark.usefixtures("recovered")

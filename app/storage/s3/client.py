@@ -413,7 +413,10 @@ class S3Client:
             return _NoSuchRange(key, BACKEND)
         if operation in ("head_object", "get_object") and self.is_missing(code, status):
             return ObjectNotFound(key, BACKEND, f"{operation}: {code or status}")
-        return translate(key, operation, code, status)
+        error = translate(key, operation, code, status)
+        if isinstance(error, ObjectNotFound) and _is_write(operation, code):
+            return StorageUnavailable(key, BACKEND, f"{operation}: {code or status}")
+        return error
 
 
 class _NoSuchRange(StorageError):
@@ -429,6 +432,13 @@ async def connect(settings: Settings) -> S3Client:
     resources = AsyncExitStack()
     sdk, signing = await make_client(settings, resources)
     return S3Client(sdk, signing, resources, settings, own_checksums=uses_own_checksums(settings))
+
+
+def _is_write(operation: str, code: str) -> bool:
+    """True where "not found" can only mean the upload, which a sweep or a lifecycle rule has ended, and never an object."""
+    return operation in ("create_multipart_upload", "put_object", "upload_part") or (
+        operation == "upload_part_copy" and code == "NoSuchUpload"
+    )
 
 
 def _described(content_type: str | None, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import psutil
@@ -148,6 +149,61 @@ async def test_somebody_elses_object_is_never_taken_for_ours(
     with pytest.raises(ObjectExists):
         await lose_the_race()
     assert not seaweedfs.unfinished_uploads(bucket, prefix)
+
+
+REFUSED = (412, "PreconditionFailed")
+UPLOAD_GONE = (404, "NoSuchUpload")
+
+
+@pytest.mark.parametrize(
+    ("size", "answer"),
+    [(10, REFUSED), (10, (404, "NoSuchKey")), (len(DATA), REFUSED), (len(DATA), UPLOAD_GONE)],
+    ids=str,
+)
+async def test_a_commit_that_is_refused_where_there_is_no_object_is_worth_another_try(
+    open_backend: Open, proxy: Proxy, size: int, answer: tuple[int, str]
+) -> None:
+    """The upload was swept, or what was in the way is gone again: neither a missing object nor one that exists."""
+    backend = await open_backend(endpoint=proxy.endpoint)
+    committing = putting if size < 8 * MIB else completing
+    proxy.faults.append(Fault(committing, status=answer[0], code=answer[1]))
+    with pytest.raises(StorageUnavailable):
+        await write(backend, "a", DATA[:size])
+    assert proxy.faults[0].seen == 1
+    proxy.faults.clear()
+    assert not await backend.exists(Key("a"))
+    await write(backend, "a", DATA[:size])
+    assert await read(backend, "a") == DATA[:size]
+
+
+@pytest.mark.parametrize(
+    ("fails", "answer"),
+    [(putting, REFUSED), (completing, REFUSED), (completing, UPLOAD_GONE), (sending_a_part, UPLOAD_GONE)],
+    ids=["whole", "refused", "upload gone at the end", "upload gone at a part"],
+)
+async def test_a_copy_that_is_refused_where_there_is_no_object_is_worth_another_try(
+    open_backend: Open, proxy: Proxy, fails: Callable[[Recorded], bool], answer: tuple[int, str]
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    await write(backend, "a", DATA)
+    if fails is not putting:
+        backend.copy_whole, backend.copy_part = 8 * MIB, 6 * MIB
+    proxy.faults.append(Fault(fails, status=answer[0], code=answer[1]))
+    with pytest.raises(StorageUnavailable):
+        await backend.copy_object(Key("a"), Key("b"))
+    proxy.faults.clear()
+    await backend.copy_object(Key("a"), Key("b"))
+    assert await read(backend, "b") == DATA
+
+
+async def test_a_part_whose_upload_is_gone_is_worth_another_try(open_backend: Open, proxy: Proxy) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    proxy.faults.append(Fault(sending_a_part, status=404, code="NoSuchUpload"))
+    with pytest.raises(StorageUnavailable):
+        await write(backend, "a", DATA)
+    proxy.faults.clear()
+    await write(backend, "a", DATA)
+    assert await read(backend, "a") == DATA
 
 
 @pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (400, "InvalidArgument")])
