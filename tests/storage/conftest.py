@@ -5,6 +5,7 @@ Who runs the conformance suite against something else defines a `place`, or a `b
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -12,14 +13,30 @@ import pytest
 from app.config import Settings
 from app.storage.backend import StorageBackend
 from app.storage.service import open_storage
+from tests.storage.stores import CORE
 
 pytest.register_assert_rewrite("tests.storage.guarantees")
 
 Place = Mapping[str, str]
+OTHER_STORES = "test_conformance_stores.py"
 
 
 def settings_of(place: Place) -> Settings:
     return Settings(_env_file=None, **place)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the suite against other servers, only the core runs outside the long campaigns."""
+    if os.environ.get("MEDIAVAULT_TEST_SOAK") == "1":
+        return
+    left_out = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function) and item.path.name == OTHER_STORES and item.originalname not in CORE
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from tests.real.moto import Moto
 from tests.real.rclone import Rclone, rclone_binary
 from tests.storage.conformance import Conformance
 from tests.storage.conftest import Place
-from tests.storage.stores import CORE, MOTO, RCLONE, StoreRecord
+from tests.storage.stores import MOTO, RCLONE, StoreRecord
 
 
 class OtherStore(Conformance):
+    """`make test` runs the core of the suite (see `conftest.py`), `make soak` all of it."""
+
     record: StoreRecord
 
     @pytest.fixture(autouse=True)
-    def known(self, request: pytest.FixtureRequest, soak: bool) -> None:
-        """Marks what the store cannot hold, and leaves what is not of the core to the long campaigns."""
+    def known(self, request: pytest.FixtureRequest) -> None:
+        """Marks what the store cannot hold."""
         name = request.function.__name__
-        if name not in CORE and not soak:
-            pytest.skip("not in the core of the suite: runs with MEDIAVAULT_TEST_SOAK=1")
         if name in self.record.cannot:
             request.applymarker(pytest.mark.xfail(strict=True, reason=self.record.cannot[name]))
 

@@ -47,7 +47,10 @@ async def send_adapted(
             if option not in kept:
                 capabilities.lacks(option.feature, f"refused: {refusal.detail}")
         return answer
-    raise refusal
+    try:
+        raise refusal
+    finally:
+        del refusal  # its traceback leads to this frame: both would wait for the garbage collector
 
 
 async def _send(

@@ -381,19 +381,21 @@ class S3Client:
                 if isinstance(body := params.get("Body"), Body):
                     body.seek(0)
                 return await getattr(self._sdk, method)(*args, **params)
+        # No error is kept in a variable here: its traceback leads to this frame, and both would wait for the garbage collector.
         except TimeoutError as error:
-            failure = StorageUnavailable(key, BACKEND, f"{operation}: no answer within {deadline:.0f} s")
-            raise self.explainer.failed(failure, error) from None
+            detail = f"{operation}: no answer within {deadline:.0f} s"
+            raise self.explainer.failed(StorageUnavailable(key, BACKEND, detail), error) from None
         except Refused as error:
             answer = refusal(error)
-            failure = self._refusal(operation, key, answer.code, answer.status, once=once)
-            raise self.explainer.refused(failure, answer) from None
+            raise self.explainer.refused(
+                self._refusal(operation, key, answer.code, answer.status, once=once), answer
+            ) from None
         except NoCredentials as error:
-            failure = StoragePermission(key, BACKEND, f"{operation}: {type(error).__name__}")
-            raise self.explainer.failed(failure, error) from None
+            detail = f"{operation}: {type(error).__name__}"
+            raise self.explainer.failed(StoragePermission(key, BACKEND, detail), error) from None
         except (Failed, aiohttp.ClientError, OSError) as error:
-            failure = StorageUnavailable(key, BACKEND, f"{operation}: {type(error).__name__}")
-            raise self.explainer.failed(failure, error) from error
+            detail = f"{operation}: {type(error).__name__}"
+            raise self.explainer.failed(StorageUnavailable(key, BACKEND, detail), error) from error
 
     async def _mended(self, operation: str, key: str, answer: Refusal, generation: int) -> bool:
         """True where the request would now be signed otherwise. Why a HEAD was refused only a GET can tell, and mends it then."""

@@ -132,7 +132,10 @@ class Reads:
             if clamped != byte_range:
                 return await self._answered(key, {**_headers(clamped), **condition})
         if not condition:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # its traceback leads to this frame: both would wait for the garbage collector
         response = await self._answered(key, _headers(byte_range))
         self._client.capabilities.lacks(Feature.IF_MATCH, f"refused: {refusal.detail}")
         return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from app.catalog.catalog import Catalog
 from app.migration.integrity import Verification
 from app.storage.errors import StorageUnavailable
+from app.storage.service import StorageService
 from tests.migration.commands import mediavault
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
@@ -107,14 +110,20 @@ def test_a_report_that_breaks_off_is_still_one_document(service: Service, monkey
 
 
 def test_what_is_logged_is_not_between_the_answers(stack: Engine, stacks: Stacks, tmp_path: Path) -> None:
-    """The first command on a new media location has something to log."""
+    """Who makes a backup is warned of one whose name lies in the future."""
     new = Service(stacks.create(stack, tmp_path))
+    first = new.run("backup", "create").stdout.strip()
+
+    async def copy(_: Catalog, storage: StorageService) -> None:
+        await storage.copy(first, re.sub(r"mediavault-\d{8}", "mediavault-29991231", first))
+
+    new.people.call_with_storage(copy)
     created = new.run("backup", "create")
     ended = new.run("verify", "--format", "json")
     new.close()
 
     assert created.stdout.count("\n") == 1, created.stdout
-    assert "well again" in created.stderr
+    assert "a name of the future" in created.stderr
     assert json.loads(ended.stdout)["findings"] == []
 
 
