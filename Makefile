@@ -76,7 +76,7 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mediavault needs Python 3.11 or newer (set PYTHON=…)" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment: on Debian, install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "cannot make a virtual environment: on Debian, install python3-venv" >&2; exit 1; }
 
 # Wheels only: nothing is compiled.
 # Where the system has no ffmpeg, one from a package serves.
