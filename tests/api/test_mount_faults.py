@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,9 +14,11 @@ from app.health.markers import FOLDERS
 from tests.api.agreement import assert_agreement
 from tests.api.photos import photo
 from tests.api.starting import StartService
+from tests.media.making import jpeg, quarters
 from tests.real.awaiting import eventually
 from tests.real.disks import Disks, disks_below
-from tests.real.service import COMMAND, Service
+from tests.real.processed import wait_until_idle
+from tests.real.service import COMMAND, WORKING, Service
 from tests.real.stacks import Engine
 from tests.real.sweeping import sweep_everything
 from tests.real.uploading import FORM_TAIL, Wire, fresh_bytes, upload, uploaded
@@ -80,6 +83,43 @@ def test_uploads_are_refused_while_the_marker_is_not_ours(start_service: StartSe
         eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
         eventually(lambda: client.get("/readyz").status_code == 200, "the service is ready again")
         assert set(states(client).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("engine", ["local", "s3"])
+def test_nothing_is_made_or_removed_while_the_marker_is_not_ours(start_service: StartService, engine: Engine) -> None:
+    """Thumbnails, portraits and the sweeper: what they write to a foreign place is lost from sight, and what they miss there is not gone."""
+    service = start_service(engine, program=WORKING)
+    marker, account = Marker(service), service.people.add(is_admin=True)
+    ours = marker.read()
+    with service.client(account) as client:
+        kept, removed = (uploaded(client, jpeg(quarters()) + fresh_bytes(8)) for _ in range(2))
+        person = f"/api/people/{uuid4()}/thumbnail"
+        wait_until_idle(service, account.key)
+
+        marker.write(b"1732300000000\n")
+        eventually(lambda: upload(client, photo()).status_code == 503, "uploads are refused")
+        before = service.stack.objects()
+        put_off = service.log.count("the sweep is put off")
+        failed = service.log.count("an attempt failed")
+        portraits = {"a person's": cut_out(client, person, kept), "a user's": show_user(client)}
+        assert {whose: answer.status_code for whose, answer in portraits.items()} == dict.fromkeys(portraits, 503)
+        assert all(answer.headers["retry-after"] for answer in portraits.values())
+        regenerate(client)
+        delete(client, removed)
+        eventually(lambda: service.log.count("an attempt failed") > failed, "no thumbnail can be stored", within=60)
+        eventually(lambda: service.log.count("the sweep is put off") > put_off, "the sweeper has looked", within=60)
+        assert service.stack.objects() == before
+        assert client.get(f"/api/assets/{kept}/thumbnail").status_code == 200
+
+        marker.write(ours)
+        eventually(lambda: upload(client, photo()).status_code == 201, "uploads are taken again")
+        delete(client, uploaded(client, photo()))
+        eventually(lambda: not any(removed in path for path in service.stack.objects()), "it is swept", within=60)
+        assert cut_out(client, person, kept).status_code == 204
+        assert show_user(client).status_code == 201
+        wait_until_idle(service, account.key)
+    sweep_everything(service)
+    assert_agreement(service.stack, exact=True)
 
 
 @pytest.mark.parametrize("folder", ["", "thumbs"], ids=["the whole", "thumbs"])
@@ -194,6 +234,25 @@ def test_a_person_starts_in_spite_of_it_or_takes_it_over(start_service: StartSer
     with adopting.client(service.people.add(is_admin=True)) as client:
         assert set(states(client).values()) == {"ok"}
     adopting.close()
+
+
+def cut_out(client: httpx.Client, person: str, asset: str) -> httpx.Response:
+    box = {"x": 1, "y": 1, "width": 160, "height": 160, "imageWidth": 640, "imageHeight": 480}
+    return client.put(person, json={"assetId": asset, **box})
+
+
+def show_user(client: httpx.Client) -> httpx.Response:
+    return client.post("/api/users/profile-image", files={"file": ("me.jpg", jpeg(quarters()), "image/jpeg")})
+
+
+def regenerate(client: httpx.Client) -> None:
+    command = {"command": "start", "force": True}
+    assert client.put("/api/jobs/thumbnailGeneration", json=command).status_code == 200
+
+
+def delete(client: httpx.Client, asset: str) -> None:
+    gone = client.request("DELETE", "/api/assets", json={"ids": [asset], "force": True})
+    assert gone.status_code == 204
 
 
 def told(service: Service) -> str:
