@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.archives.names import MAX_NAME_BYTES, archive_names, cleaned
+from app.archives.names import MAX_EXTENSION_BYTES, MAX_NAME_BYTES, archive_names, cleaned
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,34 @@ def test_every_name_of_an_archive_is_safe_and_unique(names: list[str]) -> None:
 def test_a_long_name_keeps_its_extension(stem: str, times: int) -> None:
     for name in archive_names([f"{stem}.jpeg"] * times):
         assert name.endswith(".jpeg")
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("  a.jpg  ", "a.jpg"),
+        ("\u3000a.jpg\u3000", "\u3000a.jpg\u3000"),
+        ("Xa.jpgX", "Xa.jpgX"),
+        ("X" * 300, "X" * MAX_NAME_BYTES),
+        ("x" * 252 + "\u3000" + "y" * 50, "x" * 252 + "\u3000"),
+        ("x" * 251 + " . ." + "y" * 50, "x" * 251),
+    ],
+    ids=["spaces", "wide spaces", "letters", "long", "cut behind a wide space", "cut behind dots and spaces"],
+)
+def test_only_what_windows_drops_goes_from_the_ends(name: str, clean: str) -> None:
+    assert cleaned(name) == clean
+
+
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [
+        ("a.b.jpg", "a.b+1.jpg"),
+        ("a.", "a+1"),
+        (".jpg", ".jpg+1"),
+        ("a." + "e" * (MAX_EXTENSION_BYTES - 1), "a+1." + "e" * (MAX_EXTENSION_BYTES - 1)),
+        ("a." + "e" * MAX_EXTENSION_BYTES, "a." + "e" * MAX_EXTENSION_BYTES + "+1"),
+    ],
+    ids=["two dots", "a dot at the end", "only an extension", "the longest extension", "too long for an extension"],
+)
+def test_the_number_stands_before_the_extension(name: str, second: str) -> None:
+    assert list(archive_names([name, name]))[1] == second

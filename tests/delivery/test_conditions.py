@@ -144,6 +144,9 @@ def test_when_a_range_counts(fields: Fields, expected: bool) -> None:
         ("Sun, 6 Nov 1994 08:49:37 GMT", None),
         ("sun, 06 nov 1994 08:49:37 gmt", None),
         (f"{DATE}, {DATE}", None),
+        (f" \t{DATE}\t ", MODIFIED),
+        (f"\x0b{DATE}", None),
+        (f"X{DATE}", None),
         ("Sun, \u0660\u0666 Nov 1994 08:49:37 GMT", None),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.delivery.disposition import MAX_NAME_BYTES, content_disposition, safe_name
+from app.delivery.disposition import MAX_EXTENSION_BYTES, MAX_NAME_BYTES, content_disposition, safe_name
 
 PARAMETER = re.compile(
     r'; (filename|filename\*)=(?:"([\x20-\x21\x23-\x5b\x5d-\x7e]*)"|UTF-8\'\'((?:[!#$&+.^_`|~A-Za-z0-9-]|%[0-9A-F]{2})+))'
@@ -81,6 +81,27 @@ def test_long_names_are_cut_and_keep_their_extension(name: str) -> None:
     assert len(content_disposition(name, attachment=True)) < 1100
     assert short.endswith((".jpg", ".jpeg")) or ".jp" not in name
     assert name.startswith(short[:50])
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("x" * (MAX_NAME_BYTES - 4) + ".jpg", "x" * (MAX_NAME_BYTES - 4) + ".jpg"),
+        ("x" * (MAX_NAME_BYTES - 3) + ".jpg", "x" * (MAX_NAME_BYTES - 4) + ".jpg"),
+        ("a." + "x" * 300 + ".jpg", "a." + "x" * (MAX_NAME_BYTES - 6) + ".jpg"),
+        ("x" * 300 + "." + "e" * (MAX_EXTENSION_BYTES - 1), "x" * 220 + "." + "e" * (MAX_EXTENSION_BYTES - 1)),
+        ("x" * 300 + "." + "e" * MAX_EXTENSION_BYTES, "x" * MAX_NAME_BYTES),
+        ("é" * 118 + " " + "x" * 300, "é" * 118 + " xxx"),
+        ("x" * 235 + " yyyyyy.jpg", "x" * 235 + ".jpg"),
+    ],
+    ids=["fits", "one too long", "two dots", "longest extension", "no extension", "no dot", "a space at the cut"],
+)
+def test_where_a_name_is_cut(name: str, short: str) -> None:
+    assert safe_name(name) == short
+
+
+def test_what_need_not_be_quoted_is_not() -> None:
+    assert b"''%C3%A9!#$&+-.^_`|~.jpg" in content_disposition("é!#$&+-.^_`|~.jpg", attachment=True)
 
 
 def test_emoji_made_of_several_keep_their_joiner() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.catalog.library_records import LibraryState
-from app.libraries.guard import losses
+from app.libraries.guard import Sight, losses
 from app.libraries.mounts import Mount as Mounted
 from app.libraries.mounts import holder, is_network, lost, mounts_of, parse_mounts
 from tests.libraries.shelves import Mount, Shelf, unmount
@@ -21,6 +21,24 @@ from tests.libraries.test_scan import process_all, tasks_of
 )
 def test_more_than_half_and_at_least_twenty(gone: int, known: int, suspicious: bool) -> None:
     assert (losses(gone, known) is not None) is suspicious
+
+
+def test_what_a_person_is_told_of_a_loss() -> None:
+    assert losses(20, 39) == "20 of 39 known files are missing, more than half"
+
+
+@pytest.mark.parametrize(
+    ("sight", "reason"),
+    [
+        (Sight(), None),
+        (Sight(roots=("/a: gone",)), "/a: gone"),
+        (Sight(roots=("/a: gone", "/b: gone", "/c: gone"), mounts=("/d",)), "/a: gone and 2 more"),
+        (Sight(mounts=("/d",)), "/d: was a mount point at the last complete scan and is none now"),
+        (Sight(mounts=("/d", "/e")), "/d and 1 more: was a mount point at the last complete scan and is none now"),
+    ],
+)
+def test_what_a_person_is_told_of_folders_that_are_away(sight: Sight, reason: str | None) -> None:
+    assert sight.reason == reason
 
 
 async def test_a_root_that_is_missing_trashes_nothing(shelf: Shelf) -> None:

@@ -42,6 +42,24 @@ def test_an_invalid_key_cannot_be_made(text: str) -> None:
     assert failure.value.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a\ud800b", "not valid UTF-8"),
+        ("/".join(["x" * 99] * 11), "longer than 1024 bytes"),
+        ("a\\b", "holds a back-slash"),
+        ("a\0b", "holds a control character"),
+        ("a/../b", "has the segment '..'"),
+        ("x" * 201, "has a segment longer than 200 bytes"),
+        ("a/.mediavault-1.tmp", "the name '.mediavault-1.tmp' is reserved for temporary files"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_told(text: str, told: str) -> None:
+    with pytest.raises(InvalidKey) as failure:
+        Key(text)
+    assert (failure.value.detail, failure.value.backend) == (told, "key")
+
+
 @pytest.mark.parametrize("text", ODD_NAMES.values(), ids=ODD_NAMES.keys())
 def test_an_odd_name_is_a_key(text: str) -> None:
     assert str(Key(f"upload/{text}/{text}")) == f"upload/{text}/{text}"
@@ -55,6 +73,7 @@ def test_an_odd_name_is_a_key(text: str) -> None:
         ("ab", "a", False),
         ("a", "a", False),
         ("a/b/c", "a/b", True),
+        ("aX/b", "aX", True),
         ("a", "", True),
     ],
 )
