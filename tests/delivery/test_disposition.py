@@ -87,6 +87,7 @@ def test_long_names_are_cut_and_keep_their_extension(name: str) -> None:
     ("name", "short"),
     [
         ("x" * (MAX_NAME_BYTES - 4) + ".jpg", "x" * (MAX_NAME_BYTES - 4) + ".jpg"),
+        ("x" * (MAX_NAME_BYTES - 5) + " .jpg", "x" * (MAX_NAME_BYTES - 5) + " .jpg"),
         ("x" * (MAX_NAME_BYTES - 3) + ".jpg", "x" * (MAX_NAME_BYTES - 4) + ".jpg"),
         ("a." + "x" * 300 + ".jpg", "a." + "x" * (MAX_NAME_BYTES - 6) + ".jpg"),
         ("x" * 300 + "." + "e" * (MAX_EXTENSION_BYTES - 1), "x" * 220 + "." + "e" * (MAX_EXTENSION_BYTES - 1)),
@@ -94,7 +95,16 @@ def test_long_names_are_cut_and_keep_their_extension(name: str) -> None:
         ("é" * 118 + " " + "x" * 300, "é" * 118 + " xxx"),
         ("x" * 235 + " yyyyyy.jpg", "x" * 235 + ".jpg"),
     ],
-    ids=["fits", "one too long", "two dots", "longest extension", "no extension", "no dot", "a space at the cut"],
+    ids=[
+        "fits",
+        "fits with a space",
+        "one too long",
+        "two dots",
+        "longest extension",
+        "no extension",
+        "no dot",
+        "a space at the cut",
+    ],
 )
 def test_where_a_name_is_cut(name: str, short: str) -> None:
     assert safe_name(name) == short
