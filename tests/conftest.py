@@ -23,6 +23,7 @@ from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
 from tests.real.stacks import Stacks
 
+SOAK = os.environ.get("MEDIAVAULT_TEST_SOAK") == "1"
 LEDGER = pytest.StashKey[Ledger]()
 FAULTS = pytest.StashKey[list[str]]()
 NOTES = pytest.StashKey[list[str]]()
@@ -36,7 +37,7 @@ GARBAGE_ROUNDS = 20
 @pytest.fixture(scope="session")
 def soak() -> bool:
     """True for the long campaigns of `make soak`."""
-    return os.environ.get("MEDIAVAULT_TEST_SOAK") == "1"
+    return SOAK
 
 
 @pytest.fixture
@@ -100,6 +101,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
     config.stash[NOTES] = []
     config.stash[LEAKS] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is for the long campaigns: a test that is skipped is one that something is missing for."""
+    if SOAK:
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 def pytest_collection_finish() -> None:

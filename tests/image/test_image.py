@@ -21,6 +21,8 @@ from tests.real.pictures import jpeg, video
 from tests.real.service import free_port
 from tests.real.uploading import Wire, fresh_bytes, uploaded
 
+pytestmark = pytest.mark.soak  # building an image takes minutes
+
 MOST_ADDED = 500 * 1000**2
 """Bytes beyond the base image: a half of what they were."""
 STOP_SECONDS = 10

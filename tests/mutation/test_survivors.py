@@ -41,9 +41,8 @@ def test_every_judged_survivor_has_a_reason() -> None:
 
 
 @pytest.mark.timeout(SECONDS + 600)
-def test_every_change_of_the_pure_modules_is_noticed_or_judged(soak: bool, tmp_path: Path, note: Note) -> None:
-    if not soak:
-        pytest.skip("part of `make soak`")
+@pytest.mark.soak
+def test_every_change_of_the_pure_modules_is_noticed_or_judged(tmp_path: Path, note: Note) -> None:
     if find_spec("mutmut") is None:
         pytest.skip("no mutmut here: it has no build for this machine")
     for name in ("app", "tests"):

@@ -5,7 +5,6 @@ Who runs the conformance suite against something else defines a `place`, or a `b
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -25,18 +24,11 @@ def settings_of(place: Place) -> Settings:
     return Settings(_env_file=None, **place)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of the suite against other servers, only the core runs outside the long campaigns."""
-    if os.environ.get("MEDIAVAULT_TEST_SOAK") == "1":
-        return
-    left_out = [
-        item
-        for item in items
-        if isinstance(item, pytest.Function) and item.path.name == OTHER_STORES and item.originalname not in CORE
-    ]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.name == OTHER_STORES and item.originalname not in CORE:
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture
