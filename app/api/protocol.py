@@ -25,6 +25,7 @@ from app.api.connections import Admission, Connections
 from app.api.errors import ApiError
 from app.api.exchange import Cycle, ReadGate
 from app.api.front import Front, new_correlation_id, problem_answer
+from app.api.request_body import BodyFraming
 from app.api.request_head import body_length, is_host, may_be_head, parse_request_line
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -37,7 +38,6 @@ LINGER_SECONDS = 30.0
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 
 _END_OF_HEAD = b"\r\n\r\n"
-"""Ends a body in chunks, too."""
 _BLANK_LINES = re.compile(rb"(?:\r\n)+")
 _CARRIAGE_RETURN = 13
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
@@ -70,10 +70,8 @@ class Protocol(HttpToolsProtocol):
         self._framing: list[tuple[bytes, bytes]] = []
         self._usual: tuple[bytes, bytes] | None = None
         """The `Host` of an earlier request that was in order."""
-        self._body_left: int | None = 0
-        self._tail = b""
-        self._moved = False
-        self._stray_bytes = 0
+        self._body = BodyFraming()
+        self._blank_bytes = 0
         self._continuing = False
         self._ended = False
         self._refusal: ApiError | None = None
@@ -132,7 +130,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self._position == len(self._data):
             self._data, self._position = b"", 0
-        if self._data and not self._in_head:
+        if self._continuing or (self._data and not self._in_head):
             self.flow.hold()
         elif self.flow.read_paused and not self._ended:
             self.flow.release(full=self._answering and len(self.cycle.body) > HIGH_WATER_LIMIT)
@@ -146,8 +144,9 @@ class Protocol(HttpToolsProtocol):
         """Raises `ApiError` and `httptools.HttpParserError`."""
         data, size = self._data, len(self._data)
         while (start := self._position) < size:
-            if self._in_message:
-                end = self._end_of_body_part(data, start, size)
+            in_body = self._in_message
+            if in_body:
+                end = self._body.end_of_part(data, start, size)
             elif self._answering or self._continuing:
                 return
             else:
@@ -156,12 +155,14 @@ class Protocol(HttpToolsProtocol):
                     return
                 start = self._position
             self._position = end
-            self._feed(data if end - start == size else memoryview(data)[start:end], end - start)
+            self._feed(data if end - start == size else memoryview(data)[start:end])
             if self.transport.is_closing():
                 return
+            if in_body and self._in_message and end < size:  # many chunks, and more of them
+                self._take_turn()
+                return
 
-    def _feed(self, piece: bytes | memoryview, size: int) -> None:
-        self._moved = False
+    def _feed(self, piece: bytes | memoryview) -> None:
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
@@ -171,16 +172,15 @@ class Protocol(HttpToolsProtocol):
             self._framing = []
             self.parser = httptools.HttpRequestParser(self)
             self.parser.feed_data(head)
-        self._stray_bytes = 0 if self._moved else self._stray_bytes + size
-        if self._stray_bytes > MAX_HEAD_BYTES:
-            raise _head_too_large()
+        if self._in_message and self._body.complete:
+            raise ApiError(400, "The body of the request is malformed")
 
     def _end_of_head(self, data: bytes, size: int) -> int:
         """Where the head ends that begins at the position; -1 if it is not complete. Blank lines before it are passed over."""
         if data[self._position] == _CARRIAGE_RETURN and (blank := _BLANK_LINES.match(data, self._position)):
-            self._stray_bytes += blank.end() - self._position
+            self._blank_bytes += blank.end() - self._position
             self._position = blank.end()
-            if self._stray_bytes > MAX_HEAD_BYTES:
+            if self._blank_bytes > MAX_HEAD_BYTES:
                 raise _head_too_large()
             if self._position == size:
                 self._in_head = False
@@ -205,21 +205,6 @@ class Protocol(HttpToolsProtocol):
         self._searched = max(0, size - start - len(_END_OF_HEAD) + 1)
         return -1
 
-    def _end_of_body_part(self, data: bytes, start: int, size: int) -> int:
-        """Where the message may end, or all that was received."""
-        if self._body_left is not None:
-            end = min(size, start + self._body_left)
-            self._body_left -= end - start
-            return end
-        overlap = (self._tail + data[start : start + len(_END_OF_HEAD) - 1]).find(_END_OF_HEAD)
-        if overlap >= 0:
-            end = start + overlap + len(_END_OF_HEAD) - len(self._tail)
-        else:
-            found = data.find(_END_OF_HEAD, start)
-            end = size if found < 0 else found + len(_END_OF_HEAD)
-        self._tail = (self._tail + data[max(start, end - len(_END_OF_HEAD) + 1) : end])[1 - len(_END_OF_HEAD) :]
-        return end
-
     def _head_without_upgrade(self) -> bytes:
         lines = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         return b"%b %b HTTP/1.%d\r\n%b\r\n" % (self._method, self.url, self._is_http_1_1, b"".join(lines))
@@ -233,8 +218,8 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # parsed again
-        self._in_message = self._moved = True
-        self._tail = b""
+        self._in_message = True
+        self._blank_bytes = 0
         try:
             self._check_fields()
             if self._trusted or self._admission is not Admission.ADMITTED:
@@ -278,7 +263,6 @@ class Protocol(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
 
     def on_body(self, body: bytes) -> None:
-        self._moved = True
         if not self._answering:
             return
         waiting = self.cycle.body
@@ -296,8 +280,10 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
+        if not self._body.complete:  # the parser takes what follows for the next request
+            self._refusal = ApiError(400, "The body of the request is malformed")
+            raise self._refusal
         self._in_message = False
-        self._moved = True
         if self._answering:
             self.cycle.more_body = False
             self.cycle.message_event.set()
@@ -312,8 +298,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.closes:
             self._linger()
         elif self._position < len(self._data):
-            self._continuing = True
-            self._register.take_turn(self._continue)
+            self._take_turn()
         elif self._ended:
             self.transport.close()
         else:
@@ -346,7 +331,7 @@ class Protocol(HttpToolsProtocol):
         """Make up the scope. Raises `ApiError` where the head is against RFC 9110 or 9112."""
         framing = self._framing
         if len(framing) == 1 and framing[0] == self._usual:  # as on this connection before
-            self._body_left = 0
+            self._body.begin(0)
         else:
             self._check_framing(framing)
         address = httptools.parse_url(self.url)
@@ -366,7 +351,7 @@ class Protocol(HttpToolsProtocol):
             raise ApiError(400, "The request must have one Host")
         if hosts and not is_host(hosts[0]):
             raise ApiError(400, "The Host of the request is malformed")
-        self._body_left = body_length(framing, is_http_1_1=self._is_http_1_1)
+        self._body.begin(body_length(framing, is_http_1_1=self._is_http_1_1))
         self.expect_100_continue = any(
             name == b"expect" and value.lower() == b"100-continue" for name, value in framing
         )
@@ -394,6 +379,12 @@ class Protocol(HttpToolsProtocol):
             self._register.end_request(self._client_of_request)
             self._client_of_request = None
 
+    def _take_turn(self) -> None:
+        """Parse on when others have had their turn."""
+        if not self._continuing:
+            self._continuing = True
+            self._register.take_turn(self._continue)
+
     def _continue(self) -> None:
         self._continuing = False
         if self._lingering or self.transport.is_closing():
@@ -403,10 +394,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _goes_on_after_end(self) -> bool:
+        if self._continuing:
+            return True
         if self._in_body:
             self._refuse(ApiError(400, "The body ended before it was complete"))
             return True
-        return self._continuing or (self._answering and not self._in_message)
+        return self._answering and not self._in_message
 
     def _head_is_late(self) -> None:
         self._timer = None

@@ -1,0 +1,117 @@
+"""How far a parser is given the bytes of a body at once: as far as they go, and no further than it takes others' time."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from app.api.errors import ApiError
+from app.api.request_body import MAX_LINE_BYTES, BodyFraming
+from tests.api.echoing import echo, echoed, serving
+from tests.real.http_raw import RawConnection
+
+READ_BYTES = 256 * 1024
+HEAD = b"POST /many HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ONE_BYTE_CHUNKS = 15_000
+
+
+def parts(stream: bytes, piece: int = READ_BYTES) -> list[int]:
+    """How many bytes the parser is given each time, of a chunked body that comes in pieces of this size."""
+    framing = BodyFraming()
+    framing.begin(None)
+    taken: list[int] = []
+    for start in range(0, len(stream), piece):
+        data, position = stream[start : start + piece], 0
+        while position < len(data) and not framing.complete:
+            end = framing.end_of_part(data, position, len(data))
+            taken.append(end - position)
+            position = end
+    assert framing.complete
+    return taken
+
+
+@pytest.mark.parametrize("content", [b"\r\n\r\n", b"0\r\n\r\n", b"1\r\n"])
+def test_what_looks_like_an_end_within_a_chunk_is_passed_over(content: bytes) -> None:
+    data = content * 50_000
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+
+    assert parts(body) == [len(body[start : start + READ_BYTES]) for start in range(0, len(body), READ_BYTES)]
+
+
+def test_many_chunks_are_given_together_but_not_all_at_once() -> None:
+    taken = parts(b"1\r\na\r\n" * ONE_BYTE_CHUNKS + b"0\r\n\r\n")
+
+    assert max(taken) < 5_000 * len(b"1\r\na\r\n")
+    assert len(taken) < ONE_BYTE_CHUNKS / 1_000
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 100, READ_BYTES])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"0\r\n\r\n",
+        b"1\r\n\n\r\n00\r\n\r\n",
+        b"2;a=b\r\n\r\n\r\n10\r\n\r\n\r\n0\r\n\r\n0\r\n\r\nxy\r\n000;q\r\nX: y\r\nZ:\r\n\r\n",
+        b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n",
+        (b"10\r\n" + b"\r" * 16 + b"\r\n") * 600 + b"0\r\n\r\n",
+    ],
+)
+def test_the_end_is_found_however_the_bytes_arrive(body: bytes, piece: int) -> None:
+    """What is behind it is not taken for a part of it."""
+    assert sum(parts(body + b"GET / HTTP/1.1\r\n\r\n", piece)) == len(body)
+
+
+@pytest.mark.parametrize(
+    "line", [b"-5\r\n", b"+5\r\n", b"0x5\r\n", b"1_0\r\n", b" 5\r\n", b"\r\n", b";a\r\n", b"5\n", b"5 \r\n"]
+)
+@pytest.mark.parametrize("piece", [1, READ_BYTES])
+def test_a_size_that_is_none_is_refused(line: bytes, piece: int) -> None:
+    with pytest.raises(ApiError) as refused:
+        parts(line + b"abcde\r\n0\r\n\r\n", piece)
+
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"5;" + b"a" * MAX_LINE_BYTES,
+        b"5;" + b"a" * MAX_LINE_BYTES + b"\r\nabcde\r\n0\r\n\r\n",
+        b"0\r\n" + b"X: y\r\n" * (MAX_LINE_BYTES // 6 + 1) + b"\r\n",
+        b"0" * MAX_LINE_BYTES + b"0",
+    ],
+    ids=["begun", "whole", "trailers", "digits"],
+)
+@pytest.mark.parametrize("piece", [1000, READ_BYTES])
+def test_what_stands_around_chunks_is_bounded(body: bytes, piece: int) -> None:
+    with pytest.raises(ApiError) as refused:
+        parts(body, piece)
+
+    assert refused.value.status == 431
+
+
+async def test_many_chunks_of_one_client_do_not_hold_up_another() -> None:
+    """They are there first; the other request comes to the application first."""
+    arrived: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def noted() -> Message:
+            message = await receive()
+            if not message.get("more_body", False):
+                arrived.append(scope["path"])
+            return message
+
+        await echo(scope, noted, send)
+
+    async with (
+        serving(app) as port,
+        await RawConnection.open("127.0.0.1", port) as many,
+        await RawConnection.open("127.0.0.1", port) as one,
+    ):
+        await many.send(HEAD + b"1\r\na\r\n" * ONE_BYTE_CHUNKS + b"0\r\n\r\n")
+        await one.send(b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n")
+        bodies = [(await each.read_response()).body for each in (many, one)]
+        assert (await many.request("GET", "/next")).body == echoed(b"GET", b"/next", b"")
+
+    assert bodies == [echoed(b"POST", b"/many", b"a" * ONE_BYTE_CHUNKS), echoed(b"GET", b"/one", b"")]
+    assert arrived == ["/one", "/many", "/next"]
