@@ -24,6 +24,9 @@ from app.libraries.mounts import (
     read_mounts,
 )
 
+_DISKS = "/run/media"
+"""Where desktops mount disks."""
+
 Identity = tuple[int, int]
 """Device and inode."""
 
@@ -98,7 +101,8 @@ class Surroundings:
             if not (_same(spot, folder) or _within(spot, folder)) or _is_in(spot.real, SHARED_MEMORY):
                 continue
             if not _is_in(point, folder.real) or point == folder.real or kind in MEMORY_TYPES:
-                return f"lies in {folder.real}, which belongs to the running system"
+                fault = f"lies in {folder.real}, which belongs to the running system"
+                return f"{fault}; if a disk is meant, it is not mounted" if _is_in(spot.real, _DISKS) else fault
         return None
 
     def _mounted_below(self, root: str, place: _Spot) -> bool:

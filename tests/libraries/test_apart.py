@@ -97,6 +97,14 @@ def test_a_folder_of_the_running_system_is_recognised_by_the_way_of_one_below_it
         assert said == f"{folder} lies in /run, which belongs to the running system"
 
 
+@pytest.mark.parametrize("run", ["/run", "/var/run"])
+def test_the_refusal_of_an_unmounted_disk_says_that_it_is_not_mounted(own: list[Place], run: str) -> None:
+    disk = Path(f"{run}/media/nobody-of-the-tests/disk")
+    assert fault(disk, own) == (
+        f"{disk} lies in /run, which belongs to the running system; if a disk is meant, it is not mounted"
+    )
+
+
 def test_memory_and_disks_that_are_mounted_anywhere_hold_photos(
     tmp_path: Path, own: list[Place], mounted: Mount, bound: Bind
 ) -> None:
