@@ -11,13 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
-import structlog
-
 from app.api.client_address import TrustedProxies, parse_networks, site
 from app.api.refusal_log import RefusalLog
 from app.config import Settings
-
-log = structlog.get_logger(__name__)
 
 RATE_WINDOW_SECONDS = 60.0
 LOOK_SECONDS = 1.0
@@ -136,7 +132,8 @@ class Connections:
     def _cut_stalled(self) -> None:
         now = asyncio.get_running_loop().time()
         for transport, why in list(self._stalled(now)):
-            log.warning("answer cut short", reason=why, client=(transport.get_extra_info("peername") or ("",))[0])
+            client = (transport.get_extra_info("peername") or ("",))[0]
+            self.refusals.note_cut("answer cut short", client, why)
             transport.abort()
         self.refusals.flush()
         if self._readers or self.refusals.pending:

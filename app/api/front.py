@@ -131,7 +131,9 @@ class Front:
                 asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
                 await self._app(asked, exchange.receive, exchange.send_private)
         except TransferCut as cut:
-            log.warning("transfer cut short", path=redacted(scope["path"]), reason=str(cut.__cause__ or cut))
+            client = (scope.get("client") or ("",))[0]
+            reason = str(cut.__cause__ or cut)
+            self.refusals.note_cut("transfer cut short", client, reason, path=redacted(scope["path"]))
         except asyncio.CancelledError:  # not raised again: the server would log it as a failure of ours
             await exchange.answer_stop()
         except Exception as error:  # noqa: BLE001 - the outermost edge

@@ -1,4 +1,5 @@
-"""Log lines about refused requests, bounded for each address: after the first few, the rest of a minute is summed up in one line."""
+"""Log lines about refused requests and cut answers, bounded for each client address (of IPv6: each /64 network): after the first few, the
+rest of a minute is summed up in one line."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from app.api.client_address import site
+
 log = structlog.get_logger(__name__)
 
 LINES = 10
@@ -15,6 +18,7 @@ SECONDS = 60.0
 ADDRESSES = 1000
 """How many are told apart; all others share one entry."""
 OTHERS = "others"
+CUT = "cut short"
 
 
 @dataclass(slots=True)
@@ -35,17 +39,28 @@ class RefusalLog:
         return bool(self._minutes)
 
     def note(self, event: str, client: str, status: int, reason: str, correlation_id: str, **more: str) -> None:
+        if self._has_line(client, str(status)):
+            log.warning(event, client=client, status=status, reason=reason, correlation_id=correlation_id, **more)
+
+    def note_cut(self, event: str, client: str, reason: str, **more: str) -> None:
+        """Of an answer whose connection ends before it is complete."""
+        if self._has_line(client, CUT):
+            log.warning(event, client=client, reason=reason, **more)
+
+    def _has_line(self, client: str, kind: str) -> bool:
+        """Whether one more line may be written of this client; else it is counted."""
         self.flush()
-        now = time.monotonic()
-        key = client if client in self._minutes or len(self._minutes) < ADDRESSES else OTHERS
+        key = site(client)
+        if key not in self._minutes and len(self._minutes) >= ADDRESSES:
+            key = OTHERS
         minute = self._minutes.get(key)
         if minute is None:
-            minute = self._minutes[key] = _Minute(now)
+            minute = self._minutes[key] = _Minute(time.monotonic())
         if minute.lines < LINES:
             minute.lines += 1
-            log.warning(event, client=client, status=status, reason=reason, correlation_id=correlation_id, **more)
-        else:
-            minute.left_out[str(status)] += 1
+            return True
+        minute.left_out[kind] += 1
+        return False
 
     def flush(self, *, everything: bool = False) -> None:
         now = time.monotonic()
@@ -59,7 +74,7 @@ class RefusalLog:
         minute = self._minutes.pop(client, None)
         if minute is not None and minute.left_out:
             log.warning(
-                "more requests refused",
+                "more requests refused or cut short",
                 client=client,
                 count=minute.left_out.total(),
                 statuses=dict(minute.left_out),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from app.api.refusal_log import LINES, RefusalLog
 from tests.api.starting import StartService
 from tests.real.awaiting import eventually
 from tests.real.people import Account
@@ -30,6 +32,22 @@ def test_a_burst_of_bad_requests_is_summed_up(start_service: StartService) -> No
     [summed] = [line for line in lines if "more requests refused" in line]
     assert f"count={BURST - 10}" in summed
     assert "client=127.0.0.1" in summed
+
+
+def test_an_ipv6_network_is_one_client() -> None:
+    refusals = RefusalLog()
+    with capture_logs() as lines:
+        for number in range(BURST):
+            refusals.note("request refused", f"2001:db8::{number:x}", 400, "This is no HTTP request", "0")
+            refusals.note_cut("answer cut short", f"2001:db8::1:{number:x}", "The client took nothing for 1 seconds")
+        refusals.note("request refused", "2001:db8:0:1::1", 400, "This is no HTTP request", "0")
+        refusals.flush(everything=True)
+
+    assert len(lines) == LINES + 2
+    assert lines[0]["client"] == "2001:db8::0"
+    assert lines[-2]["client"] == "2001:db8:0:1::1"
+    assert lines[-1]["client"] == "2001:db8::/64"
+    assert lines[-1]["statuses"] == {"400": BURST - LINES // 2, "cut short": BURST - LINES // 2}
 
 
 def test_a_database_that_is_gone_fills_no_log(start_service: StartService, postgres: Postgres) -> None:
