@@ -37,7 +37,12 @@ async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Se
     link = await services.links.open(match[1]) if match else None
     if link is None:
         raise ApiError(404, "The link is unknown or has expired")
-    representation = Representation(link.source, attachment=True, cache_control=NO_CACHE)
+    representation = Representation(
+        link.source,
+        attachment=True,
+        cache_control=NO_CACHE,
+        require_readable=link.source.require_first_members,
+    )
     try:
         await representation.deliver(scope, receive, send, _HEADERS)
     except MemberLost as lost:

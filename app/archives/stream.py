@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -103,9 +103,19 @@ class ArchiveSource:
     async def read(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Raises `MemberLost` before the first byte if one of the first members is lost."""
         sender = _Sender(self, byte_range)
-        try:
+        with self._losses_counted():
             async with sender, aclosing(sender.chunks()) as chunks:
                 yield chunks
+
+    async def require_first_members(self) -> None:
+        """Raises `MemberLost` where `read(None)` would before the first byte. Opens nothing."""
+        with self._losses_counted():
+            await _Sender(self, None).place_first()
+
+    @contextmanager
+    def _losses_counted(self) -> Generator[None]:
+        try:
+            yield
         except MemberLost:
             self.losses.count += 1
             raise
@@ -126,9 +136,7 @@ class _Sender:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._look_up()
-            for member in self._next:
-                self._place(member)
+            await self.place_first()
             self._open_ahead()
         except BaseException:
             await self._close()
@@ -137,6 +145,12 @@ class _Sender:
 
     async def __aexit__(self, *_: object) -> None:
         await self._close()
+
+    async def place_first(self) -> None:
+        """Raises `MemberLost` if one of the first members is lost."""
+        await self._look_up()
+        for member in self._next:
+            self._place(member)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The bytes, small ones joined."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
 from math import floor
 
@@ -55,11 +55,22 @@ class Representation:
     """
 
     __slots__ = (
-        "_content_type", "_etag", "_last_modified", "_lines", "_partial", "_ranged", "_size", "_unmodified", "_validators", "_whole", "source",
+        "_content_type", "_etag", "_last_modified", "_lines", "_partial", "_ranged", "_require_readable", "_size", "_unmodified",
+        "_validators", "_whole", "source",
     )  # fmt: skip
 
-    def __init__(self, source: ByteSource, *, attachment: bool, cache_control: str) -> None:
+    def __init__(
+        self,
+        source: ByteSource,
+        *,
+        attachment: bool,
+        cache_control: str,
+        require_readable: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`require_readable` is awaited before an answer that describes the source without reading it (HEAD, 304), and raises what a read
+        of the whole would."""
         self.source = source
+        self._require_readable = require_readable
         self._size = source.size
         self._etag = source.etag
         self._last_modified = floor(source.last_modified.timestamp())
@@ -101,11 +112,13 @@ class Representation:
             if verdict is Verdict.FAILED:
                 raise PreconditionFailed(self._validators)
             if verdict is Verdict.NOT_MODIFIED:
+                await self._check_readable()
                 await _send_head(send, 304, (*self._unmodified, *extra_headers))
                 return
             if self._ranged and not is_head and range_counts(fields, self._etag, self._last_modified):
                 selection = parse(fields.range, self._size)
         if is_head:
+            await self._check_readable()
             await _send_head(send, 200, (*self._whole, *extra_headers))
         elif selection is Selection.WHOLE:
             await self._send_one(receive, _Answer(send, 200, (*self._whole, *extra_headers), self._size), None)
@@ -136,6 +149,10 @@ class Representation:
             return None
         body = read_now(part)
         return None if body is None else (self._head_lines(status, part.first, len(body)), body)
+
+    async def _check_readable(self) -> None:
+        if self._require_readable is not None:
+            await self._require_readable()
 
     def _head_lines(self, status: int, first: int, length: int) -> bytes:
         if self._lines is None:

@@ -316,11 +316,18 @@ class TestLinks:
             assert thrown in answer.json()["detail"]
             assert "thrown.jpg" in answer.json()["detail"]
         assert anonymous.get(link.path).status_code == 410
+        # Download managers ask without the body first.
+        assert anonymous.head(link.path).status_code == 410
+        for method in ("GET", "HEAD"):
+            for condition in ({"if-none-match": link.etag}, {"if-none-match": "*"}):
+                assert anonymous.request(method, link.path, headers=condition).status_code == 410, (method, condition)
         # What lies before it is not lost.
         assert anonymous.get(link.path, headers={"range": "bytes=0-40000"}).content == whole[:40_001]
         if not force:
             client.post("/api/trash/restore/assets", json={"ids": [thrown]}).raise_for_status()
             assert anonymous.get(link.path).content == whole
+            assert anonymous.head(link.path).status_code == 200
+            assert anonymous.get(link.path, headers={"if-none-match": link.etag}).status_code == 304
 
     def test_does_not_open_anything_else(self, anonymous: httpx.Client, link: Link, photos: dict[str, bytes]) -> None:
         token = link.token
