@@ -8,6 +8,7 @@ from sqlalchemy import Boolean, ColumnElement, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from app.catalog.tables import Text
 from app.folding import folded
 
 SQLITE_FUNCTION = "contains_folded"
@@ -15,7 +16,7 @@ SQLITE_FUNCTION = "contains_folded"
 
 def contains_folded(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
     """Whether `part` is in the text, in any case and normalization. In PostgreSQL what case is, is up to the database's locale."""
-    return _ContainsFolded(text, literal(part))
+    return _ContainsFolded(text, literal(part, Text))
 
 
 def sqlite_contains_folded(text: str | None, part: str) -> bool | None:

@@ -188,7 +188,10 @@ async def test_search_finds_by_each_field(catalog: Catalog) -> None:
     assert await ids(type=AssetType.VIDEO) == []
     assert await ids(type=AssetType.VIDEO, visibilities=frozenset({Visibility.HIDDEN})) == [video.id]
     assert await ids(taken_after=TAKEN) == await ids(created_after=other.created_at) == [other.id]
-    assert await ids(name_contains="\0") == await ids(is_offline=True) == await ids(library_id=uuid4()) == []
+    assert await ids(is_offline=True) == await ids(library_id=uuid4()) == []
+    for unfit in ("\0", "\ud800"):
+        for field in ("name_contains", "path_contains", "description_contains"):
+            assert await ids(**{field: unfit}) == [], (field, unfit)
 
     await catalog.assets.trash(user.id, [wanted.id])
     assert await ids() == [other.id]
