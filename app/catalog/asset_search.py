@@ -133,9 +133,10 @@ def _is_made(kind: FileKind, path: str | None = None) -> ColumnElement[bool]:
 def _containing(filters: AssetFilters) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if filters.name_contains is not None:
-        # What a program of an older version takes in during an upgrade has no folded name.
-        name = func.coalesce(_asset.c.folded_name, func.lower(_asset.c.original_file_name))
-        where.append(name.contains(folded(filters.name_contains), autoescape=True))
+        by_folded_name = _asset.c.folded_name.contains(folded(filters.name_contains), autoescape=True)
+        # What a program of an older version has taken in has no folded name before `FoldedNames.fill`.
+        by_name = contains_folded(_asset.c.original_file_name, filters.name_contains)
+        where.append(func.coalesce(by_folded_name, by_name))
     if filters.path_contains is not None:
         where.append(contains_folded(_file.c.path, filters.path_contains))
     if filters.description_contains is not None:

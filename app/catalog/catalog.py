@@ -18,6 +18,7 @@ from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
 from app.catalog.engine import Database, now, parse_url
 from app.catalog.exchanges import Exchanges
 from app.catalog.files import Files
+from app.catalog.folded_names import FoldedNames
 from app.catalog.installation import Installation
 from app.catalog.libraries import Libraries
 from app.catalog.library_files import LibraryFiles
@@ -44,6 +45,7 @@ class Catalog:
         self.sessions = Sessions(database)
         self.files = Files(database)
         self.assets = Assets(database)
+        self.folded_names = FoldedNames(database)
         self.derivatives = Derivatives(database)
         self.motion_parts = MotionParts(database)
         self.persons = Persons(database)

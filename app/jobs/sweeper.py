@@ -1,7 +1,8 @@
 """Deletes what nothing refers to any more: first the object, then its row. Nothing else deletes managed files.
 
 Any number of processes may sweep at once, and be killed at any point: a file's row stays until its object is known to be
-gone, and deleting what is not there is fine. Also empties the trash by age, and ends expired sessions and links.
+gone, and deleting what is not there is fine. Also empties the trash by age, ends expired sessions and links, and
+fills in the folded names of assets after an upgrade.
 """
 
 from __future__ import annotations
@@ -151,6 +152,9 @@ class Sweeper:
         except StoragePermission as error:
             # Nothing depends on it: a rule of the bucket may do it in our place (docs/s3.md).
             _log.warning("leftovers of unfinished writes may not be swept", reason=str(error))
-            return
-        if leftovers:
-            _log.info("swept leftovers of unfinished writes", count=leftovers)
+        else:
+            if leftovers:
+                _log.info("swept leftovers of unfinished writes", count=leftovers)
+        filled = await self._catalog.folded_names.fill()
+        if filled:
+            _log.info("names of assets were filled in for searches", count=filled)

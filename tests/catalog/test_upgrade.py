@@ -15,9 +15,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, func, select, text
 
-from app.catalog import migrations, tables
+from app.catalog import folded_names, migrations, tables
 from app.catalog.catalog import Catalog, open_catalog, upgrade
 from app.catalog.engine import Database, PostgresDatabase, SqliteFile, parse_url
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
@@ -141,7 +141,10 @@ async def test_what_an_older_program_planned_may_have_been_copied(database: Kind
     await catalog.aclose()
 
 
-async def test_names_of_an_older_program_are_found(database: Kind, databases: Databases) -> None:
+async def test_names_of_an_older_program_are_found_before_and_after_they_are_filled_in(
+    database: Kind, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upgrade itself writes no row of an asset: there may be a million, and readers wait for it."""
     db_url = databases.empty(database)
     place = Database(parse_url(db_url))
     if isinstance(place.place, SqliteFile):
@@ -156,9 +159,40 @@ async def test_names_of_an_older_program_are_found(database: Kind, databases: Da
 
     catalog = await open_catalog(db_url)
 
-    for number in (0, OLD_ASSETS - 1):
-        found, _ = await catalog.assets.search(UUID(USER_ID), AssetFilters(name_contains=f"ärger {number}."))
-        assert [asset.id for asset in found] == [UUID(int=number)]
+    async def found(part: str) -> list[int]:
+        assets, _ = await catalog.assets.search(UUID(USER_ID), AssetFilters(name_contains=part))
+        return sorted(asset.id.int for asset in assets)
+
+    async def unfilled() -> int:
+        counted = select(func.count()).where(tables.asset.c.folded_name.is_(None))
+        async with catalog.engine.connect() as connection:
+            return (await connection.execute(counted)).scalar_one()
+
+    last = OLD_ASSETS - 1
+    assert await unfilled() == OLD_ASSETS
+    assert [await found(part) for part in (f"Er {last}.J", f"ÄRGER {last}.", "_")] == [[last], [last], []]
+
+    folding = folded_names.folded
+
+    def killed(name: str) -> str:
+        if name == f"ÄRGER {last}.jpg":
+            raise asyncio.CancelledError
+        return folding(name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folded_names, "folded", killed)
+        with pytest.raises(asyncio.CancelledError):
+            await catalog.folded_names.fill()
+    left = await unfilled()
+    assert 0 < left < OLD_ASSETS, "each batch is a transaction of its own"
+    assert [await found(f"er {number}.j") for number in (0, last)] == [[0], [last]]
+
+    monkeypatch.setattr(folded_names, "SCANNED", 7)
+    counts = await asyncio.gather(catalog.folded_names.fill(), catalog.folded_names.fill())
+    assert await unfilled() == 0
+    assert sum(counts) == left
+    assert [await found(f"ärger {number}.") for number in (0, last)] == [[0], [last]]
+    assert await catalog.folded_names.fill() == 0
     await catalog.aclose()
 
 

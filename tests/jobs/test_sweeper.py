@@ -11,8 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
+from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogUnavailable, DuplicateAsset, FileGone
 from app.catalog.records import Asset, File, FileKind, FileState, User
@@ -384,6 +386,24 @@ async def test_the_running_sweeper_ends_sessions_that_have_expired_and_no_others
 
     assert await catalog.sessions.by_hash(b"expired", datetime.now(UTC)) is None
     assert await catalog.sessions.by_hash(b"open", datetime.now(UTC)) is not None
+
+
+async def test_the_running_sweeper_fills_in_folded_names(
+    catalog: Catalog, storage: Storage, user: User, tmp_path: Path
+) -> None:
+    """Of assets that a program of an older version has taken in."""
+    asset = await upload(catalog, storage, user)
+    async with catalog.engine.begin() as connection:
+        await connection.execute(update(tables.asset).values(original_file_name="Straße.jpg", folded_name=None))
+
+    filled = select(tables.asset.c.folded_name).where(tables.asset.c.id == asset.id)
+    async with Sweeper(catalog, storage, settings(tmp_path)).running(), asyncio.timeout(WAIT_SECONDS):
+        name = None
+        while name is None:
+            async with catalog.engine.connect() as connection:
+                name = (await connection.execute(filled)).scalar_one()
+
+    assert name == "strasse.jpg"
 
 
 async def test_what_may_not_be_swept_puts_nothing_else_off(
