@@ -52,6 +52,10 @@ def _diagnosed() -> Report:
         return run(diagnose(settings))
     except KeyboardInterrupt:
         fail("interrupted")
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001 - what no check foresaw: scripts take an uncaught exception's status for a finding
+        fail(f"the diagnosis could not be carried out: {type(error).__name__}")
 
 
 def _print(findings: list[Finding]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zlib
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from app.config import MEBIBYTE, Settings
 from app.doctor.findings import Area, NotAsItShould, size_text
@@ -14,6 +13,7 @@ from app.doctor.store_rules import check_rules
 from app.storage.errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
+from app.storage.s3.answers import http_date
 from app.storage.s3.body import Body
 from app.storage.s3.capabilities import Feature
 from app.storage.s3.deleting import delete_keys
@@ -113,11 +113,11 @@ class StoreChecks:
         before = datetime.now(UTC)
         try:
             _, headers, _ = await self._backend.reads.fetch(await self._client.sign(self._object, LINK_SECONDS), {})
-            date = parsedate_to_datetime(headers.get("Date", ""))
         except StorageError as error:
             self._area.fail("clock", error.detail, error.hint)
             return
-        except ValueError:
+        date = http_date(headers.get("Date"))
+        if date is None:
             self._area.skip("clock", "the store sends no Date")
             return
         middle = before + (datetime.now(UTC) - before) / 2

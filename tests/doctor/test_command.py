@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
+from app.doctor import diagnosis
 from tests.real.issued import issued
 from tests.real.proxy import Proxy, Recorded
 from tests.real.service import Service
@@ -152,3 +155,18 @@ def test_no_password_is_shown(stacks: Stacks, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "DB_URL: is the server running" in " ".join(done.stdout.split())
     assert password not in done.stdout + done.stderr
+
+
+def test_what_no_check_foresaw_is_a_diagnosis_that_was_not_carried_out(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 1, which is Python's own for an exception, would tell scripts of a finding."""
+
+    def broken(_area: object) -> None:
+        raise TypeError("unforeseen")
+
+    for name, value in stack.settings.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(diagnosis, "check_codecs", broken)
+    done = CliRunner().invoke(cli, ["doctor"])
+    assert (done.exit_code, "TypeError" in done.stderr) == (2, True), done.output

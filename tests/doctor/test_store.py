@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,10 @@ async def findings_of(settings: Settings) -> AsyncIterator[dict[str, Finding]]:
     yield {finding.check: finding for finding in report.findings}
 
 
+def now_without_zone() -> str:
+    return formatdate().replace("+0000", "-0000")
+
+
 def is_batch_delete(request: Recorded) -> bool:
     return request.method == "POST" and "delete" in request.query
 
@@ -102,6 +107,20 @@ async def test_a_call_that_fails_is_told_with_the_stores_words_and_the_others_ar
         assert findings["batch delete"].outcome is Outcome.OK
     assert stack.objects() == {}
     assert stack.leftovers() == []
+
+
+@pytest.mark.parametrize(("date", "outcome"), [(now_without_zone, Outcome.OK), (lambda: "soon", Outcome.SKIPPED)])
+async def test_a_date_without_a_zone_is_of_utc_and_one_that_is_none_is_passed_over(
+    stack: Stack, proxy: Proxy, date: Callable[[], str], outcome: Outcome
+) -> None:
+    proxy.faults.append(
+        Fault(
+            lambda request: request.method == "GET" and "X-Amz-Signature" in request.query,
+            rewrite=lambda _request, answered: answered.having(date=date()),
+        )
+    )
+    async with looked_at(stack, S3_ENDPOINT=proxy.endpoint) as findings:
+        assert findings["clock"].outcome is outcome
 
 
 async def test_what_cannot_be_removed_is_named(stack: Stack, proxy: Proxy) -> None:

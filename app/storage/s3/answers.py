@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_plus
 
@@ -81,6 +82,15 @@ class BatchDeleted:
 
     deleted: frozenset[str]
     failed: Mapping[str, str]
+
+
+def http_date(text: str | None) -> datetime | None:
+    """A date of an HTTP header; one without a zone, or with `-0000`, is of UTC (RFC 9110 section 5.6.7). None where it is none."""
+    try:
+        date = parsedate_to_datetime(text or "")
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def etag_of(etag: str | None, last_modified: datetime | None, size: int) -> str:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from app.storage.backend import ObjectInfo
 from app.storage.errors import RangeNotSatisfiable
 from app.storage.ranges import ByteRange
-from app.storage.s3.answers import UNDATED, etag_of
+from app.storage.s3.answers import UNDATED, etag_of, http_date
 from app.storage.s3.errors import BACKEND, S3Refusal
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
@@ -58,7 +56,7 @@ def content_of(
         raise S3Refusal(key, BACKEND, "get: a part of the object where all of it was asked for")
     else:
         skip, surplus = wanted.first - first, last >= wanted.first + wanted.length
-    modified = _date(headers.get("Last-Modified"))
+    modified = http_date(headers.get("Last-Modified"))
     info = ObjectInfo(key, total, modified or UNDATED, etag_of(headers.get("ETag"), modified, total))
     return Content(info, wanted, skip, surplus)
 
@@ -101,10 +99,3 @@ def _wanted(key: str, asked: ByteRange | None, total: int) -> ByteRange | None:
     if wanted is None:
         raise RangeNotSatisfiable(key, BACKEND, total)
     return wanted
-
-
-def _date(text: str | None) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text).astimezone(UTC) if text else None
-    except (ValueError, TypeError):
-        return None

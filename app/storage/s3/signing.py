@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import structlog
 from aiobotocore.credentials import AioCredentials
 from botocore.auth import AUTH_TYPE_MAPS, SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
 from botocore.credentials import ReadOnlyCredentials
+
+from app.storage.s3.answers import http_date
 
 log = structlog.get_logger(__name__)
 
@@ -104,10 +105,10 @@ class Signing:
 
     def _compare_clocks(self, refusal: Refusal) -> None:
         """Links and HEADs are refused without the true reason: whatever it is, the `Date` of the answer tells."""
-        try:
-            offset = parsedate_to_datetime(refusal.date) - _now()
-        except ValueError:
+        date = http_date(refusal.date)
+        if date is None:
             return
+        offset = date - _now()
         if abs(offset - self._clock_offset) < SKEW:
             if not self._clock_offset or refusal.code not in SKEWED_CODES:
                 return

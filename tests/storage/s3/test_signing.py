@@ -241,3 +241,13 @@ async def test_a_refusal_with_a_date_that_means_nothing_does_no_lasting_harm(ope
         _ = [found async for found in backend.list_objects()]
     assert [found.key async for found in backend.list_objects()] == ["small"]
     assert await read(backend, "small") == SMALL
+
+
+@pytest.mark.parametrize(
+    "date", ["Sun, 29 Nov 2026 10:00:00", "Sun, 29 Nov 2026 10:00:00 -0000", "soon", "1 Jan 99999999999 0:0"]
+)
+async def test_a_refusal_with_a_date_without_a_zone_is_a_refusal(open_backend: Open, proxy: Proxy, date: str) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    proxy.faults.append(Fault(status=403, code="AccessDenied", date=date))
+    with pytest.raises(StoragePermission):
+        await backend.head(Key("small"))
