@@ -59,7 +59,7 @@ class MediaLocationCheck:
         self._ignore_errors = ignore_errors
         self._folders = _watched(home.engine, home.backend, home.area.path)
         self._verified = False
-        self._writing = WriteProbe(home.backend.probe, lambda: storage.failed_writes, clock)
+        self._writing = WriteProbe(home.backend.probe, lambda: storage.failed_writes, lambda: storage.s3_writes, clock)
         self._intact_until = float("-inf")
 
     async def verify(self, *, adopt: bool = False) -> None:

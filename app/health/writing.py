@@ -12,29 +12,37 @@ from app.storage.errors import StorageError, StorageUnavailable
 PROBE_SECONDS = 3600.0
 DOUBT_SECONDS = 60.0
 FIRST_RETRY_SECONDS = 5.0
+LONGEST_RETRY_SECONDS = 60.0
+"""Of a write that was refused, which leaves nothing in the store."""
 
 
 class WriteProbe:
-    """Writes a test object at most once an hour. A write of anybody that failed since has it done sooner, at most once a minute; a probe that
-    failed is repeated after pauses that grow to an hour, and until then its failure stands."""
+    """Writes a test object at most once an hour. A write of anybody that failed since has it done sooner, at most once a minute. A probe that
+    failed is repeated after pauses that grow to a minute, or to an hour where it stored its object; until then its failure stands,
+    unless it was one of writing and somebody has written since."""
 
     def __init__(
         self,
         probe: Callable[[], Awaitable[None]],
         failed_writes: Callable[[], int],
+        writes: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`failed_writes`: how many writes have failed at the store so far."""
+        """`failed_writes` and `writes`: how many of anybody's have failed at the store so far, and how many it took."""
         self._probe = probe
         self._failed_writes = failed_writes
+        self._writes = writes
         self._clock = clock
         self._tried = float("-inf")
         self._pause = 0.0
         self._failure: StorageError | None = None
         self._seen = 0
+        self._taken = 0
 
     async def check(self) -> None:
         """Raises why the store takes no writes."""
+        if self._failure is not None and not self._failure.stored and self._writes() > self._taken:
+            self._pause, self._failure = 0.0, None
         if not self._is_due():
             if self._failure is not None:
                 raise self._failure
@@ -53,7 +61,9 @@ class WriteProbe:
 
     def _failed(self, error: StorageError) -> None:
         self._failure = error
-        self._pause = min(max(FIRST_RETRY_SECONDS, 2 * self._pause), PROBE_SECONDS)
+        self._taken = self._writes()
+        longest = PROBE_SECONDS if error.stored else LONGEST_RETRY_SECONDS
+        self._pause = min(max(FIRST_RETRY_SECONDS, 2 * self._pause), longest)
 
     def _is_due(self) -> bool:
         passed = self._clock() - self._tried

@@ -75,6 +75,8 @@ class StorageService:
         self.staging = staging
         self.failed_writes = 0
         """Writes so far that the place did not take."""
+        self.s3_writes = 0
+        """Writes so far that the bucket took."""
         self._local = local
         self._s3 = s3
         self._folder = LocalArea(str(media_root)) if media_root else None
@@ -143,19 +145,22 @@ class StorageService:
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """See `StorageBackend.write_stream`. Raises `StoragePermission` for external paths."""
         place = self._writable(path)
-        return self._counted(
-            place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
-        )
+        write = place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
+        return self._counted(write, in_s3=place.backend is self._s3)
 
     @asynccontextmanager
-    async def _counted(self, write: AbstractAsyncContextManager[ObjectWriter]) -> AsyncGenerator[ObjectWriter]:
-        """Counts the write if the place does not take it."""
+    async def _counted(
+        self, write: AbstractAsyncContextManager[ObjectWriter], *, in_s3: bool
+    ) -> AsyncGenerator[ObjectWriter]:
+        """Counts what the bucket takes, and what no place takes."""
         try:
             async with write as writer:
                 yield writer
         except (StorageFull, StoragePermission, StorageUnavailable):
             self.failed_writes += 1
             raise
+        if in_s3:
+            self.s3_writes += 1
 
     async def copy(self, source: str, target: str) -> None:
         """Within a backend the store copies; between two the bytes pass through here. Raises `ObjectNotFound`, `ObjectExists`, …"""

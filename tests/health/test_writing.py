@@ -13,7 +13,7 @@ from app.catalog.catalog import open_catalog
 from app.health.folders import MountCheckFailed
 from app.health.markers import MediaLocationCheck
 from app.health.mounts import MountCondition
-from app.health.writing import PROBE_SECONDS, WriteProbe
+from app.health.writing import LONGEST_RETRY_SECONDS, PROBE_SECONDS, WriteProbe
 from app.storage.errors import StorageError, StoragePermission, StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
@@ -155,25 +155,65 @@ async def test_what_an_upload_meets_is_told_and_that_it_is_over(bucket: Bucket) 
     assert bucket.writes == written
 
 
-async def test_while_it_fails_it_is_tried_less_and_less() -> None:
+@pytest.mark.parametrize(("stored", "probes"), [(True, 24 + 12), (False, 24 * 60 + 12)])
+async def test_while_it_fails_it_is_tried_less_and_less(stored: bool, probes: int) -> None:
     clock, tried = Clock(), 0
 
     async def refused() -> None:
         nonlocal tried
         tried += 1
-        raise StoragePermission("", "s3", "no")
+        error = StoragePermission("", "s3", "no")
+        error.stored = stored
+        raise error
 
-    probe = WriteProbe(refused, lambda: 0, clock)
+    probe = WriteProbe(refused, lambda: 0, lambda: 0, clock)
     for _ in range(24 * 3600 // 3):
         with pytest.raises(StoragePermission):
             await probe.check()
         clock.now += 3
-    assert tried < 24 + 12
+    assert tried < probes
+
+
+async def _fail_for_hours(bucket: Bucket, fault: Fault) -> None:
+    bucket.clock.now += PROBE_SECONDS
+    bucket.proxy.faults.append(fault)
+    for _ in range(20):
+        with pytest.raises(StoragePermission):
+            await bucket.media.check()
+        bucket.clock.now += 1200
+    with pytest.raises(StoragePermission):
+        await bucket.media.check()
+    bucket.proxy.faults.clear()
+
+
+async def test_a_minute_after_writes_are_taken_again_it_is_ready(bucket: Bucket) -> None:
+    await _fail_for_hours(bucket, Fault(probing, status=403, code="AccessDenied"))
+    bucket.clock.now += LONGEST_RETRY_SECONDS
+    await bucket.media.check()
+
+
+async def test_a_write_of_anybody_that_is_taken_ends_it_at_once(bucket: Bucket) -> None:
+    await _fail_for_hours(bucket, Fault(probing, status=403, code="AccessDenied"))
+    with pytest.raises(StoragePermission):
+        await bucket.media.check()
+    await bucket.upload("upload/a")
+    await bucket.media.check()
+
+
+async def test_test_objects_that_cannot_be_removed_are_not_made_every_minute(bucket: Bucket) -> None:
+    """Nor does it help that others can write."""
+    await _fail_for_hours(bucket, Fault(lambda request: request.method == "DELETE", status=403, code="AccessDenied"))
+    made = bucket.writes
+    await bucket.upload("upload/a")
+    bucket.clock.now += LONGEST_RETRY_SECONDS
+    with pytest.raises(StoragePermission):
+        await bucket.media.check()
+    assert bucket.writes == made
 
 
 async def test_a_probe_that_is_not_waited_for_counts_as_failed() -> None:
     clock, answered = Clock(), asyncio.Event()
-    probe = WriteProbe(lambda: _wait(answered), lambda: 0, clock)
+    probe = WriteProbe(lambda: _wait(answered), lambda: 0, lambda: 0, clock)
     waiting = asyncio.create_task(probe.check())
     await asyncio.sleep(0)
     waiting.cancel()

@@ -166,9 +166,16 @@ class S3Backend:
             async with self.reads.open(name, None, None) as stream:
                 if b"".join([chunk async for chunk in stream.chunks]) != data:
                     raise StorageUnavailable(name, BACKEND, "the store gave back other bytes than it was given")
+        except StorageError as error:
+            error.stored = True
+            raise
         finally:
             self.reads.forget(name)
-            await self.client.delete(name)
+            try:
+                await self.client.delete(name)
+            except StorageError as error:
+                error.stored = True
+                raise
 
     async def recognise(self, witness: Key, text: bytes) -> None:
         if not attests(await self.client.get_start(witness.value, len(text) + SPARE_BYTES), text):
