@@ -30,6 +30,7 @@ from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key, is_temporar
 from app.storage.ranges import ByteRange
 from app.storage.s3.answers import Found, Part
 from app.storage.s3.body import Body
+from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
 from app.storage.s3.deleting import BATCH, delete_keys
 from app.storage.s3.errors import BACKEND
@@ -318,6 +319,7 @@ class S3Backend:
             parts = await asyncio.gather(*copies)
             try:
                 async with self.uploads.commit_of(target):
+                    await self.uploads.require_free(Feature.CONDITIONAL_COMPLETE, target)
                     await client.complete(target, upload_id, parts, size=found.size, once=True)
             except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
                 await self.uploads.settle(target, mark, found.size, error)

@@ -112,6 +112,14 @@ class S3Client:
         match = _SIZE_IN_RANGE.fullmatch(answer.get("ContentRange") or "")
         return int(match[1]) if match else int(required(answer, "ContentLength", key, "get_object"))
 
+    async def require_free(self, key: str) -> None:
+        """Raises `ObjectExists` where the key is taken now."""
+        try:
+            await self.head(key)
+        except ObjectNotFound:
+            return
+        raise ObjectExists(key, BACKEND)
+
     async def explain(self, key: str) -> None:
         """Ask for one byte of what a HEAD refused: the answer to a GET says why. Raises that; returns if there is an object."""
         try:
@@ -334,15 +342,7 @@ class S3Client:
 
     def _once(self, feature: Feature, key: str, once: bool) -> Option | None:
         """The condition that the key is free; where the store lacks it, the key is asked for right before."""
-
-        async def refuse_taken() -> None:
-            try:
-                await self.head(key)
-            except ObjectNotFound:
-                return
-            raise ObjectExists(key, BACKEND)
-
-        return Option(feature, {"IfNoneMatch": "*"}, otherwise=refuse_taken) if once else None
+        return Option(feature, {"IfNoneMatch": "*"}, otherwise=lambda: self.require_free(key)) if once else None
 
     async def _adapted(
         self,

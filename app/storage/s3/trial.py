@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from app.storage.errors import ObjectExists, StorageError
@@ -19,6 +20,8 @@ from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
 from app.storage.s3.errors import S3Refusal
 
+RETRY_SECONDS = 30.0
+"""Between two trials of a store that did not answer the first, or denied it; meanwhile calls go on untried."""
 _CLEANUP_SECONDS = 5.0
 _ODD = "a %2Bé+&"
 """Tells every way of encoding a key from every other."""
@@ -27,10 +30,14 @@ _ODD = "a %2Bé+&"
 class Trial:
     """The trials of one client. They leave nothing behind, unless the store takes no deletes: then the sweep removes it."""
 
-    def __init__(self, client: S3Client) -> None:
+    def __init__(self, client: S3Client, start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
+        """`start` makes a task that has an owner and runs to its end: cancelled, whoever began a trial leaves it to those who wait for it, and
+        to the removal of what it has made."""
         self._client = client
         self._capabilities = client.capabilities
-        self._lock = asyncio.Lock()
+        self._start = start
+        self._running: dict[Feature, asyncio.Task[None]] = {}
+        self._retry_at: dict[Feature, float] = {}
         self._given_up: set[Feature] = set()
 
     async def all(self) -> None:
@@ -40,7 +47,8 @@ class Trial:
         await self.listing()
 
     async def conditional_put(self) -> None:
-        """Never raises for a store that refuses a step, as the others; what could not be told for now is tried again at the next call."""
+        """Never raises for a store that refuses a step, as the others; what could not be told for now is tried again after a
+        while."""
         await self._once(Feature.CONDITIONAL_PUT, self._try_put)
 
     async def multipart(self) -> None:
@@ -56,31 +64,31 @@ class Trial:
         return self._capabilities.is_known(feature) or feature in self._given_up
 
     async def _once(self, feature: Feature, step: Callable[[str, str], Awaitable[None]]) -> None:
-        if self.is_settled(feature):
+        """All that need it wait for the same trial."""
+        now = asyncio.get_running_loop().time()
+        if self.is_settled(feature) or now < self._retry_at.get(feature, now):
             return
-        async with self._lock:
-            if self.is_settled(feature):
-                return
-            trying = asyncio.create_task(self._try(feature, step))
-            try:
-                await asyncio.shield(trying)
-            finally:  # cancelled, it still removes what it has made: what is on its way to the store cannot be called back
-                if not trying.done():
-                    await asyncio.wait({trying}, timeout=_CLEANUP_SECONDS)
-                trying.cancel()
+        trying = self._running.get(feature)
+        if trying is None:
+            trying = self._running[feature] = self._start(self._try(feature, step))
+            trying.add_done_callback(lambda _: self._running.pop(feature))
+        await asyncio.shield(trying)
 
     async def _try(self, feature: Feature, step: Callable[[str, str], Awaitable[None]]) -> None:
         prefix = f"{TEMPORARY_PREFIX}trial-{secrets.token_hex(8)}"
         key = f"{prefix}-{_ODD}{TEMPORARY_SUFFIX}"
         try:
             await step(prefix, key)
-        except StorageError as error:
-            if error.retryable:
-                return
+        except S3Refusal:
+            self._given_up.add(feature)
+        except StorageError:
+            self._retry_at[feature] = asyncio.get_running_loop().time() + RETRY_SECONDS
+        else:
+            self._given_up.add(feature)
         finally:
-            with suppress(StorageError):
-                await self._client.delete(key)
-        self._given_up.add(feature)
+            with suppress(StorageError, TimeoutError):
+                async with asyncio.timeout(_CLEANUP_SECONDS):
+                    await self._client.delete(key)
 
     async def _put(self, key: str) -> None:
         body = Body(b"x", checksum=self._client.own_checksums)

@@ -22,6 +22,7 @@ from app.storage.errors import (
 )
 from app.storage.s3.answers import Part
 from app.storage.s3.body import Body, Lease, WriteBudget
+from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
 from app.storage.s3.errors import BACKEND, S3Refusal
 from app.storage.s3.trial import Trial
@@ -79,8 +80,8 @@ class Uploads:
     def __init__(self, client: S3Client, budget: WriteBudget, deadline: float) -> None:
         self.client = client
         self.budget = budget
-        self.trial = Trial(client)
         self.chores = Chores()
+        self.trial = Trial(client, self.chores.start)
         self.alive: set[str] = set()
         self._commits: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.cleanup_seconds = min(_CLEANUP_SECONDS, deadline)
@@ -91,6 +92,11 @@ class Uploads:
         if lock is None:
             lock = self._commits[key] = asyncio.Lock()
         return lock
+
+    async def require_free(self, feature: Feature, key: str) -> None:
+        """Raises `ObjectExists` where a key is taken, as long as it is not known whether the store heeds the condition of its commit."""
+        if not self.client.capabilities.is_known(feature):
+            await self.client.require_free(key)
 
     async def confirm(self, key: str, mark: str, size: int) -> None:
         """The store has acknowledged the object: has it kept it? Stores were seen that answer 200 to a Complete and keep an empty
@@ -259,6 +265,7 @@ class S3Writer:
     async def _put(self) -> None:
         try:
             async with self._uploads.commit_of(self._key):
+                await self._uploads.require_free(Feature.CONDITIONAL_PUT, self._key)
                 await self._client.put(
                     self._key, self._body, content_type=self._content_type, metadata=self._metadata, once=True
                 )
@@ -268,6 +275,7 @@ class S3Writer:
     async def _complete(self, upload_id: str, parts: list[Part]) -> None:
         try:
             async with self._uploads.commit_of(self._key):
+                await self._uploads.require_free(Feature.CONDITIONAL_COMPLETE, self._key)
                 await self._client.complete(self._key, upload_id, parts, size=self._size, once=True)
         except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
             await self._settle(error)

@@ -11,13 +11,14 @@ import pytest
 
 from app.storage.errors import ObjectExists, StorageError, StorageUnavailable
 from app.storage.key import Key
+from app.storage.s3 import trial
 from app.storage.s3.capabilities import Feature
 from app.storage.s3.errors import S3Refusal
 from tests.real.moto import Moto
 from tests.real.proxy import Answered, Fault, Proxy, Recorded
 from tests.real.quirks import LISTING_QUIRKS, NO_WAY_ON
 from tests.real.seaweedfs import SeaweedFS
-from tests.storage.s3.conftest import Open, read, write
+from tests.storage.s3.conftest import Open, eventually, read, write
 
 MIB = 1024 * 1024
 DATA = random.Random(14).randbytes(9 * MIB)
@@ -229,11 +230,51 @@ async def test_trials_leave_nothing_and_find_nothing_missing_at_a_store_that_has
     assert len(proxy.requests) == asked
 
 
-async def test_a_trial_that_fails_is_made_again(open_backend: Open, proxy: Proxy) -> None:
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (403, "AccessDenied")])
+async def test_a_trial_that_fails_is_made_again(
+    open_backend: Open, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    monkeypatch.setattr(trial, "RETRY_SECONDS", 0)
     backend = await open_backend(endpoint=proxy.endpoint, trial=True, MEDIAVAULT_S3_DEADLINE=0.5)
-    proxy.faults.append(Fault(putting, status=503, code="SlowDown"))
+    proxy.faults.append(Fault(putting, status=status, code=code))
     with pytest.raises(StorageError):
         await write(backend, "a", b"x")
     proxy.faults.clear()
     await write(backend, "a", b"x")
     assert backend.client.capabilities.confirmed == {Feature.CONDITIONAL_PUT}
+
+
+async def test_all_writers_wait_for_one_trial_and_the_next_ones_for_none(open_backend: Open, proxy: Proxy) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint, trial=True, MEDIAVAULT_S3_DEADLINE=0.5)
+    trying = Fault(lambda request: putting(request) and "trial-" in request.path, delay=2)
+    proxy.faults += [trying, Fault(putting, status=503, code="SlowDown")]
+    writes = [write(backend, f"{number}", b"x") for number in range(8)]
+    assert [type(error) for error in await asyncio.gather(*writes, return_exceptions=True)] == [StorageUnavailable] * 8
+    assert trying.seen == 1
+    del proxy.faults[1]
+    await write(backend, "after", b"x")
+    assert trying.seen == 1
+
+
+@pytest.mark.parametrize(("data", "commit"), [(b"x", "PUT"), (DATA, "POST")])
+async def test_without_a_trial_a_key_is_asked_for_before_each_commit(
+    open_backend: Open, proxy: Proxy, data: bytes, commit: str
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint, trial=True)
+    proxy.faults.append(Fault(lambda request: "trial-" in request.path, status=403, code="AccessDenied"))
+    await write(backend, "a", data, free=True)
+    asked = [request.method for request in proxy.requests if request.path.endswith("/a")]
+    assert "HEAD" in asked[: len(asked) - 1 - asked[::-1].index(commit)]
+
+
+async def test_a_writer_that_is_cancelled_leaves_the_trial_to_the_others(open_backend: Open, proxy: Proxy) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint, trial=True)
+    trying = Fault(lambda request: putting(request) and "trial-" in request.path, times=1, delay=0.3)
+    proxy.faults.append(trying)
+    first, second = (asyncio.create_task(write(backend, name, b"x")) for name in ("a", "b"))
+    await eventually(lambda: trying.seen == 1)
+    first.cancel()
+    await asyncio.wait_for(second, 30)
+    assert Feature.CONDITIONAL_PUT in backend.client.capabilities.confirmed
+    with pytest.raises(asyncio.CancelledError):
+        await first
