@@ -21,6 +21,7 @@ class OpenSqliteFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = Path(f"{path}-wal")
         self._opened: tuple[int, int] | None = None
         self._size = 0
 
@@ -45,21 +46,41 @@ class OpenSqliteFile:
             raise _moved("the database file was overwritten: it is shorter than it was")
         self._size = status.st_size
 
+    def require_log(self, known: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Device and inode of the write-ahead log, for a connection that has it open: SQLite leaves it in its place until that is closed. `known`
+        is what it was before, None where it was not looked at. Raises where it is no longer that one: the next start would not find
+        what is written to it."""
+        try:
+            status = self._log.stat()
+        except OSError as error:
+            if known is None:
+                return None
+            raise _moved(f"the database's write-ahead log is not at its path: {error.strerror}") from None
+        found = (status.st_dev, status.st_ino)
+        if known not in (None, found):
+            raise _moved("the database's write-ahead log was replaced by another one")
+        return found
+
 
 class SqliteConnection(sqlite3.Connection):
     """Runs in the driver's thread, so that a disk that hangs never blocks the event loop."""
 
     def __init__(self, *arguments: Any, file: OpenSqliteFile, **options: Any) -> None:
         self._file = file
+        self._log: tuple[int, int] | None = None
         super().__init__(*arguments, **options)
 
     def commit(self) -> None:
         """Refused before it takes place, and again before anybody is told of it: the file may go in between."""
         if not self.in_transaction:
             return
-        self._file.require()
+        self._require()
         super().commit()
+        self._require()
+
+    def _require(self) -> None:
         self._file.require()
+        self._log = self._file.require_log(self._log)
 
     def close(self) -> None:
         """Gives up its transaction. By itself SQLite keeps a closed connection, and its lock on the database, until the last cursor is

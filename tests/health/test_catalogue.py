@@ -101,3 +101,41 @@ async def test_a_file_that_is_moved_while_it_is_committed_to_acknowledges_nothin
             async with catalog.database.write():
                 file.rename(file.with_name("aside.db"))
         file.with_name("aside.db").rename(file)
+
+
+async def test_a_write_ahead_log_that_is_removed_or_replaced_is_noticed_by_the_next_write(databases: Databases) -> None:
+    """The next start would find nothing of what is written from then on."""
+    db_url = await databases.ready("sqlite")
+    log = databases.path(db_url).with_name(f"{databases.path(db_url).name}-wal")
+    catalog = await open_catalog(db_url)
+    async with aclosing(catalog):
+        await catalog.installation.set_flag("somebody", "writes")
+        log.rename(aside := log.with_name("aside"))
+        with pytest.raises(CatalogFileMoved, match="write-ahead log"):
+            await catalog.installation.set_flag("somebody", "writes on")
+        log.write_bytes(aside.read_bytes())
+        with pytest.raises(CatalogFileMoved, match="write-ahead log"):
+            await catalog.installation.set_flag("somebody", "writes on")
+        aside.rename(log)
+        await catalog.installation.set_flag("somebody", "writes again")
+        with pytest.raises(CatalogFileMoved, match="write-ahead log"):
+            async with catalog.database.write():
+                log.rename(aside)
+        aside.rename(log)
+    assert not log.exists(), "SQLite removes it itself when the last connection is closed"
+    catalog = await open_catalog(db_url)
+    async with aclosing(catalog):
+        assert await catalog.installation.flag("somebody") == "writes again"
+
+
+async def test_a_write_ahead_log_that_sqlite_makes_anew_is_none_that_was_replaced(databases: Databases) -> None:
+    db_url = await databases.ready("sqlite")
+    log = databases.path(db_url).with_name(f"{databases.path(db_url).name}-wal")
+    catalog = await open_catalog(db_url)
+    async with aclosing(catalog):
+        for number in range(3):
+            await catalog.installation.set_flag("somebody", f"writes {number}")
+            await catalog.database.writer.dispose()
+            await catalog.database._reader.dispose()
+            assert not log.exists()
+            await catalog.installation.set_flag("somebody", f"writes on {number}")
