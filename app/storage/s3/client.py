@@ -97,20 +97,26 @@ class S3Client:
         size = answer.get("ContentLength")
         if size is None:
             self.capabilities.lacks(Feature.HEAD_LENGTH, "a HEAD was answered without it")
-            size = await self._size_by_get(key)
+        if size is None or not self.capabilities.has(Feature.HEAD_LENGTH):
+            size = await self.size_by_get(key)
         for name, feature in (("ETag", Feature.ETAG), ("LastModified", Feature.LAST_MODIFIED)):
             if not answer.get(name):
                 self.capabilities.lacks(feature, "a HEAD was answered without it")
         return answers.found(answer, size)
 
-    async def _size_by_get(self, key: str) -> int:
+    async def size_by_get(self, key: str) -> int:
+        """As a GET tells it: by the range of one byte, or where the store leaves open whether that is what it sends, without a range."""
         try:
             answer = await self._call("get_object", key, Key=self.full_key(key), Range="bytes=0-0")
         except _NoSuchRange:
             return 0
         answer["Body"].close()
-        match = _SIZE_IN_RANGE.fullmatch(answer.get("ContentRange") or "")
-        return int(match[1]) if match else int(required(answer, "ContentLength", key, "get_object"))
+        if match := _SIZE_IN_RANGE.fullmatch(answer.get("ContentRange") or ""):
+            return int(match[1])
+        if answer.get("ContentLength") in (None, 1):
+            answer = await self._call("get_object", key, Key=self.full_key(key))
+            answer["Body"].close()
+        return int(required(answer, "ContentLength", key, "get_object"))
 
     async def require_free(self, key: str) -> None:
         """Raises `ObjectExists` where the key is taken now."""

@@ -100,20 +100,23 @@ class Uploads:
 
     async def confirm(self, key: str, mark: str, size: int) -> None:
         """The store has acknowledged the object: has it kept it? Stores were seen that answer 200 to a Complete and keep an empty
-        object. Raises `StorageUnavailable` where not, and then leaves nothing of it; `ObjectExists` where another writer's is there."""
+        object, and such that keep it and tell a wrong length by HEAD. Raises `StorageUnavailable` where it is not kept, and leaves nothing
+        of it where HEAD and GET agree; `ObjectExists` where another writer's is there."""
         kept: int | None = None
         for pause in _CONFIRMATION_PAUSES:
             await asyncio.sleep(pause)
             try:
                 found = await self.client.head(key)
+                if found.metadata.get(MARK, mark) != mark:
+                    raise ObjectExists(key, BACKEND)
+                kept = found.size if found.size == size else await self.client.size_by_get(key)
             except ObjectNotFound:
                 continue
-            if found.metadata.get(MARK, mark) != mark:
-                raise ObjectExists(key, BACKEND)
-            if found.size == size:
+            if kept == size:
+                if found.size != size:
+                    self.client.capabilities.lacks(Feature.HEAD_LENGTH, "a HEAD was answered with a wrong one")
                 return
-            kept = found.size
-            if MARK in found.metadata:
+            if MARK in found.metadata and kept == found.size:
                 await self.client.delete(key)
             break
         what = "nothing" if kept is None else f"{kept} bytes"

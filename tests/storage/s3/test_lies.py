@@ -95,6 +95,28 @@ async def test_what_is_left_of_an_upload_that_was_not_kept_whole_is_removed_if_i
         await backend.head(Key("a"))
 
 
+@pytest.mark.parametrize("told", ["0", "1", None])
+async def test_an_object_is_not_removed_on_the_word_of_a_head_that_tells_a_wrong_length(
+    open_backend: Open, proxy: Proxy, told: str | None
+) -> None:
+    """Nor on that of one byte of it, sent as if that were the whole object."""
+    backend = await open_backend(endpoint=proxy.endpoint)
+
+    def one_byte(_request: Recorded, answered: Answered) -> Answered:
+        return Answered(200, answered.having(content_range=None).headers, answered.body)
+
+    proxy.faults += [
+        Fault(
+            lambda request: request.method == "HEAD", rewrite=lambda _, answered: answered.having(content_length=told)
+        ),
+        Fault(lambda request: request.headers.get("range") == "bytes=0-0", rewrite=one_byte),
+    ]
+    await write(backend, "a", DATA)
+    assert (await backend.head(Key("a"))).size == len(DATA)
+    proxy.faults.clear()
+    assert await read(backend, "a") == DATA
+
+
 async def test_a_batch_of_deletes_that_is_acknowledged_and_not_carried_out_is_done_one_by_one(
     open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
