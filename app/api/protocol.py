@@ -32,7 +32,7 @@ MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 15.0
 CROWDED_HEAD_SECONDS = 2.0
 """For connections that have no place: they may ask for health, and soon."""
-LINGER_IDLE_SECONDS = 2.0
+LINGER_IDLE_SECONDS = 8.0
 LINGER_SECONDS = 30.0
 """How long is read on after the last answer, and how long nothing may come."""
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})

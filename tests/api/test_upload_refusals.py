@@ -188,6 +188,16 @@ def test_a_refused_connection_is_closed_soon(service: Service, goes_on: bool) ->
     assert took < LINGER_SECONDS + SLACK_SECONDS
 
 
+def test_a_client_that_pauses_before_its_body_gets_to_read_why_it_is_refused(service: Service) -> None:
+    with Wire(service.port) as wire:
+        wire.begin_upload(4 * MEBIBYTE, {})
+        time.sleep(3)  # slowness is the case itself
+        wire.send(bytes(4 * MEBIBYTE))
+        answer = wire.answer()
+
+    assert (answer.status, answer.whole) == (401, True)
+
+
 def _pieces() -> Iterator[bytes]:
     piece = bytes(MEBIBYTE)
     for _ in range(SIZE // MEBIBYTE):
