@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     connections_per_address: int = _setting(
         "MEDIAVAULT_CONNECTIONS_PER_ADDRESS",
         200,
-        "Most connections from one address (of IPv6: one /64 network); of a client behind a trusted proxy, requests at once.",
+        "Most connections from one address but this host's own (of IPv6: one /64 network); of a client behind a trusted proxy, requests at once.",
         ge=1,
     )
     trusted_proxies: str = _setting(

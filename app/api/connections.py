@@ -18,6 +18,10 @@ from app.config import Settings
 RATE_WINDOW_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 TURNS = 8
+LINGERING = 200
+"""Connections without a place, already refused, that are read on from so that their clients get to read why."""
+LOOPBACK = frozenset({"127.0.0.1", "::1"})
+"""Programs of this host, its reverse proxy among them: not bounded by address."""
 _BYTES_ACKNOWLEDGED = struct.Struct("=120xQ")
 """`tcpi_bytes_acked` of Linux' `struct tcp_info`."""
 
@@ -35,7 +39,7 @@ class ConnectionLimits:
 
 
 class Admission(Enum):
-    """What a new connection may do. `HEALTH_ONLY`: ask whether the service lives and is ready."""
+    """What a connection may do. `HEALTH_ONLY`: ask whether the service lives and is ready. `REFUSED`: read why."""
 
     ADMITTED = auto()
     HEALTH_ONLY = auto()
@@ -53,44 +57,62 @@ class Connections:
         self.refusals = refusals or RefusalLog()
         self._count = 0
         self._admitted: Counter[str] = Counter()
-        self._waiting: Counter[str] = Counter()
+        self._waiting: dict[str, dict[asyncio.Transport, Callable[[], None]]] = {}
+        self._lingering: set[asyncio.Transport] = set()
         self._requests: Counter[str] = Counter()
         self._readers: dict[asyncio.Transport, AnswerPace] = {}
         self._look: asyncio.TimerHandle | None = None
         self._turns: deque[Callable[[], None]] = deque()
 
-    def enter(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> Admission:
-        """Of a connection from `address`. Unless it is refused, `leave` must follow."""
-        if self.admit(address, trusted=trusted):
-            admission = Admission.ADMITTED
-        elif len(self._readers) - self._count < self._limits.connections and (
-            trusted or self._waiting[site(address)] < self._limits.per_address
-        ):
-            self._waiting[site(address)] += 1
-            admission = Admission.HEALTH_ONLY
-        else:
-            return Admission.REFUSED
+    def enter(
+        self, address: str, transport: asyncio.Transport, *, trusted: bool, give_way: Callable[[], None]
+    ) -> Admission:
+        """Of a connection from `address`; `leave` must follow. Without a place it may ask for health, until `give_way` is called, which must
+        refuse it: when places for that run out, the oldest connection of the address that has most of them makes room."""
         self._readers[transport] = AnswerPace(self._limits)
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
-        return admission
+        if self.admit(address, trusted=trusted):
+            return Admission.ADMITTED
+        client = site(address)
+        if self._bounds(address, trusted=trusted) and len(self._waiting.get(client, ())) >= self._limits.per_address:
+            self._make_room(client)
+        elif sum(map(len, self._waiting.values())) >= self._limits.connections:
+            self._make_room(max(self._waiting, key=lambda each: len(self._waiting[each])))
+        self._waiting.setdefault(client, {})[transport] = give_way
+        return Admission.HEALTH_ONLY
 
     def admit(self, address: str, *, trusted: bool) -> bool:
         """Take a place for a connection from `address`, if there is one."""
-        client = site(address)
-        if self._count >= self._limits.connections:
+        if self.why_full(address, trusted=trusted) is not None:
             return False
-        if not trusted and self._admitted[client] >= self._limits.per_address:
-            return False
-        self._admitted[client] += 1
+        self._admitted[site(address)] += 1
         self._count += 1
         return True
 
-    def promote(self, address: str, *, trusted: bool) -> bool:
+    def why_full(self, address: str, *, trusted: bool, forwards: bool = False) -> str | None:
+        """Why there is no place for one more connection from `address`; None if there is one. `forwards`: it sends `X-Forwarded-For`."""
+        if self._count >= self._limits.connections:
+            return f"Too many connections, try later: {self._limits.connections} are open (MEDIAVAULT_CONNECTIONS)"
+        if not self._bounds(address, trusted=trusted) or self._admitted[site(address)] < self._limits.per_address:
+            return None
+        bound = f"{self._limits.per_address} (MEDIAVAULT_CONNECTIONS_PER_ADDRESS)"
+        proxy = "it looks like a proxy:" if forwards else "if it is a proxy,"
+        return f"Too many connections from {address}, at most {bound}; {proxy} set MEDIAVAULT_TRUSTED_PROXIES"
+
+    def promote(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> bool:
         """Give a connection that may ask for health only a place, if there is one now."""
         if not self.admit(address, trusted=trusted):
             return False
-        _take_one(self._waiting, site(address))
+        self._wait_no_more(address, transport)
+        return True
+
+    def linger(self, address: str, transport: asyncio.Transport) -> bool:
+        """A connection that may ask for health only has its last answer: its place is free. Whether more may be read from it."""
+        self._wait_no_more(address, transport)
+        if len(self._lingering) >= LINGERING:
+            return False
+        self._lingering.add(transport)
         return True
 
     def leave(self, address: str, transport: asyncio.Transport, admission: Admission) -> None:
@@ -98,15 +120,36 @@ class Connections:
             self._count -= 1
             _take_one(self._admitted, site(address))
         else:
-            _take_one(self._waiting, site(address))
+            self._wait_no_more(address, transport)
+            self._lingering.discard(transport)
         self._readers.pop(transport, None)
+
+    def _bounds(self, address: str, *, trusted: bool) -> bool:
+        return not trusted and address not in LOOPBACK
+
+    def _make_room(self, client: str) -> None:
+        waiting = self._waiting[client]
+        give_way = waiting.pop(next(iter(waiting)))
+        if not waiting:
+            del self._waiting[client]
+        give_way()
+
+    def _wait_no_more(self, address: str, transport: asyncio.Transport) -> None:
+        client = site(address)
+        waiting = self._waiting.get(client)
+        if waiting is not None and waiting.pop(transport, None) is not None and not waiting:
+            del self._waiting[client]
 
     def begin_request(self, client: str) -> bool:
         """Of a client behind a trusted proxy; unless False is returned, `end_request` must follow."""
-        if self._requests[site(client)] >= self._limits.per_address:
+        if client not in LOOPBACK and self._requests[site(client)] >= self._limits.per_address:
             return False
         self._requests[site(client)] += 1
         return True
+
+    def why_busy(self, client: str) -> str:
+        bound = f"{self._limits.per_address} (MEDIAVAULT_CONNECTIONS_PER_ADDRESS)"
+        return f"Too many requests at once from {client}, at most {bound}, try later"
 
     def end_request(self, client: str) -> None:
         _take_one(self._requests, site(client))

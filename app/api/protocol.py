@@ -83,16 +83,12 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = ReadGate(transport)  # pyright: ignore[reportIncompatibleVariableOverride]
         self._trusted = self._register.trusted.include(self._address)
-        self._admission = self._register.enter(self._address, transport, trusted=self._trusted)
-        if self._admission is Admission.REFUSED:
-            transport.abort()
-        else:
-            self._start_timer()
+        self._admission = self._register.enter(self._address, transport, trusted=self._trusted, give_way=self._give_way)
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        if self._admission is not Admission.REFUSED:
-            self._register.leave(self._address, self.transport, self._admission)
+        self._register.leave(self._address, self.transport, self._admission)
         self._end_request()
         self._data = b""
         super().connection_lost(exc)
@@ -360,19 +356,30 @@ class Protocol(HttpToolsProtocol):
 
     def _admit(self) -> None:
         """Raises 503 where the connection, or the client behind a proxy, has no place."""
+        is_health = self.scope["path"] in HEALTH_PATHS
+        forwarded = [value for name, value in self.headers if name == _FORWARDED]
         if self._admission is Admission.HEALTH_ONLY:
-            if self._register.promote(self._address, trusted=self._trusted):
+            if self._register.promote(self._address, self.transport, trusted=self._trusted):
                 self._admission = Admission.ADMITTED
-            elif self.scope["path"] not in HEALTH_PATHS:
-                raise _crowded()
+            elif not is_health:
+                raise self._crowded(forwards=bool(forwarded))
         if self._trusted:
-            client = self._register.trusted.client(
-                self._address, [value for name, value in self.headers if name == _FORWARDED]
-            )
+            client = self._register.trusted.client(self._address, forwarded)
             self.scope["client"] = (client, 0)
+            if is_health:
+                return
             if not self._register.begin_request(client):
-                raise ApiError(503, "Too many requests from this address, try later", headers={"retry-after": "5"})
+                raise ApiError(503, self._register.why_busy(client), headers={"retry-after": "5"})
             self._client_of_request = client
+
+    def _crowded(self, *, forwards: bool = False) -> ApiError:
+        why = self._register.why_full(self._address, trusted=self._trusted, forwards=forwards)
+        return ApiError(503, why or "Too many connections, try later", headers={"retry-after": "5"})
+
+    def _give_way(self) -> None:
+        """To a newer connection that has no place either."""
+        if not self._lingering:
+            self._refuse(self._crowded())
 
     def _end_request(self) -> None:
         if self._client_of_request is not None:
@@ -406,7 +413,7 @@ class Protocol(HttpToolsProtocol):
         if self._answering or self._continuing:
             return
         if self._admission is Admission.HEALTH_ONLY:
-            self._refuse(_crowded())
+            self._refuse(self._crowded())
         elif self._in_head:
             self._refuse(ApiError(408, "The request did not arrive in time"))
         else:
@@ -443,12 +450,18 @@ class Protocol(HttpToolsProtocol):
         self._position = 0
         self._heard = self.loop.time()
         self._linger_end = self._heard + LINGER_SECONDS
-        if self._ended:
+        if self._ended or not self._may_linger():
             self.transport.close()
             return
         self.transport.write_eof()
         self.flow.release(full=False)
         self._timer = self.loop.call_later(LINGER_IDLE_SECONDS, self._close_when_silent)
+
+    def _may_linger(self) -> bool:
+        if self._admission is Admission.HEALTH_ONLY:
+            self._admission = Admission.REFUSED
+            return self._register.linger(self._address, self.transport)
+        return True
 
     def _close_when_silent(self) -> None:
         now = self.loop.time()
@@ -470,7 +483,3 @@ class Protocol(HttpToolsProtocol):
 
 def _head_too_large() -> ApiError:
     return ApiError(431, f"The request's head is larger than {MAX_HEAD_BYTES} bytes")
-
-
-def _crowded() -> ApiError:
-    return ApiError(503, "Too many connections, try later", headers={"retry-after": "5"})

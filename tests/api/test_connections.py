@@ -25,6 +25,7 @@ NOISE = 8 * MEBIBYTE
 STRANGERS = 20
 LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 FEW = {"MEDIAVAULT_CONNECTIONS": "20", "MEDIAVAULT_DOWNLOAD_IDLE_SECONDS": "1"}
+PER_ADDRESS = "Too many connections from 127.0.0.9, at most 3 (MEDIAVAULT_CONNECTIONS_PER_ADDRESS); "
 PROXIED = {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8", "MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "4"}
 
 
@@ -213,6 +214,8 @@ def test_a_trusted_proxy_is_not_its_clients(start_service: StartService) -> None
                 stall(service, account, path, fields="X-Forwarded-For: 9.9.9.9, 198.51.100.7, 10.1.2.3\r\n")
             )
         assert _statuses(service, "/api/server/ping", fields="X-Forwarded-For: 8.8.8.8, 198.51.100.7\r\n") == [503]
+        for path in ("/livez", "/readyz"):
+            assert _statuses(service, path, fields="X-Forwarded-For: 8.8.8.8, 198.51.100.7\r\n") == [200]
         assert _statuses(service, "/api/server/ping", fields="X-Forwarded-For: 198.51.100.8\r\n") == [200]
 
 
@@ -234,10 +237,59 @@ def test_a_stranger_can_not_name_itself(start_service: StartService) -> None:
     service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
     with ExitStack() as open_ones:
         for number in range(3):
-            wire = open_ones.enter_context(Wire(service.port))
+            wire = open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
             wire.send(get("/livez", fields=f"X-Forwarded-For: 203.0.113.{number}\r\n"))
             assert wire.answer().status == 200
-        assert _statuses(service, "/api/server/ping", fields="X-Forwarded-For: 203.0.113.77\r\n") == [503]
+        wire = open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+        wire.send(get("/api/server/ping", fields="X-Forwarded-For: 203.0.113.77\r\n"))
+        refused = wire.answer()
+
+    why = f"{PER_ADDRESS}it looks like a proxy: set MEDIAVAULT_TRUSTED_PROXIES"
+    assert (refused.status, refused.json()["detail"]) == (503, why)
+    assert why in service.log
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("MEDIAVAULT_CONNECTIONS", "Too many connections, try later: 3 are open (MEDIAVAULT_CONNECTIONS)"),
+        (
+            "MEDIAVAULT_CONNECTIONS_PER_ADDRESS",
+            f"{PER_ADDRESS}if it is a proxy, set MEDIAVAULT_TRUSTED_PROXIES",
+        ),
+    ],
+)
+def test_connections_beyond_a_bound_leave_health_to_be_asked_for(
+    start_service: StartService, setting: str, said: str
+) -> None:
+    """Whether they are silent or have been refused and stay."""
+    service = start_service("local", settings={setting: "3"})
+    with ExitStack() as open_ones:
+        wires = [open_ones.enter_context(Wire(service.port, source="127.0.0.9")) for _ in range(3)]
+        for wire in wires:
+            wire.send(LIVE)
+            assert wire.answer().status == 200
+        for _ in range(2 * 3):
+            open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+        for path in ("/livez", "/readyz"):
+            assert _statuses(service, path, source="127.0.0.9") == [200]
+        for _ in range(2 * 3):
+            wire = open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+            wire.send(get("/api/server/ping"))
+            refused = wire.answer()
+            assert (refused.status, refused.json()["detail"]) == (503, said)
+        for path in ("/livez", "/readyz"):
+            for source in ("127.0.0.9", "127.0.0.10", "127.0.0.1"):
+                assert _statuses(service, path, source=source) == [200]
+
+
+def test_programs_of_this_host_are_not_bounded_by_address(start_service: StartService) -> None:
+    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
+    with ExitStack() as open_ones:
+        for _ in range(2 * 3):
+            wire = open_ones.enter_context(Wire(service.port))
+            wire.send(get("/api/server/ping"))
+            assert wire.answer().status == 200
 
 
 def _statuses(service: Service, path: str, *, source: str = "127.0.0.1", fields: str = "") -> list[int]:
