@@ -20,7 +20,7 @@ from app.catalog.errors import NotFound
 from app.catalog.records import Asset, FileKind
 from app.storage.service import StorageService
 
-NAMES_KEPT = timedelta(days=7)
+NAMES_KEPT = timedelta(days=1)
 """How long after they were planned the archives of one download may be asked for."""
 
 

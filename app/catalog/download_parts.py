@@ -7,11 +7,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tables
 from app.catalog.engine import Database
 from app.catalog.files import batches
+
+MAX_NAMES = 500_000
+"""Of one owner, about 100 bytes each; the latest plan may have more."""
 
 _part = tables.download_part
 
@@ -27,12 +31,13 @@ class DownloadParts:
         self._database = database
 
     async def keep(self, owner_id: UUID, parts: Mapping[bytes, Names], expires_at: datetime) -> None:
-        """`parts` by their digests."""
+        """`parts` of one plan by their digests. Whole plans go, the oldest first, when the owner has more than `MAX_NAMES`."""
         rows = [
             {
                 "owner_id": owner_id,
                 "digest": digest,
                 "names": {str(asset_id): name for asset_id, name in names.items()},
+                "name_count": len(names),
                 "expires_at": expires_at,
             }
             for digest, names in parts.items()
@@ -45,6 +50,7 @@ class DownloadParts:
                 await connection.execute(delete(_part).where(mine))
             if rows:
                 await connection.execute(insert(_part), rows)
+                await _drop_oldest(connection, owner_id, expires_at)
 
     async def names(self, owner_id: UUID, digest: bytes, moment: datetime) -> Names:
         """Empty for what was not planned, or so long ago that it has expired at that moment."""
@@ -57,6 +63,19 @@ class DownloadParts:
         """How many went."""
         async with self._database.write() as connection:
             return (await connection.execute(delete(_part).where(_part.c.expires_at <= moment))).rowcount
+
+
+async def _drop_oldest(connection: AsyncConnection, owner_id: UUID, latest: datetime) -> None:
+    """The parts of a plan expire together: that tells them from those of another."""
+    mine = _part.c.owner_id == owner_id
+    # Rows of the same moment are summed up together, and so is each plan.
+    up_to = func.sum(_part.c.name_count).over(order_by=_part.c.expires_at.desc()).label("up_to")
+    plans = select(_part.c.expires_at, up_to).where(mine).subquery()
+    oldest = select(func.max(plans.c.expires_at)).where(plans.c.up_to > MAX_NAMES, plans.c.expires_at != latest)
+    bound = (await connection.execute(oldest)).scalar_one()
+    if bound is not None:
+        older = (_part.c.expires_at <= bound) & (_part.c.expires_at != latest)
+        await connection.execute(delete(_part).where(mine, older))
 
 
 def part_digest(asset_ids: Iterable[UUID]) -> bytes:

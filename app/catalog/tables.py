@@ -285,6 +285,7 @@ download_part = Table(
     Column("owner_id", Uuid, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
     Column("digest", LargeBinary, primary_key=True),
     _required("names", JSON),
+    _required("name_count", Integer),
     _required("expires_at", UtcDateTime),
     Index("ix_download_part_expires_at", "expires_at"),
 )

@@ -18,6 +18,7 @@ from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.catalog import tables
 from app.catalog.catalog import Catalog
+from app.catalog.download_parts import part_digest
 from app.catalog.errors import CatalogUnavailable, NotFound
 from app.config import Settings
 from app.jobs.sweeper import Sweeper
@@ -205,6 +206,19 @@ async def test_an_asset_asked_for_twice_is_in_it_once(catalog: Catalog) -> None:
     _, link = await replica(catalog).create(owner, [*ids, *reversed(ids)], "some.zip", DAY)
 
     assert [entry.asset_id for entry in link.source.manifest.entries] == ids
+
+
+async def test_names_planned_for_a_part_do_not_stay_for_longer_than_a_day(catalog: Catalog) -> None:
+    """Afterwards an asset that had been a part alone has its own name again."""
+    user = await make_user(catalog)
+    ids = [(await upload(catalog, user.id, original_file_name="img.jpg")).id for _ in range(2)]
+    archiver = Archiver(catalog, cast("Any", Shelf()))
+
+    _, second = await archiver.parts(user.id, ids, 1)
+
+    digest, now = part_digest(second.asset_ids), datetime.now(UTC)
+    assert await catalog.download_parts.names(user.id, digest, now + DAY * 0.9) == {ids[1]: "img+1.jpg"}
+    assert await catalog.download_parts.names(user.id, digest, now + DAY) == {}
 
 
 async def test_a_damaged_manifest_is_told(catalog: Catalog) -> None:

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("owner_id", sa.Uuid(), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("names", sa.JSON(), nullable=False),
+        sa.Column("name_count", sa.Integer(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("owner_id", "digest", name="pk_download_part"),
         sa.ForeignKeyConstraint(["owner_id"], ["user.id"], name="fk_download_part_owner_id", ondelete="CASCADE"),
