@@ -28,7 +28,7 @@ from app.storage.errors import (
 )
 from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key, is_temporary
 from app.storage.ranges import ByteRange
-from app.storage.s3.answers import Found, Part
+from app.storage.s3.answers import UNDATED, Found, Part
 from app.storage.s3.body import Body
 from app.storage.s3.capabilities import Feature
 from app.storage.s3.client import S3Client
@@ -187,12 +187,12 @@ class S3Backend:
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         """Removes forgotten probes and aborts unfinished multipart uploads below the prefix, which takes a right of its own and so comes
-        last; not those of this process that are being written."""
+        last; not those of this process that are being written, nor those whose age the store does not tell."""
         limit = datetime.now(UTC) - older_than
         swept = 0
         probes = await self._listings.page(TEMPORARY_PREFIX)
         for probe in probes.items:
-            if probe.last_modified <= limit and is_temporary(probe.key):
+            if UNDATED < probe.last_modified <= limit and is_temporary(probe.key):
                 await self.client.delete(probe.key)
                 swept += 1
         following: tuple[str, ...] | None = None

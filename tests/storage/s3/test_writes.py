@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +16,7 @@ from app.storage.errors import InvalidKey, ObjectExists, ObjectTooLarge, Storage
 from app.storage.key import Key
 from app.storage.s3.capabilities import Feature
 from app.storage.s3.writes import MAXIMUM_PART_BYTES, MINIMUM_PART_BYTES, part_size
-from tests.real.proxy import Fault, Proxy, Recorded
+from tests.real.proxy import Answered, Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.s3.conftest import Open, eventually, read, write
 
@@ -318,6 +319,23 @@ async def test_the_sweep_takes_what_dead_processes_left_and_only_below_the_prefi
     assert await read(backend, "alive") == DATA
     assert set(seaweedfs.objects(bucket, f"{prefix}/")) == {f"{prefix}/alive"}
     assert set(seaweedfs.unfinished_uploads(bucket, prefix).values()) == {f"{prefix}-other/left"}
+
+
+async def test_the_sweep_leaves_what_the_store_tells_no_date_of(
+    open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
+) -> None:
+    """It may be a test object of this moment."""
+    probe = f"{prefix}/.mediavault-probe-1.tmp"
+    seaweedfs.administration.put_object(Bucket=bucket, Key=probe, Body=b"x")
+    backend = await open_backend(endpoint=proxy.endpoint)
+
+    def undated(_request: Recorded, answered: Answered) -> Answered:
+        body = re.sub(rb"<LastModified>[^<]*</LastModified>", b"", answered.body)
+        return Answered(answered.status, answered.headers, body)
+
+    proxy.faults.append(Fault(lambda request: "list-type" in request.query, rewrite=undated))
+    assert await backend.sweep_leftovers(timedelta(days=1)) == 0
+    assert set(seaweedfs.objects(bucket, f"{prefix}/")) == {probe}
 
 
 async def test_keys_that_may_not_be_deleted_are_named(
