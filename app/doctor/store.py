@@ -10,7 +10,7 @@ from app.config import MEBIBYTE, Settings
 from app.doctor.findings import Area, NotAsItShould, size_text
 from app.doctor.scratch import Scratch, scratch_in
 from app.doctor.store_rules import check_rules
-from app.storage.errors import ObjectExists, ObjectNotFound, StorageError, StorageUnavailable
+from app.storage.errors import ObjectExists, ObjectNotFound, StorageError, StoragePermission, StorageUnavailable
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
 from app.storage.s3.answers import http_date
@@ -169,6 +169,10 @@ class StoreChecks:
         try:
             await self._client.upload_part(key, upload_id, 1, Body(_SMALL, checksum=self._client.own_checksums))
             listed = [upload.key for upload in (await self._client.list_uploads(None)).items]
+        except StoragePermission as error:
+            hint = "unfinished ones are not swept: give the right, or set the lifecycle rule of docs/s3.md that aborts them"
+            self._area.warn("list uploads", error.detail, hint)
+            return "aborted; those that are unfinished may not be listed"
         finally:
             await self._client.abort(key, upload_id)
         if not self._client.capabilities.has(Feature.LIST_UPLOADS):

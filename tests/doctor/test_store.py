@@ -85,6 +85,12 @@ def is_conditional(request: Recorded) -> bool:
             Fault(lambda request: "uploads" in request.query and request.method == "GET", status=501),
             "lacks ListMultipartUploads",
         ),
+        (
+            Fault(
+                lambda request: "uploads" in request.query and request.method == "GET", status=403, code="AccessDenied"
+            ),
+            "list uploads",
+        ),
     ],
 )
 async def test_what_a_store_lacks_and_is_lived_with_is_a_warning(
