@@ -8,6 +8,11 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.api.request_body import BodyFraming
+
+MAX_IGNORED_BODY_BYTES = 64 * 1024
+"""Of a body that comes after the answer to its request has begun, and is read for the sake of the next request."""
+
 
 class ReadGate(FlowControl):
     """Does not read on while it is held, whoever wants to."""
@@ -32,11 +37,22 @@ class ReadGate(FlowControl):
 
 
 class Cycle(RequestResponseCycle):
-    """Leaves the close after an answer to `on_response`, which finds `closes` set."""
+    """Leaves the close after an answer to `on_response`, which finds `closes` set. An answer that begins while much of the body is
+    still to come ends the connection, and so does one instead of `100 Continue`: who waited for that may send no body."""
 
     closes = False
 
+    def __init__(self, *, request_body: BodyFraming, **options: Any) -> None:
+        super().__init__(**options)
+        self._request_body = request_body
+
     async def send(self, message: Any) -> None:
+        if not self.response_started and self.more_body and self._body_is_left_unread:
+            self.keep_alive = False
         if not self.keep_alive and self.response_started and not message.get("more_body", False):
             self.closes = self.keep_alive = True
         await super().send(message)
+
+    @property
+    def _body_is_left_unread(self) -> bool:
+        return self.waiting_for_100_continue or self._request_body.exceeds(MAX_IGNORED_BODY_BYTES)

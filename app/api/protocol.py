@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.connections import Admission, Connections
 from app.api.errors import ApiError
-from app.api.exchange import Cycle, ReadGate
+from app.api.exchange import MAX_IGNORED_BODY_BYTES, Cycle, ReadGate
 from app.api.front import Front, new_correlation_id, problem_answer
 from app.api.request_body import BodyFraming
 from app.api.request_head import body_length, is_host, may_be_head, parse_request_line
@@ -232,6 +232,8 @@ class Protocol(HttpToolsProtocol):
         # A client that reads slowly gets uvicorn's care.
         if self.flow.write_paused or self.transport.is_closing():
             return False
+        if self.expect_100_continue or self._body.exceeds(MAX_IGNORED_BODY_BYTES):  # this may need `Connection: close`
+            return False
         answer = front.at_once(self.scope)  # pyright: ignore[reportArgumentType]
         if answer is None:
             return False
@@ -255,6 +257,7 @@ class Protocol(HttpToolsProtocol):
             expect_100_continue=self.expect_100_continue,
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
+            request_body=self._body,
         )
         self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
 

@@ -1,4 +1,4 @@
-"""How far a parser is given the bytes of a body at once: as far as they go, and no further than it takes others' time."""
+"""Bodies of requests: where they end, how much of them is parsed at once, and what is done with those that nobody reads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from app.api.errors import ApiError
 from app.api.request_body import MAX_LINE_BYTES, BodyFraming
 from tests.api.echoing import echo, echoed, serving
 from tests.real.http_raw import RawConnection
+from tests.real.people import Account
+from tests.real.service import Service
+from tests.real.uploading import Wire, fresh_bytes, uploaded
 
 READ_BYTES = 256 * 1024
 HEAD = b"POST /many HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -115,3 +118,64 @@ async def test_many_chunks_of_one_client_do_not_hold_up_another() -> None:
 
     assert bodies == [echoed(b"POST", b"/many", b"a" * ONE_BYTE_CHUNKS), echoed(b"GET", b"/one", b"")]
     assert arrived == ["/one", "/many", "/next"]
+
+
+@pytest.fixture
+def photo(service: Service, account: Account) -> str:
+    """The path of a file that was asked for just now, so that it is answered without a task."""
+    with service.client(account) as client:
+        path = f"/api/assets/{uploaded(client, fresh_bytes(1000))}/original"
+        for _ in range(2):
+            assert client.get(path).status_code == 200
+    return path
+
+
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 65537"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("place", ["livez", "photo"])
+def test_an_answer_to_which_much_of_a_body_is_to_come_ends_the_connection(
+    service: Service, account: Account, photo: str, place: str, method: str, framing: str
+) -> None:
+    path = {"livez": "/livez", "photo": photo}[place]
+    with Wire(service.port) as wire:
+        wire.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {account.key}\r\n{framing}\r\n\r\n".encode())
+        status, headers = wire.head()
+        left = b"" if method == "HEAD" else wire.receive(int(headers["content-length"]))
+        wire.send(b"5\r\nabcde\r\n")
+        end = wire.receive(1)
+
+    assert (status, headers["connection"], end) == (200, "close", b"")
+    assert left or method == "HEAD"
+
+
+@pytest.mark.parametrize("place", ["livez", "photo"])
+def test_a_small_body_that_nobody_reads_ends_nothing(
+    service: Service, account: Account, photo: str, place: str
+) -> None:
+    path = {"livez": "/livez", "photo": photo}[place]
+    head = f"GET {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {account.key}\r\n".encode()
+    with Wire(service.port) as wire:
+        wire.send(head + b"Content-Length: 65536\r\n\r\n")
+        first = wire.answer()
+        wire.send(bytes(65536) + head + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n")
+        second = wire.answer()
+        wire.send(head + b"\r\n")
+        third = wire.answer()
+
+    assert [each.status for each in (first, second, third)] == [200] * 3
+    assert "connection" not in first.headers
+    assert "connection" not in second.headers
+
+
+@pytest.mark.parametrize("place", ["livez", "photo"])
+def test_who_waits_for_an_invitation_and_is_answered_without_has_no_next_request_there(
+    service: Service, account: Account, photo: str, place: str
+) -> None:
+    path = {"livez": "/livez", "photo": photo}[place]
+    with Wire(service.port) as wire:
+        wire.send_head("GET", path, {"expect": "100-continue", "content-length": "45", "x-api-key": account.key})
+        answer = wire.answer()
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        end = wire.receive(1)
+
+    assert (answer.status, answer.headers["connection"], end) == (200, "close", b"")
