@@ -26,8 +26,9 @@ async def send_adapted(
 ) -> Any:
     """`send` with the fields of those options that the store is not known to lack.
 
-    A refusal that goes away without some of them shows that the store lacks these. Damage on the way and other errors with a meaning of
-    their own are no refusals (see `errors.translate`), so they never cost a checksum. Raises the first refusal where none of it helps.
+    A refusal that is given twice and goes away without some of them shows that the store lacks these; one that is not repeated was a
+    passing one, and costs nothing. Damage on the way and other errors with a meaning of their own are no refusals (see
+    `errors.translate`), so they never cost a checksum. Raises the first refusal where none of it helps.
     """
     wanted = [
         option
@@ -38,7 +39,7 @@ async def send_adapted(
         return await _send(send, options, wanted)
     except S3Refusal as error:
         refusal = error
-    for kept in _fewer(wanted):
+    for kept in (wanted, *_fewer(wanted)) if wanted else ():
         try:
             answer = await _send(send, options, kept)
         except S3Refusal:

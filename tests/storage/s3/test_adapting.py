@@ -84,4 +84,18 @@ async def test_before_a_condition_is_left_out_it_is_checked_otherwise() -> None:
     for capabilities in (Capabilities(), Capabilities({Feature.CONDITIONAL_PUT})):
         with pytest.raises(ObjectExists):
             await send_adapted(capabilities, [option], store.take)
-    assert store.asked == [{"condition"}]
+    assert store.asked == [{"condition"}] * 2
+
+
+async def test_a_refusal_that_passes_costs_no_feature() -> None:
+    store, capabilities = Store("type"), Capabilities()
+
+    async def refuse_once(fields: dict[str, Any]) -> str:
+        try:
+            return await store.take(fields)
+        finally:
+            store.refused = ()
+
+    assert await send_adapted(capabilities, OPTIONS, refuse_once) == "taken"
+    assert not capabilities.missing
+    assert store.asked == [{"type", "algorithm", "parts"}] * 2
