@@ -6,7 +6,7 @@ import re
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,7 +87,7 @@ async def test_a_failure_while_closing_is_told_to_the_server() -> None:
 def test_a_catalogue_that_fails_after_it_was_opened_ends_the_start(start_service: StartService) -> None:
     service = start_service("local")
     service.stop()
-    with sqlite3.connect(service.stack.folder / "catalogue.db") as catalogue:
+    with closing(sqlite3.connect(service.stack.folder / "catalogue.db")) as catalogue:
         catalogue.execute("DROP TABLE installation")
 
     assert refusal(service) == "mediavault: DB_URL: no such table: installation\n"
