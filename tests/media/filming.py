@@ -29,7 +29,10 @@ def film(extension: str, *options: str, seconds: float = 1, picture: str = "", s
             quarters().save(Path(folder, "still.png"))
             shown = ("-loop", "1", "-r", "10", "-t", str(seconds), "-i", str(Path(folder, "still.png")))
             matrix = "bt709" if "bt709" in options else "bt601"
-            options = ("-vf", f"scale=out_color_matrix={matrix}:out_range=tv:flags=accurate_rnd", *options)
+            scaled = f"scale=out_color_matrix={matrix}:out_range=tv:flags=accurate_rnd"
+            # ffmpeg 7 tells of the frames' colours in the file, not of the options'.
+            told = ",setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709" if matrix == "bt709" else ""
+            options = ("-vf", f"{scaled}{told}", *options)
         else:
             shown = (
                 ("-f", "lavfi", "-i", picture) if picture else tuple(part.format(seconds=seconds) for part in PICTURE)
