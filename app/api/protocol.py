@@ -351,7 +351,7 @@ class Protocol(HttpToolsProtocol):
         if hosts and not is_host(hosts[0]):
             raise ApiError(400, "The Host of the request is malformed")
         self._body.begin(body_length(framing, is_http_1_1=self._is_http_1_1))
-        self.expect_100_continue = any(
+        self.expect_100_continue = self._is_http_1_1 and any(  # RFC 9110 section 10.1.1
             name == b"expect" and value.lower() == b"100-continue" for name, value in framing
         )
         if hosts and len(framing) == 1:

@@ -73,6 +73,15 @@ async def test_a_body_that_comes_after_its_head_was_read_is_no_request(echo_port
         assert (await connection.request("GET", "/last")).body == echoed(b"GET", b"/last", b"")
 
 
+async def test_http_1_0_knows_no_invitation(echo_port: int) -> None:
+    """Who asks for one is answered when the body has come, without an interim answer (RFC 9110 section 10.1.1)."""
+    async with await RawConnection.open("127.0.0.1", echo_port) as connection:
+        await connection.send(b"POST /this HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc")
+        status, headers = await connection.read_head()
+
+    assert (status, dict(headers)["connection"]) == (200, "close")
+
+
 @pytest.mark.parametrize(
     "fields",
     [b"Content-Length: 3\r\nContent-Length: 4\r\n", b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"],
