@@ -431,6 +431,7 @@ class Protocol(HttpToolsProtocol):
         in_body = self._in_body
         if in_body:  # this is its answer; for whoever reads the body, the client is gone
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
         elif self._answering or self.transport.is_closing():  # within another answer it would be taken for its bytes
             self._lingering = True

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from tests.api.echoing import echo, echoed, serving
 from tests.real import programs
@@ -80,6 +81,23 @@ async def test_http_1_0_knows_no_invitation(echo_port: int) -> None:
         status, headers = await connection.read_head()
 
     assert (status, dict(headers)["connection"]) == (200, "close")
+
+
+async def test_a_body_that_was_refused_is_not_asked_for() -> None:
+    """The refusal is the last that the connection sends: an application that reads the body then is told that the client is gone."""
+    told: list[str] = []
+
+    async def application(_scope: Scope, receive: Receive, _send: Send) -> None:
+        told.append((await receive())["type"])
+
+    async with serving(application) as port, await RawConnection.open("127.0.0.1", port) as connection:
+        await connection.send(
+            b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
+        )
+        status, _ = await connection.read_head()
+
+    assert status == 400
+    assert told == ["http.disconnect"]
 
 
 @pytest.mark.parametrize(
