@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.archive_links import redacted
 from app.api.errors import PROBLEM_JSON, ApiError, problem_body, translate
@@ -118,18 +118,18 @@ class Front:
             log.warning("requests still run while the service closes", count=self._running)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, self.refusals)
+        exchange = Exchange(scope, send, self.refusals)
         scope["correlation_id"] = exchange.correlation_id
         structlog.contextvars.bind_contextvars(correlation_id=exchange.correlation_id)
         self._running += 1
         try:
             hot = self._find_hot_path(scope)
             if hot is not None:
-                await hot(scope, exchange.receive, exchange.send, self._state.services)
+                await hot(scope, receive, exchange.send, self._state.services)
             else:
                 # HEAD is GET whose body the server leaves out.
                 asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-                await self._app(asked, exchange.receive, exchange.send_private)
+                await self._app(asked, receive, exchange.send_private)
         except TransferCut as cut:
             client = (scope.get("client") or ("",))[0]
             reason = str(cut.__cause__ or cut)
@@ -145,31 +145,23 @@ class Front:
 
 
 class Exchange:
-    """One request and its answer: names it, notes how far it got, and closes politely when the body was not read."""
+    """One request and its answer: names it, and notes how far it got."""
 
-    __slots__ = ("_body_open", "_receive", "_refusals", "_scope", "_send", "complete", "correlation_id", "started")
+    __slots__ = ("_refusals", "_scope", "_send", "complete", "correlation_id", "started")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, refusals: RefusalLog) -> None:
+    def __init__(self, scope: Scope, send: Send, refusals: RefusalLog) -> None:
         self._refusals = refusals
         self.correlation_id = new_correlation_id()
         self.started = False
         self.complete = False
         self._scope = scope
-        self._receive = receive
         self._send = send
-        self._body_open = scope["method"] not in ("GET", "HEAD") and _announces_body(scope)
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self._body_open = False
-        return message
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             headers = [*message["headers"], (b"x-correlation-id", self.correlation_id.encode())]
-            if self._body_open:
+            if message["status"] == 408:  # RFC 9110 section 15.5.9
                 headers.append((b"connection", b"close"))
             await self._send({**message, "headers": headers})
             return
@@ -238,8 +230,3 @@ def _start_failure(error: Exception) -> str:
 
 def new_correlation_id() -> str:
     return f"{random.getrandbits(64):016x}"  # a name, no secret: the kernel is not asked
-
-
-def _announces_body(scope: Scope) -> bool:
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers

@@ -79,6 +79,20 @@ def test_without_a_key_the_body_is_not_waited_for(service: Service) -> None:
     assert headers["connection"] == "close"
 
 
+def test_a_refusal_of_a_small_body_ends_nothing(service: Service) -> None:
+    """Whether the body has come by then or not."""
+    with Wire(service.port) as wire:
+        for together in (True, False):
+            head = b"POST /api/assets/bulk-upload-check HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+            wire.send(head + b"{}" * together)
+            answer = wire.answer()
+            wire.send(b"{}" * (not together))
+            assert answer.status == 401
+            assert "connection" not in answer.headers
+        wire.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert wire.answer().status == 200
+
+
 def test_a_client_that_vanishes_in_its_body_leaves_the_service_well(service: Service, account: Account) -> None:
     with Wire(service.port) as wire:
         wire.send_head("POST", "/api/assets/bulk-upload-check", {**JSON, **account.headers, "content-length": "1000"})

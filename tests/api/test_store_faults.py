@@ -239,13 +239,17 @@ def test_a_full_disk(small_disk: Path, start_service: StartService) -> None:
     assert sum(file.stat().st_size for file in small_disk.rglob("*.jpg")) < MEBIBYTE
 
 
-@pytest.mark.parametrize("sent", [0, 9 * MEBIBYTE], ids=["at once", "in the middle"])
-def test_a_sender_that_stalls_is_given_up(stack: Engine, start_service: StartService, sent: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "sent"),
+    [(20 * MEBIBYTE, 0), (20 * MEBIBYTE, 9 * MEBIBYTE), (1000, 0)],
+    ids=["at once", "in the middle", "of a small file"],
+)
+def test_a_sender_that_stalls_is_given_up(stack: Engine, start_service: StartService, size: int, sent: int) -> None:
     service = start_service(stack, settings={"MEDIAVAULT_UPLOAD_IDLE_SECONDS": "1"})
     account = service.people.add()
 
     with Wire(service.port) as wire:
-        wire.begin_upload(20 * MEBIBYTE, account.headers)
+        wire.begin_upload(size, account.headers)
         wire.send(bytes(sent))
         answer = wire.answer()
 
