@@ -28,6 +28,7 @@ LEDGER = pytest.StashKey[Ledger]()
 FAULTS = pytest.StashKey[list[str]]()
 NOTES = pytest.StashKey[list[str]]()
 LEAKS = pytest.StashKey[list[str]]()
+SEED = pytest.StashKey[int]()
 
 GARBAGE_OBJECTS = 20_000
 GARBAGE_ROUNDS = 20
@@ -41,10 +42,10 @@ def soak() -> bool:
 
 
 @pytest.fixture
-def seed() -> int:
-    """Of what a test leaves to chance: a new one, or that of an earlier run, which `MEDIAVAULT_TEST_SEED` names. Printed, for a test
-    that fails; a campaign also tells it in its note."""
-    seed = int(os.environ.get("MEDIAVAULT_TEST_SEED") or random.SystemRandom().randrange(2**32))
+def seed(pytestconfig: pytest.Config) -> int:
+    """Of what a test leaves to chance: of this run, or of an earlier one, which `MEDIAVAULT_TEST_SEED` names. The summary tells it also
+    where the process of a test was killed; a campaign tells it in its note too."""
+    seed = pytestconfig.stash[SEED]
     print(f"MEDIAVAULT_TEST_SEED={seed}")
     return seed
 
@@ -101,6 +102,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
     config.stash[NOTES] = []
     config.stash[LEAKS] = []
+    given = getattr(config, "workerinput", os.environ).get("MEDIAVAULT_TEST_SEED")
+    config.stash[SEED] = int(given or random.SystemRandom().randrange(2**32))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A process of a parallel run begins."""
+    node.workerinput["MEDIAVAULT_TEST_SEED"] = node.config.stash[SEED]
 
 
 @pytest.hookimpl(trylast=True)
@@ -156,7 +165,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    for line in (*config.stash[NOTES], *config.stash[LEDGER].lines()):
+    seed = f"MEDIAVAULT_TEST_SEED={config.stash[SEED]}"
+    for line in (seed, *config.stash[NOTES], *config.stash[LEDGER].lines()):
         terminalreporter.write_line(line)
     for fault in config.stash.get(FAULTS, []):
         terminalreporter.write_line(f"FAILED {fault}", red=True)
