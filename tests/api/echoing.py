@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.api.connections import ConnectionLimits, Connections
+from app.api.front import Front
 from app.api.protocol import Protocol
 
+AT_ONCE = b"/b"
+"""Targets that begin so are answered by `echo_front` from the head, as if the request had no body."""
 UNBOUNDED = ConnectionLimits(connections=10**6, per_address=10**6, idle_seconds=3600, minimum_rate=0)
 
 
@@ -30,16 +35,33 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         body += message["body"]
         if not message["more_body"]:
             break
-    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    answer = echoed(scope["method"].encode(), target, body)
+    answer = echoed(scope["method"].encode(), _target(scope), body)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]})
     await send({"type": "http.response.body", "body": answer})
+
+
+def echo_at_once(scope: Scope, _services: object) -> tuple[bytes, bytes] | None:
+    if not scope["raw_path"].startswith(AT_ONCE):
+        return None
+    answer = echoed(scope["method"].encode(), _target(scope), b"")
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(answer), answer
+
+
+def echo_front(app: ASGIApp = echo) -> Front:
+    """As the service runs its application: behind a `Front` that answers some requests without a task."""
+    services: Any = None
+    state = SimpleNamespace(services=services)
+    return Front(app, lambda _: None, echo_at_once, lambda: nullcontext(services), state)
+
+
+def _target(scope: Scope) -> bytes:
+    return scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
 
 
 @asynccontextmanager
 async def serving(app: ASGIApp, protocol: type[Protocol] = Protocol) -> AsyncIterator[int]:
     """The port of a server of this application in this process."""
-    config = uvicorn.Config(app, log_config=None, ws="none")  # pyright: ignore[reportArgumentType]
+    config = uvicorn.Config(app, log_config=None, ws="none", proxy_headers=False)  # pyright: ignore[reportArgumentType]
     state = ServerState()
     connections = Connections(UNBOUNDED)
     server = await asyncio.get_running_loop().create_server(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE")
 MAX_NUMBER = 2**64 - 1
+MAX_IGNORED_BODY_BYTES = 64 * 1024
+"""A body up to this length is passed over where its request was answered at the head."""
+MAX_HEAD_BYTES = MAX_LINE_BYTES = 64 * 1024
+"""Of a head, and of a line between chunks; of all trailers too. What is longer may be refused with 431."""
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
 
@@ -17,12 +22,17 @@ class Request:
     body: bytes
 
 
+AtHead = Callable[[bytes], bool]
+"""Whether the server answers requests for this target at the head, where RFC 9112 leaves the connection usable: with an empty body."""
+
+
 @dataclass(slots=True)
 class Reading:
     """`requests` must be answered, in order. Then comes one refusal with a status of `refusals` (with `silent`: or none), or the
-    connection ends. Not `certain`: what comes then is left to the server."""
+    connection ends. Not `certain`: what comes then is left to the server. `expectations`: so many `100 Continue` may come between."""
 
     requests: list[Request] = field(default_factory=list)
+    expectations: int = 0
     refusals: frozenset[int] = frozenset()
     silent: bool = True
     certain: bool = True
@@ -44,7 +54,7 @@ class Unspecified(Exception):
     """RFC 9112 lets the server choose."""
 
 
-def read(stream: bytes) -> Reading:
+def read(stream: bytes, at_head: AtHead = lambda _: False) -> Reading:
     """What is to be answered to the whole stream, at whose end the client sends no more."""
     reading = Reading()
     position = 0
@@ -54,9 +64,16 @@ def read(stream: bytes) -> Reading:
         if position >= len(stream):
             return reading
         try:
-            request, position, keeps = _message(stream, position)
+            head, position = _head(stream, position)
+            reading.expectations += head.expects
+            if head.keeps and not head.expects and at_head(head.target) and head.has_body_up_to(MAX_IGNORED_BODY_BYTES):
+                body, position = b"", position + (head.length or 0)
+            else:
+                body, position = _body(stream, position, head.length)
         except Refused as refused:
             reading.refusals, reading.silent = refused.statuses, False
+            if len(stream) - position > MAX_LINE_BYTES:  # a line that is too long may be found first
+                reading.refusals |= {431}
             return reading
         except Unfinished as unfinished:
             reading.refusals = frozenset({400, 501, 505})
@@ -65,13 +82,29 @@ def read(stream: bytes) -> Reading:
         except Unspecified:
             reading.certain = False
             return reading
-        reading.requests.append(request)
-        if not keeps:
+        reading.requests.append(Request(head.method, head.target, body))
+        if not head.keeps:
             return reading
 
 
-def _message(stream: bytes, start: int) -> tuple[Request, int, bool]:
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """`length` of the body in bytes; None for one in chunks."""
+
+    method: bytes
+    target: bytes
+    length: int | None
+    keeps: bool
+    expects: bool
+
+    def has_body_up_to(self, size: int) -> bool:
+        return self.length is not None and self.length <= size
+
+
+def _head(stream: bytes, start: int) -> tuple[_Head, int]:
     end = stream.find(b"\r\n\r\n", start)
+    if (len(stream) if end < 0 else end + 4) - start > MAX_HEAD_BYTES:
+        raise Refused(400, 431)
     if end < 0:
         raise Unfinished(in_body=False)
     line, *lines = stream[start : end + 2].split(b"\r\n")[:-1]
@@ -86,17 +119,27 @@ def _message(stream: bytes, start: int) -> tuple[Request, int, bool]:
     ]
     if any(not re.fullmatch(TOKEN, token) for token in connection):
         raise Unspecified
-    if any(name == b"expect" for name, _ in fields):
+    keeps = minor == b"1" and b"close" not in connection
+    return _Head(method, target, length, keeps, _expects(fields, minor)), end + 4
+
+
+def _expects(fields: list[tuple[bytes, bytes]], minor: bytes) -> bool:
+    """Whether the client waits for `100 Continue` (RFC 9110 section 10.1.1)."""
+    expected = [value.lower() for name, value in fields if name == b"expect"]
+    if minor == b"0":
+        return False
+    if any(each != b"100-continue" for each in expected):
         raise Unspecified
-    position = end + 4
+    return bool(expected)
+
+
+def _body(stream: bytes, position: int, length: int | None) -> tuple[bytes, int]:
     if length is None:
-        body, position = _chunks(stream, position)
-    else:
-        body = stream[position : position + length]
-        position += length
-        if len(body) < length:
-            raise Unfinished(in_body=True)
-    return Request(method, target, body), position, minor == b"1" and b"close" not in connection
+        return _chunks(stream, position)
+    body = stream[position : position + length]
+    if len(body) < length:
+        raise Unfinished(in_body=True)
+    return body, position + length
 
 
 def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
@@ -145,7 +188,7 @@ def _length(fields: list[tuple[bytes, bytes]], minor: bytes) -> int | None:
 
 
 def _chunks(stream: bytes, position: int) -> tuple[bytes, int]:
-    body = b""
+    body = bytearray()
     while True:
         line, position = _line(stream, position)
         parts = re.fullmatch(rb"([0-9A-Fa-f]+)(;.*)?", line, re.DOTALL)
@@ -157,7 +200,7 @@ def _chunks(stream: bytes, position: int) -> tuple[bytes, int]:
         if size > MAX_NUMBER:
             raise Refused(400)
         if not size:
-            return body, _trailers(stream, position)
+            return bytes(body), _trailers(stream, position)
         data = stream[position : position + size]
         body += data
         position += size
@@ -171,8 +214,9 @@ def _chunks(stream: bytes, position: int) -> tuple[bytes, int]:
 
 
 def _trailers(stream: bytes, position: int) -> int:
+    start = position
     while True:
-        line, position = _line(stream, position)
+        line, position = _line(stream, position, start)
         if not line:
             return position
         name, _ = _field(line)
@@ -180,9 +224,12 @@ def _trailers(stream: bytes, position: int) -> int:
             raise Unspecified
 
 
-def _line(stream: bytes, position: int) -> tuple[bytes, int]:
-    """Up to its CRLF. What can not become a line any more is refused, whether its end has come or not."""
+def _line(stream: bytes, position: int, start: int | None = None) -> tuple[bytes, int]:
+    """Up to its CRLF. What can not become a line any more is refused, whether its end has come or not; and what is too long, counted from
+    `start`, if given."""
     end = stream.find(b"\r\n", position)
+    if (len(stream) if end < 0 else end + 2) - (position if start is None else start) > MAX_LINE_BYTES:
+        raise Refused(400, 431)
     if end < 0:
         if re.search(rb"\r.|\n|\x00", stream[position:], re.DOTALL):
             raise Refused(400)
