@@ -101,7 +101,7 @@ class ArchiveSource:
 
     @asynccontextmanager
     async def read(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Raises `MemberLost` before the first byte if one of the first members is lost."""
+        """Raises `MemberLost` before the first byte if one of the first members is lost, or one that the range only tells of."""
         sender = _Sender(self, byte_range)
         with self._losses_counted():
             async with sender, aclosing(sender.chunks()) as chunks:
@@ -129,6 +129,7 @@ class _Sender:
         self._entries = source.manifest.entries
         self._pieces = source.plan.pieces(byte_range)
         self._members: Iterator[Member] = source.plan.members(byte_range)
+        self._described = source.plan.described(byte_range)
         self._known: dict[UUID, File] = {}
         self._next: deque[Member] = deque()
         self._opened: deque[Fetch] = deque()  # of the first of `_next`
@@ -147,10 +148,14 @@ class _Sender:
         await self._close()
 
     async def place_first(self) -> None:
-        """Raises `MemberLost` if one of the first members is lost."""
+        """Raises `MemberLost` if one of the first members is lost, or one that is described but not sent."""
         await self._look_up()
         for member in self._next:
             self._place(member)
+        while batch := [self._entries[index] for index in itertools.islice(self._described, LOOKUP)]:
+            places = await self._source.places.originals([entry.asset_id for entry in batch])
+            for entry in batch:
+                _unchanged(entry, places.get(entry.asset_id))
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The bytes, small ones joined."""
@@ -312,10 +317,7 @@ class _Sender:
 
     def _place(self, member: Member) -> File:
         entry = self._entries[member.index]
-        place = self._known.get(entry.asset_id)
-        if place is None:
-            raise _lost(entry, "is deleted or in the trash")
-        return _unchanged(entry, place)
+        return _unchanged(entry, self._known.get(entry.asset_id))
 
     async def _close(self) -> None:
         opened = tuple(self._opened)
@@ -336,7 +338,10 @@ def _lost(entry: ManifestEntry, reason: str) -> MemberLost:
     return MemberLost(entry.asset_id, entry.name, reason)
 
 
-def _unchanged(entry: ManifestEntry, place: File) -> File:
+def _unchanged(entry: ManifestEntry, place: File | None) -> File:
+    """The place, if it holds what was planned. Raises `MemberLost`."""
+    if place is None:
+        raise _lost(entry, "is deleted or in the trash")
     if place.size != entry.size or (entry.checksum is not None and place.sha1 != entry.checksum):
         raise _lost(entry, "is not what it was when the archive was planned")
     return place
