@@ -183,8 +183,9 @@ class Settings(BaseSettings):
     s3_deadline: float = _setting(
         "MEDIAVAULT_S3_DEADLINE",
         30.0,
-        "Seconds that a call to the store may take, beside the time its bytes need at the minimum rate.",
+        "Seconds that a call to the store may take (at most 600), beside the time its bytes need at the minimum rate.",
         gt=0,
+        le=600,  # below `LATE_EFFECT_GRACE` (app/catalog/files.py): the sweeper outlasts a put that is under way
         allow_inf_nan=False,
     )
     s3_minimum_rate: int = _setting(

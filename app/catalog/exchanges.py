@@ -19,13 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog import tables
 from app.catalog.engine import Database, now
 from app.catalog.errors import CatalogUnavailable
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.catalog.locks import exclusively
 from app.catalog.move_records import MoveItem, MoveState
 from app.catalog.moves import LOCK, OPEN, UNSWITCHED, item_of
 from app.catalog.records import FileState
-
-LATE_EFFECT_GRACE = timedelta(minutes=15)
-"""A store that did not answer may still carry out what it was asked: what may be half-copied is swept only after that."""
 
 _ASIDE = "moving:"
 _NO_GRACE = timedelta(0)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tables
@@ -23,6 +23,11 @@ T = TypeVar("T")
 
 CLAIM = timedelta(minutes=5)
 """How long a sweeper has its files to itself; it also paces what the store refused to delete."""
+
+LATE_EFFECT_GRACE = timedelta(minutes=15)
+"""A store may carry out a write after its writer was killed, or after the writer gave up waiting for the answer. The object of such a
+write is deleted, and its row forgotten, only after this time. A writer waits for a put at most `MEDIAVAULT_S3_DEADLINE`, which is limited
+to less than this, and the time of its bytes. S3 does not limit how long the store may take: what comes later is an orphan to `verify`."""
 
 ID_BATCH = 1000
 """Ids in one statement; both databases bound their number."""
@@ -88,17 +93,14 @@ class Files:
             await connection.execute(update(_file).where(condition).values(state=FileState.DOOMED, not_before=now()))
 
     async def claim_sweepable(self, moment: datetime, limit: int) -> list[File]:
-        """Files that nobody wants: `doomed`, or `writing` with a lease that ran out, which are doomed by this, so that a late
-        writer's insert fails. Nobody else is given them for `CLAIM`, counted from `moment`."""
-        due = (
-            select(_file.c.id)
-            .where(_file.c.state.in_([FileState.DOOMED, FileState.WRITING]), _file.c.not_before <= moment)
-            .order_by(_file.c.not_before)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        claim = update(_file).values(state=FileState.DOOMED, not_before=moment + CLAIM).returning(_file)
+        """Files that are `doomed` and due. Nobody else is given them for `CLAIM`, counted from `moment`.
+
+        Those `writing` with a lease that ran out are doomed by this, so that a late writer's insert fails, and due after
+        `LATE_EFFECT_GRACE`: a put that began under the lease may still be under way."""
+        due = _due(FileState.DOOMED, moment, limit)
+        claim = update(_file).values(not_before=moment + CLAIM).returning(_file)
         async with self._database.write() as connection:
+            await _doom_lapsed(connection, moment)
             claimed: list[File] = []
             for batch in batches((await connection.execute(due)).scalars()):
                 claimed += [file_of(row) for row in await connection.execute(claim.where(_file.c.id.in_(batch)))]
@@ -205,6 +207,19 @@ async def doom_written(connection: AsyncConnection, file_ids: Iterable[UUID], gr
         condition = _file.c.id.in_(batch) & (_file.c.state == FileState.WRITING)
         doomed += (await connection.execute(update(_file).where(condition).values(values))).rowcount
     return doomed
+
+
+async def _doom_lapsed(connection: AsyncConnection, moment: datetime) -> None:
+    lapsed = (await connection.execute(_due(FileState.WRITING, moment, ID_BATCH))).scalars().all()
+    if lapsed:
+        values = {"state": FileState.DOOMED, "not_before": moment + LATE_EFFECT_GRACE}
+        await connection.execute(update(_file).where(_file.c.id.in_(lapsed)).values(values))
+
+
+def _due(state: FileState, moment: datetime, limit: int) -> Select[tuple[UUID]]:
+    """Ids, locked, without those that somebody else has locked."""
+    due = select(_file.c.id).where(_file.c.state == state, _file.c.not_before <= moment)
+    return due.order_by(_file.c.not_before).limit(limit).with_for_update(skip_locked=True)
 
 
 def file_of(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:

@@ -1,8 +1,8 @@
 """Deletes what nothing refers to any more: first the object, then its row. Nothing else deletes managed files.
 
 Any number of processes may sweep at once, and be killed at any point: a file's row stays until its object is known to be
-gone, and deleting what is not there is fine. Also empties the trash by age, ends expired sessions and links, and
-fills in the folded names of assets after an upgrade.
+gone, and deleting what is not there is fine. A file whose writer died is deleted only after `LATE_EFFECT_GRACE`. Also empties
+the trash by age, ends expired sessions and links, and fills in the folded names of assets after an upgrade.
 """
 
 from __future__ import annotations

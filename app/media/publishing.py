@@ -14,6 +14,7 @@ import structlog
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, FileGone
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.catalog.records import File, StoredFile
 from app.media.products import Product
 from app.storage.key import Key
@@ -23,8 +24,6 @@ LEASE = timedelta(minutes=15)
 """How long a file row keeps the sweeper away after it was last renewed."""
 RENEW_SECONDS = 180.0
 """Between two renewals; a lease outlasts several that fail."""
-LATE_EFFECT_GRACE = timedelta(minutes=15)
-"""A store that did not answer may still carry out what it was asked: the sweeper comes only after that."""
 
 _log = structlog.get_logger(__name__)
 

@@ -18,6 +18,7 @@ import structlog
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, DuplicateAsset, FileGone, NotFound, QuotaExceeded
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.catalog.records import AssetType, File, FileKind, NewAsset, StoredFile, User
 from app.config import MEBIBYTE, Settings
 from app.formats import Format, Kind, supported
@@ -43,8 +44,6 @@ LEASE = timedelta(minutes=15)
 """How long a file row keeps the sweeper away after it was last renewed."""
 RENEW_SECONDS = 180.0
 """Between two renewals; a lease outlasts several that fail."""
-LATE_EFFECT_GRACE = timedelta(minutes=15)
-"""A store that did not answer may still carry out what it was asked: the sweeper comes only after that."""
 MAX_SIDECAR_BYTES = 16 * MEBIBYTE
 SHA1_OF_NOTHING = hashlib.sha1(usedforsecurity=False).digest()
 

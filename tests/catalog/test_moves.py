@@ -13,7 +13,8 @@ from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.engine import now
 from app.catalog.errors import MigrationBusy
-from app.catalog.exchanges import LATE_EFFECT_GRACE, Fate, Place, decide
+from app.catalog.exchanges import Fate, Place, decide
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.catalog.move_records import Migration, MoveOutcome, MoveState
 from app.catalog.records import Asset, FileKind, FileState
 from app.config import StorageEngine

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogUnavailable, DuplicateAsset, FileGone
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.catalog.records import Asset, File, FileKind, FileState, User
 from app.config import Settings, StorageEngine
 from app.jobs import sweeper as module
@@ -123,7 +124,9 @@ async def test_objects_and_rows_go_and_what_is_live_stays(catalog: Catalog, stor
 
     assert await sweep(catalog, storage, now=later(seconds=1)) == SweepReport(objects=1)
     assert await objects(storage) == {kept.file.path, dead.path}
-    assert await sweep(catalog, storage, now=later(days=1)) == SweepReport(objects=2)
+    lapsed = later(days=1)
+    assert await sweep(catalog, storage, now=lapsed) == SweepReport()
+    assert await sweep(catalog, storage, now=lapsed + LATE_EFFECT_GRACE) == SweepReport(objects=2)
     await assert_agreement(catalog, storage, user)
     assert await objects(storage) == {kept.file.path}
     assert await sweep(catalog, storage, now=later(days=2)) == SweepReport()
@@ -200,6 +203,7 @@ async def test_a_writer_that_comes_too_late_is_refused_and_leaves_nothing(
 ) -> None:
     file = await begin(catalog, storage, user)
     await sweep(catalog, storage, now=later(days=1))
+    assert await sweep(catalog, storage, now=later(days=2)) == SweepReport(objects=1)
     assert not await catalog.files.renew(file.id, LEASE)
     await storage.put(file.path, b"late")
     with pytest.raises(FileGone):
@@ -273,6 +277,7 @@ async def test_random_lives_and_deaths_end_in_agreement(catalog: Catalog, storag
         await asyncio.wait([background])
         storage.away = None
         await sweep(catalog, storage, now=later(days=1))
+        await sweep(catalog, storage, now=later(days=2))
     await assert_agreement(catalog, storage, user)
 
 

@@ -16,7 +16,6 @@ from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.records import Asset, AssetType, FileKind, NewAsset, StoredFile, Task, User
 from app.config import Settings
 from app.formats import Kind, supported
-from app.jobs.sweeper import sweep
 from app.media.pipeline import Pipeline
 from app.media.processor import Processor
 from app.media.publishing import Publisher
@@ -24,7 +23,7 @@ from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
 from tests.api.agreement import assert_agreement, differences, look
 from tests.real.stacks import Stack
-from tests.real.sweeping import AHEAD
+from tests.real.sweeping import sweep_all
 
 LEASE = timedelta(minutes=5)
 TAKEN = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -93,8 +92,7 @@ class Place:
         left = [path for path in self.staging.rglob("*") if path.is_file() and path.name != "lock"]
         assert left == []
         if swept:
-            await sweep(self.catalog, self.storage, now=datetime.now(UTC) + AHEAD)
-            await self.storage.sweep_leftovers(timedelta(0))
+            await sweep_all(self.stack, self.catalog, self.storage)
             await asyncio.to_thread(assert_agreement, self.stack, exact=True)
             assert self.stack.leftovers() == []
 

@@ -24,7 +24,6 @@ from app.catalog.move_records import MoveFilters
 from app.catalog.records import File, FileKind, StoredFile
 from app.config import Settings, StorageEngine
 from app.health.markers import MediaLocationCheck
-from app.jobs.sweeper import sweep
 from app.migration.route import OTHER, find_route
 from app.migration.verification import Method
 from app.migration.work import Work
@@ -35,9 +34,9 @@ from tests.catalog.making import make_user, new_asset
 from tests.migration.commands import mediavault
 from tests.real.service import Service
 from tests.real.stacks import Stack
+from tests.real.sweeping import sweep_all
 
 LEASE = timedelta(minutes=30)
-AHEAD = timedelta(days=3)
 ODD_NAMES = (
     "plain.jpg",
     "with space.jpg",
@@ -156,8 +155,7 @@ class Library:
 
     async def sweep(self) -> None:
         """All that is due within the next days."""
-        await sweep(self.catalog, self.storage, now=now() + AHEAD)
-        await self.storage.sweep_leftovers(timedelta(0))
+        await sweep_all(self.stack, self.catalog, self.storage)
 
     def at_source(self) -> dict[str, int]:
         """Objects that are no markers, by path."""

@@ -16,6 +16,7 @@ from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 _START_SECONDS = 10.0
+_HOLD_SECONDS = 60.0
 _PIECE = 64 * 1024
 _LIMIT = 1024 * 1024
 
@@ -63,6 +64,14 @@ class Answered:
 Rewrite = Callable[[Recorded, Answered], Answered]
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A request that waits in the proxy: it has `arrived` whole, and is forwarded once it is `released`, even if whoever sent it is gone."""
+
+    arrived: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+
 @dataclass(slots=True)
 class Fault:
     """What happens to the requests that `matches` takes, for so many `times` (None: always)."""
@@ -71,6 +80,8 @@ class Fault:
     times: int | None = None
     delay: float = 0.0
     """Seconds before the request is forwarded."""
+    hold: Hold | None = None
+    """Of one request, whose body has a `Content-Length`."""
     status: int | None = None
     """Answered here, with an S3 error of this `code`; the store never sees it."""
     code: str = "InternalError"
@@ -214,8 +225,9 @@ class Proxy:
             await self._body(reader, headers, None)
             await self._refuse(writer, fault, method)
             return True
+        held = await self._hold(reader, headers, fault.hold) if fault and fault.hold else None
         upstream.write(_changed(head, fault) if fault else head)
-        await self._body(reader, headers, upstream, flip=fault is not None and fault.flip)
+        await self._body(held or reader, headers, upstream, flip=fault is not None and fault.flip)
         answer = await answers.readuntil(b"\r\n\r\n")
         status, answer_headers = _parse(answer)
         bodiless = method == "HEAD" or status.split(" ")[1] in ("204", "304")
@@ -257,6 +269,14 @@ class Proxy:
             await _pass(sink, bytes([first[0] ^ 1]))
             length -= 1
         return await self._bytes(source, length, sink, cut_after)
+
+    async def _hold(self, source: asyncio.StreamReader, headers: dict[str, str], hold: Hold) -> asyncio.StreamReader:
+        """The body, once it has come whole and was released."""
+        body = asyncio.StreamReader()
+        body.feed_data(await source.readexactly(int(headers["content-length"])))
+        hold.arrived.set()
+        await asyncio.to_thread(hold.released.wait, _HOLD_SECONDS)
+        return body
 
     async def _whole(self, source: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
         """The body of an answer that is to be rewritten."""

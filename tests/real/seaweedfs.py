@@ -30,6 +30,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_FIN_WAIT1, _CLOSE_WAIT = "04", "08"
+"""States of connections in /proc/net/tcp."""
 _PORTS = (
     "s3.port",
     "s3.port.grpc",
@@ -143,6 +145,26 @@ class SeaweedFS:
             yield
         finally:
             self.resume()
+
+    def finish(self) -> None:
+        """Returns when it has carried out all that clients sent which are gone by now: a request that has arrived whole is served to its
+        end although its sender was killed. Raises `RuntimeError` where that takes longer than a stop may."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.has_abandoned_requests:
+            if time.monotonic() > deadline:
+                raise RuntimeError("SeaweedFS does not finish what it was sent")
+            time.sleep(0.005)
+
+    @property
+    def has_abandoned_requests(self) -> bool:
+        """A client has closed a connection to the S3 port that the server has not: bytes are still on their way, or being worked on."""
+        port = f"{self._port:04X}"
+        connections = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return any(
+            (state == _FIN_WAIT1 and remote.endswith(f":{port}"))
+            or (state == _CLOSE_WAIT and local.endswith(f":{port}"))
+            for local, remote, state in connections
+        )
 
     def add_identity(self, name: str, actions: Sequence[str]) -> Identity:
         """Make an identity known, for example with `("Read:bucket/prefix/*",)`; usable when this returns."""

@@ -11,11 +11,12 @@ from uuid import UUID
 import pytest
 
 from app.catalog.errors import CatalogUnavailable
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.catalog.records import Asset, FileState, NewAsset, StoredFile
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.uploads import ingest
 from app.uploads.errors import ClientGone, LeaseLost
-from app.uploads.ingest import LATE_EFFECT_GRACE, LEASE, Outcome
+from app.uploads.ingest import LEASE, Outcome
 from tests.uploads.forms import DATES, body, pieces
 from tests.uploads.place import WAIT_SECONDS, Place, Sender
 from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo
@@ -192,7 +193,8 @@ async def test_a_catalogue_that_is_away_while_an_upload_fails(place: Place, monk
     await fail.wait()
     await cancelled(upload)
     assert [row.state for row in await place.rows()] == [FileState.WRITING]
-    await place.assert_kept(after=LEASE)
+    await place.sweep(LEASE)
+    await place.assert_kept(after=LEASE + LATE_EFFECT_GRACE)
 
 
 async def test_a_lease_that_ran_out_while_bytes_flowed(place: Place) -> None:
@@ -203,7 +205,7 @@ async def test_a_lease_that_ran_out_while_bytes_flowed(place: Place) -> None:
     with pytest.raises(LeaseLost):
         await place.send([*DATES, PHOTO])
     assert place.objects() == {}
-    await place.assert_kept()
+    await place.assert_kept(after=LEASE * 2 + LATE_EFFECT_GRACE)
 
 
 async def test_an_upload_whose_lease_is_lost_ends_before_its_body_does(
@@ -226,7 +228,7 @@ async def test_an_upload_whose_lease_is_lost_ends_before_its_body_does(
         with pytest.raises(LeaseLost):
             await place.receive(receive, None)
     assert asyncio.all_tasks() == before
-    await place.assert_kept()
+    await place.assert_kept(after=LEASE * 2 + LATE_EFFECT_GRACE)
 
 
 async def test_a_catalogue_that_is_away_for_one_renewal_loses_nothing(
@@ -264,6 +266,7 @@ async def test_a_lease_that_ran_out_during_the_commit(place: Place, moment: str)
 
     async def sweep(_path: str) -> None:
         await place.sweep(LEASE * 2)
+        await place.sweep(LEASE * 2 + LATE_EFFECT_GRACE)
 
     setattr(place.storage, moment, sweep)
     with pytest.raises(LeaseLost):
@@ -281,4 +284,5 @@ async def test_uploads_cancelled_at_many_moments(place: Place) -> None:
         await asyncio.wait([upload])
     checksums = {hashlib.sha1(photo.data).digest(): photo for photo in photos}
     there = await place.catalog.assets.by_checksums(place.user.id, checksums)
-    await place.assert_kept(*(checksums[checksum] for checksum in there), after=LEASE)
+    await place.sweep(LEASE)
+    await place.assert_kept(*(checksums[checksum] for checksum in there), after=LEASE + LATE_EFFECT_GRACE)

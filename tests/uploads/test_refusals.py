@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.catalog.errors import QuotaExceeded
+from app.catalog.files import LATE_EFFECT_GRACE
 from app.uploads import ingest
 from app.uploads.errors import (
     BodyCutShort,
@@ -63,7 +64,7 @@ async def test_a_photo_is_no_motion_part_nor_is_another_users_video(place: Place
     for other in (photo, video):
         with pytest.raises(InvalidField, match="no video of yours"):
             await place.send([PHOTO, *DATES, ("livePhotoVideoId", str(other.asset_id))])
-    await place.sweep(ingest.LATE_EFFECT_GRACE)
+    await place.sweep(LATE_EFFECT_GRACE)
     assert sorted(place.objects().values()) == sorted([OTHER_PHOTO.data, VIDEO.data])
 
 
