@@ -57,8 +57,9 @@ async def _removed(backend: S3Backend, scratch: Scratch) -> Sequence[str]:
                 left.append(key)
     try:
         for upload in (await client.list_uploads(None)).items:
-            if upload.key.startswith(scratch.prefix):
-                await client.abort(upload.key, upload.upload_id)
+            for key in upload.keys:
+                if key.startswith(scratch.prefix):
+                    await client.abort(key, upload.upload_id)
     except StorageError:
         pass  # those that are known of were aborted where they were made
     return left

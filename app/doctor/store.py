@@ -168,7 +168,7 @@ class StoreChecks:
         upload_id = await self._client.create_upload(key, content_type=None, metadata={})
         try:
             await self._client.upload_part(key, upload_id, 1, Body(_SMALL, checksum=self._client.own_checksums))
-            listed = [upload.key for upload in (await self._client.list_uploads(None)).items]
+            listed = await self._unfinished()
         except StoragePermission as error:
             hint = "unfinished ones are not swept: give the right, or set the lifecycle rule of docs/s3.md that aborts them"
             self._area.warn("list uploads", error.detail, hint)
@@ -181,9 +181,12 @@ class StoreChecks:
             raise NotAsItShould(
                 "an upload is not listed", "unfinished ones are not swept: set a lifecycle rule that aborts them"
             )
-        if key in [upload.key for upload in (await self._client.list_uploads(None)).items]:
+        if key in await self._unfinished():
             raise NotAsItShould("an aborted upload is still listed")
         return "listed, and gone when aborted"
+
+    async def _unfinished(self) -> set[str]:
+        return {key for upload in (await self._client.list_uploads(None)).items for key in upload.keys}
 
     async def _copy(self) -> str:
         target = self._scratch.key("copy")

@@ -50,9 +50,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A multipart upload that was neither completed nor aborted; `started` is None where the store does not say."""
+    """A multipart upload that was neither completed nor aborted; `started` is None where the store does not say. `keys`: what its key
+    can be, decoded and as it is listed."""
 
-    key: str
+    keys: tuple[str, ...]
     upload_id: str
     started: datetime | None
 
@@ -155,14 +156,16 @@ def listed(answer: Mapping[str, Any], prefix: str, below: str, decode: Callable[
 
 
 def unfinished(answer: Mapping[str, Any], prefix: str) -> Page[Unfinished]:
-    """Multipart uploads below `prefix`. The SDK leaves the encoding of these keys to us; some stores ignore the wish."""
+    """Multipart uploads below `prefix`. The SDK leaves the encoding of these keys to us. Some stores ignore the wish, and SeaweedFS says that
+    keys are encoded which are not."""
     encoded = answer.get("EncodingType") == "url"
     items: list[Unfinished] = []
     for item in answer.get("Uploads", ()):
         name, upload_id = item.get("Key", ""), item.get("UploadId", "")
-        name = unquote_plus(name) if encoded else name
-        if name.startswith(prefix) and upload_id:
-            items.append(Unfinished(name[len(prefix) :], upload_id, item.get("Initiated")))
+        names = dict.fromkeys((unquote_plus(name), name) if encoded else (name,))
+        keys = tuple(each[len(prefix) :] for each in names if each.startswith(prefix))
+        if keys and upload_id:
+            items.append(Unfinished(keys, upload_id, item.get("Initiated")))
     marker, upload_marker = answer.get("NextKeyMarker", ""), answer.get("NextUploadIdMarker", "")
     if not answer.get("IsTruncated") or not marker:
         return Page(items, None)

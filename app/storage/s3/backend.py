@@ -204,7 +204,8 @@ class S3Backend:
                     and upload.started <= limit
                     and upload.upload_id not in self.uploads.alive
                 ):
-                    await self.client.abort(upload.key, upload.upload_id)
+                    for key in upload.keys:
+                        await self.client.abort(key, upload.upload_id)
                     swept += 1
             following = uploads.following
             if following is None:

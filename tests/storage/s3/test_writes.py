@@ -321,6 +321,17 @@ async def test_the_sweep_takes_what_dead_processes_left_and_only_below_the_prefi
     assert set(seaweedfs.unfinished_uploads(bucket, prefix).values()) == {f"{prefix}-other/left"}
 
 
+async def test_the_sweep_aborts_uploads_whose_keys_look_encoded(
+    open_backend: Open, seaweedfs: SeaweedFS, bucket: str, prefix: str
+) -> None:
+    """SeaweedFS lists these keys as they are, and says that they are encoded."""
+    for name in ("a %2Bé+&", "100%25 +plus+.jpg", "plain"):
+        seaweedfs.administration.create_multipart_upload(Bucket=bucket, Key=f"{prefix}/{name}")
+    backend = await open_backend()
+    assert await backend.sweep_leftovers(timedelta(0)) == 3
+    assert seaweedfs.unfinished_uploads(bucket, prefix) == {}
+
+
 async def test_the_sweep_leaves_what_the_store_tells_no_date_of(
     open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
