@@ -20,6 +20,7 @@ from app.api.routes import install_routes
 from app.api.services import Services
 from app.archives.links import Links
 from app.archives.planning import Archiver
+from app.catalog.outage import FailedWork
 from app.config import Settings, load_settings
 from app.health.catalogue import CatalogCheck
 from app.health.checks import Health
@@ -98,6 +99,7 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
                         "workers": ground.jobs.check,
                         "libraries": partial(require_all_well, libraries.states),
                     },
+                    is_covered=partial(catalog.outages.covers, work=FailedWork.CHECK),
                 ),
                 mounts=Mounts([media_location.states, libraries.states]),
             )

@@ -20,6 +20,7 @@ from app.api.refusal_log import RefusalLog
 from app.api.services import Services
 from app.archives.errors import MemberLost
 from app.catalog.errors import CatalogError
+from app.catalog.outage import FailedWork
 from app.delivery.refusals import TransferCut
 from app.opening import StartRefused
 from app.storage.errors import StorageError
@@ -84,6 +85,9 @@ class Front:
         head, body = answer
         return b"%bx-correlation-id: %b\r\n" % (head, new_correlation_id().encode()), body
 
+    def _is_covered(self, error: BaseException) -> bool:
+        return self.services.catalog.outages.covers(error, FailedWork.REQUEST)
+
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         opened = self._open_services()
@@ -131,13 +135,14 @@ class Front:
                 asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
                 await self._app(asked, receive, exchange.send_private)
         except TransferCut as cut:
-            client = (scope.get("client") or ("",))[0]
-            reason = str(cut.__cause__ or cut)
-            self.refusals.note_cut("transfer cut short", client, reason, path=redacted(scope["path"]))
+            cause = cut.__cause__ or cut
+            if not self._is_covered(cause):
+                client = (scope.get("client") or ("",))[0]
+                self.refusals.note_cut("transfer cut short", client, str(cause), path=redacted(scope["path"]))
         except asyncio.CancelledError:  # not raised again: the server would log it as a failure of ours
             await exchange.answer_stop()
         except Exception as error:  # noqa: BLE001 - the outermost edge
-            await exchange.answer_failure(error)
+            await exchange.answer_failure(error, logged=self._is_covered(error))
         finally:
             self._running -= 1
             if self._idle is not None and not self._running:
@@ -178,10 +183,10 @@ class Exchange:
                 message = {**message, "headers": [*message["headers"], *missing]}
         await self.send(message)
 
-    async def answer_failure(self, error: Exception) -> None:
-        """Answer with the error where nothing has been sent yet; else the connection ends short."""
+    async def answer_failure(self, error: Exception, *, logged: bool) -> None:
+        """Answer with the error where nothing has been sent yet; else the connection ends short. `logged`: it need not be here."""
         refusal = translate(error)
-        if refusal.status >= 500 or isinstance(error, MemberLost):
+        if not logged and (refusal.status >= 500 or isinstance(error, MemberLost)):
             method, path = self._scope["method"], redacted(self._scope["path"])
             if refusal.status == 500:
                 log.error("request failed", method=method, path=path, status=500, exc_info=error)

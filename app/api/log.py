@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from typing import TextIO
 
 import structlog
-from procrastinate.exceptions import ConnectorException
-from psycopg import OperationalError
 
 from app.config import LogFormat, LogLevel
+from app.jobs.connection_failures import connection_failed
 
 _LEVELS = {
     LogLevel.VERBOSE: logging.DEBUG,
@@ -24,9 +22,8 @@ _LEVELS = {
     LogLevel.ERROR: logging.ERROR,
     LogLevel.FATAL: logging.CRITICAL,
 }
-OUTAGE_SECONDS = 60.0
 _CHATTY = (
-    *("aiobotocore", "botocore", "aiosqlite", "asyncio", "urllib3", "alembic", "psycopg", "procrastinate"),
+    *("aiobotocore", "botocore", "aiosqlite", "asyncio", "urllib3", "alembic", "procrastinate"),
     "python_multipart",
 )
 
@@ -58,7 +55,7 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
         cache_logger_on_first_use=True,
     )
     handler = _StandardError()
-    handler.addFilter(DatabaseOutages())
+    handler.addFilter(_is_no_lost_connection)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -70,29 +67,9 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     root.setLevel(_LEVELS[level])
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns of connections that could not be had, or were lost: whoever needed one gets an error.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").addFilter(_not_told_elsewhere)
-
-
-class DatabaseOutages(logging.Filter):
-    """Lets the libraries tell of a database that does not answer once in a minute, without tracebacks: each of their connections
-    tells it, at each attempt, and the service itself tells which part is not well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told_at = -OUTAGE_SECONDS
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith(("psycopg", "procrastinate")) or record.levelno < logging.WARNING:
-            return True
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, (ConnectorException, OperationalError)):
-            record.exc_info = None
-        elif not record.name.startswith("psycopg.pool"):
-            return True
-        if time.monotonic() - self._told_at < OUTAGE_SECONDS:
-            return False
-        self._told_at = time.monotonic()
-        return True
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
@@ -119,3 +96,9 @@ _TOLD_ELSEWHERE = frozenset(
 
 def _not_told_elsewhere(record: logging.LogRecord) -> bool:
     return record.msg not in _TOLD_ELSEWHERE
+
+
+def _is_no_lost_connection(record: logging.LogRecord) -> bool:
+    """Of a lost connection each task of procrastinate's workers logs a traceback. The worker ends, and `app.jobs.broker` logs why."""
+    lost = record.exc_info is not None and connection_failed(record.exc_info[1])
+    return not (lost and record.name.startswith("procrastinate"))

@@ -74,6 +74,7 @@ class Archiver:
             losses=self.losses,
             filename=filename,
             last_modified=made,
+            outages=self._catalog.outages,
         )
 
     async def _chosen(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> list[Asset]:

@@ -53,6 +53,12 @@ class Checksums(Protocol):
     async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None: ...
 
 
+class Outages(Protocol):
+    """Whether the catalogue's outage is logged already."""
+
+    def covers(self, error: BaseException) -> bool: ...
+
+
 class Storage(Protocol):
     """The part of `StorageService` that archives need."""
 
@@ -85,6 +91,7 @@ class ArchiveSource:
     losses: Losses
     filename: str
     last_modified: datetime
+    outages: Outages
     content_type: str = "application/zip"
 
     @property
@@ -226,7 +233,8 @@ class _Sender:
         try:
             await self._source.checksums.keep_crc32(file.id, file.sha1, crc32)
         except CatalogError as error:
-            _log.warning("a CRC-32 could not be kept", file=str(file.id), reason=str(error))
+            if not self._source.outages.covers(error):
+                _log.warning("a CRC-32 could not be kept", file=str(file.id), reason=str(error))
 
     async def _take(self, member: Member, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         """The bytes of the next member: opened ahead, or now."""

@@ -40,6 +40,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self.database = database
         """For the rooms that keep tables of their own beside these."""
+        self.outages = database.outages
         self.users = Users(database)
         self.api_keys = ApiKeys(database)
         self.sessions = Sessions(database)

@@ -34,9 +34,11 @@ from app.catalog.errors import (
     CatalogLocked,
     CatalogReadOnly,
     CatalogUnavailable,
+    CatalogUnreachable,
     Conflict,
     InvalidDatabaseUrl,
 )
+from app.catalog.outage import OutageLog
 from app.catalog.sqlite_file import OpenSqliteFile, SqliteConnection
 from app.catalog.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 
@@ -74,6 +76,9 @@ _POSTGRES_STATES: dict[str, type[CatalogUnavailable]] = {
     "55P03": CatalogLocked,  # lock_not_available
 }
 """By SQLSTATE. Others that may pass are `CatalogUnavailable`."""
+
+_LOST_CONNECTION = ("08", "57P01", "57P02", "57P03")
+"""SQLSTATEs that begin so: connection_exception, admin_shutdown, crash_shutdown, cannot_connect_now."""
 
 
 def now() -> datetime:
@@ -130,6 +135,7 @@ class Database:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.outages = OutageLog(_address(place))
         self.written_at = float("-inf")
         """`time.monotonic()` of the last commit, unless a write has failed since."""
         if isinstance(place, SqliteFile):
@@ -149,7 +155,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """For queries; each sees what was committed before it began."""
-        async with _turn(self._read_turns), _bounded(self._seconds):
+        async with self._turn(self._read_turns), self._bounded(self._seconds):
             try:
                 async with self._reader.connect() as connection:
                     if isinstance(self.place, PostgresDatabase):
@@ -157,6 +163,7 @@ class Database:
                     yield connection
             except _FAILURES as error:
                 raise translate(error) from error
+            self.outages.answered()
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
@@ -168,7 +175,7 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, seconds: float | None) -> AsyncIterator[AsyncConnection]:
-        async with _turn(self._write_turns), _bounded(seconds):
+        async with self._turn(self._write_turns), self._bounded(seconds):
             try:
                 async with self.writer.begin() as connection:
                     yield connection
@@ -178,6 +185,7 @@ class Database:
                     self.written_at = float("-inf")
                 raise failure from error
             self.written_at = time.monotonic()
+            self.outages.answered()
 
     async def require_file(self) -> None:
         """Raises `CatalogFileMoved` where the file that is open is no longer the one at its path."""
@@ -204,7 +212,7 @@ class Database:
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """One view for all queries, of the moment of the first, however long it takes. The only transaction in which something else than
         the database may be awaited: it locks nothing and cannot write."""
-        async with _turn(self._read_turns):
+        async with self._turn(self._read_turns):
             try:
                 if isinstance(self.place, SqliteFile):
                     async with self._reader.connect() as connection, _sqlite_view(connection):
@@ -216,8 +224,32 @@ class Database:
                 raise translate(error) from error
 
     async def aclose(self) -> None:
+        self.outages.close()
         await self.writer.dispose()
         await self._reader.dispose()
+
+    @asynccontextmanager
+    async def _turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
+        # Waiting here, and never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            raise self.outages.no_answer(began, "no connection to the database is free") from None
+        try:
+            yield
+        finally:
+            turns.release()
+
+    @asynccontextmanager
+    async def _bounded(self, seconds: float | None) -> AsyncIterator[None]:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise self.outages.no_answer(began, "the database does not answer") from None
 
 
 # Values that fit no column show as the last two on SQLite, whose driver does not wrap them.
@@ -241,39 +273,34 @@ def _kind(error: DBAPIError) -> type[CatalogError]:
         code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         kind = _SQLITE_STATES.get(code) or _SQLITE_STATES.get(code & 0xFF)
     else:
-        kind = _POSTGRES_STATES.get(getattr(error.orig, "sqlstate", None) or "")
+        state: str | None = getattr(error.orig, "sqlstate", None)
+        kind = _POSTGRES_STATES.get(state or "")
         if isinstance(error, (OperationalError, InterfaceError)):
-            kind = kind or CatalogUnavailable
+            kind = kind or (CatalogUnreachable if connection_lost(state) else CatalogUnavailable)
     return kind or (CatalogUnavailable if error.connection_invalidated else CatalogError)
+
+
+def connection_lost(sqlstate: str | None) -> bool:
+    """Of an operational error of PostgreSQL's driver: those of the driver itself have no state."""
+    return sqlstate is None or sqlstate.startswith(_LOST_CONNECTION)
+
+
+def _address(place: Place) -> str:
+    """Without the user's name and the password."""
+    if isinstance(place, SqliteFile):
+        return str(place.path)
+    host, port = (place.url.query.get(name) for name in ("host", "port"))
+    return f"{_joined(place.url.host or host)}:{_joined(place.url.port or port or 5432)}/{place.url.database or ''}"
+
+
+def _joined(value: str | int | tuple[str, ...] | None) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value or "")
 
 
 def _reason(error: DBAPIError) -> str:
     # The driver's own first line: SQLAlchemy's text would add the values of the statement.
     lines = str(error.orig).strip().splitlines()
     return lines[0] if lines else type(error.orig).__name__
-
-
-@asynccontextmanager
-async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
-    # Waiting here, and never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
-    try:
-        async with asyncio.timeout(TURN_SECONDS):
-            await turns.acquire()
-    except TimeoutError:
-        raise CatalogUnavailable("no connection to the database is free") from None
-    try:
-        yield
-    finally:
-        turns.release()
-
-
-@asynccontextmanager
-async def _bounded(seconds: float | None) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise CatalogUnavailable("the database does not answer") from None
 
 
 @asynccontextmanager

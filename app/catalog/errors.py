@@ -24,6 +24,10 @@ class CatalogUnavailable(CatalogError):
     retryable = True
 
 
+class CatalogUnreachable(CatalogUnavailable):
+    """There is no connection to the database: it is down, the network is, or nothing has been answered at all for some time."""
+
+
 class CatalogLocked(CatalogUnavailable):
     """Another process has held the lock that the call needs for too long."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, CatalogLocked
@@ -14,32 +16,45 @@ PATIENCE_SECONDS = 4.0
 
 
 class CatalogCheck:
-    """One write is tried at a time, whoever asks; it may go on when a check has given up on it."""
+    """One read and one write are tried at a time, whoever asks; each may go on when a check has given up on it."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._reading: asyncio.Task[CatalogError | None] | None = None
         self._writing: asyncio.Task[CatalogError | None] | None = None
 
     async def check(self) -> None:
         """For readiness: raises what is wrong."""
-        await self._catalog.ping()
-        writing = self._writing
-        if writing is None or writing.done():
-            writing = self._writing = asyncio.create_task(self._write(), name="write to the catalogue")
-        done, _ = await asyncio.wait([writing], timeout=PATIENCE_SECONDS)
-        if not done:
+        began = time.monotonic()
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(_failure_of(self._catalog.ping()), name="read of the catalogue")
+        if not await _ends_in_time(self._reading, began):
+            raise self._catalog.outages.no_answer(began, f"no answer within {PATIENCE_SECONDS:.0f} s")
+        if self._writing is None or self._writing.done():
+            write = self._catalog.try_write(PROBE_SECONDS)
+            self._writing = asyncio.create_task(_failure_of(write), name="write to the catalogue")
+        if not await _ends_in_time(self._writing, began):
             raise CatalogLocked(f"a write has waited for more than {PATIENCE_SECONDS:.0f} s")
-        if (failure := writing.result()) is not None:
-            raise failure
 
     async def aclose(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+        running = [task for task in (self._reading, self._writing) if task is not None]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
 
-    async def _write(self) -> CatalogError | None:
-        try:
-            await self._catalog.try_write(PROBE_SECONDS)
-        except CatalogError as error:
-            return error
-        return None
+
+async def _failure_of(call: Awaitable[None]) -> CatalogError | None:
+    try:
+        await call
+    except CatalogError as error:
+        return error
+    return None
+
+
+async def _ends_in_time(task: asyncio.Task[CatalogError | None], began: float) -> bool:
+    """Raises what the task ended with."""
+    done, _ = await asyncio.wait([task], timeout=max(0.0, began + PATIENCE_SECONDS - time.monotonic()))
+    if done and (failure := task.result()) is not None:
+        raise failure
+    return bool(done)

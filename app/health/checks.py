@@ -43,9 +43,12 @@ class Health:
         checks: Mapping[str, Check],
         details: Mapping[str, Check] | None = None,
         *,
+        is_covered: Callable[[Exception], bool] = lambda _: False,
         shared_seconds: float = SHARED_SECONDS,
     ) -> None:
-        """`details` are parts without which the service works on, such as one library of many: shown, no more."""
+        """`details` are parts without which the service works on, such as one library of many: shown, no more. `is_covered`:
+        a failure that is logged elsewhere, asked in the order of the checks."""
+        self._is_covered = is_covered
         self._checks = {**checks, **(details or {})}
         self._required = frozenset(checks)
         self._shared_seconds = shared_seconds
@@ -92,7 +95,7 @@ class Health:
         if result.failure is None and result.name in self._failing:
             self._failing.remove(result.name)
             log.info("part is well again", part=result.name)
-        elif result.failure is not None and result.name not in self._failing:
+        elif result.failure is not None and result.name not in self._failing and not self._is_covered(result.failure):
             self._failing.add(result.name)
             reason = str(result.failure) or type(result.failure).__name__
             log.error("part is not well", part=result.name, reason=reason)

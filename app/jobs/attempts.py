@@ -124,7 +124,8 @@ class Attempts:
                 raise
             _log.warning("an attempt has lost its task", task=str(task.id), asset=str(task.asset_id))
         except (MediaError, StorageError, CatalogError) as error:
-            _log.warning("an attempt failed", task=str(task.id), asset=str(task.asset_id), reason=str(error))
+            if not self._catalog.outages.covers(error):
+                _log.warning("an attempt failed", task=str(task.id), asset=str(task.asset_id), reason=str(error))
             await self._settle(task, outcome_of(task, error, datetime.now(UTC)))
         except Exception as error:  # noqa: BLE001 - the attempt's outermost edge: whatever it is ends on the task
             _log.exception("an attempt failed", task=str(task.id), asset=str(task.asset_id))
@@ -150,7 +151,8 @@ class Attempts:
         try:
             return await self._catalog.tasks.renew(task.id, _run_of(task), LEASE)
         except CatalogError as error:
-            _log.warning("the lease of a task is not renewed yet", task=str(task.id), reason=str(error))
+            if not self._catalog.outages.covers(error):
+                _log.warning("the lease of a task is not renewed yet", task=str(task.id), reason=str(error))
             return True
 
     async def _settle(self, task: Task, outcome: Outcome) -> None:
@@ -160,7 +162,8 @@ class Attempts:
             try:
                 held = await self._write(task, outcome)
             except CatalogError as error:
-                _log.warning("the end of an attempt is not written yet", task=str(task.id), reason=str(error))
+                if not self._catalog.outages.covers(error):
+                    _log.warning("the end of an attempt is not written yet", task=str(task.id), reason=str(error))
                 if self._stopping:
                     return
                 await asyncio.sleep(next(pauses, SETTLE_PAUSES[-1]))

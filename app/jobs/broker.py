@@ -24,6 +24,7 @@ from app.catalog.engine import PostgresDatabase, postgres_arguments
 from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.catalog.records import Task, TaskKind
 from app.jobs.attempts import Attempts, Stopping
+from app.jobs.connection_failures import connection_failed
 from app.jobs.delivery_schema import ensure_delivery_schema
 
 HEARTBEAT_SECONDS = 10.0
@@ -99,7 +100,8 @@ class Broker:
         try:
             await self._defer(_job(task, due))
         except _FAILURES as error:
-            _log.warning("a task is not delivered yet", task=str(task.id), reason=str(error))
+            if not await self._covered(error):
+                _log.warning("a task is not delivered yet", task=str(task.id), reason=str(error))
 
     async def deliver_all(self, tasks: Sequence[Task]) -> None:
         """The same for many that are due now."""
@@ -111,7 +113,8 @@ class Broker:
                 for task in batch:
                     await self.deliver(task)
             except _FAILURES as error:
-                _log.warning("tasks are not delivered yet", count=len(batch), reason=str(error))
+                if not await self._covered(error):
+                    _log.warning("tasks are not delivered yet", count=len(batch), reason=str(error))
 
     async def deliver_woken(self) -> None:
         """Until it is cancelled."""
@@ -122,7 +125,8 @@ class Broker:
             try:
                 await self.deliver_all(await self._catalog.tasks.of_many(assets))
             except CatalogError as error:
-                _log.warning("tasks are not delivered yet", count=len(assets), reason=str(error))
+                if not await self._covered(error):
+                    _log.warning("tasks are not delivered yet", count=len(assets), reason=str(error))
 
     @asynccontextmanager
     async def working(self, attempts: Attempts, slots: Mapping[TaskKind, int]) -> AsyncIterator[None]:
@@ -176,7 +180,8 @@ class Broker:
                 for task in await self._catalog.tasks.get_many([UUID(task_id)]):
                     await self.deliver(task)
             except CatalogError as error:
-                _log.warning("a delivered task is put off", task=task_id, reason=str(error))
+                if not await self._covered(error):
+                    _log.warning("a delivered task is put off", task=task_id, reason=str(error))
 
         @self._app.periodic(cron=STALLED_CRON, queueing_lock=_UPKEEP)
         @self._app.task(name="mediavault.retry_stalled", queue=_UPKEEP)
@@ -184,7 +189,8 @@ class Broker:
             try:
                 await self.retry_stalled()
             except _FAILURES as error:
-                _log.warning("deliveries to dead workers are not put back yet", reason=str(error))
+                if not await self._covered(error):
+                    _log.warning("deliveries to dead workers are not put back yet", reason=str(error))
 
         _ = attempt, retry_stalled
 
@@ -203,7 +209,8 @@ class Broker:
                     install_signal_handlers=False,
                 )
             except _FAILURES as error:
-                _log.warning("a worker has lost the database", queues=queues, reason=str(error))
+                if not await self._covered(error):
+                    _log.warning("a worker has lost the database", queues=queues, reason=str(error))
             except Exception:  # noqa: BLE001 - the worker's outermost edge
                 _log.exception("a worker failed", queues=queues)
             await asyncio.sleep(RESTART_SECONDS)
@@ -213,10 +220,24 @@ class Broker:
             try:
                 await self.reconcile()
             except _FAILURES as error:
-                _log.warning("tasks are not reconciled yet", reason=str(error))
+                if not await self._covered(error):
+                    _log.warning("tasks are not reconciled yet", reason=str(error))
             except Exception:  # noqa: BLE001 - the reconciler's outermost edge
                 _log.exception("tasks are not reconciled yet")
             await asyncio.sleep(RECONCILE_SECONDS)
+
+    async def _covered(self, error: Exception) -> bool:
+        """See `OutageLog.covers`. Of a connection for deliveries that failed the catalogue's own are asked: it may be the only one."""
+        outages = self._catalog.outages
+        if not connection_failed(error):
+            return outages.covers(error)
+        if outages.covers(CatalogUnavailable(str(error))):
+            return True
+        try:
+            await self._catalog.ping()
+        except CatalogError as failure:
+            return outages.covers(failure)
+        return False
 
     async def _defer(self, job: Job) -> None:
         manager = self._app.job_manager

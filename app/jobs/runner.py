@@ -34,17 +34,6 @@ TROUBLE_SECONDS = 2.0
 _log = structlog.get_logger(__name__)
 
 
-@contextmanager
-def _trouble_logged() -> Iterator[None]:
-    """One failure must not end the runner."""
-    try:
-        yield
-    except CatalogError as error:
-        _log.warning("tasks are put off", reason=str(error))
-    except Exception:  # noqa: BLE001 - the runner's outermost edge
-        _log.exception("tasks are put off")
-
-
 class Runner:
     def __init__(self, catalog: Catalog, catalogue_file: Path) -> None:
         self._catalog = catalog
@@ -91,7 +80,7 @@ class Runner:
 
     async def _take_back(self) -> None:
         while True:
-            with _trouble_logged():
+            with self._trouble_logged():
                 recovered = await self._catalog.tasks.recover()
                 if recovered:
                     _log.warning("tasks of a process that died are taken back", count=len(recovered))
@@ -103,13 +92,24 @@ class Runner:
         while True:
             woken.clear()
             pause = TROUBLE_SECONDS
-            with _trouble_logged():
+            with self._trouble_logged():
                 while await attempts.take_next(kind):
                     pass
                 pause = await self._pause(kind)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await woken.wait()
+
+    @contextmanager
+    def _trouble_logged(self) -> Iterator[None]:
+        """One failure must not end the runner."""
+        try:
+            yield
+        except CatalogError as error:
+            if not self._catalog.outages.covers(error):
+                _log.warning("tasks are put off", reason=str(error))
+        except Exception:  # noqa: BLE001 - the runner's outermost edge
+            _log.exception("tasks are put off")
 
     async def _pause(self, kind: TaskKind) -> float:
         due = await self._catalog.tasks.next_due(kind)

@@ -139,7 +139,8 @@ class Sweeper:
                 await self._keep_house(now)
                 self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
         except (CatalogError, StorageError) as error:
-            _log.warning("the sweep is put off", reason=str(error))
+            if not self._catalog.outages.covers(error):
+                _log.warning("the sweep is put off", reason=str(error))
         except Exception:  # noqa: BLE001 - the task's outermost edge: one bad pass must not end all others
             _log.exception("the sweep failed")
 

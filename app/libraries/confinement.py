@@ -42,4 +42,5 @@ async def _keep_telling(catalog: Catalog, confine: Confine) -> None:
         try:
             await tell_import_paths(catalog, confine)
         except CatalogError as error:
-            log.warning("the import paths could not be read", reason=str(error))
+            if not catalog.outages.covers(error):
+                log.warning("the import paths could not be read", reason=str(error))

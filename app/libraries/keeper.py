@@ -68,12 +68,18 @@ class Keeper:
 
     async def run(self) -> None:
         """Until it is cancelled, or the library is removed."""
+        name = str(self._library_id)
         try:
-            while (library := await self._catalog.libraries.get(self._library_id)) is not None:
+            while True:
                 try:
+                    library = await self._catalog.libraries.get(self._library_id)
+                    if library is None:
+                        return
+                    name = library.name
                     await self._keep(library)
                 except (CatalogError, LibraryError) as error:
-                    log.warning("a library could not be looked at", library=library.name, reason=str(error))
+                    if not self._catalog.outages.covers(error):
+                        log.warning("a library could not be looked at", library=name, reason=str(error))
                     self._standing = None  # what was to be looked at then is found by looking through everything
                     await asyncio.sleep(1.0)
         finally:

@@ -183,7 +183,7 @@ class Libraries:
             while library_id in self._wanted:
                 async with self._turn(library_id):
                     accept_missing = self._wanted.pop(library_id)
-                    with _failing_loudly(library_id):
+                    with self._failing_loudly(library_id):
                         await self._run_and_tell(library_id, accept_missing=accept_missing)
         finally:
             self._wanted.pop(library_id, None)
@@ -309,7 +309,8 @@ class Libraries:
                     if lock is not None:
                         await self._keep_all(lock.held)
             except CatalogError as error:
-                log.warning("the libraries are not kept for now", reason=str(error))
+                if not self._catalog.outages.covers(error):
+                    log.warning("the libraries are not kept for now", reason=str(error))
             except Exception:
                 log.exception("keeping the libraries failed")
             await asyncio.sleep(LEAD_SECONDS)
@@ -376,10 +377,21 @@ class Libraries:
 
     async def _do(self, busy: set[UUID], library_id: UUID, work: Callable[[UUID], Awaitable[object]]) -> None:
         try:
-            with _failing_loudly(library_id):
+            with self._failing_loudly(library_id):
                 await work(library_id)
         finally:
             busy.discard(library_id)
+
+    @contextmanager
+    def _failing_loudly(self, library_id: UUID) -> Iterator[None]:
+        """What goes wrong in the background is told in the log, for nobody waits for it."""
+        try:
+            yield
+        except (CatalogError, LibraryError) as error:
+            if not self._catalog.outages.covers(error):
+                log.warning("a library could not be worked on", library=str(library_id), reason=str(error))
+        except Exception:
+            log.exception("work on a library failed", library=str(library_id))
 
     async def _valid(
         self, import_paths: Sequence[str], exclusion_patterns: Sequence[str], library_id: UUID | None
@@ -419,17 +431,6 @@ def _require_patterns(patterns: Sequence[str]) -> None:
 
 def _lock(library_id: UUID) -> str:
     return f"library-{library_id}"
-
-
-@contextmanager
-def _failing_loudly(library_id: UUID) -> Iterator[None]:
-    """What goes wrong in the background is told in the log, for nobody waits for it."""
-    try:
-        yield
-    except (CatalogError, LibraryError) as error:
-        log.warning("a library could not be worked on", library=str(library_id), reason=str(error))
-    except Exception:
-        log.exception("work on a library failed", library=str(library_id))
 
 
 def _tell(library_id: UUID, report: ScanReport) -> None:

@@ -99,8 +99,9 @@ class _Writing:
             if isinstance(error, FileGone):
                 for file in self.files:
                     await self._catalog.files.bury(file)
-        except CatalogError:
-            _log.warning("files that were made are left to the sweeper until their lease ends", exc_info=True)
+        except CatalogError as failure:
+            if not self._catalog.outages.covers(failure):
+                _log.warning("files that were made are left to the sweeper until their lease ends", exc_info=True)
 
     async def _keep(self) -> None:
         with suppress(FileGone):  # noticed at the next step of the work, too
@@ -110,5 +111,6 @@ class _Writing:
                     await self.renew()
                 except FileGone:
                     raise
-                except CatalogError:
-                    _log.warning("the leases of files that are made are not renewed yet", exc_info=True)
+                except CatalogError as error:
+                    if not self._catalog.outages.covers(error):
+                        _log.warning("the leases of files that are made are not renewed yet", exc_info=True)

@@ -58,6 +58,7 @@ class Backup:
 
 class Backups:
     def __init__(self, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+        self.outages = catalog.outages
         self._catalog = catalog
         self._storage = storage
         self._settings = settings

@@ -19,6 +19,7 @@ import structlog
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, DuplicateAsset, FileGone, NotFound, QuotaExceeded
 from app.catalog.files import LATE_EFFECT_GRACE
+from app.catalog.outage import FailedWork
 from app.catalog.records import AssetType, File, FileKind, NewAsset, StoredFile, User
 from app.config import MEBIBYTE, Settings
 from app.formats import Format, Kind, supported
@@ -142,18 +143,20 @@ async def _carry_out(upload: _Upload, reader: MultipartReader) -> Outcome:
     except asyncio.CancelledError:
         if not upload.committing:
             task.cancel()
-        await _settled(task)
+        error = await _failure_of(task)
+        if error is not None and not upload.is_covered(error):
+            _log.warning("upload failed after its request was cancelled", exc_info=error)
         raise
 
 
-async def _settled(task: asyncio.Task[Outcome]) -> None:
+async def _failure_of(task: asyncio.Task[Outcome]) -> BaseException | None:
+    """Once the task has ended."""
     while not task.done():
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
             continue  # the caller raises it anyway, when the task has ended
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.warning("upload failed after its request was cancelled", exc_info=error)
+    return None if task.cancelled() else task.exception()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,10 @@ class _Upload:
         self._sidecar: _Arrived | None = None
         self._lost = False
 
+    def is_covered(self, error: BaseException) -> bool:
+        """Whether it is logged already."""
+        return self._catalog.outages.covers(error, FailedWork.REQUEST)
+
     async def run(self, reader: MultipartReader) -> Outcome:
         try:
             async with self._leases_kept():
@@ -276,8 +283,9 @@ class _Upload:
                 await self._renew()
             except LeaseLost:
                 self._lost = True  # once the insert is done, this says nothing more
-            except CatalogError:
-                _log.warning("the leases of an upload are not renewed yet", exc_info=True)
+            except CatalogError as error:
+                if not self._catalog.outages.covers(error):
+                    _log.warning("the leases of an upload are not renewed yet", exc_info=True)
 
     async def _read(self, reader: MultipartReader, writers: AsyncExitStack) -> None:
         async with aclosing(reader.parts()) as parts:
@@ -392,5 +400,6 @@ class _Upload:
             if self.committing and doomed < len(self._files):  # swept perhaps before its object was stored
                 for file in self._files:
                     await files.bury(file)
-        except CatalogError:
-            _log.warning("files of a failed upload are left to the sweeper until their lease ends", exc_info=True)
+        except CatalogError as error:
+            if not self._catalog.outages.covers(error):
+                _log.warning("files of a failed upload are left to the sweeper until their lease ends", exc_info=True)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
 import httpx
 import pytest
 from structlog.testing import capture_logs
@@ -9,7 +14,7 @@ from structlog.testing import capture_logs
 from app.api.refusal_log import LINES, RefusalLog
 from tests.api.starting import StartService
 from tests.real.awaiting import eventually
-from tests.real.people import Account
+from tests.real.people import Account, Registrar
 from tests.real.postgres import Postgres
 from tests.real.service import WORKING, Service
 from tests.real.uploading import FORM_TYPE, Wire, fresh_bytes
@@ -50,24 +55,56 @@ def test_an_ipv6_network_is_one_client() -> None:
     assert lines[-1]["statuses"] == {"400": BURST - LINES // 2, "cut short": BURST - LINES // 2}
 
 
-def test_a_database_that_is_gone_fills_no_log(start_service: StartService, postgres: Postgres) -> None:
+@pytest.mark.parametrize("outage", ["stopped", pytest.param("paused", marks=pytest.mark.soak)])
+def test_an_outage_of_the_database_is_one_line_and_its_end_another(
+    start_service: StartService, tmp_path: Path, outage: Literal["stopped", "paused"]
+) -> None:
+    requests = BURST // 2 if outage == "stopped" else 0  # the paused one would answer them in the end
     with Postgres() as own:
-        service = start_service(
-            "local", settings={"DB_URL": own.create_database(), "MEDIAVAULT_LIBRARY_WATCH": "true"}, program=WORKING
-        )
+        settings = {"DB_URL": own.create_database(), "MEDIAVAULT_LIBRARY_WATCH": "true"}
+        service = start_service("local", settings=settings, program=WORKING)
         with service.client() as client:
+            add_library(service, tmp_path / "library")
             before = len(service.log)
-            with own.stopped():
-                for _ in range(BURST // 2):
+            with own.stopped() if outage == "stopped" else own.paused():
+                for _ in range(requests):
                     answer = client.get("/api/users/me", headers={"x-api-key": "unknown"})
                     assert answer.status_code == 503
                 eventually(lambda: client.get("/readyz").status_code == 503, "it is not ready")
-                lines = service.log[before:].splitlines()
-            eventually(lambda: client.get("/readyz").status_code == 200, "the database is there again", within=60)
+                if outage == "stopped":
+                    eventually(lambda: "work=background" in service.log, "a loop in the background has failed")
+                with Wire(service.port) as wire:
+                    wire.send(b"Good morning\r\n\r\n")
+                    assert wire.answer().status == 400
+            eventually(
+                lambda: client.get("/readyz").status_code == 200 and "reachable again" in service.log,
+                "the end of the outage is logged",
+                within=60,
+            )
         service.kill()
+    lines = [line for line in service.log[before:].splitlines() if "[debug" not in line and "[info" not in line]
 
-    assert not [line for line in lines if "Traceback" in line]
-    assert len(lines) <= 2 * MOST_LINES, "\n".join(lines)
+    assert len(lines) == 3, "\n".join(lines)
+    assert re.search(r"warning.* the catalogue is unreachable .* database=\S+:5432/test_\w+ reason=.* since=", lines[0])
+    assert "request refused" in lines[1]
+    assert re.search(r"warning.* the catalogue is reachable again .* seconds=[0-9.]+", lines[2])
+    assert f"requests={requests} " in lines[2]
+    assert re.search(r"checks=[1-9]", lines[2])
+    if outage == "stopped":
+        assert re.search(r"background=[1-9]", lines[2])
+
+
+def add_library(service: Service, folder: Path) -> None:
+    """One that is watched."""
+    folder.mkdir()
+    people = Registrar(replace(service.stack, db_url=service.settings["DB_URL"]))
+    try:
+        boss = people.add(is_admin=True)
+        with service.client(boss) as client:
+            library = {"ownerId": str(boss.id), "name": "Share", "importPaths": [str(folder)]}
+            assert client.post("/api/libraries", json=library).status_code == 201
+    finally:
+        people.close()
 
 
 @pytest.mark.parametrize("leave", ["end", "vanish", "close"])

@@ -15,6 +15,7 @@ from app.archives.ahead import AheadBudget
 from app.archives.manifest import Manifest, ManifestEntry
 from app.archives.plan import Plan
 from app.archives.stream import ArchiveSource, Losses
+from app.catalog.outage import OutageLog
 from app.catalog.records import File, FileKind, FileState
 from app.storage.backend import ObjectInfo, ObjectStream
 from app.storage.errors import ObjectNotFound, RangeNotSatisfiable
@@ -84,6 +85,7 @@ class Shelf:
             losses=Losses(),
             filename="some.zip",
             last_modified=NOON,
+            outages=OutageLog("shelf"),
         )
 
     async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:

@@ -23,7 +23,7 @@ from sqlalchemy import insert, text, update
 
 from app.catalog import engine, tables
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.errors import CatalogUnavailable, Conflict
+from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, Conflict
 from app.catalog.records import FileState
 from app.catalog.sqlite_file import OpenSqliteFile, SqliteConnection
 from tests.catalog.making import begin, make_user, new_asset, states, stored, upload, used
@@ -159,7 +159,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
                     catalog.users.get(user.id), begin(catalog, user.id), return_exceptions=True
                 )
         assert [(type(failure), str(failure)) for failure in failures] == [
-            (CatalogUnavailable, "the database does not answer")
+            (CatalogUnreachable, "the database does not answer")
         ] * 2
         async with asyncio.timeout(30):
             assert await catalog.users.get(user.id) == user

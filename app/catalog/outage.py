@@ -1,0 +1,102 @@
+"""Whether the database answers, for the log: one line when it stops, one when it answers again, none for each call that fails meanwhile.
+
+Whoever is about to log a failure asks `OutageLog.covers` first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import structlog
+
+from app.catalog.errors import CatalogUnavailable, CatalogUnreachable
+
+log = structlog.get_logger(__name__)
+
+QUIET_SECONDS = 5.0
+"""Without a failure for so long an outage is over: a database that answers only some calls writes no lines for each of them."""
+LATE_SECONDS = 35.0
+"""How long after an outage a call may fail that has waited for a connection since before its end."""
+
+
+class FailedWork(StrEnum):
+    """What is counted apart in the line about an outage's end."""
+
+    REQUEST = "requests"
+    BACKGROUND = "background"
+    CHECK = "checks"
+
+
+@dataclass(slots=True)
+class _Outage:
+    began: float
+    failed_at: float
+    answered_at: float | None = None
+    """The first answer since the last failure."""
+    failed: Counter[FailedWork] = field(default_factory=Counter)
+
+
+class OutageLog:
+    """For one database in one process."""
+
+    def __init__(self, database: str) -> None:
+        """`database`: its address for people, without credentials."""
+        self._database = database
+        self._outage: _Outage | None = None
+        self._answered_at = time.monotonic()
+        self._ended_at = float("-inf")
+
+    def answered(self) -> None:
+        """A call succeeded."""
+        self._answered_at = time.monotonic()
+        if self._outage is not None:
+            self._end_if_quiet(self._outage)
+
+    def no_answer(self, since: float, reason: str) -> CatalogUnavailable:
+        """The error for a call that has waited since `since` (`time.monotonic()`): where others were answered meanwhile, it is only slow."""
+        return CatalogUnavailable(reason) if self._answered_at > since else CatalogUnreachable(reason)
+
+    def covers(self, error: BaseException, work: FailedWork = FailedWork.BACKGROUND) -> bool:
+        """Whether the lines about an outage say of this failure all there is to say; then it is counted, and not to be logged. Writes the
+        first line where the outage is news. A check that times out while it lasts counts as its effect."""
+        now = time.monotonic()
+        if isinstance(error, CatalogUnreachable):
+            self._fail(str(error), now)
+        elif type(error) is not CatalogUnavailable and not (
+            work is FailedWork.CHECK and isinstance(error, TimeoutError)
+        ):
+            return False
+        if self._outage is None:
+            return work is FailedWork.BACKGROUND and now - self._ended_at < LATE_SECONDS
+        self._outage.failed[work] += 1
+        log.debug("a call failed while the catalogue is unreachable", work=work.value, reason=str(error))
+        return True
+
+    def close(self) -> None:
+        """The database is not used any more."""
+        if self._outage is not None:
+            self._end(self._outage, "the catalogue was unreachable until the end", time.monotonic())
+
+    def _fail(self, reason: str, now: float) -> None:
+        if self._outage is None:
+            self._outage = _Outage(now, now)
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            log.warning("the catalogue is unreachable", database=self._database, since=since, reason=reason)
+        self._outage.failed_at = now
+        self._outage.answered_at = None
+
+    def _end_if_quiet(self, outage: _Outage) -> None:
+        if outage.answered_at is None:
+            outage.answered_at = self._answered_at
+        if self._answered_at - outage.failed_at >= QUIET_SECONDS:
+            self._end(outage, "the catalogue is reachable again", outage.answered_at)
+
+    def _end(self, outage: _Outage, event: str, ended: float) -> None:
+        self._outage = None
+        self._ended_at = time.monotonic()
+        counts = {work.value: outage.failed[work] for work in FailedWork}
+        log.warning(event, database=self._database, seconds=round(ended - outage.began, 1), **counts)
