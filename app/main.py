@@ -10,9 +10,10 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.api.auth import Authenticator
+from app.api.delivery_cache import DeliveryCache
 from app.api.errors import install_error_handlers
 from app.api.front import Front
-from app.api.hot import DeliveryCache, answer_at_once, find_hot_path
+from app.api.hot import answer_at_once, find_hot_path
 from app.api.methods import install_methods
 from app.api.openapi import install_openapi
 from app.api.passwords import Passwords
@@ -84,7 +85,7 @@ async def open_services(settings: Settings, *, work: bool = True, adopt: bool = 
                 archiver=archiver,
                 links=links,
                 authenticator=Authenticator(catalog, settings, Passwords()),
-                cache=DeliveryCache(),
+                cache=DeliveryCache(catalog, storage),
                 sweeper=ground.sweeper,
                 libraries=libraries,
                 jobs=ground.jobs,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
 from app.api.errors import ApiError
 from app.api.external import refuse_unmounted_member
+from app.api.services import Services
 from app.archives.errors import MemberLost
 from app.delivery.response import NO_CACHE, Representation
-
-if TYPE_CHECKING:
-    from app.api.services import Services
 
 PREFIX = "/api/download/archives/"
 
@@ -46,5 +43,5 @@ async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Se
     try:
         await representation.deliver(scope, receive, send, _HEADERS)
     except MemberLost as lost:
-        await refuse_unmounted_member(lost, services)
+        await refuse_unmounted_member(lost, services.catalog, services.libraries)
         raise

@@ -9,20 +9,16 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
-from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
 from app.api.archive_links import is_archive_link, serve_archive
 from app.api.auth import Identity
-from app.api.cache import RecentCache
+from app.api.delivery_cache import Deliverable, Found
 from app.api.errors import ApiError
 from app.api.external import External
 from app.api.renditions import (
-    OF_ASSETS,
     ORIGINAL,
     PERSON,
     PLAYBACK,
@@ -31,28 +27,15 @@ from app.api.renditions import (
     Elsewhere,
     NotMade,
     Rendition,
-    Shown,
-    choose,
     of_size,
-    original,
 )
-from app.catalog.engine import now
-from app.catalog.pictures import Portrait
-from app.catalog.records import FileKind
+from app.api.services import Services
 from app.config import S3Delivery
 from app.delivery.conditions import may_redirect
 from app.delivery.disposition import content_disposition
-from app.delivery.response import FOR_EVER, NO_CACHE, Representation
-from app.delivery.stored import StoredSource, etag_of
+from app.delivery.stored import StoredSource
 from app.formats import scriptable
 from app.storage.errors import ObjectNotFound
-from app.storage.following import Locate
-from app.storage.service import StorageService
-
-if TYPE_CHECKING:
-    from app.api.services import Services
-
-CACHED_FILES = 20_000
 
 _ENDS = ("/original", "/thumbnail", "/video/playback", "/profile-image")
 _ID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -61,102 +44,6 @@ _ADDRESS = re.compile(
 )
 _ASSETS = "/api/assets/"
 _ID_END = len(_ASSETS) + 36
-
-
-class Deliverable:
-    """A file, ready to be sent; the header fields of each way to ask for it are made up once."""
-
-    __slots__ = ("_representations", "owner_id", "source")
-
-    def __init__(self, shown: Shown, storage: StorageService, locate: Locate | None = None) -> None:
-        """`locate`: see `StoredSource`."""
-        file = shown.file
-        if file.size is None or file.sha1 is None:
-            raise ObjectNotFound(file.path, "catalogue", "never stored")
-        self.owner_id = shown.owner_id
-        self.source = StoredSource(
-            storage,
-            path=file.path,
-            size=file.size,
-            etag=etag_of(file.sha1),
-            last_modified=shown.last_modified,
-            content_type=file.mime_type,
-            filename=shown.filename,
-            locate=locate,
-        )
-        self._representations: dict[tuple[bool, bool], Representation] = {}
-
-    def representation(self, *, attachment: bool, versioned: bool) -> Representation:
-        known = self._representations.get((attachment, versioned))
-        if known is None:
-            cache_control = FOR_EVER if versioned else NO_CACHE
-            known = Representation(self.source, attachment=attachment, cache_control=cache_control)
-            self._representations[attachment, versioned] = known
-        return known
-
-
-Found = Deliverable | External | Elsewhere
-
-
-class DeliveryCache:
-    """The files that were just asked for, whoever asked; what is not there is looked for again each time."""
-
-    def __init__(self) -> None:
-        self._found: RecentCache[tuple[str, Rendition], Found] = RecentCache(CACHED_FILES)
-
-    async def get(self, item_id: str, wanted: Rendition, services: Services) -> Found | None:
-        """Raises `NotMade`."""
-        return await self._found.get((item_id, wanted), lambda: _find(UUID(item_id), wanted, services))
-
-    def recent(self, item_id: str, wanted: Rendition) -> Found | None:
-        """Without asking the catalogue."""
-        return self._found.peek((item_id, wanted))
-
-    def forget(self, item_id: UUID | str, wanted: Rendition) -> None:
-        """There is another file now, or none."""
-        self._found.forget((str(item_id), wanted))
-
-    def forget_asset(self, asset_id: UUID | str) -> None:
-        """The asset was changed or deleted."""
-        self._found.forget(*((str(asset_id), rendition) for rendition in OF_ASSETS))
-
-
-async def _find(item_id: UUID, wanted: Rendition, services: Services) -> Found | None:
-    catalog = services.catalog
-    if wanted is ORIGINAL:
-        asset = await catalog.assets.get(item_id)
-        found = None if asset is None else original(asset)
-    elif wanted is PERSON:
-        found = _portrait(await catalog.pictures.of_person(item_id))
-    elif wanted is PROFILE:
-        found = _portrait(await catalog.pictures.of_user(item_id))
-    else:
-        pictures = await catalog.pictures.of_asset(item_id)
-        found = None if pictures is None else choose(pictures, wanted, now())
-    if not isinstance(found, Shown):
-        return found
-    if found.file.kind is FileKind.EXTERNAL:
-        return External(found)
-    return Deliverable(found, services.storage, partial(_locate, item_id, wanted, found.file.sha1, services))
-
-
-async def _locate(item_id: UUID, wanted: Rendition, sha1: bytes | None, services: Services) -> str | None:
-    """Where the same bytes are now, past the cache."""
-    services.cache.forget(item_id, wanted)
-    try:
-        again = await _find(item_id, wanted, services)
-    except NotMade:
-        return None
-    if not isinstance(again, Deliverable) or sha1 is None or again.source.etag != etag_of(sha1):
-        return None
-    return again.source.path
-
-
-def _portrait(portrait: Portrait | None) -> Shown | None:
-    if portrait is None:
-        return None
-    file = portrait.file
-    return Shown(portrait.owner_id, file, file.path.rpartition("/")[2], file.created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +110,8 @@ async def serve_file(scope: Scope, receive: Receive, send: Send, services: Servi
         await _redirect(_address(found, scope["query_string"]), send)
         return
     if isinstance(found, External):
-        await found.deliver(scope, receive, send, services, attachment=request.attachment)
+        store, libraries = services.storage, services.libraries
+        await found.deliver(scope, receive, send, store, libraries, attachment=request.attachment)
         return
     try:
         await _send(found, request, scope, receive, send, services)
@@ -238,7 +126,7 @@ async def serve_file(scope: Scope, receive: Receive, send: Send, services: Servi
 
 async def _seen_by(identity: Identity, item_id: str, wanted: Rendition, services: Services) -> Found:
     try:
-        found = await services.cache.get(item_id, wanted, services)
+        found = await services.cache.get(item_id, wanted)
     except NotMade as missing:
         raise missing.refusal if missing.owner_id == identity.user.id else ApiError(404, wanted.unknown) from None
     allowed = found is not None and found.owner_id == identity.user.id

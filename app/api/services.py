@@ -1,4 +1,4 @@
-"""What the routes work with: built once by `create_app`, handed to every request."""
+"""What the routes work with: built once by `create_app`, handed to every request. None of it imports this module: it takes what it needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.api.auth import Authenticator
-from app.api.hot import DeliveryCache
+from app.api.delivery_cache import DeliveryCache
 from app.archives.links import Links
 from app.archives.planning import Archiver
 from app.catalog.catalog import Catalog

@@ -117,5 +117,5 @@ class ArchiveResponse(Response):
         try:
             await self._representation.deliver({**scope, "method": "GET", "headers": []}, receive, send)
         except MemberLost as lost:
-            await refuse_unmounted_member(lost, self._rooms)
+            await refuse_unmounted_member(lost, self._rooms.catalog, self._rooms.libraries)
             raise
