@@ -1,0 +1,67 @@
+"""Settings of the HTTP server: addresses, connections, logs, sessions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import ip_network
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings
+
+from app.config.fields import WebAddress, setting
+
+
+class LogLevel(StrEnum):
+    """Immich's names."""
+
+    VERBOSE = "verbose"
+    DEBUG = "debug"
+    LOG = "log"
+    WARN = "warn"
+    ERROR = "error"
+    FATAL = "fatal"
+
+
+class LogFormat(StrEnum):
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class ServerSettings(BaseSettings):
+    host: str = setting("IMMICH_HOST", "127.0.0.1", "Address to listen on; 0.0.0.0 for every one.")
+    port: int = setting("IMMICH_PORT", 2283, "Port to listen on.", ge=1, le=65535)
+    log_level: LogLevel = setting("IMMICH_LOG_LEVEL", LogLevel.LOG, "verbose, debug, log, warn, error or fatal.")
+    log_format: LogFormat = setting("MEDIAVAULT_LOG_FORMAT", LogFormat.CONSOLE, "console, or json for log collectors.")
+    public_url: WebAddress | None = setting(
+        "MEDIAVAULT_PUBLIC_URL",
+        None,
+        "Address under which clients reach the service, such as https://photos.example.org. Links are relative without it.",
+    )
+    connections: int = setting(
+        "MEDIAVAULT_CONNECTIONS",
+        1000,
+        "Most connections of clients at once; one more is answered with 503, unless it asks for /livez or /readyz.",
+        ge=1,
+    )
+    connections_per_address: int = setting(
+        "MEDIAVAULT_CONNECTIONS_PER_ADDRESS",
+        200,
+        "Most connections from one address but this host's own (of IPv6: one /64 network); of a client behind a trusted proxy, requests at once.",
+        ge=1,
+    )
+    trusted_proxies: str = setting(
+        "MEDIAVAULT_TRUSTED_PROXIES",
+        "",
+        "Networks of reverse proxies, such as 127.0.0.1,172.16.0.0/12: their X-Forwarded-For tells the client's address.",
+    )
+    session_days: int = setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        try:
+            for each in filter(None, map(str.strip, value.split(","))):
+                ip_network(each, strict=False)
+        except ValueError as error:
+            raise ValueError(f"is no list of networks: {error}") from None
+        return value

@@ -1,0 +1,37 @@
+"""Settings of uploads and downloads: size, idle time, minimum rate."""
+
+from __future__ import annotations
+
+from pydantic_settings import BaseSettings
+
+from app.config.fields import GIBIBYTE, setting
+
+
+class TransferSettings(BaseSettings):
+    upload_limit: int = setting("MEDIAVAULT_UPLOAD_LIMIT", 64 * GIBIBYTE, "Largest upload.", ge=1)
+    upload_idle_seconds: float = setting(
+        "MEDIAVAULT_UPLOAD_IDLE_SECONDS",
+        60.0,
+        "An upload that sends nothing for so long is given up.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    upload_minimum_rate: int = setting(
+        "MEDIAVAULT_UPLOAD_MINIMUM_RATE",
+        512,
+        "Bytes per second, averaged over a minute, below which an upload is given up.",
+        ge=0,
+    )
+    download_idle_seconds: float = setting(
+        "MEDIAVAULT_DOWNLOAD_IDLE_SECONDS",
+        60.0,
+        "An answer of which the client takes nothing for so long is cut off.",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    download_minimum_rate: int = setting(
+        "MEDIAVAULT_DOWNLOAD_MINIMUM_RATE",
+        512,
+        "Bytes per second, averaged over a minute of waiting for the client, below which an answer is cut off.",
+        ge=0,
+    )
