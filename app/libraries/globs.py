@@ -175,7 +175,18 @@ def _glob(tokens: Tokens) -> Glob:
         for segment, former in zip(segments, [[], *segments], strict=False)
         if segment != [CROSSING] or former != segment
     ]
-    return Glob([segment for segment in apart if segment])
+    return Glob(_from_the_top([segment for segment in apart if segment], with_slash=tokens[0] == _SLASH))
+
+
+def _from_the_top(segments: list[list[str]], *, with_slash: bool) -> list[list[str]]:
+    """As fast-glob reads the beginning of a pattern, for absolute paths: after `/**/` something stands in a folder, never at the top; in
+    `**/*/…` the star also fits the nothing before the first slash."""
+    if len(segments) > 1 and segments[0] == [CROSSING]:
+        if with_slash:
+            return [[STAR], *segments]
+        if segments[1] == [STAR] and segments[2:] not in ([], [[CROSSING]]):
+            return [segments[0], *segments[2:]]
+    return segments
 
 
 def _segments(tokens: Tokens) -> Iterator[list[str]]:
