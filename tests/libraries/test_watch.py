@@ -29,6 +29,7 @@ from tests.libraries.shelves import Mount, Shelf, make_library, unmount
 from tests.real.catalogues import Databases
 
 SETTLE = 0.5
+WRITING_SETTLE = 1.0
 WITHIN = 20.0
 
 
@@ -37,6 +38,37 @@ async def eventually(condition: Callable[[], Awaitable[bool]], what: str, within
     while not await condition():
         assert time.monotonic() < end, f"not within {within:g} s: {what}"
         await asyncio.sleep(0.05)
+
+
+class SlowWriter:
+    """Writes to a file all the time, on a thread of its own: the loop is also that of the scans. `longest_pause`, in seconds, tells whether
+    a busy machine let the file rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+        self._written = time.monotonic()
+        self._longest = 0.0
+
+    @property
+    def longest_pause(self) -> float:
+        return max(self._longest, time.monotonic() - self._written)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        with self._path.open("wb") as slow:
+            while not self._done.wait(WRITING_SETTLE / 20):
+                self._longest = self.longest_pause
+                slow.write(b"x" * 100)
+                slow.flush()
+                self._written = time.monotonic()
 
 
 @asynccontextmanager
@@ -109,18 +141,20 @@ async def test_new_changed_renamed_and_deleted_files_show(
 async def test_a_file_that_is_being_written_is_left_until_it_rests(
     shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
+    slow = SlowWriter(shelf.root / "slow.mp4")
+
+    async def taken() -> bool:
+        names = await shelf.names()
+        assert "slow.mp4" not in names or slow.longest_pause > WRITING_SETTLE, "it was never at rest"
+        return "beside.jpg" in names
+
+    async with watching(shelf, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_SETTLE_SECONDS=WRITING_SETTLE):
         await eventually(lambda: watched(shelf), "the library is watched")
-        end = time.monotonic() + 5 * SETTLE
-        with (shelf.root / "slow.mp4").open("wb") as slow:
+        with slow:
             shelf.write("beside.jpg")
-            while time.monotonic() < end:
-                slow.write(b"x" * 100)
-                slow.flush()
-                await asyncio.sleep(SETTLE / 10)
-                assert "slow.mp4" not in await shelf.names()
-            # Who is not written any more does not wait for who is.
-            assert "beside.jpg" in await shelf.names()
+            await eventually(taken, "who is not written any more does not wait for who is")
+            await asyncio.sleep(2 * WRITING_SETTLE)
+            assert await taken()
         await shows(shelf, {"slow.mp4", "beside.jpg"})
         size = (shelf.root / "slow.mp4").stat().st_size
         assert (await shelf.assets())["slow.mp4"].file.size == size
