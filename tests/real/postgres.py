@@ -85,9 +85,9 @@ class Postgres:
     def create_database(self, template: str = "template1") -> str:
         """A new database, empty or a copy of another one's content; returns its address."""
         name = f"test_{secrets.token_hex(6)}"
-        self._execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)),
-        )
+        # By copied files: half the work of copying each page through the log.
+        query = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
+        self._execute(sql.SQL(query).format(sql.Identifier(name), sql.Identifier(template)))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
