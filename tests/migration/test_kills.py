@@ -27,8 +27,9 @@ from tests.migration.library import Library
 from tests.real.notes import Note
 
 MANY_EFFECTS = 80
-KILLS = 5
+KILLS = 2
 SOAK_KILLS = 50
+"""At random moments, of each command and each way; each named step is died at in every run."""
 LOCK_SECONDS = 20.0
 COPIED = {StorageEngine.S3: (9_000_000, 3000), StorageEngine.LOCAL: (1_800_000, 0)}
 """Bytes of the files where they are copied: more than one part on S3, two writes on a disk, in whatever pieces they come from the store (a
