@@ -17,6 +17,8 @@ from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import COMMAND, Service
 from tests.real.stacks import ENGINES, Database, Engine, Stacks
 
+MORE = pytest.StashKey[bool]()
+
 
 @pytest.fixture(scope="session", params=ENGINES)
 def stack(request: pytest.FixtureRequest) -> Engine:
@@ -62,11 +64,23 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
                 assert_agreement(service.stack)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Whether more of the same test follow, with other parameters."""
+    item.stash[MORE] = nextitem is not None and _test_and_stack(item) == _test_and_stack(nextitem)
+
+
+def _test_and_stack(item: pytest.Item) -> tuple[str, object]:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return item.nodeid.partition("[")[0], parameters.get("stack")
+
+
 @pytest.fixture(autouse=True)
 def agreement(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test did, catalogue and storage of the session's service agree after it."""
+    """Whatever a test did, catalogue and storage of the session's service agree after it: after the last one of those that differ in their
+    parameters only, as to list and compare both costs more than most of them."""
     yield
-    if "service" in request.fixturenames:
+    if "service" in request.fixturenames and not request.node.stash.get(MORE, False):
         assert_agreement(request.getfixturevalue("service").stack)
 
 
