@@ -29,7 +29,8 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="session")
 def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The session's service of each stack. Who stops, breaks or configures one uses `start_service`."""
-    with Service(stacks.create(stack, tmp_path_factory.mktemp(f"service-{stack}"))) as running:
+    place = stacks.create(stack, tmp_path_factory.mktemp(f"service-{stack}"))
+    with Service(place, spawned=False) as running:
         yield running
 
 
@@ -48,9 +49,10 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
             settings: Mapping[str, str] | None = None,
             program: Sequence[str] = COMMAND,
             wrap: Sequence[str] = (),
+            spawned: bool = True,
         ) -> Service:
             stack = stacks.create(engine, tmp_path / f"service-{len(started)}", server=server, database=database)
-            service = Service(stack, settings=settings, program=program, wrap=wrap)
+            service = Service(stack, settings=settings, program=program, wrap=wrap, spawned=spawned)
             cleanup.callback(shutil.rmtree, stack.media, ignore_errors=True)
             cleanup.callback(service.close)
             started.append(service)

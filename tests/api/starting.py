@@ -24,4 +24,5 @@ class StartService(Protocol):
         settings: Mapping[str, str] | None = None,
         program: Sequence[str] = COMMAND,
         wrap: Sequence[str] = (),
+        spawned: bool = True,
     ) -> Service: ...

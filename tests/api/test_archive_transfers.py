@@ -154,7 +154,7 @@ class TestMemory:
         self, stack: Engine, start_service: StartService, soak: bool
     ) -> None:
         size = 2 * GIBIBYTE if soak else 100 * MEBIBYTE
-        service = start_service(stack)
+        service = start_service(stack, spawned=False)
         owner = service.people.add()
         with service.client(owner, timeout=600) as client:
             parts = [upload_zeros(service, owner, size // 2 - number) for number in range(2)]

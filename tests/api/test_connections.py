@@ -123,7 +123,7 @@ def test_a_pipeline_takes_bounded_memory(service: Service, account: Account, fil
 def test_stalled_and_flooding_strangers_leave_the_others_alone(start_service: StartService, *, soak: bool) -> None:
     """Others are answered within the time-out of their client, all the time."""
     strangers, seconds = (1000, 60.0) if soak else (100, 2.0)
-    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS": str(3 * strangers)})
+    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS": str(3 * strangers)}, spawned=False)
     account = service.people.add()
     with service.client(account) as client:
         path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"

@@ -49,7 +49,7 @@ def test_a_large_upload_needs_neither_memory_nor_a_temporary_file(
     stack: Engine, start_service: StartService, tiny_temporary_folder: Path, soak: bool
 ) -> None:
     size = 2048 * MEBIBYTE if soak else 300 * MEBIBYTE
-    service = start_service(stack, settings={"TMPDIR": str(tiny_temporary_folder)})
+    service = start_service(stack, settings={"TMPDIR": str(tiny_temporary_folder)}, spawned=False)
     account = service.people.add()
     with service.client(account, timeout=120) as client:
         uploaded(client, fresh_bytes(WARM_UP_BYTES))
@@ -73,7 +73,7 @@ def test_a_large_upload_needs_neither_memory_nor_a_temporary_file(
 
 
 def test_stalled_downloads_cost_no_memory(stack: Engine, start_service: StartService) -> None:
-    service = start_service(stack)
+    service = start_service(stack, spawned=False)
     account = service.people.add()
     with service.client(account) as client:
         asset = uploaded(client, fresh_bytes(16 * MEBIBYTE))
@@ -93,7 +93,7 @@ def test_stalled_downloads_cost_no_memory(stack: Engine, start_service: StartSer
 
 def test_a_slow_store_slows_the_sender(start_service: StartService, seaweedfs: SeaweedFS) -> None:
     with Proxy(seaweedfs.port, rate=STORE_BYTES_PER_SECOND) as proxy:
-        service = start_service("s3", settings={"S3_ENDPOINT": proxy.endpoint})
+        service = start_service("s3", settings={"S3_ENDPOINT": proxy.endpoint}, spawned=False)
         account = service.people.add()
         with service.client(account, timeout=120) as client:
             uploaded(client, fresh_bytes(WARM_UP_BYTES))

@@ -23,6 +23,7 @@ import psutil
 
 from tests.real.issued import logged_to
 from tests.real.people import Account, Registrar
+from tests.real.spawning import SpawnedProcess, spawner
 from tests.real.stacks import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,8 @@ WORKING = ("-m", "app.cli", "serve")
 
 class Service:
     """One service on `stack`. `settings` override those of the stack; `program` replaces `-m app.cli serve` and `wrap` goes
-    before the interpreter (strace and the like)."""
+    before the interpreter (strace and the like). `spawned`: forked from a process that has imported it already, which is cheap;
+    without it, or with a `wrap`, an interpreter is started as by an operator."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Service:
         settings: Mapping[str, str] | None = None,
         program: Sequence[str] = COMMAND,
         wrap: Sequence[str] = (),
+        spawned: bool = True,
     ) -> None:
         self.stack = stack
         self.port = free_port()
@@ -59,8 +62,10 @@ class Service:
             **(settings or {}),
         }
         self.people = Registrar(stack)
-        self._command = [*wrap, sys.executable, *program]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._program = program
+        self._wrap = wrap
+        self._spawned = spawned and not wrap
+        self._process: subprocess.Popen[bytes] | SpawnedProcess | None = None
         self.log_path = logged_to(stack.folder / f"service-{self.port}.log")
         self._output = stack.folder / f"service-{self.port}.out"
 
@@ -118,14 +123,19 @@ class Service:
         self.kill()
         raise RuntimeError(f"the service {reason}:\n{self.log[-4000:]}{self.output[-1000:]}")
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> subprocess.Popen[bytes] | SpawnedProcess:
         """Start the process and wait for nothing."""
         if self.running:
             raise RuntimeError("the service runs already")
         self.stack.folder.mkdir(parents=True, exist_ok=True)
+        if self._spawned:
+            self._process = spawner().spawn(
+                self._program[1:], self.stack.folder, self.environment, self._output, self.log_path
+            )
+            return self._process
         with self.log_path.open("ab") as log, self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command,
+                [*self._wrap, sys.executable, *self._program],
                 cwd=self.stack.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -182,8 +192,11 @@ class Service:
         self, *arguments: str, stdin: str | None = None, within: float = START_SECONDS
     ) -> subprocess.CompletedProcess[str]:
         """`mediavault <arguments>` with the settings of this service; it must end `within` so many seconds."""
+        program = ("-m", "app.cli", *arguments)
+        if stdin is None:
+            return spawner().run(program[1:], self.stack.folder, self.environment, within=within)
         return subprocess.run(
-            [sys.executable, "-m", "app.cli", *arguments],
+            [sys.executable, *program],
             cwd=self.stack.folder,
             env=self.environment,
             input=stdin,

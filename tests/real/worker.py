@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import psutil
 from tests.real.awaiting import eventually
 from tests.real.issued import logged_to
 from tests.real.service import Service
+from tests.real.spawning import SpawnedProcess, spawner
 
 STOP_SECONDS = 30.0
 READY = "the worker is ready"
@@ -44,7 +44,7 @@ class Worker:
             "MEDIAVAULT_STAGING_FOLDER": str(self.staging),
             **(settings or {}),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: SpawnedProcess | None = None
         self._log_before = 0
 
     def __enter__(self) -> Self:
@@ -72,16 +72,9 @@ class Worker:
 
     def start(self) -> None:
         self._log_before = len(self.log) if self.log_path.exists() else 0
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *self._program],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._process = spawner().spawn(
+            self._program[1:], self._folder, self._environment, self.log_path, self.log_path
+        )
 
     def stop(self, told: signal.Signals = signal.SIGTERM) -> int:
         """Returns the exit status."""
@@ -108,7 +101,7 @@ class Worker:
         return [str(path) for path in self.staging.rglob("*") if path.is_file()]
 
     @property
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> SpawnedProcess:
         if self._process is None:
             raise RuntimeError("the worker was not started")
         return self._process

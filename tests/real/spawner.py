@@ -1,0 +1,93 @@
+"""`python -m tests.real.spawner`: has the service's modules imported, and forks a process for each order that comes on standard input. To
+import them takes a new interpreter a second of CPU, which is most of a start.
+
+An order is a line of JSON (`Order`), the answer is the process's id. When the process has ended, its exit status is in the file `status`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import selectors
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import app.cli
+import app.main  # noqa: F401 - for the children
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What `subprocess.Popen` is told: a module with its arguments, as after `python -m`, and where and with what it runs, in a session
+    of its own."""
+
+    program: list[str]
+    folder: str
+    environment: dict[str, str]
+    output: str
+    errors: str
+    status: str
+
+
+def serve() -> Order:
+    """Returns in a child only, with its order; ends at the end of standard input."""
+    running: dict[int, tuple[int, Path]] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
+        while True:
+            for ready, _ in selector.select():
+                if ready.fd in running:
+                    selector.unregister(ready.fd)
+                    _report(ready.fd, *running.pop(ready.fd))
+                    continue
+                line = sys.stdin.readline()  # there is one at most: each waits for the answer to the one before
+                if not line:
+                    sys.exit()
+                order = Order(**json.loads(line))
+                child = os.fork()
+                if child == 0:
+                    return order
+                ended = os.pidfd_open(child)
+                running[ended] = child, Path(order.status)
+                selector.register(ended, selectors.EVENT_READ)
+                print(child, flush=True)
+
+
+def _report(ended: int, child: int, status: Path) -> None:
+    os.close(ended)
+    _, code = os.waitpid(child, 0)
+    partial = status.with_name(f"{status.name}.partial")
+    partial.write_text(str(os.waitstatus_to_exitcode(code)))
+    partial.rename(status)
+
+
+def become(order: Order) -> None:
+    """Runs the program in this process, as a new interpreter would."""
+    os.setsid()
+    os.chdir(order.folder)
+    os.environ.clear()
+    os.environ.update(order.environment)
+    tempfile.tempdir = None
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    for number, (path, flags) in enumerate(
+        (
+            (os.devnull, os.O_RDONLY),
+            (order.output, os.O_WRONLY | os.O_APPEND),
+            (order.errors, os.O_WRONLY | os.O_APPEND),
+        )
+    ):
+        opened = os.open(path, flags)
+        os.dup2(opened, number)
+        os.close(opened)
+    module, *arguments = order.program
+    sys.argv[1:] = arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    gc.freeze()
+    become(serve())

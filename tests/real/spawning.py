@@ -1,0 +1,126 @@
+"""The other side of `spawner`: processes that are forked from one that has the service's modules imported."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+from tests.real.spawner import Order
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOK_SECONDS = 0.005
+END_SECONDS = 10.0
+
+
+class SpawnedProcess:
+    """What tests need of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, program: Sequence[str], status: Path) -> None:
+        self.pid = pid
+        self._program = program
+        self._status = status
+        self._returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit status (negative: killed by that signal); None while it runs."""
+        if self._returncode is None and self._status.exists():
+            self._returncode = int(self._status.read_text())
+            self._status.unlink()
+        return self._returncode
+
+    def wait(self, timeout: float) -> int:
+        """Raises `subprocess.TimeoutExpired`."""
+        end = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(self._program, timeout)
+            time.sleep(LOOK_SECONDS)
+        return status
+
+    def send_signal(self, told: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, told)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Spawner:
+    """Forks processes. It ends with the process that made it; they do not."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="spawner-"))
+        self._lock = threading.Lock()
+        self._count = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.real.spawner"],
+            cwd=ROOT,
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "HOME": str(self._folder),
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": str(ROOT),
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def spawn(
+        self, program: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path, errors: Path
+    ) -> SpawnedProcess:
+        """As `python -m <program>` in that folder; what it writes is appended to those files."""
+        for path in (output, errors):
+            path.touch()
+        with self._lock:
+            self._count += 1
+            status = self._folder / str(self._count)
+            order = Order([*program], str(folder), {**environment}, str(output), str(errors), str(status))
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            print(json.dumps(asdict(order)), file=self._process.stdin, flush=True)
+            return SpawnedProcess(int(self._process.stdout.readline()), program, status)
+
+    def run(
+        self, program: Sequence[str], folder: Path, environment: Mapping[str, str], *, within: float
+    ) -> subprocess.CompletedProcess[str]:
+        """As `spawn`, and waits for its end; killed when it takes longer, and `subprocess.TimeoutExpired`."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as written:
+            output, errors = Path(written, "output"), Path(written, "errors")
+            process = self.spawn(program, folder, environment, output, errors)
+            try:
+                status = process.wait(within)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(END_SECONDS)
+                raise
+            return subprocess.CompletedProcess(program, status, output.read_text(), errors.read_text())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(END_SECONDS)
+        self._process.stdout.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@cache
+def spawner() -> Spawner:
+    """The one of this process."""
+    made = Spawner()
+    atexit.register(made.close)
+    return made
