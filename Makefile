@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make run` and `make test`.
+# Two commands do all the set-up: `make run` and `make test`. Some of the tests: `make test ARGS="tests/delivery -k range"`.
 # The rest: `make check` (lint, types, layers), `make soak` (long campaigns), `make bench` (beside other servers),
 # `make s3` (an S3 server to try things with), `make image` (for containers), `make lock` (new versions of what is used).
 
@@ -29,8 +29,9 @@ SOAK_TOOLS := $(TOOLS) buildah:buildah mmdebstrap:mmdebstrap
 run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
 
+# Whether all packages have wheels is asked by `make check`: it takes minutes, and a package index.
 test: $(DEV_STAMP) $(TOOLS_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(ARGS),$(ARGS),--ignore=tests/test_wheels.py)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
@@ -42,7 +43,7 @@ check: $(DEV_STAMP)
 	$(BIN)/python -m pytest -q --numprocesses=2 tests/test_settings_documented.py tests/test_compose.py tests/test_wheels.py
 
 soak: $(DEV_STAMP) $(SOAK_TOOLS_STAMP)
-	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200
+	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200 $(ARGS)
 
 # The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
 bench: $(DEV_STAMP)

@@ -13,7 +13,12 @@ from typer.testing import CliRunner
 from app.cli import cli
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "bench" / "README.md",
+    ROOT / "CONTRIBUTING.md",
+]
 
 
 def matches(pattern: str) -> list[tuple[Path, str]]:
