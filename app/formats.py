@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class MediaKind(StrEnum):
     """Immich's names of the three groups, as `/server/media-types` spells them."""
 
     IMAGE = "image"
@@ -18,15 +18,15 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """`extension` with its dot, in lower case. `web`: browsers show or play it as it is. `scriptable`: a browser that
+class MediaFormat:
+    """`extension` with its dot, in lower case. `is_web_supported`: browsers show or play it as it is. `is_scriptable`: a browser that
     opens it may run script in it, so it is sent as an attachment only."""
 
     extension: str
-    kind: Kind
+    kind: MediaKind
     mime_type: str
-    web: bool
-    scriptable: bool
+    is_web_supported: bool
+    is_scriptable: bool
 
 
 FALLBACK_MIME_TYPE = "application/octet-stream"
@@ -56,12 +56,12 @@ _OTHER_IMAGES = {
 }
 
 # No RAW format is registered; Immich serves each as `image/<extension>`.
-_RAW = (
+_RAW_NAMES = (
     "3fr", "ari", "arw", "cap", "cin", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "k25", "kdc", "mrw",
     "nef", "nrw", "orf", "ori", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f",
 )  # fmt: skip
 
-CAMERA_RAW = frozenset(f".{name}" for name in _RAW)
+RAW_EXTENSIONS = frozenset(f".{name}" for name in _RAW_NAMES)
 """Extensions of files that a camera's sensor data is in, and often a preview."""
 
 _WEB_VIDEOS = {
@@ -100,25 +100,29 @@ _SCRIPTABLE_TYPES = frozenset({
 })  # fmt: skip
 
 
-def scriptable(mime_type: str) -> bool:
+def can_run_scripts(mime_type: str) -> bool:
     """True for types that can run script in a browser: HTML, XML of every kind (SVG, XHTML), PDF. Parameters are ignored."""
     essence = mime_type.partition(";")[0].strip().lower()
     return essence in _SCRIPTABLE_TYPES or essence.endswith("+xml")
 
 
-def _rows(kind: Kind, types: dict[str, str], *, web: bool) -> list[Format]:
-    return [Format(extension, kind, mime, web, scriptable(mime)) for extension, mime in types.items()]
+def _build_formats(kind: MediaKind, types: dict[str, str], *, is_web_supported: bool) -> list[MediaFormat]:
+    return [
+        MediaFormat(extension, kind, mime, is_web_supported, can_run_scripts(mime)) for extension, mime in types.items()
+    ]
 
 
-FORMATS: tuple[Format, ...] = tuple(
+FORMATS: tuple[MediaFormat, ...] = tuple(
     sorted(
         [
-            *_rows(Kind.IMAGE, _WEB_IMAGES, web=True),
-            *_rows(Kind.IMAGE, _OTHER_IMAGES, web=False),
-            *_rows(Kind.IMAGE, {f".{name}": f"image/{name}" for name in _RAW}, web=False),
-            *_rows(Kind.VIDEO, _WEB_VIDEOS, web=True),
-            *_rows(Kind.VIDEO, _OTHER_VIDEOS, web=False),
-            *_rows(Kind.SIDECAR, _SIDECARS, web=False),
+            *_build_formats(MediaKind.IMAGE, _WEB_IMAGES, is_web_supported=True),
+            *_build_formats(MediaKind.IMAGE, _OTHER_IMAGES, is_web_supported=False),
+            *_build_formats(
+                MediaKind.IMAGE, {f".{name}": f"image/{name}" for name in _RAW_NAMES}, is_web_supported=False
+            ),
+            *_build_formats(MediaKind.VIDEO, _WEB_VIDEOS, is_web_supported=True),
+            *_build_formats(MediaKind.VIDEO, _OTHER_VIDEOS, is_web_supported=False),
+            *_build_formats(MediaKind.SIDECAR, _SIDECARS, is_web_supported=False),
         ],
         key=lambda row: row.extension,
     )
@@ -126,17 +130,17 @@ FORMATS: tuple[Format, ...] = tuple(
 """All formats, by extension."""
 
 _BY_EXTENSION = {row.extension: row for row in FORMATS}
-_LONGEST = max(map(len, _BY_EXTENSION))
+_MAX_EXTENSION_CHARACTERS = max(map(len, _BY_EXTENSION))
 
 
-def supported(file_name: str) -> Format | None:
+def find_format(file_name: str) -> MediaFormat | None:
     """The format that the last extension of `file_name` names, in any case; None for every other text."""
     dot = file_name.rfind(".")
-    if dot < 0 or len(file_name) - dot > _LONGEST:
+    if dot < 0 or len(file_name) - dot > _MAX_EXTENSION_CHARACTERS:
         return None
     return _BY_EXTENSION.get(file_name[dot:].lower())
 
 
-def media_types() -> dict[str, list[str]]:
+def list_media_types() -> dict[str, list[str]]:
     """Extensions by group, in the shape of `/server/media-types`."""
-    return {kind.value: [row.extension for row in FORMATS if row.kind is kind] for kind in Kind}
+    return {kind.value: [row.extension for row in FORMATS if row.kind is kind] for kind in MediaKind}

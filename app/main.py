@@ -9,98 +9,102 @@ from functools import partial
 from fastapi import FastAPI
 
 from app import __version__
-from app.api.auth import Authenticator
-from app.api.delivery_cache import DeliveryCache
+from app.api.authentication.authenticator import Authenticator
+from app.api.authentication.passwords import PasswordService
 from app.api.errors import install_error_handlers
-from app.api.front import Front
-from app.api.hot import answer_at_once, find_hot_path
-from app.api.methods import install_methods
+from app.api.files.rendition_cache import RenditionCache
+from app.api.handlers.file_requests import answer_from_memory, find_file_handler
+from app.api.http.allowed_methods import install_method_handlers
+from app.api.http.application import ApiApplication
 from app.api.openapi import install_openapi
-from app.api.passwords import Passwords
 from app.api.routes import install_routes
 from app.api.services import Services
-from app.archives.links import Links
-from app.archives.planning import Archiver
-from app.catalog.outage import FailedWork
+from app.archives.links import ArchiveLinkService
+from app.archives.planner import ArchivePlanner
+from app.catalog.database.outage import FailedWork
 from app.config import Settings, load_settings
-from app.health.catalogue import CatalogCheck
-from app.health.checks import Health
-from app.health.mounts import Mounts, require_all_well
-from app.libraries.service import Libraries
-from app.media.portraits import Portraits
-from app.migration.backup import Backups
-from app.migration.schedule import BackupSchedule
-from app.opening import open_ground
-from app.uploads.ingest import Ingest
+from app.health.catalog_check import CatalogCheck
+from app.health.mount_states import MountRegistry, check_all_mounts
+from app.health.readiness import ReadinessChecks
+from app.libraries.service import LibraryService
+from app.media.portraits import PortraitService
+from app.migration.backups.backup_schedule import BackupSchedule
+from app.migration.backups.backup_store import BackupStore
+from app.startup import open_core_services
+from app.uploads.ingest import UploadIngest
 
 
-def create_app(settings: Settings | None = None, *, work: bool = True, adopt: bool = False) -> Front:
+def create_app(
+    settings: Settings | None = None, *, process_tasks: bool = True, adopt_markers: bool = False
+) -> ApiApplication:
     """The service as an ASGI application; its lifespan opens and closes what it needs.
 
-    `work`: it also works on tasks. `adopt` makes the media location's markers ours, whoever wrote them.
+    `process_tasks`: it also works on tasks. `adopt_markers` makes the media location's markers ours, whoever wrote them.
     """
     chosen = settings or load_settings()
     api = FastAPI(title="mediavault", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(api)
-    install_methods(api)
+    install_method_handlers(api)
     install_routes(api)
     install_openapi(api)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Services]:
-        async with open_services(chosen, work=work, adopt=adopt) as services:
+        async with open_services(chosen, process_tasks=process_tasks, adopt_markers=adopt_markers) as services:
             yield services
 
-    return Front(api, find_hot_path, answer_at_once, opened, api.state)
+    return ApiApplication(api, find_file_handler, answer_from_memory, opened, api.state)
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, work: bool = True, adopt: bool = False) -> AsyncIterator[Services]:
-    """All that the routes work with. `work`: this process also works on tasks. Raises `StartRefused`."""
-    async with open_ground(settings, work=work, adopt=adopt) as ground:
+async def open_services(
+    settings: Settings, *, process_tasks: bool = True, adopt_markers: bool = False
+) -> AsyncIterator[Services]:
+    """All that the routes work with. `process_tasks`: this process also works on tasks. Raises `StartupError`."""
+    async with open_core_services(settings, process_tasks=process_tasks, adopt_markers=adopt_markers) as ground:
         catalog, storage, media_location = ground.catalog, ground.storage, ground.media_location
-        archiver = Archiver(catalog, storage)
-        libraries = Libraries(
+        archiver = ArchivePlanner(catalog, storage)
+        libraries = LibraryService(
             catalog,
             settings,
-            confine=storage.confine_external,
-            doomed=ground.sweeper.wake,
-            added=ground.jobs.wake,
+            set_link_roots=storage.set_external_link_roots,
+            on_files_deleted=ground.sweeper.wake,
+            on_asset_added=ground.jobs.wake,
         )
-        backups = Backups(catalog, storage, settings)
-        schedule = BackupSchedule(backups, settings.backup_hours, media_location.require_intact)
+        backups = BackupStore(catalog, storage, settings)
+        schedule = BackupSchedule(backups, settings.backup_hours, media_location.check_markers)
         catalogue = CatalogCheck(catalog)
         async with (
             aclosing(catalogue),
             libraries.running(),
-            schedule.running(),
-            aclosing(Links(catalog, archiver)) as links,
+            schedule.run_in_background(),
+            aclosing(ArchiveLinkService(catalog, archiver)) as links,
         ):
             yield Services(
                 settings=settings,
                 catalog=catalog,
                 storage=storage,
-                ingest=Ingest(catalog, storage, settings, media_location.admit_write, ground.jobs.wake),
-                portraits=Portraits(catalog, storage, ground.processor, ground.publisher),
-                archiver=archiver,
-                links=links,
-                authenticator=Authenticator(catalog, settings, Passwords()),
-                cache=DeliveryCache(catalog, storage),
+                ingest=UploadIngest(catalog, storage, settings, media_location.check_before_write, ground.jobs.wake),
+                portraits=PortraitService(catalog, storage, ground.processor, ground.publisher),
+                archive_planner=archiver,
+                archive_links=links,
+                authenticator=Authenticator(catalog, settings, PasswordService()),
+                rendition_cache=RenditionCache(catalog, storage),
                 sweeper=ground.sweeper,
                 libraries=libraries,
                 jobs=ground.jobs,
-                health=Health(
+                health=ReadinessChecks(
                     {
                         "catalogue": catalogue.check,
-                        "media location": media_location.check,
+                        "media location": media_location.check_readiness,
                         "staging folder": storage.staging.check,
                     },
                     {
-                        "ffmpeg": ground.processor.check,
-                        "workers": ground.jobs.check,
-                        "libraries": partial(require_all_well, libraries.states),
+                        "ffmpeg": ground.processor.check_ffmpeg,
+                        "workers": ground.jobs.check_workers,
+                        "libraries": partial(check_all_mounts, libraries.list_mount_states),
                     },
                     is_covered=partial(catalog.outages.covers, work=FailedWork.CHECK),
                 ),
-                mounts=Mounts([media_location.states, libraries.states]),
+                mounts=MountRegistry([media_location.list_mount_states, libraries.list_mount_states]),
             )

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, moving, photos, pipeline, rows, scans, store
+from bench import archives, contestants, load, photos, pipeline, rows, s3_moves, s3_reads, scans
 from bench.processes import Cores, choose_cores
-from bench.report import keep, table, write_table
+from bench.report import format_table, save_results, update_readme_table
 
 ROUNDS_TO_KEEP = 9
 ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "pipeline", "move", "scan")
@@ -25,22 +25,22 @@ MEBIBYTE = 1024**2
 
 def main() -> None:
     options = _options()
-    for program in ("wrk", contestants.nginx_program(), "taskset"):
+    for program in ("wrk", contestants.find_nginx(), "taskset"):
         if not shutil.which(program):
             raise SystemExit(f"bench needs {program}; on Debian: apt-get install nginx-light wrk util-linux")
-    full = _full(options)
+    full = _is_full_run(options)
     with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
-        for work, measured in _run(Path(name), options):
-            print("\n".join(table(measured, options.rounds)), flush=True)
+        for work, measured in _run_works(Path(name), options):
+            print("\n".join(format_table(measured, options.rounds)), flush=True)
             if full:
-                print(f"raw figures: bench/results/{keep(work, measured, options.rounds).name}", flush=True)
+                print(f"raw figures: bench/results/{save_results(work, measured, options.rounds).name}", flush=True)
     if full:
-        write_table(ROWS)
+        update_readme_table(ROWS)
     else:
         print("\nbench/results and the table are left as they are: they take all rounds, and everything in full size")
 
 
-def _full(options: argparse.Namespace) -> bool:
+def _is_full_run(options: argparse.Namespace) -> bool:
     return (
         options.rounds >= ROUNDS_TO_KEEP
         and options.mebibytes >= MEBIBYTES
@@ -49,23 +49,25 @@ def _full(options: argparse.Namespace) -> bool:
     )
 
 
-def _run(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, list[rows.Row]]]:
+def _run_works(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, list[rows.ResultRow]]]:
     """Each kind of work that was asked for, when it is measured."""
     cores = choose_cores()
     os.sched_setaffinity(0, cores.load)  # and so what this starts, but for the servers
     if "photos" in options.rows:
-        yield "photos", photos.derivatives(folder, options.rounds, cores)
+        yield "photos", photos.measure_derivatives(folder, options.rounds, cores)
     if "scan" in options.rows:
-        yield "scan", scans.scans(folder, options, cores)
+        yield "scan", scans.measure_scans(folder, options, cores)
     if "pipeline" in options.rows:
-        yield "pipeline", pipeline.photos_through_s3(folder, options, cores)
+        yield "pipeline", pipeline.measure_pipeline(folder, options, cores)
     if "move" in options.rows:
-        yield "move", moving.moves_to_s3(folder, options)
+        yield "move", s3_moves.measure_moves(folder, options)
     if set(options.rows) - {"photos", "scan", "pipeline", "move"}:
-        yield from _served(folder, options, cores)
+        yield from _measure_servers(folder, options, cores)
 
 
-def _served(folder: Path, options: argparse.Namespace, cores: Cores) -> Iterator[tuple[str, list[rows.Row]]]:
+def _measure_servers(
+    folder: Path, options: argparse.Namespace, cores: Cores
+) -> Iterator[tuple[str, list[rows.ResultRow]]]:
     source = folder / "source.mp4"
     with source.open("wb") as file:
         for _ in range(options.mebibytes):
@@ -74,25 +76,28 @@ def _served(folder: Path, options: argparse.Namespace, cores: Cores) -> Iterator
         service = stack.enter_context(contestants.mediavault(folder, cores))
         if "upload" in options.rows:
             with contestants.upload_file(folder, cores) as form:
-                uploads = rows.uploads([service, form], source, options.rounds, cores)
+                uploads = rows.measure_uploads([service, form], source, options.rounds, cores)
             (folder / "uploaded.mp4").unlink()
             yield "upload", [uploads]
         if "s3" in options.rows:
-            yield "s3", store.reads_from_s3(folder, source, options, cores)
+            yield "s3", s3_reads.measure_s3_reads(folder, source, options, cores)
         if "zip" in options.rows:
-            yield "zip", archives.zips_from_disk(folder, service, options, cores)
+            yield "zip", archives.measure_zips_from_disk(folder, service, options, cores)
         if "zip-s3" in options.rows:
-            yield "zip-s3", archives.zips_from_s3(folder, options, cores)
+            yield "zip-s3", archives.measure_zips_from_s3(folder, options, cores)
         if {"ranges", "whole"} & set(options.rows):
-            everybody, size = _readers(stack, folder, service, source, cores)
+            everybody, size = _start_readers(stack, folder, service, source, cores)
             if "ranges" in options.rows:
-                ranges = rows.ranges("64 KiB ranges", everybody, size, options.seconds, options.rounds, cores)
+                ranges = rows.measure_ranges("64 KiB ranges", everybody, size, options.seconds, options.rounds, cores)
                 yield "ranges", [ranges]
             if "whole" in options.rows:
-                yield "whole", [rows.whole_file("whole file", everybody, size, options.times, options.rounds, cores)]
+                yield (
+                    "whole",
+                    [rows.measure_whole_file("whole file", everybody, size, options.times, options.rounds, cores)],
+                )
 
 
-def _readers(
+def _start_readers(
     stack: ExitStack, folder: Path, service: contestants.Contestant, source: Path, cores: Cores
 ) -> tuple[list[contestants.Contestant], int]:
     """Upload the file once; the peers serve it from where the service stored it, so all read the same pages."""
@@ -107,7 +112,7 @@ def _readers(
         stack.enter_context(contestants.file_response(folder, stored, cores)),
         stack.enter_context(contestants.nginx(folder, stored, cores)),
     ]
-    if contestants.node_is_possible():
+    if contestants.is_node_installed():
         everybody.append(stack.enter_context(contestants.express(folder, stored, cores)))
     else:
         print("Express is left out: there is no node or npm here")

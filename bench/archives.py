@@ -14,7 +14,7 @@ import httpx
 
 from bench import contestants, load, rows
 from bench.contestants import Contestant
-from bench.processes import Cores, free_port, running
+from bench.processes import Cores, free_port, run_server
 from tests.real.proxy import Fault, Proxy
 from tests.real.seaweedfs import SeaweedFS
 
@@ -24,22 +24,24 @@ LATENCY_SECONDS = 0.03
 UPLOADS_AT_ONCE = 4
 
 
-def zips_from_disk(folder: Path, service: Contestant, options: argparse.Namespace, cores: Cores) -> list[rows.Row]:
+def measure_zips_from_disk(
+    folder: Path, service: Contestant, options: argparse.Namespace, cores: Cores
+) -> list[rows.ResultRow]:
     """Nothing where there is no Node."""
-    if not contestants.node_is_possible():
+    if not contestants.is_node_installed():
         print("Node's archiver is left out: there is no node or npm here")
         return []
     photos = folder / "photos"
     photos.mkdir()
     for number in range(PHOTOS):
         (photos / f"{number}.jpg").write_bytes(os.urandom(PHOTO_BYTES))
-    everybody = [_link(service, [path.read_bytes() for path in sorted(photos.iterdir())])]
-    with _archiver(folder, photos, cores) as archiver:
+    everybody = [_create_archive_link(service, [path.read_bytes() for path in sorted(photos.iterdir())])]
+    with _run_archiver(folder, photos, cores) as archiver:
         everybody.append(archiver)
-        return [rows.zips("zip from disk", everybody, PHOTOS * PHOTO_BYTES, options.rounds, cores)]
+        return [rows.measure_zips("zip from disk", everybody, PHOTOS * PHOTO_BYTES, options.rounds, cores)]
 
 
-def zips_from_s3(folder: Path, options: argparse.Namespace, cores: Cores) -> list[rows.Row]:
+def measure_zips_from_s3(folder: Path, options: argparse.Namespace, cores: Cores) -> list[rows.ResultRow]:
     """The same code twice on one store, each with a catalogue of its own; every request of both waits `LATENCY_SECONDS`."""
     with ExitStack() as stack:
         seaweedfs = stack.enter_context(SeaweedFS())
@@ -48,14 +50,16 @@ def zips_from_s3(folder: Path, options: argparse.Namespace, cores: Cores) -> lis
         for name, module in (("mediavault", "app.cli"), ("one ahead", "bench.peers.one_ahead")):
             place = folder / name.replace(" ", "-")
             place.mkdir()
-            settings = seaweedfs_settings(seaweedfs, proxy.endpoint, seaweedfs.create_bucket())
+            settings = build_s3_settings(seaweedfs, proxy.endpoint, seaweedfs.create_bucket())
             service = stack.enter_context(contestants.mediavault(place, cores, settings, module=module))
-            everybody.append(replace(_link(service, [os.urandom(OBJECT_BYTES) for _ in range(OBJECTS)]), name=name))
+            everybody.append(
+                replace(_create_archive_link(service, [os.urandom(OBJECT_BYTES) for _ in range(OBJECTS)]), name=name)
+            )
         proxy.faults.append(Fault(delay=LATENCY_SECONDS))
-        return [rows.zips("zip from S3", everybody, OBJECTS * OBJECT_BYTES, options.rounds, cores)]
+        return [rows.measure_zips("zip from S3", everybody, OBJECTS * OBJECT_BYTES, options.rounds, cores)]
 
 
-def seaweedfs_settings(seaweedfs: SeaweedFS, endpoint: str, bucket: str) -> dict[str, str]:
+def build_s3_settings(seaweedfs: SeaweedFS, endpoint: str, bucket: str) -> dict[str, str]:
     return {
         "IMMICH_STORAGE_ENGINE": "s3",
         "S3_ENDPOINT": endpoint,
@@ -66,7 +70,7 @@ def seaweedfs_settings(seaweedfs: SeaweedFS, endpoint: str, bucket: str) -> dict
     }
 
 
-def _link(service: Contestant, contents: list[bytes]) -> Contestant:
+def _create_archive_link(service: Contestant, contents: list[bytes]) -> Contestant:
     """Upload `contents`, and ask for a link to all of it as a zip."""
     base = f"http://127.0.0.1:{service.server.port}"
     with httpx.Client(base_url=base, headers=service.headers, timeout=load.TIMEOUT_SECONDS) as client:
@@ -83,11 +87,11 @@ def _link(service: Contestant, contents: list[bytes]) -> Contestant:
 
 
 @contextmanager
-def _archiver(folder: Path, photos: Path, cores: Cores) -> Iterator[Contestant]:
+def _run_archiver(folder: Path, photos: Path, cores: Cores) -> Iterator[Contestant]:
     port = free_port()
-    modules = contestants.npm_modules("archiver", contestants.ARCHIVER_VERSION)
+    modules = contestants.install_npm_modules("archiver", contestants.ARCHIVER_VERSION)
     environment = {"BENCH_FOLDER": str(photos), "BENCH_PORT": str(port), "NODE_PATH": str(modules)}
     command = ["node", Path(__file__).parent / "peers" / "archiver.cjs"]
     log = folder / "archiver.log"
-    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("archiver", server, "/photos.zip")

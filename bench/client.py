@@ -17,18 +17,18 @@ TIMEOUT_SECONDS = 300
 def fetch(port: int, path: str, headers: dict[str, str], size: int, times: int) -> None:
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
         for _ in range(times):
-            connection.sendall(_request("GET", path, headers))
-            head, received = _answer(connection)
+            connection.sendall(_build_request("GET", path, headers))
+            head, received = _read_response_head(connection)
             if " 200 " not in head:
                 raise SystemExit(head)
-            _drain(connection, size - len(received))
+            _discard_body(connection, size - len(received))
 
 
 def drain(port: int, path: str, headers: dict[str, str]) -> None:
     started = time.perf_counter()
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
-        connection.sendall(_request("GET", path, headers | {"Connection": "close"}))
-        head, body = _answer(connection)
+        connection.sendall(_build_request("GET", path, headers | {"Connection": "close"}))
+        head, body = _read_response_head(connection)
         if " 200 " not in head:
             raise SystemExit(head)
         received, buffer = len(body), bytearray(BUFFER_BYTES)
@@ -49,10 +49,10 @@ def upload(port: int, path: str, headers: dict[str, str], file: str, salt: str) 
     length = len(before) + Path(file).stat().st_size + len(after)
     form = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Content-Length": str(length)}
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection, Path(file).open("rb") as source:
-        connection.sendall(_request("POST", path, headers | form) + before)
+        connection.sendall(_build_request("POST", path, headers | form) + before)
         connection.sendfile(source)
         connection.sendall(after)
-        head, body = _answer(connection)
+        head, body = _read_response_head(connection)
         if " 200 " not in head and " 201 " not in head:
             raise SystemExit(f"{head}\n{body.decode(errors='replace')}")
         while not body.rstrip().endswith(b"}"):
@@ -60,12 +60,12 @@ def upload(port: int, path: str, headers: dict[str, str], file: str, salt: str) 
         print(body.decode())
 
 
-def _request(method: str, path: str, headers: dict[str, str]) -> bytes:
+def _build_request(method: str, path: str, headers: dict[str, str]) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _answer(connection: socket.socket) -> tuple[str, bytes]:
+def _read_response_head(connection: socket.socket) -> tuple[str, bytes]:
     received = b""
     while b"\r\n\r\n" not in received:
         piece = connection.recv(BUFFER_BYTES)
@@ -76,7 +76,7 @@ def _answer(connection: socket.socket) -> tuple[str, bytes]:
     return head.decode("latin-1"), body
 
 
-def _drain(connection: socket.socket, remaining: int) -> None:
+def _discard_body(connection: socket.socket, remaining: int) -> None:
     buffer = memoryview(bytearray(BUFFER_BYTES))
     while remaining > 0:
         count = connection.recv_into(buffer[: min(remaining, BUFFER_BYTES)])

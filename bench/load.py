@@ -20,19 +20,19 @@ HEADER_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Ranges:
+class RangeCounts:
     """What one run of wrk counted."""
 
     requests: int
     seconds: float
 
 
-def random_ranges(
+def request_random_ranges(
     url: str, *, size: int, connections: int, seconds: int, headers: Mapping[str, str], cores: Cores
-) -> Ranges:
+) -> RangeCounts:
     """Ask for random 64 KiB of a file of `size` bytes. Stops the run where an answer was not such a range."""
     words = [word for pair in headers.items() for word in pair]
-    output = _on_core(
+    output = _run_on_core(
         cores,
         "wrk",
         *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
@@ -44,33 +44,33 @@ def random_ranges(
     slack = connections * RANGE_BYTES / max(counted["requests"], 1)
     if counted["failed"] or not RANGE_BYTES <= each <= RANGE_BYTES + HEADER_BYTES + slack:
         raise SystemExit(f"wrong answers to ranges of {url}: {output}")
-    return Ranges(counted["requests"], counted["microseconds"] / 1e6)
+    return RangeCounts(counted["requests"], counted["microseconds"] / 1e6)
 
 
 def fetch(port: int, path: str, *, headers: Mapping[str, str], size: int, times: int, cores: Cores) -> None:
     """Read the whole file `times` times over one connection and throw it away."""
-    _client(cores, "fetch", port=port, path=path, headers=dict(headers), size=size, times=times)
+    _run_client(cores, "fetch", port=port, path=path, headers=dict(headers), size=size, times=times)
 
 
 def drain(port: int, path: str, *, headers: Mapping[str, str], cores: Cores) -> tuple[int, float]:
     """Read an answer of any length, to the end of its connection; returns its bytes and seconds."""
-    counted = json.loads(_client(cores, "drain", port=port, path=path, headers=dict(headers)))
+    counted = json.loads(_run_client(cores, "drain", port=port, path=path, headers=dict(headers)))
     return counted["bytes"], counted["seconds"]
 
 
 def upload(port: int, path: str, file: Path, *, headers: Mapping[str, str], cores: Cores) -> dict[str, str]:
     """Send `file` with sixteen new bytes before it (so that it is no duplicate) as a form; returns the JSON answer."""
-    output = _client(
+    output = _run_client(
         cores, "upload", port=port, path=path, headers=dict(headers), file=str(file), salt=uuid.uuid4().hex
     )
     return json.loads(output)
 
 
-def _client(cores: Cores, action: str, **parameters: object) -> str:
-    return _on_core(cores, sys.executable, "-m", "bench.client", action, json.dumps(parameters))
+def _run_client(cores: Cores, action: str, **parameters: object) -> str:
+    return _run_on_core(cores, sys.executable, "-m", "bench.client", action, json.dumps(parameters))
 
 
-def _on_core(cores: Cores, *command: str) -> str:
+def _run_on_core(cores: Cores, *command: str) -> str:
     finished = subprocess.run(
         ["taskset", "--cpu-list", ",".join(map(str, cores.load)), *command],
         cwd=ROOT,

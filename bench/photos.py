@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from app.media.fork_server import NICENESS
-from bench.contestants import cache, npm_modules
-from bench.processes import Cores, Server, free_port, running
-from bench.rows import Row, Sample, measure
+from app.media.sandbox.fork_server import NICENESS
+from bench.contestants import get_cache_folder, install_npm_modules
+from bench.processes import Cores, ServerProcess, free_port, run_server
+from bench.rows import ResultRow, Sample, measure_rounds
 
 SHARP_VERSION = "0.35.5"
 THUMBHASH_VERSION = "0.1.1"
@@ -40,11 +40,11 @@ _TICK = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class PhotoWorker:
     """Somebody who processes photos on a core of their own; `folder` is where the last one's results are."""
 
     name: str
-    server: Server
+    server: ServerProcess
     folder: Path
     log: Path
 
@@ -62,41 +62,41 @@ class Worker:
         return float(said), max(self.server.cpu_seconds_with_ended() - before, _TICK)
 
 
-def derivatives(folder: Path, rounds: int, cores: Cores) -> list[Row]:
+def measure_derivatives(folder: Path, rounds: int, cores: Cores) -> list[ResultRow]:
     """The figure of a round is the geometric mean over all photos."""
-    photos = corpus(folder)
-    exact = {photo: (_exact(photo, 1440), _exact(photo, 250)) for photo in photos}
-    row = Row("photos", "cpu_seconds")
+    photos = build_corpus(folder)
+    exact = {photo: (_resample_exactly(photo, 1440), _resample_exactly(photo, 250)) for photo in photos}
+    row = ResultRow("photos", "cpu_seconds")
     with ExitStack() as stack:
-        workers = [stack.enter_context(_mediavault(folder, cores)), stack.enter_context(_sharp(folder, cores))]
+        workers = [stack.enter_context(_run_mediavault(folder, cores)), stack.enter_context(_run_sharp(folder, cores))]
 
         distances: dict[str, Sample] = {}
 
-        def once(worker: Worker) -> Sample:
+        def once(worker: PhotoWorker) -> Sample:
             measured: list[tuple[float, float]] = []
             preview: list[float] = []
             thumbnail: list[float] = []
             for photo in photos:
                 measured.append(worker.process(photo))
                 if worker.name not in distances:  # they are the same in every round
-                    preview.append(_distance(worker.folder / "preview.jpg", exact[photo][0]))
-                    thumbnail.append(_distance(worker.folder / "thumbnail.webp", exact[photo][1]))
+                    preview.append(_measure_distance(worker.folder / "preview.jpg", exact[photo][0]))
+                    thumbnail.append(_measure_distance(worker.folder / "thumbnail.webp", exact[photo][1]))
             if worker.name not in distances:
                 found = {"preview_distance": statistics.mean(preview), "thumbnail_distance": statistics.mean(thumbnail)}
                 distances[worker.name] = found
             seconds, cpu_seconds = (statistics.geometric_mean(each) for each in zip(*measured, strict=True))
             return {"cpu_seconds": cpu_seconds, "seconds": seconds, "photos": len(photos), **distances[worker.name]}
 
-        return [measure(row, workers, rounds, once)]
+        return [measure_rounds(row, workers, rounds, once)]
 
 
-def corpus(folder: Path) -> list[Path]:
+def build_corpus(folder: Path) -> list[Path]:
     """Debian's backgrounds that are large enough, and generated ones: the work of a camera is what sharp and we read fastest."""
     place = folder / "corpus"
     place.mkdir()
     for number, (width, height, quality) in enumerate(_GENERATED):
-        _generated(width, height, number).save(place / f"generated-{number}.jpg", quality=quality)
-    for source in sorted(_backgrounds().rglob("*")):
+        _generate_photo(width, height, number).save(place / f"generated-{number}.jpg", quality=quality)
+    for source in sorted(_download_backgrounds().rglob("*")):
         if source.suffix not in (".jpg", ".png") or source.is_symlink():
             continue
         with Image.open(source) as image:
@@ -105,10 +105,10 @@ def corpus(folder: Path) -> list[Path]:
     return sorted(place.iterdir())
 
 
-def _backgrounds() -> Path:
-    unpacked = cache() / BACKGROUNDS
+def _download_backgrounds() -> Path:
+    unpacked = get_cache_folder() / BACKGROUNDS
     if not unpacked.is_dir():
-        downloads = cache() / "downloads"
+        downloads = get_cache_folder() / "downloads"
         downloads.mkdir(parents=True, exist_ok=True)
         subprocess.run(["apt-get", "-qq", "download", BACKGROUNDS], cwd=downloads, check=True)
         package = next(downloads.glob(f"{BACKGROUNDS}_*.deb"))
@@ -116,7 +116,7 @@ def _backgrounds() -> Path:
     return unpacked
 
 
-def _generated(width: int, height: int, seed: int) -> Image.Image:
+def _generate_photo(width: int, height: int, seed: int) -> Image.Image:
     """Clouds of several sizes and the noise of a sensor."""
     random = np.random.default_rng(seed)
     whole = np.zeros((height, width, 3), np.float32)
@@ -131,7 +131,7 @@ def _generated(width: int, height: int, seed: int) -> Image.Image:
     return Image.fromarray(np.clip(whole + 20, 0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
 
 
-def _exact(photo: Path, edge: int) -> NDArray[np.float32]:
+def _resample_exactly(photo: Path, edge: int) -> NDArray[np.float32]:
     """How light each pixel is when the whole photo is resampled with Lanczos in floating point."""
     with Image.open(photo) as image:
         scale = min(1, edge / min(image.size))
@@ -140,7 +140,7 @@ def _exact(photo: Path, edge: int) -> NDArray[np.float32]:
         return np.asarray(light.resize(size, Image.Resampling.LANCZOS))
 
 
-def _distance(made: Path, exact: NDArray[np.float32]) -> float:
+def _measure_distance(made: Path, exact: NDArray[np.float32]) -> float:
     """1 - SSIM (Wang et al. 2004, uniform windows of 8 x 8); a size that differs by a pixel is compared where both have pixels."""
     with Image.open(made) as image:
         have = np.asarray(image.convert("L"), np.float32)
@@ -148,43 +148,49 @@ def _distance(made: Path, exact: NDArray[np.float32]) -> float:
     if max(abs(a - b) for a, b in zip(have.shape, exact.shape, strict=True)) > 1:
         raise SystemExit(f"{made} is {have.shape}, not {exact.shape}")
     a, b = have[:height, :width].astype(np.float64), exact[:height, :width].astype(np.float64)
-    mean_a, mean_b = _windows(a), _windows(b)
-    var_a, var_b, both = _windows(a * a) - mean_a**2, _windows(b * b) - mean_b**2, _windows(a * b) - mean_a * mean_b
+    mean_a, mean_b = _average_windows(a), _average_windows(b)
+    var_a, var_b, both = (
+        _average_windows(a * a) - mean_a**2,
+        _average_windows(b * b) - mean_b**2,
+        _average_windows(a * b) - mean_a * mean_b,
+    )
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     similar = (2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return 1 - float(similar.mean())
 
 
-def _windows(values: NDArray[np.float64], edge: int = 8) -> NDArray[np.float64]:
+def _average_windows(values: NDArray[np.float64], edge: int = 8) -> NDArray[np.float64]:
     """The mean of every window."""
     sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     return (sums[edge:, edge:] - sums[:-edge, edge:] - sums[edge:, :-edge] + sums[:-edge, :-edge]) / edge**2
 
 
 @contextmanager
-def _mediavault(folder: Path, cores: Cores) -> Iterator[Worker]:
+def _run_mediavault(folder: Path, cores: Cores) -> Iterator[PhotoWorker]:
     """With its sandbox: a process for every photo."""
     command = [sys.executable, "-m", "bench.peers.processor"]
-    with _worker("mediavault", command, {}, folder, cores) as worker:
+    with _run_worker("mediavault", command, {}, folder, cores) as worker:
         yield worker
 
 
 @contextmanager
-def _sharp(folder: Path, cores: Cores) -> Iterator[Worker]:
+def _run_sharp(folder: Path, cores: Cores) -> Iterator[PhotoWorker]:
     """On one thread, with the priority that our workers have."""
-    modules = npm_modules("sharp", SHARP_VERSION)
-    hashing = npm_modules("thumbhash", THUMBHASH_VERSION) / "thumbhash" / "thumbhash.js"
+    modules = install_npm_modules("sharp", SHARP_VERSION)
+    hashing = install_npm_modules("thumbhash", THUMBHASH_VERSION) / "thumbhash" / "thumbhash.js"
     environment = {"NODE_PATH": str(modules), "BENCH_THUMBHASH": str(hashing)}
     command = ["nice", "-n", str(NICENESS), "node", str(Path(__file__).parent / "peers" / "sharp.cjs")]
-    with _worker("sharp", command, environment, folder, cores) as worker:
+    with _run_worker("sharp", command, environment, folder, cores) as worker:
         yield worker
 
 
 @contextmanager
-def _worker(name: str, command: list[str], environment: dict[str, str], folder: Path, cores: Cores) -> Iterator[Worker]:
+def _run_worker(
+    name: str, command: list[str], environment: dict[str, str], folder: Path, cores: Cores
+) -> Iterator[PhotoWorker]:
     results = folder / f"{name}-results"
     results.mkdir()
     port, log = free_port(), folder / f"{name}-photos.log"
     surroundings = {"BENCH_PORT": str(port), **environment}
-    with running(command, port=port, cores=cores, environment=surroundings, folder=folder, log=log) as server:
-        yield Worker(name, server, results, log)
+    with run_server(command, port=port, cores=cores, environment=surroundings, folder=folder, log=log) as server:
+        yield PhotoWorker(name, server, results, log)

@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 
 from bench import contestants, load
-from bench.archives import seaweedfs_settings
+from bench.archives import build_s3_settings
 from bench.contestants import Contestant
-from bench.photos import corpus
-from bench.processes import Cores, free_port, running
-from bench.rows import Row, Sample, measure
+from bench.photos import build_corpus
+from bench.processes import Cores, free_port, run_server
+from bench.rows import ResultRow, Sample, measure_rounds
 from tests.real.seaweedfs import SeaweedFS
 
 PHOTOS = 96
@@ -34,7 +34,7 @@ _START_OF_IMAGE = b"\xff\xd8"
 _COMMENT = b"\xff\xfe"
 
 
-def photos_through_s3(folder: Path, options: Namespace, cores: Cores) -> list[Row]:
+def measure_pipeline(folder: Path, options: Namespace, cores: Cores) -> list[ResultRow]:
     """Upload `options.photos` photos while nothing is processed; then have all of them processed, in each round anew."""
     place = folder / ROW.replace(" ", "-")
     place.mkdir()
@@ -42,19 +42,19 @@ def photos_through_s3(folder: Path, options: Namespace, cores: Cores) -> list[Ro
         os.sched_setaffinity(0, cores.every)  # and so what this starts
         stack.callback(os.sched_setaffinity, 0, cores.load)
         seaweedfs = stack.enter_context(SeaweedFS())
-        settings = seaweedfs_settings(seaweedfs, seaweedfs.endpoint, seaweedfs.create_bucket())
+        settings = build_s3_settings(seaweedfs, seaweedfs.endpoint, seaweedfs.create_bucket())
         with contestants.mediavault(place, cores, settings) as idle:
             _upload(idle, place, options.photos)
-        service = stack.enter_context(_working(place, cores, settings, idle.headers))
+        service = stack.enter_context(_run_service(place, cores, settings, idle.headers))
         base = f"http://127.0.0.1:{service.server.port}"
         client = stack.enter_context(httpx.Client(base_url=base, headers=service.headers, timeout=load.TIMEOUT_SECONDS))
-        _await_done(client)  # they were waiting for it since the upload
+        _wait_until_processed(client)  # they were waiting for it since the upload
 
         def once(contestant: Contestant) -> Sample:
             before = contestant.server.cpu_seconds_with_ended()
             begun = time.monotonic()
             client.put(_QUEUE, json={"command": "start", "force": True}).raise_for_status()
-            _await_done(client)
+            _wait_until_processed(client)
             seconds = time.monotonic() - begun
             cpu = contestant.server.cpu_seconds_with_ended() - before
             return {
@@ -64,39 +64,39 @@ def photos_through_s3(folder: Path, options: Namespace, cores: Cores) -> list[Ro
                 "processors": len(cores.every),
             }
 
-        return [measure(Row(ROW, "photos_per_second"), [service], options.rounds, once)]
+        return [measure_rounds(ResultRow(ROW, "photos_per_second"), [service], options.rounds, once)]
 
 
 def _upload(service: Contestant, folder: Path, number: int) -> None:
     """Photos as cameras write them, over and over, each with a comment of its own, so that none is a duplicate."""
-    photos = [path.read_bytes() for path in corpus(folder) if path.suffix == ".jpg"]
+    photos = [path.read_bytes() for path in build_corpus(folder) if path.suffix == ".jpg"]
     base = f"http://127.0.0.1:{service.server.port}"
     form = {"fileCreatedAt": "2024-06-01T12:00:00Z", "fileModifiedAt": "2024-06-01T12:00:00Z"}
     with httpx.Client(base_url=base, headers=service.headers, timeout=load.TIMEOUT_SECONDS) as client:
         for count in range(number):
-            content = _commented(photos[count % len(photos)], count)
+            content = _add_comment(photos[count % len(photos)], count)
             answer = client.post(service.path, data=form, files={"assetData": (f"{count}.jpg", content)})
             if answer.raise_for_status().json()["status"] != "created":
                 raise SystemExit("a photo is there already")
 
 
-def _commented(photo: bytes, number: int) -> bytes:
+def _add_comment(photo: bytes, number: int) -> bytes:
     comment = b"%08d" % number
     return _START_OF_IMAGE + _COMMENT + (len(comment) + 2).to_bytes(2, "big") + comment + photo[2:]
 
 
 @contextmanager
-def _working(folder: Path, cores: Cores, settings: dict[str, str], headers: dict[str, str]) -> Iterator[Contestant]:
+def _run_service(folder: Path, cores: Cores, settings: dict[str, str], headers: dict[str, str]) -> Iterator[Contestant]:
     """The service as it is run, with its workers, on every core; the store has the same ones."""
     port, log = free_port(), folder / "working.log"
     command = [sys.executable, "-m", "app.cli", "serve"]
     environment = {"IMMICH_PORT": str(port), **settings}
     everywhere = Cores(cores.every, cores.every, cores.every)
-    with running(command, port=port, cores=everywhere, environment=environment, folder=folder, log=log) as server:
+    with run_server(command, port=port, cores=everywhere, environment=environment, folder=folder, log=log) as server:
         yield Contestant("mediavault", server, "/api/assets", headers)
 
 
-def _await_done(client: httpx.Client) -> None:
+def _wait_until_processed(client: httpx.Client) -> None:
     """Until no photo is waiting or being processed."""
     deadline = time.monotonic() + _DONE_SECONDS
     while time.monotonic() < deadline:

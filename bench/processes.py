@@ -39,7 +39,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Server:
+class ServerProcess:
     """A running server with its children."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
@@ -49,30 +49,30 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its live children, so far."""
-        return sum(sum(each.cpu_times()[:2]) for each in self._family())
+        return sum(sum(each.cpu_times()[:2]) for each in self._list_processes())
 
     def cpu_seconds_with_ended(self) -> float:
         """As `cpu_seconds`, with what children took that have ended and been waited for."""
-        return sum(sum(each.cpu_times()[:4]) for each in self._family())
+        return sum(sum(each.cpu_times()[:4]) for each in self._list_processes())
 
     def resident(self) -> int:
         """Bytes of memory that the process and its children hold now."""
-        return sum(each.memory_info().rss for each in self._family())
+        return sum(each.memory_info().rss for each in self._list_processes())
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         """Let `peak` begin anew (see clear_refs in proc(5))."""
-        for each in self._family():
+        for each in self._list_processes():
             Path(f"/proc/{each.pid}/clear_refs").write_text("5", encoding="ascii")
 
     def peak(self) -> int:
-        """The most bytes of memory held since `forget_peak`, summed over the processes."""
-        return sum(peak_of(each.pid) for each in self._family())
+        """The most bytes of memory held since `reset_peak`, summed over the processes."""
+        return sum(read_peak_bytes(each.pid) for each in self._list_processes())
 
-    def _family(self) -> list[psutil.Process]:
+    def _list_processes(self) -> list[psutil.Process]:
         return [self._main, *self._main.children(recursive=True)]
 
 
-def peak_of(pid: int) -> int:
+def read_peak_bytes(pid: int) -> int:
     """The most bytes of memory that the program held. (`ru_maxrss` begins with that of the process which started it.)"""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -81,7 +81,7 @@ def peak_of(pid: int) -> int:
 
 
 @contextmanager
-def running(
+def run_server(
     command: Sequence[str | Path],
     *,
     port: int,
@@ -89,7 +89,7 @@ def running(
     environment: Mapping[str, str],
     folder: Path,
     log: Path,
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """Start `command` on the server's core and wait until it listens; terminate it at the end."""
     surroundings = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     with log.open("w", encoding="utf-8") as output:
@@ -106,7 +106,7 @@ def running(
         _await_listening(process, port, log)
         for child in psutil.Process(process.pid).children(recursive=True):
             os.sched_setaffinity(child.pid, cores.server)
-        yield Server(process, port)
+        yield ServerProcess(process, port)
     finally:
         process.terminate()
         try:
@@ -116,7 +116,7 @@ def running(
             process.wait()
 
 
-def uvicorn(application: str, port: int) -> list[str | Path]:
+def build_uvicorn_command(application: str, port: int) -> list[str | Path]:
     """The command that serves `application` as its users would in production."""
     return [
         *(sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)),

@@ -13,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, PHOTOS
-from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, nginx_program
-from bench.moving import LARGE_FILES, PLANNED_FILES, SMALL_FILES
+from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, find_nginx
 from bench.photos import SHARP_VERSION
 from bench.pipeline import ROW as PIPELINE
-from bench.rows import Row, Sample
+from bench.rows import ResultRow, Sample
+from bench.s3_moves import LARGE_FILES, PLANNED_FILES, SMALL_FILES
 from bench.scans import FILES
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -26,7 +26,7 @@ RESULTS = FOLDER / "results"
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class RatioGoal:
     """What a ratio should be, from the design's section on speed."""
 
     row: str
@@ -35,7 +35,7 @@ class Goal:
     ratio: str
     at_least: float | None = None
     at_most: float | None = None
-    mirrored: bool = False
+    is_inverted: bool = False
     """The peer's figure over ours, where the goal is put that way."""
     figure: str | None = None
     """Another figure than the row's."""
@@ -61,60 +61,64 @@ MOVE = f"move of {SMALL_FILES} small and {LARGE_FILES} large files to S3, read b
 FIRST_SCAN = f"first scan of {FILES:,} files, time"
 SECOND_SCAN = f"scan of {FILES:,} files without a change, time"
 GOALS = (
-    Goal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
-    Goal("64 KiB ranges", "Express", RANGES, "our requests per second of CPU / theirs", at_least=4),
-    Goal("64 KiB ranges", "nginx", RANGES, "our requests per second of CPU / theirs", at_least=0.4),
-    Goal("whole file", "FileResponse", WHOLE, "their CPU / ours", at_least=4, mirrored=True),
-    Goal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, mirrored=True),
-    Goal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
-    Goal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
-    Goal("zip from disk", "archiver", f"{ZIP}, CPU", "our CPU / theirs", at_most=0.25, figure="cpu_seconds"),
-    Goal("zip from disk", "archiver", f"{ZIP}, time", "their time / ours", at_least=3, mirrored=True),
-    Goal("zip from S3", "one ahead", f"{ZIP_S3}, time", "their time / ours", at_least=6, mirrored=True),
-    Goal("photos", "sharp", f"{PHOTO}, CPU, geometric mean", "our CPU / theirs", at_most=1.1),
-    Goal("photos", "sharp", f"{PHOTO}, preview: 1 - SSIM", "ours / theirs", at_most=1.1, figure="preview_distance"),
-    Goal("photos", "sharp", f"{PHOTO}, thumbnail: 1 - SSIM", "ours / theirs", at_most=1.1, figure="thumbnail_distance"),
-    Goal("64 KiB ranges from S3", "rclone", RANGES_S3, "our requests per second of CPU / theirs", at_least=4),
-    Goal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
-    Goal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
-    Goal("move to S3", "rclone", MOVE, "our time / theirs", at_most=1.1),
-    Goal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
-    Goal("first scan", "find and inserts", FIRST_SCAN, "our time / theirs", at_most=2),
-    Goal("second scan", "find", SECOND_SCAN, "our time / theirs", at_most=3),
+    RatioGoal("64 KiB ranges", "FileResponse", RANGES, "our requests per second of CPU / theirs", at_least=8),
+    RatioGoal("64 KiB ranges", "Express", RANGES, "our requests per second of CPU / theirs", at_least=4),
+    RatioGoal("64 KiB ranges", "nginx", RANGES, "our requests per second of CPU / theirs", at_least=0.4),
+    RatioGoal("whole file", "FileResponse", WHOLE, "their CPU / ours", at_least=4, is_inverted=True),
+    RatioGoal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, is_inverted=True),
+    RatioGoal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
+    RatioGoal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
+    RatioGoal("zip from disk", "archiver", f"{ZIP}, CPU", "our CPU / theirs", at_most=0.25, figure="cpu_seconds"),
+    RatioGoal("zip from disk", "archiver", f"{ZIP}, time", "their time / ours", at_least=3, is_inverted=True),
+    RatioGoal("zip from S3", "one ahead", f"{ZIP_S3}, time", "their time / ours", at_least=6, is_inverted=True),
+    RatioGoal("photos", "sharp", f"{PHOTO}, CPU, geometric mean", "our CPU / theirs", at_most=1.1),
+    RatioGoal(
+        "photos", "sharp", f"{PHOTO}, preview: 1 - SSIM", "ours / theirs", at_most=1.1, figure="preview_distance"
+    ),
+    RatioGoal(
+        "photos", "sharp", f"{PHOTO}, thumbnail: 1 - SSIM", "ours / theirs", at_most=1.1, figure="thumbnail_distance"
+    ),
+    RatioGoal("64 KiB ranges from S3", "rclone", RANGES_S3, "our requests per second of CPU / theirs", at_least=4),
+    RatioGoal("64 KiB ranges from S3", "nginx proxy_pass", RANGES_S3, "our requests per second of CPU / theirs"),
+    RatioGoal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
+    RatioGoal("move to S3", "rclone", MOVE, "our time / theirs", at_most=1.1),
+    RatioGoal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
+    RatioGoal("first scan", "find and inserts", FIRST_SCAN, "our time / theirs", at_most=2),
+    RatioGoal("second scan", "find", SECOND_SCAN, "our time / theirs", at_most=3),
 )
 MEMORY_GOAL_MIB = 64
 PLAN_GOAL_MIB = 300
 SCAN_MEMORY_GOAL_MIB = 100
 
 
-def keep(work: str, rows: Iterable[Row], rounds: int) -> Path:
+def save_results(work: str, rows: Iterable[ResultRow], rounds: int) -> Path:
     """Raw figures into results/`work`.json, beside the versions they belong to."""
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{work}.json"
     measured = {row.name: {"figure": row.figure, "samples": row.samples} for row in rows}
-    content = {"rounds": rounds, "machine": _machine(), "rows": measured}
+    content = {"rounds": rounds, "machine": _describe_machine(), "rows": measured}
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return target
 
 
-def write_table(works: Iterable[str]) -> None:
+def update_readme_table(works: Iterable[str]) -> None:
     """Of everything that is kept, into the README."""
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     rounds: list[int] = []
     for path in (RESULTS / f"{work}.json" for work in works):
         if path.exists():
             content = json.loads(path.read_text(encoding="utf-8"))
             rounds.append(content["rounds"])
-            rows += [Row(name, row["figure"], row["samples"]) for name, row in content["rows"].items()]
-    _replace_table(FOLDER / "README.md", table(rows, min(rounds)))
+            rows += [ResultRow(name, row["figure"], row["samples"]) for name, row in content["rows"].items()]
+    _replace_table(FOLDER / "README.md", format_table(rows, min(rounds)))
 
 
-def table(rows: Iterable[Row], rounds: int) -> list[str]:
+def format_table(rows: Iterable[ResultRow], rounds: int) -> list[str]:
     """Markdown: each ratio is the median of the ratios of its rounds."""
     rows = list(rows)
     by_name = {row.name: row for row in rows}
     lines = [
-        f"Median of {rounds} interleaved rounds; {_machine_in_words()}.",
+        f"Median of {rounds} interleaved rounds; {_format_machine()}.",
         "",
         "| work | peer | ours | theirs | ratio | | goal | |",
         "|---|---|---|---|---|---|---|---|",
@@ -126,20 +130,20 @@ def table(rows: Iterable[Row], rounds: int) -> list[str]:
         figure = goal.figure or row.figure
         ours = [sample[figure] for sample in row.samples["mediavault"]]
         theirs = [sample[figure] for sample in row.samples[goal.peer]]
-        ratio = statistics.median(b / a if goal.mirrored else a / b for a, b in zip(ours, theirs, strict=True))
+        ratio = statistics.median(b / a if goal.is_inverted else a / b for a, b in zip(ours, theirs, strict=True))
         wanted, met = goal.judge(ratio)
-        figures = f"{_figure(statistics.median(ours))} | {_figure(statistics.median(theirs))}"
+        figures = f"{_format_figure(statistics.median(ours))} | {_format_figure(statistics.median(theirs))}"
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
     alone = (
-        _pipeline(by_name.get(PIPELINE))
-        + _memory(by_name.get("upload"))
-        + _plan_memory(by_name.get("plan of a million files"))
-        + _scan_memory(by_name.get("first scan"))
+        _format_pipeline(by_name.get(PIPELINE))
+        + _format_memory(by_name.get("upload"))
+        + _format_plan_memory(by_name.get("plan of a million files"))
+        + _format_scan_memory(by_name.get("first scan"))
     )
-    return lines + alone + _load(row for row in rows if row.figure == "requests_per_cpu_second")
+    return lines + alone + _format_load(row for row in rows if row.figure == "requests_per_cpu_second")
 
 
-def _pipeline(row: Row | None) -> list[str]:
+def _format_pipeline(row: ResultRow | None) -> list[str]:
     if row is None:
         return []
     samples = row.samples["mediavault"]
@@ -148,7 +152,7 @@ def _pipeline(row: Row | None) -> list[str]:
     return [f"| photos through the whole pipeline from S3 | | {figures} | | |"]
 
 
-def _memory(row: Row | None) -> list[str]:
+def _format_memory(row: ResultRow | None) -> list[str]:
     if row is None:
         return []
     grown = max(sample["memory_growth_mib"] for sample in row.samples["mediavault"])
@@ -157,7 +161,7 @@ def _memory(row: Row | None) -> list[str]:
     return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
 
 
-def _plan_memory(row: Row | None) -> list[str]:
+def _format_plan_memory(row: ResultRow | None) -> list[str]:
     if row is None:
         return []
     peak = max(sample["memory_mib"] for sample in row.samples["mediavault"])
@@ -166,7 +170,7 @@ def _plan_memory(row: Row | None) -> list[str]:
     return [f"| {work} | | {peak:.0f} MiB | | | peak | at most {PLAN_GOAL_MIB} MiB | {met} |"]
 
 
-def _scan_memory(row: Row | None) -> list[str]:
+def _format_scan_memory(row: ResultRow | None) -> list[str]:
     if row is None:
         return []
     peak = max(sample["memory_mib"] for sample in row.samples["mediavault"])
@@ -177,7 +181,7 @@ def _scan_memory(row: Row | None) -> list[str]:
     ]
 
 
-def _load(rows: Iterable[Row]) -> list[str]:
+def _format_load(rows: Iterable[ResultRow]) -> list[str]:
     """A server that is not busy all the time was waiting for the load generator: its plain rate would flatter us."""
     lines: list[str] = []
     for row in rows:
@@ -193,7 +197,7 @@ def _median(samples: list[Sample], figure: str) -> float:
     return statistics.median(sample[figure] for sample in samples)
 
 
-def _figure(value: float) -> str:
+def _format_figure(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3f}"
 
 
@@ -204,13 +208,13 @@ def _replace_table(readme: Path, lines: list[str]) -> None:
     readme.write_text("\n".join([before + BEGIN, "", *lines, "", END]) + after, encoding="utf-8")
 
 
-def _machine() -> dict[str, str | int]:
+def _describe_machine() -> dict[str, str | int]:
     packages = ("uvicorn", "starlette", "fastapi", "uvloop", "httptools", "pillow")
     return {
         "processors": os.cpu_count() or 0,
         "python": platform.python_version(),
-        "nginx": _said_by(nginx_program(), "-v").rpartition("/")[2],
-        "node": _said_by("node", "--version").lstrip("v"),
+        "nginx": _read_version(find_nginx(), "-v").rpartition("/")[2],
+        "node": _read_version("node", "--version").lstrip("v"),
         "express": EXPRESS_VERSION,
         "archiver": ARCHIVER_VERSION,
         "rclone": RCLONE_VERSION,
@@ -219,13 +223,13 @@ def _machine() -> dict[str, str | int]:
     }
 
 
-def _machine_in_words() -> str:
-    machine = _machine()
+def _format_machine() -> str:
+    machine = _describe_machine()
     named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "archiver", "rclone", "pillow", "sharp")
     return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in named)
 
 
-def _said_by(program: str, flag: str) -> str:
+def _read_version(program: str, flag: str) -> str:
     try:
         finished = subprocess.run([program, flag], capture_output=True, text=True, timeout=10, check=False)
     except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from bench import load
-from bench.contestants import Contestant, delete_now
+from bench.contestants import Contestant, delete_asset
 from bench.processes import Cores
 
 GIBIBYTE = 1024**3
@@ -18,7 +18,7 @@ Sample = dict[str, float]
 
 
 @dataclass(slots=True)
-class Row:
+class ResultRow:
     """One kind of work; `samples` by contestant, one a round. `figure` is the one that is compared."""
 
     name: str
@@ -26,15 +26,17 @@ class Row:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
 
-class Named(Protocol):
+class HasName(Protocol):
     @property
     def name(self) -> str: ...
 
 
-Who = TypeVar("Who", bound=Named)
+NamedT = TypeVar("NamedT", bound=HasName)
 
 
-def measure(row: Row, contestants: Iterable[Who], rounds: int, once: Callable[[Who], Sample]) -> Row:
+def measure_rounds(
+    row: ResultRow, contestants: Iterable[NamedT], rounds: int, once: Callable[[NamedT], Sample]
+) -> ResultRow:
     """Measure each contestant once a round; who begins changes from round to round. The first round warms up."""
     order = list(contestants)
     for number in range(rounds + 1):
@@ -47,10 +49,12 @@ def measure(row: Row, contestants: Iterable[Who], rounds: int, once: Callable[[W
     return row
 
 
-def ranges(name: str, contestants: list[Contestant], size: int, seconds: int, rounds: int, cores: Cores) -> Row:
+def measure_ranges(
+    name: str, contestants: list[Contestant], size: int, seconds: int, rounds: int, cores: Cores
+) -> ResultRow:
     def once(contestant: Contestant) -> Sample:
         before = contestant.server.cpu_seconds()
-        counted = load.random_ranges(
+        counted = load.request_random_ranges(
             contestant.url,
             size=size,
             connections=CONNECTIONS,
@@ -65,10 +69,12 @@ def ranges(name: str, contestants: list[Contestant], size: int, seconds: int, ro
             "server_busy": cpu / counted.seconds,
         }
 
-    return measure(Row(name, "requests_per_cpu_second"), contestants, rounds, once)
+    return measure_rounds(ResultRow(name, "requests_per_cpu_second"), contestants, rounds, once)
 
 
-def whole_file(name: str, contestants: list[Contestant], size: int, times: int, rounds: int, cores: Cores) -> Row:
+def measure_whole_file(
+    name: str, contestants: list[Contestant], size: int, times: int, rounds: int, cores: Cores
+) -> ResultRow:
     def once(contestant: Contestant) -> Sample:
         before = contestant.server.cpu_seconds()
         load.fetch(
@@ -82,10 +88,10 @@ def whole_file(name: str, contestants: list[Contestant], size: int, times: int, 
         cpu = contestant.server.cpu_seconds() - before
         return {"cpu_seconds_per_gib": cpu / (size * times / GIBIBYTE)}
 
-    return measure(Row(name, "cpu_seconds_per_gib"), contestants, rounds, once)
+    return measure_rounds(ResultRow(name, "cpu_seconds_per_gib"), contestants, rounds, once)
 
 
-def zips(name: str, contestants: list[Contestant], content: int, rounds: int, cores: Cores) -> Row:
+def measure_zips(name: str, contestants: list[Contestant], content: int, rounds: int, cores: Cores) -> ResultRow:
     """`content`: bytes of the files inside, which any zip of them has at least."""
 
     def once(contestant: Contestant) -> Sample:
@@ -96,22 +102,22 @@ def zips(name: str, contestants: list[Contestant], content: int, rounds: int, co
             raise SystemExit(f"{contestant.name} sent {received} bytes of a zip of {content}")
         return {"cpu_seconds": server.cpu_seconds() - before, "seconds": seconds}
 
-    return measure(Row(name, "seconds"), contestants, rounds, once)
+    return measure_rounds(ResultRow(name, "seconds"), contestants, rounds, once)
 
 
-def uploads(contestants: list[Contestant], file: Path, rounds: int, cores: Cores) -> Row:
+def measure_uploads(contestants: list[Contestant], file: Path, rounds: int, cores: Cores) -> ResultRow:
     def once(contestant: Contestant) -> Sample:
         server = contestant.server
-        server.forget_peak()
+        server.reset_peak()
         resident, before = server.resident(), server.cpu_seconds()
         answer = load.upload(server.port, contestant.path, file, headers=contestant.headers, cores=cores)
         cpu = server.cpu_seconds() - before
         grown = server.peak() - resident
         if contestant.name == "mediavault":
-            delete_now(contestant, answer["id"])
+            delete_asset(contestant, answer["id"])
         return {
             "cpu_seconds_per_gib": cpu / (file.stat().st_size / GIBIBYTE),
             "memory_growth_mib": grown / 1024**2,
         }
 
-    return measure(Row("upload", "cpu_seconds_per_gib"), contestants, rounds, once)
+    return measure_rounds(ResultRow("upload", "cpu_seconds_per_gib"), contestants, rounds, once)

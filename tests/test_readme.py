@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from app.config import setting_names
-from tests.real.awaiting import eventually
 from tests.real.seaweedfs import seaweedfs_binary
 from tests.real.service import free_port
+from tests.real.waiting import eventually
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0

@@ -15,10 +15,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.api.passwords import UnfitPassword
 from app.archives import errors as archives
 from app.catalog import errors as catalog
-from app.delivery import refusals as delivery
+from app.delivery import errors as delivery
 from app.libraries import errors as libraries
 from app.media import errors as media
 from app.media import portraits
@@ -41,7 +40,7 @@ class ApiError(Exception):
         super().__init__(message)
 
 
-def problem(error: ApiError, correlation_id: str) -> dict[str, Any]:
+def build_problem(error: ApiError, correlation_id: str) -> dict[str, Any]:
     title = HTTPStatus(error.status).phrase
     return {
         "type": "about:blank",
@@ -55,86 +54,85 @@ def problem(error: ApiError, correlation_id: str) -> dict[str, Any]:
     }
 
 
-def problem_body(error: ApiError, correlation_id: str) -> bytes:
-    return json.dumps(problem(error, correlation_id), ensure_ascii=False).encode("utf-8", "replace")
+def encode_problem(error: ApiError, correlation_id: str) -> bytes:
+    return json.dumps(build_problem(error, correlation_id), ensure_ascii=False).encode("utf-8", "replace")
 
 
-_NAMED = 20
-_NAMED_CHARACTERS = 500
+_MAX_NAMED_FIELDS = 20
+_MAX_NAMED_CHARACTERS = 500
 """How much of what a client sent comes back in a message."""
 
-_Translation = Callable[[Any], ApiError]
+_ErrorFactory = Callable[[Any], ApiError]
 
 
-def _says(status: int, message: str | None = None, **headers: str) -> _Translation:
+def _with_status(status: int, message: str | None = None, **headers: str) -> _ErrorFactory:
     """An answer with this status; without a `message`, with the exception's own text."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda error: ApiError(status, message or str(error), headers=named)
 
 
-def _decoded(headers: delivery.RawHeaders) -> dict[str, str]:
+def _decode_headers(headers: delivery.RawHeaders) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
-_TABLE: dict[type[Exception], _Translation] = {
+_ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     # The first class of an exception's ancestry that stands here decides.
-    storage.ObjectNotFound: _says(404, "Asset media not found"),
-    storage.ObjectTooLarge: _says(413, "The file is larger than the store can hold"),
-    storage.StorageFull: _says(507, "The storage is full"),
-    storage.StoragePermission: _says(503, "The storage refuses access", retry_after="30"),
-    storage.StorageRefused: _says(503, "The storage refuses the request", retry_after="30"),
-    storage.StorageReadOnly: _says(503, "The storage can be read only", retry_after="30"),
-    storage.StorageUnavailable: _says(503, "The storage does not answer", retry_after="5"),
-    storage.InvalidKey: _says(500, "The storage can not hold a file of this name"),
-    storage.ObjectIncomplete: _says(500, "The file did not reach the storage whole"),
-    storage.StorageError: _says(500, "The storage is not as the catalogue says"),
+    storage.ObjectNotFound: _with_status(404, "Asset media not found"),
+    storage.ObjectTooLarge: _with_status(413, "The file is larger than the store can hold"),
+    storage.StorageFull: _with_status(507, "The storage is full"),
+    storage.StoragePermission: _with_status(503, "The storage refuses access", retry_after="30"),
+    storage.StorageRefused: _with_status(503, "The storage refuses the request", retry_after="30"),
+    storage.StorageReadOnly: _with_status(503, "The storage can be read only", retry_after="30"),
+    storage.StorageUnavailable: _with_status(503, "The storage does not answer", retry_after="5"),
+    storage.InvalidKey: _with_status(500, "The storage can not hold a file of this name"),
+    storage.ObjectIncomplete: _with_status(500, "The file did not reach the storage whole"),
+    storage.StorageError: _with_status(500, "The storage is not as the catalogue says"),
     catalog.QuotaExceeded: lambda error: ApiError(400, "Quota has been exceeded!", detail=str(error)),
-    catalog.NotFound: _says(404),
-    catalog.InvalidCursor: _says(400),
-    catalog.InvalidEmail: _says(400),
-    catalog.NoPhoto: _says(400),
-    catalog.EmailTaken: _says(409),
-    catalog.FileGone: _says(503, "The upload was given up; send it again", retry_after="1"),
-    catalog.CatalogDamaged: _says(503, "The catalogue is damaged", retry_after="30"),
-    catalog.CatalogLocked: _says(503, "The catalogue is locked by another process", retry_after="5"),
-    catalog.CatalogFull: _says(503, "The catalogue's disk is full", retry_after="30"),
-    catalog.CatalogReadOnly: _says(503, "The catalogue can be read only", retry_after="30"),
-    catalog.CatalogFileMoved: _says(503, "The catalogue's file was moved away or replaced", retry_after="30"),
-    catalog.CatalogUnavailable: _says(503, "The catalogue does not answer", retry_after="5"),
-    uploads.UploadTooLarge: _says(413),
-    uploads.UploadTooSlow: _says(408),
-    uploads.LeaseLost: _says(503, retry_after="1"),
-    uploads.UploadError: _says(400),
-    delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decoded(error.headers)),
-    delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decoded(error.headers)),
-    libraries.InvalidLibrary: _says(400),
-    libraries.UnknownLibrary: _says(404),
-    libraries.ScanRunning: _says(409),
-    archives.NotArchivable: _says(409),
-    archives.MemberLost: _says(410),
-    archives.ManifestUnreadable: _says(410, "The archive was planned by another version: make the link anew"),
-    media.MissingTool: _says(501),
-    media.DiskFull: _says(507),
-    media.TimedOut: _says(503, retry_after="30"),
-    media.Crashed: _says(503, retry_after="30"),
-    media.Unreadable: _says(503, retry_after="30"),
-    media.MediaError: _says(400),
-    portraits.NotReady: _says(409),
-    portraits.ChangedMeanwhile: _says(409, "Somebody changed it at the same moment; send it again"),
-    UnfitPassword: _says(400),
+    catalog.NotFound: _with_status(404),
+    catalog.InvalidCursor: _with_status(400),
+    catalog.InvalidEmail: _with_status(400),
+    catalog.NotAPhoto: _with_status(400),
+    catalog.EmailTaken: _with_status(409),
+    catalog.WriteLeaseLost: _with_status(503, "The upload was given up; send it again", retry_after="1"),
+    catalog.CatalogDamaged: _with_status(503, "The catalogue is damaged", retry_after="30"),
+    catalog.CatalogLocked: _with_status(503, "The catalogue is locked by another process", retry_after="5"),
+    catalog.CatalogFull: _with_status(503, "The catalogue's disk is full", retry_after="30"),
+    catalog.CatalogReadOnly: _with_status(503, "The catalogue can be read only", retry_after="30"),
+    catalog.CatalogFileMoved: _with_status(503, "The catalogue's file was moved away or replaced", retry_after="30"),
+    catalog.CatalogUnavailable: _with_status(503, "The catalogue does not answer", retry_after="5"),
+    uploads.UploadTooLarge: _with_status(413),
+    uploads.UploadTooSlow: _with_status(408),
+    uploads.LeaseLost: _with_status(503, retry_after="1"),
+    uploads.UploadError: _with_status(400),
+    delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decode_headers(error.headers)),
+    delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decode_headers(error.headers)),
+    libraries.InvalidLibrary: _with_status(400),
+    libraries.UnknownLibrary: _with_status(404),
+    libraries.ScanRunning: _with_status(409),
+    archives.NotArchivable: _with_status(409),
+    archives.MemberLost: _with_status(410),
+    archives.ManifestUnreadable: _with_status(410, "The archive was planned by another version: make the link anew"),
+    media.MissingTool: _with_status(501),
+    media.MediaDiskFull: _with_status(507),
+    media.ProcessingTimedOut: _with_status(503, retry_after="30"),
+    media.WorkerCrashed: _with_status(503, retry_after="30"),
+    media.SourceUnreadable: _with_status(503, retry_after="30"),
+    media.MediaError: _with_status(400),
+    portraits.PortraitSourceMissing: _with_status(409),
+    portraits.PortraitConflict: _with_status(409, "Somebody changed it at the same moment; send it again"),
     HTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
-    RequestValidationError: lambda error: ApiError(400, _validation_message(error)),
-    ClientDisconnect: _says(400, "The client closed the connection"),
+    RequestValidationError: lambda error: ApiError(400, _describe_validation_error(error)),
+    ClientDisconnect: _with_status(400, "The client closed the connection"),
 }
 
 
-def translate(error: Exception) -> ApiError:
+def to_api_error(error: Exception) -> ApiError:
     """The answer to any exception; what the table does not know is a 500 that tells nothing."""
     if isinstance(error, ApiError):
         return error
     for kind in type(error).__mro__:
-        if kind in _TABLE:
-            return _TABLE[kind](error)
+        if kind in _ERROR_TABLE:
+            return _ERROR_TABLE[kind](error)
     return ApiError(500, "Internal server error")
 
 
@@ -142,25 +140,25 @@ def install_error_handlers(app: FastAPI) -> None:
     """Let every failure inside FastAPI take the one shape, the unforeseen too; those are raised again, for the front to log."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return error_answer(request, error)
+        return build_error_response(request, error)
 
     for kind in (HTTPException, RequestValidationError, ApiError, Exception):
         app.add_exception_handler(kind, handle)
 
 
-def error_answer(request: Request, error: Exception) -> Response:
+def build_error_response(request: Request, error: Exception) -> Response:
     """The answer to any exception, in the one shape."""
-    refusal = translate(error)
-    body = problem_body(refusal, request.scope["correlation_id"])
+    refusal = to_api_error(error)
+    body = encode_problem(refusal, request.scope["correlation_id"])
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **refusal.headers}
     return Response(body, status_code=refusal.status, media_type=PROBLEM_JSON, headers=headers)
 
 
-def _validation_message(error: RequestValidationError) -> str:
+def _describe_validation_error(error: RequestValidationError) -> str:
     faults = error.errors()
     unknown = [".".join(map(str, fault["loc"][1:])) for fault in faults if fault["type"] == "extra_forbidden"]
     if unknown:
-        return f"{', '.join(unknown[:_NAMED])[:_NAMED_CHARACTERS]}: not known here, and without it other assets would be meant"
+        return f"{', '.join(unknown[:_MAX_NAMED_FIELDS])[:_MAX_NAMED_CHARACTERS]}: not known here, and without it other assets would be meant"
     first = faults[0]
     within = [str(part) for part in first["loc"][1:]]
     place = ".".join(within) if within and not within[0].isdigit() else str(first["loc"][0])

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.api.errors import ApiError
-from app.api.openapi_bytes import hot_paths
+from app.api.openapi_files import describe_file_paths
 
 DESCRIPTION = """\
 Keeps photos and videos on a local disk or in S3 and streams them back, speaking the part of Immich's API that concerns media.
@@ -19,7 +19,7 @@ Press **Authorize** and enter the API key that the first start printed; then eve
 """
 
 # Swagger UI sets style attributes and shows what it fetched from blob: addresses; it needs no inline script.
-PAGE_POLICY = (
+DOCS_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
@@ -93,7 +93,7 @@ _PROBLEM = {
         "correlationId": "5b0f1c9d2e3a4b5c",
     },
 }
-_PROBLEM_ANSWER = {
+_PROBLEM_RESPONSE = {
     "description": "Refused or failed.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
@@ -102,7 +102,7 @@ _PROBLEM_ANSWER = {
 def install_openapi(app: FastAPI) -> None:
     """Adds `/openapi.json`, `/docs` and the way there from `/`."""
     static = {name: files("fastapi_offline").joinpath("static", name).read_bytes() for name in _STATIC}
-    app.openapi = lambda: _described(app)
+    app.openapi = lambda: _build_schema(app)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def description() -> dict[str, Any]:
@@ -110,11 +110,11 @@ def install_openapi(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def page() -> HTMLResponse:
-        return HTMLResponse(_PAGE, headers=_guarded())
+        return HTMLResponse(_PAGE, headers=_security_headers())
 
     @app.get("/docs/start.js", include_in_schema=False)
     async def start() -> Response:
-        return Response(_START, media_type="text/javascript", headers=_guarded())
+        return Response(_START, media_type="text/javascript", headers=_security_headers())
 
     # Not by StaticFiles, whose refusals (of a strange Range) have a shape of their own.
     @app.head("/docs/static/{name}", include_in_schema=False)
@@ -122,7 +122,7 @@ def install_openapi(app: FastAPI) -> None:
     async def static_file(name: str) -> Response:
         if name not in static:
             raise ApiError(404, "Not Found")
-        headers = _guarded() | {"cache-control": "max-age=3600"}
+        headers = _security_headers() | {"cache-control": "max-age=3600"}
         return Response(static[name], media_type=_STATIC[name], headers=headers)
 
     @app.get("/", include_in_schema=False)
@@ -130,19 +130,19 @@ def install_openapi(app: FastAPI) -> None:
         return RedirectResponse("/docs")
 
 
-def _guarded() -> dict[str, str]:
+def _security_headers() -> dict[str, str]:
     return {
-        "content-security-policy": PAGE_POLICY,
+        "content-security-policy": DOCS_CONTENT_SECURITY_POLICY,
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cache-control": "no-cache",
     }
 
 
-def _described(app: FastAPI) -> dict[str, Any]:
+def _build_schema(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
-        for path, operations in hot_paths(_PROBLEM_ANSWER).items():
+        for path, operations in describe_file_paths(_PROBLEM_RESPONSE).items():
             schema["paths"].setdefault(path, {}).update(operations)
         components = schema.setdefault("components", {})
         components["securitySchemes"] = _SECURITY_SCHEMES
@@ -157,6 +157,6 @@ def _described(app: FastAPI) -> dict[str, Any]:
                     operation["security"] = []
                 # FastAPI announces 422 for bodies it can not read; here that is 400, in the one shape.
                 operation["responses"].pop("422", None)
-                operation["responses"]["default"] = _PROBLEM_ANSWER
+                operation["responses"]["default"] = _PROBLEM_RESPONSE
         app.openapi_schema = schema
     return app.openapi_schema

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from app.api.auth import Authenticator
-from app.api.delivery_cache import DeliveryCache
-from app.archives.links import Links
-from app.archives.planning import Archiver
+from app.api.authentication.authenticator import Authenticator
+from app.api.files.rendition_cache import RenditionCache
+from app.archives.links import ArchiveLinkService
+from app.archives.planner import ArchivePlanner
 from app.catalog.catalog import Catalog
 from app.config import Settings
-from app.health.checks import Health
-from app.health.mounts import Mounts
-from app.jobs.jobs import Jobs
+from app.health.mount_states import MountRegistry
+from app.health.readiness import ReadinessChecks
+from app.jobs.service import JobService
 from app.jobs.sweeper import Sweeper
-from app.libraries.service import Libraries
-from app.media.portraits import Portraits
+from app.libraries.service import LibraryService
+from app.media.portraits import PortraitService
 from app.storage.service import StorageService
-from app.uploads.ingest import Ingest
+from app.uploads.ingest import UploadIngest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +27,19 @@ class Services:
     settings: Settings
     catalog: Catalog
     storage: StorageService
-    ingest: Ingest
-    portraits: Portraits
-    archiver: Archiver
-    links: Links
+    ingest: UploadIngest
+    portraits: PortraitService
+    archive_planner: ArchivePlanner
+    archive_links: ArchiveLinkService
     authenticator: Authenticator
-    cache: DeliveryCache
+    rendition_cache: RenditionCache
     sweeper: Sweeper
-    libraries: Libraries
-    jobs: Jobs
-    health: Health
-    mounts: Mounts
+    libraries: LibraryService
+    jobs: JobService
+    health: ReadinessChecks
+    mounts: MountRegistry
 
 
-def services(request: Request) -> Services:
+def get_services(request: Request) -> Services:
     """FastAPI dependency."""
     return request.app.state.services

@@ -16,11 +16,11 @@ from typing import Any
 from uuid import UUID
 
 from app.archives.errors import ManifestUnreadable
-from app.archives.plan import LAYOUT_VERSION, Entry
+from app.archives.zip_layout import LAYOUT_VERSION, ZipEntry
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 """Unpacked: some 800,000 entries."""
-ROWS = 1000
+ENTRIES_PER_LINE = 1000
 """Entries in one line of the text. The interpreter lets no other thread run while it reads or writes one line."""
 
 
@@ -38,8 +38,8 @@ class ManifestEntry:
     modified: datetime
     checksum: bytes | None
 
-    def planned(self) -> Entry:
-        return Entry(self.name, self.size, self.crc32, self.modified)
+    def to_zip_entry(self) -> ZipEntry:
+        return ZipEntry(self.name, self.size, self.crc32, self.modified)
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class Manifest:
     """The entries in their order, and the layout that their bytes follow."""
 
     entries: tuple[ManifestEntry, ...]
-    layout: int = LAYOUT_VERSION
+    layout_version: int = LAYOUT_VERSION
 
     @cached_property
     def etag(self) -> str:
         """The strong entity tag of the archive, with its quotes: a hash of everything that its bytes depend on."""
-        return f'"{hashlib.sha256(self._text()).hexdigest()[:40]}"'
+        return f'"{hashlib.sha256(self._serialize()).hexdigest()[:40]}"'
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         return all(entry.crc32 is not None for entry in self.entries)
 
     def pack(self) -> bytes:
         """As the catalogue stores it. Takes about a second for 100,000 entries."""
-        return zlib.compress(self._text(), 6)
+        return zlib.compress(self._serialize(), 6)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Manifest:
@@ -71,27 +71,30 @@ class Manifest:
             head, *lines = text.split(b"\n")
             if not unpacker.eof or json.loads(head)["layout"] != LAYOUT_VERSION:
                 raise ManifestUnreadable("of another layout, or cut short")
-            return cls(tuple(_entry(row) for line in lines for row in json.loads(line)))
+            return cls(tuple(_row_to_entry(row) for line in lines for row in json.loads(line)))
         except (zlib.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ManifestUnreadable(str(error)) from error
 
-    def _text(self) -> bytes:
-        starts = range(0, len(self.entries), ROWS)
-        lines = [_line([_row(entry) for entry in self.entries[start : start + ROWS]]) for start in starts]
-        return b"\n".join([_line({"layout": self.layout}), *lines])
+    def _serialize(self) -> bytes:
+        starts = range(0, len(self.entries), ENTRIES_PER_LINE)
+        lines = [
+            _encode_line([_entry_to_row(entry) for entry in self.entries[start : start + ENTRIES_PER_LINE]])
+            for start in starts
+        ]
+        return b"\n".join([_encode_line({"layout": self.layout_version}), *lines])
 
 
-def _line(value: object) -> bytes:
+def _encode_line(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _row(entry: ManifestEntry) -> list[Any]:
+def _entry_to_row(entry: ManifestEntry) -> list[Any]:
     checksum = None if entry.checksum is None else entry.checksum.hex()
     modified = entry.modified.isoformat()
     return [entry.asset_id.hex, entry.kind, entry.name, entry.size, entry.crc32, modified, checksum]
 
 
-def _entry(row: Sequence[Any]) -> ManifestEntry:
+def _row_to_entry(row: Sequence[Any]) -> ManifestEntry:
     asset_id, kind, name, size, crc32, modified, checksum = row
     return ManifestEntry(
         UUID(hex=asset_id),

@@ -19,27 +19,27 @@ from uuid import UUID
 
 import structlog
 
-from app.archives.ahead import AheadBudget, Fetch
 from app.archives.errors import MemberLost
 from app.archives.manifest import Manifest, ManifestEntry
-from app.archives.plan import Descriptor, Literal, Member, Plan
+from app.archives.read_ahead import MemberPrefetch, ReadAheadBudget
+from app.archives.zip_layout import DescriptorPlaceholder, LiteralBytes, MemberBytes, ZipLayout
 from app.catalog.errors import CatalogError
-from app.catalog.records import File, FileKind
+from app.catalog.schema.records import File, FileKind
 from app.storage.backend import CHUNK_BYTES, ObjectStream
 from app.storage.checksum import crc32
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
-from app.storage.following import followed
 from app.storage.ranges import ByteRange
+from app.storage.relocated_reads import read_across_moves
 
 _log = structlog.get_logger(__name__)
 
-LOOKUP = 256
+LOOKUP_BATCH = 256
 """Members whose places are asked of the catalogue at a time."""
 GATHER_BYTES = 128 * 1024
 """Smaller pieces are sent together."""
 
 
-class Places(Protocol):
+class FileLookup(Protocol):
     """What the catalogue tells of members."""
 
     async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
@@ -47,7 +47,7 @@ class Places(Protocol):
         ...
 
 
-class Checksums(Protocol):
+class Crc32Store(Protocol):
     """Where a CRC-32 that was computed on the way is kept."""
 
     async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None: ...
@@ -59,7 +59,7 @@ class Outages(Protocol):
     def covers(self, error: BaseException) -> bool: ...
 
 
-class Storage(Protocol):
+class ArchiveStorage(Protocol):
     """The part of `StorageService` that archives need."""
 
     def read(
@@ -71,7 +71,7 @@ class Storage(Protocol):
     def is_managed_path(self, path: str) -> bool: ...
 
 
-class Losses:
+class LostMemberCounter:
     """Counts the transfers that a lost member ended or refused."""
 
     def __init__(self) -> None:
@@ -82,13 +82,13 @@ class Losses:
 class ArchiveSource:
     """An archive as a `ByteSource`."""
 
-    plan: Plan
+    layout: ZipLayout
     manifest: Manifest
-    places: Places
-    checksums: Checksums
-    storage: Storage
-    ahead: AheadBudget
-    losses: Losses
+    file_lookup: FileLookup
+    crc32_store: Crc32Store
+    storage: ArchiveStorage
+    read_ahead: ReadAheadBudget
+    lost_members: LostMemberCounter
     filename: str
     last_modified: datetime
     outages: Outages
@@ -96,7 +96,7 @@ class ArchiveSource:
 
     @property
     def size(self) -> int:
-        return self.plan.size
+        return self.layout.size
 
     @property
     def etag(self) -> str:
@@ -104,47 +104,47 @@ class ArchiveSource:
 
     @property
     def accepts_ranges(self) -> bool:
-        return self.plan.resumable
+        return self.layout.is_resumable
 
     @asynccontextmanager
     async def read(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Raises `MemberLost` before the first byte if one of the first members is lost, or one that the range only tells of."""
-        sender = _Sender(self, byte_range)
-        with self._losses_counted():
-            async with sender, aclosing(sender.chunks()) as chunks:
+        sender = _ArchiveTransfer(self, byte_range)
+        with self._count_lost_members():
+            async with sender, aclosing(sender.iter_chunks()) as chunks:
                 yield chunks
 
-    async def require_first_members(self) -> None:
+    async def check_first_members(self) -> None:
         """Raises `MemberLost` where `read(None)` would before the first byte. Opens nothing."""
-        with self._losses_counted():
-            await _Sender(self, None).place_first()
+        with self._count_lost_members():
+            await _ArchiveTransfer(self, None).locate_first_members()
 
     @contextmanager
-    def _losses_counted(self) -> Generator[None]:
+    def _count_lost_members(self) -> Generator[None]:
         try:
             yield
         except MemberLost:
-            self.losses.count += 1
+            self.lost_members.count += 1
             raise
 
 
-class _Sender:
+class _ArchiveTransfer:
     """One transfer: the members' places, asked for in batches, and those opened ahead, in their order."""
 
     def __init__(self, source: ArchiveSource, byte_range: ByteRange | None) -> None:
         self._source = source
         self._entries = source.manifest.entries
-        self._pieces = source.plan.pieces(byte_range)
-        self._members: Iterator[Member] = source.plan.members(byte_range)
-        self._described = source.plan.described(byte_range)
-        self._known: dict[UUID, File] = {}
-        self._next: deque[Member] = deque()
-        self._opened: deque[Fetch] = deque()  # of the first of `_next`
+        self._pieces = source.layout.iter_pieces(byte_range)
+        self._members: Iterator[MemberBytes] = source.layout.iter_members(byte_range)
+        self._described = source.layout.described(byte_range)
+        self._files: dict[UUID, File] = {}
+        self._located: deque[MemberBytes] = deque()
+        self._prefetches: deque[MemberPrefetch] = deque()  # of the first of `_located`
         self._crcs: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
         try:
-            await self.place_first()
+            await self.locate_first_members()
             self._open_ahead()
         except BaseException:
             await self._close()
@@ -154,21 +154,21 @@ class _Sender:
     async def __aexit__(self, *_: object) -> None:
         await self._close()
 
-    async def place_first(self) -> None:
+    async def locate_first_members(self) -> None:
         """Raises `MemberLost` if one of the first members is lost, or one that is described but not sent."""
         await self._look_up()
-        for member in self._next:
-            self._place(member)
-        while batch := [self._entries[index] for index in itertools.islice(self._described, LOOKUP)]:
-            places = await self._source.places.originals([entry.asset_id for entry in batch])
+        for member in self._located:
+            self._require_file(member)
+        while batch := [self._entries[index] for index in itertools.islice(self._described, LOOKUP_BATCH)]:
+            places = await self._source.file_lookup.originals([entry.asset_id for entry in batch])
             for entry in batch:
-                _unchanged(entry, places.get(entry.asset_id))
+                _require_unchanged(entry, places.get(entry.asset_id))
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    async def iter_chunks(self) -> AsyncGenerator[bytes]:
         """The bytes, small ones joined."""
         gathered: list[bytes] = []
         size = 0
-        async with aclosing(self._bytes()) as parts:
+        async with aclosing(self._iter_bytes()) as parts:
             async for part in parts:
                 if len(part) >= GATHER_BYTES and gathered:
                     yield b"".join(gathered)
@@ -181,28 +181,28 @@ class _Sender:
         if gathered:
             yield b"".join(gathered)
 
-    async def _bytes(self) -> AsyncGenerator[bytes]:
+    async def _iter_bytes(self) -> AsyncGenerator[bytes]:
         for piece in self._pieces:
-            if isinstance(piece, Literal):
-                for part in _chunked(piece.data):
+            if isinstance(piece, LiteralBytes):
+                for part in _split_chunks(piece.data):
                     yield part
-            elif isinstance(piece, Member):
-                async with aclosing(self._member(piece)) as chunks:
+            elif isinstance(piece, MemberBytes):
+                async with aclosing(self._iter_member(piece)) as chunks:
                     async for chunk in chunks:
                         yield chunk
-            elif isinstance(piece, Descriptor):
-                yield self._source.plan.descriptor(piece.index, self._crcs.setdefault(piece.index, 0))
+            elif isinstance(piece, DescriptorPlaceholder):
+                yield self._source.layout.build_descriptor(piece.index, self._crcs.setdefault(piece.index, 0))
             else:
-                for part in _chunked(await asyncio.to_thread(self._source.plan.directory, self._crcs)):
+                for part in _split_chunks(await asyncio.to_thread(self._source.layout.build_directory, self._crcs)):
                     yield part
 
-    async def _member(self, member: Member) -> AsyncGenerator[bytes]:
+    async def _iter_member(self, member: MemberBytes) -> AsyncGenerator[bytes]:
         entry = self._entries[member.index]
         crc = 0
-        counted = self._counted(entry, member)
+        counted = self._needs_crc32(entry, member)
         left = member.length
         async with AsyncExitStack() as stack:
-            async for chunk in await self._take(member, stack):
+            async for chunk in await self._take_member(member, stack):
                 left -= len(chunk)
                 if left < 0:
                     break
@@ -210,130 +210,130 @@ class _Sender:
                     crc = crc32(chunk, crc)
                 yield chunk
         if left:
-            raise _lost(entry, "does not hold as many bytes as it did")
+            raise _build_lost_error(entry, "does not hold as many bytes as it did")
         if counted and entry.crc32 not in (None, crc):
-            raise _lost(entry, "does not hold the bytes that it did")
+            raise _build_lost_error(entry, "does not hold the bytes that it did")
         if entry.crc32 is None:
             self._crcs[member.index] = crc
-            file = self._known[entry.asset_id]
+            file = self._files[entry.asset_id]
             # An external file that was changed meanwhile has no SHA-1 yet to tell it by.
             if file.kind is not FileKind.EXTERNAL:
-                await self._keep(file, crc)
+                await self._store_crc32(file, crc)
 
-    def _counted(self, entry: ManifestEntry, member: Member) -> bool:
+    def _needs_crc32(self, entry: ManifestEntry, member: MemberBytes) -> bool:
         """Whether its CRC-32 is to be taken: where it is not known, and of a whole file that is not ours, which may have been edited in
         place since. What we stored ourselves never changes."""
-        place = self._known.get(entry.asset_id)
+        place = self._files.get(entry.asset_id)
         whole = member.length == entry.size
         outside = place is not None and not self._source.storage.is_managed_path(place.path)
         return entry.crc32 is None or (whole and outside)
 
-    async def _keep(self, file: File, crc32: int) -> None:
+    async def _store_crc32(self, file: File, crc32: int) -> None:
         """For the next time; this transfer does not need it."""
         try:
-            await self._source.checksums.keep_crc32(file.id, file.sha1, crc32)
+            await self._source.crc32_store.keep_crc32(file.id, file.sha1, crc32)
         except CatalogError as error:
             if not self._source.outages.covers(error):
                 _log.warning("a CRC-32 could not be kept", file=str(file.id), reason=str(error))
 
-    async def _take(self, member: Member, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    async def _take_member(self, member: MemberBytes, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         """The bytes of the next member: opened ahead, or now."""
         await self._look_up()
-        await self._drop_given_up()
+        await self._drop_timed_out()
         self._open_ahead()
-        self._next.popleft()
-        if not self._opened:
-            return await stack.enter_async_context(self._open(member))
-        fetch = self._opened.popleft()
-        fetch.taken = True
+        self._located.popleft()
+        if not self._prefetches:
+            return await stack.enter_async_context(self._open_member(member))
+        fetch = self._prefetches.popleft()
+        fetch.is_taken = True
         stack.push_async_callback(fetch.aclose)
         return fetch
 
     async def _look_up(self) -> None:
         """Ask for the places of the next members, when few are left that are known."""
-        if len(self._next) >= LOOKUP // 2:
+        if len(self._located) >= LOOKUP_BATCH // 2:
             return
-        batch = list(itertools.islice(self._members, LOOKUP))
+        batch = list(itertools.islice(self._members, LOOKUP_BATCH))
         if batch:
             wanted = [self._entries[member.index].asset_id for member in batch]
-            kept = {self._entries[member.index].asset_id for member in self._next}
-            self._known = {asset_id: place for asset_id, place in self._known.items() if asset_id in kept}
-            self._known.update(await self._source.places.originals(wanted))
-            self._next.extend(batch)
+            kept = {self._entries[member.index].asset_id for member in self._located}
+            self._files = {asset_id: place for asset_id, place in self._files.items() if asset_id in kept}
+            self._files.update(await self._source.file_lookup.originals(wanted))
+            self._located.extend(batch)
 
-    async def _drop_given_up(self) -> None:
+    async def _drop_timed_out(self) -> None:
         """The client took nothing for long: from the first that was given up on, all are opened anew."""
-        while any(fetch.given_up for fetch in self._opened):  # more may be while some are closed
-            kept = list(itertools.takewhile(lambda fetch: not fetch.given_up, self._opened))
-            dropped = list(self._opened)[len(kept) :]
-            self._opened = deque(kept)
-            await Fetch.close_all(dropped)
+        while any(fetch.timed_out for fetch in self._prefetches):  # more may be while some are closed
+            kept = list(itertools.takewhile(lambda fetch: not fetch.timed_out, self._prefetches))
+            dropped = list(self._prefetches)[len(kept) :]
+            self._prefetches = deque(kept)
+            await MemberPrefetch.close_all(dropped)
 
     def _open_ahead(self) -> None:
         """Begin to fetch what comes next, as far as the budget goes."""
-        for member in itertools.islice(self._next, len(self._opened), self._source.ahead.depth):
-            place = self._known.get(self._entries[member.index].asset_id)
+        for member in itertools.islice(self._located, len(self._prefetches), self._source.read_ahead.depth):
+            place = self._files.get(self._entries[member.index].asset_id)
             if place is None or self._source.storage.local_path(place.path) is not None:
                 return  # a local file opens at once; a lost member is met in its turn
-            share = self._source.ahead.take(member.length)
+            share = self._source.read_ahead.acquire(member.length)
             if share is None:
                 return
-            self._opened.append(Fetch(self._opening(member), share))
+            self._prefetches.append(MemberPrefetch(self._member_opener(member), share))
 
-    def _opening(self, member: Member) -> Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
-        return lambda: self._open(member)
+    def _member_opener(self, member: MemberBytes) -> Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
+        return lambda: self._open_member(member)
 
     @asynccontextmanager
-    async def _open(self, member: Member) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def _open_member(self, member: MemberBytes) -> AsyncGenerator[AsyncIterator[bytes]]:
         entry = self._entries[member.index]
-        place = self._place(member)
+        place = self._require_file(member)
         try:
             async with AsyncExitStack() as stack:
                 try:
                     stream = await stack.enter_async_context(self._source.storage.read(place.path, member.span))
                 except ObjectNotFound:
-                    stream = await stack.enter_async_context(await self._moved(entry, place, member.span))
+                    stream = await stack.enter_async_context(await self._reopen_moved(entry, place, member.span))
                 if stream.info.size != entry.size:
-                    raise _lost(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
+                    raise _build_lost_error(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
                 if place.kind is FileKind.EXTERNAL and stream.info.last_modified != entry.modified:
-                    raise _lost(entry, "was changed by its owner since it was taken in")
-                path = self._place(member).path
+                    raise _build_lost_error(entry, "was changed by its owner since it was taken in")
+                path = self._require_file(member).path
                 if self._source.storage.local_path(path) is not None:
                     yield stream.chunks
                     return
-                rest = followed(self._source.storage, path, stream, partial(self._locate, entry))
+                rest = read_across_moves(self._source.storage, path, stream, partial(self._find_current_path, entry))
                 yield await stack.enter_async_context(aclosing(rest))
         except RangeNotSatisfiable as error:
-            raise _lost(entry, f"holds {error.size} bytes instead of {entry.size}") from error
+            raise _build_lost_error(entry, f"holds {error.size} bytes instead of {entry.size}") from error
         except (ObjectNotFound, ObjectChanged) as error:
-            raise _lost(entry, f"is not what it was: {error}") from error
+            raise _build_lost_error(entry, f"is not what it was: {error}") from error
 
-    async def _moved(
+    async def _reopen_moved(
         self, entry: ManifestEntry, place: File, span: ByteRange
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """The file is not where it was: ask once more where it is now."""
-        again = (await self._source.places.originals([entry.asset_id])).get(entry.asset_id)
+        again = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
         if again is None or again.path == place.path:
-            raise _lost(entry, "is deleted or in the trash")
-        self._known[entry.asset_id] = again
-        return self._source.storage.read(_unchanged(entry, again).path, span)
+            raise _build_lost_error(entry, "is deleted or in the trash")
+        self._files[entry.asset_id] = again
+        return self._source.storage.read(_require_unchanged(entry, again).path, span)
 
-    async def _locate(self, entry: ManifestEntry) -> str | None:
+    async def _find_current_path(self, entry: ManifestEntry) -> str | None:
         """Where the member is now, while it is being sent."""
-        again = (await self._source.places.originals([entry.asset_id])).get(entry.asset_id)
-        return None if again is None else _unchanged(entry, again).path
+        again = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
+        return None if again is None else _require_unchanged(entry, again).path
 
-    def _place(self, member: Member) -> File:
+    def _require_file(self, member: MemberBytes) -> File:
         entry = self._entries[member.index]
-        return _unchanged(entry, self._known.get(entry.asset_id))
+        return _require_unchanged(entry, self._files.get(entry.asset_id))
 
     async def _close(self) -> None:
-        opened = tuple(self._opened)
-        self._opened.clear()
-        await Fetch.close_all(opened)
+        opened = tuple(self._prefetches)
+        self._prefetches.clear()
+        await MemberPrefetch.close_all(opened)
 
 
-def _chunked(data: bytes) -> Iterator[bytes]:
+def _split_chunks(data: bytes) -> Iterator[bytes]:
     """A stalled client is to cost one chunk, not the directory of 100,000 entries."""
     if len(data) <= CHUNK_BYTES:
         yield data
@@ -342,14 +342,14 @@ def _chunked(data: bytes) -> Iterator[bytes]:
         yield data[start : start + CHUNK_BYTES]
 
 
-def _lost(entry: ManifestEntry, reason: str) -> MemberLost:
+def _build_lost_error(entry: ManifestEntry, reason: str) -> MemberLost:
     return MemberLost(entry.asset_id, entry.name, reason)
 
 
-def _unchanged(entry: ManifestEntry, place: File | None) -> File:
+def _require_unchanged(entry: ManifestEntry, place: File | None) -> File:
     """The place, if it holds what was planned. Raises `MemberLost`."""
     if place is None:
-        raise _lost(entry, "is deleted or in the trash")
+        raise _build_lost_error(entry, "is deleted or in the trash")
     if place.size != entry.size or (entry.checksum is not None and place.sha1 != entry.checksum):
-        raise _lost(entry, "is not what it was when the archive was planned")
+        raise _build_lost_error(entry, "is not what it was when the archive was planned")
     return place

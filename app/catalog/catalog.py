@@ -9,27 +9,27 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.catalog.archives import Archives
-from app.catalog.assets import Assets
-from app.catalog.credentials import ApiKeys, Sessions
-from app.catalog.derivatives import Derivatives
-from app.catalog.download_parts import DownloadParts
-from app.catalog.dump import Restoration, Snapshot, restoration, snapshot
-from app.catalog.engine import Database, now, parse_url
-from app.catalog.exchanges import Exchanges
-from app.catalog.files import Files
-from app.catalog.folded_names import FoldedNames
-from app.catalog.installation import Installation
-from app.catalog.libraries import Libraries
-from app.catalog.library_files import LibraryFiles
-from app.catalog.locks import Lock, exclusively, hold
-from app.catalog.motion_parts import MotionParts
-from app.catalog.moves import Moves
-from app.catalog.persons import Persons
-from app.catalog.pictures import Pictures
-from app.catalog.tasks import Tasks
-from app.catalog.upgrade import ensure_current
-from app.catalog.users import Users
+from app.catalog.accounts.credentials import ApiKeyRepository, SessionRepository
+from app.catalog.accounts.persons import PersonRepository
+from app.catalog.accounts.users import UserRepository
+from app.catalog.assets.assets import AssetRepository
+from app.catalog.assets.derivatives import DerivativeRepository
+from app.catalog.assets.folded_names import FoldedNameBackfill
+from app.catalog.assets.motion_photo_videos import MotionPhotoVideos
+from app.catalog.assets.rendition_lookup import RenditionLookup
+from app.catalog.backup.dump import CatalogRestore, CatalogSnapshot, open_restore, open_snapshot
+from app.catalog.database.engine import Database, now, parse_url
+from app.catalog.database.process_locks import ProcessLock, try_exclusive, try_lock
+from app.catalog.database.schema_upgrade import ensure_current
+from app.catalog.downloads.archive_links import ArchiveLinkRepository
+from app.catalog.downloads.download_parts import DownloadPartRepository
+from app.catalog.files import FileRepository
+from app.catalog.installation import InstallationFlags
+from app.catalog.libraries.libraries import LibraryRepository
+from app.catalog.libraries.library_files import LibraryFileRepository
+from app.catalog.moves.move_ledger import MoveLedger
+from app.catalog.moves.path_switches import PathSwitches
+from app.catalog.tasks import TaskRepository
 
 _WRITE_PROBE = "write-probe"
 
@@ -41,24 +41,24 @@ class Catalog:
         self.database = database
         """For the rooms that keep tables of their own beside these."""
         self.outages = database.outages
-        self.users = Users(database)
-        self.api_keys = ApiKeys(database)
-        self.sessions = Sessions(database)
-        self.files = Files(database)
-        self.assets = Assets(database)
-        self.folded_names = FoldedNames(database)
-        self.derivatives = Derivatives(database)
-        self.motion_parts = MotionParts(database)
-        self.persons = Persons(database)
-        self.tasks = Tasks(database)
-        self.pictures = Pictures(database)
-        self.archives = Archives(database)
-        self.download_parts = DownloadParts(database)
-        self.libraries = Libraries(database)
-        self.library_files = LibraryFiles(database)
-        self.installation = Installation(database)
-        self.moves = Moves(database)
-        self.exchanges = Exchanges(database)
+        self.users = UserRepository(database)
+        self.api_keys = ApiKeyRepository(database)
+        self.sessions = SessionRepository(database)
+        self.files = FileRepository(database)
+        self.assets = AssetRepository(database)
+        self.folded_names = FoldedNameBackfill(database)
+        self.derivatives = DerivativeRepository(database)
+        self.motion_photo_videos = MotionPhotoVideos(database)
+        self.persons = PersonRepository(database)
+        self.tasks = TaskRepository(database)
+        self.renditions = RenditionLookup(database)
+        self.archive_links = ArchiveLinkRepository(database)
+        self.download_parts = DownloadPartRepository(database)
+        self.libraries = LibraryRepository(database)
+        self.library_files = LibraryFileRepository(database)
+        self.installation = InstallationFlags(database)
+        self.moves = MoveLedger(database)
+        self.path_switches = PathSwitches(database)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -70,23 +70,23 @@ class Catalog:
         async with self.database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
-    async def try_write(self, recent: float) -> None:
-        """Raises why nothing can be written. A write in the last `recent` seconds proves enough; otherwise one row is changed."""
-        await self.database.require_file()
-        if time.monotonic() - self.database.written_at > recent:
+    async def check_writable(self, recent_seconds: float) -> None:
+        """Raises why nothing can be written. A write in the last `recent_seconds` seconds proves enough; otherwise one row is changed."""
+        await self.database.check_file()
+        if time.monotonic() - self.database.last_write_at > recent_seconds:
             await self.installation.set_flag(_WRITE_PROBE, now().isoformat())
 
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+    def open_snapshot(self) -> AbstractAsyncContextManager[CatalogSnapshot]:
         """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""
-        return snapshot(self.database)
+        return open_snapshot(self.database)
 
-    def lock(self, name: str) -> AbstractAsyncContextManager[Lock | None]:
-        """See `app.catalog.locks.hold`."""
-        return hold(self.database, name)
+    def try_lock(self, name: str) -> AbstractAsyncContextManager[ProcessLock | None]:
+        """See `app.catalog.database.process_locks.hold`."""
+        return try_lock(self.database, name)
 
-    def exclusively(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """See `app.catalog.locks`."""
-        return exclusively(self.database, name)
+    def try_exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """See `app.catalog.database.process_locks`."""
+        return try_exclusive(self.database, name)
 
     async def aclose(self) -> None:
         await self.database.aclose()
@@ -104,7 +104,7 @@ async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:
     return Catalog(database)
 
 
-async def upgrade(db_url: str) -> bool:
+async def upgrade_catalog(db_url: str) -> bool:
     """Bring the tables up to date; False when they were. Raises as `open_catalog`."""
     database = Database(parse_url(db_url))
     try:
@@ -114,11 +114,11 @@ async def upgrade(db_url: str) -> bool:
 
 
 @asynccontextmanager
-async def restore_into(db_url: str, revision: str) -> AsyncIterator[Restoration]:
-    """See `app.catalog.dump.restoration`; the database need not have tables. Raises `InvalidDatabaseUrl`, too."""
+async def restore_into(db_url: str, revision: str) -> AsyncIterator[CatalogRestore]:
+    """See `app.catalog.backup.dump.restoration`; the database need not have tables. Raises `InvalidDatabaseUrl`, too."""
     database = Database(parse_url(db_url))
     try:
-        async with restoration(database, revision) as begun:
+        async with open_restore(database, revision) as begun:
             yield begun
     finally:
         await database.aclose()

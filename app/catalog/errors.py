@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-NAMED = 20
+MAX_NAMED_IDS = 20
 """As many ids are named in the text of an error."""
 
 
@@ -65,11 +65,11 @@ class CatalogNotEmpty(CatalogError):
         super().__init__(f"the catalogue is not empty: there are rows in its table {table!r}")
 
 
-class Conflict(CatalogError):
+class ConstraintViolation(CatalogError):
     """A unique value is taken, or a row that is referred to is not there."""
 
 
-class EmailTaken(Conflict):
+class EmailTaken(ConstraintViolation):
     """Another user has this address."""
 
     def __init__(self, email: str) -> None:
@@ -85,7 +85,7 @@ class InvalidEmail(CatalogError):
 
 
 class InvalidCursor(CatalogError, ValueError):
-    """The text is no cursor that `Assets.page` gave."""
+    """The text is no cursor that `AssetRepository.page` gave."""
 
 
 class QuotaExceeded(CatalogError):
@@ -107,7 +107,7 @@ class DuplicateAsset(CatalogError):
         super().__init__(f"duplicate of asset {asset_id}")
 
 
-class FileGone(CatalogError):
+class WriteLeaseLost(CatalogError):
     """The file is no longer `writing`: its lease ran out and the sweeper has it."""
 
     def __init__(self, file_id: UUID) -> None:
@@ -130,7 +130,7 @@ class MigrationBusy(CatalogError):
         super().__init__("another `mediavault migrate` is at work on this catalogue")
 
 
-class NoPhoto(CatalogError):
+class NotAPhoto(CatalogError):
     """Only photos show a motion video; the asset `asset_id` is none."""
 
     def __init__(self, asset_id: UUID) -> None:
@@ -144,5 +144,5 @@ class NotFound(CatalogError):
     def __init__(self, kind: str, ids: Iterable[UUID]) -> None:
         self.kind = kind
         self.ids = tuple(ids)
-        more = f" and {len(self.ids) - NAMED} more" if len(self.ids) > NAMED else ""
-        super().__init__(f"no {kind} {', '.join(map(str, self.ids[:NAMED]))}{more}")
+        more = f" and {len(self.ids) - MAX_NAMED_IDS} more" if len(self.ids) > MAX_NAMED_IDS else ""
+        super().__init__(f"no {kind} {', '.join(map(str, self.ids[:MAX_NAMED_IDS]))}{more}")

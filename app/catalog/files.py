@@ -14,37 +14,37 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import tables
-from app.catalog.engine import Database, now
-from app.catalog.errors import FileGone
-from app.catalog.records import File, FileKind, FileState, StoredFile
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import WriteLeaseLost
+from app.catalog.schema import tables
+from app.catalog.schema.records import File, FileKind, FileState, StoredFile
 
 T = TypeVar("T")
 
-CLAIM = timedelta(minutes=5)
+CLAIM_DURATION = timedelta(minutes=5)
 """How long a sweeper has its files to itself; it also paces what the store refused to delete."""
 
-LATE_EFFECT_GRACE = timedelta(minutes=15)
+LATE_WRITE_GRACE = timedelta(minutes=15)
 """A store may carry out a write after its writer was killed, or after the writer gave up waiting for the answer. The object of such a
 write is deleted, and its row forgotten, only after this time. A writer waits for a put at most `MEDIAVAULT_S3_DEADLINE`, which is limited
 to less than this, and the time of its bytes. S3 does not limit how long the store may take: what comes later is an orphan to `verify`."""
 
-ID_BATCH = 1000
+ID_BATCH_SIZE = 1000
 """Ids in one statement; both databases bound their number."""
 
 _file = tables.file
 # Made once: each statement is a ring of references, which would keep its paths until the collector comes.
-_ACCOUNTED = select(_file.c.path).where(_file.c.path.in_(bindparam("paths", expanding=True)))
+_SELECT_KNOWN_PATHS = select(_file.c.path).where(_file.c.path.in_(bindparam("paths", expanding=True)))
 _NO_GRACE = timedelta(0)
 
 
-class Files:
+class FileRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
+    async def begin_write(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
         """A row for an object that is about to be written; committed when this returns. The writer renews the lease.
-        Raises `Conflict` where the path is taken or the owner gone."""
+        Raises `ConstraintViolation` where the path is taken or the owner gone."""
         moment = now()
         begun = File(
             id=uuid4(),
@@ -63,24 +63,24 @@ class Files:
             await connection.execute(insert(_file).values(_values(begun)))
         return begun
 
-    async def renew(self, file_id: UUID, lease: timedelta) -> bool:
+    async def renew_lease(self, file_id: UUID, lease: timedelta) -> bool:
         """False: it is no longer `writing`, and the writer must abort."""
         statement = update(_file).where(_file.c.id == file_id, _file.c.state == FileState.WRITING)
         async with self._database.write() as connection:
             return (await connection.execute(statement.values(not_before=now() + lease))).rowcount == 1
 
-    async def doom(self, file_id: UUID, grace: timedelta = _NO_GRACE) -> bool:
+    async def mark_for_deletion(self, file_id: UUID, grace: timedelta = _NO_GRACE) -> bool:
         """Give up a file that is being written. False where it is not `writing`: a live one stays live, so this is safe
         after an insert of which it is unknown whether it took place. Not swept before `grace` is over."""
-        return await self.doom_many([file_id], grace) == 1
+        return await self.mark_many_for_deletion([file_id], grace) == 1
 
-    async def doom_many(self, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
+    async def mark_many_for_deletion(self, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
         """Those of them that are `writing`; how many there were."""
         async with self._database.write() as connection:
-            return await doom_written(connection, file_ids, grace)
+            return await mark_unfinished_for_deletion(connection, file_ids, grace)
 
-    async def bury(self, file: File) -> None:
-        """For a writer that learns (`FileGone`) only after its object was stored that its lease had run out: the sweeper
+    async def mark_late_upload_for_deletion(self, file: File) -> None:
+        """For a writer that learns (`WriteLeaseLost`) only after its object was stored that its lease had run out: the sweeper
         may already have forgotten the file, so its row is made again, doomed. Does nothing to a live file."""
         async with self._database.write() as connection:
             found = await connection.execute(select(_file.c.id).where(_file.c.id == file.id).with_for_update())
@@ -93,20 +93,20 @@ class Files:
             await connection.execute(update(_file).where(condition).values(state=FileState.DOOMED, not_before=now()))
 
     async def claim_sweepable(self, moment: datetime, limit: int) -> list[File]:
-        """Files that are `doomed` and due. Nobody else is given them for `CLAIM`, counted from `moment`.
+        """Files that are `doomed` and due. Nobody else is given them for `CLAIM_DURATION`, counted from `moment`.
 
         Those `writing` with a lease that ran out are doomed by this, so that a late writer's insert fails, and due after
-        `LATE_EFFECT_GRACE`: a put that began under the lease may still be under way."""
+        `LATE_WRITE_GRACE`: a put that began under the lease may still be under way."""
         due = _due(FileState.DOOMED, moment, limit)
-        claim = update(_file).values(not_before=moment + CLAIM).returning(_file)
+        claim = update(_file).values(not_before=moment + CLAIM_DURATION).returning(_file)
         async with self._database.write() as connection:
             await _doom_lapsed(connection, moment)
             claimed: list[File] = []
-            for batch in batches((await connection.execute(due)).scalars()):
-                claimed += [file_of(row) for row in await connection.execute(claim.where(_file.c.id.in_(batch)))]
+            for batch in iterate_batches((await connection.execute(due)).scalars()):
+                claimed += [file_from_row(row) for row in await connection.execute(claim.where(_file.c.id.in_(batch)))]
             return claimed
 
-    async def forget(self, files: Iterable[File]) -> int:
+    async def delete_swept(self, files: Iterable[File]) -> int:
         """Delete the rows of claimed files whose objects are gone. One that was claimed or buried anew stays."""
         forgotten = 0
         async with self._database.write() as connection:
@@ -123,9 +123,11 @@ class Files:
         async with self._database.write() as connection:
             await connection.execute(update(_file).where(condition).values(crc32=crc32))
 
-    async def bytes_by_kind(self, owner_id: UUID | None = None, *, below: str = "") -> dict[UUID, dict[FileKind, int]]:
-        """Bytes of the live files of every owner (or of one), by their kind; of those whose paths begin with `below`."""
-        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(below)) == below]
+    async def sum_bytes_by_kind(
+        self, owner_id: UUID | None = None, *, path_prefix: str = ""
+    ) -> dict[UUID, dict[FileKind, int]]:
+        """Bytes of the live files of every owner (or of one), by their kind; of those whose paths begin with `path_prefix`."""
+        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix]
         if owner_id is not None:
             where.append(_file.c.owner_id == owner_id)
         columns = (_file.c.owner_id, _file.c.kind)
@@ -139,16 +141,16 @@ class Files:
     async def get(self, file_id: UUID) -> File | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.id == file_id))).one_or_none()
-        return None if row is None else file_of(row)
+        return None if row is None else file_from_row(row)
 
-    async def by_path(self, path: str) -> File | None:
+    async def get_by_path(self, path: str) -> File | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.path == path))).one_or_none()
-        return None if row is None else file_of(row)
+        return None if row is None else file_from_row(row)
 
-    async def stray(self, bases: Iterable[str]) -> str | None:
-        """A path that begins with none of `bases`, of a live file that is not an external library's; None where there is none."""
-        elsewhere = [func.substr(_file.c.path, 1, len(base)) != base for base in bases]
+    async def find_path_outside(self, path_prefixes: Iterable[str]) -> str | None:
+        """A path that begins with none of `path_prefixes`, of a live file that is not an external library's; None where there is none."""
+        elsewhere = [func.substr(_file.c.path, 1, len(base)) != base for base in path_prefixes]
         external = select(tables.asset.c.id).where(
             tables.asset.c.file_id == _file.c.id, tables.asset.c.library_id.is_not(None)
         )
@@ -156,14 +158,14 @@ class Files:
         async with self._database.read() as connection:
             return (await connection.execute(found)).scalar_one_or_none()
 
-    async def accounted(self, paths: Sequence[str]) -> set[str]:
-        """Those of them (at most `ID_BATCH`) that there is a row for, whatever its state."""
+    async def find_known_paths(self, paths: Sequence[str]) -> set[str]:
+        """Those of them (at most `ID_BATCH_SIZE`) that there is a row for, whatever its state."""
         async with self._database.read() as connection:
-            return set((await connection.execute(_ACCOUNTED, {"paths": paths})).scalars())
+            return set((await connection.execute(_SELECT_KNOWN_PATHS, {"paths": paths})).scalars())
 
-    async def any_live_below(self, base: str) -> bool:
-        """Whether the path of a live file begins with `base`."""
-        below = func.substr(_file.c.path, 1, len(base)) == base
+    async def has_live_below(self, path_prefix: str) -> bool:
+        """Whether the path of a live file begins with `path_prefix`."""
+        below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
         statement = select(_file.c.id).where(_file.c.state == FileState.LIVE, below).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one_or_none() is not None
@@ -173,46 +175,48 @@ class Files:
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one()
 
-    async def all(self) -> AsyncIterator[File]:
+    async def iterate_all(self) -> AsyncIterator[File]:
         """Every row, in batches: what changes meanwhile may or may not show."""
-        statement = select(_file).order_by(_file.c.id).limit(ID_BATCH)
+        statement = select(_file).order_by(_file.c.id).limit(ID_BATCH_SIZE)
         last: UUID | None = None
         while True:
             page = statement if last is None else statement.where(_file.c.id > last)
             async with self._database.read() as connection:
-                rows = [file_of(row) for row in await connection.execute(page)]
+                rows = [file_from_row(row) for row in await connection.execute(page)]
             for row in rows:
                 yield row
-            if len(rows) < ID_BATCH:
+            if len(rows) < ID_BATCH_SIZE:
                 return
             last = rows[-1].id
 
 
 async def make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile) -> FileKind:
-    """Inside the transaction that makes something refer to it; what kind of file it is. Raises `FileGone`."""
+    """Inside the transaction that makes something refer to it; what kind of file it is. Raises `WriteLeaseLost`."""
     writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
     known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": now()}
     made = update(_file).where(writing).values(state=FileState.LIVE, **known).returning(_file.c.kind)
     kind = (await connection.execute(made)).scalar_one_or_none()
     if kind is None:
-        raise FileGone(stored.file_id)
+        raise WriteLeaseLost(stored.file_id)
     return kind
 
 
-async def doom_written(connection: AsyncConnection, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
+async def mark_unfinished_for_deletion(
+    connection: AsyncConnection, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE
+) -> int:
     """Those of the files that are `writing`; how many there were."""
     doomed = 0
     values = {"state": FileState.DOOMED, "not_before": now() + grace}
-    for batch in batches(file_ids):
+    for batch in iterate_batches(file_ids):
         condition = _file.c.id.in_(batch) & (_file.c.state == FileState.WRITING)
         doomed += (await connection.execute(update(_file).where(condition).values(values))).rowcount
     return doomed
 
 
 async def _doom_lapsed(connection: AsyncConnection, moment: datetime) -> None:
-    lapsed = (await connection.execute(_due(FileState.WRITING, moment, ID_BATCH))).scalars().all()
+    lapsed = (await connection.execute(_due(FileState.WRITING, moment, ID_BATCH_SIZE))).scalars().all()
     if lapsed:
-        values = {"state": FileState.DOOMED, "not_before": moment + LATE_EFFECT_GRACE}
+        values = {"state": FileState.DOOMED, "not_before": moment + LATE_WRITE_GRACE}
         await connection.execute(update(_file).where(_file.c.id.in_(lapsed)).values(values))
 
 
@@ -222,16 +226,16 @@ def _due(state: FileState, moment: datetime, limit: int) -> Select[tuple[UUID]]:
     return due.order_by(_file.c.not_before).limit(limit).with_for_update(skip_locked=True)
 
 
-def file_of(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:
+def file_from_row(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:
     """From the columns of `file`, in their order."""
     return File(*row)  # pyright: ignore[reportArgumentType]
 
 
-def batches(ids: Iterable[T]) -> Iterable[list[T]]:
+def iterate_batches(ids: Iterable[T]) -> Iterable[list[T]]:
     """Each once, in batches that fit a statement."""
     distinct = list(dict.fromkeys(ids))
-    for start in range(0, len(distinct), ID_BATCH):
-        yield distinct[start : start + ID_BATCH]
+    for start in range(0, len(distinct), ID_BATCH_SIZE):
+        yield distinct[start : start + ID_BATCH_SIZE]
 
 
 def _values(file: File) -> dict[str, object]:

@@ -7,33 +7,33 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import insert, select, update
 
-from app.catalog import tables
-from app.catalog.engine import Database
-from app.catalog.errors import Conflict
+from app.catalog.database.engine import Database
+from app.catalog.errors import ConstraintViolation
+from app.catalog.schema import tables
 
 _installation = tables.installation
 _ID = "id"
 
 
-class Installation:
+class InstallationFlags:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def id(self) -> UUID:
+    async def get_id(self) -> UUID:
         """The same for every process and every start."""
         while True:
-            known = await self.flag(_ID)
+            known = await self.get_flag(_ID)
             if known is not None:
                 return UUID(known)
-            with suppress(Conflict):  # another process was first
+            with suppress(ConstraintViolation):  # another process was first
                 async with self._database.write() as connection:
                     await connection.execute(insert(_installation).values(name=_ID, value=str(uuid4())))
 
-    async def is_known(self) -> bool:
+    async def has_id(self) -> bool:
         """False before the first start: there is no id yet."""
-        return await self.flag(_ID) is not None
+        return await self.get_flag(_ID) is not None
 
-    async def flag(self, name: str) -> str | None:
+    async def get_flag(self, name: str) -> str | None:
         statement = select(_installation.c.value).where(_installation.c.name == name)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one_or_none()
@@ -44,7 +44,7 @@ class Installation:
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(_installation).values(name=name, value=value))
-        except Conflict:
+        except ConstraintViolation:
             await self._replace(name, value)
 
     async def _replace(self, name: str, value: str) -> bool:

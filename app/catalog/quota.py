@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import tables
 from app.catalog.errors import NotFound, QuotaExceeded
+from app.catalog.schema import tables
 
 _user = tables.user
 
@@ -21,7 +21,7 @@ async def lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
     await connection.execute(select(_user.c.id).where(_user.c.id == owner_id).with_for_update())
 
 
-async def charge(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
+async def charge_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
     """`size` bytes more are kept. Raises `QuotaExceeded`, `NotFound` for an unknown owner."""
     within = or_(_user.c.quota.is_(None), _user.c.used + size <= _user.c.quota)
     charged = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
@@ -33,7 +33,7 @@ async def charge(connection: AsyncConnection, owner_id: UUID, size: int) -> None
     raise QuotaExceeded(owner.quota, owner.used, size)
 
 
-async def give_back(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
+async def refund_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
     """`size` bytes are no longer kept."""
     used = case((_user.c.used > size, _user.c.used - size), else_=0)
     await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=used))

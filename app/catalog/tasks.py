@@ -12,30 +12,30 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import tables
-from app.catalog.engine import Database, now
-from app.catalog.errors import Conflict
-from app.catalog.files import batches
-from app.catalog.records import AssetType, FileKind, Task, TaskCounts, TaskKind, TaskState
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import ConstraintViolation
+from app.catalog.files import iterate_batches
+from app.catalog.schema import tables
+from app.catalog.schema.records import AssetType, FileKind, Task, TaskCounts, TaskKind, TaskState
 
 _asset = tables.asset
 _derivative = tables.derivative
 _task = tables.task
 
-KINDS = {AssetType.IMAGE: TaskKind.IMAGE, AssetType.VIDEO: TaskKind.VIDEO}
+TASK_KINDS = {AssetType.IMAGE: TaskKind.IMAGE, AssetType.VIDEO: TaskKind.VIDEO}
 """What an asset of that type wants; others want nothing."""
-REPEATED = 1
+REPEATED_PRIORITY = 1
 """The priority of what is done again by hand: after everything that was just uploaded (0)."""
 MAX_DEATHS = 5
 """So many processes may die of one task before it is left alone: one by one, it could bring down all there are."""
 
 _REQUEST_BATCH = 500
-_SHOWN = (FileKind.THUMBNAIL, FileKind.PREVIEW)
+_REQUIRED_KINDS = (FileKind.THUMBNAIL, FileKind.PREVIEW)
 """Every asset that was processed has these."""
-_AFRESH = {"state": TaskState.PENDING, "attempts": 0, "deaths": 0, "error": None, "run_id": None}
+_INITIAL_VALUES = {"state": TaskState.PENDING, "attempts": 0, "deaths": 0, "error": None, "run_id": None}
 
 
-class Tasks:
+class TaskRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -47,32 +47,32 @@ class Tasks:
         """Begin an attempt at the most urgent task that is due."""
         return await self._claim(_task.c.kind == kind, run_id, lease)
 
-    async def renew(self, task_id: UUID, run_id: UUID, lease: timedelta) -> bool:
+    async def renew_lease(self, task_id: UUID, run_id: UUID, lease: timedelta) -> bool:
         """False: it is no longer that run's, or the asset is gone, and the work must stop."""
-        return await self._settle(task_id, run_id, {"not_before": now() + lease})
+        return await self._update_claimed(task_id, run_id, {"not_before": now() + lease})
 
     async def finish(self, task_id: UUID, run_id: UUID) -> bool:
-        """Done. False as for `renew`."""
-        return await self._settle(task_id, run_id, {"state": TaskState.DONE, "error": None, "run_id": None})
+        """Done. False as for `renew_lease`."""
+        return await self._update_claimed(task_id, run_id, {"state": TaskState.DONE, "error": None, "run_id": None})
 
     async def fail(self, task_id: UUID, run_id: UUID, error: str, retry_at: datetime | None) -> bool:
-        """The attempt failed; the next one begins at `retry_at`, or there is none. False as for `renew`."""
+        """The attempt failed; the next one begins at `retry_at`, or there is none. False as for `renew_lease`."""
         values = {"state": TaskState.FAILED, "error": error, "run_id": None}
         if retry_at is not None:
             values |= {"state": TaskState.PENDING, "not_before": retry_at}
-        return await self._settle(task_id, run_id, values)
+        return await self._update_claimed(task_id, run_id, values)
 
-    async def give_back(
+    async def release(
         self, task_id: UUID, run_id: UUID, *, reason: str | None = None, retry_at: datetime | None = None
     ) -> bool:
         """The attempt does not count: it was broken off, or could not be made for a reason that is not the asset's. False as for
-        `renew`."""
+        `renew_lease`."""
         values = {"state": TaskState.PENDING, "attempts": _task.c.attempts - 1, "run_id": None}
         if reason is not None:
             values["error"] = reason
-        return await self._settle(task_id, run_id, values | {"not_before": retry_at or now()})
+        return await self._update_claimed(task_id, run_id, values | {"not_before": retry_at or now()})
 
-    async def recover(self, lapsed_before: datetime | None = None) -> list[Task]:
+    async def recover_lapsed(self, lapsed_before: datetime | None = None) -> list[Task]:
         """Take back what is `running` with a lease that ended before that moment, all that is without one: whoever worked on it died.
         Returns what is pending again; what was the end of too many is failed."""
         dead = _task.c.state == TaskState.RUNNING
@@ -90,9 +90,9 @@ class Tasks:
         }
         async with self._database.write() as connection:
             rows = await connection.execute(update(_task).where(dead).values(values).returning(_task))
-            return [task for task in map(_task_of, rows) if task.state is TaskState.PENDING]
+            return [task for task in map(_task_from_row, rows) if task.state is TaskState.PENDING]
 
-    async def next_due(self, kind: TaskKind) -> datetime | None:
+    async def get_next_due(self, kind: TaskKind) -> datetime | None:
         """When the next pending task may begin; None where there is none."""
         pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING)
         async with self._database.read() as connection:
@@ -101,7 +101,7 @@ class Tasks:
             )
             return found.scalar_one_or_none()
 
-    async def neglected(self, due_before: datetime) -> bool:
+    async def has_neglected(self, due_before: datetime) -> bool:
         """Whether a task has been due since before that moment while nobody works on any."""
         kinds = list(TaskKind)
         due = (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= due_before)
@@ -118,21 +118,23 @@ class Tasks:
 
     async def get_many(self, task_ids: Iterable[UUID]) -> list[Task]:
         """Those that are there."""
-        return [task for batch in batches(task_ids) for task in await self._select(_task.c.id.in_(batch))]
+        return [task for batch in iterate_batches(task_ids) for task in await self._select(_task.c.id.in_(batch))]
 
-    async def of(self, asset_id: UUID) -> Task | None:
+    async def get_for_asset(self, asset_id: UUID) -> Task | None:
         """What is to be done, or was, to an asset."""
-        return next(iter(await self.of_many([asset_id])), None)
+        return next(iter(await self.get_for_assets([asset_id])), None)
 
-    async def of_many(self, asset_ids: Iterable[UUID]) -> list[Task]:
+    async def get_for_assets(self, asset_ids: Iterable[UUID]) -> list[Task]:
         """Those of assets that have one."""
-        return [task for batch in batches(asset_ids) for task in await self._select(_task.c.asset_id.in_(batch))]
+        return [
+            task for batch in iterate_batches(asset_ids) for task in await self._select(_task.c.asset_id.in_(batch))
+        ]
 
-    async def failures(self, limit: int = 100) -> list[Task]:
+    async def get_failures(self, limit: int = 100) -> list[Task]:
         """The latest first."""
         return await self._select(_task.c.state == TaskState.FAILED, _task.c.updated_at.desc(), limit=limit)
 
-    async def counts(self) -> dict[TaskKind, TaskCounts]:
+    async def count_by_kind(self) -> dict[TaskKind, TaskCounts]:
         """Of every kind."""
         later = func.count(case((and_(_task.c.state == TaskState.PENDING, _task.c.not_before > now()), 1)))
         grouped = select(_task.c.kind, _task.c.state, func.count(), later).group_by(_task.c.kind, _task.c.state)
@@ -143,10 +145,10 @@ class Tasks:
                 found[kind]["delayed"] = found[kind].get("delayed", 0) + delayed
         return {kind: TaskCounts(**numbers) for kind, numbers in found.items()}
 
-    async def outstanding(self, kinds: Iterable[TaskKind]) -> int:
+    async def count_outstanding(self, kinds: Iterable[TaskKind]) -> int:
         """Of what was requested by hand, how much is not done yet."""
         left = _task.c.kind.in_(list(kinds)) & _task.c.state.in_([TaskState.PENDING, TaskState.RUNNING])
-        counted = select(func.count()).where(left, _task.c.priority == REPEATED)
+        counted = select(func.count()).where(left, _task.c.priority == REPEATED_PRIORITY)
         async with self._database.read() as connection:
             return (await connection.execute(counted)).scalar_one()
 
@@ -156,7 +158,7 @@ class Tasks:
         """Have the next few hundred assets processed again, in the order of their ids: all of them where `remake` (what was made
         before now is made again), else those that lack something, failed, or wait for another attempt.
         Returns the tasks, and where to go on; None at the end."""
-        condition = _asset.c.type.in_([type_ for type_, kind in KINDS.items() if kind in kinds])
+        condition = _asset.c.type.in_([type_ for type_, kind in TASK_KINDS.items() if kind in kinds])
         if after is not None:
             condition &= _asset.c.id > after
         return await self._request(condition, remake=remake)
@@ -167,7 +169,7 @@ class Tasks:
         distinct = list(dict.fromkeys(asset_ids))
         for start in range(0, len(distinct), _REQUEST_BATCH):
             mine = (_asset.c.owner_id == owner_id) & _asset.c.id.in_(distinct[start : start + _REQUEST_BATCH])
-            requested += (await self._request(mine & _asset.c.type.in_(KINDS), remake=True))[0]
+            requested += (await self._request(mine & _asset.c.type.in_(TASK_KINDS), remake=True))[0]
         return requested
 
     async def _request(self, condition: ColumnElement[bool], *, remake: bool) -> tuple[list[Task], UUID | None]:
@@ -175,7 +177,7 @@ class Tasks:
             try:
                 async with self._database.write() as connection:
                     return await _request(connection, condition, remake=remake)
-            except Conflict:
+            except ConstraintViolation:
                 continue  # somebody else requested the same at this moment; seen at the next turn
 
     async def _claim(self, condition: ColumnElement[bool], run_id: UUID, lease: timedelta) -> Task | None:
@@ -195,9 +197,9 @@ class Tasks:
             if task_id is None:
                 return None
             claimed = update(_task).where(_task.c.id == task_id).values(values).returning(_task)
-            return _task_of((await connection.execute(claimed)).one())
+            return _task_from_row((await connection.execute(claimed)).one())
 
-    async def _settle(self, task_id: UUID, run_id: UUID, values: dict[str, Any]) -> bool:
+    async def _update_claimed(self, task_id: UUID, run_id: UUID, values: dict[str, Any]) -> bool:
         held = (_task.c.id == task_id) & (_task.c.run_id == run_id)
         async with self._database.write() as connection:
             statement = update(_task).where(held).values(values | {"updated_at": now()})
@@ -206,10 +208,10 @@ class Tasks:
     async def _select(self, condition: ColumnElement[bool], *order: Any, limit: int | None = None) -> list[Task]:
         statement = select(_task).where(condition).order_by(*order).limit(limit)
         async with self._database.read() as connection:
-            return [_task_of(row) for row in await connection.execute(statement)]
+            return [_task_from_row(row) for row in await connection.execute(statement)]
 
 
-async def add(
+async def add_tasks(
     connection: AsyncConnection, assets: Iterable[tuple[UUID, AssetType]], moment: datetime, priority: int = 0
 ) -> None:
     """The tasks of assets that have none, in the transaction that makes them."""
@@ -217,16 +219,16 @@ async def add(
         {
             "id": uuid4(),
             "asset_id": asset_id,
-            "kind": KINDS[type_],
+            "kind": TASK_KINDS[type_],
             "priority": priority,
             "not_before": moment,
             "requested_at": moment,
             "created_at": moment,
             "updated_at": moment,
-            **_AFRESH,
+            **_INITIAL_VALUES,
         }
         for asset_id, type_ in assets
-        if type_ in KINDS
+        if type_ in TASK_KINDS
     ]
     if rows:
         await connection.execute(insert(_task), rows)
@@ -235,7 +237,7 @@ async def add(
 async def _request(
     connection: AsyncConnection, condition: ColumnElement[bool], *, remake: bool
 ) -> tuple[list[Task], UUID | None]:
-    made = select(func.count()).where(_derivative.c.asset_id == _asset.c.id, _derivative.c.kind.in_(_SHOWN))
+    made = select(func.count()).where(_derivative.c.asset_id == _asset.c.id, _derivative.c.kind.in_(_REQUIRED_KINDS))
     page = (
         select(_asset.c.id, _asset.c.type, _task.c.state, _task.c.not_before, made.scalar_subquery())
         .outerjoin(_task, _task.c.asset_id == _asset.c.id)
@@ -249,28 +251,33 @@ async def _request(
     again = [
         asset_id
         for asset_id, _, state, due, made in rows
-        if _wanted_again(state, made, remake=remake, waits=state is TaskState.PENDING and due > moment)
+        if _is_requested_again(state, made, remake=remake, waits=state is TaskState.PENDING and due > moment)
     ]
-    await add(connection, new, moment, REPEATED)
-    values: dict[str, Any] = {**_AFRESH, "priority": REPEATED, "not_before": moment, "updated_at": moment}
+    await add_tasks(connection, new, moment, REPEATED_PRIORITY)
+    values: dict[str, Any] = {
+        **_INITIAL_VALUES,
+        "priority": REPEATED_PRIORITY,
+        "not_before": moment,
+        "updated_at": moment,
+    }
     if remake:
         values["requested_at"] = moment
     resting = _task.c.state != TaskState.RUNNING
     requested: list[Task] = []
-    for batch in batches(again):
+    for batch in iterate_batches(again):
         changed = update(_task).where(_task.c.asset_id.in_(batch), resting).values(values).returning(_task)
-        requested += map(_task_of, await connection.execute(changed))
-    for batch in batches(asset_id for asset_id, _ in new):
-        requested += map(_task_of, await connection.execute(select(_task).where(_task.c.asset_id.in_(batch))))
+        requested += map(_task_from_row, await connection.execute(changed))
+    for batch in iterate_batches(asset_id for asset_id, _ in new):
+        requested += map(_task_from_row, await connection.execute(select(_task).where(_task.c.asset_id.in_(batch))))
     return requested, rows[-1].id if len(rows) == _REQUEST_BATCH else None
 
 
-def _wanted_again(state: TaskState | None, made: int, *, remake: bool, waits: bool) -> bool:
+def _is_requested_again(state: TaskState | None, made: int, *, remake: bool, waits: bool) -> bool:
     """What is being done now is not asked for twice; what waits for another attempt need not wait any longer."""
     if state in (None, TaskState.RUNNING):
         return False
-    return remake or waits or state is TaskState.FAILED or (state is TaskState.DONE and made < len(_SHOWN))
+    return remake or waits or state is TaskState.FAILED or (state is TaskState.DONE and made < len(_REQUIRED_KINDS))
 
 
-def _task_of(row: Row[Any]) -> Task:
+def _task_from_row(row: Row[Any]) -> Task:
     return Task(*row)

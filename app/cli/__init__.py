@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.cli.loading import loading
+from app.cli.fast_imports import import_without_gc
 
-with loading():
+with import_without_gc():
     from app.cli.commands import cli, main
 
 __all__ = ["cli", "main"]

@@ -12,12 +12,12 @@ import typer
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, CatalogNotEmpty
-from app.cli.running import fail, run, settings_for_rooms, with_catalog
-from app.config import Settings, named
+from app.cli.command_runner import call_with_catalog, fail, load_settings_with_logging, run_command
+from app.config import Settings, prefix_setting_name
 from app.storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from app.migration.restore import Restored
+    from app.migration.backups.restore import RestoreResult
 
 backup_cli = typer.Typer(
     no_args_is_help=True, help="Copies of the catalogue in backups/ of the media location. Photos are not in them."
@@ -28,41 +28,41 @@ NEWEST = "newest"
 @backup_cli.command("create")
 def backup_create() -> None:
     """Make a backup now. Safe while the service runs."""
-    from app.cli.media import our_storage, reason  # noqa: PLC0415 - slow to import
-    from app.migration.backup import BackupBusy, Backups  # noqa: PLC0415
-    from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
+    from app.cli.storage_access import describe_storage_error, open_verified_storage  # noqa: PLC0415 - slow to import
+    from app.migration.backups.backup_format import BackupDamaged  # noqa: PLC0415
+    from app.migration.backups.backup_store import BackupInProgress, BackupStore  # noqa: PLC0415
 
-    settings = settings_for_rooms()
+    settings = load_settings_with_logging()
 
     async def create(catalog: Catalog) -> None:
         try:
-            async with our_storage(settings, catalog) as storage:
-                backup = await Backups(catalog, storage, settings).create()
-        except BackupBusy as error:
+            async with open_verified_storage(settings, catalog) as storage:
+                backup = await BackupStore(catalog, storage, settings).create()
+        except BackupInProgress as error:
             fail(str(error))
         except StorageError as error:
-            fail(reason(error))
+            fail(describe_storage_error(error))
         except BackupDamaged as error:
             fail(f"the backup came back from the store damaged, and is removed: {error}")
         typer.echo(backup.path)
 
-    run(with_catalog(settings, create))
+    run_command(call_with_catalog(settings, create))
 
 
 @backup_cli.command("list")
 def backup_list() -> None:
     """List the backups, newest first: when each was made, its bytes, its path. Needs no catalogue."""
-    from app.cli.media import found_storage, reason  # noqa: PLC0415 - slow to import
-    from app.migration.backup import Backup, list_backups  # noqa: PLC0415
+    from app.cli.storage_access import describe_storage_error, open_existing_storage  # noqa: PLC0415 - slow to import
+    from app.migration.backups.backup_store import BackupInfo, list_backups  # noqa: PLC0415
 
-    async def listed() -> list[Backup]:
+    async def listed() -> list[BackupInfo]:
         try:
-            async with found_storage(settings_for_rooms()) as storage:
+            async with open_existing_storage(load_settings_with_logging()) as storage:
                 return await list_backups(storage)
         except StorageError as error:
-            fail(reason(error))
+            fail(describe_storage_error(error))
 
-    for backup in run(listed()):
+    for backup in run_command(listed()):
         typer.echo(f"{backup.created_at:%Y-%m-%dT%H:%M:%SZ}  {backup.size:>12}  {backup.path}")
 
 
@@ -77,17 +77,17 @@ def backup_restore(
     ] = False,
 ) -> None:
     """Bring a backup back into an empty catalogue (the service must not run): all of it, or nothing."""
-    from app.cli.media import reason  # noqa: PLC0415 - slow to import
-    from app.migration.backup_file import BackupDamaged  # noqa: PLC0415
-    from app.migration.relocation import MediaLocationDiffers  # noqa: PLC0415
-    from app.migration.restore import restore  # noqa: PLC0415
+    from app.cli.storage_access import describe_storage_error  # noqa: PLC0415 - slow to import
+    from app.migration.backups.backup_format import BackupDamaged  # noqa: PLC0415
+    from app.migration.backups.path_relocation import MediaLocationDiffers  # noqa: PLC0415
+    from app.migration.backups.restore import restore_backup  # noqa: PLC0415
 
-    settings = settings_for_rooms()
+    settings = load_settings_with_logging()
 
-    async def bring_back() -> Restored:
+    async def bring_back() -> RestoreResult:
         try:
-            async with _opened(settings, backup) as chunks:
-                return await restore(settings, chunks, relocate=relocate)
+            async with _open_backup(settings, backup) as chunks:
+                return await restore_backup(settings, chunks, relocate=relocate)
         except BackupDamaged as error:
             fail(f"{backup}: {error}; nothing was restored")
         except CatalogNotEmpty as error:
@@ -97,19 +97,19 @@ def backup_restore(
         except MediaLocationDiffers as error:
             fail(str(error))
         except StorageError as error:
-            fail(reason(error))
+            fail(describe_storage_error(error))
         except CatalogError as error:
-            fail(f"{named('DB_URL', error)}; nothing was restored")
+            fail(f"{prefix_setting_name('DB_URL', error)}; nothing was restored")
 
-    restored = run(bring_back())
-    _tell(restored)
+    restored = run_command(bring_back())
+    _print_restored(restored)
 
 
-def _tell(restored: Restored) -> None:
-    withdrawn = restored.withdrawn
-    typer.echo(f"restored the backup of {restored.header.created_at}: {sum(restored.rows.values())} rows")
-    if restored.relocated:
-        typer.echo(f"{restored.relocated} paths follow the media location")
+def _print_restored(restored: RestoreResult) -> None:
+    withdrawn = restored.dropped_rows
+    typer.echo(f"restored the backup of {restored.header.created_at}: {sum(restored.row_counts.values())} rows")
+    if restored.relocated_paths:
+        typer.echo(f"{restored.relocated_paths} paths follow the media location")
     if withdrawn.files:
         typer.echo(
             f"{withdrawn.files} files that were being written or removed are forgotten: `mediavault verify` names those that are there"
@@ -119,19 +119,19 @@ def _tell(restored: Restored) -> None:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, backup: str) -> AsyncIterator[AsyncIterable[bytes]]:
+async def _open_backup(settings: Settings, backup: str) -> AsyncIterator[AsyncIterable[bytes]]:
     """The bytes of a file of this host, else of a backup of the media location."""
-    from app.cli.media import found_storage  # noqa: PLC0415 - slow to import
-    from app.migration.backup import dated_until, list_backups  # noqa: PLC0415
-    from app.migration.restore import file_chunks  # noqa: PLC0415
+    from app.cli.storage_access import open_existing_storage  # noqa: PLC0415 - slow to import
+    from app.migration.backups.backup_store import exclude_future_backups, list_backups  # noqa: PLC0415
+    from app.migration.backups.restore import read_file_chunks  # noqa: PLC0415
 
     if Path(backup).is_file():  # noqa: ASYNC240 - the command has nothing else to do
-        yield file_chunks(Path(backup))
+        yield read_file_chunks(Path(backup))
         return
-    async with found_storage(settings) as storage:
+    async with open_existing_storage(settings) as storage:
         every = await list_backups(storage)
         if backup == NEWEST:
-            found = dated_until(every, datetime.now(UTC))
+            found = exclude_future_backups(every, datetime.now(UTC))
         else:
             found = [each for each in every if backup in (each.path, each.name)]
         if not found:

@@ -9,16 +9,23 @@ from uuid import UUID
 
 import typer
 
-from app.api.permissions import Permission
+from app.api.authentication.permissions import Permission
 from app.catalog.catalog import Catalog
-from app.catalog.records import User
+from app.catalog.schema.records import User
 from app.cli.backup import backup_cli
+from app.cli.command_runner import (
+    call_with_catalog,
+    fail,
+    load_settings_or_exit,
+    load_settings_with_logging,
+    print_table,
+    run_command,
+)
 from app.cli.doctor import doctor
 from app.cli.library import library_cli
 from app.cli.migrate import migrate_cli
-from app.cli.processing import process, work
-from app.cli.running import fail, print_table, run, settings_for_rooms, settings_or_exit, with_catalog
-from app.cli.serve import new_key, serve
+from app.cli.serve import create_api_key, serve
+from app.cli.task_commands import process_assets, run_worker
 from app.cli.verify import verify
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -26,8 +33,8 @@ user_cli = typer.Typer(no_args_is_help=True, help="Who may use the service.")
 key_cli = typer.Typer(no_args_is_help=True, help="API keys.")
 db_cli = typer.Typer(no_args_is_help=True, help="The catalogue's tables.")
 cli.command()(serve)
-cli.command("worker")(work)
-cli.command("process")(process)
+cli.command("worker")(run_worker)
+cli.command("process")(process_assets)
 cli.add_typer(user_cli, name="user")
 cli.add_typer(key_cli, name="key")
 cli.add_typer(db_cli, name="db")
@@ -69,18 +76,18 @@ def user_add(
     """Add a user."""
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
 
-    from app.api.passwords import Passwords, UnfitPassword  # noqa: PLC0415 - slow to import
+    from app.api.authentication.passwords import InvalidPassword, PasswordService  # noqa: PLC0415 - slow to import
 
     async def add(catalog: Catalog) -> User:
         try:
-            password_hash = None if password is None else await Passwords().hash(password)
-        except UnfitPassword as unfit:
+            password_hash = None if password is None else await PasswordService().hash(password)
+        except InvalidPassword as unfit:
             fail(f"the password on standard input: {unfit}")
         return await catalog.users.create(
             email, name or email, is_admin=admin, quota=quota, password_hash=password_hash
         )
 
-    typer.echo(run(with_catalog(settings_or_exit(), add)).id)
+    typer.echo(run_command(call_with_catalog(load_settings_or_exit(), add)).id)
 
 
 @user_cli.command("list")
@@ -97,7 +104,7 @@ def user_list() -> None:
                 *(str(user.id), user.email, user.name, "yes" if user.is_admin else "", str(user.used)),
                 "" if user.quota is None else str(user.quota),
             )
-            for user in run(with_catalog(settings_or_exit(), everyone))
+            for user in run_command(call_with_catalog(load_settings_or_exit(), everyone))
         ),
     )
 
@@ -113,10 +120,10 @@ def user_quota(
         fail(f"{quota!r} is neither a number of bytes nor `{NO_QUOTA}`")
 
     async def change(catalog: Catalog) -> None:
-        user = await _user(catalog, email)
+        user = await _find_user(catalog, email)
         await catalog.users.update(user.id, quota=size)
 
-    run(with_catalog(settings_or_exit(), change))
+    run_command(call_with_catalog(load_settings_or_exit(), change))
 
 
 @key_cli.command("add")
@@ -130,10 +137,10 @@ def key_add(
     """Make an API key and print it; it is shown only now."""
 
     async def add(catalog: Catalog) -> str:
-        user = await _user(catalog, email)
-        return await new_key(catalog, user, name, permission or [Permission.ALL])
+        user = await _find_user(catalog, email)
+        return await create_api_key(catalog, user, name, permission or [Permission.ALL])
 
-    typer.echo(run(with_catalog(settings_or_exit(), add)))
+    typer.echo(run_command(call_with_catalog(load_settings_or_exit(), add)))
 
 
 @key_cli.command("list")
@@ -141,13 +148,13 @@ def key_list(email: Annotated[str, typer.Argument(help="Whose keys.")]) -> None:
     """List a user's API keys (not their secrets: those are not kept)."""
 
     async def keys(catalog: Catalog) -> list[tuple[str, str, str, str]]:
-        user = await _user(catalog, email)
+        user = await _find_user(catalog, email)
         return [
             (str(key.id), key.name, ", ".join(key.permissions), f"{key.created_at:%Y-%m-%d}")
             for key in await catalog.api_keys.list(user.id)
         ]
 
-    print_table(("id", "name", "permissions", "made"), run(with_catalog(settings_or_exit(), keys)))
+    print_table(("id", "name", "permissions", "made"), run_command(call_with_catalog(load_settings_or_exit(), keys)))
 
 
 @key_cli.command("revoke")
@@ -157,20 +164,20 @@ def key_revoke(key_id: Annotated[UUID, typer.Argument(help="The id that `key lis
     async def revoke(catalog: Catalog) -> bool:
         return await catalog.api_keys.delete_any(key_id)
 
-    if not run(with_catalog(settings_or_exit(), revoke)):
+    if not run_command(call_with_catalog(load_settings_or_exit(), revoke)):
         fail(f"there is no key {key_id}")
 
 
 @db_cli.command("upgrade")
 def db_upgrade() -> None:
     """Bring the catalogue's tables up to date; `serve` does it too."""
-    from app.jobs.jobs import prepare_delivery  # noqa: PLC0415 - slow to import
+    from app.jobs.service import prepare_delivery_schema  # noqa: PLC0415 - slow to import
 
-    run(with_catalog(settings_for_rooms(), prepare_delivery))
+    run_command(call_with_catalog(load_settings_with_logging(), prepare_delivery_schema))
 
 
-async def _user(catalog: Catalog, email: str) -> User:
-    user = await catalog.users.by_email(email)
+async def _find_user(catalog: Catalog, email: str) -> User:
+    user = await catalog.users.get_by_email(email)
     if user is None:
         fail(f"there is no user {email}")
     return user

@@ -11,12 +11,17 @@ from typing import Annotated
 
 import typer
 
-from app.cli.running import fail, run
+from app.cli.command_runner import fail, run_command
 from app.config import SettingsError, load_settings
-from app.doctor.findings import Finding, Outcome, Report
+from app.doctor.findings import CheckOutcome, DiagnosisReport, Finding
 
 FAILED = 1
-_STYLES = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED: "bold red", Outcome.SKIPPED: "dim"}
+_STYLES = {
+    CheckOutcome.OK: "green",
+    CheckOutcome.WARNING: "yellow",
+    CheckOutcome.FAILED: "bold red",
+    CheckOutcome.SKIPPED: "dim",
+}
 
 
 def doctor(
@@ -26,30 +31,30 @@ def doctor(
 
     Exit status: 0 all that is needed holds, 1 something does not, 2 it could not be carried out.
     """
-    report = _diagnosed()
+    report = _run_diagnosis()
     if as_json:
         findings = [asdict(finding) for finding in report.findings]
-        typer.echo(json.dumps({"failed": report.failed, "findings": findings}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps({"failed": report.has_failures, "findings": findings}, indent=2, ensure_ascii=False))
     else:
-        _print(report.findings)
-    if report.failed:
+        _print_findings(report.findings)
+    if report.has_failures:
         raise typer.Exit(FAILED)
 
 
-def _diagnosed() -> Report:
+def _run_diagnosis() -> DiagnosisReport:
     try:
         settings = load_settings()
     except SettingsError as error:
-        report = Report()
-        report.area("settings").fail("settings", str(error), "see .env.example")
+        report = DiagnosisReport()
+        report.section("settings").fail("settings", str(error), "see .env.example")
         return report
 
-    from app.api.log import configure_logging  # noqa: PLC0415 - slow to import
+    from app.api.logging_setup import configure_logging  # noqa: PLC0415 - slow to import
     from app.doctor.diagnosis import diagnose  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     try:
-        return run(diagnose(settings))
+        return run_command(diagnose(settings))
     except KeyboardInterrupt:
         fail("interrupted")
     except typer.Exit:
@@ -58,7 +63,7 @@ def _diagnosed() -> Report:
         fail(f"the diagnosis could not be carried out: {type(error).__name__}")
 
 
-def _print(findings: list[Finding]) -> None:
+def _print_findings(findings: list[Finding]) -> None:
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -9,13 +9,13 @@ from uuid import UUID
 import typer
 
 from app.catalog.catalog import Catalog
-from app.catalog.library_records import Library, LibraryChanges, ScanReport
-from app.cli.running import fail, print_table, run, settings_for_rooms, with_catalog
+from app.catalog.schema.library_records import Library, LibraryChanges, ScanReport
+from app.cli.command_runner import call_with_catalog, fail, load_settings_with_logging, print_table, run_command
 from app.libraries.errors import LibraryError
-from app.libraries.exclusions import DEFAULT_EXCLUSIONS
+from app.libraries.patterns.exclusions import DEFAULT_EXCLUSIONS
 
 if TYPE_CHECKING:
-    from app.libraries.service import Libraries
+    from app.libraries.service import LibraryService
 
 T = TypeVar("T")
 
@@ -35,26 +35,26 @@ def library_add(
 ) -> None:
     """Add a library. Nothing is read before a scan."""
 
-    async def add(libraries: Libraries, catalog: Catalog) -> Library:
-        owner = await catalog.users.by_email(email)
+    async def add(libraries: LibraryService, catalog: Catalog) -> Library:
+        owner = await catalog.users.get_by_email(email)
         if owner is None:
             fail(f"there is no user {email}")
         patterns = DEFAULT_EXCLUSIONS if exclude is None else exclude
         return await libraries.create(owner.id, name, import_path, patterns)
 
-    typer.echo(_with_libraries(add).id)
+    typer.echo(_run_with_libraries(add).id)
 
 
 @library_cli.command("list")
 def library_list() -> None:
     """List the libraries, and whether they are there."""
 
-    async def everything(libraries: Libraries, catalog: Catalog) -> list[tuple[str, ...]]:
+    async def everything(libraries: LibraryService, catalog: Catalog) -> list[tuple[str, ...]]:
         _ = libraries
-        counts = await catalog.libraries.asset_counts()
-        return [_row(each, counts.get(each.id, 0)) for each in await catalog.libraries.list()]
+        counts = await catalog.libraries.count_assets()
+        return [_format_library_row(each, counts.get(each.id, 0)) for each in await catalog.libraries.list()]
 
-    print_table(("id", "name", "state", "assets", "scanned", "import paths"), _with_libraries(everything))
+    print_table(("id", "name", "state", "assets", "scanned", "import paths"), _run_with_libraries(everything))
 
 
 @library_cli.command("update")
@@ -73,39 +73,39 @@ def library_update(
     if exclude:
         changes["exclusion_patterns"] = tuple(exclude)
 
-    async def update(libraries: Libraries, catalog: Catalog) -> None:
+    async def update(libraries: LibraryService, catalog: Catalog) -> None:
         _ = catalog
         if await libraries.update(library_id, changes) is None:
             fail(f"there is no library {library_id}")
 
-    _with_libraries(update)
+    _run_with_libraries(update)
 
 
 @library_cli.command("remove")
 def library_remove(library_id: LibraryId) -> None:
     """Remove a library from the catalogue, and what was made from its files. The files themselves are never touched."""
 
-    async def remove(libraries: Libraries, catalog: Catalog) -> int:
+    async def remove(libraries: LibraryService, catalog: Catalog) -> int:
         # One whose removal was broken off is still on the list.
         if library_id not in {each.id for each in await catalog.libraries.list()}:
             fail(f"there is no library {library_id}")
-        return await libraries.remove_now(library_id)
+        return await libraries.remove_and_wait(library_id)
 
-    typer.echo(f"{_with_libraries(remove)} assets removed")
+    typer.echo(f"{_run_with_libraries(remove)} assets removed")
 
 
 @library_cli.command("validate")
 def library_validate(library_id: LibraryId) -> None:
     """Check the import paths of a library."""
 
-    async def check(libraries: Libraries, catalog: Catalog) -> list[str]:
+    async def check(libraries: LibraryService, catalog: Catalog) -> list[str]:
         library = await catalog.libraries.get(library_id)
         if library is None:
             fail(f"there is no library {library_id}")
-        checked = await libraries.check_paths(library.import_paths, library_id)
-        return [each.fault for each in checked if each.fault is not None]
+        checked = await libraries.check_import_paths(library.import_paths, library_id)
+        return [each.rejection_reason for each in checked if each.rejection_reason is not None]
 
-    faults = _with_libraries(check)
+    faults = _run_with_libraries(check)
     if faults:
         fail("; ".join(faults), status=1)
     typer.echo("all import paths are well")
@@ -115,14 +115,14 @@ def library_validate(library_id: LibraryId) -> None:
 def library_statistics(library_id: LibraryId) -> None:
     """Count what is in a library."""
 
-    async def count(libraries: Libraries, catalog: Catalog) -> tuple[str, ...]:
+    async def count(libraries: LibraryService, catalog: Catalog) -> tuple[str, ...]:
         _ = libraries
         if await catalog.libraries.get(library_id) is None:
             fail(f"there is no library {library_id}")
-        usage = await catalog.libraries.usage(library_id)
+        usage = await catalog.libraries.get_usage(library_id)
         return tuple(map(str, (usage.photos, usage.videos, usage.total, usage.usage)))
 
-    print_table(("photos", "videos", "total", "bytes"), [_with_libraries(count)])
+    print_table(("photos", "videos", "total", "bytes"), [_run_with_libraries(count)])
 
 
 @library_cli.command("scan")
@@ -138,16 +138,16 @@ def library_scan(
 ) -> None:
     """Look through a library and take in what is new. Ends with status 1 where a library looks unmounted."""
 
-    async def scan(libraries: Libraries, catalog: Catalog) -> list[tuple[Library, ScanReport]]:
+    async def scan(libraries: LibraryService, catalog: Catalog) -> list[tuple[Library, ScanReport]]:
         every = [each for each in await catalog.libraries.list() if each.deleted_at is None]
         wanted = [each for each in every if library_id in (None, each.id)]
         if library_id is not None and not wanted:
             fail(f"there is no library {library_id}")
-        return [(each, await _scan(libraries, each, accept_missing=accept_missing)) for each in wanted]
+        return [(each, await _scan_with_progress(libraries, each, accept_missing=accept_missing)) for each in wanted]
 
-    reports = _with_libraries(scan)
+    reports = _run_with_libraries(scan)
     columns = ("library", "found", "new", "changed", "renamed", "back", "trashed", "unreadable", "seconds")
-    print_table(columns, [_scanned(library, report) for library, report in reports])
+    print_table(columns, [_format_scan_row(library, report) for library, report in reports])
     for _, report in reports:
         for line in report.unreadable:
             typer.echo(f"unreadable: {line}", err=True)
@@ -158,7 +158,7 @@ def library_scan(
         fail(f"nothing goes to the trash, it looks unmounted: {'; '.join(refused)}", status=1)
 
 
-async def _scan(libraries: Libraries, library: Library, *, accept_missing: bool) -> ScanReport:
+async def _scan_with_progress(libraries: LibraryService, library: Library, *, accept_missing: bool) -> ScanReport:
     from rich.console import Console  # noqa: PLC0415 - slow to import
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
@@ -170,16 +170,16 @@ async def _scan(libraries: Libraries, library: Library, *, accept_missing: bool)
         def show(report: ScanReport) -> None:
             bar.update(task, completed=report.found)
 
-        return await libraries.scan(library.id, accept_missing=accept_missing, progress=show)
+        return await libraries.scan(library.id, accept_missing=accept_missing, on_progress=show)
 
 
-def _with_libraries(work: Callable[[Libraries, Catalog], Awaitable[T]]) -> T:
-    from app.libraries.service import Libraries  # noqa: PLC0415 - slow to import
+def _run_with_libraries(work: Callable[[LibraryService, Catalog], Awaitable[T]]) -> T:
+    from app.libraries.service import LibraryService  # noqa: PLC0415 - slow to import
 
-    settings = settings_for_rooms()
+    settings = load_settings_with_logging()
 
     async def use(catalog: Catalog) -> T:
-        libraries = Libraries(catalog, settings)
+        libraries = LibraryService(catalog, settings)
         try:
             return await work(libraries, catalog)
         except LibraryError as error:
@@ -187,16 +187,16 @@ def _with_libraries(work: Callable[[Libraries, Catalog], Awaitable[T]]) -> T:
         finally:
             libraries.close()
 
-    done: Any = run(with_catalog(settings, use))
+    done: Any = run_command(call_with_catalog(settings, use))
     return done
 
 
-def _row(library: Library, assets: int) -> tuple[str, ...]:
+def _format_library_row(library: Library, assets: int) -> tuple[str, ...]:
     state = "being removed" if library.deleted_at else library.state.value
     scanned = f"{library.scanned_at:%Y-%m-%d %H:%M}" if library.scanned_at else "never"
     return str(library.id), library.name, state, str(assets), scanned, ", ".join(library.import_paths)
 
 
-def _scanned(library: Library, report: ScanReport) -> tuple[str, ...]:
+def _format_scan_row(library: Library, report: ScanReport) -> tuple[str, ...]:
     numbers = (report.found, report.new, report.changed, report.renamed, report.back, report.trashed)
     return library.name, *map(str, numbers), str(report.unreadable_count), f"{report.seconds:g}"

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import __version__
-from app.api.credentials import hash_secret, new_secret
-from app.api.listening import listen
-from app.api.permissions import Permission
+from app.api.authentication.credentials import generate_secret, hash_secret
+from app.api.authentication.permissions import Permission
+from app.api.http.sockets import open_listening_sockets
 from app.catalog.catalog import Catalog
-from app.catalog.engine import SqliteFile, parse_url
-from app.catalog.records import User
-from app.cli.loading import loading
-from app.cli.running import fail, run, settings_or_exit, with_catalog
+from app.catalog.database.engine import SqliteFile, parse_url
+from app.catalog.schema.records import User
+from app.cli.command_runner import call_with_catalog, fail, load_settings_or_exit, run_command
+from app.cli.fast_imports import import_without_gc
 from app.config import Settings, SettingsError, StorageEngine
 
 if TYPE_CHECKING:
-    from app.api.front import Front
+    from app.api.http.application import ApiApplication
 
 FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 6
@@ -48,50 +48,50 @@ def serve(
     ] = True,
 ) -> None:
     """Run the service until it is told to stop."""
-    settings = settings_or_exit()
-    _allow_descriptors(2 * settings.connections + SPARE_DESCRIPTORS)
-    sockets = _listen(settings)
+    settings = load_settings_or_exit()
+    _raise_descriptor_limit(2 * settings.connections + SPARE_DESCRIPTORS)
+    sockets = _open_sockets(settings)
 
-    with loading():
-        from app.api.log import configure_logging  # noqa: PLC0415 - see above
+    with import_without_gc():
+        from app.api.logging_setup import configure_logging  # noqa: PLC0415 - see above
         from app.main import create_app  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
-    first_key = run(with_catalog(settings, _first_user)) if first_run else None
-    app = create_app(settings, work=worker, adopt=adopt)
+    first_key = run_command(call_with_catalog(settings, _create_first_user)) if first_run else None
+    app = create_app(settings, process_tasks=worker, adopt_markers=adopt)
     if not _run_server(app, settings, sockets, first_key):
         if first_key is not None:
-            typer.echo(_key_line(first_key))
+            typer.echo(_format_key_line(first_key))
         fail(app.start_failure or "does not start", status=3)
 
 
-async def new_key(catalog: Catalog, user: User, name: str, permissions: list[Permission]) -> str:
+async def create_api_key(catalog: Catalog, user: User, name: str, permissions: list[Permission]) -> str:
     """Make an API key and return it; the catalogue keeps a hash only."""
-    secret = new_secret()
+    secret = generate_secret()
     await catalog.api_keys.create(user.id, name, permissions, hash_secret(secret))
     return secret
 
 
-def _run_server(app: Front, settings: Settings, sockets: list[socket.socket], first_key: str | None) -> bool:
+def _run_server(app: ApiApplication, settings: Settings, sockets: list[socket.socket], first_key: str | None) -> bool:
     """Serve until a signal ends it; true when it had started. `first_key`: of the user that was made just now."""
-    with loading():
+    with import_without_gc():
         import uvicorn  # noqa: PLC0415 - see above
 
-        from app.api.connections import connections_of  # noqa: PLC0415
-        from app.api.protocol import Protocol  # noqa: PLC0415
+        from app.api.http.connections import create_connection_registry  # noqa: PLC0415
+        from app.api.http.protocol import HttpProtocol  # noqa: PLC0415
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 users = await app.services.catalog.users.count()
-                typer.echo("\n".join(_introduction(settings, users, first_key)))
+                typer.echo("\n".join(_format_start_message(settings, users, first_key)))
 
     server = Server(
         uvicorn.Config(
             app,
             loop="uvloop",
-            http=partial(Protocol, connections=connections_of(settings, app.refusals)),  # pyright: ignore[reportArgumentType]
+            http=partial(HttpProtocol, registry=create_connection_registry(settings, app.refusal_log)),  # pyright: ignore[reportArgumentType]
             ws="none",
             lifespan="on",
             log_config=None,
@@ -108,42 +108,42 @@ def _run_server(app: Front, settings: Settings, sockets: list[socket.socket], fi
     return server.started
 
 
-def _introduction(settings: Settings, users: int, first_key: str | None) -> Iterator[str]:
+def _format_start_message(settings: Settings, users: int, first_key: str | None) -> Iterator[str]:
     """What a start ends with, for the person who waits for it."""
-    address = settings.public_url or _address(settings)
+    address = settings.public_url or _format_address(settings)
     yield f"mediavault {__version__} listens on {address}"
     yield f"API page: {address}/docs"
     if first_key is not None:
         yield f"User: {FIRST_USER}, made now. The key is shown only this once:"
-        yield _key_line(first_key)
+        yield _format_key_line(first_key)
     elif users:
         yield f"Users: {users}"
     else:
         yield "Users: none yet. Add one: mediavault user add ADDRESS --admin; then make a key: mediavault key add ADDRESS"
-    yield f"Data: {_media(settings)}, {_catalogue(settings)}"
+    yield f"Data: {_describe_media(settings)}, {_describe_catalog(settings)}"
     yield f"Stop: Ctrl-C, or SIGTERM to process {os.getpid()}"
 
 
-def _key_line(key: str) -> str:
+def _format_key_line(key: str) -> str:
     return f"API key: {key}"
 
 
-async def _first_user(catalog: Catalog) -> str | None:
+async def _create_first_user(catalog: Catalog) -> str | None:
     """The key of the user that is made when there is none."""
     if await catalog.users.count():
         return None
     user = await catalog.users.create(FIRST_USER, "Admin", is_admin=True)
-    return await new_key(catalog, user, "first key", [Permission.ALL])
+    return await create_api_key(catalog, user, "first key", [Permission.ALL])
 
 
-def _listen(settings: Settings) -> list[socket.socket]:
+def _open_sockets(settings: Settings) -> list[socket.socket]:
     try:
-        return listen(settings.host, settings.port, BACKLOG)
+        return open_listening_sockets(settings.host, settings.port, BACKLOG)
     except SettingsError as error:
         fail(str(error))
 
 
-def _allow_descriptors(wanted: int) -> None:
+def _raise_descriptor_limit(wanted: int) -> None:
     """A client that downloads has a connection and a file; the usual limit of 1,024 is soon reached."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -151,18 +151,18 @@ def _allow_descriptors(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _address(settings: Settings) -> str:
+def _format_address(settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def _media(settings: Settings) -> str:
+def _describe_media(settings: Settings) -> str:
     if settings.storage_engine is StorageEngine.S3:
         return f"media in s3://{settings.s3_bucket}/{settings.s3_prefix}"
     return f"media in {settings.media_location}"
 
 
-def _catalogue(settings: Settings) -> str:
+def _describe_catalog(settings: Settings) -> str:
     """Of PostgreSQL no more than that: its address may hold a password."""
     place = parse_url(settings.db_url.get_secret_value())
     return f"catalogue in {place.path}" if isinstance(place, SqliteFile) else "catalogue in PostgreSQL"

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.catalog.catalog import Catalog
-from app.cli.running import fail, run, settings_for_rooms, with_catalog
+from app.cli.command_runner import call_with_catalog, fail, load_settings_with_logging, run_command
 from app.config import Settings
 from app.storage.errors import StorageError
 
@@ -40,16 +40,16 @@ def verify(
     """
     if format_ not in FORMATS:
         fail(f"--format: {format_} is none of {', '.join(FORMATS)}")
-    settings = settings_for_rooms()
+    settings = load_settings_with_logging()
 
     async def compare(catalog: Catalog) -> int:
-        return await _compare(catalog, settings, format_, checksums, repair, quarantine, concurrency)
+        return await _run_verification(catalog, settings, format_, checksums, repair, quarantine, concurrency)
 
-    if status := run(with_catalog(settings, compare)):
+    if status := run_command(call_with_catalog(settings, compare)):
         raise typer.Exit(status)
 
 
-async def _compare(
+async def _run_verification(
     catalog: Catalog,
     settings: Settings,
     format_: str,
@@ -58,32 +58,34 @@ async def _compare(
     quarantine: bool,
     concurrency: int,
 ) -> int:
-    from app.cli.media import our_storage, reason  # noqa: PLC0415 - slow to import
-    from app.cli.verify_report import Format, progress, report_as  # noqa: PLC0415
-    from app.jobs.jobs import open_jobs  # noqa: PLC0415
-    from app.migration.integrity import Verification  # noqa: PLC0415
-    from app.migration.repair import Repair  # noqa: PLC0415
+    from app.cli.storage_access import describe_storage_error, open_verified_storage  # noqa: PLC0415 - slow to import
+    from app.cli.verify_report import ReportFormat, create_progress, create_report  # noqa: PLC0415
+    from app.jobs.service import open_jobs  # noqa: PLC0415
+    from app.migration.consistency.consistency_check import ConsistencyCheck  # noqa: PLC0415
+    from app.migration.consistency.finding_repair import ConsistencyRepair  # noqa: PLC0415
 
-    report = report_as(Format(format_))
+    report = create_report(ReportFormat(format_))
     try:
         async with AsyncExitStack() as stack:
-            storage = await stack.enter_async_context(our_storage(settings, catalog))
+            storage = await stack.enter_async_context(open_verified_storage(settings, catalog))
             jobs = await stack.enter_async_context(open_jobs(settings, catalog, None)) if repair else None
-            with progress() as shown:
+            with create_progress() as shown:
                 report.begin()
-                verification = Verification(
+                verification = ConsistencyCheck(
                     catalog,
                     storage,
-                    report=report.add,
+                    on_finding=report.add,
                     progress=shown,
-                    repairs=Repair(catalog, storage, datetime.now(UTC), jobs=jobs, orphans=quarantine),
+                    repairer=ConsistencyRepair(
+                        catalog, storage, datetime.now(UTC), jobs=jobs, quarantine_orphans=quarantine
+                    ),
                     checksums=checksums,
                     concurrency=concurrency,
                 )
                 summary = await verification.run()
     except StorageError as error:
-        report.fail(reason(error))
-        fail(reason(error))
+        report.fail(describe_storage_error(error))
+        fail(describe_storage_error(error))
     except BaseException as error:
         report.fail("interrupted" if isinstance(error, asyncio.CancelledError) else str(error) or type(error).__name__)
         raise

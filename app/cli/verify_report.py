@@ -11,36 +11,36 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.migration.integrity import Finding, Summary
+from app.migration.consistency.consistency_check import ConsistencyFinding, ConsistencySummary
 
 _COLUMNS = ("problem", "kind", "path", "expected_size", "found_size", "detail", "repair", "file_id", "owner_id")
 _LINE_SECONDS = 10.0
 
 
-class Format(StrEnum):
+class ReportFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
 
 
-class Report(Protocol):
+class VerifyReport(Protocol):
     def begin(self) -> None: ...
 
-    def add(self, finding: Finding) -> None: ...
+    def add(self, finding: ConsistencyFinding) -> None: ...
 
-    def end(self, summary: Summary) -> None: ...
+    def end(self, summary: ConsistencySummary) -> None: ...
 
     def fail(self, reason: str) -> None:
         """The end of one that may have begun, and is not complete."""
         ...
 
 
-def report_as(format_: Format) -> Report:
+def create_report(format_: ReportFormat) -> VerifyReport:
     """One that writes to standard output."""
-    return {Format.TABLE: TableReport, Format.JSON: JsonReport, Format.CSV: CsvReport}[format_]()
+    return {ReportFormat.TABLE: TableReport, ReportFormat.JSON: JsonReport, ReportFormat.CSV: CsvReport}[format_]()
 
 
-def _values(finding: Finding) -> dict[str, Any]:
+def _finding_to_dict(finding: ConsistencyFinding) -> dict[str, Any]:
     file = finding.file
     return {
         "problem": finding.problem.value,
@@ -55,7 +55,7 @@ def _values(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _summary(summary: Summary) -> dict[str, Any]:
+def _summary_to_dict(summary: ConsistencySummary) -> dict[str, Any]:
     return {
         "objects": summary.objects,
         "files": summary.files,
@@ -73,11 +73,11 @@ class TableReport:
 
     def begin(self) -> None:
         """The first finding brings the headings."""
-        self._any = False
+        self._has_findings = False
 
-    def add(self, finding: Finding) -> None:
-        if not self._any:
-            self._any = True
+    def add(self, finding: ConsistencyFinding) -> None:
+        if not self._has_findings:
+            self._has_findings = True
             print(f"{'problem':<11} {'kind':<13} {'bytes':>13} {'found':>13}  path")
         file = finding.file
         expected = "" if file is None or file.size is None else str(file.size)
@@ -89,7 +89,7 @@ class TableReport:
             f"{finding.problem.value:<11} {kind:<13} {expected:>13} {found:>13}  {path}{f'  ({notes})' if notes else ''}"
         )
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: ConsistencySummary) -> None:
         known = "".join(f", {count} of kind {kind}" for kind, count in sorted(summary.known.items()))
         print(f"{summary.objects} objects{known}")
         print(f"{summary.files} files", end="")
@@ -114,12 +114,12 @@ class JsonReport:
         self._separator = "\n"
         print('{"findings": [', end="")
 
-    def add(self, finding: Finding) -> None:
-        print(self._separator + json.dumps(_values(finding)), end="")
+    def add(self, finding: ConsistencyFinding) -> None:
+        print(self._separator + json.dumps(_finding_to_dict(finding)), end="")
         self._separator = ",\n"
 
-    def end(self, summary: Summary) -> None:
-        print(f'\n], "summary": {json.dumps(_summary(summary))}}}')
+    def end(self, summary: ConsistencySummary) -> None:
+        print(f'\n], "summary": {json.dumps(_summary_to_dict(summary))}}}')
 
     def fail(self, reason: str) -> None:
         if self._separator:
@@ -133,25 +133,25 @@ class CsvReport:
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         self._writer.writerow(_COLUMNS)
 
-    def add(self, finding: Finding) -> None:
-        values = _values(finding)
+    def add(self, finding: ConsistencyFinding) -> None:
+        values = _finding_to_dict(finding)
         self._writer.writerow([values[column] for column in _COLUMNS])
 
-    def end(self, summary: Summary) -> None:
-        print(json.dumps(_summary(summary)), file=sys.stderr)
+    def end(self, summary: ConsistencySummary) -> None:
+        print(json.dumps(_summary_to_dict(summary)), file=sys.stderr)
 
     def fail(self, reason: str) -> None:
         """Standard error says it."""
 
 
-class PlainProgress:
+class VerifyProgressLines:
     """A line on standard error for each stage, and every ten seconds."""
 
     def __init__(self) -> None:
         self._stage = ""
         self._total: int | None = None
         self._count = self._bytes = 0
-        self._next = 0.0
+        self._next_line_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -164,20 +164,20 @@ class PlainProgress:
     def begin(self, stage: str, total: int | None) -> None:
         self._stage, self._total = stage, total
         self._count = self._bytes = 0
-        self._next = time.monotonic() + _LINE_SECONDS
+        self._next_line_at = time.monotonic() + _LINE_SECONDS
         print(stage, file=sys.stderr, flush=True)
 
     def advance(self, count: int, size: int = 0) -> None:
         self._count += count
         self._bytes += size
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _LINE_SECONDS
+        if time.monotonic() >= self._next_line_at:
+            self._next_line_at = time.monotonic() + _LINE_SECONDS
             of = f" of {self._total}" if self._total is not None else ""
             read = f", {self._bytes} bytes" if self._bytes else ""
             print(f"{self._stage}: {self._count}{of}{read}", file=sys.stderr, flush=True)
 
 
-class Bars:
+class VerifyProgressBars:
     """A bar for each stage on the terminal, with rate and time left."""
 
     def __init__(self) -> None:
@@ -194,7 +194,7 @@ class Bars:
             redirect_stdout=sys.stdout.isatty(),  # findings above the bars; into a file they go as they are
         )
         self._task: Any = None
-        self._began = 0.0
+        self._started_at = 0.0
         self._bytes = 0
 
     def __enter__(self) -> Self:
@@ -209,18 +209,18 @@ class Bars:
     def begin(self, stage: str, total: int | None) -> None:
         if self._task is not None:
             self._progress.stop_task(self._task)
-        self._began, self._bytes = time.monotonic(), 0
+        self._started_at, self._bytes = time.monotonic(), 0
         self._task = self._progress.add_task(stage, total=total, read="")
 
     def advance(self, count: int, size: int = 0) -> None:
         self._bytes += size
-        rate = self._bytes / max(0.001, time.monotonic() - self._began) / 1024**2
+        rate = self._bytes / max(0.001, time.monotonic() - self._started_at) / 1024**2
         self._progress.update(self._task, advance=count, read=f"{rate:.1f} MiB/s" if self._bytes else "")
 
 
-def progress() -> PlainProgress | Bars:
+def create_progress() -> VerifyProgressLines | VerifyProgressBars:
     """Bars on a terminal, plain lines elsewhere."""
     with suppress(AttributeError, ValueError):
         if sys.stderr.isatty():
-            return Bars()
-    return PlainProgress()
+            return VerifyProgressBars()
+    return VerifyProgressLines()

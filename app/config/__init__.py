@@ -3,7 +3,7 @@
 from app.config.fields import GIBIBYTE, MEBIBYTE, SettingsError
 from app.config.s3 import S3Checksums, S3Delivery, S3Encryption
 from app.config.server import LogFormat, LogLevel
-from app.config.settings import Settings, load_settings, named, secrets_from_files, setting_names
+from app.config.settings import Settings, load_settings, prefix_setting_name, read_secret_files, setting_names
 from app.config.storage import StorageEngine
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "SettingsError",
     "StorageEngine",
     "load_settings",
-    "named",
-    "secrets_from_files",
+    "prefix_setting_name",
+    "read_secret_files",
     "setting_names",
 ]

@@ -27,7 +27,7 @@ class DatabaseSettings(BaseSettings):
 
     @field_validator("db_url")
     @classmethod
-    def _known_database(cls, value: SecretStr) -> SecretStr:
+    def _validate_database_url(cls, value: SecretStr) -> SecretStr:
         scheme, _, rest = value.get_secret_value().partition("://")
         database = scheme.partition("+")[0]
         if database not in ("sqlite", "postgresql", "postgres") or not rest:

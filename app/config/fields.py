@@ -21,7 +21,7 @@ def setting(name: str, default: Any, description: str, **constraints: Any) -> An
     return Field(default=default, validation_alias=name, description=description, **constraints)
 
 
-def _absolute(value: Path) -> Path:
+def _make_absolute(value: Path) -> Path:
     return value.expanduser().absolute()
 
 
@@ -38,6 +38,6 @@ def _check_web_address(value: str) -> str:
     return value.rstrip("/")
 
 
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, AfterValidator(_make_absolute)]
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 """An http or https URL without credentials, query, fragment or trailing slash."""

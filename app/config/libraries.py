@@ -36,7 +36,7 @@ class LibrarySettings(BaseSettings):
 
     @field_validator("library_scan_at")
     @classmethod
-    def _time_of_day(cls, value: str) -> str:
+    def _validate_time_of_day(cls, value: str) -> str:
         if value != "off" and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
             raise ValueError("is neither a time such as 03:30 nor off")
         return value

@@ -82,7 +82,7 @@ class S3Settings(BaseSettings):
         30.0,
         "Seconds that a call to the store may take (at most 600), beside the time its bytes need at the minimum rate.",
         gt=0,
-        le=600,  # below `LATE_EFFECT_GRACE` (app/catalog/files.py): the sweeper outlasts a put that is under way
+        le=600,  # below `LATE_WRITE_GRACE` (app/catalog/files.py): the sweeper outlasts a put that is under way
         allow_inf_nan=False,
     )
     s3_minimum_rate: int = setting(
@@ -106,12 +106,12 @@ class S3Settings(BaseSettings):
 
     @field_validator("s3_sse", mode="before")
     @classmethod
-    def _name_encryption(cls, value: Any) -> Any:
+    def _normalize_encryption(cls, value: Any) -> Any:
         return {"S3": S3Encryption.S3, "KMS": S3Encryption.KMS}.get(value, value)
 
     @field_validator("s3_prefix")
     @classmethod
-    def _bare_prefix(cls, value: str) -> str:
+    def _validate_prefix(cls, value: str) -> str:
         prefix = value.strip("/")
         if any(segment in ("", ".", "..") for segment in prefix.split("/")) and prefix:
             raise ValueError("has an empty, '.' or '..' segment")
@@ -123,7 +123,7 @@ class S3Settings(BaseSettings):
 
     @field_validator("s3_bucket")
     @classmethod
-    def _bare_bucket(cls, value: str | None) -> str | None:
+    def _validate_bucket_name(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}", value):
             raise ValueError(
                 "is no bucket name: 3 to 63 letters, digits, dots and hyphens; a folder goes into S3_PREFIX"

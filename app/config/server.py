@@ -58,7 +58,7 @@ class ServerSettings(BaseSettings):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _networks(cls, value: str) -> str:
+    def _validate_networks(cls, value: str) -> str:
         try:
             for each in filter(None, map(str.strip, value.split(","))):
                 ip_network(each, strict=False)

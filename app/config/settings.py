@@ -56,10 +56,10 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, SecretFiles(settings_cls), env_settings, dotenv_settings)
+        return (init_settings, SecretFileSource(settings_cls), env_settings, dotenv_settings)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.storage_engine is StorageEngine.S3 and not self.s3_bucket:
             raise SettingsError("S3_BUCKET is not set, but IMMICH_STORAGE_ENGINE is s3")
         if self.staging_folder.is_relative_to(self.media_location):
@@ -71,12 +71,12 @@ class Settings(
         return timedelta(days=self.session_days)
 
 
-class SecretFiles(PydanticBaseSettingsSource):
+class SecretFileSource(PydanticBaseSettingsSource):
     """Reads the secret `NAME` from the file that `NAME_FILE` names; both at once contradict each other."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         name = str(field.validation_alias)
-        source = _surroundings()
+        source = _read_environment()
         path = source.get(f"{name}_FILE")
         if not path:
             return None, name, False
@@ -85,7 +85,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         try:
             secret = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}_FILE: cannot read {path!r}: {_reason(error)}") from None
+            raise SettingsError(f"{name}_FILE: cannot read {path!r}: {_describe_read_error(error)}") from None
         if not secret:
             raise SettingsError(f"{name}_FILE: {path!r} is empty")
         return secret, name, False
@@ -101,7 +101,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 def load_settings() -> Settings:
     """The settings of this process. Raises `SettingsError`."""
-    unknown = sorted(name for name in _surroundings() if _ours(name) and name not in setting_names())
+    unknown = sorted(name for name in _read_environment() if _is_own_setting(name) and name not in setting_names())
     if unknown:
         raise SettingsError(f"{unknown[0]} is no setting of mediavault (see .env.example)")
     try:
@@ -112,12 +112,12 @@ def load_settings() -> Settings:
         raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def secrets_from_files() -> dict[str, str]:
+def read_secret_files() -> dict[str, str]:
     """The secrets for which the environment names a file, by the names of the settings, as those files are now. Raises `SettingsError`."""
-    return SecretFiles(Settings)()
+    return SecretFileSource(Settings)()
 
 
-def named(setting: str, error: Exception | str) -> str:
+def prefix_setting_name(setting: str, error: Exception | str) -> str:
     """The error's text, which begins with the setting's name."""
     return str(error) if str(error).startswith(setting) else f"{setting}: {error}"
 
@@ -133,16 +133,16 @@ def secret_fields() -> tuple[str, ...]:
     return ("db_url", "s3_access_key_id", "s3_secret_access_key")
 
 
-def _ours(name: str) -> bool:
+def _is_own_setting(name: str) -> bool:
     return name.startswith("MEDIAVAULT_") and not name.startswith("MEDIAVAULT_TEST_")
 
 
-def _surroundings() -> dict[str, str]:
+def _read_environment() -> dict[str, str]:
     try:
         _check_env_file(Path(".env"))
         env_file = {name: value for name, value in dotenv_values(".env").items() if value}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f".env: cannot be read: {_reason(error)}") from None
+        raise SettingsError(f".env: cannot be read: {_describe_read_error(error)}") from None
     return env_file | {name: value for name, value in os.environ.items() if value}
 
 
@@ -156,5 +156,5 @@ def _check_env_file(path: Path) -> None:
                 raise SettingsError(f".env: line {binding.original.line} is no NAME=value")
 
 
-def _reason(error: OSError | UnicodeDecodeError) -> str:
+def _describe_read_error(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or "error" if isinstance(error, OSError) else "not UTF-8 text"

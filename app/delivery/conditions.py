@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 
-class Verdict(Enum):
+class ConditionResult(Enum):
     """What the conditions make of a request; only `PROCEED` looks at `Range`."""
 
     PROCEED = auto()
@@ -18,7 +18,7 @@ class Verdict(Enum):
     FAILED = auto()
 
 
-class RequestFields(NamedTuple):
+class ConditionalFields(NamedTuple):
     """The fields that decide about bytes, as sent; several of one name are joined by commas. None: not sent."""
 
     if_match: str | None = None
@@ -27,7 +27,7 @@ class RequestFields(NamedTuple):
     if_unmodified_since: str | None = None
     if_range: str | None = None
     range: str | None = None
-    repeated_range: bool = False
+    is_range_repeated: bool = False
 
 
 _FIELDS = {
@@ -39,10 +39,10 @@ _FIELDS = {
     b"range": "range",
 }
 
-NO_FIELDS = RequestFields()
+NO_CONDITIONAL_FIELDS = ConditionalFields()
 
 
-def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> RequestFields:
+def parse_conditional_fields(headers: Iterable[tuple[bytes, bytes]]) -> ConditionalFields:
     """Collect them from a request's raw headers, whose names are in lower case."""
     found: dict[str, str] = {}
     repeated_range = False
@@ -55,51 +55,51 @@ def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> RequestFields:
             repeated_range = repeated_range or field == "range"
             text = f"{found[field]}, {text}"
         found[field] = text
-    return RequestFields(**found, repeated_range=repeated_range) if found else NO_FIELDS
+    return ConditionalFields(**found, is_range_repeated=repeated_range) if found else NO_CONDITIONAL_FIELDS
 
 
-def evaluate(
-    fields: RequestFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
-) -> Verdict:
+def evaluate_conditions(
+    fields: ConditionalFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
+) -> ConditionResult:
     """RFC 9110 section 13.2.2, for GET and HEAD of something that exists.
 
     `etag` is strong, with its quotes; `last_modified` whole seconds since 1970. `clock` tells the century of two-digit years.
     """
     if fields.if_match is not None:
-        if not matches_strongly(fields.if_match, etag):
-            return Verdict.FAILED
+        if not matches_strong_etag(fields.if_match, etag):
+            return ConditionResult.FAILED
     elif fields.if_unmodified_since is not None:
-        date = parse_date(fields.if_unmodified_since, clock)
+        date = parse_http_date(fields.if_unmodified_since, clock)
         if date is not None and last_modified > date:
-            return Verdict.FAILED
+            return ConditionResult.FAILED
     if fields.if_none_match is not None:
-        if matches_weakly(fields.if_none_match, etag):
-            return Verdict.NOT_MODIFIED
+        if matches_weak_etag(fields.if_none_match, etag):
+            return ConditionResult.NOT_MODIFIED
     elif fields.if_modified_since is not None:
-        date = parse_date(fields.if_modified_since, clock)
+        date = parse_http_date(fields.if_modified_since, clock)
         if date is not None and last_modified <= date:
-            return Verdict.NOT_MODIFIED
-    return Verdict.PROCEED
+            return ConditionResult.NOT_MODIFIED
+    return ConditionResult.PROCEED
 
 
-def range_counts(
-    fields: RequestFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
+def is_range_applicable(
+    fields: ConditionalFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
 ) -> bool:
     """Whether `Range` is to be looked at: it is there once, and `If-Range`, if any, names what we have (section 13.1.5)."""
-    if fields.range is None or fields.repeated_range:
+    if fields.range is None or fields.is_range_repeated:
         return False
     if fields.if_range is None:
         return True
     validator = fields.if_range.strip(" \t")
     if validator.startswith(('"', "W/")):
         return validator == etag
-    return parse_date(validator, clock) == last_modified
+    return parse_http_date(validator, clock) == last_modified
 
 
 _ENTITY_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|\Z)')
 
 
-def entity_tags(field: str) -> Iterable[tuple[bool, str]]:
+def parse_entity_tags(field: str) -> Iterable[tuple[bool, str]]:
     """The list's entity-tags: whether weak, and the quoted part. It ends at the first that is malformed; commas and
     back-slashes within the quotes are part of a tag (section 8.8.3)."""
     position = 0
@@ -112,14 +112,14 @@ def entity_tags(field: str) -> Iterable[tuple[bool, str]]:
         position = match.end()
 
 
-def matches_strongly(field: str, etag: str) -> bool:
+def matches_strong_etag(field: str, etag: str) -> bool:
     """For `If-Match`: `*`, or the same tag, and not weak."""
-    return field.strip(" \t") == "*" or any(not weak and tag == etag for weak, tag in entity_tags(field))
+    return field.strip(" \t") == "*" or any(not weak and tag == etag for weak, tag in parse_entity_tags(field))
 
 
-def matches_weakly(field: str, etag: str) -> bool:
+def matches_weak_etag(field: str, etag: str) -> bool:
     """For `If-None-Match`: `*`, or the same tag, weak or not."""
-    return field.strip(" \t") == "*" or any(tag == etag for _, tag in entity_tags(field))
+    return field.strip(" \t") == "*" or any(tag == etag for _, tag in parse_entity_tags(field))
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -135,7 +135,7 @@ _DATES = (
 """IMF-fixdate, RFC 850's, asctime's (section 5.6.7)."""
 
 
-def parse_date(field: str, clock: Callable[[], datetime] | None = None) -> int | None:
+def parse_http_date(field: str, clock: Callable[[], datetime] | None = None) -> int | None:
     """Seconds since 1970 of an HTTP date in any of its three forms; None for every other text."""
     text = field.strip(" \t")
     match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
@@ -143,7 +143,7 @@ def parse_date(field: str, clock: Callable[[], datetime] | None = None) -> int |
         return None
     year = int(match["year"])
     if len(match["year"]) == 2:
-        year = _with_century(year, (clock or _utc_now)().year)
+        year = _add_century(year, (clock or _utc_now)().year)
     second = int(match["second"])
     try:
         moment = datetime(
@@ -155,7 +155,7 @@ def parse_date(field: str, clock: Callable[[], datetime] | None = None) -> int |
     return calendar.timegm(moment.timetuple()) + (second == 60)
 
 
-def _with_century(year: int, this_year: int) -> int:
+def _add_century(year: int, this_year: int) -> int:
     """Section 5.6.7: what seems more than 50 years ahead lies in the past."""
     full = this_year - this_year % 100 + year
     return full - 100 if full > this_year + 50 else full

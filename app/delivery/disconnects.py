@@ -9,7 +9,7 @@ from typing import Self
 from starlette.types import Receive
 
 
-class UntilDisconnect:
+class CancelOnDisconnect:
     """Runs its block until the client goes away, which cancels the block at whatever it waits for and leaves it quietly.
 
     One task per block listens; a cancellation from elsewhere passes through. Set `complete` before the last message is
@@ -28,7 +28,7 @@ class UntilDisconnect:
         if task is None:
             raise RuntimeError("not in a task")
         self._task = task
-        self._watcher = asyncio.create_task(self._watch())
+        self._watcher = asyncio.create_task(self._wait_for_disconnect())
         return self
 
     async def __aexit__(
@@ -39,7 +39,7 @@ class UntilDisconnect:
         await asyncio.gather(self._watcher, return_exceptions=True)
         return self._gone and others == 0 and exc_type is asyncio.CancelledError
 
-    async def _watch(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if not self.complete:

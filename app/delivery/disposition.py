@@ -23,7 +23,7 @@ _KEPT_FORMAT_CHARACTERS = frozenset("\u200c\u200d")
 
 def content_disposition(filename: str, *, attachment: bool) -> bytes:
     """The field's value: always ASCII without control characters, bounded, with `filename*` only where ASCII does not do."""
-    name = safe_name(filename)
+    name = sanitize_file_name(filename)
     fallback = _NOT_IN_FALLBACK.sub("_", unicodedata.normalize("NFC", name))
     value = f'{"attachment" if attachment else "inline"}; filename="{fallback}"'
     if fallback != name:
@@ -31,20 +31,20 @@ def content_disposition(filename: str, *, attachment: bool) -> bytes:
     return value.encode("ascii")
 
 
-def safe_name(filename: str) -> str:
+def sanitize_file_name(filename: str) -> str:
     """`filename` without separators, invisible and control characters, and at most `MAX_NAME_BYTES` long with its extension kept."""
     text = _SEPARATORS.sub("_", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", filename))
-    text = "".join(character for character in text if _visible(character)).strip()
+    text = "".join(character for character in text if _is_visible(character)).strip()
     if not text.strip("."):
         return FALLBACK_NAME
-    return _shortened(text)
+    return _shorten(text)
 
 
-def _visible(character: str) -> bool:
+def _is_visible(character: str) -> bool:
     return character in _KEPT_FORMAT_CHARACTERS or unicodedata.category(character) not in _INVISIBLE
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     if len(name.encode("utf-8")) <= MAX_NAME_BYTES:
         return name
     stem, dot, extension = name.rpartition(".")

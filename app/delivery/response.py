@@ -13,13 +13,19 @@ from math import floor
 
 from starlette.types import Receive, Scope, Send
 
-from app.delivery.conditions import NO_FIELDS, Verdict, evaluate, range_counts, read_fields
-from app.delivery.disconnects import UntilDisconnect
+from app.delivery.byteranges import ByterangesLayout, lay_out_byteranges
+from app.delivery.conditions import (
+    NO_CONDITIONAL_FIELDS,
+    ConditionResult,
+    evaluate_conditions,
+    is_range_applicable,
+    parse_conditional_fields,
+)
+from app.delivery.disconnects import CancelOnDisconnect
 from app.delivery.disposition import content_disposition
-from app.delivery.multipart import Layout, layout
-from app.delivery.ranges import Selection, parse
-from app.delivery.refusals import PreconditionFailed, RawHeaders, TransferCut, UnsatisfiableRange
-from app.formats import scriptable
+from app.delivery.errors import PreconditionFailed, RawHeaders, TransferAborted, UnsatisfiableRange
+from app.delivery.range_header import RangeResult, parse_range_header
+from app.formats import can_run_scripts
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import ObjectChanged
 from app.storage.ranges import ByteRange, ByteSource
@@ -29,11 +35,11 @@ _SANDBOX = b"default-src 'none'; sandbox"
 _MEDIA = b"default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
 
 NO_CACHE = "private, no-cache"
-FOR_EVER = "private, max-age=31536000, immutable"
+IMMUTABLE = "private, max-age=31536000, immutable"
 """With the version in the URL."""
 
 
-async def deliver(
+async def deliver_source(
     source: ByteSource,
     scope: Scope,
     receive: Receive,
@@ -65,12 +71,12 @@ class Representation:
         *,
         attachment: bool,
         cache_control: str,
-        require_readable: Callable[[], Awaitable[None]] | None = None,
+        check_readable: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`require_readable` is awaited before an answer that describes the source without reading it (HEAD, 304), and raises what a read
+        """`check_readable` is awaited before an answer that describes the source without reading it (HEAD, 304), and raises what a read
         of the whole would."""
         self.source = source
-        self._require_readable = require_readable
+        self._require_readable = check_readable
         self._size = source.size
         self._etag = source.etag
         self._last_modified = floor(source.last_modified.timestamp())
@@ -84,7 +90,7 @@ class Representation:
         )
         self._unmodified: RawHeaders = (*self._validators, (b"cache-control", cache_control.encode("latin-1")))
         is_media = source.content_type.startswith(("video/", "audio/"))
-        attached = attachment or scriptable(source.content_type)
+        attached = attachment or can_run_scripts(source.content_type)
         self._partial: RawHeaders = (
             *self._unmodified,
             (b"content-disposition", content_disposition(source.filename, attachment=attached)),
@@ -102,68 +108,72 @@ class Representation:
         """Send one complete answer, or return when the client goes away.
 
         Raises `PreconditionFailed`, `UnsatisfiableRange` and the source's own errors before anything is sent, and
-        `TransferCut` afterwards.
+        `TransferAborted` afterwards.
         """
-        fields = read_fields(scope["headers"])
-        selection = Selection.WHOLE
+        fields = parse_conditional_fields(scope["headers"])
+        selection = RangeResult.WHOLE
         is_head = scope["method"] == "HEAD"
-        if fields is not NO_FIELDS:
-            verdict = evaluate(fields, self._etag, self._last_modified)
-            if verdict is Verdict.FAILED:
+        if fields is not NO_CONDITIONAL_FIELDS:
+            verdict = evaluate_conditions(fields, self._etag, self._last_modified)
+            if verdict is ConditionResult.FAILED:
                 raise PreconditionFailed(self._validators)
-            if verdict is Verdict.NOT_MODIFIED:
-                await self._check_readable()
+            if verdict is ConditionResult.NOT_MODIFIED:
+                await self._run_readable_check()
                 await _send_head(send, 304, (*self._unmodified, *extra_headers))
                 return
-            if self._ranged and not is_head and range_counts(fields, self._etag, self._last_modified):
-                selection = parse(fields.range, self._size)
+            if self._ranged and not is_head and is_range_applicable(fields, self._etag, self._last_modified):
+                selection = parse_range_header(fields.range, self._size)
         if is_head:
-            await self._check_readable()
+            await self._run_readable_check()
             await _send_head(send, 200, (*self._whole, *extra_headers))
-        elif selection is Selection.WHOLE:
-            await self._send_one(receive, _Answer(send, 200, (*self._whole, *extra_headers), self._size), None)
-        elif selection is Selection.UNSATISFIABLE:
+        elif selection is RangeResult.WHOLE:
+            await self._send_one(receive, _ResponseSender(send, 200, (*self._whole, *extra_headers), self._size), None)
+        elif selection is RangeResult.UNSATISFIABLE:
             raise UnsatisfiableRange(self._size, self._validators)
         elif len(selection) == 1:
             await self._send_one(receive, self._partial_answer(send, selection[0], extra_headers), selection[0])
         else:
-            await self._send_several(receive, send, layout(selection, self._size, self._content_type), extra_headers)
+            await self._send_several(
+                receive, send, lay_out_byteranges(selection, self._size, self._content_type), extra_headers
+            )
 
-    def at_once(self, headers: RawHeaders, read_now: Callable[[ByteRange], bytes | None]) -> tuple[bytes, bytes] | None:
-        """What `deliver` would send to a GET with these header fields, as the lines of the head and the body, if that is one
-        chunk, and `read_now` has it. None where not: then `deliver` is to answer."""
-        fields = read_fields(headers)
-        selection = Selection.WHOLE
-        if fields is not NO_FIELDS:
-            if evaluate(fields, self._etag, self._last_modified) is not Verdict.PROCEED:
+    def answer_from_memory(
+        self, headers: RawHeaders, read_from_memory: Callable[[ByteRange], bytes | None]
+    ) -> tuple[bytes, bytes] | None:
+        """What `deliver_source` would send to a GET with these header fields, as the lines of the head and the body, if that is one
+        chunk, and `read_from_memory` has it. None where not: then `deliver_source` is to answer."""
+        fields = parse_conditional_fields(headers)
+        selection = RangeResult.WHOLE
+        if fields is not NO_CONDITIONAL_FIELDS:
+            if evaluate_conditions(fields, self._etag, self._last_modified) is not ConditionResult.PROCEED:
                 return None
-            if self._ranged and range_counts(fields, self._etag, self._last_modified):
-                selection = parse(fields.range, self._size)
-        if selection is Selection.WHOLE:
+            if self._ranged and is_range_applicable(fields, self._etag, self._last_modified):
+                selection = parse_range_header(fields.range, self._size)
+        if selection is RangeResult.WHOLE:
             part, status = ByteRange(0, self._size - 1) if self._size else None, 200
-        elif selection is Selection.UNSATISFIABLE or len(selection) != 1:
+        elif selection is RangeResult.UNSATISFIABLE or len(selection) != 1:
             return None
         else:
             part, status = selection[0], 206
         if part is None or part.length > CHUNK_BYTES:
             return None
-        body = read_now(part)
+        body = read_from_memory(part)
         return None if body is None else (self._head_lines(status, part.first, len(body)), body)
 
-    async def _check_readable(self) -> None:
+    async def _run_readable_check(self) -> None:
         if self._require_readable is not None:
             await self._require_readable()
 
     def _head_lines(self, status: int, first: int, length: int) -> bytes:
         if self._lines is None:
-            self._lines = header_lines((*self._partial, (b"content-type", self._content_type)))
+            self._lines = encode_header_lines((*self._partial, (b"content-type", self._content_type)))
         if status == 200:
             return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n" % (self._lines, length)
         return b"HTTP/1.1 206 Partial Content\r\n%bcontent-length: %d\r\ncontent-range: bytes %d-%d/%d\r\n" % (
             self._lines, length, first, first + length - 1, self._size,
         )  # fmt: skip
 
-    def _partial_answer(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _Answer:
+    def _partial_answer(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _ResponseSender:
         length = part.length
         headers = (
             *self._partial,
@@ -172,47 +182,51 @@ class Representation:
             (b"content-range", b"bytes %d-%d/%d" % (part.first, part.first + length - 1, self._size)),
             *extra_headers,
         )
-        return _Answer(send, 206, headers, length)
+        return _ResponseSender(send, 206, headers, length)
 
-    async def _send_one(self, receive: Receive, answer: _Answer, part: ByteRange | None) -> None:
+    async def _send_one(self, receive: Receive, answer: _ResponseSender, part: ByteRange | None) -> None:
         # Nothing is saved by leaving early what is one chunk, so no task listens for that.
         if answer.length <= CHUNK_BYTES:
             await self._copy(answer, part)
             return
-        async with UntilDisconnect(receive) as connection:
+        async with CancelOnDisconnect(receive) as connection:
             answer.connection = connection
             await self._copy(answer, part)
 
-    async def _copy(self, answer: _Answer, part: ByteRange | None) -> None:
+    async def _copy(self, answer: _ResponseSender, part: ByteRange | None) -> None:
         try:
             async with self.source.read(part) as chunks:
                 await self._relay(chunks, answer, answer.length)
             if not answer.length:
                 await answer.send_body(b"")
         except Exception as error:
-            self._cut(answer, error)
+            self._raise_aborted(answer, error)
             raise
 
-    async def _send_several(self, receive: Receive, send: Send, frame: Layout, extra_headers: RawHeaders) -> None:
+    async def _send_several(
+        self, receive: Receive, send: Send, frame: ByterangesLayout, extra_headers: RawHeaders
+    ) -> None:
         headers = (
             *self._partial,
             (b"content-type", frame.content_type),
             (b"content-length", b"%d" % frame.length),
             *extra_headers,
         )
-        answer = _Answer(send, 206, headers, frame.length)
-        async with UntilDisconnect(receive) as connection:
+        answer = _ResponseSender(send, 206, headers, frame.length)
+        async with CancelOnDisconnect(receive) as connection:
             answer.connection = connection
             try:
                 for head, part in frame.parts:
                     async with self.source.read(part) as chunks:
                         await self._relay(chunks, answer, part.length, head)
-                await answer.send_body(frame.end)
+                await answer.send_body(frame.closing_boundary)
             except Exception as error:
-                self._cut(answer, error)
+                self._raise_aborted(answer, error)
                 raise
 
-    async def _relay(self, chunks: AsyncIterator[bytes], answer: _Answer, length: int, head: bytes = b"") -> None:
+    async def _relay(
+        self, chunks: AsyncIterator[bytes], answer: _ResponseSender, length: int, head: bytes = b""
+    ) -> None:
         """Send `head` and the chunks, if they are `length` bytes together. The last chunk is held back until the source
         has ended, because some notice only then that what they read has changed."""
         left = length
@@ -231,12 +245,12 @@ class Representation:
         if left:
             raise ObjectChanged(self.source.filename, "delivery", f"is not {length} bytes any more")
 
-    def _cut(self, answer: _Answer, error: Exception) -> None:
+    def _raise_aborted(self, answer: _ResponseSender, error: Exception) -> None:
         if answer.started:
-            raise TransferCut(self.source.filename, answer.sent, answer.length) from error
+            raise TransferAborted(self.source.filename, answer.sent, answer.length) from error
 
 
-class _Answer:
+class _ResponseSender:
     """Counts what is sent of a body of known length; its head goes out with the first bytes, so that a source that fails
     before them can still be answered with a status."""
 
@@ -249,7 +263,7 @@ class _Answer:
         self.length = length
         self.sent = 0
         self.started = False
-        self.connection: UntilDisconnect | None = None
+        self.connection: CancelOnDisconnect | None = None
 
     async def send_body(self, data: bytes) -> None:
         """Returns when the client has taken it, but for what the socket buffers, so that a stalled one holds no second chunk."""
@@ -269,12 +283,12 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
 
-_UNFIT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def header_lines(headers: RawHeaders) -> bytes:
+def encode_header_lines(headers: RawHeaders) -> bytes:
     """As they are written to the connection. Raises `ValueError` for what would break the line."""
-    if any(_UNFIT.search(name + value) for name, value in headers):
+    if any(_CONTROL_CHARACTERS.search(name + value) for name, value in headers):
         raise ValueError("a control character in a header field")
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 

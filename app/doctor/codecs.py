@@ -6,22 +6,22 @@ import importlib
 import importlib.metadata
 import re
 
-from app.doctor.findings import Area
+from app.doctor.findings import ReportSection
 
 _PILLOW = (13, 0)
-_FAULTS = {
+_VULNERABILITIES = {
     "libheif": ((1, 18, 0), "CVE-2024-41311"),
     "libwebp": ((1, 3, 2), "CVE-2023-4863"),
 }
 """Fixed in this version."""
 
 
-def check_codecs(area: Area) -> None:
+def check_codecs(area: ReportSection) -> None:
     """Imports them, which takes a moment."""
     from PIL import __version__ as pillow_version  # noqa: PLC0415 - slow to import
     from PIL import features  # noqa: PLC0415
 
-    if numbers(pillow_version) < _PILLOW:
+    if parse_version(pillow_version) < _PILLOW:
         area.fail("Pillow", pillow_version, "13.0 or newer is needed: older ones have known vulnerabilities")
     else:
         area.ok("Pillow", pillow_version)
@@ -35,7 +35,7 @@ def check_codecs(area: Area) -> None:
         if version is None:
             area.fail(check, "is not in this Pillow", "install Pillow's own wheel")
         else:
-            _tell(area, check, str(version))
+            _report_version(area, check, str(version))
     _check_heif(area)
     for check, package, what in (
         ("JPEG XL", "pillow-jxl-plugin", "photos in JPEG XL get no pictures"),
@@ -47,7 +47,7 @@ def check_codecs(area: Area) -> None:
             area.warn(check, f"{package} is not installed: {what}", "pip install mediavault[formats]")
 
 
-def _check_heif(area: Area) -> None:
+def _check_heif(area: ReportSection) -> None:
     try:
         heif = importlib.import_module("pillow_heif")
         version, decoders = str(heif.libheif_version()), dict(heif.libheif_info()).get("decoders", {})
@@ -59,23 +59,23 @@ def _check_heif(area: Area) -> None:
             "libheif", f"{version} has no decoder: photos of iPhones get no pictures", "install pillow-heif's own wheel"
         )
     else:
-        _tell(area, "libheif", version, f"{version}, {', '.join(map(str, decoders.values()))}")
+        _report_version(area, "libheif", version, f"{version}, {', '.join(map(str, decoders.values()))}")
 
 
-def _tell(area: Area, check: str, version: str, detail: str = "") -> None:
-    if fault := known_fault(check, version):
+def _report_version(area: ReportSection, check: str, version: str, detail: str = "") -> None:
+    if fault := find_vulnerability(check, version):
         area.warn(check, f"{version}: {fault}", "install a newer one; files are opened in a sandbox meanwhile")
     else:
         area.ok(check, detail or version)
 
 
-def known_fault(library: str, version: str) -> str:
+def find_vulnerability(library: str, version: str) -> str:
     """A known vulnerability of this version, or ""."""
-    fixed, name = _FAULTS.get(library, ((), ""))
-    if not fixed or numbers(version) >= fixed:
+    fixed, name = _VULNERABILITIES.get(library, ((), ""))
+    if not fixed or parse_version(version) >= fixed:
         return ""
     return f"{name}, fixed in {'.'.join(map(str, fixed))}"
 
 
-def numbers(version: str) -> tuple[int, ...]:
+def parse_version(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version.partition("+")[0].partition("-")[0]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from app.config import Settings, StorageEngine
-from app.doctor.findings import Area
+from app.doctor.findings import ReportSection
 
 
-def secrets_of(settings: Settings) -> list[str]:
+def collect_secrets(settings: Settings) -> list[str]:
     """The texts of the settings that must not be shown."""
     db_url = settings.db_url.get_secret_value()
     try:
@@ -20,7 +20,7 @@ def secrets_of(settings: Settings) -> list[str]:
     return [text for text in found if text]
 
 
-def check_configuration(area: Area, settings: Settings) -> None:
+def check_configuration(area: ReportSection, settings: Settings) -> None:
     local = settings.storage_engine is StorageEngine.LOCAL
     area.ok("settings", f"new files go to {settings.media_location if local else f's3://{settings.s3_bucket}'}")
     if not settings.fsync:

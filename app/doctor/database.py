@@ -13,18 +13,18 @@ from pathlib import Path
 from sqlalchemy import insert, text
 from sqlalchemy.exc import ProgrammingError
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.engine import Database, SqliteFile, parse_url
+from app.catalog.database.engine import Database, SqliteFile, parse_url
+from app.catalog.database.schema_upgrade import ensure_current
 from app.catalog.errors import CatalogError, SchemaMismatch
-from app.catalog.upgrade import ensure_current
+from app.catalog.schema import tables
 from app.config import MEBIBYTE, Settings
-from app.doctor.findings import Area, NotAsItShould, size_text
+from app.doctor.findings import ReportSection, UnexpectedResult, format_size
 
 ROUNDS = 7
 SLOW_SECONDS = 0.05
 OLDEST_POSTGRESQL = 13
-FEW_BYTES = 256 * MEBIBYTE
+LOW_SPACE_BYTES = 256 * MEBIBYTE
 _PROBE = "doctor-probe"
 _TABLE = "mediavault_doctor"
 _POSTGRESQL_HINT = "DB_URL: is the server running, and are user and password right?"
@@ -32,14 +32,14 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.r
 
 
 @dataclass(frozen=True, slots=True)
-class FoundDatabase:
-    """A database that answers; the caller closes `catalog`. `current`: its tables are those of this program."""
+class OpenedDatabase:
+    """A database that answers; the caller closes `catalog`. `is_current`: its tables are those of this program."""
 
     catalog: Catalog
-    current: bool
+    is_current: bool
 
 
-async def open_database(area: Area, settings: Settings) -> FoundDatabase | None:
+async def open_database(area: ReportSection, settings: Settings) -> OpenedDatabase | None:
     """None where it does not answer, or is not there yet."""
     try:
         place = parse_url(settings.db_url.get_secret_value())
@@ -47,7 +47,7 @@ async def open_database(area: Area, settings: Settings) -> FoundDatabase | None:
         area.fail("address", str(error))
         return None
     sqlite = isinstance(place, SqliteFile)
-    if isinstance(place, SqliteFile) and not await asyncio.to_thread(_sqlite_file, area, place.path):
+    if isinstance(place, SqliteFile) and not await asyncio.to_thread(_check_sqlite_file, area, place.path):
         return None
     database, current = Database(place), True
     try:
@@ -61,17 +61,17 @@ async def open_database(area: Area, settings: Settings) -> FoundDatabase | None:
         area.fail("connection", str(error), hint)
         return None
     area.ok("connection", "SQLite" if sqlite else "PostgreSQL")
-    return FoundDatabase(Catalog(database), current)
+    return OpenedDatabase(Catalog(database), current)
 
 
-async def check_database(area: Area, found: FoundDatabase) -> None:
+async def check_database(area: ReportSection, found: OpenedDatabase) -> None:
     catalog = found.catalog
-    await area.attempt("version", _version(catalog, sqlite=isinstance(catalog.database.place, SqliteFile)))
-    await _latency(area, catalog)
-    await area.attempt("writes", _writes(found))
+    await area.run_check("version", _check_version(catalog, sqlite=isinstance(catalog.database.location, SqliteFile)))
+    await _check_latency(area, catalog)
+    await area.run_check("writes", _check_writes(found))
 
 
-def _sqlite_file(area: Area, path: Path) -> bool:
+def _check_sqlite_file(area: ReportSection, path: Path) -> bool:
     folder = path.parent
     if not path.exists():
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
@@ -81,20 +81,20 @@ def _sqlite_file(area: Area, path: Path) -> bool:
         else:
             area.warn("file", f"{path} is not there yet", "the first start of the service makes it")
         return False
-    kind = _file_system(path)
+    kind = _find_file_system(path)
     if kind in _NETWORK:
         hint = "SQLite needs a local disk; for a share use PostgreSQL"
         area.fail("file system", f"{path} lies on {kind}", hint)
     room = shutil.disk_usage(folder)
-    told = f"{size_text(room.free)} of {size_text(room.total)} free"
-    if room.free < FEW_BYTES:
+    told = f"{format_size(room.free)} of {format_size(room.total)} free"
+    if room.free < LOW_SPACE_BYTES:
         area.warn("disk", told, f"make room on the disk of {folder}")
     else:
         area.ok("disk", told)
     return True
 
 
-def _file_system(path: Path) -> str:
+def _find_file_system(path: Path) -> str:
     """The type of the mount that the path lies on; "" where that cannot be told."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -109,18 +109,18 @@ def _file_system(path: Path) -> str:
     return kind
 
 
-async def _version(catalog: Catalog, *, sqlite: bool) -> str:
+async def _check_version(catalog: Catalog, *, sqlite: bool) -> str:
     async with catalog.database.read() as connection:
         if sqlite:
             return str((await connection.execute(text("SELECT sqlite_version()"))).scalar_one())
         version = str((await connection.execute(text("SHOW server_version"))).scalar_one())
     major = version.partition(".")[0].split(" ")[0]
     if major.isdigit() and int(major) < OLDEST_POSTGRESQL:
-        raise NotAsItShould(version, f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed")
+        raise UnexpectedResult(version, f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed")
     return version
 
 
-async def _latency(area: Area, catalog: Catalog) -> None:
+async def _check_latency(area: ReportSection, catalog: Catalog) -> None:
     seconds: list[float] = []
     try:
         for _ in range(ROUNDS):
@@ -138,21 +138,21 @@ async def _latency(area: Area, catalog: Catalog) -> None:
         area.ok("latency", told)
 
 
-async def _writes(found: FoundDatabase) -> str:
+async def _check_writes(found: OpenedDatabase) -> str:
     """In a transaction that is rolled back."""
     try:
         async with found.catalog.database.write() as connection:
-            if found.current:
+            if found.is_current:
                 await connection.execute(insert(tables.installation).values(name=_PROBE, value=""))
             try:
                 await connection.execute(text(f"CREATE TABLE {_TABLE} (id integer)"))
             except ProgrammingError as error:
                 hint = "upgrades make tables: GRANT CREATE ON SCHEMA public to the user of DB_URL"
-                raise NotAsItShould("tables may not be made", hint) from error
-            raise _Undone
-    except _Undone:
+                raise UnexpectedResult("tables may not be made", hint) from error
+            raise _Rollback
+    except _Rollback:
         return "rows may be written and tables made"
 
 
-class _Undone(Exception):
+class _Rollback(Exception):
     pass

@@ -8,58 +8,62 @@ from contextlib import AsyncExitStack
 from app.catalog.catalog import Catalog
 from app.config import Settings, StorageEngine
 from app.doctor.codecs import check_codecs
-from app.doctor.configuration import check_configuration, secrets_of
+from app.doctor.configuration import check_configuration, collect_secrets
 from app.doctor.database import check_database, open_database
-from app.doctor.findings import Area, Report
-from app.doctor.folders import check_local_writes, check_markers, check_media_folder, check_staging
+from app.doctor.findings import DiagnosisReport, ReportSection
+from app.doctor.media_location import check_local_writes, check_markers, check_media_folder, check_staging
 from app.doctor.programs import check_programs
 from app.storage.errors import StorageError
 from app.storage.service import StorageService, open_storage
 
 
-async def diagnose(settings: Settings) -> Report:
+async def diagnose(settings: Settings) -> DiagnosisReport:
     """May be cancelled: what was made in a store is removed first."""
-    report = Report(secrets_of(settings))
-    check_configuration(report.area("settings"), settings)
+    report = DiagnosisReport(collect_secrets(settings))
+    check_configuration(report.section("settings"), settings)
     async with AsyncExitStack() as stack:
-        database = report.area("database")
+        database = report.section("database")
         found = await open_database(database, settings)
         if found is not None:
             stack.push_async_callback(found.catalog.aclose)
             await check_database(database, found)
-        catalog = found.catalog if found is not None and found.current else None
+        catalog = found.catalog if found is not None and found.is_current else None
         await _check_media(report, settings, catalog, stack)
-    await check_staging(report.area("staging"), settings)
-    await check_programs(report.area("programs"))
-    await asyncio.to_thread(check_codecs, report.area("pictures"))
+    await check_staging(report.section("staging"), settings)
+    await check_programs(report.section("programs"))
+    await asyncio.to_thread(check_codecs, report.section("pictures"))
     return report
 
 
-async def _check_media(report: Report, settings: Settings, catalog: Catalog | None, stack: AsyncExitStack) -> None:
-    local, folder = settings.storage_engine is StorageEngine.LOCAL, report.area("media location")
+async def _check_media(
+    report: DiagnosisReport, settings: Settings, catalog: Catalog | None, stack: AsyncExitStack
+) -> None:
+    local, folder = settings.storage_engine is StorageEngine.LOCAL, report.section("media location")
     there = check_media_folder(folder, settings.media_location) if local else settings.media_location.is_dir()
     if local and not there:
         if settings.s3_bucket:
-            report.area("store").skip("calls", "the media location has to be there first")
+            report.section("store").skip("calls", "the media location has to be there first")
         return
     try:
         storage = await open_storage(settings)
     except StorageError as error:
-        report.area("media location" if local else "store").fail("opens", error.detail, error.hint)
+        report.section("media location" if local else "store").fail("opens", error.detail, error.hint)
         return
     stack.push_async_callback(storage.aclose)
-    await _check_places(report, settings, catalog, storage)
+    await _check_storages(report, settings, catalog, storage)
 
 
-async def _check_places(report: Report, settings: Settings, catalog: Catalog | None, storage: StorageService) -> None:
+async def _check_storages(
+    report: DiagnosisReport, settings: Settings, catalog: Catalog | None, storage: StorageService
+) -> None:
     for engine in (StorageEngine.LOCAL, StorageEngine.S3):
-        home = storage.home(engine)
+        home = storage.find_location(engine)
         if home is None:
             continue
         in_use = engine is storage.engine
-        area = report.area("store" if engine is StorageEngine.S3 else "media location")
+        area = report.section("store" if engine is StorageEngine.S3 else "media location")
         if engine is StorageEngine.S3:
-            from app.doctor.store import check_store  # noqa: PLC0415 - the S3 client takes 0.5 s to load
+            from app.doctor.s3_calls import check_store  # noqa: PLC0415 - the S3 client takes 0.5 s to load
             from app.storage.s3 import S3Backend  # noqa: PLC0415
 
             if isinstance(home.backend, S3Backend):
@@ -70,7 +74,7 @@ async def _check_places(report: Report, settings: Settings, catalog: Catalog | N
 
 
 async def _check_markers(
-    area: Area, catalog: Catalog | None, storage: StorageService, engine: StorageEngine, *, in_use: bool
+    area: ReportSection, catalog: Catalog | None, storage: StorageService, engine: StorageEngine, *, in_use: bool
 ) -> None:
     if catalog is None:
         area.skip("markers", "there is no catalogue to compare with")

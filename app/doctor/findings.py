@@ -10,7 +10,7 @@ from app.catalog.errors import CatalogError
 from app.storage.errors import StorageError
 
 
-class Outcome(StrEnum):
+class CheckOutcome(StrEnum):
     OK = "ok"
     WARNING = "warning"
     """The service works, and something is lacking or close to an edge."""
@@ -26,58 +26,58 @@ class Finding:
 
     area: str
     check: str
-    outcome: Outcome
+    outcome: CheckOutcome
     detail: str
     hint: str = ""
 
 
-class Report:
+class DiagnosisReport:
     """All findings, in the order in which they were made. No text of `secrets` and no control character gets into it."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self.findings: list[Finding] = []
 
-    def area(self, name: str) -> Area:
-        return Area(self, name)
+    def section(self, name: str) -> ReportSection:
+        return ReportSection(self, name)
 
-    def add(self, area: str, check: str, outcome: Outcome, detail: str, hint: str) -> None:
-        self.findings.append(Finding(area, check, outcome, self._shown(detail), self._shown(hint)))
+    def add(self, area: str, check: str, outcome: CheckOutcome, detail: str, hint: str) -> None:
+        self.findings.append(Finding(area, check, outcome, self._redact(detail), self._redact(hint)))
 
     @property
-    def failed(self) -> bool:
-        return any(finding.outcome is Outcome.FAILED for finding in self.findings)
+    def has_failures(self) -> bool:
+        return any(finding.outcome is CheckOutcome.FAILED for finding in self.findings)
 
-    def _shown(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-class Area:
+class ReportSection:
     """One part of the set-up: findings are added to it."""
 
-    def __init__(self, report: Report, name: str) -> None:
+    def __init__(self, report: DiagnosisReport, name: str) -> None:
         self._report = report
         self._name = name
 
     def ok(self, check: str, detail: str = "") -> None:
-        self._report.add(self._name, check, Outcome.OK, detail, "")
+        self._report.add(self._name, check, CheckOutcome.OK, detail, "")
 
     def warn(self, check: str, detail: str, hint: str = "") -> None:
-        self._report.add(self._name, check, Outcome.WARNING, detail, hint)
+        self._report.add(self._name, check, CheckOutcome.WARNING, detail, hint)
 
     def fail(self, check: str, detail: str, hint: str = "") -> None:
-        self._report.add(self._name, check, Outcome.FAILED, detail, hint)
+        self._report.add(self._name, check, CheckOutcome.FAILED, detail, hint)
 
     def skip(self, check: str, detail: str) -> None:
-        self._report.add(self._name, check, Outcome.SKIPPED, detail, "")
+        self._report.add(self._name, check, CheckOutcome.SKIPPED, detail, "")
 
-    async def attempt(self, check: str, work: Awaitable[str]) -> bool:
-        """True where it works; `work` says what was found. What it raises is a finding."""
+    async def run_check(self, check: str, check_result: Awaitable[str]) -> bool:
+        """True where it works; `check_result` says what was found. What it raises is a finding."""
         try:
-            detail = await work
-        except NotAsItShould as error:
+            detail = await check_result
+        except UnexpectedResult as error:
             self.fail(check, str(error), error.hint)
         except StorageError as error:
             self.fail(check, error.detail or type(error).__name__, error.hint)
@@ -89,7 +89,7 @@ class Area:
         return False
 
 
-class NotAsItShould(Exception):
+class UnexpectedResult(Exception):
     """A call was answered, and the answer is wrong."""
 
     def __init__(self, text: str, hint: str = "") -> None:
@@ -97,7 +97,7 @@ class NotAsItShould(Exception):
         super().__init__(text)
 
 
-def size_text(count: int) -> str:
+def format_size(count: int) -> str:
     """Bytes, for people."""
     value, unit = float(count), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

@@ -6,9 +6,9 @@ import asyncio
 import re
 import subprocess
 
-from app.doctor.findings import Area
-from app.media.signatures import Content
-from app.media.tools import find_programs
+from app.doctor.findings import ReportSection
+from app.media.containers.signatures import DetectedFormat
+from app.media.video.ffmpeg_location import find_ffmpeg
 
 ANSWER_SECONDS = 20.0
 OLDEST = (4, 3)
@@ -22,43 +22,52 @@ _ENCODERS = {
 }
 _FILTERS = {"scale": "nothing can be made of videos", "bwdif": "interlaced video stays so"}
 _DEMUXERS = dict.fromkeys(
-    (content.value for content in (Content.MOV, Content.MATROSKA, Content.AVI, Content.MPEG_TS, Content.MPEG_PS)),
+    (
+        content.value
+        for content in (
+            DetectedFormat.MOV,
+            DetectedFormat.MATROSKA,
+            DetectedFormat.AVI,
+            DetectedFormat.MPEG_TS,
+            DetectedFormat.MPEG_PS,
+        )
+    ),
     "such videos get no pictures",
 )
 _TONE_MAPPING = frozenset({"zscale", "tonemap"})
 _FIXED_IN_8 = (8, 1, 3)
 
 
-async def check_programs(area: Area) -> None:
-    programs = await asyncio.to_thread(find_programs)
+async def check_programs(area: ReportSection) -> None:
+    programs = await asyncio.to_thread(find_ffmpeg)
     if programs is None:
         hint = "install ffmpeg (Debian: apt-get install ffmpeg), or pip install mediavault[ffmpeg]"
         area.warn("ffmpeg", "is not installed: videos are kept and served, but not shown or made playable", hint)
         return
     ffmpeg, ffprobe = programs
     try:
-        versions = [await _output(program, "-version") for program in (ffmpeg, ffprobe)]
+        versions = [await _run_program(program, "-version") for program in (ffmpeg, ffprobe)]
         filters, encoders, demuxers = [
-            _names(await _output(ffmpeg, option)) for option in ("-filters", "-encoders", "-demuxers")
+            _parse_names(await _run_program(ffmpeg, option)) for option in ("-filters", "-encoders", "-demuxers")
         ]
     except (OSError, subprocess.SubprocessError) as error:
         area.fail("ffmpeg", f"{ffmpeg} does not run: {type(error).__name__}", "is it whole, and made for this machine?")
         return
-    _tell_version(area, ffmpeg, versions[0])
-    if _version(versions[0]) != _version(versions[1]):
-        area.warn("ffprobe", f"is of another version: {_version(versions[1])}", "take both from one place")
-    _tell_lacking(area, "filters", _FILTERS, filters)
+    _report_version(area, ffmpeg, versions[0])
+    if _parse_version(versions[0]) != _parse_version(versions[1]):
+        area.warn("ffprobe", f"is of another version: {_parse_version(versions[1])}", "take both from one place")
+    _report_missing(area, "filters", _FILTERS, filters)
     if filters >= _TONE_MAPPING:
         area.ok("HDR", "zscale and tonemap are there")
     else:
         area.warn(
             "HDR", "no zscale or no tonemap: HDR videos look pale", "an ffmpeg with libzimg has them, such as Debian's"
         )
-    _tell_lacking(area, "encoders", _ENCODERS, encoders)
-    _tell_lacking(area, "demuxers", _DEMUXERS, {name for names in demuxers for name in names.split(",")})
+    _report_missing(area, "encoders", _ENCODERS, encoders)
+    _report_missing(area, "demuxers", _DEMUXERS, {name for names in demuxers for name in names.split(",")})
 
 
-def known_fault(version: str) -> str:
+def find_vulnerability(version: str) -> str:
     """A known vulnerability of this version, or ""; a distribution's version (with a suffix) has the distribution's fixes."""
     upstream = _UPSTREAM.match(version)
     if upstream is None:
@@ -69,10 +78,10 @@ def known_fault(version: str) -> str:
     return ""
 
 
-def _tell_version(area: Area, program: str, text: str) -> None:
-    version = _version(text)
+def _report_version(area: ReportSection, program: str, text: str) -> None:
+    version = _parse_version(text)
     numbers = _NUMBERS.match(version)
-    if fault := known_fault(version):
+    if fault := find_vulnerability(version):
         area.warn(
             "ffmpeg", f"{program}, {version}: {fault}", "install a newer one; files are opened in a sandbox meanwhile"
         )
@@ -82,7 +91,7 @@ def _tell_version(area: Area, program: str, text: str) -> None:
         area.ok("ffmpeg", f"{program}, {version}")
 
 
-def _tell_lacking(area: Area, what: str, wanted: dict[str, str], found: set[str]) -> None:
+def _report_missing(area: ReportSection, what: str, wanted: dict[str, str], found: set[str]) -> None:
     lacking = {name: result for name, result in wanted.items() if name not in found}
     if lacking:
         area.fail(what, "; ".join(f"no {name}: {result}" for name, result in lacking.items()), "install another ffmpeg")
@@ -90,17 +99,17 @@ def _tell_lacking(area: Area, what: str, wanted: dict[str, str], found: set[str]
         area.ok(what, ", ".join(wanted))
 
 
-def _version(text: str) -> str:
+def _parse_version(text: str) -> str:
     match = _VERSION.match(text)
     return match[1] if match else text.partition("\n")[0][:60]
 
 
-def _names(text: str) -> set[str]:
+def _parse_names(text: str) -> set[str]:
     """The second column of ffmpeg's lists."""
     return {words[1] for line in text.splitlines() if len(words := line.split()) > 1}
 
 
-async def _output(program: str, option: str) -> str:
+async def _run_program(program: str, option: str) -> str:
     command = [program, "-hide_banner", option] if option != "-version" else [program, option]
 
     def run() -> str:

@@ -9,11 +9,11 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-SECONDS = 4.0
+TIMEOUT_SECONDS = 4.0
 
 
-def answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+def is_alive(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/livez")
         return connection.getresponse().status == 200
@@ -24,4 +24,4 @@ def answers(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not answers(int(os.environ.get("IMMICH_PORT") or 2283)))
+    sys.exit(not is_alive(int(os.environ.get("IMMICH_PORT") or 2283)))

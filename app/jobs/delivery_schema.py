@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog import tables
-from app.catalog.engine import Database
-from app.catalog.upgrade import upgrading
+from app.catalog.database.engine import Database
+from app.catalog.database.schema_upgrade import open_upgrade_transaction
+from app.catalog.schema import tables
 
 _FLAG = "procrastinate"
 _installation = tables.installation
@@ -23,35 +23,35 @@ _scripts = resources.files("procrastinate.sql")
 
 async def ensure_delivery_schema(database: Database) -> bool:
     """True when something had to be done. Raises `CatalogError`."""
-    newest = migrations()[-1]
+    newest = list_migrations()[-1]
     async with database.read() as connection:
-        if await _applied(connection) == newest:
+        if await _read_applied_version(connection) == newest:
             return False
-    async with upgrading(database) as connection:
-        applied = await _applied(connection)
+    async with open_upgrade_transaction(database) as connection:
+        applied = await _read_applied_version(connection)
         if applied is None:
-            await _run(connection, _scripts.joinpath("schema.sql").read_text(encoding="utf-8"))
+            await _execute_script(connection, _scripts.joinpath("schema.sql").read_text(encoding="utf-8"))
             await connection.execute(insert(_installation).values(name=_FLAG, value=newest))
             return True
-        for name in migrations():
+        for name in list_migrations():
             if name > applied:
-                await _run(connection, _scripts.joinpath("migrations", name).read_text(encoding="utf-8"))
+                await _execute_script(connection, _scripts.joinpath("migrations", name).read_text(encoding="utf-8"))
         noted = update(_installation).where(_installation.c.name == _FLAG)
         await connection.execute(noted.values(value=max(newest, applied)))
     return True
 
 
-def migrations() -> list[str]:
+def list_migrations() -> list[str]:
     """The names of the package's migrations; they begin with a version in digits of equal number, so that their order is that of text."""
     return sorted(each.name for each in _scripts.joinpath("migrations").iterdir() if each.name.endswith(".sql"))
 
 
-async def _applied(connection: AsyncConnection) -> str | None:
+async def _read_applied_version(connection: AsyncConnection) -> str | None:
     noted = select(_installation.c.value).where(_installation.c.name == _FLAG)
     return (await connection.execute(noted)).scalar_one_or_none()
 
 
-async def _run(connection: AsyncConnection, script: str) -> None:
+async def _execute_script(connection: AsyncConnection, script: str) -> None:
     """Many statements at once, which the driver takes only without parameters."""
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
     driver: Any = (await connection.get_raw_connection()).driver_connection

@@ -1,7 +1,7 @@
 """Deletes what nothing refers to any more: first the object, then its row. Nothing else deletes managed files.
 
 Any number of processes may sweep at once, and be killed at any point: a file's row stays until its object is known to be
-gone, and deleting what is not there is fine. A file whose writer died is deleted only after `LATE_EFFECT_GRACE`. Also empties
+gone, and deleting what is not there is fine. A file whose writer died is deleted only after `LATE_WRITE_GRACE`. Also empties
 the trash by age, ends expired sessions and links, and fills in the folded names of assets after an upgrade.
 """
 
@@ -19,12 +19,12 @@ import structlog
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
-from app.catalog.records import File
+from app.catalog.schema.records import File
 from app.config import Settings
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.service import StorageService
 
-PAUSE_SECONDS = 60.0
+SWEEP_INTERVAL_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 3600.0
 LEFTOVER_AGE = timedelta(days=1)
 """Unfinished writes (temporary files, multipart uploads) older than this belong to nobody."""
@@ -57,9 +57,9 @@ async def sweep(
     while claimed := await catalog.files.claim_sweepable(now, limit):
         gone = await _delete_objects(storage, claimed)
         # What was deleted while it moves has another object elsewhere.
-        held = await catalog.exchanges.drop_deleted([file.id for file in gone])
+        held = await catalog.path_switches.drop_deleted_for_sweeper([file.id for file in gone])
         forgotten = [file for file in gone if file.id not in held]
-        await catalog.files.forget(forgotten)
+        await catalog.files.delete_swept(forgotten)
         objects += len(forgotten)
         failed += len(claimed) - len(gone)
         if not gone:
@@ -94,14 +94,14 @@ class Sweeper:
         catalog: Catalog,
         storage: StorageService,
         settings: Settings,
-        require_intact: Callable[[], Awaitable[None]] | None = None,
+        check_media_location: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`require_intact` raises a storage error while the media location is not ours: what is not found there was not deleted."""
+        """`check_media_location` raises a storage error while the media location is not ours: what is not found there was not deleted."""
         self._catalog = catalog
         self._storage = storage
-        self._require_intact = require_intact
+        self._check_media_location = check_media_location
         self._trash_age = timedelta(days=settings.trash_days) if settings.trash_days else None
-        self._wanted = asyncio.Event()
+        self._woken = asyncio.Event()
         self._housekeeping_due = 0.0
 
     @asynccontextmanager
@@ -116,27 +116,27 @@ class Sweeper:
 
     def wake(self) -> None:
         """Something was doomed: sweep soon."""
-        self._wanted.set()
+        self._woken.set()
 
     async def _run(self) -> None:
         while True:
-            self._wanted.clear()
-            await self._pass()
+            self._woken.clear()
+            await self._sweep_once()
             with suppress(TimeoutError):
-                async with asyncio.timeout(PAUSE_SECONDS):
-                    await self._wanted.wait()
+                async with asyncio.timeout(SWEEP_INTERVAL_SECONDS):
+                    await self._woken.wait()
 
-    async def _pass(self) -> None:
+    async def _sweep_once(self) -> None:
         try:
-            if self._require_intact is not None:
-                await self._require_intact()
+            if self._check_media_location is not None:
+                await self._check_media_location()
             now = datetime.now(UTC)
             before = now - self._trash_age if self._trash_age else None
             report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)
             if report != SweepReport():
                 _log.info("swept", trash=report.trash, objects=report.objects, failed=report.failed)
             if time.monotonic() >= self._housekeeping_due:
-                await self._keep_house(now)
+                await self._run_housekeeping(now)
                 self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
         except (CatalogError, StorageError) as error:
             if not self._catalog.outages.covers(error):
@@ -144,9 +144,9 @@ class Sweeper:
         except Exception:  # noqa: BLE001 - the task's outermost edge: one bad pass must not end all others
             _log.exception("the sweep failed")
 
-    async def _keep_house(self, now: datetime) -> None:
+    async def _run_housekeeping(self, now: datetime) -> None:
         await self._catalog.sessions.delete_expired(now)
-        await self._catalog.archives.delete_ended(now)
+        await self._catalog.archive_links.delete_expired(now)
         await self._catalog.download_parts.delete_expired(now)
         try:
             leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE)
@@ -156,6 +156,6 @@ class Sweeper:
         else:
             if leftovers:
                 _log.info("swept leftovers of unfinished writes", count=leftovers)
-        filled = await self._catalog.folded_names.fill()
+        filled = await self._catalog.folded_names.fill_missing()
         if filled:
             _log.info("names of assets were filled in for searches", count=filled)

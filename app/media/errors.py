@@ -12,7 +12,7 @@ class MediaError(Exception):
     retryable = False
 
     def __init__(self, reason: str) -> None:
-        self.reason = one_line(reason)
+        self.reason = to_one_line(reason)
         super().__init__(self.reason)
 
 
@@ -20,23 +20,23 @@ class DecodeFailed(MediaError):
     """The file is damaged, or is not what its name says."""
 
 
-class TooLarge(MediaError):
+class LimitExceeded(MediaError):
     """More pixels, frames, memory, processor time or output than is permitted."""
 
 
-class TimedOut(MediaError):
+class ProcessingTimedOut(MediaError):
     """It took longer than permitted. The machine may have been busy."""
 
     retryable = True
 
 
-class Crashed(MediaError):
+class WorkerCrashed(MediaError):
     """The process that worked on it died, or answered with something else than a result."""
 
     retryable = True
 
 
-class Unreadable(MediaError):
+class SourceUnreadable(MediaError):
     """The disk that the original lies on did not give it. That is no fault of the file's."""
 
     retryable = True
@@ -46,13 +46,13 @@ class MissingTool(MediaError):
     """A program or an optional package that this format needs is not installed."""
 
 
-class DiskFull(MediaError):
+class MediaDiskFull(MediaError):
     """The folder for the results, or the quota on it, has no room."""
 
     retryable = True
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """`text` with every run of white space and control characters as one space, cut to `MAX_REASON`."""
     printable = "".join(character if character.isprintable() else " " for character in text[: MAX_REASON * 4])
     return " ".join(printable.split())[:MAX_REASON]

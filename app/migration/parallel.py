@@ -9,21 +9,21 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_parallel(
-    source: AsyncIterator[Sequence[T]], concurrency: int, act: Callable[[T], Awaitable[None]]
+async def run_in_parallel(
+    pages: AsyncIterator[Sequence[T]], concurrency: int, process: Callable[[T], Awaitable[None]]
 ) -> None:
-    """`act` on everything that `source` gives; the first failure ends all of it, and is raised."""
+    """`process` on everything that `pages` gives; the first failure ends all of it, and is raised."""
     queue: asyncio.Queue[T | None] = asyncio.Queue(concurrency)
 
     async def work() -> None:
         while (each := await queue.get()) is not None:
-            await act(each)
+            await process(each)
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(work())
-            async for page in source:
+            async for page in pages:
                 for each in page:
                     await queue.put(each)
             for _ in range(concurrency):

@@ -36,7 +36,7 @@ class ProblemKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class MoveProblem:
     """`detail` is a sentence without the path."""
 
     kind: ProblemKind
@@ -52,50 +52,58 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class FileProblem:
     """A problem and the path of the file that has it."""
 
     path: str
     problem: str
 
 
-DAMAGED = Problem(ProblemKind.DAMAGED, "its own bytes are not those that the catalogue records; it stays where it is")
-OCCUPIED = Problem(ProblemKind.OCCUPIED, "the target holds other bytes, which are left alone")
-BUSY = Problem(ProblemKind.BUSY, "an object at the target is still to be removed; try again in a few minutes")
-UNRECORDED = Problem(ProblemKind.UNRECORDED, "the catalogue has no checksum to compare with")
-COPY_MISSING = Problem(ProblemKind.COPY_MISSING, "there is nothing at the target")
-COPY_DAMAGED = Problem(ProblemKind.COPY_DAMAGED, "the target's bytes are not those that the catalogue records")
-NO_CHECKSUM = Problem(ProblemKind.NO_CHECKSUM, "the store gives no checksum of the whole object: use --verify=readback")
-ELSEWHERE = Problem(ProblemKind.CHANGED, "it was planned for other places than the settings name now")
-UNLISTED = Problem(ProblemKind.FORBIDDEN, "its folder may not be listed")
-CHANGED = Problem(ProblemKind.CHANGED, "the catalogue's rows have changed since it was planned; it is left alone")
+SOURCE_DAMAGED = MoveProblem(
+    ProblemKind.DAMAGED, "its own bytes are not those that the catalogue records; it stays where it is"
+)
+TARGET_OCCUPIED = MoveProblem(ProblemKind.OCCUPIED, "the target holds other bytes, which are left alone")
+TARGET_BUSY = MoveProblem(
+    ProblemKind.BUSY, "an object at the target is still to be removed; try again in a few minutes"
+)
+CHECKSUM_UNRECORDED = MoveProblem(ProblemKind.UNRECORDED, "the catalogue has no checksum to compare with")
+COPY_MISSING = MoveProblem(ProblemKind.COPY_MISSING, "there is nothing at the target")
+COPY_DAMAGED = MoveProblem(ProblemKind.COPY_DAMAGED, "the target's bytes are not those that the catalogue records")
+STORE_WITHOUT_CHECKSUM = MoveProblem(
+    ProblemKind.NO_CHECKSUM, "the store gives no checksum of the whole object: use --verify=readback"
+)
+PLANNED_ELSEWHERE = MoveProblem(ProblemKind.CHANGED, "it was planned for other places than the settings name now")
+FOLDER_UNLISTABLE = MoveProblem(ProblemKind.FORBIDDEN, "its folder may not be listed")
+ROWS_CHANGED = MoveProblem(
+    ProblemKind.CHANGED, "the catalogue's rows have changed since it was planned; it is left alone"
+)
 
 
-def wrong_size(found: int, recorded: int) -> Problem:
-    return Problem(ProblemKind.SIZE, f"{found} bytes are stored, {recorded} in the catalogue")
+def describe_wrong_size(found: int, recorded: int) -> MoveProblem:
+    return MoveProblem(ProblemKind.SIZE, f"{found} bytes are stored, {recorded} in the catalogue")
 
 
-def source_problem(error: StorageError) -> Problem:
+def describe_source_error(error: StorageError) -> MoveProblem:
     """What it means for the move that the source could not be read."""
     if isinstance(error, ObjectNotFound):
-        return Problem(ProblemKind.MISSING, "there is no such object")
+        return MoveProblem(ProblemKind.MISSING, "there is no such object")
     if isinstance(error, ObjectChanged):
-        return Problem(ProblemKind.DAMAGED, "it changed while it was read")
-    return _problem(error, "read")
+        return MoveProblem(ProblemKind.DAMAGED, "it changed while it was read")
+    return _describe_error(error, "read")
 
 
-def target_problem(error: StorageError) -> Problem:
+def describe_target_error(error: StorageError) -> MoveProblem:
     """What it means for the move that the target could not be written or checked."""
-    return _problem(error, "write")
+    return _describe_error(error, "write")
 
 
-def _problem(error: StorageError, what: str) -> Problem:
+def _describe_error(error: StorageError, operation: str) -> MoveProblem:
     if isinstance(error, StoragePermission):
-        return Problem(ProblemKind.FORBIDDEN, f"no permission to {what} in {error.backend}: {error.detail}")
+        return MoveProblem(ProblemKind.FORBIDDEN, f"no permission to {operation} in {error.backend}: {error.detail}")
     if isinstance(error, StorageFull):
-        return Problem(ProblemKind.FULL, f"{error.backend}: {error.detail}")
+        return MoveProblem(ProblemKind.FULL, f"{error.backend}: {error.detail}")
     if isinstance(error, InvalidKey):
-        return Problem(ProblemKind.NAME, f"{error.backend} does not take this name: {error.detail}")
+        return MoveProblem(ProblemKind.NAME, f"{error.backend} does not take this name: {error.detail}")
     if isinstance(error, StorageUnavailable):
-        return Problem(ProblemKind.UNAVAILABLE, f"{error.backend}: {error.detail}")
-    return Problem(ProblemKind.UNAVAILABLE, f"{type(error).__name__}, {error.backend}: {error.detail}")
+        return MoveProblem(ProblemKind.UNAVAILABLE, f"{error.backend}: {error.detail}")
+    return MoveProblem(ProblemKind.UNAVAILABLE, f"{type(error).__name__}, {error.backend}: {error.detail}")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from app.catalog.catalog import Catalog
 from app.config import StorageEngine
-from app.health.folders import MountCheckFailed
 from app.health.markers import MediaLocationCheck
+from app.health.media_folder import MountCheckFailed
 from app.storage.errors import StorageError
-from app.storage.service import Home, StorageService
+from app.storage.service import StorageLocation, StorageService
 
-OTHER = {StorageEngine.LOCAL: StorageEngine.S3, StorageEngine.S3: StorageEngine.LOCAL}
+OPPOSITE_ENGINE = {StorageEngine.LOCAL: StorageEngine.S3, StorageEngine.S3: StorageEngine.LOCAL}
 
 MEDIA_MISSING = "IMMICH_MEDIA_LOCATION: the folder is not there"
-_MISSING = {
+_MISSING_LOCATION = {
     StorageEngine.LOCAL: MEDIA_MISSING,
     StorageEngine.S3: "S3_BUCKET is not set",
 }
@@ -25,27 +25,27 @@ class MoveRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    source: Home
-    target: Home
+class MoveRoute:
+    source: StorageLocation
+    target: StorageLocation
 
     def target_path(self, source_path: str) -> str:
         """Raises `InvalidKey` where what the path names below the source can be no key there, or at the target."""
-        key = self.source.area.key(source_path)
+        key = self.source.paths.to_key(source_path)
         if key is None:
             raise ValueError(f"{source_path} does not lie below the source")
-        return self.target.area.path(key)
+        return self.target.paths.to_path(key)
 
 
-def find_route(storage: StorageService, to: StorageEngine) -> Route:
+def find_route(storage: StorageService, to: StorageEngine) -> MoveRoute:
     """Raises `MoveRefused` where a place is not configured."""
-    source, target = storage.home(OTHER[to]), storage.home(to)
-    for engine, home in ((OTHER[to], source), (to, target)):
+    source, target = storage.find_location(OPPOSITE_ENGINE[to]), storage.find_location(to)
+    for engine, home in ((OPPOSITE_ENGINE[to], source), (to, target)):
         if home is None:
-            raise MoveRefused(_MISSING[engine])
+            raise MoveRefused(_MISSING_LOCATION[engine])
     if source is None or target is None:
         raise AssertionError("refused above")
-    return Route(source, target)
+    return MoveRoute(source, target)
 
 
 def require_engine(storage: StorageService, to: StorageEngine) -> None:
@@ -56,15 +56,15 @@ def require_engine(storage: StorageService, to: StorageEngine) -> None:
         )
 
 
-async def require_intact(catalog: Catalog, storage: StorageService, *homes: Home) -> None:
+async def check_media_locations(catalog: Catalog, storage: StorageService, *locations: StorageLocation) -> None:
     """What is not found on an unmounted disk is not lost, and what is written there would be. Raises `MoveRefused`."""
-    for home in homes:
+    for home in locations:
         check = MediaLocationCheck(catalog, storage, engine=home.engine)
         try:
-            await check.require_intact()
+            await check.check_markers()
         except StorageError as error:
             if isinstance(error.__cause__, MountCheckFailed):
                 raise MoveRefused(error.detail) from error
-            raise MoveRefused(f"{home.area.base} cannot be used: {error.detail}") from error
+            raise MoveRefused(f"{home.paths.path_prefix} cannot be used: {error.detail}") from error
         finally:
             await check.aclose()

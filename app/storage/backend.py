@@ -24,8 +24,8 @@ CHUNK_BYTES = 256 * 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 """The most that a read yields, and a good size for `ObjectWriter.write`."""
 
-SPARE_BYTES = 64
-"""How much more of a witness is read than it should hold (see `attests`)."""
+MARKER_SLACK_BYTES = 64
+"""How much more of a witness is read than it should hold (see `marker_matches`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,14 @@ class ObjectStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Bytes of a file system: all of them, those in use, and those that this process may still take. `writable` is False where it is
+class DiskSpace:
+    """Bytes of a file system: all of them, those in use, and those that this process may still take. `is_writable` is False where it is
     mounted read-only, or the folder's permissions forbid this process to make files there."""
 
     total: int
     used: int
     free: int
-    writable: bool = True
+    is_writable: bool = True
 
 
 class ObjectWriter(Protocol):
@@ -107,8 +107,8 @@ class StorageBackend(Protocol):
         iterating `ObjectChanged`, `ObjectNotFound` or `StorageUnavailable`."""
         ...
 
-    def read_now(self, key: Key, span: ByteRange, size: int) -> bytes | None:
-        """Exactly `span` of an object of `size` bytes, where that takes no waiting at all; None where it would, where the
+    def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
+        """Exactly `byte_range` of an object of `size` bytes, where that takes no waiting at all; None where it would, where the
         object is not as expected, and where a store cannot tell: then `read_stream` is to be asked."""
         ...
 
@@ -119,12 +119,12 @@ class StorageBackend(Protocol):
         size: int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        free: bool = False,
+        skip_exists_check: bool = False,
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """A clean exit commits; an exception or a cancellation aborts and leaves nothing that readers see.
 
         Raises `ObjectExists` where the key is taken (on entry or at the commit), `StorageFull`, … `size` in bytes is
-        what will be written, if known: a different number of bytes fails the commit. `free`: the caller knows from a listing that
+        what will be written, if known: a different number of bytes fails the commit. `skip_exists_check`: the caller knows from a listing that
         the key is not taken, nor nested, so that a store in the network need not be asked before each write; its conditional
         writes guard the key all the same.
         """
@@ -169,13 +169,13 @@ class StorageBackend(Protocol):
         """Write, read back and delete a small object below the prefix; raises what went wrong."""
         ...
 
-    async def recognise(self, witness: Key, text: bytes) -> None:
-        """Whether this is the place it is thought to be: the small object `witness` holds `text` (white space around it does not
+    async def check_marker(self, marker: Key, text: bytes) -> None:
+        """Whether this is the place it is thought to be: the small object `marker` holds `text` (white space around it does not
         count). Raises `ObjectNotFound`; `ObjectChanged` where it holds another; `StorageUnavailable`, `StoragePermission`, … where it
         can not be told. Where the place is a mounted disk, commits are held to what was recognised."""
         ...
 
-    async def room(self, prefix: str) -> Room | None:
+    async def disk_space(self, prefix: str) -> DiskSpace | None:
         """Of the file system that holds the folder; None where there is no such thing. Raises `ObjectNotFound`, …"""
         ...
 
@@ -196,6 +196,6 @@ class StorageBackend(Protocol):
     async def aclose(self) -> None: ...
 
 
-def attests(found: bytes, text: bytes) -> bool:
-    """Whether a witness whose first bytes are `found` holds `text`, but for less white space than `SPARE_BYTES` that people added."""
-    return len(found) < len(text) + SPARE_BYTES and found.strip() == text.strip()
+def marker_matches(found: bytes, text: bytes) -> bool:
+    """Whether a witness whose first bytes are `found` holds `text`, but for less white space than `MARKER_SLACK_BYTES` that people added."""
+    return len(found) < len(text) + MARKER_SLACK_BYTES and found.strip() == text.strip()

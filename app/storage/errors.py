@@ -13,11 +13,11 @@ class StorageError(Exception):
     """Base of all storage errors; carries what is needed to act on it.
 
     `key` is the key or path concerned, `backend` the backend's name (`local`, `s3`, `external`). `hint` is what an operator may do about
-    it, where that can be guessed. `stored` is True where a test object was written, and then could not be read or removed.
+    it, where that can be guessed. `probe_was_stored` is True where a test object was written, and then could not be read or removed.
     """
 
     retryable = False
-    stored = False
+    probe_was_stored = False
 
     def __init__(self, key: str, backend: str, detail: str = "", hint: str = "") -> None:
         self.key = key

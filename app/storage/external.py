@@ -4,7 +4,7 @@ Their owner may change them at any time. A read holds on to the file that it ope
 edited meanwhile (device, inode, size or modification time differ at the end).
 
 A disk may hang, as a network share does whose server is away. Each import path has threads of its own, no call is waited for longer than
-`ANSWER_SECONDS`, and where several have not returned further ones fail at once: as `StorageUnavailable`, and without harm to other libraries.
+`CALL_TIMEOUT_SECONDS`, and where several have not returned further ones fail at once: as `StorageUnavailable`, and without harm to other libraries.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import NoReturn
 
 from app.storage.backend import ObjectInfo, ObjectStream
 from app.storage.errors import ObjectChanged, ObjectNotFound, StoragePermission
-from app.storage.local.errnos import translated
-from app.storage.local.reading import (
+from app.storage.local.file_reader import (
     OPEN_FLAGS,
-    FileRead,
+    FileReadContext,
+    NowaitSupportByDevice,
     OpenFile,
-    PageCaches,
     external_etag,
-    object_info,
-    regular_status,
+    make_object_info,
+    require_regular_file,
 )
-from app.storage.local.threads import PatientThreads
+from app.storage.local.os_errors import translate_os_error
+from app.storage.local.threads import TimeoutThreadPool
 from app.storage.ranges import ByteRange
 
 EXTERNAL = "external"
-THREADS = 16
+THREADS_PER_IMPORT_PATH = 16
 """For each import path."""
-ANSWER_SECONDS = 12.0
+CALL_TIMEOUT_SECONDS = 12.0
 """A disk that spins up takes ten."""
-MOST_STUCK = 4
-_OPEN_FILES = Path("/proc/self/fd")
+MAX_STUCK_CALLS = 4
+_PROC_SELF_FD = Path("/proc/self/fd")
 """By its name here an open file is opened anew, whatever has become of its path (proc(5))."""
 
 
@@ -47,10 +47,10 @@ class ExternalFiles:
 
     def __init__(self) -> None:
         self._roots: tuple[str, ...] | None = None
-        self._threads: dict[str, PatientThreads] = {}
-        self._caches = PageCaches()
+        self._threads: dict[str, TimeoutThreadPool] = {}
+        self._caches = NowaitSupportByDevice()
 
-    def confine(self, roots: Iterable[str]) -> None:
+    def set_link_roots(self, roots: Iterable[str]) -> None:
         """From now on links are followed only to what lies below the same one of these folders: whoever may write there could else make a
         link to any file of this machine and have it served. Without this call all links are followed."""
         self._roots = tuple(roots)
@@ -65,30 +65,30 @@ class ExternalFiles:
     async def head(self, path: str) -> ObjectInfo:
         file = await self._open(path)
         try:
-            status = regular_status(file)
-            return object_info(path, status, external_etag(status))
+            status = require_regular_file(file)
+            return make_object_info(path, status, external_etag(status))
         finally:
             file.close()
 
     def read_stream(
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        return FileRead(lambda: self._open(path), external_etag, byte_range, if_match, pinned=True)
+        return FileReadContext(lambda: self._open(path), external_etag, byte_range, if_match, check_unchanged=True)
 
     @asynccontextmanager
-    async def opened(self, path: str, size: int | None = None) -> AsyncGenerator[Path]:
-        """The file that `path` leads to now, under a name that leads to no other one later (see `_OPEN_FILES`). `size` is the expected
+    async def open_descriptor_path(self, path: str, size: int | None = None) -> AsyncGenerator[Path]:
+        """The file that `path` leads to now, under a name that leads to no other one later (see `_PROC_SELF_FD`). `size` is the expected
         one, in bytes. Raises `ObjectChanged` for another, and what `head` raises."""
         file = await self._open(path)
         try:
-            status = regular_status(file)
+            status = require_regular_file(file)
             if size not in (None, status.st_size):
                 raise ObjectChanged(path, EXTERNAL, f"holds {status.st_size} bytes, not {size}")
-            yield _OPEN_FILES / str(file.descriptor)
+            yield _PROC_SELF_FD / str(file.descriptor)
         finally:
             file.close()
 
-    def refuse(self, path: str) -> NoReturn:
+    def refuse_write(self, path: str) -> NoReturn:
         """What every write and delete comes to."""
         raise StoragePermission(path, EXTERNAL, "lies outside the media location, where nothing is ever written")
 
@@ -96,18 +96,18 @@ class ExternalFiles:
         await asyncio.gather(*(threads.aclose() for threads in self._threads.values()))
 
     async def _open(self, path: str) -> OpenFile:
-        threads = self._threads_of(path)
+        threads = self._find_threads(path)
         try:
             descriptor, status = await threads.acquire(_open, _close, path, self._roots)
         except OSError as error:
-            raise translated(error, path, EXTERNAL) from error
-        return OpenFile(descriptor, path, EXTERNAL, threads, self._caches.of(status.st_dev), status)
+            raise translate_os_error(error, path, EXTERNAL) from error
+        return OpenFile(descriptor, path, EXTERNAL, threads, self._caches.get(status.st_dev), status)
 
-    def _threads_of(self, path: str) -> PatientThreads:
-        root = _root_of(path, self._roots or ()) or ""
+    def _find_threads(self, path: str) -> TimeoutThreadPool:
+        root = _find_root(path, self._roots or ()) or ""
         threads = self._threads.get(root)
         if threads is None:
-            threads = PatientThreads("external-read", THREADS, ANSWER_SECONDS, MOST_STUCK)
+            threads = TimeoutThreadPool("external-read", THREADS_PER_IMPORT_PATH, CALL_TIMEOUT_SECONDS, MAX_STUCK_CALLS)
             self._threads[root] = threads
         return threads
 
@@ -115,7 +115,7 @@ class ExternalFiles:
 def _open(path: str, roots: tuple[str, ...] | None) -> tuple[int, os.stat_result]:
     descriptor = os.open(os.fsencode(path), OPEN_FLAGS)
     try:
-        if roots is not None and not _inside(descriptor, path, roots):
+        if roots is not None and not _is_inside_root(descriptor, path, roots):
             raise OSError(errno.ELOOP, "is a link that leads out of its library")
         return descriptor, os.fstat(descriptor)
     except BaseException:
@@ -127,16 +127,16 @@ def _close(opened: tuple[int, os.stat_result]) -> None:
     os.close(opened[0])
 
 
-def _root_of(path: str, roots: Iterable[str]) -> str | None:
+def _find_root(path: str, roots: Iterable[str]) -> str | None:
     return next((root for root in roots if path.startswith(root + "/")), None)
 
 
-def _inside(descriptor: int, path: str, roots: tuple[str, ...]) -> bool:
+def _is_inside_root(descriptor: int, path: str, roots: tuple[str, ...]) -> bool:
     """Asks where the open file is, so that nobody can turn a link round between the question and the opening."""
-    real = _OPEN_FILES / str(descriptor)
+    real = _PROC_SELF_FD / str(descriptor)
     try:
         opened = os.fsdecode(os.readlink(os.fsencode(real)))  # noqa: PTH115 - bytes: names need not be UTF-8
     except OSError:  # a system without /proc
         opened = os.path.realpath(path)
-    root = _root_of(path, roots)
+    root = _find_root(path, roots)
     return opened == path or (root is not None and opened.startswith(os.path.realpath(root) + "/"))

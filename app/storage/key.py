@@ -29,7 +29,7 @@ class Key:
     value: str
 
     def __post_init__(self) -> None:
-        reason = _fault(self.value)
+        reason = _invalid_reason(self.value)
         if reason:
             raise InvalidKey(self.value, "key", reason)
 
@@ -40,7 +40,7 @@ class Key:
     def segments(self) -> tuple[str, ...]:
         return tuple(self.value.split("/"))
 
-    def below(self, prefix: str) -> bool:
+    def is_below(self, prefix: str) -> bool:
         """True when the key lies below `prefix`, by whole segments: `a` holds `a/b` but not `ab`."""
         return not prefix or self.value.startswith(prefix.rstrip("/") + "/")
 
@@ -50,7 +50,7 @@ def is_temporary(segment: str) -> bool:
     return _TEMPORARY.fullmatch(segment) is not None
 
 
-def _fault(value: str) -> str | None:
+def _invalid_reason(value: str) -> str | None:
     try:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:

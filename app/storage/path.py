@@ -14,76 +14,76 @@ _SCHEME = "s3://"
 
 
 @dataclass(frozen=True, slots=True)
-class LocalArea:
+class LocalPaths:
     """The local media folder; `root` is absolute, as the settings have it."""
 
     root: str
 
-    def path(self, key: Key) -> str:
-        return f"{self.base}{key}"
+    def to_path(self, key: Key) -> str:
+        return f"{self.path_prefix}{key}"
 
-    def listed(self, name: str) -> str:
-        """As `path`, for the name of an object that others put there: it need not be a key."""
-        return f"{self.base}{name}"
+    def to_listed_path(self, name: str) -> str:
+        """As `to_path`, for the name of an object that others put there: it need not be a key."""
+        return f"{self.path_prefix}{name}"
 
-    def holds(self, path: str) -> bool:
-        return path.startswith(self.base)
+    def contains(self, path: str) -> bool:
+        return path.startswith(self.path_prefix)
 
-    def key(self, path: str) -> Key | None:
+    def to_key(self, path: str) -> Key | None:
         """The key of a path below the folder, None for other paths. Raises `InvalidKey` where the rest is no key."""
-        return Key(path.removeprefix(self.base)) if self.holds(path) else None
+        return Key(path.removeprefix(self.path_prefix)) if self.contains(path) else None
 
     @property
-    def base(self) -> str:
+    def path_prefix(self) -> str:
         """What the paths of the area begin with."""
         return self.root.rstrip("/") + "/"
 
 
 @dataclass(frozen=True, slots=True)
-class BucketArea:
+class BucketPaths:
     """What the settings say is ours in S3: everything below `prefix` (may be empty) of `bucket`."""
 
     bucket: str
     prefix: str
 
-    def path(self, key: Key) -> str:
+    def to_path(self, key: Key) -> str:
         """Raises `InvalidKey` where it is longer with the prefix than S3 allows."""
-        path = f"{self.base}{key}"
+        path = f"{self.path_prefix}{key}"
         if len(path.removeprefix(f"{_SCHEME}{self.bucket}/").encode()) > MAX_KEY_BYTES:
             raise InvalidKey(key.value, "s3", f"longer than {MAX_KEY_BYTES} bytes with the prefix")
         return path
 
-    def listed(self, name: str) -> str:
-        """As `path`, for the name of an object that others put there: it need not be a key."""
-        return f"{self.base}{name}"
+    def to_listed_path(self, name: str) -> str:
+        """As `to_path`, for the name of an object that others put there: it need not be a key."""
+        return f"{self.path_prefix}{name}"
 
-    def holds(self, path: str) -> bool:
-        return path.startswith(self.base)
+    def contains(self, path: str) -> bool:
+        return path.startswith(self.path_prefix)
 
-    def key(self, path: str) -> Key | None:
-        """As `LocalArea.key`."""
-        return Key(path.removeprefix(self.base)) if self.holds(path) else None
+    def to_key(self, path: str) -> Key | None:
+        """As `LocalPaths.key`."""
+        return Key(path.removeprefix(self.path_prefix)) if self.contains(path) else None
 
     @property
-    def base(self) -> str:
-        """As `LocalArea.base`."""
+    def path_prefix(self) -> str:
+        """As `LocalPaths.base`."""
         prefix = self.prefix.strip("/")
         return f"{_SCHEME}{self.bucket}/{prefix}/" if prefix else f"{_SCHEME}{self.bucket}/"
 
 
-def is_s3(path: str) -> bool:
+def is_s3_uri(path: str) -> bool:
     return path.startswith(_SCHEME)
 
 
-def parse_s3(path: str) -> tuple[str, str]:
+def parse_s3_uri(path: str) -> tuple[str, str]:
     """The bucket and the key's text (the prefix among it) of an `s3://` URI. Nothing is decoded: `%20` are three characters. Raises `InvalidKey`."""
     bucket, slash, key = path.removeprefix(_SCHEME).partition("/")
-    if not is_s3(path) or not bucket or not slash or not key:
+    if not is_s3_uri(path) or not bucket or not slash or not key:
         raise InvalidKey(path, "path", "is no s3://<bucket>/<key>")
     return bucket, key
 
 
-def check_local(path: str) -> str:
+def check_local_path(path: str) -> str:
     """The path as it is, when it is absolute and says one place plainly. Raises `InvalidKey`."""
     if not path.startswith("/"):
         raise InvalidKey(path, "path", "is neither an absolute path nor an s3:// URI")

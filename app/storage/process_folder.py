@@ -30,13 +30,13 @@ class ProcessFolder:
         _make_root(root)
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))  # mode 0700
-            lock = _taken_lock(self.path)
+            lock = _acquire_lock(self.path)
             if lock is not None:
                 self._lock = lock
                 return
 
     @property
-    def intact(self) -> bool:
+    def is_intact(self) -> bool:
         """False where somebody took it away: a cleaner of temporary files, or a disk that was unmounted."""
         with suppress(OSError):
             return os.path.samestat((self.path / _LOCK).stat(), os.fstat(self._lock))
@@ -48,7 +48,7 @@ class ProcessFolder:
         os.close(self._lock)
 
 
-def sweep_dead(root: Path) -> int:
+def sweep_dead_folders(root: Path) -> int:
     """Remove the folders of dead processes, and return how many. Raises OSError."""
     swept = 0
     with suppress(FileNotFoundError), os.scandir(root) as entries:
@@ -83,7 +83,7 @@ def _make_root(root: Path) -> None:
     root.mkdir(mode=0o700, exist_ok=True)
 
 
-def _taken_lock(folder: Path) -> int | None:
+def _acquire_lock(folder: Path) -> int | None:
     """The descriptor of the folder's lock; None where a sweep came between making and locking it."""
     try:
         lock = _open_lock(folder)

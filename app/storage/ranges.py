@@ -20,7 +20,7 @@ class ByteRange:
         if self.first < 0 or (self.last is not None and self.last < self.first):
             raise ValueError(f"no byte range: {self.first}-{self.last}")
 
-    def clamped(self, size: int) -> ByteRange | None:
+    def clamp(self, size: int) -> ByteRange | None:
         """The part that an object of `size` bytes has, with `last` filled in; None when it starts at or past the end."""
         if self.first >= size:
             return None

@@ -31,28 +31,28 @@ from app.storage.errors import (
 from app.storage.external import ExternalFiles
 from app.storage.key import Key
 from app.storage.local import LocalBackend
-from app.storage.local.errnos import typed_errors
-from app.storage.path import BucketArea, LocalArea, check_local, is_s3, parse_s3
+from app.storage.local.os_errors import raise_storage_errors
+from app.storage.path import BucketPaths, LocalPaths, check_local_path, is_s3_uri, parse_s3_uri
 from app.storage.process_folder import STAGING
 from app.storage.ranges import ByteRange
-from app.storage.staging import Staging, Uploaded
+from app.storage.staging import Staging, StoredDigest
 
-PLACES_REMEMBERED = 4096
+PATH_CACHE_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Managed:
+class _ManagedObject:
     backend: StorageBackend
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class StorageLocation:
     """One of the two places that managed files may live in."""
 
     engine: StorageEngine
     backend: StorageBackend
-    area: LocalArea | BucketArea
+    paths: LocalPaths | BucketPaths
 
 
 class StorageService:
@@ -79,61 +79,65 @@ class StorageService:
         """Writes so far that the bucket took."""
         self._local = local
         self._s3 = s3
-        self._folder = LocalArea(str(media_root)) if media_root else None
-        self._bucket = BucketArea(bucket, prefix) if bucket else None
+        self._local_paths = LocalPaths(str(media_root)) if media_root else None
+        self._bucket_paths = BucketPaths(bucket, prefix) if bucket else None
         self._external = ExternalFiles()
-        chosen = (local, self._folder) if engine is StorageEngine.LOCAL else (s3, self._bucket)
+        chosen = (local, self._local_paths) if engine is StorageEngine.LOCAL else (s3, self._bucket_paths)
         if chosen[0] is None or chosen[1] is None:
             raise ValueError(f"the engine is {engine}, but it has no backend")
-        self.primary: StorageBackend = chosen[0]
-        self._primary_area: LocalArea | BucketArea = chosen[1]
+        self.primary_backend: StorageBackend = chosen[0]
+        self._primary_paths: LocalPaths | BucketPaths = chosen[1]
         # A path's place never changes while this lives, and finding it would be a quarter of what a small read costs.
-        self._place = lru_cache(PLACES_REMEMBERED)(self._find_place)
+        self._resolve = lru_cache(PATH_CACHE_SIZE)(self._resolve_path)
 
     def managed_path(self, key: Key) -> str:
         """Where a new file goes, as the catalogue stores it."""
-        return self._primary_area.path(key)
+        return self._primary_paths.to_path(key)
 
     def is_managed_path(self, path: str) -> bool:
         """True below the media location of either engine: what may be written and deleted."""
-        return any(area is not None and area.holds(path) for area in (self._folder, self._bucket))
+        return any(area is not None and area.contains(path) for area in (self._local_paths, self._bucket_paths))
 
-    def bases(self) -> list[str]:
+    def managed_path_prefixes(self) -> list[str]:
         """What the paths of managed files begin with, the one in use first."""
-        areas = (self._folder, self._bucket)
-        return [area.base for area in sorted(filter(None, areas), key=lambda area: area is not self._primary_area)]
+        areas = (self._local_paths, self._bucket_paths)
+        return [
+            area.path_prefix for area in sorted(filter(None, areas), key=lambda area: area is not self._primary_paths)
+        ]
 
-    def home(self, engine: StorageEngine) -> Home | None:
+    def find_location(self, engine: StorageEngine) -> StorageLocation | None:
         """None where the settings name no such place, or it is not there."""
-        backend, area = (self._local, self._folder) if engine is StorageEngine.LOCAL else (self._s3, self._bucket)
-        return None if backend is None or area is None else Home(engine, backend, area)
+        backend, area = (
+            (self._local, self._local_paths) if engine is StorageEngine.LOCAL else (self._s3, self._bucket_paths)
+        )
+        return None if backend is None or area is None else StorageLocation(engine, backend, area)
 
-    def confine_external(self, roots: Iterable[str]) -> None:
+    def set_external_link_roots(self, roots: Iterable[str]) -> None:
         """See `ExternalFiles.confine`: the import paths of all libraries."""
-        self._external.confine(roots)
+        self._external.set_link_roots(roots)
 
     async def exists(self, path: str) -> bool:
-        place = self._place(path)
+        place = self._resolve(path)
         return await (place.backend.exists(place.key) if place else self._external.exists(path))
 
     async def stat(self, path: str) -> ObjectInfo:
         """Raises `ObjectNotFound`."""
-        place = self._place(path)
+        place = self._resolve(path)
         return await (place.backend.head(place.key) if place else self._external.head(path))
 
     def read(
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """See `StorageBackend.read_stream`."""
-        place = self._place(path)
+        place = self._resolve(path)
         if place is None:
             return self._external.read_stream(path, byte_range, if_match)
         return place.backend.read_stream(place.key, byte_range, if_match)
 
-    def read_now(self, path: str, span: ByteRange, size: int) -> bytes | None:
-        """See `StorageBackend.read_now`; always None for external files, which may change while they are read."""
-        place = self._place(path)
-        return None if place is None else place.backend.read_now(place.key, span, size)
+    def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None:
+        """See `StorageBackend.read_from_memory`; always None for external files, which may change while they are read."""
+        place = self._resolve(path)
+        return None if place is None else place.backend.read_from_memory(place.key, byte_range, size)
 
     def write(
         self,
@@ -144,12 +148,12 @@ class StorageService:
         metadata: Mapping[str, str] | None = None,
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """See `StorageBackend.write_stream`. Raises `StoragePermission` for external paths."""
-        place = self._writable(path)
+        place = self._resolve_writable(path)
         write = place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
-        return self._counted(write, in_s3=place.backend is self._s3)
+        return self._count_write(write, in_s3=place.backend is self._s3)
 
     @asynccontextmanager
-    async def _counted(
+    async def _count_write(
         self, write: AbstractAsyncContextManager[ObjectWriter], *, in_s3: bool
     ) -> AsyncGenerator[ObjectWriter]:
         """Counts what the bucket takes, and what no place takes."""
@@ -164,8 +168,8 @@ class StorageService:
 
     async def copy(self, source: str, target: str) -> None:
         """Within a backend the store copies; between two the bytes pass through here. Raises `ObjectNotFound`, `ObjectExists`, …"""
-        to = self._writable(target)
-        origin = self._place(source)
+        to = self._resolve_writable(target)
+        origin = self._resolve(source)
         if origin is not None and origin.backend is to.backend:
             await to.backend.copy_object(origin.key, to.key)
             return
@@ -178,7 +182,7 @@ class StorageService:
 
     async def rename(self, source: str, target: str) -> None:
         """As `copy`, then the source is deleted; at once where both lie on one disk."""
-        origin, to = self._writable(source), self._writable(target)
+        origin, to = self._resolve_writable(source), self._resolve_writable(target)
         if origin.backend is to.backend:
             await to.backend.move_object(origin.key, to.key)
         else:
@@ -187,7 +191,7 @@ class StorageService:
 
     async def unlink(self, path: str) -> None:
         """Deleting what is not there is fine."""
-        place = self._writable(path)
+        place = self._resolve_writable(path)
         await place.backend.delete_object(place.key)
 
     async def unlink_many(self, paths: Iterable[str]) -> dict[str, StorageError]:
@@ -197,7 +201,7 @@ class StorageService:
         backends: dict[str, StorageBackend] = {}
         for path in paths:
             try:
-                place = self._writable(path)
+                place = self._resolve_writable(path)
             except StorageError as error:
                 failed[path] = error
             else:
@@ -213,10 +217,10 @@ class StorageService:
 
     async def utimes(self, path: str, accessed: datetime, modified: datetime) -> None:
         """Set a local file's times; nothing to do on S3. Changes the file's storage etag."""
-        place = self._writable(path)
+        place = self._resolve_writable(path)
         file = place.backend.local_path(place.key)
-        if file is not None and self._folder is not None:
-            await asyncio.to_thread(_set_times, Path(self._folder.root), file, place.key, accessed, modified)
+        if file is not None and self._local_paths is not None:
+            await asyncio.to_thread(_set_times, Path(self._local_paths.root), file, place.key, accessed, modified)
 
     @asynccontextmanager
     async def stage_to_temp(self, path: str, *, size: int | None = None) -> AsyncGenerator[Path]:
@@ -227,8 +231,8 @@ class StorageService:
         `size` is what the catalogue says, in bytes. Waits for room (see `Staging.downloaded`). Raises `ObjectNotFound`, `ObjectChanged` where
         the size is another, `StagingFull`, …
         """
-        if self._place(path) is None:
-            async with self._external.opened(path, size) as descriptor:
+        if self._resolve(path) is None:
+            async with self._external.open_descriptor_path(path, size) as descriptor:
                 yield descriptor
             return
         local = self.local_path(path)
@@ -241,12 +245,12 @@ class StorageService:
             yield local
             return
         suffix = PurePosixPath(path).suffix
-        async with self.staging.downloaded(lambda: self.read(path), size, suffix) as downloaded:
+        async with self.staging.download(lambda: self.read(path), size, suffix) as downloaded:
             yield downloaded
 
-    async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> Uploaded:
+    async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> StoredDigest:
         """Store the file at `path`, and delete it once it is committed; where that fails it stays. Raises as `write` does."""
-        return await self.staging.send(temp, lambda size: self.write(path, size=size, content_type=content_type))
+        return await self.staging.upload(temp, lambda size: self.write(path, size=size, content_type=content_type))
 
     async def list_managed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
         """Every object below the media location (there below `prefix`, by whole segments) of every configured backend, with its path.
@@ -254,20 +258,20 @@ class StorageService:
         with paths at the end of all that could be listed."""
         refused: list[str] = []
         name = ""
-        for backend, area in ((self._local, self._folder), (self._s3, self._bucket)):
+        for backend, area in ((self._local, self._local_paths), (self._s3, self._bucket_paths)):
             if backend is not None and area is not None:
                 try:
                     async for info in backend.list_objects(prefix):
-                        yield area.listed(info.key), info
+                        yield area.to_listed_path(info.key), info
                 except ListingIncomplete as error:
-                    refused += map(area.listed, error.folders)
+                    refused += map(area.to_listed_path, error.folders)
                     name = error.backend
         if refused:
             raise ListingIncomplete(refused, name)
 
     async def probe(self) -> None:
         """Whether new files can be stored; raises what went wrong."""
-        await self.primary.probe()
+        await self.primary_backend.probe()
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         """Remove what unfinished writes of dead processes left on every backend; returns how many."""
@@ -277,7 +281,7 @@ class StorageService:
         self, path: str, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
     ) -> str | None:
         """A link that downloads the object directly; None where there is no such thing."""
-        place = self._place(path)
+        place = self._resolve(path)
         if place is None:
             return None
         return await place.backend.presigned_url(
@@ -286,7 +290,7 @@ class StorageService:
 
     def local_path(self, path: str) -> Path | None:
         """The file that may be opened directly; None on S3."""
-        place = self._place(path)
+        place = self._resolve(path)
         return Path(path) if place is None else place.backend.local_path(place.key)
 
     async def aclose(self) -> None:
@@ -298,26 +302,26 @@ class StorageService:
     def _backends(self) -> list[StorageBackend]:
         return [backend for backend in (self._local, self._s3) if backend is not None]
 
-    def _find_place(self, path: str) -> _Managed | None:
+    def _resolve_path(self, path: str) -> _ManagedObject | None:
         """Where a managed path lies; None for an external one."""
-        if is_s3(path):
-            parse_s3(path)
-            key = self._bucket.key(path) if self._bucket else None
+        if is_s3_uri(path):
+            parse_s3_uri(path)
+            key = self._bucket_paths.to_key(path) if self._bucket_paths else None
             if key is None:
                 raise InvalidKey(path, "s3", "lies outside of the configured bucket and prefix")
-            return self._at(self._s3, key, path)
-        check_local(path)
-        key = self._folder.key(path) if self._folder else None
-        return None if key is None else self._at(self._local, key, path)
+            return self._require_backend(self._s3, key, path)
+        check_local_path(path)
+        key = self._local_paths.to_key(path) if self._local_paths else None
+        return None if key is None else self._require_backend(self._local, key, path)
 
     @staticmethod
-    def _at(backend: StorageBackend | None, key: Key, path: str) -> _Managed:
+    def _require_backend(backend: StorageBackend | None, key: Key, path: str) -> _ManagedObject:
         if backend is None:
-            raise StorageUnavailable(path, "s3" if is_s3(path) else "local", "is not connected")
-        return _Managed(backend, key)
+            raise StorageUnavailable(path, "s3" if is_s3_uri(path) else "local", "is not connected")
+        return _ManagedObject(backend, key)
 
-    def _writable(self, path: str) -> _Managed:
-        return self._place(path) or self._external.refuse(path)
+    def _resolve_writable(self, path: str) -> _ManagedObject:
+        return self._resolve(path) or self._external.refuse_write(path)
 
 
 async def open_storage(settings: Settings) -> StorageService:
@@ -353,7 +357,7 @@ def _open_local(root: Path, fsync: bool) -> LocalBackend:
 
 
 def _set_times(root: Path, file: Path, key: Key, accessed: datetime, modified: datetime) -> None:
-    with typed_errors(key.value, "local"):
+    with raise_storage_errors(key.value, "local"):
         if not file.resolve().is_relative_to(root.resolve()):
             raise StoragePermission(key.value, "local", "leads outside of the media folder")
         if not file.is_file():

@@ -31,15 +31,15 @@ from app.storage.errors import (
     StorageFull,
     StoragePermission,
 )
-from app.storage.local.errnos import typed_errors
-from app.storage.local.threads import Threads
-from app.storage.process_folder import STAGING, ProcessFolder, sweep_dead
+from app.storage.local.os_errors import raise_storage_errors
+from app.storage.local.threads import ThreadPool
+from app.storage.process_folder import STAGING, ProcessFolder, sweep_dead_folders
 
-THREADS = 8
+STAGING_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Uploaded:
+class StoredDigest:
     """What was stored: `size` in bytes, `sha1` 20 bytes."""
 
     size: int
@@ -52,31 +52,31 @@ class Staging:
 
     def __init__(self, root: Path, limit: int) -> None:
         self._root = root
-        self._room = Room(limit)
-        self._threads = Threads("staging", THREADS)
+        self._budget = ByteBudget(limit)
+        self._threads = ThreadPool("staging", STAGING_THREADS)
         self._folder: ProcessFolder | None = None
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
 
     async def open(self) -> None:
         """Sweep what dead processes left, and make this one's folder. Raises a `StorageError` where that cannot be had."""
-        await self._threads.run(self._home)
+        await self._threads.run(self._open_process_folder)
 
     async def check(self) -> None:
         """Raises what keeps files from being staged. A full disk is no fault of the folder: what needs room is tried again."""
         with suppress(StagingFull):
-            await self._threads.run(self._try_out)
+            await self._threads.run(self._try_make_folder)
 
     @asynccontextmanager
-    async def folder(self) -> AsyncGenerator[Path]:
+    async def temporary_folder(self) -> AsyncGenerator[Path]:
         """A new empty folder, mode 0700; gone at the end with all that was put into it."""
         path = await self._threads.acquire(self._make_folder, _remove_tree)
         try:
             yield path
         finally:
-            await self._threads.finish(_remove_tree, path)
+            await self._threads.run_uncancelled(_remove_tree, path)
 
     @asynccontextmanager
-    async def downloaded(
+    async def download(
         self, read: Callable[[], AbstractAsyncContextManager[ObjectStream]], size: int, suffix: str
     ) -> AsyncGenerator[Path]:
         """A file with the bytes of `read`, which is opened once there is room for `size` bytes; `suffix` ends its name.
@@ -84,8 +84,8 @@ class Staging:
         Hold one at a time: two that each wait for the other's room would wait for ever. Raises `StagingFull`, `ObjectChanged` where the
         object has another size, and what `read` raises.
         """
-        async with self._room.taken(size):
-            staged = await self._threads.acquire(self._create, _Staged.remove, size, suffix)
+        async with self._budget.reserve(size):
+            staged = await self._threads.acquire(self._create, _StagedFile.remove, size, suffix)
             try:
                 async with read() as stream:
                     if stream.info.size != size:
@@ -95,75 +95,77 @@ class Staging:
                 await self._threads.run(staged.finish, size)
                 yield staged.path
             finally:
-                await self._threads.finish(staged.remove)
+                await self._threads.run_uncancelled(staged.remove)
 
     @asynccontextmanager
-    async def received(self, chunks: AsyncIterator[bytes | memoryview], most: int, suffix: str) -> AsyncGenerator[Path]:
-        """A file with all of `chunks`. Raises `ObjectTooLarge` for more than `most` bytes, `StagingFull`, and what `chunks` raise."""
-        async with self._room.taken(most):
-            staged = await self._threads.acquire(self._create, _Staged.remove, 0, suffix)
+    async def receive(
+        self, chunks: AsyncIterator[bytes | memoryview], max_bytes: int, suffix: str
+    ) -> AsyncGenerator[Path]:
+        """A file with all of `chunks`. Raises `ObjectTooLarge` for more than `max_bytes` bytes, `StagingFull`, and what `chunks` raise."""
+        async with self._budget.reserve(max_bytes):
+            staged = await self._threads.acquire(self._create, _StagedFile.remove, 0, suffix)
             try:
                 size = 0
                 async for chunk in chunks:
                     size += len(chunk)
-                    if size > most:
-                        raise ObjectTooLarge(str(staged.path), STAGING, f"more than {most} bytes")
+                    if size > max_bytes:
+                        raise ObjectTooLarge(str(staged.path), STAGING, f"more than {max_bytes} bytes")
                     await self._threads.run(staged.write, chunk)
                 await self._threads.run(staged.finish, size)
                 yield staged.path
             finally:
-                await self._threads.finish(staged.remove)
+                await self._threads.run_uncancelled(staged.remove)
 
-    async def send(
-        self, temp: Path, open_writer: Callable[[int], AbstractAsyncContextManager[ObjectWriter]]
-    ) -> Uploaded:
+    async def upload(
+        self, file: Path, open_writer: Callable[[int], AbstractAsyncContextManager[ObjectWriter]]
+    ) -> StoredDigest:
         """Hash the file into a writer for its size, which commits at the end; then the file is deleted. Where that fails the file stays."""
-        outgoing = await self._threads.acquire(_Outgoing, _Outgoing.close, temp)
+        outgoing = await self._threads.acquire(_OutgoingFile, _OutgoingFile.close, file)
         try:
             async with open_writer(outgoing.size) as writer:
                 while data := await self._threads.run(outgoing.read):
                     await writer.write(data)
         finally:
-            await self._threads.finish(outgoing.close)
-        await self._threads.finish(_remove_file, temp)
-        return outgoing.uploaded()
+            await self._threads.run_uncancelled(outgoing.close)
+        await self._threads.run_uncancelled(_remove_file, file)
+        return outgoing.result()
 
     async def aclose(self) -> None:
         """Leaves nothing behind."""
-        await self._threads.finish(self._leave)
+        await self._threads.run_uncancelled(self._remove_process_folder)
         await self._threads.aclose()
 
-    def _home(self) -> Path:
-        with self._guard, _staging_errors(self._root):
-            if self._folder is not None and not self._folder.intact:
+    def _open_process_folder(self) -> Path:
+        with self._lock, _staging_errors(self._root):
+            if self._folder is not None and not self._folder.is_intact:
                 self._folder.remove()
                 self._folder = None
             if self._folder is None:
-                sweep_dead(self._root)
+                sweep_dead_folders(self._root)
                 self._folder = ProcessFolder(self._root)
             return self._folder.path
 
-    def _leave(self) -> None:
-        with self._guard:
+    def _remove_process_folder(self) -> None:
+        with self._lock:
             if self._folder is not None:
                 self._folder.remove()
                 self._folder = None
 
-    def _try_out(self) -> None:
+    def _try_make_folder(self) -> None:
         with _staging_errors(self._root):
             self._make_folder().rmdir()
 
     def _make_folder(self) -> Path:
         with _staging_errors(self._root):
-            return Path(tempfile.mkdtemp(dir=self._home()))
+            return Path(tempfile.mkdtemp(dir=self._open_process_folder()))
 
-    def _create(self, size: int, suffix: str) -> _Staged:
-        path = self._home() / f"{secrets.token_hex(8)}{suffix}"
+    def _create(self, size: int, suffix: str) -> _StagedFile:
+        path = self._open_process_folder() / f"{secrets.token_hex(8)}{suffix}"
         with _staging_errors(path):
-            return _Staged(path, size)
+            return _StagedFile(path, size)
 
 
-class Room:
+class ByteBudget:
     """`limit` bytes, given to those who ask in the order in which they ask."""
 
     def __init__(self, limit: int) -> None:
@@ -172,32 +174,32 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def taken(self, size: int) -> AsyncGenerator[None]:
+    async def reserve(self, size: int) -> AsyncGenerator[None]:
         """Waits for `size` bytes; for more than the limit it waits until nobody else has any."""
-        await self._take(size)
+        await self._acquire(size)
         try:
             yield
         finally:
-            self._give_back(size)
+            self._release(size)
 
-    async def _take(self, size: int) -> None:
+    async def _acquire(self, size: int) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
-        self._admit()
+        self._grant_waiting()
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # it came at the same moment
-                self._give_back(size)
+                self._release(size)
             else:
-                self._admit()
+                self._grant_waiting()
             raise
 
-    def _give_back(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self._used -= size
-        self._admit()
+        self._grant_waiting()
 
-    def _admit(self) -> None:
+    def _grant_waiting(self) -> None:
         while self._waiting:
             size, turn = self._waiting[0]
             if not turn.cancelled():
@@ -208,7 +210,7 @@ class Room:
             self._waiting.popleft()
 
 
-class _Staged:
+class _StagedFile:
     """A file that is being filled. The calls block."""
 
     def __init__(self, path: Path, size: int) -> None:
@@ -242,7 +244,7 @@ class _Staged:
             os.close(descriptor)
 
 
-class _Outgoing:
+class _OutgoingFile:
     """A tool's output on its way into the store. The calls block."""
 
     def __init__(self, path: Path) -> None:
@@ -266,8 +268,8 @@ class _Outgoing:
         self._crc32 = crc32(data, self._crc32)
         return data
 
-    def uploaded(self) -> Uploaded:
-        return Uploaded(self.size, self._sha1.digest(), self._crc32)
+    def result(self) -> StoredDigest:
+        return StoredDigest(self.size, self._sha1.digest(), self._crc32)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -277,7 +279,7 @@ class _Outgoing:
 def _staging_errors(path: Path) -> Generator[None]:
     """Raises typed errors in place of `OSError`s. A full disk here is not a full store: it has room again when others have ended."""
     try:
-        with typed_errors(str(path), STAGING, writing=True):
+        with raise_storage_errors(str(path), STAGING, is_write=True):
             yield
     except StagingFull:
         raise

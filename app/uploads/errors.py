@@ -14,14 +14,14 @@ class MalformedBody(UploadError):
     """The body is no multipart/form-data that can be read, or holds more parts or headers than allowed (400)."""
 
 
-class BodyCutShort(UploadError):
+class IncompleteBody(UploadError):
     """The body ended before its final boundary, or before its Content-Length (400)."""
 
     def __init__(self, detail: str = "The body ended before it was complete") -> None:
         super().__init__(detail)
 
 
-class ClientGone(BodyCutShort):
+class ClientDisconnected(IncompleteBody):
     """The client closed the connection in the middle of the body; nobody is left to be answered (400)."""
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class UploadTooSlow(UploadError):
 class UploadTooLarge(UploadError):
     """More than `limit` bytes (413)."""
 
-    def __init__(self, limit: int, what: str = "The upload") -> None:
+    def __init__(self, limit: int, subject: str = "The upload") -> None:
         self.limit = limit
-        super().__init__(f"{what} is larger than {limit} bytes")
+        super().__init__(f"{subject} is larger than {limit} bytes")
 
 
 class InvalidField(UploadError):

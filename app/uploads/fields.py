@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.catalog.records import Visibility
+from app.catalog.schema.records import Visibility
 from app.uploads.errors import InvalidChecksum, InvalidField
-from app.uploads.names import display_name, storable_text
+from app.uploads.file_names import build_display_name, replace_unstorable
 
 MAX_DURATION_MS = 2**31 - 1
 MAX_DEVICE_TEXT_CHARACTERS = 1000
@@ -48,7 +48,7 @@ class UploadFields:
     device_id: str | None
 
 
-class FieldReader:
+class UploadFieldParser:
     """Takes fields in any order and refuses a wrong one at once. Of a repeated field the last one counts; an empty
     one counts as not sent; unknown ones are ignored."""
 
@@ -95,7 +95,7 @@ class FieldReader:
         return value
 
 
-def parse_checksum(header: str | None) -> bytes | None:
+def parse_checksum_header(header: str | None) -> bytes | None:
     """The SHA-1 that `x-immich-checksum` announces: base64 if 28 characters, else hex. Raises `InvalidChecksum`."""
     text = (header or "").strip()
     if not text:
@@ -109,7 +109,7 @@ def parse_checksum(header: str | None) -> bytes | None:
     return value
 
 
-def _moment(name: str, text: str) -> datetime:
+def _parse_timestamp(name: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
         if moment.tzinfo is None:
@@ -120,27 +120,27 @@ def _moment(name: str, text: str) -> datetime:
     return moment
 
 
-def _truth(name: str, text: str) -> bool:
+def _parse_boolean(name: str, text: str) -> bool:
     if text not in ("true", "false"):
         raise InvalidField(name, "is neither true nor false")
     return text == "true"
 
 
-def _visibility(name: str, text: str) -> Visibility:
+def _parse_visibility(name: str, text: str) -> Visibility:
     try:
         return Visibility(text)
     except ValueError:
         raise InvalidField(name, f"is none of {', '.join(Visibility)}") from None
 
 
-def _identifier(name: str, text: str) -> UUID:
+def _parse_uuid(name: str, text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
         raise InvalidField(name, "is no UUID") from None
 
 
-def _duration(name: str, text: str) -> int | None:
+def _parse_duration(name: str, text: str) -> int | None:
     if match := _DURATION.fullmatch(text):
         hours, minutes, seconds, fraction = match.groups()
         whole = (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
@@ -154,11 +154,11 @@ def _duration(name: str, text: str) -> int | None:
     return milliseconds
 
 
-def _metadata(name: str, text: str) -> dict[str, Any]:
+def _parse_metadata(name: str, text: str) -> dict[str, Any]:
     """A JSON object, or Immich's list of `{key, value}`."""
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidField(name, f"is longer than {MAX_METADATA_BYTES} bytes")
-    if _depth(text) > MAX_METADATA_DEPTH:
+    if _measure_depth(text) > MAX_METADATA_DEPTH:
         raise InvalidField(name, f"is nested deeper than {MAX_METADATA_DEPTH}")
     try:
         value = json.loads(text)
@@ -168,13 +168,13 @@ def _metadata(name: str, text: str) -> dict[str, Any]:
     if _ESCAPED_NUL.search(text):
         raise InvalidField(name, "holds a NUL character")
     if isinstance(value, list):
-        value = _by_key(name, value)
+        value = _pairs_to_dict(name, value)
     if not isinstance(value, dict):
         raise InvalidField(name, "is neither a JSON object nor a list of keys and values")
     return value
 
 
-def _depth(text: str) -> int:
+def _measure_depth(text: str) -> int:
     """How deep JSON text is nested, without parsing it: Python's parser recurses."""
     depth = deepest = 0
     for token in _JSON_STRUCTURE.finditer(text):
@@ -186,7 +186,7 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _by_key(name: str, items: list[Any]) -> dict[str, Any]:
+def _pairs_to_dict(name: str, items: list[Any]) -> dict[str, Any]:
     pairs = {}
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("key"), str) or "value" not in item:
@@ -195,25 +195,25 @@ def _by_key(name: str, items: list[Any]) -> dict[str, Any]:
     return pairs
 
 
-def _device_text(name: str, text: str) -> str:
+def _parse_device_text(name: str, text: str) -> str:
     if len(text) > MAX_DEVICE_TEXT_CHARACTERS:
         raise InvalidField(name, f"is longer than {MAX_DEVICE_TEXT_CHARACTERS} characters")
-    return storable_text(text)
+    return replace_unstorable(text)
 
 
-def _filename(_name: str, text: str) -> str:
-    return display_name(text)
+def _parse_filename(_name: str, text: str) -> str:
+    return build_display_name(text)
 
 
 _PARSERS = {
-    "fileCreatedAt": _moment,
-    "fileModifiedAt": _moment,
-    "filename": _filename,
-    "isFavorite": _truth,
-    "visibility": _visibility,
-    "livePhotoVideoId": _identifier,
-    "duration": _duration,
-    "metadata": _metadata,
-    "deviceAssetId": _device_text,
-    "deviceId": _device_text,
+    "fileCreatedAt": _parse_timestamp,
+    "fileModifiedAt": _parse_timestamp,
+    "filename": _parse_filename,
+    "isFavorite": _parse_boolean,
+    "visibility": _parse_visibility,
+    "livePhotoVideoId": _parse_uuid,
+    "duration": _parse_duration,
+    "metadata": _parse_metadata,
+    "deviceAssetId": _parse_device_text,
+    "deviceId": _parse_device_text,
 }

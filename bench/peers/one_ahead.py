@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from app.archives import planning
-from app.archives.ahead import AheadBudget
+from app.archives import planner
+from app.archives.read_ahead import ReadAheadBudget
 from app.cli import main
 
 
-def _one_ahead() -> AheadBudget:
-    return AheadBudget(depth=1)
+def _one_ahead() -> ReadAheadBudget:
+    return ReadAheadBudget(depth=1)
 
 
-planning.AheadBudget = _one_ahead  # pyright: ignore[reportAttributeAccessIssue]
+planner.ReadAheadBudget = _one_ahead  # pyright: ignore[reportAttributeAccessIssue]
 
 if __name__ == "__main__":
     main()

@@ -8,17 +8,17 @@ import time
 from pathlib import Path
 
 from app.config import Settings
-from app.formats import supported
-from app.media.processor import Processor
+from app.formats import find_format
+from app.media.processor import MediaProcessor
 
 
 async def main() -> None:
-    async with Processor(Settings()).running() as processor:
+    async with MediaProcessor(Settings()).running() as processor:
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while line := await reader.readline():
                 source, folder = map(Path, line.decode().rstrip("\n").split("\t"))
-                format = supported(source.name)
+                format = find_format(source.name)
                 assert format is not None
                 begun = time.perf_counter()
                 await processor.make_images(source, format, folder)

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.agreement import assert_agreement
-from tests.api.starting import StartService
-from tests.real.people import Account
+from tests.api.consistency import assert_consistent
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import COMMAND, Service
 from tests.real.stacks import ENGINES, Database, Engine, Stacks
@@ -63,7 +63,7 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
         yield start
         for service in started:
             if service.running:
-                assert_agreement(service.stack)
+                assert_consistent(service.stack)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,7 +83,7 @@ def agreement(request: pytest.FixtureRequest) -> Iterator[None]:
     parameters only, as to list and compare both costs more than most of them."""
     yield
     if "service" in request.fixturenames and not request.node.stash.get(MORE, False):
-        assert_agreement(request.getfixturevalue("service").stack)
+        assert_consistent(request.getfixturevalue("service").stack)
 
 
 @pytest.fixture

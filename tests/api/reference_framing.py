@@ -27,7 +27,7 @@ AtHead = Callable[[bytes], bool]
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedStream:
     """`requests` must be answered, in order. Then comes one refusal with a status of `refusals` (with `silent`: or none), or the
     connection ends. Not `certain`: what comes then is left to the server. `expectations`: so many `100 Continue` may come between."""
 
@@ -38,25 +38,25 @@ class Reading:
     certain: bool = True
 
 
-class Refused(Exception):
+class BadRequest(Exception):
     def __init__(self, *statuses: int) -> None:
         self.statuses = frozenset(statuses)
 
 
-class Unfinished(Exception):
+class IncompleteRequest(Exception):
     """The stream ends within the message."""
 
     def __init__(self, *, in_body: bool) -> None:
         self.in_body = in_body
 
 
-class Unspecified(Exception):
+class UndefinedBehaviour(Exception):
     """RFC 9112 lets the server choose."""
 
 
-def read(stream: bytes, at_head: AtHead = lambda _: False) -> Reading:
+def parse_stream(stream: bytes, at_head: AtHead = lambda _: False) -> ParsedStream:
     """What is to be answered to the whole stream, at whose end the client sends no more."""
-    reading = Reading()
+    reading = ParsedStream()
     position = 0
     while True:
         while stream.startswith(b"\r\n", position):
@@ -70,16 +70,16 @@ def read(stream: bytes, at_head: AtHead = lambda _: False) -> Reading:
                 body, position = b"", position + (head.length or 0)
             else:
                 body, position = _body(stream, position, head.length)
-        except Refused as refused:
+        except BadRequest as refused:
             reading.refusals, reading.silent = refused.statuses, False
             if len(stream) - position > MAX_LINE_BYTES:  # a line that is too long may be found first
                 reading.refusals |= {431}
             return reading
-        except Unfinished as unfinished:
+        except IncompleteRequest as unfinished:
             reading.refusals = frozenset({400, 501, 505})
             reading.silent = not unfinished.in_body
             return reading
-        except Unspecified:
+        except UndefinedBehaviour:
             reading.certain = False
             return reading
         reading.requests.append(Request(head.method, head.target, body))
@@ -104,21 +104,21 @@ class _Head:
 def _head(stream: bytes, start: int) -> tuple[_Head, int]:
     end = stream.find(b"\r\n\r\n", start)
     if (len(stream) if end < 0 else end + 4) - start > MAX_HEAD_BYTES:
-        raise Refused(400, 431)
+        raise BadRequest(400, 431)
     if end < 0:
-        raise Unfinished(in_body=False)
+        raise IncompleteRequest(in_body=False)
     line, *lines = stream[start : end + 2].split(b"\r\n")[:-1]
     method, target, minor = _request_line(line)
     fields = [_field(each) for each in lines]
     length = _length(fields, minor)
     _host(fields, minor)
     if not re.fullmatch(rb"/[0-9A-Za-z/_.~-]*(?:\?[0-9A-Za-z=&]+)?", target):
-        raise Unspecified
+        raise UndefinedBehaviour
     connection = [
         token.strip().lower() for name, value in fields if name == b"connection" for token in value.split(b",")
     ]
     if any(not re.fullmatch(TOKEN, token) for token in connection):
-        raise Unspecified
+        raise UndefinedBehaviour
     keeps = minor == b"1" and b"close" not in connection
     return _Head(method, target, length, keeps, _expects(fields, minor)), end + 4
 
@@ -129,7 +129,7 @@ def _expects(fields: list[tuple[bytes, bytes]], minor: bytes) -> bool:
     if minor == b"0":
         return False
     if any(each != b"100-continue" for each in expected):
-        raise Unspecified
+        raise UndefinedBehaviour
     return bool(expected)
 
 
@@ -138,14 +138,14 @@ def _body(stream: bytes, position: int, length: int | None) -> tuple[bytes, int]
         return _chunks(stream, position)
     body = stream[position : position + length]
     if len(body) < length:
-        raise Unfinished(in_body=True)
+        raise IncompleteRequest(in_body=True)
     return body, position + length
 
 
 def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     parts = re.fullmatch(rb"(%b) ([!-\xff]+) HTTP/([0-9])\.([0-9])" % TOKEN, line)
     if parts is None:
-        raise Refused(400)
+        raise BadRequest(400)
     method, target, major, minor = parts.groups()
     wrong = set()
     if (major, minor) not in ((b"1", b"0"), (b"1", b"1")):
@@ -153,38 +153,38 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     if method not in METHODS:
         wrong.add(501)
     if wrong:
-        raise Refused(*wrong)
+        raise BadRequest(*wrong)
     return method, target, minor
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
     parts = re.fullmatch(rb"(%b):([\t -~\x80-\xff]*)" % TOKEN, line)
     if parts is None:
-        raise Refused(400)
+        raise BadRequest(400)
     return parts[1].lower(), parts[2].strip(b" \t")
 
 
 def _host(fields: list[tuple[bytes, bytes]], minor: bytes) -> None:
     hosts = [value for name, value in fields if name == b"host"]
     if len(hosts) > 1 or (not hosts and minor == b"1"):
-        raise Refused(400)
+        raise BadRequest(400)
     for host in hosts:
         if not re.fullmatch(rb"(?:\[[0-9a-fA-F:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]*)?", host):
-            raise Refused(400)
+            raise BadRequest(400)
 
 
 def _length(fields: list[tuple[bytes, bytes]], minor: bytes) -> int | None:
     lengths = [value for name, value in fields if name == b"content-length"]
     codings = [value for name, value in fields if name == b"transfer-encoding"]
     if any(not re.fullmatch(rb"[0-9]+", each) or int(each) > MAX_NUMBER for each in lengths) or len(lengths) > 1:
-        raise Refused(400, 501)
+        raise BadRequest(400, 501)
     if not codings:
         return int(lengths[0]) if lengths else 0
     if lengths or minor == b"0":
-        raise Refused(400, 501)
+        raise BadRequest(400, 501)
     if [each.lower() for each in codings] == [b"chunked"]:
         return None
-    raise Refused(400, 501)
+    raise BadRequest(400, 501)
 
 
 def _chunks(stream: bytes, position: int) -> tuple[bytes, int]:
@@ -193,23 +193,23 @@ def _chunks(stream: bytes, position: int) -> tuple[bytes, int]:
         line, position = _line(stream, position)
         parts = re.fullmatch(rb"([0-9A-Fa-f]+)(;.*)?", line, re.DOTALL)
         if parts is None:
-            raise Refused(400)
+            raise BadRequest(400)
         if parts[2] and not re.fullmatch(rb"(?:;%b(?:=%b)?)+" % (TOKEN, TOKEN), parts[2]):
-            raise Unspecified
+            raise UndefinedBehaviour
         size = int(parts[1], 16)
         if size > MAX_NUMBER:
-            raise Refused(400)
+            raise BadRequest(400)
         if not size:
             return bytes(body), _trailers(stream, position)
         data = stream[position : position + size]
         body += data
         position += size
         if len(data) < size:
-            raise Unfinished(in_body=True)
+            raise IncompleteRequest(in_body=True)
         if not b"\r\n".startswith(stream[position : position + 2]):
-            raise Refused(400)
+            raise BadRequest(400)
         if position + 2 > len(stream):
-            raise Unfinished(in_body=True)
+            raise IncompleteRequest(in_body=True)
         position += 2
 
 
@@ -221,7 +221,7 @@ def _trailers(stream: bytes, position: int) -> int:
             return position
         name, _ = _field(line)
         if name in (b"content-length", b"transfer-encoding", b"connection", b"upgrade"):
-            raise Unspecified
+            raise UndefinedBehaviour
 
 
 def _line(stream: bytes, position: int, start: int | None = None) -> tuple[bytes, int]:
@@ -229,9 +229,9 @@ def _line(stream: bytes, position: int, start: int | None = None) -> tuple[bytes
     `start`, if given."""
     end = stream.find(b"\r\n", position)
     if (len(stream) if end < 0 else end + 2) - (position if start is None else start) > MAX_LINE_BYTES:
-        raise Refused(400, 431)
+        raise BadRequest(400, 431)
     if end < 0:
         if re.search(rb"\r.|\n|\x00", stream[position:], re.DOTALL):
-            raise Refused(400)
-        raise Unfinished(in_body=True)
+            raise BadRequest(400)
+        raise IncompleteRequest(in_body=True)
     return stream[position:end], end + 2

@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.real.issued import issued
-from tests.real.people import Account
+from tests.real.accounts import Account
+from tests.real.secrets import record_secret
 from tests.real.service import Service
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
@@ -32,7 +32,7 @@ def test_a_new_key_works_and_shows_its_secret_once(client: httpx.Client, anonymo
 
 def test_a_key_without_a_name_gets_one(client: httpx.Client) -> None:
     answer = client.post("/api/api-keys", json={"permissions": ["all"]})
-    issued(answer.json()["secret"])
+    record_secret(answer.json()["secret"])
 
     assert answer.status_code == 201
     assert answer.json()["name"] == "API Key"
@@ -155,7 +155,7 @@ def test_a_missing_permission_is_named(
 def _create(client: httpx.Client, permissions: list[str], name: str = "key") -> dict[str, Any]:
     answer = client.post("/api/api-keys", json={"name": name, "permissions": permissions})
     assert answer.status_code == 201, answer.text
-    issued(answer.json()["secret"])
+    record_secret(answer.json()["secret"])
     return answer.json()
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.real.archiving import download, make_link, sha256_of
+from tests.real.archives import download, make_link, sha256_of
 from tests.real.browser import Browser
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
 
 MEBIBYTE = 1024 * 1024
 PAGE = b"<!doctype html><title>Photos</title><a href='%s'>all of them</a>"

@@ -10,22 +10,22 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.real.archiving import (
-    Link,
+from tests.real.accounts import Account
+from tests.real.archive_programs import assert_unpacks, run, start
+from tests.real.archives import (
+    DownloadLink,
     download,
+    files_on_disk,
     link_of_many,
     make_link,
     move_to_another_key,
-    moved_to_the_disk,
     sha256_of,
     upload_zeros,
 )
-from tests.real.awaiting import eventually
-from tests.real.people import Account
-from tests.real.programs import assert_unpacks, run, start
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
@@ -77,12 +77,12 @@ def large(client: httpx.Client) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def link(client: httpx.Client, large: dict[str, bytes]) -> Link:
+def link(client: httpx.Client, large: dict[str, bytes]) -> DownloadLink:
     return make_link(client, large)
 
 
 @pytest.fixture(scope="module")
-def sha256(client: httpx.Client, link: Link, tmp_path_factory: pytest.TempPathFactory) -> str:
+def sha256(client: httpx.Client, link: DownloadLink, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Of one plain download."""
     return download(client, link, tmp_path_factory.mktemp("plain") / "plain.zip")
 
@@ -159,7 +159,7 @@ class TestUnpacking:
 
 class TestResuming:
     def test_aria2_splits_it_over_eight_connections(
-        self, proxy: Proxy, link: Link, sha256: str, tmp_path: Path
+        self, proxy: Proxy, link: DownloadLink, sha256: str, tmp_path: Path
     ) -> None:
         _aria2(proxy.endpoint, link, tmp_path)
 
@@ -167,7 +167,7 @@ class TestResuming:
         assert proxy.most_connections >= 8
         assert len([request for request in proxy.of("GET") if _starts_later(request)]) >= 7
 
-    def test_wget_continues_what_was_cut(self, proxy: Proxy, link: Link, sha256: str, tmp_path: Path) -> None:
+    def test_wget_continues_what_was_cut(self, proxy: Proxy, link: DownloadLink, sha256: str, tmp_path: Path) -> None:
         target = tmp_path / "wget.zip"
         proxy.faults.append(Fault(cut_after=link.size // 3, times=1))
         cut = run("wget", "--no-config", "--tries=1", "-q", "-O", target, proxy.endpoint + link.path)
@@ -181,7 +181,13 @@ class TestResuming:
         assert proxy.requests[-1].headers["range"] == f"bytes={link.size // 3}-"
 
     def test_curl_killed_five_times(
-        self, service: Service, replica: Service, link: Link, large: dict[str, bytes], sha256: str, tmp_path: Path
+        self,
+        service: Service,
+        replica: Service,
+        link: DownloadLink,
+        large: dict[str, bytes],
+        sha256: str,
+        tmp_path: Path,
     ) -> None:
         """Resumed at one replica and the other, which is started anew, and after members have moved."""
         target = tmp_path / "curl.zip"
@@ -209,13 +215,13 @@ class TestResuming:
         self,
         service: Service,
         replica: Service,
-        link: Link,
+        link: DownloadLink,
         large: dict[str, bytes],
         sha256: str,
         tmp_path: Path,
     ) -> None:
         elsewhere = dict(list(large.items())[1:4])
-        with replica.client() as anonymous, moved_to_the_disk(service, elsewhere, tmp_path / "disk"):
+        with replica.client() as anonymous, files_on_disk(service, elsewhere, tmp_path / "disk"):
             assert download(anonymous, link, tmp_path / "plain.zip") == sha256
             _aria2(replica.url, link, tmp_path)
             assert sha256_of(tmp_path / "aria2.zip") == sha256
@@ -223,13 +229,13 @@ class TestResuming:
             assert download(anonymous, link, tmp_path / "back.zip") == sha256
 
 
-def _aria2(endpoint: str, link: Link, folder: Path) -> None:
+def _aria2(endpoint: str, link: DownloadLink, folder: Path) -> None:
     options = ("--no-conf", "-x8", "-s8", "-k1M", "-q", "--file-allocation=none", "--async-dns=false")
     ended = run("aria2c", *options, "-d", folder, "-o", "aria2.zip", endpoint + link.path)
     assert ended.returncode == 0, ended.stdout
 
 
-def _curl_until(size: int, endpoint: str, link: Link, target: Path) -> None:
+def _curl_until(size: int, endpoint: str, link: DownloadLink, target: Path) -> None:
     """Continue, and be killed when so many bytes are there."""
     curl = start("curl", "-q", "-s", "-f", "-C", "-", "-o", target, endpoint + link.path)
     try:

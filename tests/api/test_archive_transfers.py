@@ -12,20 +12,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.archives.ahead import DEPTH, STREAMS
-from tests.api.agreement import assert_agreement
-from tests.api.starting import StartService
-from tests.real.archiving import Link, download, link_of_many, make_link, upload_zeros
-from tests.real.awaiting import eventually
+from app.archives.read_ahead import DEPTH_PER_TRANSFER, MAX_STREAMS
+from tests.api.consistency import assert_consistent
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.archive_programs import assert_unpacks
+from tests.real.archives import DownloadLink, download, link_of_many, make_link, upload_zeros
 from tests.real.http_raw import RawConnection, RawResponse, fetch
-from tests.real.measuring import PeakMemory
-from tests.real.people import Account
-from tests.real.programs import assert_unpacks
+from tests.real.process_usage import PeakMemory
 from tests.real.proxy import Fault, Proxy
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
-from tests.real.uploading import Wire, fresh_bytes, some_bytes, uploaded
+from tests.real.uploads import UploadConnection, fresh_bytes, some_bytes, uploaded
+from tests.real.waiting import eventually
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
@@ -56,7 +56,7 @@ def slow_store(
     with Proxy(seaweedfs.port) as proxy, Service(place, settings={"S3_ENDPOINT": proxy.endpoint}) as service:
         proxy.faults.append(Fault(matches=lambda request: request.method == "GET", delay=ADDED_SECONDS))
         yield service, proxy
-        assert_agreement(place)
+        assert_consistent(place)
 
 
 class TestAhead:
@@ -75,7 +75,7 @@ class TestAhead:
             download(anonymous, link, tmp_path / "small.zip")
 
         assert _reads(proxy) - before == 500
-        assert 8 <= proxy.most_connections <= DEPTH + 1 + idle
+        assert 8 <= proxy.most_connections <= DEPTH_PER_TRANSFER + 1 + idle
         assert_unpacks(tmp_path / "small.zip", 500, 500 * 20_000)
 
     def test_many_clients_share_the_bound_and_all_stops_when_they_leave(
@@ -86,12 +86,12 @@ class TestAhead:
         with service.client(owner) as client:
             photos = [(uploaded(client, content), content) for content in (some_bytes(700_000, n) for n in range(8))]
         link = link_of_many(service, owner.id, photos, 400)
-        clients = [Wire(service.port, receive_buffer=16 * KIBIBYTE) for _ in range(STALLED)]
+        clients = [UploadConnection(service.port, receive_buffer=16 * KIBIBYTE) for _ in range(STALLED)]
         for wire in clients:
             wire.send_head("GET", link.path, {})
             assert wire.head()[0] == 200
 
-        assert proxy.most_connections <= STREAMS + STALLED + 4
+        assert proxy.most_connections <= MAX_STREAMS + STALLED + 4
         for wire in clients:
             wire.vanish()
         eventually(lambda: _quiet(proxy), "the store is left alone")
@@ -120,7 +120,7 @@ class TestAhead:
             photos = [(uploaded(client, content), content) for content in (some_bytes(50_000, n) for n in range(4))]
         link = link_of_many(service, owner.id, photos, 3000)
         before = _reads(proxy)
-        wire = Wire(service.port)
+        wire = UploadConnection(service.port)
         wire.send_head("GET", link.path, {})
         assert wire.head()[0] == 200
         wire.receive(KIBIBYTE)
@@ -137,12 +137,12 @@ class TestAhead:
         link = link_of_many(service, owner.id, photos, 400)
         client.get(link.path, headers={"range": "bytes=0-1000"}).raise_for_status()
         files = service.process.num_fds()
-        clients = [Wire(service.port, receive_buffer=16 * KIBIBYTE) for _ in range(STALLED)]
+        clients = [UploadConnection(service.port, receive_buffer=16 * KIBIBYTE) for _ in range(STALLED)]
         for wire in clients:
             wire.send_head("GET", link.path, {})
             assert wire.head()[0] == 200
 
-        ahead = STREAMS if stack == "s3" else 0
+        ahead = MAX_STREAMS if stack == "s3" else 0
         assert service.process.num_fds() - files <= ahead + 2 * STALLED + 4
         for wire in clients:
             wire.vanish()
@@ -214,7 +214,7 @@ class TestLosses:
         assert link.token not in service.log
 
 
-def _drain(service: Service, link: Link) -> int:
+def _drain(service: Service, link: DownloadLink) -> int:
     received = 0
     with service.client(timeout=600) as client, client.stream("GET", link.path) as answer:
         for chunk in answer.iter_raw(MEBIBYTE):
@@ -233,7 +233,7 @@ def _quiet(proxy: Proxy) -> bool:
     return not threading.Event().wait(0.25) and len(proxy.requests) == before
 
 
-async def _ask(service: Service, link: Link, wanted: str | None = None) -> RawResponse:
+async def _ask(service: Service, link: DownloadLink, wanted: str | None = None) -> RawResponse:
     return await fetch("127.0.0.1", service.port, "GET", link.path, [("Range", wanted)] if wanted else [])
 
 

@@ -17,17 +17,17 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
-from tests.api.starting import StartService
-from tests.real.archiving import Link, make_link
-from tests.real.awaiting import eventually
+from app.catalog.schema import tables
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.archive_programs import assert_unpacks
+from tests.real.archives import DownloadLink, make_link
 from tests.real.http_raw import RawResponse, fetch
-from tests.real.issued import issued
-from tests.real.people import Account
-from tests.real.programs import assert_unpacks
+from tests.real.secrets import record_secret
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, upload, uploaded
+from tests.real.uploads import fresh_bytes, upload, uploaded
+from tests.real.waiting import eventually
 
 SIZES = [1, 70_000, 300_000, 2_000_000]
 
@@ -57,7 +57,7 @@ def photos(client: httpx.Client) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def link(client: httpx.Client, photos: dict[str, bytes]) -> Link:
+def link(client: httpx.Client, photos: dict[str, bytes]) -> DownloadLink:
     return make_link(client, photos)
 
 
@@ -259,7 +259,7 @@ class TestLinks:
                 for name, more in (("first", {}), ("second", {"endsWithKey": True, "expiresIn": 60}))
             ]
             for link in made:
-                issued(link["url"].split("/")[4])
+                record_secret(link["url"].split("/")[4])
             listed = client.get("/api/download/links").json()
 
             assert [link["id"] for link in listed] == [link["id"] for link in reversed(made)]
@@ -283,11 +283,11 @@ class TestLinks:
     def test_end_with_the_login_that_made_them(self, service: Service, anonymous: httpx.Client) -> None:
         member = service.people.add(password="correct horse battery staple")
         login = anonymous.post("/api/auth/login", json={"email": member.email, "password": member.password}).json()
-        headers = {"authorization": f"Bearer {issued(login['accessToken'])}"}
+        headers = {"authorization": f"Bearer {record_secret(login['accessToken'])}"}
         paths = []
         for wish in ({"endsWithKey": True}, {}):
             made = anonymous.post("/api/download/links", json={"assetIds": [], **wish}, headers=headers).json()
-            issued(made["url"].split("/")[4])
+            record_secret(made["url"].split("/")[4])
             paths.append(made["url"])
         assert [anonymous.get(path).status_code for path in paths] == [200, 200]
 
@@ -336,7 +336,9 @@ class TestLinks:
             assert anonymous.head(link.path).status_code == 200
             assert anonymous.get(link.path, headers={"if-none-match": link.etag}).status_code == 304
 
-    def test_does_not_open_anything_else(self, anonymous: httpx.Client, link: Link, photos: dict[str, bytes]) -> None:
+    def test_does_not_open_anything_else(
+        self, anonymous: httpx.Client, link: DownloadLink, photos: dict[str, bytes]
+    ) -> None:
         token = link.token
 
         for path in ("/api/users/me", f"/api/assets/{next(iter(photos))}/original"):
@@ -345,10 +347,10 @@ class TestLinks:
             assert anonymous.get(path, params={"apiKey": token}).status_code == 401
 
     def test_an_expired_link_and_an_unknown_one_answer_alike(
-        self, service: Service, anonymous: httpx.Client, client: httpx.Client, link: Link
+        self, service: Service, anonymous: httpx.Client, client: httpx.Client, link: DownloadLink
     ) -> None:
         short = make_link(client, [], expiresIn=1)
-        unknown = link.path.replace(link.token, issued("A" * 43))
+        unknown = link.path.replace(link.token, record_secret("A" * 43))
         eventually(lambda: anonymous.get(short.path).status_code == 404, "the link expires")
 
         for method in ("GET", "HEAD"):
@@ -357,13 +359,13 @@ class TestLinks:
         bodies = [anonymous.get(path).json() | {"correlationId": ""} for path in (short.path, unknown)]
         assert bodies[0] == bodies[1]
 
-    def test_a_tampered_token_is_unknown(self, anonymous: httpx.Client, link: Link) -> None:
+    def test_a_tampered_token_is_unknown(self, anonymous: httpx.Client, link: DownloadLink) -> None:
         token = link.token
         endings = ("A", "=", "%3D", "%2F", "%00", "%C3%A9", "/..")
         for wrong in (token.swapcase(), token[:-1], "", "..", *(token + ending for ending in endings)):
             assert anonymous.get(f"/api/download/archives/{wrong}/a.zip").status_code == 404, wrong
 
-    def test_only_reads(self, anonymous: httpx.Client, link: Link) -> None:
+    def test_only_reads(self, anonymous: httpx.Client, link: DownloadLink) -> None:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             answer = anonymous.request(method, link.path)
 
@@ -419,20 +421,20 @@ class TestLinks:
             answer = client.post("/api/download/links", json={"assetIds": []}, headers={"host": "evil.example"})
 
         url = answer.json()["url"]
-        issued(urlsplit(url).path.split("/")[5])
+        record_secret(urlsplit(url).path.split("/")[5])
         assert url.startswith("https://photos.example.org/vault/api/download/archives/")
 
     def test_are_relative_without_it(self, client: httpx.Client) -> None:
         answer = client.post("/api/download/links", json={"assetIds": []}, headers={"host": "evil.example"})
 
-        issued(answer.json()["url"].split("/")[4])
+        record_secret(answer.json()["url"].split("/")[4])
         assert answer.json()["url"].startswith("/api/download/archives/")
 
 
 class TestRequests:
     """Conditions and ranges, as for any file."""
 
-    async def test_any_range_is_the_slice_of_the_whole(self, service: Service, link: Link) -> None:
+    async def test_any_range_is_the_slice_of_the_whole(self, service: Service, link: DownloadLink) -> None:
         whole = (await _ask(service, link)).body
         seed = random.SystemRandom().randrange(2**32)
         print(f"seed {seed}")
@@ -446,7 +448,7 @@ class TestRequests:
             assert answer.header("content-range") == f"bytes {first}-{last}/{link.size}"
             assert answer.body == whole[first : last + 1]
 
-    async def test_several_ranges(self, service: Service, link: Link) -> None:
+    async def test_several_ranges(self, service: Service, link: DownloadLink) -> None:
         whole = (await _ask(service, link)).body
 
         answer = await _ask(service, link, ("Range", "bytes=0-29, 100000-100099, -22"))
@@ -457,7 +459,7 @@ class TestRequests:
         for part in (whole[:30], whole[100_000:100_100], whole[-22:]):
             assert b"\r\n\r\n" + part + b"\r\n--" in answer.body
 
-    async def test_if_range(self, service: Service, link: Link) -> None:
+    async def test_if_range(self, service: Service, link: DownloadLink) -> None:
         head = await _ask(service, link, method="HEAD")
         modified = head.header("last-modified") or ""
         wanted = ("Range", "bytes=5-9")
@@ -467,7 +469,7 @@ class TestRequests:
             assert answer.status == status, validator
             assert len(answer.body) == (5 if status == 206 else link.size)
 
-    async def test_not_modified_and_precondition_failed(self, service: Service, link: Link) -> None:
+    async def test_not_modified_and_precondition_failed(self, service: Service, link: DownloadLink) -> None:
         for method in ("GET", "HEAD"):
             for field, value, status in (
                 ("If-None-Match", link.etag, 304),
@@ -480,13 +482,13 @@ class TestRequests:
                 assert answer.status == status, (method, field, value)
                 assert answer.header("etag") == link.etag
 
-    async def test_past_the_end(self, service: Service, link: Link) -> None:
+    async def test_past_the_end(self, service: Service, link: DownloadLink) -> None:
         answer = await _ask(service, link, ("Range", f"bytes={link.size}-"))
 
         assert answer.status == 416
         assert answer.header("content-range") == f"bytes */{link.size}"
 
-    async def test_a_head_tells_the_length_and_reads_nothing(self, service: Service, link: Link) -> None:
+    async def test_a_head_tells_the_length_and_reads_nothing(self, service: Service, link: DownloadLink) -> None:
         answer = await _ask(service, link, ("Range", "bytes=0-4"), method="HEAD")
 
         assert answer.status == 200
@@ -494,7 +496,7 @@ class TestRequests:
         assert answer.body == b""
 
     async def test_the_same_selection_gives_the_same_bytes(
-        self, service: Service, client: httpx.Client, photos: dict[str, bytes], link: Link
+        self, service: Service, client: httpx.Client, photos: dict[str, bytes], link: DownloadLink
     ) -> None:
         again = make_link(client, photos)
 
@@ -534,7 +536,7 @@ def _info(client: httpx.Client, **wish: object) -> dict[str, Any]:
     return answer.json()
 
 
-async def _ask(service: Service, link: Link, *headers: tuple[str, str], method: str = "GET") -> RawResponse:
+async def _ask(service: Service, link: DownloadLink, *headers: tuple[str, str], method: str = "GET") -> RawResponse:
     return await fetch("127.0.0.1", service.port, method, link.path, headers)
 
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from tests.api.photos import photo
-from tests.real.people import Account
+from tests.real.accounts import Account
 from tests.real.service import Service
-from tests.real.uploading import upload
+from tests.real.uploads import upload
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from app.api.client_address import TrustedProxies, parse_networks, site
-from app.api.connections import AnswerPace, ConnectionLimits
+from app.api.http.client_address import TrustedProxies, client_key, parse_networks
+from app.api.http.connections import ConnectionLimits, ResponseRateMeter
 from app.config import Settings
 
 TRUSTED = TrustedProxies(parse_networks("127.0.0.1, 10.0.0.0/8, fd00::/8"))
-LIMITS = ConnectionLimits(connections=1, per_address=1, idle_seconds=10, minimum_rate=100, rate_window=30)
+LIMITS = ConnectionLimits(max_connections=1, max_per_address=1, idle_seconds=10, minimum_rate=100, rate_window=30)
 
 
 @pytest.mark.parametrize(
@@ -28,20 +28,20 @@ LIMITS = ConnectionLimits(connections=1, per_address=1, idle_seconds=10, minimum
     ],
 )
 def test_the_client_is_the_last_that_is_no_trusted_proxy(forwarded: list[bytes], client: str) -> None:
-    assert TRUSTED.client("127.0.0.1", forwarded) == client
+    assert TRUSTED.find_client_address("127.0.0.1", forwarded) == client
 
 
 def test_only_the_named_networks_are_trusted() -> None:
     trusted = {
-        each for each in ("127.0.0.1", "127.0.0.2", "10.9.9.9", "fd00::1", "fe80::1", "") if TRUSTED.include(each)
+        each for each in ("127.0.0.1", "127.0.0.2", "10.9.9.9", "fd00::1", "fe80::1", "") if TRUSTED.contains(each)
     }
     assert trusted == {"127.0.0.1", "10.9.9.9", "fd00::1"}
-    assert not TrustedProxies().include("127.0.0.1")
+    assert not TrustedProxies().contains("127.0.0.1")
 
 
 def test_an_ipv6_client_is_its_network() -> None:
-    assert site("2001:db8::1") == site("2001:db8::ffff:1") != site("2001:db8:0:1::1")
-    assert site("203.0.113.7") != site("203.0.113.8")
+    assert client_key("2001:db8::1") == client_key("2001:db8::ffff:1") != client_key("2001:db8:0:1::1")
+    assert client_key("203.0.113.7") != client_key("203.0.113.8")
 
 
 def test_a_network_that_is_none_is_refused() -> None:
@@ -50,20 +50,20 @@ def test_a_network_that_is_none_is_refused() -> None:
 
 
 def test_a_client_that_takes_nothing_is_too_slow() -> None:
-    pace = AnswerPace(LIMITS)
-    assert [bool(pace.too_slow(second, 5000, 70_000)) for second in range(1, 13)] == [False] * 10 + [True] * 2
+    pace = ResponseRateMeter(LIMITS)
+    assert [bool(pace.slow_reason(second, 5000, 70_000)) for second in range(1, 13)] == [False] * 10 + [True] * 2
 
 
 def test_a_client_that_drips_is_too_slow() -> None:
-    pace = AnswerPace(LIMITS)
-    told = [pace.too_slow(second, 99 * second, 70_000) for second in range(1, 40)]
+    pace = ResponseRateMeter(LIMITS)
+    told = [pace.slow_reason(second, 99 * second, 70_000) for second in range(1, 40)]
     assert [each for each in told if each] == ["The client took less than 100 bytes per second"]
     assert told.index("The client took less than 100 bytes per second") == 30
 
 
 def test_time_without_anything_to_take_does_not_count() -> None:
-    pace = AnswerPace(LIMITS)
+    pace = ResponseRateMeter(LIMITS)
     for second in range(1, 1000, 5):
-        assert pace.too_slow(second, 5000, 70_000) is None
-        assert pace.too_slow(second + 1, 5200, 70_000) is None
+        assert pace.slow_reason(second, 5000, 70_000) is None
+        assert pace.slow_reason(second + 1, 5200, 70_000) is None
         pace.reset()

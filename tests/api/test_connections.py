@@ -10,13 +10,13 @@ from typing import Self
 
 import pytest
 
-from app.api.refusal_log import LINES
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.measuring import PeakMemory
-from tests.real.people import Account
+from app.api.http.refusal_log import MAX_LINES_PER_CLIENT
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.process_usage import PeakMemory
 from tests.real.service import Service
-from tests.real.uploading import Wire, assert_next_upload_works, fresh_bytes, uploaded
+from tests.real.uploads import UploadConnection, assert_next_upload_works, fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 MOST_OF_A_CONNECTION = 512 * 1024
@@ -42,9 +42,9 @@ def stall(
     source: str = "127.0.0.1",
     fields: str = "",
     receive_buffer: int = 4096,
-) -> Wire:
+) -> UploadConnection:
     """Ask for a large answer, and do not read it beyond its head."""
-    wire = Wire(service.port, receive_buffer=receive_buffer, source=source)
+    wire = UploadConnection(service.port, receive_buffer=receive_buffer, source=source)
     wire.send(get(path, account, fields))
     assert wire.head()[0] == 200
     return wire
@@ -163,7 +163,7 @@ def test_a_reader_that_stalls_gives_its_place_back(start_service: StartService) 
         eventually(lambda: _places(service) == 20, "all are cut off")
 
     assert "The client took nothing for 1 seconds" in service.log
-    assert service.log.count("answer cut short") <= LINES
+    assert service.log.count("answer cut short") <= MAX_LINES_PER_CLIENT
     assert "Traceback" not in service.log
 
 
@@ -188,7 +188,7 @@ def test_a_slow_reader_is_no_stalled_one(start_service: StartService) -> None:
 def test_one_address_does_not_take_all_places(start_service: StartService) -> None:
     service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
     with ExitStack() as open_ones:
-        wires = [open_ones.enter_context(Wire(service.port, source="127.0.0.9")) for _ in range(3)]
+        wires = [open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9")) for _ in range(3)]
         for wire in wires:
             wire.send(LIVE)
             assert wire.answer().status == 200
@@ -237,10 +237,10 @@ def test_a_stranger_can_not_name_itself(start_service: StartService) -> None:
     service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
     with ExitStack() as open_ones:
         for number in range(3):
-            wire = open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+            wire = open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9"))
             wire.send(get("/livez", fields=f"X-Forwarded-For: 203.0.113.{number}\r\n"))
             assert wire.answer().status == 200
-        wire = open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+        wire = open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9"))
         wire.send(get("/api/server/ping", fields="X-Forwarded-For: 203.0.113.77\r\n"))
         refused = wire.answer()
 
@@ -265,16 +265,16 @@ def test_connections_beyond_a_bound_leave_health_to_be_asked_for(
     """Whether they are silent or have been refused and stay."""
     service = start_service("local", settings={setting: "3"})
     with ExitStack() as open_ones:
-        wires = [open_ones.enter_context(Wire(service.port, source="127.0.0.9")) for _ in range(3)]
+        wires = [open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9")) for _ in range(3)]
         for wire in wires:
             wire.send(LIVE)
             assert wire.answer().status == 200
         for _ in range(2 * 3):
-            open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+            open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9"))
         for path in ("/livez", "/readyz"):
             assert _statuses(service, path, source="127.0.0.9") == [200]
         for _ in range(2 * 3):
-            wire = open_ones.enter_context(Wire(service.port, source="127.0.0.9"))
+            wire = open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9"))
             wire.send(get("/api/server/ping"))
             refused = wire.answer()
             assert (refused.status, refused.json()["detail"]) == (503, said)
@@ -287,13 +287,13 @@ def test_programs_of_this_host_are_not_bounded_by_address(start_service: StartSe
     service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS_PER_ADDRESS": "3"})
     with ExitStack() as open_ones:
         for _ in range(2 * 3):
-            wire = open_ones.enter_context(Wire(service.port))
+            wire = open_ones.enter_context(UploadConnection(service.port))
             wire.send(get("/api/server/ping"))
             assert wire.answer().status == 200
 
 
 def _statuses(service: Service, path: str, *, source: str = "127.0.0.1", fields: str = "") -> list[int]:
-    with Wire(service.port, source=source) as wire:
+    with UploadConnection(service.port, source=source) as wire:
         wire.send(get(path, fields=f"Connection: close\r\n{fields}"))
         return [wire.answer().status]
 

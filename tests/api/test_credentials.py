@@ -4,7 +4,14 @@ import time
 
 import pytest
 
-from app.api.credentials import Credential, CredentialKind, find_credential, hash_secret, new_secret, same_site
+from app.api.authentication.credentials import (
+    Credential,
+    CredentialKind,
+    find_credential,
+    generate_secret,
+    hash_secret,
+    is_same_site,
+)
 
 SESSION, KEY, EITHER = CredentialKind.SESSION, CredentialKind.API_KEY, CredentialKind.EITHER
 
@@ -31,8 +38,8 @@ def scope(headers: dict[str, str] | None = None, query: str = "") -> dict:
         ({"authorization": "bearer  s"}, "", Credential("s", EITHER)),
         ({"authorization": "Basic czpz"}, "", None),
         ({"authorization": "Bearer"}, "", None),
-        ({"cookie": "a=b; immich_access_token=s"}, "", Credential("s", SESSION, ambient=True)),
-        ({"cookie": "immich_access_token=s;a=b"}, "", Credential("s", SESSION, ambient=True)),
+        ({"cookie": "a=b; immich_access_token=s"}, "", Credential("s", SESSION, is_ambient=True)),
+        ({"cookie": "immich_access_token=s;a=b"}, "", Credential("s", SESSION, is_ambient=True)),
         ({"cookie": "immich_access_token="}, "", None),
         ({"cookie": "immich_access_token"}, "", None),
         ({"cookie": "immich_access_token=\xe9"}, "", None),
@@ -80,11 +87,11 @@ def test_a_long_cookie_costs_no_time() -> None:
     ],
 )
 def test_other_sites_are_told(headers: dict[str, str], public_url: str | None, unknown: bool, expected: bool) -> None:
-    assert same_site(scope(headers), public_url, unknown=unknown) is expected
+    assert is_same_site(scope(headers), public_url, default=unknown) is expected
 
 
 def test_secrets_are_long_and_differ_and_only_their_hash_is_kept() -> None:
-    one, other = new_secret(), new_secret()
+    one, other = generate_secret(), generate_secret()
     assert one != other
     assert len(one) == 64
     assert one.isalnum()

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from tests.delivery.range_cases import RANGE_CASES, TEN_BYTES, RangeCase, check_range_answer
+from tests.real.accounts import Account
 from tests.real.http_raw import RawConnection, RawResponse
-from tests.real.people import Account
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
 
 MEBIBYTE = 1024 * 1024
 

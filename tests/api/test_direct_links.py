@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.api.agreement import assert_agreement
-from tests.api.starting import StartService
-from tests.real.issued import issued
+from tests.api.consistency import assert_consistent
+from tests.api.start_service import StartService
+from tests.real.secrets import record_secret
 from tests.real.service import Service
 from tests.real.stacks import Stacks
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
 
 NAME = "Müllers „Foto“ 1.jpg"
 
@@ -33,7 +33,7 @@ class Sent:
     def link(self, path: str | None = None, **headers: str) -> httpx.Response:
         answer = self.client.get(path or self.path, headers=headers)
         assert answer.status_code == 302, answer.text
-        issued(parse_qs(urlsplit(answer.headers["location"]).query)["X-Amz-Signature"][0])
+        record_secret(parse_qs(urlsplit(answer.headers["location"]).query)["X-Amz-Signature"][0])
         return answer
 
 
@@ -42,7 +42,7 @@ def redirecting(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Ite
     settings = {"S3_DELIVERY": "redirect", "MEDIAVAULT_S3_LINK_SECONDS": "600"}
     with Service(stacks.create("s3", tmp_path_factory.mktemp("redirecting")), settings=settings) as running:
         yield running
-        assert_agreement(running.stack)
+        assert_consistent(running.stack)
 
 
 @pytest.fixture

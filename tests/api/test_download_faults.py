@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from app.storage.backend import MAX_CHUNK_BYTES
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.measuring import read_bytes
-from tests.real.people import Account
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.process_usage import read_bytes
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
-from tests.real.uploading import Wire, fresh_bytes, uploaded
+from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 SIZE = 48 * MEBIBYTE
@@ -32,7 +32,7 @@ def test_a_client_that_vanishes_stops_the_reading_from_disk(start_service: Start
     with service.client(account) as client:
         asset = uploaded(client, fresh_bytes(SIZE))
         start = read_bytes(service.process)
-        with Wire(service.port, receive_buffer=SMALL_BUFFER) as wire:
+        with UploadConnection(service.port, receive_buffer=SMALL_BUFFER) as wire:
             wire.send_head("GET", f"/api/assets/{asset}/original", account.headers)
             assert wire.head()[0] == 200
             wire.receive(1000)
@@ -56,7 +56,7 @@ def test_a_client_that_vanishes_stops_the_reading_from_s3(start_service: StartSe
             idle = proxy.open_connections
             proxy.rate = 4 * MEBIBYTE
             start = proxy.passed
-            with Wire(service.port) as wire:
+            with UploadConnection(service.port) as wire:
                 wire.send_head("GET", f"/api/assets/{asset}/original", account.headers)
                 assert wire.head()[0] == 200
                 wire.receive(1000)
@@ -82,7 +82,7 @@ def test_clients_that_vanish_by_the_dozen_leave_nothing_behind(
     idle = service.process.num_fds()
 
     for _ in range(clients):
-        with Wire(service.port, receive_buffer=SMALL_BUFFER) as wire:
+        with UploadConnection(service.port, receive_buffer=SMALL_BUFFER) as wire:
             wire.send_head("GET", f"/api/assets/{asset}/original", account.headers)
             wire.receive(dice.choice([1, 10_000, 100_000]))
             wire.vanish()
@@ -95,7 +95,7 @@ def test_stalled_clients_keep_nobody_waiting(service: Service, account: Account,
     data = fresh_bytes(8 * MEBIBYTE)
     asset = uploaded(client, data)
     with ExitStack() as stalled:
-        wires = [stalled.enter_context(Wire(service.port, receive_buffer=SMALL_BUFFER)) for _ in range(30)]
+        wires = [stalled.enter_context(UploadConnection(service.port, receive_buffer=SMALL_BUFFER)) for _ in range(30)]
         for wire in wires:
             wire.send_head("GET", f"/api/assets/{asset}/original", account.headers)
             assert wire.head()[0] == 200

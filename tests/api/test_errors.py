@@ -6,14 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from app.api.errors import translate
+from app.api.errors import to_api_error
 from app.archives import errors as archives
 from app.catalog import errors as catalog
-from app.delivery.refusals import PreconditionFailed, UnsatisfiableRange
+from app.delivery.errors import PreconditionFailed, UnsatisfiableRange
 from app.media import errors as media
 from app.media import portraits
 from app.storage import errors as storage
-from app.storage.s3.errors import S3Refusal
+from app.storage.s3.protocol.errors import S3RequestRefused
 from app.uploads import errors as uploads
 
 ID = UUID("0d4c1d0e-0000-4000-8000-000000000000")
@@ -36,7 +36,7 @@ CASES: list[tuple[Exception, int]] = [
     (storage.StorageUnavailable(*PLACE), 503),
     (storage.StorageReadOnly(*PLACE), 503),
     (storage.StorageRefused("key", "s3"), 503),
-    (S3Refusal("key", "s3"), 503),
+    (S3RequestRefused("key", "s3"), 503),
     (catalog.CatalogError("x"), 500),
     (catalog.CatalogUnavailable("x"), 503),
     (catalog.CatalogLocked("x"), 503),
@@ -46,7 +46,7 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.CatalogDamaged("x"), 503),
     (catalog.InvalidDatabaseUrl("x"), 500),
     (catalog.SchemaMismatch("x"), 500),
-    (catalog.Conflict("x"), 500),
+    (catalog.ConstraintViolation("x"), 500),
     (catalog.CatalogNotEmpty("x"), 500),
     (catalog.MigrationBusy(), 500),
     (catalog.EmailTaken("anna@example.org"), 409),
@@ -54,15 +54,15 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.InvalidCursor("x"), 400),
     (catalog.QuotaExceeded(1, 1, 1), 400),
     (catalog.DuplicateAsset(ID, is_trashed=False), 500),
-    (catalog.FileGone(ID), 503),
+    (catalog.WriteLeaseLost(ID), 503),
     (catalog.LibraryChanged(ID), 500),
-    (catalog.NoPhoto(ID), 400),
+    (catalog.NotAPhoto(ID), 400),
     (catalog.MigrationBusy(), 500),
     (catalog.NotFound("asset", [ID]), 404),
     (uploads.UploadError("x"), 400),
     (uploads.MalformedBody("x"), 400),
-    (uploads.BodyCutShort(), 400),
-    (uploads.ClientGone(), 400),
+    (uploads.IncompleteBody(), 400),
+    (uploads.ClientDisconnected(), 400),
     (uploads.UploadTooSlow("x"), 408),
     (uploads.UploadTooLarge(5), 413),
     (uploads.InvalidField("x", "y"), 400),
@@ -76,14 +76,14 @@ CASES: list[tuple[Exception, int]] = [
     (archives.MemberLost(ID, "x", "y"), 410),
     (media.MediaError("x"), 400),
     (media.DecodeFailed("x"), 400),
-    (media.TooLarge("x"), 400),
-    (media.TimedOut("x"), 503),
-    (media.Crashed("x"), 503),
-    (media.Unreadable("x"), 503),
+    (media.LimitExceeded("x"), 400),
+    (media.ProcessingTimedOut("x"), 503),
+    (media.WorkerCrashed("x"), 503),
+    (media.SourceUnreadable("x"), 503),
     (media.MissingTool("x"), 501),
-    (media.DiskFull("x"), 507),
-    (portraits.NotReady("x"), 409),
-    (portraits.ChangedMeanwhile(), 409),
+    (media.MediaDiskFull("x"), 507),
+    (portraits.PortraitSourceMissing("x"), 409),
+    (portraits.PortraitConflict(), 409),
     (PreconditionFailed(()), 412),
     (UnsatisfiableRange(5, ()), 416),
     (RuntimeError("secret"), 500),
@@ -92,7 +92,7 @@ CASES: list[tuple[Exception, int]] = [
 
 @pytest.mark.parametrize(("error", "status"), CASES, ids=lambda value: type(value).__name__)
 def test_the_status(error: Exception, status: int) -> None:
-    assert translate(error).status == status
+    assert to_api_error(error).status == status
 
 
 def test_no_error_is_forgotten() -> None:
@@ -104,7 +104,7 @@ def test_no_error_is_forgotten() -> None:
     ("error", "status"), [case for case in CASES if case[1] == 500], ids=lambda v: type(v).__name__
 )
 def test_a_fault_of_the_service_tells_nothing_of_its_inside(error: Exception, status: int) -> None:
-    refusal = translate(error)
+    refusal = to_api_error(error)
     assert refusal.status == status
     assert str(error) not in refusal.message
     assert "key" not in refusal.message
@@ -112,7 +112,7 @@ def test_a_fault_of_the_service_tells_nothing_of_its_inside(error: Exception, st
 
 def test_what_failed_in_the_storage_is_told_apart() -> None:
     kinds = (storage.InvalidKey, storage.ObjectIncomplete, storage.StorageError)
-    assert len({translate(kind(*PLACE)).message for kind in kinds}) == len(kinds)
+    assert len({to_api_error(kind(*PLACE)).message for kind in kinds}) == len(kinds)
 
 
 def _family(bases: tuple[type[Exception], ...]) -> set[type[Exception]]:

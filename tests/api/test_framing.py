@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tests.api.echoing import echo, echoed, serving
-from tests.real import programs
+from tests.api.echo_server import echo, echo_body, run_server
+from tests.real import archive_programs
+from tests.real.accounts import Account
 from tests.real.http_raw import RawConnection
 from tests.real.nginx import Nginx
-from tests.real.people import Account
 from tests.real.service import Service
-from tests.real.uploading import FIELDS, fresh_bytes
+from tests.real.uploads import FIELDS, fresh_bytes
 
 HIDDEN = b"GET /api/server/version HTTP/1.1\r\nHost: x\r\n\r\n"
 """The body of a request, which must never be taken for one."""
@@ -38,7 +38,7 @@ BEHIND = b"GET /behind HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(scope="module")
 async def echo_port() -> AsyncIterator[int]:
-    async with serving(echo) as port:
+    async with run_server(echo) as port:
         yield port
 
 
@@ -54,10 +54,10 @@ async def test_upgrade_moves_no_boundary(echo_port: int, upgrade: str, body: str
         for start in range(0, len(stream), size):
             await connection.send(stream[start : start + size])
         answers = [(await connection.read_response()).body for _ in range(3)]
-        assert (await connection.request("GET", "/last")).body == echoed(b"GET", b"/last", b"")
+        assert (await connection.request("GET", "/last")).body == echo_body(b"GET", b"/last", b"")
 
-    wanted = echoed(b"POST", b"/this", b"" if body == "none" else HIDDEN)
-    assert answers == [echoed(b"GET", b"/before", b""), wanted, echoed(b"GET", b"/behind", b"")]
+    wanted = echo_body(b"POST", b"/this", b"" if body == "none" else HIDDEN)
+    assert answers == [echo_body(b"GET", b"/before", b""), wanted, echo_body(b"GET", b"/behind", b"")]
 
 
 @pytest.mark.parametrize("body", ["length", "chunked"])
@@ -70,8 +70,8 @@ async def test_a_body_that_comes_after_its_head_was_read_is_no_request(echo_port
         )
         assert (await connection.read_head())[0] == 100
         await connection.send(sent)
-        assert (await connection.read_response()).body == echoed(b"POST", b"/this", HIDDEN)
-        assert (await connection.request("GET", "/last")).body == echoed(b"GET", b"/last", b"")
+        assert (await connection.read_response()).body == echo_body(b"POST", b"/this", HIDDEN)
+        assert (await connection.request("GET", "/last")).body == echo_body(b"GET", b"/last", b"")
 
 
 async def test_http_1_0_knows_no_invitation(echo_port: int) -> None:
@@ -90,7 +90,7 @@ async def test_a_body_that_was_refused_is_not_asked_for() -> None:
     async def application(_scope: Scope, receive: Receive, _send: Send) -> None:
         told.append((await receive())["type"])
 
-    async with serving(application) as port, await RawConnection.open("127.0.0.1", port) as connection:
+    async with run_server(application) as port, await RawConnection.open("127.0.0.1", port) as connection:
         await connection.send(
             b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
         )
@@ -148,7 +148,7 @@ def test_curl_uploads_although_it_offers_http2(service: Service, account: Accoun
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(fresh_bytes(3_000_000))
     form = [word for name, value in FIELDS.items() for word in ("-F", f"{name}={value}")]
-    finished = programs.run(
+    finished = archive_programs.run(
         "curl", "--silent", "--show-error", "--http2", *form, "-F", f"assetData=@{photo}",
         "-H", f"x-api-key: {account.key}", f"{service.url}/api/assets",
     )  # fmt: skip

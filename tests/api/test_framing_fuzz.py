@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from app.api.protocol import Protocol
-from tests.api.echoing import AT_ONCE, echo, echo_front, echoed, serving
-from tests.api.reference_framing import Reading, read
+from app.api.http.protocol import HttpProtocol
+from tests.api.echo_server import AT_ONCE, echo, echo_body, echo_front, run_server
+from tests.api.reference_framing import ParsedStream, parse_stream
 from tests.real.notes import Note
 
 SHORT = 4_000
@@ -118,7 +118,7 @@ class Answers:
     cut: ConnectionError | None = None
 
 
-class UnpausedProtocol(Protocol):
+class UnpausedProtocol(HttpProtocol):
     """A client that reads too slowly is not answered at once: here all read fast enough, so that it is known who is."""
 
     def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -164,8 +164,8 @@ def split_answers(received: bytes) -> Answers:
     return Answers(final, continues)
 
 
-def assert_as_read(reading: Reading, answers: Answers) -> None:
-    wanted = [(200, echoed(each.method, each.target, each.body)) for each in reading.requests]
+def assert_as_read(reading: ParsedStream, answers: Answers) -> None:
+    wanted = [(200, echo_body(each.method, each.target, each.body)) for each in reading.requests]
     assert answers.final[: len(wanted)] == wanted, answers.cut
     if not reading.certain:
         return
@@ -180,7 +180,7 @@ async def fuzz(seed: int, requests: int) -> dict[str, int]:
     failures: list[Exception] = []
 
     async def one_stream(stream: bytes, sent: list[bytes], port: int) -> None:
-        reading = read(stream, at_head=lambda target: target.startswith(AT_ONCE))
+        reading = parse_stream(stream, at_head=lambda target: target.startswith(AT_ONCE))
         async with asyncio.timeout(WAIT_SECONDS):
             answers = await answers_to(port, sent)
         assert_as_read(reading, answers)
@@ -215,7 +215,7 @@ async def fuzz(seed: int, requests: int) -> dict[str, int]:
                 where = f"seed {seed}, client {client}, stream {streams} in pieces of {cuts}"
                 raise AssertionError(f"{where}: {shown}") from error
 
-    async with serving(echo_front(application), UnpausedProtocol) as port, asyncio.TaskGroup() as clients:
+    async with run_server(echo_front(application), UnpausedProtocol) as port, asyncio.TaskGroup() as clients:
         for number in range(CONNECTIONS):
             clients.create_task(one_client(number, port))
     assert not failures, (seed, failures)

@@ -11,14 +11,14 @@ import httpx
 import pytest
 
 from tests.api.photos import photo
-from tests.api.starting import StartService
+from tests.api.start_service import StartService
 from tests.api.test_libraries import assets, scan, thumbnail_of
-from tests.real.archiving import make_link
-from tests.real.awaiting import eventually
-from tests.real.hanging_disks import HangingDisk, hanging_disk
-from tests.real.people import Account
+from tests.real.accounts import Account
+from tests.real.archives import make_link
+from tests.real.hanging_file_systems import HangingFileSystem, mount_hanging_file_system
 from tests.real.service import WORKING, Service
 from tests.real.stacks import ENGINES, Engine
+from tests.real.waiting import eventually
 
 PATIENCE = 60.0
 REQUESTS = 40
@@ -32,14 +32,14 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[HangingDisk]:
+def disk(tmp_path: Path) -> Iterator[HangingFileSystem]:
     files = {"2024/a.jpg": PHOTO, "2024/b.jpg": photo("other"), "film.mp4": b"\0" * LARGE_BYTES}
-    with hanging_disk(tmp_path / "hanging", files) as disk:
+    with mount_hanging_file_system(tmp_path / "hanging", files) as disk:
         yield disk
 
 
 @pytest.fixture
-def started(start_service: StartService, engine: Engine, disk: HangingDisk) -> Service:
+def started(start_service: StartService, engine: Engine, disk: HangingFileSystem) -> Service:
     _ = disk  # is to answer again only when the service has ended
     return start_service(engine, program=WORKING)
 
@@ -62,7 +62,7 @@ def library_at(boss: httpx.Client, admin: Account, name: str, folder: Path) -> s
 
 
 @pytest.fixture
-def hung(boss: httpx.Client, admin: Account, disk: HangingDisk) -> str:
+def hung(boss: httpx.Client, admin: Account, disk: HangingFileSystem) -> str:
     library = library_at(boss, admin, "Share", disk.mount)
     assert scan(boss, library)["new"] == 3
     return library
@@ -80,7 +80,7 @@ def sound(boss: httpx.Client, admin: Account, tmp_path: Path) -> Path:
 
 
 def test_a_library_that_hangs_keeps_nobody_else_waiting(
-    started: Service, boss: httpx.Client, admin: Account, disk: HangingDisk, hung: str, sound: Path
+    started: Service, boss: httpx.Client, admin: Account, disk: HangingFileSystem, hung: str, sound: Path
 ) -> None:
     ids = assets(boss, hung)
     (other,) = (each["id"] for each in boss.get("/api/libraries").json() if each["name"] == "Disk")
@@ -123,7 +123,7 @@ def test_a_library_that_hangs_keeps_nobody_else_waiting(
 
 
 def test_a_transfer_from_a_disk_that_hangs_is_broken_off(
-    started: Service, boss: httpx.Client, disk: HangingDisk, hung: str
+    started: Service, boss: httpx.Client, disk: HangingFileSystem, hung: str
 ) -> None:
     address = f"/api/assets/{assets(boss, hung)['film.mp4']}/original"
     received = 0

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from tests.api.photos import photo
+from tests.real.accounts import Account
 from tests.real.immich import immich_packages, node
-from tests.real.people import Account
 from tests.real.service import Service
 
 RUN_SECONDS = 60

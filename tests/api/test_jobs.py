@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import TaskState
-from tests.api.starting import StartService
-from tests.real.people import Account
+from app.catalog.schema.records import TaskState
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.stacks import ENGINES, Engine
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
 
 PHOTOS, VIDEOS = "thumbnailGeneration", "videoConversion"
 LEASE = timedelta(minutes=5)
@@ -23,7 +23,7 @@ LEASE = timedelta(minutes=5)
 
 def give_up(service: Service, asset_id: str, reason: str) -> None:
     async def fail(catalog: Catalog) -> None:
-        task, run = await catalog.tasks.of(UUID(asset_id)), uuid4()
+        task, run = await catalog.tasks.get_for_asset(UUID(asset_id)), uuid4()
         assert task is not None
         assert await catalog.tasks.claim(task.id, run, LEASE)
         assert await catalog.tasks.fail(task.id, run, reason, None)
@@ -33,7 +33,7 @@ def give_up(service: Service, asset_id: str, reason: str) -> None:
 
 def state_of(service: Service, asset_id: str) -> TaskState:
     async def look(catalog: Catalog) -> TaskState:
-        task = await catalog.tasks.of(UUID(asset_id))
+        task = await catalog.tasks.get_for_asset(UUID(asset_id))
         assert task is not None
         return task.state
 

@@ -17,14 +17,14 @@ from typer.testing import CliRunner, Result
 
 from app.catalog.catalog import Catalog
 from app.cli import cli
-from tests.api.agreement import assert_agreement
+from tests.api.consistency import assert_consistent
 from tests.api.photos import photo
-from tests.real.archiving import make_link
-from tests.real.awaiting import eventually
-from tests.real.people import Account
+from tests.real.accounts import Account
+from tests.real.archives import make_link
 from tests.real.service import WORKING, Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
+from tests.real.waiting import eventually
 
 Snapshot = dict[str, tuple[int, int, int, int, str]]
 
@@ -391,11 +391,11 @@ def test_removing_a_library_leaves_nothing_of_it(service: Service, boss: httpx.C
 
     async def rows(catalog: Catalog) -> int:
         libraries = [each for each in await catalog.libraries.list() if str(each.id) == library]
-        return len(libraries) + (await catalog.libraries.asset_counts()).get(UUID(library), 0)
+        return len(libraries) + (await catalog.libraries.count_assets()).get(UUID(library), 0)
 
     eventually(lambda: service.people.call(rows) == 0, "the rows are gone")
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
 
 
 def test_the_command_line_does_the_same(service: Service, boss: httpx.Client, admin: Account, nas: Path) -> None:

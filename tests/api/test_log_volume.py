@@ -11,13 +11,13 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from app.api.refusal_log import LINES, RefusalLog
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.people import Account, Registrar
+from app.api.http.refusal_log import MAX_LINES_PER_CLIENT, RefusalLog
+from tests.api.start_service import StartService
+from tests.real.accounts import Account, AccountFactory
 from tests.real.postgres import Postgres
 from tests.real.service import WORKING, Service
-from tests.real.uploading import FORM_TYPE, Wire, fresh_bytes
+from tests.real.uploads import FORM_TYPE, UploadConnection, fresh_bytes
+from tests.real.waiting import eventually
 
 BURST = 200
 MOST_LINES = 15
@@ -27,7 +27,7 @@ def test_a_burst_of_bad_requests_is_summed_up(start_service: StartService) -> No
     service = start_service("local")
     before = len(service.log)
     for number in range(BURST):
-        with Wire(service.port) as wire:
+        with UploadConnection(service.port) as wire:
             wire.send(b"Good morning\r\n\r\n" if number % 2 else b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert wire.answer().status in (400, 501)
     service.stop()
@@ -43,16 +43,21 @@ def test_an_ipv6_network_is_one_client() -> None:
     refusals = RefusalLog()
     with capture_logs() as lines:
         for number in range(BURST):
-            refusals.note("request refused", f"2001:db8::{number:x}", 400, "This is no HTTP request", "0")
-            refusals.note_cut("answer cut short", f"2001:db8::1:{number:x}", "The client took nothing for 1 seconds")
-        refusals.note("request refused", "2001:db8:0:1::1", 400, "This is no HTTP request", "0")
-        refusals.flush(everything=True)
+            refusals.log_refusal("request refused", f"2001:db8::{number:x}", 400, "This is no HTTP request", "0")
+            refusals.log_cut_short(
+                "answer cut short", f"2001:db8::1:{number:x}", "The client took nothing for 1 seconds"
+            )
+        refusals.log_refusal("request refused", "2001:db8:0:1::1", 400, "This is no HTTP request", "0")
+        refusals.flush(include_current=True)
 
-    assert len(lines) == LINES + 2
+    assert len(lines) == MAX_LINES_PER_CLIENT + 2
     assert lines[0]["client"] == "2001:db8::0"
     assert lines[-2]["client"] == "2001:db8:0:1::1"
     assert lines[-1]["client"] == "2001:db8::/64"
-    assert lines[-1]["statuses"] == {"400": BURST - LINES // 2, "cut short": BURST - LINES // 2}
+    assert lines[-1]["statuses"] == {
+        "400": BURST - MAX_LINES_PER_CLIENT // 2,
+        "cut short": BURST - MAX_LINES_PER_CLIENT // 2,
+    }
 
 
 @pytest.mark.parametrize("outage", ["stopped", pytest.param("paused", marks=pytest.mark.soak)])
@@ -73,7 +78,7 @@ def test_an_outage_of_the_database_is_one_line_and_its_end_another(
                 eventually(lambda: client.get("/readyz").status_code == 503, "it is not ready")
                 if outage == "stopped":
                     eventually(lambda: "work=background" in service.log, "a loop in the background has failed")
-                with Wire(service.port) as wire:
+                with UploadConnection(service.port) as wire:
                     wire.send(b"Good morning\r\n\r\n")
                     assert wire.answer().status == 400
             eventually(
@@ -97,7 +102,7 @@ def test_an_outage_of_the_database_is_one_line_and_its_end_another(
 def add_library(service: Service, folder: Path) -> None:
     """One that is watched."""
     folder.mkdir()
-    people = Registrar(replace(service.stack, db_url=service.settings["DB_URL"]))
+    people = AccountFactory(replace(service.stack, db_url=service.settings["DB_URL"]))
     try:
         boss = people.add(is_admin=True)
         with service.client(boss) as client:
@@ -119,7 +124,7 @@ def test_a_client_that_left_is_no_failure(service: Service, account: Account, cl
     ]
     for method, path, fields in requests:
         for sent in (b"", b"{" + fresh_bytes(20).hex().encode()):
-            with Wire(service.port) as wire:
+            with UploadConnection(service.port) as wire:
                 wire.send_head(method, path, fields)
                 wire.send(sent if "content-length" in fields else b"")
                 if leave != "close":

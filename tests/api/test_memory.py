@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.starting import StartService
-from tests.real.measuring import PeakMemory
-from tests.real.people import Account
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.process_usage import PeakMemory
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Engine
-from tests.real.uploading import FORM_TAIL, Answer, Wire, fresh_bytes, uploaded
+from tests.real.uploads import FORM_TAIL, UploadAnswer, UploadConnection, fresh_bytes, uploaded
 
 MEBIBYTE = 1024 * 1024
 ALLOWED_GROWTH = 64 * MEBIBYTE
@@ -80,7 +80,7 @@ def test_stalled_downloads_cost_no_memory(stack: Engine, start_service: StartSer
         client.get(f"/api/assets/{asset}/original")
         with ExitStack() as stalled, PeakMemory(service.process) as memory:
             for _ in range(STALLED_CLIENTS):
-                wire = stalled.enter_context(Wire(service.port, receive_buffer=16 * 1024))
+                wire = stalled.enter_context(UploadConnection(service.port, receive_buffer=16 * 1024))
                 wire.send_head("GET", f"/api/assets/{asset}/original", account.headers)
                 assert wire.head()[0] == 200
             for _ in range(20):
@@ -108,11 +108,11 @@ def test_a_slow_store_slows_the_sender(start_service: StartService, seaweedfs: S
     assert memory.growth < ALLOWED_GROWTH, f"{memory.growth / MEBIBYTE:.0f} MiB more"
 
 
-def _send(service: Service, account: Account, size: int, *, patience: float = 60.0) -> tuple[Answer, str]:
+def _send(service: Service, account: Account, size: int, *, patience: float = 60.0) -> tuple[UploadAnswer, str]:
     """Upload `size` bytes that exist only a piece at a time; returns the answer and their SHA-1."""
     noise = fresh_bytes(MEBIBYTE)
     sha1 = hashlib.sha1()
-    with Wire(service.port, patience=patience) as wire:
+    with UploadConnection(service.port, patience=patience) as wire:
         wire.begin_upload(size, account.headers, "film.mp4")
         for number in range(size // MEBIBYTE):
             piece = number.to_bytes(8, "big") + noise[8:]

@@ -10,18 +10,18 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app.health.markers import FOLDERS
-from tests.api.agreement import assert_agreement
+from app.health.markers import MEDIA_FOLDERS
+from tests.api.consistency import assert_consistent
 from tests.api.photos import photo
-from tests.api.starting import StartService
-from tests.media.making import jpeg, quarters
-from tests.real.awaiting import eventually
-from tests.real.disks import Disks, disks_below
-from tests.real.processed import wait_until_idle
+from tests.api.start_service import StartService
+from tests.media.photo_files import encode_jpeg, make_quarters
+from tests.real.mounts import DiskMounts, disks_below
+from tests.real.processing import wait_until_idle
 from tests.real.service import COMMAND, WORKING, Service
 from tests.real.stacks import Engine
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import FORM_TAIL, Wire, fresh_bytes, upload, uploaded
+from tests.real.uploads import FORM_TAIL, UploadConnection, fresh_bytes, upload, uploaded
+from tests.real.waiting import eventually
 
 PATIENCE = 60.0
 MEBIBYTE = 1024 * 1024
@@ -56,7 +56,7 @@ class Marker:
 
 
 @pytest.fixture
-def disks(tmp_path: Path) -> Iterator[Disks]:
+def disks(tmp_path: Path) -> Iterator[DiskMounts]:
     with disks_below(tmp_path) as disks:
         yield disks
 
@@ -92,7 +92,7 @@ def test_nothing_is_made_or_removed_while_the_marker_is_not_ours(start_service: 
     marker, account = Marker(service), service.people.add(is_admin=True)
     ours = marker.read()
     with service.client(account) as client:
-        kept, removed = (uploaded(client, jpeg(quarters()) + fresh_bytes(8)) for _ in range(2))
+        kept, removed = (uploaded(client, encode_jpeg(make_quarters()) + fresh_bytes(8)) for _ in range(2))
         person = f"/api/people/{uuid4()}/thumbnail"
         wait_until_idle(service, account.key)
 
@@ -119,11 +119,11 @@ def test_nothing_is_made_or_removed_while_the_marker_is_not_ours(start_service: 
         assert show_user(client).status_code == 201
         wait_until_idle(service, account.key)
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
 
 
 @pytest.mark.parametrize("folder", ["", "thumbs"], ids=["the whole", "thumbs"])
-def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, folder: str) -> None:
+def test_a_disk_goes_and_comes_back(disks: DiskMounts, start_service: StartService, folder: str) -> None:
     """One folder's disk comes back as it was; the whole as another device with the same files, as a network share does."""
     service = start_service("local", begin=False)
     disk, spot = disks.make(), service.stack.media / folder
@@ -144,7 +144,7 @@ def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, f
         eventually(lambda: "unmounted" in states(client).values(), "the mounts show it")
         mounts = {mount["name"]: mount for mount in client.get("/api/server/mounts").json()}
         away = {name for name, mount in mounts.items() if mount["state"] == "unmounted"}
-        assert away == ({folder} if folder else set(FOLDERS))
+        assert away == ({folder} if folder else set(MEDIA_FOLDERS))
         for name in away:
             assert mounts[name]["error"].startswith(f"{service.stack.media}/{name}/.immich is missing")
             assert (mounts[name]["freeBytes"], mounts[name]["totalBytes"]) == (None, None)
@@ -165,7 +165,7 @@ def test_a_disk_goes_and_comes_back(disks: Disks, start_service: StartService, f
 
 @pytest.mark.parametrize("folder", ["", "upload"], ids=["the whole", "upload"])
 def test_an_upload_whose_disk_goes_meanwhile_is_refused_and_nothing_of_it_kept(
-    disks: Disks, start_service: StartService, folder: str
+    disks: DiskMounts, start_service: StartService, folder: str
 ) -> None:
     service = start_service("local", begin=False)
     disk, spot = disks.make(), service.stack.media / folder
@@ -174,7 +174,7 @@ def test_an_upload_whose_disk_goes_meanwhile_is_refused_and_nothing_of_it_kept(
     account = service.people.add()
     content = fresh_bytes(8 * MEBIBYTE)
     with service.client(account) as client:
-        with Wire(service.port) as wire:
+        with UploadConnection(service.port) as wire:
             wire.begin_upload(len(content), account.headers)
             wire.send(content[:MEBIBYTE])
             eventually(lambda: bool(service.stack.leftovers()), "the first bytes are written")
@@ -190,11 +190,11 @@ def test_an_upload_whose_disk_goes_meanwhile_is_refused_and_nothing_of_it_kept(
         uploaded(client, content)
         assert client.get("/api/assets/statistics").json()["total"] == 2
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
     assert service.stack.leftovers() == []
 
 
-def test_a_start_without_the_disk_is_refused(disks: Disks, start_service: StartService) -> None:
+def test_a_start_without_the_disk_is_refused(disks: DiskMounts, start_service: StartService) -> None:
     service = start_service("local", begin=False)
     disk, media = disks.make(), service.stack.media
     disk.mount(media)
@@ -242,7 +242,9 @@ def cut_out(client: httpx.Client, person: str, asset: str) -> httpx.Response:
 
 
 def show_user(client: httpx.Client) -> httpx.Response:
-    return client.post("/api/users/profile-image", files={"file": ("me.jpg", jpeg(quarters()), "image/jpeg")})
+    return client.post(
+        "/api/users/profile-image", files={"file": ("me.jpg", encode_jpeg(make_quarters()), "image/jpeg")}
+    )
 
 
 def regenerate(client: httpx.Client) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.catalog.catalog import Catalog
 from tests.api.photos import photo
 from tests.real.service import Service
-from tests.real.uploading import upload, uploaded
+from tests.real.uploads import upload, uploaded
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 JSON = {"content-type": "application/json"}

@@ -14,9 +14,9 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from tests.api.photos import photo
-from tests.real.people import Account
+from tests.real.accounts import Account
 from tests.real.service import Service
-from tests.real.uploading import uploaded
+from tests.real.uploads import uploaded
 
 DOCUMENT = "urn:description"
 

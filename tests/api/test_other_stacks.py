@@ -6,11 +6,11 @@ from typing import get_args
 
 import pytest
 
-from tests.api.agreement import assert_agreement, marker
-from tests.api.starting import StartService
+from tests.api.consistency import assert_consistent, is_marker
+from tests.api.start_service import StartService
 from tests.real.stacks import ENGINES, USUAL, Database, Engine
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import fresh_bytes, upload, uploaded
+from tests.real.uploads import fresh_bytes, upload, uploaded
 
 OTHER = [(engine, database) for engine in ENGINES for database in get_args(Database) if database != USUAL[engine]]
 
@@ -33,8 +33,8 @@ def test_the_whole_life_of_an_asset(start_service: StartService, engine: Engine,
 
         assert client.request("DELETE", "/api/assets", json={"ids": [gone], "force": True}).status_code == 204
         sweep_everything(service)
-        assert_agreement(service.stack, exact=True)
-        assert [size for path, size in service.stack.objects().items() if not marker(path)] == [len(kept_bytes)]
+        assert_consistent(service.stack, exact=True)
+        assert [size for path, size in service.stack.objects().items() if not is_marker(path)] == [len(kept_bytes)]
         assert client.get(f"/api/assets/{gone}/original").status_code == 404
 
         service.restart()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
-from app.api.auth import Authenticator
+from app.api.authentication.authenticator import Authenticator
+from app.api.authentication.passwords import MAX_PASSWORD_CHARACTERS, PasswordService
 from app.api.errors import ApiError
-from app.api.passwords import MAX_PASSWORD_CHARACTERS, Passwords
-from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
 from app.config import Settings
 
 PASSWORD = "correct horse battery staple"
@@ -40,7 +40,7 @@ class RecordingHasher(PasswordHasher):
 @pytest.fixture
 async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
     url = f"sqlite:///{tmp_path / 'catalogue.db'}"
-    await upgrade(url)
+    await upgrade_catalog(url)
     opened = await open_catalog(url)
     yield opened
     await opened.aclose()
@@ -50,7 +50,7 @@ async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
     "password", ["wrong", PASSWORD, "x" * MAX_PASSWORD_CHARACTERS, "x" * (MAX_PASSWORD_CHARACTERS + 1)], ids=len
 )
 async def test_a_login_costs_the_same_work_whether_the_account_exists_or_not(catalog: Catalog, password: str) -> None:
-    hasher, passwords = RecordingHasher(), Passwords()
+    hasher, passwords = RecordingHasher(), PasswordService()
     passwords._hasher = hasher
     real = await passwords.hash(PASSWORD)
     await catalog.users.create(EMAIL, "Somebody", password_hash=real)
@@ -79,7 +79,7 @@ async def test_a_login_costs_the_same_work_whether_the_account_exists_or_not(cat
 async def test_the_first_login_of_a_process_costs_the_same_work_too() -> None:
     costs: list[tuple[int, int]] = []
     for hash_ in (PasswordHasher().hash(PASSWORD), None):
-        hasher, passwords = RecordingHasher(), Passwords()
+        hasher, passwords = RecordingHasher(), PasswordService()
         passwords._hasher = hasher
         assert not await passwords.verify(hash_, "wrong")
         costs.append((hasher.hashed, len(hasher.verified)))
@@ -87,6 +87,6 @@ async def test_the_first_login_of_a_process_costs_the_same_work_too() -> None:
 
 
 async def test_no_password_opens_an_account_that_has_none() -> None:
-    passwords = Passwords()
+    passwords = PasswordService()
     assert not await passwords.verify(None, "no password is this"), "the decoy's own"
     assert not await passwords.verify(None, "")

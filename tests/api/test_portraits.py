@@ -9,11 +9,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.media.making import BLUE, GREEN, GREY, RED, Colour, jpeg, packed, quarters
-from tests.real.awaiting import eventually
-from tests.real.people import Account
+from tests.media.photo_files import BLUE, GREEN, GREY, RED, Colour, encode_image, encode_jpeg, make_quarters
+from tests.real.accounts import Account
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 BOXES = {(0, 0): RED, (320, 0): GREEN, (0, 240): BLUE, (320, 240): GREY}
 
@@ -46,7 +46,7 @@ def near(found: Colour, wanted: Colour) -> bool:
 
 @pytest.fixture
 def asset_id(client: httpx.Client) -> str:
-    return uploaded(client, jpeg(quarters()) + fresh_bytes(8), "group.jpg")
+    return uploaded(client, encode_jpeg(make_quarters()) + fresh_bytes(8), "group.jpg")
 
 
 def test_a_person_is_cut_out_of_a_photo(client: httpx.Client, asset_id: str) -> None:
@@ -91,7 +91,7 @@ def test_persons_and_photos_of_others(
     for stranger, status in ((other_client, 404), (anonymous, 401)):
         assert stranger.get(f"/api/people/{person}/thumbnail").status_code == status
         assert put(stranger, person, asset_id).status_code == status
-    theirs = uploaded(other_client, jpeg(quarters(300, 300)), "theirs.jpg")
+    theirs = uploaded(other_client, encode_jpeg(make_quarters(300, 300)), "theirs.jpg")
     assert put(client, person, theirs).status_code == 404
     assert put(other_client, person, theirs).status_code == 404
     assert near(middle(picture(client.get(f"/api/people/{person}/thumbnail"))), RED)
@@ -127,7 +127,7 @@ def test_a_profile_image(client: httpx.Client, account: Account, other_client: h
     assert client.get(address).status_code == 404
     assert client.get("/api/users/me").json()["profileImagePath"] == ""
 
-    answer = send(client, packed(quarters(900, 300), "PNG"))
+    answer = send(client, encode_image(make_quarters(900, 300), "PNG"))
 
     assert answer.status_code == 201, answer.text
     told = answer.json()
@@ -141,7 +141,7 @@ def test_a_profile_image(client: httpx.Client, account: Account, other_client: h
     with service.client(service.people.add(is_admin=True)) as admin:
         assert admin.get(address).status_code == 200
 
-    assert send(client, jpeg(Image.new("RGB", (300, 300), GREEN)), "me.jpg").status_code == 201
+    assert send(client, encode_jpeg(Image.new("RGB", (300, 300), GREEN)), "me.jpg").status_code == 201
     assert near(middle(picture(client.get(address))), GREEN)
 
     assert client.delete("/api/users/profile-image").status_code == 204
@@ -163,7 +163,7 @@ def test_a_profile_image(client: httpx.Client, account: Account, other_client: h
 def test_a_profile_image_that_is_none(
     client: httpx.Client, account: Account, data: bytes, name: str, part: str, said: str
 ) -> None:
-    assert send(client, jpeg(quarters(300, 300)), "me.jpg").status_code == 201
+    assert send(client, encode_jpeg(make_quarters(300, 300)), "me.jpg").status_code == 201
     before = client.get(f"/api/users/{account.id}/profile-image").content
 
     answer = send(client, data, name, part)
@@ -174,7 +174,7 @@ def test_a_profile_image_that_is_none(
 
 
 def test_who_may_set_them(service: Service, anonymous: httpx.Client, account: Account, client: httpx.Client) -> None:
-    assert send(anonymous, jpeg(quarters(100, 100)), "me.jpg").status_code == 401
+    assert send(anonymous, encode_jpeg(make_quarters(100, 100)), "me.jpg").status_code == 401
     assert client.post("/api/users/profile-image", content=b"{}").status_code == 400
     reading = {"x-api-key": service.people.add_key(account.id, ("asset.read",))}
     refused = anonymous.delete("/api/users/profile-image", headers=reading)

@@ -15,16 +15,16 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from tests.api.agreement import assert_agreement
-from tests.media.filming import H264, film
-from tests.media.making import FORMATS, Kept, assert_corners, jpeg, quarters
-from tests.real.awaiting import eventually
-from tests.real.people import Account
-from tests.real.processed import WITHIN_SECONDS, picture, wait_until_idle
-from tests.real.programs import program
+from tests.api.consistency import assert_consistent
+from tests.media.photo_files import FORMATS, ExpectedCorners, assert_corners, encode_jpeg, make_quarters
+from tests.media.video_files import H264, make_video
+from tests.real.accounts import Account
+from tests.real.archive_programs import program
+from tests.real.processing import WITHIN_SECONDS, fetch_image, wait_until_idle
 from tests.real.service import WORKING, Service
 from tests.real.stacks import Engine, Stacks
-from tests.real.uploading import uploaded
+from tests.real.uploads import uploaded
+from tests.real.waiting import eventually
 
 ORIENTATION = 0x0112
 WEB = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -46,10 +46,10 @@ def owner(working: Service) -> Iterator[httpx.Client]:
     """A new user; catalogue and storage agree afterwards."""
     with working.client(working.people.add()) as client:
         yield client
-    assert_agreement(working.stack)
+    assert_consistent(working.stack)
 
 
-def written(kept: Kept, image: Image.Image, folder: Path) -> bytes:
+def written(kept: ExpectedCorners, image: Image.Image, folder: Path) -> bytes:
     path = folder / f"photo{kept.extension}"
     kept.write(image, path)
     return path.read_bytes()
@@ -61,7 +61,7 @@ def test_every_format_becomes_the_same_pictures(
     """No two of the same size, so that none is taken for a duplicate."""
     widths = {kept: 640 + 2 * place for place, kept in enumerate(FORMATS)}
     ids = {
-        kept: uploaded(owner, written(kept, quarters(width, 480), tmp_path), f"photo{kept.extension}")
+        kept: uploaded(owner, written(kept, make_quarters(width, 480), tmp_path), f"photo{kept.extension}")
         for kept, width in widths.items()
     }
     found = wait_until_idle(working, admin.key)
@@ -71,7 +71,7 @@ def test_every_format_becomes_the_same_pictures(
         assert (asset["width"], asset["height"]) == (width, 480), kept.extension
         assert asset["thumbhash"]
         assert "processingError" not in asset
-        preview, thumbnail = (picture(owner, asset["id"], size) for size in ("preview", "thumbnail"))
+        preview, thumbnail = (fetch_image(owner, asset["id"], size) for size in ("preview", "thumbnail"))
         assert (preview.format, preview.size) == ("JPEG", (width, 480)), "never enlarged"
         assert thumbnail.format == "WEBP"
         assert thumbnail.height == 250
@@ -87,19 +87,19 @@ def test_every_format_becomes_the_same_pictures(
 
 
 def test_large_photos_are_turned_and_made_smaller(working: Service, admin: Account, owner: httpx.Client) -> None:
-    shown = quarters(3000, 2000)
+    shown = make_quarters(3000, 2000)
     ids: list[str] = []
     for orientation in range(1, 9):
         stored = shown.transpose(_UNDO[orientation]) if orientation in _UNDO else shown
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
-        ids.append(uploaded(owner, jpeg(stored, exif=exif), f"turned-{orientation}.jpg"))
+        ids.append(uploaded(owner, encode_jpeg(stored, exif=exif), f"turned-{orientation}.jpg"))
     wait_until_idle(working, admin.key)
     for asset_id in ids:
         asset = owner.get(f"/api/assets/{asset_id}").json()
         assert (asset["width"], asset["height"]) == (3000, 2000)
         for size, (width, height) in {"preview": (2160, 1440), "thumbnail": (375, 250)}.items():
-            image = picture(owner, asset_id, size)
+            image = fetch_image(owner, asset_id, size)
             assert abs(image.width - width) <= 1
             assert abs(image.height - height) <= 1
             assert image.getexif().get(ORIENTATION, 1) == 1
@@ -126,7 +126,7 @@ def test_what_the_camera_wrote_is_shown(working: Service, admin: Account, owner:
     details[0x9003], details[0x9011] = "2023:07:01 18:30:00", "+02:00"
     gps = exif.get_ifd(0x8825)
     gps[1], gps[2], gps[3], gps[4] = "S", (33, 51, 36), "E", (151, 12, 36)
-    asset_id = uploaded(owner, jpeg(quarters(), exif=exif), "pier.jpg")
+    asset_id = uploaded(owner, encode_jpeg(make_quarters(), exif=exif), "pier.jpg")
     wait_until_idle(working, admin.key)
     asset = owner.get(f"/api/assets/{asset_id}").json()
     info = asset["exifInfo"]
@@ -168,15 +168,15 @@ def test_videos_are_made_playable_where_they_are_not(
     options: tuple[str, ...],
     as_it_is: bool,
 ) -> None:
-    data = film(Path(name).suffix, *options)
+    data = make_video(Path(name).suffix, *options)
     asset_id = uploaded(owner, data, name)
     wait_until_idle(working, admin.key)
     asset = owner.get(f"/api/assets/{asset_id}").json()
     assert (asset["width"], asset["height"]) == (320, 240)
     assert abs(asset["duration"] - 1000) <= 150
     assert "processingError" not in asset
-    assert picture(owner, asset_id, "preview").size == (320, 240)
-    assert picture(owner, asset_id, "thumbnail").size == (320, 240), "never enlarged"
+    assert fetch_image(owner, asset_id, "preview").size == (320, 240)
+    assert fetch_image(owner, asset_id, "thumbnail").size == (320, 240), "never enlarged"
 
     played = owner.get(f"/api/assets/{asset_id}/video/playback")
 
@@ -206,7 +206,7 @@ def test_the_poster_of_a_video_has_its_colours(
     working: Service, admin: Account, owner: httpx.Client, tmp_path: Path
 ) -> None:
     still = tmp_path / "still.png"
-    quarters().save(still)
+    make_quarters().save(still)
     target = tmp_path / "still.mp4"
     colours = ("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709", "-color_primaries", "bt709")
     command = [
@@ -217,7 +217,7 @@ def test_the_poster_of_a_video_has_its_colours(
     asset_id = uploaded(owner, target.read_bytes(), "still.mp4")
     wait_until_idle(working, admin.key)
     for size in ("preview", "thumbnail"):
-        assert_corners(picture(owner, asset_id, size))
+        assert_corners(fetch_image(owner, asset_id, size))
 
 
 MOTION = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
@@ -227,15 +227,15 @@ MOTION = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w
 def test_the_video_inside_a_photo_is_played_and_downloaded_with_it(
     working: Service, admin: Account, owner: httpx.Client
 ) -> None:
-    video = film(".mp4")
-    photo = jpeg(quarters(), xmp=MOTION.format(length=len(video)).encode()) + video
+    video = make_video(".mp4")
+    photo = encode_jpeg(make_quarters(), xmp=MOTION.format(length=len(video)).encode()) + video
     photo_id = uploaded(owner, photo, "motion.jpg")
     wait_until_idle(working, admin.key)
     shown = owner.get(f"/api/assets/{photo_id}").json()
     motion = owner.get(f"/api/assets/{shown['livePhotoVideoId']}").json()
     assert (motion["type"], motion["visibility"]) == ("VIDEO", "hidden")
     assert owner.get(f"/api/assets/{motion['id']}/video/playback").content == video
-    assert picture(owner, motion["id"], "thumbnail").size == (320, 240)
+    assert fetch_image(owner, motion["id"], "thumbnail").size == (320, 240)
     assert [asset["id"] for asset in owner.get("/api/assets").json()["items"]] == [photo_id]
     assert owner.get("/api/users/me").json()["quotaUsageInBytes"] == len(photo), "its bytes are the photo's"
     told = owner.post("/api/download/info", json={"assetIds": [photo_id]}).json()
@@ -246,7 +246,7 @@ def test_the_video_inside_a_photo_is_played_and_downloaded_with_it(
 
 
 def test_made_again_on_request_without_a_gap(working: Service, admin: Account, owner: httpx.Client) -> None:
-    asset_id = uploaded(owner, jpeg(quarters(800, 600)), "again.jpg")
+    asset_id = uploaded(owner, encode_jpeg(make_quarters(800, 600)), "again.jpg")
     wait_until_idle(working, admin.key)
     before = stored_of(working, asset_id)
     with working.client(admin) as client:
@@ -256,7 +256,7 @@ def test_made_again_on_request_without_a_gap(working: Service, admin: Account, o
         while len(stored_of(working, asset_id)) < 2 * len(before):
             assert time.monotonic() < end
             for size in ("thumbnail", "preview"):
-                assert picture(owner, asset_id, size).width
+                assert fetch_image(owner, asset_id, size).width
     wait_until_idle(working, admin.key)
     assert len(before) == 2
     assert before < stored_of(working, asset_id), "the old ones stay until nobody can be reading them"

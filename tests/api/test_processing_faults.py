@@ -21,18 +21,18 @@ import psutil
 import pytest
 from PIL import Image
 
-from app.formats import FORMATS, Kind
-from tests.api.agreement import assert_agreement
-from tests.api.starting import StartService
-from tests.media.filming import film
-from tests.media.making import jpeg, packed, quarters
-from tests.real.awaiting import eventually
-from tests.real.processed import picture, queues, wait_until_idle
+from app.formats import FORMATS, MediaKind
+from tests.api.consistency import assert_consistent
+from tests.api.start_service import StartService
+from tests.media.photo_files import encode_image, encode_jpeg, make_quarters
+from tests.media.video_files import make_video
+from tests.real.processing import fetch_image, queues, wait_until_idle
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import WORKING, Service
 from tests.real.stacks import ENGINES, Engine
-from tests.real.uploading import assert_next_upload_works, uploaded
+from tests.real.uploads import assert_next_upload_works, uploaded
+from tests.real.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 ANSWER_SECONDS = 10.0
@@ -42,8 +42,8 @@ ANSWER_SECONDS = 10.0
 def test_an_original_in_s3_is_read_once_for_all_that_is_made_of_it(
     seaweedfs: SeaweedFS, start_service: StartService
 ) -> None:
-    photo = jpeg(Image.effect_noise((2000, 1500), 80).convert("RGB"))
-    encoded = film(".avi", "-c:v", "mpeg4", "-qscale:v", "2", "-c:a", "libmp3lame", seconds=2)
+    photo = encode_jpeg(Image.effect_noise((2000, 1500), 80).convert("RGB"))
+    encoded = make_video(".avi", "-c:v", "mpeg4", "-qscale:v", "2", "-c:a", "libmp3lame", seconds=2)
     with Proxy(seaweedfs.port) as proxy:
         service = start_service("s3", settings={"S3_ENDPOINT": proxy.endpoint}, program=WORKING)
         admin = service.people.add(is_admin=True)
@@ -59,7 +59,7 @@ def test_an_original_in_s3_is_read_once_for_all_that_is_made_of_it(
             }
             read = dict(proxy.read)
             for asset_id in sizes:
-                assert picture(client, asset_id, "preview").width
+                assert fetch_image(client, asset_id, "preview").width
         for path, size in originals.items():
             assert size <= read[path.removeprefix("s3:/")] <= 1.05 * size
         made = [path for path in read if "/thumbs/" in path or "/encoded-video/" in path]
@@ -69,8 +69,8 @@ def test_an_original_in_s3_is_read_once_for_all_that_is_made_of_it(
 
 def hostile_files(secret: Path, port: int, extensions: Sequence[str]) -> dict[str, bytes]:
     """Names and contents; `secret` and a listener at `port` are what some of them point at. Noise has all the `extensions`."""
-    whole = jpeg(Image.effect_noise((600, 400), 60).convert("RGB"), quality=90)
-    clip = film(".mp4")
+    whole = encode_jpeg(Image.effect_noise((600, 400), 60).convert("RGB"), quality=90)
+    clip = make_video(".mp4")
     files = {f"cut-{tenth}.jpg": whole[: max(1, len(whole) * tenth // 10)] for tenth in range(10)}
     files |= {f"cut-{tenth}.mp4": clip[: max(1, len(clip) * tenth // 10)] for tenth in range(0, 10, 3)}
     files["pixels.png"] = png(60_000, 60_000, 2, zlib.compress(bytes(1000)))
@@ -104,7 +104,7 @@ def png(width: int, height: int, colour: int, data: bytes, depth: int = 8) -> by
 
 def circle() -> bytes:
     """A TIFF of two directories, each of which says that the other one is next."""
-    data = bytearray(packed(quarters(64, 48), "TIFF"))
+    data = bytearray(encode_image(make_quarters(64, 48), "TIFF"))
     (first,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, first)
     second = bytes(data[first : first + 2 + 12 * count]) + struct.pack("<I", first)
@@ -170,7 +170,7 @@ def listener() -> Iterator[Listener]:
     listening.close()
 
 
-ACCEPTED = [kind.extension for kind in FORMATS if kind.kind is not Kind.SIDECAR]
+ACCEPTED = [kind.extension for kind in FORMATS if kind.kind is not MediaKind.SIDECAR]
 
 
 @pytest.mark.parametrize(("engine", "extensions"), [("local", ACCEPTED), ("s3", (".heic", ".mkv"))], ids=ENGINES)
@@ -178,12 +178,12 @@ def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
     engine: Engine, extensions: Sequence[str], start_service: StartService, listener: Listener, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret.mp4"
-    secret.write_bytes(film(".mp4"))
+    secret.write_bytes(make_video(".mp4"))
     accessed = secret.stat().st_atime_ns
     service = start_service(engine, program=WORKING)
     admin = service.people.add(is_admin=True)
     with service.client(admin) as client:
-        uploaded(client, jpeg(quarters()), "first.jpg")
+        uploaded(client, encode_jpeg(make_quarters()), "first.jpg")
         wait_until_idle(service, admin.key)
         process = service.process
         before, children = family_memory(process), len(process.children(recursive=True))
@@ -210,11 +210,11 @@ def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
         assert secret.stat().st_atime_ns == accessed
         assert len(process.children(recursive=True)) <= children, "nothing of them still runs"
         assert family_memory(process) - before < 64 * MEBIBYTE
-        good = uploaded(client, jpeg(quarters(200, 300)), "last.jpg")
+        good = uploaded(client, encode_jpeg(make_quarters(200, 300)), "last.jpg")
         wait_until_idle(service, admin.key)
-        assert picture(client, good, "preview").size == (200, 300)
+        assert fetch_image(client, good, "preview").size == (200, 300)
         assert_next_upload_works(client)
-    assert_agreement(service.stack)
+    assert_consistent(service.stack)
 
 
 def family_memory(process: psutil.Process) -> int:
@@ -240,7 +240,7 @@ def test_a_full_staging_disk_puts_the_work_off(small_staging: Path, start_servic
     service = start_service("s3", settings={"MEDIAVAULT_STAGING_FOLDER": str(small_staging)}, program=WORKING)
     admin = service.people.add(is_admin=True)
     with service.client(admin) as client:
-        photo = jpeg(Image.effect_noise((2400, 1600), 90).convert("RGB"))
+        photo = encode_jpeg(Image.effect_noise((2400, 1600), 90).convert("RGB"))
         assert len(photo) > 2 * MEBIBYTE
         asset_id = uploaded(client, photo, "large.jpg")
         deadline = time.monotonic() + 60

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.api.protocol import Protocol
-from tests.api.echoing import serving
-from tests.api.starting import StartService
+from app.api.http.protocol import HttpProtocol
+from tests.api.echo_server import run_server
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
 from tests.real.http_raw import RawConnection, RawResponse
-from tests.real.people import Account
 from tests.real.service import Service
-from tests.real.uploading import Wire
+from tests.real.uploads import UploadConnection
 
 MEBIBYTE = 1024 * 1024
 LINE = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
@@ -26,7 +26,7 @@ CHUNKED = (
 HEAD_SECONDS = 0.4
 
 
-class ImpatientProtocol(Protocol):
+class ImpatientProtocol(HttpProtocol):
     head_seconds = HEAD_SECONDS
 
 
@@ -41,7 +41,7 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.fixture
 async def impatient() -> AsyncIterator[int]:
     """The port of a server that waits for heads as long as `HEAD_SECONDS`."""
-    async with serving(greet, ImpatientProtocol) as port:
+    async with run_server(greet, ImpatientProtocol) as port:
         yield port
 
 
@@ -57,11 +57,11 @@ async def impatient() -> AsyncIterator[int]:
 )
 def test_a_head_without_end_is_refused(service: Service, before: bytes, piece: bytes) -> None:
     held = _resident(service)
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(before)
         wire.send_while_accepted([piece] * 200)
         assert _resident(service) - held < 50 * MEBIBYTE
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(before + piece[: MEBIBYTE // 2])
         answer = wire.answer()
 
@@ -71,10 +71,10 @@ def test_a_head_without_end_is_refused(service: Service, before: bytes, piece: b
 
 
 def test_a_head_that_comes_whole_is_refused_too(service: Service) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(LINE + b"x: " + b"a" * 65_536 + b"\r\n\r\n")
         assert wire.answer().status == 431
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(LINE + b"x: " + b"a" * 60_000 + b"\r\n\r\n")
         assert wire.answer().status == 200
 
@@ -82,11 +82,11 @@ def test_a_head_that_comes_whole_is_refused_too(service: Service) -> None:
 @pytest.mark.parametrize("stray", [b"5;", b"0\r\nx: "], ids=["extension of a chunk", "trailer"])
 def test_what_is_no_body_does_not_go_on_for_ever(service: Service, account: Account, stray: bytes) -> None:
     held = _resident(service)
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(CHUNKED + f"x-api-key: {account.key}\r\n\r\n".encode() + stray)
         wire.send_while_accepted([b"a" * MEBIBYTE] * 200)
         assert _resident(service) - held < 50 * MEBIBYTE
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(CHUNKED + f"x-api-key: {account.key}\r\n\r\n".encode() + stray + b"a" * (MEBIBYTE // 2))
         answer = wire.answer()
 
@@ -95,7 +95,7 @@ def test_what_is_no_body_does_not_go_on_for_ever(service: Service, account: Acco
 
 
 def test_trailers_are_no_headers(service: Service, account: Account) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(CHUNKED + b"\r\n2\r\n{}\r\n0\r\n" + f"x-api-key: {account.key}\r\n\r\n".encode())
         status, _ = wire.head()
 
@@ -103,7 +103,7 @@ def test_trailers_are_no_headers(service: Service, account: Account) -> None:
 
 
 def test_what_is_no_http_is_refused_in_the_one_shape(service: Service) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(b"Good morning\r\n\r\n")
         answer = wire.answer()
         assert wire.receive(1) == b""
@@ -165,11 +165,11 @@ async def test_rubbish_behind_a_request_is_answered_behind_its_answer(impatient:
 def test_connections_are_bounded(start_service: StartService) -> None:
     service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS": "3"})
     with ExitStack() as open_ones:
-        wires = [open_ones.enter_context(Wire(service.port)) for _ in range(3)]
+        wires = [open_ones.enter_context(UploadConnection(service.port)) for _ in range(3)]
         for wire in wires:
             wire.send(LINE + b"\r\n")
             assert wire.answer().status == 200
-        with Wire(service.port) as refused:
+        with UploadConnection(service.port) as refused:
             answer = refused.answer()
         wires[0].send(LINE + b"\r\n")
         assert wires[0].answer().status == 200

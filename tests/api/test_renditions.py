@@ -8,21 +8,21 @@ from uuid import uuid4
 import pytest
 
 from app.api.errors import ApiError
-from app.api.renditions import (
+from app.api.files.renditions import (
     FULLSIZE,
     ORIGINAL,
     PLAYBACK,
     PREVIEW,
     THUMBNAIL,
-    Elsewhere,
-    NotMade,
     Rendition,
-    Shown,
-    choose,
-    of_size,
+    RenditionMissing,
+    RenditionRedirect,
+    ServedFile,
+    parse_thumbnail_size,
+    select_file,
 )
-from app.catalog.pictures import AssetPictures, Progress
-from app.catalog.records import Asset, AssetType, File, FileKind, FileState, TaskState, Visibility
+from app.catalog.assets.rendition_lookup import AssetRenditions, ProcessingState
+from app.catalog.schema.records import Asset, AssetType, File, FileKind, FileState, TaskState, Visibility
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 OWNER = uuid4()
@@ -73,15 +73,17 @@ EXTENSIONS = {
 }
 
 
-def pictures(name: str, *made: FileKind, state: TaskState | None = TaskState.DONE, wait: float = 0) -> AssetPictures:
+def pictures(name: str, *made: FileKind, state: TaskState | None = TaskState.DONE, wait: float = 0) -> AssetRenditions:
     known = asset(name, AssetType.VIDEO if name.endswith((".mp4", ".avi")) else AssetType.IMAGE)
     files = {kind: file(kind, f"/media/thumbs/one_{kind}_0a1b2c3d{EXTENSIONS[kind]}") for kind in made}
     error = "it is torn" if state is TaskState.FAILED else None
-    return AssetPictures(known, files, Progress(state, MOMENT + timedelta(seconds=wait), error) if state else None)
+    return AssetRenditions(
+        known, files, ProcessingState(state, MOMENT + timedelta(seconds=wait), error) if state else None
+    )
 
 
-def shown(found: Shown | Elsewhere) -> tuple[str, str]:
-    assert isinstance(found, Shown)
+def shown(found: ServedFile | RenditionRedirect) -> tuple[str, str]:
+    assert isinstance(found, ServedFile)
     assert found.owner_id == OWNER
     return found.file.path, found.filename
 
@@ -106,7 +108,7 @@ THUMB, PREV, FULL, ENCODED = FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULL
 def test_the_file_that_is_sent_and_its_name(
     name: str, made: list[FileKind], wanted: Rendition, path: str, filename: str
 ) -> None:
-    assert shown(choose(pictures(name, *made), wanted, MOMENT)) == (path, filename)
+    assert shown(select_file(pictures(name, *made), wanted, MOMENT)) == (path, filename)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +122,16 @@ def test_the_file_that_is_sent_and_its_name(
     ],
 )
 def test_full_size_is_elsewhere(name: str, made: list[FileKind], address: str, size: str | None) -> None:
-    assert choose(pictures(name, *made), FULLSIZE, MOMENT) == Elsewhere(OWNER, address, size)
+    assert select_file(pictures(name, *made), FULLSIZE, MOMENT) == RenditionRedirect(OWNER, address, size)
 
 
 @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.DONE])
 def test_a_video_that_browsers_play_by_its_name_is_played_at_once(state: TaskState) -> None:
-    assert shown(choose(pictures("v.mp4", state=state), PLAYBACK, MOMENT))[0] == "/media/upload/one.mp4"
+    assert shown(select_file(pictures("v.mp4", state=state), PLAYBACK, MOMENT))[0] == "/media/upload/one.mp4"
 
 
 def test_another_video_is_played_once_it_was_found_to_be_fine_as_it_is() -> None:
-    assert shown(choose(pictures("v.avi"), PLAYBACK, MOMENT))[0] == "/media/upload/one.avi"
+    assert shown(select_file(pictures("v.avi"), PLAYBACK, MOMENT))[0] == "/media/upload/one.avi"
 
 
 @pytest.mark.parametrize(
@@ -148,9 +150,9 @@ def test_another_video_is_played_once_it_was_found_to_be_fine_as_it_is() -> None
         (pictures("a.jpg", state=TaskState.RUNNING), PLAYBACK, None, "Asset media not found"),
     ],
 )
-def test_what_is_not_made(found: AssetPictures, wanted: Rendition, retry_after: str | None, detail: str) -> None:
-    with pytest.raises(NotMade) as missing:
-        choose(found, wanted, MOMENT)
+def test_what_is_not_made(found: AssetRenditions, wanted: Rendition, retry_after: str | None, detail: str) -> None:
+    with pytest.raises(RenditionMissing) as missing:
+        select_file(found, wanted, MOMENT)
     refusal = missing.value.refusal
     assert missing.value.owner_id == OWNER
     assert (refusal.status, refusal.message, refusal.detail) == (404, "Asset media not found", detail)
@@ -158,8 +160,8 @@ def test_what_is_not_made(found: AssetPictures, wanted: Rendition, retry_after: 
 
 
 def test_the_moment_of_an_original_is_not_later_than_its_arrival() -> None:
-    found = choose(pictures("a.jpg"), ORIGINAL, MOMENT)
-    assert isinstance(found, Shown)
+    found = select_file(pictures("a.jpg"), ORIGINAL, MOMENT)
+    assert isinstance(found, ServedFile)
     assert found.last_modified == MOMENT - timedelta(hours=1)
 
 
@@ -167,11 +169,11 @@ def test_the_moment_of_an_original_is_not_later_than_its_arrival() -> None:
     ("size", "rendition"), [(None, THUMBNAIL), ("thumbnail", THUMBNAIL), ("preview", PREVIEW), ("fullsize", FULLSIZE)]
 )
 def test_sizes(size: str | None, rendition: Rendition) -> None:
-    assert of_size(size) is rendition
+    assert parse_thumbnail_size(size) is rendition
 
 
 @pytest.mark.parametrize("size", ["original", "", "Preview", "huge"])
 def test_other_sizes_are_refused(size: str) -> None:
     with pytest.raises(ApiError) as refusal:
-        of_size(size)
+        parse_thumbnail_size(size)
     assert refusal.value.status == 400

@@ -6,12 +6,12 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.errors import ApiError
-from app.api.request_body import MAX_LINE_BYTES, BodyFraming
-from tests.api.echoing import echo, echoed, serving
+from app.api.http.request_body import MAX_LINE_BYTES, BodyFraming
+from tests.api.echo_server import echo, echo_body, run_server
+from tests.real.accounts import Account
 from tests.real.http_raw import RawConnection
-from tests.real.people import Account
 from tests.real.service import Service
-from tests.real.uploading import Wire, fresh_bytes, uploaded
+from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
 
 READ_BYTES = 256 * 1024
 HEAD = b"POST /many HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -25,11 +25,11 @@ def parts(stream: bytes, piece: int = READ_BYTES) -> list[int]:
     taken: list[int] = []
     for start in range(0, len(stream), piece):
         data, position = stream[start : start + piece], 0
-        while position < len(data) and not framing.complete:
-            end = framing.end_of_part(data, position, len(data))
+        while position < len(data) and not framing.is_complete:
+            end = framing.advance(data, position, len(data))
             taken.append(end - position)
             position = end
-    assert framing.complete
+    assert framing.is_complete
     return taken
 
 
@@ -107,16 +107,16 @@ async def test_many_chunks_of_one_client_do_not_hold_up_another() -> None:
         await echo(scope, noted, send)
 
     async with (
-        serving(app) as port,
+        run_server(app) as port,
         await RawConnection.open("127.0.0.1", port) as many,
         await RawConnection.open("127.0.0.1", port) as one,
     ):
         await many.send(HEAD + b"1\r\na\r\n" * ONE_BYTE_CHUNKS + b"0\r\n\r\n")
         await one.send(b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n")
         bodies = [(await each.read_response()).body for each in (many, one)]
-        assert (await many.request("GET", "/next")).body == echoed(b"GET", b"/next", b"")
+        assert (await many.request("GET", "/next")).body == echo_body(b"GET", b"/next", b"")
 
-    assert bodies == [echoed(b"POST", b"/many", b"a" * ONE_BYTE_CHUNKS), echoed(b"GET", b"/one", b"")]
+    assert bodies == [echo_body(b"POST", b"/many", b"a" * ONE_BYTE_CHUNKS), echo_body(b"GET", b"/one", b"")]
     assert arrived == ["/one", "/many", "/next"]
 
 
@@ -137,7 +137,7 @@ def test_an_answer_to_which_much_of_a_body_is_to_come_ends_the_connection(
     service: Service, account: Account, photo: str, place: str, method: str, framing: str
 ) -> None:
     path = {"livez": "/livez", "photo": photo}[place]
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {account.key}\r\n{framing}\r\n\r\n".encode())
         status, headers = wire.head()
         left = b"" if method == "HEAD" else wire.receive(int(headers["content-length"]))
@@ -154,7 +154,7 @@ def test_a_small_body_that_nobody_reads_ends_nothing(
 ) -> None:
     path = {"livez": "/livez", "photo": photo}[place]
     head = f"GET {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {account.key}\r\n".encode()
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send(head + b"Content-Length: 65536\r\n\r\n")
         first = wire.answer()
         wire.send(bytes(65536) + head + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n")
@@ -172,7 +172,7 @@ def test_who_waits_for_an_invitation_and_is_answered_without_has_no_next_request
     service: Service, account: Account, photo: str, place: str
 ) -> None:
     path = {"livez": "/livez", "photo": photo}[place]
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send_head("GET", path, {"expect": "100-continue", "content-length": "45", "x-api-key": account.key})
         answer = wire.answer()
         wire.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.starting import StartService
+from tests.api.start_service import StartService
+from tests.real.archive_programs import RUN_SECONDS
 from tests.real.notes import Note
-from tests.real.pictures import jpeg
-from tests.real.programs import RUN_SECONDS
+from tests.real.sample_media import make_jpeg
 from tests.real.stacks import Database, Engine
-from tests.real.uploading import uploaded
+from tests.real.uploads import uploaded
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 EXAMPLES, SOAK_EXAMPLES = 5, 200
@@ -67,7 +67,7 @@ def test_every_operation_answers_as_described(
 
 def _existing(client: httpx.Client, folder: Path) -> str:
     """Configuration by which requests name what is there, and so get further than 404."""
-    asset = uploaded(client, jpeg(), "photo.jpg")
+    asset = uploaded(client, make_jpeg(), "photo.jpg")
     me = client.get("/api/users/me").json()["id"]
     library = client.post("/api/libraries", json={"ownerId": me, "importPaths": [str(folder)]}).json()["id"]
     token, name = client.post("/api/download/links", json={"assetIds": [asset]}).json()["url"].split("/")[-2:]

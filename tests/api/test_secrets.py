@@ -6,8 +6,8 @@ import secrets
 
 import pytest
 
-from tests.api.starting import StartService
-from tests.real.issued import find_leaks, issued
+from tests.api.start_service import StartService
+from tests.real.secrets import find_leaks, record_secret
 from tests.real.service import Service
 
 PLACES = [
@@ -35,10 +35,10 @@ def talkative(request: pytest.FixtureRequest, start_service: StartService) -> Se
 
 def test_no_credential_is_logged(talkative: Service) -> None:
     account = talkative.people.add(password=secrets.token_hex(12))
-    sent = [account.key, issued(secrets.token_hex(16)), account.password or ""]
+    sent = [account.key, record_secret(secrets.token_hex(16)), account.password or ""]
     with talkative.client() as client:
         login = client.post("/api/auth/login", json={"email": account.email, "password": account.password})
-        sent.append(issued(login.json()["accessToken"]))
+        sent.append(record_secret(login.json()["accessToken"]))
         for wrong in (f"wrong {account.password}", sent[1]):
             client.post("/api/auth/login", json={"email": account.email, "password": wrong})
         for secret in sent:
@@ -51,7 +51,7 @@ def test_no_credential_is_logged(talkative: Service) -> None:
         made = client.post(
             "/api/api-keys", json={"name": "phone", "permissions": ["all"]}, headers={"x-api-key": account.key}
         )
-        sent.append(issued(made.json()["secret"]))
+        sent.append(record_secret(made.json()["secret"]))
         assert client.get("/api/users/me", headers={"x-api-key": sent[-1]}).status_code == 200
 
     assert login.status_code == 201

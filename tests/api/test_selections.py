@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from tests.api.photos import photo
-from tests.real.people import Account
+from tests.real.accounts import Account
 from tests.real.service import Service
-from tests.real.uploading import uploaded
+from tests.real.uploads import uploaded
 
 ALL = "all that there is"
 BODIES: list[tuple[str, str, dict[str, Any] | None]] = [

@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from app import __version__
-from app.health.markers import FOLDERS
+from app.health.markers import MEDIA_FOLDERS
 from tests.api.photos import photo
-from tests.real.people import Account
+from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.stacks import Engine
-from tests.real.uploading import upload, uploaded
+from tests.real.uploads import upload, uploaded
 
 OPEN = [
     "/.well-known/immich",
@@ -165,7 +165,7 @@ def test_an_administrator_sees_every_place(service: Service, stack: Engine) -> N
         mounts = administrator.get("/api/server/mounts").json()
 
     bucket = service.stack.bucket
-    expected = [f"s3://{bucket.name}/{bucket.prefix}"] if bucket else list(FOLDERS)
+    expected = [f"s3://{bucket.name}/{bucket.prefix}"] if bucket else list(MEDIA_FOLDERS)
     assert [mount["name"] for mount in mounts if mount["kind"] == "media"] == expected
     for mount in mounts:
         assert (mount["state"], mount["error"]) == ("ok", None)

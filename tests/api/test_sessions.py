@@ -10,17 +10,17 @@ from http.cookies import Morsel, SimpleCookie
 import httpx
 import pytest
 
-from app.api.passwords import GuessLimit
+from app.api.authentication.passwords import LoginRateLimiter
 from app.catalog.errors import CatalogUnavailable
-from tests.api.starting import StartService
-from tests.real.issued import issued
-from tests.real.people import Account
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.secrets import record_secret
 from tests.real.service import COMMAND, Service
 
 PASSWORD = "correct horse battery staple"
 DAY_SECONDS = 24 * 60 * 60
 _QUICK = (
-    "from functools import partial; from app.api import passwords; from app.cli import main;"
+    "from functools import partial; from app.api.authentication import passwords; from app.cli import main;"
     "passwords.PasswordHasher = partial(passwords.PasswordHasher, time_cost=1, memory_cost=64); main()"
 )
 QUICK_HASHES = ("-c", _QUICK, *COMMAND[2:])
@@ -209,7 +209,7 @@ async def test_logins_do_not_pile_up(start_service: StartService) -> None:
 
 @pytest.mark.parametrize("failure", [None, CatalogUnavailable], ids=["right", "not checked"])
 async def test_only_wrong_passwords_count(failure: type[Exception] | None) -> None:
-    limit = GuessLimit()
+    limit = LoginRateLimiter()
     for _ in range(200):
         with suppress(CatalogUnavailable):
             async with limit.attempt("192.0.2.1", "a@example.org"):
@@ -231,7 +231,7 @@ def _login(client: httpx.Client, email: str) -> httpx.Response:
     answer = client.post("/api/auth/login", json={"email": email, "password": PASSWORD})
     client.cookies.clear()
     assert answer.status_code == 201, answer.text
-    issued(answer.json()["accessToken"])
+    record_secret(answer.json()["accessToken"])
     return answer
 
 

@@ -17,14 +17,14 @@ import pytest
 from starlette.types import Message
 
 from app import __version__
-from app.api.front import Front
-from app.api.listening import listen
+from app.api.http.application import ApiApplication
+from app.api.http.sockets import open_listening_sockets
 from app.catalog.errors import CatalogUnavailable
 from app.config import SettingsError
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.issued import issued
+from tests.api.start_service import StartService
+from tests.real.secrets import record_secret
 from tests.real.service import COMMAND, Service, free_port
+from tests.real.waiting import eventually
 
 PATIENCE = 60.0
 
@@ -45,7 +45,7 @@ class Opening:
         if self._closing:
             raise self._closing
 
-    async def lifespan(self) -> Front:
+    async def lifespan(self) -> ApiApplication:
         async def nothing(*_: Any) -> None:
             raise AssertionError("no request was made")
 
@@ -55,7 +55,7 @@ class Opening:
         async def send(message: Message) -> None:
             self.sent.append(message["type"])
 
-        front = Front(nothing, lambda _: None, lambda *_: None, self, SimpleNamespace())
+        front = ApiApplication(nothing, lambda _: None, lambda *_: None, self, SimpleNamespace())
         await front({"type": "lifespan"}, receive, send)
         return front
 
@@ -177,7 +177,7 @@ def test_the_key_of_a_first_run_is_shown_once(start_service: StartService) -> No
     key = re.search(r"^API key: (\S+)$", service.output, re.MULTILINE)
     assert key
     assert "User: admin@mediavault.local, made now." in service.output
-    headers = {"x-api-key": issued(key[1])}
+    headers = {"x-api-key": record_secret(key[1])}
     assert httpx.get(f"{service.url}/api/users/me", headers=headers, trust_env=False).status_code == 200
 
     seen = len(service.output)
@@ -210,10 +210,10 @@ def test_both_families_can_have_the_port_and_nobody_twice() -> None:
     port = free_port()
     with ExitStack() as open_sockets:
         for host in ("127.0.0.1", *(["::1"] if _has_ipv6() else [])):
-            for one in listen(host, port, 1):
+            for one in open_listening_sockets(host, port, 1):
                 open_sockets.enter_context(one)
             with pytest.raises(SettingsError, match=f"^IMMICH_PORT: port {port} of {host} is taken by "):
-                listen(host, port, 1)
+                open_listening_sockets(host, port, 1)
 
 
 def _has_ipv6() -> bool:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from app.api.front import Front
+from app.api.http.application import ApiApplication
 from app.catalog.catalog import Catalog
-from app.catalog.records import FileState
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
+from app.catalog.schema.records import FileState
+from tests.api.start_service import StartService
 from tests.real.service import Service
-from tests.real.uploading import Wire, assert_next_upload_works, fresh_bytes, uploaded
+from tests.real.uploads import UploadConnection, assert_next_upload_works, fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 PATIENCE = 10.0
 MOST_SECONDS = 10.0
@@ -35,7 +35,7 @@ def test_slow_transfers_are_cut_and_put_in_order(
     account = service.people.add()
     with service.client(account) as client:
         asset = uploaded(client, fresh_bytes(32 * MEBIBYTE))
-    with Wire(service.port, receive_buffer=4096) as download, Wire(service.port) as uploading:
+    with UploadConnection(service.port, receive_buffer=4096) as download, UploadConnection(service.port) as uploading:
         download.send_head("GET", f"/api/assets/{asset}/original", account.headers)
         assert download.head()[0] == 200
         uploading.begin_upload(8 * MEBIBYTE, account.headers)
@@ -60,7 +60,7 @@ def states(service: Service) -> set[FileState]:
     """Of all files in the catalogue."""
 
     async def read(catalog: Catalog) -> set[FileState]:
-        return {file.state async for file in catalog.files.all()}
+        return {file.state async for file in catalog.files.iterate_all()}
 
     return service.people.call(read)
 
@@ -92,7 +92,7 @@ async def test_the_services_stay_open_until_cancelled_exchanges_have_ended() -> 
     async def take(message: Message) -> None:
         order.append(message["type"])
 
-    front = Front(commits, lambda _: None, lambda *_: None, opened, SimpleNamespace())
+    front = ApiApplication(commits, lambda _: None, lambda *_: None, opened, SimpleNamespace())
     async with asyncio.timeout(PATIENCE):
         lifespan = asyncio.create_task(front({"type": "lifespan"}, told_to_stop, take))
         exchange = asyncio.create_task(

@@ -13,18 +13,18 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.api.agreement import assert_agreement, look
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.issued import issued
-from tests.real.people import Account
+from tests.api.consistency import assert_consistent, read_state
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
 from tests.real.postgres import Postgres
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
+from tests.real.secrets import record_secret
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import FORM_TAIL, Wire, assert_next_upload_works, fresh_bytes, upload, uploaded
+from tests.real.uploads import FORM_TAIL, UploadConnection, assert_next_upload_works, fresh_bytes, upload, uploaded
+from tests.real.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 DEADLINE_SECONDS = 2.0
@@ -65,7 +65,7 @@ def test_a_store_that_stops_in_the_middle_of_an_upload(
 ) -> None:
     data = fresh_bytes(size)
     half = size // 2
-    with Wire(impatient.port) as wire:
+    with UploadConnection(impatient.port) as wire:
         wire.begin_upload(size, somebody.headers)
         wire.send(data[:half])
         with seaweedfs.paused():
@@ -116,7 +116,7 @@ def test_an_upload_that_the_store_refuses_without_having_the_object_is_to_be_sen
             asset = uploaded(client, data)
             assert client.get(f"/api/assets/{asset}/original").content == data
         sweep_everything(service)
-        assert_agreement(service.stack, exact=True)
+        assert_consistent(service.stack, exact=True)
 
 
 @pytest.mark.usefixtures("recovered")
@@ -145,7 +145,7 @@ def test_a_store_that_stops_in_the_middle_of_a_download(
     asset = uploaded(impatient_client, data)
     target = f"/api/assets/{asset}/original"
 
-    with Wire(impatient.port, receive_buffer=64 * 1024) as wire:
+    with UploadConnection(impatient.port, receive_buffer=64 * 1024) as wire:
         wire.send_head("GET", target, somebody.headers)
         status, headers = wire.head()
         got = bytearray(wire.receive(64 * 1024))
@@ -174,7 +174,7 @@ def test_a_store_that_cannot_be_used_shows_in_readiness(
     """Why, only administrators and the log are told: in the store's own words, and with a hint."""
     wrong = {
         "bucket": {},
-        "key": {"S3_SECRET_ACCESS_KEY": issued("not-the-secret-of-this-key")},
+        "key": {"S3_SECRET_ACCESS_KEY": record_secret("not-the-secret-of-this-key")},
         "server": {"S3_ENDPOINT": "http://127.0.0.1:9"},
     }[missing]
     service = start_service("s3", server=seaweedfs, settings={**IMPATIENT, **wrong}, begin=False)
@@ -248,7 +248,7 @@ def test_a_sender_that_stalls_is_given_up(stack: Engine, start_service: StartSer
     service = start_service(stack, settings={"MEDIAVAULT_UPLOAD_IDLE_SECONDS": "1"})
     account = service.people.add()
 
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(size, account.headers)
         wire.send(bytes(sent))
         answer = wire.answer()
@@ -271,7 +271,7 @@ def test_what_is_deleted_while_the_store_is_away_goes_when_it_is_back(
     assert removed.status_code == 204
     assert impatient_client.get(f"/api/assets/{asset}").status_code == 404
     _assert_swept_clean(impatient)
-    assert not any(file.owner_id.replace("-", "") == somebody.id.hex for file in look(impatient.stack).files)
+    assert not any(file.owner_id.replace("-", "") == somebody.id.hex for file in read_state(impatient.stack).files)
 
 
 @pytest.mark.usefixtures("recovered")
@@ -306,11 +306,11 @@ def test_the_identity_of_these_tests_has_rights_on_its_prefix_only(impatient: Se
 
 def _assert_swept_clean(service: Service) -> None:
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
     assert service.stack.leftovers() == []
 
 
-def _received(wire: Wire) -> bytes:
+def _received(wire: UploadConnection) -> bytes:
     try:
         return wire.receive(MEBIBYTE)
     except ConnectionError:

@@ -15,30 +15,30 @@ from argon2.low_level import Type
 from psycopg import sql
 
 from tests.api.photos import photo
-from tests.real.issued import issued
+from tests.real.secrets import record_secret
 from tests.real.service import Service
-from tests.real.uploading import uploaded
+from tests.real.uploads import uploaded
 
 
 def test_the_database_holds_only_hashes_of_secrets(service: Service) -> None:
     """A password set on the command line, a session, keys from the command line and the API, and a link to an archive."""
-    password = issued(secrets.token_hex(12))
+    password = record_secret(secrets.token_hex(12))
     email = f"{secrets.token_hex(6)}@example.org"
     added = service.run("user", "add", email, "--password-stdin", stdin=f"{password}\n")
     assert added.returncode == 0, added.stderr
     made = service.run("key", "add", email)
     assert made.returncode == 0, made.stderr
-    key = issued(made.stdout.split()[-1])
+    key = record_secret(made.stdout.split()[-1])
     with service.client() as client:
         login = client.post("/api/auth/login", json={"email": email, "password": password})
         assert login.status_code == 201, login.text
-        token = issued(login.json()["accessToken"])
+        token = record_secret(login.json()["accessToken"])
         client.cookies.clear()
         client.headers["x-api-key"] = key
-        another = issued(client.post("/api/api-keys", json={"permissions": ["all"]}).json()["secret"])
+        another = record_secret(client.post("/api/api-keys", json={"permissions": ["all"]}).json()["secret"])
         asset = uploaded(client, photo())
         link = client.post("/api/download/links", json={"assetIds": [asset]}).json()["url"]
-        opens = issued(link.split("/archives/")[1].split("/")[0])
+        opens = record_secret(link.split("/archives/")[1].split("/")[0])
         assert client.get(f"/api/download/archives/{opens}/photos.zip").status_code == 200
 
     content = everything_stored(service)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.agreement import look
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
+from tests.api.consistency import read_state
+from tests.api.start_service import StartService
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 TRACED = "trace=fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,pwrite64,sendto,sendmsg,mkdir,mkdirat,unlink,unlinkat"
 FILE_BYTES = 2_000_000
@@ -101,7 +101,7 @@ def test_a_removed_file_does_not_come_back_without_its_row(traced: tuple[Service
         before = trace.stat().st_size
         answer = client.request("DELETE", "/api/assets", json={"ids": [asset], "force": True})
         assert answer.status_code == 204
-        eventually(lambda: not look(service.stack).files, "its row is gone")
+        eventually(lambda: not read_state(service.stack).files, "its row is gone")
 
     eventually(lambda: len(_forgotten(_calls(trace.read_text(errors="replace")[before:]))) > 0, "and that in the trace")
     calls = _calls(trace.read_text(errors="replace")[before:])

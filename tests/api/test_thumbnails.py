@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import FileKind
+from app.catalog.schema.records import FileKind
 from app.storage.service import StorageService
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.issued import issued
-from tests.real.making import put_in_place
-from tests.real.people import Account
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.derivatives import store_derivative
+from tests.real.secrets import record_secret
 from tests.real.service import Service
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 THUMBNAIL, PREVIEW, FULLSIZE, VIDEO = FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE, FileKind.ENCODED_VIDEO
 
@@ -31,8 +31,8 @@ class Made:
         self.id = uploaded(client, fresh_bytes(5000), name)
         self.address = f"/api/assets/{self.id}/thumbnail"
         self.thumbnail, self.preview = fresh_bytes(3000), fresh_bytes(400_000)
-        put_in_place(service, self.id, THUMBNAIL, self.thumbnail)
-        put_in_place(service, self.id, PREVIEW, self.preview)
+        store_derivative(service, self.id, THUMBNAIL, self.thumbnail)
+        store_derivative(service, self.id, PREVIEW, self.preview)
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def test_full_size_of_what_browsers_do_not_show(service: Service, client: httpx.
     assert client.get(f"{made.address}?size=fullsize&c=x", follow_redirects=True).content == made.preview
 
     data = fresh_bytes(9000)
-    put_in_place(service, made.id, FULLSIZE, data)
+    store_derivative(service, made.id, FULLSIZE, data)
 
     other = Made(service, client)  # the answer for the first one may be remembered for five seconds
-    put_in_place(service, other.id, FULLSIZE, data)
+    store_derivative(service, other.id, FULLSIZE, data)
     found = client.get(f"{other.address}?size=fullsize")
     assert (found.status_code, found.content) == (200, data)
     assert 'filename="Strand 1_fullsize.jpeg"' in found.headers["content-disposition"]
@@ -147,7 +147,7 @@ def test_playback_is_the_encoded_video_else_the_original(service: Service, clien
     plain = uploaded(client, original, "Film.mp4")
     assert client.get(f"/api/assets/{plain}/video/playback").content == original
     other = uploaded(client, fresh_bytes(1000), "Film.avi")
-    put_in_place(service, other, VIDEO, encoded)
+    store_derivative(service, other, VIDEO, encoded)
     address = f"/api/assets/{other}/video/playback"
     found = client.get(address)
     assert (found.status_code, found.content, found.headers["content-type"]) == (200, encoded, "video/mp4")
@@ -170,7 +170,7 @@ def test_a_swap_is_never_seen_as_a_gap(service: Service, client: httpx.Client, m
 
     def swap() -> None:
         for version in versions[1:]:
-            put_in_place(service, made.id, PREVIEW, version)
+            store_derivative(service, made.id, PREVIEW, version)
         swapped.set()
 
     worker = threading.Thread(target=swap)
@@ -194,7 +194,7 @@ def test_what_is_remembered_of_a_file_that_is_gone_is_read_again(
     assert client.get(made.address).content == made.thumbnail
     old = service.people.call(lambda catalog: _path_of(catalog, made.id))
     data = fresh_bytes(2000)
-    put_in_place(service, made.id, THUMBNAIL, data)
+    store_derivative(service, made.id, THUMBNAIL, data)
 
     async def unlink(_: Catalog, storage: StorageService) -> None:
         await storage.unlink(old)
@@ -206,7 +206,7 @@ def test_what_is_remembered_of_a_file_that_is_gone_is_read_again(
 
 
 async def _path_of(catalog: Catalog, asset_id: str) -> str:
-    return (await catalog.derivatives.of(UUID(asset_id)))[THUMBNAIL].file.path
+    return (await catalog.derivatives.get_for_asset(UUID(asset_id)))[THUMBNAIL].file.path
 
 
 def test_deleting_an_asset_takes_what_was_made_of_it_along(service: Service, client: httpx.Client, made: Made) -> None:
@@ -229,11 +229,11 @@ def test_direct_links_lead_to_derivatives_too(start_service: StartService) -> No
         made = Made(service, client)
         answer = client.get(made.address)
         assert answer.status_code == 302
-        link = issued(answer.headers["location"])
+        link = record_secret(answer.headers["location"])
         found = outside.get(link)
         assert (found.content, found.headers["content-type"]) == (made.thumbnail, "image/webp")
         assert "Strand 1_thumbnail.webp" in found.headers["content-disposition"]
 
-        put_in_place(service, made.id, THUMBNAIL, fresh_bytes(1000))
+        store_derivative(service, made.id, THUMBNAIL, fresh_bytes(1000))
 
         assert outside.get(link).content == made.thumbnail, "a link goes on working after a swap"

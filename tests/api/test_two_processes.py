@@ -10,16 +10,16 @@ from threading import Barrier
 import httpx
 import pytest
 
-from app.api.cache import FRESH_SECONDS
-from tests.api.agreement import assert_agreement, look
-from tests.real.awaiting import eventually
-from tests.real.people import Account
+from app.api.ttl_cache import TTL_SECONDS
+from tests.api.consistency import assert_consistent, read_state
+from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import fresh_bytes, upload, uploaded
+from tests.real.uploads import fresh_bytes, upload, uploaded
+from tests.real.waiting import eventually
 
 UPLOADS = 12
-TAKES_EFFECT_SECONDS = FRESH_SECONDS + 5.0
+TAKES_EFFECT_SECONDS = TTL_SECONDS + 5.0
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,10 @@ def test_uploads_at_both_at_once_keep_each_content_once(
         for reader in (client, there):
             assert reader.get(f"/api/assets/{asset}/original").content == content
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
     assert (
-        len([file for file in look(service.stack).files if file.owner_id.replace("-", "") == account.id.hex]) == UPLOADS
+        len([file for file in read_state(service.stack).files if file.owner_id.replace("-", "") == account.id.hex])
+        == UPLOADS
     )
 
 

@@ -12,22 +12,22 @@ from threading import Barrier
 import httpx
 import pytest
 
-from tests.api.agreement import assert_agreement, look
-from tests.real.awaiting import eventually
-from tests.real.people import Account
+from tests.api.consistency import assert_consistent, read_state
+from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import (
+from tests.real.uploads import (
     FORM_TAIL,
     FORM_TYPE,
-    Answer,
-    Wire,
+    UploadAnswer,
+    UploadConnection,
     assert_next_upload_works,
     form_head,
     fresh_bytes,
     upload,
     uploaded,
 )
+from tests.real.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 
@@ -38,13 +38,13 @@ def recovered(service: Service, client: httpx.Client) -> Iterator[None]:
     yield
     assert_next_upload_works(client)
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
     assert service.stack.leftovers() == []
 
 
 def live_files(service: Service, account: Account) -> list[str]:
     owner = account.id.hex
-    return [file.path for file in look(service.stack).files if file.owner_id.replace("-", "") == owner]
+    return [file.path for file in read_state(service.stack).files if file.owner_id.replace("-", "") == owner]
 
 
 @pytest.mark.usefixtures("recovered")
@@ -65,7 +65,7 @@ def test_a_form_without_its_end_is_refused(client: httpx.Client, size: int) -> N
 def test_a_client_that_vanishes_leaves_nothing(
     service: Service, account: Account, client: httpx.Client, sent: int
 ) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(20 * MEBIBYTE, account.headers)
         wire.send(fresh_bytes(sent))
         wire.vanish()
@@ -202,7 +202,7 @@ def test_an_upload_and_the_removal_of_its_twin_at_once(
 def test_the_end_of_a_form_may_come_in_pieces(service: Service, account: Account) -> None:
     data = fresh_bytes(5000)
 
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(len(data), account.headers)
         wire.send(data)
         for byte in FORM_TAIL:
@@ -231,7 +231,7 @@ def test_a_body_in_chunks_of_every_size(service: Service, account: Account, clie
     single = [whole[at : at + 1] for at in range(80_000)]  # thousands of them arrive in one go
     pieces = [*single, whole[80_000:300_000], whole[300_000:300_001], *[bytes([byte]) for byte in whole[300_001:]]]
 
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
         wire.send_head("POST", "/api/assets", headers)
         wire.send(b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\n\r\n")
@@ -243,7 +243,7 @@ def test_a_body_in_chunks_of_every_size(service: Service, account: Account, clie
 
 @pytest.mark.usefixtures("recovered")
 def test_a_body_of_unknown_length_that_breaks_off(service: Service, account: Account, client: httpx.Client) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
         wire.send_head("POST", "/api/assets", headers)
         for piece in (form_head(), fresh_bytes(MEBIBYTE)):
@@ -259,7 +259,7 @@ def test_a_body_of_unknown_length_that_breaks_off(service: Service, account: Acc
 def test_a_client_that_ends_its_body_early_reads_why(
     service: Service, account: Account, client: httpx.Client, sent: int
 ) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(20 * MEBIBYTE, account.headers)
         wire.send(fresh_bytes(sent))
         wire.end()
@@ -277,7 +277,7 @@ def test_a_client_that_ends_its_body_early_reads_why(
 def test_chunks_that_are_none_are_refused(
     service: Service, account: Account, client: httpx.Client, nonsense: bytes
 ) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         headers = {"content-type": FORM_TYPE, "transfer-encoding": "chunked", **account.headers}
         wire.send_head("POST", "/api/assets", headers)
         for piece in (form_head(), fresh_bytes(9 * MEBIBYTE)):
@@ -289,7 +289,7 @@ def test_chunks_that_are_none_are_refused(
     assert client.get("/api/assets/statistics").json()["total"] == 0
 
 
-def assert_is_a_problem(answer: Answer, status: int) -> None:
+def assert_is_a_problem(answer: UploadAnswer, status: int) -> None:
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["connection"] == "close"

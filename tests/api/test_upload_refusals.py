@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.protocol import LINGER_SECONDS
-from tests.real.people import Account
+from app.api.http.protocol import LINGER_SECONDS
+from tests.real.accounts import Account
 from tests.real.service import Service
-from tests.real.uploading import (
+from tests.real.uploads import (
     FORM_TAIL,
     FORM_TYPE,
-    Answer,
-    Wire,
+    UploadAnswer,
+    UploadConnection,
     assert_next_upload_works,
     form_head,
     fresh_bytes,
@@ -58,7 +58,7 @@ def test_a_client_that_keeps_sending_reads_the_refusal(
     service: Service, client: httpx.Client, refusal: tuple[int, Mapping[str, str], str, int]
 ) -> None:
     status, headers, name, size = refusal
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(size, headers, name)
         answer = _answer_while_sending(wire, _pieces())
 
@@ -106,7 +106,7 @@ def test_nobody_is_invited_to_send_what_will_be_refused(service: Service, accoun
         "too large": {"content-length": str(TOO_LARGE), **account.headers},
     }[reason]
 
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send_head("POST", "/api/assets", {"content-type": FORM_TYPE, "expect": "100-continue", **headers})
         status, _ = wire.head()
 
@@ -117,7 +117,7 @@ def test_who_may_send_is_invited_and_served(service: Service, account: Account) 
     content = form_head() + fresh_bytes(3 * MEBIBYTE) + FORM_TAIL
     headers = {"content-type": FORM_TYPE, "content-length": str(len(content)), **account.headers}
 
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.send_head("POST", "/api/assets", {"expect": "100-continue", **headers})
         invited, _ = wire.head()
         wire.send(content)
@@ -131,7 +131,7 @@ def test_what_is_known_by_its_checksum_needs_no_body(service: Service, account: 
     data = fresh_bytes(100_000)
     asset = uploaded(client, data)
 
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(SIZE, {**account.headers, "x-immich-checksum": hashlib.sha1(data).hexdigest()})
         answer = wire.answer()
 
@@ -153,7 +153,7 @@ def test_transfers_that_failed_are_no_photos_and_no_duplicates(client: httpx.Cli
 
 
 def test_the_checksum_of_nothing_is_refused_before_the_body(service: Service, account: Account) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(SIZE, {**account.headers, "x-immich-checksum": NOTHING.hexdigest()})
         answer = wire.answer()
 
@@ -171,7 +171,7 @@ def test_an_empty_file_is_told_to_no_client_as_one_that_is_here(client: httpx.Cl
 
 @pytest.mark.parametrize("goes_on", [False, True], ids=["silent", "sending"])
 def test_a_refused_connection_is_closed_soon(service: Service, goes_on: bool) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(SIZE, {})
         answer = wire.answer()
         began = time.monotonic()
@@ -189,7 +189,7 @@ def test_a_refused_connection_is_closed_soon(service: Service, goes_on: bool) ->
 
 
 def test_a_client_that_pauses_before_its_body_gets_to_read_why_it_is_refused(service: Service) -> None:
-    with Wire(service.port) as wire:
+    with UploadConnection(service.port) as wire:
         wire.begin_upload(4 * MEBIBYTE, {})
         time.sleep(3)  # slowness is the case itself
         wire.send(bytes(4 * MEBIBYTE))
@@ -204,7 +204,7 @@ def _pieces() -> Iterator[bytes]:
         yield piece
 
 
-def _answer_while_sending(wire: Wire, pieces: Iterable[bytes]) -> Answer:
+def _answer_while_sending(wire: UploadConnection, pieces: Iterable[bytes]) -> UploadAnswer:
     sending = threading.Thread(target=wire.send_while_accepted, args=(pieces,), daemon=True)
     sending.start()
     try:

@@ -14,16 +14,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.records import FileKind, Task, TaskState
-from tests.api.agreement import assert_agreement
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.pictures import jpeg, long_video
+from app.catalog.schema import tables
+from app.catalog.schema.records import FileKind, Task, TaskState
+from tests.api.consistency import assert_consistent
+from tests.api.start_service import StartService
+from tests.real.sample_media import make_jpeg, make_long_video
 from tests.real.service import COMMAND, WORKING, Service
 from tests.real.stacks import Engine
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 from tests.real.worker import Worker
 
 PICTURES = {FileKind.THUMBNAIL, FileKind.PREVIEW}
@@ -32,13 +32,13 @@ COMMAND_SECONDS = 60.0
 
 
 def task_of(service: Service, asset: str) -> Task:
-    task = service.people.call(lambda catalog: catalog.tasks.of(UUID(asset)))
+    task = service.people.call(lambda catalog: catalog.tasks.get_for_asset(UUID(asset)))
     assert task is not None
     return task
 
 
 def files_of(service: Service, asset: str) -> dict[FileKind, UUID]:
-    made = service.people.call(lambda catalog: catalog.derivatives.of(UUID(asset)))
+    made = service.people.call(lambda catalog: catalog.derivatives.get_for_asset(UUID(asset)))
     return {kind: derivative.file.id for kind, derivative in made.items()}
 
 
@@ -48,7 +48,7 @@ def wait_until(service: Service, asset: str, state: TaskState) -> None:
 
 def some_photos(service: Service, number: int) -> list[str]:
     with service.client(service.people.add()) as client:
-        return [uploaded(client, jpeg(), "photo.jpg") for _ in range(number)]
+        return [uploaded(client, make_jpeg(), "photo.jpg") for _ in range(number)]
 
 
 def test_a_worker_does_what_a_service_without_one_leaves(
@@ -75,7 +75,7 @@ def test_a_worker_follows_no_link_out_of_a_library(start_service: StartService, 
     service = start_service("local")
     nas, elsewhere = tmp_path / "nas", tmp_path / "elsewhere.jpg"
     nas.mkdir()
-    (nas / "own.jpg").write_bytes(jpeg())
+    (nas / "own.jpg").write_bytes(make_jpeg())
     elsewhere.write_bytes((nas / "own.jpg").read_bytes())
     (nas / "link.jpg").symlink_to("own.jpg")
     owner = service.people.add()
@@ -100,7 +100,7 @@ def test_a_worker_that_is_stopped_gives_back_what_it_works_on_and_the_next_goes_
 ) -> None:
     service = start_service(stack)
     with service.client(service.people.add()) as client:
-        film = uploaded(client, long_video(tmp_path), "film.mp4")
+        film = uploaded(client, make_long_video(tmp_path), "film.mp4")
     with Worker(service, tmp_path / "worker") as worker:
         eventually(lambda: set(files_of(service, film)) == PICTURES, "the poster is there", within=60)
         assert task_of(service, film).state is TaskState.RUNNING
@@ -112,7 +112,7 @@ def test_a_worker_that_is_stopped_gives_back_what_it_works_on_and_the_next_goes_
         assert worker.leftovers() == []
     given_back = task_of(service, film)
     assert (given_back.state, given_back.attempts, given_back.deaths) == (TaskState.PENDING, 0, 0)
-    assert_agreement(service.stack)
+    assert_consistent(service.stack)
 
     with Worker(service, tmp_path / "next"):
         eventually(lambda: task_of(service, film).state is TaskState.RUNNING, "somebody goes on", within=60)

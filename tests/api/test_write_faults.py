@@ -14,11 +14,11 @@ import psycopg
 import pytest
 
 from tests.api.photos import photo
-from tests.api.starting import StartService
-from tests.real.awaiting import eventually
-from tests.real.disks import Disks, disks_below, fill_up
+from tests.api.start_service import StartService
+from tests.real.mounts import DiskMounts, disks_below, fill_up
 from tests.real.service import Service
-from tests.real.uploading import upload, uploaded
+from tests.real.uploads import upload, uploaded
+from tests.real.waiting import eventually
 
 
 class Photographer:
@@ -50,7 +50,7 @@ class Photographer:
 
 
 @pytest.fixture
-def disks(tmp_path: Path) -> Iterator[Disks]:
+def disks(tmp_path: Path) -> Iterator[DiskMounts]:
     with disks_below(tmp_path) as disks:
         yield disks
 
@@ -114,7 +114,7 @@ def test_a_catalogue_file_that_is_overwritten_in_place(somebody: Photographer, t
     file.write_bytes(kept)
 
 
-def test_a_catalogue_whose_disk_is_full(disks: Disks, start_service: StartService, tmp_path: Path) -> None:
+def test_a_catalogue_whose_disk_is_full(disks: DiskMounts, start_service: StartService, tmp_path: Path) -> None:
     folder = tmp_path / "service-0"
     disks.make().mount(folder)
     service = start_service("local", begin=False)
@@ -150,7 +150,7 @@ def test_a_catalogue_in_postgresql_that_turned_read_only(start_service: StartSer
         somebody.assert_well()
 
 
-def test_media_that_turned_read_only(disks: Disks, start_service: StartService) -> None:
+def test_media_that_turned_read_only(disks: DiskMounts, start_service: StartService) -> None:
     """One folder of them, which is a disk of its own."""
     service = start_service("local", begin=False)
     spot = service.stack.media / "upload"

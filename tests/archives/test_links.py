@@ -14,23 +14,23 @@ import sqlalchemy as sa
 
 from app.archives import links as links_module
 from app.archives.errors import ManifestUnreadable, NotArchivable
-from app.archives.links import Links
-from app.archives.planning import Archiver
-from app.catalog import tables
+from app.archives.links import ArchiveLinkService
+from app.archives.planner import ArchivePlanner
 from app.catalog.catalog import Catalog
-from app.catalog.download_parts import part_digest
+from app.catalog.downloads.download_parts import compute_part_digest
 from app.catalog.errors import CatalogUnavailable, NotFound
+from app.catalog.schema import tables
 from app.config import Settings
 from app.jobs.sweeper import Sweeper
-from tests.archives.shelf import Shelf
-from tests.catalog.making import make_user, upload
+from tests.archives.member_store import MemberStore
+from tests.catalog.rows import make_user, upload
 
 DAY = timedelta(days=1)
 
 
-def replica(catalog: Catalog) -> Links:
+def replica(catalog: Catalog) -> ArchiveLinkService:
     """Links as another process has them: with nothing in memory."""
-    return Links(catalog, Archiver(catalog, cast("Any", Shelf())))
+    return ArchiveLinkService(catalog, ArchivePlanner(catalog, cast("Any", MemberStore())))
 
 
 async def photos(catalog: Catalog, count: int = 3) -> tuple[UUID, list[UUID]]:
@@ -48,7 +48,7 @@ async def test_another_process_opens_the_same_archive(catalog: Catalog) -> None:
     assert opened.expires_at == made.expires_at
     for field in ("size", "etag", "last_modified", "filename", "accepts_ranges"):
         assert getattr(opened.source, field) == getattr(made.source, field)
-    assert list(opened.source.plan.pieces()) == list(made.source.plan.pieces())
+    assert list(opened.source.layout.iter_pieces()) == list(made.source.layout.iter_pieces())
 
 
 async def test_no_other_token_opens_it(catalog: Catalog) -> None:
@@ -99,8 +99,8 @@ async def test_a_revoked_link_is_open_in_no_process_for_long(catalog: Catalog, m
     for links in (here, there):
         assert await links.open(token) is not None
 
-    await catalog.archives.delete(owner, [link.id])
-    here.forget([link.id])
+    await catalog.archive_links.delete(owner, [link.id])
+    here.drop_revoked([link.id])
 
     assert await here.open(token) is None
     assert await there.open(token) is not None  # asked just now
@@ -132,8 +132,8 @@ async def test_a_link_ends_with_its_key_or_session(catalog: Catalog, monkeypatch
     assert await opened() == [False] * 2 + [True] * 4
     await catalog.sessions.delete_by_hash(b"token")
     assert await opened() == [False] * 4 + [True] * 2
-    assert [link.name for link in await catalog.archives.list(owner, datetime.now(UTC))] == ["alone.zip"]
-    assert await catalog.archives.delete_ended(datetime.now(UTC)) == 2
+    assert [link.name for link in await catalog.archive_links.list(owner, datetime.now(UTC))] == ["alone.zip"]
+    assert await catalog.archive_links.delete_expired(datetime.now(UTC)) == 2
 
 
 async def test_a_catalogue_that_does_not_answer_ends_no_link(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,15 +141,15 @@ async def test_a_catalogue_that_does_not_answer_ends_no_link(catalog: Catalog, m
     owner, ids = await photos(catalog)
     links = replica(catalog)
     token, _ = await links.create(owner, ids, "some.zip", DAY)
-    is_open = catalog.archives.is_open
+    is_open = catalog.archive_links.is_open
 
     async def unavailable(*_: object) -> bool:
         raise CatalogUnavailable("away")
 
-    monkeypatch.setattr(catalog.archives, "is_open", unavailable)
+    monkeypatch.setattr(catalog.archive_links, "is_open", unavailable)
     with pytest.raises(CatalogUnavailable):
         await links.open(token)
-    monkeypatch.setattr(catalog.archives, "is_open", is_open)
+    monkeypatch.setattr(catalog.archive_links, "is_open", is_open)
     assert await links.open(token) is not None
 
 
@@ -164,7 +164,7 @@ async def test_the_sweeper_removes_expired_links_only(catalog: Catalog) -> None:
             return 0
 
     sweeper = Sweeper(catalog, cast("Any", NoLeftovers()), Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
-    await sweeper._keep_house(datetime.now(UTC) + timedelta(hours=2))
+    await sweeper._run_housekeeping(datetime.now(UTC) + timedelta(hours=2))
 
     async with catalog.engine.connect() as connection:
         assert (await connection.execute(sa.select(tables.archive.c.name))).scalars().all() == ["long.zip"]
@@ -212,13 +212,13 @@ async def test_names_planned_for_a_part_do_not_stay_for_longer_than_a_day(catalo
     """Afterwards an asset that had been a part alone has its own name again."""
     user = await make_user(catalog)
     ids = [(await upload(catalog, user.id, original_file_name="img.jpg")).id for _ in range(2)]
-    archiver = Archiver(catalog, cast("Any", Shelf()))
+    archiver = ArchivePlanner(catalog, cast("Any", MemberStore()))
 
-    _, second = await archiver.parts(user.id, ids, 1)
+    _, second = await archiver.plan_archives(user.id, ids, 1)
 
-    digest, now = part_digest(second.asset_ids), datetime.now(UTC)
-    assert await catalog.download_parts.names(user.id, digest, now + DAY * 0.9) == {ids[1]: "img+1.jpg"}
-    assert await catalog.download_parts.names(user.id, digest, now + DAY) == {}
+    digest, now = compute_part_digest(second.asset_ids), datetime.now(UTC)
+    assert await catalog.download_parts.get_names(user.id, digest, now + DAY * 0.9) == {ids[1]: "img+1.jpg"}
+    assert await catalog.download_parts.get_names(user.id, digest, now + DAY) == {}
 
 
 async def test_a_damaged_manifest_is_told(catalog: Catalog) -> None:
@@ -261,7 +261,7 @@ async def test_closing_ends_what_is_being_opened_for_nobody(catalog: Catalog, mo
     async def hang(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(catalog.archives, "by_hash", hang)
+    monkeypatch.setattr(catalog.archive_links, "get_by_hash", hang)
     asking = asyncio.create_task(links.open(token))
     await asyncio.sleep(0)
     asking.cancel()
@@ -269,7 +269,7 @@ async def test_closing_ends_what_is_being_opened_for_nobody(catalog: Catalog, mo
         await links.aclose()
     await asyncio.sleep(0)
 
-    assert links._opening == {}
+    assert links._loading == {}
 
 
 async def test_a_failure_that_nobody_waits_for_is_no_failure_of_the_program(
@@ -285,13 +285,13 @@ async def test_a_failure_that_nobody_waits_for_is_no_failure_of_the_program(
         await fail.wait()
         raise CatalogUnavailable("gone")
 
-    monkeypatch.setattr(catalog.archives, "by_hash", lost)
+    monkeypatch.setattr(catalog.archive_links, "get_by_hash", lost)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     try:
         asking = asyncio.create_task(links.open(token))
         await asyncio.sleep(0)
-        (opening,) = links._opening.values()
+        (opening,) = links._loading.values()
         asking.cancel()
         fail.set()
         await asyncio.wait([asking, opening])
@@ -309,11 +309,11 @@ async def test_only_so_many_entries_stay_in_memory(catalog: Catalog, monkeypatch
     links = replica(catalog)
     tokens = [(await links.create(owner, ids, f"{number}.zip", DAY))[0] for number in range(6)]
 
-    assert len(links._open) == 2
-    assert links._entries == 8
+    assert len(links._cached) == 2
+    assert links._cached_entries == 8
     for token in tokens:
         assert await links.open(token) is not None
-    assert len(links._open) == 2
+    assert len(links._cached) == 2
 
 
 async def test_nothing_has_a_known_checksum(catalog: Catalog) -> None:
@@ -331,7 +331,7 @@ async def test_nothing_has_a_known_checksum(catalog: Catalog) -> None:
 async def test_everything_of_an_owner_comes_once_and_in_order(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.catalog.assets.ID_BATCH", 4)
+    monkeypatch.setattr("app.catalog.assets.assets.ID_BATCH_SIZE", 4)
     user = await make_user(catalog)
     await photos(catalog)
     start = datetime(2024, 1, 1, tzinfo=UTC)
@@ -339,7 +339,7 @@ async def test_everything_of_an_owner_comes_once_and_in_order(
     for _ in range(13):  # many of the same moment, across the batches
         await upload(catalog, user.id, file_created_at=start + timedelta(seconds=dice.randrange(3)))
 
-    found = await catalog.assets.everything(user.id)
+    found = await catalog.assets.get_all_visible(user.id)
 
     places = [(asset.file_created_at, asset.id) for asset in found]
     assert len(set(places)) == 13

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.archives.errors import ManifestUnreadable
-from app.archives.manifest import ROWS, Manifest, ManifestEntry
+from app.archives.manifest import ENTRIES_PER_LINE, Manifest, ManifestEntry
 
 moments = st.datetimes(datetime(1, 1, 2), datetime(9998, 12, 30)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
 entries = st.builds(
@@ -40,10 +40,12 @@ def test_what_is_stored_comes_back(made: list[ManifestEntry]) -> None:
 
     assert again == manifest
     assert again.etag == manifest.etag
-    assert again.resumable == all(entry.crc32 is not None for entry in made)
+    assert again.is_resumable == all(entry.crc32 is not None for entry in made)
 
 
-@pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS])
+@pytest.mark.parametrize(
+    "count", [0, 1, ENTRIES_PER_LINE - 1, ENTRIES_PER_LINE, ENTRIES_PER_LINE + 1, 3 * ENTRIES_PER_LINE]
+)
 def test_any_number_of_entries_comes_back(count: int) -> None:
     manifest = Manifest(tuple(some_entry(number) for number in range(count)))
 
@@ -94,7 +96,7 @@ def _packed(text: str) -> bytes:
         b"",
         b"no zlib",
         Manifest((some_entry(),)).pack()[:-3],
-        Manifest((some_entry(),), layout=999).pack(),
+        Manifest((some_entry(),), layout_version=999).pack(),
         _packed(""),
         _packed("[]"),
         _packed("{}"),

@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.archives.split import split
+from app.archives.split import split_by_size
 
 
 def name(number: int) -> UUID:
@@ -13,7 +13,7 @@ def name(number: int) -> UUID:
 
 
 def shown(groups: list[list[tuple[int, int]]], limit: int) -> list[tuple[list[int], int]]:
-    parts = split([[(name(number), size) for number, size in group] for group in groups], limit)
+    parts = split_by_size([[(name(number), size) for number, size in group] for group in groups], limit)
     return [([asset_id.int for asset_id in part.asset_ids], part.size) for part in parts]
 
 

@@ -12,20 +12,20 @@ from uuid import UUID
 
 import pytest
 
-from app.archives.ahead import AheadBudget
 from app.archives.errors import MemberLost
-from app.archives.stream import LOOKUP, ArchiveSource
+from app.archives.read_ahead import ReadAheadBudget
+from app.archives.stream import LOOKUP_BATCH, ArchiveSource
 from app.catalog.errors import CatalogUnavailable
 from app.storage.backend import MAX_CHUNK_BYTES
 from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from app.storage.ranges import ByteRange
-from tests.archives.shelf import CHUNK, Shelf, taken
+from tests.archives.member_store import CHUNK, MemberStore, read_archive
 
 PLACES = ["local", "s3", "mixed"]
 
 
-def filled(count: int, place: str = "s3", size: int = 2500) -> tuple[Shelf, list[UUID]]:
-    shelf = Shelf()
+def filled(count: int, place: str = "s3", size: int = 2500) -> tuple[MemberStore, list[UUID]]:
+    shelf = MemberStore()
     ids = []
     for number in range(count):
         slash = "/" if place == "local" or (place == "mixed" and number % 3) else ""
@@ -44,7 +44,7 @@ async def test_members_come_whole_and_in_order(place: str) -> None:
     shelf, ids = filled(40, place)
     source = shelf.source(shelf.manifest(ids))
 
-    archive = await taken(source)
+    archive = await read_archive(source)
 
     assert len(archive) == source.size
     contents = [shelf.objects[shelf.files[asset_id].path] for asset_id in ids]
@@ -56,7 +56,7 @@ async def test_members_come_whole_and_in_order(place: str) -> None:
 async def test_any_range_is_the_slice_of_the_whole(place: str) -> None:
     shelf, ids = filled(20, place)
     source = shelf.source(shelf.manifest(ids))
-    whole = await taken(source)
+    whole = await read_archive(source)
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -64,16 +64,16 @@ async def test_any_range_is_the_slice_of_the_whole(place: str) -> None:
         first = dice.randrange(source.size)
         last = min(source.size - 1, first + dice.choice([0, 1, 40, 3000, 60_000]))
 
-        assert await taken(source, ByteRange(first, last)) == whole[first : last + 1]
+        assert await read_archive(source, ByteRange(first, last)) == whole[first : last + 1]
     assert shelf.open_now == 0
 
 
 async def test_a_range_opens_only_the_members_that_it_needs() -> None:
     shelf, ids = filled(50)
     source = shelf.source(shelf.manifest(ids))
-    start = next(member.offset for member in source.plan.members() if member.index == 10)
+    start = next(member.offset for member in source.layout.iter_members() if member.index == 10)
 
-    await taken(source, ByteRange(start, start + 5000))
+    await read_archive(source, ByteRange(start, start + 5000))
 
     assert shelf.opened == ["10", "11"]
 
@@ -82,41 +82,41 @@ async def test_headers_and_directory_open_nothing() -> None:
     shelf, ids = filled(50)
     source = shelf.source(shelf.manifest(ids))
 
-    await taken(source, ByteRange(0, 20))
-    await taken(source, ByteRange(source.size - 1000, source.size - 1))
+    await read_archive(source, ByteRange(0, 20))
+    await read_archive(source, ByteRange(source.size - 1000, source.size - 1))
 
     assert shelf.opened == []
 
 
 async def test_an_archive_of_nothing() -> None:
-    shelf = Shelf()
+    shelf = MemberStore()
 
-    assert unzipped(await taken(shelf.source(shelf.manifest([])))) == {}
+    assert unzipped(await read_archive(shelf.source(shelf.manifest([])))) == {}
 
 
 async def test_members_that_share_an_object() -> None:
     shelf, ids = filled(3)
-    wanted = [ids[number % 3] for number in range(3 * LOOKUP)]
+    wanted = [ids[number % 3] for number in range(3 * LOOKUP_BATCH)]
 
-    archive = unzipped(await taken(shelf.source(shelf.manifest(wanted))))
+    archive = unzipped(await read_archive(shelf.source(shelf.manifest(wanted))))
 
-    assert len(archive) == 3 * LOOKUP
-    assert archive[f"{3 * LOOKUP - 1}.jpg"] == shelf.objects["2"]
+    assert len(archive) == 3 * LOOKUP_BATCH
+    assert archive[f"{3 * LOOKUP_BATCH - 1}.jpg"] == shelf.objects["2"]
 
 
 async def test_places_are_asked_for_in_batches() -> None:
     shelf, ids = filled(1000, size=10)
 
-    await taken(shelf.source(shelf.manifest(ids)))
+    await read_archive(shelf.source(shelf.manifest(ids)))
 
-    assert shelf.lookups <= 1000 // (LOOKUP // 2) + 1
+    assert shelf.lookups <= 1000 // (LOOKUP_BATCH // 2) + 1
 
 
 async def test_no_chunk_is_larger_than_a_chunk_even_of_a_huge_directory() -> None:
     shelf, ids = filled(1, size=10)
     source = shelf.source(shelf.manifest(ids * 20_000))
 
-    async with source.read(ByteRange(source.plan.size - 1_500_000, source.plan.size - 1)) as chunks:
+    async with source.read(ByteRange(source.layout.size - 1_500_000, source.layout.size - 1)) as chunks:
         sizes = [len(chunk) async for chunk in chunks]
 
     assert sum(sizes) == 1_500_000
@@ -126,14 +126,14 @@ async def test_no_chunk_is_larger_than_a_chunk_even_of_a_huge_directory() -> Non
 async def test_a_member_that_moved_is_found_again() -> None:
     shelf, ids = filled(40)
     source = shelf.source(shelf.manifest(ids))
-    whole = await taken(source)
+    whole = await read_archive(source)
     shelf.before_chunk = lambda path, sent: (
         [shelf.move(ids[number], f"/moved/{number}") for number in range(30, 40) if f"{number}" in shelf.objects]
         if path == "5"
         else None
     )
 
-    assert await taken(source) == whole
+    assert await read_archive(source) == whole
     assert shelf.opened[-1] == "/moved/39"
 
 
@@ -141,70 +141,70 @@ class TestAhead:
     async def test_opens_ahead_up_to_the_depth(self) -> None:
         shelf, ids = filled(100)
 
-        await taken(shelf.source(shelf.manifest(ids), AheadBudget(depth=16)))
+        await read_archive(shelf.source(shelf.manifest(ids), ReadAheadBudget(depth=16)))
 
         assert shelf.most_open == 16
 
     async def test_opens_nothing_ahead_on_disk(self) -> None:
         shelf, ids = filled(100, "local")
 
-        await taken(shelf.source(shelf.manifest(ids)))
+        await read_archive(shelf.source(shelf.manifest(ids)))
 
         assert shelf.most_open == 1
 
     async def test_transfers_share_one_budget_and_all_end_well(self) -> None:
         shelf, ids = filled(60)
-        budget = AheadBudget(depth=16, streams=20)
+        budget = ReadAheadBudget(depth=16, max_streams=20)
         source = shelf.source(shelf.manifest(ids), budget)
-        whole = await taken(source)
+        whole = await read_archive(source)
         transfers = 8
 
-        assert await asyncio.gather(*(taken(source) for _ in range(transfers))) == [whole] * transfers
+        assert await asyncio.gather(*(read_archive(source) for _ in range(transfers))) == [whole] * transfers
         assert shelf.most_open <= 20 + transfers
-        assert (budget.streams, shelf.open_now) == (20, 0)
+        assert (budget.free_streams, shelf.open_now) == (20, 0)
 
     async def test_bytes_bound_it_too(self) -> None:
         shelf, ids = filled(60, size=5000)
 
-        await taken(shelf.source(shelf.manifest(ids), AheadBudget(size=20_000)))
+        await read_archive(shelf.source(shelf.manifest(ids), ReadAheadBudget(max_bytes=20_000)))
 
         assert shelf.most_open <= 5
 
     async def test_without_a_budget_it_is_slower_not_wrong(self) -> None:
         shelf, ids = filled(20)
-        source = shelf.source(shelf.manifest(ids), AheadBudget(streams=0))
+        source = shelf.source(shelf.manifest(ids), ReadAheadBudget(max_streams=0))
 
-        assert len(await taken(source)) == source.size
+        assert len(await read_archive(source)) == source.size
         assert shelf.most_open == 1
 
     async def test_a_reader_that_leaves_closes_everything_and_gives_all_back(self) -> None:
         shelf, ids = filled(60)
-        budget = AheadBudget()
-        full = (budget.streams, budget.bytes)
+        budget = ReadAheadBudget()
+        full = (budget.free_streams, budget.free_bytes)
         source = shelf.source(shelf.manifest(ids), budget)
         async with source.read(None) as chunks:
             await anext(chunks)
             assert shelf.open_now > 1
 
         assert shelf.open_now == 0
-        assert (budget.streams, budget.bytes) == full
+        assert (budget.free_streams, budget.free_bytes) == full
 
     async def test_a_client_that_pauses_gives_its_shares_back_and_goes_on(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.archives.ahead.IDLE_SECONDS", 0.05)
+        monkeypatch.setattr("app.archives.read_ahead.IDLE_SECONDS", 0.05)
         shelf, ids = filled(100)
-        budget = AheadBudget(depth=16, streams=16)
+        budget = ReadAheadBudget(depth=16, max_streams=16)
         source = shelf.source(shelf.manifest(ids), budget)
-        whole = await taken(source)
+        whole = await read_archive(source)
         async with source.read(None) as chunks:
             begun = await anext(chunks)
-            assert budget.streams < 8
+            assert budget.free_streams < 8
             for _ in range(1000):
-                if budget.streams == 15:  # one is being sent
+                if budget.free_streams == 15:  # one is being sent
                     break
                 await asyncio.sleep(0.01)
-            assert budget.streams == 15
+            assert budget.free_streams == 15
             assert shelf.open_now <= 1
             before = shelf.most_open = shelf.open_now
 
@@ -212,19 +212,19 @@ class TestAhead:
 
         assert begun + b"".join(rest) == whole
         assert before < 8 <= shelf.most_open
-        assert (budget.streams, shelf.open_now) == (16, 0)
+        assert (budget.free_streams, shelf.open_now) == (16, 0)
 
     async def test_a_client_that_is_slow_at_every_step_gets_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its turn comes about when what was opened ahead is given up."""
-        monkeypatch.setattr("app.archives.ahead.IDLE_SECONDS", 0.003)
+        monkeypatch.setattr("app.archives.read_ahead.IDLE_SECONDS", 0.003)
         monkeypatch.setattr("app.archives.stream.GATHER_BYTES", 1)
         seed = random.SystemRandom().randrange(2**32)
         print(f"seed {seed}")
         dice = random.Random(seed)
         shelf, ids = filled(60)
-        budget = AheadBudget()
+        budget = ReadAheadBudget()
         source = shelf.source(shelf.manifest(ids), budget)
-        whole = await taken(source)
+        whole = await read_archive(source)
         received = []
         async with asyncio.timeout(30), source.read(None) as chunks:
             async for chunk in chunks:
@@ -232,17 +232,17 @@ class TestAhead:
                 await asyncio.sleep(dice.choice([0, 0.001, 0.003, 0.006]))
 
         assert b"".join(received) == whole
-        assert (budget.streams, shelf.open_now) == (AheadBudget().streams, 0)
+        assert (budget.free_streams, shelf.open_now) == (ReadAheadBudget().free_streams, 0)
 
     async def test_a_cancellation_at_any_point_leaves_nothing(self) -> None:
         """Cancelled after every possible number of steps, also twice."""
         shelf, ids = filled(12)
-        budget = AheadBudget()
-        full = (budget.streams, budget.bytes)
+        budget = ReadAheadBudget()
+        full = (budget.free_streams, budget.free_bytes)
         source = shelf.source(shelf.manifest(ids), budget)
         before = asyncio.all_tasks()
         for steps in range(400):
-            transfer = asyncio.create_task(taken(source))
+            transfer = asyncio.create_task(read_archive(source))
             for _ in range(steps // 2):
                 await asyncio.sleep(0)
             transfer.cancel()
@@ -255,13 +255,13 @@ class TestAhead:
 
             assert asyncio.all_tasks() == before
             assert shelf.open_now == 0
-            assert (budget.streams, budget.bytes) == full
+            assert (budget.free_streams, budget.free_bytes) == full
 
 
 class TestLosses:
     @pytest.mark.parametrize("place", PLACES)
     async def test_a_deleted_member_ends_the_transfer(self, place: str) -> None:
-        shelf, ids = filled(300 + LOOKUP, place)
+        shelf, ids = filled(300 + LOOKUP_BATCH, place)
         source = shelf.source(shelf.manifest(ids))
         del shelf.files[ids[-3]]
 
@@ -269,7 +269,7 @@ class TestLosses:
 
         assert error.asset_id == ids[-3]
         assert 0 < len(archive) < source.size
-        assert (source.losses.count, shelf.open_now) == (1, 0)
+        assert (source.lost_members.count, shelf.open_now) == (1, 0)
 
     @pytest.mark.parametrize("place", PLACES)
     async def test_a_deleted_object_ends_the_transfer(self, place: str) -> None:
@@ -281,7 +281,7 @@ class TestLosses:
 
         assert error.asset_id == ids[100]
         assert 0 < len(archive) < source.size
-        assert (source.losses.count, shelf.open_now) == (1, 0)
+        assert (source.lost_members.count, shelf.open_now) == (1, 0)
 
     async def test_a_member_known_to_be_lost_is_told_before_the_first_byte(self) -> None:
         shelf, ids = filled(200)
@@ -319,7 +319,7 @@ class TestLosses:
 
         assert error.asset_id == ids[0]
         assert archive == b""
-        assert source.losses.count == 1
+        assert source.lost_members.count == 1
 
     @pytest.mark.parametrize("change", [{"sha1": b"other"}, {"sha1": None}, {"size": 3}])
     async def test_another_content_is_lost(self, change: dict[str, object]) -> None:
@@ -363,15 +363,15 @@ class TestLosses:
         archive, lost = await _until_lost(source)
 
         assert lost.asset_id == ids[0]
-        assert len(archive) < source.plan._starts[1]
+        assert len(archive) < source.layout._starts[1]
 
     @pytest.mark.parametrize("position", [0, 1])
     async def test_an_external_file_that_was_edited_in_place_is_lost(self, position: int) -> None:
         """With the same length, and before the catalogue heard of it: the zip would be whole and wrong."""
-        shelf = Shelf()
+        shelf = MemberStore()
         ids = [shelf.put(f"/library/{n}.jpg", bytes([n]) * 5000) for n in range(2)]
         source = shelf.source(shelf.manifest(ids))
-        assert len(await taken(source)) == source.size
+        assert len(await read_archive(source)) == source.size
         shelf.objects[f"/library/{position}.jpg"] = b"edited..." * 555 + b"end.."
 
         given, lost = await _until_lost(source)
@@ -389,28 +389,28 @@ class TestLosses:
 
         shelf.before_chunk = fail
         with pytest.raises(StorageUnavailable):
-            await taken(source)
+            await read_archive(source)
 
-        assert (source.losses.count, shelf.open_now) == (0, 0)
+        assert (source.lost_members.count, shelf.open_now) == (0, 0)
 
     async def test_a_range_that_needs_no_lost_member_works(self) -> None:
         shelf, ids = filled(10)
         source = shelf.source(shelf.manifest(ids))
-        whole = await taken(source)
-        start, directory = source.plan._starts[6], source.plan._directory_start
+        whole = await read_archive(source)
+        start, directory = source.layout._starts[6], source.layout._directory_start
         del shelf.files[ids[5]]
 
-        assert await taken(source, ByteRange(start, directory - 1)) == whole[start:directory]
+        assert await read_archive(source, ByteRange(start, directory - 1)) == whole[start:directory]
         with pytest.raises(MemberLost):
-            await taken(source, ByteRange(start - 1, directory - 1))
+            await read_archive(source, ByteRange(start - 1, directory - 1))
 
     @pytest.mark.parametrize("size", [2500, 0], ids=["usual", "empty"])
     async def test_a_range_that_only_tells_of_a_lost_member_is_refused(self, size: int) -> None:
         """By its header or by its record in the directory; what tells of others is given."""
         shelf, ids = filled(10, size=size)
         source = shelf.source(shelf.manifest(ids))
-        whole = await taken(source)
-        header, record = whole.index(b"PK\x03\x04", source.plan._starts[5]), _record(whole, "5.jpg")
+        whole = await read_archive(source)
+        header, record = whole.index(b"PK\x03\x04", source.layout._starts[5]), _record(whole, "5.jpg")
         del shelf.files[ids[5]]
 
         for first, last in [
@@ -422,15 +422,15 @@ class TestLosses:
             archive, lost = await _until_lost(source, ByteRange(first, last))
             assert (archive, lost.asset_id) == (b"", ids[5]), (first, last)
         for first, last in [(_record(whole, "0.jpg"), record - 1), (_record(whole, "6.jpg"), len(whole) - 1)]:
-            assert await taken(source, ByteRange(first, last)) == whole[first : last + 1]
+            assert await read_archive(source, ByteRange(first, last)) == whole[first : last + 1]
 
     async def test_the_whole_asks_for_no_member_twice(self) -> None:
-        shelf, ids = filled(LOOKUP // 2)
+        shelf, ids = filled(LOOKUP_BATCH // 2)
         source = shelf.source(shelf.manifest(ids))
 
-        await taken(source)
+        await read_archive(source)
         assert shelf.lookups == 1
-        await taken(source, ByteRange(source.plan._starts[7] + 100))
+        await read_archive(source, ByteRange(source.layout._starts[7] + 100))
         assert shelf.lookups == 3  # one for what is sent, one for what only the directory tells of
 
 
@@ -440,7 +440,7 @@ class TestUnknownChecksums:
         unknown = frozenset(ids[2:5])
         source = shelf.source(shelf.manifest(ids, unknown=unknown))
 
-        archive = await taken(source)
+        archive = await read_archive(source)
 
         assert not source.accepts_ranges
         assert len(archive) == source.size
@@ -460,7 +460,7 @@ class TestUnknownChecksums:
         shelf.keep_error = CatalogUnavailable("locked")
         source = shelf.source(shelf.manifest(ids, unknown=frozenset(ids)))
 
-        assert len(unzipped(await taken(source))) == 3
+        assert len(unzipped(await read_archive(source))) == 3
 
 
 def _record(archive: bytes, name: str) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from bench.report import table
-from bench.rows import Row
+from bench.report import format_table
+from bench.rows import ResultRow
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
     ours = [{"cpu_seconds_per_gib": seconds} for seconds in (0.125, 0.25, 0.5)]
     nginx = [{"cpu_seconds_per_gib": seconds} for seconds in (0.125, 0.125, 0.5)]
     express = [{"cpu_seconds_per_gib": seconds} for seconds in (0.5, 0.75, 1.0)]
-    row = Row("whole file", "cpu_seconds_per_gib", {"mediavault": ours, "nginx": nginx, "Express": express})
+    row = ResultRow("whole file", "cpu_seconds_per_gib", {"mediavault": ours, "nginx": nginx, "Express": express})
 
-    lines = table([row], 3)
+    lines = format_table([row], 3)
 
     beside_nginx = next(line for line in lines if "| nginx |" in line)
     assert "| 0.250 | 0.125 | 1.00 | our CPU / theirs | at most 1.1 | met |" in beside_nginx
@@ -24,9 +24,9 @@ def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
 def test_a_goal_that_is_missed_says_so() -> None:
     ours = [{"requests_per_cpu_second": 900.0, "requests_per_second": 800.0, "server_busy": 0.9}]
     theirs = [{"requests_per_cpu_second": 3000.0, "requests_per_second": 1500.0, "server_busy": 0.5}]
-    row = Row("64 KiB ranges", "requests_per_cpu_second", {"mediavault": ours, "nginx": theirs})
+    row = ResultRow("64 KiB ranges", "requests_per_cpu_second", {"mediavault": ours, "nginx": theirs})
 
-    lines = table([row], 1)
+    lines = format_table([row], 1)
 
     assert any(
         "| nginx | 900 | 3000 | 0.30 |" in line and line.endswith("| at least 0.4 | not met |") for line in lines
@@ -38,7 +38,7 @@ def test_a_scan_has_rows_of_its_own() -> None:
     ours = [{"seconds": 12.0, "cpu_seconds": 11.0, "memory_mib": 80.0}]
     theirs = [{"seconds": 8.0, "cpu_seconds": 7.0}]
 
-    lines = table([Row("first scan", "seconds", {"mediavault": ours, "find and inserts": theirs})], 1)
+    lines = format_table([ResultRow("first scan", "seconds", {"mediavault": ours, "find and inserts": theirs})], 1)
 
     assert any("| find and inserts | 12.000 | 8.000 | 1.50 |" in line and "| met |" in line for line in lines)
     assert any("| 80 MiB |" in line and line.endswith("| at most 100 MiB | met |") for line in lines)
@@ -47,6 +47,6 @@ def test_a_scan_has_rows_of_its_own() -> None:
 def test_the_pipeline_has_no_peer() -> None:
     ours = [{"photos_per_second": rate, "cpu_seconds_per_photo": 0.3, "processors": 2} for rate in (5.0, 7.5, 9.0)]
 
-    lines = table([Row("pipeline from S3", "photos_per_second", {"mediavault": ours})], 3)
+    lines = format_table([ResultRow("pipeline from S3", "photos_per_second", {"mediavault": ours})], 3)
 
     assert any("| 7.5 a second |" in line and "on all 2 cores" in line for line in lines)

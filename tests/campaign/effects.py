@@ -1,4 +1,4 @@
-"""Finds the named steps in the code under test, from outside: its methods are wrapped, and tell a `Watch` when they begin and end."""
+"""Finds the named steps in the code under test, from outside: its methods are wrapped, and tell a `StepObserver` when they begin and end."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from app.api.front import Exchange
-from app.catalog.assets import Assets
-from app.catalog.derivatives import Derivatives
-from app.catalog.exchanges import Exchanges
-from app.catalog.files import Files
-from app.catalog.motion_parts import MotionParts
-from app.catalog.moves import Moves
-from app.catalog.tasks import Tasks
-from app.media.processor import Processor
+from app.api.http.application import AsgiRequestCycle
+from app.catalog.assets.assets import AssetRepository
+from app.catalog.assets.derivatives import DerivativeRepository
+from app.catalog.assets.motion_photo_videos import MotionPhotoVideos
+from app.catalog.files import FileRepository
+from app.catalog.moves.move_ledger import MoveLedger
+from app.catalog.moves.path_switches import PathSwitches
+from app.catalog.tasks import TaskRepository
+from app.media.processor import MediaProcessor
 from app.storage.key import is_temporary
 from app.storage.local.backend import LocalBackend
-from app.storage.local.writing import PendingFile
-from app.storage.s3.client import S3Client
-from app.storage.staging import _Staged
+from app.storage.local.file_writer import PendingFile
+from app.storage.s3.protocol.client import S3Client
+from app.storage.staging import _StagedFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ NameStep = Callable[..., str | None]
 WAIT_SECONDS = 30.0
 
 
-class Watch(Protocol):
+class StepObserver(Protocol):
     """`enter` says whether to call `reach`, and then to wait to be killed, before or after the step's effect."""
 
     def enter(self, step: str) -> tuple[bool, bool]: ...
@@ -40,7 +40,7 @@ class Watch(Protocol):
     def reach(self) -> None: ...
 
 
-def watch_effects(watch: Watch) -> None:
+def observe_effects(watch: StepObserver) -> None:
     """From now on, in this process."""
     for owner, name, step in _COROUTINES:
         setattr(owner, name, _watched_coroutine(getattr(owner, name), step, watch))
@@ -61,27 +61,27 @@ def _flushed(file: PendingFile, descriptor: int) -> str:
     return "file flushed" if descriptor == file._descriptor else "folder flushed"
 
 
-def _answered(exchange: Exchange, message: MutableMapping[str, Any]) -> str | None:
+def _answered(exchange: AsgiRequestCycle, message: MutableMapping[str, Any]) -> str | None:
     uploads = exchange._scope["method"] == "POST" and exchange._scope["path"] == "/api/assets"
     return "answer" if uploads and message["type"] == "http.response.start" and message["status"] == 201 else None
 
 
 _COROUTINES: list[tuple[type, str, NameStep]] = [
-    (Files, "begin", _always("file row begun")),
-    (Assets, "insert", _always("live transaction")),
-    (Exchange, "send", _answered),
-    (Assets, "trash", _always("trash")),
-    (Assets, "delete", _always("doom transaction")),
-    (Files, "claim_sweepable", _always("claim")),
-    (Files, "forget", _always("row forgotten")),
-    (Tasks, "_claim", _always("task claimed")),
-    (Processor, "make_images", _always("pictures made")),
-    (Processor, "make_poster", _always("pictures made")),
-    (Processor, "make_playable", _always("playable video made")),
-    (Processor, "find_motion", _always("motion looked for")),
-    (Derivatives, "swap", _always("derivatives swapped")),
-    (MotionParts, "add", _always("motion added")),
-    (Tasks, "finish", _always("task done")),
+    (FileRepository, "begin_write", _always("file row begun")),
+    (AssetRepository, "insert", _always("live transaction")),
+    (AsgiRequestCycle, "send", _answered),
+    (AssetRepository, "trash", _always("trash")),
+    (AssetRepository, "delete", _always("doom transaction")),
+    (FileRepository, "claim_sweepable", _always("claim")),
+    (FileRepository, "delete_swept", _always("row forgotten")),
+    (TaskRepository, "_claim", _always("task claimed")),
+    (MediaProcessor, "make_images", _always("pictures made")),
+    (MediaProcessor, "make_poster", _always("pictures made")),
+    (MediaProcessor, "make_playable", _always("playable video made")),
+    (MediaProcessor, "find_motion_video", _always("motion looked for")),
+    (DerivativeRepository, "swap_files", _always("derivatives swapped")),
+    (MotionPhotoVideos, "link_video", _always("motion added")),
+    (TaskRepository, "finish", _always("task done")),
     (LocalBackend, "delete_objects", _always("object deleted")),
     (S3Client, "delete_batch", _always("object deleted")),
     (S3Client, "delete", _of_object("object deleted")),
@@ -89,15 +89,15 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (S3Client, "create_upload", _of_object("multipart upload created")),
     (S3Client, "upload_part", _of_object("part uploaded")),
     (S3Client, "complete", _of_object("multipart upload completed")),
-    (Moves, "begin", _always("migration begun")),
-    (Moves, "add", _always("files planned")),
-    (Moves, "begin_copying", _always("copies begun")),
-    (Moves, "record", _always("outcomes recorded")),
-    (Exchanges, "switch", _always("paths switched")),
-    (Exchanges, "switch_back", _always("paths switched back")),
-    (Exchanges, "give_up", _always("copies given up")),
-    (Exchanges, "doom_sources", _always("sources doomed")),
-    (Moves, "finish", _always("migration finished")),
+    (MoveLedger, "begin_migration", _always("migration begun")),
+    (MoveLedger, "plan_moves", _always("files planned")),
+    (MoveLedger, "begin_copying", _always("copies begun")),
+    (MoveLedger, "record_outcomes", _always("outcomes recorded")),
+    (PathSwitches, "switch", _always("paths switched")),
+    (PathSwitches, "switch_back", _always("paths switched back")),
+    (PathSwitches, "cancel_moves", _always("copies given up")),
+    (PathSwitches, "mark_sources_for_deletion", _always("sources doomed")),
+    (MoveLedger, "finish_migration", _always("migration finished")),
     (LocalBackend, "prune_folders", _always("folders pruned")),
 ]
 _FUNCTIONS: list[tuple[type, str, NameStep]] = [
@@ -105,12 +105,12 @@ _FUNCTIONS: list[tuple[type, str, NameStep]] = [
     (PendingFile, "write", _always("bytes written")),
     (PendingFile, "_sync", _flushed),
     (PendingFile, "_rename", _always("file named")),
-    (_Staged, "finish", _always("original staged")),
+    (_StagedFile, "finish", _always("original staged")),
 ]
 
 
 def _watched_coroutine(
-    original: Callable[P, Awaitable[R]], name_step: NameStep, watch: Watch
+    original: Callable[P, Awaitable[R]], name_step: NameStep, watch: StepObserver
 ) -> Callable[P, Awaitable[R]]:
     @wraps(original)
     async def watched(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -133,7 +133,7 @@ def _watched_coroutine(
     return watched
 
 
-def _watched_function(original: Callable[P, R], name_step: NameStep, watch: Watch) -> Callable[P, R]:
+def _watched_function(original: Callable[P, R], name_step: NameStep, watch: StepObserver) -> Callable[P, R]:
     @wraps(original)
     def watched(*args: P.args, **kwargs: P.kwargs) -> R:
         step = name_step(*args, **kwargs)

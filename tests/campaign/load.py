@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.real.awaiting import eventually
-from tests.real.people import Account
+from tests.real.accounts import Account
 from tests.real.service import Service
-from tests.real.uploading import upload
+from tests.real.uploads import upload
+from tests.real.waiting import eventually
 
 KIBIBYTE = 1024
 SMALL_BYTES = (1 * KIBIBYTE, 150 * KIBIBYTE)
@@ -22,7 +22,7 @@ WAIT_SECONDS = 30.0
 
 
 @dataclass(slots=True)
-class Memory:
+class AcknowledgedState:
     """What is known of each asset: `kept` id -> SHA-1, `gone` for good, `uncertain` (a deletion was never answered), and the
     content of an upload that was never answered."""
 
@@ -32,12 +32,12 @@ class Memory:
     unanswered: bytes | None = None
 
 
-class Somebody:
+class LoadClient:
     """Works in a thread from `begin` until the service dies or `end` is called."""
 
     def __init__(self, service: Service, account: Account, seed: int) -> None:
         self.account = account
-        self.memory = Memory()
+        self.memory = AcknowledgedState()
         self._service = service
         self._dice = random.Random(seed)
         self._thread: threading.Thread | None = None

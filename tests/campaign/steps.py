@@ -60,7 +60,7 @@ _COUNTERS = struct.Struct("<ii")
 """For each step, how many are inside, and how many entered so far."""
 
 
-class Page:
+class SharedPage:
     """Both sides write it, and what the service wrote survives its death. `steps`: the same, in the same order, on both sides."""
 
     def __init__(self, path: Path, steps: Sequence[str]) -> None:

@@ -10,15 +10,15 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.catalog.records import FileKind, TaskState
-from tests.api.agreement import assert_agreement, differences, look
-from tests.campaign.nursing import Nursery
+from app.catalog.schema.records import FileKind, TaskState
+from tests.api.consistency import assert_consistent, differences, read_state
+from tests.campaign.fork_client import ForkServer
+from tests.real.accounts import Account
 from tests.real.notes import Note
-from tests.real.people import Account
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import fresh_bytes, upload, uploaded
+from tests.real.uploads import fresh_bytes, upload, uploaded
 
 MANY_EFFECTS = 60
 UPLOADS = {
@@ -43,8 +43,8 @@ REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    nursery = ForkServer(tmp_path_factory.mktemp("nursery"))
     yield nursery
     nursery.close()
 
@@ -69,7 +69,7 @@ def client(service: Service, account: Account) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_upload_dies_at_every_effect(
-    nursery: Nursery,
+    nursery: ForkServer,
     service: Service,
     account: Account,
     client: httpx.Client,
@@ -101,7 +101,7 @@ def test_an_upload_dies_at_every_effect(
 
 
 def test_a_removal_dies_at_every_effect(
-    nursery: Nursery, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+    nursery: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
 ) -> None:
     data = fresh_bytes(5000)
     asset = ""
@@ -127,7 +127,7 @@ def test_a_removal_dies_at_every_effect(
 
 
 def test_a_task_dies_at_every_effect(
-    nursery: Nursery, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+    nursery: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
 ) -> None:
     """What is left is taken back as from the dead, and done again by the next process."""
     photo = ""
@@ -138,11 +138,11 @@ def test_a_task_dies_at_every_effect(
         return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, photo=photo)
 
     def check() -> None:
-        service.people.call(lambda catalog: catalog.tasks.recover())
+        service.people.call(lambda catalog: catalog.tasks.recover_lapsed())
         again, _ = nursery.run(service.stack.settings, user=str(account.id), effect=0, after=False, photo=photo)
         assert again == 0
-        task = service.people.call(lambda catalog: catalog.tasks.of(UUID(photo)))
-        made = service.people.call(lambda catalog: catalog.derivatives.of(UUID(photo)))
+        task = service.people.call(lambda catalog: catalog.tasks.get_for_asset(UUID(photo)))
+        made = service.people.call(lambda catalog: catalog.derivatives.get_for_asset(UUID(photo)))
         assert task is not None
         assert (task.state, set(made)) == (TaskState.DONE, {FileKind.PREVIEW, FileKind.THUMBNAIL})
         assert client.get(f"/api/assets/{photo}").json()["livePhotoVideoId"]
@@ -167,10 +167,10 @@ def _die_at_every_effect(
         for after in moments:
             status, steps = die(effect, after)
             where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
-            found = differences(look(service.stack), exact=False)
+            found = differences(read_state(service.stack), exact=False)
             assert not found, f"killed {where}: {found}"
             sweep_everything(service)
-            assert_agreement(service.stack, exact=True)
+            assert_consistent(service.stack, exact=True)
             assert service.stack.leftovers() == [], where
             check()
             if status == 0:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.agreement import assert_agreement, differences, look
-from tests.campaign.load import Somebody
-from tests.campaign.steps import STEPS, Page
-from tests.real.awaiting import eventually
+from tests.api.consistency import assert_consistent, differences, read_state
+from tests.campaign.load import LoadClient
+from tests.campaign.steps import STEPS, SharedPage
 from tests.real.notes import Note
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
+from tests.real.waiting import eventually
 
 SOAK_KILLS = 200
 PEOPLE = 3
@@ -32,8 +32,8 @@ REACH_SECONDS = 30.0
 @dataclass(slots=True)
 class Campaign:
     service: Service
-    page: Page
-    people: list[Somebody]
+    page: SharedPage
+    people: list[LoadClient]
     dice: random.Random
 
     def kill_at(self, step: str) -> list[str]:
@@ -50,7 +50,7 @@ class Campaign:
 
     def check(self, *, sweep_first: bool) -> None:
         """On what the killed service left, and with the one that follows it."""
-        found = differences(look(self.service.stack), exact=False)
+        found = differences(read_state(self.service.stack), exact=False)
         assert not found, "\n".join(found)
         if sweep_first:
             self.check_swept()
@@ -64,7 +64,7 @@ class Campaign:
 
     def check_swept(self) -> None:
         sweep_everything(self.service)
-        assert_agreement(self.service.stack, exact=True)
+        assert_consistent(self.service.stack, exact=True)
         assert self.service.stack.leftovers() == []
 
 
@@ -77,10 +77,10 @@ def campaign(stack: Engine, stacks: Stacks, tmp_path: Path, seed: int) -> Iterat
         settings={"MEDIAVAULT_TEST_PAGE": str(page)},
         program=("-m", "tests.campaign.dying_server", "serve", "--no-worker"),
     )
-    shared = Page(page, STEPS[stack])
+    shared = SharedPage(page, STEPS[stack])
     campaign = Campaign(service, shared, [], dice)
     campaign.start()
-    campaign.people += [Somebody(service, service.people.add(), dice.randrange(2**32)) for _ in range(PEOPLE)]
+    campaign.people += [LoadClient(service, service.people.add(), dice.randrange(2**32)) for _ in range(PEOPLE)]
     yield campaign
     service.kill()
     service.people.close()

@@ -16,16 +16,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.catalog.files import LATE_EFFECT_GRACE
+from app.catalog.files import LATE_WRITE_GRACE
 from app.jobs.sweeper import SweepReport, sweep
-from app.uploads.ingest import LEASE
-from tests.api.agreement import assert_agreement
-from tests.real.awaiting import eventually
+from app.uploads.ingest import UPLOAD_LEASE
+from tests.api.consistency import assert_consistent
 from tests.real.proxy import Fault, Hold, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Database, Stacks
-from tests.real.uploading import fresh_bytes, upload
+from tests.real.uploads import fresh_bytes, upload
+from tests.real.waiting import eventually
 
 WAIT_SECONDS = 30.0
 BYTES = 20_000
@@ -85,18 +85,18 @@ def _send_in_vain(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_a_put_that_is_carried_out_after_the_lease_ran_out_leaves_nothing(killed: Killed) -> None:
-    killed.sweep(LEASE)
+    killed.sweep(UPLOAD_LEASE)
 
     killed.carry_out()
 
-    assert_agreement(killed.service.stack)
-    assert killed.sweep(LEASE + LATE_EFFECT_GRACE) == SweepReport(objects=1)
-    assert_agreement(killed.service.stack, exact=True)
+    assert_consistent(killed.service.stack)
+    assert killed.sweep(UPLOAD_LEASE + LATE_WRITE_GRACE) == SweepReport(objects=1)
+    assert_consistent(killed.service.stack, exact=True)
 
 
 def test_verify_finds_and_moves_away_what_a_put_leaves_after_every_grace(killed: Killed) -> None:
-    killed.sweep(LEASE)
-    assert killed.sweep(LEASE + LATE_EFFECT_GRACE) == SweepReport(objects=1)
+    killed.sweep(UPLOAD_LEASE)
+    assert killed.sweep(UPLOAD_LEASE + LATE_WRITE_GRACE) == SweepReport(objects=1)
 
     killed.carry_out()
 

@@ -12,16 +12,16 @@ from uuid import UUID
 
 import pytest
 
-from app.catalog.records import FileKind, TaskKind
-from tests.api.agreement import assert_agreement, differences, look
-from tests.campaign.steps import SWEEPER_STEPS, WORK_STEPS, Page
-from tests.real.awaiting import eventually
+from app.catalog.schema.records import FileKind, TaskKind
+from tests.api.consistency import assert_consistent, differences, read_state
+from tests.campaign.steps import SWEEPER_STEPS, WORK_STEPS, SharedPage
 from tests.real.notes import Note
-from tests.real.pictures import jpeg, motion_photo, video
+from tests.real.sample_media import make_jpeg, make_motion_photo, make_video
 from tests.real.service import Service
 from tests.real.stacks import Stacks
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import uploaded
+from tests.real.uploads import uploaded
+from tests.real.waiting import eventually
 from tests.real.worker import Worker
 
 PICTURES = {FileKind.THUMBNAIL, FileKind.PREVIEW}
@@ -36,7 +36,7 @@ class DyingWorker:
     """A worker with a page on which its steps show."""
 
     def __init__(self, service: Service, folder: Path) -> None:
-        self.page = Page(folder / "page", (*WORK_STEPS, *SWEEPER_STEPS))
+        self.page = SharedPage(folder / "page", (*WORK_STEPS, *SWEEPER_STEPS))
         self.worker = Worker(
             service,
             folder,
@@ -93,7 +93,7 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
         dying = workers[kill % 2]
         hit.update(dying.kill_at(steps[kill % len(steps)], dice))
         # The other one goes on meanwhile: what it stores is there before its row says so, but may be younger than the listing.
-        found = [each for each in differences(look(service.stack), exact=False) if each.startswith(STRAY)]
+        found = [each for each in differences(read_state(service.stack), exact=False) if each.startswith(STRAY)]
         assert not found, found
         dying.start()
 
@@ -116,25 +116,25 @@ def upload_all(service: Service, folder: Path, number: int) -> dict[str, set[Fil
     with service.client(service.people.add()) as client:
         for count in range(number):
             if count % 6 == 5:
-                expected[uploaded(client, video(folder), "clip.mp4")] = {*PICTURES, FileKind.ENCODED_VIDEO}
+                expected[uploaded(client, make_video(folder), "clip.mp4")] = {*PICTURES, FileKind.ENCODED_VIDEO}
             elif count % 6 == 2:
-                expected[uploaded(client, motion_photo(folder)[0], "PXL.MP.jpg")] = PICTURES
+                expected[uploaded(client, make_motion_photo(folder)[0], "PXL.MP.jpg")] = PICTURES
             else:
-                expected[uploaded(client, jpeg(), "photo.jpg")] = PICTURES
+                expected[uploaded(client, make_jpeg(), "photo.jpg")] = PICTURES
     return expected
 
 
 def is_done(service: Service) -> bool:
-    counts = service.people.call(lambda catalog: catalog.tasks.counts())
+    counts = service.people.call(lambda catalog: catalog.tasks.count_by_kind())
     return not any(counts[kind].pending or counts[kind].running for kind in TaskKind)
 
 
 def check(service: Service, expected: dict[str, set[FileKind]]) -> None:
-    failures = service.people.call(lambda catalog: catalog.tasks.failures())
+    failures = service.people.call(lambda catalog: catalog.tasks.get_failures())
     assert failures == []
     assets = [UUID(asset) for asset in expected]
-    made = service.people.call(lambda catalog: catalog.derivatives.of_many(assets))
+    made = service.people.call(lambda catalog: catalog.derivatives.get_for_assets(assets))
     assert {str(asset): set(kinds) for asset, kinds in made.items()} == expected
     sweep_everything(service)
-    assert_agreement(service.stack, exact=True)
+    assert_consistent(service.stack, exact=True)
     assert service.stack.leftovers() == []

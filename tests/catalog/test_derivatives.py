@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from app.catalog.assets.derivatives import ExtractedProperties, FileReplacement
 from app.catalog.catalog import Catalog
-from app.catalog.derivatives import Findings, Replacement
-from app.catalog.errors import FileGone, NotFound
-from app.catalog.records import AssetChanges, FileKind, FileState
-from tests.catalog.making import begin, make, make_user, states, stored, upload, used
+from app.catalog.errors import NotFound, WriteLeaseLost
+from app.catalog.schema.records import AssetChanges, FileKind, FileState
+from tests.catalog.rows import begin, file_states, make, make_user, stored, upload, used_bytes
 
 PREVIEW, THUMBNAIL = FileKind.PREVIEW, FileKind.THUMBNAIL
 TAKEN = datetime(2019, 8, 7, 12, 30, tzinfo=timezone(timedelta(hours=2)))
@@ -27,13 +27,13 @@ async def test_derivatives_and_findings_are_there_together(catalog: Catalog) -> 
     )
 
     assert swapped
-    found = await catalog.derivatives.of(asset.id)
+    found = await catalog.derivatives.get_for_asset(asset.id)
     assert {kind: made.file.id for kind, made in found.items()} == files
     assert {made.file.state for made in found.values()} == {FileState.LIVE}
     changed = await catalog.assets.get(asset.id)
     assert changed is not None
     assert (changed.width, changed.height, changed.thumbhash, changed.exif) == (4000, 3000, b"hash", {"make": "Ricoh"})
-    assert await used(catalog, user.id) == 100, "what is made does not count"
+    assert await used_bytes(catalog, user.id) == 100, "what is made does not count"
 
 
 async def test_what_is_replaced_is_doomed(catalog: Catalog) -> None:
@@ -43,9 +43,9 @@ async def test_what_is_replaced_is_doomed(catalog: Catalog) -> None:
     swapped, new = await make(catalog, asset, PREVIEW, seen=old)
 
     assert swapped
-    found = {kind: made.file.id for kind, made in (await catalog.derivatives.of(asset.id)).items()}
+    found = {kind: made.file.id for kind, made in (await catalog.derivatives.get_for_asset(asset.id)).items()}
     assert found == {PREVIEW: new[PREVIEW], THUMBNAIL: old[THUMBNAIL]}
-    assert (await states(catalog))[old[PREVIEW]] is FileState.DOOMED
+    assert (await file_states(catalog))[old[PREVIEW]] is FileState.DOOMED
 
 
 @pytest.mark.parametrize("late", ["after the first", "after a second", "after it went"])
@@ -56,15 +56,15 @@ async def test_who_comes_late_changes_nothing(catalog: Catalog, late: str) -> No
         _, seen = await make(catalog, asset, PREVIEW)
     _, winner = await make(catalog, asset, PREVIEW, seen=seen)
     if late == "after it went":
-        gone = [Replacement(PREVIEW, winner[PREVIEW], None)]
-        assert await catalog.derivatives.swap(asset.owner_id, asset.id, gone)
+        gone = [FileReplacement(PREVIEW, winner[PREVIEW], None)]
+        assert await catalog.derivatives.swap_files(asset.owner_id, asset.id, gone)
 
     swapped, loser = await make(catalog, asset, PREVIEW, THUMBNAIL, seen=seen, width=1)
 
     assert not swapped
-    found = {kind: made.file.id for kind, made in (await catalog.derivatives.of(asset.id)).items()}
+    found = {kind: made.file.id for kind, made in (await catalog.derivatives.get_for_asset(asset.id)).items()}
     assert found == ({} if late == "after it went" else winner)
-    after = await states(catalog)
+    after = await file_states(catalog)
     assert {after[file_id] for file_id in loser.values()} == {FileState.DOOMED}
     left = await catalog.assets.get(asset.id)
     assert left is not None
@@ -77,9 +77,9 @@ async def test_of_many_that_are_made_at_once_one_set_stays(catalog: Catalog) -> 
     results = await asyncio.gather(*(make(catalog, asset, PREVIEW, THUMBNAIL) for _ in range(8)))
 
     (winner,) = [files for swapped, files in results if swapped]
-    found = {kind: made.file.id for kind, made in (await catalog.derivatives.of(asset.id)).items()}
+    found = {kind: made.file.id for kind, made in (await catalog.derivatives.get_for_asset(asset.id)).items()}
     assert found == winner
-    live = {file_id for file_id, state in (await states(catalog)).items() if state is FileState.LIVE}
+    live = {file_id for file_id, state in (await file_states(catalog)).items() if state is FileState.LIVE}
     assert live == {asset.file.id, *winner.values()}
 
 
@@ -87,17 +87,17 @@ async def test_a_lease_that_ran_out_makes_nothing_live(catalog: Catalog) -> None
     asset = await upload(catalog, (await make_user(catalog)).id)
     lapsed = await begin(catalog, asset.owner_id, PREVIEW)
     kept = await begin(catalog, asset.owner_id, THUMBNAIL)
-    await catalog.files.doom(lapsed.id)
+    await catalog.files.mark_for_deletion(lapsed.id)
 
-    with pytest.raises(FileGone):
-        await catalog.derivatives.swap(
+    with pytest.raises(WriteLeaseLost):
+        await catalog.derivatives.swap_files(
             asset.owner_id,
             asset.id,
-            [Replacement(THUMBNAIL, None, stored(kept)), Replacement(PREVIEW, None, stored(lapsed))],
+            [FileReplacement(THUMBNAIL, None, stored(kept)), FileReplacement(PREVIEW, None, stored(lapsed))],
         )
 
-    assert await catalog.derivatives.of(asset.id) == {}
-    assert (await states(catalog))[kept.id] is FileState.DOOMED
+    assert await catalog.derivatives.get_for_asset(asset.id) == {}
+    assert (await file_states(catalog))[kept.id] is FileState.DOOMED
 
 
 async def test_an_asset_that_is_deleted_meanwhile_dooms_what_was_made_and_what_comes_late(catalog: Catalog) -> None:
@@ -109,8 +109,8 @@ async def test_an_asset_that_is_deleted_meanwhile_dooms_what_was_made_and_what_c
     with pytest.raises(NotFound):
         await make(catalog, asset, THUMBNAIL)
 
-    assert set((await states(catalog)).values()) == {FileState.DOOMED}
-    assert await used(catalog, user.id) == 0
+    assert set((await file_states(catalog)).values()) == {FileState.DOOMED}
+    assert await used_bytes(catalog, user.id) == 0
 
 
 async def test_deletions_and_swaps_at_once_leave_no_file_behind(catalog: Catalog) -> None:
@@ -125,7 +125,7 @@ async def test_deletions_and_swaps_at_once_leave_no_file_behind(catalog: Catalog
         )
 
     assert {type(result) for result in results if isinstance(result, BaseException)} <= {NotFound}
-    assert set((await states(catalog)).values()) == {FileState.DOOMED}
+    assert set((await file_states(catalog)).values()) == {FileState.DOOMED}
 
 
 async def test_another_owner_cannot_be_given_a_derivative(catalog: Catalog) -> None:
@@ -133,8 +133,8 @@ async def test_another_owner_cannot_be_given_a_derivative(catalog: Catalog) -> N
     other = await make_user(catalog)
     file = await begin(catalog, other.id, PREVIEW)
     with pytest.raises(NotFound):
-        await catalog.derivatives.swap(other.id, asset.id, [Replacement(PREVIEW, None, stored(file))])
-    assert await catalog.derivatives.of_many([asset.id, uuid4()]) == {}
+        await catalog.derivatives.swap_files(other.id, asset.id, [FileReplacement(PREVIEW, None, stored(file))])
+    assert await catalog.derivatives.get_for_assets([asset.id, uuid4()]) == {}
 
 
 async def test_what_a_user_said_is_kept_when_the_file_is_read(catalog: Catalog) -> None:
@@ -163,9 +163,9 @@ async def test_a_date_that_a_user_gave_stays(catalog: Catalog) -> None:
     user = await make_user(catalog)
     asset = await upload(catalog, user.id)
     await catalog.assets.update(user.id, asset.id, AssetChanges(exif={"dateTimeOriginal": "2001-01-01T00:00:00Z"}))
-    findings = Findings(exif={"dateTimeOriginal": "2019"}, taken_at=TAKEN, taken_at_local=TAKEN)
+    findings = ExtractedProperties(exif={"dateTimeOriginal": "2019"}, taken_at=TAKEN, taken_at_local=TAKEN)
 
-    assert await catalog.derivatives.swap(user.id, asset.id, [], findings)
+    assert await catalog.derivatives.swap_files(user.id, asset.id, [], findings)
 
     found = await catalog.assets.get(asset.id)
     assert found is not None

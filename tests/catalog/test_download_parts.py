@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.catalog import download_parts
 from app.catalog.catalog import Catalog
-from app.catalog.download_parts import part_digest
-from app.catalog.records import User
-from tests.catalog.making import make_user
+from app.catalog.downloads import download_parts
+from app.catalog.downloads.download_parts import compute_part_digest
+from app.catalog.schema.records import User
+from tests.catalog.rows import make_user
 
 DAY = timedelta(days=1)
 
@@ -21,15 +21,15 @@ async def test_the_latest_plan_of_a_part_counts_until_it_expires(catalog: Catalo
     user, other = await make_user(catalog), await make_user(catalog)
     parts, now = catalog.download_parts, datetime.now(UTC)
     one, two = uuid4(), uuid4()
-    digest = part_digest([one, two])
-    assert digest == part_digest([two, one]) != part_digest([one])
+    digest = compute_part_digest([one, two])
+    assert digest == compute_part_digest([two, one]) != compute_part_digest([one])
 
-    await parts.keep(user.id, {digest: {one: "a+1.jpg"}, part_digest([one]): {one: "b.jpg"}}, now + DAY)
-    await parts.keep(user.id, {digest: {two: "a+2.jpg"}, part_digest([uuid4()]): {}}, now + DAY)
+    await parts.store_parts(user.id, {digest: {one: "a+1.jpg"}, compute_part_digest([one]): {one: "b.jpg"}}, now + DAY)
+    await parts.store_parts(user.id, {digest: {two: "a+2.jpg"}, compute_part_digest([uuid4()]): {}}, now + DAY)
 
-    assert await parts.names(user.id, digest, now) == {two: "a+2.jpg"}
-    assert await parts.names(user.id, part_digest([one]), now) == {one: "b.jpg"}
-    assert await parts.names(other.id, digest, now) == await parts.names(user.id, digest, now + DAY) == {}
+    assert await parts.get_names(user.id, digest, now) == {two: "a+2.jpg"}
+    assert await parts.get_names(user.id, compute_part_digest([one]), now) == {one: "b.jpg"}
+    assert await parts.get_names(other.id, digest, now) == await parts.get_names(user.id, digest, now + DAY) == {}
     assert await parts.delete_expired(now) == 0
     assert await parts.delete_expired(now + DAY) == 2
 
@@ -37,19 +37,19 @@ async def test_the_latest_plan_of_a_part_counts_until_it_expires(catalog: Catalo
 async def test_the_oldest_plans_of_an_owner_go_whole_when_there_are_too_many_names(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download_parts, "MAX_NAMES", 10)
+    monkeypatch.setattr(download_parts, "MAX_NAMES_PER_OWNER", 10)
     user, other = await make_user(catalog), await make_user(catalog)
     parts, now = catalog.download_parts, datetime.now(UTC)
     planned: list[bytes] = []
 
     async def plan(owner: User, minute: int, *sizes: int) -> None:
         ids = [[uuid4() for _ in range(size)] for size in sizes]
-        names = {part_digest(part): {id_: f"{id_}.jpg" for id_ in part} for part in ids}
+        names = {compute_part_digest(part): {id_: f"{id_}.jpg" for id_ in part} for part in ids}
         planned.extend(names)
-        await parts.keep(owner.id, names, now + DAY + timedelta(minutes=minute))
+        await parts.store_parts(owner.id, names, now + DAY + timedelta(minutes=minute))
 
     async def kept(owner: User) -> list[int]:
-        return [len(await parts.names(owner.id, digest, now)) for digest in planned]
+        return [len(await parts.get_names(owner.id, digest, now)) for digest in planned]
 
     await plan(other, 0, 9)
     await plan(user, 1, 2, 1)
@@ -65,10 +65,10 @@ async def test_the_oldest_plans_of_an_owner_go_whole_when_there_are_too_many_nam
 
 async def test_plans_at_once_do_not_get_into_each_others_way(catalog: Catalog) -> None:
     user, asset_id = await make_user(catalog), uuid4()
-    digest, until = part_digest([asset_id]), datetime.now(UTC) + DAY
+    digest, until = compute_part_digest([asset_id]), datetime.now(UTC) + DAY
 
     await asyncio.gather(
-        *(catalog.download_parts.keep(user.id, {digest: {asset_id: f"{n}.jpg"}}, until) for n in range(8))
+        *(catalog.download_parts.store_parts(user.id, {digest: {asset_id: f"{n}.jpg"}}, until) for n in range(8))
     )
 
-    assert (await catalog.download_parts.names(user.id, digest, datetime.now(UTC))).keys() == {asset_id}
+    assert (await catalog.download_parts.get_names(user.id, digest, datetime.now(UTC))).keys() == {asset_id}

@@ -21,14 +21,15 @@ import pytest
 from psycopg import waiting
 from sqlalchemy import insert, text, update
 
-from app.catalog import engine, tables
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, Conflict
-from app.catalog.records import FileState
-from app.catalog.sqlite_file import OpenSqliteFile, SqliteConnection
-from tests.catalog.making import begin, make_user, new_asset, states, stored, upload, used
-from tests.real.awaiting import eventually_so
+from app.catalog.database import engine
+from app.catalog.database.sqlite_file import OpenSqliteFile, SqliteConnection
+from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, ConstraintViolation
+from app.catalog.schema import tables
+from app.catalog.schema.records import FileState
+from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
 from tests.real.catalogues import Databases, Kind
+from tests.real.waiting import eventually_so
 
 PATIENCE = 10.0
 
@@ -61,19 +62,19 @@ async def users_locked(db_url: str) -> AsyncIterator[None]:
 
 async def assert_sound(catalog: Catalog) -> None:
     """Live files are just those of assets, and each owner is charged for just those."""
-    for usage in await catalog.assets.usage():
+    for usage in await catalog.assets.get_usage_by_user():
         assert usage.used == usage.usage
     async with catalog.engine.connect() as connection:
         referred = set(
             (await connection.execute(text("SELECT path FROM file JOIN asset ON file_id = file.id"))).scalars()
         )
-    assert {file.path async for file in catalog.files.all() if file.state is FileState.LIVE} == referred
+    assert {file.path async for file in catalog.files.iterate_all() if file.state is FileState.LIVE} == referred
 
 
 async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Catalog) -> None:
     moment = datetime.now(UTC)
     values = {"id": uuid4(), "user_id": uuid4(), "token_hash": b"hash", "expires_at": moment, "created_at": moment}
-    with pytest.raises(Conflict) as failed:
+    with pytest.raises(ConstraintViolation) as failed:
         async with catalog.database.write() as connection:
             await connection.execute(insert(tables.session).values(values))
     told = "".join(traceback.format_exception(failed.value))
@@ -95,13 +96,13 @@ async def test_a_lock_that_is_held_for_too_long_is_unavailable(
                 with pytest.raises(CatalogUnavailable):
                     await catalog.assets.insert(new, file)
             assert await catalog.users.get(user.id) == user, "reads go on"
-        assert await states(catalog) == {file.file_id: FileState.WRITING}
+        assert await file_states(catalog) == {file.file_id: FileState.WRITING}
         assert await catalog.assets.insert(new, file), "the same call works later"
 
 
 async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     user = await make_user(catalog)
-    monkeypatch.setattr(engine, "TURN_SECONDS", 0.2)
+    monkeypatch.setattr(engine, "POOL_TIMEOUT_SECONDS", 0.2)
     async with asyncio.timeout(20), AsyncExitStack() as stack:
         taken = 0
         with suppress(CatalogUnavailable):
@@ -177,7 +178,7 @@ async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Data
             async with asyncio.timeout(20):
                 with pytest.raises(CatalogUnavailable):
                     await inserting
-        assert await states(catalog) == {file.file_id: FileState.WRITING}
+        assert await file_states(catalog) == {file.file_id: FileState.WRITING}
         assert await catalog.assets.insert(new_asset(user.id, file.sha1), file)
 
 
@@ -210,7 +211,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothi
             async with asyncio.timeout(30):
                 results = await asyncio.gather(*tasks, return_exceptions=True)
             assert {type(result) for result in results} == {asyncio.CancelledError}
-        assert set((await states(catalog)).values()) == {FileState.WRITING}
+        assert set((await file_states(catalog)).values()) == {FileState.WRITING}
         async with asyncio.timeout(30):
             await asyncio.gather(*(catalog.assets.insert(new_asset(user.id, file.sha1), file) for file in files))
         await assert_sound(catalog)
@@ -237,7 +238,7 @@ async def test_a_reader_that_is_cancelled_while_the_driver_lets_others_run_gives
 
         async def read() -> None:
             assert await catalog.users.get(user.id) == user
-            async with catalog.database.snapshot() as view:
+            async with catalog.database.snapshot_connection() as view:
                 assert (await view.execute(text("SELECT 1"))).scalar() == 1
 
         cancelled = 0
@@ -282,7 +283,7 @@ async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(
     async def churn() -> None:
         asset = await upload(catalog, user.id, sidecar_size=None)
         await catalog.assets.trash(user.id, [asset.id])
-        await catalog.assets.page(user.id)
+        await catalog.assets.get_page(user.id)
         if chance.random() < 0.7:
             await catalog.assets.delete(user.id, [asset.id])
 
@@ -300,7 +301,7 @@ async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(
         await asyncio.gather(*(upload(catalog, user.id) for _ in range(20)))
         await assert_sound(catalog)
     assert catalog.engine.pool.status().endswith("Current Checked out connections: 0"), catalog.engine.pool.status()
-    assert await used(catalog, user.id) >= 2100
+    assert await used_bytes(catalog, user.id) >= 2100
 
 
 async def test_a_connection_whose_opening_was_cancelled_is_closed(

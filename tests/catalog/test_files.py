@@ -9,18 +9,20 @@ from uuid import uuid4
 import pytest
 
 from app.catalog.catalog import Catalog
-from app.catalog.errors import Conflict
-from app.catalog.files import CLAIM, LATE_EFFECT_GRACE
-from app.catalog.records import FileKind, FileState
-from tests.catalog.making import LEASE, begin, make_user, states, upload
+from app.catalog.errors import ConstraintViolation
+from app.catalog.files import CLAIM_DURATION, LATE_WRITE_GRACE
+from app.catalog.schema.records import FileKind, FileState
+from tests.catalog.rows import LEASE, begin, file_states, make_user, upload
 
 LATER = timedelta(hours=1)
 
 
 async def test_a_file_is_writing_from_before_its_first_byte(catalog: Catalog) -> None:
     user = await make_user(catalog)
-    file = await catalog.files.begin(user.id, FileKind.SIDECAR, "s3://bucket/a b/ü#?%41.xmp", "application/xml", LEASE)
-    assert file == await catalog.files.get(file.id) == await catalog.files.by_path("s3://bucket/a b/ü#?%41.xmp")
+    file = await catalog.files.begin_write(
+        user.id, FileKind.SIDECAR, "s3://bucket/a b/ü#?%41.xmp", "application/xml", LEASE
+    )
+    assert file == await catalog.files.get(file.id) == await catalog.files.get_by_path("s3://bucket/a b/ü#?%41.xmp")
     assert (file.state, file.size, file.sha1, file.crc32) == (FileState.WRITING, None, None, None)
     assert file.not_before - file.created_at == LEASE
 
@@ -28,18 +30,18 @@ async def test_a_file_is_writing_from_before_its_first_byte(catalog: Catalog) ->
 async def test_a_path_belongs_to_one_file(catalog: Catalog) -> None:
     user = await make_user(catalog)
     file = await begin(catalog, user.id)
-    with pytest.raises(Conflict):
-        await catalog.files.begin(user.id, FileKind.ORIGINAL, file.path, "image/png", LEASE)
+    with pytest.raises(ConstraintViolation):
+        await catalog.files.begin_write(user.id, FileKind.ORIGINAL, file.path, "image/png", LEASE)
 
 
 async def test_only_a_file_that_is_being_written_can_be_given_up(catalog: Catalog) -> None:
     user = await make_user(catalog)
     live = (await upload(catalog, user.id)).file
     writing = await begin(catalog, user.id)
-    assert await catalog.files.doom_many([live.id, writing.id, writing.id, uuid4()]) == 1
-    assert not await catalog.files.doom(writing.id)
-    assert await states(catalog) == {live.id: FileState.LIVE, writing.id: FileState.DOOMED}
-    assert not await catalog.files.renew(writing.id, LATER)
+    assert await catalog.files.mark_many_for_deletion([live.id, writing.id, writing.id, uuid4()]) == 1
+    assert not await catalog.files.mark_for_deletion(writing.id)
+    assert await file_states(catalog) == {live.id: FileState.LIVE, writing.id: FileState.DOOMED}
+    assert not await catalog.files.renew_lease(writing.id, LATER)
 
 
 async def test_bytes_are_counted_by_owner_and_kind(catalog: Catalog) -> None:
@@ -52,17 +54,17 @@ async def test_bytes_are_counted_by_owner_and_kind(catalog: Catalog) -> None:
     await catalog.assets.delete(user.id, [gone.id])
 
     of_user = {FileKind.ORIGINAL: 2100, FileKind.SIDECAR: 9}
-    assert await catalog.files.bytes_by_kind() == {user.id: of_user, other.id: {FileKind.ORIGINAL: 3}}
-    assert await catalog.files.bytes_by_kind(user.id) == {user.id: of_user}
-    assert await catalog.files.bytes_by_kind(empty.id) == {}
-    assert await catalog.files.bytes_by_kind(below=first.file.path) == {user.id: {FileKind.ORIGINAL: 100}}
-    assert await catalog.files.bytes_by_kind(below="%") == {}
+    assert await catalog.files.sum_bytes_by_kind() == {user.id: of_user, other.id: {FileKind.ORIGINAL: 3}}
+    assert await catalog.files.sum_bytes_by_kind(user.id) == {user.id: of_user}
+    assert await catalog.files.sum_bytes_by_kind(empty.id) == {}
+    assert await catalog.files.sum_bytes_by_kind(path_prefix=first.file.path) == {user.id: {FileKind.ORIGINAL: 100}}
+    assert await catalog.files.sum_bytes_by_kind(path_prefix="%") == {}
 
 
 async def test_what_is_given_up_with_grace_is_swept_after_it(catalog: Catalog) -> None:
     user = await make_user(catalog)
     file = await begin(catalog, user.id)
-    await catalog.files.doom(file.id, LATER)
+    await catalog.files.mark_for_deletion(file.id, LATER)
     moment = datetime.now(UTC)
     assert await catalog.files.claim_sweepable(moment + timedelta(minutes=59), 10) == []
     assert [found.id for found in await catalog.files.claim_sweepable(moment + LATER * 2, 10)] == [file.id]
@@ -77,12 +79,12 @@ async def test_a_file_whose_lease_ran_out_is_doomed_and_swept_after_the_grace(ca
 
     noticed = datetime.now(UTC) + timedelta(minutes=30)
     assert await catalog.files.claim_sweepable(noticed, 10) == []
-    assert await states(catalog) == {
+    assert await file_states(catalog) == {
         dead.id: FileState.DOOMED,
         alive.id: FileState.WRITING,
         live.id: FileState.LIVE,
     }
-    swept = noticed + LATE_EFFECT_GRACE
+    swept = noticed + LATE_WRITE_GRACE
     assert await catalog.files.claim_sweepable(swept - timedelta(seconds=1), 10) == []
     assert [file.id for file in await catalog.files.claim_sweepable(swept, 10)] == [dead.id]
 
@@ -90,21 +92,21 @@ async def test_a_file_whose_lease_ran_out_is_doomed_and_swept_after_the_grace(ca
 async def test_a_claim_is_exclusive_until_it_ends(catalog: Catalog) -> None:
     user = await make_user(catalog)
     file = await begin(catalog, user.id)
-    await catalog.files.doom(file.id)
+    await catalog.files.mark_for_deletion(file.id)
     moment = datetime.now(UTC) + LATER
     (first,) = await catalog.files.claim_sweepable(moment, 10)
-    assert await catalog.files.claim_sweepable(moment + CLAIM - timedelta(seconds=1), 10) == []
-    (second,) = await catalog.files.claim_sweepable(moment + CLAIM, 10)
+    assert await catalog.files.claim_sweepable(moment + CLAIM_DURATION - timedelta(seconds=1), 10) == []
+    (second,) = await catalog.files.claim_sweepable(moment + CLAIM_DURATION, 10)
 
-    assert await catalog.files.forget([first]) == 0, "somebody else has it now"
-    assert await catalog.files.forget([second]) == 1
-    assert await states(catalog) == {}
+    assert await catalog.files.delete_swept([first]) == 0, "somebody else has it now"
+    assert await catalog.files.delete_swept([second]) == 1
+    assert await file_states(catalog) == {}
 
 
 async def test_many_sweepers_at_once_never_get_the_same_file(catalog: Catalog) -> None:
     user = await make_user(catalog)
     files = [await begin(catalog, user.id) for _ in range(60)]
-    assert await catalog.files.doom_many(file.id for file in files) == 60
+    assert await catalog.files.mark_many_for_deletion(file.id for file in files) == 60
     moment = datetime.now(UTC) + timedelta(seconds=1)
 
     claims = await asyncio.gather(*(catalog.files.claim_sweepable(moment, 5) for _ in range(20)))
@@ -119,7 +121,7 @@ async def test_many_sweepers_at_once_never_get_the_same_file(catalog: Catalog) -
 async def test_a_live_file_is_never_forgotten(catalog: Catalog) -> None:
     user = await make_user(catalog)
     asset = await upload(catalog, user.id)
-    assert await catalog.files.forget([asset.file]) == 0
+    assert await catalog.files.delete_swept([asset.file]) == 0
     assert await catalog.assets.get(asset.id) == asset
 
 
@@ -128,13 +130,13 @@ async def test_an_object_stored_after_its_lease_ran_out_is_swept_again(catalog: 
     user = await make_user(catalog)
     file = await begin(catalog, user.id)
     assert await catalog.files.claim_sweepable(file.not_before, 10) == []
-    (claimed,) = await catalog.files.claim_sweepable(file.not_before + LATE_EFFECT_GRACE, 10)
+    (claimed,) = await catalog.files.claim_sweepable(file.not_before + LATE_WRITE_GRACE, 10)
     if swept:
-        await catalog.files.forget([claimed])
+        await catalog.files.delete_swept([claimed])
 
-    await catalog.files.bury(file)
+    await catalog.files.mark_late_upload_for_deletion(file)
 
-    assert await catalog.files.forget([claimed]) == 0, "the sweeper's deletion came before the object"
+    assert await catalog.files.delete_swept([claimed]) == 0, "the sweeper's deletion came before the object"
     (again,) = await catalog.files.claim_sweepable(datetime.now(UTC) + timedelta(seconds=1), 10)
     assert again.path == file.path
 
@@ -142,12 +144,12 @@ async def test_an_object_stored_after_its_lease_ran_out_is_swept_again(catalog: 
 async def test_a_live_file_cannot_be_buried(catalog: Catalog) -> None:
     user = await make_user(catalog)
     asset = await upload(catalog, user.id)
-    await catalog.files.bury(asset.file)
+    await catalog.files.mark_late_upload_for_deletion(asset.file)
     assert await catalog.files.get(asset.file.id) == asset.file
 
 
 async def test_all_lists_more_files_than_fit_one_batch(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     user = await make_user(catalog)
     made = {(await begin(catalog, user.id)).id for _ in range(25)}
-    monkeypatch.setattr("app.catalog.files.ID_BATCH", 10)
-    assert set(await states(catalog)) == made
+    monkeypatch.setattr("app.catalog.files.ID_BATCH_SIZE", 10)
+    assert set(await file_states(catalog)) == made

@@ -11,11 +11,18 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.errors import CatalogError, Conflict, DuplicateAsset, FileGone, NotFound, QuotaExceeded
-from app.catalog.records import AssetType, FileKind, FileState, Visibility
-from tests.catalog.making import begin, make_user, new_asset, states, stored, upload, used
+from app.catalog.errors import (
+    CatalogError,
+    ConstraintViolation,
+    DuplicateAsset,
+    NotFound,
+    QuotaExceeded,
+    WriteLeaseLost,
+)
+from app.catalog.schema import tables
+from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
+from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
 
 
 async def test_an_upload_makes_its_files_live_and_is_charged(catalog: Catalog) -> None:
@@ -34,8 +41,8 @@ async def test_an_upload_makes_its_files_live_and_is_charged(catalog: Catalog) -
         assert (await connection.execute(select(tables.asset.c.metadata))).scalar_one() == kept
     assert (asset.file.id, asset.file.state, asset.sidecar_id) == (original.file_id, FileState.LIVE, sidecar.file_id)
     assert (asset.file.size, asset.file.sha1, asset.file.crc32) == (100, original.sha1, original.crc32)
-    assert set((await states(catalog)).values()) == {FileState.LIVE}
-    assert await used(catalog, user.id) == 150
+    assert set((await file_states(catalog)).values()) == {FileState.LIVE}
+    assert await used_bytes(catalog, user.id) == 150
 
 
 async def test_one_byte_over_the_quota_keeps_nothing(catalog: Catalog) -> None:
@@ -47,9 +54,9 @@ async def test_one_byte_over_the_quota_keeps_nothing(catalog: Catalog) -> None:
         await catalog.assets.insert(new_asset(user.id, original.sha1), original, sidecar)
 
     assert (refused.value.quota, refused.value.used, refused.value.size) == (149, 0, 150)
-    assert await states(catalog) == dict.fromkeys((original.file_id, sidecar.file_id), FileState.DOOMED)
-    assert await used(catalog, user.id) == 0
-    assert await catalog.assets.page(user.id) == ([], None)
+    assert await file_states(catalog) == dict.fromkeys((original.file_id, sidecar.file_id), FileState.DOOMED)
+    assert await used_bytes(catalog, user.id) == 0
+    assert await catalog.assets.get_page(user.id) == ([], None)
 
 
 @pytest.mark.parametrize("trashed", [False, True])
@@ -63,10 +70,10 @@ async def test_a_duplicate_names_the_winner_and_its_file_is_doomed(catalog: Cata
         await upload(catalog, user.id, content=b"same", sidecar_size=3)
 
     assert (refused.value.asset_id, refused.value.is_trashed) == (winner.id, trashed)
-    found = await states(catalog)
+    found = await file_states(catalog)
     assert found.pop(winner.file.id) is FileState.LIVE
     assert list(found.values()) == [FileState.DOOMED] * 2
-    assert await used(catalog, user.id) == 4
+    assert await used_bytes(catalog, user.id) == 4
 
 
 async def test_two_users_may_keep_the_same_content(catalog: Catalog) -> None:
@@ -74,8 +81,10 @@ async def test_two_users_may_keep_the_same_content(catalog: Catalog) -> None:
     first = await upload(catalog, one.id, content=b"same")
     second = await upload(catalog, two.id, content=b"same")
     assert first.checksum == second.checksum
-    assert await catalog.assets.by_checksum(one.id, b"x" * 20) is None
-    assert await catalog.assets.by_checksums(two.id, [b"x" * 20, second.file.sha1 or b""]) == {second.checksum: second}
+    assert await catalog.assets.get_by_checksum(one.id, b"x" * 20) is None
+    assert await catalog.assets.get_by_checksums(two.id, [b"x" * 20, second.file.sha1 or b""]) == {
+        second.checksum: second
+    }
 
 
 @pytest.mark.parametrize("fate", ["doomed", "swept", "expired", "live", "another's"])
@@ -85,31 +94,31 @@ async def test_only_a_file_that_is_being_written_becomes_live(catalog: Catalog, 
     sidecar = stored(await begin(catalog, user.id, FileKind.SIDECAR))
     owner = user.id
     if fate == "doomed":
-        assert await catalog.files.doom(original.id)
+        assert await catalog.files.mark_for_deletion(original.id)
     elif fate == "swept":
-        await catalog.files.doom(original.id)
-        await catalog.files.forget(await catalog.files.claim_sweepable(original.not_before, 1))
+        await catalog.files.mark_for_deletion(original.id)
+        await catalog.files.delete_swept(await catalog.files.claim_sweepable(original.not_before, 1))
     elif fate == "expired":
         assert await catalog.files.claim_sweepable(original.not_before, 1) == []
     elif fate == "live":
         await catalog.assets.insert(new_asset(user.id, b"a" * 20), stored(original))
     else:
         owner = (await make_user(catalog)).id
-    before = await states(catalog)
-    charged = await used(catalog, user.id)
+    before = await file_states(catalog)
+    charged = await used_bytes(catalog, user.id)
 
-    with pytest.raises(FileGone) as refused:
+    with pytest.raises(WriteLeaseLost) as refused:
         await catalog.assets.insert(new_asset(owner, b"b" * 20), stored(original), sidecar)
 
     assert refused.value.file_id == original.id
-    after = await states(catalog)
-    assert await used(catalog, user.id) == charged
+    after = await file_states(catalog)
+    assert await used_bytes(catalog, user.id) == charged
     assert after.get(original.id) is (FileState.DOOMED if fate == "another's" else before.get(original.id))
     assert after[sidecar.file_id] is FileState.DOOMED
 
 
 async def test_an_unknown_owner_is_refused(catalog: Catalog) -> None:
-    with pytest.raises(Conflict):
+    with pytest.raises(ConstraintViolation):
         await begin(catalog, uuid4())
 
 
@@ -137,7 +146,7 @@ async def test_a_live_photo_needs_a_video_of_its_owner(catalog: Catalog, wrong: 
         await catalog.assets.insert(new_asset(user.id, b"x" * 20, live_photo_video_id=video_id), stored(file))
 
     assert refused.value.ids == (video_id,)
-    assert (await states(catalog))[file.id] is FileState.DOOMED
+    assert (await file_states(catalog))[file.id] is FileState.DOOMED
 
 
 async def test_fifty_uploads_at_the_edge_of_the_quota_never_exceed_it(catalog: Catalog) -> None:
@@ -151,8 +160,8 @@ async def test_fifty_uploads_at_the_edge_of_the_quota_never_exceed_it(catalog: C
     refused = [result for result in results if isinstance(result, BaseException)]
     assert {type(error) for error in refused} == {QuotaExceeded}
     assert len(refused) == 39
-    assert await used(catalog, user.id) == 11 * 90
-    found = list((await states(catalog)).values())
+    assert await used_bytes(catalog, user.id) == 11 * 90
+    found = list((await file_states(catalog)).values())
     assert (found.count(FileState.LIVE), found.count(FileState.DOOMED)) == (11, 39)
 
 
@@ -167,9 +176,9 @@ async def test_of_twenty_uploads_of_one_file_one_wins(catalog: Catalog) -> None:
     (winner,) = [result for result in results if not isinstance(result, BaseException)]
     losers = [result for result in results if isinstance(result, DuplicateAsset)]
     assert [loser.asset_id for loser in losers] == [winner.id] * 19
-    found = list((await states(catalog)).values())
+    found = list((await file_states(catalog)).values())
     assert (found.count(FileState.LIVE), found.count(FileState.DOOMED)) == (1, 19)
-    assert await used(catalog, user.id) == 4
+    assert await used_bytes(catalog, user.id) == 4
 
 
 async def test_uploading_and_deleting_one_file_over_and_over_stays_consistent(catalog: Catalog) -> None:
@@ -192,17 +201,17 @@ async def test_uploading_and_deleting_one_file_over_and_over_stays_consistent(ca
     async with asyncio.timeout(60):
         await asyncio.gather(*(turns() for _ in range(8)))
 
-    live = [file async for file in catalog.files.all() if file.state is FileState.LIVE]
-    remaining = await catalog.assets.by_checksum(user.id, stored(await begin(catalog, user.id), b"same").sha1)
+    live = [file async for file in catalog.files.iterate_all() if file.state is FileState.LIVE]
+    remaining = await catalog.assets.get_by_checksum(user.id, stored(await begin(catalog, user.id), b"same").sha1)
     assert len(live) == (1 if remaining else 0)
-    assert await used(catalog, user.id) == 4 * len(live)
+    assert await used_bytes(catalog, user.id) == 4 * len(live)
 
 
 async def test_two_hundred_writes_at_once_all_succeed(catalog: Catalog) -> None:
     user = await make_user(catalog)
     async with asyncio.timeout(60):
         files = await asyncio.gather(*(begin(catalog, user.id) for _ in range(200)))
-    assert await states(catalog) == {file.id: FileState.WRITING for file in files}
+    assert await file_states(catalog) == {file.id: FileState.WRITING for file in files}
 
 
 async def test_a_value_that_fits_no_column_is_an_error_of_the_catalogue(catalog: Catalog) -> None:
@@ -211,7 +220,7 @@ async def test_a_value_that_fits_no_column_is_an_error_of_the_catalogue(catalog:
         await upload(catalog, user.id, size=2**70)
     with pytest.raises(CatalogError):
         await upload(catalog, user.id, file_created_at=(await make_user(catalog)).created_at.replace(tzinfo=None))
-    assert await used(catalog, user.id) == 0
+    assert await used_bytes(catalog, user.id) == 0
     await upload(catalog, user.id, size=1)
 
 
@@ -225,8 +234,8 @@ async def test_any_name_can_be_kept(catalog: Catalog) -> None:
 async def test_a_lease_that_is_renewed_keeps_the_sweeper_away(catalog: Catalog) -> None:
     user = await make_user(catalog)
     file = await begin(catalog, user.id, lease=timedelta(seconds=-1))
-    assert await catalog.files.renew(file.id, timedelta(hours=1))
+    assert await catalog.files.renew_lease(file.id, timedelta(hours=1))
     assert await catalog.files.claim_sweepable(file.not_before + timedelta(minutes=30), 10) == []
     asset = await catalog.assets.insert(new_asset(user.id, b"c" * 20), stored(file))
     assert asset.file.state is FileState.LIVE
-    assert not await catalog.files.renew(file.id, timedelta(hours=1))
+    assert not await catalog.files.renew_lease(file.id, timedelta(hours=1))

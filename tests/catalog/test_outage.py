@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.catalog import outage
-from app.catalog.engine import Database, parse_url
+from app.catalog.database import outage
+from app.catalog.database.engine import Database, parse_url
+from app.catalog.database.outage import FailedWork, OutageLog
 from app.catalog.errors import CatalogError, CatalogFull, CatalogUnavailable, CatalogUnreachable, NotFound
-from app.catalog.outage import FailedWork, OutageLog
 from app.storage.errors import StorageUnavailable
 
 UNREACHABLE = CatalogUnreachable("connection refused")

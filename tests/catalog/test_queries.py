@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from app.catalog import tables
-from app.catalog.asset_search import keyset, next_cursor
+from app.catalog.assets.asset_queries import encode_cursor, where_after_cursor
 from app.catalog.catalog import Catalog
 from app.catalog.errors import InvalidCursor, NotFound
-from app.catalog.records import Asset, AssetFilters, AssetType, Statistics, Usage, Visibility
-from tests.catalog.making import TAKEN, make_user, upload, used
+from app.catalog.schema import tables
+from app.catalog.schema.records import AccountUsage, Asset, AssetFilters, AssetStatistics, AssetType, Visibility
+from tests.catalog.rows import TAKEN, make_user, upload, used_bytes
 
 DAY = timedelta(days=1)
 
@@ -29,7 +29,7 @@ async def all_pages(catalog: Catalog, owner: UUID, limit: int, **filters: Any) -
     found: list[Asset] = []
     cursor: str | None = None
     while True:
-        page, cursor = await catalog.assets.page(owner, cursor=cursor, limit=limit, **filters)
+        page, cursor = await catalog.assets.get_page(owner, cursor=cursor, limit=limit, **filters)
         found += page
         assert len(page) <= limit
         if cursor is None:
@@ -76,16 +76,16 @@ async def test_pages_have_no_gap_while_others_upload_and_delete(catalog: Catalog
 )
 async def test_a_cursor_that_is_none_of_ours_is_refused(catalog: Catalog, cursor: str) -> None:
     if cursor == "A" * 32:
-        assert await catalog.assets.page(uuid4(), cursor=cursor) == ([], None)  # well formed: the epoch
+        assert await catalog.assets.get_page(uuid4(), cursor=cursor) == ([], None)  # well formed: the epoch
         return
     with pytest.raises(InvalidCursor):
-        await catalog.assets.page(uuid4(), cursor=cursor)
+        await catalog.assets.get_page(uuid4(), cursor=cursor)
 
 
 @given(cursor=st.text(max_size=60) | st.binary(min_size=24, max_size=24).map(lambda b: b.hex()))
 def test_no_text_breaks_the_reading_of_cursors(cursor: str) -> None:
     with suppress(InvalidCursor):
-        keyset(cursor)
+        where_after_cursor(cursor)
 
 
 async def test_extreme_moments_can_be_kept_and_paged(catalog: Catalog) -> None:
@@ -127,9 +127,9 @@ async def test_what_is_written_is_what_is_read(
     async with catalog.engine.connect() as connection:
         kept = select(tables.asset.c.metadata).where(tables.asset.c.id == asset.id)
         assert (await connection.execute(kept)).scalar_one() == metadata
-    (paged,), _ = await catalog.assets.page(user.id)
+    (paged,), _ = await catalog.assets.get_page(user.id)
     assert paged == asset
-    assert await catalog.assets.page(user.id, cursor=next_cursor(asset)) == ([], None)
+    assert await catalog.assets.get_page(user.id, cursor=encode_cursor(asset)) == ([], None)
 
 
 async def test_pages_are_filtered(catalog: Catalog) -> None:
@@ -247,21 +247,21 @@ async def test_statistics_count_what_is_shown(catalog: Catalog) -> None:
     await upload(catalog, user.id, visibility=Visibility.HIDDEN)
     trashed = await upload(catalog, user.id)
     await catalog.assets.trash(user.id, [trashed.id])
-    count = catalog.assets.statistics
-    assert await count(user.id) == Statistics(1, 1, 2)
-    assert await count(user.id, trashed=True) == Statistics(1, 0, 1)
-    assert await count(user.id, is_favorite=True) == Statistics(1, 0, 1)
-    assert await count(user.id, visibility=Visibility.HIDDEN) == Statistics(1, 0, 1)
-    assert await count(photo.id) == Statistics(0, 0, 0)
+    count = catalog.assets.get_statistics
+    assert await count(user.id) == AssetStatistics(1, 1, 2)
+    assert await count(user.id, trashed=True) == AssetStatistics(1, 0, 1)
+    assert await count(user.id, is_favorite=True) == AssetStatistics(1, 0, 1)
+    assert await count(user.id, visibility=Visibility.HIDDEN) == AssetStatistics(1, 0, 1)
+    assert await count(photo.id) == AssetStatistics(0, 0, 0)
 
 
 async def test_usage_sums_the_originals_of_every_user(catalog: Catalog) -> None:
     user, empty = await make_user(catalog, quota=5000), await make_user(catalog)
     await upload(catalog, user.id, size=100, sidecar_size=9)
     await upload(catalog, user.id, size=2000, type=AssetType.VIDEO)
-    assert await catalog.assets.usage() == [
-        Usage(user.id, "Someone", 1, 1, 2100, 100, 2000, 2109, 5000),
-        Usage(empty.id, "Someone", 0, 0, 0, 0, 0, 0, None),
+    assert await catalog.assets.get_usage_by_user() == [
+        AccountUsage(user.id, "Someone", 1, 1, 2100, 100, 2000, 2109, 5000),
+        AccountUsage(empty.id, "Someone", 0, 0, 0, 0, 0, 0, None),
     ]
 
 
@@ -279,4 +279,4 @@ async def test_changes_show_at_once_and_only_to_their_owner(catalog: Catalog) ->
     assert await catalog.assets.get(asset.id) == changed
     with pytest.raises(NotFound):
         await catalog.assets.update(user.id, asset.id, {"live_photo_video_id": asset.id})
-    assert await used(catalog, user.id) == 100
+    assert await used_bytes(catalog, user.id) == 100

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import Asset, AssetType, FileKind, Task, TaskCounts, TaskKind, TaskState
+from app.catalog.schema.records import Asset, AssetType, FileKind, Task, TaskCounts, TaskKind, TaskState
 from app.catalog.tasks import MAX_DEATHS
-from tests.catalog.making import make, make_user, task_of, upload
+from tests.catalog.rows import make, make_user, task_of, upload
 
 LEASE = timedelta(minutes=1)
 PAST = timedelta(seconds=-1)
@@ -53,8 +53,8 @@ async def test_one_attempt_from_begin_to_end(catalog: Catalog) -> None:
     assert begun is not None
     assert (begun.state, begun.attempts, begun.run_id) == (TaskState.RUNNING, 1, run)
     assert await catalog.tasks.claim(task.id, uuid4(), LEASE) is None
-    assert await catalog.tasks.renew(task.id, run, 2 * LEASE)
-    assert not await catalog.tasks.renew(task.id, uuid4(), LEASE)
+    assert await catalog.tasks.renew_lease(task.id, run, 2 * LEASE)
+    assert not await catalog.tasks.renew_lease(task.id, uuid4(), LEASE)
     assert await catalog.tasks.finish(task.id, run)
     assert not await catalog.tasks.finish(task.id, run)
     ended = await catalog.tasks.get(task.id)
@@ -72,10 +72,10 @@ async def test_a_failure_is_kept_and_the_next_attempt_waits(catalog: Catalog) ->
     assert paused is not None
     assert (paused.state, paused.error, paused.attempts) == (TaskState.PENDING, "broken", 1)
     assert paused.not_before == later
-    assert await catalog.tasks.next_due(TaskKind.IMAGE) == later
-    assert await catalog.tasks.next_due(TaskKind.VIDEO) is None
+    assert await catalog.tasks.get_next_due(TaskKind.IMAGE) == later
+    assert await catalog.tasks.get_next_due(TaskKind.VIDEO) is None
     assert await catalog.tasks.claim(task.id, uuid4(), LEASE) is None
-    assert (await catalog.tasks.counts())[TaskKind.IMAGE] == TaskCounts(pending=1, delayed=1)
+    assert (await catalog.tasks.count_by_kind())[TaskKind.IMAGE] == TaskCounts(pending=1, delayed=1)
 
 
 async def test_the_last_failure_shows(catalog: Catalog) -> None:
@@ -84,22 +84,22 @@ async def test_the_last_failure_shows(catalog: Catalog) -> None:
     for task, error in ((one, "first\0"), (two, "second")):
         await catalog.tasks.fail(*run_of(await claimed(catalog, task)), error, None)
 
-    assert [(task.id, task.error) for task in await catalog.tasks.failures()] == [
+    assert [(task.id, task.error) for task in await catalog.tasks.get_failures()] == [
         (two.id, "second"),
         (one.id, "first\ufffd"),
     ]
-    assert (await catalog.tasks.counts())[TaskKind.IMAGE] == TaskCounts(failed=2)
-    assert [task.id for task in await catalog.tasks.failures(limit=1)] == [two.id]
+    assert (await catalog.tasks.count_by_kind())[TaskKind.IMAGE] == TaskCounts(failed=2)
+    assert [task.id for task in await catalog.tasks.get_failures(limit=1)] == [two.id]
 
 
 async def test_what_is_given_back_costs_no_attempt(catalog: Catalog) -> None:
     _, task = await waiting(catalog)
     begun = await claimed(catalog, task)
-    assert await catalog.tasks.give_back(*run_of(begun))
+    assert await catalog.tasks.release(*run_of(begun))
     again = await claimed(catalog, task)
     assert again.attempts == 1
     later = datetime.now(UTC) + LEASE
-    assert await catalog.tasks.give_back(*run_of(again), reason="the store is away", retry_at=later)
+    assert await catalog.tasks.release(*run_of(again), reason="the store is away", retry_at=later)
     put_off = await catalog.tasks.get(task.id)
     assert put_off is not None
     assert (put_off.attempts, put_off.error, put_off.not_before) == (0, "the store is away", later)
@@ -137,7 +137,7 @@ async def test_the_work_of_the_dead_is_taken_back(catalog: Catalog) -> None:
     dead = await claimed(catalog, task, PAST)
     alive = await claimed(catalog, other)
 
-    recovered = await catalog.tasks.recover(datetime.now(UTC))
+    recovered = await catalog.tasks.recover_lapsed(datetime.now(UTC))
 
     assert [each.id for each in recovered] == [task.id]
     assert (recovered[0].state, recovered[0].attempts, recovered[0].deaths) == (TaskState.PENDING, 0, 1)
@@ -149,10 +149,10 @@ async def test_a_start_takes_back_everything_and_gives_up_what_kills_everybody(c
     _, task = await waiting(catalog)
     for _ in range(MAX_DEATHS - 1):
         await claimed(catalog, task)
-        assert [each.id for each in await catalog.tasks.recover()] == [task.id]
+        assert [each.id for each in await catalog.tasks.recover_lapsed()] == [task.id]
     await claimed(catalog, task)
 
-    assert await catalog.tasks.recover() == []
+    assert await catalog.tasks.recover_lapsed() == []
 
     given_up = await catalog.tasks.get(task.id)
     assert given_up is not None
@@ -175,13 +175,13 @@ async def test_what_lacks_something_is_requested_again(catalog: Catalog) -> None
     assert {task.asset_id for task in requested} == {half[0].id, failed[0].id}
     assert {(task.state, task.attempts, task.error) for task in requested} == {(TaskState.PENDING, 0, None)}
     assert {task.requested_at for task in requested} == {half[1].requested_at, failed[1].requested_at}
-    assert await catalog.tasks.of(untouched[0].id) == untouched[1]
+    assert await catalog.tasks.get_for_asset(untouched[0].id) == untouched[1]
 
 
 async def test_what_waits_for_another_attempt_is_requested_at_once(catalog: Catalog) -> None:
     _, task = await waiting(catalog)
     later = datetime.now(UTC) + timedelta(minutes=10)
-    await catalog.tasks.give_back(*run_of(await claimed(catalog, task)), reason="no room", retry_at=later)
+    await catalog.tasks.release(*run_of(await claimed(catalog, task)), reason="no room", retry_at=later)
 
     (requested,), _ = await catalog.tasks.request(BOTH, remake=False)
 
@@ -217,11 +217,11 @@ async def test_tasks_are_neglected_while_they_are_due_and_nobody_works(catalog: 
     _, second = await waiting(catalog)
     soon, long_ago = datetime.now(UTC) + LEASE, datetime.now(UTC) - LEASE
 
-    assert await catalog.tasks.neglected(soon)
-    assert not await catalog.tasks.neglected(long_ago)
+    assert await catalog.tasks.has_neglected(soon)
+    assert not await catalog.tasks.has_neglected(long_ago)
     working = await claimed(catalog, first)
-    assert not await catalog.tasks.neglected(soon)
+    assert not await catalog.tasks.has_neglected(soon)
     await catalog.tasks.finish(*run_of(working))
-    assert await catalog.tasks.neglected(soon)
+    assert await catalog.tasks.has_neglected(soon)
     await claimed(catalog, second)
-    assert not await catalog.tasks.neglected(soon)
+    assert not await catalog.tasks.has_neglected(soon)

@@ -10,15 +10,15 @@ import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import EmailTaken, InvalidEmail, NotFound
-from tests.catalog.making import make_user
+from tests.catalog.rows import make_user
 
 
 async def test_a_user_is_found_by_id_and_address(catalog: Catalog) -> None:
     user = await catalog.users.create(" Ann@Example.org", "Ann", is_admin=True, quota=5, password_hash="$argon2id$")
     assert (user.email, user.is_admin, user.quota, user.used) == ("ann@example.org", True, 5, 0)
-    assert user == await catalog.users.get(user.id) == await catalog.users.by_email("ANN@example.ORG ")
+    assert user == await catalog.users.get(user.id) == await catalog.users.get_by_email("ANN@example.ORG ")
     assert await catalog.users.get(uuid4()) is None
-    assert await catalog.users.by_email("bob@example.org") is None
+    assert await catalog.users.get_by_email("bob@example.org") is None
     assert await catalog.users.list() == [user]
     assert await catalog.users.count() == 1
 
@@ -72,8 +72,8 @@ async def test_a_key_is_found_by_its_hash_with_its_user(catalog: Catalog) -> Non
     user = await make_user(catalog)
     key = await catalog.api_keys.create(user.id, "phone", ["asset.read", "asset.upload"], b"\0hash")
     assert key.permissions == ("asset.read", "asset.upload")
-    assert await catalog.api_keys.by_hash(b"\0hash") == (key, user)
-    assert await catalog.api_keys.by_hash(b"\0") is None
+    assert await catalog.api_keys.get_by_hash(b"\0hash") == (key, user)
+    assert await catalog.api_keys.get_by_hash(b"\0") is None
     assert await catalog.api_keys.get(user.id, key.id) == key
     assert await catalog.api_keys.list(user.id) == await catalog.api_keys.list() == [key]
     with pytest.raises(NotFound):
@@ -95,7 +95,7 @@ async def test_a_key_is_changed_and_revoked_by_its_user_only(catalog: Catalog) -
     assert (narrowed.name, narrowed.permissions) == ("tablet", ("asset.read",))
     assert await catalog.api_keys.delete(user.id, key.id)
     assert not await catalog.api_keys.delete(user.id, key.id)
-    assert await catalog.api_keys.by_hash(b"hash") is None
+    assert await catalog.api_keys.get_by_hash(b"hash") is None
 
 
 async def test_the_operator_revokes_any_key(catalog: Catalog) -> None:
@@ -110,14 +110,14 @@ async def test_a_session_lasts_until_it_expires_or_ends(catalog: Catalog) -> Non
     now = datetime.now(UTC)
     session = await catalog.sessions.create(user.id, b"token", now + timedelta(days=1))
     old = await catalog.sessions.create(user.id, b"old", now)
-    assert await catalog.sessions.by_hash(b"token", now) == (session, user)
-    assert await catalog.sessions.by_hash(b"token", session.expires_at) is None
-    assert await catalog.sessions.by_hash(b"old", old.expires_at) is None
+    assert await catalog.sessions.get_by_hash(b"token", now) == (session, user)
+    assert await catalog.sessions.get_by_hash(b"token", session.expires_at) is None
+    assert await catalog.sessions.get_by_hash(b"old", old.expires_at) is None
     assert await catalog.sessions.delete_expired(now) == 1
-    assert await catalog.sessions.by_hash(b"token", now) is not None
+    assert await catalog.sessions.get_by_hash(b"token", now) is not None
     assert await catalog.sessions.delete_by_hash(b"token")
     assert not await catalog.sessions.delete_by_hash(b"token")
-    assert await catalog.sessions.by_hash(b"token", now) is None
+    assert await catalog.sessions.get_by_hash(b"token", now) is None
     with pytest.raises(NotFound):
         await catalog.sessions.create(uuid4(), b"other", now)
 
@@ -125,16 +125,16 @@ async def test_a_session_lasts_until_it_expires_or_ends(catalog: Catalog) -> Non
 async def test_the_installation_has_one_id_for_all_processes(catalog: Catalog, db_url: str) -> None:
     other = await open_catalog(db_url)
     try:
-        ids = await asyncio.gather(*(each.installation.id() for each in (catalog, other) * 5))
+        ids = await asyncio.gather(*(each.installation.get_id() for each in (catalog, other) * 5))
         assert len(set(ids)) == 1
-        assert await other.installation.id() == ids[0]
+        assert await other.installation.get_id() == ids[0]
     finally:
         await other.aclose()
 
 
 async def test_flags_are_remembered(catalog: Catalog) -> None:
-    assert await catalog.installation.flag("mounts") is None
+    assert await catalog.installation.get_flag("mounts") is None
     await asyncio.gather(*(catalog.installation.set_flag("mounts", str(n)) for n in range(10)))
-    assert await catalog.installation.flag("mounts") in set(map(str, range(10)))
+    assert await catalog.installation.get_flag("mounts") in set(map(str, range(10)))
     await catalog.installation.set_flag("mounts", "é")
-    assert await catalog.installation.flag("mounts") == "é"
+    assert await catalog.installation.get_flag("mounts") == "é"

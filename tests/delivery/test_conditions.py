@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.delivery.conditions import Verdict, evaluate, may_redirect, parse_date, range_counts, read_fields
+from app.delivery.conditions import (
+    ConditionResult,
+    evaluate_conditions,
+    is_range_applicable,
+    may_redirect,
+    parse_conditional_fields,
+    parse_http_date,
+)
 
 ETAG = '"a,b\\c"'
 """With a comma and a back-slash, which are part of it."""
@@ -27,9 +34,9 @@ def raw(fields: Fields) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in fields]
 
 
-PROCEED, NOT_MODIFIED, FAILED = Verdict.PROCEED, Verdict.NOT_MODIFIED, Verdict.FAILED
+PROCEED, NOT_MODIFIED, FAILED = ConditionResult.PROCEED, ConditionResult.NOT_MODIFIED, ConditionResult.FAILED
 
-VERDICTS: list[tuple[Fields, Verdict]] = [
+VERDICTS: list[tuple[Fields, ConditionResult]] = [
     ([], PROCEED),
     ([("Range", "bytes=0-1"), ("Accept", "*/*")], PROCEED),
     # If-Match: strong
@@ -85,8 +92,8 @@ VERDICTS: list[tuple[Fields, Verdict]] = [
 
 
 @pytest.mark.parametrize(("fields", "verdict"), VERDICTS, ids=str)
-def test_verdicts(fields: Fields, verdict: Verdict) -> None:
-    assert evaluate(read_fields(raw(fields)), ETAG, MODIFIED) is verdict
+def test_verdicts(fields: Fields, verdict: ConditionResult) -> None:
+    assert evaluate_conditions(parse_conditional_fields(raw(fields)), ETAG, MODIFIED) is verdict
 
 
 @pytest.mark.parametrize(
@@ -113,7 +120,7 @@ def test_verdicts(fields: Fields, verdict: Verdict) -> None:
     ids=str,
 )
 def test_when_a_range_counts(fields: Fields, expected: bool) -> None:
-    assert range_counts(read_fields(raw(fields)), ETAG, MODIFIED) is expected
+    assert is_range_applicable(parse_conditional_fields(raw(fields)), ETAG, MODIFIED) is expected
 
 
 @pytest.mark.parametrize(
@@ -151,12 +158,12 @@ def test_when_a_range_counts(fields: Fields, expected: bool) -> None:
     ],
 )
 def test_dates(text: str, expected: int | None) -> None:
-    assert parse_date(text, lambda: datetime(2026, 11, 23, tzinfo=UTC)) == expected
+    assert parse_http_date(text, lambda: datetime(2026, 11, 23, tzinfo=UTC)) == expected
 
 
 @given(st.integers(-(10**10), 10**11))
 def test_dates_as_others_write_them(seconds: int) -> None:
-    assert parse_date(formatdate(seconds, usegmt=True)) == seconds
+    assert parse_http_date(formatdate(seconds, usegmt=True)) == seconds
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=255), max_size=60))
@@ -164,17 +171,28 @@ def test_dates_as_others_write_them(seconds: int) -> None:
 @example('"a"\n')
 def test_any_text_is_answered(text: str) -> None:
     names = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range")
-    fields = read_fields(raw([(name, text) for name in names]))
-    assert evaluate(fields, ETAG, MODIFIED) in Verdict
-    assert range_counts(fields, ETAG, MODIFIED) in (True, False)
+    fields = parse_conditional_fields(raw([(name, text) for name in names]))
+    assert evaluate_conditions(fields, ETAG, MODIFIED) in ConditionResult
+    assert is_range_applicable(fields, ETAG, MODIFIED) in (True, False)
 
 
 def test_long_lists_take_linear_time() -> None:
     tags = ", ".join(f'"{n}"' for n in range(50_000))
-    assert evaluate(read_fields(raw([("If-None-Match", tags)])), ETAG, MODIFIED) is PROCEED
-    assert evaluate(read_fields(raw([("If-None-Match", f"{tags}, {ETAG}")])), ETAG, MODIFIED) is NOT_MODIFIED
-    assert evaluate(read_fields(raw([("If-None-Match", " " * 200_000 + "x")])), ETAG, MODIFIED) is PROCEED
-    assert evaluate(read_fields(raw([("If-None-Match", ('"x"' + " " * 1000) * 200)])), ETAG, MODIFIED) is PROCEED
+    assert evaluate_conditions(parse_conditional_fields(raw([("If-None-Match", tags)])), ETAG, MODIFIED) is PROCEED
+    assert (
+        evaluate_conditions(parse_conditional_fields(raw([("If-None-Match", f"{tags}, {ETAG}")])), ETAG, MODIFIED)
+        is NOT_MODIFIED
+    )
+    assert (
+        evaluate_conditions(parse_conditional_fields(raw([("If-None-Match", " " * 200_000 + "x")])), ETAG, MODIFIED)
+        is PROCEED
+    )
+    assert (
+        evaluate_conditions(
+            parse_conditional_fields(raw([("If-None-Match", ('"x"' + " " * 1000) * 200)])), ETAG, MODIFIED
+        )
+        is PROCEED
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.delivery.disconnects import UntilDisconnect
+from app.delivery.disconnects import CancelOnDisconnect
 
 
 class Client:
@@ -33,7 +33,7 @@ async def test_the_block_is_left_quietly_when_the_client_goes() -> None:
     client = Client()
     cleaned = False
     asyncio.get_running_loop().call_soon(client.leave)
-    async with asyncio.timeout(10), UntilDisconnect(client.receive):
+    async with asyncio.timeout(10), CancelOnDisconnect(client.receive):
         try:
             await asyncio.Event().wait()
         finally:
@@ -46,14 +46,14 @@ async def test_the_block_is_left_quietly_when_the_client_goes() -> None:
 
 async def test_a_block_that_ends_leaves_no_task_behind() -> None:
     before = asyncio.all_tasks()
-    async with UntilDisconnect(Client().receive):
+    async with CancelOnDisconnect(Client().receive):
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
 
 
 async def test_the_end_of_the_response_is_no_disconnect() -> None:
     client = Client()
-    async with UntilDisconnect(client.receive) as connection:
+    async with CancelOnDisconnect(client.receive) as connection:
         connection.complete = True
         client.leave()
         for _ in range(5):
@@ -64,7 +64,7 @@ async def test_a_cancellation_from_elsewhere_passes_through() -> None:
     entered = asyncio.Event()
 
     async def work() -> None:
-        async with UntilDisconnect(Client().receive):
+        async with CancelOnDisconnect(Client().receive):
             entered.set()
             await asyncio.Event().wait()
 
@@ -80,7 +80,7 @@ async def test_a_cancellation_from_elsewhere_passes_through_when_the_client_goes
     entered = asyncio.Event()
 
     async def work() -> None:
-        async with UntilDisconnect(client.receive):
+        async with CancelOnDisconnect(client.receive):
             entered.set()
             try:
                 await asyncio.Event().wait()
@@ -97,5 +97,5 @@ async def test_a_cancellation_from_elsewhere_passes_through_when_the_client_goes
 
 async def test_failures_of_the_block_pass_through() -> None:
     with pytest.raises(ValueError, match="mine"):
-        async with UntilDisconnect(Client().receive):
+        async with CancelOnDisconnect(Client().receive):
             raise ValueError("mine")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.delivery.disposition import MAX_EXTENSION_BYTES, MAX_NAME_BYTES, content_disposition, safe_name
+from app.delivery.disposition import MAX_EXTENSION_BYTES, MAX_NAME_BYTES, content_disposition, sanitize_file_name
 
 PARAMETER = re.compile(
     r'; (filename|filename\*)=(?:"([\x20-\x21\x23-\x5b\x5d-\x7e]*)"|UTF-8\'\'((?:[!#$&+.^_`|~A-Za-z0-9-]|%[0-9A-F]{2})+))'
@@ -76,7 +76,7 @@ def test_attachment() -> None:
     ],
 )
 def test_long_names_are_cut_and_keep_their_extension(name: str) -> None:
-    short = safe_name(name)
+    short = sanitize_file_name(name)
     assert len(short.encode()) <= MAX_NAME_BYTES
     assert len(content_disposition(name, attachment=True)) < 1100
     assert short.endswith((".jpg", ".jpeg")) or ".jp" not in name
@@ -107,7 +107,7 @@ def test_long_names_are_cut_and_keep_their_extension(name: str) -> None:
     ],
 )
 def test_where_a_name_is_cut(name: str, short: str) -> None:
-    assert safe_name(name) == short
+    assert sanitize_file_name(name) == short
 
 
 def test_what_need_not_be_quoted_is_not() -> None:
@@ -124,16 +124,16 @@ def test_emoji_made_of_several_keep_their_joiner() -> None:
 def test_reads_back_as_the_safe_name(name: str, attachment: bool) -> None:
     kind, parameters = parsed(content_disposition(name, attachment=attachment))
     assert kind == ("attachment" if attachment else "inline")
-    assert parameters.get("filename*", parameters["filename"]) == safe_name(name)
+    assert parameters.get("filename*", parameters["filename"]) == sanitize_file_name(name)
 
 
 @given(st.text(alphabet=st.characters(), max_size=400))
 def test_safe_names_are_safe(name: str) -> None:
-    safe = safe_name(name)
+    safe = sanitize_file_name(name)
     assert 0 < len(safe.encode("utf-8")) <= MAX_NAME_BYTES
     assert not set(safe) & set("/\\")
     assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in safe)
-    assert safe_name(safe) == safe
+    assert sanitize_file_name(safe) == safe
 
 
 @given(
@@ -142,4 +142,4 @@ def test_safe_names_are_safe(name: str) -> None:
     )
 )
 def test_harmless_names_are_kept(name: str) -> None:
-    assert safe_name(name) == name
+    assert sanitize_file_name(name) == name

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.delivery.ranges import Selection, parse
-from app.delivery.refusals import UnsatisfiableRange
-from app.delivery.response import FOR_EVER, NO_CACHE, Representation, deliver
+from app.delivery.errors import UnsatisfiableRange
+from app.delivery.range_header import RangeResult, parse_range_header
+from app.delivery.response import IMMUTABLE, NO_CACHE, Representation, deliver_source
 from app.storage.backend import CHUNK_BYTES
 from tests.delivery.range_cases import byteranges
-from tests.delivery.serving import RecordedSource
+from tests.delivery.sources import RecordedSource
 from tests.real.http_raw import RawResponse
 
 positions = st.integers(0, 70)
@@ -44,7 +44,7 @@ async def answer_to(source: RecordedSource, field: str | None, receive: Any = ne
 
     headers = [] if field is None else [(b"range", field.encode())]
     scope = {"type": "http", "method": "GET", "headers": headers}
-    await deliver(source, scope, receive, send, attachment=False, cache_control=NO_CACHE)
+    await deliver_source(source, scope, receive, send, attachment=False, cache_control=NO_CACHE)
     start, *bodies = messages
     assert [message["more_body"] for message in bodies] == [True] * (len(bodies) - 1) + [False]
     fields = tuple((name.decode(), value.decode()) for name, value in start["headers"])
@@ -54,7 +54,7 @@ async def answer_to(source: RecordedSource, field: str | None, receive: Any = ne
 @given(st.binary(max_size=60), ranges, st.integers(1, 70))
 async def test_what_is_sent_are_slices_of_the_bytes(content: bytes, field: str, chunk_bytes: int) -> None:
     source = RecordedSource(content, chunk_bytes=chunk_bytes)
-    if parse(field, len(content)) is Selection.UNSATISFIABLE:
+    if parse_range_header(field, len(content)) is RangeResult.UNSATISFIABLE:
         with pytest.raises(UnsatisfiableRange) as refused:
             await answer_to(source, field)
         assert (b"content-range", b"bytes */%d" % len(content)) in refused.value.headers
@@ -85,7 +85,7 @@ async def test_small_answers_start_no_task(size: int) -> None:
 async def test_one_representation_serves_many_at_a_time() -> None:
     content = bytes(range(256)) * 64
     source = RecordedSource(content, chunk_bytes=1000)
-    kept = Representation(source, attachment=True, cache_control=FOR_EVER)
+    kept = Representation(source, attachment=True, cache_control=IMMUTABLE)
 
     async def ask(first: int) -> bytes:
         sent: list[bytes] = []

@@ -10,7 +10,7 @@ import pytest
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import ObjectNotFound
 from tests.delivery.range_cases import RANGE_CASES, TEN_BYTES, RangeCase, byteranges, check_range_answer
-from tests.delivery.serving import Gallery, RecordedSource, serving
+from tests.delivery.sources import RecordedSource, SourceApp, run_server
 from tests.real.http_raw import RawConnection, RawResponse, fetch
 
 HOST = "127.0.0.1"
@@ -23,7 +23,7 @@ OLDER = "Thu, 29 Feb 2024 12:30:14 GMT"
 class Site:
     """A running server and what it serves."""
 
-    gallery: Gallery
+    gallery: SourceApp
     port: int
 
     def add(self, source: RecordedSource) -> str:
@@ -37,8 +37,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    gallery = Gallery()
-    with serving(gallery) as port:
+    gallery = SourceApp()
+    with run_server(gallery) as port:
         yield Site(gallery, port)
 
 

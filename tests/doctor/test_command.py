@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.doctor import diagnosis
-from tests.real.issued import issued
 from tests.real.proxy import Proxy, Recorded
+from tests.real.secrets import record_secret
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stack, Stacks
 
@@ -149,7 +149,7 @@ def test_an_interrupted_one_leaves_nothing_in_the_store(watched: tuple[Service, 
 def test_no_password_is_shown(stacks: Stacks, tmp_path: Path) -> None:
     made = stacks.create("local", tmp_path / "stack")
     made.folder.mkdir()
-    password = issued("a-password-of-postgresql")
+    password = record_secret("a-password-of-postgresql")
     service = Service(made, settings={"DB_URL": f"postgresql://somebody:{password}@127.0.0.1:9/photos"})
     done = service.run("doctor", within=PATIENCE)
     assert done.returncode == 1

@@ -11,18 +11,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from app.catalog.catalog import Catalog, upgrade
+from app.catalog.catalog import Catalog, upgrade_catalog
 from app.config import Settings
 from app.doctor.database import check_database, open_database
-from app.doctor.findings import Finding, Outcome, Report
+from app.doctor.findings import CheckOutcome, DiagnosisReport, Finding
 from tests.real.catalogues import Databases, Kind
 from tests.real.postgres import Postgres
 
 
 @asynccontextmanager
 async def looked_at(db_url: str) -> AsyncIterator[dict[str, Finding]]:
-    report = Report()
-    area = report.area("database")
+    report = DiagnosisReport()
+    area = report.section("database")
     found = await open_database(area, Settings(_env_file=None, DB_URL=db_url))  # pyright: ignore[reportCallIssue]
     if found is not None:
         await check_database(area, found)
@@ -31,20 +31,20 @@ async def looked_at(db_url: str) -> AsyncIterator[dict[str, Finding]]:
 
 
 async def test_a_catalogue_in_use(catalog: Catalog, db_url: str, database: Kind) -> None:
-    await catalog.installation.id()
+    await catalog.installation.get_id()
     async with looked_at(db_url) as findings:
-        assert {finding.outcome for finding in findings.values()} == {Outcome.OK}
+        assert {finding.outcome for finding in findings.values()} == {CheckOutcome.OK}
         assert {"connection", "version", "latency", "writes"} <= findings.keys()
         assert ("disk" in findings) is (database == "sqlite")
-    assert await catalog.installation.flag("doctor-probe") is None
-    assert await upgrade(db_url) is False, "its tables are as they were"
+    assert await catalog.installation.get_flag("doctor-probe") is None
+    assert await upgrade_catalog(db_url) is False, "its tables are as they were"
 
 
 async def test_a_database_without_tables_is_looked_at_and_gets_none(databases: Databases) -> None:
     db_url = databases.empty("postgresql")
     async with looked_at(db_url) as findings:
-        assert findings["tables"].outcome is Outcome.WARNING
-        assert findings["writes"].outcome is Outcome.OK
+        assert findings["tables"].outcome is CheckOutcome.WARNING
+        assert findings["writes"].outcome is CheckOutcome.OK
     async with await psycopg.AsyncConnection.connect(db_url) as connection:
         made = await connection.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
         assert await made.fetchone() == (0,)
@@ -61,12 +61,12 @@ async def test_rights_that_lack_are_named(databases: Databases, postgres: Postgr
             assert as_reader != db_url
             await administrator.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(name))
             async with looked_at(as_reader) as findings:
-                assert findings["writes"].outcome is Outcome.FAILED
+                assert findings["writes"].outcome is CheckOutcome.FAILED
                 assert "permission denied" in findings["writes"].detail
             grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}"
             await administrator.execute(sql.SQL(grant).format(name))
             async with looked_at(as_reader) as findings:
-                assert findings["writes"].outcome is Outcome.FAILED
+                assert findings["writes"].outcome is CheckOutcome.FAILED
                 assert "GRANT CREATE ON SCHEMA" in findings["writes"].hint
         finally:
             await administrator.execute(sql.SQL("DROP OWNED BY {}").format(name))
@@ -85,5 +85,5 @@ async def test_a_file_that_is_no_catalogue(tmp_path: Path, content: bytes | None
     async with looked_at(f"sqlite:///{file}") as findings:
         found = findings["file" if content is None else "connection"]
         assert told in found.detail
-        assert found.outcome is (Outcome.WARNING if content is None else Outcome.FAILED)
+        assert found.outcome is (CheckOutcome.WARNING if content is None else CheckOutcome.FAILED)
     assert file.exists() is (content is not None)

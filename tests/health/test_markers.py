@@ -11,9 +11,9 @@ import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
-from app.health.folders import MountCheckFailed
-from app.health.markers import FOLDERS, MediaLocationCheck, require_root
-from app.health.mounts import MountCondition, MountKind
+from app.health.markers import MEDIA_FOLDERS, MediaLocationCheck, check_root_exists
+from app.health.media_folder import MountCheckFailed
+from app.health.mount_states import MountCondition, MountKind
 from app.storage.errors import StorageUnavailable
 from app.storage.service import StorageService, open_storage
 
@@ -44,21 +44,21 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 async def test_the_first_start_makes_a_marker_in_every_folder(house: House) -> None:
     await house.check().verify()
-    installation = str(await house.catalog.installation.id())
-    texts = [(house.media / folder / ".immich").read_text().strip() for folder in FOLDERS]
-    assert texts == [installation] * len(FOLDERS)
+    installation = str(await house.catalog.installation.get_id())
+    texts = [(house.media / folder / ".immich").read_text().strip() for folder in MEDIA_FOLDERS]
+    assert texts == [installation] * len(MEDIA_FOLDERS)
     await house.check().verify()
 
 
 async def test_folders_that_were_never_verified_are_made_beside_those_that_were(house: House) -> None:
     """As after an upgrade from a version that knew fewer."""
-    installation = str(await house.catalog.installation.id())
+    installation = str(await house.catalog.installation.get_id())
     (house.media / "upload").mkdir()
     (house.media / "upload" / ".immich").write_text(f"{installation}\n")
     await house.catalog.installation.set_flag("marker:local:upload/.immich", "verified")
     made = (house.media / "upload" / ".immich").stat()
     await house.check().verify()
-    assert {(house.media / folder / ".immich").read_text().strip() for folder in FOLDERS} == {installation}
+    assert {(house.media / folder / ".immich").read_text().strip() for folder in MEDIA_FOLDERS} == {installation}
     assert (house.media / "upload" / ".immich").stat().st_ino == made.st_ino, "the old one is left alone"
 
 
@@ -68,50 +68,50 @@ async def test_a_refused_start_makes_no_markers(house: House) -> None:
     with pytest.raises(MountCheckFailed, match="thumbs"):
         await house.check().verify()
     assert [path.parent.name for path in house.media.rglob(".immich")] == ["thumbs"]
-    assert await house.catalog.installation.flag("marker:local:upload/.immich") is None
+    assert await house.catalog.installation.get_flag("marker:local:upload/.immich") is None
 
 
 async def test_many_processes_start_at_once(house: House) -> None:
     checks = [house.check() for _ in range(8)]
     await asyncio.gather(*(check.verify() for check in checks))
     for check in checks:
-        await check.check()
+        await check.check_readiness()
     async with house.storage.write(f"{house.media}/upload/photo.jpg") as writer:
         await writer.write(b"photo")
 
 
 async def test_a_media_location_that_is_gone_is_not_made_again(house: House, tmp_path: Path) -> None:
-    await require_root(house.catalog, tmp_path / "new")
+    await check_root_exists(house.catalog, tmp_path / "new")
     await house.check().verify()
-    await require_root(house.catalog, house.media)
+    await check_root_exists(house.catalog, house.media)
     with pytest.raises(MountCheckFailed, match=f"{tmp_path}/gone is missing"):
-        await require_root(house.catalog, tmp_path / "gone")
+        await check_root_exists(house.catalog, tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
 
 
 async def test_every_folder_tells_its_state(house: House) -> None:
     running = house.check()
     await running.verify()
-    states = await running.states()
+    states = await running.list_mount_states()
     assert [(state.name, state.kind, state.state, state.error) for state in states] == [
-        (folder, MountKind.MEDIA, MountCondition.OK, None) for folder in FOLDERS
+        (folder, MountKind.MEDIA, MountCondition.OK, None) for folder in MEDIA_FOLDERS
     ]
     assert all(state.free_bytes and state.total_bytes for state in states)
     (house.media / "thumbs" / ".immich").unlink()
     (house.media / "profile" / ".immich").write_text("1732300000000")
     with pytest.raises(MountCheckFailed):
-        await running.check()
-    found = {state.name: state.state for state in await house.check().states()}
+        await running.check_readiness()
+    found = {state.name: state.state for state in await house.check().list_mount_states()}
     assert (found["thumbs"], found["profile"]) == (MountCondition.UNMOUNTED, MountCondition.NOT_OURS)
     assert set(found.values()) == {MountCondition.OK, MountCondition.UNMOUNTED, MountCondition.NOT_OURS}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", MEDIA_FOLDERS)
 async def test_a_marker_that_went_missing_means_unmounted(house: House, folder: str) -> None:
     running = house.check()
     await running.verify()
     (house.media / folder / ".immich").unlink()
-    for check in (running.check, house.check().verify):
+    for check in (running.check_readiness, house.check().verify):
         with pytest.raises(MountCheckFailed, match=f"{folder}/.immich is missing"):
             await check()
     assert not (house.media / folder / ".immich").exists()
@@ -122,9 +122,9 @@ async def test_markers_that_come_back_are_well_again(house: House, tmp_path: Pat
     await running.verify()
     shutil.move(house.media / "upload" / ".immich", tmp_path / "aside")
     with pytest.raises(MountCheckFailed):
-        await running.check()
+        await running.check_readiness()
     shutil.move(tmp_path / "aside", house.media / "upload" / ".immich")
-    await running.check()
+    await running.check_readiness()
 
 
 async def test_somebody_elses_marker_is_not_ours(house: House) -> None:
@@ -147,7 +147,7 @@ async def test_a_person_can_tell_the_check_to_be_quiet(house: House) -> None:
     (house.media / "upload" / ".immich").unlink()
     quiet = house.check(ignore_errors=True)
     await quiet.verify()
-    await quiet.check()
+    await quiet.check_readiness()
 
 
 async def test_writes_are_refused_while_the_place_is_not_ours(house: House) -> None:
@@ -157,9 +157,9 @@ async def test_writes_are_refused_while_the_place_is_not_ours(house: House) -> N
     ours = marker.read_text()
     marker.write_text("1732300000000")
     with pytest.raises(StorageUnavailable, match="another installation"):
-        await running.admit_write()
+        await running.check_before_write()
     marker.write_text(ours)
-    await running.admit_write()
+    await running.check_before_write()
 
 
 async def test_what_is_ignored_may_be_written_but_nothing_counts_as_deleted(house: House) -> None:
@@ -167,7 +167,7 @@ async def test_what_is_ignored_may_be_written_but_nothing_counts_as_deleted(hous
     (house.media / "upload" / ".immich").unlink()
     quiet = house.check(ignore_errors=True)
     await quiet.verify()
-    await quiet.admit_write()
+    await quiet.check_before_write()
     with pytest.raises(StorageUnavailable, match="is missing"):
-        await quiet.require_intact()
+        await quiet.check_markers()
     assert not (house.media / "upload" / ".immich").exists()

@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from tests.image.container import Image, build_image, start
-from tests.real.awaiting import eventually
-from tests.real.issued import issued, logged_to
 from tests.real.notes import Note
-from tests.real.pictures import jpeg, video
+from tests.real.sample_media import make_jpeg, make_video
+from tests.real.secrets import record_log, record_secret
 from tests.real.service import free_port
-from tests.real.uploading import Wire, fresh_bytes, uploaded
+from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 pytestmark = pytest.mark.soak  # building an image takes minutes
 
@@ -51,7 +51,7 @@ def test_serves_with_few_rights(image: Image, uid: int, gid: int, tmp_path: Path
     data.chmod((image.root / "data").stat().st_mode)
     port = free_port()
     settings = {"IMMICH_PORT": str(port)}
-    log = logged_to(tmp_path / "service.log")
+    log = record_log(tmp_path / "service.log")
     service = start(image, data, uid, gid, settings, log)
     try:
         eventually(lambda: _ready(port, service), f"it is ready: {log}", within=START_SECONDS)
@@ -59,13 +59,13 @@ def test_serves_with_few_rights(image: Image, uid: int, gid: int, tmp_path: Path
         assert _finished(start(image, data, uid, gid, settings, log, "python", "-m", "app.health.livez")) == 0
         key = _first_key(image, data, uid, gid, settings, tmp_path)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"x-api-key": key}, timeout=30) as client:
-            photo = uploaded(client, jpeg(1200, 800), "photo.jpg")
-            film = uploaded(client, video(tmp_path), "film.avi")
+            photo = uploaded(client, make_jpeg(1200, 800), "photo.jpg")
+            film = uploaded(client, make_video(tmp_path), "film.avi")
             eventually(lambda: _there(client, f"{photo}/thumbnail"), f"thumbnail: {log}", within=MEDIA_SECONDS)
             eventually(lambda: _there(client, f"{film}/video/playback"), f"video: {log}", within=MEDIA_SECONDS)
             facts = client.get("/readyz").json()
         assert "fail" not in str(facts).lower(), facts
-        with Wire(port) as uploading:
+        with UploadConnection(port) as uploading:
             uploading.begin_upload(64 * MEBIBYTE, {"x-api-key": key})
             uploading.send(fresh_bytes(MEBIBYTE))
             began = time.monotonic()
@@ -86,7 +86,7 @@ def _first_key(image: Image, data: Path, uid: int, gid: int, settings: dict[str,
         answer = folder / "answer.txt"
         answer.unlink(missing_ok=True)
         assert _finished(start(image, data, uid, gid, settings, answer, "mediavault", *command.split())) == 0
-    return issued(answer.read_text().strip())
+    return record_secret(answer.read_text().strip())
 
 
 def _finished(process: subprocess.Popen[bytes]) -> int:

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.errors import CatalogUnavailable, DuplicateAsset, FileGone
-from app.catalog.files import LATE_EFFECT_GRACE
-from app.catalog.records import Asset, File, FileKind, FileState, User
+from app.catalog.errors import CatalogUnavailable, DuplicateAsset, WriteLeaseLost
+from app.catalog.files import LATE_WRITE_GRACE
+from app.catalog.schema import tables
+from app.catalog.schema.records import Asset, File, FileKind, FileState, User
 from app.config import Settings, StorageEngine
 from app.jobs import sweeper as module
 from app.jobs.sweeper import Sweeper, SweepReport, sweep
@@ -27,7 +27,7 @@ from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.service import StorageService
 from app.storage.staging import Staging
-from tests.catalog.making import LEASE, make_user, new_asset, stored, used
+from tests.catalog.rows import LEASE, make_user, new_asset, stored, used_bytes
 
 WAIT_SECONDS = 20.0
 
@@ -81,7 +81,7 @@ async def user(catalog: Catalog) -> User:
 
 async def begin(catalog: Catalog, storage: Storage, user: User, *, lease: timedelta = LEASE) -> File:
     path = storage.managed_path(Key(f"upload/{user.id}/{uuid4()}.jpg"))
-    return await catalog.files.begin(user.id, FileKind.ORIGINAL, path, "image/jpeg", lease)
+    return await catalog.files.begin_write(user.id, FileKind.ORIGINAL, path, "image/jpeg", lease)
 
 
 async def upload(catalog: Catalog, storage: Storage, user: User, content: bytes = b"") -> Asset:
@@ -96,7 +96,7 @@ async def doomed(catalog: Catalog, storage: Storage, user: User, count: int) -> 
     files = [await begin(catalog, storage, user) for _ in range(count)]
     for file in files:
         await storage.put(file.path, b"x")
-    await catalog.files.doom_many(file.id for file in files)
+    await catalog.files.mark_many_for_deletion(file.id for file in files)
     return files
 
 
@@ -105,10 +105,10 @@ async def objects(storage: Storage) -> set[str]:
 
 
 async def assert_agreement(catalog: Catalog, storage: Storage, user: User) -> None:
-    rows = [file async for file in catalog.files.all()]
+    rows = [file async for file in catalog.files.iterate_all()]
     assert {file.state for file in rows} <= {FileState.LIVE}
     assert {file.path for file in rows} == await objects(storage)
-    assert await used(catalog, user.id) == sum(file.size or 0 for file in rows)
+    assert await used_bytes(catalog, user.id) == sum(file.size or 0 for file in rows)
 
 
 def later(**duration: float) -> datetime:
@@ -126,7 +126,7 @@ async def test_objects_and_rows_go_and_what_is_live_stays(catalog: Catalog, stor
     assert await objects(storage) == {kept.file.path, dead.path}
     lapsed = later(days=1)
     assert await sweep(catalog, storage, now=lapsed) == SweepReport()
-    assert await sweep(catalog, storage, now=lapsed + LATE_EFFECT_GRACE) == SweepReport(objects=2)
+    assert await sweep(catalog, storage, now=lapsed + LATE_WRITE_GRACE) == SweepReport(objects=2)
     await assert_agreement(catalog, storage, user)
     assert await objects(storage) == {kept.file.path}
     assert await sweep(catalog, storage, now=later(days=2)) == SweepReport()
@@ -155,7 +155,7 @@ async def test_a_kill_between_object_and_row_is_made_up_for(
     async def killed(_: object) -> int:
         raise CatalogUnavailable("killed")
 
-    monkeypatch.setattr(catalog.files, "forget", killed)
+    monkeypatch.setattr(catalog.files, "delete_swept", killed)
     with pytest.raises(CatalogUnavailable):
         await sweep(catalog, storage, now=later(seconds=1))
     monkeypatch.undo()
@@ -204,12 +204,12 @@ async def test_a_writer_that_comes_too_late_is_refused_and_leaves_nothing(
     file = await begin(catalog, storage, user)
     await sweep(catalog, storage, now=later(days=1))
     assert await sweep(catalog, storage, now=later(days=2)) == SweepReport(objects=1)
-    assert not await catalog.files.renew(file.id, LEASE)
+    assert not await catalog.files.renew_lease(file.id, LEASE)
     await storage.put(file.path, b"late")
-    with pytest.raises(FileGone):
+    with pytest.raises(WriteLeaseLost):
         await catalog.assets.insert(new_asset(user.id, b"x" * 20), stored(file, b"late"))
 
-    await catalog.files.bury(file)
+    await catalog.files.mark_late_upload_for_deletion(file)
     assert await sweep(catalog, storage, now=later(seconds=1)) == SweepReport(objects=1)
     await assert_agreement(catalog, storage, user)
 
@@ -389,8 +389,8 @@ async def test_the_running_sweeper_ends_sessions_that_have_expired_and_no_others
 
     await keep_house(catalog, storage, tmp_path, monkeypatch, moment, 1)
 
-    assert await catalog.sessions.by_hash(b"expired", datetime.now(UTC)) is None
-    assert await catalog.sessions.by_hash(b"open", datetime.now(UTC)) is not None
+    assert await catalog.sessions.get_by_hash(b"expired", datetime.now(UTC)) is None
+    assert await catalog.sessions.get_by_hash(b"open", datetime.now(UTC)) is not None
 
 
 async def test_the_running_sweeper_fills_in_folded_names(
@@ -424,7 +424,7 @@ async def test_what_may_not_be_swept_puts_nothing_else_off(
     monkeypatch.setattr(storage, "sweep_leftovers", refused)
     sweeper = Sweeper(catalog, storage, settings(tmp_path))
     with capture_logs() as logged:
-        await sweeper._pass()
-        await sweeper._pass()
+        await sweeper._sweep_once()
+        await sweeper._sweep_once()
     assert len(asked) == 1
     assert [entry["event"] for entry in logged] == ["leftovers of unfinished writes may not be swept"]

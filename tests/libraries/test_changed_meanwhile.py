@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from app.catalog.errors import LibraryChanged
-from app.catalog.library_records import LibraryState
+from app.catalog.schema.library_records import LibraryState
 from app.config import Settings
-from app.libraries import walk
-from app.libraries.scan import Scan
-from app.libraries.service import Libraries
-from tests.libraries.shelves import Shelf
-from tests.libraries.test_watch import eventually, shows, watching
+from app.libraries.scanning import walk
+from app.libraries.scanning.scan import LibraryScan
+from app.libraries.service import LibraryService
+from tests.libraries.library_tree import LibraryTree
+from tests.libraries.test_events import eventually, shows, watching
 
 MOST_SECONDS = 60.0
 
@@ -27,15 +27,15 @@ class Turnstile:
         self._folder = ""
         self._reached = threading.Event()
         self._opened = threading.Event()
-        listed = walk.Walk._list
+        listed = walk.FolderWalk._list
 
-        def held(walking: walk.Walk, folder: str, deep: bool) -> Iterator[walk.Listing]:
+        def held(walking: walk.FolderWalk, folder: str, deep: bool) -> Iterator[walk.FolderListing]:
             yield from listed(walking, folder, deep)
             if folder == self._folder and not self._reached.is_set():
                 self._reached.set()
                 assert self._opened.wait(MOST_SECONDS)
 
-        monkeypatch.setattr(walk.Walk, "_list", held)
+        monkeypatch.setattr(walk.FolderWalk, "_list", held)
 
     def hold_after(self, folder: Path) -> None:
         self._folder = str(folder)
@@ -58,15 +58,15 @@ def turnstile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turnstile]:
 
 
 @pytest.fixture
-async def libraries(shelf: Shelf, db_url: str, tmp_path: Path) -> AsyncIterator[Libraries]:
+async def libraries(shelf: LibraryTree, db_url: str, tmp_path: Path) -> AsyncIterator[LibraryService]:
     values = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media"), "MEDIAVAULT_LIBRARY_WATCH": False}
     made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    async with Libraries(shelf.catalog, made).running() as running:
+    async with LibraryService(shelf.catalog, made).running() as running:
         yield running
 
 
 async def test_what_a_scan_passed_by_is_found_by_the_one_that_was_asked_for_meanwhile(
-    shelf: Shelf, libraries: Libraries, turnstile: Turnstile
+    shelf: LibraryTree, libraries: LibraryService, turnstile: Turnstile
 ) -> None:
     shelf.write("a.jpg")
     turnstile.hold_after(shelf.root)
@@ -79,7 +79,7 @@ async def test_what_a_scan_passed_by_is_found_by_the_one_that_was_asked_for_mean
 
 
 async def test_a_person_who_accepts_what_is_missing_is_heard_while_a_scan_runs(
-    shelf: Shelf, libraries: Libraries, turnstile: Turnstile
+    shelf: LibraryTree, libraries: LibraryService, turnstile: Turnstile
 ) -> None:
     paths = shelf.fill(30)
     await shelf.scan()
@@ -96,7 +96,7 @@ async def test_a_person_who_accepts_what_is_missing_is_heard_while_a_scan_runs(
 
 
 async def test_other_import_paths_hold_for_a_scan_that_runs(
-    shelf: Shelf, libraries: Libraries, turnstile: Turnstile, tmp_path: Path
+    shelf: LibraryTree, libraries: LibraryService, turnstile: Turnstile, tmp_path: Path
 ) -> None:
     shelf.write("first.jpg")
     other = tmp_path / "other"
@@ -111,17 +111,17 @@ async def test_other_import_paths_hold_for_a_scan_that_runs(
     assert await shelf.names(trashed=True) == set()
 
 
-async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(shelf: Shelf) -> None:
+async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(shelf: LibraryTree) -> None:
     shelf.write("a.jpg")
     await shelf.scan()
     stale, asset = await shelf.library(), (await shelf.assets())["a.jpg"]
     await shelf.change(name="Another name")
-    await Scan(shelf.catalog, stale, shelf.threads).run()
+    await LibraryScan(shelf.catalog, stale, shelf.threads).run()
     shelf.write("Raw/b.jpg")
     await shelf.change(exclusion_patterns=("**/Raw/**",))
     scanned = (await shelf.library()).last_scan
     with pytest.raises(LibraryChanged):
-        await Scan(shelf.catalog, stale, shelf.threads).run()
+        await LibraryScan(shelf.catalog, stale, shelf.threads).run()
     with pytest.raises(LibraryChanged):
         await shelf.catalog.library_files.trash(stale, [asset.id])
     assert await shelf.names() == {"a.jpg"}
@@ -129,7 +129,7 @@ async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(shelf: S
 
 
 async def test_what_was_being_written_at_first_belongs_to_a_complete_scan_once_it_rests(
-    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A watched library is measured by what was in it when it came to rest."""
     shelf.fill(25)

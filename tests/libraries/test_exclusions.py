@@ -13,8 +13,8 @@ from typing import Literal
 
 import pytest
 
-from app.libraries.exclusions import Exclusions, check_pattern
-from app.libraries.globs import InvalidPattern
+from app.libraries.patterns.exclusions import ExclusionRules, check_pattern
+from app.libraries.patterns.globs import InvalidPattern
 from tests.real.immich import immich_packages, node
 
 ROOT = "/mnt/nas"
@@ -27,18 +27,18 @@ SHOWN = {file for file in FILES if "." not in (file[0], file.partition("/")[2][:
 
 def kept(patterns: Iterable[str], root: str = ROOT) -> set[str]:
     """Of `FILES`, by a walk from the root."""
-    exclusions = Exclusions(patterns)
-    return set() if exclusions.leaves_out_all(root) else {file for file in FILES if _reached(exclusions, root, file)}
+    exclusions = ExclusionRules(patterns)
+    return set() if exclusions.excludes_root(root) else {file for file in FILES if _reached(exclusions, root, file)}
 
 
-def _reached(exclusions: Exclusions, root: str, file: str) -> bool:
+def _reached(exclusions: ExclusionRules, root: str, file: str) -> bool:
     *folders, name = file.split("/")
     above = root
     for folder in folders:
-        if exclusions.leaves_out_folder(above, folder):
+        if exclusions.excludes_folder(above, folder):
             return False
         above = f"{above}/{folder}"
-    return not exclusions.leaves_out_file(above, name)
+    return not exclusions.excludes_file(above, name)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_a_pattern_leaves_out(pattern: str, left_out: set[str]) -> None:
 def test_names_are_the_same_in_either_normalization(
     pattern: str, wanted: Literal["NFC", "NFD"], named: Literal["NFC", "NFD"]
 ) -> None:
-    exclusions = Exclusions([unicodedata.normalize(wanted, pattern)])
+    exclusions = ExclusionRules([unicodedata.normalize(wanted, pattern)])
     folder, file = unicodedata.normalize(named, "ärger"), unicodedata.normalize(named, "é.jpg")
 
-    assert exclusions.leaves_out_folder("/mnt", folder) or exclusions.leaves_out_file(f"/mnt/{folder}", file)
+    assert exclusions.excludes_folder("/mnt", folder) or exclusions.excludes_file(f"/mnt/{folder}", file)
 
 
 def test_what_is_hidden_is_left_out() -> None:
@@ -129,7 +129,7 @@ def test_a_pattern_that_would_not_do_what_it_says_is_refused(pattern: str, fault
         check_pattern(pattern)
     assert str(refused.value) == fault
     assert kept([pattern]) == SHOWN
-    assert Exclusions([pattern]).refused == {pattern: fault}
+    assert ExclusionRules([pattern]).invalid_patterns == {pattern: fault}
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_pattern_that_would_not_do_what_it_says_is_refused(pattern: str, fault
 def test_no_pattern_takes_longer_with_each_character(pattern: str) -> None:
     """A search that starts again for each place of each star would not end before the sun has burnt out."""
     folder = "/nas" + f"/{'a' * 60}" * 60
-    exclusions = Exclusions([pattern])
-    assert not exclusions.refused
-    assert not exclusions.leaves_out_file(folder, "a" * 250)
-    assert not exclusions.leaves_out_folder(folder, "a" * 250)
+    exclusions = ExclusionRules([pattern])
+    assert not exclusions.invalid_patterns
+    assert not exclusions.excludes_file(folder, "a" * 250)
+    assert not exclusions.excludes_folder(folder, "a" * 250)
 
 
 def test_immich_leaves_out_the_same(tmp_path: Path) -> None:

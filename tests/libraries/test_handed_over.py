@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog.records import FileKind, FileState
-from app.libraries.exclusions import DEFAULT_EXCLUSIONS
-from tests.catalog.making import make, make_user, states
-from tests.libraries.shelves import Shelf
+from app.catalog.schema.records import FileKind, FileState
+from app.libraries.patterns.exclusions import DEFAULT_EXCLUSIONS
+from tests.catalog.rows import file_states, make, make_user
+from tests.libraries.library_tree import LibraryTree
 
 
-async def another(shelf: Shelf, *paths: Path) -> Shelf:
+async def another(shelf: LibraryTree, *paths: Path) -> LibraryTree:
     """Another owner's library, over these folders."""
     owner = await make_user(shelf.catalog)
     library = await shelf.catalog.libraries.create(owner.id, "B", tuple(map(str, paths)), DEFAULT_EXCLUSIONS)
-    return Shelf(paths[0], shelf.catalog, library, shelf.threads)
+    return LibraryTree(paths[0], shelf.catalog, library, shelf.threads)
 
 
 @pytest.mark.parametrize("given_up", ["scanned since", "not scanned since", "removed"])
 async def test_a_folder_that_left_one_library_is_taken_in_by_another(
-    shelf: Shelf, tmp_path: Path, given_up: str
+    shelf: LibraryTree, tmp_path: Path, given_up: str
 ) -> None:
     shelf.fill(3)
     await shelf.scan()
@@ -29,7 +29,7 @@ async def test_a_folder_that_left_one_library_is_taken_in_by_another(
     asset = before["album/IMG_00001.jpg"]
     _, made = await make(shelf.catalog, asset, FileKind.THUMBNAIL)
     if given_up == "removed":
-        await shelf.catalog.libraries.mark_removed(shelf.id)
+        await shelf.catalog.libraries.mark_for_removal(shelf.id)
     else:
         (tmp_path / "elsewhere").mkdir()
         await shelf.change(import_paths=(str(tmp_path / "elsewhere"),))
@@ -40,12 +40,12 @@ async def test_a_folder_that_left_one_library_is_taken_in_by_another(
     assert (report.new, report.complete, report.unreadable_count) == (3, True, 0)
     assert await other.names() == {f"album/IMG_{number:05}.jpg" for number in range(3)}
     assert [await shelf.catalog.assets.get(former.id) for former in before.values()] == [None] * 3
-    assert (await states(shelf.catalog))[made[FileKind.THUMBNAIL]] is FileState.DOOMED
+    assert (await file_states(shelf.catalog))[made[FileKind.THUMBNAIL]] is FileState.DOOMED
     report = await other.scan()
     assert (report.found, report.new, report.changed, report.trashed) == (3, 0, 0, 0)
 
 
-async def test_what_another_library_holds_is_named_and_the_rest_taken_in(shelf: Shelf, tmp_path: Path) -> None:
+async def test_what_another_library_holds_is_named_and_the_rest_taken_in(shelf: LibraryTree, tmp_path: Path) -> None:
     shelf.fill(2)
     await shelf.scan()
     before = await shelf.assets()
@@ -65,7 +65,7 @@ async def test_what_another_library_holds_is_named_and_the_rest_taken_in(shelf: 
     assert (await other.scan()).new == 2
 
 
-async def test_a_file_is_not_renamed_to_a_path_that_another_library_holds(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_file_is_not_renamed_to_a_path_that_another_library_holds(shelf: LibraryTree, tmp_path: Path) -> None:
     shelf.write("theirs.jpg")
     await shelf.scan()
     more = tmp_path / "more"

@@ -10,21 +10,21 @@ import pytest
 
 from app.catalog.catalog import open_catalog
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.library_records import Library
+from app.catalog.schema.library_records import Library
 from app.config import Settings
 from app.libraries import service
 from app.libraries.errors import InvalidLibrary
-from app.libraries.service import Libraries
-from tests.libraries.shelves import Shelf
+from app.libraries.service import LibraryService
+from tests.libraries.library_tree import LibraryTree
 
 
 @pytest.fixture
-async def processes(db_url: str, tmp_path: Path, shelf: Shelf) -> AsyncIterator[list[Libraries]]:
+async def processes(db_url: str, tmp_path: Path, shelf: LibraryTree) -> AsyncIterator[list[LibraryService]]:
     """Two that share the catalogue."""
     values = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
     made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
     other = await open_catalog(db_url)
-    processes = [Libraries(shelf.catalog, made), Libraries(other, made)]
+    processes = [LibraryService(shelf.catalog, made), LibraryService(other, made)]
     yield processes
     for each in processes:
         each.close()
@@ -32,7 +32,7 @@ async def processes(db_url: str, tmp_path: Path, shelf: Shelf) -> AsyncIterator[
 
 
 async def test_one_of_those_who_ask_for_a_path_at_once_has_it(
-    shelf: Shelf, processes: list[Libraries], tmp_path: Path
+    shelf: LibraryTree, processes: list[LibraryService], tmp_path: Path
 ) -> None:
     wanted = tmp_path / "wanted"
     (wanted / "below").mkdir(parents=True)
@@ -49,11 +49,11 @@ async def test_one_of_those_who_ask_for_a_path_at_once_has_it(
 
 
 async def test_who_waits_too_long_for_others_is_told_so(
-    shelf: Shelf, processes: list[Libraries], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: LibraryTree, processes: list[LibraryService], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "PATHS_SECONDS", 0.2)
+    monkeypatch.setattr(service, "PATHS_LOCK_SECONDS", 0.2)
     owner = (await shelf.library()).owner_id
-    async with shelf.catalog.lock("library-paths") as lock:
+    async with shelf.catalog.try_lock("library-paths") as lock:
         assert lock is not None
         with pytest.raises(CatalogUnavailable):
             await processes[1].create(owner, "Another", [], [])

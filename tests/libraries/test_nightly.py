@@ -10,10 +10,10 @@ import pytest
 
 from app.config import Settings
 from app.libraries import service
-from app.libraries.schedule import next_due
-from app.libraries.service import Libraries
-from tests.libraries.shelves import Shelf
-from tests.libraries.test_watch import eventually, shows
+from app.libraries.scanning.scan_schedule import next_scan_at
+from app.libraries.service import LibraryService
+from tests.libraries.library_tree import LibraryTree
+from tests.libraries.test_events import eventually, shows
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -36,19 +36,19 @@ BERLIN = ZoneInfo("Europe/Berlin")
     ],
 )
 def test_it_is_due_when_clocks_show_its_time(at: str, after: str, due: str) -> None:
-    found = next_due(at, datetime.fromisoformat(after), BERLIN)
+    found = next_scan_at(at, datetime.fromisoformat(after), BERLIN)
     assert found is not None
     # In UTC: times of two zones are never equal within the hour that comes twice, or not at all.
     assert found.astimezone(UTC) == datetime.fromisoformat(due).astimezone(UTC)
 
 
 def test_it_may_be_off() -> None:
-    assert next_due("off", datetime.now(UTC)) is None
+    assert next_scan_at("off", datetime.now(UTC)) is None
 
 
 def test_it_is_due_within_a_day_of_this_machines_clock() -> None:
     moment = datetime(2026, 6, 1, 12, 34, tzinfo=UTC)
-    due = next_due("03:00", moment)
+    due = next_scan_at("03:00", moment)
     assert due is not None
     assert timedelta(0) < due - moment <= timedelta(hours=25)
     local = due.astimezone()
@@ -70,12 +70,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(service, "datetime", clock)
-    monkeypatch.setattr(service, "LEAD_SECONDS", 0.1)
+    monkeypatch.setattr(service, "LEADER_CHECK_SECONDS", 0.1)
     return clock
 
 
 async def test_every_library_is_scanned_night_after_night(
-    shelf: Shelf, db_url: str, tmp_path: Path, clock: Clock
+    shelf: LibraryTree, db_url: str, tmp_path: Path, clock: Clock
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -106,7 +106,7 @@ async def test_every_library_is_scanned_night_after_night(
         return library is not None and library.files == 1
 
     catalog.libraries.list = counted  # pyright: ignore[reportAttributeAccessIssue]
-    async with Libraries(catalog, settings).running():
+    async with LibraryService(catalog, settings).running():
         before = 0
         await eventually(looked, "the libraries are kept")
         assert await shelf.names() == set(), "it is not due yet"

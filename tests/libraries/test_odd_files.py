@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from app.libraries.walk import MOST_PATH_BYTES
+from app.libraries.scanning.walk import MAX_PATH_BYTES
 from app.storage.errors import StorageError
 from app.storage.external import ExternalFiles
-from tests.libraries.shelves import Mount, Shelf
+from tests.libraries.library_tree import LibraryTree, Mount
 
 FIRST = datetime(1677, 9, 21, 0, 12, 43, 145224, UTC)
 LAST = datetime(2262, 4, 11, 23, 47, 16, 854775, UTC)
@@ -33,7 +33,9 @@ LAST = datetime(2262, 4, 11, 23, 47, 16, 854775, UTC)
         (2**62, LAST),
     ],
 )
-async def test_a_file_of_another_age_is_taken_in(shelf: Shelf, mounted: Mount, seconds: int, shown: datetime) -> None:
+async def test_a_file_of_another_age_is_taken_in(
+    shelf: LibraryTree, mounted: Mount, seconds: int, shown: datetime
+) -> None:
     """On a tmpfs, which keeps any time."""
     mounted(shelf.root)
     path = shelf.write("odd.jpg")
@@ -58,14 +60,14 @@ async def test_a_file_of_another_age_is_taken_in(shelf: Shelf, mounted: Mount, s
         await files.aclose()
 
 
-async def test_a_path_that_is_too_long_is_named_and_the_rest_taken_in(shelf: Shelf) -> None:
+async def test_a_path_that_is_too_long_is_named_and_the_rest_taken_in(shelf: LibraryTree) -> None:
     """Of letters that no database makes shorter; to the byte the longest that is taken in, and on both databases the same."""
     letters = random.Random(7)
     shelf.write("ok.jpg")
-    folder = _deep_folder(shelf.root, letters, MOST_PATH_BYTES - len("/fits.jpg"))
+    folder = _deep_folder(shelf.root, letters, MAX_PATH_BYTES - len("/fits.jpg"))
     for name in ("fits.jpg", "fits not.jpg"):
         (folder / name).write_bytes(b"photo")
-    too_deep = _deep_folder(shelf.root, letters, MOST_PATH_BYTES + 1)
+    too_deep = _deep_folder(shelf.root, letters, MAX_PATH_BYTES + 1)
     (too_deep / "b.jpg").write_bytes(b"photo")
     for new in (2, 0):
         report = await shelf.scan()
@@ -96,7 +98,7 @@ def _deep_folder(root: Path, letters: random.Random, size: int) -> Path:
     return root
 
 
-async def test_what_is_no_file_is_neither_taken_in_nor_waited_for(shelf: Shelf) -> None:
+async def test_what_is_no_file_is_neither_taken_in_nor_waited_for(shelf: LibraryTree) -> None:
     photo = shelf.write("photo.jpg")
     os.mkfifo(shelf.root / "pipe.jpg")
     (shelf.root / "to a pipe.jpg").symlink_to(shelf.root / "pipe.jpg")

@@ -9,16 +9,16 @@ from uuid import UUID
 
 import pytest
 
-from app.catalog.library_records import Found, KnownFile
-from app.libraries import walk
-from app.libraries.compare import compare, find_renamed
-from tests.libraries.shelves import Shelf
+from app.catalog.schema.library_records import KnownFile, ListedFile
+from app.libraries.scanning import walk
+from app.libraries.scanning.diff import diff_folder, find_renamed
+from tests.libraries.library_tree import LibraryTree
 from tests.libraries.test_scan import process_all, tasks_of
 
 FOLDERS = ("a", "b", "c/deep", "d")
 
 
-def move(shelf: Shelf, names: dict[str, str]) -> None:
+def move(shelf: LibraryTree, names: dict[str, str]) -> None:
     """Give all these files their new names at once, whoever had them."""
     aside = {new: shelf.root / f"aside-{number}" for number, new in enumerate(names.values())}
     for old, new in names.items():
@@ -28,11 +28,11 @@ def move(shelf: Shelf, names: dict[str, str]) -> None:
         path.rename(shelf.root / new)
 
 
-async def ids(shelf: Shelf, *, trashed: bool = False) -> dict[str, UUID]:
+async def ids(shelf: LibraryTree, *, trashed: bool = False) -> dict[str, UUID]:
     return {name: asset.id for name, asset in (await shelf.assets(trashed=trashed)).items()}
 
 
-async def filled(shelf: Shelf, *names: str) -> dict[str, UUID]:
+async def filled(shelf: LibraryTree, *names: str) -> dict[str, UUID]:
     """Photos of different sizes, scanned and processed; the ids of their assets."""
     for number, name in enumerate(names):
         shelf.write(name, b"." * (number + 1))
@@ -41,7 +41,7 @@ async def filled(shelf: Shelf, *names: str) -> dict[str, UUID]:
     return await ids(shelf)
 
 
-async def assert_nothing_left_to_do(shelf: Shelf) -> None:
+async def assert_nothing_left_to_do(shelf: LibraryTree) -> None:
     before = await shelf.assets(), await shelf.assets(trashed=True)
     report = await shelf.scan()
     assert (report.new, report.changed, report.renamed, report.back, report.trashed) == (0, 0, 0, 0, 0)
@@ -50,7 +50,7 @@ async def assert_nothing_left_to_do(shelf: Shelf) -> None:
 
 @pytest.fixture(params=[2000, 1], ids=["one batch", "a batch for each folder"])
 def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", request.param)
+    monkeypatch.setattr("app.libraries.scanning.scan.BATCH_FILES", request.param)
 
 
 CYCLES = {
@@ -67,7 +67,7 @@ CYCLES = {
 
 @pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize("names", CYCLES.values(), ids=CYCLES)
-async def test_files_that_take_one_anothers_names_keep_their_assets(shelf: Shelf, names: dict[str, str]) -> None:
+async def test_files_that_take_one_anothers_names_keep_their_assets(shelf: LibraryTree, names: dict[str, str]) -> None:
     before = await filled(shelf, "a/1.jpg", "a/2.jpg", "a/3.jpg", "a/film.mp4", "b/1.jpg", "c/1.jpg")
     known, tasks = await shelf.assets(), await tasks_of(shelf.catalog)
     move(shelf, names)
@@ -84,7 +84,7 @@ async def test_files_that_take_one_anothers_names_keep_their_assets(shelf: Shelf
 
 
 @pytest.mark.usefixtures("batches")
-async def test_folders_that_take_each_others_names_keep_their_assets(shelf: Shelf) -> None:
+async def test_folders_that_take_each_others_names_keep_their_assets(shelf: LibraryTree) -> None:
     before = await filled(shelf, *(f"{folder}/{number}.jpg" for folder in ("x/deep", "y/deep") for number in range(6)))
     tasks = await tasks_of(shelf.catalog)
     (shelf.root / "x").rename(shelf.root / "z")
@@ -99,10 +99,10 @@ async def test_folders_that_take_each_others_names_keep_their_assets(shelf: Shel
 
 
 async def test_names_that_go_round_in_a_folder_that_comes_in_parts(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shelf: LibraryTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walk, "PART_FILES", 3)
-    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", 3)
+    monkeypatch.setattr("app.libraries.scanning.scan.BATCH_FILES", 3)
     names = [f"a/{number}.jpg" for number in range(12)]
     before = await filled(shelf, *names)
     move(shelf, dict(zip(names, [*names[1:], names[0]], strict=True)))
@@ -118,7 +118,9 @@ async def test_names_that_go_round_in_a_folder_that_comes_in_parts(
 
 @pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize("order", [("a", "z"), ("z", "a")], ids=["to a later folder", "to an earlier folder"])
-async def test_a_file_that_took_the_name_of_a_deleted_one_keeps_its_asset(shelf: Shelf, order: tuple[str, str]) -> None:
+async def test_a_file_that_took_the_name_of_a_deleted_one_keeps_its_asset(
+    shelf: LibraryTree, order: tuple[str, str]
+) -> None:
     old, new = (f"{folder}/photo.jpg" for folder in order)
     before = await filled(shelf, old, new)
     (shelf.root / old).rename(shelf.root / new)
@@ -134,7 +136,7 @@ async def test_a_file_that_took_the_name_of_a_deleted_one_keeps_its_asset(shelf:
 @pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize("order", [("a", "z"), ("z", "a")], ids=["to a later folder", "to an earlier folder"])
 async def test_a_new_file_under_the_name_of_one_that_went_elsewhere_is_a_new_asset(
-    shelf: Shelf, order: tuple[str, str]
+    shelf: LibraryTree, order: tuple[str, str]
 ) -> None:
     old, new = (f"{folder}/photo.jpg" for folder in order)
     (shelf.root / order[1]).mkdir()
@@ -149,7 +151,7 @@ async def test_a_new_file_under_the_name_of_one_that_went_elsewhere_is_a_new_ass
 
 
 @pytest.mark.usefixtures("batches")
-async def test_a_file_that_a_program_saved_as_a_new_one_is_a_changed_one(shelf: Shelf) -> None:
+async def test_a_file_that_a_program_saved_as_a_new_one_is_a_changed_one(shelf: LibraryTree) -> None:
     before = await filled(shelf, "a/photo.jpg", "b/photo.jpg")
     tasks = await tasks_of(shelf.catalog)
     saved = shelf.write("a/photo.jpg.tmp", b"an edited photo")
@@ -169,7 +171,7 @@ async def test_a_file_that_a_program_saved_as_a_new_one_is_a_changed_one(shelf: 
 
 
 @pytest.mark.usefixtures("batches")
-async def test_a_restored_backup_is_the_same_files(shelf: Shelf) -> None:
+async def test_a_restored_backup_is_the_same_files(shelf: LibraryTree) -> None:
     """Other inodes, but names, sizes and times as before."""
     names = [f"{folder}/{number}.jpg" for folder in FOLDERS for number in range(3)]
     before, tasks = await filled(shelf, *names), await tasks_of(shelf.catalog)
@@ -187,7 +189,7 @@ async def test_a_restored_backup_is_the_same_files(shelf: Shelf) -> None:
 
 
 @pytest.mark.usefixtures("batches")
-async def test_a_chain_through_the_name_of_a_file_that_was_gone(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_chain_through_the_name_of_a_file_that_was_gone(shelf: LibraryTree, tmp_path: Path) -> None:
     before = await filled(shelf, "a/1.jpg", "b/1.jpg", "c/1.jpg")
     (shelf.root / "b/1.jpg").rename(tmp_path / "away.jpg")
     assert (await shelf.scan()).trashed == 1
@@ -204,7 +206,7 @@ async def test_a_chain_through_the_name_of_a_file_that_was_gone(shelf: Shelf, tm
 
 
 @pytest.mark.usefixtures("batches")
-async def test_a_chain_through_a_file_that_its_owner_put_into_the_trash(shelf: Shelf) -> None:
+async def test_a_chain_through_a_file_that_its_owner_put_into_the_trash(shelf: LibraryTree) -> None:
     before = await filled(shelf, "a/1.jpg", "b/1.jpg", "c/1.jpg")
     await shelf.catalog.assets.trash((await shelf.library()).owner_id, [before["b/1.jpg"]])
     move(shelf, {"a/1.jpg": "b/1.jpg", "b/1.jpg": "c/1.jpg", "c/1.jpg": "a/1.jpg"})
@@ -215,7 +217,7 @@ async def test_a_chain_through_a_file_that_its_owner_put_into_the_trash(shelf: S
 
 
 @pytest.mark.usefixtures("batches")
-async def test_a_name_that_became_a_second_link_of_another_file_is_a_changed_file(shelf: Shelf) -> None:
+async def test_a_name_that_became_a_second_link_of_another_file_is_a_changed_file(shelf: LibraryTree) -> None:
     before = await filled(shelf, "a/1.jpg", "b/1.jpg")
     (shelf.root / "b/1.jpg").unlink()
     (shelf.root / "b/1.jpg").hardlink_to(shelf.root / "a/1.jpg")
@@ -225,7 +227,7 @@ async def test_a_name_that_became_a_second_link_of_another_file_is_a_changed_fil
     await assert_nothing_left_to_do(shelf)
 
 
-async def test_hard_links_that_are_all_renamed_are_all_kept(shelf: Shelf) -> None:
+async def test_hard_links_that_are_all_renamed_are_all_kept(shelf: LibraryTree) -> None:
     shelf.write("a/1.jpg")
     (shelf.root / "a/2.jpg").hardlink_to(shelf.root / "a/1.jpg")
     await shelf.scan()
@@ -237,9 +239,9 @@ async def test_hard_links_that_are_all_renamed_are_all_kept(shelf: Shelf) -> Non
 
 
 async def test_a_scan_that_was_cut_off_in_a_swap_of_folders_is_finished_by_the_next_one(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shelf: LibraryTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", 1)
+    monkeypatch.setattr("app.libraries.scanning.scan.BATCH_FILES", 1)
     before = await filled(shelf, *(f"{folder}/{number}.jpg" for folder in ("x", "y") for number in range(3)))
     (shelf.root / "x").rename(shelf.root / "z")
     (shelf.root / "y").rename(shelf.root / "x")
@@ -258,7 +260,7 @@ async def test_a_scan_that_was_cut_off_in_a_swap_of_folders_is_finished_by_the_n
 
 
 async def test_whatever_happens_to_names_assets_stay_with_their_files(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shelf: LibraryTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = random.randrange(2**32)
     print(f"seed: {seed}")
@@ -269,7 +271,7 @@ async def test_whatever_happens_to_names_assets_stay_with_their_files(
         shelf.write(name, b"." * next(contents))
     await shelf.scan()
     for _ in range(6):
-        monkeypatch.setattr("app.libraries.scan.BATCH_FILES", chance.choice([1, 5, 2000]))
+        monkeypatch.setattr("app.libraries.scanning.scan.BATCH_FILES", chance.choice([1, 5, 2000]))
         monkeypatch.setattr(walk, "PART_FILES", chance.choice([3, 20_000]))
         before, tasks = await ids(shelf), await tasks_of(shelf.catalog)
         stay = set(chance.sample(sorted(before), len(before) // 3))
@@ -294,7 +296,7 @@ async def test_whatever_happens_to_names_assets_stay_with_their_files(
         await assert_nothing_left_to_do(shelf)
 
 
-def known(number: int, name: str, found: Found, *, missing: bool = False) -> KnownFile:
+def known(number: int, name: str, found: ListedFile, *, missing: bool = False) -> KnownFile:
     return KnownFile(UUID(int=number), UUID(int=0), name, *found[1:], missing)
 
 
@@ -307,8 +309,8 @@ def test_an_inode_that_the_disk_gave_to_another_file_is_no_rename() -> None:
 
 def test_a_disk_that_is_mounted_under_another_number_holds_the_same_files() -> None:
     former = known(1, "a.jpg", ("a.jpg", 1, 10, 5, 100))
-    assert compare([("a.jpg", 2, 10, 5, 100)], [former]).refreshed == [(UUID(int=1), ("a.jpg", 2, 10, 5, 100))]
-    assert compare([("a.jpg", 2, 10, 6, 100)], [former]).replaced == [(former, ("a.jpg", 2, 10, 6, 100))]
+    assert diff_folder([("a.jpg", 2, 10, 5, 100)], [former]).refreshed == [(UUID(int=1), ("a.jpg", 2, 10, 5, 100))]
+    assert diff_folder([("a.jpg", 2, 10, 6, 100)], [former]).replaced == [(former, ("a.jpg", 2, 10, 6, 100))]
 
 
 def test_of_two_known_links_of_one_file_the_one_that_was_there_until_now_is_renamed() -> None:

@@ -13,17 +13,18 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound
-from app.catalog.library_records import Library
-from app.catalog.records import AssetType, FileKind, TaskState
+from app.catalog.schema import tables
+from app.catalog.schema.library_records import Library
+from app.catalog.schema.records import AssetType, FileKind, TaskState
 from app.cli import cli
 from app.config import Settings
-from app.libraries import service, walk
-from app.libraries.scan import Scan
-from app.libraries.service import Libraries
-from tests.libraries.shelves import Shelf, drop_capabilities
+from app.libraries import service
+from app.libraries.scanning import walk
+from app.libraries.scanning.scan import LibraryScan
+from app.libraries.service import LibraryService
+from tests.libraries.library_tree import LibraryTree, drop_capabilities
 
 
 async def tasks_of(catalog: Catalog) -> dict[str, tuple[str, str]]:
@@ -41,7 +42,7 @@ async def process_all(catalog: Catalog) -> None:
         await connection.execute(sa.update(tables.asset).values(checksum=b"s" * 20))
 
 
-async def test_a_first_scan_takes_in_photos_and_videos_and_nothing_else(shelf: Shelf) -> None:
+async def test_a_first_scan_takes_in_photos_and_videos_and_nothing_else(shelf: LibraryTree) -> None:
     photo = shelf.write("2024/Ünïcode 😀 #1%.JPG", b"photo!")
     shelf.write("2024/film.mp4", b"a longer film")
     for left_out in ("notes.txt", "a.xmp", "._IMG.jpg", "@eaDir/thumb.jpg", "2024/#recycle/old.jpg", "noextension"):
@@ -66,7 +67,7 @@ async def test_a_first_scan_takes_in_photos_and_videos_and_nothing_else(shelf: S
     assert owner.used == 0
 
 
-async def test_a_scan_without_changes_writes_nothing_and_processes_nothing(shelf: Shelf) -> None:
+async def test_a_scan_without_changes_writes_nothing_and_processes_nothing(shelf: LibraryTree) -> None:
     shelf.fill(30)
     await shelf.scan()
     before, tasks = await shelf.assets(), await tasks_of(shelf.catalog)
@@ -77,7 +78,7 @@ async def test_a_scan_without_changes_writes_nothing_and_processes_nothing(shelf
 
 
 @pytest.mark.parametrize("what", ["size", "time"])
-async def test_a_changed_file_keeps_its_asset_and_is_processed_again(shelf: Shelf, what: str) -> None:
+async def test_a_changed_file_keeps_its_asset_and_is_processed_again(shelf: LibraryTree, what: str) -> None:
     path = shelf.write("a/photo.jpg", b"before")
     other = shelf.write("a/other.jpg")
     await shelf.scan()
@@ -106,7 +107,7 @@ async def test_a_changed_file_keeps_its_asset_and_is_processed_again(shelf: Shel
     assert other.exists()
 
 
-async def test_a_gone_file_goes_to_the_trash_and_comes_back_with_its_identity(shelf: Shelf) -> None:
+async def test_a_gone_file_goes_to_the_trash_and_comes_back_with_its_identity(shelf: LibraryTree) -> None:
     paths = shelf.fill(3)
     await shelf.scan()
     await process_all(shelf.catalog)
@@ -128,7 +129,7 @@ async def test_a_gone_file_goes_to_the_trash_and_comes_back_with_its_identity(sh
     assert await tasks_of(shelf.catalog) == tasks
 
 
-async def test_what_a_scan_trashed_is_never_purged_by_age(shelf: Shelf) -> None:
+async def test_what_a_scan_trashed_is_never_purged_by_age(shelf: LibraryTree) -> None:
     paths = shelf.fill(2)
     await shelf.scan()
     paths[0].unlink()
@@ -137,7 +138,7 @@ async def test_what_a_scan_trashed_is_never_purged_by_age(shelf: Shelf) -> None:
     assert await shelf.names(trashed=True) == {"album/IMG_00000.jpg"}
 
 
-async def test_what_its_owner_trashed_stays_there_when_the_file_went_and_came_back(shelf: Shelf) -> None:
+async def test_what_its_owner_trashed_stays_there_when_the_file_went_and_came_back(shelf: LibraryTree) -> None:
     path = shelf.write("photo.jpg")
     await shelf.scan()
     (asset,) = (await shelf.assets()).values()
@@ -151,18 +152,18 @@ async def test_what_its_owner_trashed_stays_there_when_the_file_went_and_came_ba
     assert await shelf.names(trashed=True) == {"photo.jpg"}
 
 
-async def test_a_removed_asset_whose_file_is_there_is_taken_in_again(shelf: Shelf) -> None:
+async def test_a_removed_asset_whose_file_is_there_is_taken_in_again(shelf: LibraryTree) -> None:
     shelf.fill(3)
     await shelf.scan()
     asset = (await shelf.assets())["album/IMG_00001.jpg"]
     await shelf.catalog.assets.delete(asset.owner_id, [asset.id])
-    assert [file.path async for file in shelf.catalog.files.all() if file.id == asset.file.id] == []
+    assert [file.path async for file in shelf.catalog.files.iterate_all() if file.id == asset.file.id] == []
     assert (await shelf.scan()).new == 1
     assert (await shelf.assets())["album/IMG_00001.jpg"].id != asset.id
 
 
 @pytest.mark.parametrize("order", [("a", "z"), ("z", "a")], ids=["to a later folder", "to an earlier folder"])
-async def test_a_renamed_file_keeps_its_asset(shelf: Shelf, order: tuple[str, str]) -> None:
+async def test_a_renamed_file_keeps_its_asset(shelf: LibraryTree, order: tuple[str, str]) -> None:
     old, new = order
     path = shelf.write(f"{old}/IMG_1.jpg")
     shelf.write(f"{old}/stays.jpg")
@@ -180,7 +181,7 @@ async def test_a_renamed_file_keeps_its_asset(shelf: Shelf, order: tuple[str, st
     assert (report.new, report.changed, report.renamed, report.trashed) == (0, 0, 0, 0)
 
 
-async def test_a_renamed_folder_keeps_its_assets(shelf: Shelf) -> None:
+async def test_a_renamed_folder_keeps_its_assets(shelf: LibraryTree) -> None:
     shelf.fill(50, "old/deep")
     await shelf.scan()
     before = {asset.original_file_name: asset.id for asset in (await shelf.assets()).values()}
@@ -192,7 +193,7 @@ async def test_a_renamed_folder_keeps_its_assets(shelf: Shelf) -> None:
     assert all(path.startswith("new/deep/") for path in after)
 
 
-async def test_a_file_that_comes_back_under_another_name_keeps_its_asset(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_file_that_comes_back_under_another_name_keeps_its_asset(shelf: LibraryTree, tmp_path: Path) -> None:
     path = shelf.write("a.jpg")
     shelf.write("b.jpg")
     await shelf.scan()
@@ -209,7 +210,7 @@ async def test_a_file_that_comes_back_under_another_name_keeps_its_asset(shelf: 
 
 @pytest.mark.parametrize("way", ["a link that leads out", "a folder that is left out"])
 async def test_a_look_at_some_folders_goes_no_way_that_a_scan_of_all_does_not_go(
-    shelf: Shelf, tmp_path: Path, way: str
+    shelf: LibraryTree, tmp_path: Path, way: str
 ) -> None:
     """As a watch asks for: something happened there, or the link was just made."""
     (tmp_path / "outside/deep").mkdir(parents=True)
@@ -224,7 +225,7 @@ async def test_a_look_at_some_folders_goes_no_way_that_a_scan_of_all_does_not_go
         assert (report.found, report.new) == (0, 0)
 
 
-async def test_a_hard_link_is_an_asset_of_its_own(shelf: Shelf) -> None:
+async def test_a_hard_link_is_an_asset_of_its_own(shelf: LibraryTree) -> None:
     path = shelf.write("a.jpg")
     await shelf.scan()
     (shelf.root / "b.jpg").hardlink_to(path)
@@ -236,7 +237,7 @@ async def test_a_hard_link_is_an_asset_of_its_own(shelf: Shelf) -> None:
     assert await shelf.names() == {"b.jpg", "c.jpg"}
 
 
-async def test_links_are_followed_only_inside_and_loops_end(shelf: Shelf, tmp_path: Path) -> None:
+async def test_links_are_followed_only_inside_and_loops_end(shelf: LibraryTree, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.jpg").write_bytes(b"secret")
@@ -275,7 +276,7 @@ async def test_links_are_followed_only_inside_and_loops_end(shelf: Shelf, tmp_pa
     assert "photo-link.jpg" not in await shelf.names()
 
 
-async def test_what_cannot_be_read_is_named_and_not_taken_for_deleted(shelf: Shelf) -> None:
+async def test_what_cannot_be_read_is_named_and_not_taken_for_deleted(shelf: LibraryTree) -> None:
     shelf.write("open/a.jpg")
     shelf.fill(3, "closed/deep")
     await shelf.scan()
@@ -286,7 +287,7 @@ async def test_what_cannot_be_read_is_named_and_not_taken_for_deleted(shelf: She
     shelf.write("open/b.jpg")
     try:
         with ThreadPoolExecutor(1, initializer=drop_capabilities) as threads:
-            report = await Scan(shelf.catalog, await shelf.library(), threads).run()
+            report = await LibraryScan(shelf.catalog, await shelf.library(), threads).run()
     finally:
         (shelf.root / "closed").chmod(0o755)
     assert (report.new, report.trashed, report.unreadable_count) == (1, 0, 2)
@@ -298,7 +299,7 @@ async def test_what_cannot_be_read_is_named_and_not_taken_for_deleted(shelf: She
     assert library.last_scan == report
 
 
-async def test_what_its_owner_put_into_the_trash_stays_there_whatever_a_scan_did_before(shelf: Shelf) -> None:
+async def test_what_its_owner_put_into_the_trash_stays_there_whatever_a_scan_did_before(shelf: LibraryTree) -> None:
     path = shelf.write("a.jpg")
     await shelf.scan()
     owner, asset_id = (await shelf.library()).owner_id, (await shelf.assets())["a.jpg"].id
@@ -313,7 +314,7 @@ async def test_what_its_owner_put_into_the_trash_stays_there_whatever_a_scan_did
 
 
 @pytest.mark.parametrize("of_all", [False, True])
-async def test_what_is_restored_without_its_file_comes_back_with_it(shelf: Shelf, of_all: bool) -> None:
+async def test_what_is_restored_without_its_file_comes_back_with_it(shelf: LibraryTree, of_all: bool) -> None:
     scanned, own = shelf.write("scanned.jpg"), shelf.write("own.jpg")
     shelf.write("there.jpg")
     await shelf.scan()
@@ -335,7 +336,7 @@ async def test_what_is_restored_without_its_file_comes_back_with_it(shelf: Shelf
     }
 
 
-async def test_a_pattern_that_an_older_version_took_does_nothing_and_is_named(shelf: Shelf) -> None:
+async def test_a_pattern_that_an_older_version_took_does_nothing_and_is_named(shelf: LibraryTree) -> None:
     shelf.write("a.jpg")
     shelf.write("b.jpg")
     await shelf.change(exclusion_patterns=("**/!(a).jpg", "**/a.jpg"))
@@ -344,7 +345,7 @@ async def test_a_pattern_that_an_older_version_took_does_nothing_and_is_named(sh
     assert report.unreadable == ("the exclusion pattern '**/!(a).jpg' has !(…), which is not known here",)
 
 
-async def test_what_is_hidden_is_not_taken_in(shelf: Shelf) -> None:
+async def test_what_is_hidden_is_not_taken_in(shelf: LibraryTree) -> None:
     for name in ("a.jpg", ".b.jpg", ".folder/c.jpg", "folder/.d/e.jpg"):
         shelf.write(name)
     (shelf.root / ".link").symlink_to(shelf.root / "folder")
@@ -352,7 +353,7 @@ async def test_what_is_hidden_is_not_taken_in(shelf: Shelf) -> None:
     assert await shelf.names() == {"a.jpg"}
 
 
-async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(shelf: Shelf) -> None:
+async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(shelf: LibraryTree) -> None:
     shelf.fill(60, "raw")
     shelf.fill(5, "jpeg")
     await shelf.scan()
@@ -364,7 +365,7 @@ async def test_settings_that_leave_files_out_move_them_to_the_trash_and_back(she
     assert (await shelf.scan()).back == 60
 
 
-async def test_a_removed_import_path_moves_its_files_to_the_trash(shelf: Shelf, tmp_path: Path) -> None:
+async def test_a_removed_import_path_moves_its_files_to_the_trash(shelf: LibraryTree, tmp_path: Path) -> None:
     shelf.fill(30)
     await shelf.scan()
     other = tmp_path / "other"
@@ -374,7 +375,7 @@ async def test_a_removed_import_path_moves_its_files_to_the_trash(shelf: Shelf, 
     assert (report.trashed, report.refused) == (30, None)
 
 
-async def test_a_folder_of_many_files_is_compared_in_parts(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_of_many_files_is_compared_in_parts(shelf: LibraryTree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "PART_FILES", 7)
     paths = shelf.fill(40)
     assert (await shelf.scan()).new == 40
@@ -387,7 +388,7 @@ async def test_a_folder_of_many_files_is_compared_in_parts(shelf: Shelf, monkeyp
     assert len(await shelf.names()) == 40
 
 
-async def test_partial_scans_look_only_where_they_are_told_to(shelf: Shelf) -> None:
+async def test_partial_scans_look_only_where_they_are_told_to(shelf: LibraryTree) -> None:
     shelf.fill(5, "a/b")
     shelf.fill(5, "a/c")
     await shelf.scan()
@@ -403,7 +404,7 @@ async def test_partial_scans_look_only_where_they_are_told_to(shelf: Shelf) -> N
     assert {name.split("/")[1] for name in await shelf.names()} == {"b"}
 
 
-async def test_a_partial_scan_may_be_of_a_thousand_folders(shelf: Shelf) -> None:
+async def test_a_partial_scan_may_be_of_a_thousand_folders(shelf: LibraryTree) -> None:
     for number in range(400):
         shelf.write(f"d{number}/a.jpg")
         shelf.write(f"d{number}/deep/b.jpg")
@@ -419,17 +420,17 @@ async def test_a_partial_scan_may_be_of_a_thousand_folders(shelf: Shelf) -> None
     assert len(await shelf.names()) == 601
 
 
-async def test_files_that_do_not_rest_are_left_alone(shelf: Shelf) -> None:
+async def test_files_that_do_not_rest_are_left_alone(shelf: LibraryTree) -> None:
     shelf.write("a.jpg")
     await shelf.scan()
     await process_all(shelf.catalog)
     before, complete_since = await shelf.assets(), (await shelf.library()).scanned_at
     written = shelf.write("a.jpg", b"half of a photo")
     shelf.write("b.jpg")
-    scan = Scan(shelf.catalog, await shelf.library(), shelf.threads, rest_before=written.stat().st_ctime - 60)
+    scan = LibraryScan(shelf.catalog, await shelf.library(), shelf.threads, settled_before=written.stat().st_ctime - 60)
     report = await scan.run()
     assert (report.new, report.changed, report.trashed) == (0, 0, 0)
-    assert scan.unsettled == {str(shelf.root)}
+    assert scan.unsettled_folders == {str(shelf.root)}
     # It did not see all, and is nothing to measure losses by.
     assert not report.complete
     assert (await shelf.library()).scanned_at == complete_since
@@ -439,21 +440,21 @@ async def test_files_that_do_not_rest_are_left_alone(shelf: Shelf) -> None:
 
 
 async def test_a_library_that_is_being_removed_takes_nothing_in(
-    shelf: Shelf, library: Library, catalog: Catalog
+    shelf: LibraryTree, library: Library, catalog: Catalog
 ) -> None:
     shelf.fill(3)
-    await catalog.libraries.mark_removed(library.id)
+    await catalog.libraries.mark_for_removal(library.id)
     with pytest.raises(NotFound):
-        await Scan(catalog, library, shelf.threads).run()
-    assert [file async for file in catalog.files.all()] == []
+        await LibraryScan(catalog, library, shelf.threads).run()
+    assert [file async for file in catalog.files.iterate_all()] == []
 
 
 async def test_a_removal_that_was_broken_off_can_be_ended_by_command(
-    shelf: Shelf, db_url: str, tmp_path: Path, catalog: Catalog
+    shelf: LibraryTree, db_url: str, tmp_path: Path, catalog: Catalog
 ) -> None:
     shelf.fill(3)
     await shelf.scan()
-    await catalog.libraries.mark_removed(shelf.id)
+    await catalog.libraries.mark_for_removal(shelf.id)
     settings = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
     arguments = ["library", "remove", str(shelf.id)]
     done = await asyncio.to_thread(CliRunner().invoke, cli, arguments, env={**os.environ, **settings})
@@ -462,23 +463,25 @@ async def test_a_removal_that_was_broken_off_can_be_ended_by_command(
 
 
 async def test_two_who_remove_a_library_at_once_do_not_collide(
-    shelf: Shelf, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "REMOVAL_BATCH", 10)
     shelf.fill(100)
     await shelf.scan()
     values = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
     settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    removers = [Libraries(shelf.catalog, settings) for _ in range(3)]
-    removed = await asyncio.gather(*(each.remove_now(shelf.id) for each in removers))
+    removers = [LibraryService(shelf.catalog, settings) for _ in range(3)]
+    removed = await asyncio.gather(*(each.remove_and_wait(shelf.id) for each in removers))
     for each in removers:
         each.close()
     assert sum(removed) == 100
     assert await shelf.catalog.libraries.list() == []
 
 
-async def test_a_scan_that_was_cut_off_goes_on_where_it_was(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.libraries.scan.BATCH_FILES", 5)
+async def test_a_scan_that_was_cut_off_goes_on_where_it_was(
+    shelf: LibraryTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.libraries.scanning.scan.BATCH_FILES", 5)
     for folder in range(6):
         shelf.fill(5, f"{folder}")
     seen = 0
@@ -493,18 +496,18 @@ async def test_a_scan_that_was_cut_off_goes_on_where_it_was(shelf: Shelf, monkey
             raise Cut
 
     with pytest.raises(Cut):
-        await Scan(shelf.catalog, await shelf.library(), shelf.threads, progress=progress).run()
+        await LibraryScan(shelf.catalog, await shelf.library(), shelf.threads, on_progress=progress).run()
     assert len(await shelf.names()) == 15
     assert (await shelf.library()).scanned_at is None
     report = await shelf.scan()
     assert (report.new, report.found, report.trashed) == (15, 30, 0)
 
 
-async def test_what_was_read_of_a_file_is_noted_unless_it_was_changed_meanwhile(shelf: Shelf) -> None:
+async def test_what_was_read_of_a_file_is_noted_unless_it_was_changed_meanwhile(shelf: LibraryTree) -> None:
     path = shelf.write("a.jpg", b"before")
     await shelf.scan()
     read = (await shelf.assets())["a.jpg"]
-    note = shelf.catalog.library_files.note_content
+    note = shelf.catalog.library_files.store_checksums
     assert not await note(read, 5, read.file_modified_at, b"s" * 20, 7)
     assert not await note(read, 6, read.file_modified_at + timedelta(microseconds=1), b"s" * 20, 7)
     assert await note(read, 6, read.file_modified_at, b"s" * 20, 7)
@@ -517,10 +520,10 @@ async def test_what_was_read_of_a_file_is_noted_unless_it_was_changed_meanwhile(
     assert (await shelf.assets())["a.jpg"].file.sha1 is None
 
 
-async def test_two_of_the_same_content_are_two_assets(shelf: Shelf) -> None:
+async def test_two_of_the_same_content_are_two_assets(shelf: LibraryTree) -> None:
     shelf.write("a.jpg")
     shelf.write("b.jpg")
     await shelf.scan()
     await process_all(shelf.catalog)
     assert await shelf.names() == {"a.jpg", "b.jpg"}
-    assert await shelf.catalog.assets.by_checksum((await shelf.library()).owner_id, b"s" * 20) is None
+    assert await shelf.catalog.assets.get_by_checksum((await shelf.library()).owner_id, b"s" * 20) is None

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings
-from app.media.processor import Processor
-from app.media.sandbox import Sandbox
+from app.media.processor import MediaProcessor
+from app.media.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")
-async def processor() -> AsyncIterator[Processor]:
-    async with Processor(Settings(MEDIAVAULT_MEDIA_SECONDS=60)).running() as processor:  # pyright: ignore[reportCallIssue]
+async def processor() -> AsyncIterator[MediaProcessor]:
+    async with MediaProcessor(Settings(MEDIAVAULT_MEDIA_SECONDS=60)).running() as processor:  # pyright: ignore[reportCallIssue]
         yield processor
 
 

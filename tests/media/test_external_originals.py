@@ -10,18 +10,18 @@ from uuid import UUID
 
 import pytest
 
-from app.catalog.library_records import Library
-from app.catalog.records import FileKind, Task
+from app.catalog.schema.library_records import Library
+from app.catalog.schema.records import FileKind, Task
 from app.config import Settings
-from app.libraries.scan import Scan
+from app.libraries.scanning.scan import LibraryScan
 from app.media.errors import DecodeFailed
-from app.media.processor import Processor
+from app.media.processor import MediaProcessor
 from app.storage.errors import StorageUnavailable
-from tests.media.place import Place, place_on
-from tests.real.awaiting import eventually_so
-from tests.real.hanging_disks import hanging_disk
-from tests.real.pictures import jpeg
+from tests.media.processing_stack import ProcessingStack, open_processing_stack
+from tests.real.hanging_file_systems import mount_hanging_file_system
+from tests.real.sample_media import make_jpeg
 from tests.real.stacks import ENGINES, Engine, Stacks
+from tests.real.waiting import eventually_so
 
 
 @pytest.fixture(params=ENGINES)
@@ -30,47 +30,49 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-async def place(stack: Engine, stacks: Stacks, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(stack: Engine, stacks: Stacks, tmp_path: Path) -> AsyncIterator[ProcessingStack]:
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
     async with (
-        Processor(settings).running() as processor,
-        place_on(stacks.create(stack, tmp_path / "place"), tmp_path, processor) as place,
+        MediaProcessor(settings).running() as processor,
+        open_processing_stack(stacks.create(stack, tmp_path / "place"), tmp_path, processor) as place,
     ):
         yield place
 
 
 @pytest.fixture
-async def library(place: Place, tmp_path: Path) -> Library:
+async def library(place: ProcessingStack, tmp_path: Path) -> Library:
     """Two photos: one lies, the other stands."""
     nas = tmp_path / "nas"
     nas.mkdir()
-    (nas / "lying.jpg").write_bytes(jpeg(400, 300))
-    (nas / "standing.jpg").write_bytes(jpeg(300, 400))
+    (nas / "lying.jpg").write_bytes(make_jpeg(400, 300))
+    (nas / "standing.jpg").write_bytes(make_jpeg(300, 400))
     library = await place.catalog.libraries.create(place.user.id, "NAS", (str(nas),), ())
     await scan(place, library)
     return library
 
 
-async def scan(place: Place, library: Library) -> None:
+async def scan(place: ProcessingStack, library: Library) -> None:
     with ThreadPoolExecutor(1) as threads:
-        await Scan(place.catalog, library, threads).run()
+        await LibraryScan(place.catalog, library, threads).run()
 
 
-async def task_of(place: Place, name: str) -> Task:
-    assets, _ = await place.catalog.assets.page(place.user.id, limit=10)
+async def task_of(place: ProcessingStack, name: str) -> Task:
+    assets, _ = await place.catalog.assets.get_page(place.user.id, limit=10)
     (asset_id,) = (asset.id for asset in assets if asset.original_file_name == name)
-    task = await place.catalog.tasks.of(asset_id)
+    task = await place.catalog.tasks.get_for_asset(asset_id)
     assert task is not None
     return task
 
 
-async def shape_of(place: Place, asset_id: UUID) -> tuple[int | None, int | None]:
+async def shape_of(place: ProcessingStack, asset_id: UUID) -> tuple[int | None, int | None]:
     asset = await place.catalog.assets.get(asset_id)
     assert asset is not None
     return asset.width, asset.height
 
 
-async def test_an_empty_file_is_shown_with_what_is_wrong_until_it_has_content(place: Place, library: Library) -> None:
+async def test_an_empty_file_is_shown_with_what_is_wrong_until_it_has_content(
+    place: ProcessingStack, library: Library
+) -> None:
     """As in Immich it has an asset: the copy that failed, or has just begun, is to be seen, and nothing of it is taken for another's."""
     nas = Path(library.import_paths[0])
     (nas / "copied.jpg").touch()
@@ -80,13 +82,15 @@ async def test_an_empty_file_is_shown_with_what_is_wrong_until_it_has_content(pl
     assert (await task_of(place, "copied too.jpg")).asset_id != task.asset_id
     with pytest.raises(DecodeFailed, match=r"^the file is empty$"):
         await place.pipeline().process(task)
-    (nas / "copied.jpg").write_bytes(jpeg(40, 30))
+    (nas / "copied.jpg").write_bytes(make_jpeg(40, 30))
     await scan(place, library)
     await place.pipeline().process(await task_of(place, "copied.jpg"))
     assert await shape_of(place, task.asset_id) == (40, 30)
 
 
-async def test_no_pictures_are_made_of_another_file_that_has_the_name_for_now(place: Place, library: Library) -> None:
+async def test_no_pictures_are_made_of_another_file_that_has_the_name_for_now(
+    place: ProcessingStack, library: Library
+) -> None:
     task = await task_of(place, "lying.jpg")
     nas = Path(library.import_paths[0])
     (nas / "lying.jpg").rename(nas / "aside")
@@ -94,15 +98,15 @@ async def test_no_pictures_are_made_of_another_file_that_has_the_name_for_now(pl
     (nas / "aside").rename(nas / "standing.jpg")
     with pytest.raises(StorageUnavailable):
         await place.pipeline().process(task)
-    assert await place.catalog.derivatives.of(task.asset_id) == {}
+    assert await place.catalog.derivatives.get_for_asset(task.asset_id) == {}
     await scan(place, library)
     await place.pipeline().process(task)
-    assert set(await place.catalog.derivatives.of(task.asset_id)) >= {FileKind.THUMBNAIL, FileKind.PREVIEW}
+    assert set(await place.catalog.derivatives.get_for_asset(task.asset_id)) >= {FileKind.THUMBNAIL, FileKind.PREVIEW}
     assert await shape_of(place, task.asset_id) == (400, 300)
 
 
 async def test_nothing_is_kept_that_was_made_while_the_names_changed(
-    place: Place, library: Library, monkeypatch: pytest.MonkeyPatch
+    place: ProcessingStack, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = await task_of(place, "lying.jpg")
     nas = Path(library.import_paths[0])
@@ -115,14 +119,14 @@ async def test_nothing_is_kept_that_was_made_while_the_names_changed(
     monkeypatch.setattr(place.processor, "make_images", renamed_meanwhile)
     with pytest.raises(StorageUnavailable):
         await pipeline.process(task)
-    assert await place.catalog.derivatives.of(task.asset_id) == {}
+    assert await place.catalog.derivatives.get_for_asset(task.asset_id) == {}
 
 
 async def test_a_task_waits_for_a_disk_that_does_not_answer(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: ProcessingStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.storage.external.ANSWER_SECONDS", 0.2)
-    with hanging_disk(tmp_path / "share", {"photo.jpg": jpeg(400, 300)}) as disk:
+    monkeypatch.setattr("app.storage.external.CALL_TIMEOUT_SECONDS", 0.2)
+    with mount_hanging_file_system(tmp_path / "share", {"photo.jpg": make_jpeg(400, 300)}) as disk:
         library = await place.catalog.libraries.create(place.user.id, "Share", (str(disk.mount),), ())
         await scan(place, library)
         task = await task_of(place, "photo.jpg")
@@ -130,13 +134,13 @@ async def test_a_task_waits_for_a_disk_that_does_not_answer(
         for _ in range(6):
             with pytest.raises(StorageUnavailable, match="does not answer"):
                 await place.pipeline().process(task)
-        assert await place.catalog.derivatives.of(task.asset_id) == {}
+        assert await place.catalog.derivatives.get_for_asset(task.asset_id) == {}
         assert not list(place.staging.rglob("*.jpg"))
         disk.answer()
 
         async def processed() -> bool:
             with suppress(StorageUnavailable):
                 await place.pipeline().process(task)
-            return FileKind.THUMBNAIL in await place.catalog.derivatives.of(task.asset_id)
+            return FileKind.THUMBNAIL in await place.catalog.derivatives.get_for_asset(task.asset_id)
 
         await eventually_so(processed, "it is processed when the disk answers")

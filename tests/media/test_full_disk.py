@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.formats import supported
-from app.media.errors import DiskFull
-from app.media.processor import Processor
-from tests.media import making
-from tests.media.filming import film
+from app.formats import find_format
+from app.media.errors import MediaDiskFull
+from app.media.processor import MediaProcessor
+from tests.media import photo_files
+from tests.media.video_files import make_video
 
 ROOM = 64 * 1024
 
@@ -33,24 +33,26 @@ def narrow(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
 
 
-async def test_pictures(processor: Processor, narrow: Path) -> None:
+async def test_pictures(processor: MediaProcessor, narrow: Path) -> None:
     source = narrow.parent / "photo.jpg"
-    source.write_bytes(making.jpeg(Image.effect_noise((2000, 1500), 80).convert("RGB")))
-    format = supported(source.name)
+    source.write_bytes(photo_files.encode_jpeg(Image.effect_noise((2000, 1500), 80).convert("RGB")))
+    format = find_format(source.name)
     assert format is not None
-    with pytest.raises(DiskFull) as caught:
+    with pytest.raises(MediaDiskFull) as caught:
         await processor.make_images(source, format, narrow)
     assert caught.value.retryable
 
 
-async def test_videos(processor: Processor, narrow: Path) -> None:
+async def test_videos(processor: MediaProcessor, narrow: Path) -> None:
     source = narrow.parent / "film.mkv"
-    source.write_bytes(film(".mkv", "-c:v", "mpeg4", picture="testsrc2=size=640x480:rate=25:duration=2", sound=False))
-    format = supported(source.name)
+    source.write_bytes(
+        make_video(".mkv", "-c:v", "mpeg4", picture="testsrc2=size=640x480:rate=25:duration=2", sound=False)
+    )
+    format = find_format(source.name)
     assert format is not None
-    with pytest.raises(DiskFull):
+    with pytest.raises(MediaDiskFull):
         await processor.make_poster(source, format, narrow)
     for leftover in narrow.iterdir():
         leftover.unlink()
-    with pytest.raises(DiskFull):
+    with pytest.raises(MediaDiskFull):
         await processor.make_playable(source, format, narrow)

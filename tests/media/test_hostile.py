@@ -19,30 +19,30 @@ import pytest
 from PIL import Image
 
 from app.config import Settings
-from app.formats import FORMATS, Kind, supported
-from app.media.errors import DecodeFailed, MediaError, TimedOut, TooLarge
-from app.media.processor import Processor
-from tests.media import making
-from tests.media.filming import film
-from tests.media.making import quarters
-from tests.real.programs import program
+from app.formats import FORMATS, MediaKind, find_format
+from app.media.errors import DecodeFailed, LimitExceeded, MediaError, ProcessingTimedOut
+from app.media.processor import MediaProcessor
+from tests.media import photo_files
+from tests.media.photo_files import make_quarters
+from tests.media.video_files import make_video
+from tests.real.archive_programs import program
 
-ACCEPTED = [format for format in FORMATS if format.kind is not Kind.SIDECAR]
+ACCEPTED = [format for format in FORMATS if format.kind is not MediaKind.SIDECAR]
 ACCEPTED_BY_NAME = {format.extension: format for format in ACCEPTED}
 
 
-async def refused(processor: Processor, source: Path, folder: Path) -> MediaError:
+async def refused(processor: MediaProcessor, source: Path, folder: Path) -> MediaError:
     """Why; everything that would be made of the file is asked for."""
-    format = supported(source.name)
+    format = find_format(source.name)
     assert format is not None
-    make = processor.make_images if format.kind is Kind.IMAGE else processor.make_poster
+    make = processor.make_images if format.kind is MediaKind.IMAGE else processor.make_poster
     with pytest.raises(MediaError) as caught:
         await make(source, format, folder)
-    if format.kind is Kind.VIDEO:
+    if format.kind is MediaKind.VIDEO:
         with pytest.raises(MediaError):
             await processor.make_playable(source, format, folder)
     with suppress(MediaError):
-        assert await processor.find_motion(source, format) is None
+        assert await processor.find_motion_video(source, format) is None
     error = caught.value
     assert error.reason
     assert "\n" not in error.reason
@@ -59,21 +59,21 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 WHOLE: dict[str, Callable[[], bytes]] = {
-    ".jpg": lambda: making.jpeg(noise(), quality=90),
-    ".png": lambda: making.packed(noise(), "PNG"),
-    ".gif": lambda: making.packed(noise(), "GIF"),
-    ".webp": lambda: making.packed(noise(), "WEBP"),
-    ".avif": lambda: making.packed(noise(), "AVIF"),
-    ".heic": lambda: making.packed(noise(), "HEIF"),
-    ".tif": lambda: making.packed(noise(), "TIFF", compression="tiff_lzw"),
-    ".bmp": lambda: making.packed(noise(), "BMP"),
-    ".jp2": lambda: making.packed(noise(), "JPEG2000"),
-    ".jxl": lambda: making.packed(noise(), "JXL"),
-    ".dng": lambda: making.dng(quarters(160, 120)),
-    ".mp4": lambda: film(".mp4"),
-    ".mov": lambda: film(".mov"),
-    ".mkv": lambda: film(".mkv"),
-    ".avi": lambda: film(".avi"),
+    ".jpg": lambda: photo_files.encode_jpeg(noise(), quality=90),
+    ".png": lambda: photo_files.encode_image(noise(), "PNG"),
+    ".gif": lambda: photo_files.encode_image(noise(), "GIF"),
+    ".webp": lambda: photo_files.encode_image(noise(), "WEBP"),
+    ".avif": lambda: photo_files.encode_image(noise(), "AVIF"),
+    ".heic": lambda: photo_files.encode_image(noise(), "HEIF"),
+    ".tif": lambda: photo_files.encode_image(noise(), "TIFF", compression="tiff_lzw"),
+    ".bmp": lambda: photo_files.encode_image(noise(), "BMP"),
+    ".jp2": lambda: photo_files.encode_image(noise(), "JPEG2000"),
+    ".jxl": lambda: photo_files.encode_image(noise(), "JXL"),
+    ".dng": lambda: photo_files.encode_dng(make_quarters(160, 120)),
+    ".mp4": lambda: make_video(".mp4"),
+    ".mov": lambda: make_video(".mov"),
+    ".mkv": lambda: make_video(".mkv"),
+    ".avi": lambda: make_video(".avi"),
 }
 
 
@@ -82,7 +82,7 @@ def noise() -> Image.Image:
 
 
 @pytest.mark.parametrize("extension", WHOLE)
-async def test_cut_short(processor: Processor, folder: Path, extension: str) -> None:
+async def test_cut_short(processor: MediaProcessor, folder: Path, extension: str) -> None:
     whole = WHOLE[extension]()
     for tenth in range(10):
         source = folder.parent / f"cut-{tenth}{extension}"
@@ -91,39 +91,39 @@ async def test_cut_short(processor: Processor, folder: Path, extension: str) -> 
         assert not error.retryable
 
 
-async def test_a_header_of_too_many_pixels(processor: Processor, folder: Path) -> None:
+async def test_a_header_of_too_many_pixels(processor: MediaProcessor, folder: Path) -> None:
     source = folder.parent / "large.png"
     source.write_bytes(png_header(60_000, 60_000) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
-    assert isinstance(await refused(processor, source, folder), TooLarge)
+    assert isinstance(await refused(processor, source, folder), LimitExceeded)
 
 
-async def test_a_small_file_of_many_pixels(processor: Processor, folder: Path) -> None:
+async def test_a_small_file_of_many_pixels(processor: MediaProcessor, folder: Path) -> None:
     """Some hundred kilobytes that would fill gigabytes."""
     source = folder.parent / "bomb.png"
     rows = zlib.compressobj(9)
     data = b"".join(rows.compress(bytes(20_001 // 8 * 100)) for _ in range(800)) + rows.flush()
     source.write_bytes(png_header(20_000, 80_000, depth=1, colour=0) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
     assert source.stat().st_size < 1_000_000
-    assert isinstance(await refused(processor, source, folder), TooLarge)
+    assert isinstance(await refused(processor, source, folder), LimitExceeded)
 
 
-async def test_a_text_that_grows(processor: Processor, folder: Path) -> None:
+async def test_a_text_that_grows(processor: MediaProcessor, folder: Path) -> None:
     source = folder.parent / "text.png"
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
     source.write_bytes(png_header(10, 10) + bomb * 3 + chunk(b"IDAT", zlib.compress(bytes(310))) + chunk(b"IEND", b""))
     await refused(processor, source, folder)
 
 
-async def test_a_hundred_thousand_frames(processor: Processor, folder: Path) -> None:
+async def test_a_hundred_thousand_frames(processor: MediaProcessor, folder: Path) -> None:
     source = folder.parent / "frames.gif"
     frame = b"!\xf9\x04\0\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0"
     source.write_bytes(b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 100_000 + b";")
-    assert isinstance(await refused(processor, source, folder), TooLarge)
+    assert isinstance(await refused(processor, source, folder), LimitExceeded)
 
 
-async def test_directories_in_a_circle(processor: Processor, folder: Path) -> None:
+async def test_directories_in_a_circle(processor: MediaProcessor, folder: Path) -> None:
     """With a picture that could be shown: each directory says that the other one is next."""
-    data = bytearray(making.packed(quarters(), "TIFF"))
+    data = bytearray(photo_files.encode_image(make_quarters(), "TIFF"))
     (first,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, first)
     second = bytes(data[first : first + 2 + 12 * count]) + struct.pack("<I", first)
@@ -133,7 +133,7 @@ async def test_directories_in_a_circle(processor: Processor, folder: Path) -> No
     assert "loop" in (await refused(processor, source, folder)).reason
 
 
-async def test_noise_under_every_accepted_name(processor: Processor, folder: Path) -> None:
+async def test_noise_under_every_accepted_name(processor: MediaProcessor, folder: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     data = random.Random(seed).randbytes(100_000)
@@ -143,7 +143,7 @@ async def test_noise_under_every_accepted_name(processor: Processor, folder: Pat
         assert isinstance(await refused(processor, source, folder), DecodeFailed)
 
 
-async def test_nothing_under_every_accepted_name(processor: Processor, folder: Path) -> None:
+async def test_nothing_under_every_accepted_name(processor: MediaProcessor, folder: Path) -> None:
     for format in ACCEPTED:
         source = folder.parent / f"nothing{format.extension}"
         source.write_bytes(b"")
@@ -152,12 +152,12 @@ async def test_nothing_under_every_accepted_name(processor: Processor, folder: P
 
 async def test_a_file_that_takes_too_long(folder: Path) -> None:
     source = folder.parent / "large.jpg"
-    source.write_bytes(making.jpeg(quarters(4000, 4000), progressive=True))
+    source.write_bytes(photo_files.encode_jpeg(make_quarters(4000, 4000), progressive=True))
     settings = Settings(MEDIAVAULT_MEDIA_SECONDS=0.02)  # pyright: ignore[reportCallIssue]
-    processor = Processor(settings)
+    processor = MediaProcessor(settings)
     async with processor._sandbox.running():
         error = await refused(processor, source, folder)
-    assert isinstance(error, TimedOut)
+    assert isinstance(error, ProcessingTimedOut)
     assert error.retryable
 
 
@@ -167,10 +167,10 @@ async def test_a_file_that_needs_too_much_memory(folder: Path) -> None:
     pixels = chunk(b"IDAT", zlib.compress(bytes(10_001 * 10_000), 1))
     source.write_bytes(png_header(10_000, 10_000, colour=3) + palette + pixels + chunk(b"IEND", b""))
     settings = Settings(MEDIAVAULT_MEDIA_MEMORY=512 * 1024**2)  # pyright: ignore[reportCallIssue]
-    async with Processor(settings).running() as processor:
-        assert isinstance(await refused(processor, source, folder), TooLarge)
+    async with MediaProcessor(settings).running() as processor:
+        assert isinstance(await refused(processor, source, folder), LimitExceeded)
         small = folder.parent / "small.jpg"
-        small.write_bytes(making.jpeg(quarters(4000, 3000)))
+        small.write_bytes(photo_files.encode_jpeg(make_quarters(4000, 3000)))
         assert (await processor.make_images(small, ACCEPTED_BY_NAME[".jpg"], folder)).width == 4000
 
 
@@ -188,7 +188,7 @@ POINTING = {
 
 def referring_movie(target: str) -> bytes:
     """A QuickTime movie whose samples lie in another file (a data reference by alias and by URL)."""
-    whole = film(".mov")
+    whole = make_video(".mov")
     at = whole.index(b"dref") - 4
     (size,) = struct.unpack_from(">I", whole, at)
     url = target.encode() + b"\0"
@@ -215,18 +215,18 @@ PROCESSING = """
     import asyncio, sys
     from pathlib import Path
     from app.config import Settings
-    from app.formats import Kind, supported
+    from app.formats import MediaKind, find_format
     from app.media.errors import MediaError
-    from app.media.processor import Processor
+    from app.media.processor import MediaProcessor
 
     async def main():
-        async with Processor(Settings()).running() as processor:
+        async with MediaProcessor(Settings()).running() as processor:
             for number, name in enumerate(sys.argv[1:]):
                 source = Path(name)
-                format = supported(name)
+                format = find_format(name)
                 folder = source.parent / f"made-{number}"
                 folder.mkdir()
-                calls = [processor.make_poster, processor.make_playable] if format.kind is Kind.VIDEO else [processor.make_images]
+                calls = [processor.make_poster, processor.make_playable] if format.kind is MediaKind.VIDEO else [processor.make_images]
                 for call in calls:
                     try:
                         print(source.name, "made", await call(source, format, folder))
@@ -241,7 +241,7 @@ async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
     """Every file that is opened while they are processed is traced."""
     secret = tmp_path / "secret" / "secret.mp4"
     secret.parent.mkdir()
-    secret.write_bytes(film(".mp4"))
+    secret.write_bytes(make_video(".mp4"))
     trace = tmp_path / "trace"
     async with listener() as (port, visits):
         sources = []
@@ -275,7 +275,7 @@ async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
     assert not re.findall(r"^.*connect\(.*AF_INET.*$", traced, re.MULTILINE)
 
 
-async def test_damage_anywhere(processor: Processor, folder: Path, soak: bool) -> None:
+async def test_damage_anywhere(processor: MediaProcessor, folder: Path, soak: bool) -> None:
     """Some bytes changed: a picture or a reason, and the next file is processed as if nothing had been."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -289,11 +289,11 @@ async def test_damage_anywhere(processor: Processor, folder: Path, soak: bool) -
             source = folder.parent / f"damaged{extension}"
             source.write_bytes(damaged)
             format = ACCEPTED_BY_NAME[extension]
-            make_it = processor.make_images if format.kind is Kind.IMAGE else processor.make_poster
+            make_it = processor.make_images if format.kind is MediaKind.IMAGE else processor.make_poster
             with suppress(MediaError):
-                assert (await make_it(source, format, folder)).products
+                assert (await make_it(source, format, folder)).files
             with suppress(MediaError):
-                await processor.find_motion(source, format)
+                await processor.find_motion_video(source, format)
     sound = folder.parent / "sound.jpg"
     sound.write_bytes(WHOLE[".jpg"]())
     assert (await processor.make_images(sound, ACCEPTED_BY_NAME[".jpg"], folder)).width == 300

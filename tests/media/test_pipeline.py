@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from app.catalog import tables, tasks
-from app.catalog.engine import now
-from app.catalog.records import FileKind, Task, Visibility
+from app.catalog import tasks
+from app.catalog.database.engine import now
+from app.catalog.schema import tables
+from app.catalog.schema.records import FileKind, Task, Visibility
 from app.config import Settings
-from app.formats import Format
+from app.formats import MediaFormat
 from app.media.errors import MediaError
-from app.media.processor import Processor
-from app.media.products import Processed, Product
+from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.processor import MediaProcessor
 from app.storage.errors import StorageUnavailable
-from tests.media.place import Place, place_on
-from tests.real.pictures import jpeg, motion_photo, video
+from tests.media.processing_stack import ProcessingStack, open_processing_stack
+from tests.real.sample_media import make_jpeg, make_motion_photo, make_video
 from tests.real.stacks import ENGINES, Engine, Stacks
 
 THUMBNAIL, PREVIEW, VIDEO = FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.ENCODED_VIDEO
@@ -35,9 +36,9 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-async def processor() -> AsyncIterator[Processor]:
+async def processor() -> AsyncIterator[MediaProcessor]:
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    async with Processor(settings).running() as processor:
+    async with MediaProcessor(settings).running() as processor:
         yield processor
 
 
@@ -47,13 +48,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def place(stack: Engine, stacks: Stacks, tmp_path: Path, processor: Processor) -> AsyncIterator[Place]:
-    async with place_on(stacks.create(stack, tmp_path / "place"), tmp_path, processor) as place:
+async def place(
+    stack: Engine, stacks: Stacks, tmp_path: Path, processor: MediaProcessor
+) -> AsyncIterator[ProcessingStack]:
+    async with open_processing_stack(stacks.create(stack, tmp_path / "place"), tmp_path, processor) as place:
         yield place
 
 
-async def test_a_photo_gets_its_pictures_and_is_read_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = jpeg(1600, 1200)
+async def test_a_photo_gets_its_pictures_and_is_read_once(
+    place: ProcessingStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_jpeg(1600, 1200)
     asset, task = await place.keep(data, "IMG_1.JPG")
     read = count_reads(place, asset.file.path, monkeypatch)
 
@@ -71,7 +76,7 @@ async def test_a_photo_gets_its_pictures_and_is_read_once(place: Place, monkeypa
     assert found.exif is not None
     assert found.file_created_at == asset.file_created_at
     assert read[0] <= 1.05 * len(data)
-    for kind, derivative in (await place.catalog.derivatives.of(asset.id)).items():
+    for kind, derivative in (await place.catalog.derivatives.get_for_asset(asset.id)).items():
         assert (
             f"/thumbs/{place.user.id}/{str(asset.id)[:2]}/{str(asset.id)[2:4]}/{asset.id}_{kind}_"
             in derivative.file.path
@@ -80,15 +85,15 @@ async def test_a_photo_gets_its_pictures_and_is_read_once(place: Place, monkeypa
 
 
 async def test_a_video_gets_its_poster_before_it_is_transcoded(
-    place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
+    place: ProcessingStack, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = video(folder)
+    data = make_video(folder)
     asset, task = await place.keep(data, "clip.mp4")
     read = count_reads(place, asset.file.path, monkeypatch)
     before: dict[FileKind, bytes] = {}
     make_playable = place.processor.make_playable
 
-    async def watched(source: Path, format: Format, folder: Path) -> Product | None:
+    async def watched(source: Path, format: MediaFormat, folder: Path) -> GeneratedFile | None:
         before.update(await place.made(asset))
         return await make_playable(source, format, folder)
 
@@ -103,20 +108,20 @@ async def test_a_video_gets_its_poster_before_it_is_transcoded(
     assert found is not None
     assert (found.width, found.height, found.duration) == (160, 120, 1000)
     assert read[0] <= 1.05 * len(data)
-    encoded = (await place.catalog.derivatives.of(asset.id))[VIDEO].file
+    encoded = (await place.catalog.derivatives.get_for_asset(asset.id))[VIDEO].file
     assert f"/encoded-video/{place.user.id}/" in encoded.path
     await place.check()
 
 
-async def test_a_video_that_browsers_play_is_left_as_it_is(place: Place, folder: Path) -> None:
-    asset, task = await place.keep(video(folder, playable=True), "clip.mp4")
+async def test_a_video_that_browsers_play_is_left_as_it_is(place: ProcessingStack, folder: Path) -> None:
+    asset, task = await place.keep(make_video(folder, playable=True), "clip.mp4")
     await place.pipeline().process(task)
     assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
     await place.check()
 
 
-async def test_again_makes_nothing_and_on_request_everything(place: Place) -> None:
-    asset, task = await place.keep(jpeg(), "a.jpg")
+async def test_again_makes_nothing_and_on_request_everything(place: ProcessingStack) -> None:
+    asset, task = await place.keep(make_jpeg(), "a.jpg")
     pipeline = place.pipeline()
     await pipeline.process(task)
     first = await files_of(place, asset.id)
@@ -131,15 +136,15 @@ async def test_again_makes_nothing_and_on_request_everything(place: Place) -> No
     await place.check()
 
 
-async def test_two_workers_at_once_leave_one_set(place: Place) -> None:
-    asset, task = await place.keep(jpeg(), "a.jpg")
+async def test_two_workers_at_once_leave_one_set(place: ProcessingStack) -> None:
+    asset, task = await place.keep(make_jpeg(), "a.jpg")
     await asyncio.gather(*(place.pipeline().process(task) for _ in range(3)))
     assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
     await place.check()
 
 
-async def test_the_video_inside_a_photo_is_taken_out_once(place: Place, folder: Path) -> None:
-    data, part = motion_photo(folder)
+async def test_the_video_inside_a_photo_is_taken_out_once(place: ProcessingStack, folder: Path) -> None:
+    data, part = make_motion_photo(folder)
     asset, task = await place.keep(data, "PXL_1.MP.jpg")
 
     await asyncio.gather(*(place.pipeline().process(task) for _ in range(2)))
@@ -154,7 +159,7 @@ async def test_the_video_inside_a_photo_is_taken_out_once(place: Place, folder: 
     assert shown.file.path.endswith(f"{shown.id}-MP.mp4")
     async with place.storage.read(shown.file.path) as stream:
         assert b"".join([bytes(chunk) async for chunk in stream.chunks]) == part
-    video_task = await place.catalog.tasks.of(shown.id)
+    video_task = await place.catalog.tasks.get_for_asset(shown.id)
     assert video_task is not None
     await place.pipeline().process(video_task)
     assert set(await place.made(shown)) == {THUMBNAIL, PREVIEW}
@@ -165,9 +170,9 @@ async def test_the_video_inside_a_photo_is_taken_out_once(place: Place, folder: 
     assert not any("/upload/" in path or "/encoded-video/" in path for path in real_objects(place))
 
 
-async def test_a_photo_that_shows_a_video_already_keeps_it(place: Place, folder: Path) -> None:
-    own, _ = await place.keep(video(folder, playable=True), "own.mp4")
-    asset, task = await place.keep(motion_photo(folder)[0], "a.jpg")
+async def test_a_photo_that_shows_a_video_already_keeps_it(place: ProcessingStack, folder: Path) -> None:
+    own, _ = await place.keep(make_video(folder, playable=True), "own.mp4")
+    asset, task = await place.keep(make_motion_photo(folder)[0], "a.jpg")
     await place.catalog.assets.update(place.user.id, asset.id, {"live_photo_video_id": own.id})
     await place.pipeline().process(task)
     photo = await place.catalog.assets.get(asset.id)
@@ -177,7 +182,7 @@ async def test_a_photo_that_shows_a_video_already_keeps_it(place: Place, folder:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.mp4"])
-async def test_what_is_neither_photo_nor_video_leaves_nothing(place: Place, name: str) -> None:
+async def test_what_is_neither_photo_nor_video_leaves_nothing(place: ProcessingStack, name: str) -> None:
     asset, task = await place.keep(random.randbytes(5000), name)
     with pytest.raises(MediaError) as failure:
         await place.pipeline().process(task)
@@ -188,12 +193,12 @@ async def test_what_is_neither_photo_nor_video_leaves_nothing(place: Place, name
 
 
 async def test_an_asset_that_goes_meanwhile_takes_everything_along(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: ProcessingStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset, task = await place.keep(jpeg(), "a.jpg")
+    asset, task = await place.keep(make_jpeg(), "a.jpg")
     make_images = place.processor.make_images
 
-    async def slow(source: Path, format: Format, folder: Path) -> Processed:
+    async def slow(source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         made = await make_images(source, format, folder)
         await place.catalog.assets.delete(place.user.id, [asset.id])
         return made
@@ -206,16 +211,16 @@ async def test_an_asset_that_goes_meanwhile_takes_everything_along(
 
 
 async def test_what_was_made_of_content_that_changed_meanwhile_is_dropped(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: ProcessingStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset, task = await place.keep(jpeg(), "a.jpg")
+    asset, task = await place.keep(make_jpeg(), "a.jpg")
     make_images = place.processor.make_images
 
-    async def slow(source: Path, format: Format, folder: Path) -> Processed:
+    async def slow(source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         made = await make_images(source, format, folder)
         async with place.catalog.database.write() as connection:  # as a scan does that finds other content
             await connection.execute(delete(tables.task).where(tables.task.c.asset_id == asset.id))
-            await tasks.add(connection, [(asset.id, asset.type)], now())
+            await tasks.add_tasks(connection, [(asset.id, asset.type)], now())
         return made
 
     monkeypatch.setattr(place.processor, "make_images", slow)
@@ -223,7 +228,7 @@ async def test_what_was_made_of_content_that_changed_meanwhile_is_dropped(
     assert await place.made(asset) == {}
     await place.check()
     monkeypatch.undo()
-    again = await place.catalog.tasks.of(asset.id)
+    again = await place.catalog.tasks.get_for_asset(asset.id)
     assert again is not None
     await place.pipeline().process(again)
     assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
@@ -231,9 +236,9 @@ async def test_what_was_made_of_content_that_changed_meanwhile_is_dropped(
 
 
 async def test_a_store_that_goes_away_leaves_nothing_unaccounted_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: ProcessingStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset, task = await place.keep(jpeg(), "a.jpg")
+    asset, task = await place.keep(make_jpeg(), "a.jpg")
     send, sent = place.storage.upload_from_temp, 0
 
     async def fails_second(temp: Path, path: str, **options: Any) -> Any:
@@ -254,10 +259,12 @@ async def test_a_store_that_goes_away_leaves_nothing_unaccounted_for(
     await place.check()
 
 
-async def test_cancelled_at_any_moment_it_leaves_nothing_unaccounted_for(place: Place, folder: Path, seed: int) -> None:
+async def test_cancelled_at_any_moment_it_leaves_nothing_unaccounted_for(
+    place: ProcessingStack, folder: Path, seed: int
+) -> None:
     dice = random.Random(seed)
-    photo, photo_task = await place.keep(motion_photo(folder)[0], "a.jpg")
-    clip, clip_task = await place.keep(video(folder), "a.mp4")
+    photo, photo_task = await place.keep(make_motion_photo(folder)[0], "a.jpg")
+    clip, clip_task = await place.keep(make_video(folder), "a.mp4")
     for _ in range(CANCELLATIONS):
         for task in (photo_task, clip_task):
             await cancelled_after(place, task, dice.uniform(0, 0.6))
@@ -269,7 +276,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing_unaccounted_for(place: 
     await place.check()
 
 
-async def cancelled_after(place: Place, task: Task, seconds: float) -> None:
+async def cancelled_after(place: ProcessingStack, task: Task, seconds: float) -> None:
     work = asyncio.create_task(place.pipeline().process(task))
     await asyncio.wait([work], timeout=seconds)
     work.cancel()
@@ -277,16 +284,16 @@ async def cancelled_after(place: Place, task: Task, seconds: float) -> None:
     assert work.done()
 
 
-async def files_of(place: Place, asset_id: Any) -> dict[FileKind, Any]:
-    return {kind: made.file.id for kind, made in (await place.catalog.derivatives.of(asset_id)).items()}
+async def files_of(place: ProcessingStack, asset_id: Any) -> dict[FileKind, Any]:
+    return {kind: made.file.id for kind, made in (await place.catalog.derivatives.get_for_asset(asset_id)).items()}
 
 
-def real_objects(place: Place) -> list[str]:
+def real_objects(place: ProcessingStack) -> list[str]:
     """Without the markers."""
     return [path for path in place.stack.objects() if not path.endswith(".immich")]
 
 
-def count_reads(place: Place, path: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def count_reads(place: ProcessingStack, path: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes that come from the store for this path from now on."""
     read, count = place.storage.read, [0]
 

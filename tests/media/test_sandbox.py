@@ -14,72 +14,72 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.media.errors import Crashed
-from app.media.sandbox import Sandbox
-from app.media.work import How
-from tests.media.processes import ESCAPING, FAMILY, LIMITS, script, those_in, until
+from app.media.errors import WorkerCrashed
+from app.media.sandbox.messages import ExitKind
+from app.media.sandbox.sandbox import Sandbox
+from tests.media.sandbox_scripts import ESCAPING, FAMILY, LIMITS, processes_in, script_request, wait_until
 
 
 async def test_what_a_program_says_comes_back(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script("import sys; print('yes'); sys.stderr.write('but'); sys.exit(3)", folder))
-    assert (ended.how, ended.status, ended.output, ended.errors) == (How.EXITED, 3, "yes\n", "but")
+    ended = await sandbox.run(script_request("import sys; print('yes'); sys.stderr.write('but'); sys.exit(3)", folder))
+    assert (ended.exit_kind, ended.status, ended.output, ended.errors) == (ExitKind.EXITED, 3, "yes\n", "but")
 
 
 async def test_time_is_limited_for_all_that_was_started(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script(ESCAPING, folder, limits=replace(LIMITS, seconds=2)))
+    ended = await sandbox.run(script_request(ESCAPING, folder, limits=replace(LIMITS, seconds=2)))
     assert (folder / "ready").exists()
-    assert ended.how is How.TIMED_OUT
-    assert those_in(folder) == set()
+    assert ended.exit_kind is ExitKind.TIMED_OUT
+    assert processes_in(folder) == set()
 
 
 async def test_nothing_survives_a_program_that_ends(sandbox: Sandbox, folder: Path) -> None:
     text = ESCAPING.replace('open("ready", "w").close()\n    time.sleep(600)', 'print("done")')
-    ended = await sandbox.run(script(text, folder))
-    assert (ended.how, ended.output) == (How.EXITED, "done\n")
-    assert those_in(folder) == set()
+    ended = await sandbox.run(script_request(text, folder))
+    assert (ended.exit_kind, ended.output) == (ExitKind.EXITED, "done\n")
+    assert processes_in(folder) == set()
 
 
 async def test_cancelling_ends_all_that_was_started(sandbox: Sandbox, folder: Path) -> None:
-    working = asyncio.create_task(sandbox.run(script(ESCAPING, folder)))
-    await until(lambda: (folder / "ready").exists() and len(those_in(folder)) == FAMILY)
+    working = asyncio.create_task(sandbox.run(script_request(ESCAPING, folder)))
+    await wait_until(lambda: (folder / "ready").exists() and len(processes_in(folder)) == FAMILY)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert those_in(folder) == set()
+    assert processes_in(folder) == set()
 
 
 async def test_cancelling_twice_still_waits_for_the_end(sandbox: Sandbox, folder: Path) -> None:
-    working = asyncio.create_task(sandbox.run(script(ESCAPING, folder)))
-    await until((folder / "ready").exists)
+    working = asyncio.create_task(sandbox.run(script_request(ESCAPING, folder)))
+    await wait_until((folder / "ready").exists)
     working.cancel()
     await asyncio.sleep(0)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert those_in(folder) == set()
+    assert processes_in(folder) == set()
 
 
 @pytest.mark.parametrize("victim", ["worker", "warden"])
 async def test_a_killed_process_is_a_crash(sandbox: Sandbox, folder: Path, victim: str) -> None:
     """Also when what is killed is the warden: then the fork server ends what it kept."""
-    working = asyncio.create_task(sandbox.run(script(ESCAPING.replace("600", "601"), folder)))
-    await until(lambda: len(those_in(folder)) == FAMILY)
+    working = asyncio.create_task(sandbox.run(script_request(ESCAPING.replace("600", "601"), folder)))
+    await wait_until(lambda: len(processes_in(folder)) == FAMILY)
     worker = _first_of(folder)
     target = worker if victim == "worker" else worker.parent()
     assert target is not None
     target.kill()
     if victim == "worker":
         ended = await working
-        assert (ended.how, ended.status) == (How.KILLED, signal.SIGKILL)
+        assert (ended.exit_kind, ended.status) == (ExitKind.KILLED, signal.SIGKILL)
     else:
-        with pytest.raises(Crashed):
+        with pytest.raises(WorkerCrashed):
             await working
-    await until(lambda: those_in(folder) == set())
+    await wait_until(lambda: processes_in(folder) == set())
 
 
 def _first_of(folder: Path) -> psutil.Process:
     """The worker: the warden above it works elsewhere."""
-    family = those_in(folder)
+    family = processes_in(folder)
     processes = [psutil.Process(pid) for pid in family]
     return next(process for process in processes if process.ppid() not in family and len(process.children()) > 1)
 
@@ -87,27 +87,27 @@ def _first_of(folder: Path) -> psutil.Process:
 async def test_a_warden_that_is_stopped_is_killed(
     sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.media.sandbox._END_SECONDS", 0.5)
-    working = asyncio.create_task(sandbox.run(script(ESCAPING, folder)))
-    await until(lambda: len(those_in(folder)) == FAMILY)
+    monkeypatch.setattr("app.media.sandbox.sandbox._END_SECONDS", 0.5)
+    working = asyncio.create_task(sandbox.run(script_request(ESCAPING, folder)))
+    await wait_until(lambda: len(processes_in(folder)) == FAMILY)
     warden = _first_of(folder).parent()
     assert warden is not None
     warden.suspend()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    await until(lambda: those_in(folder) == set())
+    await wait_until(lambda: processes_in(folder) == set())
 
 
 async def test_memory_is_limited(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script("held = []\nwhile True: held.append(bytearray(16 << 20))", folder))
+    ended = await sandbox.run(script_request("held = []\nwhile True: held.append(bytearray(16 << 20))", folder))
     assert ended.status != 0
     assert "MemoryError" in ended.errors
 
 
 async def test_processor_time_is_limited(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script("while True: pass", folder, limits=replace(LIMITS, cpu_seconds=1)))
-    assert (ended.how, ended.status) == (How.KILLED, signal.SIGXCPU)
+    ended = await sandbox.run(script_request("while True: pass", folder, limits=replace(LIMITS, cpu_seconds=1)))
+    assert (ended.exit_kind, ended.status) == (ExitKind.KILLED, signal.SIGXCPU)
 
 
 async def test_the_disk_is_not_filled(sandbox: Sandbox, folder: Path) -> None:
@@ -117,21 +117,21 @@ async def test_the_disk_is_not_filled(sandbox: Sandbox, folder: Path) -> None:
         with open("large", "wb") as file:
             while True: file.write(bytes(1 << 20))
     """
-    ended = await sandbox.run(script(text, folder))
-    assert (ended.how, ended.status) == (How.KILLED, signal.SIGXFSZ)
+    ended = await sandbox.run(script_request(text, folder))
+    assert (ended.exit_kind, ended.status) == (ExitKind.KILLED, signal.SIGXFSZ)
     assert (folder / "large").stat().st_size <= LIMITS.file_size
 
 
 async def test_what_it_says_is_limited(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script("while True: print('x' * 100000)", folder))
-    assert ended.how is How.TALKED_TOO_MUCH
+    ended = await sandbox.run(script_request("while True: print('x' * 100000)", folder))
+    assert ended.exit_kind is ExitKind.OUTPUT_TOO_LARGE
     assert len(ended.output) <= LIMITS.output + 1
 
 
 async def test_of_its_errors_the_end_is_kept(sandbox: Sandbox, folder: Path) -> None:
     text = "import sys\nfor _ in range(300): sys.stderr.write('x' * 10000)\nsys.stderr.write('the end')"
-    ended = await sandbox.run(script(text, folder))
-    assert ended.how is How.EXITED
+    ended = await sandbox.run(script_request(text, folder))
+    assert ended.exit_kind is ExitKind.EXITED
     assert len(ended.errors) <= 16 * 1024
     assert ended.errors.endswith("the end")
 
@@ -146,7 +146,7 @@ async def test_it_writes_nowhere_else_and_reads_nothing_else(sandbox: Sandbox, f
             except PermissionError: print("no", end=" ")
         with open("mine", "w") as mine: mine.write("yes")
     """
-    ended = await sandbox.run(script(text, folder, str(secret)))
+    ended = await sandbox.run(script_request(text, folder, str(secret)))
     assert ended.output == "no no no no "
     assert (folder / "mine").read_text() == "yes"
 
@@ -156,7 +156,7 @@ async def test_it_has_no_network(sandbox: Sandbox, folder: Path) -> None:
     async with listening:
         port = listening.sockets[0].getsockname()[1]
         text = "import socket, sys\nsocket.create_connection(('127.0.0.1', int(sys.argv[1])), 2)"
-        ended = await sandbox.run(script(text, folder, str(port)))
+        ended = await sandbox.run(script_request(text, folder, str(port)))
     assert ended.status == 1
     assert "unreachable" in ended.errors
 
@@ -166,7 +166,7 @@ async def test_nothing_of_the_environment_reaches_it(
 ) -> None:
     monkeypatch.setenv("S3_SECRET_ACCESS_KEY", "not for anybody")
     async with Sandbox().running() as fresh:
-        ended = await fresh.run(script("import os; print(dict(os.environ))", folder))
+        ended = await fresh.run(script_request("import os; print(dict(os.environ))", folder))
         ours = psutil.Process().children()
         told = [process.environ() for process in ours if "fork_server" in " ".join(process.cmdline())]
     assert "not for anybody" not in ended.output
@@ -176,31 +176,33 @@ async def test_nothing_of_the_environment_reaches_it(
 
 async def test_a_fork_server_that_died_is_replaced(folder: Path) -> None:
     async with Sandbox().running() as sandbox:
-        work = script("print('again')", folder)
+        work = script_request("print('again')", folder)
         assert (await sandbox.run(work)).output == "again\n"
         kept = asyncio.create_task(
-            sandbox.run(script("import time; open('ready', 'w').close(); time.sleep(1); print('kept')", folder))
+            sandbox.run(script_request("import time; open('ready', 'w').close(); time.sleep(1); print('kept')", folder))
         )
-        await until((folder / "ready").exists)
+        await wait_until((folder / "ready").exists)
         _newest_fork_server().kill()
         assert (await sandbox.run(work)).output == "again\n"
         assert (await kept).output == "kept\n"
 
 
 def _newest_fork_server() -> psutil.Process:
-    servers = [process for process in psutil.Process().children() if "app.media.fork_server" in process.cmdline()]
+    servers = [
+        process for process in psutil.Process().children() if "app.media.sandbox.fork_server" in process.cmdline()
+    ]
     return max(servers, key=lambda process: process.create_time())
 
 
 SERVICE = """
     import asyncio, sys
     from pathlib import Path
-    from app.media.sandbox import Sandbox
-    from tests.media.processes import ESCAPING, script
+    from app.media.sandbox.sandbox import Sandbox
+    from tests.media.sandbox_scripts import ESCAPING, script_request
 
     async def main():
         async with Sandbox().running() as sandbox:
-            await asyncio.gather(*(sandbox.run(script(ESCAPING, Path(name))) for name in sys.argv[1:]))
+            await asyncio.gather(*(sandbox.run(script_request(ESCAPING, Path(name))) for name in sys.argv[1:]))
 
     asyncio.run(main())
 """
@@ -213,17 +215,17 @@ async def test_nothing_outlives_a_service_that_is_killed(tmp_path: Path) -> None
     command = [sys.executable, "-c", textwrap.dedent(SERVICE), *map(str, folders)]
     service = subprocess.Popen(command, cwd=Path(__file__).parents[2], env={"PATH": os.defpath, "PYTHONPATH": "."})
     try:
-        await until(lambda: all(len(those_in(folder)) == FAMILY for folder in folders))
+        await wait_until(lambda: all(len(processes_in(folder)) == FAMILY for folder in folders))
         family = psutil.Process(service.pid).children(recursive=True)
     finally:
         service.kill()
         service.wait()
-    await until(lambda: not any(those_in(folder) for folder in folders))
-    await until(
+    await wait_until(lambda: not any(processes_in(folder) for folder in folders))
+    await wait_until(
         lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in family)
     )
 
 
 async def test_many_at_once(sandbox: Sandbox, folder: Path) -> None:
-    ended = await asyncio.gather(*(sandbox.run(script(f"print({number})", folder)) for number in range(40)))
+    ended = await asyncio.gather(*(sandbox.run(script_request(f"print({number})", folder)) for number in range(40)))
     assert [one.output for one in ended] == [f"{number}\n" for number in range(40)]

@@ -7,12 +7,21 @@ import signal
 
 import pytest
 
-from app.formats import supported
-from app.media.errors import Crashed, DecodeFailed, DiskFull, MediaError, MissingTool, TimedOut, TooLarge, one_line
-from app.media.outcomes import output_of, result_of
-from app.media.signatures import Content, recognise
-from app.media.sizes import bounded, square_around
-from app.media.work import Ended, How
+from app.formats import find_format
+from app.media.containers.signatures import DetectedFormat, detect_by_signature
+from app.media.errors import (
+    DecodeFailed,
+    LimitExceeded,
+    MediaDiskFull,
+    MediaError,
+    MissingTool,
+    ProcessingTimedOut,
+    WorkerCrashed,
+    to_one_line,
+)
+from app.media.images.sizes import compute_square, fit_size
+from app.media.sandbox.messages import ExitKind, SandboxResult
+from app.media.sandbox.result_parsing import parse_output, parse_result
 
 PACKETS = (b"G" + bytes(187)) * 5
 TIMED_PACKETS = (bytes(4) + b"G" + bytes(187)) * 5
@@ -26,34 +35,34 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("head", "extension", "content"),
     [
-        (b"\xff\xd8\xff\xe1", ".jpg", Content.JPEG),
-        (b"\xff\xd8\xff\xe1", ".png", Content.JPEG),
-        (b"\xff\xd8\xff\xe1", ".heic", Content.JPEG),
+        (b"\xff\xd8\xff\xe1", ".jpg", DetectedFormat.JPEG),
+        (b"\xff\xd8\xff\xe1", ".png", DetectedFormat.JPEG),
+        (b"\xff\xd8\xff\xe1", ".heic", DetectedFormat.JPEG),
         (b"\xff\xd8\xff\xe1", ".mp4", None),
-        (b"\xff\xd8\xff\xe1", ".cr2", Content.JPEG),
-        (b"RIFF\0\0\0\0WEBPVP8 ", ".webp", Content.WEBP),
+        (b"\xff\xd8\xff\xe1", ".cr2", DetectedFormat.JPEG),
+        (b"RIFF\0\0\0\0WEBPVP8 ", ".webp", DetectedFormat.WEBP),
         (b"RIFF\0\0\0\0AVI LIST", ".webp", None),
-        (b"RIFF\0\0\0\0AVI LIST", ".avi", Content.AVI),
-        (b"II*\0\x08\0\0\0", ".tif", Content.TIFF),
-        (b"II*\0\x08\0\0\0", ".nef", Content.RAW),
-        (b"II*\0\x08\0\0\0", ".jpg", Content.TIFF),
-        (b"FUJIFILMCCD-RAW ", ".raf", Content.RAW),
-        (b"whatever it is", ".k25", Content.RAW),
+        (b"RIFF\0\0\0\0AVI LIST", ".avi", DetectedFormat.AVI),
+        (b"II*\0\x08\0\0\0", ".tif", DetectedFormat.TIFF),
+        (b"II*\0\x08\0\0\0", ".nef", DetectedFormat.RAW),
+        (b"II*\0\x08\0\0\0", ".jpg", DetectedFormat.TIFF),
+        (b"FUJIFILMCCD-RAW ", ".raf", DetectedFormat.RAW),
+        (b"whatever it is", ".k25", DetectedFormat.RAW),
         (b"whatever it is", ".jpg", None),
-        (ftyp(b"heic", b"mif1", b"heic"), ".heic", Content.HEIF),
-        (ftyp(b"mif1", b"avif", b"mif1"), ".avif", Content.AVIF),
-        (ftyp(b"mif1", b"heic"), ".jpg", Content.HEIF),
-        (ftyp(b"crx ", b"isom"), ".cr3", Content.RAW),
-        (ftyp(b"isom", b"mp42"), ".mp4", Content.MOV),
-        (ftyp(b"qt  "), ".mov", Content.MOV),
+        (ftyp(b"heic", b"mif1", b"heic"), ".heic", DetectedFormat.HEIF),
+        (ftyp(b"mif1", b"avif", b"mif1"), ".avif", DetectedFormat.AVIF),
+        (ftyp(b"mif1", b"heic"), ".jpg", DetectedFormat.HEIF),
+        (ftyp(b"crx ", b"isom"), ".cr3", DetectedFormat.RAW),
+        (ftyp(b"isom", b"mp42"), ".mp4", DetectedFormat.MOV),
+        (ftyp(b"qt  "), ".mov", DetectedFormat.MOV),
         (ftyp(b"isom"), ".jpg", None),
         (ftyp(b"heic"), ".mp4", None),
-        (b"\0\0\0\x08wide\0\0\0\0mdat", ".mov", Content.MOV),
-        (b"\x1a\x45\xdf\xa3", ".webm", Content.MATROSKA),
-        (PACKETS, ".mts", Content.MPEG_TS),
-        (TIMED_PACKETS, ".m2ts", Content.MPEG_TS),
-        (b"cut out of a stream" + PACKETS, ".m2t", Content.MPEG_TS),
-        (b"\0\0\x01\xba", ".vob", Content.MPEG_PS),
+        (b"\0\0\0\x08wide\0\0\0\0mdat", ".mov", DetectedFormat.MOV),
+        (b"\x1a\x45\xdf\xa3", ".webm", DetectedFormat.MATROSKA),
+        (PACKETS, ".mts", DetectedFormat.MPEG_TS),
+        (TIMED_PACKETS, ".m2ts", DetectedFormat.MPEG_TS),
+        (b"cut out of a stream" + PACKETS, ".m2t", DetectedFormat.MPEG_TS),
+        (b"\0\0\x01\xba", ".vob", DetectedFormat.MPEG_PS),
         (b"#EXTM3U\n", ".mp4", None),
         (b"ffconcat version 1.0\n", ".mkv", None),
         (b"<svg xmlns=", ".svg", None),
@@ -61,10 +70,10 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
         (b"", ".mp4", None),
     ],
 )
-def test_what_a_file_is(head: bytes, extension: str, content: Content | None) -> None:
-    format = supported(f"file{extension}")
+def test_what_a_file_is(head: bytes, extension: str, content: DetectedFormat | None) -> None:
+    format = find_format(f"file{extension}")
     assert format is not None
-    assert recognise(head, format) is content
+    assert detect_by_signature(head, format) is content
 
 
 @pytest.mark.parametrize(
@@ -77,7 +86,7 @@ def test_what_a_file_is(head: bytes, extension: str, content: Content | None) ->
     ],
 )
 def test_sizes(size: tuple[int, int], edges: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert bounded(*size, *edges) == expected
+    assert fit_size(*size, *edges) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,34 +104,34 @@ def test_sizes(size: tuple[int, int], edges: tuple[int, int], expected: tuple[in
 def test_squares(
     box: tuple[float, float, float, float] | None, size: tuple[int, int], expected: tuple[float, float, float, float]
 ) -> None:
-    assert square_around(box, *size) == pytest.approx(expected)
+    assert compute_square(box, *size) == pytest.approx(expected)
 
 
-def said(**answer: object) -> Ended:
-    return Ended(How.EXITED, 0, json.dumps(answer), "")
+def said(**answer: object) -> SandboxResult:
+    return SandboxResult(ExitKind.EXITED, 0, json.dumps(answer), "")
 
 
 @pytest.mark.parametrize(
     ("ended", "error"),
     [
-        (said(error="TooLarge", reason="so many pixels"), TooLarge),
+        (said(error="LimitExceeded", reason="so many pixels"), LimitExceeded),
         (said(error="MissingTool", reason="rawpy"), MissingTool),
-        (said(error="SystemExit", reason="no error of ours"), Crashed),
-        (said(result="no object"), Crashed),
-        (said(), Crashed),
-        (Ended(How.EXITED, 70, "", "a traceback"), Crashed),
-        (Ended(How.EXITED, 0, "[]", ""), Crashed),
-        (Ended(How.EXITED, 0, '{"result":', ""), Crashed),
-        (Ended(How.KILLED, signal.SIGSEGV, "", ""), Crashed),
-        (Ended(How.KILLED, 99, "", ""), Crashed),
-        (Ended(How.KILLED, signal.SIGXCPU, "", ""), TooLarge),
-        (Ended(How.TIMED_OUT, 0, "", ""), TimedOut),
-        (Ended(How.TALKED_TOO_MUCH, 0, "", ""), TooLarge),
+        (said(error="SystemExit", reason="no error of ours"), WorkerCrashed),
+        (said(result="no object"), WorkerCrashed),
+        (said(), WorkerCrashed),
+        (SandboxResult(ExitKind.EXITED, 70, "", "a traceback"), WorkerCrashed),
+        (SandboxResult(ExitKind.EXITED, 0, "[]", ""), WorkerCrashed),
+        (SandboxResult(ExitKind.EXITED, 0, '{"result":', ""), WorkerCrashed),
+        (SandboxResult(ExitKind.KILLED, signal.SIGSEGV, "", ""), WorkerCrashed),
+        (SandboxResult(ExitKind.KILLED, 99, "", ""), WorkerCrashed),
+        (SandboxResult(ExitKind.KILLED, signal.SIGXCPU, "", ""), LimitExceeded),
+        (SandboxResult(ExitKind.TIMED_OUT, 0, "", ""), ProcessingTimedOut),
+        (SandboxResult(ExitKind.OUTPUT_TOO_LARGE, 0, "", ""), LimitExceeded),
     ],
 )
-def test_how_calls_end(ended: Ended, error: type[MediaError]) -> None:
+def test_how_calls_end(ended: SandboxResult, error: type[MediaError]) -> None:
     with pytest.raises(error):
-        result_of(ended)
+        parse_result(ended)
 
 
 @pytest.mark.parametrize(
@@ -130,17 +139,21 @@ def test_how_calls_end(ended: Ended, error: type[MediaError]) -> None:
     [
         ("/a/b.mp4: Invalid data found\n", DecodeFailed, "it cannot be decoded: Invalid data found"),
         ("[mov] odd\nError opening /a/b.mp4\n\n", DecodeFailed, "it cannot be decoded: Error opening the file"),
-        ("av_interleaved_write_frame(): No space left on device\nlast", DiskFull, "there is no room for the results"),
-        ("x: Cannot allocate memory", TooLarge, "it needs more memory than is permitted"),
+        (
+            "av_interleaved_write_frame(): No space left on device\nlast",
+            MediaDiskFull,
+            "there is no room for the results",
+        ),
+        ("x: Cannot allocate memory", LimitExceeded, "it needs more memory than is permitted"),
         ("", DecodeFailed, "it cannot be decoded: exit status 1"),
     ],
 )
 def test_how_programs_end(errors: str, error: type[MediaError], reason: str) -> None:
     with pytest.raises(error) as caught:
-        output_of(Ended(How.EXITED, 1, "", errors), "/a/b.mp4")
+        parse_output(SandboxResult(ExitKind.EXITED, 1, "", errors), "/a/b.mp4")
     assert caught.value.reason == reason
 
 
 def test_a_reason_is_one_short_line() -> None:
-    assert one_line("a\n\tb\0c\x1b[31m  d") == "a b c [31m d"
-    assert len(one_line("x" * 10_000)) == 300
+    assert to_one_line("a\n\tb\0c\x1b[31m  d") == "a b c [31m d"
+    assert len(to_one_line("x" * 10_000)) == 300

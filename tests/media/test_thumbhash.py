@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.media.thumbhash import thumbhash
+from app.media.images.thumbhash import thumbhash
 
 REFERENCE = [
     ((100, 75), "df07060d8266676647389036266c7556af97f8eca0"),

@@ -17,18 +17,18 @@ from uuid import UUID
 import pytest
 from PIL import Image
 
-from app.catalog.records import FileKind
-from app.formats import Format, supported
-from app.libraries.scan import Scan
-from app.media.cutting import cut_out
-from app.media.processor import Processor
-from app.media.products import Box, Processed
+from app.catalog.schema.records import FileKind
+from app.formats import MediaFormat, find_format
+from app.libraries.scanning.scan import LibraryScan
+from app.media.processing_results import CropBox, ProcessingResult
+from app.media.processor import MediaProcessor
+from app.media.range_extraction import extract_range
 from app.storage.errors import StorageError
 from app.storage.external import ExternalFiles
-from tests.media import making
-from tests.media.filming import AAC, H264, QUARTERED, film
-from tests.media.making import GREY, RED, assert_corners, quarters
-from tests.media.place import Place, place_on
+from tests.media import photo_files
+from tests.media.photo_files import GREY, RED, assert_corners, make_quarters
+from tests.media.processing_stack import ProcessingStack, open_processing_stack
+from tests.media.video_files import AAC, H264, QUARTERED, make_video
 from tests.real.notes import Note
 from tests.real.stacks import Stacks
 
@@ -37,12 +37,14 @@ SECONDS, SOAK_SECONDS = 4.0, 60.0
 PREVIEWS = 3
 """That must come about meanwhile, however long it takes."""
 PHOTOS = [
-    kept for kept in making.FORMATS if kept.extension in (".jpg", ".gif", ".tiff", ".heic", ".avif", ".jxl", ".psd")
+    kept
+    for kept in photo_files.FORMATS
+    if kept.extension in (".jpg", ".gif", ".tiff", ".heic", ".avif", ".jxl", ".psd")
 ]
 
 
-def named(extension: str) -> Format:
-    format = supported(f"x{extension}")
+def named(extension: str) -> MediaFormat:
+    format = find_format(f"x{extension}")
     assert format is not None
     return format
 
@@ -57,11 +59,11 @@ class Turned:
         self._secret = folder / f"secret{extension}"
         self._secret.write_bytes(outside)
         self._files = ExternalFiles()
-        self._files.confine([str(self.path.parent)])
+        self._files.set_link_roots([str(self.path.parent)])
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Path]:
-        async with self._files.opened(str(self.path), self.path.stat().st_size) as source:
+        async with self._files.open_descriptor_path(str(self.path), self.path.stat().st_size) as source:
             self.path.unlink()
             self.path.symlink_to(self._secret)
             assert self.path.read_bytes() == self._secret.read_bytes()
@@ -69,8 +71,8 @@ class Turned:
         await self._files.aclose()
 
 
-def preview_of(made: Processed) -> Image.Image:
-    (path,) = (product.path for product in made.products if product.kind is FileKind.PREVIEW)
+def preview_of(made: ProcessingResult) -> Image.Image:
+    (path,) = (product.path for product in made.files if product.kind is FileKind.PREVIEW)
     with Image.open(path) as image:
         image.load()
         return image
@@ -78,23 +80,23 @@ def preview_of(made: Processed) -> Image.Image:
 
 @pytest.mark.parametrize("kept", PHOTOS, ids=lambda kept: kept.extension)
 async def test_a_photo_is_that_which_was_opened(
-    processor: Processor, folder: Path, tmp_path: Path, kept: making.Kept
+    processor: MediaProcessor, folder: Path, tmp_path: Path, kept: photo_files.ExpectedCorners
 ) -> None:
-    for name, colours in (("inside", making.CORNERS), ("outside", SECRET)):
-        kept.write(quarters(colours=colours), tmp_path / f"{name}{kept.extension}")
+    for name, colours in (("inside", photo_files.CORNERS), ("outside", SECRET)):
+        kept.write(make_quarters(colours=colours), tmp_path / f"{name}{kept.extension}")
     inside, outside = ((tmp_path / f"{name}{kept.extension}").read_bytes() for name in ("inside", "outside"))
     async with Turned(tmp_path, kept.extension, inside, outside).opened() as source:
         made = await processor.make_images(source, named(kept.extension), folder)
         assert_corners(preview_of(made), within=kept.within)
-        box = Box(left=60, top=60, right=160, bottom=160, image_width=640, image_height=480)
+        box = CropBox(left=60, top=60, right=160, bottom=160, image_width=640, image_height=480)
         person = await processor.make_person_thumbnail(source, named(kept.extension), box, folder)
         with Image.open(person.path) as square:
             assert_corners(square, (RED,) * 4, within=kept.within)
 
 
-async def test_a_raw_file_is_that_which_was_opened(processor: Processor, folder: Path, tmp_path: Path) -> None:
-    inside = making.dng(quarters(320, 240), preview=quarters(320, 240))
-    outside = making.dng(quarters(320, 240), preview=quarters(320, 240, colours=SECRET))
+async def test_a_raw_file_is_that_which_was_opened(processor: MediaProcessor, folder: Path, tmp_path: Path) -> None:
+    inside = photo_files.encode_dng(make_quarters(320, 240), preview=make_quarters(320, 240))
+    outside = photo_files.encode_dng(make_quarters(320, 240), preview=make_quarters(320, 240, colours=SECRET))
     async with Turned(tmp_path, ".dng", inside, outside).opened() as source:
         made = await processor.make_images(source, named(".dng"), folder)
         assert_corners(preview_of(made))
@@ -102,25 +104,27 @@ async def test_a_raw_file_is_that_which_was_opened(processor: Processor, folder:
 
 
 async def test_a_moving_part_is_that_of_the_file_which_was_opened(
-    processor: Processor, folder: Path, tmp_path: Path
+    processor: MediaProcessor, folder: Path, tmp_path: Path
 ) -> None:
-    video, other = film(".mp4"), film(".mp4", seconds=2)
-    photo = making.jpeg(quarters())
+    video, other = make_video(".mp4"), make_video(".mp4", seconds=2)
+    photo = photo_files.encode_jpeg(make_quarters())
     xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     xmp += '<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1"'
     xmp += f' GCamera:MicroVideoOffset="{len(video)}"/></rdf:RDF></x:xmpmeta>'
-    photo = making.jpeg(quarters(), xmp=xmp.encode())
-    async with Turned(tmp_path, ".jpg", photo + video, making.jpeg(quarters()) + other).opened() as source:
-        part = await processor.find_motion(source, named(".jpg"))
+    photo = photo_files.encode_jpeg(make_quarters(), xmp=xmp.encode())
+    async with Turned(
+        tmp_path, ".jpg", photo + video, photo_files.encode_jpeg(make_quarters()) + other
+    ).opened() as source:
+        part = await processor.find_motion_video(source, named(".jpg"))
         assert part is not None
-        await cut_out(source, part, folder / "motion.mp4")
+        await extract_range(source, part, folder / "motion.mp4")
     assert (folder / "motion.mp4").read_bytes() == video
 
 
-async def test_a_video_is_that_which_was_opened(processor: Processor, folder: Path, tmp_path: Path) -> None:
+async def test_a_video_is_that_which_was_opened(processor: MediaProcessor, folder: Path, tmp_path: Path) -> None:
     """What is told of it, its poster, and what was encoded of it."""
     options = ("-c:v", "mpeg4", "-q:v", "2", *AAC)
-    inside, outside = film(".avi", *options, picture=QUARTERED), film(".avi", *options, seconds=3)
+    inside, outside = make_video(".avi", *options, picture=QUARTERED), make_video(".avi", *options, seconds=3)
     async with Turned(tmp_path, ".avi", inside, outside).opened() as source:
         poster = await processor.make_poster(source, named(".avi"), folder)
         assert_corners(preview_of(poster), within=12)
@@ -130,8 +134,10 @@ async def test_a_video_is_that_which_was_opened(processor: Processor, folder: Pa
     assert_corners(preview_of(await processor.make_poster(playable.path, named(".mp4"), folder)), within=12)
 
 
-async def test_a_remuxed_video_is_that_which_was_opened(processor: Processor, folder: Path, tmp_path: Path) -> None:
-    inside, outside = film(".mkv", *H264, *AAC, picture=QUARTERED), film(".mkv", *H264, *AAC, seconds=3)
+async def test_a_remuxed_video_is_that_which_was_opened(
+    processor: MediaProcessor, folder: Path, tmp_path: Path
+) -> None:
+    inside, outside = make_video(".mkv", *H264, *AAC, picture=QUARTERED), make_video(".mkv", *H264, *AAC, seconds=3)
     async with Turned(tmp_path, ".mkv", inside, outside).opened() as source:
         playable = await processor.make_playable(source, named(".mkv"), folder)
     assert playable is not None
@@ -139,21 +145,21 @@ async def test_a_remuxed_video_is_that_which_was_opened(processor: Processor, fo
 
 
 async def test_previews_made_while_a_link_is_turned_round_and_round(
-    processor: Processor, stacks: Stacks, tmp_path: Path, soak: bool, seed: int, note: Note
+    processor: MediaProcessor, stacks: Stacks, tmp_path: Path, soak: bool, seed: int, note: Note
 ) -> None:
     """Inside and outside lie files of the same size and time, so that only the pictures tell which one was shown."""
     nas = tmp_path / "nas"
     for folder in (nas / ".kept", tmp_path / "secret"):
         folder.mkdir(parents=True)
-    inside, outside = making.jpeg(quarters()), making.jpeg(quarters(colours=SECRET))
+    inside, outside = photo_files.encode_jpeg(make_quarters()), photo_files.encode_jpeg(make_quarters(colours=SECRET))
     size = max(len(inside), len(outside))
     for path, data in ((nas / ".kept" / "photo.jpg", inside), (tmp_path / "secret" / "photo.jpg", outside)):
         path.write_bytes(data.ljust(size, b"\0"))
         os.utime(path, (10**9, 10**9))
     links = [nas / ".kept" / "photo.jpg", tmp_path / "secret" / "photo.jpg"]
     (nas / "photo.jpg").symlink_to(links[0])
-    async with place_on(stacks.create("local", tmp_path / "place"), tmp_path, processor) as place:
-        place.storage.confine_external([str(nas)])
+    async with open_processing_stack(stacks.create("local", tmp_path / "place"), tmp_path, processor) as place:
+        place.storage.set_external_link_roots([str(nas)])
         asset_id = await scanned(place, nas)
         made = refused = 0
         end = time.monotonic() + (SOAK_SECONDS if soak else SECONDS)
@@ -172,16 +178,16 @@ async def test_previews_made_while_a_link_is_turned_round_and_round(
         assert turns[0] > made
 
 
-async def scanned(place: Place, nas: Path) -> UUID:
+async def scanned(place: ProcessingStack, nas: Path) -> UUID:
     library = await place.catalog.libraries.create(place.user.id, "NAS", (str(nas),), ())
     with ThreadPoolExecutor(1) as threads:
-        await Scan(place.catalog, library, threads).run()
-    (asset,), _ = await place.catalog.assets.page(place.user.id, limit=10)
+        await LibraryScan(place.catalog, library, threads).run()
+    (asset,), _ = await place.catalog.assets.get_page(place.user.id, limit=10)
     return asset.id
 
 
-async def preview(place: Place, asset_id: UUID) -> Image.Image:
-    made = await place.catalog.derivatives.of(asset_id)
+async def preview(place: ProcessingStack, asset_id: UUID) -> Image.Image:
+    made = await place.catalog.derivatives.get_for_asset(asset_id)
     async with place.storage.read(made[FileKind.PREVIEW].file.path) as stream:
         return Image.open(io.BytesIO(b"".join([bytes(chunk) async for chunk in stream.chunks])))
 

@@ -16,23 +16,26 @@ MakeLibrary = Callable[..., Awaitable[Library]]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class MoveDirection:
     """Where to, and the database that the catalogue is in."""
 
     to: StorageEngine
     database: Database
 
 
-WAYS = {"s3-postgresql": Way(StorageEngine.S3, "postgresql"), "local-sqlite": Way(StorageEngine.LOCAL, "sqlite")}
+WAYS = {
+    "s3-postgresql": MoveDirection(StorageEngine.S3, "postgresql"),
+    "local-sqlite": MoveDirection(StorageEngine.LOCAL, "sqlite"),
+}
 
 
 @pytest.fixture(params=WAYS.values(), ids=list(WAYS))
-def way(request: pytest.FixtureRequest) -> Way:
+def way(request: pytest.FixtureRequest) -> MoveDirection:
     return request.param
 
 
 @pytest.fixture
-async def make_library(way: Way, stacks: Stacks, tmp_path: Path) -> AsyncIterator[MakeLibrary]:
+async def make_library(way: MoveDirection, stacks: Stacks, tmp_path: Path) -> AsyncIterator[MakeLibrary]:
     made: list[Library] = []
 
     async def make(*, endpoint: str | None = None) -> Library:

@@ -17,20 +17,20 @@ from uuid import UUID
 
 from sqlalchemy import update
 
-from app.catalog import tables
-from app.catalog.catalog import Catalog, open_catalog, upgrade
-from app.catalog.engine import now
-from app.catalog.move_records import MoveFilters
-from app.catalog.records import File, FileKind, StoredFile
+from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
+from app.catalog.database.engine import now
+from app.catalog.schema import tables
+from app.catalog.schema.move_records import MoveFilters
+from app.catalog.schema.records import File, FileKind, StoredFile
 from app.config import Settings, StorageEngine
 from app.health.markers import MediaLocationCheck
-from app.migration.route import OTHER, find_route
-from app.migration.verification import Method
-from app.migration.work import Work
+from app.migration.copy_check import VerifyMethod
+from app.migration.migration_context import MigrationContext
+from app.migration.route import OPPOSITE_ENGINE, find_route
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
-from tests.api.agreement import assert_agreement, differences, look
-from tests.catalog.making import make_user, new_asset
+from tests.api.consistency import assert_consistent, differences, read_state
+from tests.catalog.rows import make_user, new_asset
 from tests.migration.commands import mediavault
 from tests.real.service import Service
 from tests.real.stacks import Stack
@@ -54,7 +54,7 @@ ODD_NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ExpectedFile:
     """A file of the library: its asset, and its bytes' checksum."""
 
     asset_id: UUID
@@ -78,19 +78,19 @@ class Library:
     catalog: Catalog
     storage: StorageService
     owner: UUID
-    files: list[Kept] = field(default_factory=list)
+    files: list[ExpectedFile] = field(default_factory=list)
     endpoint: str | None = None
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @classmethod
     async def create(cls, stack: Stack, to: StorageEngine, *, endpoint: str | None = None) -> Self:
         """Empty. `endpoint` stands between the move and the store, for the move only."""
-        await upgrade(stack.db_url)
+        await upgrade_catalog(stack.db_url)
         catalog = await open_catalog(stack.db_url)
         more = {} if endpoint is None else {"S3_ENDPOINT": endpoint}
         if to is StorageEngine.LOCAL:
             stack.media.mkdir(parents=True, exist_ok=True)
-        async with _opened(settings_of(stack, OTHER[to])) as before:
+        async with _opened(settings_of(stack, OPPOSITE_ENGINE[to])) as before:
             await MediaLocationCheck(catalog, before).verify()
         storage = await open_storage(settings_of(stack, to, **more))
         library = cls(stack, to, catalog, storage, (await make_user(catalog)).id, endpoint=endpoint)
@@ -101,11 +101,11 @@ class Library:
     async def aclose(self) -> None:
         await self._open.aclose()
 
-    async def fill(self, sizes: Sequence[int], *, seed: int = 1, owner: UUID | None = None) -> list[Kept]:
+    async def fill(self, sizes: Sequence[int], *, seed: int = 1, owner: UUID | None = None) -> list[ExpectedFile]:
         """Files at the source, with odd names among them."""
         dice = random.Random(seed)
-        added: list[Kept] = []
-        async with _opened(settings_of(self.stack, OTHER[self.to])) as source:
+        added: list[ExpectedFile] = []
+        async with _opened(settings_of(self.stack, OPPOSITE_ENGINE[self.to])) as source:
             for number, size in enumerate(sizes):
                 name = ODD_NAMES[number % len(ODD_NAMES)]
                 folder = f"upload/{owner or self.owner}/{number // 50:02}/{dice.getrandbits(32):08x}"
@@ -115,7 +115,7 @@ class Library:
 
     async def add(
         self, storage: StorageService, key: Key, data: bytes, *, owner: UUID | None = None, sidecar: bool = False
-    ) -> Kept:
+    ) -> ExpectedFile:
         """One file, stored where `storage` puts new ones."""
         whose = owner or self.owner
         original = await self._stored(storage, key, data, whose, FileKind.ORIGINAL)
@@ -123,21 +123,21 @@ class Library:
         if sidecar:
             beside = await self._stored(storage, Key(f"{key}.xmp"), b"<x/>" + data[:10], whose, FileKind.SIDECAR)
         asset = await self.catalog.assets.insert(new_asset(whose, original.sha1), original, beside)
-        kept = Kept(asset.id, asset.file.id, asset.file.path, hashlib.sha256(data).hexdigest(), len(data))
+        kept = ExpectedFile(asset.id, asset.file.id, asset.file.path, hashlib.sha256(data).hexdigest(), len(data))
         self.files.append(kept)
         return kept
 
     async def _stored(self, storage: StorageService, key: Key, data: bytes, owner: UUID, kind: FileKind) -> StoredFile:
         path = storage.managed_path(key)
-        row = await self.catalog.files.begin(owner, kind, path, "image/jpeg", LEASE)
+        row = await self.catalog.files.begin_write(owner, kind, path, "image/jpeg", LEASE)
         async with storage.write(path, size=len(data)) as writer:
             await writer.write(data)
         return StoredFile(row.id, len(data), hashlib.sha1(data).digest(), zlib.crc32(data))
 
-    def work(self, **options: Any) -> Work:
-        return replace(Work(self.catalog, self.storage, find_route(self.storage, self.to)), **options)
+    def work(self, **options: Any) -> MigrationContext:
+        return replace(MigrationContext(self.catalog, self.storage, find_route(self.storage, self.to)), **options)
 
-    async def file(self, kept: Kept) -> File:
+    async def file(self, kept: ExpectedFile) -> File:
         found = await self.catalog.files.get(kept.file_id)
         assert found is not None
         return found
@@ -148,7 +148,7 @@ class Library:
         async with self.catalog.engine.begin() as connection:
             await connection.execute(statement.values(switched_at=now() - by))
 
-    async def delete(self, kept: Kept) -> None:
+    async def delete(self, kept: ExpectedFile) -> None:
         """As its owner does, for good."""
         await self.catalog.assets.delete(self.owner, [kept.asset_id])
         self.files.remove(kept)
@@ -159,10 +159,10 @@ class Library:
 
     def at_source(self) -> dict[str, int]:
         """Objects that are no markers, by path."""
-        return self._stored_at(self.work().route.source.area.base)
+        return self._stored_at(self.work().route.source.paths.path_prefix)
 
     def at_target(self) -> dict[str, int]:
-        return self._stored_at(self.work().route.target.area.base)
+        return self._stored_at(self.work().route.target.paths.path_prefix)
 
     def _stored_at(self, base: str) -> dict[str, int]:
         return {
@@ -178,7 +178,7 @@ class Library:
             file = await self.file(kept)
             assert at is None or file.path.startswith(at), file.path
             assert not read or await self.sha256(file.path) == kept.sha256, file.path
-        found = differences(look(self.stack), exact=False)
+        found = differences(read_state(self.stack), exact=False)
         assert not found, "\n".join(found)
 
     async def sha256(self, path: str) -> str:
@@ -192,7 +192,7 @@ class Library:
         """As `check`, and after a sweep nothing is left on either side but the files."""
         await self.sweep()
         await self.check(at=at)
-        assert_agreement(self.stack, exact=True)
+        assert_consistent(self.stack, exact=True)
         assert self.stack.leftovers() == []
 
     async def verify(self, *, made: int = 0) -> None:
@@ -207,17 +207,17 @@ class Library:
 
     @property
     def source_base(self) -> str:
-        return self.work().route.source.area.base
+        return self.work().route.source.paths.path_prefix
 
     @property
     def target_base(self) -> str:
-        return self.work().route.target.area.base
+        return self.work().route.target.paths.path_prefix
 
     def local_file(self, path: str) -> Path:
         return Path(path)
 
 
-def only(owner: UUID | None = None, *kinds: FileKind) -> MoveFilters:
+def make_filters(owner: UUID | None = None, *kinds: FileKind) -> MoveFilters:
     return MoveFilters(owner, kinds or None)
 
 
@@ -237,4 +237,4 @@ class _opened:  # noqa: N801 - reads as the verb that it is
             await self._storage.aclose()
 
 
-__all__ = ["Kept", "Library", "Method", "only", "settings_of"]
+__all__ = ["ExpectedFile", "Library", "VerifyMethod", "make_filters", "settings_of"]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from app.config import StorageEngine
-from app.migration.copying import Copier
-from app.migration.planning import plan
-from app.migration.problems import Named
-from app.migration.running import run
+from app.migration.file_copier import FileCopier
+from app.migration.problems import FileProblem
+from app.migration.steps.plan_step import plan_move
+from app.migration.steps.run_step import run_move
 from app.storage.key import Key
 from app.storage.service import open_storage
 from tests.migration.commands import mediavault
@@ -104,7 +104,7 @@ async def test_no_more_files_at_a_time_than_there_are_connections(
     await library.aclose()
     at_once: list[int] = []
     under_way = 0
-    carry = Copier.carry
+    carry = FileCopier.copy_file
 
     async def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal under_way
@@ -115,7 +115,7 @@ async def test_no_more_files_at_a_time_than_there_are_connections(
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(Copier, "carry", counted)
+    monkeypatch.setattr(FileCopier, "copy_file", counted)
     service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": "s3", "MEDIAVAULT_S3_CONNECTIONS": "4"})
 
     ran = await asyncio.to_thread(mediavault, service, "migrate", "run", "--to", "s3", "--concurrency", "32")
@@ -145,17 +145,17 @@ async def test_a_name_that_is_too_long_with_the_prefix_is_planned_before_and_tol
     kept = await library.add(source, Key("upload/" + "/".join("d" * 199 for _ in range(5)) + "/a.jpg"), b"a photo")
     await source.aclose()
 
-    planned, ran = await plan(library.work()), await run(library.work())
+    planned, ran = await plan_move(library.work()), await run_move(library.work())
     await library.aclose()
 
     detail = "name: s3 does not take this name: longer than 1024 bytes with the prefix"
-    assert planned.problems.named == ran.problems.named == [Named(kept.path, detail)]
+    assert planned.problems.listed == ran.problems.listed == [FileProblem(kept.path, detail)]
 
 
 async def test_two_runs_refuse_each_other(library: Library) -> None:
     again = await Library.create(library.stack, StorageEngine.S3)
     try:
-        async with again.catalog.moves.alone():
+        async with again.catalog.moves.lock_ledger():
             done = await asyncio.to_thread(mediavault, service_of(library), "migrate", "run", "--to", "s3")
     finally:
         await again.aclose()

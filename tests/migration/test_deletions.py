@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from app.catalog.engine import now
+from app.catalog.database.engine import now
 from app.jobs.sweeper import sweep
-from app.migration.running import run
-from app.migration.switching import switch
-from app.migration.throttle import Throttle
+from app.migration.bandwidth_limit import BandwidthLimit
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
 from tests.migration.library import Library
 from tests.migration.test_undoing import dying_at
 
@@ -22,10 +22,10 @@ async def test_the_sweeper_alone_removes_both(library: Library) -> None:
     """Of a file that could not be copied, of one that was verified, and of one that was switched."""
     planned, switched = await library.fill([10_000, 20_000])
     await library.storage.unlink(planned.path)
-    await run(library.work())
-    await switch(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
     (verified,) = await library.fill([30_000], seed=2)
-    await run(library.work())
+    await run_move(library.work())
 
     for kept in (planned, verified, switched):
         await library.delete(kept)
@@ -38,8 +38,8 @@ async def test_the_sweeper_alone_removes_both(library: Library) -> None:
 
 async def test_a_copy_that_a_dead_run_left_goes_too(library: Library) -> None:
     (kept,) = await library.fill([10_000])
-    with dying_at("record"):
-        await run(library.work())
+    with dying_at("record_outcomes"):
+        await run_move(library.work())
     assert library.at_target()
 
     await library.delete(kept)
@@ -59,16 +59,16 @@ async def test_what_is_being_copied_stays_accounted_for_until_it_is_gone(
         reading.set()
         await go_on.wait()
 
-    monkeypatch.setattr(Throttle, "take", hold)
+    monkeypatch.setattr(BandwidthLimit, "take", hold)
     async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
-        group.create_task(run(library.work()))
+        group.create_task(run_move(library.work()))
         await reading.wait()
         await library.delete(kept)
         for later in (timedelta(0), timedelta(hours=1)):
             await sweep(library.catalog, library.storage, now=now() + later)
         assert not library.at_source()
         target = library.work().route.target_path(kept.path)
-        assert await library.catalog.files.by_path(target), "nothing may be written without a row"
+        assert await library.catalog.files.get_by_path(target), "nothing may be written without a row"
         go_on.set()
 
     await library.sweep()

@@ -87,7 +87,7 @@ async def test_the_whole_move_prints_what_is_shown(
         await library.sweep()
         await printed(library, StorageEngine.S3, "migrate run --to s3")
         await printed(library, StorageEngine.S3, "migrate switch --to s3")
-        monkeypatch.setattr("app.migration.cleanup.asyncio", SimpleNamespace(sleep=no_time_passes))
+        monkeypatch.setattr("app.migration.steps.cleanup_step.asyncio", SimpleNamespace(sleep=no_time_passes))
         await compare("migrate cleanup --to s3")
 
         assert not any(shown.values()), "shown, but not made here"

@@ -15,41 +15,41 @@ from pathlib import Path
 import pytest
 
 from app.catalog.errors import MigrationBusy
-from app.catalog.move_records import MoveState
-from app.catalog.records import FileKind
+from app.catalog.schema.move_records import MoveState
+from app.catalog.schema.records import FileKind
 from app.config import StorageEngine
-from app.migration.cleanup import cleanup
-from app.migration.planning import plan
-from app.migration.reports import Problems
-from app.migration.rollback import rollback
-from app.migration.route import OTHER, MoveRefused, find_route, require_engine
-from app.migration.running import run
-from app.migration.switching import switch
-from app.migration.verification import Method
+from app.migration.copy_check import VerifyMethod
+from app.migration.reports import ProblemList
+from app.migration.route import OPPOSITE_ENGINE, MoveRefused, find_route, require_engine
+from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.plan_step import plan_move
+from app.migration.steps.rollback_step import roll_back_move
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.key import Key
 from app.storage.service import open_storage
-from tests.migration.library import Kept, Library, only, settings_of
-from tests.migration.unlisted import hide
-from tests.real.disks import disks_below, fill_up
+from tests.migration.library import ExpectedFile, Library, make_filters, settings_of
+from tests.migration.unlisted_folders import hide
+from tests.real.mounts import disks_below, fill_up
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import ROOT
 from tests.real.stacks import Stacks
 
-METHODS = pytest.mark.parametrize("method", [Method.AUTO, Method.READBACK])
+METHODS = pytest.mark.parametrize("method", [VerifyMethod.AUTO, VerifyMethod.READBACK])
 
 
-def named(problems: Problems) -> list[tuple[str, str]]:
+def named(problems: ProblemList) -> list[tuple[str, str]]:
     """Path and the first word of each problem."""
-    assert problems.count == len(problems.named)
-    return [(problem.path, problem.problem.partition(":")[0]) for problem in problems.named]
+    assert problems.count == len(problems.listed)
+    return [(problem.path, problem.problem.partition(":")[0]) for problem in problems.listed]
 
 
 async def flip(library: Library, path: str) -> None:
     """One bit of what is stored there, behind everybody's back."""
-    home = library.storage.home(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
+    home = library.storage.find_location(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
     assert home is not None
-    key = home.area.key(path)
+    key = home.paths.to_key(path)
     assert key is not None
     async with home.backend.read_stream(key) as stream:
         data = bytearray(b"".join([chunk async for chunk in stream.chunks]))
@@ -58,19 +58,19 @@ async def flip(library: Library, path: str) -> None:
 
 
 @METHODS
-async def test_a_flipped_byte_in_a_source_is_found_and_the_file_left(library: Library, method: Method) -> None:
+async def test_a_flipped_byte_in_a_source_is_found_and_the_file_left(library: Library, method: VerifyMethod) -> None:
     damaged, *_ = await library.fill([50_000, 20_000, 30_000])
     await flip(library, damaged.path)
 
-    report = await run(library.work(method=method))
-    switched = await switch(library.work())
+    report = await run_move(library.work(method=method))
+    switched = await switch_move(library.work())
 
     assert named(report.problems) == [(damaged.path, "damaged")]
     assert (report.files, switched.files) == (2, 2)
     assert (await library.file(damaged)).path == damaged.path
     assert not [path for path in library.at_target() if path.endswith(damaged.path.rpartition("/upload/")[2])]
     await library.age()
-    assert (await cleanup(library.work())).files == 2
+    assert (await clean_up_move(library.work())).files == 2
     await library.sweep()
     assert list(library.at_source()) == [damaged.path]
 
@@ -78,23 +78,23 @@ async def test_a_flipped_byte_in_a_source_is_found_and_the_file_left(library: Li
 @pytest.mark.parametrize("when", ["before the switch", "after the switch"])
 async def test_a_flipped_byte_in_a_target_is_found_and_nothing_deleted(library: Library, when: str) -> None:
     kept, other = await library.fill([50_000, 20_000])
-    await run(library.work())
+    await run_move(library.work())
     (target,) = [path for path in library.at_target() if path.endswith(kept.path.rpartition("/upload/")[2])]
     if when == "before the switch":
         await flip(library, target)
-    await switch(library.work())
+    await switch_move(library.work())
     if when == "after the switch":
         await flip(library, target)
     await library.age()
 
-    report = await cleanup(library.work())
+    report = await clean_up_move(library.work())
 
     assert named(report.problems) == [(target, "copy damaged")]
-    assert (report.files, report.files_in(MoveState.SWITCHED)) == (1, 1)
+    assert (report.files, report.count_files(MoveState.SWITCHED)) == (1, 1)
     await library.sweep()
     assert set(library.at_source()) == {kept.path}
 
-    back = await rollback(library.work())
+    back = await roll_back_move(library.work())
 
     assert back.files == 1
     assert (await library.file(kept)).path == kept.path
@@ -105,20 +105,20 @@ async def test_a_flipped_byte_in_a_target_is_found_and_nothing_deleted(library: 
 
 async def test_a_target_deleted_behind_its_back_is_found_before_the_switch(library: Library) -> None:
     kept, _ = await library.fill([50_000, 20_000])
-    await run(library.work())
+    await run_move(library.work())
     (target,) = [path for path in library.at_target() if path.endswith(kept.path.rpartition("/upload/")[2])]
     await library.storage.unlink(target)
 
-    switched = await switch(library.work())
+    switched = await switch_move(library.work())
 
     assert named(switched.problems) == [(kept.path, "copy missing")]
     assert switched.files == 1
     await library.check()
 
-    assert (await run(library.work())).problems.count == 0
-    assert (await switch(library.work())).files == 1
+    assert (await run_move(library.work())).problems.count == 0
+    assert (await switch_move(library.work())).files == 1
     await library.age()
-    await cleanup(library.work())
+    await clean_up_move(library.work())
     await library.check_exact(at=library.target_base)
 
 
@@ -126,49 +126,49 @@ async def test_a_target_deleted_behind_its_back_is_found_before_the_switch(libra
 async def test_a_target_of_another_size_is_found_before_the_switch(library: Library, size: int) -> None:
     """It was whole when it was verified."""
     kept, _ = await library.fill([50_000, 20_000])
-    await run(library.work())
+    await run_move(library.work())
     target = library.work().route.target_path(kept.path)
     await store(library, target, bytes(size))
 
-    switched = await switch(library.work())
+    switched = await switch_move(library.work())
 
     assert named(switched.problems) == [(kept.path, "copy damaged")]
-    assert (switched.files, switched.files_in(MoveState.COPIED)) == (1, 1)
+    assert (switched.files, switched.count_files(MoveState.COPIED)) == (1, 1)
     assert (await library.file(kept)).path == kept.path
     await library.check()
 
-    assert named((await run(library.work())).problems) == [(kept.path, "copy damaged")]
-    assert (await switch(library.work())).files == 0
+    assert named((await run_move(library.work())).problems) == [(kept.path, "copy damaged")]
+    assert (await switch_move(library.work())).files == 0
     await library.sweep()
     assert kept.path in library.at_source()
 
 
 async def test_a_target_deleted_after_the_switch_keeps_its_source(library: Library) -> None:
     kept, _ = await library.fill([50_000, 20_000])
-    await run(library.work())
-    await switch(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
     target = (await library.file(kept)).path
     await library.storage.unlink(target)
     await library.age()
 
-    report = await cleanup(library.work())
+    report = await clean_up_move(library.work())
 
     assert named(report.problems) == [(target, "copy missing")]
     await library.sweep()
     assert set(library.at_source()) == {kept.path}
-    assert (await rollback(library.work())).files == 1
+    assert (await roll_back_move(library.work())).files == 1
     await library.sweep()
     await library.check()
 
 
 async def test_a_damaged_source_is_not_gone_back_to(library: Library) -> None:
     kept, other = await library.fill([50_000, 20_000])
-    await run(library.work())
-    await switch(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
     target = (await library.file(kept)).path
     await flip(library, kept.path)
 
-    report = await rollback(library.work())
+    report = await roll_back_move(library.work())
 
     assert named(report.problems) == [(target, "damaged")]
     assert (await library.file(other)).path == other.path
@@ -179,31 +179,31 @@ async def test_a_damaged_source_is_not_gone_back_to(library: Library) -> None:
 class Wrong:
     """Something done to a file or its target before the move, and what it is to be called."""
 
-    act: Callable[[Library, Kept], Awaitable[None]]
+    act: Callable[[Library, ExpectedFile], Awaitable[None]]
     name: str
 
 
-async def lose(library: Library, kept: Kept) -> None:
+async def lose(library: Library, kept: ExpectedFile) -> None:
     await library.storage.unlink(kept.path)
 
 
-async def shorten(library: Library, kept: Kept) -> None:
+async def shorten(library: Library, kept: ExpectedFile) -> None:
     home = library.work().route.source
-    key = home.area.key(kept.path)
+    key = home.paths.to_key(kept.path)
     assert key is not None
     await home.backend.put_object(key, b"short")
 
 
-async def occupy(library: Library, kept: Kept) -> None:
+async def occupy(library: Library, kept: ExpectedFile) -> None:
     await _put_at_target(library, kept, b"x" * kept.size)
 
 
-async def occupy_shorter(library: Library, kept: Kept) -> None:
+async def occupy_shorter(library: Library, kept: ExpectedFile) -> None:
     await _put_at_target(library, kept, b"something else")
 
 
-async def _put_at_target(library: Library, kept: Kept, data: bytes) -> None:
-    key = library.work().route.source.area.key(kept.path)
+async def _put_at_target(library: Library, kept: ExpectedFile, data: bytes) -> None:
+    key = library.work().route.source.paths.to_key(kept.path)
     assert key is not None
     await library.work().route.target.backend.put_object(key, data)
 
@@ -218,11 +218,11 @@ async def test_what_is_wrong_is_planned_before_and_told_after(library: Library, 
     await wrong.act(library, kept)
     before = library.stack.objects()
 
-    planned = await plan(library.work())
+    planned = await plan_move(library.work())
 
     assert named(planned.problems) == [(kept.path, wrong.name)]
     assert library.stack.objects() == before
-    ran = await run(library.work())
+    ran = await run_move(library.work())
     assert named(ran.problems) == [(kept.path, wrong.name)]
     assert ran.files == 1
     assert before.items() <= library.stack.objects().items()
@@ -235,9 +235,9 @@ async def test_a_copy_that_is_there_already_is_taken_over_by_its_bytes(library: 
         data = b"".join([chunk async for chunk in stream.chunks])
     await _put_at_target(library, kept, data)
 
-    assert (await plan(library.work())).problems.count == 0
-    assert (await run(library.work())).problems.count == 0
-    await switch(library.work())
+    assert (await plan_move(library.work())).problems.count == 0
+    assert (await run_move(library.work())).problems.count == 0
+    await switch_move(library.work())
     await library.check(at=library.target_base)
 
 
@@ -246,8 +246,8 @@ async def test_what_is_freed_is_what_went(library: Library, monkeypatch: pytest.
     somebody = (await library.catalog.users.create("somebody@example.org", "Somebody")).id
     await library.fill([50_000])
     await library.fill([7000], owner=somebody, seed=2)
-    await run(library.work())
-    await switch(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
     await library.age()
     source = library.work().route.source.backend
 
@@ -256,8 +256,8 @@ async def test_what_is_freed_is_what_went(library: Library, monkeypatch: pytest.
 
     with monkeypatch.context() as patch:
         patch.setattr(source, "delete_objects", refuse)
-        refused = await cleanup(library.work(filters=only(library.owner)))
-    after = await cleanup(library.work())
+        refused = await clean_up_move(library.work(filters=make_filters(library.owner)))
+    after = await clean_up_move(library.work())
 
     assert "freed 0 bytes" in refused.notes
     assert "freed 7000 bytes" in after.notes
@@ -267,12 +267,12 @@ async def test_what_is_freed_is_what_went(library: Library, monkeypatch: pytest.
 async def test_a_clock_that_was_set_back_makes_nobody_wait_longer(library: Library) -> None:
     """As of a host whose clock is a day ahead, too."""
     await library.fill([1000])
-    await run(library.work())
-    await switch(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
     await library.age(timedelta(days=-1))
 
     async with asyncio.timeout(60):
-        cleaned = await cleanup(library.work(), rest=timedelta(milliseconds=1))
+        cleaned = await clean_up_move(library.work(), retention=timedelta(milliseconds=1))
 
     assert cleaned.files == 1
 
@@ -280,35 +280,35 @@ async def test_a_clock_that_was_set_back_makes_nobody_wait_longer(library: Libra
 async def test_what_is_deleted_meanwhile_is_doomed_at_both_places(library: Library) -> None:
     planned, verified, switched, stays = await library.fill([10_000, 20_000, 30_000, 40_000])
     await library.storage.unlink(planned.path)
-    await run(library.work())
+    await run_move(library.work())
     await library.delete(planned)
     await library.delete(verified)
-    await switch(library.work())
+    await switch_move(library.work())
     await library.delete(switched)
     await library.age()
-    await run(library.work())
+    await run_move(library.work())
 
-    report = await cleanup(library.work())
+    report = await clean_up_move(library.work())
 
     assert report.problems.count == 0
-    assert report.files_in(MoveState.DROPPED) == 3
+    assert report.count_files(MoveState.DROPPED) == 3
     assert report.migration is not None
-    assert (await library.catalog.moves.unfinished()) is None
+    assert (await library.catalog.moves.get_unfinished()) is None
     await library.check_exact(at=library.target_base)
     assert list(library.at_target()) == [(await library.file(stays)).path]
 
 
 async def test_new_files_are_planned_until_nothing_is_left(library: Library) -> None:
     await library.fill([10_000, 20_000])
-    await run(library.work())
+    await run_move(library.work())
     await library.fill([30_000], seed=2)
-    switched = await switch(library.work())
+    switched = await switch_move(library.work())
     assert any("run" in note for note in switched.notes), "it says that not all is copied"
 
-    assert (await run(library.work())).files == 1
-    await switch(library.work())
+    assert (await run_move(library.work())).files == 1
+    await switch_move(library.work())
     await library.age()
-    await cleanup(library.work())
+    await clean_up_move(library.work())
     await library.check_exact(at=library.target_base)
 
 
@@ -317,10 +317,10 @@ async def test_only_a_user_or_a_kind(library: Library) -> None:
     await library.fill([10_000, 20_000])
     await library.fill([30_000], seed=2, owner=somebody)
 
-    assert (await run(library.work(filters=only(somebody)))).files == 1
-    assert (await run(library.work(filters=only(None, FileKind.SIDECAR)))).files == 0
-    assert (await switch(library.work(filters=only(library.owner)))).files == 0
-    assert (await switch(library.work(filters=only(somebody)))).files == 1
+    assert (await run_move(library.work(filters=make_filters(somebody)))).files == 1
+    assert (await run_move(library.work(filters=make_filters(None, FileKind.SIDECAR)))).files == 0
+    assert (await switch_move(library.work(filters=make_filters(library.owner)))).files == 0
+    assert (await switch_move(library.work(filters=make_filters(somebody)))).files == 1
     await library.check()
     assert len(library.at_target()) == 1
 
@@ -331,14 +331,14 @@ async def test_backups_and_markers_go_along(library: Library) -> None:
     await source.put_object(Key("backups/mediavault-20261101-000000.000.jsonl.gz.unverified"), b"half of one")
     marker = Key(".immich" if library.to is StorageEngine.LOCAL else "thumbs/.immich")
 
-    assert (await run(library.work())).problems.count == 0
+    assert (await run_move(library.work())).problems.count == 0
 
     assert (await target.head(Key("backups/2026-11-01.db.gz"))).size == 8
     assert not await target.exists(Key("backups/mediavault-20261101-000000.000.jsonl.gz.unverified"))
     assert (await target.head(marker)).size
     assert await source.exists(Key("backups/2026-11-01.db.gz"))
     await source.put_object(Key("backups/2026-11-01.db.gz"), b"b backup")
-    assert named((await run(library.work())).problems) == [
+    assert named((await run_move(library.work())).problems) == [
         (f"{library.source_base}backups/2026-11-01.db.gz", "occupied")
     ]
 
@@ -355,7 +355,7 @@ async def test_a_backup_whose_name_is_no_key_keeps_none_of_the_others(library: L
         assert bucket
         bucket.server.administration.put_object(Bucket=bucket.name, Key=f"{bucket.prefix}/{odd}", Body=b"odd")
 
-    ran = await run(library.work())
+    ran = await run_move(library.work())
 
     told = named(ran.problems)
     if library.to is StorageEngine.LOCAL or told:  # a listing of a folder may leave such files out
@@ -366,31 +366,31 @@ async def test_a_backup_whose_name_is_no_key_keeps_none_of_the_others(library: L
 
 async def test_one_at_a_time(library: Library) -> None:
     await library.fill([10_000])
-    async with library.catalog.moves.alone() as still_held:
+    async with library.catalog.moves.lock_ledger() as still_held:
         await still_held()
-        for command in (run, switch, rollback, cleanup):
+        for command in (run_move, switch_move, roll_back_move, clean_up_move):
             with pytest.raises(MigrationBusy):
                 await command(library.work())
-    assert (await run(library.work())).files == 1
+    assert (await run_move(library.work())).files == 1
 
 
 async def test_the_other_way_waits_until_this_one_is_finished(library: Library) -> None:
     await library.fill([10_000])
-    await run(library.work())
+    await run_move(library.work())
     back = await Library.create(
         library.stack, StorageEngine.LOCAL if library.to is StorageEngine.S3 else StorageEngine.S3
     )
     try:
         with pytest.raises(MoveRefused, match=r"is not finished: `mediavault migrate cleanup"):
-            await run(back.work())
-        await rollback(library.work())
-        assert (await plan(back.work())).files == 0
+            await run_move(back.work())
+        await roll_back_move(library.work())
+        assert (await plan_move(back.work())).files == 0
     finally:
         await back.aclose()
 
 
 async def test_the_engine_is_set_first(library: Library) -> None:
-    storage = await open_storage(settings_of(library.stack, OTHER[library.to]))
+    storage = await open_storage(settings_of(library.stack, OPPOSITE_ENGINE[library.to]))
     try:
         with pytest.raises(MoveRefused, match="IMMICH_STORAGE_ENGINE is"):
             require_engine(storage, library.to)
@@ -405,7 +405,7 @@ async def test_an_unmounted_source_is_refused_and_not_lost(library: Library) -> 
     marker = Key(".immich" if library.to is StorageEngine.LOCAL else "upload/.immich")
     await source.delete_object(marker)
 
-    for command in (plan, run):
+    for command in (plan_move, run_move):
         with pytest.raises(MoveRefused, match="looks unmounted"):
             await command(library.work())
 
@@ -420,10 +420,10 @@ async def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_copied(
     library = await Library.create(replace(stack, bucket=replace(stack.bucket, identity=reader)), StorageEngine.S3)
     await library.fill([100])
     try:
-        planned = await plan(library.work())
+        planned = await plan_move(library.work())
         assert named(planned.problems) == [(library.target_base, "forbidden")]
         with pytest.raises(MoveRefused, match="cannot be used"):
-            await run(library.work())
+            await run_move(library.work())
     finally:
         await library.aclose()
 
@@ -431,17 +431,17 @@ async def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_copied(
 async def test_no_room_for_a_listing_is_a_refusal(library: Library, tmp_path: Path) -> None:
     """That names the setting, and leaves all as it was."""
     await library.fill([5000])
-    await run(library.work())
+    await run_move(library.work())
     with disks_below(tmp_path) as disks:
         full = disks.make().content
         fill_up(full)
         storage = await open_storage(settings_of(library.stack, library.to, MEDIAVAULT_STAGING_FOLDER=str(full)))
-        for act in (plan, switch):
+        for act in (plan_move, switch_move):
             with pytest.raises(MoveRefused, match="MEDIAVAULT_STAGING_FOLDER"):
                 await act(replace(library.work(), storage=storage))
         await storage.aclose()
 
-    await switch(library.work())
+    await switch_move(library.work())
     await library.check(at=library.target_base)
 
 
@@ -455,16 +455,16 @@ async def test_what_is_in_a_folder_that_may_not_be_listed_is_not_missing(
     with monkeypatch.context() as patched:
         hide(patched, folder)
 
-        planned = await plan(library.work())
+        planned = await plan_move(library.work())
         assert named(planned.problems) == [(str(library.stack.media / folder), "forbidden")]
         assert planned.files == 2
-        assert not (await run(library.work())).problems.count
-        switched = await switch(library.work())
+        assert not (await run_move(library.work())).problems.count
+        switched = await switch_move(library.work())
         unseen = library.to is StorageEngine.LOCAL
         assert [problem for _, problem in named(switched.problems)] == ["forbidden"] * (2 if unseen else 0)
-        assert switched.files_in(MoveState.VERIFIED) == (2 if unseen else 0)
+        assert switched.count_files(MoveState.VERIFIED) == (2 if unseen else 0)
 
-    await switch(library.work())
+    await switch_move(library.work())
     await library.check(at=library.target_base)
 
 
@@ -476,10 +476,10 @@ def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path:
     program = (
         "import os, sys, asyncio; from pathlib import Path\n"
         "from app.config import StorageEngine; from app.storage.key import Key; from app.storage.local import LocalBackend\n"
-        "from app.storage.path import LocalArea; from app.storage.service import Home; from app.migration.planning import unreadable\n"
-        "root = Path(sys.argv[1]); home = Home(StorageEngine.LOCAL, LocalBackend(root), LocalArea(str(root)))\n"
+        "from app.storage.path import LocalPaths; from app.storage.service import StorageLocation; from app.migration.steps.plan_step import find_unreadable\n"
+        "root = Path(sys.argv[1]); location = StorageLocation(StorageEngine.LOCAL, LocalBackend(root), LocalPaths(str(root)))\n"
         "os.getuid() or os.setuid(65534)\n"
-        "print(*unreadable(home, [Key('readable.jpg'), Key('secret.jpg'), Key('missing.jpg')]))\n"
+        "print(*find_unreadable(location, [Key('readable.jpg'), Key('secret.jpg'), Key('missing.jpg')]))\n"
     )
     tmp_path.chmod(0o755)
     for folder in tmp_path.parents:
@@ -498,9 +498,9 @@ def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path:
 
 async def store(library: Library, path: str, data: bytes | None) -> None:
     """Bytes, or none, behind everybody's back."""
-    home = library.storage.home(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
+    home = library.storage.find_location(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
     assert home is not None
-    key = home.area.key(path)
+    key = home.paths.to_key(path)
     assert key is not None
     if data is None:
         await home.backend.delete_object(key)
@@ -511,16 +511,16 @@ async def store(library: Library, path: str, data: bytes | None) -> None:
 async def test_the_only_whole_copy_is_not_given_up(library: Library) -> None:
     """Copied and not switched; then the sources spoil."""
     gone, damaged, well = await library.fill([50_000, 20_000, 30_000])
-    await run(library.work())
+    await run_move(library.work())
     await store(library, gone.path, None)
     await flip(library, damaged.path)
 
-    back = await rollback(library.work())
+    back = await roll_back_move(library.work())
 
     assert sorted(named(back.problems)) == sorted([(gone.path, "missing"), (damaged.path, "damaged")])
     await library.sweep()
     assert sorted(library.at_target().values()) == [20_000, 50_000]
-    await switch(library.work())
+    await switch_move(library.work())
     await library.check()
     assert (await library.file(well)).path == well.path
 
@@ -529,10 +529,12 @@ async def test_other_bytes_at_the_target_outlive_a_rollback(library: Library) ->
     kept, deleted = await library.fill([50_000, 20_000])
     for file in (kept, deleted):
         await store(library, library.work().route.target_path(file.path), b"somebody else's")
-    assert sorted(named((await run(library.work())).problems)) == sorted((f.path, "occupied") for f in (kept, deleted))
+    assert sorted(named((await run_move(library.work())).problems)) == sorted(
+        (f.path, "occupied") for f in (kept, deleted)
+    )
     await library.delete(deleted)
 
-    await rollback(library.work())
+    await roll_back_move(library.work())
 
     await library.age()
     await library.sweep()
@@ -548,8 +550,8 @@ async def test_a_catalogue_of_before_the_move_takes_the_copies_over(library: Lib
     for file in (taken, lost):
         await store(library, file.path, None)
 
-    assert named((await plan(library.work())).problems) == [(lost.path, "missing")]
-    assert named((await run(library.work())).problems) == [(lost.path, "missing")]
-    await switch(library.work())
+    assert named((await plan_move(library.work())).problems) == [(lost.path, "missing")]
+    assert named((await run_move(library.work())).problems) == [(lost.path, "missing")]
+    await switch_move(library.work())
     assert (await library.file(taken)).path == with_copy
     assert await library.sha256(with_copy) == taken.sha256

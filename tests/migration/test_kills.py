@@ -15,14 +15,14 @@ import pytest
 
 from app.catalog.errors import MigrationBusy
 from app.config import StorageEngine
-from app.migration.cleanup import cleanup
-from app.migration.reports import Report
-from app.migration.rollback import rollback
-from app.migration.running import run
-from app.migration.switching import switch
-from app.migration.work import Work
-from tests.api.agreement import differences, look
-from tests.campaign.nursing import Nursery
+from app.migration.migration_context import MigrationContext
+from app.migration.reports import MoveReport
+from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.rollback_step import roll_back_move
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
+from tests.api.consistency import differences, read_state
+from tests.campaign.fork_client import ForkServer
 from tests.migration.library import Library
 from tests.real.notes import Note
 
@@ -37,7 +37,7 @@ write gathers at least a mebibyte of them)."""
 SMALL = (3000, 0)
 """Bytes of the files where nothing is copied."""
 
-Command = Callable[[Work], Awaitable[Report]]
+Command = Callable[[MigrationContext], Awaitable[MoveReport]]
 
 _COPYING = {
     StorageEngine.S3: ["object put", "multipart upload created", "part uploaded", "multipart upload completed"],
@@ -64,7 +64,7 @@ def _cleaning(to: StorageEngine) -> list[str]:
 DEEDS = [
     Deed(
         "run",
-        run,
+        run_move,
         (),
         lambda to: [
             "migration begun",
@@ -76,28 +76,28 @@ DEEDS = [
         ],
         ends_at_target=False,
     ),
-    Deed("switch", switch, (run,), lambda _: ["paths switched", "migration finished"], ends_at_target=True),
+    Deed("switch", switch_move, (run_move,), lambda _: ["paths switched", "migration finished"], ends_at_target=True),
     Deed(
         "rollback",
-        rollback,
-        (run, switch),
+        roll_back_move,
+        (run_move, switch_move),
         lambda _: ["paths switched back", "migration finished"],
         ends_at_target=False,
     ),
     Deed(
         "rollback before a switch",
-        rollback,
-        (run,),
+        roll_back_move,
+        (run_move,),
         lambda _: ["copies given up", "migration finished"],
         ends_at_target=False,
     ),
-    Deed("cleanup", cleanup, (run, switch), _cleaning, ends_at_target=True),
+    Deed("cleanup", clean_up_move, (run_move, switch_move), _cleaning, ends_at_target=True),
 ]
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    nursery = ForkServer(tmp_path_factory.mktemp("nursery"))
     yield nursery
     nursery.close()
 
@@ -107,14 +107,14 @@ class Trial:
     """One deed on one library, again and again from the same beginning."""
 
     library: Library
-    nursery: Nursery
+    nursery: ForkServer
     deed: Deed
     seed: int = 0
 
     async def prepare(self) -> None:
         if not self.library.files:
             self.seed += 1
-            sizes = COPIED[self.library.to] if self.deed.command is run else SMALL
+            sizes = COPIED[self.library.to] if self.deed.command is run_move else SMALL
             await self.library.fill(sizes, seed=self.seed)
         for command in self.deed.before:
             assert (await once_free(command, self.library)).problems.count == 0
@@ -138,13 +138,13 @@ class Trial:
 
     async def again(self, where: str) -> None:
         """What the dead one left is accounted for and still served, and the same command completes it."""
-        found = differences(look(self.library.stack), exact=False)
+        found = differences(read_state(self.library.stack), exact=False)
         assert not found, f"{where}: {found}"
         await self.library.check()
-        finished = await self.library.catalog.moves.unfinished() is None and self.deed.name != "run"
+        finished = await self.library.catalog.moves.get_unfinished() is None and self.deed.name != "run"
         if not finished:
             report = await once_free(self.deed.command, self.library)
-            assert report.problems.count == 0, f"{where}: {report.problems.named}"
+            assert report.problems.count == 0, f"{where}: {report.problems.listed}"
         base = self.library.target_base if self.deed.ends_at_target else self.library.source_base
         await self.library.check(at=base, read=False)
 
@@ -155,8 +155,8 @@ class Trial:
             assert not self.library.at_source()
             for kept in list(self.library.files):
                 await self.library.delete(kept)
-        elif await self.library.catalog.moves.unfinished() is not None:
-            await once_free(rollback, self.library)
+        elif await self.library.catalog.moves.get_unfinished() is not None:
+            await once_free(roll_back_move, self.library)
         if self.deed.name == "cleanup":
             await self.library.sweep()
         else:
@@ -164,7 +164,7 @@ class Trial:
             assert not self.library.at_target()
 
 
-async def once_free(command: Command, library: Library) -> Report:
+async def once_free(command: Command, library: Library) -> MoveReport:
     """PostgreSQL needs a moment to notice that whoever held the lock is dead."""
     end = time.monotonic() + LOCK_SECONDS
     while True:
@@ -176,7 +176,7 @@ async def once_free(command: Command, library: Library) -> Report:
 
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
-async def test_it_dies_at_every_effect(library: Library, nursery: Nursery, deed: Deed, note: Note) -> None:
+async def test_it_dies_at_every_effect(library: Library, nursery: ForkServer, deed: Deed, note: Note) -> None:
     """One file at a time, so that effects come one after the other: right before one is right after the one before it."""
     trial = Trial(library, nursery, deed)
     steps = await trial.live()
@@ -202,7 +202,7 @@ async def test_it_dies_at_every_effect(library: Library, nursery: Nursery, deed:
 
 @pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
 async def test_it_dies_at_random_moments(
-    library: Library, nursery: Nursery, deed: Deed, soak: bool, seed: int, note: Note
+    library: Library, nursery: ForkServer, deed: Deed, soak: bool, seed: int, note: Note
 ) -> None:
     dice = random.Random(seed)
     trial = Trial(library, nursery, deed)

@@ -18,24 +18,24 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from app.catalog.engine import now
+from app.catalog.database.engine import now
 from app.config import StorageEngine
 from app.jobs.sweeper import sweep
-from app.migration.resting import REST
-from tests.api.agreement import assert_agreement
+from app.migration.source_retention import SOURCE_RETENTION
+from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault
-from tests.migration.conftest import MakeLibrary, Way
+from tests.migration.concurrent_client import ConcurrentClient, SeenAsset
+from tests.migration.conftest import MakeLibrary, MoveDirection
 from tests.migration.library import Library
-from tests.migration.visitor import Seen, Visitor
-from tests.real.archiving import make_link
+from tests.real.accounts import Account
+from tests.real.archives import make_link
 from tests.real.catalogues import database
-from tests.real.issued import issued
 from tests.real.notes import Note
-from tests.real.people import Account
+from tests.real.secrets import record_secret
 from tests.real.service import Service
 from tests.real.stacks import Database, Stacks
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import Wire
+from tests.real.uploads import UploadConnection
 
 __all__ = ["database"]
 
@@ -82,12 +82,12 @@ async def test_there_and_back_while_somebody_works(
     async with aclosing(created) as library:
         count, largest = (MANY, SOAK_LARGEST) if soak else (FEW, LARGEST)
         files = await library.fill(sizes(dice, count, largest), seed=seed)
-        known = {str(file.asset_id): Seen(file.sha256, file.size) for file in files}
+        known = {str(file.asset_id): SeenAsset(file.sha256, file.size) for file in files}
         owner: Account | None = None
 
         for to in (StorageEngine.S3, StorageEngine.LOCAL):
             with serving(library, to, owner) as (service, owner):
-                with Visitor(service, owner, known, seed + len(to)) as visitor:
+                with ConcurrentClient(service, owner, known, seed + len(to)) as visitor:
                     first = migrate(service, "run", to)
                     migrate(service, "switch", to)
                     await library.age()
@@ -105,19 +105,19 @@ async def test_there_and_back_while_somebody_works(
             stored = [path for path in library.stack.objects() if not path.endswith("/.immich")]
             assert len(stored) == len(known)
             assert all(path.startswith(base) for path in stored)
-            assert_agreement(library.stack, exact=True)
+            assert_consistent(library.stack, exact=True)
             verified = await asyncio.to_thread(mediavault, service, "verify", "--checksums")
             assert (verified.returncode, verified.stdout.splitlines()[-1]) == (0, "problems: none"), verified.stdout
 
 
-async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: MakeLibrary, way: Way) -> None:
+async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: MakeLibrary, way: MoveDirection) -> None:
     library = await make_library()
     long, short = await library.fill([LONG_BYTES, 50_000])
     with serving(library, way.to) as (service, account), service.client(account) as client:
         link = make_link(client, [str(short.asset_id), str(long.asset_id)])
         with (
-            Wire(service.port, receive_buffer=SMALL_BUFFER) as one,
-            Wire(service.port, receive_buffer=SMALL_BUFFER) as zip_,
+            UploadConnection(service.port, receive_buffer=SMALL_BUFFER) as one,
+            UploadConnection(service.port, receive_buffer=SMALL_BUFFER) as zip_,
         ):
             one.send_head("GET", f"/api/assets/{long.asset_id}/original", account.headers)
             zip_.send_head("GET", link.path, {})
@@ -142,7 +142,7 @@ async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: Mak
         assert digests == {long.sha256, short.sha256}
 
 
-async def test_a_direct_link_outlives_a_rollback(make_library: MakeLibrary, way: Way) -> None:
+async def test_a_direct_link_outlives_a_rollback(make_library: MakeLibrary, way: MoveDirection) -> None:
     """One that was given out in the last moment, and is followed in its own last one."""
     library = await make_library()
     (kept,) = await library.fill([50_000])
@@ -157,17 +157,19 @@ async def test_a_direct_link_outlives_a_rollback(make_library: MakeLibrary, way:
         if way.to is StorageEngine.S3:
             migrate(service, "switch", way.to)
         link = client.get(f"/api/assets/{kept.asset_id}/original").headers["location"]
-        issued(parse_qs(urlsplit(link).query)["X-Amz-Signature"][0])
+        record_secret(parse_qs(urlsplit(link).query)["X-Amz-Signature"][0])
 
         assert migrate(service, "rollback", way.to)["files"] == 1
         await sweep(library.catalog, library.storage, now=now() + link_time)
 
         assert hashlib.sha256(outside.get(link).content).hexdigest() == kept.sha256
-        await sweep(library.catalog, library.storage, now=now() + link_time + REST)
+        await sweep(library.catalog, library.storage, now=now() + link_time + SOURCE_RETENTION)
         assert not library.at_target()
 
 
-async def test_a_catalogue_with_files_that_no_place_holds_is_refused(make_library: MakeLibrary, way: Way) -> None:
+async def test_a_catalogue_with_files_that_no_place_holds_is_refused(
+    make_library: MakeLibrary, way: MoveDirection
+) -> None:
     library = await make_library()
     (kept,) = await library.fill([100])
     elsewhere = {"S3_PREFIX": "elsewhere"} if way.to is StorageEngine.LOCAL else {"IMMICH_MEDIA_LOCATION": "elsewhere"}

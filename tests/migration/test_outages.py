@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.catalog.move_records import MoveState
+from app.catalog.schema.move_records import MoveState
 from app.config import StorageEngine
-from app.migration.cleanup import cleanup
-from app.migration.reports import Report
-from app.migration.rollback import rollback
-from app.migration.running import run
-from app.migration.switching import switch
-from tests.migration.conftest import MakeLibrary, Way
+from app.migration.reports import MoveReport
+from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.rollback_step import roll_back_move
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
+from tests.migration.conftest import MakeLibrary, MoveDirection
 from tests.migration.library import Library
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
@@ -71,20 +71,20 @@ async def test_the_report_is_true_and_a_second_run_completes(
     await library.fill(SIZES)
     proxy.faults += mishap.faults()
 
-    first = await run(library.work())
+    first = await run_move(library.work())
 
     proxy.faults.clear()
     assert first.files + first.problems.count == len(SIZES)
-    assert all(named.problem for named in first.problems.named)
+    assert all(named.problem for named in first.problems.listed)
     await assert_true(library, first)
-    second = await run(library.work())
+    second = await run_move(library.work())
     assert second.problems.count == 0
     assert first.files + second.files == len(SIZES)
     await finish(library)
 
 
 async def test_a_put_that_is_acknowledged_and_not_kept_is_found(
-    make_library: MakeLibrary, seaweedfs: SeaweedFS, proxy: Proxy, way: Way
+    make_library: MakeLibrary, seaweedfs: SeaweedFS, proxy: Proxy, way: MoveDirection
 ) -> None:
     """Where files move to S3; from there a store that has lost one is the same to look at."""
     library = await make_library(endpoint=proxy.endpoint)
@@ -97,61 +97,61 @@ async def test_a_put_that_is_acknowledged_and_not_kept_is_found(
     else:
         await library.storage.unlink(lost.path)
 
-    first = await run(library.work())
+    first = await run_move(library.work())
 
     word = "copy missing" if way.to is StorageEngine.S3 else "missing"
-    assert [named.problem.partition(":")[0] for named in first.problems.named] == [word]
+    assert [named.problem.partition(":")[0] for named in first.problems.listed] == [word]
     assert first.files == 2
     if way.to is StorageEngine.S3:
         proxy.faults.clear()
-        assert (await run(library.work())).problems.count == 0
+        assert (await run_move(library.work())).problems.count == 0
         await finish(library)
     else:
-        assert (await switch(library.work())).files == 2
+        assert (await switch_move(library.work())).files == 2
         assert (await library.file(lost)).path == lost.path
         assert (await library.file(kept)).path.startswith(library.target_base)
 
 
 async def test_a_store_that_is_gone_ends_the_run_and_undoing_needs_no_target(
-    make_library: MakeLibrary, proxy: Proxy, way: Way, monkeypatch: pytest.MonkeyPatch
+    make_library: MakeLibrary, proxy: Proxy, way: MoveDirection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.migration.running.GIVE_UP_AFTER", 2)
+    monkeypatch.setattr("app.migration.steps.run_step.MAX_CONSECUTIVE_FAILURES", 2)
     library = await make_library(endpoint=proxy.endpoint)
     await library.fill([100] * 6)
-    await run(library.work())
+    await run_move(library.work())
     await library.fill([100] * 6, seed=2)
-    await switch(library.work())
+    await switch_move(library.work())
     proxy.faults.append(Fault(of_files, status=503))
 
-    stopped = await run(library.work(concurrency=1))
+    stopped = await run_move(library.work(concurrency=1))
 
     assert any(note.startswith("stopped after 2 failures in a row") for note in stopped.notes)
     assert stopped.files == 0
-    assert stopped.files_in(MoveState.PLANNED) >= 4, "what it did not come to is not begun"
+    assert stopped.count_files(MoveState.PLANNED) >= 4, "what it did not come to is not begun"
     if way.to is StorageEngine.LOCAL:
         proxy.faults.clear()  # the source is what has to answer
-    undone = await rollback(library.work())
+    undone = await roll_back_move(library.work())
     assert undone.problems.count == 0
     proxy.faults.clear()
     await library.check_exact(at=library.source_base)
 
 
-async def assert_true(library: Library, report: Report) -> None:
+async def assert_true(library: Library, report: MoveReport) -> None:
     """What is told as verified is so, and everything is still served."""
-    verified = await library.catalog.moves.moves(_id(report), [MoveState.VERIFIED], limit=100)
+    verified = await library.catalog.moves.get_moves(_id(report), [MoveState.VERIFIED], limit=100)
     sizes = library.stack.objects()
     assert len(verified) == report.files
     assert all(sizes[move.item.target_path] == move.item.size for move in verified)
     await library.check(at=library.source_base)
 
 
-def _id(report: Report):
+def _id(report: MoveReport):
     assert report.migration is not None
     return report.migration.id
 
 
 async def finish(library: Library) -> None:
-    await switch(library.work())
+    await switch_move(library.work())
     await library.age()
-    assert (await cleanup(library.work())).problems.count == 0
+    assert (await clean_up_move(library.work())).problems.count == 0
     await library.check_exact(at=library.target_base)

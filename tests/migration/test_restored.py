@@ -9,31 +9,31 @@ from dataclasses import replace
 import pytest
 
 from app.catalog.catalog import open_catalog
-from app.migration.backup import Backup, Backups
-from app.migration.cleanup import cleanup
-from app.migration.restore import restore
-from app.migration.rollback import rollback
-from app.migration.running import run
-from app.migration.switching import switch
-from tests.catalog.making import make_user
-from tests.migration.conftest import Way
-from tests.migration.library import Library, only, settings_of
+from app.migration.backups.backup_store import BackupInfo, BackupStore
+from app.migration.backups.restore import restore_backup
+from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.rollback_step import roll_back_move
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
+from tests.catalog.rows import make_user
+from tests.migration.conftest import MoveDirection
+from tests.migration.library import Library, make_filters, settings_of
 from tests.real.stacks import Stacks
 
-Restored = Callable[[Library, Backup], Awaitable[Library]]
+Restored = Callable[[Library, BackupInfo], Awaitable[Library]]
 
 
 @pytest.fixture
-async def restored(stacks: Stacks, way: Way) -> AsyncIterator[Restored]:
+async def restored(stacks: Stacks, way: MoveDirection) -> AsyncIterator[Restored]:
     """The library as it was at a backup, in a database of its own, with the objects that there are now."""
     async with AsyncExitStack() as opened:
 
-        async def bring_back(library: Library, backup: Backup) -> Library:
+        async def bring_back(library: Library, backup: BackupInfo) -> Library:
             folder = library.stack.folder / "restored"
             folder.mkdir()
             db_url = stacks.create("local", folder, database=way.database).db_url
             async with library.storage.read(backup.path) as stream:
-                await restore(settings_of(library.stack, library.to, DB_URL=db_url), stream.chunks)
+                await restore_backup(settings_of(library.stack, library.to, DB_URL=db_url), stream.chunks)
             catalog = await open_catalog(db_url)
             opened.push_async_callback(catalog.aclose)
             return replace(library, catalog=catalog, stack=replace(library.stack, db_url=db_url))
@@ -41,15 +41,15 @@ async def restored(stacks: Stacks, way: Way) -> AsyncIterator[Restored]:
         yield bring_back
 
 
-async def backup(library: Library) -> Backup:
-    return await Backups(library.catalog, library.storage, settings_of(library.stack, library.to)).create()
+async def backup(library: Library) -> BackupInfo:
+    return await BackupStore(library.catalog, library.storage, settings_of(library.stack, library.to)).create()
 
 
 async def move(library: Library) -> None:
-    await run(library.work())
-    await switch(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
     await library.age()
-    await cleanup(library.work())
+    await clean_up_move(library.work())
     await library.sweep()
 
 
@@ -60,9 +60,9 @@ def photos(found: dict[str, int]) -> list[int]:
 async def test_a_copy_that_was_to_go_and_is_the_only_one_now(library: Library, restored: Restored) -> None:
     """It was rolled back before the backup, and moved again after it."""
     await library.fill([5000, 6000])
-    await run(library.work())
-    await switch(library.work())
-    await rollback(library.work())
+    await run_move(library.work())
+    await switch_move(library.work())
+    await roll_back_move(library.work())
     made = await backup(library)
     await library.sweep()
     await move(library)
@@ -71,8 +71,8 @@ async def test_a_copy_that_was_to_go_and_is_the_only_one_now(library: Library, r
 
     await again.sweep()
     assert photos(again.at_target()) == [5000, 6000]
-    await run(again.work())
-    await switch(again.work())
+    await run_move(again.work())
+    await switch_move(again.work())
     await again.sweep()
     await again.check(at=again.target_base)
 
@@ -81,18 +81,18 @@ async def test_copies_of_a_move_that_was_under_way_and_has_gone_on_since(library
     """Of one file that was cleaned up then, and of one that its owner had deleted before."""
     other = (await make_user(library.catalog)).id
     kept, deleted = *await library.fill([5000]), *await library.fill([6000], owner=other, seed=2)
-    await run(library.work())
+    await run_move(library.work())
     await library.catalog.assets.delete(other, [deleted.asset_id])
     made = await backup(library)
-    mine = library.work(filters=only(library.owner))
-    await switch(mine)
+    mine = library.work(filters=make_filters(library.owner))
+    await switch_move(mine)
     await library.age()
-    await cleanup(mine)
+    await clean_up_move(mine)
     assert photos(library.at_target()) == [5000]
 
     again = await restored(library, made)
 
-    await rollback(again.work())
+    await roll_back_move(again.work())
     await again.sweep()
     assert photos(again.at_target()) == [5000]
     assert await again.sha256(again.work().route.target_path(kept.path)) == kept.sha256

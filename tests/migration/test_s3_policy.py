@@ -20,14 +20,14 @@ from app.config import S3Encryption, Settings, StorageEngine
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
-from tests.api.agreement import assert_agreement
+from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault
-from tests.real.issued import issued
 from tests.real.seaweedfs import Identity, SeaweedFS, seaweedfs_binary
+from tests.real.secrets import record_secret
 from tests.real.service import ROOT, Service
 from tests.real.stacks import Bucket, Stack
 from tests.real.sweeping import sweep_everything
-from tests.real.uploading import Wire, fresh_bytes, uploaded
+from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
 
 PART = 9_000_000
 """Bytes that go in parts."""
@@ -73,7 +73,7 @@ def least() -> Iterator[Least]:
     server = SeaweedFS()
     made = server.add_policy_identities({"all": policy} | {lacking[each]: without(policy, each) for each in lacking})
     for identity in made.values():
-        issued(identity.secret_key)
+        record_secret(identity.secret_key)
     with server:
         bucket = Bucket(server, server.create_bucket("photos"), "vault", made["all"])
         yield Least(bucket, {action: made[name] for action, name in lacking.items()})
@@ -89,14 +89,14 @@ def test_the_service_and_its_commands_work_with_exactly_these_rights(least: Leas
             assert client.get(f"/api/assets/{ids[1]}/original").content == large
             part = client.get(f"/api/assets/{ids[0]}/original", headers={"range": "bytes=10-19"})
             assert (part.status_code, part.content) == (206, small[10:20])
-            with Wire(service.port) as wire:
+            with UploadConnection(service.port) as wire:
                 wire.begin_upload(2 * PART, account.headers)
                 wire.send(fresh_bytes(PART))
                 wire.vanish()
             client.request("DELETE", "/api/assets", json={"ids": [ids[0]], "force": True}).raise_for_status()
             assert client.get("/readyz").status_code == 200
         sweep_everything(service)
-        assert_agreement(stack, exact=True)
+        assert_consistent(stack, exact=True)
         assert stack.leftovers() == []
 
         created = mediavault(service, "backup", "create")

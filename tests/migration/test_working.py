@@ -16,27 +16,27 @@ from typing import Any
 import psutil
 import pytest
 
-from app.catalog.records import Asset, FileKind, Task
+from app.catalog.schema.records import Asset, FileKind, Task
 from app.config import Settings, StorageEngine
-from app.formats import Format
-from app.media.processor import Processor
-from app.media.products import Product
-from app.migration.cleanup import cleanup
-from app.migration.route import OTHER
-from app.migration.running import run
-from app.migration.switching import switch
+from app.formats import MediaFormat
+from app.media.processing_results import GeneratedFile
+from app.media.processor import MediaProcessor
+from app.migration.route import OPPOSITE_ENGINE
+from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
 from app.storage.backend import ObjectStream
 from app.storage.service import StorageService
-from tests.media.filming import film
-from tests.media.place import Place, place_on
-from tests.migration.conftest import MakeLibrary, Way
-from tests.migration.library import Kept, Library
-from tests.real.awaiting import eventually_so
+from tests.media.processing_stack import ProcessingStack, open_processing_stack
+from tests.media.video_files import make_video
+from tests.migration.conftest import MakeLibrary, MoveDirection
+from tests.migration.library import ExpectedFile, Library
+from tests.real.archive_programs import program
 from tests.real.catalogues import database
-from tests.real.programs import program
 from tests.real.proxy import Fault, Proxy
 from tests.real.seaweedfs import SeaweedFS
 from tests.real.stacks import Database, Stacks
+from tests.real.waiting import eventually_so
 
 __all__ = ["database"]
 
@@ -56,9 +56,9 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-async def processor() -> AsyncIterator[Processor]:
+async def processor() -> AsyncIterator[MediaProcessor]:
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    async with Processor(settings).running() as processor:
+    async with MediaProcessor(settings).running() as processor:
         yield processor
 
 
@@ -66,36 +66,40 @@ async def processor() -> AsyncIterator[Processor]:
 def unplayable() -> bytes:
     """A video that is worth a transcode of a second or so."""
     pattern = f"testsrc2=size=960x540:rate=30:duration={SECONDS}"
-    return film(".mp4", "-c:v", "mpeg4", "-q:v", "5", "-c:a", "aac", seconds=SECONDS, picture=pattern)
+    return make_video(".mp4", "-c:v", "mpeg4", "-q:v", "5", "-c:a", "aac", seconds=SECONDS, picture=pattern)
 
 
 @asynccontextmanager
-async def worker(library: Library, engine: StorageEngine, processor: Processor, **more: str) -> AsyncIterator[Place]:
+async def worker(
+    library: Library, engine: StorageEngine, processor: MediaProcessor, **more: str
+) -> AsyncIterator[ProcessingStack]:
     """As started with this engine, and `more` settings."""
     stack = replace(library.stack, engine="s3" if engine is StorageEngine.S3 else "local")
-    async with place_on(stack, library.stack.folder / f"worker-{engine}", processor, **more) as place:
+    async with open_processing_stack(stack, library.stack.folder / f"worker-{engine}", processor, **more) as place:
         yield place
 
 
-async def keep(library: Library, processor: Processor, data: bytes) -> tuple[Asset, Task]:
+async def keep(library: Library, processor: MediaProcessor, data: bytes) -> tuple[Asset, Task]:
     """The video, where the files are before they move."""
-    async with worker(library, OTHER[library.to], processor) as before:
+    async with worker(library, OPPOSITE_ENGINE[library.to], processor) as before:
         asset, task = await before.keep(data, "film.mp4")
-    library.files.append(Kept(asset.id, asset.file.id, asset.file.path, hashlib.sha256(data).hexdigest(), len(data)))
+    library.files.append(
+        ExpectedFile(asset.id, asset.file.id, asset.file.path, hashlib.sha256(data).hexdigest(), len(data))
+    )
     return asset, task
 
 
 async def move(library: Library) -> None:
     """To its end: nothing that was there before is left at the source."""
     before = set(library.at_source())
-    assert (await run(library.work())).problems.count == 0
-    await switch(library.work())
+    assert (await run_move(library.work())).problems.count == 0
+    await switch_move(library.work())
     await library.age()
-    assert (await cleanup(library.work())).problems.count == 0
+    assert (await clean_up_move(library.work())).problems.count == 0
     assert not before & set(library.at_source())
 
 
-async def moved_meanwhile(library: Library, place: Place, task: Task, held: Held) -> None:
+async def moved_meanwhile(library: Library, place: ProcessingStack, task: Task, held: Held) -> None:
     """The worker takes the task, and the library moves while it is held."""
     async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
         working = group.create_task(place.pipeline().process(task))
@@ -108,11 +112,11 @@ async def moved_meanwhile(library: Library, place: Place, task: Task, held: Held
         assert reaching.done(), "it never came to the step at which it was to be held"
 
 
-async def check_film(place: Place, asset: Asset, folder: Path, base: str) -> None:
+async def check_film(place: ProcessingStack, asset: Asset, folder: Path, base: str) -> None:
     """All is made, and the video that browsers play lies below `base` and can be decoded from end to end."""
     made = await place.made(asset)
     assert set(made) == MADE
-    encoded = (await place.catalog.derivatives.of(asset.id))[FileKind.ENCODED_VIDEO].file
+    encoded = (await place.catalog.derivatives.get_for_asset(asset.id))[FileKind.ENCODED_VIDEO].file
     assert encoded.path.startswith(base), encoded.path
     playable = folder / "playable.mp4"
     playable.write_bytes(made[FileKind.ENCODED_VIDEO])
@@ -122,12 +126,12 @@ async def check_film(place: Place, asset: Asset, folder: Path, base: str) -> Non
     assert len([line for line in decoded.stdout.splitlines() if not line.startswith("#")]) == 30 * SECONDS
 
 
-def before_its_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
+def before_its_turn(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> Held:
     """The poster is made; for the transcode nothing has been opened yet, as where others are transcoded first."""
     reached, free = asyncio.Event(), asyncio.Event()
     make_playable = place.processor.make_playable
 
-    async def held(source: Path, format: Format, folder: Path) -> Product | None:
+    async def held(source: Path, format: MediaFormat, folder: Path) -> GeneratedFile | None:
         reached.set()
         await free.wait()
         return await make_playable(source, format, folder)
@@ -136,7 +140,7 @@ def before_its_turn(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
     return Held(reached.wait, free.set)
 
 
-def in_the_midst(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
+def in_the_midst(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> Held:
     """ffmpeg has begun to write, and stands still."""
     stopped: list[psutil.Process] = []
 
@@ -161,10 +165,10 @@ def in_the_midst(place: Place, monkeypatch: pytest.MonkeyPatch) -> Held:
 @pytest.mark.parametrize("step", [before_its_turn, in_the_midst], ids=lambda step: step.__name__)
 async def test_a_transcode_outlives_switch_and_cleanup(
     make_library: MakeLibrary,
-    way: Way,
-    processor: Processor,
+    way: MoveDirection,
+    processor: MediaProcessor,
     unplayable: bytes,
-    step: Callable[[Place, pytest.MonkeyPatch], Held],
+    step: Callable[[ProcessingStack, pytest.MonkeyPatch], Held],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -179,15 +183,15 @@ async def test_a_transcode_outlives_switch_and_cleanup(
 
 async def test_a_worker_that_was_not_restarted_stores_at_the_old_place_and_that_moves_next(
     make_library: MakeLibrary,
-    way: Way,
-    processor: Processor,
+    way: MoveDirection,
+    processor: MediaProcessor,
     unplayable: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     library = await make_library()
     asset, task = await keep(library, processor, unplayable)
-    async with worker(library, OTHER[way.to], processor) as place:
+    async with worker(library, OPPOSITE_ENGINE[way.to], processor) as place:
         await moved_meanwhile(library, place, task, before_its_turn(place, monkeypatch))
         await check_film(place, asset, tmp_path, library.source_base)
         await library.verify(made=len(MADE))
@@ -201,7 +205,7 @@ async def test_an_original_that_is_being_staged_is_staged_from_where_it_is_now(
     database: Database,
     stacks: Stacks,
     seaweedfs: SeaweedFS,
-    processor: Processor,
+    processor: MediaProcessor,
     unplayable: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.real.programs import program
+from tests.real.archive_programs import program
 
 PATIENCE = 60.0
 FLAGS = (

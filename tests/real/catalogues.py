@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from app.catalog.catalog import Catalog, open_catalog, upgrade
+from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
 from tests.real.postgres import Postgres
 
 Kind = Literal["sqlite", "postgresql"]
@@ -38,7 +38,7 @@ class Databases:
     async def ready(self, kind: Kind) -> str:
         if kind not in self._templates:
             url = self.empty(kind)
-            await upgrade(url)
+            await upgrade_catalog(url)
             self._templates[kind] = url
         template = self._templates[kind]
         if kind == "postgresql":

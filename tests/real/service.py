@@ -21,8 +21,8 @@ from typing import Self
 import httpx
 import psutil
 
-from tests.real.issued import logged_to
-from tests.real.people import Account, Registrar
+from tests.real.accounts import Account, AccountFactory
+from tests.real.secrets import record_log
 from tests.real.spawning import SpawnedProcess, spawner
 from tests.real.stacks import Stack
 
@@ -40,7 +40,7 @@ WORKING = ("-m", "app.cli", "serve")
 class Service:
     """One service on `stack`. `settings` override those of the stack; `program` replaces `-m app.cli serve` and `wrap` goes
     before the interpreter (strace and the like). `spawned`: forked from a process that has imported it already, which is cheap;
-    without it, or with a `wrap`, an interpreter is started as by an operator."""
+    without it, with a `wrap` or a program that is no module, an interpreter is started as by an operator."""
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class Service:
             "MEDIAVAULT_BACKUP_HOURS": "0",  # none in the midst of a test that looks at all there is
             **(settings or {}),
         }
-        self.people = Registrar(stack)
+        self.people = AccountFactory(stack)
         self._program = program
         self._wrap = wrap
-        self._spawned = spawned and not wrap
+        self._spawned = spawned and not wrap and program[0] == "-m"
         self._process: subprocess.Popen[bytes] | SpawnedProcess | None = None
-        self.log_path = logged_to(stack.folder / f"service-{self.port}.log")
+        self.log_path = record_log(stack.folder / f"service-{self.port}.log")
         self._output = stack.folder / f"service-{self.port}.out"
 
     def __enter__(self) -> Self:

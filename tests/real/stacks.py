@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.real.issued import issued
 from tests.real.postgres import Postgres
 from tests.real.seaweedfs import Identity, SeaweedFS
+from tests.real.secrets import record_secret
 
 Engine = Literal["local", "s3"]
 ENGINES: tuple[Engine, Engine] = ("local", "s3")
@@ -118,7 +118,7 @@ def prefix_of(server: SeaweedFS, bucket: str) -> Bucket:
     label = secrets.token_hex(6)
     prefix = f"tests/{label}"
     identity = server.add_prefix_identity(f"service-{label}-", bucket, prefix)
-    issued(identity.secret_key)
+    record_secret(identity.secret_key)
     return Bucket(server, bucket, prefix, identity)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from app.catalog.catalog import Catalog
-from app.catalog.files import LATE_EFFECT_GRACE
+from app.catalog.files import LATE_WRITE_GRACE
 from app.jobs.sweeper import sweep
 from app.storage.service import StorageService
 from tests.real.service import Service
@@ -28,5 +28,5 @@ async def sweep_all(stack: Stack, catalog: Catalog, storage: StorageService) -> 
         await asyncio.to_thread(stack.bucket.server.finish)
     late = datetime.now(UTC) + AHEAD
     await sweep(catalog, storage, now=late)
-    await sweep(catalog, storage, now=late + LATE_EFFECT_GRACE)  # what was being written has been doomed by the first
+    await sweep(catalog, storage, now=late + LATE_WRITE_GRACE)  # what was being written has been doomed by the first
     await storage.sweep_leftovers(timedelta(0))

@@ -13,10 +13,10 @@ from typing import Self
 
 import psutil
 
-from tests.real.awaiting import eventually
-from tests.real.issued import logged_to
+from tests.real.secrets import record_log
 from tests.real.service import Service
 from tests.real.spawning import SpawnedProcess, spawner
+from tests.real.waiting import eventually
 
 STOP_SECONDS = 30.0
 READY = "the worker is ready"
@@ -36,7 +36,7 @@ class Worker:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.staging = folder / "staging"
-        self.log_path = logged_to(folder / "worker.log")
+        self.log_path = record_log(folder / "worker.log")
         self._folder = folder
         self._program = program
         self._environment = {

@@ -5,16 +5,26 @@ A test class inherits `Conformance` and gives a `place` fixture (see `conftest.p
 
 from __future__ import annotations
 
-from tests.storage.guarantees.deletes import Deletes
-from tests.storage.guarantees.kills import Kills
-from tests.storage.guarantees.listing import Listing
-from tests.storage.guarantees.moving import Moving
-from tests.storage.guarantees.names import Names
-from tests.storage.guarantees.places import Places
-from tests.storage.guarantees.reads import Reads
-from tests.storage.guarantees.stalls import Stalls
-from tests.storage.guarantees.writes import Writes
+from tests.storage.guarantees.deletes import DeleteGuarantees
+from tests.storage.guarantees.kills import KillGuarantees
+from tests.storage.guarantees.listing import ListingGuarantees
+from tests.storage.guarantees.moving import MoveGuarantees
+from tests.storage.guarantees.names import NameGuarantees
+from tests.storage.guarantees.places import LocationGuarantees
+from tests.storage.guarantees.reads import ReadGuarantees
+from tests.storage.guarantees.stalls import StallGuarantees
+from tests.storage.guarantees.writes import WriteGuarantees
 
 
-class Conformance(Names, Reads, Writes, Kills, Listing, Deletes, Stalls, Places, Moving):
+class Conformance(
+    NameGuarantees,
+    ReadGuarantees,
+    WriteGuarantees,
+    KillGuarantees,
+    ListingGuarantees,
+    DeleteGuarantees,
+    StallGuarantees,
+    LocationGuarantees,
+    MoveGuarantees,
+):
     """All of it."""

@@ -12,7 +12,7 @@ import pytest
 from app.config import Settings
 from app.storage.backend import StorageBackend
 from app.storage.service import open_storage
-from tests.storage.stores import CORE
+from tests.storage.store_records import CORE
 
 pytest.register_assert_rewrite("tests.storage.guarantees")
 
@@ -35,5 +35,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def backend(place: Place) -> AsyncIterator[StorageBackend]:
     """Fresh and empty."""
     service = await open_storage(settings_of(place))
-    yield service.primary
+    yield service.primary_backend
     await service.aclose()

@@ -12,7 +12,7 @@ from tests.real.moto import Moto
 from tests.real.rclone import Rclone, rclone_binary
 from tests.storage.conformance import Conformance
 from tests.storage.conftest import Place
-from tests.storage.stores import MOTO, RCLONE, StoreRecord
+from tests.storage.store_records import MOTO, RCLONE, StoreRecord
 
 
 class OtherStore(Conformance):

@@ -109,7 +109,7 @@ async def test_a_link_is_followed(external: ExternalFiles, tmp_path: Path, photo
 
 def test_writing_is_refused(external: ExternalFiles) -> None:
     with pytest.raises(StoragePermission):
-        external.refuse("/photos/1.jpg")
+        external.refuse_write("/photos/1.jpg")
 
 
 def _edit(path: Path, how: str) -> None:
@@ -141,7 +141,7 @@ async def test_links_lead_nowhere_but_inside_their_library(
         (tmp_path / file).write_bytes(DATA)
     if target is not None:
         (root / name).symlink_to(target)
-    external.confine([str(root)])
+    external.set_link_roots([str(root)])
     if read:
         assert await _read(external, root / name) == DATA
     else:
@@ -154,6 +154,6 @@ async def test_folders_that_became_links_are_no_way_out(external: ExternalFiles,
     (tmp_path / "elsewhere/photo.jpg").write_bytes(DATA)
     (tmp_path / "root").mkdir()
     (tmp_path / "root/album").symlink_to(tmp_path / "elsewhere")
-    external.confine([str(tmp_path / "root")])
+    external.set_link_roots([str(tmp_path / "root")])
     with pytest.raises(ObjectNotFound):
         await _read(external, tmp_path / "root/album/photo.jpg")

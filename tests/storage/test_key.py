@@ -78,7 +78,7 @@ def test_an_odd_name_is_a_key(text: str) -> None:
     ],
 )
 def test_prefixes_match_by_whole_segments(key: str, prefix: str, below: bool) -> None:
-    assert Key(key).below(prefix) is below
+    assert Key(key).is_below(prefix) is below
 
 
 def test_the_longest_keys_are_keys() -> None:

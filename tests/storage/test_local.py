@@ -25,7 +25,7 @@ from app.storage.errors import (
 )
 from app.storage.key import Key, is_temporary
 from app.storage.local import LocalBackend
-from app.storage.local.threads import Threads
+from app.storage.local.threads import ThreadPool
 from app.storage.ranges import ByteRange
 from tests.real.service import ROOT
 from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern, store
@@ -180,7 +180,7 @@ async def test_what_is_no_regular_file_is_no_object(local: LocalBackend, kind: s
 @pytest.mark.parametrize("in_memory", [True, False])
 async def test_a_file_that_shrinks_ends_the_read_short(local: LocalBackend, first: int, in_memory: bool) -> None:
     await store(local, "file", pattern(4 * CHUNK_BYTES))
-    local._cache.answers = None if in_memory else False
+    local._nowait_support.is_supported = None if in_memory else False
     read = bytearray()
 
     async def read_on() -> None:
@@ -198,15 +198,15 @@ async def test_what_is_in_memory_is_read_without_a_thread(local: LocalBackend, m
     data = pattern(3 * CHUNK_BYTES + 1)
     await store(local, "file", data)
     await fetch(local, "file")
-    if not local._cache.answers:  # tmpfs cannot tell what is in memory, but all of it is
-        monkeypatch.setattr("app.storage.local.reading.read_cached", os.pread)
-        local._cache.answers = True
+    if not local._nowait_support.is_supported:  # tmpfs cannot tell what is in memory, but all of it is
+        monkeypatch.setattr("app.storage.local.file_reader.read_cached", os.pread)
+        local._nowait_support.is_supported = True
 
     def no_thread(*_: object) -> NoReturn:
         pytest.fail("a thread was used")
 
-    monkeypatch.setattr(Threads, "run", no_thread)
-    monkeypatch.setattr(Threads, "acquire", no_thread)
+    monkeypatch.setattr(ThreadPool, "run", no_thread)
+    monkeypatch.setattr(ThreadPool, "acquire", no_thread)
     assert await fetch(local, "file") == data
     assert await fetch(local, "file", ByteRange(5, 9)) == data[5:10]
 
@@ -222,14 +222,14 @@ async def test_what_is_not_in_memory_is_read_all_the_same(local: LocalBackend) -
 
 
 async def test_small_pieces_share_a_turn_of_a_thread(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns, run = 0, Threads.run
+    turns, run = 0, ThreadPool.run
 
-    async def counted(self: Threads, *arguments: Any) -> Any:
+    async def counted(self: ThreadPool, *arguments: Any) -> Any:
         nonlocal turns
         turns += 1
         return await run(self, *arguments)
 
-    monkeypatch.setattr(Threads, "run", counted)
+    monkeypatch.setattr(ThreadPool, "run", counted)
     async with local.write_stream(Key("file")) as writer:
         for _ in range(20_000):
             await writer.write(b"x" * 200)
@@ -252,7 +252,7 @@ async def test_nothing_is_left_open(local: LocalBackend) -> None:
     print(f"seed {seed}")
     moments = random.Random(seed)
     for attempt in range(150):
-        local._cache.answers = moments.choice([True, False])
+        local._nowait_support.is_supported = moments.choice([True, False])
         key = Key(f"new/{attempt}")
         task: asyncio.Task[Any] = asyncio.create_task(
             moments.choice(
@@ -284,7 +284,7 @@ async def test_a_read_that_is_still_open_when_the_backend_closes_ends_quietly(tm
 
 
 async def test_a_cancelled_call_waits_for_its_thread(tmp_path: Path) -> None:
-    threads, entered, leave, left = Threads("test", 1), threading.Event(), threading.Event(), threading.Event()
+    threads, entered, leave, left = ThreadPool("test", 1), threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
         entered.set()

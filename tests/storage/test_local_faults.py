@@ -25,8 +25,8 @@ from app.storage.errors import (
     StorageUnavailable,
 )
 from app.storage.key import Key
-from app.storage.local import LocalBackend, kernel
-from app.storage.local.errnos import translated
+from app.storage.local import LocalBackend, syscalls
+from app.storage.local.os_errors import translate_os_error
 from tests.storage.guarantees.content import MEBIBYTE, fetch, pattern, store
 
 NOW = timedelta(0)
@@ -61,7 +61,7 @@ async def test_where_there_are_no_locks_age_decides(local: LocalBackend, monkeyp
 async def test_without_openat2_a_link_that_leads_out_is_refused_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernel, "_syscall", None)
+    monkeypatch.setattr(syscalls, "_syscall", None)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/secret").write_bytes(b"secret")
     (tmp_path / "media").mkdir()
@@ -93,7 +93,7 @@ async def test_a_file_system_that_cannot_tell_is_read_in_threads(
         asked += 1
         raise OSError(fault, "not here")
 
-    monkeypatch.setattr("app.storage.local.reading.read_cached", cannot_tell)
+    monkeypatch.setattr("app.storage.local.file_reader.read_cached", cannot_tell)
     for _ in range(3):
         assert await fetch(local, "file") == data
     assert asked == 1
@@ -103,7 +103,7 @@ async def test_a_file_system_that_cannot_tell_is_read_in_threads(
 async def test_a_taken_key_is_refused_whatever_the_file_system_can_do(
     local: LocalBackend, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr(kernel, "_renameat2", None)
+    monkeypatch.setattr(syscalls, "_renameat2", None)
     if missing != "renameat2":
 
         def no_links(*_: object, **__: object) -> NoReturn:
@@ -233,5 +233,5 @@ async def test_a_fault_in_the_middle_of_a_write_is_typed_and_leaves_nothing(
 )
 def test_every_errno_has_a_type(number: int, reading: type[StorageError], writing: type[StorageError]) -> None:
     error = OSError(number, os.strerror(number))
-    assert type(translated(error, "a", "local")) is reading
-    assert type(translated(error, "a", "local", writing=True)) is writing
+    assert type(translate_os_error(error, "a", "local")) is reading
+    assert type(translate_os_error(error, "a", "local", is_write=True)) is writing

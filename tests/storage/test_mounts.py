@@ -11,26 +11,26 @@ import pytest
 from app.storage.errors import ObjectNotFound, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local import LocalBackend
-from app.storage.local.writing import PendingFile
-from tests.real.disks import Disk, Disks, disks_below
+from app.storage.local.file_writer import PendingFile
+from tests.real.mounts import DiskMounts, MountedDisk, disks_below
 from tests.storage.guarantees.content import fetch, store
 
 FOLDER = "upload"
 WITNESS = Key(f"{FOLDER}/.witness")
 OURS = b"ours\n"
 
-Place = tuple[LocalBackend, Disk, Path]
+Place = tuple[LocalBackend, MountedDisk, Path]
 """The backend, the disk that it began on, and where that is mounted."""
 
 
 @pytest.fixture
-def disks(tmp_path: Path) -> Iterator[Disks]:
+def disks(tmp_path: Path) -> Iterator[DiskMounts]:
     with disks_below(tmp_path) as disks:
         yield disks
 
 
 @pytest.fixture(params=["the whole", "one folder"])
-async def place(request: pytest.FixtureRequest, disks: Disks, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, disks: DiskMounts, tmp_path: Path) -> AsyncIterator[Place]:
     """A disk for the whole media location, or for one folder in it."""
     root = tmp_path / "media"
     spot = root if request.param == "the whole" else root / FOLDER
@@ -39,7 +39,7 @@ async def place(request: pytest.FixtureRequest, disks: Disks, tmp_path: Path) ->
     backend = LocalBackend(root)
     await backend.ensure_prefix(FOLDER)
     await backend.put_object(WITNESS, OURS)
-    await backend.recognise(WITNESS, OURS)
+    await backend.check_marker(WITNESS, OURS)
     await store(backend, f"{FOLDER}/before", b"before")
     yield backend, disk, spot
     await backend.aclose()
@@ -57,17 +57,19 @@ async def test_what_is_not_in_sight_is_neither_kept_nor_lost_and_comes_back(plac
         with pytest.raises(StorageUnavailable):
             await attempt
     with pytest.raises(ObjectNotFound):
-        await backend.recognise(WITNESS, OURS)
+        await backend.check_marker(WITNESS, OURS)
     assert list(spot.rglob("*")) == [], "nothing is made below the mount point"
 
     disk.mount(spot)
-    await backend.recognise(WITNESS, OURS)
+    await backend.check_marker(WITNESS, OURS)
     assert await fetch(backend, f"{FOLDER}/before") == b"before"
     await store(backend, f"{FOLDER}/new", b"new")
     assert [path.name for path in disk.content.rglob("new")] == ["new"]
 
 
-async def test_it_moves_to_another_disk_with_our_witness_and_lets_go_of_the_old_one(place: Place, disks: Disks) -> None:
+async def test_it_moves_to_another_disk_with_our_witness_and_lets_go_of_the_old_one(
+    place: Place, disks: DiskMounts
+) -> None:
     """As when a network share is mounted anew: the same files on another device."""
     backend, disk, spot = place
     assert await fetch(backend, f"{FOLDER}/before") == b"before"
@@ -78,7 +80,7 @@ async def test_it_moves_to_another_disk_with_our_witness_and_lets_go_of_the_old_
     with pytest.raises(StorageUnavailable):
         await store(backend, f"{FOLDER}/new", b"new")
 
-    await backend.recognise(WITNESS, OURS)
+    await backend.check_marker(WITNESS, OURS)
     await store(backend, f"{FOLDER}/new", b"new")
 
     assert list(disk.content.rglob("new")) == []
@@ -88,7 +90,7 @@ async def test_it_moves_to_another_disk_with_our_witness_and_lets_go_of_the_old_
 
 
 async def test_a_write_that_ends_on_another_disk_than_it_began_on_is_not_acknowledged(
-    place: Place, disks: Disks
+    place: Place, disks: DiskMounts
 ) -> None:
     backend, disk, spot = place
     copy = disks.make()
@@ -99,7 +101,7 @@ async def test_a_write_that_ends_on_another_disk_than_it_began_on_is_not_acknowl
             await writer.write(b"first half")
             disk.unmount(spot)
             copy.mount(spot)
-            await backend.recognise(WITNESS, OURS)
+            await backend.check_marker(WITNESS, OURS)
             await writer.write(b"second half")
 
     with pytest.raises(StorageUnavailable):
@@ -139,35 +141,35 @@ async def test_a_folder_whose_witness_is_another_takes_nothing_until_it_is_recog
     with pytest.raises(StorageUnavailable):
         await store(backend, f"{FOLDER}/new", b"new")
     if change == "replaced":
-        await backend.recognise(WITNESS, OURS)
+        await backend.check_marker(WITNESS, OURS)
     else:
         (disk.content / "aside").rename(witness)
     await store(backend, f"{FOLDER}/new", b"new")
 
 
-async def test_another_folder_is_not_held_up(disks: Disks, tmp_path: Path) -> None:
+async def test_another_folder_is_not_held_up(disks: DiskMounts, tmp_path: Path) -> None:
     disk, root = disks.make(), tmp_path / "media"
     disk.mount(root / "thumbs")
     backend = LocalBackend(root)
     for folder in ("upload", "thumbs"):
         await backend.put_object(Key(f"{folder}/.witness"), OURS)
-        await backend.recognise(Key(f"{folder}/.witness"), OURS)
+        await backend.check_marker(Key(f"{folder}/.witness"), OURS)
     disk.unmount(root / "thumbs", lazily=False)
 
     with pytest.raises(StorageUnavailable):
         await store(backend, "thumbs/new", b"new")
     await store(backend, "upload/new", b"new")
     with pytest.raises(ObjectNotFound):
-        await backend.recognise(Key("thumbs/.witness"), OURS)
+        await backend.check_marker(Key("thumbs/.witness"), OURS)
 
     disk.mount(root / "thumbs")
-    await backend.recognise(Key("thumbs/.witness"), OURS)
+    await backend.check_marker(Key("thumbs/.witness"), OURS)
     await store(backend, "thumbs/new", b"new")
     await backend.aclose()
 
 
 async def test_a_folder_that_is_back_with_the_whole_is_not_trusted_before_it_is_recognised(
-    disks: Disks, tmp_path: Path
+    disks: DiskMounts, tmp_path: Path
 ) -> None:
     """The media location and one folder in it are disks of their own; after both were gone only the first is back."""
     whole, thumbs, root = disks.make(), disks.make(), tmp_path / "media"
@@ -176,7 +178,7 @@ async def test_a_folder_that_is_back_with_the_whole_is_not_trusted_before_it_is_
     backend = LocalBackend(root)
     for folder in ("upload", "thumbs"):
         await backend.put_object(Key(f"{folder}/.witness"), OURS)
-        await backend.recognise(Key(f"{folder}/.witness"), OURS)
+        await backend.check_marker(Key(f"{folder}/.witness"), OURS)
     copy = disks.make()
     shutil.copytree(whole.content / "upload", copy.content / "upload")
     (copy.content / "thumbs").mkdir()
@@ -184,7 +186,7 @@ async def test_a_folder_that_is_back_with_the_whole_is_not_trusted_before_it_is_
     whole.unmount(root)
     copy.mount(root)
 
-    await backend.recognise(Key("upload/.witness"), OURS)
+    await backend.check_marker(Key("upload/.witness"), OURS)
     await store(backend, "upload/new", b"new")
     with pytest.raises(StorageUnavailable):
         await store(backend, "thumbs/new", b"new")

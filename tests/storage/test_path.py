@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from app.storage.errors import InvalidKey
 from app.storage.key import Key
-from app.storage.path import BucketArea, LocalArea, check_local, parse_s3
+from app.storage.path import BucketPaths, LocalPaths, check_local_path, parse_s3_uri
 
-AREAS = [LocalArea("/data"), LocalArea("/"), BucketArea("bucket", ""), BucketArea("bucket", "some/prefix")]
+AREAS = [LocalPaths("/data"), LocalPaths("/"), BucketPaths("bucket", ""), BucketPaths("bucket", "some/prefix")]
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ AREAS = [LocalArea("/data"), LocalArea("/"), BucketArea("bucket", ""), BucketAre
     ],
 )
 def test_what_lies_below_the_media_folder(root: str, path: str, key: str | None) -> None:
-    area = LocalArea(root)
-    assert area.key(path) == (Key(key) if key else None)
-    assert area.holds(path) is (key is not None)
+    area = LocalPaths(root)
+    assert area.to_key(path) == (Key(key) if key else None)
+    assert area.contains(path) is (key is not None)
 
 
 @pytest.mark.parametrize(
@@ -47,25 +47,25 @@ def test_what_lies_below_the_media_folder(root: str, path: str, key: str | None)
     ],
 )
 def test_what_lies_below_bucket_and_prefix(prefix: str, path: str, key: str | None) -> None:
-    area = BucketArea("bucket", prefix)
-    assert area.key(path) == (Key(key) if key else None)
-    assert area.holds(path) is (key is not None)
+    area = BucketPaths("bucket", prefix)
+    assert area.to_key(path) == (Key(key) if key else None)
+    assert area.contains(path) is (key is not None)
 
 
 @pytest.mark.parametrize("path", ["/data/../etc/passwd", "/data//a", "/data/a/", "/data/./a", "/data/a\nb"])
 def test_a_path_below_the_folder_that_is_no_key_is_refused(path: str) -> None:
     with pytest.raises(InvalidKey):
-        LocalArea("/data").key(path)
+        LocalPaths("/data").to_key(path)
 
 
 @pytest.mark.parametrize("area", AREAS)
 @given(key=st.text(min_size=1, max_size=30))
-def test_a_key_comes_back_from_its_path(area: LocalArea | BucketArea, key: str) -> None:
+def test_a_key_comes_back_from_its_path(area: LocalPaths | BucketPaths, key: str) -> None:
     try:
         valid = Key(key)
     except InvalidKey:
         return
-    assert area.key(area.path(valid)) == valid
+    assert area.to_key(area.to_path(valid)) == valid
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_a_key_comes_back_from_its_path(area: LocalArea | BucketArea, key: str) 
 )
 def test_what_is_no_s3_uri(path: str) -> None:
     with pytest.raises(InvalidKey):
-        parse_s3(path)
+        parse_s3_uri(path)
 
 
 def test_an_s3_uri_is_taken_verbatim() -> None:
-    assert parse_s3("s3://bucket/a%2Fb c?d#e/f") == ("bucket", "a%2Fb c?d#e/f")
+    assert parse_s3_uri("s3://bucket/a%2Fb c?d#e/f") == ("bucket", "a%2Fb c?d#e/f")
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_an_s3_uri_is_taken_verbatim() -> None:
 )
 def test_a_local_path_that_is_not_plain_is_refused(path: str) -> None:
     with pytest.raises(InvalidKey):
-        check_local(path)
+        check_local_path(path)
 
 
 @pytest.mark.parametrize("path", ["/a", "/a/b c#?%.jpg", "/a\\b", "/caf\udce9"])
 def test_a_plain_local_path_is_taken_as_it_is(path: str) -> None:
-    assert check_local(path) == path
+    assert check_local_path(path) == path

@@ -32,7 +32,7 @@ def test_no_range(first: int, last: int | None) -> None:
 def test_what_an_object_has_of_a_range(
     first: int, last: int | None, size: int, clamped: tuple[int, int] | None
 ) -> None:
-    found = ByteRange(first, last).clamped(size)
+    found = ByteRange(first, last).clamp(size)
     assert found == (None if clamped is None else ByteRange(*clamped))
     if found is not None and clamped is not None:
         assert found.length == clamped[1] - clamped[0] + 1

@@ -114,13 +114,13 @@ async def test_new_files_go_to_the_engine_that_is_set(places: Places) -> None:
     path = places.storage.managed_path(Key("upload/caf\u00e9 %2F.jpg"))
     if places.storage.engine is StorageEngine.LOCAL:
         assert path == f"{places.media}/upload/caf\u00e9 %2F.jpg"
-        assert places.storage.primary is places.disk
+        assert places.storage.primary_backend is places.disk
     else:
         assert path == "s3://photos/vault/upload/caf\u00e9 %2F.jpg"
-        assert places.storage.primary is places.store
+        assert places.storage.primary_backend is places.store
     await _write(places.storage, path, b"new")
     assert await _read(places.storage, path) == b"new"
-    assert (await places.storage.primary.head(Key("upload/caf\u00e9 %2F.jpg"))).size == 3
+    assert (await places.storage.primary_backend.head(Key("upload/caf\u00e9 %2F.jpg"))).size == 3
 
 
 async def test_a_longer_name_beside_the_media_folder_is_external(places: Places) -> None:

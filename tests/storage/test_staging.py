@@ -28,7 +28,7 @@ from app.storage.errors import (
 )
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
-from app.storage.staging import Room, Staging
+from app.storage.staging import ByteBudget, Staging
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conftest import Place, settings_of
 from tests.storage.guarantees.content import MEBIBYTE, pattern
@@ -164,7 +164,7 @@ async def test_nothing_stays_when_the_work_fails(in_bucket: StorageService, tmp_
     path = await store(in_bucket, pattern(MEBIBYTE))
 
     async def work() -> None:
-        async with in_bucket.stage_to_temp(path) as staged, in_bucket.staging.folder() as folder:
+        async with in_bucket.stage_to_temp(path) as staged, in_bucket.staging.temporary_folder() as folder:
             (folder / "deeper").mkdir()
             (folder / "deeper" / "output").write_bytes(b"half")
             assert sorted(staged_in(tmp_path / "staging")) == sorted([staged, folder])
@@ -182,7 +182,7 @@ async def test_nothing_stays_when_the_work_is_cancelled_wherever_it_is(
     working = asyncio.Event()
 
     async def work() -> None:
-        async with in_bucket.stage_to_temp(path), in_bucket.staging.folder():
+        async with in_bucket.stage_to_temp(path), in_bucket.staging.temporary_folder():
             working.set()
             await asyncio.sleep(600)
 
@@ -227,14 +227,14 @@ async def enter(stack: AsyncExitStack, context: AbstractAsyncContextManager[None
 
 
 async def test_room_is_given_in_the_order_in_which_it_is_asked_for() -> None:
-    room, order = Room(10), list[str]()
+    room, order = ByteBudget(10), list[str]()
 
     async def work(name: str, size: int) -> None:
-        async with room.taken(size):
+        async with room.reserve(size):
             order.append(name)
 
     async with AsyncExitStack() as first:
-        await enter(first, room.taken(6))
+        await enter(first, room.reserve(6))
         large = asyncio.create_task(work("large", 100))
         await asyncio.sleep(0)
         small = asyncio.create_task(work("small", 1))
@@ -249,24 +249,24 @@ async def test_room_is_given_in_the_order_in_which_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_room_that_nobody_waits_for_any_more_is_not_lost(late: bool) -> None:
-    room = Room(10)
+    room = ByteBudget(10)
     async with AsyncExitStack() as holder:
-        await enter(holder, room.taken(10))
-        waiting = asyncio.create_task(enter(AsyncExitStack(), room.taken(10)))
-        behind = asyncio.create_task(enter(AsyncExitStack(), room.taken(3)))
+        await enter(holder, room.reserve(10))
+        waiting = asyncio.create_task(enter(AsyncExitStack(), room.reserve(10)))
+        behind = asyncio.create_task(enter(AsyncExitStack(), room.reserve(3)))
         await asyncio.sleep(0)
         if late:  # it is admitted and cancelled in the same turn of the loop
             await holder.aclose()
         waiting.cancel()
         await asyncio.sleep(0)
     await asyncio.wait_for(behind, 10)
-    await asyncio.wait_for(enter(AsyncExitStack(), room.taken(7)), 10)
+    await asyncio.wait_for(enter(AsyncExitStack(), room.reserve(7)), 10)
 
 
 async def test_an_output_is_stored_with_its_checksums_and_taken_away(storage: StorageService) -> None:
     data = pattern(3 * MEBIBYTE + 17)
     path = storage.managed_path(Key("thumbs/output.webp"))
-    async with storage.staging.folder() as folder:
+    async with storage.staging.temporary_folder() as folder:
         output = folder / "output"
         output.write_bytes(data)
         uploaded = await storage.upload_from_temp(output, path, content_type="image/webp")
@@ -296,7 +296,7 @@ async def test_what_is_received_is_a_file_for_as_long_as_it_is_worked_on(tmp_pat
             raise RuntimeError("the client left")
 
     async def receive(most: int, *, failing: bool = False) -> bytes:
-        async with staging.received(chunks(failing=failing), most, ".png") as received:
+        async with staging.receive(chunks(failing=failing), most, ".png") as received:
             assert received.suffix == ".png"
             return received.read_bytes()
 
@@ -333,7 +333,7 @@ async def test_what_a_tool_left_in_place_of_a_file_of_its_own_is_never_stored(
     secret = tmp_path / "secret"
     secret.write_bytes(b"the operator's")
     path = storage.managed_path(Key("thumbs/output.webp"))
-    async with asyncio.timeout(20), storage.staging.folder() as folder:
+    async with asyncio.timeout(20), storage.staging.temporary_folder() as folder:
         leave(folder / "output", secret)
         with pytest.raises((StoragePermission, ObjectNotFound)):
             await storage.upload_from_temp(folder / "output", path)
@@ -350,7 +350,7 @@ async def test_what_a_killed_process_staged_is_swept_and_a_living_one_is_left_al
     holder = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.storage.holding",
+        "tests.storage.staging_holder",
         path,
         env=os.environ | dict(place),
         stdout=asyncio.subprocess.PIPE,
@@ -399,7 +399,7 @@ async def test_many_processes_that_start_at_once_take_nothing_from_each_other(tm
     await asyncio.gather(*(staging.open() for staging in stagings))
     assert len(list((tmp_path / "staging").iterdir())) == len(stagings)
     for staging in stagings:
-        async with staging.folder() as folder:
+        async with staging.temporary_folder() as folder:
             assert folder.is_dir()
         await staging.aclose()
 
@@ -407,7 +407,7 @@ async def test_many_processes_that_start_at_once_take_nothing_from_each_other(tm
 async def test_a_folder_that_a_cleaner_took_away_is_made_again(tmp_path: Path) -> None:
     staging = Staging(tmp_path / "staging", MEBIBYTE)
     for _ in range(2):
-        async with staging.folder() as folder:
+        async with staging.temporary_folder() as folder:
             assert folder.is_dir()
         await staging.check()
         subprocess.run(["rm", "-r", str(tmp_path / "staging")], check=True)

@@ -12,11 +12,11 @@ from app.config import Settings, StorageEngine
 from app.storage.local.backend import LocalBackend
 from app.storage.service import StorageService
 from app.storage.staging import Staging
-from tests.uploads.place import HookedStorage, Place
+from tests.uploads.hooked_storage import HookedStorage, UploadTarget
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[UploadTarget]:
     media = tmp_path / "media"
     media.mkdir()
     catalog = await open_catalog(f"sqlite:///{tmp_path / 'catalogue.db'}")
@@ -33,7 +33,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     try:
         user = await catalog.users.create("uploader@example.org", "Uploader")
         settings = Settings(media_location=media)
-        yield Place(catalog, HookedStorage(storage), settings, user, media)
+        yield UploadTarget(catalog, HookedStorage(storage), settings, user, media)
     finally:
         await storage.aclose()
         await catalog.aclose()

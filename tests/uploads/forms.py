@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from app.uploads.multipart import Field, MultipartReader
+from app.uploads.multipart_reader import FormField, MultipartReader
 
 BOUNDARY = "----mediavault-test-7MA4YWxkTrZu0gW"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -35,21 +35,21 @@ def part(disposition: str | bytes, data: bytes, *headers: str) -> bytes:
 
 def body(parts: Iterable[FormPart]) -> bytes:
     """A complete body."""
-    return ended(*(encoded(one) for one in parts))
+    return close_form(*(encode_part(one) for one in parts))
 
 
-def ended(*parts: bytes) -> bytes:
+def close_form(*parts: bytes) -> bytes:
     return b"".join(one + b"\r\n" for one in parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def encoded(one: FormPart) -> bytes:
+def encode_part(one: FormPart) -> bytes:
     if isinstance(one, Upload):
         disposition = f'form-data; name="{one.name}"; filename="{one.filename}"'
         return part(disposition, one.data, "Content-Type: application/octet-stream")
     return part(f'form-data; name="{one[0]}"', one[1].encode())
 
 
-def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+def split_at(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """`data`, cut at these offsets."""
     edges = [0, *sorted(set(cuts)), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(edges) if start < end]
@@ -63,8 +63,8 @@ async def stream(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 async def read(chunks: Iterable[bytes], content_type: str | None = CONTENT_TYPE) -> list[tuple[str, str | None, bytes]]:
     """All parts as (name, file name, bytes); fields have no file name."""
     found: list[tuple[str, str | None, bytes]] = []
-    async for one in MultipartReader(content_type, stream(chunks), files=FILES).parts():
-        if isinstance(one, Field):
+    async for one in MultipartReader(content_type, stream(chunks), file_fields=FILES).iter_parts():
+        if isinstance(one, FormField):
             found.append((one.name, None, one.value))
         else:
             found.append((one.name, one.filename, b"".join([bytes(chunk) async for chunk in one.chunks])))

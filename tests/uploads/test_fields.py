@@ -10,16 +10,16 @@ from uuid import UUID
 
 import pytest
 
-from app.catalog.records import Visibility
+from app.catalog.schema.records import Visibility
 from app.uploads.errors import InvalidChecksum, InvalidField
-from app.uploads.fields import FieldReader, UploadFields, parse_checksum
+from app.uploads.fields import UploadFieldParser, UploadFields, parse_checksum_header
 from tests.uploads.forms import DATES
 
 SHA1 = hashlib.sha1(b"photo").digest()
 
 
 def finished(*fields: tuple[str, str | bytes]) -> UploadFields:
-    reader = FieldReader()
+    reader = UploadFieldParser()
     for name, value in [*DATES, *fields]:
         reader.add(name, value.encode() if isinstance(value, str) else value)
     return reader.finish()
@@ -36,7 +36,7 @@ def test_only_the_dates_are_required() -> None:
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_a_missing_date_is_named(missing: int) -> None:
-    reader = FieldReader()
+    reader = UploadFieldParser()
     name, value = DATES[1 - missing]
     reader.add(name, value.encode())
     with pytest.raises(InvalidField, match=f"{DATES[missing][0]} is required"):
@@ -153,13 +153,13 @@ def test_wrong_values_name_their_field(name: str, value: str | bytes) -> None:
     ],
 )
 def test_the_checksum_header(header: str | None, checksum: bytes | None) -> None:
-    assert parse_checksum(header) == checksum
+    assert parse_checksum_header(header) == checksum
 
 
 @pytest.mark.parametrize("header", ["x", "0" * 39, "0" * 28, "g" * 40, "ä" * 28, "0" * 64, "=" * 28, SHA1.hex()[:-2]])
 def test_a_checksum_header_that_is_none(header: str) -> None:
     with pytest.raises(InvalidChecksum):
-        parse_checksum(header)
+        parse_checksum_header(header)
 
 
 def _utc(parts: tuple[int, ...]) -> datetime:

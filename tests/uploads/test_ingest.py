@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from app.catalog.records import AssetType, FileKind, FileState, Visibility
+from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
 from app.uploads import ingest
-from tests.uploads.forms import BOUNDARY, DATES, FormPart, Upload, body, encoded, pieces
-from tests.uploads.place import WAIT_SECONDS, Hook, Place, Sender
+from tests.uploads.forms import BOUNDARY, DATES, FormPart, Upload, body, encode_part, split_at
+from tests.uploads.hooked_storage import WAIT_SECONDS, Hook, UploadSender, UploadTarget
 
 PHOTO = Upload("assetData", "IMG_0001.JPG", b"a photo " * 100)
 VIDEO = Upload("assetData", "MOV_0001.mp4", b"a video " * 100)
@@ -31,7 +31,7 @@ def random_photo(size: int, seed: int = 20240506) -> Upload:
 
 @pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
 @pytest.mark.parametrize("parts", [[*DATES, PHOTO], [PHOTO, *DATES]], ids=["fields first", "file first"])
-async def test_a_photo(place: Place, parts: list[Any], length: bool) -> None:
+async def test_a_photo(place: UploadTarget, parts: list[Any], length: bool) -> None:
     outcome = await place.send(parts, length=length)
 
     asset = await place.asset(outcome)
@@ -46,13 +46,13 @@ async def test_a_photo(place: Place, parts: list[Any], length: bool) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20 + 17])
-async def test_every_size_is_kept_whole(place: Place, size: int) -> None:
+async def test_every_size_is_kept_whole(place: UploadTarget, size: int) -> None:
     photo = random_photo(size)
     assert (await place.send([*DATES, photo])).created
     await place.assert_kept(photo)
 
 
-async def test_all_fields_reach_the_asset(place: Place) -> None:
+async def test_all_fields_reach_the_asset(place: UploadTarget) -> None:
     fields = [
         ("fileCreatedAt", "2024-07-01T12:30:00+02:00"),
         ("fileModifiedAt", "2024-07-02T00:00:00Z"),
@@ -87,7 +87,7 @@ async def test_all_fields_reach_the_asset(place: Place) -> None:
         ("..\\..\\windows.jpg", "windows.jpg"),
     ],
 )
-async def test_tricks_in_names_end_up_only_as_display_names(place: Place, filename: str, shown: str) -> None:
+async def test_tricks_in_names_end_up_only_as_display_names(place: UploadTarget, filename: str, shown: str) -> None:
     photo = Upload("assetData", filename, b"photo")
     asset = await place.asset(await place.send([*DATES, photo]))
     assert asset.original_file_name == shown
@@ -110,7 +110,7 @@ async def test_tricks_in_names_end_up_only_as_display_names(place: Place, filena
     ],
 )
 async def test_a_display_name_never_says_another_type_than_the_one_it_is_sent_as(
-    place: Place, wanted: str, shown: str
+    place: UploadTarget, wanted: str, shown: str
 ) -> None:
     sent = Upload("assetData", "IMG_1.jpg", b"photo")
     asset = await place.asset(await place.send([*DATES, sent, ("filename", wanted)]))
@@ -118,14 +118,14 @@ async def test_a_display_name_never_says_another_type_than_the_one_it_is_sent_as
     assert asset.file.mime_type == "image/jpeg"
 
 
-async def test_a_part_without_an_extension_has_the_type_of_the_filename_before_it(place: Place) -> None:
+async def test_a_part_without_an_extension_has_the_type_of_the_filename_before_it(place: UploadTarget) -> None:
     blob = Upload("assetData", "blob", b"photo")
     asset = await place.asset(await place.send([*DATES, ("filename", "from a browser.png"), blob]))
     assert (asset.original_file_name, asset.file.mime_type) == ("from a browser.png", "image/png")
 
 
 @pytest.mark.parametrize("parts", [[SIDECAR, PHOTO], [PHOTO, SIDECAR]], ids=["sidecar first", "sidecar last"])
-async def test_a_sidecar_belongs_to_its_asset(place: Place, parts: list[Upload]) -> None:
+async def test_a_sidecar_belongs_to_its_asset(place: UploadTarget, parts: list[Upload]) -> None:
     asset = await place.asset(await place.send([*parts, *DATES]))
     assert asset.sidecar_id is not None
     sidecar = await place.catalog.files.get(asset.sidecar_id)
@@ -138,26 +138,26 @@ async def test_a_sidecar_belongs_to_its_asset(place: Place, parts: list[Upload])
 @pytest.mark.parametrize(
     "empty", [Upload("sidecarData", "", b""), ("sidecarData", "")], ids=["no file", "no file name"]
 )
-async def test_a_file_input_left_alone_is_no_sidecar(place: Place, empty: FormPart) -> None:
+async def test_a_file_input_left_alone_is_no_sidecar(place: UploadTarget, empty: FormPart) -> None:
     asset = await place.asset(await place.send([*DATES, empty, PHOTO]))
     assert asset.sidecar_id is None
     await place.assert_kept(PHOTO)
 
 
-async def test_unknown_parts_are_ignored(place: Place) -> None:
+async def test_unknown_parts_are_ignored(place: UploadTarget) -> None:
     parts = [Upload("other", "evil.exe", b"x" * 200_000), *DATES, ("unknown", "x"), PHOTO]
     assert (await place.send(parts)).created
     await place.assert_kept(PHOTO)
 
 
-async def test_the_motion_part_of_a_live_photo_is_hidden(place: Place) -> None:
+async def test_the_motion_part_of_a_live_photo_is_hidden(place: UploadTarget) -> None:
     video = await place.send([*DATES, VIDEO])
     photo = await place.asset(await place.send([PHOTO, *DATES, ("livePhotoVideoId", str(video.asset_id))]))
     assert photo.live_photo_video_id == video.asset_id
     assert (await place.asset(video)).visibility is Visibility.HIDDEN
 
 
-async def test_the_same_content_again_is_a_duplicate_and_never_becomes_an_object(place: Place) -> None:
+async def test_the_same_content_again_is_a_duplicate_and_never_becomes_an_object(place: UploadTarget) -> None:
     async def fail(path: str) -> None:
         pytest.fail(f"{path} is about to be committed")
 
@@ -168,13 +168,13 @@ async def test_the_same_content_again_is_a_duplicate_and_never_becomes_an_object
     await place.assert_kept(PHOTO)
 
 
-async def test_what_is_in_the_trash_is_a_duplicate_too(place: Place) -> None:
+async def test_what_is_in_the_trash_is_a_duplicate_too(place: UploadTarget) -> None:
     first = await place.send([*DATES, PHOTO])
     await place.catalog.assets.trash(place.user.id, [first.asset_id])
-    assert await place.send([*DATES, PHOTO]) == ingest.Outcome(created=False, asset_id=first.asset_id)
+    assert await place.send([*DATES, PHOTO]) == ingest.UploadResult(created=False, asset_id=first.asset_id)
 
 
-async def test_another_user_may_have_the_same(place: Place) -> None:
+async def test_another_user_may_have_the_same(place: UploadTarget) -> None:
     first = await place.send([*DATES, PHOTO])
     place.user = await place.catalog.users.create("other@example.org", "Other")
     second = await place.send([*DATES, PHOTO])
@@ -183,21 +183,21 @@ async def test_another_user_may_have_the_same(place: Place) -> None:
 
 
 @pytest.mark.parametrize("form", ["hex", "base64"])
-async def test_a_known_checksum_is_answered_before_the_body_is_read(place: Place, form: str) -> None:
+async def test_a_known_checksum_is_answered_before_the_body_is_read(place: UploadTarget, form: str) -> None:
     first = await place.send([*DATES, PHOTO])
     digest = hashlib.sha1(PHOTO.data).digest()
-    sender = Sender([b"never read"])
+    sender = UploadSender([b"never read"])
     checksum = digest.hex() if form == "hex" else base64.b64encode(digest).decode()
-    assert await place.receive(sender, 10, checksum=checksum) == ingest.Outcome(False, first.asset_id)
+    assert await place.receive(sender, 10, checksum=checksum) == ingest.UploadResult(False, first.asset_id)
     assert sender.calls == 0
 
 
-async def test_a_checksum_that_matches(place: Place) -> None:
+async def test_a_checksum_that_matches(place: UploadTarget) -> None:
     assert (await place.send([*DATES, PHOTO], checksum=hashlib.sha1(PHOTO.data).hexdigest())).created
     await place.assert_kept(PHOTO)
 
 
-async def test_two_uploads_of_the_same_file_at_once(place: Place) -> None:
+async def test_two_uploads_of_the_same_file_at_once(place: UploadTarget) -> None:
     """Both are past the look for duplicates when the first one commits."""
     meeting = asyncio.Barrier(2)
 
@@ -211,19 +211,19 @@ async def test_two_uploads_of_the_same_file_at_once(place: Place) -> None:
     await place.assert_kept(PHOTO)
 
 
-async def test_many_uploads_at_once(place: Place) -> None:
+async def test_many_uploads_at_once(place: UploadTarget) -> None:
     photos = [random_photo(100_000, seed) for seed in range(8)]
     outcomes = await asyncio.gather(*(place.send([*DATES, photo]) for photo in photos * 2))
     assert sum(outcome.created for outcome in outcomes) == 8
     await place.assert_kept(*photos)
 
 
-async def test_nothing_is_live_before_the_object_is_committed(place: Place) -> None:
+async def test_nothing_is_live_before_the_object_is_committed(place: UploadTarget) -> None:
     """The order of durability: row, object, then file and asset in one step."""
     seen: list[tuple[FileState, bool]] = []
 
     async def look(path: str) -> None:
-        row = await place.catalog.files.by_path(path)
+        row = await place.catalog.files.get_by_path(path)
         assert row is not None
         seen.append((row.state, path in place.objects()))
 
@@ -233,7 +233,7 @@ async def test_nothing_is_live_before_the_object_is_committed(place: Place) -> N
     await place.assert_kept(PHOTO)
 
 
-async def test_leases_are_renewed_while_bytes_flow(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leases_are_renewed_while_bytes_flow(place: UploadTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     """And while the store takes its time, until the insert has ended."""
     monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
     moments: list[str] = []
@@ -243,7 +243,7 @@ async def test_leases_are_renewed_while_bytes_flow(place: Place, monkeypatch: py
             ends: set[datetime] = set()
             async with asyncio.timeout(WAIT_SECONDS):
                 while True:
-                    row = await place.catalog.files.by_path(path)
+                    row = await place.catalog.files.get_by_path(path)
                     assert row is not None
                     ends.add(row.not_before)
                     if len(ends) > 1:
@@ -263,8 +263,8 @@ async def test_leases_are_renewed_while_bytes_flow(place: Place, monkeypatch: py
     assert asyncio.all_tasks() == before, "nothing renews any more"
 
 
-async def test_half_a_gibibyte_takes_constant_memory(place: Place) -> None:
-    head = body([*DATES])[: -len(f"--{BOUNDARY}--\r\n")] + encoded(Upload("assetData", "large.mp4", b""))
+async def test_half_a_gibibyte_takes_constant_memory(place: UploadTarget) -> None:
+    head = body([*DATES])[: -len(f"--{BOUNDARY}--\r\n")] + encode_part(Upload("assetData", "large.mp4", b""))
     block = os.urandom(65536)
 
     async def messages() -> AsyncIterator[bytes]:
@@ -290,7 +290,7 @@ async def test_half_a_gibibyte_takes_constant_memory(place: Place) -> None:
     assert peak < 16 * 2**20
 
 
-async def test_a_slow_store_slows_the_sender_down(place: Place) -> None:
+async def test_a_slow_store_slows_the_sender_down(place: UploadTarget) -> None:
     """While the store holds a piece, at most another one and the chunk at hand are taken from the sender."""
     held = asyncio.Event()
     release = asyncio.Event()
@@ -302,7 +302,7 @@ async def test_a_slow_store_slows_the_sender_down(place: Place) -> None:
     place.storage.on_write = hold
     photo = random_photo(8 * 2**20)
     whole = body([*DATES, photo])
-    sender = Sender(pieces(whole, range(0, len(whole), 65536)))
+    sender = UploadSender(split_at(whole, range(0, len(whole), 65536)))
     upload = asyncio.create_task(place.receive(sender, len(whole)))
     await held.wait()
     calls = -1

@@ -11,14 +11,14 @@ from uuid import UUID
 import pytest
 
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.files import LATE_EFFECT_GRACE
-from app.catalog.records import Asset, FileState, NewAsset, StoredFile
+from app.catalog.files import LATE_WRITE_GRACE
+from app.catalog.schema.records import Asset, FileState, NewAsset, StoredFile
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.uploads import ingest
-from app.uploads.errors import ClientGone, LeaseLost
-from app.uploads.ingest import LEASE, Outcome
-from tests.uploads.forms import DATES, body, pieces
-from tests.uploads.place import WAIT_SECONDS, Place, Sender
+from app.uploads.errors import ClientDisconnected, LeaseLost
+from app.uploads.ingest import UPLOAD_LEASE, UploadResult
+from tests.uploads.forms import DATES, body, split_at
+from tests.uploads.hooked_storage import WAIT_SECONDS, UploadSender, UploadTarget
 from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo
 
 
@@ -38,15 +38,15 @@ class Stage:
             await self.reached.wait()
 
 
-async def cancelled(upload: asyncio.Task[Outcome]) -> None:
+async def cancelled(upload: asyncio.Task[UploadResult]) -> None:
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
 
 
-async def test_cancelled_while_the_body_arrives(place: Place) -> None:
+async def test_cancelled_while_the_body_arrives(place: UploadTarget) -> None:
     whole = body([*DATES, random_photo(3_000_000)])
-    sender = Sender(pieces(whole[:2_000_000], range(0, 2_000_000, 65536)), complete=False, stays=True)
+    sender = UploadSender(split_at(whole[:2_000_000], range(0, 2_000_000, 65536)), complete=False, stays=True)
     upload = asyncio.create_task(place.receive(sender, len(whole)))
     async with asyncio.timeout(WAIT_SECONDS):
         await sender.stalled.wait()
@@ -54,7 +54,7 @@ async def test_cancelled_while_the_body_arrives(place: Place) -> None:
     await place.assert_kept()
 
 
-async def test_cancelled_while_the_store_takes_bytes(place: Place) -> None:
+async def test_cancelled_while_the_store_takes_bytes(place: UploadTarget) -> None:
     place.storage.on_write = stage = Stage()
     upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
     await stage.wait()
@@ -62,7 +62,7 @@ async def test_cancelled_while_the_store_takes_bytes(place: Place) -> None:
     await place.assert_kept()
 
 
-async def test_a_client_that_vanishes_while_the_store_is_busy(place: Place) -> None:
+async def test_a_client_that_vanishes_while_the_store_is_busy(place: UploadTarget) -> None:
     """The write is given up at once, and nothing of it runs on."""
     holding: list[asyncio.Task[None] | None] = []
     stage = Stage()
@@ -73,7 +73,7 @@ async def test_a_client_that_vanishes_while_the_store_is_busy(place: Place) -> N
 
     place.storage.on_write = hold
     whole = body([*DATES, random_photo(3_000_000)])[:1_500_000]
-    sender = Sender(pieces(whole, range(0, len(whole), 65536)), complete=False)
+    sender = UploadSender(split_at(whole, range(0, len(whole), 65536)), complete=False)
 
     async def receive() -> dict[str, Any]:
         message = await sender()
@@ -81,14 +81,14 @@ async def test_a_client_that_vanishes_while_the_store_is_busy(place: Place) -> N
             await stage.wait()
         return message
 
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await place.receive(receive, 3_000_500)
     assert [task.cancelled() for task in holding if task] == [True]
     await place.assert_kept()
 
 
 @pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
-async def test_cancelled_once_the_commit_has_begun_it_is_carried_to_its_end(place: Place, moment: str) -> None:
+async def test_cancelled_once_the_commit_has_begun_it_is_carried_to_its_end(place: UploadTarget, moment: str) -> None:
     stage = Stage()
     setattr(place.storage, moment, stage)
     upload = asyncio.create_task(place.send([*DATES, PHOTO, SIDECAR]))
@@ -104,7 +104,7 @@ async def test_cancelled_once_the_commit_has_begun_it_is_carried_to_its_end(plac
 
 
 async def test_cancelled_during_the_insert_it_is_carried_to_its_end(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: UploadTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = Stage()
     insert = place.catalog.assets.insert
@@ -125,30 +125,30 @@ async def test_cancelled_during_the_insert_it_is_carried_to_its_end(
 
 @pytest.mark.parametrize("error", [StorageFull, StorageUnavailable])
 @pytest.mark.parametrize("moment", ["on_write", "on_commit"])
-async def test_a_store_that_fails(place: Place, moment: str, error: type[StorageError]) -> None:
+async def test_a_store_that_fails(place: UploadTarget, moment: str, error: type[StorageError]) -> None:
     async def fail(path: str) -> None:
         raise error(path, "test")
 
     setattr(place.storage, moment, fail)
     with pytest.raises(error):
         await place.send([*DATES, random_photo(3_000_000)])
-    await place.assert_kept(after=LATE_EFFECT_GRACE)
+    await place.assert_kept(after=LATE_WRITE_GRACE)
 
 
-async def test_a_store_whose_answer_is_lost_is_swept_only_after_it_can_have_no_late_effect(place: Place) -> None:
+async def test_a_store_whose_answer_is_lost_is_swept_only_after_it_can_have_no_late_effect(place: UploadTarget) -> None:
     async def lose(path: str) -> None:
         raise StorageUnavailable(path, "test", "stored, but the answer was lost")
 
     place.storage.after_commit = lose
     with pytest.raises(StorageUnavailable):
         await place.send([*DATES, PHOTO])
-    await place.sweep(LATE_EFFECT_GRACE / 2)
+    await place.sweep(LATE_WRITE_GRACE / 2)
     assert [row.state for row in await place.rows()] == [FileState.DOOMED]
     assert len(place.objects()) == 1
-    await place.assert_kept(after=LATE_EFFECT_GRACE)
+    await place.assert_kept(after=LATE_WRITE_GRACE)
 
 
-async def test_one_of_two_objects_fails(place: Place) -> None:
+async def test_one_of_two_objects_fails(place: UploadTarget) -> None:
     """The other one is committed by then, and goes too."""
 
     async def fail(path: str) -> None:
@@ -158,11 +158,11 @@ async def test_one_of_two_objects_fails(place: Place) -> None:
     place.storage.on_commit = fail
     with pytest.raises(StorageFull):
         await place.send([*DATES, PHOTO, SIDECAR])
-    await place.assert_kept(after=LATE_EFFECT_GRACE)
+    await place.assert_kept(after=LATE_WRITE_GRACE)
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["not done", "done"])
-async def test_an_insert_of_unknown_outcome(place: Place, monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
+async def test_an_insert_of_unknown_outcome(place: UploadTarget, monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
     insert = place.catalog.assets.insert
 
     async def lost(new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
@@ -178,48 +178,50 @@ async def test_an_insert_of_unknown_outcome(place: Place, monkeypatch: pytest.Mo
     again = await place.send([*DATES, PHOTO])
 
     assert again.created is not done
-    await place.assert_kept(PHOTO, after=LATE_EFFECT_GRACE)
+    await place.assert_kept(PHOTO, after=LATE_WRITE_GRACE)
 
 
-async def test_a_catalogue_that_is_away_while_an_upload_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_catalogue_that_is_away_while_an_upload_fails(
+    place: UploadTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The refusal keeps its reason, and the lease gives the file to the sweeper."""
 
     async def away(*_arguments: object) -> int:
         raise CatalogUnavailable("away")
 
-    monkeypatch.setattr(place.catalog.files, "doom_many", away)
+    monkeypatch.setattr(place.catalog.files, "mark_many_for_deletion", away)
     place.storage.on_write = fail = Stage()
     upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
     await fail.wait()
     await cancelled(upload)
     assert [row.state for row in await place.rows()] == [FileState.WRITING]
-    await place.sweep(LEASE)
-    await place.assert_kept(after=LEASE + LATE_EFFECT_GRACE)
+    await place.sweep(UPLOAD_LEASE)
+    await place.assert_kept(after=UPLOAD_LEASE + LATE_WRITE_GRACE)
 
 
-async def test_a_lease_that_ran_out_while_bytes_flowed(place: Place) -> None:
+async def test_a_lease_that_ran_out_while_bytes_flowed(place: UploadTarget) -> None:
     async def sweep(_path: str) -> None:
-        await place.sweep(LEASE * 2)
+        await place.sweep(UPLOAD_LEASE * 2)
 
     place.storage.on_write = sweep
     with pytest.raises(LeaseLost):
         await place.send([*DATES, PHOTO])
     assert place.objects() == {}
-    await place.assert_kept(after=LEASE * 2 + LATE_EFFECT_GRACE)
+    await place.assert_kept(after=UPLOAD_LEASE * 2 + LATE_WRITE_GRACE)
 
 
 async def test_an_upload_whose_lease_is_lost_ends_before_its_body_does(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: UploadTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
-    first, *_ = pieces(body([*DATES, random_photo(2_000_000)]), [1_500_000])
+    first, *_ = split_at(body([*DATES, random_photo(2_000_000)]), [1_500_000])
     sent = 0
 
     async def receive() -> dict[str, Any]:
         nonlocal sent
         sent += 1
         if sent == 3:
-            await place.sweep(LEASE * 2)
+            await place.sweep(UPLOAD_LEASE * 2)
         await asyncio.sleep(0.001)
         return {"type": "http.request", "body": first if sent == 1 else b"-" * 100, "more_body": True}
 
@@ -228,14 +230,14 @@ async def test_an_upload_whose_lease_is_lost_ends_before_its_body_does(
         with pytest.raises(LeaseLost):
             await place.receive(receive, None)
     assert asyncio.all_tasks() == before
-    await place.assert_kept(after=LEASE * 2 + LATE_EFFECT_GRACE)
+    await place.assert_kept(after=UPLOAD_LEASE * 2 + LATE_WRITE_GRACE)
 
 
 async def test_a_catalogue_that_is_away_for_one_renewal_loses_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: UploadTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
-    renew = place.catalog.files.renew
+    renew = place.catalog.files.renew_lease
     committing = stumbled = False
     again = asyncio.Event()
 
@@ -254,19 +256,19 @@ async def test_a_catalogue_that_is_away_for_one_renewal_loses_nothing(
         committing = True
         await asyncio.wait_for(again.wait(), WAIT_SECONDS)
 
-    monkeypatch.setattr(place.catalog.files, "renew", stumble)
+    monkeypatch.setattr(place.catalog.files, "renew_lease", stumble)
     place.storage.on_commit = wait
     assert (await place.send([*DATES, PHOTO])).created
     await place.assert_kept(PHOTO)
 
 
 @pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
-async def test_a_lease_that_ran_out_during_the_commit(place: Place, moment: str) -> None:
+async def test_a_lease_that_ran_out_during_the_commit(place: UploadTarget, moment: str) -> None:
     """The object may come after the sweeper forgot its row: the row is made again, and both go."""
 
     async def sweep(_path: str) -> None:
-        await place.sweep(LEASE * 2)
-        await place.sweep(LEASE * 2 + LATE_EFFECT_GRACE)
+        await place.sweep(UPLOAD_LEASE * 2)
+        await place.sweep(UPLOAD_LEASE * 2 + LATE_WRITE_GRACE)
 
     setattr(place.storage, moment, sweep)
     with pytest.raises(LeaseLost):
@@ -274,7 +276,7 @@ async def test_a_lease_that_ran_out_during_the_commit(place: Place, moment: str)
     await place.assert_kept()
 
 
-async def test_uploads_cancelled_at_many_moments(place: Place) -> None:
+async def test_uploads_cancelled_at_many_moments(place: UploadTarget) -> None:
     """Whatever the moment, the asset is there whole or not at all."""
     photos = [random_photo(2_000_000, seed) for seed in range(10)]
     for number, photo in enumerate(photos):
@@ -283,6 +285,6 @@ async def test_uploads_cancelled_at_many_moments(place: Place) -> None:
         upload.cancel()
         await asyncio.wait([upload])
     checksums = {hashlib.sha1(photo.data).digest(): photo for photo in photos}
-    there = await place.catalog.assets.by_checksums(place.user.id, checksums)
-    await place.sweep(LEASE)
-    await place.assert_kept(*(checksums[checksum] for checksum in there), after=LEASE + LATE_EFFECT_GRACE)
+    there = await place.catalog.assets.get_by_checksums(place.user.id, checksums)
+    await place.sweep(UPLOAD_LEASE)
+    await place.assert_kept(*(checksums[checksum] for checksum in there), after=UPLOAD_LEASE + LATE_WRITE_GRACE)

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from app.api.models.base_model import ApiModel, Name, StorableText, Timestamp, validation_error
 from app.api.models.permission_names import PERMISSION_NAMES
-from app.api.models.shape import Moment, Name, Shape, Text, refusal
-from app.catalog.records import ApiKey, User
+from app.catalog.schema.records import ApiKey, User
 
-PermissionName = Annotated[Text, Field(min_length=1, max_length=100)]
+PermissionName = Annotated[StorableText, Field(min_length=1, max_length=100)]
 
 
-class UserResponse(Shape):
+class UserResponse(ApiModel):
     """Sizes in bytes; without a quota `quotaSizeInBytes` is null."""
 
     id: UUID
@@ -23,10 +23,10 @@ class UserResponse(Shape):
     is_admin: bool
     quota_size_in_bytes: int | None
     quota_usage_in_bytes: int
-    created_at: Moment
-    updated_at: Moment
-    profile_changed_at: Moment
-    deleted_at: Moment | None = None
+    created_at: Timestamp
+    updated_at: Timestamp
+    profile_changed_at: Timestamp
+    deleted_at: Timestamp | None = None
     profile_image_path: str = Field(default="", description="Empty without a profile image.")
     avatar_color: str = "primary"
     status: str = "active"
@@ -37,7 +37,7 @@ class UserResponse(Shape):
     license: str | None = None
 
     @classmethod
-    def of(cls, user: User, profile_image_path: str) -> Self:
+    def from_user(cls, user: User, profile_image_path: str) -> Self:
         return cls(
             id=user.id,
             email=user.email,
@@ -53,7 +53,7 @@ class UserResponse(Shape):
         )
 
 
-class ProfileImageResponse(Shape):
+class ProfileImageResponse(ApiModel):
     """Fetched from `/users/{id}/profile-image`; `profileChangedAt` changes with it."""
 
     model_config = ConfigDict(
@@ -70,18 +70,18 @@ class ProfileImageResponse(Shape):
 
     user_id: UUID
     profile_image_path: str
-    profile_changed_at: Moment
+    profile_changed_at: Timestamp
 
 
-class ApiKeyResponse(Shape):
+class ApiKeyResponse(ApiModel):
     id: UUID
     name: str
     permissions: list[str]
-    created_at: Moment
-    updated_at: Moment
+    created_at: Timestamp
+    updated_at: Timestamp
 
     @classmethod
-    def of(cls, key: ApiKey) -> Self:
+    def from_api_key(cls, key: ApiKey) -> Self:
         return cls(
             id=key.id,
             name=key.name,
@@ -99,21 +99,23 @@ class ApiKeyCreated(ApiKeyResponse):
 
     @classmethod
     def with_secret(cls, key: ApiKey, secret: str) -> Self:
-        shown = ApiKeyResponse.of(key)
+        shown = ApiKeyResponse.from_api_key(key)
         return cls(**dict(shown), secret=secret, api_key=shown)
 
 
-def _known(permissions: list[str]) -> list[str]:
+def _validate_permissions(permissions: list[str]) -> list[str]:
     unknown = [name for name in permissions if name not in PERMISSION_NAMES]
     if unknown:
-        raise refusal(f"{unknown[0]!r} is no permission")
+        raise validation_error(f"{unknown[0]!r} is no permission")
     return list(dict.fromkeys(permissions))
 
 
-Permissions = Annotated[list[PermissionName], Field(min_length=1, max_length=500), AfterValidator(_known)]
+Permissions = Annotated[
+    list[PermissionName], Field(min_length=1, max_length=500), AfterValidator(_validate_permissions)
+]
 
 
-class ApiKeyCreate(Shape):
+class ApiKeyCreate(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "phone", "permissions": ["asset.upload", "asset.read"]}]}
     )
@@ -122,7 +124,7 @@ class ApiKeyCreate(Shape):
     permissions: Permissions = Field(description="Immich's names; `all` for everything.")
 
 
-class ApiKeyUpdate(Shape):
+class ApiKeyUpdate(ApiModel):
     """Only what is given changes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "old phone", "permissions": ["asset.read"]}]})
@@ -131,16 +133,16 @@ class ApiKeyUpdate(Shape):
     permissions: Permissions | None = None
 
 
-class LoginRequest(Shape):
+class LoginRequest(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"email": "admin@example.org", "password": "correct horse battery staple"}]}
     )
 
     email: Name
-    password: Text = Field(min_length=1, max_length=1024)
+    password: StorableText = Field(min_length=1, max_length=1024)
 
 
-class LoginResponse(Shape):
+class LoginResponse(ApiModel):
     """`accessToken` is the session's token: as `Authorization: Bearer`, or in the cookie that comes along."""
 
     access_token: str
@@ -153,7 +155,7 @@ class LoginResponse(Shape):
     is_onboarded: bool = True
 
     @classmethod
-    def of(cls, user: User, token: str, profile_image_path: str) -> Self:
+    def from_login(cls, user: User, token: str, profile_image_path: str) -> Self:
         return cls(
             access_token=token,
             user_id=user.id,
@@ -164,10 +166,10 @@ class LoginResponse(Shape):
         )
 
 
-class LogoutResponse(Shape):
+class LogoutResponse(ApiModel):
     successful: bool = True
     redirect_uri: str = "/auth/login?autoLaunch=0"
 
 
-class TokenStatus(Shape):
+class TokenStatus(ApiModel):
     auth_status: bool = True

@@ -10,13 +10,22 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from app.api.models.shape import Checksum, Moment, Selection, Shape, Text, absent, encode_base64, in_calendar
-from app.catalog.records import Asset, AssetChanges, AssetType, Visibility
+from app.api.models.base_model import (
+    ApiModel,
+    Checksum,
+    Selection,
+    StorableText,
+    Timestamp,
+    encode_base64,
+    is_absent,
+    normalize_timestamp,
+)
+from app.catalog.schema.records import Asset, AssetChanges, AssetType, Visibility
 
 MAX_IDS = 50_000
 
 
-class ExifResponse(Shape):
+class ExifResponse(ApiModel):
     """What is known about the file and its picture."""
 
     file_size_in_byte: int | None = None
@@ -30,8 +39,8 @@ class ExifResponse(Shape):
     iso: int | None = None
     exposure_time: str | None = None
     orientation: str | None = None
-    date_time_original: Moment | None = Field(default=None, description="As if in UTC where the zone is not known.")
-    modify_date: Moment | None = None
+    date_time_original: Timestamp | None = Field(default=None, description="As if in UTC where the zone is not known.")
+    modify_date: Timestamp | None = None
     time_zone: str | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -41,12 +50,12 @@ class ExifResponse(Shape):
     description: str | None = None
     projection_type: str | None = None
     rating: int | None = None
-    fps: float | None = Field(default=None, exclude_if=absent, description="Frames per second, of videos.")
-    video_codec: str | None = Field(default=None, exclude_if=absent)
-    audio_codec: str | None = Field(default=None, exclude_if=absent)
+    fps: float | None = Field(default=None, exclude_if=is_absent, description="Frames per second, of videos.")
+    video_codec: str | None = Field(default=None, exclude_if=is_absent)
+    audio_codec: str | None = Field(default=None, exclude_if=is_absent)
 
     @classmethod
-    def of(cls, asset: Asset) -> Self:
+    def from_asset(cls, asset: Asset) -> Self:
         known = {name: value for name, value in (asset.exif or {}).items() if name in _EXIF_NAMES}
         size = {"fileSizeInByte": asset.file.size, "exifImageWidth": asset.width, "exifImageHeight": asset.height}
         return cls.model_validate(size | known)
@@ -55,7 +64,7 @@ class ExifResponse(Shape):
 _EXIF_NAMES = frozenset(field.alias for field in ExifResponse.model_fields.values()) - {"fileSizeInByte"}
 
 
-class AssetResponse(Shape):
+class AssetResponse(ApiModel):
     """One photo or video. `checksum` is its SHA-1 in base64, `duration` milliseconds, `width` and `height` pixels."""
 
     model_config = ConfigDict(
@@ -111,11 +120,11 @@ class AssetResponse(Shape):
     original_mime_type: str
     original_path: str
     checksum: str
-    file_created_at: Moment
-    file_modified_at: Moment
-    local_date_time: Moment
-    created_at: Moment
-    updated_at: Moment
+    file_created_at: Timestamp
+    file_modified_at: Timestamp
+    local_date_time: Timestamp
+    created_at: Timestamp
+    updated_at: Timestamp
     visibility: Visibility
     is_favorite: bool
     is_archived: bool
@@ -132,15 +141,15 @@ class AssetResponse(Shape):
     duplicate_id: UUID | None = None
     device_asset_id: str = Field(description="As the uploading client named it (Immich v2), else empty.")
     device_id: str
-    exif_info: ExifResponse | None = Field(default=None, exclude_if=absent)
+    exif_info: ExifResponse | None = Field(default=None, exclude_if=is_absent)
     processing_error: str | None = Field(
         default=None,
-        exclude_if=absent,
+        exclude_if=is_absent,
         description="Why no thumbnails or no playable video could be made; left out while that may still come.",
     )
 
     @classmethod
-    def of(cls, asset: Asset, *, failure: str | None = None, with_exif: bool = True) -> Self:
+    def from_asset(cls, asset: Asset, *, failure: str | None = None, with_exif: bool = True) -> Self:
         """`failure`: why its processing was given up."""
         return cls(
             id=asset.id,
@@ -170,12 +179,12 @@ class AssetResponse(Shape):
             live_photo_video_id=asset.live_photo_video_id,
             device_asset_id=asset.device_asset_id or "",
             device_id=asset.device_id or "",
-            exif_info=ExifResponse.of(asset) if with_exif else None,
+            exif_info=ExifResponse.from_asset(asset) if with_exif else None,
             processing_error=failure,
         )
 
 
-class AssetPage(Shape):
+class AssetPage(ApiModel):
     """Newest first. `nextCursor` asks for the next page; null on the last."""
 
     items: list[AssetResponse]
@@ -187,7 +196,7 @@ class UploadStatus(StrEnum):
     DUPLICATE = "duplicate"
 
 
-class UploadResponse(Shape):
+class UploadResponse(ApiModel):
     """The asset that holds the bytes: a new one, or the one that had them already."""
 
     model_config = ConfigDict(
@@ -198,14 +207,14 @@ class UploadResponse(Shape):
     status: UploadStatus
 
 
-class UploadCheckItem(Shape):
+class UploadCheckItem(ApiModel):
     """`id` is the client's own name for the file (often its path) and comes back as it is."""
 
-    id: Text
+    id: StorableText
     checksum: Checksum = Field(description="SHA-1 in hex or base64.")
 
 
-class UploadCheckRequest(Shape):
+class UploadCheckRequest(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -222,23 +231,23 @@ class UploadAction(StrEnum):
     REJECT = "reject"
 
 
-class UploadCheckResult(Shape):
+class UploadCheckResult(ApiModel):
     """`assetId` and `isTrashed` belong to the asset that has the same bytes; only with a reject."""
 
     id: str
     action: UploadAction
-    reason: str | None = Field(default=None, exclude_if=absent)
-    asset_id: UUID | None = Field(default=None, exclude_if=absent)
-    is_trashed: bool | None = Field(default=None, exclude_if=absent)
+    reason: str | None = Field(default=None, exclude_if=is_absent)
+    asset_id: UUID | None = Field(default=None, exclude_if=is_absent)
+    is_trashed: bool | None = Field(default=None, exclude_if=is_absent)
 
 
-class UploadCheckResponse(Shape):
+class UploadCheckResponse(ApiModel):
     """One result for each asset asked about, in the order asked."""
 
     results: list[UploadCheckResult]
 
 
-class AssetUpdate(Shape):
+class AssetUpdate(ApiModel):
     """Only what is given changes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"isFavorite": True, "visibility": "archive"}]})
@@ -249,18 +258,18 @@ class AssetUpdate(Shape):
     date_time_original: datetime | None = Field(
         default=None, description="When it was taken, with the zone of the place."
     )
-    description: Text | None = Field(default=None, max_length=20_000)
+    description: StorableText | None = Field(default=None, max_length=20_000)
     rating: int | None = Field(default=None, ge=-1, le=5)
     latitude: float | None = Field(default=None, ge=-90, le=90)
     longitude: float | None = Field(default=None, ge=-180, le=180)
 
     @field_validator("date_time_original")
     @classmethod
-    def _plausible(cls, moment: datetime | None) -> datetime | None:
+    def _validate_date(cls, moment: datetime | None) -> datetime | None:
         """Keeps the zone: the time on the clock of the place is wanted too."""
-        return None if moment is None else in_calendar(moment)
+        return None if moment is None else normalize_timestamp(moment)
 
-    def changes(self) -> AssetChanges:
+    def to_changes(self) -> AssetChanges:
         """In the catalogue's terms."""
         given = self.model_fields_set
         changes = AssetChanges()
@@ -298,13 +307,13 @@ class BulkDelete(BulkIds):
     force: bool = Field(default=False, description="Remove now; otherwise into the trash first.")
 
 
-class TrashResponse(Shape):
+class TrashResponse(ApiModel):
     """How many assets it was."""
 
     count: int
 
 
-class StatisticsResponse(Shape):
+class StatisticsResponse(ApiModel):
     images: int
     videos: int
     total: int

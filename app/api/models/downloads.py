@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.api.models.shape import Moment, Selection, Shape, Text
-from app.catalog.records import ArchiveLink
+from app.api.models.base_model import ApiModel, Selection, StorableText, Timestamp
+from app.catalog.schema.records import ArchiveLink
 
 DEFAULT_ARCHIVE_BYTES = 4 * 1024**3
 """As in Immich: older file systems and programs stop there."""
@@ -26,19 +26,19 @@ class DownloadInfoRequest(Selection):
     archive_size: Annotated[int | None, Field(ge=1, description="Most bytes of files in one archive.")] = None
 
 
-class ArchivePart(Shape):
+class ArchivePart(ApiModel):
     size: int
     asset_ids: list[UUID]
 
 
-class DownloadInfoResponse(Shape):
+class DownloadInfoResponse(ApiModel):
     total_size: int
     archives: list[ArchivePart]
 
 
 class ArchiveRequest(Selection):
     asset_ids: AssetIds
-    archive_name: Annotated[Text | None, Field(max_length=255)] = None
+    archive_name: Annotated[StorableText | None, Field(max_length=255)] = None
     edited: bool = Field(default=False, description="Immich v3: without effect, for there are no edited versions here.")
 
 
@@ -50,7 +50,7 @@ class LinkRequest(ArchiveRequest):
     )
 
 
-class LinkResponse(Shape):
+class LinkResponse(ApiModel):
     """`url` needs no other credential, and is not told again. `resumable`: it can be fetched by range."""
 
     id: UUID
@@ -58,20 +58,20 @@ class LinkResponse(Shape):
     size: int
     etag: str
     resumable: bool
-    expires_at: Moment
+    expires_at: Timestamp
 
 
-class ListedLink(Shape):
+class ListedLink(ApiModel):
     """A link that has not ended; its address was told when it was made, and is not kept."""
 
     id: UUID
     archive_name: str
-    created_at: Moment
-    expires_at: Moment
+    created_at: Timestamp
+    expires_at: Timestamp
     ends_with_key: bool
 
     @classmethod
-    def of(cls, link: ArchiveLink) -> Self:
+    def from_link(cls, link: ArchiveLink) -> Self:
         return cls(
             id=link.id,
             archive_name=link.name,

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.shape import Moment, Selection, Shape, absent
-from app.catalog.records import Task, TaskCounts, TaskKind
+from app.api.models.base_model import ApiModel, Selection, Timestamp, is_absent
+from app.catalog.schema.records import Task, TaskCounts, TaskKind
 
 
 class QueueName(StrEnum):
@@ -56,7 +56,7 @@ class CommandRequest(Selection):
     force: bool = Field(default=False, description="Make everything again, not only what is missing or failed.")
 
 
-class QueueCounts(Shape):
+class QueueCounts(ApiModel):
     active: int = 0
     completed: int = 0
     failed: int = 0
@@ -65,21 +65,21 @@ class QueueCounts(Shape):
     paused: int = 0
 
 
-class QueueStatus(Shape):
+class QueueStatus(ApiModel):
     is_active: bool = False
     is_paused: bool = False
 
 
-class Failure(Shape):
+class Failure(ApiModel):
     """One asset that was given up."""
 
     asset_id: UUID
     reason: str
     attempts: int
-    failed_at: Moment
+    failed_at: Timestamp
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def from_task(cls, task: Task) -> Self:
         return cls(
             asset_id=task.asset_id,
             reason=task.error or "unknown",
@@ -88,15 +88,15 @@ class Failure(Shape):
         )
 
 
-class QueueResponse(Shape):
+class QueueResponse(ApiModel):
     """`failures`, which Immich has not: the latest of them, with their reasons."""
 
     job_counts: QueueCounts
     queue_status: QueueStatus
-    failures: list[Failure] | None = Field(default=None, exclude_if=absent)
+    failures: list[Failure] | None = Field(default=None, exclude_if=is_absent)
 
     @classmethod
-    def of(cls, counts: TaskCounts, failed: Iterable[Task]) -> Self:
+    def from_counts(cls, counts: TaskCounts, failed: Iterable[Task]) -> Self:
         return cls(
             job_counts=QueueCounts(
                 active=counts.running,
@@ -106,7 +106,7 @@ class QueueResponse(Shape):
                 waiting=counts.pending - counts.delayed,
             ),
             queue_status=QueueStatus(is_active=counts.running > 0),
-            failures=[Failure.of(task) for task in failed],
+            failures=[Failure.from_task(task) for task in failed],
         )
 
     @classmethod

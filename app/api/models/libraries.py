@@ -7,18 +7,22 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.shape import Moment, Name, Shape, Text
-from app.catalog.library_records import Library, LibraryChanges, LibraryState, LibraryUsage, ScanReport
-from app.libraries.exclusions import DEFAULT_EXCLUSIONS
-from app.libraries.paths import MAX_PATH_CHARACTERS, MAX_PATHS, CheckedPath
+from app.api.models.base_model import ApiModel, Name, StorableText, Timestamp
+from app.catalog.schema.library_records import Library, LibraryChanges, LibraryState, LibraryUsage, ScanReport
+from app.libraries.import_paths.validation import MAX_IMPORT_PATHS, MAX_PATH_CHARACTERS, CheckedPath
+from app.libraries.patterns.exclusions import DEFAULT_EXCLUSIONS
 
-Paths = Annotated[list[Annotated[Text, Field(max_length=MAX_PATH_CHARACTERS)]], Field(max_length=MAX_PATHS)]
-Patterns = Annotated[list[Annotated[Text, Field(max_length=MAX_PATH_CHARACTERS)]], Field(max_length=MAX_PATHS)]
+Paths = Annotated[
+    list[Annotated[StorableText, Field(max_length=MAX_PATH_CHARACTERS)]], Field(max_length=MAX_IMPORT_PATHS)
+]
+Patterns = Annotated[
+    list[Annotated[StorableText, Field(max_length=MAX_PATH_CHARACTERS)]], Field(max_length=MAX_IMPORT_PATHS)
+]
 
 _EXAMPLE = {"name": "NAS", "importPaths": ["/mnt/nas/photos"], "exclusionPatterns": list(DEFAULT_EXCLUSIONS)}
 
 
-class LibraryCreate(Shape):
+class LibraryCreate(ApiModel):
     """Without `exclusionPatterns` Immich's defaults."""
 
     model_config = ConfigDict(
@@ -31,7 +35,7 @@ class LibraryCreate(Shape):
     exclusion_patterns: Patterns = Field(default_factory=lambda: list(DEFAULT_EXCLUSIONS))
 
 
-class LibraryUpdate(Shape):
+class LibraryUpdate(ApiModel):
     """Only what is given changes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -40,7 +44,7 @@ class LibraryUpdate(Shape):
     import_paths: Paths | None = None
     exclusion_patterns: Patterns | None = None
 
-    def changes(self) -> LibraryChanges:
+    def to_changes(self) -> LibraryChanges:
         changes = LibraryChanges()
         if self.name is not None:
             changes["name"] = self.name
@@ -67,11 +71,11 @@ _SCAN_EXAMPLE = {
 }
 
 
-class ScanResponse(Shape):
+class ScanResponse(ApiModel):
     """What the last scan saw and did, in numbers of files. `unreadable` names the first of `unreadableCount`; `refused` says why missing
     files did not go to the trash, where that is so."""
 
-    started_at: Moment
+    started_at: Timestamp
     seconds: float
     complete: bool
     found: int
@@ -85,12 +89,12 @@ class ScanResponse(Shape):
     refused: str | None
 
     @classmethod
-    def of(cls, report: ScanReport) -> Self:
+    def from_report(cls, report: ScanReport) -> Self:
         values = {name: getattr(report, name) for name in cls.model_fields}
         return cls(**{**values, "unreadable": list(report.unreadable)})
 
 
-class LibraryResponse(Shape):
+class LibraryResponse(ApiModel):
     """`assetCount` without the trash; `refreshedAt`: when the last complete scan ended. Own fields: `state` with `stateSince` and
     `stateError`, `watch` (how it is watched; null where it is not), `lastScan`."""
 
@@ -121,17 +125,17 @@ class LibraryResponse(Shape):
     import_paths: list[str]
     exclusion_patterns: list[str]
     asset_count: int
-    created_at: Moment
-    updated_at: Moment
-    refreshed_at: Moment | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    refreshed_at: Timestamp | None
     state: LibraryState
-    state_since: Moment
+    state_since: Timestamp
     state_error: str | None
     watch: str | None
     last_scan: ScanResponse | None
 
     @classmethod
-    def of(cls, library: Library, asset_count: int) -> Self:
+    def from_library(cls, library: Library, asset_count: int) -> Self:
         return cls(
             id=library.id,
             owner_id=library.owner_id,
@@ -146,11 +150,11 @@ class LibraryResponse(Shape):
             state_since=library.state_since,
             state_error=library.state_error,
             watch=library.watch,
-            last_scan=None if library.last_scan is None else ScanResponse.of(library.last_scan),
+            last_scan=None if library.last_scan is None else ScanResponse.from_report(library.last_scan),
         )
 
 
-class LibraryValidate(Shape):
+class LibraryValidate(ApiModel):
     """What is to be checked; what is left out is not."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"importPaths": ["/mnt/nas/photos"]}]})
@@ -159,23 +163,23 @@ class LibraryValidate(Shape):
     exclusion_patterns: Patterns = Field(default_factory=list)
 
 
-class ImportPathCheck(Shape):
+class ImportPathCheck(ApiModel):
     import_path: str
     is_valid: bool
     message: str | None = None
 
     @classmethod
-    def of(cls, wanted: str, checked: CheckedPath) -> Self:
-        return cls(import_path=wanted, is_valid=checked.fault is None, message=checked.fault)
+    def from_check(cls, wanted: str, checked: CheckedPath) -> Self:
+        return cls(import_path=wanted, is_valid=checked.rejection_reason is None, message=checked.rejection_reason)
 
 
-class LibraryValidateResponse(Shape):
+class LibraryValidateResponse(ApiModel):
     """In the order asked."""
 
     import_paths: list[ImportPathCheck]
 
 
-class LibraryScan(Shape):
+class LibraryScan(ApiModel):
     """`acceptMissing`: what is missing was deleted, however much it looks like a disk that is away."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"acceptMissing": False}]})
@@ -183,7 +187,7 @@ class LibraryScan(Shape):
     accept_missing: bool = False
 
 
-class LibraryStatistics(Shape):
+class LibraryStatistics(ApiModel):
     """Without the trash; `usage` in bytes."""
 
     photos: int
@@ -192,5 +196,5 @@ class LibraryStatistics(Shape):
     usage: int
 
     @classmethod
-    def of(cls, usage: LibraryUsage) -> Self:
+    def from_usage(cls, usage: LibraryUsage) -> Self:
         return cls(photos=usage.photos, videos=usage.videos, total=usage.total, usage=usage.usage)

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.shape import Shape
-from app.media.products import Box
+from app.api.models.base_model import ApiModel
+from app.media.processing_results import CropBox
 
 MAX_PIXELS = 1_000_000
 """Of one edge."""
 
 
-class PersonThumbnail(Shape):
+class PersonThumbnail(ApiModel):
     """Where the person is: a box within a photo, or within the preview of a video, in pixels of a rendering of `imageWidth` x
     `imageHeight`, the way it is shown. The names are those of Immich's faces."""
 
@@ -41,5 +41,5 @@ class PersonThumbnail(Shape):
     image_width: int = Field(ge=1, le=MAX_PIXELS)
     image_height: int = Field(ge=1, le=MAX_PIXELS)
 
-    def box(self) -> Box:
-        return Box(self.x, self.y, self.x + self.width, self.y + self.height, self.image_width, self.image_height)
+    def to_box(self) -> CropBox:
+        return CropBox(self.x, self.y, self.x + self.width, self.y + self.height, self.image_width, self.image_height)

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from app.api.models.assets import AssetResponse
-from app.api.models.shape import Checksum, Moment, Name, Selection, Shape
-from app.catalog.records import AssetFilters, AssetType, FileKind, SortKey, Visibility
+from app.api.models.base_model import ApiModel, Checksum, Name, Selection, Timestamp
+from app.catalog.schema.records import AssetFilters, AssetType, FileKind, SortKey, Visibility
 
 
 class Order(StrEnum):
@@ -35,13 +35,13 @@ class SearchOrder(Selection):
 
 
 _NOBODY_AND_NOTHING = "Only an empty list, which is no condition: there are no {} here."
-_SHOWN = frozenset({Visibility.TIMELINE, Visibility.ARCHIVE})
+_DEFAULT_VISIBILITIES = frozenset({Visibility.TIMELINE, Visibility.ARCHIVE})
 _EXIF_TEXTS = ("make", "model", "lens_model", "city", "state", "country")
 
-NoIds = Annotated[list[UUID] | None, Field(max_length=0)]
+EmptyIdList = Annotated[list[UUID] | None, Field(max_length=0)]
 PathText = Annotated[Name | None, Field(description="The whole path, as it is stored.")]
 ExifText = Annotated[Name | None, Field(description="The whole text, in its case; null for assets that do not say.")]
-Bytes = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
+FileSize = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
 
 
 class MetadataSearch(Selection):
@@ -65,8 +65,8 @@ class MetadataSearch(Selection):
     state: ExifText = None
     country: ExifText = None
     rating: int | None = Field(default=None, ge=-1, le=5, description="Null for assets without one.")
-    min_file_size: Bytes = None
-    max_file_size: Bytes = None
+    min_file_size: FileSize = None
+    max_file_size: FileSize = None
     preview_path: PathText = None
     thumbnail_path: PathText = None
     encoded_video_path: PathText = None
@@ -83,17 +83,17 @@ class MetadataSearch(Selection):
     is_visible: bool | None = Field(default=None, description="False: what is hidden.")
     is_archived: bool | None = None
     with_archived: bool = Field(default=True, description="False: without the archive.")
-    taken_after: Moment | None = None
-    taken_before: Moment | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
-    updated_after: Moment | None = None
-    updated_before: Moment | None = None
-    trashed_after: Moment | None = None
-    trashed_before: Moment | None = None
-    person_ids: NoIds = Field(default=None, description=_NOBODY_AND_NOTHING.format("people"))
-    tag_ids: NoIds = Field(default=None, description=_NOBODY_AND_NOTHING.format("tags"))
-    album_ids: NoIds = Field(default=None, description=_NOBODY_AND_NOTHING.format("albums"))
+    taken_after: Timestamp | None = None
+    taken_before: Timestamp | None = None
+    created_after: Timestamp | None = None
+    created_before: Timestamp | None = None
+    updated_after: Timestamp | None = None
+    updated_before: Timestamp | None = None
+    trashed_after: Timestamp | None = None
+    trashed_before: Timestamp | None = None
+    person_ids: EmptyIdList = Field(default=None, description=_NOBODY_AND_NOTHING.format("people"))
+    tag_ids: EmptyIdList = Field(default=None, description=_NOBODY_AND_NOTHING.format("tags"))
+    album_ids: EmptyIdList = Field(default=None, description=_NOBODY_AND_NOTHING.format("albums"))
     is_not_in_album: bool | None = Field(default=None, description="Without effect: no asset is in an album.")
     with_stacked: bool = Field(default=True, description="Without effect: there are no stacks.")
     with_people: bool = Field(default=False, description="Without effect: there are no people.")
@@ -104,8 +104,8 @@ class MetadataSearch(Selection):
     page: int = Field(default=1, ge=1, le=1_000_000)
     size: int = Field(default=250, ge=1, le=1000)
 
-    def filters(self) -> AssetFilters:
-        same = {name: getattr(self, name) for name in _SAME_NAMES}
+    def to_filters(self) -> AssetFilters:
+        same = {name: getattr(self, name) for name in _SHARED_FIELD_NAMES}
         moments = (self.trashed_after, self.trashed_before)
         paths = {
             FileKind.PREVIEW: self.preview_path,
@@ -129,7 +129,7 @@ class MetadataSearch(Selection):
         )
 
     def _visibilities(self) -> frozenset[Visibility]:
-        wanted = _SHOWN if self.is_visible is not False else frozenset({Visibility.HIDDEN})
+        wanted = _DEFAULT_VISIBILITIES if self.is_visible is not False else frozenset({Visibility.HIDDEN})
         if self.visibility is not None:
             wanted = frozenset({self.visibility}) & (wanted if self.is_visible is not None else frozenset(Visibility))
         if self.is_archived is not None:
@@ -142,13 +142,13 @@ _SORT_KEYS = {
     OrderField.LOCAL_DATE_TIME: SortKey.LOCAL_DATE_TIME,
     OrderField.FILE_SIZE: SortKey.FILE_SIZE,
 }
-_SAME_NAMES = (AssetFilters.__dataclass_fields__.keys() & MetadataSearch.model_fields.keys()) - {
+_SHARED_FIELD_NAMES = (AssetFilters.__dataclass_fields__.keys() & MetadataSearch.model_fields.keys()) - {
     "with_deleted",
     "order_by",
 }
 
 
-class NoAlbums(Shape):
+class NoAlbums(ApiModel):
     """There are no albums here."""
 
     total: int = 0
@@ -157,7 +157,7 @@ class NoAlbums(Shape):
     facets: tuple[str, ...] = ()
 
 
-class FoundAssets(Shape):
+class FoundAssets(ApiModel):
     """`total` and `count` are those of this page, as in Immich; `nextPage` is the next page's number as text, null on the last."""
 
     total: int
@@ -168,12 +168,12 @@ class FoundAssets(Shape):
     next_cursor: str | None = None
 
 
-class SearchResponse(Shape):
+class SearchResponse(ApiModel):
     albums: NoAlbums
     assets: FoundAssets
 
     @classmethod
-    def of(cls, items: list[AssetResponse], next_page: int | None) -> Self:
+    def from_page(cls, items: list[AssetResponse], next_page: int | None) -> Self:
         found = FoundAssets(
             total=len(items), count=len(items), items=items, next_page=str(next_page) if next_page else None
         )

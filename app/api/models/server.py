@@ -6,16 +6,16 @@ from uuid import UUID
 
 from pydantic import ConfigDict
 
-from app.api.models.shape import Moment, Shape
-from app.catalog.records import FileKind
-from app.health.mounts import MountCondition, MountKind
+from app.api.models.base_model import ApiModel, Timestamp
+from app.catalog.schema.records import FileKind
+from app.health.mount_states import MountCondition, MountKind
 
 
-class PingResponse(Shape):
+class PingResponse(ApiModel):
     res: str = "pong"
 
 
-class VersionResponse(Shape):
+class VersionResponse(ApiModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"major": 0, "minor": 1, "patch": 0}]})
 
     major: int
@@ -24,7 +24,7 @@ class VersionResponse(Shape):
     prerelease: int | None = None
 
 
-class AboutResponse(Shape):
+class AboutResponse(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"version": "v0.1.0", "versionUrl": "/docs", "licensed": False}]}
     )
@@ -34,7 +34,7 @@ class AboutResponse(Shape):
     licensed: bool
 
 
-class StorageResponse(Shape):
+class StorageResponse(ApiModel):
     """Of the disk that holds the media. A bucket has no size: there `diskUse` is what all files take, and the size and what is
     available are 0."""
 
@@ -63,7 +63,7 @@ class StorageResponse(Shape):
     disk_usage_percentage: float
 
 
-class MediaTypesResponse(Shape):
+class MediaTypesResponse(ApiModel):
     """The file name extensions that are taken in."""
 
     image: list[str]
@@ -71,7 +71,7 @@ class MediaTypesResponse(Shape):
     sidecar: list[str]
 
 
-class FeaturesResponse(Shape):
+class FeaturesResponse(ApiModel):
     """What clients may offer. All of Immich's names; most of it is not the business of this service."""
 
     config_file: bool = False
@@ -92,7 +92,7 @@ class FeaturesResponse(Shape):
     trash: bool = True
 
 
-class MountResponse(Shape):
+class MountResponse(ApiModel):
     """A media folder (on S3: the bucket) or an external library. `since` is when the state was first seen; the bytes are those of the
     file system, null where there is none or the place is not well."""
 
@@ -113,13 +113,13 @@ class MountResponse(Shape):
     name: str
     kind: MountKind
     state: MountCondition
-    since: Moment
+    since: Timestamp
     error: str | None = None
     free_bytes: int | None = None
     total_bytes: int | None = None
 
 
-class UserUsage(Shape):
+class UserUsage(ApiModel):
     """Counts of assets, and bytes: of the originals, and in `usageByKind` of all that is stored, by kind of file."""
 
     user_id: UUID
@@ -133,7 +133,7 @@ class UserUsage(Shape):
     quota_size_in_bytes: int | None
 
 
-class ServerStatistics(Shape):
+class ServerStatistics(ApiModel):
     """Counts of assets, and bytes, of all users together and of each."""
 
     photos: int
@@ -145,9 +145,9 @@ class ServerStatistics(Shape):
     usage_by_user: list[UserUsage]
 
 
-class WellKnownApi(Shape):
+class WellKnownApi(ApiModel):
     endpoint: str = "/api"
 
 
-class WellKnown(Shape):
+class WellKnown(ApiModel):
     api: WellKnownApi = WellKnownApi()

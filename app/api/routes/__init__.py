@@ -22,7 +22,7 @@ from app.api.routes import (
 )
 
 
-def all_routers() -> list[APIRouter]:
+def list_api_routers() -> list[APIRouter]:
     """Those below `/api`."""
     return [
         uploads.router,
@@ -43,7 +43,7 @@ def all_routers() -> list[APIRouter]:
 def install_routes(app: FastAPI) -> None:
     # Else an address with a slash too many redirects to whatever host the Host header names.
     app.router.redirect_slashes = False
-    for router in all_routers():
+    for router in list_api_routers():
         app.include_router(router, prefix="/api")
     app.include_router(well_known.router)
     app.include_router(health.router)

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from app.api.auth import Identity, requires
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.assets import (
     AssetPage,
@@ -20,33 +21,34 @@ from app.api.models.assets import (
     UploadCheckResponse,
     UploadCheckResult,
 )
-from app.api.permissions import Permission
-from app.api.routes.bodies import LargeJsonRoute, only_known_parameters
-from app.api.services import Services, services
-from app.catalog.records import Asset, AssetType, Visibility
-from app.uploads.ingest import SHA1_OF_NOTHING
+from app.api.routes.json_routes import LargeJsonRoute, refuse_unknown_parameters
+from app.api.services import Services, get_services
+from app.catalog.schema.records import Asset, AssetType, Visibility
+from app.uploads.ingest import EMPTY_SHA1
 
 router = APIRouter(prefix="/assets", tags=["assets"], route_class=LargeJsonRoute)
 
-Rooms = Annotated[Services, Depends(services)]
+ServicesDependency = Annotated[Services, Depends(get_services)]
 Reader = Annotated[Identity, Depends(requires(Permission.ASSET_READ))]
 
 
 @router.post("/bulk-upload-check")
 async def check_bulk_upload(
-    wanted: UploadCheckRequest, caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))], rooms: Rooms
+    body: UploadCheckRequest,
+    caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))],
+    services: ServicesDependency,
 ) -> UploadCheckResponse:
     """Which of these files you have already, by their checksums. The answer keeps the order. An empty file is never one that you have:
     its upload is refused, while a client takes each reject for a duplicate and may delete its own."""
-    digests = list({item.checksum for item in wanted.assets} - {SHA1_OF_NOTHING})
-    known = await rooms.catalog.assets.by_checksums(caller.user.id, digests)
-    return UploadCheckResponse(results=[_checked(item.id, known.get(item.checksum)) for item in wanted.assets])
+    digests = list({item.checksum for item in body.assets} - {EMPTY_SHA1})
+    known = await services.catalog.assets.get_by_checksums(caller.user.id, digests)
+    return UploadCheckResponse(results=[_build_check_result(item.id, known.get(item.checksum)) for item in body.assets])
 
 
-@router.get("", dependencies=[Depends(only_known_parameters)])
+@router.get("", dependencies=[Depends(refuse_unknown_parameters)])
 async def list_assets(
     caller: Reader,
-    rooms: Rooms,
+    services: ServicesDependency,
     cursor: Annotated[str | None, Query(max_length=1000, description="`nextCursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most assets on the page.")] = 100,
     type: Annotated[AssetType | None, Query()] = None,  # noqa: A002 -- the parameter's name in the address
@@ -55,7 +57,7 @@ async def list_assets(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> AssetPage:
     """Your assets, newest first."""
-    assets, following = await rooms.catalog.assets.page(
+    assets, following = await services.catalog.assets.get_page(
         caller.user.id,
         cursor=cursor,
         limit=limit,
@@ -64,21 +66,21 @@ async def list_assets(
         visibility=visibility,
         library_id=library,
     )
-    failures = await rooms.catalog.pictures.failures_of(asset.id for asset in assets)
-    items = [AssetResponse.of(asset, failure=failures.get(asset.id)) for asset in assets]
+    failures = await services.catalog.renditions.get_failure_reasons(asset.id for asset in assets)
+    items = [AssetResponse.from_asset(asset, failure=failures.get(asset.id)) for asset in assets]
     return AssetPage(items=items, next_cursor=following)
 
 
 @router.get("/statistics")
 async def get_asset_statistics(
     caller: Annotated[Identity, Depends(requires(Permission.ASSET_STATISTICS))],
-    rooms: Rooms,
+    services: ServicesDependency,
     is_favorite: Annotated[bool | None, Query(alias="isFavorite")] = None,
     is_trashed: Annotated[bool, Query(alias="isTrashed")] = False,
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> StatisticsResponse:
     """How many photos and videos you have."""
-    counted = await rooms.catalog.assets.statistics(
+    counted = await services.catalog.assets.get_statistics(
         caller.user.id, trashed=is_trashed, visibility=visibility, is_favorite=is_favorite
     )
     return StatisticsResponse(images=counted.images, videos=counted.videos, total=counted.total)
@@ -88,50 +90,52 @@ async def get_asset_statistics(
 async def get_asset(
     id: UUID,  # noqa: A002 -- the name in the address, as Immich has it
     caller: Reader,
-    rooms: Rooms,
+    services: ServicesDependency,
 ) -> AssetResponse:
-    asset = await rooms.catalog.assets.get_owned(caller.user.id, id)
+    asset = await services.catalog.assets.get_owned(caller.user.id, id)
     if asset is None:
-        raise _not_found()
-    return await _shown(asset, rooms)
+        raise _build_not_found_error()
+    return await _build_response(asset, services)
 
 
 @router.put("/{id}")
 async def update_asset(
     id: UUID,  # noqa: A002
-    wanted: AssetUpdate,
+    body: AssetUpdate,
     caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPDATE))],
-    rooms: Rooms,
+    services: ServicesDependency,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
-    changed = await rooms.catalog.assets.update(caller.user.id, id, wanted.changes())
+    changed = await services.catalog.assets.update(caller.user.id, id, body.to_changes())
     if changed is None:
-        raise _not_found()
-    rooms.cache.forget_asset(id)
-    return await _shown(changed, rooms)
+        raise _build_not_found_error()
+    services.rendition_cache.invalidate_asset(id)
+    return await _build_response(changed, services)
 
 
 @router.delete("", status_code=204)
 async def delete_assets(
-    wanted: BulkDelete, caller: Annotated[Identity, Depends(requires(Permission.ASSET_DELETE))], rooms: Rooms
+    body: BulkDelete,
+    caller: Annotated[Identity, Depends(requires(Permission.ASSET_DELETE))],
+    services: ServicesDependency,
 ) -> Response:
     """Into the trash, or with `force` removed now. If one is not there or not yours: 404, and none is deleted."""
-    if wanted.force:
-        await rooms.catalog.assets.delete(caller.user.id, wanted.ids)
-        rooms.sweeper.wake()
+    if body.force:
+        await services.catalog.assets.delete(caller.user.id, body.ids)
+        services.sweeper.wake()
     else:
-        await rooms.catalog.assets.trash(caller.user.id, wanted.ids)
-    for asset_id in wanted.ids:
-        rooms.cache.forget_asset(asset_id)
+        await services.catalog.assets.trash(caller.user.id, body.ids)
+    for asset_id in body.ids:
+        services.rendition_cache.invalidate_asset(asset_id)
     return Response(status_code=204)
 
 
-async def _shown(asset: Asset, rooms: Services) -> AssetResponse:
-    failures = await rooms.catalog.pictures.failures_of([asset.id])
-    return AssetResponse.of(asset, failure=failures.get(asset.id))
+async def _build_response(asset: Asset, services: Services) -> AssetResponse:
+    failures = await services.catalog.renditions.get_failure_reasons([asset.id])
+    return AssetResponse.from_asset(asset, failure=failures.get(asset.id))
 
 
-def _checked(name: str, holder: Asset | None) -> UploadCheckResult:
+def _build_check_result(name: str, holder: Asset | None) -> UploadCheckResult:
     if holder is None:
         return UploadCheckResult(id=name, action=UploadAction.ACCEPT)
     return UploadCheckResult(
@@ -143,5 +147,5 @@ def _checked(name: str, holder: Asset | None) -> UploadCheckResult:
     )
 
 
-def _not_found() -> ApiError:
+def _build_not_found_error() -> ApiError:
     return ApiError(404, "Asset not found")

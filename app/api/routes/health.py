@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.errors import PROBLEM_JSON, ApiError, problem, translate
-from app.api.models.shape import iso_moment
-from app.api.permissions import Permission
-from app.api.services import Services, services
+from app.api.authentication.permissions import Permission
+from app.api.errors import PROBLEM_JSON, ApiError, build_problem, to_api_error
+from app.api.models.base_model import format_timestamp
+from app.api.services import Services, get_services
 from app.catalog.errors import CatalogError
-from app.health.checks import CheckResult, NotWell
-from app.health.folders import MountCheckFailed
-from app.health.mounts import MountsNotWell
+from app.health.media_folder import MountCheckFailed
+from app.health.mount_states import UnhealthyMounts
+from app.health.readiness import CheckFailed, CheckResult
 
 router = APIRouter(tags=["health"])
 
@@ -35,47 +35,51 @@ async def livez() -> Response:
     responses={503: {"description": "Not ready", "content": {PROBLEM_JSON: {}}}},
 )
 @router.get("/healthz", include_in_schema=False, response_model=None)
-async def readyz(request: Request, use: Annotated[Services, Depends(services)]) -> Response:
-    results = await use.health.results()
-    reasons = any(result.failure for result in results) and await _is_administrator(request, use)
-    checks = {result.name: _shown(result, reasons=reasons) for result in results if result.required}
-    details = {result.name: _shown(result, reasons=reasons) for result in results if not result.required}
+async def readyz(request: Request, services: Annotated[Services, Depends(get_services)]) -> Response:
+    results = await services.health.read_results()
+    reasons = any(result.failure for result in results) and await _is_administrator(request, services)
+    checks = {
+        result.name: _describe_result(result, include_reasons=reasons) for result in results if result.is_required
+    }
+    details = {
+        result.name: _describe_result(result, include_reasons=reasons) for result in results if not result.is_required
+    }
     parts: dict[str, Any] = {"checks": checks, "details": details}
     failing = [name for name, check in checks.items() if check["status"] != "ok"]
     if not failing:
         body = json.dumps({"status": "ready", **parts})
         return Response(body, media_type="application/json", headers=_NO_STORE)
     error = ApiError(503, "Not ready: " + "; ".join(f"{name}: {checks[name]['error']}" for name in failing))
-    body = json.dumps(problem(error, request.scope["correlation_id"]) | parts)
+    body = json.dumps(build_problem(error, request.scope["correlation_id"]) | parts)
     return Response(body, status_code=503, media_type=PROBLEM_JSON, headers=_NO_STORE)
 
 
-async def _is_administrator(request: Request, use: Services) -> bool:
+async def _is_administrator(request: Request, services: Services) -> bool:
     """Nobody is refused here, and a catalogue that is down is waited for only so long."""
     try:
         async with asyncio.timeout(IDENTIFY_SECONDS):
-            caller = await use.authenticator.identify(request.scope)
+            caller = await services.authenticator.identify(request.scope)
     except (ApiError, CatalogError, TimeoutError):
         return False
-    return caller.user.is_admin and caller.may(Permission.SERVER_STATISTICS)
+    return caller.user.is_admin and caller.has_permission(Permission.SERVER_STATISTICS)
 
 
-def _shown(result: CheckResult, *, reasons: bool) -> dict[str, Any]:
-    """What anybody may see of it: the kind of failure. Paths, names, buckets and what a store said are `reasons`, for administrators."""
+def _describe_result(result: CheckResult, *, include_reasons: bool) -> dict[str, Any]:
+    """What anybody may see of it: the kind of failure. Paths, names, buckets and what a store said are `include_reasons`, for administrators."""
     if result.failure is None:
-        return {"status": "ok", "since": iso_moment(result.since)}
+        return {"status": "ok", "since": format_timestamp(result.since)}
     since = result.since
     if isinstance(result.failure, TimeoutError):
         reason = "no answer in time"
     elif isinstance(result.failure, MountCheckFailed):
         reason = "looks unmounted, emptied or not ours"
-    elif isinstance(result.failure, MountsNotWell):
+    elif isinstance(result.failure, UnhealthyMounts):
         reason, since = str(result.failure), result.failure.since
-    elif isinstance(result.failure, NotWell):
+    elif isinstance(result.failure, CheckFailed):
         reason = str(result.failure)
     else:
-        reason = translate(result.failure).message
-    shown = {"status": "failing", "error": reason, "since": iso_moment(since)}
-    if reasons:
+        reason = to_api_error(result.failure).message
+    shown = {"status": "failing", "error": reason, "since": format_timestamp(since)}
+    if include_reasons:
         shown["reason"] = str(result.failure) or type(result.failure).__name__
     return shown

@@ -7,24 +7,24 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
-from app.api.auth import Identity, requires
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.permissions import Permission
+from app.api.files.renditions import PERSON_THUMBNAIL
 from app.api.models.people import PersonThumbnail
-from app.api.permissions import Permission
-from app.api.renditions import PERSON
-from app.api.routes.bodies import KeyedJsonRoute
-from app.api.services import Services, services
+from app.api.routes.json_routes import AuthenticatedJsonRoute
+from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/people", tags=["people"], route_class=KeyedJsonRoute)
+router = APIRouter(prefix="/people", tags=["people"], route_class=AuthenticatedJsonRoute)
 
 
 @router.put("/{id}/thumbnail", status_code=204)
 async def set_person_thumbnail(
     id: UUID,  # noqa: A002 -- the name in the address, as Immich has it
-    wanted: PersonThumbnail,
+    body: PersonThumbnail,
     caller: Annotated[Identity, Depends(requires(Permission.PERSON_UPDATE))],
-    rooms: Annotated[Services, Depends(services)],
+    services: Annotated[Services, Depends(get_services)],
 ) -> Response:
     """Cut the person out of one of your assets: a square JPEG. The person is made where there is none with this id yet."""
-    await rooms.portraits.show_person(caller.user.id, id, wanted.asset_id, wanted.box())
-    rooms.cache.forget(id, PERSON)
+    await services.portraits.set_person_thumbnail(caller.user.id, id, body.asset_id, body.to_box())
+    services.rendition_cache.invalidate(id, PERSON_THUMBNAIL)
     return Response(status_code=204)

@@ -6,24 +6,26 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.auth import Identity, requires
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.permissions import Permission
 from app.api.models.assets import AssetResponse
 from app.api.models.search import MetadataSearch, SearchResponse
-from app.api.permissions import Permission
-from app.api.routes.bodies import KeyedJsonRoute
-from app.api.services import Services, services
+from app.api.routes.json_routes import AuthenticatedJsonRoute
+from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/search", tags=["search"], route_class=KeyedJsonRoute)
+router = APIRouter(prefix="/search", tags=["search"], route_class=AuthenticatedJsonRoute)
 
 
 @router.post("/metadata")
 async def search_metadata(
-    wanted: MetadataSearch,
+    body: MetadataSearch,
     caller: Annotated[Identity, Depends(requires(Permission.ASSET_READ))],
-    rooms: Annotated[Services, Depends(services)],
+    services: Annotated[Services, Depends(get_services)],
 ) -> SearchResponse:
     """Your assets for which all given conditions hold, newest first."""
-    found, following = await rooms.catalog.assets.search(caller.user.id, wanted.filters(), wanted.page, wanted.size)
-    failures = await rooms.catalog.pictures.failures_of(asset.id for asset in found)
-    items = [AssetResponse.of(asset, failure=failures.get(asset.id), with_exif=wanted.with_exif) for asset in found]
-    return SearchResponse.of(items, following)
+    found, following = await services.catalog.assets.search(caller.user.id, body.to_filters(), body.page, body.size)
+    failures = await services.catalog.renditions.get_failure_reasons(asset.id for asset in found)
+    items = [
+        AssetResponse.from_asset(asset, failure=failures.get(asset.id), with_exif=body.with_exif) for asset in found
+    ]
+    return SearchResponse.from_page(items, following)

@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from app import __version__
-from app.api.auth import Identity, requires
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.server import (
     AboutResponse,
@@ -22,84 +23,88 @@ from app.api.models.server import (
     UserUsage,
     VersionResponse,
 )
-from app.api.permissions import Permission
-from app.api.services import Services, services
-from app.catalog.records import FileKind, Usage
-from app.formats import media_types
+from app.api.services import Services, get_services
+from app.catalog.schema.records import AccountUsage, FileKind
+from app.formats import list_media_types
 from app.storage.errors import ObjectNotFound, StorageUnavailable
 
 router = APIRouter(prefix="/server", tags=["server"])
 
-OPEN = {"security": []}
-IN_A_BUCKET = "s3://"
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+NO_SECURITY = {"security": []}
+S3_PATH_PREFIX = "s3://"
+SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
-Rooms = Annotated[Services, Depends(services)]
+ServicesDependency = Annotated[Services, Depends(get_services)]
 
 
-@router.get("/ping", openapi_extra=OPEN)
+@router.get("/ping", openapi_extra=NO_SECURITY)
 async def ping() -> PingResponse:
     return PingResponse()
 
 
-@router.get("/version", openapi_extra=OPEN)
+@router.get("/version", openapi_extra=NO_SECURITY)
 async def get_version() -> VersionResponse:
     """The version of mediavault (not of Immich)."""
     major, minor, patch = (int(part) for part in __version__.split(".")[:3])
     return VersionResponse(major=major, minor=minor, patch=patch)
 
 
-@router.get("/features", openapi_extra=OPEN)
+@router.get("/features", openapi_extra=NO_SECURITY)
 async def get_features() -> FeaturesResponse:
     return FeaturesResponse()
 
 
-@router.get("/media-types", openapi_extra=OPEN)
+@router.get("/media-types", openapi_extra=NO_SECURITY)
 async def get_media_types() -> MediaTypesResponse:
-    return MediaTypesResponse(**media_types())
+    return MediaTypesResponse(**list_media_types())
 
 
 @router.get("/about", dependencies=[Depends(requires(Permission.SERVER_ABOUT))])
-async def get_about(rooms: Rooms) -> AboutResponse:
+async def get_about(services: ServicesDependency) -> AboutResponse:
     return AboutResponse(
-        version=f"v{__version__}", version_url=f"{rooms.settings.public_url or ''}/docs", licensed=False
+        version=f"v{__version__}", version_url=f"{services.settings.public_url or ''}/docs", licensed=False
     )
 
 
 @router.get("/storage")
 async def get_storage(
-    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STORAGE))], rooms: Rooms
+    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STORAGE))], services: ServicesDependency
 ) -> StorageResponse:
     """The disk; with S3, which has no end, what you keep there, and for administrators what everybody does."""
     try:
-        disk = await rooms.storage.primary.room("")
+        disk = await services.storage.primary_backend.disk_space("")
     except ObjectNotFound as error:  # the folder, not a file in it
         raise StorageUnavailable(error.key, error.backend, error.detail) from error
     if disk is not None:
-        return _storage(size=disk.total, used=disk.used, available=disk.free)
+        return _build_storage_response(size=disk.total, used=disk.used, available=disk.free)
     seen = None if caller.user.is_admin else caller.user.id
-    kept = await rooms.catalog.files.bytes_by_kind(seen, below=IN_A_BUCKET)
-    return _storage(size=0, used=sum(sum(by_kind.values()) for by_kind in kept.values()), available=0)
+    kept = await services.catalog.files.sum_bytes_by_kind(seen, path_prefix=S3_PATH_PREFIX)
+    return _build_storage_response(size=0, used=sum(sum(by_kind.values()) for by_kind in kept.values()), available=0)
 
 
-async def administrator(caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))]) -> Identity:
+async def require_administrator(
+    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))],
+) -> Identity:
     """FastAPI dependency: somebody who may see everybody's figures."""
     if not caller.user.is_admin:
         raise ApiError(403, "Forbidden: for administrators only")
     return caller
 
 
-@router.get("/mounts", dependencies=[Depends(administrator)])
-async def get_mounts(rooms: Rooms) -> list[MountResponse]:
+@router.get("/mounts", dependencies=[Depends(require_administrator)])
+async def get_mounts(services: ServicesDependency) -> list[MountResponse]:
     """Each media folder (on S3: the bucket) and each external library; for administrators."""
-    return [MountResponse(**asdict(state)) for state in await rooms.mounts.states()]
+    return [MountResponse(**asdict(state)) for state in await services.mounts.list_mount_states()]
 
 
-@router.get("/statistics", dependencies=[Depends(administrator)])
-async def get_server_statistics(rooms: Rooms) -> ServerStatistics:
+@router.get("/statistics", dependencies=[Depends(require_administrator)])
+async def get_server_statistics(services: ServicesDependency) -> ServerStatistics:
     """Of all users; for administrators."""
-    kept = await rooms.catalog.files.bytes_by_kind()
-    users = [_usage(user, kept.get(user.user_id, {})) for user in await rooms.catalog.assets.usage()]
+    kept = await services.catalog.files.sum_bytes_by_kind()
+    users = [
+        _build_user_usage(user, kept.get(user.user_id, {}))
+        for user in await services.catalog.assets.get_usage_by_user()
+    ]
     by_kind = Counter[FileKind]()
     for user in users:
         by_kind.update(user.usage_by_kind)
@@ -114,21 +119,21 @@ async def get_server_statistics(rooms: Rooms) -> ServerStatistics:
     )
 
 
-def human_size(size: int) -> str:
+def format_size(size: int) -> str:
     """`size` bytes as Immich writes it: one decimal, powers of 1,024."""
     power = 0
     value = float(size)
-    while value >= 1024 and power < len(UNITS) - 1:
+    while value >= 1024 and power < len(SIZE_UNITS) - 1:
         value /= 1024
         power += 1
-    return f"{value:.{1 if power else 0}f} {UNITS[power]}"
+    return f"{value:.{1 if power else 0}f} {SIZE_UNITS[power]}"
 
 
-def _storage(*, size: int, used: int, available: int) -> StorageResponse:
+def _build_storage_response(*, size: int, used: int, available: int) -> StorageResponse:
     return StorageResponse(
-        disk_size=human_size(size),
-        disk_use=human_size(used),
-        disk_available=human_size(available),
+        disk_size=format_size(size),
+        disk_use=format_size(used),
+        disk_available=format_size(available),
         disk_size_raw=size,
         disk_use_raw=used,
         disk_available_raw=available,
@@ -136,7 +141,7 @@ def _storage(*, size: int, used: int, available: int) -> StorageResponse:
     )
 
 
-def _usage(user: Usage, by_kind: dict[FileKind, int]) -> UserUsage:
+def _build_user_usage(user: AccountUsage, by_kind: dict[FileKind, int]) -> UserUsage:
     return UserUsage(
         user_id=user.user_id,
         user_name=user.user_name,

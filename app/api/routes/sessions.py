@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.auth import Identity, requires
-from app.api.credentials import SESSION_COOKIE
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.credentials import SESSION_COOKIE
 from app.api.models.accounts import LoginRequest, LoginResponse, LogoutResponse, TokenStatus
-from app.api.routes.bodies import JsonRoute
-from app.api.services import Services, services
+from app.api.routes.json_routes import JsonRoute
+from app.api.services import Services, get_services
 from app.config import Settings
 
 router = APIRouter(prefix="/auth", tags=["sessions"], route_class=JsonRoute)
@@ -19,35 +19,39 @@ AUTH_TYPE_COOKIE = "immich_auth_type"
 SIGNED_IN_COOKIE = "immich_is_authenticated"
 """The one that scripts may read: it says that there is a session, and nothing of it."""
 
-Rooms = Annotated[Services, Depends(services)]
+ServicesDependency = Annotated[Services, Depends(get_services)]
 
 
 @router.post("/login", status_code=201, openapi_extra={"security": []})
-async def login(credentials: LoginRequest, request: Request, response: Response, rooms: Rooms) -> LoginResponse:
+async def login(
+    credentials: LoginRequest, request: Request, response: Response, services: ServicesDependency
+) -> LoginResponse:
     """A new session. Its token comes in the answer and as the cookie `immich_access_token`."""
-    user, token = await rooms.authenticator.login(credentials.email, credentials.password, request.scope)
+    user, token = await services.authenticator.login(credentials.email, credentials.password, request.scope)
     for name, value in ((SESSION_COOKIE, token), (AUTH_TYPE_COOKIE, "password"), (SIGNED_IN_COOKIE, "true")):
         response.set_cookie(
             name,
             value,
-            max_age=int(rooms.settings.session_lifetime.total_seconds()),
+            max_age=int(services.settings.session_lifetime.total_seconds()),
             httponly=name != SIGNED_IN_COOKIE,
             samesite="lax",
-            secure=_secure(rooms.settings),
+            secure=_is_https(services.settings),
         )
     response.headers["cache-control"] = "no-store"
-    portrait = await rooms.catalog.pictures.of_user(user.id)
-    return LoginResponse.of(user, token, portrait.file.path if portrait else "")
+    portrait = await services.catalog.renditions.get_for_user(user.id)
+    return LoginResponse.from_login(user, token, portrait.file.path if portrait else "")
 
 
 @router.post("/logout")
 async def logout(
-    caller: Annotated[Identity, Depends(requires(None))], response: Response, rooms: Rooms
+    caller: Annotated[Identity, Depends(requires(None))], response: Response, services: ServicesDependency
 ) -> LogoutResponse:
     """End the session of this request, and have the browser forget what it kept of it."""
-    await rooms.authenticator.logout(caller)
+    await services.authenticator.logout(caller)
     for name in (SESSION_COOKIE, AUTH_TYPE_COOKIE, SIGNED_IN_COOKIE):
-        response.delete_cookie(name, httponly=name != SIGNED_IN_COOKIE, samesite="lax", secure=_secure(rooms.settings))
+        response.delete_cookie(
+            name, httponly=name != SIGNED_IN_COOKIE, samesite="lax", secure=_is_https(services.settings)
+        )
     response.headers["clear-site-data"] = '"cache"'
     return LogoutResponse()
 
@@ -58,5 +62,5 @@ async def validate_token() -> TokenStatus:
     return TokenStatus()
 
 
-def _secure(settings: Settings) -> bool:
+def _is_https(settings: Settings) -> bool:
     return (settings.public_url or "").startswith("https://")

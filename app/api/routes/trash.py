@@ -6,30 +6,30 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.auth import Identity, requires
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.permissions import Permission
 from app.api.models.assets import BulkIds, TrashResponse
-from app.api.models.shape import Selection
-from app.api.permissions import Permission
-from app.api.routes.bodies import LargeJsonRoute
-from app.api.services import Services, services
+from app.api.models.base_model import Selection
+from app.api.routes.json_routes import LargeJsonRoute
+from app.api.services import Services, get_services
 
 router = APIRouter(prefix="/trash", tags=["trash"], route_class=LargeJsonRoute)
 
 Caller = Annotated[Identity, Depends(requires(Permission.ASSET_DELETE))]
-Rooms = Annotated[Services, Depends(services)]
+ServicesDependency = Annotated[Services, Depends(get_services)]
 
 
 @router.post("/restore/assets")
-async def restore_assets(wanted: BulkIds, caller: Caller, rooms: Rooms) -> TrashResponse:
+async def restore_assets(body: BulkIds, caller: Caller, services: ServicesDependency) -> TrashResponse:
     """Take these assets out of the trash. If one is not there or not yours: 404, and none is restored. What a library's folder no longer
     holds stays, and comes out when its file is there again."""
-    count = await rooms.catalog.assets.restore(caller.user.id, wanted.ids)
-    for asset_id in wanted.ids:
-        rooms.cache.forget_asset(asset_id)
+    count = await services.catalog.assets.restore(caller.user.id, body.ids)
+    for asset_id in body.ids:
+        services.rendition_cache.invalidate_asset(asset_id)
     return TrashResponse(count=count)
 
 
 @router.post("/restore")
-async def restore_trash(caller: Caller, rooms: Rooms, wanted: Selection | None = None) -> TrashResponse:
+async def restore_trash(caller: Caller, services: ServicesDependency, wanted: Selection | None = None) -> TrashResponse:
     """Without a body, or with an empty one: take everything out of the trash but what a library's folder no longer holds; that comes out when its file is there again."""
-    return TrashResponse(count=await rooms.catalog.assets.restore(caller.user.id, None))
+    return TrashResponse(count=await services.catalog.assets.restore(caller.user.id, None))

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.auth import Identity, requires
+from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.permissions import Permission
 from app.api.models.assets import UploadResponse, UploadStatus
-from app.api.permissions import Permission
-from app.api.services import Services, services
+from app.api.services import Services, get_services
 
 router = APIRouter(prefix="/assets", tags=["assets"])
 
@@ -70,11 +70,11 @@ async def upload_asset(
     request: Request,
     response: Response,
     caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))],
-    rooms: Annotated[Services, Depends(services)],
+    services: Annotated[Services, Depends(get_services)],
 ) -> UploadResponse:
     """Upload one photo or video. Fields may come before or after the file; unknown ones are ignored."""
     length = request.headers.get("content-length")
-    outcome = await rooms.ingest.upload(
+    outcome = await services.ingest.upload(
         caller.user,
         request.headers.get("content-type"),
         None if length is None else int(length),

@@ -16,37 +16,44 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVarTuple
 
-from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, Room, StoredChecksum
+from app.storage.backend import DiskSpace, ObjectInfo, ObjectStream, ObjectWriter, StoredChecksum
 from app.storage.errors import ListingIncomplete, ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
-from app.storage.local.errnos import translated, typed_errors
-from app.storage.local.folders import Folders, Found, Pin
-from app.storage.local.held import HeldFiles
-from app.storage.local.kernel import read_cached, rename_new
-from app.storage.local.reading import (
+from app.storage.local.descriptor_cache import DescriptorCache
+from app.storage.local.file_reader import (
     OPEN_FLAGS,
-    FileRead,
+    FileReadContext,
+    NowaitSupport,
     OpenFile,
-    PageCache,
+    make_object_info,
     managed_etag,
-    object_info,
-    regular_status,
+    require_regular_file,
 )
-from app.storage.local.threads import Threads
-from app.storage.local.writing import BACKEND, LocalWriter, PendingFile, refuse_taken, sweep_temporary, temporary_name
+from app.storage.local.file_writer import (
+    BACKEND,
+    LocalWriter,
+    PendingFile,
+    check_name_free,
+    make_temporary_name,
+    sweep_temporary,
+)
+from app.storage.local.os_errors import raise_storage_errors, translate_os_error
+from app.storage.local.root_folder import FolderIdentity, FoundFile, RootFolder
+from app.storage.local.syscalls import read_cached, rename_noreplace
+from app.storage.local.threads import ThreadPool
 from app.storage.ranges import ByteRange
 
 READ_THREADS = 16
-WORK_THREADS = 16
+WORKER_THREADS = 16
 """Apart, so that slow writes and long listings never keep delivery waiting."""
 
-BATCH = 256
+BATCH_FILES = 256
 """Files that one turn of a thread looks at or deletes."""
 
-COPY_BYTES = 64 * 1024 * 1024
+COPY_CHUNK_BYTES = 64 * 1024 * 1024
 """What one turn of a thread copies; between two a cancellation is heard."""
 
-_LOOK_FLAGS = os.O_PATH | os.O_NOFOLLOW if hasattr(os, "O_PATH") else OPEN_FLAGS | os.O_NOFOLLOW
+_STAT_FLAGS = os.O_PATH | os.O_NOFOLLOW if hasattr(os, "O_PATH") else OPEN_FLAGS | os.O_NOFOLLOW
 
 _Arguments = TypeVarTuple("_Arguments")
 
@@ -58,13 +65,13 @@ class LocalBackend:
         """Blocks for a moment. Raises a `StorageError` where the folder cannot be made or opened."""
         self.root = root.absolute()
         self._fsync = fsync
-        with typed_errors(str(root), BACKEND, writing=True):
-            self._folders = Folders(self.root, fsync=fsync)
-            self._folders.pin_all()
-        self._readers = Threads("storage-read", READ_THREADS)
-        self._workers = Threads("storage", WORK_THREADS)
-        self._cache = PageCache()
-        self._held = HeldFiles(lambda descriptor: self._readers.start(os.close, descriptor))
+        with raise_storage_errors(str(root), BACKEND, is_write=True):
+            self._root_folder = RootFolder(self.root, fsync=fsync)
+            self._root_folder.record_identities()
+        self._readers = ThreadPool("storage-read", READ_THREADS)
+        self._workers = ThreadPool("storage", WORKER_THREADS)
+        self._nowait_support = NowaitSupport()
+        self._descriptors = DescriptorCache(lambda descriptor: self._readers.run_in_background(os.close, descriptor))
 
     @property
     def name(self) -> str:
@@ -78,10 +85,10 @@ class LocalBackend:
         return True
 
     async def head(self, key: Key) -> ObjectInfo:
-        file = await self._open(key, _LOOK_FLAGS)
+        file = await self._open(key, _STAT_FLAGS)
         try:
-            status = regular_status(file)
-            return object_info(key.value, status, managed_etag(status))
+            status = require_regular_file(file)
+            return make_object_info(key.value, status, managed_etag(status))
         finally:
             file.close()
 
@@ -92,18 +99,22 @@ class LocalBackend:
     def read_stream(
         self, key: Key, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        return FileRead(
-            lambda: self._open(key, OPEN_FLAGS | os.O_NOFOLLOW), managed_etag, byte_range, if_match, pinned=False
+        return FileReadContext(
+            lambda: self._open(key, OPEN_FLAGS | os.O_NOFOLLOW),
+            managed_etag,
+            byte_range,
+            if_match,
+            check_unchanged=False,
         )
 
-    def read_now(self, key: Key, span: ByteRange, size: int) -> bytes | None:
+    def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
         """From the page cache. Every failure is None: the ordinary way meets it again, and says what it is."""
-        length = span.length
+        length = byte_range.length
         try:
-            held = self._held.find(key.value) or self._hold(key.value)
+            held = self._descriptors.get(key.value) or self._open_cached(key.value)
             if held is None or held[1] != size:
                 return None
-            data = read_cached(held[0], length, span.first)
+            data = read_cached(held[0], length, byte_range.first)
         except OSError:
             return None
         return data if len(data) == length else None
@@ -116,26 +127,28 @@ class LocalBackend:
         size: int | None = None,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        free: bool = False,
+        skip_exists_check: bool = False,
     ) -> AsyncGenerator[ObjectWriter]:
-        async with self._kept(PendingFile.of_new, self._folders, key, size, self._fsync) as pending:
+        async with self._pending_file(PendingFile.create_new, self._root_folder, key, size, self._fsync) as pending:
             writer = LocalWriter(pending, key, size, self._workers)
             yield writer
             await writer.commit()
 
     async def put_object(self, key: Key, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        async with self._kept(PendingFile, self._folders, key, len(data), self._fsync, None) as pending:
+        async with self._pending_file(PendingFile, self._root_folder, key, len(data), self._fsync, None) as pending:
             writer = LocalWriter(pending, key, len(data), self._workers)
             await writer.write(data)
             await writer.commit(replace=True)
-        self._held.drop(key.value)
+        self._descriptors.evict(key.value)
 
     async def copy_object(self, source: Key, target: Key) -> None:
         file = await self._open(source, OPEN_FLAGS | os.O_NOFOLLOW)
         try:
-            size = regular_status(file).st_size
-            async with self._kept(PendingFile.of_new, self._folders, target, size, self._fsync) as pending:
-                while await self._workers.run(pending.copy_from, file.descriptor, COPY_BYTES):
+            size = require_regular_file(file).st_size
+            async with self._pending_file(
+                PendingFile.create_new, self._root_folder, target, size, self._fsync
+            ) as pending:
+                while await self._workers.run(pending.copy_from, file.descriptor, COPY_CHUNK_BYTES):
                     pass
                 await self._workers.run(pending.commit, size)
         finally:
@@ -144,7 +157,7 @@ class LocalBackend:
     async def move_object(self, source: Key, target: Key) -> None:
         """In one step, so the object is always at one of the two places and keeps its etag; a copy only where disks differ."""
         moved = await self._workers.run(self._move, source, target)
-        self._held.drop(source.value)
+        self._descriptors.evict(source.value)
         if not moved:
             await self.copy_object(source, target)
             await self.delete_object(source)
@@ -157,22 +170,22 @@ class LocalBackend:
     async def delete_objects(self, keys: Iterable[Key]) -> Mapping[Key, StorageError]:
         failed: dict[Key, StorageError] = {}
         ordered = iter(sorted(set(keys), key=_folder_and_name))
-        while batch := list(islice(ordered, BATCH)):
+        while batch := list(islice(ordered, BATCH_FILES)):
             try:
                 failed.update(await self._workers.run(self._delete, batch))
             finally:
                 for key in batch:
-                    self._held.drop(key.value)
+                    self._descriptors.evict(key.value)
         return failed
 
     async def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
         below = Key(prefix.rstrip("/")).value if prefix else ""
         refused: list[str] = []
-        steps = self._folders.walk(below, start_after, refused)
+        steps = self._root_folder.walk_files(below, start_after, refused)
         while batch := await self._workers.run(_next_batch, steps, below):
             for found in batch:
-                if not found.temporary:
-                    yield object_info(found.name, found.status, managed_etag(found.status))
+                if not found.is_temporary:
+                    yield make_object_info(found.name, found.status, managed_etag(found.status))
         if refused:
             raise ListingIncomplete(refused, BACKEND)
 
@@ -185,34 +198,34 @@ class LocalBackend:
 
     async def probe(self) -> None:
         """Takes the whole write path, to a reserved name: what a killed probe leaves is no object, and is swept."""
-        name = temporary_name()
+        name = make_temporary_name()
         key = Key("probe")
-        async with self._kept(PendingFile, self._folders, key, len(name), self._fsync, name) as pending:
+        async with self._pending_file(PendingFile, self._root_folder, key, len(name), self._fsync, name) as pending:
             await self._workers.run(pending.write, [name])
             await self._workers.run(pending.commit, len(name))
             await self._workers.run(self._read_back, name)
 
-    async def recognise(self, witness: Key, text: bytes) -> None:
+    async def check_marker(self, marker: Key, text: bytes) -> None:
         """Looks at what is at the root's path now. A disk that came back is used again from here on; from now on a commit or a delete in
         the witness's folder is refused where the folder or the witness is another file (device and inode) than this one."""
-        here, pin = await self._workers.run(self._look_at, witness, text)
-        folders = self._folders
-        if here.identity == folders.identity:
-            moved = folders.keep(pin)
+        here, pin = await self._workers.run(self._check_marker, marker, text)
+        folders = self._root_folder
+        if here.inode == folders.inode:
+            moved = folders.set_identity(pin)
         else:
-            moved = here.keep(pin, folders)
-            self._folders = here
+            moved = here.set_identity(pin, folders)
+            self._root_folder = here
         if moved:
-            self._held.close()
+            self._descriptors.close()
 
-    async def room(self, prefix: str) -> Room | None:
-        return await self._workers.run(self._room, prefix)
+    async def disk_space(self, prefix: str) -> DiskSpace | None:
+        return await self._workers.run(self._disk_space, prefix)
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         swept = 0
-        steps = self._folders.walk("", None, [])  # what may not be looked into has to wait
+        steps = self._root_folder.walk_files("", None, [])  # what may not be looked into has to wait
         while batch := await self._workers.run(_next_batch, steps, ""):
-            if any(found.temporary for found in batch):
+            if any(found.is_temporary for found in batch):
                 swept += await self._workers.run(self._sweep, batch, older_than)
         return swept
 
@@ -225,66 +238,66 @@ class LocalBackend:
         return None
 
     async def aclose(self) -> None:
-        self._held.close()
+        self._descriptors.close()
         await self._readers.aclose()
         await self._workers.aclose()
-        self._folders.close()
+        self._root_folder.close()
 
-    def _hold(self, name: str) -> tuple[int, int] | None:
+    def _open_cached(self, name: str) -> tuple[int, int] | None:
         """Descriptor and size of the file, held open from now on; None where that cannot be had at once."""
-        if not self._cache.answers or not self._folders.opener.cached:
+        if not self._nowait_support.is_supported or not self._root_folder.opener.supports_open_cached:
             return None
-        descriptor = self._folders.opener.open_cached(name.encode(), OPEN_FLAGS | os.O_NOFOLLOW)
+        descriptor = self._root_folder.opener.open_cached(name.encode(), OPEN_FLAGS | os.O_NOFOLLOW)
         status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode) and self._held.keep(name, descriptor, status.st_size):
+        if stat.S_ISREG(status.st_mode) and self._descriptors.add(name, descriptor, status.st_size):
             return descriptor, status.st_size
         os.close(descriptor)
         return None
 
     async def _open(self, key: Key, flags: int) -> OpenFile:
         name = key.value.encode()
-        opener = self._folders.opener
+        opener = self._root_folder.opener
         descriptor = -1
         try:
             # Where reads can tell that they would wait, so can opening: both stay on the loop for what is in memory.
-            if self._cache.answers and opener.cached:
+            if self._nowait_support.is_supported and opener.supports_open_cached:
                 with suppress(BlockingIOError):
                     descriptor = opener.open_cached(name, flags)
             if descriptor < 0:
                 descriptor = await self._readers.acquire(opener.open, os.close, name, flags)
         except OSError as error:
-            raise await self._opening_failed(error, key) from error
-        return OpenFile(descriptor, key.value, BACKEND, self._readers, self._cache)
+            raise await self._explain_open_error(error, key) from error
+        return OpenFile(descriptor, key.value, BACKEND, self._readers, self._nowait_support)
 
-    async def _opening_failed(self, error: OSError, key: Key) -> StorageError:
-        failure = translated(error, key.value, BACKEND)
+    async def _explain_open_error(self, error: OSError, key: Key) -> StorageError:
+        failure = translate_os_error(error, key.value, BACKEND)
         if isinstance(failure, ObjectNotFound):
             # Not there, or the disk is not there? The second is no reason to forget an object.
             try:
-                await self._workers.run(self._folders.check_mounts, key.value, BACKEND)
+                await self._workers.run(self._root_folder.check_mounts, key.value, BACKEND)
             except StorageUnavailable as unmounted:
                 return unmounted
         return failure
 
     @asynccontextmanager
-    async def _kept(
-        self, begin: Callable[[*_Arguments], PendingFile], *arguments: *_Arguments
+    async def _pending_file(
+        self, create: Callable[[*_Arguments], PendingFile], *arguments: *_Arguments
     ) -> AsyncGenerator[PendingFile]:
         """A temporary file that is gone at the end, however it ends, unless it was committed."""
-        pending = await self._workers.acquire(begin, PendingFile.abort, *arguments)
+        pending = await self._workers.acquire(create, PendingFile.abort, *arguments)
         try:
             yield pending
         finally:
-            if not pending.ended:
-                await self._workers.finish(pending.abort)
+            if not pending.is_ended:
+                await self._workers.run_uncancelled(pending.abort)
 
     def _make_folder(self, name: str) -> None:
-        with typed_errors(name, BACKEND, writing=True):
-            os.close(self._folders.make(name.encode()))
+        with raise_storage_errors(name, BACKEND, is_write=True):
+            os.close(self._root_folder.make_folder(name.encode()))
 
     def _prune(self) -> int:
-        with typed_errors(str(self.root), BACKEND):
-            return self._folders.prune()
+        with raise_storage_errors(str(self.root), BACKEND):
+            return self._root_folder.prune()
 
     def _delete(self, keys: list[Key]) -> dict[Key, StorageError]:
         """Each folder is synced once after its files are gone, for the catalogue forgets them next: a file that came back after a power
@@ -293,23 +306,23 @@ class LocalBackend:
         for folder, group in groupby(keys, lambda key: _folder_and_name(key)[0]):
             members = list(group)
             try:
-                self._folders.check_mounts(members[0].value, BACKEND)
+                self._root_folder.check_mounts(members[0].value, BACKEND)
                 failed.update(self._delete_in(folder, members))
             except StorageUnavailable as error:
                 failed.update(dict.fromkeys(members, error))
             except OSError as error:
-                failed.update({key: translated(error, key.value, BACKEND) for key in members})
+                failed.update({key: translate_os_error(error, key.value, BACKEND) for key in members})
         return {key: error for key, error in failed.items() if not isinstance(error, ObjectNotFound)}
 
     def _delete_in(self, folder: str, keys: list[Key]) -> dict[Key, StorageError]:
         failed: dict[Key, StorageError] = {}
-        descriptor = self._folders.open(folder.encode())
+        descriptor = self._root_folder.open(folder.encode())
         try:
             for key in keys:
                 try:
                     os.unlink(_folder_and_name(key)[1].encode(), dir_fd=descriptor)
                 except OSError as error:
-                    failed[key] = translated(error, key.value, BACKEND)
+                    failed[key] = translate_os_error(error, key.value, BACKEND)
             if self._fsync:
                 os.fsync(descriptor)
         finally:
@@ -321,38 +334,38 @@ class LocalBackend:
         source_folder, source_name = _folder_and_name(source)
         target_folder, target_name = _folder_and_name(target)
         with ExitStack() as opened:
-            with typed_errors(source.value, BACKEND):
-                left = self._opened(opened, self._folders.open(source_folder.encode()))
+            with raise_storage_errors(source.value, BACKEND):
+                left = self._close_with(opened, self._root_folder.open(source_folder.encode()))
                 status = os.stat(source_name.encode(), dir_fd=left, follow_symlinks=False)
                 if not stat.S_ISREG(status.st_mode):
                     raise ObjectNotFound(source.value, BACKEND, "not a regular file")
-            with typed_errors(target.value, BACKEND, writing=True):
-                entered = self._opened(opened, self._folders.make(target_folder.encode()))
-                self._folders.check_mounts(target.value, BACKEND)
-                refuse_taken(entered, target_name.encode(), target.value)
+            with raise_storage_errors(target.value, BACKEND, is_write=True):
+                entered = self._close_with(opened, self._root_folder.make_folder(target_folder.encode()))
+                self._root_folder.check_mounts(target.value, BACKEND)
+                check_name_free(entered, target_name.encode(), target.value)
                 if status.st_dev != os.fstat(entered).st_dev:
                     return False
-                rename_new(left, source_name.encode(), entered, target_name.encode())
+                rename_noreplace(left, source_name.encode(), entered, target_name.encode())
                 for folder in (entered, left) if self._fsync else ():
                     os.fsync(folder)
         return True
 
     @staticmethod
-    def _opened(stack: ExitStack, descriptor: int) -> int:
+    def _close_with(stack: ExitStack, descriptor: int) -> int:
         stack.callback(os.close, descriptor)
         return descriptor
 
-    def _look_at(self, witness: Key, text: bytes) -> tuple[Folders, Pin]:
-        with typed_errors(witness.value, BACKEND):
-            return self._folders.recognise(witness.value, text, BACKEND)
+    def _check_marker(self, marker: Key, text: bytes) -> tuple[RootFolder, FolderIdentity]:
+        with raise_storage_errors(marker.value, BACKEND):
+            return self._root_folder.check_marker(marker.value, text, BACKEND)
 
-    def _room(self, prefix: str) -> Room:
-        with typed_errors(str(self.root / prefix), BACKEND):
-            return self._folders.room(prefix)
+    def _disk_space(self, prefix: str) -> DiskSpace:
+        with raise_storage_errors(str(self.root / prefix), BACKEND):
+            return self._root_folder.disk_space(prefix)
 
     def _read_back(self, name: bytes) -> None:
-        folders = self._folders
-        with typed_errors(name.decode(), BACKEND):
+        folders = self._root_folder
+        with raise_storage_errors(name.decode(), BACKEND):
             descriptor = folders.opener.open(name, OPEN_FLAGS)
             try:
                 data = os.read(descriptor, len(name) + 1)
@@ -362,24 +375,24 @@ class LocalBackend:
         if data != name:
             raise StorageUnavailable(name.decode(), BACKEND, "reads back other bytes than were written")
 
-    def _sweep(self, batch: list[Found], older_than: timedelta) -> int:
+    def _sweep(self, batch: list[FoundFile], older_than: timedelta) -> int:
         now = time.time()
-        with typed_errors(str(self.root), BACKEND):
+        with raise_storage_errors(str(self.root), BACKEND):
             return sum(
                 sweep_temporary(
-                    self._folders,
+                    self._root_folder,
                     found.name.encode(),
                     older_than=older_than,
                     age=timedelta(seconds=now - found.status.st_mtime),
                 )
                 for found in batch
-                if found.temporary
+                if found.is_temporary
             )
 
 
-def _next_batch(steps: Iterator[Found], below: str) -> list[Found]:
-    with typed_errors(below, BACKEND):
-        return list(islice(steps, BATCH))
+def _next_batch(steps: Iterator[FoundFile], below: str) -> list[FoundFile]:
+    with raise_storage_errors(below, BACKEND):
+        return list(islice(steps, BATCH_FILES))
 
 
 def _folder_and_name(key: Key) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Blocking calls in threads, such that a cancellation never leaves one behind that still uses a descriptor.
 
-A call to a disk that may hang cannot be waited for: `PatientThreads` give it up, and tell by its future when it has ended after all.
+A call to a disk that may hang cannot be waited for: `TimeoutThreadPool` give it up, and tell by its future when it has ended after all.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
-from app.storage.local.daemons import DaemonExecutor
+from app.storage.local.daemon_executor import DaemonExecutor
 
 _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
-CLOSE_SECONDS = 1.0
-"""How long the end of `PatientThreads` waits for what has begun."""
+CLOSE_TIMEOUT_SECONDS = 1.0
+"""How long the end of `TimeoutThreadPool` waits for what has begun."""
 NO_ANSWER = "the disk does not answer"
 
 
-class Threads:
-    """Up to `count` threads; calls beyond that wait for one."""
+class ThreadPool:
+    """Up to `max_threads` threads; calls beyond that wait for one."""
 
-    def __init__(self, name: str, count: int) -> None:
-        self._executor: Executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+    def __init__(self, name: str, max_threads: int) -> None:
+        self._executor: Executor = ThreadPoolExecutor(max_threads, thread_name_prefix=name)
 
     def submit(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> Future[_Result]:
         """Have it called in a thread; `wait` for it."""
@@ -39,7 +39,7 @@ class Threads:
         try:
             return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
-            await _ended(call)
+            await _wait_until_done(call)
             raise
 
     async def run(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
@@ -54,21 +54,21 @@ class Threads:
         try:
             return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
-            await _ended(call)
+            await _wait_until_done(call)
             if not call.cancelled() and call.exception() is None:
-                await self.finish(release, call.result())
+                await self.run_uncancelled(release, call.result())
             raise
 
-    async def finish(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
+    async def run_uncancelled(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
         """As `run`, for clearing up: made and waited for even when cancelled."""
         call = self._executor.submit(function, *arguments)
         try:
             await asyncio.shield(asyncio.wrap_future(call))
         except asyncio.CancelledError:
-            await _ended(call)
+            await _wait_until_done(call)
             raise
 
-    def start(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
+    def run_in_background(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
         """Call it in a thread and do not wait: only for what cannot fail in a way that matters; `aclose` waits for it, and afterwards
         it is called at once."""
         try:
@@ -81,27 +81,27 @@ class Threads:
         await asyncio.to_thread(self._executor.shutdown)
 
 
-class PatientThreads(Threads):
-    """Calls to one disk, none of which is waited for longer than `patience` seconds; that is an `OSError` with `ETIMEDOUT`, as what is
-    submitted gets at once while `most_stuck` calls or more have not returned for so long. One that returns lets others try again."""
+class TimeoutThreadPool(ThreadPool):
+    """Calls to one disk, none of which is waited for longer than `timeout_seconds` seconds; that is an `OSError` with `ETIMEDOUT`, as what is
+    submitted gets at once while `max_stuck_calls` calls or more have not returned for so long. One that returns lets others try again."""
 
-    def __init__(self, name: str, count: int, patience: float, most_stuck: int) -> None:
-        self._executor = DaemonExecutor(name, count)
-        self._patience = patience
-        self._most_stuck = most_stuck
+    def __init__(self, name: str, max_threads: int, timeout_seconds: float, max_stuck_calls: int) -> None:
+        self._executor = DaemonExecutor(name, max_threads)
+        self._timeout_seconds = timeout_seconds
+        self._max_stuck_calls = max_stuck_calls
         self._calls: set[Future[Any]] = set()
-        self._begun: dict[int, float] = {}
+        self._start_times: dict[int, float] = {}
         """When each call began that has not ended, by its thread."""
 
     @property
-    def stuck(self) -> int:
+    def stuck_calls(self) -> int:
         """How many calls have not returned in time."""
-        late = time.monotonic() - self._patience
-        return sum(began <= late for began in tuple(self._begun.values()))
+        late = time.monotonic() - self._timeout_seconds
+        return sum(began <= late for began in tuple(self._start_times.values()))
 
     def submit(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> Future[_Result]:
-        if self.stuck >= self._most_stuck:
-            raise _no_answer()
+        if self.stuck_calls >= self._max_stuck_calls:
+            raise _timeout_error()
         return self._submit(function, *arguments)
 
     async def wait(self, call: Future[_Result]) -> _Result:
@@ -109,10 +109,10 @@ class PatientThreads(Threads):
         `call` tells."""
         waiting = asyncio.wrap_future(call)
         try:
-            done, _ = await asyncio.wait([waiting], timeout=self._patience)
+            done, _ = await asyncio.wait([waiting], timeout=self._timeout_seconds)
             if done:
                 return waiting.result()
-            raise _no_answer()
+            raise _timeout_error()
         finally:
             waiting.cancel()
 
@@ -126,8 +126,8 @@ class PatientThreads(Threads):
             call.add_done_callback(lambda call: self._release(call, release))
             raise
 
-    def start(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
-        """As in `Threads`, but never called here."""
+    def run_in_background(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
+        """As in `ThreadPool`, but never called here."""
         try:
             self._submit(function, *arguments)
         except RuntimeError:
@@ -138,34 +138,34 @@ class PatientThreads(Threads):
         self._executor.shutdown(wait=False)
         left = [asyncio.wrap_future(call) for call in tuple(self._calls)]
         if left:
-            _, stuck = await asyncio.wait(left, timeout=CLOSE_SECONDS)
+            _, stuck = await asyncio.wait(left, timeout=CLOSE_TIMEOUT_SECONDS)
             for call in stuck:
                 call.cancel()
 
     def _submit(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> Future[_Result]:
-        call: Future[_Result] = self._executor.submit(self._timed, function, *arguments)
+        call: Future[_Result] = self._executor.submit(self._record_start, function, *arguments)
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         return call
 
     def _release(self, call: Future[_Result], release: Callable[[_Result], None]) -> None:
         if not call.cancelled() and call.exception() is None:
-            self.start(release, call.result())
+            self.run_in_background(release, call.result())
 
-    def _timed(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _record_start(self, function: Callable[..., Any], *arguments: Any) -> Any:
         thread = threading.get_ident()
-        self._begun[thread] = time.monotonic()
+        self._start_times[thread] = time.monotonic()
         try:
             return function(*arguments)
         finally:
-            del self._begun[thread]
+            del self._start_times[thread]
 
 
-def _no_answer() -> OSError:
+def _timeout_error() -> OSError:
     return OSError(errno.ETIMEDOUT, NO_ANSWER)
 
 
-async def _ended(call: Future[_Result]) -> None:
+async def _wait_until_done(call: Future[_Result]) -> None:
     """Wait until the thread has left the call, however often the waiting is cancelled."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()

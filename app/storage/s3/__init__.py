@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from app.config import Settings
 from app.storage.s3.backend import S3Backend
-from app.storage.s3.body import WriteBudget
-from app.storage.s3.client import connect
-from app.storage.s3.reads import open_reads
-from app.storage.s3.writes import MAXIMUM_PART_BYTES, Uploads
+from app.storage.s3.protocol.client import connect_client
+from app.storage.s3.protocol.upload_body import WriteBudget
+from app.storage.s3.reader import open_reader
+from app.storage.s3.writer import MAXIMUM_PART_BYTES, S3Uploads
 
 __all__ = ["S3Backend", "open_s3"]
 
@@ -17,7 +17,7 @@ async def open_s3(settings: Settings) -> S3Backend:
 
     Raises `StorageError` where no client can be made, for example without credentials for a role.
     """
-    client = await connect(settings)
-    reads = await open_reads(client, settings)
+    client = await connect_client(settings)
+    reads = await open_reader(client, settings)
     budget = WriteBudget(settings.s3_write_buffer, MAXIMUM_PART_BYTES, settings.s3_deadline)
-    return S3Backend(client, reads, Uploads(client, budget, settings.s3_deadline), deadline=settings.s3_deadline)
+    return S3Backend(client, reads, S3Uploads(client, budget, settings.s3_deadline), deadline=settings.s3_deadline)

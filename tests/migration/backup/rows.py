@@ -8,10 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table, Uuid, insert, select, text
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog
-from app.catalog.move_records import MoveState
-from app.catalog.records import FileState
+from app.catalog.schema import tables
+from app.catalog.schema.move_records import MoveState
+from app.catalog.schema.records import FileState
 
 ROWS = 4
 """In each table; the last one has NULL wherever that may be."""
@@ -20,7 +20,7 @@ _LASTING = {
     tables.file.c.state: (FileState.LIVE,),
     tables.migration_item.c.state: (MoveState.REMOVED, MoveState.REVERTED),
 }
-"""Where a row of another state would not come back as it was (`app.catalog.stale_claims`)."""
+"""Where a row of another state would not come back as it was (`app.catalog.backup.restored_rows`)."""
 
 _TEXTS = (
     "plain",
@@ -56,7 +56,7 @@ async def fill(catalog: Catalog) -> None:
                 values = {column.name: _value(table, column, number) for column in table.c}
                 await connection.execute(insert(table).values(values))
         await connection.commit()
-    await catalog.installation.id()
+    await catalog.installation.get_id()
 
 
 async def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from app.catalog.catalog import Catalog
-from app.catalog.records import FileKind
+from app.catalog.schema.records import FileKind
 from app.config import Settings
-from app.migration import backup as module
-from app.migration.backup import Backup, BackupBusy, Backups, list_backups
-from app.migration.backup_file import BackupDamaged, read
-from app.migration.schedule import BackupSchedule
+from app.migration.backups import backup_store as module
+from app.migration.backups.backup_format import BackupDamaged, read_backup
+from app.migration.backups.backup_schedule import BackupSchedule
+from app.migration.backups.backup_store import BackupInfo, BackupInProgress, BackupStore, list_backups
 from app.storage.errors import StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
-from tests.catalog.making import LEASE, make_user, new_asset, stored
+from tests.catalog.rows import LEASE, make_user, new_asset, stored
 from tests.real.catalogues import Databases
 from tests.real.stacks import ENGINES, USUAL, Engine, Stack, Stacks
 
@@ -58,46 +58,48 @@ def settings(place: Stack, db_url: str) -> Settings:
 async def storage(settings: Settings) -> AsyncIterator[StorageService]:
     """With nothing in it."""
     opened = await open_storage(settings)
-    await opened.primary.delete_objects([Key(info.key) async for info in opened.primary.list_objects()])
+    await opened.primary_backend.delete_objects([Key(info.key) async for info in opened.primary_backend.list_objects()])
     yield opened
     await opened.aclose()
 
 
 @pytest.fixture
-def backups(catalog: Catalog, storage: StorageService, settings: Settings) -> Backups:
-    return Backups(catalog, storage, settings)
+def backups(catalog: Catalog, storage: StorageService, settings: Settings) -> BackupStore:
+    return BackupStore(catalog, storage, settings)
 
 
 async def names(storage: StorageService) -> list[str]:
     return [backup.name for backup in await list_backups(storage)]
 
 
-async def check(storage: StorageService, backup: Backup) -> None:
-    async with storage.read(backup.path) as stream, aclosing(read(stream.chunks)) as parts:
+async def check(storage: StorageService, backup: BackupInfo) -> None:
+    async with storage.read(backup.path) as stream, aclosing(read_backup(stream.chunks)) as parts:
         async for _ in parts:
             pass
 
 
-async def test_the_newest_are_kept(backups: Backups, storage: StorageService) -> None:
-    await storage.primary.put_object(Key("backups/.immich"), b"marker")
-    await storage.primary.put_object(Key("backups/immich-db-backup-1.sql.gz"), b"somebody else's")
+async def test_the_newest_are_kept(backups: BackupStore, storage: StorageService) -> None:
+    await storage.primary_backend.put_object(Key("backups/.immich"), b"marker")
+    await storage.primary_backend.put_object(Key("backups/immich-db-backup-1.sql.gz"), b"somebody else's")
     made = [await backups.create() for _ in range(5)]
 
     assert await list_backups(storage) == [made[4], made[3], made[2]]
     for backup in made[2:]:
         await check(storage, backup)
-    others = {info.key async for info in storage.primary.list_objects("backups")} - {f"backups/{m.name}" for m in made}
+    others = {info.key async for info in storage.primary_backend.list_objects("backups")} - {
+        f"backups/{m.name}" for m in made
+    }
     assert others == {"backups/.immich", "backups/immich-db-backup-1.sql.gz"}
 
 
 @pytest.mark.parametrize("name", ["mediavault-20990101-000000.000.jsonl.gz", "mediavault-20269999-000000.000.jsonl.gz"])
 async def test_a_name_that_no_clock_gave_decides_nothing(
-    backups: Backups, storage: StorageService, settings: Settings, catalog: Catalog, name: str
+    backups: BackupStore, storage: StorageService, settings: Settings, catalog: Catalog, name: str
 ) -> None:
     """Neither which backups are old, nor whether one is due."""
-    only_one = Backups(catalog, storage, settings.model_copy(update={"backup_keep": 1}))
+    only_one = BackupStore(catalog, storage, settings.model_copy(update={"backup_keep": 1}))
     first = await only_one.create()
-    await storage.primary.put_object(Key(f"backups/{name}"), b"junk")
+    await storage.primary_backend.put_object(Key(f"backups/{name}"), b"junk")
 
     moment = datetime.now(UTC) + timedelta(days=3)
     made = await only_one.create_if_due(moment, timedelta(days=1))
@@ -109,13 +111,13 @@ async def test_a_name_that_no_clock_gave_decides_nothing(
 
 
 async def test_the_one_that_was_just_made_stays(
-    backups: Backups, storage: StorageService, settings: Settings, catalog: Catalog
+    backups: BackupStore, storage: StorageService, settings: Settings, catalog: Catalog
 ) -> None:
     """Although the clock went back a few hours before it was made."""
     hours_ahead = datetime.now(UTC) + timedelta(hours=5)
     for number in range(3):
         name = f"backups/mediavault-{hours_ahead + timedelta(minutes=number):%Y%m%d-%H%M%S}.000.jsonl.gz"
-        await storage.primary.put_object(Key(name), b"junk")
+        await storage.primary_backend.put_object(Key(name), b"junk")
 
     made = await backups.create()
 
@@ -124,10 +126,10 @@ async def test_the_one_that_was_just_made_stays(
     assert made.name in await names(storage)
 
 
-async def test_two_at_once_are_one(catalog: Catalog, backups: Backups, storage: StorageService) -> None:
-    async with catalog.exclusively("backup") as alone:
+async def test_two_at_once_are_one(catalog: Catalog, backups: BackupStore, storage: StorageService) -> None:
+    async with catalog.try_exclusive("backup") as alone:
         assert alone
-        with pytest.raises(BackupBusy):
+        with pytest.raises(BackupInProgress):
             await backups.create()
         assert await backups.create_if_due(datetime.now(UTC), timedelta(0)) is None
     assert await names(storage) == []
@@ -135,7 +137,7 @@ async def test_two_at_once_are_one(catalog: Catalog, backups: Backups, storage: 
     assert len(await names(storage)) == 1
 
 
-async def test_one_is_due_when_the_newest_is_old(backups: Backups, storage: StorageService) -> None:
+async def test_one_is_due_when_the_newest_is_old(backups: BackupStore, storage: StorageService) -> None:
     day = timedelta(days=1)
     moment = datetime.now(UTC)
     first = await backups.create_if_due(moment, day)
@@ -146,7 +148,7 @@ async def test_one_is_due_when_the_newest_is_old(backups: Backups, storage: Stor
 
 
 async def test_what_comes_back_damaged_is_no_backup(
-    backups: Backups, storage: StorageService, monkeypatch: pytest.MonkeyPatch
+    backups: BackupStore, storage: StorageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lying(*_: object) -> None:
         async with storage.write(path) as writer:
@@ -169,7 +171,7 @@ async def test_what_comes_back_damaged_is_no_backup(
 
 
 async def test_what_was_not_read_back_is_not_listed(
-    backups: Backups, storage: StorageService, monkeypatch: pytest.MonkeyPatch
+    backups: BackupStore, storage: StorageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store goes away between writing and reading, so that it cannot be removed either."""
 
@@ -194,13 +196,13 @@ async def test_what_was_not_read_back_is_not_listed(
     made = await backups.create()
 
     assert await names(storage) == [made.name]
-    stored = [info.key async for info in storage.primary.list_objects("backups")]
+    stored = [info.key async for info in storage.primary_backend.list_objects("backups")]
     assert stored == [f"backups/{made.name}"], "what was left is cleared away"
 
 
-@pytest.mark.parametrize("step", ["written", "read"])
+@pytest.mark.parametrize("step", ["write_backup", "read_backup"])
 async def test_one_that_is_cancelled_leaves_the_lock_free_and_nothing_half(
-    backups: Backups, storage: StorageService, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, step: str
+    backups: BackupStore, storage: StorageService, catalog: Catalog, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     original = getattr(module, step)
 
@@ -238,20 +240,22 @@ async def test_it_is_of_one_moment(catalog: Catalog, stack: Engine) -> None:
     """What is committed while it is read is in none of its tables."""
     owner = await make_user(catalog)
     await upload(catalog, owner.id)
-    async with catalog.snapshot() as snapshot:
+    async with catalog.open_snapshot() as snapshot:
         tables = {table.name: table for table in snapshot.tables}
-        assert len(await all_rows(snapshot.rows(tables["asset"]))) == 1
+        assert len(await all_rows(snapshot.iterate_rows(tables["asset"]))) == 1
         await asyncio.wait_for(upload(catalog, owner.id), PATIENCE)  # and it keeps nobody waiting
-        assert len(await all_rows(snapshot.rows(tables["file"]))) == 1
-        users = await all_rows(snapshot.rows(tables["user"]))
+        assert len(await all_rows(snapshot.iterate_rows(tables["file"]))) == 1
+        users = await all_rows(snapshot.iterate_rows(tables["user"]))
         used = [column.name for column in tables["user"].columns].index("used")
         assert [row[used] for row in users] == [100]
-    async with catalog.snapshot() as snapshot:
-        assert len(await all_rows(snapshot.rows(tables["file"]))) == 2
+    async with catalog.open_snapshot() as snapshot:
+        assert len(await all_rows(snapshot.iterate_rows(tables["file"]))) == 2
 
 
 async def upload(catalog: Catalog, owner_id) -> None:
-    file = await catalog.files.begin(owner_id, FileKind.ORIGINAL, f"/media/{os.urandom(8).hex()}", "image/jpeg", LEASE)
+    file = await catalog.files.begin_write(
+        owner_id, FileKind.ORIGINAL, f"/media/{os.urandom(8).hex()}", "image/jpeg", LEASE
+    )
     kept = stored(file)
     await catalog.assets.insert(new_asset(owner_id, kept.sha1), kept)
 
@@ -260,7 +264,7 @@ async def all_rows(batches) -> list[list[object]]:
     return [row async for batch in batches for row in batch]
 
 
-async def test_nobody_else_may_read_it(backups: Backups, stack: str) -> None:
+async def test_nobody_else_may_read_it(backups: BackupStore, stack: str) -> None:
     """What `mediavault` writes is its user's only; here it is this process that must say so."""
     before = os.umask(0o077)
     try:
@@ -274,7 +278,7 @@ async def test_nobody_else_may_read_it(backups: Backups, stack: str) -> None:
 
 
 async def test_a_schedule_survives_a_store_that_is_away(
-    backups: Backups, storage: StorageService, monkeypatch: pytest.MonkeyPatch
+    backups: BackupStore, storage: StorageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
     looked = asyncio.Event()
@@ -286,17 +290,17 @@ async def test_a_schedule_survives_a_store_that_is_away(
             raise [OSError("unexpected"), asyncio.InvalidStateError()][looks - 1]
         looked.set()
 
-    async with BackupSchedule(backups, 0.05 / 3600, admit_write).running():
+    async with BackupSchedule(backups, 0.05 / 3600, admit_write).run_in_background():
         async with asyncio.timeout(PATIENCE):
             await looked.wait()
             while not await names(storage):  # noqa: ASYNC110 - of the store
                 await asyncio.sleep(0.02)
 
 
-async def test_none_is_made_where_none_is_wanted(backups: Backups, storage: StorageService) -> None:
+async def test_none_is_made_where_none_is_wanted(backups: BackupStore, storage: StorageService) -> None:
     async def admit_write() -> None:
         raise AssertionError("it looked")
 
-    async with BackupSchedule(backups, 0, admit_write).running():
+    async with BackupSchedule(backups, 0, admit_write).run_in_background():
         await asyncio.sleep(0.05)
     assert await names(storage) == []

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.agreement import assert_agreement
+from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault
-from tests.real.awaiting import eventually
 from tests.real.notes import Note
 from tests.real.postgres import Postgres
 from tests.real.service import START_SECONDS, Service
 from tests.real.stacks import ENGINES, Engine, Stack, Stacks
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 MOST_STEPS = 40
 HOURS = 0.0003
@@ -108,14 +108,14 @@ def test_a_library_comes_back_on_a_new_host(service: Service, new_host: Service,
     with new_host:
         with new_host.client(new_host.people.add()) as client:
             assert client.get("/api/server/ping").status_code == 200
-        assert_agreement(service.stack)
+        assert_consistent(service.stack)
     assert "not empty" in refused(new_host, "restore", path)
     assert "problems: none" in mediavault(new_host, "verify", "--checksums").stdout
 
 
 def test_one_that_is_killed_leaves_no_half_backup(service: Service, tmp_path: Path, note: Note, stack: Engine) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.migration.backup.dying", str(MOST_STEPS)],
+        [sys.executable, "-m", "tests.migration.backup.enumerated_kills", str(MOST_STEPS)],
         cwd=service.stack.folder,
         env={**service.environment, "MEDIAVAULT_BACKUP_KEEP": str(MOST_STEPS)},
         capture_output=True,
@@ -166,7 +166,7 @@ def test_of_many_replicas_one_makes_it(service: Service, stack: Engine, tmp_path
     assert len(backups(service.stack)) <= 5, "four, and one that was just made"
     if service.stack.bucket is None:
         assert {stat.S_IMODE(Path(path).stat().st_mode) for path in backups(service.stack)} == {0o600}
-    assert_agreement(service.stack)
+    assert_consistent(service.stack)
 
 
 def made_at(path: str) -> datetime:

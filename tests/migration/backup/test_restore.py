@@ -14,25 +14,25 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text, update
 
-from app.catalog import tables
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
 from app.catalog.migrations import HEAD
-from app.catalog.records import Asset, File, FileKind
+from app.catalog.schema import tables
+from app.catalog.schema.records import Asset, File, FileKind
 from app.config import Settings
 from app.health.markers import MediaLocationCheck
 from app.jobs.sweeper import sweep
-from app.migration.backup_file import BackupDamaged
-from app.migration.integrity import Finding, Problem, Verification
-from app.migration.relocation import MediaLocationDiffers
-from app.migration.restore import Restored, restore
+from app.migration.backups.backup_format import BackupDamaged
+from app.migration.backups.path_relocation import MediaLocationDiffers
+from app.migration.backups.restore import RestoreResult, restore_backup
+from app.migration.consistency.consistency_check import ConsistencyCheck, ConsistencyFinding, FindingKind
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
-from tests.catalog.making import LEASE, make_user, new_asset, stored
+from tests.catalog.rows import LEASE, make_user, new_asset, stored
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import contents
 from tests.migration.backup.test_round_trip import back_up
-from tests.migration.verify.shelf import Unseen
+from tests.migration.verify.damaged_library import UnreadableFile
 from tests.real.catalogues import Databases, Kind
 
 NOBODY = UUID(int=0)
@@ -42,12 +42,12 @@ Change = Callable[[list[Any]], list[Any]]
 OLD = Path(__file__).parent / "backup-0002.jsonl"
 
 
-async def restored(settings: Settings, data: bytes, *, relocate: bool = False) -> Restored:
+async def restored(settings: Settings, data: bytes, *, relocate: bool = False) -> RestoreResult:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(data), 1000):
             yield data[start : start + 1000]
 
-    return await restore(settings, chunks(), relocate=relocate)
+    return await restore_backup(settings, chunks(), relocate=relocate)
 
 
 def changed(data: bytes, change: Change) -> bytes:
@@ -71,7 +71,7 @@ async def backup(catalog: Catalog, db_url: str, make_settings: MakeSettings) -> 
         path = storage.managed_path(Key(f"upload/{owner.id}/{name}.jpg"))
         async with storage.write(path) as writer:
             await writer.write(name.encode())
-        file = await catalog.files.begin(owner.id, FileKind.ORIGINAL, path, "image/jpeg", LEASE)
+        file = await catalog.files.begin_write(owner.id, FileKind.ORIGINAL, path, "image/jpeg", LEASE)
         kept = stored(file, name.encode())
         await catalog.assets.insert(new_asset(owner.id, kept.sha1), kept)
     await storage.aclose()
@@ -106,7 +106,7 @@ async def test_a_damaged_backup_leaves_nothing_behind(backup: bytes, there: Sett
         assert "\n" not in str(refused.value)
         assert await is_untouched(there)
 
-    assert (await restored(there, backup)).rows["asset"] == 2
+    assert (await restored(there, backup)).row_counts["asset"] == 2
 
 
 def is_row_of(line: Any, lines: list[Any], table: str) -> bool:
@@ -225,13 +225,13 @@ async def test_the_media_location_is_known_again_on_a_new_host(
 ) -> None:
     """Although a service that had been started there had made an id of its own."""
     fresh = await opened(there)
-    assert await fresh.installation.id() != await catalog.installation.id()
+    assert await fresh.installation.get_id() != await catalog.installation.get_id()
     await fresh.aclose()
 
     await restored(there, backup)
 
     now = await opened(there)
-    assert await now.installation.id() == await catalog.installation.id()
+    assert await now.installation.get_id() == await catalog.installation.get_id()
     storage = await open_storage(there)
     await MediaLocationCheck(now, storage).verify()
     Path(there.media_location, "upload", ".immich").unlink()
@@ -259,8 +259,8 @@ async def test_one_of_an_older_program_is_brought_up_to_date(
     await catalog.aclose()
 
 
-def came_rows(came: Restored) -> dict[str, int]:
-    return {name: came.rows[name] for name in ("user", "asset", "file", "installation")}
+def came_rows(came: RestoreResult) -> dict[str, int]:
+    return {name: came.row_counts[name] for name in ("user", "asset", "file", "installation")}
 
 
 async def test_an_older_one_goes_into_tables_that_were_made_and_not_used(there: Settings) -> None:
@@ -291,7 +291,7 @@ async def test_what_is_true_of_a_database_stays_with_it(
         await restored(there, data)
 
     now = await opened(there)
-    assert await now.installation.flag("procrastinate") == "of the new database"
+    assert await now.installation.get_flag("procrastinate") == "of the new database"
     await now.aclose()
 
 
@@ -312,9 +312,9 @@ async def test_paths_follow_the_media_location_when_asked(backup: bytes, there: 
 
     came = await restored(elsewhere, backup, relocate=True)
 
-    assert came.relocated == 2
+    assert came.relocated_paths == 2
     catalog = await opened(there)
-    paths = [file.path async for file in catalog.files.all()]
+    paths = [file.path async for file in catalog.files.iterate_all()]
     assert {path.rsplit("/", 1)[1] for path in paths} == {"a.jpg", "b.jpg"}
     assert all(path.startswith(f"{tmp_path}/other/upload/") for path in paths)
     await catalog.aclose()
@@ -330,7 +330,7 @@ async def test_no_reference_stays_unchecked(backup: bytes, there: Settings) -> N
             )
             assert deferrable.all() == []
     with pytest.raises(CatalogError):
-        await catalog.files.begin(NOBODY, FileKind.ORIGINAL, "/x", "image/jpeg", LEASE)
+        await catalog.files.begin_write(NOBODY, FileKind.ORIGINAL, "/x", "image/jpeg", LEASE)
     await catalog.aclose()
 
 
@@ -351,7 +351,7 @@ async def test_nothing_that_is_stored_is_removed_for_what_was_true_at_the_backup
     storage = await open_storage(settings)
     await MediaLocationCheck(catalog, storage).verify()
     uploading, deleted, binned = [
-        await catalog.files.begin(owner, FileKind.ORIGINAL, storage.managed_path(Key(key)), "image/jpeg", LEASE)
+        await catalog.files.begin_write(owner, FileKind.ORIGINAL, storage.managed_path(Key(key)), "image/jpeg", LEASE)
         for key in ("upload/uploading.jpg", "upload/deleted.jpg", "upload/binned.jpg")
     ]
     asset = await stored_photo(catalog, storage, deleted)
@@ -370,12 +370,12 @@ async def test_nothing_that_is_stored_is_removed_for_what_was_true_at_the_backup
     await sweep(again, storage, now=later, trashed_before=later - timedelta(days=30))
     for file in (uploading, deleted, binned):
         assert await storage.exists(file.path), file.path
-    assert (came.withdrawn.files, came.withdrawn.trashed) == (2, 1)
-    found: list[Finding] = []
-    await Verification(again, storage, report=found.append, progress=Unseen()).run()
+    assert (came.dropped_rows.files, came.dropped_rows.trashed) == (2, 1)
+    found: list[ConsistencyFinding] = []
+    await ConsistencyCheck(again, storage, on_finding=found.append, progress=UnreadableFile()).run()
     assert {finding.path: finding.problem for finding in found} == {
-        uploading.path: Problem.ORPHAN,
-        deleted.path: Problem.ORPHAN,
+        uploading.path: FindingKind.ORPHAN,
+        deleted.path: FindingKind.ORPHAN,
     }
     later += timedelta(days=2)
     await sweep(again, storage, now=later, trashed_before=later - timedelta(days=30))

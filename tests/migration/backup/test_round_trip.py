@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog import tables
+from app.catalog.backup.dump import list_dumped_tables
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.dump import dumped_tables
+from app.catalog.schema import tables
 from app.config import Settings
-from app.migration.backup import Backup, Backups
-from app.migration.restore import file_chunks, restore
+from app.migration.backups.backup_store import BackupInfo, BackupStore
+from app.migration.backups.restore import read_file_chunks, restore_backup
 from app.storage.service import open_storage
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import ROWS, contents, fill
@@ -21,16 +21,16 @@ from tests.real.catalogues import Databases, Kind
 OTHER: dict[Kind, Kind] = {"sqlite": "postgresql", "postgresql": "sqlite"}
 
 
-async def back_up(settings: Settings, catalog: Catalog) -> Backup:
+async def back_up(settings: Settings, catalog: Catalog) -> BackupInfo:
     storage = await open_storage(settings)
     try:
-        return await Backups(catalog, storage, settings).create()
+        return await BackupStore(catalog, storage, settings).create()
     finally:
         await storage.aclose()
 
 
-async def brought_to(settings: Settings, backup: Backup) -> Catalog:
-    await restore(settings, file_chunks(Path(backup.path)))
+async def brought_to(settings: Settings, backup: BackupInfo) -> Catalog:
+    await restore_backup(settings, read_file_chunks(Path(backup.path)))
     return await open_catalog(settings.db_url.get_secret_value(), upgrade=False)
 
 
@@ -59,11 +59,11 @@ async def test_every_row_comes_back_from_the_other_database(
     assert rows_of(first) == rows_of(second), "the two databases write the same"
 
 
-def rows_of(backup: Backup) -> list[str]:
+def rows_of(backup: BackupInfo) -> list[str]:
     """Without the first line and the last, which are about this one backup; the databases sort text in different ways."""
     return sorted(gzip.decompress(Path(backup.path).read_bytes()).decode().splitlines()[1:-1])
 
 
 def test_there_is_a_way_for_every_column() -> None:
-    found = {table.name: [column.name for column in table.columns] for table in dumped_tables()}
+    found = {table.name: [column.name for column in table.columns] for table in list_dumped_tables()}
     assert found == {table.name: [column.name for column in table.c] for table in tables.metadata.tables.values()}

@@ -12,7 +12,7 @@ from app.catalog.catalog import Catalog, open_catalog
 from app.config import Settings
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
-from tests.migration.verify.shelf import Shelf
+from tests.migration.verify.damaged_library import DamagedLibrary
 from tests.real.catalogues import Databases, databases
 from tests.real.stacks import ENGINES, USUAL, Engine, Stack, Stacks
 
@@ -46,11 +46,11 @@ async def storage(place: Stack, tmp_path: Path) -> AsyncIterator[StorageService]
     folder.mkdir(exist_ok=True)
     values = {**place.settings, "IMMICH_MEDIA_LOCATION": str(folder), "MEDIAVAULT_FSYNC": "false"}
     opened = await open_storage(Settings(_env_file=None, **values))  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await opened.primary.delete_objects([Key(info.key) async for info in opened.primary.list_objects()])
+    await opened.primary_backend.delete_objects([Key(info.key) async for info in opened.primary_backend.list_objects()])
     yield opened
     await opened.aclose()
 
 
 @pytest.fixture
-async def shelf(place: Stack, catalog: Catalog, storage: StorageService) -> Shelf:
-    return await Shelf.create(place, catalog, storage)
+async def shelf(place: Stack, catalog: Catalog, storage: StorageService) -> DamagedLibrary:
+    return await DamagedLibrary.create(place, catalog, storage)

@@ -16,13 +16,13 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from app.catalog.catalog import Catalog
-from app.migration.integrity import Verification
+from app.migration.consistency.consistency_check import ConsistencyCheck
 from app.storage.errors import StorageUnavailable
 from app.storage.service import StorageService
 from tests.migration.commands import mediavault
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
-from tests.real.uploading import fresh_bytes, uploaded
+from tests.real.uploads import fresh_bytes, uploaded
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_report_that_breaks_off_is_still_one_document(service: Service, monkey
         raise StorageUnavailable("upload", "test", "does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Verification, "_look_at_files", away)
+        patched.setattr(ConsistencyCheck, "_check_files", away)
         ended = verify(service, "--format", "json", status=2)
 
     document = json.loads(ended.stdout)

@@ -10,11 +10,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert
 
-from app.catalog import tables
-from app.catalog.records import FileKind, FileState
+from app.catalog.schema import tables
+from app.catalog.schema.records import FileKind, FileState
 from app.storage.backend import ObjectInfo
 from app.storage.key import Key
-from tests.migration.verify.shelf import Shelf
+from tests.migration.verify.damaged_library import DamagedLibrary
 from tests.real.notes import Note
 
 FEW, MANY, SOAK = 500, 4_000, 300_000
@@ -22,11 +22,11 @@ ALLOWED_BYTES = 4 * 1024 * 1024
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def path_of(shelf: Shelf, number: int) -> str:
+def path_of(shelf: DamagedLibrary, number: int) -> str:
     return shelf.storage.managed_path(Key(f"upload/{shelf.owner}/{number % 256:02x}/{number:08}-{'x' * 60}.jpg"))
 
 
-async def add_rows(shelf: Shelf, first: int, last: int) -> None:
+async def add_rows(shelf: DamagedLibrary, first: int, last: int) -> None:
     """Made directly: uploads would take an hour."""
     async with shelf.catalog.engine.begin() as connection:
         for start in range(first, last, 5_000):
@@ -49,7 +49,7 @@ async def add_rows(shelf: Shelf, first: int, last: int) -> None:
             await connection.execute(insert(tables.file), rows)
 
 
-async def peak(shelf: Shelf, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+async def peak(shelf: DamagedLibrary, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Bytes at the most, with a listing of so many objects, of which every hundredth has no row."""
 
     async def listed(prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
@@ -71,7 +71,7 @@ async def peak(shelf: Shelf, count: int, monkeypatch: pytest.MonkeyPatch) -> int
 
 
 async def test_it_does_not_grow_with_the_library(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, soak: bool, note: Note, stack: str
+    shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch, soak: bool, note: Note, stack: str
 ) -> None:
     many = SOAK if soak else MANY
     await add_rows(shelf, 0, FEW)

@@ -16,14 +16,14 @@ import pytest
 
 from app.catalog.catalog import Catalog
 from app.jobs.sweeper import sweep
-from app.migration.integrity import Finding, Verification
+from app.migration.consistency.consistency_check import ConsistencyCheck, ConsistencyFinding
 from app.storage.service import StorageService
-from tests.api.agreement import assert_agreement
-from tests.migration.verify.shelf import Unseen
+from tests.api.consistency import assert_consistent
+from tests.migration.verify.damaged_library import UnreadableFile
 from tests.real.notes import Note
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
-from tests.real.uploading import Wire, fresh_bytes, upload
+from tests.real.uploads import UploadConnection, fresh_bytes, upload
 
 SECONDS, SOAK_SECONDS = 3.0, 300.0
 WRITERS = 3
@@ -70,17 +70,19 @@ class Load:
                     client.request("DELETE", "/api/assets", json={"ids": gone, "force": True}).raise_for_status()
                     self.deleted += 1
                 if dice.random() < 0.2:
-                    with Wire(self._service.port) as wire:
+                    with UploadConnection(self._service.port) as wire:
                         wire.begin_upload(100_000, self._account.headers)
                         wire.send(fresh_bytes(50_000))
                         wire.vanish()
                     self.broken += 1
 
 
-async def look(catalog: Catalog, storage: StorageService) -> list[Finding]:
-    found: list[Finding] = []
+async def look(catalog: Catalog, storage: StorageService) -> list[ConsistencyFinding]:
+    found: list[ConsistencyFinding] = []
     checksums = random.random() < 0.5
-    verification = Verification(catalog, storage, report=found.append, progress=Unseen(), checksums=checksums)
+    verification = ConsistencyCheck(
+        catalog, storage, on_finding=found.append, progress=UnreadableFile(), checksums=checksums
+    )
     await verification.run()
     return found
 
@@ -103,4 +105,4 @@ def test_it_is_never_wrong_about_what_others_are_at(service: Service, stack: Eng
     assert load.uploaded
     assert load.deleted
     assert service.people.call_with_storage(look) == []
-    assert_agreement(service.stack)
+    assert_consistent(service.stack)

@@ -9,7 +9,7 @@ from app.storage.key import Key
 from tests.storage.guarantees.content import fetch, keys_of, store
 
 
-class Deletes:
+class DeleteGuarantees:
     async def test_a_deleted_object_is_gone_and_its_key_free(self, backend: StorageBackend) -> None:
         await store(backend, "folder/file", b"one")
         await backend.delete_object(Key("folder/file"))

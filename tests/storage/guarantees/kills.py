@@ -14,12 +14,12 @@ from tests.storage.conftest import Place
 from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern, store
 
 
-class Kills:
+class KillGuarantees:
     async def test_a_killed_writer_leaves_nothing_that_is_seen(self, backend: StorageBackend, place: Place) -> None:
         writer = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.storage.guarantees.unfinished",
+            "tests.storage.guarantees.uncommitted_writer",
             "folder/killed",
             env=os.environ | dict(place),
             stdout=asyncio.subprocess.PIPE,

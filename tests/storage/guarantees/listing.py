@@ -31,7 +31,7 @@ NESTED = [
 ]
 
 
-class Listing:
+class ListingGuarantees:
     async def test_3000_keys_are_listed_once_each_and_from_any_of_them_on(self, backend: StorageBackend) -> None:
         await _store_all(backend, MANY)
         order = await keys_of(backend)

@@ -12,7 +12,7 @@ from app.storage.key import Key
 from tests.storage.guarantees.content import MEBIBYTE, fetch, pattern, store
 
 
-class Moving:
+class MoveGuarantees:
     @pytest.mark.parametrize("size", [0, 1, 20 * MEBIBYTE])
     async def test_a_store_that_gives_a_checksum_gives_that_of_the_whole(
         self, backend: StorageBackend, size: int
@@ -29,7 +29,7 @@ class Moving:
     async def test_who_is_wrong_about_a_free_key_is_refused(self, backend: StorageBackend, size: int) -> None:
         await store(backend, "folder/taken", b"first")
         with pytest.raises(ObjectExists):
-            async with backend.write_stream(Key("folder/taken"), size=size, free=True) as writer:
+            async with backend.write_stream(Key("folder/taken"), size=size, skip_exists_check=True) as writer:
                 await writer.write(pattern(size))
         assert await fetch(backend, "folder/taken") == b"first"
 

@@ -48,7 +48,7 @@ ODD_NAMES = {
 }
 
 
-class Names:
+class NameGuarantees:
     @pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES.keys())
     async def test_an_odd_name_round_trips(self, backend: StorageBackend, name: str) -> None:
         key, copy = f"upload/{name}", f"{name}/copy"

@@ -12,11 +12,11 @@ from tests.storage.guarantees.content import fetch, store
 WITNESS = Key("folder/.witness")
 
 
-class Places:
+class LocationGuarantees:
     async def test_a_place_is_recognised_by_its_witness(self, backend: StorageBackend) -> None:
         for text in (b"ours", b"ours\n", b" ours \r\n"):
             await backend.put_object(WITNESS, text)
-            await backend.recognise(WITNESS, b"ours\n")
+            await backend.check_marker(WITNESS, b"ours\n")
         await store(backend, "folder/file", b"written")
         assert await fetch(backend, "folder/file") == b"written"
 
@@ -26,19 +26,19 @@ class Places:
     async def test_another_text_is_another_place(self, backend: StorageBackend, text: bytes) -> None:
         await backend.put_object(WITNESS, text)
         with pytest.raises(ObjectChanged) as failure:
-            await backend.recognise(WITNESS, b"ours\n")
+            await backend.check_marker(WITNESS, b"ours\n")
         assert (failure.value.key, failure.value.backend) == (WITNESS.value, backend.name)
 
     async def test_a_place_without_its_witness_is_not_recognised(self, backend: StorageBackend) -> None:
         await store(backend, "folder/file", b"written")
         for witness in (WITNESS, Key("none/.witness"), Key(".witness"), Key("folder/file/.witness")):
             with pytest.raises(ObjectNotFound):
-                await backend.recognise(witness, b"ours\n")
+                await backend.check_marker(witness, b"ours\n")
 
     async def test_it_tells_how_much_room_there_is_where_there_is_an_end(self, backend: StorageBackend) -> None:
         await backend.ensure_prefix("folder")
         for prefix in ("", "folder"):
-            room = await backend.room(prefix)
+            room = await backend.disk_space(prefix)
             assert (room is None) is (backend.name == "s3")
             if room is not None:
                 assert 0 < room.free <= room.total

@@ -18,7 +18,7 @@ EDGES = sorted({0, 1, 2, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUN
 PAST = (SIZE, SIZE + 1, 10 * SIZE, 2**63)
 
 
-class Reads:
+class ReadGuarantees:
     async def test_every_range_between_edges_gives_just_its_bytes(self, backend: StorageBackend) -> None:
         data = pattern(SIZE)
         await store(backend, "ranges", data)

@@ -16,7 +16,7 @@ STALLED = 8
 OTHERS = 200
 
 
-class Stalls:
+class StallGuarantees:
     async def test_readers_that_stall_while_200_others_read(self, backend: StorageBackend) -> None:
         large, small = pattern(24 * MEBIBYTE, seed=3), pattern(100_000, seed=4)
         await store(backend, "large", large)

@@ -18,11 +18,11 @@ from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern, 
 RACERS = 20
 
 
-class Broken(Exception):
+class BrokenSource(Exception):
     """What a caller raises in the middle of a write."""
 
 
-class Writes:
+class WriteGuarantees:
     async def test_nothing_is_seen_before_the_commit(self, backend: StorageBackend) -> None:
         async with backend.write_stream(Key("folder/new")) as writer:
             await writer.write(pattern(9 * MEBIBYTE))
@@ -37,9 +37,9 @@ class Writes:
         async def break_off() -> None:
             async with backend.write_stream(Key("folder/new")) as writer:
                 await writer.write(pattern(written))
-                raise Broken
+                raise BrokenSource
 
-        with pytest.raises(Broken):
+        with pytest.raises(BrokenSource):
             await break_off()
         assert await keys_of(backend) == []
         assert await backend.sweep_leftovers(timedelta(0)) == 0

@@ -14,11 +14,11 @@ from app.config import Settings
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend, open_s3
-from app.storage.s3.capabilities import Feature
+from app.storage.s3.protocol.capabilities import S3Feature
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import Identity, SeaweedFS
 
-Open = Callable[..., Awaitable[S3Backend]]
+OpenBackend = Callable[..., Awaitable[S3Backend]]
 
 
 def s3_settings(endpoint: str | None, identity: Identity | None, bucket: str, prefix: str, **more: Any) -> Settings:
@@ -48,7 +48,7 @@ def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-async def open_backend(seaweedfs: SeaweedFS, bucket: str, prefix: str) -> AsyncIterator[Open]:
+async def open_backend(seaweedfs: SeaweedFS, bucket: str, prefix: str) -> AsyncIterator[OpenBackend]:
     """Opens backends on the test's prefix and closes them at its end; `endpoint`, `identity` and settings to taste. Without `trial`
     they know that the store ignores nothing, and send no requests to find it out."""
     opened: list[S3Backend] = []
@@ -61,8 +61,8 @@ async def open_backend(seaweedfs: SeaweedFS, bucket: str, prefix: str) -> AsyncI
         )
         opened.append(await open_s3(settings))
         if not trial:
-            for feature in (Feature.CONDITIONAL_PUT, Feature.CONDITIONAL_COMPLETE, Feature.KEY_ENCODING):
-                opened[-1].client.capabilities.confirm(feature)
+            for feature in (S3Feature.CONDITIONAL_PUT, S3Feature.CONDITIONAL_COMPLETE, S3Feature.KEY_ENCODING):
+                opened[-1].client.capabilities.mark_confirmed(feature)
         return opened[-1]
 
     yield open_one

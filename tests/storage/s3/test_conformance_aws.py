@@ -8,13 +8,13 @@ import pytest
 
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conftest import Place
-from tests.storage.guarantees.deletes import Deletes
-from tests.storage.guarantees.names import Names
-from tests.storage.guarantees.reads import Reads
-from tests.storage.guarantees.writes import Writes
+from tests.storage.guarantees.deletes import DeleteGuarantees
+from tests.storage.guarantees.names import NameGuarantees
+from tests.storage.guarantees.reads import ReadGuarantees
+from tests.storage.guarantees.writes import WriteGuarantees
 
 
-class TestAwsProfile(Names, Reads, Writes, Deletes):
+class TestAwsProfile(NameGuarantees, ReadGuarantees, WriteGuarantees, DeleteGuarantees):
     @pytest.fixture
     def place(self, seaweedfs: SeaweedFS, bucket: str, prefix: str, tmp_path: Path) -> Place:
         return {

@@ -14,7 +14,7 @@ from app.storage.errors import (
     StoragePermission,
     StorageUnavailable,
 )
-from app.storage.s3.errors import S3Refusal, is_denied, is_unsupported, translate
+from app.storage.s3.protocol.errors import S3RequestRefused, is_denied, is_unsupported, translate_s3_error
 
 
 @pytest.mark.parametrize(
@@ -37,18 +37,18 @@ from app.storage.s3.errors import S3Refusal, is_denied, is_unsupported, translat
         ("", 507, StorageFull),
         ("EntityTooLarge", 400, ObjectTooLarge),
         ("KeyTooLongError", 400, InvalidKey),
-        ("WhoKnows", 400, S3Refusal),
+        ("WhoKnows", 400, S3RequestRefused),
     ],
 )
 def test_codes_become_typed_errors(code: str, status: int, kind: type[StorageError]) -> None:
-    error = translate("a/b.jpg", "get", code, status)
+    error = translate_s3_error("a/b.jpg", "get", code, status)
     assert type(error) is kind
     assert (error.key, error.backend) == ("a/b.jpg", "s3")
     assert error.retryable is (kind is StorageUnavailable)
 
 
 def test_a_missing_bucket_never_looks_like_a_missing_object() -> None:
-    assert "no such bucket" in str(translate("a", "get", "NoSuchBucket", 404))
+    assert "no such bucket" in str(translate_s3_error("a", "get", "NoSuchBucket", 404))
 
 
 def test_what_a_store_has_not_and_what_it_forbids() -> None:

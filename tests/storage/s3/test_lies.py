@@ -9,10 +9,10 @@ import pytest
 
 from app.storage.errors import ObjectNotFound, StorageUnavailable
 from app.storage.key import Key
-from app.storage.s3.capabilities import Feature
+from app.storage.s3.protocol.capabilities import S3Feature
 from tests.real.proxy import Answered, Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
-from tests.storage.s3.conftest import Open, read, write
+from tests.storage.s3.conftest import OpenBackend, read, write
 
 MIB = 1024 * 1024
 DATA = random.Random(11).randbytes(9 * MIB)
@@ -43,7 +43,7 @@ def spoil(request: pytest.FixtureRequest, seaweedfs: SeaweedFS, bucket: str, pre
 
 
 async def test_a_multipart_upload_that_is_acknowledged_and_not_kept_is_no_success(
-    open_backend: Open, proxy: Proxy, spoil: Spoil
+    open_backend: OpenBackend, proxy: Proxy, spoil: Spoil
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
 
@@ -59,12 +59,12 @@ async def test_a_multipart_upload_that_is_acknowledged_and_not_kept_is_no_succes
 
 @pytest.mark.parametrize("by_parts", [False, True])
 async def test_a_move_whose_copy_is_acknowledged_and_not_kept_leaves_the_source(
-    open_backend: Open, proxy: Proxy, spoil: Spoil, by_parts: bool
+    open_backend: OpenBackend, proxy: Proxy, spoil: Spoil, by_parts: bool
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "a", DATA)
     if by_parts:
-        backend.copy_whole, backend.copy_part = 6 * MIB, 6 * MIB
+        backend.max_copy_bytes, backend.copy_part_bytes = 6 * MIB, 6 * MIB
 
     def answer(_request: Recorded, answered: Answered) -> Answered:
         spoil("b")
@@ -78,7 +78,7 @@ async def test_a_move_whose_copy_is_acknowledged_and_not_kept_leaves_the_source(
 
 
 async def test_what_is_left_of_an_upload_that_was_not_kept_whole_is_removed_if_it_is_ours(
-    open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
+    open_backend: OpenBackend, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
 
@@ -97,7 +97,7 @@ async def test_what_is_left_of_an_upload_that_was_not_kept_whole_is_removed_if_i
 
 @pytest.mark.parametrize("told", ["0", "1", None])
 async def test_an_object_is_not_removed_on_the_word_of_a_head_that_tells_a_wrong_length(
-    open_backend: Open, proxy: Proxy, told: str | None
+    open_backend: OpenBackend, proxy: Proxy, told: str | None
 ) -> None:
     """Nor on that of one byte of it, sent as if that were the whole object."""
     backend = await open_backend(endpoint=proxy.endpoint)
@@ -118,7 +118,7 @@ async def test_an_object_is_not_removed_on_the_word_of_a_head_that_tells_a_wrong
 
 
 async def test_a_batch_of_deletes_that_is_acknowledged_and_not_carried_out_is_done_one_by_one(
-    open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
+    open_backend: OpenBackend, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     for name in ("a", "b", "c"):
@@ -134,12 +134,12 @@ async def test_a_batch_of_deletes_that_is_acknowledged_and_not_carried_out_is_do
         assert await backend.delete_objects([Key("a"), Key("b")]) == {}
         assert [info.key async for info in backend.list_objects()] == ["c"]
     assert proxy.faults[0].seen == 1
-    assert set(backend.client.capabilities.missing) == {Feature.BATCH_DELETE}
+    assert set(backend.client.capabilities.missing) == {S3Feature.BATCH_DELETE}
 
 
 @pytest.mark.parametrize("named", [[], ["a"]])
 async def test_keys_that_the_answer_to_a_batch_does_not_name_are_deleted_one_by_one(
-    open_backend: Open, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str, named: list[str]
+    open_backend: OpenBackend, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str, named: list[str]
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     for name in ("a", "b"):
@@ -168,7 +168,7 @@ async def test_keys_that_the_answer_to_a_batch_does_not_name_are_deleted_one_by_
     ],
 )
 async def test_a_store_that_refuses_batches_of_deletes_is_asked_for_each_key(
-    open_backend: Open, proxy: Proxy, status: int, code: str
+    open_backend: OpenBackend, proxy: Proxy, status: int, code: str
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     for name in ("a", "b", "c"):
@@ -181,7 +181,7 @@ async def test_a_store_that_refuses_batches_of_deletes_is_asked_for_each_key(
 
 
 async def test_a_store_that_refuses_every_delete_is_not_taken_for_one_without_batches(
-    open_backend: Open, proxy: Proxy
+    open_backend: OpenBackend, proxy: Proxy
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await backend.put_object(Key("a"), b"x")

@@ -17,7 +17,7 @@ from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import Identity, SeaweedFS
-from tests.storage.s3.conftest import Open, eventually, read, write
+from tests.storage.s3.conftest import OpenBackend, eventually, read, write
 
 MIB = 1024 * 1024
 DEADLINE = 2.0
@@ -54,7 +54,9 @@ async def _nothing_left(backend: S3Backend, store: SeaweedFS, bucket: str, prefi
         assert await read(backend, "next") == DATA
 
 
-async def test_stopped_before_the_write(open_backend: Open, running: SeaweedFS, bucket: str, prefix: str) -> None:
+async def test_stopped_before_the_write(
+    open_backend: OpenBackend, running: SeaweedFS, bucket: str, prefix: str
+) -> None:
     backend = await open_backend(**STOPPING)
     running.pause()
     async with _unavailable_in_time():
@@ -64,7 +66,9 @@ async def test_stopped_before_the_write(open_backend: Open, running: SeaweedFS, 
 
 
 @pytest.mark.parametrize("size", [10, 7 * MIB])
-async def test_stopped_in_a_put(open_backend: Open, running: SeaweedFS, bucket: str, prefix: str, size: int) -> None:
+async def test_stopped_in_a_put(
+    open_backend: OpenBackend, running: SeaweedFS, bucket: str, prefix: str, size: int
+) -> None:
     backend = await open_backend(**STOPPING)
     async with _unavailable_in_time(), backend.write_stream(Key("a")) as writer:
         await writer.write(DATA[:size])
@@ -73,7 +77,7 @@ async def test_stopped_in_a_put(open_backend: Open, running: SeaweedFS, bucket: 
     await _nothing_left(backend, running, bucket, prefix)
 
 
-async def test_stopped_among_the_parts(open_backend: Open, running: SeaweedFS, bucket: str, prefix: str) -> None:
+async def test_stopped_among_the_parts(open_backend: OpenBackend, running: SeaweedFS, bucket: str, prefix: str) -> None:
     backend = await open_backend(**STOPPING)
     async with _unavailable_in_time(), backend.write_stream(Key("a")) as writer:
         await writer.write(DATA[: 9 * MIB])
@@ -85,7 +89,7 @@ async def test_stopped_among_the_parts(open_backend: Open, running: SeaweedFS, b
 
 
 async def test_stopped_in_complete(
-    open_backend: Open, running: SeaweedFS, proxy: Proxy, bucket: str, prefix: str
+    open_backend: OpenBackend, running: SeaweedFS, proxy: Proxy, bucket: str, prefix: str
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint, **STOPPING)
     proxy.on_request = lambda request: (
@@ -98,7 +102,7 @@ async def test_stopped_in_complete(
     await _nothing_left(backend, running, bucket, prefix)
 
 
-async def test_stopped_in_a_read(open_backend: Open, running: SeaweedFS) -> None:
+async def test_stopped_in_a_read(open_backend: OpenBackend, running: SeaweedFS) -> None:
     backend = await open_backend(**STOPPING)
     await write(backend, "a", DATA)
     async with _unavailable_in_time(), backend.read_stream(Key("a")) as stream:
@@ -125,7 +129,7 @@ async def test_stopped_in_a_read(open_backend: Open, running: SeaweedFS) -> None
     ],
 )
 async def test_every_call_ends_while_the_store_is_stopped(
-    open_backend: Open, running: SeaweedFS, call: Callable[[S3Backend], Awaitable[object]]
+    open_backend: OpenBackend, running: SeaweedFS, call: Callable[[S3Backend], Awaitable[object]]
 ) -> None:
     backend = await open_backend(**{**STOPPING, "MEDIAVAULT_S3_DEADLINE": 0.5})
     running.pause()
@@ -137,7 +141,7 @@ async def test_every_call_ends_while_the_store_is_stopped(
     running.resume()
 
 
-async def test_batches_report_an_outage_per_key(open_backend: Open, running: SeaweedFS) -> None:
+async def test_batches_report_an_outage_per_key(open_backend: OpenBackend, running: SeaweedFS) -> None:
     backend = await open_backend(**{**STOPPING, "MEDIAVAULT_S3_DEADLINE": 0.5})
     running.pause()
     failed = await asyncio.wait_for(backend.delete_objects([Key("a"), Key("b")]), 10)
@@ -177,21 +181,21 @@ async def _all_calls(backend: S3Backend) -> list[StorageError]:
         Identity("wrong", "testadminkey", "not the secret", ()),
     ],
 )
-async def test_wrong_keys_are_named_without_telling_them(open_backend: Open, identity: Identity) -> None:
+async def test_wrong_keys_are_named_without_telling_them(open_backend: OpenBackend, identity: Identity) -> None:
     for error in await _all_calls(await open_backend(identity=identity)):
         assert type(error) is StoragePermission, error
         assert identity.secret_key not in str(error)
         assert identity.access_key not in str(error)
 
 
-async def test_a_missing_bucket_is_no_missing_object(open_backend: Open) -> None:
+async def test_a_missing_bucket_is_no_missing_object(open_backend: OpenBackend) -> None:
     errors = await _all_calls(await open_backend(bucket="no-such-bucket"))
     for error in errors:
         assert type(error) is StorageUnavailable, error
         assert "no such bucket" in str(error)
 
 
-async def test_nobody_listens(open_backend: Open) -> None:
+async def test_nobody_listens(open_backend: OpenBackend) -> None:
     backend = await open_backend(endpoint="http://127.0.0.1:9", **STOPPING)
     for call in (backend.exists(Key("a")), read(backend, "a"), backend.probe()):
         with pytest.raises(StorageUnavailable):
@@ -199,7 +203,7 @@ async def test_nobody_listens(open_backend: Open) -> None:
 
 
 async def test_rights_on_the_prefix_alone_suffice(
-    open_backend: Open, seaweedfs: SeaweedFS, bucket: str, prefix: str
+    open_backend: OpenBackend, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
     identity = seaweedfs.add_prefix_identity(f"own{prefix[-6:]}", bucket, prefix)
     backend = await open_backend(identity=identity)

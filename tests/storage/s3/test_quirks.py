@@ -12,11 +12,11 @@ from app.storage.errors import ObjectChanged, RangeNotSatisfiable, StorageUnavai
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
-from app.storage.s3.capabilities import Feature
-from app.storage.s3.errors import S3Refusal
+from app.storage.s3.protocol.capabilities import S3Feature
+from app.storage.s3.protocol.errors import S3RequestRefused
 from tests.real.proxy import Answered, Fault, Proxy, Recorded
 from tests.real.quirks import READ_QUIRKS, UNTRUSTED_QUIRKS, reading
-from tests.storage.s3.conftest import Open, eventually, read, write
+from tests.storage.s3.conftest import OpenBackend, eventually, read, write
 
 SIZE = 200_000
 DATA = random.Random(12).randbytes(SIZE)
@@ -25,7 +25,7 @@ LARGE = random.Random(13).randbytes(8 * 1024 * 1024)
 
 
 @pytest.mark.parametrize("quirk", READ_QUIRKS)
-async def test_every_range_gives_just_its_bytes(open_backend: Open, proxy: Proxy, quirk: str) -> None:
+async def test_every_range_gives_just_its_bytes(open_backend: OpenBackend, proxy: Proxy, quirk: str) -> None:
     await write(await open_backend(), "a", DATA)
     backend = await open_backend(endpoint=proxy.endpoint)
     proxy.faults.extend(READ_QUIRKS[quirk]())
@@ -47,12 +47,12 @@ async def test_every_range_gives_just_its_bytes(open_backend: Open, proxy: Proxy
 
 @pytest.mark.parametrize("quirk", READ_QUIRKS)
 async def test_a_reader_that_stalls_is_continued_with_the_same_object_or_not_at_all(
-    open_backend: Open, proxy: Proxy, quirk: str
+    open_backend: OpenBackend, proxy: Proxy, quirk: str
 ) -> None:
     direct = await open_backend()
     await direct.put_object(Key("a"), LARGE)
     backend = await open_backend(endpoint=proxy.endpoint)
-    backend.reads.stall_seconds = 0.1
+    backend.reader.stall_seconds = 0.1
     proxy.faults.extend(READ_QUIRKS[quirk]())
     assert await _read_with_a_stall(backend) == LARGE
     with pytest.raises(ObjectChanged):
@@ -64,7 +64,7 @@ async def _read_with_a_stall(backend: S3Backend, replacing: StorageBackend | Non
     found: list[bytes] = []
     async with asyncio.timeout(20), backend.read_stream(Key("a"), ByteRange(100, None)) as stream:
         found.append(await anext(stream.chunks))
-        await eventually(lambda: not backend.reads.connections_in_use)
+        await eventually(lambda: not backend.reader.connections_in_use)
         if replacing is not None:
             await replacing.put_object(Key("a"), LARGE[::-1] + b"x")
         found += [chunk async for chunk in stream.chunks]
@@ -72,18 +72,18 @@ async def _read_with_a_stall(backend: S3Backend, replacing: StorageBackend | Non
 
 
 @pytest.mark.parametrize("quirk", UNTRUSTED_QUIRKS)
-async def test_a_range_that_cannot_be_trusted_is_refused(open_backend: Open, proxy: Proxy, quirk: str) -> None:
+async def test_a_range_that_cannot_be_trusted_is_refused(open_backend: OpenBackend, proxy: Proxy, quirk: str) -> None:
     await write(await open_backend(), "a", DATA)
     backend = await open_backend(endpoint=proxy.endpoint)
     proxy.faults.extend(UNTRUSTED_QUIRKS[quirk]())
     assert await read(backend, "a") == DATA
     for byte_range in (ByteRange(10, 1000), ByteRange(0, 10), ByteRange(SIZE - 11, SIZE - 2)):
-        with pytest.raises(S3Refusal):
+        with pytest.raises(S3RequestRefused):
             await read(backend, "a", byte_range)
 
 
 async def test_a_store_that_tells_no_version_is_read_in_one_go_or_not_to_the_end(
-    open_backend: Open, proxy: Proxy
+    open_backend: OpenBackend, proxy: Proxy
 ) -> None:
     await write(await open_backend(), "a", LARGE)
     backend = await open_backend(endpoint=proxy.endpoint)
@@ -91,25 +91,25 @@ async def test_a_store_that_tells_no_version_is_read_in_one_go_or_not_to_the_end
         Fault(reading, rewrite=lambda _request, answered: answered.having(etag=None, last_modified=None))
     )
     assert await read(backend, "a") == LARGE
-    backend.reads.stall_seconds = 0.1
+    backend.reader.stall_seconds = 0.1
     with pytest.raises(StorageUnavailable):
         await _read_with_a_stall(backend)
 
 
-async def test_what_was_found_out_about_reads_is_not_asked_again(open_backend: Open, proxy: Proxy) -> None:
+async def test_what_was_found_out_about_reads_is_not_asked_again(open_backend: OpenBackend, proxy: Proxy) -> None:
     await write(await open_backend(), "a", LARGE)
     backend = await open_backend(endpoint=proxy.endpoint)
-    backend.reads.stall_seconds = 0.1
+    backend.reader.stall_seconds = 0.1
     proxy.faults.extend(READ_QUIRKS["If-Match never matches"]())
     for _ in range(2):
         assert await _read_with_a_stall(backend) == LARGE
     assert proxy.faults[0].seen == 1
-    assert set(backend.client.capabilities.missing) == {Feature.IF_MATCH}
+    assert set(backend.client.capabilities.missing) == {S3Feature.IF_MATCH}
 
 
 @pytest.mark.parametrize("refused", [400, 416])
 async def test_the_marker_is_read_where_a_range_longer_than_the_object_is_refused(
-    open_backend: Open, proxy: Proxy, refused: int
+    open_backend: OpenBackend, proxy: Proxy, refused: int
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await backend.put_object(Key(".immich"), b"ours\n")
@@ -120,6 +120,6 @@ async def test_the_marker_is_read_where_a_range_longer_than_the_object_is_refuse
         return answered
 
     proxy.faults.append(Fault(reading, rewrite=refuse))
-    await backend.recognise(Key(".immich"), b"ours\n")
+    await backend.check_marker(Key(".immich"), b"ours\n")
     with pytest.raises(ObjectChanged):
-        await backend.recognise(Key(".immich"), b"theirs\n")
+        await backend.check_marker(Key(".immich"), b"theirs\n")

@@ -18,10 +18,10 @@ import pytest
 from app.storage.errors import StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.s3 import S3Backend, open_s3
-from app.storage.s3.capabilities import Feature
+from app.storage.s3.protocol.capabilities import S3Feature
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
-from tests.storage.s3.conftest import Open, read, s3_settings, write
+from tests.storage.s3.conftest import OpenBackend, read, s3_settings, write
 
 PART = 8 * 1024 * 1024
 COPY_SOURCE = "x-amz-copy-source"
@@ -62,7 +62,7 @@ def _creations(proxy: Proxy) -> dict[str, Recorded]:
     ],
 )
 async def test_encryption_is_asked_for_on_put_copy_and_multipart_creation(
-    open_backend: Open, proxy: Proxy, settings: dict[str, Any], expected: dict[str, str]
+    open_backend: OpenBackend, proxy: Proxy, settings: dict[str, Any], expected: dict[str, str]
 ) -> None:
     await write(await open_backend(), "source", b"x")
     # This store has no KMS, so nothing is really written here.
@@ -74,7 +74,9 @@ async def test_encryption_is_asked_for_on_put_copy_and_multipart_creation(
         assert sent == expected, what
 
 
-async def test_the_compatible_profile_sends_one_crc32_and_signs_no_payload(open_backend: Open, proxy: Proxy) -> None:
+async def test_the_compatible_profile_sends_one_crc32_and_signs_no_payload(
+    open_backend: OpenBackend, proxy: Proxy
+) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "source", b"s")
     await _everything(backend)
@@ -92,7 +94,7 @@ async def test_the_compatible_profile_sends_one_crc32_and_signs_no_payload(open_
         assert "transfer-encoding" not in request.headers, what
 
 
-async def test_the_aws_profile_leaves_checksums_to_the_sdk(open_backend: Open, proxy: Proxy) -> None:
+async def test_the_aws_profile_leaves_checksums_to_the_sdk(open_backend: OpenBackend, proxy: Proxy) -> None:
     backend = await open_backend(endpoint=proxy.endpoint, MEDIAVAULT_S3_CHECKSUMS="aws")
     await write(backend, "source", b"s")
     await _everything(backend)
@@ -102,7 +104,7 @@ async def test_the_aws_profile_leaves_checksums_to_the_sdk(open_backend: Open, p
     assert await read(backend, "large") == b"x" * (PART + 1)
 
 
-async def test_the_profile_none_sends_no_checksum_field(open_backend: Open, proxy: Proxy) -> None:
+async def test_the_profile_none_sends_no_checksum_field(open_backend: OpenBackend, proxy: Proxy) -> None:
     backend = await open_backend(endpoint=proxy.endpoint, MEDIAVAULT_S3_CHECKSUMS="none")
     await write(backend, "source", b"s")
     await _everything(backend)
@@ -111,10 +113,12 @@ async def test_the_profile_none_sends_no_checksum_field(open_backend: Open, prox
     sent = {name for request in proxy.requests for name in (*request.headers, *request.query)}
     assert {name for name in sent if "checksum" in name.lower()} == set()
     assert all("content-md5" in request.headers for request in proxy.of("POST", delete=""))
-    assert backend.client.capabilities.has(Feature.BATCH_DELETE)
+    assert backend.client.capabilities.has(S3Feature.BATCH_DELETE)
 
 
-async def test_every_request_is_signed_v4_and_none_waits_for_a_continue(open_backend: Open, proxy: Proxy) -> None:
+async def test_every_request_is_signed_v4_and_none_waits_for_a_continue(
+    open_backend: OpenBackend, proxy: Proxy
+) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "source", b"s")
     await _everything(backend)
@@ -125,7 +129,7 @@ async def test_every_request_is_signed_v4_and_none_waits_for_a_continue(open_bac
         assert "expect" not in request.headers, request
 
 
-async def test_reads_reuse_their_link_and_decode_nothing(open_backend: Open, proxy: Proxy) -> None:
+async def test_reads_reuse_their_link_and_decode_nothing(open_backend: OpenBackend, proxy: Proxy) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "a b/ü%2F+#?.jpg", b"0123456789")
     for _ in range(3):

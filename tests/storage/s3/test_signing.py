@@ -15,10 +15,11 @@ import pytest
 
 from app.storage.errors import StoragePermission
 from app.storage.key import Key
-from app.storage.s3 import S3Backend, signing
+from app.storage.s3 import S3Backend
+from app.storage.s3.protocol import signing
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import Identity, SeaweedFS
-from tests.storage.s3.conftest import Open, read, write
+from tests.storage.s3.conftest import OpenBackend, read, write
 
 MIB = 1024 * 1024
 DATA = random.Random(12).randbytes(9 * MIB)
@@ -99,7 +100,7 @@ OPERATIONS: dict[str, Callable[[S3Backend], Awaitable[object]]] = {
 
 @pytest.mark.usefixtures("at_once")
 async def test_keys_that_were_replaced_are_read_anew(
-    open_backend: Open, seaweedfs: SeaweedFS, profile: Profile, identity: Identity
+    open_backend: OpenBackend, seaweedfs: SeaweedFS, profile: Profile, identity: Identity
 ) -> None:
     """Every kind of call is once the first after the change, also a read whose link was signed before it."""
     profile.write(identity)
@@ -119,7 +120,7 @@ async def test_keys_that_were_replaced_are_read_anew(
 
 @pytest.mark.usefixtures("at_once")
 async def test_secrets_in_files_are_read_anew(
-    open_backend: Open, seaweedfs: SeaweedFS, identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_backend: OpenBackend, seaweedfs: SeaweedFS, identity: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_files(identity: Identity) -> None:
         for name, value in (("S3_ACCESS_KEY_ID", identity.access_key), ("S3_SECRET_ACCESS_KEY", identity.secret_key)):
@@ -136,7 +137,7 @@ async def test_secrets_in_files_are_read_anew(
 
 
 async def test_keys_that_stay_refused_are_looked_for_seldom(
-    open_backend: Open, seaweedfs: SeaweedFS, profile: Profile, identity: Identity, proxy: Proxy
+    open_backend: OpenBackend, seaweedfs: SeaweedFS, profile: Profile, identity: Identity, proxy: Proxy
 ) -> None:
     """However many calls fail. And then they come."""
     profile.write(identity)
@@ -178,7 +179,13 @@ async def test_keys_that_stay_refused_are_looked_for_seldom(
     ],
 )
 async def test_whatever_the_store_calls_it(
-    open_backend: Open, profile: Profile, identity: Identity, other: Identity, proxy: Proxy, status: int, code: str
+    open_backend: OpenBackend,
+    profile: Profile,
+    identity: Identity,
+    other: Identity,
+    proxy: Proxy,
+    status: int,
+    code: str,
 ) -> None:
     """Signed links of reads, calls, and HEADs, which tell no code."""
     profile.write(identity)
@@ -205,7 +212,7 @@ async def test_whatever_the_store_calls_it(
 @pytest.mark.parametrize("hours", [-3, 3])
 @pytest.mark.parametrize("name", ["read", "head", "write by parts"])
 async def test_a_clock_that_is_wrong_is_made_up_for(
-    open_backend: Open, monkeypatch: pytest.MonkeyPatch, proxy: Proxy, hours: int, name: str
+    open_backend: OpenBackend, monkeypatch: pytest.MonkeyPatch, proxy: Proxy, hours: int, name: str
 ) -> None:
     """Also one that is put right again. A real clock of this host cannot be changed: what asks it is."""
     backend = await open_backend(endpoint=proxy.endpoint)
@@ -221,17 +228,19 @@ async def test_a_clock_that_is_wrong_is_made_up_for(
 
     for by in (timedelta(hours=hours), timedelta(0)):
         move(by)
-        backend.reads.forget("kept")
+        backend.reader.forget_link("kept")
         proxy.requests.clear()
         await OPERATIONS[name](backend)
         proxy.requests.clear()
-        backend.reads.forget("kept")
+        backend.reader.forget_link("kept")
         await reads(backend)
         assert len(proxy.requests) == 1, "known from then on"
         await backend.delete_object(Key("parts"))
 
 
-async def test_a_refusal_with_a_date_that_means_nothing_does_no_lasting_harm(open_backend: Open, proxy: Proxy) -> None:
+async def test_a_refusal_with_a_date_that_means_nothing_does_no_lasting_harm(
+    open_backend: OpenBackend, proxy: Proxy
+) -> None:
     """As from something in between that is no part of the store."""
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "small", SMALL)
@@ -246,7 +255,9 @@ async def test_a_refusal_with_a_date_that_means_nothing_does_no_lasting_harm(ope
 @pytest.mark.parametrize(
     "date", ["Sun, 29 Nov 2026 10:00:00", "Sun, 29 Nov 2026 10:00:00 -0000", "soon", "1 Jan 99999999999 0:0"]
 )
-async def test_a_refusal_with_a_date_without_a_zone_is_a_refusal(open_backend: Open, proxy: Proxy, date: str) -> None:
+async def test_a_refusal_with_a_date_without_a_zone_is_a_refusal(
+    open_backend: OpenBackend, proxy: Proxy, date: str
+) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     proxy.faults.append(Fault(status=403, code="AccessDenied", date=date))
     with pytest.raises(StoragePermission):

@@ -1,4 +1,4 @@
-"""Assets: their names as searches compare them, in any case and normalization. Filled in by `app.catalog.folded_names`."""
+"""Assets: their names as searches compare them, in any case and normalization. Filled in by `app.catalog.assets.folded_names`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,152 @@
+"""Who is asking, and whether they may: keys, sessions, logins, permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from fastapi import Request
+from starlette.types import Scope
+
+from app.api.authentication.credentials import (
+    SAFE_METHODS,
+    CredentialKind,
+    find_credential,
+    generate_secret,
+    hash_secret,
+    is_same_site,
+)
+from app.api.authentication.passwords import LoginRateLimiter, PasswordService, TooManyLogins, WrongPassword
+from app.api.authentication.permissions import Permission
+from app.api.errors import ApiError
+from app.api.ttl_cache import TTLCache
+from app.catalog.catalog import Catalog
+from app.catalog.schema.records import ApiKey, Session, User
+from app.config import Settings
+
+MAX_CACHED_IDENTITIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The user behind a request, and what the credential allows. One of `api_key` and `session` is set."""
+
+    user: User
+    permissions: frozenset[str]
+    credential_hash: bytes
+    api_key: ApiKey | None = None
+    session: Session | None = None
+
+    @property
+    def credential_id(self) -> UUID | None:
+        credential = self.api_key or self.session
+        return None if credential is None else credential.id
+
+    def has_permission(self, permission: Permission) -> bool:
+        return Permission.ALL in self.permissions or permission in self.permissions
+
+    def require_permission(self, permission: Permission) -> None:
+        """Raises 403, naming the permission that is missing."""
+        if not self.has_permission(permission):
+            raise ApiError(403, f"Missing required permission: {permission}")
+
+
+class Authenticator:
+    """Turns credentials into identities, remembering those just seen for a few seconds."""
+
+    def __init__(self, catalog: Catalog, settings: Settings, passwords: PasswordService) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._passwords = passwords
+        self._login_limiter = LoginRateLimiter()
+        self._identities: TTLCache[tuple[CredentialKind, bytes], Identity] = TTLCache(MAX_CACHED_IDENTITIES)
+
+    async def identify(self, scope: Scope) -> Identity:
+        """Raises 401 without a valid credential, 403 for a state-changing request that another site may have caused."""
+        credential = find_credential(scope)
+        if credential is None:
+            raise ApiError(401, "Authentication required")
+        if credential.is_ambient and scope["method"] not in SAFE_METHODS:
+            self._refuse_cross_site(scope, default=False)
+        digest = hash_secret(credential.secret)
+        identity = await self._identities.get((credential.kind, digest), lambda: self._look_up(credential.kind, digest))
+        if identity is None:
+            message = "Invalid API key" if credential.kind is CredentialKind.API_KEY else "Invalid user token"
+            raise ApiError(401, message)
+        if _is_expired(identity):
+            raise ApiError(401, "Invalid user token")
+        return identity
+
+    def identify_from_cache(self, scope: Scope) -> Identity | None:
+        """What `identify` would answer to a GET if it need not ask the catalogue; None where only it can tell."""
+        credential = find_credential(scope)
+        if credential is None:
+            return None
+        identity = self._identities.peek((credential.kind, hash_secret(credential.secret)))
+        return None if identity is None or _is_expired(identity) else identity
+
+    async def login(self, email: str, password: str, scope: Scope) -> tuple[User, str]:
+        """A new session's user and token. Raises 401 for a wrong pair, 403 for another site's page, 429 after too many tries,
+        503 while too many others log in."""
+        self._refuse_cross_site(scope, default=True)
+        client = scope.get("client")
+        try:
+            async with self._login_limiter.attempt(client[0] if client else "", email.strip().casefold()):
+                user = await self._catalog.users.get_by_email(email)
+                if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+                    raise WrongPassword
+        except WrongPassword:
+            raise ApiError(401, "Incorrect email or password") from None
+        except TooManyLogins as refusal:
+            message = "Too many logins at once" if refusal.is_overloaded else "Too many failed logins"
+            status = 503 if refusal.is_overloaded else 429
+            raise ApiError(status, f"{message}, try later", headers={"retry-after": str(refusal.retry_after)}) from None
+        token = generate_secret()
+        await self._catalog.sessions.create(
+            user.id, hash_secret(token), datetime.now(UTC) + self._settings.session_lifetime
+        )
+        return user, token
+
+    async def logout(self, identity: Identity) -> None:
+        if identity.session is not None:
+            await self._catalog.sessions.delete_by_hash(identity.credential_hash)
+        self.clear_cache()
+
+    def clear_cache(self) -> None:
+        """A key or session was revoked or changed; the next request of everyone asks the catalogue."""
+        self._identities.clear()
+
+    def _refuse_cross_site(self, scope: Scope, *, default: bool) -> None:
+        if not is_same_site(scope, self._settings.public_url, default=default):
+            raise ApiError(403, "Refused: this request comes from another site")
+
+    async def _look_up(self, kind: CredentialKind, digest: bytes) -> Identity | None:
+        if kind is not CredentialKind.API_KEY:
+            found = await self._catalog.sessions.get_by_hash(digest, datetime.now(UTC))
+            if found is not None:
+                session, user = found
+                return Identity(user, frozenset({Permission.ALL}), digest, session=session)
+        if kind is not CredentialKind.SESSION:
+            known = await self._catalog.api_keys.get_by_hash(digest)
+            if known is not None:
+                key, user = known
+                return Identity(user, frozenset(key.permissions), digest, api_key=key)
+        return None
+
+
+def _is_expired(identity: Identity) -> bool:
+    return identity.session is not None and identity.session.expires_at <= datetime.now(UTC)
+
+
+def requires(permission: Permission | None) -> Callable[[Request], Awaitable[Identity]]:
+    """FastAPI dependency: the identity of a caller that has this permission (None: any valid credential)."""
+
+    async def caller(request: Request) -> Identity:
+        identity: Identity = await request.app.state.services.authenticator.identify(request.scope)
+        if permission is not None:
+            identity.require_permission(permission)
+        return identity
+
+    return caller

@@ -1,0 +1,109 @@
+"""Where a request carries its credential, and whether a browser may have been tricked into sending it. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.types import Scope
+
+SESSION_COOKIE = "immich_access_token"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+MAX_COOKIE_BYTES = 8 * 1024
+"""Browsers keep cookies of 4 KiB each; a longer field is not looked at."""
+
+CREDENTIAL_PARAMETERS = frozenset({"apiKey", "sessionKey"})
+"""Of the query."""
+
+_TOKEN = re.compile(rb"[A-Za-z0-9_-]{1,128}")
+
+
+class CredentialKind(StrEnum):
+    SESSION = "session"
+    API_KEY = "api key"
+    EITHER = "either"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """`is_ambient`: the browser sends it by itself (a cookie), so the request may be somebody else's idea."""
+
+    secret: str
+    kind: CredentialKind
+    is_ambient: bool = False
+
+
+_HEADERS = (
+    (b"x-immich-user-token", CredentialKind.SESSION),
+    (b"x-immich-session-token", CredentialKind.SESSION),
+    (b"x-api-key", CredentialKind.API_KEY),
+)
+
+
+def generate_secret() -> str:
+    """256 random bits as text that is safe in URLs, in headers and as a word of a command line (which a `-` may not begin)."""
+    return secrets.token_hex(32)
+
+
+def hash_secret(secret: str) -> bytes:
+    """What the catalogue keeps of a key or token: its SHA-256. Enough for 256 random bits; passwords get Argon2id."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def find_credential(scope: Scope) -> Credential | None:
+    """The request's credential: headers first, then the query, then the cookie."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    for name, kind in _HEADERS:
+        if (value := headers.get(name)) is not None:
+            return Credential(value.decode("latin-1").strip(), kind)
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return Credential(token.strip(), CredentialKind.EITHER)
+    query: bytes = scope.get("query_string", b"")
+    if b"Key=" in query:
+        values = dict(parse_qsl(query.decode("latin-1")))
+        if session := values.get("sessionKey"):
+            return Credential(session, CredentialKind.SESSION)
+        if key := values.get("apiKey"):
+            return Credential(key, CredentialKind.API_KEY)
+    if token := _read_session_cookie(headers.get(b"cookie")):
+        return Credential(token, CredentialKind.SESSION, is_ambient=True)
+    return None
+
+
+def is_same_site(scope: Scope, public_url: str | None, *, default: bool) -> bool:
+    """Whether a state-changing request comes from our own page; `default` is the answer for a client that does not say.
+
+    `Sec-Fetch-Site` decides where the browser sends it, else `Origin` must be ours.
+    """
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site in (b"same-origin", b"none")
+    origin = headers.get(b"origin")
+    if origin is None:
+        return default
+    try:
+        theirs = urlsplit(origin.decode("latin-1"))
+    except ValueError:
+        return False
+    if public_url is not None:
+        ours = urlsplit(public_url)
+        return (theirs.scheme, theirs.netloc.lower()) == (ours.scheme, ours.netloc.lower())
+    return theirs.netloc.lower().encode("latin-1") == headers.get(b"host", b"").lower() != b""
+
+
+def _read_session_cookie(header: bytes | None) -> str | None:
+    """The first cookie of the name, if it looks like a token. By hand: http.cookies takes quadratic time (CVE-2024-7592)."""
+    if header is None or len(header) > MAX_COOKIE_BYTES:
+        return None
+    for pair in header.split(b";"):
+        name, _, value = pair.strip().partition(b"=")
+        if name == SESSION_COOKIE.encode():
+            return value.decode("ascii") if _TOKEN.fullmatch(value) else None
+    return None

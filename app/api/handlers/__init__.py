@@ -1,0 +1,1 @@
+"""ASGI handlers of the fast path: files and archive links, answered without FastAPI."""

@@ -1,0 +1,47 @@
+"""GET and HEAD of a zip by its link: on the hot path, with the token in the address as the only credential."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.types import Receive, Scope, Send
+
+from app.api.errors import ApiError
+from app.api.files.external_files import raise_if_member_unmounted
+from app.api.services import Services
+from app.archives.errors import MemberLost
+from app.delivery.response import NO_CACHE, Representation
+
+ARCHIVE_PATH_PREFIX = "/api/download/archives/"
+
+_LINK_PATTERN = re.compile(r"/api/download/archives/([A-Za-z0-9_-]{1,128})/[^/]{1,1024}", re.DOTALL)
+# The address is a secret: no page that the browser goes to next is told.
+_HEADERS = ((b"referrer-policy", b"no-referrer"),)
+
+
+def is_archive_link(path: str) -> bool:
+    return path.startswith(ARCHIVE_PATH_PREFIX) and _LINK_PATTERN.fullmatch(path) is not None
+
+
+def redact_path(path: str) -> str:
+    """The path as it may be logged: without the token of a link."""
+    return f"{ARCHIVE_PATH_PREFIX}…" if path.startswith(ARCHIVE_PATH_PREFIX) else path
+
+
+async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
+    """Answer with the archive as with any file. An unknown and an expired token answer alike."""
+    match = _LINK_PATTERN.fullmatch(scope["path"])
+    link = await services.archive_links.open(match[1]) if match else None
+    if link is None:
+        raise ApiError(404, "The link is unknown or has expired")
+    representation = Representation(
+        link.source,
+        attachment=True,
+        cache_control=NO_CACHE,
+        check_readable=link.source.check_first_members,
+    )
+    try:
+        await representation.deliver(scope, receive, send, _HEADERS)
+    except MemberLost as lost:
+        await raise_if_member_unmounted(lost, services.catalog, services.libraries)
+        raise

@@ -1,0 +1,47 @@
+"""Which methods an address has: `Allow` on every 405, and the answer to OPTIONS."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
+
+from app.api.errors import build_error_response
+from app.api.handlers.file_requests import find_file_handler
+from app.api.http.request_head import KNOWN_METHODS
+
+WHOLE_SERVER = "*"
+_PROBED_METHODS = sorted(method.decode("ascii") for method in KNOWN_METHODS - {b"HEAD", b"OPTIONS", b"TRACE"})
+
+
+def install_method_handlers(app: FastAPI) -> None:
+    """For the addresses of `app` and of the hot path. HEAD is wherever GET is: `ApiApplication` sees to that."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        allowed = _find_allowed_methods(app, request.scope)
+        if not allowed or request.method in allowed:
+            return build_error_response(request, error)
+        fields = {"allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=fields)
+        return build_error_response(request, HTTPException(405, headers=fields))
+
+    for status in (404, 405):
+        app.add_exception_handler(status, handle)
+
+
+def _find_allowed_methods(app: FastAPI, scope: Scope) -> set[str]:
+    """Beside OPTIONS."""
+    found = {
+        method
+        for method in _PROBED_METHODS
+        if scope["path"] == WHOLE_SERVER or _has_handler(app, {**scope, "method": method})
+    }
+    if "GET" in found:
+        found.add("HEAD")
+    return found
+
+
+def _has_handler(app: FastAPI, scope: Scope) -> bool:
+    return find_file_handler(scope) is not None or any(route.matches(scope)[0] is Match.FULL for route in app.routes)

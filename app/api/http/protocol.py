@@ -1,0 +1,503 @@
+"""uvicorn's HTTP protocol, framed by RFC 9112 to the letter, with bounds, and with answers that need no task.
+
+uvicorn sets no bounds to a head (neither to its size nor to its time), to what stands between the chunks of a body or after them, or
+to the requests that wait behind another. Here one request of a connection is parsed at a time: what was read behind it waits as it came,
+and no more is read. A connection that exceeds a bound is refused in the one error shape and closed.
+
+An ASGI call costs a task, an event, a message for the head and one for the body, and uvicorn's check of each header; for a
+small range that is more than all the rest. So an answer that is in memory is written when its request has been read. Whatever
+`ApiApplication.at_once` does not answer goes uvicorn's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from asyncio import TimerHandle, Transport
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.errors import ApiError
+from app.api.http.application import ApiApplication, build_problem_response, generate_correlation_id
+from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
+from app.api.http.request_body import BodyFraming
+from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
+from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
+
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_SECONDS = 15.0
+HEALTH_ONLY_HEAD_TIMEOUT_SECONDS = 2.0
+"""For connections that have no place: they may ask for health, and soon."""
+LINGER_IDLE_SECONDS = 8.0
+LINGER_SECONDS = 30.0
+"""How long is read on after the last answer, and how long nothing may come."""
+HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
+
+_END_OF_HEAD = b"\r\n\r\n"
+_BLANK_LINES = re.compile(rb"(?:\r\n)+")
+_CARRIAGE_RETURN = 13
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_FORWARDED = b"x-forwarded-for"
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=...)`, with `registry` filled in."""
+
+    cycle: UvicornRequestCycle
+    flow: HoldableFlowControl
+
+    head_timeout_seconds = HEAD_TIMEOUT_SECONDS
+
+    def __init__(self, *arguments: Any, registry: ConnectionRegistry, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.parser = httptools.HttpRequestParser(self)
+        self._application = self.app if isinstance(self.app, ApiApplication) else None
+        self._registry = registry
+        self._admission = ConnectionAdmission.REFUSED
+        self._trusted = False
+        self._client_of_request: str | None = None
+        self._data = b""
+        self._position = 0
+        self._searched = 0
+        self._in_head = False
+        self._in_message = False
+        self._method = b""
+        self._is_http_1_1 = True
+        self._framing: list[tuple[bytes, bytes]] = []
+        self._known_host_field: tuple[bytes, bytes] | None = None
+        """The `Host` of an earlier request that was in order."""
+        self._body = BodyFraming()
+        self._blank_bytes = 0
+        self._is_turn_scheduled = False
+        self._client_sent_eof = False
+        self._refusal: ApiError | None = None
+        self._lingering = False
+        self._linger_deadline = self._last_received_at = 0.0
+        self._timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self.flow = HoldableFlowControl(transport)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._trusted = self._registry.trusted_proxies.contains(self._address)
+        self._admission = self._registry.register(
+            self._address, transport, trusted=self._trusted, on_evicted=self._on_evicted
+        )
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._registry.unregister(self._address, self.transport, self._admission)
+        self._end_request()
+        self._data = b""
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._last_received_at = self.loop.time()
+            return
+        self._unset_keepalive_if_required()
+        if self._position < len(self._data):
+            self._data = self._data[self._position :] + data
+        else:
+            self._data = data
+        self._position = 0
+        if not self._is_turn_scheduled:
+            self._parse()
+
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The client sends no more. It gets the answers to what it has sent; in the middle of a body it may still read why not."""
+        if self._lingering:
+            return False
+        self._client_sent_eof = True
+        self.flow.hold_reading()
+        return self._continues_after_eof()
+
+    def _parse(self) -> None:
+        """Parse what was received, up to the end of the first request that has to wait for its answer."""
+        try:
+            self._parse_messages()
+        except ApiError as refusal:
+            self._refuse(refusal)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or ApiError(400, "This is no HTTP request"))
+        if self._lingering:
+            return
+        if self._position == len(self._data):
+            self._data, self._position = b"", 0
+        if self._is_turn_scheduled or (self._data and not self._in_head):
+            self.flow.hold_reading()
+        elif self.flow.read_paused and not self._client_sent_eof:
+            self.flow.release_reading(is_body_buffered=self._answering and len(self.cycle.body) > HIGH_WATER_LIMIT)
+        if self._in_head or (
+            self.timeout_keep_alive_task is None and not self._answering and not self._is_turn_scheduled
+        ):
+            if self._timer is None:
+                self._start_timer()
+        elif self._timer is not None:
+            self._stop_timer()
+
+    def _parse_messages(self) -> None:
+        """Raises `ApiError` and `httptools.HttpParserError`."""
+        data, size = self._data, len(self._data)
+        while (start := self._position) < size:
+            in_body = self._in_message
+            if in_body:
+                end = self._body.advance(data, start, size)
+            elif self._answering or self._is_turn_scheduled:
+                return
+            else:
+                end = self._end_of_head(data, size)
+                if end < 0:
+                    return
+                start = self._position
+            self._position = end
+            self._feed(data if end - start == size else memoryview(data)[start:end])
+            if self.transport.is_closing():
+                return
+            if in_body and self._in_message and end < size:  # many chunks, and more of them
+                self._schedule_turn()
+                return
+
+    def _feed(self, piece: bytes | memoryview) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # No protocol is upgraded to here. llhttp ends such a message at its head and takes the body for the next request: the head
+            # is parsed again without the field, by a parser that goes on with the body.
+            head = self._head_without_upgrade()
+            self._framing = []
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(head)
+        if self._in_message and self._body.is_complete:
+            raise ApiError(400, "The body of the request is malformed")
+
+    def _end_of_head(self, data: bytes, size: int) -> int:
+        """Where the head ends that begins at the position; -1 if it is not complete. Blank lines before it are passed over."""
+        if data[self._position] == _CARRIAGE_RETURN and (blank := _BLANK_LINES.match(data, self._position)):
+            self._blank_bytes += blank.end() - self._position
+            self._position = blank.end()
+            if self._blank_bytes > MAX_HEAD_BYTES:
+                raise _head_too_large()
+            if self._position == size:
+                self._in_head = False
+                return -1
+        self._method = b""
+        start = self._position
+        end = data.find(_END_OF_HEAD, max(start, self._searched)) + len(_END_OF_HEAD)
+        complete = end >= len(_END_OF_HEAD)
+        if (end if complete else size) - start > MAX_HEAD_BYTES:
+            raise _head_too_large()
+        if complete:
+            self._in_head = False
+            self._searched = 0
+            self._framing = []
+            self._method, self._is_http_1_1 = parse_request_line(data, start)
+            return end
+        if start:
+            self._data, self._position = data[start:], 0
+        if not is_possible_head(self._data):
+            raise ApiError(400, "This is no HTTP request")
+        self._in_head = True
+        self._searched = max(0, size - start - len(_END_OF_HEAD) + 1)
+        return -1
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"%b %b HTTP/1.%d\r\n%b\r\n" % (self._method, self.url, self._is_http_1_1, b"".join(lines))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name in _FRAMING:
+            self._framing.append((name, value.strip()))
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # parsed again
+        self._in_message = True
+        self._blank_bytes = 0
+        try:
+            self._check_fields()
+            if self._trusted or self._admission is not ConnectionAdmission.ADMITTED:
+                self._admit()
+        except ApiError as refusal:
+            self._refusal = refusal
+            raise
+        keep_alive = (
+            self._is_http_1_1 and self.parser.should_keep_alive() and self._admission is ConnectionAdmission.ADMITTED
+        )
+        if not (keep_alive and self._application is not None and self._try_answer_from_memory(self._application)):
+            self._start_cycle(keep_alive=keep_alive)
+        self.headers = []  # the scope has them; what comes now are trailers, and those are nobody's headers
+
+    def _try_answer_from_memory(self, application: ApiApplication) -> bool:
+        # A client that reads slowly gets uvicorn's care.
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
+        if self.expect_100_continue or self._body.may_exceed(
+            MAX_IGNORED_BODY_BYTES
+        ):  # this may need `Connection: close`
+            return False
+        answer = application.answer_from_memory(self.scope)  # pyright: ignore[reportArgumentType]
+        if answer is None:
+            return False
+        head, body = answer
+        lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
+        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
+        self.on_response_complete()
+        return True
+
+    def _start_cycle(self, *, keep_alive: bool) -> None:
+        self.cycle = UvicornRequestCycle(  # pyright: ignore[reportIncompatibleVariableOverride]
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+            request_body=self._body,
+        )
+        self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
+
+    def on_body(self, body: bytes) -> None:
+        if not self._answering:
+            return
+        waiting = self.cycle.body
+        if not waiting:
+            # uvicorn would copy these bytes into its buffer, and the buffer once more.
+            self.cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
+        elif isinstance(waiting, bytearray):
+            waiting += body
+        else:  # many small ones are gathered
+            self.cycle.body = bytearray(waiting) + body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        if not self._body.is_complete:  # the parser takes what follows for the next request
+            self._refusal = ApiError(400, "The body of the request is malformed")
+            raise self._refusal
+        self._in_message = False
+        if self._answering:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self._client_of_request is not None:
+            self._end_request()
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        if self.cycle is not None and self.cycle.closes_connection:
+            self._linger()
+        elif self._position < len(self._data):
+            self._schedule_turn()
+        elif self._client_sent_eof:
+            self.transport.close()
+        else:
+            if self.flow.read_paused:
+                self.flow.resume_reading()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(ApiError(400, msg))
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _in_body(self) -> bool:
+        """What arrives is the body of the request that is answered next, and nothing of its answer has been sent."""
+        return self._answering and self.cycle.more_body and not self.cycle.response_started
+
+    def _check_fields(self) -> None:
+        """Make up the scope. Raises `ApiError` where the head is against RFC 9110 or 9112."""
+        framing = self._framing
+        if len(framing) == 1 and framing[0] == self._known_host_field:  # as on this connection before
+            self._body.begin(0)
+        else:
+            self._check_framing(framing)
+        address = httptools.parse_url(self.url)
+        raw_path = address.path or b"/"
+        path = raw_path.decode("ascii")
+        scope = self.scope
+        scope["method"] = self._method.decode("ascii")
+        if not self._is_http_1_1:
+            scope["http_version"] = "1.0"
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = address.query or b""
+
+    def _check_framing(self, framing: list[tuple[bytes, bytes]]) -> None:
+        hosts = [value for name, value in framing if name == b"host"]
+        if len(hosts) > 1 or (not hosts and self._is_http_1_1):
+            raise ApiError(400, "The request must have one Host")
+        if hosts and not is_valid_host(hosts[0]):
+            raise ApiError(400, "The Host of the request is malformed")
+        self._body.begin(parse_body_length(framing, is_http_1_1=self._is_http_1_1))
+        self.expect_100_continue = self._is_http_1_1 and any(  # RFC 9110 section 10.1.1
+            name == b"expect" and value.lower() == b"100-continue" for name, value in framing
+        )
+        if hosts and len(framing) == 1:
+            self._known_host_field = framing[0]
+
+    def _admit(self) -> None:
+        """Raises 503 where the connection, or the client behind a proxy, has no place."""
+        is_health = self.scope["path"] in HEALTH_PATHS
+        forwarded = [value for name, value in self.headers if name == _FORWARDED]
+        if self._admission is ConnectionAdmission.HEALTH_ONLY:
+            if self._registry.promote(self._address, self.transport, trusted=self._trusted):
+                self._admission = ConnectionAdmission.ADMITTED
+            elif not is_health:
+                raise self._build_full_error(forwards=bool(forwarded))
+        if self._trusted:
+            client = self._registry.trusted_proxies.find_client_address(self._address, forwarded)
+            self.scope["client"] = (client, 0)
+            if is_health:
+                return
+            if not self._registry.begin_request(client):
+                raise ApiError(503, self._registry.busy_reason(client), headers={"retry-after": "5"})
+            self._client_of_request = client
+
+    def _build_full_error(self, *, forwards: bool = False) -> ApiError:
+        why = self._registry.full_reason(self._address, trusted=self._trusted, sends_forwarded_for=forwards)
+        return ApiError(503, why or "Too many connections, try later", headers={"retry-after": "5"})
+
+    def _on_evicted(self) -> None:
+        """To a newer connection that has no place either."""
+        if not self._lingering:
+            self._refuse(self._build_full_error())
+
+    def _end_request(self) -> None:
+        if self._client_of_request is not None:
+            self._registry.end_request(self._client_of_request)
+            self._client_of_request = None
+
+    def _schedule_turn(self) -> None:
+        """Parse on when others have had their turn."""
+        if not self._is_turn_scheduled:
+            self._is_turn_scheduled = True
+            self._registry.schedule_turn(self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._is_turn_scheduled = False
+        if self._lingering or self.transport.is_closing():
+            return
+        self._parse()
+        if self._client_sent_eof and not self._lingering and not self._continues_after_eof():
+            self.transport.close()
+
+    def _continues_after_eof(self) -> bool:
+        if self._is_turn_scheduled:
+            return True
+        if self._in_body:
+            self._refuse(ApiError(400, "The body ended before it was complete"))
+            return True
+        return self._answering and not self._in_message
+
+    def _on_head_timeout(self) -> None:
+        self._timer = None
+        if self._answering or self._is_turn_scheduled:
+            return
+        if self._admission is ConnectionAdmission.HEALTH_ONLY:
+            self._refuse(self._build_full_error())
+        elif self._in_head:
+            self._refuse(ApiError(408, "The request did not arrive in time"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer, and read on for a little, so that a client which is still sending gets to read it before the reset."""
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        correlation_id = generate_correlation_id()
+        self._registry.refusal_log.log_refusal(
+            "request refused", self._address, error.status, error.message, correlation_id
+        )
+        in_body = self._in_body
+        if in_body:  # this is its answer; for whoever reads the body, the client is gone
+            self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
+            self.cycle.message_event.set()
+        elif self._answering or self.transport.is_closing():  # within another answer it would be taken for its bytes
+            self._lingering = True
+            self.transport.close()
+            return
+        headers, body = build_problem_response(error, correlation_id)
+        headers += [(b"x-correlation-id", correlation_id.encode()), (b"connection", b"close")]
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self.transport.writelines(
+            [STATUS_LINE[error.status], *lines, b"\r\n", b"" if self._method == b"HEAD" else body]
+        )
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close as RFC 9112 section 9.6 wants it, when the client has ended or is silent: what is not read before the close makes it a
+        reset, which takes an answer away that the client has not read yet."""
+        self._lingering = True
+        self._stop_timer()
+        self._data = b""
+        self._position = 0
+        self._last_received_at = self.loop.time()
+        self._linger_deadline = self._last_received_at + LINGER_SECONDS
+        if self._client_sent_eof or not self._can_linger():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.release_reading(is_body_buffered=False)
+        self._timer = self.loop.call_later(LINGER_IDLE_SECONDS, self._close_when_silent)
+
+    def _can_linger(self) -> bool:
+        if self._admission is ConnectionAdmission.HEALTH_ONLY:
+            self._admission = ConnectionAdmission.REFUSED
+            return self._registry.start_lingering(self._address, self.transport)
+        return True
+
+    def _close_when_silent(self) -> None:
+        now = self.loop.time()
+        silent_at = min(self._last_received_at + LINGER_IDLE_SECONDS, self._linger_deadline)
+        if now >= silent_at:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(silent_at - now, self._close_when_silent)
+
+    def _start_timer(self) -> None:
+        seconds = (
+            self.head_timeout_seconds
+            if self._admission is ConnectionAdmission.ADMITTED
+            else HEALTH_ONLY_HEAD_TIMEOUT_SECONDS
+        )
+        self._timer = self.loop.call_later(seconds, self._on_head_timeout)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _head_too_large() -> ApiError:
+    return ApiError(431, f"The request's head is larger than {MAX_HEAD_BYTES} bytes")

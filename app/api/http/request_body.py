@@ -1,0 +1,107 @@
+"""Where the body of a request ends by RFC 9112 section 6, before a parser is given its bytes. No I/O."""
+
+from __future__ import annotations
+
+import re
+
+from app.api.errors import ApiError
+
+MAX_LINE_BYTES = 64 * 1024
+"""Of the size of a chunk with its extensions, and of all trailers."""
+MAX_STEPS_PER_CALL = 256
+SMALL_CHUNKS_PER_STEP = 16
+"""The parser takes about a millisecond for the chunks of so many steps."""
+_SMALL_CHUNKS = re.compile(
+    b"(?s:%b){1,%d}" % (b"|".join(b"%x\r\n.{%d}\r\n" % (size, size) for size in range(1, 16)), SMALL_CHUNKS_PER_STEP)
+)
+"""With sizes of one digit, passed over faster than one by one."""
+_CHUNK_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
+_LINE_END = b"\n"
+"""A line without CR before it is refused by the parser."""
+_CRLF_SIZE = 2
+
+
+class BodyFraming:
+    """Follows one body after the other: `begin`, then `advance` for all that is received until it is `is_complete`."""
+
+    __slots__ = ("_chunked", "_in_trailers", "_left", "_line", "_trailer_bytes")
+
+    def __init__(self) -> None:
+        self.begin(0)
+
+    def begin(self, length: int | None) -> None:
+        """`length` in bytes; None for a body in chunks."""
+        self._chunked = length is None
+        self._left = length or 0
+        self._in_trailers = False
+        self._line = b""
+        self._trailer_bytes = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return not self._left and not self._chunked
+
+    def may_exceed(self, size: int) -> bool:
+        """Whether more than `size` bytes of it may still come."""
+        return self._chunked or self._left > size
+
+    def advance(self, data: bytes, start: int, size: int) -> int:
+        """How far the parser may be given `data[start:size]`: to the end of the body or of what was received, or as far as the
+        parser should go at once. Raises 400 for a malformed chunk, and 431 for a line or trailers that are too long."""
+        if self._chunked:
+            return self._end_of_chunks(data, start, size)
+        end = min(size, start + self._left)
+        self._left -= end - start
+        return end
+
+    def _end_of_chunks(self, data: bytes, start: int, size: int) -> int:
+        position = start + self._left
+        for _ in range(MAX_STEPS_PER_CALL):
+            if position >= size:
+                self._left = position - size
+                return size
+            self._left = 0
+            if self._line or self._in_trailers:
+                position = self._end_of_line(data, position)
+                if self.is_complete:
+                    return position
+            elif small := _SMALL_CHUNKS.match(data, position):
+                position = small.end()
+            elif line := _CHUNK_SIZE_LINE.match(data, position):
+                if line.end() - position > MAX_LINE_BYTES:
+                    raise _line_too_long()
+                self._begin_chunk(line)
+                position = line.end()
+            else:
+                position = self._end_of_line(data, position)
+            position += self._left
+        self._left = max(0, position - size)
+        return min(position, size)
+
+    def _end_of_line(self, data: bytes, start: int) -> int:
+        """Take a line that was received in parts, or a trailer; what is not complete is kept."""
+        end = data.find(_LINE_END, start) + 1
+        line = self._line + (data[start:end] if end else data[start:])
+        if len(line) + self._trailer_bytes > MAX_LINE_BYTES:
+            raise _line_too_long()
+        self._line = b"" if end else line
+        if not end:
+            return len(data)
+        if not self._in_trailers:
+            self._begin_chunk(_CHUNK_SIZE_LINE.fullmatch(line))
+        elif line == b"\r\n":
+            self._chunked = False
+        else:
+            self._trailer_bytes += len(line)
+        return end
+
+    def _begin_chunk(self, line: re.Match[bytes] | None) -> None:
+        if line is None:
+            raise ApiError(400, "A chunk of the body is malformed")
+        length = int(line[1], 16)
+        self._in_trailers = not length
+        self._left = length and length + _CRLF_SIZE
+
+
+def _line_too_long() -> ApiError:
+    return ApiError(431, f"A chunk's extensions or the trailers are larger than {MAX_LINE_BYTES} bytes")

@@ -1,0 +1,75 @@
+"""The sockets that the service listens on, taken before anything else is opened: who can not have the port touches no data."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import suppress
+
+import psutil
+
+from app.config import SettingsError
+
+_UNSUPPORTED_FAMILY_ERRORS = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+"""A name such as `localhost` may stand for addresses of a family that this machine does not have."""
+
+
+def open_listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """One for each address of `host`, which the caller closes. Clients wait in the backlog until the service is ready.
+
+    Raises `SettingsError`.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else "no name of a host"
+        raise SettingsError(f"IMMICH_HOST: {host!r}: {reason}") from None
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        try:
+            sockets.append(_listen_on(family, address, backlog))
+        except OSError as error:
+            if error.errno in _UNSUPPORTED_FAMILY_ERRORS:
+                missing = error
+                continue
+            _close(sockets)
+            if error.errno == errno.EADDRINUSE:
+                raise SettingsError(
+                    f"IMMICH_PORT: port {port} of {address[0]} is taken by {_describe_port_owner(port)}"
+                ) from None
+            raise SettingsError(
+                f"IMMICH_PORT: cannot listen on port {port} of {address[0]}: {error.strerror}"
+            ) from None
+    if not sockets:
+        raise SettingsError(f"IMMICH_HOST: cannot listen on {host!r}: {missing.strerror if missing else 'no address'}")
+    return sockets
+
+
+def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], backlog: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # 0.0.0.0 and :: are two sockets
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(backlog)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _describe_port_owner(port: int) -> str:
+    """The process that listens on the port, as far as this user may see it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return f"{process.name()} (process {process.pid})"
+    return "another program"
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for listening in sockets:
+        listening.close()

@@ -1,0 +1,118 @@
+"""What all models have in common: camelCase names, Immich's way to write times and checksums, text that a database takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+SHA1_BYTES = 20
+_BASE64_CHARACTERS = 28
+
+
+class ApiModel(BaseModel):
+    """Unknown fields are ignored: clients of other versions send more."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        field_title_generator=lambda name, _: to_camel(name),
+    )
+
+
+class Selection(ApiModel):
+    """A body that says which assets are meant. A field that is not known may be a condition, and ignoring it would select more than the
+    client means: it is refused unless it is null. A null counts as not given, but for the fields in `null_conditions`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    null_conditions: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None or name in cls.null_conditions}
+
+
+def format_timestamp(moment: datetime) -> str:
+    """As JavaScript writes it: milliseconds and `Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def validation_error(reason: str) -> PydanticCustomError:
+    """What a validator raises; `reason` follows the field's name in the answer."""
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def parse_checksum(text: object) -> bytes:
+    """The 20 bytes of a SHA-1 in base64 (28 characters) or hex."""
+    digest = b""
+    if isinstance(text, str):
+        with suppress(ValueError):
+            short = len(text) == _BASE64_CHARACTERS
+            digest = base64.b64decode(text, validate=True) if short else binascii.unhexlify(text)
+    if len(digest) != SHA1_BYTES:
+        raise validation_error("is no SHA-1 in base64 or hex")
+    return digest
+
+
+def encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _validate_storable(text: str) -> str:
+    if "\0" in text:
+        raise validation_error("holds a NUL character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise validation_error("holds half of a surrogate pair") from None
+    return text
+
+
+def normalize_timestamp(moment: datetime) -> datetime:
+    """`moment` with a zone (UTC where it has none), if it is a date in UTC too."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        aware.astimezone(UTC)
+    except OverflowError:
+        raise validation_error("is outside of the calendar") from None
+    return aware
+
+
+def is_absent(value: object) -> bool:
+    """For fields that are left out where Immich leaves them out, not null."""
+    return value is None
+
+
+StorableText = Annotated[str, AfterValidator(_validate_storable)]
+"""Any text that both databases can hold."""
+
+Name = Annotated[StorableText, StringConstraints(max_length=1024)]
+
+Timestamp = Annotated[
+    datetime, AfterValidator(normalize_timestamp), PlainSerializer(format_timestamp, return_type=str, when_used="json")
+]
+"""A time with its zone; one without is taken as UTC."""
+
+Checksum = Annotated[bytes, BeforeValidator(parse_checksum), WithJsonSchema({"type": "string"})]
+"""A SHA-1 in hex or base64; kept as its 20 bytes."""

@@ -1,0 +1,85 @@
+"""Routes that take JSON: the body is bounded, and a caller without a valid credential is told so before it is read. Routes that select by
+their query take no parameter that they do not know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+from app.api.authentication.credentials import CREDENTIAL_PARAMETERS
+from app.api.errors import ApiError
+from app.config import MEBIBYTE
+
+
+class JsonRoute(APIRoute):
+    """Answers 413 to a body of more than `max_body_bytes` bytes, announced or not, and 408 to one that takes over `body_timeout_seconds`."""
+
+    max_body_bytes = MEBIBYTE
+    body_timeout_seconds = 30.0
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            await self.authenticate(request)
+            return await handle(_limit_body(request, self.max_body_bytes, self.body_timeout_seconds))
+
+        return bounded
+
+    async def authenticate(self, request: Request) -> None:
+        """Called before the body is read; raises to refuse."""
+
+
+class AuthenticatedJsonRoute(JsonRoute):
+    """For callers with a credential; the permission is checked by the route's dependency."""
+
+    async def authenticate(self, request: Request) -> None:
+        await request.app.state.services.authenticator.identify(request.scope)
+
+
+class LargeJsonRoute(AuthenticatedJsonRoute):
+    """For lists of thousands of files."""
+
+    max_body_bytes = 10 * MEBIBYTE
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """For routes that select by their query: a parameter that is ignored would select more than the client means. Dependency."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params} | CREDENTIAL_PARAMETERS
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown:
+        raise ApiError(400, f"{unknown[0][:100]}: not known here, and without it other assets would be meant")
+
+
+def _limit_body(request: Request, limit: int, seconds: float) -> Request:
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced[:20]) > limit:
+        raise _build_too_large_error(limit)
+    deadline: float | None = asyncio.get_running_loop().time() + seconds
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received, deadline
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await request.receive()
+        except TimeoutError:
+            raise HTTPException(408, f"The body did not arrive within {seconds:g} seconds") from None
+        if not message.get("more_body", False):
+            deadline = None  # what is waited for from now on is the client's leaving
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise _build_too_large_error(limit)
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _build_too_large_error(limit: int) -> HTTPException:
+    # FastAPI lets only its own exception pass while it reads a body.
+    return HTTPException(413, f"The body is larger than {limit} bytes")

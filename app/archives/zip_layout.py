@@ -1,0 +1,316 @@
+"""The layout of a zip, known before a byte is sent: entries in, pieces with absolute offsets out. Pure; no I/O.
+
+Entries are stored, for media is compressed already; so every size, and with the CRC-32 of the catalogue every byte outside the
+members, follows from the entries alone, and the same entries give the same bytes. Rules: PKWARE APPNOTE.TXT 6.3.10, by section.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Final, NamedTuple, cast
+
+from app.storage.ranges import ByteRange
+
+LAYOUT_VERSION = 1
+"""Changes whenever the same entries would give other bytes; part of the manifest, so links do not outlive it unnoticed."""
+
+_LOCAL: Final = struct.Struct("<4sHHHHHLLLHH")  # 4.3.7
+_DESCRIPTOR: Final = struct.Struct("<4sLLL")  # 4.3.9
+_DESCRIPTOR64: Final = struct.Struct("<4sLQQ")
+_CENTRAL: Final = struct.Struct("<4sBBHHHHHLLLHHHHHLL")  # 4.3.12
+_END64: Final = struct.Struct("<4sQBBHLLQQQQ")  # 4.3.14
+_LOCATOR64: Final = struct.Struct("<4sLQL")  # 4.3.15
+_END: Final = struct.Struct("<4sHHHHLLH")  # 4.3.16
+_SIZES64: Final = struct.Struct("<HHQQ")  # 4.5.3
+_TIME_EXTRA: Final = struct.Struct("<HHBl")  # Info-ZIP's extended timestamp
+
+_MAX32 = 0xFFFFFFFF
+_MAX16 = 0xFFFF
+_VERSION = 20
+_VERSION64 = 45
+_UNIX = 3
+_REGULAR_0644 = 0o100644 << 16
+_UTF8_NAME = 1 << 11
+_DESCRIPTOR_FOLLOWS = 1 << 3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_DOS_FIRST = datetime(1980, 1, 1, tzinfo=UTC)
+_DOS_LAST = datetime(2107, 12, 31, 23, 59, 58, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ZipEntry:
+    """A file in the archive. `name` is clean and unique (see `names`), `size` in bytes, `modified` aware; `crc32` is None where it is
+    not known yet: then a data descriptor follows the bytes, and the archive can only be sent from start to end."""
+
+    name: str
+    size: int
+    crc32: int | None
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralBytes:
+    """Bytes of the archive's own, at `offset` of the archive."""
+
+    offset: int
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberBytes:
+    """Bytes `span` of the object of entry number `index`, at `offset` of the archive."""
+
+    offset: int
+    index: int
+    span: ByteRange
+
+    @property
+    def length(self) -> int:
+        return self.span.length
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorPlaceholder:
+    """Place of the data descriptor of entry `index`, whose CRC-32 is known when the bytes have been sent."""
+
+    offset: int
+    index: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryPlaceholder:
+    """Place of the central directory of an archive with descriptors."""
+
+    offset: int
+    length: int
+
+
+ZipPiece = LiteralBytes | MemberBytes | DescriptorPlaceholder | DirectoryPlaceholder
+
+
+class ZipLayout:
+    """Where every byte of the archive comes from. `size` is the archive's, in bytes."""
+
+    def __init__(self, entries: Sequence[ZipEntry]) -> None:
+        """Takes a second for some 100,000 entries: not on the event loop."""
+        self.entries = entries
+        self._names = [entry.name.encode() for entry in entries]
+        self._times = [_ZipTime.of(entry.modified) for entry in entries]
+        self._starts = array("Q")
+        offset = 0
+        for entry, name, time in zip(entries, self._names, self._times, strict=True):
+            self._starts.append(offset)
+            wide = _SIZES64.size if entry.size >= _MAX32 else 0
+            offset += _LOCAL.size + len(name) + len(time.extra) + wide + entry.size + _descriptor_size(entry)
+        self._directory_start = offset
+        self.is_resumable = all(entry.crc32 is not None for entry in entries)
+        """False where a CRC-32 is missing: `iter_pieces` then works only for the whole, with `DescriptorPlaceholder`s and the `DirectoryPlaceholder` to fill in."""
+        # What a missing CRC-32 is does not change the length.
+        records = self._records({})
+        self._record_starts = array("Q", accumulate(map(len, records), initial=offset))
+        directory = b"".join([*records, self._end_records()])
+        self.size = offset + len(directory)
+        self._directory = directory if self.is_resumable else b""
+        self._empty = [index for index, entry in enumerate(entries) if not entry.size]
+
+    def iter_pieces(self, byte_range: ByteRange | None = None) -> Iterator[ZipPiece]:
+        """The pieces of `byte_range` (None: of the whole), in order and cut to it. Finding the first takes O(log n)."""
+        first, stop, index = self._find_bounds(byte_range)
+        while index < len(self.entries) and self._starts[index] < stop:
+            yield from _clip_pieces(self._iter_entry_pieces(index), first, stop)
+            index += 1
+        if first < stop and stop > self._directory_start:
+            yield from _clip_pieces([self._build_directory_piece()], first, stop)
+
+    def iter_members(self, byte_range: ByteRange | None = None) -> Iterator[MemberBytes]:
+        """The members among `pieces(byte_range)`, without making the rest: for reading ahead."""
+        first, stop, index = self._find_bounds(byte_range)
+        while index < len(self.entries) and self._starts[index] < stop:
+            for piece in _clip_pieces(self._iter_member(index), first, stop):
+                yield cast("MemberBytes", piece)
+            index += 1
+
+    def described(self, byte_range: ByteRange | None = None) -> Iterator[int]:
+        """The entries of which `byte_range` holds a header or a record of the central directory, but no byte of the file: each once."""
+        first, stop, index = self._find_bounds(byte_range)
+        touched = range(index, bisect_left(self._starts, stop))
+        yield from self._empty[bisect_left(self._empty, touched.start) : bisect_left(self._empty, touched.stop)]
+        if (
+            touched
+            and self.entries[touched[-1]].size
+            and not any(_clip_pieces(self._iter_member(touched[-1]), first, stop))
+        ):
+            yield touched[-1]
+        begin = bisect_right(self._record_starts, max(first, self._directory_start)) - 1
+        yield from range(begin, min(bisect_left(self._record_starts, stop), index))
+
+    def _find_bounds(self, byte_range: ByteRange | None) -> tuple[int, int, int]:
+        """The first offset, the one behind the last, and the number of the entry that holds the first."""
+        first = byte_range.first if byte_range else 0
+        stop = self.size if byte_range is None or byte_range.last is None else min(byte_range.last + 1, self.size)
+        if first >= self._directory_start:
+            return first, stop, len(self.entries)
+        return first, stop, bisect_right(self._starts, first) - 1
+
+    def build_directory(self, crc32_by_index: Mapping[int, int]) -> bytes:
+        """The central directory and the end records; `crc32_by_index` has the CRC-32 of each entry that lacks it, by its number."""
+        return b"".join([*self._records(crc32_by_index), self._end_records()])
+
+    def build_descriptor(self, index: int, crc32: int) -> bytes:
+        """The data descriptor behind entry `index`."""
+        size = self.entries[index].size
+        form = _DESCRIPTOR64 if size >= _MAX32 else _DESCRIPTOR
+        return form.pack(b"PK\x07\x08", crc32, size, size)
+
+    def _build_directory_piece(self) -> ZipPiece:
+        if self.is_resumable:
+            return LiteralBytes(self._directory_start, self._directory)
+        return DirectoryPlaceholder(self._directory_start, self.size - self._directory_start)
+
+    def _records(self, crcs: Mapping[int, int]) -> list[bytes]:
+        return [self._build_central_header(index, crcs.get(index, 0)) for index in range(len(self.entries))]
+
+    def _end_records(self) -> bytes:
+        return _build_end_records(
+            len(self.entries), self._record_starts[-1] - self._directory_start, self._directory_start
+        )
+
+    def _iter_entry_pieces(self, index: int) -> Iterator[ZipPiece]:
+        entry = self.entries[index]
+        yield LiteralBytes(self._starts[index], self._build_local_header(index))
+        yield from self._iter_member(index)
+        if entry.crc32 is None:
+            length = _descriptor_size(entry)
+            yield DescriptorPlaceholder(self._entry_end(index) - length, index, length)
+
+    def _iter_member(self, index: int) -> Iterator[MemberBytes]:
+        entry = self.entries[index]
+        if entry.size:
+            offset = self._entry_end(index) - _descriptor_size(entry) - entry.size
+            yield MemberBytes(offset, index, ByteRange(0, entry.size - 1))
+
+    def _entry_end(self, index: int) -> int:
+        return self._starts[index + 1] if index + 1 < len(self._starts) else self._directory_start
+
+    def _build_local_header(self, index: int) -> bytes:
+        entry, name, time = self.entries[index], self._names[index], self._times[index]
+        large = entry.size >= _MAX32
+        size = _MAX32 if large else entry.size
+        extra = time.extra
+        if large:
+            # macOS wants the sizes here even where a descriptor follows; Safari unpacks only the first member of an
+            # archive that has this field without need.
+            extra = _SIZES64.pack(1, 16, entry.size, entry.size) + extra
+        fixed = _LOCAL.pack(
+            b"PK\x03\x04",
+            _VERSION64 if large else _VERSION,
+            _flags(entry),
+            0,
+            time.dos_time,
+            time.dos_date,
+            entry.crc32 or 0,
+            size,
+            size,
+            len(name),
+            len(extra),
+        )
+        return fixed + name + extra
+
+    def _build_central_header(self, index: int, crc32: int) -> bytes:
+        entry, name, time, offset = self.entries[index], self._names[index], self._times[index], self._starts[index]
+        large, far = entry.size >= _MAX32, offset >= _MAX32
+        size = _MAX32 if large else entry.size
+        wide = ([entry.size, entry.size] if large else []) + ([offset] if far else [])
+        extra = time.extra
+        if wide:
+            extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) + extra
+        version = _VERSION64 if wide else _VERSION
+        fixed = _CENTRAL.pack(
+            b"PK\x01\x02",
+            version,
+            _UNIX,
+            version,
+            _flags(entry),
+            0,
+            time.dos_time,
+            time.dos_date,
+            crc32 if entry.crc32 is None else entry.crc32,
+            size,
+            size,
+            len(name),
+            len(extra),
+            0,
+            0,
+            0,
+            _REGULAR_0644,
+            _MAX32 if far else offset,
+        )
+        return fixed + name + extra
+
+
+def _flags(entry: ZipEntry) -> int:
+    return _UTF8_NAME | (_DESCRIPTOR_FOLLOWS if entry.crc32 is None else 0)
+
+
+def _descriptor_size(entry: ZipEntry) -> int:
+    if entry.crc32 is not None:
+        return 0
+    return _DESCRIPTOR64.size if entry.size >= _MAX32 else _DESCRIPTOR.size
+
+
+class _ZipTime(NamedTuple):
+    """A modification time in the forms that headers take: MS-DOS time and date (4.4.6), in UTC and within the years these
+    know, and the extended timestamp in seconds since 1970, where 32 bits hold it."""
+
+    dos_time: int
+    dos_date: int
+    extra: bytes
+
+    @classmethod
+    def of(cls, modified: datetime) -> _ZipTime:
+        moment = min(max(modified.astimezone(UTC), _DOS_FIRST), _DOS_LAST)
+        seconds = (modified - _EPOCH) // _SECOND
+        return cls(
+            moment.hour << 11 | moment.minute << 5 | moment.second >> 1,
+            (moment.year - 1980) << 9 | moment.month << 5 | moment.day,
+            _TIME_EXTRA.pack(0x5455, 5, 1, seconds) if -(2**31) <= seconds < 2**31 else b"",
+        )
+
+
+def _build_end_records(count: int, size: int, offset: int) -> bytes:
+    """The end records; those of zip64 only where a number needs them."""
+    end64 = b""
+    if count >= _MAX16 or size >= _MAX32 or offset >= _MAX32:
+        end64 = _END64.pack(
+            b"PK\x06\x06", _END64.size - 12, _VERSION64, _UNIX, _VERSION64, 0, 0, count, count, size, offset
+        ) + _LOCATOR64.pack(b"PK\x06\x07", 0, offset + size, 1)
+    few = min(count, _MAX16)
+    return end64 + _END.pack(b"PK\x05\x06", 0, 0, few, few, min(size, _MAX32), min(offset, _MAX32), 0)
+
+
+def _clip_pieces(pieces: Iterable[ZipPiece], first: int, stop: int) -> Iterator[ZipPiece]:
+    """The parts of `pieces` from offset `first` up to `stop`. Descriptors and directories to be filled in are not cut:
+    such archives are sent whole."""
+    for piece in pieces:
+        begin, end = max(piece.offset, first), min(piece.offset + piece.length, stop)
+        if begin >= end:
+            continue
+        if isinstance(piece, LiteralBytes):
+            yield LiteralBytes(begin, piece.data[begin - piece.offset : end - piece.offset])
+        elif isinstance(piece, MemberBytes):
+            base = piece.span.first - piece.offset
+            yield MemberBytes(begin, piece.index, ByteRange(base + begin, base + end - 1))
+        else:
+            yield piece

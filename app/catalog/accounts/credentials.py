@@ -1,0 +1,139 @@
+"""API keys and sessions. Only hashes of keys and tokens are kept; whoever calls has hashed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
+
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import ConstraintViolation, NotFound
+from app.catalog.schema import tables
+from app.catalog.schema.records import ApiKey, Session, User
+
+_key = tables.api_key
+_session = tables.session
+_user = tables.user
+_KEY_COLUMNS = [column for column in _key.c if column.name != "key_hash"]
+_SESSION_COLUMNS = [column for column in _session.c if column.name != "token_hash"]
+
+
+class ApiKeyRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, user_id: UUID, name: str, permissions: Iterable[str], key_hash: bytes) -> ApiKey:
+        """Raises `NotFound` for an unknown user."""
+        moment = now()
+        values = {
+            "id": uuid4(),
+            "user_id": user_id,
+            "name": name,
+            "permissions": list(permissions),
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_key).values(**values, key_hash=key_hash))
+        except ConstraintViolation:
+            raise NotFound("user", [user_id]) from None
+        return _api_key(values)
+
+    async def get_by_hash(self, key_hash: bytes) -> tuple[ApiKey, User] | None:
+        """Whose key this is."""
+        columns, condition = _KEY_COLUMNS, _key.c.key_hash == key_hash
+        found = await _with_user(self._database, columns, _key.c.user_id, condition)
+        return None if found is None else (_api_key(found[0]), found[1])
+
+    async def list(self, user_id: UUID | None = None) -> list[ApiKey]:
+        """Oldest first; of every user without `user_id`."""
+        statement = select(*_KEY_COLUMNS).order_by(_key.c.created_at, _key.c.id)
+        if user_id is not None:
+            statement = statement.where(_key.c.user_id == user_id)
+        async with self._database.read() as connection:
+            return [_api_key(row) for row in (await connection.execute(statement)).mappings()]
+
+    async def get(self, user_id: UUID, key_id: UUID) -> ApiKey | None:
+        statement = select(*_KEY_COLUMNS).where(_key.c.id == key_id, _key.c.user_id == user_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).mappings().one_or_none()
+        return None if row is None else _api_key(row)
+
+    async def update(
+        self, user_id: UUID, key_id: UUID, name: str | None = None, permissions: Iterable[str] | None = None
+    ) -> ApiKey | None:
+        """None of either: unchanged."""
+        values: dict[str, Any] = {"updated_at": now()}
+        if name is not None:
+            values["name"] = name
+        if permissions is not None:
+            values["permissions"] = list(permissions)
+        statement = update(_key).where(_key.c.id == key_id, _key.c.user_id == user_id).values(values)
+        async with self._database.write() as connection:
+            row = (await connection.execute(statement.returning(*_KEY_COLUMNS))).mappings().one_or_none()
+        return None if row is None else _api_key(row)
+
+    async def delete(self, user_id: UUID, key_id: UUID) -> bool:
+        """False: no such key of this user."""
+        return await self._delete((_key.c.id == key_id) & (_key.c.user_id == user_id))
+
+    async def delete_any(self, key_id: UUID) -> bool:
+        """Whosesoever it is: for the operator."""
+        return await self._delete(_key.c.id == key_id)
+
+    async def _delete(self, condition: ColumnElement[bool]) -> bool:
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(_key).where(condition))).rowcount > 0
+
+
+class SessionRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, user_id: UUID, token_hash: bytes, expires_at: datetime) -> Session:
+        """Raises `NotFound` for an unknown user."""
+        created = Session(id=uuid4(), user_id=user_id, expires_at=expires_at, created_at=now())
+        values = {column.name: getattr(created, column.name) for column in _SESSION_COLUMNS}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_session).values(**values, token_hash=token_hash))
+        except ConstraintViolation:
+            raise NotFound("user", [user_id]) from None
+        return created
+
+    async def get_by_hash(self, token_hash: bytes, moment: datetime) -> tuple[Session, User] | None:
+        """None when unknown, or expired at `moment`."""
+        condition = (_session.c.token_hash == token_hash) & (_session.c.expires_at > moment)
+        found = await _with_user(self._database, _SESSION_COLUMNS, _session.c.user_id, condition)
+        return None if found is None else (Session(**found[0]), found[1])
+
+    async def delete_by_hash(self, token_hash: bytes) -> bool:
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(_session).where(_session.c.token_hash == token_hash))
+            return result.rowcount > 0
+
+    async def delete_expired(self, moment: datetime) -> int:
+        """How many there were."""
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(_session).where(_session.c.expires_at <= moment))).rowcount
+
+
+async def _with_user(
+    database: Database, columns: list[Any], user_id: Any, condition: ColumnElement[bool]
+) -> tuple[dict[str, Any], User] | None:
+    statement = select(*columns, *_user.c).join(_user, user_id == _user.c.id).where(condition)
+    async with database.read() as connection:
+        row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    values = tuple(row)
+    credential = dict(zip((column.name for column in columns), values[: len(columns)], strict=True))
+    return credential, User(**dict(zip(_user.c.keys(), values[len(columns) :], strict=True)))
+
+
+def _api_key(row: RowMapping | dict[str, Any]) -> ApiKey:
+    return ApiKey(**{**row, "permissions": tuple(row["permissions"])})

@@ -1,0 +1,160 @@
+"""Persons that a user's photos show, and the picture of a user: names, and which file is their image."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog import quota
+from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import ConstraintViolation, NotFound, WriteLeaseLost
+from app.catalog.files import make_live, mark_unfinished_for_deletion
+from app.catalog.schema import tables
+from app.catalog.schema.records import Person, StoredFile
+
+_asset = tables.asset
+_person = tables.person
+_user = tables.user
+
+
+class PersonRepository:
+    """Images are swapped as derivatives are: the new one takes the place of the one that was seen, and dooms it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, owner_id: UUID, name: str | None = None) -> Person:
+        """Raises `NotFound` for an unknown owner."""
+        moment = now()
+        made = Person(uuid4(), owner_id, name, None, None, moment, moment)
+        values = {column.name: getattr(made, column.name) for column in _person.c}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_person).values(values))
+        except ConstraintViolation:
+            raise NotFound("user", [owner_id]) from None
+        return made
+
+    async def get_or_create(self, owner_id: UUID, person_id: UUID) -> Person | None:
+        """The person of that id, made where there is none; None where it is somebody else's. Raises `NotFound` for an unknown owner."""
+        known = await self.get_owned(owner_id, person_id)
+        if known is not None:
+            return known
+        moment = now()
+        made = Person(person_id, owner_id, None, None, None, moment, moment)
+        values = {column.name: getattr(made, column.name) for column in _person.c}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_person).values(values))
+        except ConstraintViolation:  # somebody was faster, or it is not the caller's
+            return await self.get_owned(owner_id, person_id)
+        return made
+
+    async def get_owned(self, owner_id: UUID, person_id: UUID) -> Person | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(_person).where(_where_owned(owner_id, person_id)))).one_or_none()
+        return None if row is None else Person(*row)
+
+    async def list(self, owner_id: UUID) -> list[Person]:
+        """Oldest first."""
+        statement = select(_person).where(_person.c.owner_id == owner_id).order_by(_person.c.created_at, _person.c.id)
+        async with self._database.read() as connection:
+            return [Person(*row) for row in await connection.execute(statement)]
+
+    async def rename(self, owner_id: UUID, person_id: UUID, name: str | None) -> Person | None:
+        """None: no such person of this owner."""
+        changed = update(_person).where(_where_owned(owner_id, person_id)).values(name=name, updated_at=now())
+        async with self._database.write() as connection:
+            row = (await connection.execute(changed.returning(_person))).one_or_none()
+        return None if row is None else Person(*row)
+
+    async def delete(self, owner_id: UUID, person_id: UUID) -> bool:
+        """The thumbnail is doomed in the same transaction. False: no such person of this owner."""
+        async with self._database.write() as connection:
+            await quota.lock_owner(connection, owner_id)
+            gone = delete(_person).where(_where_owned(owner_id, person_id)).returning(_person.c.thumbnail_file_id)
+            row = (await connection.execute(gone)).one_or_none()
+            if row is not None and row.thumbnail_file_id is not None:
+                await mark_live_for_deletion(connection, owner_id, [row.thumbnail_file_id])
+        return row is not None
+
+    async def replace_thumbnail(
+        self, owner_id: UUID, person_id: UUID, asset_id: UUID, expected_file_id: UUID | None, stored: StoredFile
+    ) -> bool:
+        """Make `stored`, which was cut from the asset, the person's thumbnail. False where another file is there than the one that was
+        seen; then, and where `NotFound` (person or asset) or `WriteLeaseLost` is raised, the new file is doomed."""
+
+        async def replace(connection: AsyncConnection) -> UUID | None:
+            person = select(_person.c.thumbnail_file_id).where(_where_owned(owner_id, person_id)).with_for_update()
+            row = (await connection.execute(person)).one_or_none()
+            if row is None:
+                raise NotFound("person", [person_id])
+            asset = select(_asset.c.id).where(_asset.c.id == asset_id, _asset.c.owner_id == owner_id)
+            if (await connection.execute(asset)).one_or_none() is None:
+                raise NotFound("asset", [asset_id])
+            if row.thumbnail_file_id == expected_file_id:
+                values = {"thumbnail_file_id": stored.file_id, "thumbnail_asset_id": asset_id, "updated_at": now()}
+                await connection.execute(update(_person).where(_where_owned(owner_id, person_id)).values(values))
+            return row.thumbnail_file_id
+
+        return await self._swap_image(owner_id, expected_file_id, stored, replace)
+
+    async def replace_profile_image(
+        self, user_id: UUID, expected_file_id: UUID | None, stored: StoredFile | None
+    ) -> bool:
+        """The same for the profile image of a user; without `stored` there is none afterwards. Raises `NotFound`, `WriteLeaseLost`."""
+
+        async def replace(connection: AsyncConnection) -> UUID | None:
+            user = select(_user.c.profile_file_id).where(_user.c.id == user_id).with_for_update()
+            row = (await connection.execute(user)).one_or_none()
+            if row is None:
+                raise NotFound("user", [user_id])
+            if row.profile_file_id == expected_file_id:
+                moment = now()
+                values = {
+                    "profile_file_id": None if stored is None else stored.file_id,
+                    "profile_changed_at": moment,
+                    "updated_at": moment,
+                }
+                await connection.execute(update(_user).where(_user.c.id == user_id).values(values))
+            return row.profile_file_id
+
+        return await self._swap_image(user_id, expected_file_id, stored, replace)
+
+    async def _swap_image(
+        self,
+        owner_id: UUID,
+        expected_file_id: UUID | None,
+        stored: StoredFile | None,
+        replace: Callable[[AsyncConnection], Awaitable[UUID | None]],
+    ) -> bool:
+        """`replace` makes the row refer to the new file if it referred to the one that was seen, and says which one it was."""
+        new = [] if stored is None else [stored]
+        try:
+            async with self._database.write() as connection:
+                await quota.lock_owner(connection, owner_id)
+                if await replace(connection) != expected_file_id:
+                    await mark_unfinished_for_deletion(connection, [each.file_id for each in new])
+                    return False
+                for each in new:
+                    await make_live(connection, owner_id, each)
+                await mark_live_for_deletion(
+                    connection,
+                    owner_id,
+                    [expected_file_id] if expected_file_id else [],
+                    REPLACED_FILE_GRACE if new else timedelta(0),
+                )
+        except (WriteLeaseLost, NotFound):
+            async with self._database.write() as connection:
+                await mark_unfinished_for_deletion(connection, [each.file_id for each in new])
+            raise
+        return True
+
+
+def _where_owned(owner_id: UUID, person_id: UUID):
+    return (_person.c.id == person_id) & (_person.c.owner_id == owner_id)

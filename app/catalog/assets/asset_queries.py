@@ -1,0 +1,217 @@
+"""Statements about assets, without running them: what is asked for, in which order, where a page begins, and how rows become
+records."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    String,
+    Tuple,
+    Uuid,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
+
+from app.catalog.database.text_functions import contains_folded
+from app.catalog.errors import InvalidCursor
+from app.catalog.files import file_from_row
+from app.catalog.schema import tables
+from app.catalog.schema.records import AccountUsage, Asset, AssetFilters, AssetType, FileKind, SortKey, Visibility
+from app.catalog.schema.tables import UtcDateTime
+from app.unicode_folding import fold_case
+
+_asset = tables.asset
+_derivative = tables.derivative
+_derived_file = tables.file.alias("made")
+_file = tables.file
+_user = tables.user
+
+_ASSET_COLUMNS = tuple(column for column in _asset.c if column.name not in ("metadata", "folded_name"))
+"""All but what is only looked for, and what a client wanted kept: that may be long, and no answer shows it."""
+_ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
+JOINED_COLUMNS = len(_ASSET_COLUMNS) + len(_file.c)
+_CURSOR = struct.Struct(">q16s")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def select_assets_with_files() -> Select[*tuple[Any, ...]]:
+    """Assets with their originals; `asset_from_row` takes its rows, of which only the first `JOINED_COLUMNS` matter."""
+    return select(*_ASSET_COLUMNS, _file).join(_file, _asset.c.file_id == _file.c.id)
+
+
+def asset_from_row(row: Row[*tuple[Any, ...]]) -> Asset:
+    values = tuple(row)
+    fields = dict(zip(_ASSET_FIELDS, values, strict=False))
+    fields["file"] = file_from_row(values[len(_ASSET_FIELDS) : JOINED_COLUMNS])
+    del fields["file_id"]
+    return Asset(**fields)
+
+
+def where_trashed(trashed: bool) -> ColumnElement[bool]:
+    return _asset.c.deleted_at.is_not(None) if trashed else _asset.c.deleted_at.is_(None)
+
+
+def where_visible(visibility: Visibility | None) -> ColumnElement[bool]:
+    """None: what Immich shows unless asked otherwise."""
+    if visibility is None:
+        return _asset.c.visibility.in_([Visibility.TIMELINE, Visibility.ARCHIVE])
+    return _asset.c.visibility == visibility
+
+
+def encode_cursor(last: Asset) -> str:
+    """Where the page after `last` begins."""
+    moment = (last.file_created_at - _EPOCH) // _MICROSECOND
+    return base64.urlsafe_b64encode(_CURSOR.pack(moment, last.id.bytes)).decode().rstrip("=")
+
+
+def where_after_cursor(cursor: str) -> ColumnElement[bool]:
+    """Assets after that place, newest first. Raises `InvalidCursor`."""
+    try:
+        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        microseconds, identifier = _CURSOR.unpack(packed)
+        moment = _EPOCH + timedelta(microseconds=microseconds)
+    except (ValueError, binascii.Error, struct.error, OverflowError):
+        raise InvalidCursor("the cursor is none of ours") from None
+    return tuple_(_asset.c.file_created_at, _asset.c.id) < _position_tuple(moment, UUID(bytes=identifier))
+
+
+def where_later_than(asset: Asset) -> ColumnElement[bool]:
+    """Assets after that one, oldest first."""
+    return tuple_(_asset.c.file_created_at, _asset.c.id) > _position_tuple(asset.file_created_at, asset.id)
+
+
+def _position_tuple(moment: datetime, asset_id: UUID) -> Tuple[Any]:
+    return tuple_(literal(moment, UtcDateTime), literal(asset_id, Uuid))
+
+
+def where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
+    """All of them hold for what is found."""
+    where: list[ColumnElement[bool]] = [_asset.c.visibility.in_(sorted(filters.visibilities))]
+    if filters.ids is not None:
+        where.append(_asset.c.id.in_(filters.ids))
+    if filters.is_encoded is not None:
+        encoded = _has_derivative(FileKind.ENCODED_VIDEO)
+        where.append(encoded if filters.is_encoded else ~encoded)
+    if filters.is_motion is not None:
+        video = _asset.c.live_photo_video_id
+        where.append(video.is_not(None) if filters.is_motion else video.is_(None))
+    if not (filters.with_deleted or filters.trashed_after or filters.trashed_before):
+        where.append(where_trashed(False))
+    where += [_has_derivative(kind, path) for kind, path in filters.made_paths.items()]
+    return [
+        *where,
+        *_where_contains(filters),
+        *_where_exif_equals(filters),
+        *_where_equal(filters),
+        *_where_between(filters),
+    ]
+
+
+def choose_sort_column(filters: AssetFilters) -> ColumnElement[Any]:
+    table = _file if filters.order_by is SortKey.FILE_SIZE else _asset
+    return table.c[filters.order_by.value]
+
+
+def _has_derivative(kind: FileKind, path: str | None = None) -> ColumnElement[bool]:
+    """Whether the asset has such a derivative, stored at that path if one is given."""
+    mine = (_derivative.c.asset_id == _asset.c.id) & (_derivative.c.kind == kind)
+    if path is None:
+        return exists().where(mine)
+    return exists().where(mine, _derivative.c.file_id == _derived_file.c.id, _derived_file.c.path == path)
+
+
+def _where_contains(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = []
+    if filters.name_contains is not None:
+        by_folded_name = _asset.c.folded_name.contains(fold_case(filters.name_contains), autoescape=True)
+        # What a program of an older version has taken in has no folded name before `FoldedNameBackfill.fill`.
+        by_name = contains_folded(_asset.c.original_file_name, filters.name_contains)
+        where.append(func.coalesce(by_folded_name, by_name))
+    if filters.path_contains is not None:
+        where.append(contains_folded(_file.c.path, filters.path_contains))
+    if filters.description_contains is not None:
+        where.append(contains_folded(_exif_text("description"), filters.description_contains))
+    return where
+
+
+def _where_exif_equals(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    return [
+        _exif_text(name).is_(None) if value is None else _exif_text(name) == str(value)
+        for name, value in filters.exif.items()
+    ]
+
+
+def _exif_text(name: str) -> ColumnElement[str]:
+    """A value of the EXIF data as text, whatever it is in JSON; NULL where it is not said."""
+    return cast(_asset.c.exif[name].as_string(), String)
+
+
+def _where_equal(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    wanted = {
+        _asset.c.type: filters.type,
+        _asset.c.is_favorite: filters.is_favorite,
+        _asset.c.is_offline: filters.is_offline,
+        _asset.c.checksum: filters.checksum,
+        _asset.c.device_asset_id: filters.device_asset_id,
+        _asset.c.device_id: filters.device_id,
+        _asset.c.library_id: filters.library_id,
+    }
+    return [column == value for column, value in wanted.items() if value is not None]
+
+
+def _where_between(filters: AssetFilters) -> list[ColumnElement[bool]]:
+    spans = (
+        (_asset.c.file_created_at, filters.taken_after, filters.taken_before),
+        (_asset.c.created_at, filters.created_after, filters.created_before),
+        (_asset.c.updated_at, filters.updated_after, filters.updated_before),
+        (_asset.c.deleted_at, filters.trashed_after, filters.trashed_before),
+        (_file.c.size, filters.min_file_size, filters.max_file_size),
+    )
+    after = [column >= earliest for column, earliest, _ in spans if earliest is not None]
+    return after + [column <= latest for column, _, latest in spans if latest is not None]
+
+
+def select_usage_by_user() -> Select[*tuple[Any, ...]]:
+    """One row for each user; `usage_from_row` takes them."""
+    photo, video = _asset.c.type == AssetType.IMAGE, _asset.c.type == AssetType.VIDEO
+    sent = _file.c.kind == FileKind.ORIGINAL  # and not found inside a photo, which has its bytes already
+    return (
+        select(
+            _user.c.id,
+            _user.c.name,
+            func.count(case((photo, _asset.c.id))),
+            func.count(case((video, _asset.c.id))),
+            func.sum(case((photo, _file.c.size))),
+            func.sum(case((video & sent, _file.c.size))),
+            _user.c.used,
+            _user.c.quota,
+        )
+        .select_from(
+            _user.outerjoin(_asset, _asset.c.owner_id == _user.c.id).outerjoin(_file, _asset.c.file_id == _file.c.id)
+        )
+        .group_by(_user.c.id)
+        .order_by(_user.c.created_at, _user.c.id)
+    )
+
+
+def usage_from_row(row: Row[*tuple[Any, ...]]) -> AccountUsage:
+    user_id, name, photos, videos, photo_bytes, video_bytes, used, quota = row
+    # PostgreSQL sums bigints into a decimal, and nothing into NULL.
+    of_photos, of_videos = int(photo_bytes or 0), int(video_bytes or 0)
+    return AccountUsage(user_id, name, photos, videos, of_photos + of_videos, of_photos, of_videos, used, quota)

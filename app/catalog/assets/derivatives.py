@@ -1,0 +1,162 @@
+"""Derivatives: the files that are made from an asset's original. A new one takes the place of the one that was seen, and dooms it, in
+one transaction, so that there is never a moment with neither, and of two that were made at once one stays.
+
+They do not count against the quota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypedDict
+from uuid import UUID
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog import quota
+from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import NotFound, WriteLeaseLost
+from app.catalog.files import file_from_row, iterate_batches, make_live, mark_unfinished_for_deletion
+from app.catalog.schema import tables
+from app.catalog.schema.records import Derivative, FileKind, StoredFile
+
+_asset = tables.asset
+_derivative = tables.derivative
+_file = tables.file
+_task = tables.task
+
+USER_EDITED_FIELDS = ("description", "rating", "latitude", "longitude", "dateTimeOriginal", "timeZone")
+"""What a user may have said of a picture: what is known already stays when the file is read (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReplacement:
+    """`stored` takes the place of the file that was `expected_file_id` (None: there was none). Without `stored` there is none afterwards."""
+
+    kind: FileKind
+    expected_file_id: UUID | None
+    stored: StoredFile | None
+
+
+class ExtractedProperties(TypedDict, total=False):
+    """What was read from an original; absent means unchanged. `taken_at` and `taken_at_local` (the clock of the place, as if it were
+    UTC) hold unless the user has said something else."""
+
+    width: int
+    height: int
+    duration: int
+    thumbhash: bytes
+    exif: dict[str, object]
+    taken_at: datetime
+    taken_at_local: datetime
+
+
+class DerivativeRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get_for_asset(self, asset_id: UUID) -> dict[FileKind, Derivative]:
+        """Those of one asset."""
+        return (await self.get_for_assets([asset_id])).get(asset_id, {})
+
+    async def get_for_assets(self, asset_ids: Iterable[UUID]) -> dict[UUID, dict[FileKind, Derivative]]:
+        """Those of each asset that has any."""
+        found: dict[UUID, dict[FileKind, Derivative]] = {}
+        columns = select(_derivative.c.asset_id, _derivative.c.kind, _file).join(
+            _file, _derivative.c.file_id == _file.c.id
+        )
+        async with self._database.read() as connection:
+            for batch in iterate_batches(asset_ids):
+                for row in await connection.execute(columns.where(_derivative.c.asset_id.in_(batch))):
+                    asset_id, kind, *file = tuple(row)
+                    found.setdefault(asset_id, {})[kind] = Derivative(asset_id, kind, file_from_row(tuple(file)))
+        return found
+
+    async def find_asset_id(self, file_id: UUID) -> UUID | None:
+        """The asset that this file was made from; None where no derivative has it (any more)."""
+        statement = select(_derivative.c.asset_id).where(_derivative.c.file_id == file_id)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one_or_none()
+
+    async def swap_files(
+        self,
+        owner_id: UUID,
+        asset_id: UUID,
+        replacements: Sequence[FileReplacement],
+        properties: ExtractedProperties | None = None,
+        task_id: UUID | None = None,
+    ) -> bool:
+        """All of the replacements, and what was found, in one transaction. False where another file is there than the one that was
+        seen, or the task that they were made for is gone, since the original has changed: then nothing changes, and the new files are
+        doomed.
+
+        Raises `NotFound` where there is no such asset of the owner (any more) and `WriteLeaseLost` for a lease that ran out; then the
+        new files are doomed, too.
+        """
+        new = [each.stored for each in replacements if each.stored is not None]
+        try:
+            async with self._database.write() as connection:
+                await quota.lock_owner(connection, owner_id)
+                asset = await _lock_asset(connection, owner_id, asset_id)
+                current = await _current_file_ids(connection, asset_id)
+                as_seen = all(current.get(each.kind) == each.expected_file_id for each in replacements)
+                if not as_seen or not await _is_task_present(connection, task_id):
+                    await mark_unfinished_for_deletion(connection, [stored.file_id for stored in new])
+                    return False
+                for stored in new:
+                    await make_live(connection, owner_id, stored)
+                for each in replacements:
+                    await _replace(connection, asset_id, each)
+                replaced = [each.expected_file_id for each in replacements if each.expected_file_id]
+                await mark_live_for_deletion(connection, owner_id, replaced, REPLACED_FILE_GRACE)
+                values = _asset_values(properties or {}, asset.exif)
+                await connection.execute(update(_asset).where(_asset.c.id == asset_id).values(values))
+        except (WriteLeaseLost, NotFound):
+            async with self._database.write() as connection:
+                await mark_unfinished_for_deletion(connection, [stored.file_id for stored in new])
+            raise
+        return True
+
+
+async def _lock_asset(connection: AsyncConnection, owner_id: UUID, asset_id: UUID) -> Any:
+    mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
+    asset = (await connection.execute(select(_asset.c.exif).where(mine).with_for_update())).one_or_none()
+    if asset is None:
+        raise NotFound("asset", [asset_id])
+    return asset
+
+
+async def _is_task_present(connection: AsyncConnection, task_id: UUID | None) -> bool:
+    if task_id is None:
+        return True
+    return (await connection.execute(select(_task.c.id).where(_task.c.id == task_id))).one_or_none() is not None
+
+
+async def _current_file_ids(connection: AsyncConnection, asset_id: UUID) -> dict[FileKind, UUID]:
+    rows = select(_derivative.c.kind, _derivative.c.file_id).where(_derivative.c.asset_id == asset_id)
+    return {row.kind: row.file_id for row in await connection.execute(rows)}
+
+
+async def _replace(connection: AsyncConnection, asset_id: UUID, wanted: FileReplacement) -> None:
+    there = (_derivative.c.asset_id == asset_id) & (_derivative.c.kind == wanted.kind)
+    if wanted.stored is None:
+        await connection.execute(delete(_derivative).where(there))
+    elif wanted.expected_file_id is not None:
+        await connection.execute(update(_derivative).where(there).values(file_id=wanted.stored.file_id))
+    else:
+        row = {"asset_id": asset_id, "kind": wanted.kind, "file_id": wanted.stored.file_id}
+        await connection.execute(insert(_derivative).values(row))
+
+
+def _asset_values(properties: ExtractedProperties, known: dict[str, object] | None) -> dict[str, Any]:
+    values: dict[str, Any] = {**properties, "updated_at": now()}
+    taken_at, local = values.pop("taken_at", None), values.pop("taken_at_local", None)
+    said = {name: value for name, value in (known or {}).items() if name in USER_EDITED_FIELDS}
+    if "exif" in properties:
+        values["exif"] = properties["exif"] | said
+    if taken_at is not None and local is not None and "dateTimeOriginal" not in said:
+        values |= {"file_created_at": taken_at, "local_date_time": local}
+    return values

@@ -1,0 +1,66 @@
+"""Fills in the folded names that searches compare, for assets that a program of an older version has taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import bindparam, select, update
+
+from app.catalog.database.engine import Database
+from app.catalog.files import iterate_batches
+from app.catalog.schema import tables
+from app.unicode_folding import fold_case
+
+SCAN_BATCH_SIZE = 10_000
+"""Assets that one query looks at: what bounds it where none of many has to be filled in."""
+
+_asset = tables.asset
+
+
+class FoldedNameBackfill:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def fill_missing(self) -> int:
+        """How many were filled in. Each batch is a short transaction of its own, so what a kill leaves is found the next time; any number of
+        processes may fill at once."""
+        filled = 0
+        last: UUID | None = None
+        while True:
+            missing, last = await self._find_missing(last)
+            for batch in iterate_batches(missing):
+                filled += await self._fill_batch(batch)
+            if last is None:
+                return filled
+
+    async def _find_missing(self, after: UUID | None) -> tuple[Iterable[UUID], UUID | None]:
+        """Among the next assets those to be filled in, and the last one looked at; None where there are no more."""
+        next_ids = select(_asset.c.id).order_by(_asset.c.id)
+        missing = select(_asset.c.id).where(_asset.c.folded_name.is_(None)).order_by(_asset.c.id)
+        if after is not None:
+            next_ids, missing = next_ids.where(_asset.c.id > after), missing.where(_asset.c.id > after)
+        async with self._database.read() as connection:
+            last = (await connection.execute(next_ids.offset(SCAN_BATCH_SIZE - 1).limit(1))).scalar_one_or_none()
+            if last is not None:
+                missing = missing.where(_asset.c.id <= last)
+            return (await connection.execute(missing)).scalars().all(), last
+
+    async def _fill_batch(self, asset_ids: list[UUID]) -> int:
+        # What others have locked they may rename; waiting for them could become a deadlock. It is filled in the next time.
+        names = (
+            select(_asset.c.id, _asset.c.original_file_name)
+            .where(_asset.c.id.in_(asset_ids), _asset.c.folded_name.is_(None))
+            .with_for_update(skip_locked=True)
+        )
+        fill = (
+            update(_asset).where(_asset.c.id == bindparam("of_asset")).values(folded_name=bindparam("new_folded_name"))
+        )
+        async with self._database.write() as connection:
+            rows = [
+                {"of_asset": asset_id, "new_folded_name": fold_case(name)}
+                for asset_id, name in await connection.execute(names)
+            ]
+            if rows:
+                await connection.execute(fill, rows)
+        return len(rows)

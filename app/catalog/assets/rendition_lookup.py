@@ -1,0 +1,111 @@
+"""What there is to show of assets, persons and users: their files, each read in one go for delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, select
+
+from app.catalog.assets.asset_queries import JOINED_COLUMNS, asset_from_row, select_assets_with_files
+from app.catalog.database.engine import Database
+from app.catalog.files import file_from_row, iterate_batches
+from app.catalog.schema import tables
+from app.catalog.schema.records import Asset, File, FileKind, TaskState
+
+_asset = tables.asset
+_derivative = tables.derivative
+_file = tables.file
+_derived_file = tables.file.alias("made")
+_person = tables.person
+_task = tables.task
+_user = tables.user
+
+_TASK_COLUMNS = (_task.c.state, _task.c.not_before, _task.c.error)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingState:
+    """How far an asset's processing is: as in `Task`."""
+
+    state: TaskState
+    not_before: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRenditions:
+    """An asset, what was made of it, and how far that is; without `processing` nothing is to be made."""
+
+    asset: Asset
+    files: Mapping[FileKind, File]
+    processing: ProcessingState | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitFile:
+    """The one picture of a person or a user."""
+
+    owner_id: UUID
+    file: File
+
+
+class RenditionLookup:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get_for_asset(self, asset_id: UUID) -> AssetRenditions | None:
+        """Whoever owns it."""
+        statement = (
+            select_assets_with_files()
+            .add_columns(*_TASK_COLUMNS, _derivative.c.kind, *_derived_file.c)
+            .outerjoin(_task, _task.c.asset_id == _asset.c.id)
+            .outerjoin(_derivative, _derivative.c.asset_id == _asset.c.id)
+            .outerjoin(_derived_file, _derivative.c.file_id == _derived_file.c.id)
+            .where(_asset.c.id == asset_id)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).all()
+        if not rows:
+            return None
+        made: dict[FileKind, File] = {}
+        for row in rows:
+            kind, *file = tuple(row)[JOINED_COLUMNS + len(_TASK_COLUMNS) :]
+            if kind is not None:
+                made[kind] = file_from_row(tuple(file))
+        state, not_before, error = tuple(rows[0])[JOINED_COLUMNS : JOINED_COLUMNS + len(_TASK_COLUMNS)]
+        progress = None if state is None else ProcessingState(state, not_before, error)
+        return AssetRenditions(asset_from_row(rows[0]), made, progress)
+
+    async def get_failure_reasons(self, asset_ids: Iterable[UUID]) -> dict[UUID, str]:
+        """Why the processing of those of the assets was given up for which it was."""
+        failed = select(_task.c.asset_id, _task.c.error).where(_task.c.state == TaskState.FAILED)
+        found: dict[UUID, str] = {}
+        async with self._database.read() as connection:
+            for batch in iterate_batches(asset_ids):
+                rows = await connection.execute(failed.where(_task.c.asset_id.in_(batch)))
+                found.update((asset_id, error or "unknown") for asset_id, error in rows)
+        return found
+
+    async def get_for_person(self, person_id: UUID) -> PortraitFile | None:
+        """Whoever the person belongs to; None also for one without a picture."""
+        statement = select(_person.c.owner_id, *_file.c).join(_file, _person.c.thumbnail_file_id == _file.c.id)
+        return await self._get_portrait(statement, _person.c.id == person_id)
+
+    async def get_for_user(self, user_id: UUID) -> PortraitFile | None:
+        """None also for one without a picture."""
+        statement = select(_user.c.id, *_file.c).join(_file, _user.c.profile_file_id == _file.c.id)
+        return await self._get_portrait(statement, _user.c.id == user_id)
+
+    async def _get_portrait(
+        self, statement: Select[*tuple[Any, ...]], condition: ColumnElement[bool]
+    ) -> PortraitFile | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement.where(condition))).one_or_none()
+        if row is None:
+            return None
+        owner_id, *file = tuple(row)
+        return PortraitFile(owner_id, file_from_row(tuple(file)))

@@ -1,0 +1,434 @@
+"""The connection to the database: what `DB_URL` means, short transactions for reads and writes, and the one place that
+translates the failures of SQLAlchemy and of the drivers.
+
+SQLite has one connection that writes (`BEGIN IMMEDIATE`, so that nobody is refused half-way) and several that only read;
+PostgreSQL has one pool. No caller may await anything but the database inside a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.catalog.database.outage import OutageLog
+from app.catalog.database.sqlite_file import OpenSqliteFile, SqliteConnection
+from app.catalog.database.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
+from app.catalog.errors import (
+    CatalogDamaged,
+    CatalogError,
+    CatalogFileMoved,
+    CatalogFull,
+    CatalogLocked,
+    CatalogReadOnly,
+    CatalogUnavailable,
+    CatalogUnreachable,
+    ConstraintViolation,
+    InvalidDatabaseUrl,
+)
+
+POOL_TIMEOUT_SECONDS = 30
+"""How long a call waits for a free connection."""
+BUSY_SECONDS = 15
+"""How long a write waits for a lock that another process holds."""
+STATEMENT_SECONDS = 60
+TRANSACTION_SECONDS = 90
+"""How long a transaction may take in PostgreSQL: a server that is stopped keeps to no bound of its own."""
+CONNECT_SECONDS = 10
+
+_SQLITE_READERS = 4
+_POSTGRES_CONNECTIONS = 10
+
+_SQLITE_STATES: dict[int, type[CatalogError]] = {
+    sqlite3.SQLITE_BUSY: CatalogLocked,
+    sqlite3.SQLITE_CANTOPEN: CatalogUnavailable,
+    sqlite3.SQLITE_CORRUPT: CatalogDamaged,
+    sqlite3.SQLITE_FULL: CatalogFull,
+    sqlite3.SQLITE_IOERR: CatalogUnavailable,
+    sqlite3.SQLITE_LOCKED: CatalogLocked,
+    sqlite3.SQLITE_NOMEM: CatalogUnavailable,
+    sqlite3.SQLITE_NOTADB: CatalogDamaged,
+    sqlite3.SQLITE_PERM: CatalogReadOnly,
+    sqlite3.SQLITE_PROTOCOL: CatalogLocked,
+    sqlite3.SQLITE_READONLY: CatalogReadOnly,
+    sqlite3.SQLITE_READONLY_DBMOVED: CatalogFileMoved,
+}
+"""By extended or, failing that, by primary result code."""
+
+_POSTGRES_STATES: dict[str, type[CatalogUnavailable]] = {
+    "25006": CatalogReadOnly,  # read_only_sql_transaction: a standby, or a server that was told to be one
+    "53100": CatalogFull,  # disk_full
+    "55P03": CatalogLocked,  # lock_not_available
+}
+"""By SQLSTATE. Others that may pass are `CatalogUnavailable`."""
+
+_LOST_CONNECTION = ("08", "57P01", "57P02", "57P03")
+"""SQLSTATEs that begin so: connection_exception, admin_shutdown, crash_shutdown, cannot_connect_now."""
+
+
+def now() -> datetime:
+    """The time that rows are given: this process's clock, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A catalogue in one file; `path` is absolute."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresDatabase:
+    """A catalogue in PostgreSQL; `url` is SQLAlchemy's, with the driver named."""
+
+    url: URL
+
+
+DatabaseLocation = SqliteFile | PostgresDatabase
+
+
+def parse_url(db_url: str) -> DatabaseLocation:
+    """Raises `InvalidDatabaseUrl`. The driver's name is optional; PostgreSQL's query string is kept."""
+    try:
+        url = make_url(db_url)
+    except (ArgumentError, ValueError):
+        raise InvalidDatabaseUrl("DB_URL is no database address") from None
+    backend = url.drivername.partition("+")[0]
+    if backend in ("postgresql", "postgres"):
+        _check_escaped(db_url, url)
+        return PostgresDatabase(url.set(drivername="postgresql+psycopg"))
+    if backend != "sqlite":
+        raise InvalidDatabaseUrl("DB_URL starts with neither sqlite:/// nor postgresql://")
+    if url.host or not url.database or url.database == ":memory:":
+        raise InvalidDatabaseUrl("DB_URL names no file: sqlite:///relative/path or sqlite:////absolute/path")
+    if url.query:
+        raise InvalidDatabaseUrl(f"DB_URL: sqlite takes no parameter {next(iter(url.query))!r}")
+    return SqliteFile(Path(url.database).absolute())
+
+
+def _check_escaped(db_url: str, url: URL) -> None:
+    """A password that is not escaped ends at its `@`: its rest would be taken for the host, and every message of the driver would tell it."""
+    if db_url.count("@") > 1 or "@" in f"{url.host}{url.database}":
+        raise InvalidDatabaseUrl(
+            "DB_URL has an '@', '/' or '?' in the user's name or the password that is not escaped: write %40, %2F, %3F"
+        )
+
+
+class Database:
+    """Hands out connections, each for one short transaction. All errors that leave it are `CatalogError`s."""
+
+    def __init__(self, location: DatabaseLocation) -> None:
+        self.location = location
+        self.outages = OutageLog(_address(location))
+        self.last_write_at = float("-inf")
+        """`time.monotonic()` of the last commit, unless a write has failed since."""
+        if isinstance(location, SqliteFile):
+            self._file = file = OpenSqliteFile(location.path)
+            self.writer = _sqlite_engine(location.path, file, connections=1, query_only=False)
+            self._reader = _sqlite_engine(location.path, file, connections=_SQLITE_READERS, query_only=True)
+            self._transaction_seconds: float | None = (
+                None  # a file is waited for: what a thread does cannot be given up
+            )
+            self._write_slots = asyncio.Semaphore(1)
+            self._read_slots = asyncio.Semaphore(_SQLITE_READERS)
+        else:
+            self._file = None
+            self.writer = _postgres_engine(location.url)
+            self._reader = self.writer
+            self._transaction_seconds = TRANSACTION_SECONDS
+            self._write_slots = self._read_slots = asyncio.Semaphore(_POSTGRES_CONNECTIONS)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """For queries; each sees what was committed before it began."""
+        async with self._turn(self._read_slots), self._bounded(self._transaction_seconds):
+            try:
+                async with self._reader.connect() as connection:
+                    if isinstance(self.location, PostgresDatabase):
+                        await _set_execution_options(connection, isolation_level="AUTOCOMMIT")
+                    yield connection
+            except _FAILURES as error:
+                raise translate_database_error(error) from error
+            self.outages.answered()
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
+        return self._transaction(self._transaction_seconds)
+
+    def long_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """As `write`, without a bound: for upgrades and restores, beside which nobody works."""
+        return self._transaction(None)
+
+    @asynccontextmanager
+    async def _transaction(self, seconds: float | None) -> AsyncIterator[AsyncConnection]:
+        async with self._turn(self._write_slots), self._bounded(seconds):
+            try:
+                async with self.writer.begin() as connection:
+                    yield connection
+            except _FAILURES as error:
+                failure = translate_database_error(error)
+                if isinstance(failure, CatalogUnavailable):
+                    self.last_write_at = float("-inf")
+                raise failure from error
+            self.last_write_at = time.monotonic()
+            self.outages.answered()
+
+    async def check_file(self) -> None:
+        """Raises `CatalogFileMoved` where the file that is open is no longer the one at its path."""
+        if self._file is not None:
+            try:
+                await asyncio.to_thread(self._file.check_path)
+            except sqlite3.OperationalError as error:
+                raise CatalogFileMoved(str(error)) from None
+
+    @asynccontextmanager
+    async def dedicated_connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside the pool and of any transaction, for as long as somebody wants it: for locks that are its own."""
+        try:
+            connection = await _unpooled_engine(self.location).connect()
+        except _FAILURES as error:
+            raise translate_database_error(error) from error
+        try:
+            yield connection
+        finally:
+            with suppress(SQLAlchemyError):
+                await connection.close()
+
+    @asynccontextmanager
+    async def snapshot_connection(self) -> AsyncIterator[AsyncConnection]:
+        """One view for all queries, of the moment of the first, however long it takes. The only transaction in which something else than
+        the database may be awaited: it locks nothing and cannot write."""
+        async with self._turn(self._read_slots):
+            try:
+                if isinstance(self.location, SqliteFile):
+                    async with self._reader.connect() as connection, _sqlite_snapshot(connection):
+                        yield connection
+                else:
+                    async with self.writer.connect() as connection, _postgres_snapshot(connection) as view:
+                        yield view
+            except _FAILURES as error:
+                raise translate_database_error(error) from error
+
+    async def aclose(self) -> None:
+        self.outages.close()
+        await self.writer.dispose()
+        await self._reader.dispose()
+
+    @asynccontextmanager
+    async def _turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
+        # Waiting here, and never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            raise self.outages.no_answer(began, "no connection to the database is free") from None
+        try:
+            yield
+        finally:
+            turns.release()
+
+    @asynccontextmanager
+    async def _bounded(self, seconds: float | None) -> AsyncIterator[None]:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise self.outages.no_answer(began, "the database does not answer") from None
+
+
+# Values that fit no column show as the last two on SQLite, whose driver does not wrap them.
+_FAILURES = (SQLAlchemyError, OverflowError, UnicodeError)
+
+
+def translate_database_error(error: SQLAlchemyError | OverflowError | UnicodeError) -> CatalogError:
+    """The one table from failures of the database to errors of the catalogue."""
+    if isinstance(error, PoolTimeout):
+        return CatalogUnavailable("no connection to the database is free")
+    if isinstance(error, IntegrityError):
+        return ConstraintViolation(_reason(error))
+    if isinstance(error, DBAPIError):
+        return _error_class(error)(_reason(error))
+    return CatalogError(f"{type(error).__name__}: {error.args[0] if error.args else ''}")
+
+
+def _error_class(error: DBAPIError) -> type[CatalogError]:
+    if isinstance(error.orig, sqlite3.Error):
+        # getattr: errors that the module itself raises carry no code.
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        kind = _SQLITE_STATES.get(code) or _SQLITE_STATES.get(code & 0xFF)
+    else:
+        state: str | None = getattr(error.orig, "sqlstate", None)
+        kind = _POSTGRES_STATES.get(state or "")
+        if isinstance(error, (OperationalError, InterfaceError)):
+            kind = kind or (CatalogUnreachable if connection_lost(state) else CatalogUnavailable)
+    return kind or (CatalogUnavailable if error.connection_invalidated else CatalogError)
+
+
+def connection_lost(sqlstate: str | None) -> bool:
+    """Of an operational error of PostgreSQL's driver: those of the driver itself have no state."""
+    return sqlstate is None or sqlstate.startswith(_LOST_CONNECTION)
+
+
+def _address(place: DatabaseLocation) -> str:
+    """Without the user's name and the password."""
+    if isinstance(place, SqliteFile):
+        return str(place.path)
+    host, port = (place.url.query.get(name) for name in ("host", "port"))
+    return f"{_joined(place.url.host or host)}:{_joined(place.url.port or port or 5432)}/{place.url.database or ''}"
+
+
+def _joined(value: str | int | tuple[str, ...] | None) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value or "")
+
+
+def _reason(error: DBAPIError) -> str:
+    # The driver's own first line: SQLAlchemy's text would add the values of the statement.
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__
+
+
+@asynccontextmanager
+async def _sqlite_snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
+    try:
+        await connection.exec_driver_sql("BEGIN")
+        yield
+    except BaseException:
+        await connection.invalidate()  # the pool would hand it out with the old view
+        raise
+    await connection.exec_driver_sql("ROLLBACK")
+
+
+@asynccontextmanager
+async def _postgres_snapshot(connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
+    await _set_execution_options(connection, isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with connection.begin():
+        # Each statement is quick; between two a slow store may take its time.
+        await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        yield connection
+
+
+async def _set_execution_options(connection: AsyncConnection, **mode: Any) -> None:
+    """Until the connection goes back to the pool. Asked of one that is checked out, and not of the engine: psycopg lets the loop run here, and
+    of a checkout that is cancelled half-way nobody would give the connection back."""
+    try:
+        await connection.execution_options(**mode)
+    except BaseException:
+        await connection.invalidate()  # the pool switches back only what was switched whole
+        raise
+
+
+def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_only: bool) -> AsyncEngine:
+    async def connect() -> aiosqlite.Connection:
+        await asyncio.to_thread(file.check_path)  # a new connection would open, or make, another file
+        factory = partial(SqliteConnection, file=file)
+        opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=factory)
+        # As SQLAlchemy does where it connects by itself: a thread left open must not keep a failed process alive.
+        opening._thread.daemon = True  # noqa: SLF001
+        connection = await _open_connection(opening)
+        try:
+            await connection.executescript(
+                f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                f"PRAGMA foreign_keys=ON; PRAGMA query_only={'ON' if query_only else 'OFF'};"
+            )
+            await connection.create_function(SQLITE_FUNCTION, 2, sqlite_contains_folded, deterministic=True)
+            await asyncio.to_thread(file.record_opened)
+        except BaseException:
+            connection.stop()
+            raise
+        return connection
+
+    options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if query_only else {}
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        async_creator=connect,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        hide_parameters=True,
+        **options,
+    )
+    if not query_only:
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+async def _open_connection(opening: aiosqlite.Connection) -> aiosqlite.Connection:
+    """The connection; closed again where the caller is cancelled meanwhile. aiosqlite would leave it to the garbage collector."""
+    task = asyncio.ensure_future(opening)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_unused)
+        raise
+
+
+def _close_unused(task: asyncio.Future[aiosqlite.Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().stop()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def build_postgres_arguments(url: URL) -> dict[str, Any]:
+    """What a connection of psycopg takes: those of the URL, and limits that it does not set itself."""
+    options = (
+        f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
+        f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
+    )
+    defaults: dict[str, str | int] = {
+        "connect_timeout": CONNECT_SECONDS,
+        # A host that vanished is noticed within half a minute.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    _, given = url.get_dialect()().create_connect_args(url)
+    own = given.get("options")
+    return {**defaults, **given, "options": f"{options} {own}" if own else options}
+
+
+def _unpooled_engine(location: DatabaseLocation) -> AsyncEngine:
+    if isinstance(location, SqliteFile):
+        raise TypeError("a SQLite file has no sessions")
+    return create_async_engine(
+        URL.create(location.url.drivername),
+        connect_args=build_postgres_arguments(location.url),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+
+
+def _postgres_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        URL.create(url.drivername),
+        connect_args=build_postgres_arguments(url),
+        pool_size=_POSTGRES_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        skip_autocommit_rollback=True,
+    )

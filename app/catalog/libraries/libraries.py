@@ -1,0 +1,198 @@
+"""External libraries: what belongs to each, whether its folders are there, and its removal. Their files: `library_files`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import ConstraintViolation, LibraryChanged, NotFound
+from app.catalog.schema import tables
+from app.catalog.schema.library_records import Library, LibraryChanges, LibraryState, LibraryUsage, ScanReport
+from app.catalog.schema.records import AssetType
+
+_asset = tables.asset
+_file = tables.file
+_folder = tables.library_folder
+_library_file = tables.library_file
+_library = tables.library
+
+
+class LibraryRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, owner_id: UUID, name: str, import_paths: tuple[str, ...], exclusion_patterns: tuple[str, ...]
+    ) -> Library:
+        """Raises `NotFound` for an unknown owner."""
+        moment = now()
+        created = Library(
+            id=uuid4(),
+            owner_id=owner_id,
+            name=name,
+            import_paths=import_paths,
+            exclusion_patterns=exclusion_patterns,
+            created_at=moment,
+            updated_at=moment,
+            deleted_at=None,
+            state=LibraryState.OK,
+            state_since=moment,
+            state_error=None,
+            scanned_at=None,
+            files=0,
+            mounts=(),
+            watch=None,
+            last_scan=None,
+        )
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_library).values(_library_values(created)))
+        except ConstraintViolation:
+            raise NotFound("user", [owner_id]) from None
+        return created
+
+    async def get(self, library_id: UUID) -> Library | None:
+        """None also for one that is being removed."""
+        statement = select(_library).where(_library.c.id == library_id, _library.c.deleted_at.is_(None))
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else _library_from_row(row)
+
+    async def list(self) -> list[Library]:
+        """Oldest first, those that are being removed included."""
+        statement = select(_library).order_by(_library.c.created_at, _library.c.id)
+        async with self._database.read() as connection:
+            return [_library_from_row(row) for row in await connection.execute(statement)]
+
+    async def update(self, library_id: UUID, changes: LibraryChanges) -> Library | None:
+        """The next scan compares every file anew: what the patterns exclude or the paths hold may be other files now."""
+        values: dict[str, Any] = {**changes, "updated_at": now()}
+        mine = (_library.c.id == library_id) & _library.c.deleted_at.is_(None)
+        async with self._database.write() as connection:
+            row = (await connection.execute(update(_library).where(mine).values(values).returning(_library))).first()
+            if row is not None:
+                await connection.execute(update(_folder).where(_folder.c.library_id == library_id).values(digest=None))
+        return None if row is None else _library_from_row(row)
+
+    async def set_state(self, library_id: UUID, state: LibraryState, error: str | None) -> bool:
+        """True when the state turned; `state_since` is then now. Another error of the same state replaces the text only."""
+        values = {
+            "state": state,
+            "state_error": error,
+            "state_since": case((_library.c.state == state, _library.c.state_since), else_=now()),
+        }
+        mine = _library.c.id == library_id
+        other = or_(_library.c.state != state, func.coalesce(_library.c.state_error, "") != (error or ""))
+        async with self._database.write() as connection:
+            before = (await connection.execute(select(_library.c.state).where(mine))).scalar_one_or_none()
+            await connection.execute(update(_library).where(mine, other).values(values))
+        return before is not None and before is not state
+
+    async def set_watch_status(self, library_id: UUID, watch: str | None) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(update(_library).where(_library.c.id == library_id).values(watch=watch))
+
+    async def check_unchanged(self, library: Library) -> None:
+        """Raises `LibraryChanged`, `NotFound` where it is being removed."""
+        async with self._database.read() as connection:
+            await _check_unchanged(connection, library, _select_library(library))
+
+    async def store_scan_report(self, library: Library, report: ScanReport, mounts: tuple[str, ...] | None) -> None:
+        """Keep a scan's report, and the mount points that it saw (None: as before). What a complete one saw the next ones compare with: then every
+        file that is there counts. Raises as `check_unchanged`."""
+        values: dict[str, Any] = {"last_scan": _report_to_json(report)}
+        if mounts is not None:
+            values["mounts"] = list(mounts)
+        async with self._database.write() as connection:
+            await lock_library(connection, library)
+            if report.complete:
+                there = _library_file.join(_folder, _library_file.c.folder_id == _folder.c.id)
+                present = (_folder.c.library_id == library.id) & _library_file.c.missing_since.is_(None)
+                files = await connection.execute(select(func.count()).select_from(there).where(present))
+                values |= {"scanned_at": now(), "files": files.scalar_one()}
+            await connection.execute(update(_library).where(_library.c.id == library.id).values(values))
+
+    async def mark_for_removal(self, library_id: UUID) -> bool:
+        """From now on nothing is added to it; `AssetRepository.delete_from_library` and `delete_marked` do the rest."""
+        mine = (_library.c.id == library_id) & _library.c.deleted_at.is_(None)
+        async with self._database.write() as connection:
+            return (await connection.execute(update(_library).where(mine).values(deleted_at=now()))).rowcount == 1
+
+    async def delete_marked(self, library_id: UUID) -> None:
+        """Remove the row of a library that was marked as removed and has no assets any more."""
+        marked = (_library.c.id == library_id) & _library.c.deleted_at.is_not(None)
+        async with self._database.write() as connection:
+            await connection.execute(delete(_library).where(marked))
+
+    async def get_usage(self, library_id: UUID) -> LibraryUsage:
+        statement = (
+            select(_asset.c.type, func.count(), func.sum(_file.c.size))
+            .join(_file, _asset.c.file_id == _file.c.id)
+            .where(_asset.c.library_id == library_id, _asset.c.deleted_at.is_(None))
+            .group_by(_asset.c.type)
+        )
+        async with self._database.read() as connection:
+            rows = {row[0]: (row[1], int(row[2] or 0)) for row in await connection.execute(statement)}
+        photos, videos = (rows.get(kind, (0, 0))[0] for kind in (AssetType.IMAGE, AssetType.VIDEO))
+        return LibraryUsage(photos, videos, photos + videos, sum(size for _, size in rows.values()))
+
+    async def count_assets(self) -> dict[UUID, int]:
+        """Assets of each library that are not in the trash; libraries without any are left out."""
+        present = and_(_asset.c.library_id.is_not(None), _asset.c.deleted_at.is_(None))
+        statement = select(_asset.c.library_id, func.count()).where(present).group_by(_asset.c.library_id)
+        async with self._database.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(statement)}
+
+    async def get_unmounted(self) -> dict[UUID, Library]:
+        """Those whose files are not to be seen."""
+        statement = select(_library).where(_library.c.state == LibraryState.UNMOUNTED, _library.c.deleted_at.is_(None))
+        async with self._database.read() as connection:
+            return {row.id: _library_from_row(row) for row in await connection.execute(statement)}
+
+
+async def lock_library(connection: AsyncConnection, library: Library) -> UUID:
+    """The owner; until the transaction ends nobody marks the library as removed or changes what belongs to it. Raises `NotFound`,
+    `LibraryChanged`."""
+    return await _check_unchanged(connection, library, _select_library(library).with_for_update(read=True))
+
+
+def _select_library(library: Library) -> Select[UUID, Any, Any]:
+    there = (_library.c.id == library.id) & _library.c.deleted_at.is_(None)
+    return select(_library.c.owner_id, _library.c.import_paths, _library.c.exclusion_patterns).where(there)
+
+
+async def _check_unchanged(connection: AsyncConnection, library: Library, asked: Select[UUID, Any, Any]) -> UUID:
+    row = (await connection.execute(asked)).one_or_none()
+    if row is None:
+        raise NotFound("library", [library.id])
+    if (tuple(row.import_paths), tuple(row.exclusion_patterns)) != (library.import_paths, library.exclusion_patterns):
+        raise LibraryChanged(library.id)
+    return row.owner_id
+
+
+def _library_from_row(row: Row[Any]) -> Library:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    for name in ("import_paths", "exclusion_patterns", "mounts"):
+        values[name] = tuple(values[name])
+    values["last_scan"] = None if values["last_scan"] is None else _report_from_json(values["last_scan"])
+    return Library(**values)
+
+
+def _report_from_json(kept: dict[str, Any]) -> ScanReport:
+    moment = datetime.fromisoformat(kept["started_at"])
+    return ScanReport(**{**kept, "started_at": moment, "unreadable": tuple(kept["unreadable"])})
+
+
+def _report_to_json(report: ScanReport) -> dict[str, Any]:
+    return asdict(report) | {"started_at": report.started_at.isoformat(), "unreadable": list(report.unreadable)}
+
+
+def _library_values(library: Library) -> dict[str, Any]:
+    lists = {name: list(getattr(library, name)) for name in ("import_paths", "exclusion_patterns", "mounts")}
+    return {column.name: getattr(library, column.name) for column in _library.c} | lists

@@ -1,0 +1,299 @@
+"""The ledger of moves between disk and S3: which files are planned, how far each has come, and what keeps it there.
+
+A file that is moved has two objects for a while, and each has a row of `file` to itself: the file's own row, and its *twin*,
+which nothing refers to. A twin is `writing` with a lease that does not run out, so no sweeper touches it until the ledger
+dooms it. Which row accounts for which object:
+
+| item | the file's own row | the twin |
+|---|---|---|
+| `planned` | `live`, at the source | `writing`, at the target: nothing that is ours |
+| `copying` | `live`, at the source | `writing`, at the target: nothing, or part of a copy, or all of it |
+| `copied`, `verified` | `live`, at the source | `writing`, at the target: the copy |
+| `switched` | `live`, at the target | `writing`, at the source: still whole |
+| `removed` | `live`, at the target | `doomed`, at the source, until it is swept |
+| `reverted` | `live`, at the source | `doomed`, at the target, until it is swept |
+| `dropped` | `doomed` or gone: deleted meanwhile | `doomed`, at the other place, until it is swept |
+
+So a move of one file is a few transactions of the ledger, and whatever dies in between leaves one of these lines. What changes
+paths or dooms twins is in `path_switches`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+
+from app.catalog.database.engine import Database, now
+from app.catalog.database.process_locks import LockCheck, try_lock
+from app.catalog.errors import MigrationBusy
+from app.catalog.files import file_from_row
+from app.catalog.schema import tables
+from app.catalog.schema.move_records import (
+    CopyOutcome,
+    FileMove,
+    MoveCandidate,
+    MoveCounts,
+    MoveFilters,
+    MoveItem,
+    MoveState,
+    StorageMigration,
+)
+from app.catalog.schema.records import File, FileKind, FileState
+from app.config import StorageEngine
+
+TWIN_LEASE_END = datetime(9000, 1, 1, tzinfo=UTC)
+"""The lease of a twin: the ledger ends it, never the clock."""
+
+UNSWITCHED_STATES = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED, MoveState.VERIFIED)
+"""The file's own row is at the source."""
+
+OPEN_STATES = (*UNSWITCHED_STATES, MoveState.SWITCHED)
+"""A migration is finished when no item is in one of these."""
+
+NO_FILTERS = MoveFilters()
+MIGRATION_LOCK = "migrate"
+_LOCK_ATTEMPTS = 5
+_LOCK_RETRY_SECONDS = 0.1
+"""A sweeper has the lock for a moment (`PathSwitches.drop_deleted_for_sweeper`)."""
+
+
+_file = tables.file
+_migration = tables.migration
+_item = tables.migration_item
+_ITEM_COLUMNS = len(_item.c)
+
+
+class MoveLedger:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def lock_ledger(self) -> AsyncIterator[LockCheck]:
+        """Nobody else copies, or changes the ledger, meanwhile. Raises `MigrationBusy` where somebody does."""
+        for _ in range(_LOCK_ATTEMPTS):
+            async with try_lock(self._database, MIGRATION_LOCK) as lock:
+                if lock is not None:
+                    yield lock.check_held
+                    return
+            await asyncio.sleep(_LOCK_RETRY_SECONDS)
+        raise MigrationBusy
+
+    async def get_unfinished(self) -> StorageMigration | None:
+        """The one migration that has items to bring further, or back."""
+        return await self._get_migration(_migration.c.finished_at.is_(None))
+
+    async def get_latest(self) -> StorageMigration | None:
+        return await self._get_migration()
+
+    async def get(self, migration_id: UUID) -> StorageMigration | None:
+        return await self._get_migration(_migration.c.id == migration_id)
+
+    async def begin_migration(self, target: StorageEngine) -> StorageMigration:
+        """A new one; to be called alone, and when none is unfinished."""
+        begun = StorageMigration(uuid4(), target, now(), None)
+        async with self._database.write() as connection:
+            await connection.execute(
+                insert(_migration).values(id=begun.id, target=target, created_at=begun.created_at, finished_at=None)
+            )
+        return begun
+
+    async def finish_migration(self, migration_id: UUID) -> bool:
+        """False while items are open."""
+        still = select(_item.c.file_id).where(_item.c.migration_id == migration_id, _item.c.state.in_(OPEN_STATES))
+        over = _migration.c.id == migration_id, _migration.c.finished_at.is_(None), ~still.exists()
+        async with self._database.write() as connection:
+            return (await connection.execute(update(_migration).where(*over).values(finished_at=now()))).rowcount == 1
+
+    async def get_candidates(
+        self,
+        path_prefix: str,
+        migration_id: UUID | None,
+        *,
+        after: UUID | None,
+        limit: int,
+        filters: MoveFilters = NO_FILTERS,
+        only_unplanned: bool = False,
+    ) -> list[MoveCandidate]:
+        """Live managed files whose path begins with `path_prefix`, by id, those after `after`; only those without an open item
+        where `only_unplanned` is asked: what was rolled back may be planned anew. Never an external library's, wherever it lies: those are not ours to move or to remove."""
+        known = (
+            (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id) & _item.c.state.in_(OPEN_STATES)
+        )
+        below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
+        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, below]
+        if after is not None:
+            where.append(_file.c.id > after)
+        if only_unplanned:
+            where.append(_item.c.file_id.is_(None))
+        where += _where_filters(_file.c.owner_id, _file.c.kind, filters)
+        statement = select(_item.c.state, _file).select_from(_file.outerjoin(_item, known)).where(*where)
+        async with self._database.read() as connection:
+            rows = await connection.execute(statement.order_by(_file.c.id).limit(limit))
+            return [MoveCandidate(file_from_row(tuple(row)[1:]), row[0]) for row in rows]
+
+    async def plan_moves(self, migration_id: UUID, wanted: Sequence[tuple[File, str]]) -> set[str]:
+        """Plan to move each file to the path beside it, its twin with it; what was rolled back begins anew. Returns the paths that
+        another row accounts for: those files are left out."""
+        paths = [path for _, path in wanted]
+        async with self._database.write() as connection:
+            taken = set((await connection.execute(select(_file.c.path).where(_file.c.path.in_(paths)))).scalars())
+            planned = [(file, path, uuid4()) for file, path in wanted if path not in taken]
+            if planned:
+                again = _item.c.file_id.in_([file.id for file, _, _ in planned]) & _item.c.state.not_in(OPEN_STATES)
+                await connection.execute(delete(_item).where(_item.c.migration_id == migration_id, again))
+                await connection.execute(insert(_file), [_twin_values(*each) for each in planned])
+                await connection.execute(insert(_item), [_item_values(migration_id, *each) for each in planned])
+        return taken
+
+    async def get_moves(
+        self,
+        migration_id: UUID,
+        states: Collection[MoveState],
+        *,
+        after: UUID | None = None,
+        limit: int,
+        filters: MoveFilters = NO_FILTERS,
+        only_with_problem: bool = False,
+    ) -> list[FileMove]:
+        """Items in these states with their files, by file id, those after `after`; only those with a problem where asked."""
+        where = [_item.c.migration_id == migration_id, _item.c.state.in_(states)]
+        where += _where_filters(_item.c.owner_id, _item.c.kind, filters)
+        if after is not None:
+            where.append(_item.c.file_id > after)
+        if only_with_problem:
+            where.append(_item.c.problem.is_not(None))
+        both = _item.outerjoin(_file, _file.c.id == _item.c.file_id)
+        statement = select(_item, _file).select_from(both).where(*where).order_by(_item.c.file_id).limit(limit)
+        async with self._database.read() as connection:
+            return [_move_from_row(tuple(row)) for row in await connection.execute(statement)]
+
+    async def begin_copying(self, migration_id: UUID, file_ids: Collection[UUID]) -> None:
+        """Before the first byte of those that are only planned: from now on, what is found at their targets may be a copy."""
+        if not file_ids:
+            return
+        mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(file_ids)
+        begun = update(_item).where(mine, _item.c.state == MoveState.PLANNED)
+        async with self._database.write() as connection:
+            await connection.execute(begun.values(state=MoveState.COPYING, problem=None))
+
+    async def record_outcomes(self, migration_id: UUID, outcomes: Iterable[CopyOutcome]) -> None:
+        """How far copying has come. Items that are past it already stay as they are."""
+        before = _item.c.state.in_(UNSWITCHED_STATES)
+        ordered = sorted(outcomes, key=_outcome_key)
+        if not ordered:
+            return
+        async with self._database.write() as connection:
+            for _, group in groupby(ordered, key=_outcome_key):
+                same = list(group)
+                ids = [outcome.file_id for outcome in same]
+                mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(ids) & before
+                values = {"state": same[0].state, "problem": same[0].problem}
+                await connection.execute(update(_item).where(mine).values(values))
+
+    async def record_problems(self, migration_id: UUID, problems: Iterable[tuple[UUID, str | None]]) -> None:
+        """Why items of whatever state have come no further; None where that is over. Nothing is wrong with those that were dropped meanwhile."""
+        told = list(problems)
+        if not told:
+            return
+        async with self._database.write() as connection:
+            for file_id, problem in told:
+                mine = (_item.c.migration_id == migration_id) & (_item.c.file_id == file_id)
+                there = _item.c.state != MoveState.DROPPED
+                await connection.execute(update(_item).where(mine, there).values(problem=problem))
+
+    async def count_by_state(self, migration_id: UUID, filters: MoveFilters = NO_FILTERS) -> list[MoveCounts]:
+        statement = (
+            select(_item.c.state, func.count(), func.sum(_item.c.size), func.count(_item.c.problem))
+            .where(_item.c.migration_id == migration_id, *_where_filters(_item.c.owner_id, _item.c.kind, filters))
+            .group_by(_item.c.state)
+        )
+        async with self._database.read() as connection:
+            rows = [MoveCounts(row[0], row[1], int(row[2]), row[3]) for row in await connection.execute(statement)]
+        order = list(MoveState)
+        return sorted(rows, key=lambda tally: order.index(tally.state))
+
+    async def count_unswept(self, migration_id: UUID) -> tuple[int, int]:
+        """How many sources are doomed but still there, and their bytes."""
+        left = _item.join(_file, _file.c.id == _item.c.twin_id)
+        counted = select(func.count(), func.coalesce(func.sum(_item.c.size), 0)).select_from(left)
+        mine = (_item.c.migration_id == migration_id) & _item.c.state.in_([MoveState.REMOVED, MoveState.DROPPED])
+        async with self._database.read() as connection:
+            row = (await connection.execute(counted.where(mine))).one()
+        return row[0], int(row[1])
+
+    async def get_latest_switch_time(self, migration_id: UUID, filters: MoveFilters = NO_FILTERS) -> datetime | None:
+        """When the latest of the switched items was switched."""
+        where = [_item.c.migration_id == migration_id, _item.c.state == MoveState.SWITCHED]
+        where += _where_filters(_item.c.owner_id, _item.c.kind, filters)
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.max(_item.c.switched_at)).where(*where))).scalar_one()
+
+    async def _get_migration(self, *where: ColumnElement[bool]) -> StorageMigration | None:
+        newest = select(_migration).where(*where).order_by(_migration.c.created_at.desc()).limit(1)
+        async with self._database.read() as connection:
+            row = (await connection.execute(newest)).one_or_none()
+        return None if row is None else StorageMigration(*row)
+
+
+def item_from_row(row: Sequence[Any]) -> MoveItem:
+    """From the columns of `migration_item`, in their order."""
+    return MoveItem(*row)
+
+
+def _move_from_row(row: Sequence[Any]) -> FileMove:
+    file = row[_ITEM_COLUMNS:]
+    return FileMove(item_from_row(row[:_ITEM_COLUMNS]), None if file[0] is None else file_from_row(tuple(file)))
+
+
+def _where_filters(
+    owner: ColumnElement[UUID], kind: ColumnElement[Any], filters: MoveFilters
+) -> list[ColumnElement[bool]]:
+    chosen: list[ColumnElement[bool]] = []
+    if filters.owner_id is not None:
+        chosen.append(owner == filters.owner_id)
+    if filters.kinds is not None:
+        chosen.append(and_(kind.in_(filters.kinds)))
+    return chosen
+
+
+def _twin_values(file: File, path: str, twin_id: UUID) -> dict[str, object]:
+    return {
+        "id": twin_id,
+        "owner_id": file.owner_id,
+        "kind": file.kind,
+        "path": path,
+        "state": FileState.WRITING,
+        "size": None,
+        "sha1": None,
+        "crc32": None,
+        "mime_type": file.mime_type,
+        "created_at": now(),
+        "not_before": TWIN_LEASE_END,
+    }
+
+
+def _item_values(migration_id: UUID, file: File, path: str, twin_id: UUID) -> dict[str, object]:
+    return {
+        "migration_id": migration_id,
+        "file_id": file.id,
+        "twin_id": twin_id,
+        "owner_id": file.owner_id,
+        "kind": file.kind,
+        "source_path": file.path,
+        "target_path": path,
+        "size": file.size or 0,
+        "state": MoveState.PLANNED,
+        "problem": None,
+        "switched_at": None,
+    }
+
+
+def _outcome_key(outcome: CopyOutcome) -> tuple[str, str]:
+    return outcome.state, outcome.problem or ""

@@ -1,0 +1,377 @@
+"""The tables of the catalogue, and the types that make both databases give back the same values.
+
+Migrations, not these definitions, make the tables; a test holds the two together. Column names are the
+field names of `records`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.types import TypeDecorator
+
+from app.catalog.schema.library_records import LibraryState
+from app.catalog.schema.move_records import MoveState
+from app.catalog.schema.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
+from app.config import StorageEngine
+from app.unicode_folding import fold_case
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware in, aware UTC out, to the microsecond. SQLite keeps no zone, PostgreSQL answers in the session's."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Text(TypeDecorator[str]):
+    """Text that both databases can hold: NUL (not in PostgreSQL) and lone surrogates (in neither) become U+FFFD."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
+
+
+class Choice(TypeDecorator[StrEnum]):
+    """One of a `StrEnum`, kept as its text."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, choices: type[StrEnum]) -> None:
+        super().__init__()
+        self.choices = choices
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        return None if value is None else self.choices(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.choices(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _id() -> Column[UUID]:
+    return Column("id", Uuid, primary_key=True)
+
+
+def _reference(name: str, target: str, *, nullable: bool = False, unique: bool = False, on_delete: str | None = None):
+    return Column(name, Uuid, ForeignKey(target, ondelete=on_delete), nullable=nullable, unique=unique)
+
+
+def _required(name: str, kind: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **options)
+
+
+user = Table(
+    "user",
+    metadata,
+    _id(),
+    _required("email", Text, unique=True),
+    _required("name", Text),
+    _required("is_admin", Boolean),
+    Column("quota", BigInteger),
+    _required("used", BigInteger),
+    Column("password_hash", Text),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Column("profile_file_id", Uuid, ForeignKey("file.id", name="fk_user_profile_file_id", use_alter=True)),
+    Column("profile_changed_at", UtcDateTime),
+    # `file` refers to `user`: this one is added last (`use_alter`), and is unique by an index, which SQLite can add.
+    Index("uq_user_profile_file_id", "profile_file_id", unique=True),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    _id(),
+    _reference("user_id", "user.id", on_delete="CASCADE"),
+    _required("name", Text),
+    _required("permissions", JSON),
+    _required("key_hash", LargeBinary, unique=True),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Index("ix_api_key_user_id", "user_id"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    _id(),
+    _reference("user_id", "user.id", on_delete="CASCADE"),
+    _required("token_hash", LargeBinary, unique=True),
+    _required("expires_at", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    Index("ix_session_user_id", "user_id"),
+    Index("ix_session_expires_at", "expires_at"),
+)
+
+file = Table(
+    "file",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    _required("kind", Choice(FileKind)),
+    _required("path", String, unique=True),  # as it is, or not at all
+    _required("state", Choice(FileState)),
+    Column("size", BigInteger),
+    Column("sha1", LargeBinary),
+    Column("crc32", BigInteger),
+    _required("mime_type", Text),
+    _required("created_at", UtcDateTime),
+    _required("not_before", UtcDateTime),
+    Index("ix_file_state_not_before", "state", "not_before"),
+)
+
+
+def _folded_name(context: ExecutionContext) -> str:
+    values: dict[str, Any] = context.get_current_parameters()  # type: ignore[attr-defined]
+    return fold_case(values["original_file_name"])
+
+
+asset = Table(
+    "asset",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    _required("type", Choice(AssetType)),
+    _reference("file_id", "file.id", unique=True),
+    _reference("sidecar_id", "file.id", nullable=True, unique=True),
+    Column("checksum", LargeBinary),
+    _required("original_file_name", Text),
+    _required("file_created_at", UtcDateTime),
+    _required("file_modified_at", UtcDateTime),
+    _required("local_date_time", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    _required("is_favorite", Boolean),
+    _required("visibility", Choice(Visibility)),
+    Column("duration", BigInteger),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("thumbhash", LargeBinary),
+    Column("exif", JSON(none_as_null=True)),
+    _reference("live_photo_video_id", "asset.id", nullable=True, on_delete="SET NULL"),
+    Column("library_id", Uuid),
+    _required("is_offline", Boolean),
+    Column("deleted_at", UtcDateTime),
+    Column("device_asset_id", Text),
+    Column("device_id", Text),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("folded_name", Text, default=_folded_name),
+    Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
+    Index("ix_asset_deleted_at", "deleted_at"),
+    Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
+    Index("ix_asset_library_id", "library_id"),
+)
+
+Index(
+    "uq_asset_owner_id_checksum",
+    asset.c.owner_id,
+    asset.c.checksum,
+    unique=True,
+    sqlite_where=asset.c.library_id.is_(None),
+    postgresql_where=asset.c.library_id.is_(None),
+)
+
+derivative = Table(
+    "derivative",
+    metadata,
+    # No cascade: what deletes an asset must have doomed its derivatives' files.
+    Column("asset_id", Uuid, ForeignKey("asset.id"), primary_key=True),
+    Column("kind", Choice(FileKind), primary_key=True),
+    _reference("file_id", "file.id", unique=True),
+)
+
+task = Table(
+    "task",
+    metadata,
+    _id(),
+    _reference("asset_id", "asset.id", on_delete="CASCADE"),
+    _required("kind", Choice(TaskKind)),
+    _required("state", Choice(TaskState)),
+    _required("priority", Integer),
+    _required("attempts", Integer),
+    _required("deaths", Integer),
+    Column("error", Text),
+    Column("run_id", Uuid),
+    _required("not_before", UtcDateTime),
+    _required("requested_at", UtcDateTime),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    UniqueConstraint("asset_id", "kind", name="uq_task_asset_id_kind"),
+    Index("ix_task_kind_state_priority_not_before", "kind", "state", "priority", "not_before"),
+)
+
+person = Table(
+    "person",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    Column("name", Text),
+    _reference("thumbnail_file_id", "file.id", nullable=True, unique=True),
+    _reference("thumbnail_asset_id", "asset.id", nullable=True, on_delete="SET NULL"),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Index("ix_person_owner_id", "owner_id"),
+    Index("ix_person_thumbnail_asset_id", "thumbnail_asset_id"),
+)
+
+archive = Table(
+    "archive",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id", on_delete="CASCADE"),
+    _required("name", Text),
+    _required("token_hash", LargeBinary, unique=True),
+    _required("manifest", LargeBinary),
+    _required("created_at", UtcDateTime),
+    _required("expires_at", UtcDateTime),
+    # Of a key or a session; not a reference, for it is one of two. What ends with one that is gone is swept like what has expired.
+    Column("credential_id", Uuid),
+    Index("ix_archive_owner_id", "owner_id"),
+    Index("ix_archive_expires_at", "expires_at"),
+)
+
+# What members of one part of a download are called, so that no other part has a member of the same name.
+download_part = Table(
+    "download_part",
+    metadata,
+    Column("owner_id", Uuid, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    _required("names", JSON),
+    _required("name_count", Integer),
+    _required("expires_at", UtcDateTime),
+    Index("ix_download_part_expires_at", "expires_at"),
+)
+
+migration = Table(
+    "migration",
+    metadata,
+    _id(),
+    _required("target", Choice(StorageEngine)),
+    _required("created_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+)
+
+# Without references to `file`: the ledger outlives the rows that it is about.
+migration_item = Table(
+    "migration_item",
+    metadata,
+    Column("migration_id", Uuid, ForeignKey("migration.id", ondelete="CASCADE"), primary_key=True),
+    Column("file_id", Uuid, primary_key=True),
+    _required("twin_id", Uuid, unique=True),
+    _required("owner_id", Uuid),
+    _required("kind", Choice(FileKind)),
+    _required("source_path", String),
+    _required("target_path", String),
+    _required("size", BigInteger),
+    _required("state", Choice(MoveState)),
+    Column("problem", Text),
+    Column("switched_at", UtcDateTime),
+    Index("ix_migration_item_migration_id_state_file_id", "migration_id", "state", "file_id"),
+)
+
+_BYTEWISE = String().with_variant(String(collation="C"), "postgresql")
+"""Text that sorts by its bytes, so that what lies below a folder is one span of an index."""
+
+library = Table(
+    "library",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id"),
+    _required("name", Text),
+    _required("import_paths", JSON),
+    _required("exclusion_patterns", JSON),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
+    _required("state", Choice(LibraryState)),
+    _required("state_since", UtcDateTime),
+    Column("state_error", Text),
+    Column("scanned_at", UtcDateTime),
+    _required("files", BigInteger),
+    _required("mounts", JSON),
+    Column("watch", Text),
+    Column("last_scan", JSON(none_as_null=True)),
+    Index("ix_library_owner_id", "owner_id"),
+)
+
+library_folder = Table(
+    "library_folder",
+    metadata,
+    _id(),
+    _reference("library_id", "library.id", on_delete="CASCADE"),
+    _required("path", _BYTEWISE),
+    Column("digest", LargeBinary),
+    UniqueConstraint("library_id", "path"),
+)
+
+library_file = Table(
+    "library_file",
+    metadata,
+    Column("asset_id", Uuid, ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
+    _reference("folder_id", "library_folder.id", on_delete="CASCADE"),
+    _required("name", _BYTEWISE),
+    _required("device", BigInteger),
+    _required("inode", BigInteger),
+    _required("size", BigInteger),
+    _required("mtime_ns", BigInteger),
+    Column("missing_since", UtcDateTime),
+    _required("trashed", Boolean),
+    UniqueConstraint("folder_id", "name"),
+    Index("ix_library_file_inode", "inode"),
+    Index("ix_library_file_missing_since", "missing_since"),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("value", Text),
+)

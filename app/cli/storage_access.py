@@ -1,0 +1,74 @@
+"""The media location, as commands open it: only where it is, and is ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.catalog.catalog import Catalog
+from app.config import Settings, StorageEngine
+from app.health.markers import MARKER_NAME, MEDIA_FOLDERS, MediaLocationCheck, check_root_exists
+from app.health.media_folder import MountCheckFailed
+from app.storage.errors import StorageError, StorageUnavailable
+from app.storage.service import StorageService, open_storage
+
+
+@asynccontextmanager
+async def open_existing_storage(settings: Settings) -> AsyncIterator[StorageService]:
+    """Without a look at the catalogue, and without making what is not there. Raises a `StorageError`."""
+    root = settings.media_location
+    if settings.storage_engine is StorageEngine.LOCAL and not root.is_dir():
+        raise StorageUnavailable(str(root), "local", "IMMICH_MEDIA_LOCATION is no folder")
+    storage = await open_storage(settings)
+    try:
+        yield storage
+    finally:
+        await storage.aclose()
+
+
+@asynccontextmanager
+async def open_verified_storage(settings: Settings, catalog: Catalog) -> AsyncIterator[StorageService]:
+    """What the catalogue's markers say is ours. Raises a `StorageError` where it is not, or is not any more at the end: what was found until
+    then may be wrong."""
+    ignored = settings.ignore_mount_check_errors
+    if settings.storage_engine is StorageEngine.LOCAL and not ignored:
+        try:
+            await check_root_exists(catalog, settings.media_location)
+        except MountCheckFailed as error:
+            raise StorageUnavailable(str(settings.media_location), "local", str(error)) from error
+    storage = await open_storage(settings)
+    try:
+        await _check_markers(settings, catalog, storage)
+        yield storage
+        await _check_markers(settings, catalog, storage)
+    finally:
+        await storage.aclose()
+
+
+async def _check_markers(settings: Settings, catalog: Catalog, storage: StorageService) -> None:
+    check = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
+    try:
+        await check.check_before_write()
+    finally:
+        await check.aclose()
+    if settings.storage_engine is StorageEngine.S3 and not settings.ignore_mount_check_errors:
+        await _check_local_folder(settings.media_location, catalog)
+
+
+async def _check_local_folder(root: Path, catalog: Catalog) -> None:
+    """The folder that was in use before S3, where files of the catalogue are still there: is its disk mounted?"""
+    if not await catalog.files.has_live_below(f"{root}/"):
+        return
+    for folder in MEDIA_FOLDERS:
+        known = await catalog.installation.get_flag(f"marker:{StorageEngine.LOCAL}:{folder}/{MARKER_NAME}") is not None
+        if known and not (root / folder / MARKER_NAME).is_file():
+            raise StorageUnavailable(
+                str(root / folder / MARKER_NAME), "local", "is missing: the folder looks unmounted"
+            )
+
+
+def describe_storage_error(error: StorageError) -> str:
+    """The line that says what is wrong."""
+    line = f"{error.key}: {error.detail}" if error.key and error.detail else error.detail or str(error)
+    return f"{line} ({error.hint})" if error.hint and error.hint not in line else line

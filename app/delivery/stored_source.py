@@ -1,0 +1,93 @@
+"""A stored file as a `ByteSource`: what the catalogue says of it, over the bytes that storage holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol
+
+from app.storage.backend import ObjectStream
+from app.storage.errors import ObjectChanged, RangeNotSatisfiable
+from app.storage.path import is_s3_uri
+from app.storage.ranges import ByteRange
+from app.storage.relocated_reads import PathLookup, read_across_moves
+
+
+class StorageReader(Protocol):
+    """The part of `StorageService` that delivery needs."""
+
+    def read(
+        self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
+    ) -> AbstractAsyncContextManager[ObjectStream]: ...
+
+    def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None: ...
+
+
+def build_etag(sha1: bytes) -> str:
+    """The strong entity tag of the content with this SHA-1: the same wherever it is stored, before and after a move."""
+    return f'"{sha1.hex()}"'
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """A live file. `size`, `etag`, … are the catalogue's; an object of another size is `ObjectChanged` before the first byte."""
+
+    storage: StorageReader
+    path: str
+    size: int
+    etag: str
+    last_modified: datetime
+    content_type: str
+    filename: str
+    locate: PathLookup | None = None
+    """Asked where the file is now, when its object goes while it is sent."""
+    version: str | None = None
+    """The store's own tag of the only version that is sent; a managed file has only one."""
+
+    @property
+    def accepts_ranges(self) -> bool:
+        return True
+
+    def read(self, byte_range: ByteRange | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return _StoredFileReader(self, byte_range)
+
+    def read_from_memory(self, byte_range: ByteRange) -> bytes | None:
+        """Exactly these bytes where they are in memory, else None."""
+        return self.storage.read_from_memory(self.path, byte_range, self.size)
+
+
+class _StoredFileReader:
+    """Opens the object and compares it with the catalogue. A class, since a generator would cost each request more."""
+
+    __slots__ = ("_byte_range", "_file", "_followed", "_opened")
+
+    def __init__(self, file: StoredSource, byte_range: ByteRange | None) -> None:
+        self._file = file
+        self._byte_range = byte_range
+        self._opened = file.storage.read(file.path, byte_range, file.version)
+        self._followed: AsyncGenerator[bytes] | None = None
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        file = self._file
+        try:
+            stream = await self._opened.__aenter__()
+        except RangeNotSatisfiable as error:
+            raise ObjectChanged(error.key, error.backend, f"holds {error.size} of {file.size} bytes") from error
+        if stream.info.size != file.size:
+            error = ObjectChanged(file.path, "delivery", f"holds {stream.info.size} bytes, not {file.size}")
+            await self._opened.__aexit__(ObjectChanged, error, None)
+            raise error
+        if file.locate is None or not is_s3_uri(file.path):
+            return stream.chunks
+        self._followed = read_across_moves(file.storage, file.path, stream, file.locate)
+        return self._followed
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        if self._followed is not None:
+            await self._followed.aclose()
+        return await self._opened.__aexit__(exc_type, exc, traceback)

@@ -1,0 +1,272 @@
+"""Delivery over PostgreSQL: procrastinate carries the ids of tasks to whatever workers there are, on any number of hosts.
+
+It only delivers. What is to be done and what became of it stands in the `task` rows: a delivery that is lost, late or doubled costs
+nothing. The only module that imports procrastinate, and imported only where the catalogue is in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException, UniqueViolation
+from procrastinate.jobs import Job, Status
+
+from app.catalog.catalog import Catalog
+from app.catalog.database.engine import PostgresDatabase, build_postgres_arguments
+from app.catalog.errors import CatalogError, CatalogUnavailable
+from app.catalog.schema.records import Task, TaskKind
+from app.jobs.connection_failures import connection_failed
+from app.jobs.delivery_schema import ensure_delivery_schema
+from app.jobs.task_executor import ExecutorStopping, TaskExecutor
+
+HEARTBEAT_SECONDS = 10.0
+STALLED_SECONDS = 40.0
+"""Without a heartbeat for so long a worker counts as dead."""
+POLL_SECONDS = 5.0
+"""Between two looks for what is due by the clock; what is due at once is notified."""
+RECONCILE_SECONDS = 30.0
+STALLED_CRON = "* * * * *"
+RESTART_SECONDS = 2.0
+"""After a failure of the database."""
+STOP_SECONDS = 10.0
+CONNECTIONS = 4
+MAX_QUEUED_ASSETS = 10_000
+"""Assets that wait to be delivered; what is more, the reconciler finds."""
+BATCH = 200
+
+_ATTEMPT = "mediavault.attempt"
+_MAINTENANCE_QUEUE = "upkeep"
+_FAILURES = (ProcrastinateException, psycopg.Error, OSError, CatalogError)
+_UNDELIVERED = """
+    SELECT id FROM task
+    WHERE kind = ANY(%(kinds)s::varchar[]) AND state = 'pending' AND not_before <= %(before)s
+    AND NOT EXISTS (
+        SELECT 1 FROM procrastinate_jobs AS job
+        WHERE job.queueing_lock = task.id::text AND job.status = 'todo'
+        AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+    )
+    ORDER BY priority, not_before LIMIT %(limit)s
+"""
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_broker(catalog: Catalog) -> AsyncIterator[TaskBroker]:
+    """Raises `CatalogError` where the database cannot be had."""
+    place = catalog.database.location
+    if not isinstance(place, PostgresDatabase):
+        raise TypeError("deliveries need PostgreSQL")
+    await ensure_delivery_schema(catalog.database)
+    connector = PsycopgConnector(kwargs=build_postgres_arguments(place.url), min_size=1, max_size=CONNECTIONS)
+    async with AsyncExitStack() as stack:
+        app = App(connector=connector)
+        try:
+            await stack.enter_async_context(app.open_async())
+        except _FAILURES as error:
+            raise CatalogUnavailable(f"no connection for jobs: {error}") from error
+        broker = TaskBroker(catalog, app)
+        delivering = asyncio.create_task(broker.deliver_queued(), name="deliverer")
+        try:
+            yield broker
+        finally:
+            delivering.cancel()
+            await asyncio.wait([delivering])
+
+
+class TaskBroker:
+    def __init__(self, catalog: Catalog, app: App) -> None:
+        self._catalog = catalog
+        self._app = app
+        self._queued_assets: asyncio.Queue[UUID] = asyncio.Queue(MAX_QUEUED_ASSETS)
+
+    def wake(self, asset_id: UUID) -> None:
+        """The asset's task is due: deliver it soon. Never waits."""
+        with suppress(asyncio.QueueFull):
+            self._queued_assets.put_nowait(asset_id)
+
+    async def deliver(self, task: Task, at: datetime | None = None) -> None:
+        """Once, also where it is delivered already; at once unless `at` lies ahead. Failures are logged: the reconciler makes up
+        for them."""
+        due = at if at is not None and at > datetime.now(UTC) else None
+        try:
+            await self._defer(_build_job(task, due))
+        except _FAILURES as error:
+            if not await self._covered(error):
+                _log.warning("a task is not delivered yet", task=str(task.id), reason=str(error))
+
+    async def deliver_all(self, tasks: Sequence[Task]) -> None:
+        """The same for many that are due now."""
+        for start in range(0, len(tasks), BATCH):
+            batch = tasks[start : start + BATCH]
+            try:
+                await self._app.job_manager.batch_defer_jobs_async([_build_job(task) for task in batch])
+            except AlreadyEnqueued:  # one of them, so that none was
+                for task in batch:
+                    await self.deliver(task)
+            except _FAILURES as error:
+                if not await self._covered(error):
+                    _log.warning("tasks are not delivered yet", count=len(batch), reason=str(error))
+
+    async def deliver_queued(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            assets = [await self._queued_assets.get()]
+            while len(assets) < BATCH and not self._queued_assets.empty():
+                assets.append(self._queued_assets.get_nowait())
+            try:
+                await self.deliver_all(await self._catalog.tasks.get_for_assets(assets))
+            except CatalogError as error:
+                if not await self._covered(error):
+                    _log.warning("tasks are not delivered yet", count=len(assets), reason=str(error))
+
+    @asynccontextmanager
+    async def run_workers(self, executor: TaskExecutor, slots: Mapping[TaskKind, int]) -> AsyncIterator[None]:
+        """Works on what is delivered to anybody. At the end all attempts are broken off, and their tasks go to the others."""
+        self._define_jobs(executor)
+        # Whoever works on photos also does the upkeep: it never takes long.
+        queues = {kind: [kind.value, *([_MAINTENANCE_QUEUE] if kind is TaskKind.IMAGE else [])] for kind in slots}
+        workers = [
+            asyncio.create_task(self._run_worker(queues[kind], number), name=f"worker on {kind.value} tasks")
+            for kind, number in slots.items()
+        ]
+        workers.append(asyncio.create_task(self._reconcile_periodically(), name="reconciler"))
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await executor.stop()
+            _, left = await asyncio.wait(workers, timeout=STOP_SECONDS)
+            for worker in left:
+                _log.warning("a worker does not end", worker=worker.get_name())
+
+    async def reconcile(self) -> None:
+        """Take back what dead workers held, and deliver what is due and on no way to anybody. Raises what the database raises."""
+        now = datetime.now(UTC)
+        recovered = await self._catalog.tasks.recover_lapsed(now)
+        if recovered:
+            _log.warning("tasks of workers that died are taken back", count=len(recovered))
+        rows = await self._app.connector.execute_query_all_async(
+            _UNDELIVERED, kinds=[kind.value for kind in TaskKind], before=now, limit=10 * BATCH
+        )
+        lost = await self._catalog.tasks.get_many([row["id"] for row in rows])
+        await self.deliver_all(lost)
+
+    async def retry_stalled(self) -> None:
+        """Put back the deliveries that dead workers had taken. Raises what the database raises."""
+        await self._catalog.tasks.recover_lapsed(datetime.now(UTC))
+        manager = self._app.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+            try:
+                await manager.retry_job(job)
+            except (AlreadyEnqueued, UniqueViolation):  # it was delivered anew meanwhile
+                await manager.finish_job(job, Status.ABORTED, delete_job=True)
+
+    def _define_jobs(self, executor: TaskExecutor) -> None:
+        @self._app.task(name=_ATTEMPT)
+        async def attempt(task_id: str, kind: str) -> None:
+            try:
+                await executor.run_task(UUID(task_id), TaskKind(kind))
+            except ExecutorStopping:
+                for task in await self._catalog.tasks.get_many([UUID(task_id)]):
+                    await self.deliver(task)
+            except CatalogError as error:
+                if not await self._covered(error):
+                    _log.warning("a delivered task is put off", task=task_id, reason=str(error))
+
+        @self._app.periodic(cron=STALLED_CRON, queueing_lock=_MAINTENANCE_QUEUE)
+        @self._app.task(name="mediavault.retry_stalled", queue=_MAINTENANCE_QUEUE)
+        async def retry_stalled(timestamp: int) -> None:
+            try:
+                await self.retry_stalled()
+            except _FAILURES as error:
+                if not await self._covered(error):
+                    _log.warning("deliveries to dead workers are not put back yet", reason=str(error))
+
+        _ = attempt, retry_stalled
+
+    async def _run_worker(self, queues: list[str], concurrency: int) -> None:
+        """A worker ends when it loses the database; another one begins. Attempts go on meanwhile."""
+        while True:
+            try:
+                await self._app.run_worker_async(
+                    queues=queues,
+                    concurrency=concurrency,
+                    fetch_job_polling_interval=POLL_SECONDS,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=STALLED_SECONDS,
+                    shutdown_graceful_timeout=STOP_SECONDS / 2,
+                    delete_jobs="always",
+                    install_signal_handlers=False,
+                )
+            except _FAILURES as error:
+                if not await self._covered(error):
+                    _log.warning("a worker has lost the database", queues=queues, reason=str(error))
+            except Exception:  # noqa: BLE001 - the worker's outermost edge
+                _log.exception("a worker failed", queues=queues)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _reconcile_periodically(self) -> None:
+        while True:
+            try:
+                await self.reconcile()
+            except _FAILURES as error:
+                if not await self._covered(error):
+                    _log.warning("tasks are not reconciled yet", reason=str(error))
+            except Exception:  # noqa: BLE001 - the reconciler's outermost edge
+                _log.exception("tasks are not reconciled yet")
+            await asyncio.sleep(RECONCILE_SECONDS)
+
+    async def _covered(self, error: Exception) -> bool:
+        """See `OutageLog.covers`. Of a connection for deliveries that failed the catalogue's own are asked: it may be the only one."""
+        outages = self._catalog.outages
+        if not connection_failed(error):
+            return outages.covers(error)
+        if outages.covers(CatalogUnavailable(str(error))):
+            return True
+        try:
+            await self._catalog.ping()
+        except CatalogError as failure:
+            return outages.covers(failure)
+        return False
+
+    async def _defer(self, job: Job) -> None:
+        manager = self._app.job_manager
+        try:
+            await manager.defer_job_async(job)
+        except AlreadyEnqueued:
+            if job.scheduled_at is not None:
+                return
+            for waiting in await self._find_scheduled_jobs(job):
+                await manager.cancel_job_by_id_async(waiting, delete_job=True)
+                with suppress(AlreadyEnqueued):
+                    await manager.defer_job_async(job)
+
+    async def _find_scheduled_jobs(self, job: Job) -> list[int]:
+        """The one that keeps this from being queued, if its time has not come."""
+        queued = await self._app.job_manager.list_jobs_async(queueing_lock=job.queueing_lock, status="todo")
+        now = datetime.now(UTC)
+        return [each.id for each in queued if each.id and each.scheduled_at is not None and each.scheduled_at > now]
+
+
+def _build_job(task: Task, at: datetime | None = None) -> Job:
+    arguments: dict[str, Any] = {"task_id": str(task.id), "kind": task.kind.value}
+    return Job(
+        id=None,
+        queue=task.kind.value,
+        priority=-task.priority,
+        lock=None,
+        queueing_lock=str(task.id),
+        task_name=_ATTEMPT,
+        task_kwargs=arguments,
+        scheduled_at=at,
+    )

@@ -1,0 +1,189 @@
+"""Attempts at tasks: one is held by a lease while it is worked on, and its end, whatever it is, is written to the task.
+
+Knows nothing of how a task came here; see `runner` (SQLite) and `broker` (PostgreSQL).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import structlog
+
+from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError
+from app.catalog.schema.records import Task, TaskKind
+from app.jobs.retries import TaskDone, TaskFailed, TaskOutcome, TaskReleased, decide_outcome
+from app.media.errors import MediaError
+from app.storage.errors import StorageError
+
+LEASE = timedelta(seconds=45)
+"""How long a task keeps others away after its lease was last renewed."""
+RENEW_SECONDS = 15.0
+SETTLE_PAUSES = (0.2, 1.0, 5.0)
+"""Seconds between tries to write down how an attempt ended; the last one repeats."""
+STOP_SECONDS = 10.0
+"""How long a stop waits for child processes to be gone and tasks to be given back."""
+
+ProcessTask = Callable[[Task], Awaitable[None]]
+OnRetryScheduled = Callable[[Task, datetime], Awaitable[None]]
+ClaimTask = Callable[[UUID], Awaitable[Task | None]]
+
+_log = structlog.get_logger(__name__)
+
+
+class ExecutorStopping(Exception):
+    """This process takes no task any more; somebody else should."""
+
+
+class TaskExecutor:
+    """At most as many of each kind at once as there are slots."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        process_task: ProcessTask,
+        slots: Mapping[TaskKind, int],
+        on_retry_scheduled: OnRetryScheduled | None = None,
+    ) -> None:
+        """`process_task` carries a task out; `on_retry_scheduled` is told of each one that is to be tried again, and when."""
+        self._catalog = catalog
+        self._process_task = process_task
+        self._on_retry_scheduled = on_retry_scheduled
+        self._slots = {kind: asyncio.Semaphore(number) for kind, number in slots.items()}
+        self._running: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def run_task(self, task_id: UUID, kind: TaskKind) -> None:
+        """Attempt this task to its end, if it is due and nobody else's. Who is cancelled here leaves the attempt going; `stop` ends
+        it. Raises `ExecutorStopping`, and `CatalogError` where that cannot be found out."""
+        attempt = await self._start(kind, lambda run_id: self._catalog.tasks.claim(task_id, run_id, LEASE))
+        if self._stopping and attempt is None:
+            raise ExecutorStopping
+        if attempt is not None:
+            await asyncio.shield(attempt)
+
+    async def start_next(self, kind: TaskKind) -> bool:
+        """Begin an attempt at the most urgent task, once a slot is free. False where there is none. Raises `CatalogError`."""
+        attempt = await self._start(kind, lambda run_id: self._catalog.tasks.claim_next(kind, run_id, LEASE))
+        return attempt is not None
+
+    async def stop(self) -> None:
+        """End all attempts and give their tasks back. Bounded: what is not back by then is taken back as from the dead."""
+        self._stopping = True
+        for attempt in self._running:
+            attempt.cancel()
+        if self._running:
+            _, left = await asyncio.wait(self._running, timeout=STOP_SECONDS)
+            for attempt in left:
+                _log.warning("an attempt does not end", attempt=attempt.get_name())
+
+    async def _start(self, kind: TaskKind, claim: ClaimTask) -> asyncio.Task[None] | None:
+        slot = self._slots[kind]
+        await slot.acquire()
+        task: Task | None = None
+        try:
+            task = await self._claim(claim)
+        finally:
+            if task is None:
+                slot.release()
+        if task is None:
+            return None
+        attempt = asyncio.create_task(self._run_attempt(task), name=f"task {task.id}")
+        self._running.add(attempt)
+
+        def ended(_: object) -> None:
+            self._running.discard(attempt)
+            slot.release()
+
+        attempt.add_done_callback(ended)
+        return attempt
+
+    async def _claim(self, claim: ClaimTask) -> Task | None:
+        """Whoever is cancelled just then gives back what they may have claimed."""
+        if self._stopping:
+            return None
+        claiming = asyncio.ensure_future(claim(uuid4()))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.wait([claiming])
+            if claiming.exception() is None and (task := claiming.result()) is not None:
+                await self._record_outcome(task, TaskReleased(datetime.now(UTC)))
+            raise
+
+    async def _run_attempt(self, task: Task) -> None:
+        """Raises nothing but cancellation."""
+        try:
+            await self._run_under_lease(task)
+        except asyncio.CancelledError:
+            if self._stopping:
+                await self._record_outcome(task, TaskReleased(datetime.now(UTC)))
+                raise
+            _log.warning("an attempt has lost its task", task=str(task.id), asset=str(task.asset_id))
+        except (MediaError, StorageError, CatalogError) as error:
+            if not self._catalog.outages.covers(error):
+                _log.warning("an attempt failed", task=str(task.id), asset=str(task.asset_id), reason=str(error))
+            await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
+        except Exception as error:  # noqa: BLE001 - the attempt's outermost edge: whatever it is ends on the task
+            _log.exception("an attempt failed", task=str(task.id), asset=str(task.asset_id))
+            await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
+        else:
+            await self._record_outcome(task, TaskDone())
+
+    async def _run_under_lease(self, task: Task) -> None:
+        """The work; cancelled where the task is no longer ours."""
+        work = asyncio.ensure_future(self._process_task(task))
+        try:
+            while not work.done():
+                await asyncio.wait([work], timeout=RENEW_SECONDS)
+                if not work.done() and not await self._renew_lease(task):
+                    break
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait([work])
+        work.result()
+
+    async def _renew_lease(self, task: Task) -> bool:
+        try:
+            return await self._catalog.tasks.renew_lease(task.id, _require_run_id(task), LEASE)
+        except CatalogError as error:
+            if not self._catalog.outages.covers(error):
+                _log.warning("the lease of a task is not renewed yet", task=str(task.id), reason=str(error))
+            return True
+
+    async def _record_outcome(self, task: Task, outcome: TaskOutcome) -> None:
+        """Write down how it ended, however long the database is away; only a stop gives up on that."""
+        pauses = iter(SETTLE_PAUSES)
+        while True:
+            try:
+                held = await self._write_outcome(task, outcome)
+            except CatalogError as error:
+                if not self._catalog.outages.covers(error):
+                    _log.warning("the end of an attempt is not written yet", task=str(task.id), reason=str(error))
+                if self._stopping:
+                    return
+                await asyncio.sleep(next(pauses, SETTLE_PAUSES[-1]))
+            else:
+                if held and not isinstance(outcome, TaskDone) and outcome.retry_at and self._on_retry_scheduled:
+                    await self._on_retry_scheduled(task, outcome.retry_at)
+                return
+
+    async def _write_outcome(self, task: Task, outcome: TaskOutcome) -> bool:
+        tasks, run_id = self._catalog.tasks, _require_run_id(task)
+        match outcome:
+            case TaskDone():
+                return await tasks.finish(task.id, run_id)
+            case TaskReleased(retry_at, reason):
+                return await tasks.release(task.id, run_id, reason=reason, retry_at=retry_at)
+            case TaskFailed(reason, retry_at):
+                return await tasks.fail(task.id, run_id, reason, retry_at)
+
+
+def _require_run_id(task: Task) -> UUID:
+    if task.run_id is None:
+        raise ValueError("a task that nobody runs")
+    return task.run_id

@@ -1,0 +1,40 @@
+"""Where what is made is kept: Immich's folders, and a new name each time, so that a path names the same bytes for ever. No I/O."""
+
+from __future__ import annotations
+
+import secrets
+from uuid import UUID
+
+from app.catalog.schema.records import FileKind
+from app.storage.key import Key
+
+_RANDOM_BYTES = 4
+
+
+def make_derivative_key(owner_id: UUID, asset_id: UUID, kind: FileKind, extension: str) -> Key:
+    """`thumbs/<owner>/<aa>/<bb>/<asset>_<kind>_<8 hex>.<ext>`, and `encoded-video/…/<asset>_<8 hex>.mp4`; `extension` has its dot."""
+    if kind is FileKind.ENCODED_VIDEO:
+        return Key(f"encoded-video/{_path_prefix(owner_id, asset_id)}_{_random_suffix()}{extension}")
+    return Key(f"thumbs/{_path_prefix(owner_id, asset_id)}_{kind.value}_{_random_suffix()}{extension}")
+
+
+def make_motion_video_key(owner_id: UUID, video_id: UUID) -> Key:
+    """Of the video that was inside a photo."""
+    return Key(f"encoded-video/{_path_prefix(owner_id, video_id)}-MP.mp4")
+
+
+def make_person_thumbnail_key(owner_id: UUID, person_id: UUID, extension: str) -> Key:
+    return Key(f"thumbs/{_path_prefix(owner_id, person_id)}_{FileKind.PERSON.value}_{_random_suffix()}{extension}")
+
+
+def make_profile_image_key(user_id: UUID, extension: str) -> Key:
+    return Key(f"profile/{user_id}/{user_id}_{_random_suffix()}{extension}")
+
+
+def _path_prefix(owner_id: UUID, named: UUID) -> str:
+    name = str(named)
+    return f"{owner_id}/{name[:2]}/{name[2:4]}/{name}"
+
+
+def _random_suffix() -> str:
+    return secrets.token_hex(_RANDOM_BYTES)

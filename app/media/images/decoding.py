@@ -1,0 +1,111 @@
+"""A photo's file opened for decoding, whatever it is kept in, within the limits on pixels and frames."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pillow_heif
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    PsdImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from app.media.containers.signatures import DetectedFormat
+from app.media.errors import DecodeFailed, LimitExceeded, MissingTool
+from app.media.images.frame_counts import check_gif_frames, check_tiff_directories
+
+try:
+    from app.media.images.camera_raw import open_raw
+except ImportError:
+    open_raw = None
+
+try:
+    import pillow_jxl
+except ImportError:
+    pillow_jxl = None
+
+PLUGINS = (
+    AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin,
+    PpmImagePlugin, PsdImagePlugin, TiffImagePlugin, WebPImagePlugin, pillow_jxl,
+)  # fmt: skip
+"""Loading them is what makes Pillow know their formats; every other one stays unknown."""
+
+pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=2)
+
+MAX_FRAMES = 10_000
+"""Of an animation. Only the first is decoded, but some formats are read to their end to be opened at all."""
+
+_ORIENTATION = 0x0112
+_NO_ORIENTATION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """`image` is opened, not necessarily decoded; `width` and `height` in pixels as stored, before any reduced decoding;
+    `orientation` is what remains to be applied (EXIF's 1 to 8)."""
+
+    image: Image.Image
+    width: int
+    height: int
+    orientation: int
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> OpenedImage:
+    """Raises `MediaError`, and what Pillow raises."""
+    if content is DetectedFormat.RAW:
+        if open_raw is None:
+            raise MissingTool("camera RAW needs the package rawpy (mediavault[formats])")
+        raw = open_raw(source)
+        _check_size(raw.width, raw.height, max_pixels)
+        return OpenedImage(raw.image, raw.width, raw.height, raw.orientation)
+    if content is DetectedFormat.JPEG_XL and pillow_jxl is None:
+        raise MissingTool("JPEG XL needs the package pillow-jxl-plugin (mediavault[formats])")
+    if content is DetectedFormat.GIF:
+        check_gif_frames(source, MAX_FRAMES)
+    if content is DetectedFormat.TIFF:
+        check_tiff_directories(source, MAX_FRAMES)
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(source, formats=[content.value])
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise LimitExceeded(f"it has more than {max_pixels} pixels") from None
+    _check_size(*image.size, max_pixels)
+    if getattr(image, "n_frames", 1) > MAX_FRAMES:
+        raise LimitExceeded(f"it has more than {MAX_FRAMES} frames")
+    return OpenedImage(image, *image.size, orientation=get_remaining_orientation(image))
+
+
+def get_remaining_orientation(image: Image.Image) -> int:
+    """What decoding leaves to be done, EXIF's 1 to 8; 1 for everything else.
+
+    Pillow turns TIFF itself. In HEIF and JPEG XL the container's rotation counts and has been applied (but not where a JPEG XL is a
+    JPEG in other words, which is decoded as that); in AVIF it counts, and Pillow gives it as EXIF's."""
+    if image.format in ("TIFF", "HEIF") or (image.format == "JXL" and not getattr(image, "jpeg", False)):
+        return _NO_ORIENTATION
+    orientation = image.getexif().get(_ORIENTATION, _NO_ORIENTATION)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else _NO_ORIENTATION
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise DecodeFailed("it has no pixels")
+    if width * height > max_pixels:
+        raise LimitExceeded(f"it has {width} x {height} pixels, more than {max_pixels}")

@@ -1,0 +1,124 @@
+"""Photos: one decode, and all that is made of it. Runs in a worker; the results are JSON and files in the working folder."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageStat
+
+from app.media.containers.signatures import DetectedFormat
+from app.media.errors import DecodeFailed
+from app.media.images.colour_conversion import to_resizable_mode, to_srgb_on_white
+from app.media.images.decoding import OpenedImage, open_image
+from app.media.images.sizes import PREVIEW_EDGE, SQUARE_EDGE, THUMBNAIL_EDGE, compute_square, fit_size
+from app.media.images.thumbhash import MAX_EDGE as THUMBHASH_EDGE
+from app.media.images.thumbhash import thumbhash
+from app.media.metadata.exif import read_metadata
+
+ENCODING_QUALITY = 80
+
+_JPEG_MAX_EDGE = 65_500
+_WEBP_MAX_EDGE = 16_383
+_REDUCING_GAP = 2.0
+"""How many times larger than wanted a picture stays in the quick reduction by whole numbers that goes before the slow filter."""
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation."""
+
+
+def make_derivatives(
+    source: str, content: str, pixels: int, fullsize: str | None, preview: str, thumbnail: str
+) -> dict[str, Any]:
+    """Writes the files named; `fullsize` None for none. Sizes in pixels as shown, `brightness` the preview's mean, 0 to 255."""
+    kind = DetectedFormat(content)
+    picture = open_image(Path(source), kind, pixels)
+    metadata = read_metadata(picture.image, Path(source) if kind is DetectedFormat.RAW else None)
+    profile = picture.image.info.get("icc_profile")
+    size = fit_size(picture.width, picture.height, PREVIEW_EDGE, _JPEG_MAX_EDGE)
+    if fullsize is not None:
+        full = apply_orientation(to_srgb_on_white(to_resizable_mode(picture.image), profile), picture.orientation)
+        _save_jpeg(full, fullsize)
+        small = _resize(full, size if picture.orientation < 5 else (size[1], size[0]))
+    else:
+        small = apply_orientation(
+            to_srgb_on_white(_resize(_decode_reduced(picture, size), size), profile), picture.orientation
+        )
+    _save_jpeg(small, preview)
+    smaller = _resize(small, fit_size(*small.size, THUMBNAIL_EDGE, _WEBP_MAX_EDGE))
+    smaller.save(thumbnail, "WEBP", quality=ENCODING_QUALITY, method=4)
+    width, height = picture.display_size
+    return {
+        "width": width,
+        "height": height,
+        "thumbhash": base64.b64encode(make_thumbhash(smaller)).decode(),
+        "metadata": metadata.to_json(),
+        "brightness": max(ImageStat.Stat(smaller.convert("L")).mean),
+    }
+
+
+def make_square(
+    source: str, content: str, pixels: int, box: tuple[float, float, float, float] | None, square: str
+) -> dict[str, Any]:
+    """Writes a JPEG of `SQUARE_EDGE`: around the middle of `box` (left, top, right, bottom as fractions of the picture as shown), of
+    the whole picture's middle for None."""
+    picture = open_image(Path(source), DetectedFormat(content), pixels)
+    left, top, right, bottom = compute_square(box, *picture.display_size)
+    scale = max(right - left, 1) / SQUARE_EDGE
+    needed = [max(1, round(edge / scale)) for edge in (picture.width, picture.height)]
+    profile = picture.image.info.get("icc_profile")
+    reduced = _decode_reduced(picture, (min(needed[0], picture.width), min(needed[1], picture.height)))
+    shown = apply_orientation(to_resizable_mode(reduced), picture.orientation)
+    across, down = (edge / whole for edge, whole in zip(shown.size, picture.display_size, strict=True))
+    cut = shown.resize(
+        (SQUARE_EDGE, SQUARE_EDGE),
+        Image.Resampling.LANCZOS,
+        box=(left * across, top * down, min(right * across, shown.width), min(bottom * down, shown.height)),
+        reducing_gap=_REDUCING_GAP,
+    )
+    _save_jpeg(to_srgb_on_white(cut, profile), square)
+    return {}
+
+
+def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    """As EXIF's orientation says it is to be shown."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)
+
+
+def make_thumbhash(image: Image.Image) -> bytes:
+    """The ThumbHash of an RGB picture of any size."""
+    scale = min(1.0, THUMBHASH_EDGE / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return thumbhash(*size, _resize(image, size).tobytes())
+
+
+def _decode_reduced(picture: OpenedImage, size: tuple[int, int]) -> Image.Image:
+    """Decoded; a JPEG at the eighth, quarter or half that is still no smaller than `size`."""
+    if picture.image.format in ("JPEG", "MPO"):
+        picture.image.draft(None, size)
+    picture.image.load()
+    return picture.image
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    image = to_resizable_mode(image)
+    if image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
+
+
+def _save_jpeg(image: Image.Image, name: str) -> None:
+    if max(image.size) > _JPEG_MAX_EDGE:
+        raise DecodeFailed(f"it is longer than a JPEG can be: {max(image.size)} pixels")
+    # Tables made to measure would save some per cent of the bytes and cost a sixth of the time of the whole.
+    image.save(name, "JPEG", quality=ENCODING_QUALITY, subsampling=0)

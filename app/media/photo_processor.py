@@ -1,0 +1,172 @@
+"""Photos: what a worker is asked to make of one, and what its answer has to look like."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.catalog.schema.records import FileKind
+from app.config import Settings
+from app.formats import MediaFormat
+from app.media.containers.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature
+from app.media.containers.truncation import check_not_truncated
+from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed
+from app.media.metadata.media_metadata import MediaMetadata
+from app.media.processing_results import CropBox, GeneratedFile, ProcessingResult
+from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descriptor, path_in_worker
+from app.media.sandbox.result_parsing import parse_result
+from app.media.sandbox.sandbox import Sandbox
+from app.storage.ranges import ByteRange
+
+_MAX_FILE_BYTES = 512 * 1024 * 1024
+"""Bytes of one derivative: more than the largest picture that is permitted takes."""
+
+_MAX_ANSWER_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedImages:
+    """`brightness` is the preview's mean, 0 to 255."""
+
+    result: ProcessingResult
+    brightness: float
+
+
+class PhotoProcessor:
+    def __init__(self, sandbox: Sandbox, settings: Settings) -> None:
+        self._sandbox = sandbox
+        self._pixels = settings.media_pixels
+        self._limits = ResourceLimits(
+            seconds=settings.media_seconds,
+            cpu_seconds=math.ceil(settings.media_seconds),
+            memory=settings.media_memory,
+            file_size=_MAX_FILE_BYTES,
+            output=_MAX_ANSWER_BYTES,
+        )
+
+    async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
+        """See `Processor`."""
+        content = await detect_format(source, format)
+        made = await self.render_images(source, content, folder, fullsize=not format.is_web_supported)
+        return made.result
+
+    async def render_images(
+        self, source: Path, content: DetectedFormat, folder: Path, *, fullsize: bool = False, prefix: str = ""
+    ) -> RenderedImages:
+        """Preview and thumbnail, `fullsize` too if asked for, in files whose names begin with `prefix`."""
+        products = [
+            GeneratedFile(FileKind.PREVIEW, folder / f"{prefix}preview.jpg", ".jpg", "image/jpeg"),
+            GeneratedFile(FileKind.THUMBNAIL, folder / f"{prefix}thumbnail.webp", ".webp", "image/webp"),
+        ]
+        if fullsize:
+            products.append(GeneratedFile(FileKind.FULLSIZE, folder / f"{prefix}fullsize.jpg", ".jpg", "image/jpeg"))
+        names = {str(product.kind): product.path.name for product in products}
+        arguments = {"preview": names["preview"], "thumbnail": names["thumbnail"], "fullsize": names.get("fullsize")}
+        said = await self._call("make_derivatives", source, content, folder, arguments)
+        with _check_answer():
+            processed = ProcessingResult(
+                files=tuple(products),
+                width=int(said["width"]),
+                height=int(said["height"]),
+                duration=None,
+                thumbhash=base64.b64decode(said["thumbhash"], validate=True),
+                metadata=MediaMetadata.from_json(said["metadata"]),
+            )
+            derived = RenderedImages(processed, float(said["brightness"]))
+        await asyncio.to_thread(_check_written, products)
+        return derived
+
+    async def make_square(
+        self, source: Path, format: MediaFormat, box: CropBox | None, folder: Path, kind: FileKind
+    ) -> GeneratedFile:
+        """See `Processor`."""
+        return await self._square(source, await detect_format(source, format), box, folder, kind)
+
+    async def make_square_of_jpeg(
+        self, source: Path, box: CropBox | None, folder: Path, kind: FileKind
+    ) -> GeneratedFile:
+        """Of a picture that is ours already."""
+        return await self._square(source, DetectedFormat.JPEG, box, folder, kind)
+
+    async def find_motion_video(self, source: Path, format: MediaFormat) -> ByteRange | None:
+        """See `Processor`."""
+        content = await detect_format(source, format)
+        found = await self._call("locate_motion", source, content, None, {})
+        if not found:
+            return None
+        with _check_answer():
+            return ByteRange(int(found["first"]), int(found["last"]))
+
+    async def _square(
+        self, source: Path, content: DetectedFormat, box: CropBox | None, folder: Path, kind: FileKind
+    ) -> GeneratedFile:
+        product = GeneratedFile(kind, folder / f"{kind}.jpg", ".jpg", "image/jpeg")
+        arguments = {"box": None if box is None else _box_fractions(box), "square": product.path.name}
+        await self._call("make_square", source, content, folder, arguments)
+        await asyncio.to_thread(_check_written, [product])
+        return product
+
+    async def _call(
+        self, name: str, source: Path, content: DetectedFormat, folder: Path | None, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        seen = str(path_in_worker(source))
+        work = SandboxRequest(
+            call=name,
+            arguments={"source": seen, "content": content.value, "pixels": self._pixels} | arguments,
+            program=(),
+            folder=str(folder) if folder else "",
+            readable=(seen,),
+            limits=self._limits,
+            inherited_descriptor=get_descriptor(source),
+        )
+        return parse_result(await self._sandbox.run(work))
+
+
+async def detect_format(source: Path, format: MediaFormat) -> DetectedFormat:
+    """What the file is, by its content. Raises `DecodeFailed` for what is none of the kinds that its name may stand for, or was cut
+    short, and `SourceUnreadable`."""
+    return await asyncio.to_thread(_detect_format, source, format)
+
+
+def _detect_format(source: Path, format: MediaFormat) -> DetectedFormat:
+    try:
+        with source.open("rb") as file:
+            head = file.read(SIGNATURE_BYTES)
+        if not head:
+            raise DecodeFailed("the file is empty")
+        content = detect_by_signature(head, format)
+        if content is None:
+            raise DecodeFailed(f"it is no {format.kind} that can be read, although it is named {format.extension}")
+        check_not_truncated(source, content)
+    except OSError as error:
+        raise SourceUnreadable(f"it cannot be read: {error.strerror}") from None
+    return content
+
+
+def _check_written(products: Sequence[GeneratedFile]) -> None:
+    for product in products:
+        if not product.path.is_file() or not product.path.stat().st_size:
+            raise WorkerCrashed(f"its {product.kind} was not written")
+
+
+@contextmanager
+def _check_answer() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise WorkerCrashed("the process that worked on it answered with something else than a result") from None
+
+
+def _box_fractions(box: CropBox) -> tuple[float, float, float, float]:
+    return (
+        box.left / box.image_width,
+        box.top / box.image_height,
+        box.right / box.image_width,
+        box.bottom / box.image_height,
+    )

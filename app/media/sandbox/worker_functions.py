@@ -1,0 +1,54 @@
+"""The functions that a worker may be told to call, by name, and how their results and failures become JSON.
+
+This module loads every library that decodes: only the fork server imports it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from app.media.errors import DecodeFailed, LimitExceeded, MediaDiskFull, MediaError, SourceUnreadable
+from app.media.images.motion_photos import locate_motion_video
+from app.media.images.rendering import make_derivatives, make_square
+from app.media.sandbox.result_parsing import redact_path
+
+WORKER_FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "make_derivatives": make_derivatives,
+    "make_square": make_square,
+    "locate_motion": locate_motion_video,
+}
+
+_DISK_FAULTS = frozenset(
+    {errno.EIO, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""What a disk or a share that fails, or goes, says. A damaged file leads decoders to others, such as `EINVAL`."""
+
+
+def run_function(function: str, arguments: dict[str, Any]) -> bytes:
+    """`{"result": …}`, or `{"error": <name of a MediaError>, "reason": …}`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            said = {"result": WORKER_FUNCTIONS[function](**arguments)}
+    except MediaError as error:
+        said = {"error": type(error).__name__, "reason": error.reason}
+    except Exception as error:  # noqa: BLE001 - decoders raise what they like over a damaged file
+        failure = _translate_error(error)
+        said = {"error": type(failure).__name__, "reason": redact_path(failure.reason, str(arguments["source"]))}
+    return json.dumps(said).encode()
+
+
+def _translate_error(error: Exception) -> MediaError:
+    if isinstance(error, MemoryError):
+        return LimitExceeded("it needs more memory than is permitted")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MediaDiskFull("there is no room for the results")
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return LimitExceeded("the results are larger than is permitted")
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return SourceUnreadable(f"it cannot be read: {error.strerror}")
+    return DecodeFailed(f"it cannot be decoded: {str(error) or type(error).__name__}")

@@ -1,0 +1,136 @@
+"""Command lines for ffmpeg and ffprobe. Pure. What they may open is stated in each: one file, by one demuxer.
+
+A playlist, a script of files or a drawing under a video's name would have ffmpeg open what it names; so the demuxer is the one
+that the file's first bytes call for, and nothing but plain files may be opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.media.containers.signatures import DetectedFormat
+from app.media.images.sizes import PREVIEW_EDGE, fit_size
+from app.media.video.browser_support import StreamAction, TranscodePlan
+from app.media.video.probe_output import ProbedVideo, VideoStream
+
+ENCODED_EDGE = 720
+"""Short edge of an encoded video in pixels."""
+
+MAX_ENCODED_SECONDS = 24 * 60 * 60
+"""Seconds of a video that are encoded at most."""
+
+_CRF = 23
+_MAX_EDGE = 16_383
+_PROBE_BYTES = 50_000_000
+_PROBE_MICROSECONDS = 20_000_000
+_HIGH_DEFINITION = 720
+_ENTRIES = (
+    "format=duration:format_tags"
+    ":stream=index,codec_type,codec_name,pix_fmt,width,height,sample_aspect_ratio,field_order,color_space,color_transfer"
+    ",color_primaries,avg_frame_rate,r_frame_rate,duration:stream_disposition=attached_pic:stream_tags"
+    ":stream_side_data=rotation"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FfmpegTools:
+    """Absolute paths. `has_tone_mapping`: ffmpeg has the filters for HDR."""
+
+    ffmpeg: str
+    ffprobe: str
+    has_tone_mapping: bool
+
+
+def build_probe_command(tools: FfmpegTools, source: Path, content: DetectedFormat) -> tuple[str, ...]:
+    return (
+        tools.ffprobe, "-hide_banner", "-v", "error", *_input_options(source, content), "-show_entries", _ENTRIES, "-of", "json",
+    )  # fmt: skip
+
+
+def build_poster_command(
+    tools: FfmpegTools, source: Path, video: ProbedVideo, second: float, *, keyframe: bool, target: str
+) -> tuple[str, ...]:
+    """One frame as PPM into `target`, no larger than a preview: the last key frame before `second`, or exactly that one."""
+    hurry = ("-skip_frame", "nokey", "-noaccurate_seek") if keyframe else ()
+    filters = ",".join((*_display_filters(video.video_stream, tools, PREVIEW_EDGE), "format=rgb24"))
+    return (
+        tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", "2", "-ss", f"{second:.3f}", *hurry,
+        *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", "-an", "-sn", "-dn", "-frames:v", "1",
+        "-fps_mode", "passthrough",  # the key frame lies before the moment asked for, which otherwise drops it
+        "-vf", filters, "-c:v", "ppm", "-f", "image2", "-update", "1", "-y", f"./{target}",
+    )  # fmt: skip
+
+
+def build_encode_command(
+    tools: FfmpegTools,
+    source: Path,
+    video: ProbedVideo,
+    plan: TranscodePlan,
+    *,
+    threads: int,
+    size_limit: int,
+    target: str,
+) -> tuple[str, ...]:
+    """An MP4 of at most `size_limit` bytes into `target`, with its index in front."""
+    sound = ("-map", f"0:{video.audio_stream.index}") if video.audio_stream else ("-an",)
+    return (
+        tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", str(threads), "-fflags", "+genpts",
+        *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *sound, "-sn", "-dn",
+        *_video_options(video.video_stream, plan, tools), *_audio_options(plan), "-threads", str(threads),
+        "-map_metadata", "-1", "-map_chapters", "-1", "-max_muxing_queue_size", "1024", "-t", str(MAX_ENCODED_SECONDS),
+        "-fs", str(size_limit), "-movflags", "+faststart", "-f", "mp4", "-y", f"./{target}",
+    )  # fmt: skip
+
+
+def _input_options(source: Path, content: DetectedFormat) -> tuple[str, ...]:
+    """An absolute path begins neither as an option nor as a protocol does."""
+    if not source.is_absolute():
+        raise ValueError(f"no absolute path: {source}")
+    inside = ("-enable_drefs", "0", "-use_absolute_path", "0") if content is DetectedFormat.MOV else ()
+    return (
+        "-protocol_whitelist", "file", "-format_whitelist", content.value, "-f", content.value, *inside,
+        "-probesize", str(_PROBE_BYTES), "-analyzeduration", str(_PROBE_MICROSECONDS), "-i", str(source),
+    )  # fmt: skip
+
+
+def _video_options(stream: VideoStream, plan: TranscodePlan, tools: FfmpegTools) -> tuple[str, ...]:
+    if plan.video is StreamAction.COPY:
+        tag = ("-tag:v", "avc1") if stream.codec == "h264" else ()
+        return ("-c:v", "copy", *tag)
+    filters = ",".join((*_display_filters(stream, tools, ENCODED_EDGE, even=True), "format=yuv420p"))
+    colours = ("-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709") if stream.is_hdr else ()
+    return ("-vf", filters, "-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF), *colours)
+
+
+def _audio_options(plan: TranscodePlan) -> tuple[str, ...]:
+    if plan.audio is None:
+        return ()
+    return ("-c:a", "copy") if plan.audio is StreamAction.COPY else ("-c:a", "aac", "-b:a", "160k", "-ac", "2")
+
+
+def _display_filters(stream: VideoStream, tools: FfmpegTools, edge: int, *, even: bool = False) -> tuple[str, ...]:
+    """Square pixels, whole frames, no larger than `edge` by the short edge, SDR. ffmpeg itself has rotated before."""
+    width, height = fit_size(*stream.display_size, edge, _MAX_EDGE)
+    if even:
+        width, height = max(2, width // 2 * 2), max(2, height // 2 * 2)
+    whole = ("bwdif=deint=interlaced",) if stream.is_interlaced else ()
+    if stream.is_hdr and tools.has_tone_mapping:
+        return (*whole, *_tone_mapping_filters(stream, width, height), "setsar=1")
+    assumed = stream.matrix is None and min(stream.display_size) >= _HIGH_DEFINITION
+    matrix = ":in_color_matrix=bt709" if assumed else ""
+    return (*whole, f"scale={width}:{height}:flags=lanczos+accurate_rnd+full_chroma_int{matrix}", "setsar=1")
+
+
+def _tone_mapping_filters(stream: VideoStream, width: int, height: int) -> tuple[str, ...]:
+    """Smaller first, then in linear light; what the file does not say is what HDR is always made with."""
+    told = f"tin={stream.transfer}:min={stream.matrix or 'bt2020nc'}:pin={stream.primaries or 'bt2020'}"
+    return (
+        f"zscale=w={width}:h={height}:filter=bicubic:{told}",
+        f"zscale={told}:t=linear:npl=100",
+        "format=gbrpf32le",
+        "zscale=p=bt709",
+        "tonemap=tonemap=hable:desat=0",
+        "zscale=t=bt709:m=bt709:r=tv",
+        "format=yuv420p",
+    )

@@ -1,0 +1,207 @@
+"""What ffprobe says about a video, as typed values. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+from app.media.containers.signatures import DetectedFormat
+from app.media.errors import DecodeFailed
+from app.media.metadata.media_metadata import MediaMetadata, format_zone
+
+_HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
+_INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStream:
+    """`width` and `height` in pixels as stored, `pixel_aspect` how wide one of them is shown, `rotation` in degrees clockwise (0, 90,
+    180, 270) that players apply. Unknown colours are None."""
+
+    index: int
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    pixel_aspect: Fraction
+    rotation: int
+    is_interlaced: bool
+    matrix: str | None
+    primaries: str | None
+    transfer: str | None
+    fps: float | None
+
+    @property
+    def is_hdr(self) -> bool:
+        return self.transfer in _HDR_TRANSFERS
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        width, height = max(1, round(self.width * self.pixel_aspect)), self.height
+        return (height, width) if self.rotation in (90, 270) else (width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioStream:
+    index: int
+    codec: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedVideo:
+    """`duration` in seconds, None where nothing tells."""
+
+    content: DetectedFormat
+    video_stream: VideoStream
+    audio_stream: AudioStream | None
+    duration: float | None
+    tags: dict[str, str]
+
+
+def parse_probe(output: str, content: DetectedFormat) -> ProbedVideo:
+    """Raises `DecodeFailed` where there is no picture."""
+    try:
+        said = json.loads(output)
+        streams: list[dict[str, Any]] = list(said.get("streams", []))
+        pictures = [stream for stream in streams if _is_video_stream(stream)]
+        sounds = [stream for stream in streams if stream.get("codec_type") == "audio" and stream.get("codec_name")]
+        if not pictures:
+            raise DecodeFailed("it holds no video that can be decoded")
+        whole = said.get("format", {})
+        return ProbedVideo(
+            content=content,
+            video_stream=_parse_video_stream(pictures[0]),
+            audio_stream=AudioStream(int(sounds[0]["index"]), str(sounds[0]["codec_name"])) if sounds else None,
+            duration=_parse_seconds(whole.get("duration")) or _parse_seconds(pictures[0].get("duration")),
+            tags=_read_tags(pictures[0]) | _read_tags(whole),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DecodeFailed(f"ffprobe cannot make sense of it: {error}") from None
+
+
+def extract_video_metadata(video: ProbedVideo) -> MediaMetadata:
+    """What cameras and phones write into containers (QuickTime's keys go before the plain ones)."""
+    tags = video.tags
+    taken = _parse_date(tags.get("com.apple.quicktime.creationdate")) or _parse_date(tags.get("creation_time"))
+    latitude, longitude = _parse_position(tags.get("com.apple.quicktime.location.iso6709") or tags.get("location"))
+    return MediaMetadata(
+        make=_clean_text(
+            tags.get("com.apple.quicktime.make") or tags.get("com.android.manufacturer") or tags.get("make")
+        ),
+        model=_clean_text(tags.get("com.apple.quicktime.model") or tags.get("com.android.model") or tags.get("model")),
+        date_time_original=taken,
+        time_zone=format_zone(taken),
+        latitude=latitude,
+        longitude=longitude,
+        description=_clean_text(
+            tags.get("com.apple.quicktime.description") or tags.get("description") or tags.get("comment")
+        ),
+        orientation=_ORIENTATION_OF_ROTATION[video.video_stream.rotation],
+        exif_image_width=video.video_stream.width,
+        exif_image_height=video.video_stream.height,
+        fps=video.video_stream.fps,
+        video_codec=video.video_stream.codec,
+        audio_codec=video.audio_stream.codec if video.audio_stream else None,
+    )
+
+
+_ORIENTATION_OF_ROTATION = {0: "1", 90: "6", 180: "3", 270: "8"}
+
+
+def _is_video_stream(stream: dict[str, Any]) -> bool:
+    """The cover of an album is a video stream, too."""
+    cover = stream.get("disposition", {}).get("attached_pic")
+    return stream.get("codec_type") == "video" and bool(stream.get("codec_name")) and not cover
+
+
+def _parse_video_stream(stream: dict[str, Any]) -> VideoStream:
+    width, height = int(stream["width"]), int(stream["height"])
+    if width < 1 or height < 1:
+        raise DecodeFailed("its video has no pixels")
+    return VideoStream(
+        index=int(stream["index"]),
+        codec=str(stream["codec_name"]),
+        pixel_format=str(stream.get("pix_fmt", "")),
+        width=width,
+        height=height,
+        pixel_aspect=_parse_ratio(stream.get("sample_aspect_ratio"), Fraction(1)),
+        rotation=_read_rotation(stream),
+        is_interlaced=stream.get("field_order") in _INTERLACED,
+        matrix=_parse_colour(stream.get("color_space")),
+        primaries=_parse_colour(stream.get("color_primaries")),
+        transfer=_parse_colour(stream.get("color_transfer")),
+        fps=_read_fps(stream),
+    )
+
+
+def _read_rotation(stream: dict[str, Any]) -> int:
+    """ffprobe counts anticlockwise, from -180 to 180."""
+    for data in stream.get("side_data_list", []):
+        if "rotation" in data:
+            return round(-float(data["rotation"]) / 90) % 4 * 90
+    return 0
+
+
+def _parse_ratio(value: Any, otherwise: Fraction) -> Fraction:
+    with suppress(ValueError, ZeroDivisionError, TypeError):
+        ratio = Fraction(str(value).replace(":", "/"))
+        if Fraction(1, 10) <= ratio <= 10:
+            return ratio
+    return otherwise
+
+
+def _read_fps(stream: dict[str, Any]) -> float | None:
+    for name in ("avg_frame_rate", "r_frame_rate"):
+        with suppress(ValueError, ZeroDivisionError, TypeError):
+            rate = float(Fraction(str(stream.get(name))))
+            if 0 < rate < 100_000:
+                return round(rate, 3)
+    return None
+
+
+def _parse_seconds(value: Any) -> float | None:
+    with suppress(TypeError, ValueError):
+        seconds = float(value)
+        if math.isfinite(seconds) and 0 < seconds < 10**9:
+            return seconds
+    return None
+
+
+def _parse_colour(value: Any) -> str | None:
+    known = isinstance(value, str) and re.fullmatch(r"[a-z0-9-]{1,30}", value) and value not in ("unknown", "reserved")
+    return value if known else None
+
+
+def _read_tags(part: dict[str, Any]) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in part.get("tags", {}).items()}
+
+
+def _clean_text(value: str | None) -> str | None:
+    kept = "".join(letter for letter in (value or "")[:20_000] if letter.isprintable() or letter in "\n\t")
+    return kept.strip() or None
+
+
+def _parse_date(value: str | None) -> datetime | None:
+    """QuickTime's own clock begins in 1904, and many write its zero for unknown."""
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", value or ""))
+        if moment.year > 1970:
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
+
+
+def _parse_position(value: str | None) -> tuple[float | None, float | None]:
+    """ISO 6709, as in `+52.5186+013.3763+034.000/`."""
+    matched = re.match(r"([+-]\d{1,2}(?:\.\d+)?)([+-]\d{1,3}(?:\.\d+)?)", value or "")
+    if matched is None:
+        return None, None
+    latitude, longitude = map(float, matched.groups())
+    if abs(latitude) > 90 or abs(longitude) > 180 or latitude == longitude == 0:
+        return None, None
+    return latitude, longitude

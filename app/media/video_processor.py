@@ -1,0 +1,214 @@
+"""Videos: probed, shown by a frame, made playable. ffmpeg does the work, in the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from app.catalog.schema.records import FileKind
+from app.config import Settings
+from app.formats import MediaFormat
+from app.media.containers.signatures import DetectedFormat
+from app.media.errors import DecodeFailed, LimitExceeded, MediaError, MissingTool
+from app.media.photo_processor import PhotoProcessor, RenderedImages, detect_format
+from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descriptor, path_in_worker
+from app.media.sandbox.result_parsing import parse_output
+from app.media.sandbox.sandbox import Sandbox
+from app.media.video import ffmpeg_commands
+from app.media.video.browser_support import StreamAction, TranscodePlan, plan_transcode
+from app.media.video.ffmpeg_commands import FfmpegTools
+from app.media.video.ffmpeg_location import find_ffmpeg
+from app.media.video.probe_output import ProbedVideo, extract_video_metadata, parse_probe
+
+_MAX_PROBE_BYTES = 1024 * 1024
+_MAX_POSTER_BYTES = 512 * 1024 * 1024
+_DARK_BRIGHTNESS = 12.0
+"""Mean brightness, of 255, below which a frame counts as black."""
+
+_MOST_THREADS = 8
+_SIZE_LIMIT_SLACK = 64 * 1024 * 1024
+_SMALLEST_LIMIT = 512 * 1024 * 1024
+_MAX_GROWTH = 4
+"""How much larger than the original an encoded video may be; from an old codec at a low rate it does become larger."""
+
+_log = structlog.get_logger(__name__)
+
+
+class VideoProcessor:
+    def __init__(self, sandbox: Sandbox, photos: PhotoProcessor, settings: Settings) -> None:
+        self._sandbox = sandbox
+        self._photos = photos
+        self._settings = settings
+        self._programs: tuple[str, str] | None = None
+        self._tools: FfmpegTools | None = None
+        self._tools_lock = asyncio.Lock()
+        self._threads = min(os.cpu_count() or 1, _MOST_THREADS)
+
+    async def locate_ffmpeg(self) -> None:
+        """Look where they are; what they can do is asked when that is first needed."""
+        self._programs = await asyncio.to_thread(find_ffmpeg)
+
+    def require_ffmpeg(self) -> tuple[str, str]:
+        """The paths of ffmpeg and ffprobe. Raises `MissingTool` where videos can be neither shown nor made playable."""
+        if self._programs is None:
+            raise MissingTool("videos need ffmpeg and ffprobe, which are not installed")
+        return self._programs
+
+    async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
+        """See `Processor`."""
+        video = await self._probe(source, format)
+        best: RenderedImages | None = None
+        failure: MediaError = DecodeFailed("none of its frames can be decoded")
+        for attempt, (second, keyframe) in enumerate(_choose_poster_times(video.duration)):
+            try:
+                found = await self._render_frame(source, video, folder, attempt, second, keyframe=keyframe)
+            except DecodeFailed as error:
+                failure = error
+                continue
+            if best is None or found.brightness > best.brightness:
+                best = found
+            if found.brightness >= _DARK_BRIGHTNESS:
+                break
+        if best is None:
+            raise failure
+        width, height = video.video_stream.display_size
+        duration = None if video.duration is None else round(video.duration * 1000)
+        return replace(
+            best.result, width=width, height=height, duration=duration, metadata=extract_video_metadata(video)
+        )
+
+    async def make_playable(self, source: Path, format: MediaFormat, folder: Path) -> GeneratedFile | None:
+        """See `Processor`."""
+        video = await self._probe(source, format)
+        plan = plan_transcode(video, format)
+        if plan is None:
+            return None
+        product = GeneratedFile(FileKind.ENCODED_VIDEO, folder / "encoded.mp4", ".mp4", "video/mp4")
+        try:
+            await self._encode(source, video, plan, product)
+        except DecodeFailed as error:
+            if plan.video is StreamAction.ENCODE:
+                raise
+            _log.info("a video cannot be remuxed and is encoded", reason=error.reason)
+            await self._encode(
+                source, video, TranscodePlan(StreamAction.ENCODE, plan.audio and StreamAction.ENCODE), product
+            )
+        return product
+
+    async def _probe(self, source: Path, format: MediaFormat) -> ProbedVideo:
+        content = await detect_format(source, format)
+        video = await self._run_probe(source, content)
+        width, height = video.video_stream.display_size
+        if width * height > self._settings.media_pixels:
+            raise LimitExceeded(f"it has {width} x {height} pixels, more than {self._settings.media_pixels}")
+        return video
+
+    async def _run_probe(self, source: Path, content: DetectedFormat) -> ProbedVideo:
+        command = ffmpeg_commands.build_probe_command(await self._get_tools(), path_in_worker(source), content)
+        said = await self._run(command, None, source, file_size=0)
+        return parse_probe(said, content)
+
+    async def _render_frame(
+        self, source: Path, video: ProbedVideo, folder: Path, attempt: int, second: float, *, keyframe: bool
+    ) -> RenderedImages:
+        name = f"poster-{attempt}.ppm"
+        command = ffmpeg_commands.build_poster_command(
+            await self._get_tools(), path_in_worker(source), video, second, keyframe=keyframe, target=name
+        )
+        await self._run(command, folder, source, file_size=_MAX_POSTER_BYTES)
+        frame = folder / name
+        if not await asyncio.to_thread(frame.is_file):
+            raise DecodeFailed("none of its frames can be decoded")
+        derived = await self._photos.render_images(frame, DetectedFormat.PPM, folder, prefix=f"{attempt}-")
+        await asyncio.to_thread(frame.unlink)
+        return derived
+
+    async def _encode(self, source: Path, video: ProbedVideo, plan: TranscodePlan, product: GeneratedFile) -> None:
+        size = (await asyncio.to_thread(source.stat)).st_size
+        limit = max(_SMALLEST_LIMIT, size * _MAX_GROWTH)
+        command = ffmpeg_commands.build_encode_command(
+            await self._get_tools(), path_in_worker(source), video, plan,
+            threads=self._threads, size_limit=limit, target=product.path.name,
+        )  # fmt: skip
+        seconds = self._settings.transcode_seconds
+        await self._run(command, product.path.parent, source, file_size=limit + _SIZE_LIMIT_SLACK, seconds=seconds)
+        # ffmpeg ends in peace where it reaches the limit on size, and where it found nothing to encode.
+        written = await asyncio.to_thread(_file_size, product.path)
+        if written >= limit:
+            raise LimitExceeded(f"made playable, it would be larger than {limit} bytes")
+        if not written:
+            raise DecodeFailed("none of it can be decoded")
+        await self._run_probe(product.path, DetectedFormat.MOV)
+
+    async def _run(
+        self,
+        command: tuple[str, ...],
+        folder: Path | None,
+        source: Path,
+        *,
+        file_size: int,
+        seconds: float | None = None,
+    ) -> str:
+        work = self._build_request(command, folder, source, file_size=file_size, seconds=seconds)
+        return parse_output(await self._sandbox.run(work), str(path_in_worker(source)))
+
+    def _build_request(
+        self,
+        command: tuple[str, ...],
+        folder: Path | None,
+        source: Path | None,
+        *,
+        file_size: int,
+        seconds: float | None = None,
+    ) -> SandboxRequest:
+        seconds = self._settings.media_seconds if seconds is None else seconds
+        limits = ResourceLimits(
+            seconds=seconds,
+            cpu_seconds=math.ceil(seconds * self._threads),
+            memory=self._settings.media_memory,
+            file_size=file_size,
+            output=_MAX_PROBE_BYTES,
+        )
+        return SandboxRequest(
+            call="",
+            arguments={},
+            program=command,
+            folder=str(folder) if folder else "",
+            readable=(str(path_in_worker(source)),) if source else (),
+            limits=limits,
+            inherited_descriptor=get_descriptor(source) if source else None,
+        )
+
+    async def _get_tools(self) -> FfmpegTools:
+        programs = self.require_ffmpeg()
+        async with self._tools_lock:
+            if self._tools is None:
+                command = (programs[0], "-hide_banner", "-v", "error", "-filters")
+                filters = parse_output(
+                    await self._sandbox.run(self._build_request(command, None, None, file_size=0))
+                ).split()
+                self._tools = FfmpegTools(*programs, has_tone_mapping={"zscale", "tonemap"} <= set(filters))
+            return self._tools
+
+
+def _choose_poster_times(duration: float | None) -> list[tuple[float, bool]]:
+    """Where to look for a frame, in seconds, and whether a key frame near it will do: many videos begin in black."""
+    if duration is None:
+        return [(3, True), (0, True), (0, False), (10, True)]
+    return [
+        (min(3, duration / 4), True),
+        (duration / 4, True),
+        (duration / 2, True),
+        (duration / 2, False),
+        (0, False),
+    ]
+
+
+def _file_size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

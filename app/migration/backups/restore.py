@@ -1,0 +1,74 @@
+"""Brings a backup back into an empty catalogue, of either database: all of it, or nothing.
+
+The rows go into tables of the revision that they came from, which are then brought up to date as any older catalogue is. The
+installation's id and what it remembers of its markers come along, so the same media location is known again. What would have objects
+removed that may be somebody's by now does not come along (see `app.catalog.backup.restored_rows`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.catalog.backup.dump import CatalogRestore, DumpedTable
+from app.catalog.backup.restored_rows import DroppedRows
+from app.catalog.catalog import restore_into
+from app.config import Settings
+from app.migration.backups.backup_format import BackupDamaged, BackupHeader, BackupTrailer, TableRows, read_backup
+from app.migration.backups.path_relocation import PathRelocation
+from app.storage.backend import MAX_CHUNK_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What came back: rows by table, as the file had them, how many paths lead to another place now, and what was withdrawn."""
+
+    header: BackupHeader
+    row_counts: dict[str, int]
+    relocated_paths: int
+    dropped_rows: DroppedRows
+
+
+async def restore_backup(settings: Settings, chunks: AsyncIterable[bytes], *, relocate: bool = False) -> RestoreResult:
+    """`chunks` are a backup's bytes. Raises `BackupDamaged`, `MediaLocationDiffers` or a `CatalogError` (`CatalogNotEmpty`, `SchemaMismatch` for
+    one of a newer program, …); then the catalogue is as it was. Nothing may use the catalogue meanwhile."""
+    async with aclosing(read_backup(chunks)) as parts:
+        header = await anext(parts)
+        if not isinstance(header, BackupHeader):
+            raise BackupDamaged("it has no rows")
+        moved = PathRelocation(settings, header.media_location, header.bucket_location, is_allowed=relocate)
+        async with restore_into(settings.db_url.get_secret_value(), header.revision) as restoration:
+            counts = await _load_rows(parts, restoration, moved)
+        return RestoreResult(header, counts, moved.relocated_paths, restoration.dropped_rows)
+
+
+async def _load_rows(
+    parts: AsyncIterator[BackupHeader | TableRows | BackupTrailer],
+    restoration: CatalogRestore,
+    relocation: PathRelocation,
+) -> dict[str, int]:
+    tables: dict[str, DumpedTable] = {}
+    trailer: BackupTrailer | None = None
+    async for part in parts:
+        if isinstance(part, TableRows):
+            tables[part.table.name] = part.table
+            relocation.rewrite_paths(part.table, part.rows)
+            await restoration.load_rows(part.table, part.rows)
+        elif isinstance(part, BackupTrailer):
+            trailer = part
+    if trailer is None:
+        raise BackupDamaged("it ends too early")
+    for table in tables.values():
+        if await restoration.count_rows(table) != trailer.row_counts[table.name]:
+            raise BackupDamaged(f"table {table.name!r} has not as many rows as it should")
+    return trailer.row_counts
+
+
+async def read_file_chunks(path: Path) -> AsyncIterator[bytes]:
+    """The bytes of a local file. Raises OSError."""
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while chunk := await asyncio.to_thread(file.read, MAX_CHUNK_BYTES):
+            yield chunk

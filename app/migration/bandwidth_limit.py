@@ -1,0 +1,21 @@
+"""A limit on bytes per second that all copies of a run share."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class BandwidthLimit:
+    """`rate` in bytes per second; None for no limit. Each taker waits until those before it have been paid for."""
+
+    def __init__(self, rate: int | None) -> None:
+        self._rate = rate
+        self._free_at = 0.0
+
+    async def take(self, size: int) -> None:
+        if self._rate is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now) + size / self._rate
+        if self._free_at > now:
+            await asyncio.sleep(self._free_at - now)

@@ -1,0 +1,37 @@
+"""Results that are settled in the catalogue together: a transaction for each file would cost more than its copy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+MAX_BATCH_RESULTS = 200
+MAX_DELAY_SECONDS = 1.0
+
+
+class CommitBatches(Generic[T]):
+    """Hands what is added to `commit`, at most `MAX_BATCH_RESULTS` at a time, and the first of them at most about a second after it was added
+    as long as more come. `flush` at the end."""
+
+    def __init__(self, commit: Callable[[list[T]], Awaitable[None]]) -> None:
+        self._commit = commit
+        self._waiting: list[T] = []
+        self._oldest = 0.0
+        self._flush_lock = asyncio.Lock()
+
+    async def add(self, result: T) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._waiting:
+            self._oldest = now
+        self._waiting.append(result)
+        if len(self._waiting) >= MAX_BATCH_RESULTS or now - self._oldest >= MAX_DELAY_SECONDS:
+            await self.flush()
+
+    async def flush(self) -> None:
+        async with self._flush_lock:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH_RESULTS], self._waiting[MAX_BATCH_RESULTS:]
+                await self._commit(batch)

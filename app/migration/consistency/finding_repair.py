@@ -1,0 +1,69 @@
+"""What may be done about what a verification finds, each only when somebody asks for it: derivatives that are lost or damaged are made again,
+and objects that no row accounts for are moved out of the way. Nothing is ever deleted here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.catalog.catalog import Catalog
+from app.catalog.schema.records import File, FileKind
+from app.jobs.service import JobService
+from app.migration.consistency.consistency_check import QUARANTINE_FOLDER, ConsistencyFinding, FindingKind
+from app.storage.errors import ObjectNotFound
+from app.storage.service import StorageService
+
+REQUEUED = "requeued"
+QUARANTINED = "quarantined"
+
+_DERIVATIVES = frozenset((FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE, FileKind.ENCODED_VIDEO))
+_REPAIRABLE_KINDS = frozenset((FindingKind.MISSING, FindingKind.SIZE, FindingKind.CHECKSUM))
+
+
+class ConsistencyRepair:
+    """`jobs` takes what is to be made again; without it nothing is. `quarantine_orphans`: move them to `quarantine/<moment>/<key>`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        storage: StorageService,
+        moment: datetime,
+        *,
+        jobs: JobService | None,
+        quarantine_orphans: bool,
+    ) -> None:
+        self._catalog = catalog
+        self._storage = storage
+        self._jobs = jobs
+        self._quarantine_orphans = quarantine_orphans
+        self._folder = f"{QUARANTINE_FOLDER}/{moment:%Y%m%d-%H%M%S}"
+
+    async def repair(self, finding: ConsistencyFinding) -> str | None:
+        """Raises `CatalogError`, or a `StorageError` where an orphan cannot be moved."""
+        file = finding.file
+        if file is not None:
+            mendable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
+            return await self._requeue_derivatives(file, self._jobs) if mendable and self._jobs else None
+        if self._quarantine_orphans and finding.key is not None:
+            return await self._move_to_quarantine(finding.path, finding.key)
+        return None
+
+    async def _requeue_derivatives(self, file: File, jobs: JobService) -> str | None:
+        """All that is made from the same original; what is being made right now is left alone."""
+        asset_id = await self._catalog.derivatives.find_asset_id(file.id)
+        if asset_id is None:
+            return None
+        return REQUEUED if await jobs.request_for(file.owner_id, [asset_id]) else None
+
+    async def _move_to_quarantine(self, path: str, key: str) -> str | None:
+        target = f"{path.removesuffix(key)}{self._folder}/{key}"
+        if await self._catalog.files.find_known_paths([path]):
+            return None
+        try:
+            await self._storage.rename(path, target)
+        except ObjectNotFound:
+            return None
+        if await self._catalog.files.find_known_paths([path]):
+            await self._storage.rename(target, path)  # somebody took it over in this very moment
+            return None
+        return QUARANTINED

@@ -1,0 +1,143 @@
+"""`migrate cleanup`: the sources of switched files go, each right after its target was checked once more.
+
+Not before the sources have rested since the switch (see `resting`). What cannot be shown to be whole at the target keeps its source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from app.catalog.database.process_locks import LockCheck
+from app.catalog.moves.move_ledger import NO_FILTERS
+from app.catalog.schema.move_records import FileMove, MoveState, StorageMigration
+from app.catalog.schema.records import File
+from app.config import StorageEngine
+from app.jobs.sweeper import sweep
+from app.migration.commit_batches import CommitBatches
+from app.migration.copy_check import find_copy_problem, get_recorded_checksums
+from app.migration.migration_context import (
+    CommandTally,
+    MigrationContext,
+    has_unplanned_files,
+    hold_migration_lock,
+    iterate_moves,
+    make_report,
+    require_current_migration,
+)
+from app.migration.parallel import run_in_parallel
+from app.migration.problems import CHECKSUM_UNRECORDED, ROWS_CHANGED, MoveProblem
+from app.migration.reports import MoveReport
+from app.migration.route import check_media_locations, require_engine
+from app.migration.source_retention import SOURCE_RETENTION
+from app.storage.errors import StorageError
+
+
+async def clean_up_move(context: MigrationContext, *, retention: timedelta = SOURCE_RETENTION) -> MoveReport:
+    """Waits until all that is switched has had its `retention`. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+    require_engine(context.storage, context.target_engine)
+    async with hold_migration_lock(context) as still_held:
+        migration = await require_current_migration(context)
+        await check_media_locations(context.catalog, context.storage, context.route.source, context.route.target)
+        await _wait_for_retention(context, migration, retention)
+        _, waited_before = await context.catalog.moves.count_unswept(migration.id)
+        cleaning = _SourceCleanup(context, migration, still_held)
+        await cleaning.run()
+        swept = await sweep(context.catalog, context.storage, now=datetime.now(UTC))
+        notes = await _make_notes(context, migration, waited_before + cleaning.tally.bytes, swept.failed)
+        if await context.catalog.moves.finish_migration(migration.id):
+            notes.append(await _describe_end(context, migration))
+        if cleaning.tally.files:
+            notes.append(
+                "backups made until now name sources that are gone: `mediavault backup create` makes a new one"
+            )
+        return await make_report("cleanup", context, migration, cleaning.tally, notes)
+
+
+async def _describe_end(context: MigrationContext, migration: StorageMigration) -> str:
+    if await has_unplanned_files(context, migration, NO_FILTERS):
+        return (
+            f"all that was switched has moved; other files are still at {context.route.source.paths.path_prefix}:"
+            f" `mediavault migrate run --to {context.target_engine}` moves them, too"
+        )
+    return f"the move to {context.target_engine} is finished"
+
+
+async def _wait_for_retention(context: MigrationContext, migration: StorageMigration, retention: timedelta) -> None:
+    youngest = await context.catalog.moves.get_latest_switch_time(migration.id, context.filters)
+    if youngest is None:
+        return
+    # At most its rest: a clock that was set back, or another host's, may have written a time to come.
+    left = min(youngest + retention - datetime.now(UTC), retention).total_seconds()
+    if left > 0:
+        context.progress.say(f"waiting {left:.0f} s: sources are kept for so long after the switch")
+        await asyncio.sleep(left)
+
+
+async def _make_notes(
+    context: MigrationContext, migration: StorageMigration, deletable_bytes: int, failed_deletes: int
+) -> list[str]:
+    """`deletable_bytes`: bytes of sources that this command has doomed, and that were to be swept before."""
+    left, left_bytes = await context.catalog.moves.count_unswept(migration.id)
+    # What was dropped meanwhile is left, and was never counted.
+    notes = [f"freed {max(0, deletable_bytes - left_bytes)} bytes"] if deletable_bytes else []
+    if left:
+        notes.append(f"{left} sources ({left_bytes} bytes) are still to be removed by the sweeper")
+    if failed_deletes:
+        notes.append(f"the store refused to delete {failed_deletes} objects; they are tried again later")
+    if context.route.source.engine is StorageEngine.LOCAL:
+        try:
+            folders = await context.route.source.backend.prune_folders()
+            notes.append(f"removed {folders} empty folders")
+        except StorageError as error:
+            notes.append(f"empty folders could not be removed: {error.detail}")
+    return notes
+
+
+class _SourceCleanup:
+    """Checks targets several at a time, and dooms the sources of those that are well in small batches right after."""
+
+    def __init__(self, context: MigrationContext, migration: StorageMigration, check_lock: LockCheck) -> None:
+        self._context = context
+        self._migration = migration
+        self._check_lock = check_lock
+        self._checked = CommitBatches(self._commit_checked)
+        self.tally = CommandTally()
+
+    async def run(self) -> None:
+        tallies = await self._context.catalog.moves.count_by_state(self._migration.id, self._context.filters)
+        switched = [tally for tally in tallies if tally.state is MoveState.SWITCHED]
+        self._context.progress.begin(
+            "cleaning up", sum(each.files for each in switched), sum(each.bytes for each in switched)
+        )
+        source = iterate_moves(self._context, self._migration, {MoveState.SWITCHED})
+        await run_in_parallel(source, self._context.concurrency, self._check)
+        await self._checked.flush()
+
+    async def _check(self, move: FileMove) -> None:
+        problem = (
+            await self._find_copy_problem(move, move.file) if move.file is not None and move.is_file_live else None
+        )
+        self._context.progress.done(move.item.size)
+        await self._checked.add((move, problem))
+
+    async def _find_copy_problem(self, move: FileMove, file: File) -> MoveProblem | None:
+        key = self._context.route.target.paths.to_key(move.item.target_path)
+        record = get_recorded_checksums(file)
+        if key is None or record is None:
+            return CHECKSUM_UNRECORDED
+        return await find_copy_problem(self._context.route.target, key, record, self._context.method)
+
+    async def _commit_checked(self, checked: list[tuple[FileMove, MoveProblem | None]]) -> None:
+        await self._check_lock()
+        well: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
+        settled = await self._context.catalog.path_switches.mark_sources_for_deletion(self._migration.id, well)
+        faults = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
+        # Nothing is wrong with what its owner deleted while it was looked at.
+        dropped = await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, faults)
+        problems = [*faults.items(), *((file_id, str(ROWS_CHANGED)) for file_id in settled.changed)]
+        await self._context.catalog.moves.record_problems(self._migration.id, problems)
+        if settled.done or settled.dropped or dropped:
+            await sweep(self._context.catalog, self._context.storage, now=datetime.now(UTC))
+        self.tally.add([well[file_id] for file_id in settled.done])

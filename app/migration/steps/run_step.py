@@ -1,0 +1,241 @@
+"""`migrate run`: plans what lies at the source, copies and verifies it, and plans again until nothing is left.
+
+Every row that a copy needs is committed before its first byte. What is killed goes on where the ledger says: a copy that is whole
+is taken over by its bytes, one that is not was never seen by anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from enum import Enum, auto
+from uuid import UUID
+
+from app.catalog.database.process_locks import LockCheck
+from app.catalog.errors import CatalogError
+from app.catalog.schema.move_records import CopyOutcome, FileMove, MoveState, StorageMigration
+from app.catalog.schema.records import File
+from app.config import StorageEngine
+from app.jobs.sweeper import sweep
+from app.migration.bandwidth_limit import BandwidthLimit
+from app.migration.commit_batches import CommitBatches
+from app.migration.copy_check import get_recorded_checksums
+from app.migration.file_copier import FileCopier
+from app.migration.location_listing import LocationListing, open_listing
+from app.migration.migration_context import (
+    PAGE_FILES,
+    CommandTally,
+    MigrationContext,
+    find_current_migration,
+    has_unplanned_files,
+    hold_migration_lock,
+    iterate_moves,
+    make_report,
+)
+from app.migration.parallel import run_in_parallel
+from app.migration.problems import TARGET_BUSY, ProblemKind, describe_target_error
+from app.migration.reports import MoveReport, ProblemList
+from app.migration.route import check_media_locations, require_engine
+from app.migration.untracked_objects import copy_untracked_objects
+from app.storage.errors import StorageError
+from app.storage.key import Key
+from app.storage.service import StorageLocation
+
+MAX_CONSECUTIVE_FAILURES = 24
+"""So many files in a row that the store was away for, and the run ends: it says so, and the next one goes on."""
+
+_UNVERIFIED_STATES = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
+
+
+class _TargetState(Enum):
+    """What is known of an item's target before its copy is begun."""
+
+    FREE = auto()
+    TAKEN = auto()
+    UNKNOWN = auto()
+
+
+async def run_move(context: MigrationContext) -> MoveReport:
+    """Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+    require_engine(context.storage, context.target_engine)
+    async with hold_migration_lock(context) as still_held:
+        migration = await find_current_migration(context) or await context.catalog.moves.begin_migration(
+            context.target_engine
+        )
+        await check_media_locations(context.catalog, context.storage, context.route.source, context.route.target)
+        # What was rolled back may still stand in the way.
+        await sweep(context.catalog, context.storage, now=datetime.now(UTC))
+        copying = _CopyRun(context, migration, still_held)
+        problems = await copy_untracked_objects(context)
+        async with _open_target_listing(context) as taken:
+            while True:
+                added, in_the_way = await _add_candidates(context, migration)
+                await copying.copy_all(taken)
+                if not added or copying.is_stopped:
+                    break
+        for named in in_the_way.listed:
+            problems.add(named.path, named.problem)
+        notes = list(copying.notes)
+        finished = await context.catalog.moves.finish_migration(migration.id)
+        if finished and not await has_unplanned_files(context, migration, context.filters):
+            notes.append("nothing is left to move")
+        return await make_report("run", context, migration, copying.tally, notes, problems)
+
+
+async def _add_candidates(context: MigrationContext, migration: StorageMigration) -> tuple[int, ProblemList]:
+    """Ledger rows and twins for all that lies at the source and has none yet. Returns how many, and what could not be planned."""
+    added = 0
+    problems = ProblemList()
+    after: UUID | None = None
+    base = context.route.source.paths.path_prefix
+    while True:
+        page = await context.catalog.moves.get_candidates(
+            base, migration.id, after=after, limit=PAGE_FILES, filters=context.filters, only_unplanned=True
+        )
+        wanted: list[tuple[File, str]] = []
+        for candidate in page:
+            try:
+                wanted.append((candidate.file, context.route.target_path(candidate.file.path)))
+            except StorageError as error:
+                problems.add(candidate.file.path, str(describe_target_error(error)))
+        taken = await context.catalog.moves.plan_moves(migration.id, wanted) if wanted else set()
+        for file, path in wanted:
+            if path in taken:
+                problems.add(file.path, str(TARGET_BUSY))
+        added += len(wanted) - len(taken)
+        if len(page) < PAGE_FILES:
+            return added, problems
+        after = page[-1].file.id
+
+
+@asynccontextmanager
+async def _open_target_listing(context: MigrationContext) -> AsyncIterator[LocationListing | None]:
+    """What the target holds, so that a store in the network need not be asked about each key. None where asking costs nothing, or
+    where it may not be listed."""
+    async with AsyncExitStack() as stack:
+        listing: LocationListing | None = None
+        if context.target_engine is StorageEngine.S3:
+            with suppress(StorageError):
+                listing = await stack.enter_async_context(open_listing(context.route.target, context.storage.staging))
+        yield listing
+
+
+class _CopyRun:
+    """Copies what the ledger has, several files at a time, and keeps the ledger up to date."""
+
+    def __init__(self, context: MigrationContext, migration: StorageMigration, check_lock: LockCheck) -> None:
+        self._context = context
+        self._migration = migration
+        self._check_lock = check_lock
+        self._copier = FileCopier(context.route, context.method, BandwidthLimit(context.bandwidth), context.progress)
+        self._results = CommitBatches(self._record_outcomes)
+        self._sizes: dict[UUID, int] = {}
+        self._consecutive_failures = 0
+        self.tally = CommandTally()
+        self.notes: list[str] = []
+        self.is_stopped = False
+
+    async def copy_all(self, listing: LocationListing | None) -> None:
+        """Every item that is planned or copied, once. `listing`: what the target held before the first of them was copied."""
+        tallies = await self._context.catalog.moves.count_by_state(self._migration.id, self._context.filters)
+        todo = [tally for tally in tallies if tally.state in _UNVERIFIED_STATES]
+        if not todo:
+            return
+        self._context.progress.begin("copying", sum(each.files for each in todo), sum(each.bytes for each in todo))
+        try:
+            await run_in_parallel(self._check_targets(listing), self._context.concurrency, self._process_move)
+        except BaseException:
+            with suppress(CatalogError):
+                await self._results.flush()
+            raise
+        await self._results.flush()
+
+    async def _check_targets(
+        self, listing: LocationListing | None
+    ) -> AsyncIterator[list[tuple[FileMove, _TargetState]]]:
+        """Page by page, each item with what is known of its target. Those that may be copied are begun in the ledger: one write for all."""
+        async for page in iterate_moves(self._context, self._migration, _UNVERIFIED_STATES):
+            if self.is_stopped:
+                return
+            known = await self._check_page_targets(page, listing)
+            await self._check_lock()
+            await self._context.catalog.moves.begin_copying(
+                self._migration.id,
+                [
+                    move.item.file_id
+                    for move, target in known
+                    if target is not _TargetState.TAKEN
+                    and move.is_file_live
+                    and move.file
+                    and get_recorded_checksums(move.file)
+                ],
+            )
+            yield known
+
+    async def _check_page_targets(
+        self, page: list[FileMove], listing: LocationListing | None
+    ) -> list[tuple[FileMove, _TargetState]]:
+        target = self._context.route.target
+        keys = [target.paths.to_key(move.item.target_path) for move in page]
+        asked = [key for key in keys if key is not None]
+        if listing is not None:
+            there = set(await listing.sizes(key.value for key in asked))
+        elif target.engine is StorageEngine.LOCAL:
+            there = await asyncio.to_thread(_find_present, target, asked)
+        else:
+            return [(move, _TargetState.UNKNOWN) for move in page]
+        return [
+            (move, _TargetState.TAKEN if key is not None and key.value in there else _TargetState.FREE)
+            for move, key in zip(page, keys, strict=True)
+        ]
+
+    async def _process_move(self, item: tuple[FileMove, _TargetState]) -> None:
+        move, target = item
+        if self.is_stopped:
+            outcome = CopyOutcome(move.item.file_id, move.item.state, move.item.problem)  # as before its page was begun
+        elif move.file is None or not move.is_file_live:
+            outcome = CopyOutcome(move.item.file_id, move.item.state, "deleted")
+            self._context.progress.done(move.item.size)
+        else:
+            outcome = await self._copy_or_adopt(move, move.file, target)
+        self._count_failures(outcome)
+        self._sizes[move.item.file_id] = move.item.size
+        await self._results.add(outcome)
+
+    async def _copy_or_adopt(self, move: FileMove, file: File, target: _TargetState) -> CopyOutcome:
+        if target is _TargetState.TAKEN and move.item.state is MoveState.PLANNED:
+            # Perhaps somebody else's: it must not be taken for a copy of ours by whoever comes after this process.
+            outcome = await self._copier.adopt_copy(move, file)
+            if outcome is not None:
+                return outcome
+            await self._context.catalog.moves.begin_copying(self._migration.id, [move.item.file_id])
+        free = target is _TargetState.FREE and self._context.target_engine is StorageEngine.S3
+        return await self._copier.copy_file(move, file, skip_exists_check=free)
+
+    def _count_failures(self, outcome: CopyOutcome) -> None:
+        away = (outcome.problem or "").startswith((f"{ProblemKind.UNAVAILABLE}:", f"{ProblemKind.FULL}:"))
+        self._consecutive_failures = self._consecutive_failures + 1 if away else 0
+        if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES and not self.is_stopped:
+            self.is_stopped = True
+            self.notes.append(
+                f"stopped after {self._consecutive_failures} failures in a row ({outcome.problem}); run it again later"
+            )
+
+    async def _record_outcomes(self, outcomes: list[CopyOutcome]) -> None:
+        await self._check_lock()
+        # First what was found: whose bytes lie at the target decides about what is dropped, too.
+        await self._context.catalog.moves.record_outcomes(self._migration.id, outcomes)
+        failed = [outcome.file_id for outcome in outcomes if outcome.problem]
+        dropped = await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, failed)
+        kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
+        sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}
+        self.tally.add([sizes[outcome.file_id] for outcome in kept if outcome.state is MoveState.VERIFIED])
+
+
+def _find_present(location: StorageLocation, keys: list[Key]) -> set[str]:
+    """Those at which there is a file here."""
+    files = ((key.value, location.backend.local_path(key)) for key in keys)
+    return {name for name, file in files if file is not None and os.path.lexists(file)}

@@ -1,0 +1,150 @@
+"""Opens what every program of the house stands on, in its order, and closes it in reverse: catalogue, storage, the check of the media
+location, and the work on tasks. What cannot be had refuses the start with one line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.errors import CatalogError
+from app.config import Settings, StorageEngine, prefix_setting_name
+from app.health.markers import MediaLocationCheck, check_root_exists
+from app.health.media_folder import MountCheckFailed
+from app.jobs.service import JobService, WakeWorkers, open_jobs
+from app.jobs.sweeper import Sweeper
+from app.jobs.task_executor import ProcessTask
+from app.libraries.import_paths.link_roots import keep_link_roots_current
+from app.media.generated_file_store import GeneratedFileStore
+from app.media.pipeline import ProcessingPipeline
+from app.media.processor import MediaProcessor
+from app.storage.errors import StagingFull, StorageError
+from app.storage.path import is_s3_uri
+from app.storage.service import StorageService, open_storage
+from app.storage.staging import Staging
+
+log = structlog.get_logger(__name__)
+
+
+class StartupError(Exception):
+    """The program can not start; the text is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreServices:
+    """What is opened. `jobs` also works on tasks where that was wanted."""
+
+    catalog: Catalog
+    storage: StorageService
+    media_location: MediaLocationCheck
+    sweeper: Sweeper
+    processor: MediaProcessor
+    publisher: GeneratedFileStore
+    jobs: JobService
+
+
+@asynccontextmanager
+async def open_core_services(
+    settings: Settings, *, process_tasks: bool, adopt_markers: bool = False
+) -> AsyncIterator[CoreServices]:
+    """`process_tasks`: this process works on tasks. `adopt_markers` makes the media location's markers ours. Raises `StartupError`."""
+    async with AsyncExitStack() as stack:
+        try:
+            catalog = await open_catalog(settings.db_url.get_secret_value())
+        except CatalogError as error:
+            raise StartupError(prefix_setting_name("DB_URL", error)) from error
+        stack.push_async_callback(catalog.aclose)
+        if not (adopt_markers or settings.ignore_mount_check_errors) and settings.storage_engine is StorageEngine.LOCAL:
+            await _check_media_root(catalog, settings)
+        try:
+            storage = await open_storage(settings)
+        except StorageError as error:
+            raise StartupError(_describe_storage_error(error)) from error
+        stack.push_async_callback(storage.aclose)
+        await _open_staging(storage.staging)
+        media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
+        stack.push_async_callback(media_location.aclose)
+        await _verify_media_location(media_location, storage.engine, adopt_markers=adopt_markers)
+        await _refuse_unplaced_files(catalog, storage)
+        sweeper = Sweeper(catalog, storage, settings, media_location.check_markers)
+        await stack.enter_async_context(sweeper.running())
+        await _keep_link_roots_current(stack, catalog, storage)
+        processor = await stack.enter_async_context(MediaProcessor(settings).running())
+        publisher = GeneratedFileStore(catalog, storage, media_location.check_before_write)
+
+        def process_with(wake: WakeWorkers) -> ProcessTask:
+            transcodes = settings.transcodes
+            return ProcessingPipeline(
+                catalog, storage, processor, publisher, max_transcodes=transcodes, on_asset_added=wake
+            ).process
+
+        try:
+            jobs = await stack.enter_async_context(
+                open_jobs(settings, catalog, process_with if process_tasks else None)
+            )
+        except CatalogError as error:
+            raise StartupError(prefix_setting_name("DB_URL", error)) from error
+        yield CoreServices(catalog, storage, media_location, sweeper, processor, publisher, jobs)
+
+
+async def _keep_link_roots_current(stack: AsyncExitStack, catalog: Catalog, storage: StorageService) -> None:
+    try:
+        await stack.enter_async_context(keep_link_roots_current(catalog, storage.set_external_link_roots))
+    except CatalogError as error:
+        raise StartupError(prefix_setting_name("DB_URL", error)) from error
+
+
+async def _check_media_root(catalog: Catalog, settings: Settings) -> None:
+    try:
+        await check_root_exists(catalog, settings.media_location)
+    except MountCheckFailed as error:
+        raise StartupError(str(error)) from error
+    except CatalogError as error:
+        raise StartupError(prefix_setting_name("DB_URL", error)) from error
+
+
+async def _verify_media_location(
+    media_location: MediaLocationCheck, engine: StorageEngine, *, adopt_markers: bool
+) -> None:
+    """A wrong media location stops the start; a store that does not answer shows in `/readyz` until it does."""
+    try:
+        await media_location.verify(adopt=adopt_markers)
+    except MountCheckFailed as error:
+        raise StartupError(str(error)) from error
+    except CatalogError as error:
+        raise StartupError(prefix_setting_name("DB_URL", error)) from error
+    except StorageError as error:
+        if engine is StorageEngine.LOCAL and not error.retryable:
+            raise StartupError(_describe_storage_error(error)) from error
+        log.error("media location is not usable yet", reason=str(error))
+
+
+async def _refuse_unplaced_files(catalog: Catalog, storage: StorageService) -> None:
+    """Files that no configured place holds could be neither served nor deleted: a base was changed, or is no longer set."""
+    try:
+        stray = await catalog.files.find_path_outside(storage.managed_path_prefixes())
+    except CatalogError as error:
+        raise StartupError(prefix_setting_name("DB_URL", error)) from error
+    if stray is not None:
+        setting = "S3_BUCKET or S3_PREFIX" if is_s3_uri(stray) else "IMMICH_MEDIA_LOCATION"
+        raise StartupError(f"{setting}: the catalogue has {stray}, which lies below no configured place")
+
+
+async def _open_staging(staging: Staging) -> None:
+    """A folder that cannot be had stops the start; a disk that is full does not: what needs it is tried again."""
+    try:
+        await staging.open()
+    except StagingFull as error:
+        log.error("the staging folder is full", reason=str(error))
+    except StorageError as error:
+        raise StartupError(f"MEDIAVAULT_STAGING_FOLDER: {error.key}: {error.detail}") from error
+
+
+def _describe_storage_error(error: StorageError) -> str:
+    """One line that begins with the settings that may be wrong."""
+    if error.backend == "s3":
+        return f"S3_ENDPOINT, S3_REGION or S3_ACCESS_KEY_ID: {error.detail}{f' ({error.hint})' if error.hint else ''}"
+    return f"IMMICH_MEDIA_LOCATION: {error.key}: {error.detail}"

@@ -1,0 +1,280 @@
+"""Open regular files and read their bytes: from the page cache without leaving the loop, else in a thread.
+
+Used for managed files and, with the stricter check at the end, for external ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+
+from app.storage.backend import CHUNK_BYTES, ObjectInfo, ObjectStream
+from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError
+from app.storage.local.os_errors import translate_os_error
+from app.storage.local.syscalls import RWF_NOWAIT, read_cached
+from app.storage.local.threads import ThreadPool
+from app.storage.ranges import ByteRange
+
+OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""Never waits for the other end of a FIFO and never takes a terminal."""
+
+READ_AHEAD_BYTES = 2 * 1024 * 1024
+"""What is asked of the disk in advance after a chunk had to be waited for."""
+
+_MAX_DEVICES = 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_NS = 2**63 - 1
+_NOWAIT_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+def make_object_info(key: str, status: os.stat_result, etag: str) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, datetime_from_ns(modification_time_ns(status)), etag)
+
+
+def modification_time_ns(status: os.stat_result) -> int:
+    """When the file was modified, in nanoseconds since 1970. What 64 bits do not hold, years before 1678 or after 2261, is the first or last
+    moment that they do: file systems keep such times (wrong clocks, archives that were unpacked), the catalogue can not."""
+    return max(-_MAX_NS - 1, min(status.st_mtime_ns, _MAX_NS))
+
+
+def datetime_from_ns(nanoseconds: int) -> datetime:
+    """A file's time, as `modification_time_ns` gives it, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+
+
+def managed_etag(status: os.stat_result) -> str:
+    """Equal means the same bytes: a managed file is written once, and each write makes a new inode."""
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
+def external_etag(status: os.stat_result) -> str:
+    """As `managed_etag`, with the device: external files lie on several."""
+    return f"{status.st_dev:x}-{managed_etag(status)}"
+
+
+class NowaitSupport:
+    """What has been learnt about reading without waiting on the file system of one folder."""
+
+    __slots__ = ("is_supported",)
+
+    def __init__(self) -> None:
+        self.is_supported: bool | None = None if RWF_NOWAIT else False
+        """None until the first read has shown it. False on tmpfs and most network file systems, whose calls may take long."""
+
+
+class NowaitSupportByDevice:
+    """One `NowaitSupport` for each device."""
+
+    def __init__(self) -> None:
+        self._by_device: dict[int, NowaitSupport] = {}
+
+    def get(self, device: int) -> NowaitSupport:
+        if len(self._by_device) > _MAX_DEVICES:
+            self._by_device.clear()
+        return self._by_device.setdefault(device, NowaitSupport())
+
+
+class OpenFile:
+    """An open descriptor and where it came from; also the iterator over the bytes to be served. Closed during a read in a thread it stays
+    open until the thread has left it, whether or not anybody waits for that."""
+
+    __slots__ = (
+        "_cache",
+        "_closed",
+        "_descriptor",
+        "_end",
+        "_etag",
+        "_etag_of",
+        "_first_status",
+        "_in_thread",
+        "_offset",
+        "_threads",
+        "backend",
+        "key",
+    )
+
+    def __init__(
+        self,
+        descriptor: int,
+        key: str,
+        backend: str,
+        threads: ThreadPool,
+        nowait_support: NowaitSupport,
+        status: os.stat_result | None = None,
+    ) -> None:
+        """`status` is that of the open file where the disk was asked for it already."""
+        self.key = key
+        self.backend = backend
+        self._descriptor = descriptor
+        self._threads = threads
+        self._cache = nowait_support
+        self._first_status = status
+        self._offset = self._end = 0
+        self._etag_of: Callable[[os.stat_result], str] | None = None
+        self._etag = ""
+        self._in_thread = self._closed = False
+
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
+    def status(self) -> os.stat_result:
+        """As it was when it was opened, or shortly after."""
+        return self._first_status or os.fstat(self._descriptor)
+
+    def serve_range(self, served: ByteRange, make_etag: Callable[[os.stat_result], str] | None, etag: str) -> OpenFile:
+        """From now on iterate over `served`. With `make_etag` the etag is compared again before the last chunk is given out, so that a
+        transfer of a file that was edited meanwhile ends short."""
+        self._offset, self._end = served.first, served.first + served.length
+        self._etag_of = make_etag
+        self._etag = etag
+        return self
+
+    def close(self) -> None:
+        self._closed = True
+        if self._in_thread or self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        if self._cache.is_supported:
+            os.close(descriptor)
+        else:
+            self._threads.run_in_background(os.close, descriptor)  # may ask a server (FUSE, network shares)
+
+    def __aiter__(self) -> OpenFile:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._offset >= self._end:
+            raise StopAsyncIteration
+        if self._closed:
+            raise StorageError(self.key, self.backend, "the read is closed")
+        try:
+            chunk = self._read_from_memory()
+            if chunk is None:
+                chunk, changed = await self._read_in_thread()
+            else:
+                changed = self._is_changed(len(chunk))
+            self._offset += len(chunk)
+        except OSError as error:
+            raise translate_os_error(error, self.key, self.backend) from error
+        if not chunk:
+            raise ObjectChanged(self.key, self.backend, f"ends at {self._offset} bytes now")
+        if changed:
+            raise ObjectChanged(self.key, self.backend, "was changed while it was read")
+        return chunk
+
+    def _is_changed(self, length: int) -> bool:
+        """Told with the last chunk, which has this length."""
+        if self._etag_of is None or self._offset + length < self._end:
+            return False
+        return self._etag_of(os.fstat(self._descriptor)) != self._etag
+
+    def _read_from_memory(self) -> bytes | None:
+        """What is in memory; None where it has to be waited for."""
+        cache = self._cache
+        if cache.is_supported is False:
+            return None
+        try:
+            chunk = read_cached(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno not in _NOWAIT_UNSUPPORTED:
+                raise
+            cache.is_supported = False
+            return None
+        cache.is_supported = True
+        return chunk
+
+    async def _read_in_thread(self) -> tuple[bytes, bool]:
+        self._in_thread = True
+        call = None
+        try:
+            call = self._threads.submit(self._read_blocking)
+            return await self._threads.wait(call)
+        finally:
+            if call is None or call.done():
+                self._on_thread_left()
+            else:
+                loop = asyncio.get_running_loop()
+                call.add_done_callback(lambda _: _call_on_loop(loop, self._on_thread_left))
+
+    def _on_thread_left(self) -> None:
+        self._in_thread = False
+        if self._closed:
+            self.close()
+
+    def _read_blocking(self) -> tuple[bytes, bool]:
+        """The next chunk, and whether the file was changed since the read began."""
+        chunk = os.pread(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
+        after = self._offset + len(chunk)
+        if self._cache.is_supported and after < self._end:
+            os.posix_fadvise(self._descriptor, after, min(READ_AHEAD_BYTES, self._end - after), os.POSIX_FADV_WILLNEED)
+        return chunk, self._is_changed(len(chunk))
+
+
+def _call_on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the process ends
+        loop.call_soon_threadsafe(callback)
+
+
+def require_regular_file(file: OpenFile) -> os.stat_result:
+    """Raises `ObjectNotFound` for folders, links, FIFOs and devices: they are no objects."""
+    status = file.status()
+    if not stat.S_ISREG(status.st_mode):
+        raise ObjectNotFound(file.key, file.backend, "not a regular file")
+    return status
+
+
+class FileReadContext:
+    """The context manager that `read_stream` returns. `open_file` opens the file; `make_etag` gives its version, which is checked again at the
+    end where `check_unchanged`."""
+
+    __slots__ = ("_etag_of", "_file", "_if_match", "_opening", "_pinned", "_range")
+
+    def __init__(
+        self,
+        open_file: Callable[[], Awaitable[OpenFile]],
+        make_etag: Callable[[os.stat_result], str],
+        byte_range: ByteRange | None,
+        if_match: str | None,
+        *,
+        check_unchanged: bool,
+    ) -> None:
+        self._opening = open_file
+        self._etag_of = make_etag
+        self._range = byte_range
+        self._if_match = if_match
+        self._pinned = check_unchanged
+        self._file: OpenFile | None = None
+
+    async def __aenter__(self) -> ObjectStream:
+        file = self._file = await self._opening()
+        try:
+            return self._stream(file, require_regular_file(file))
+        except BaseException:
+            file.close()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _stream(self, file: OpenFile, status: os.stat_result) -> ObjectStream:
+        info = make_object_info(file.key, status, self._etag_of(status))
+        if self._if_match is not None and self._if_match != info.etag:
+            raise ObjectChanged(file.key, file.backend, "not the version that was asked for")
+        if info.size == 0 and self._range is None:
+            return ObjectStream(info, None, file)
+        served = (self._range or ByteRange(0)).clamp(info.size)
+        if served is None:
+            raise RangeNotSatisfiable(file.key, file.backend, info.size)
+        return ObjectStream(info, served, file.serve_range(served, self._etag_of if self._pinned else None, info.etag))

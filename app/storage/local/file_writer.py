@@ -1,0 +1,263 @@
+"""The write path: temporary file, sync, size check, rename, sync of the folder. `PendingFile` is those steps, `LocalWriter` feeds them.
+
+The calls of `PendingFile` block: they are made in threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from app.storage.backend import MAX_CHUNK_BYTES
+from app.storage.errors import InvalidKey, ObjectExists, ObjectIncomplete, ObjectTooLarge, StorageFull
+from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key
+from app.storage.local.os_errors import raise_storage_errors
+from app.storage.local.root_folder import RootFolder
+from app.storage.local.syscalls import rename_noreplace
+from app.storage.local.threads import ThreadPool
+
+BACKEND = "local"
+MAX_WRITEV_PIECES = 512
+"""What one `writev` takes (IOV_MAX is 1,024); more small pieces than that are written earlier."""
+
+MIN_AGE_WITHOUT_LOCKS = timedelta(days=1)
+"""Where a file system has no locks, age alone tells that a writer is dead, and at least this age."""
+
+_LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+
+
+def make_temporary_name() -> bytes:
+    return f"{TEMPORARY_PREFIX}{secrets.token_hex(12)}{TEMPORARY_SUFFIX}".encode()
+
+
+class PendingFile:
+    """A temporary file beside its target, locked as long as it is open: so a sweep knows it from what a dead writer left."""
+
+    def __init__(self, root_folder: RootFolder, key: Key, size: int | None, fsync: bool, target: bytes | None) -> None:
+        """`target` stands in for the key's last segment. Raises `InvalidKey`, `StorageFull`, …"""
+        self._root_folder = root_folder
+        self._key = key.value
+        self._fsync = fsync
+        above, _, name = key.value.encode().rpartition(b"/")
+        self._name = target or name
+        with raise_storage_errors(self._key, BACKEND, is_write=True):
+            root_folder.check_mounts(self._key, BACKEND)
+            self._folder = root_folder.make_folder(above)
+            try:
+                self._check_free_space(size or 0)
+                self._temporary, self._descriptor = _create_locked_temporary(self._folder)
+            except BaseException:
+                os.close(self._folder)
+                raise
+
+    @classmethod
+    def create_new(cls, root_folder: RootFolder, key: Key, size: int | None, fsync: bool) -> PendingFile:
+        """Raises `ObjectExists` at once, for the caller's sake; what decides is the rename."""
+        pending = cls(root_folder, key, size, fsync, None)
+        try:
+            with raise_storage_errors(key.value, BACKEND, is_write=True):
+                check_name_free(pending._folder, pending._name, key.value)
+        except BaseException:
+            pending.abort()
+            raise
+        return pending
+
+    @property
+    def is_ended(self) -> bool:
+        """Committed or aborted."""
+        return self._descriptor < 0
+
+    def write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
+        with raise_storage_errors(self._key, BACKEND, is_write=True):
+            if len(pieces) > MAX_WRITEV_PIECES:
+                pieces = [b"".join(pieces)]
+            left = list(pieces)
+            while left:
+                done = os.writev(self._descriptor, left)
+                while left and done >= len(left[0]):
+                    done -= len(left.pop(0))
+                if left and done:
+                    left[0] = memoryview(left[0])[done:]
+
+    def copy_from(self, source: int, length: int) -> int:
+        """Let the file system copy up to `length` bytes from where both stand; 0 at the end of the source."""
+        with raise_storage_errors(self._key, BACKEND, is_write=True):
+            try:
+                return os.copy_file_range(source, self._descriptor, length)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                    raise
+                data = os.read(source, min(length, MAX_CHUNK_BYTES))
+                self.write([data])
+                return len(data)
+
+    def commit(self, size: int, *, replace: bool = False) -> None:
+        """Make it the object, for good, if it has `size` bytes. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`.
+
+        That its place is still in sight is asked twice: before the name is given, so that nothing is left below a mount point, and
+        before it is acknowledged.
+        """
+        with raise_storage_errors(self._key, BACKEND, is_write=True):
+            self._sync(self._descriptor)
+            self._check_size(size)
+            self._root_folder.check_open_folder(self._folder, self._key, BACKEND)
+            self._rename(replace=replace)
+            self._sync(self._folder)
+            self._root_folder.check_open_folder(self._folder, self._key, BACKEND)
+        self._close()
+
+    def abort(self) -> None:
+        """Leave nothing. Never fails: what cannot be removed now is swept later. Nothing to do after a commit."""
+        if self.is_ended:
+            return
+        with suppress(OSError):
+            os.unlink(self._temporary, dir_fd=self._folder)
+        self._close()
+
+    def _sync(self, descriptor: int) -> None:
+        if self._fsync:
+            os.fsync(descriptor)
+
+    def _check_size(self, size: int) -> None:
+        found = os.fstat(self._descriptor).st_size
+        if found != size:
+            raise ObjectIncomplete(self._key, BACKEND, f"{found} of {size} bytes are on disk")
+
+    def _check_free_space(self, size: int) -> None:
+        room = os.fstatvfs(self._folder)
+        if size > room.f_bavail * room.f_frsize:
+            raise StorageFull(self._key, BACKEND, f"no room for {size} bytes")
+
+    def _rename(self, *, replace: bool) -> None:
+        if replace:
+            os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            return
+        try:
+            rename_noreplace(self._folder, self._temporary, self._folder, self._name)
+        except FileExistsError:
+            check_name_free(self._folder, self._name, self._key)
+            raise
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+        os.close(self._folder)
+
+
+class LocalWriter:
+    """Gathers pieces and writes about 1 MiB at a time, so that small ones do not cost a thread's turn each."""
+
+    def __init__(self, pending: PendingFile, key: Key, size: int | None, threads: ThreadPool) -> None:
+        self._pending = pending
+        self._key = key
+        self._expected = size
+        self._threads = threads
+        self._pieces: list[bytes] = []
+        self._buffered_bytes = 0
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not data:
+            return
+        self._size += len(data)
+        if self._expected is not None and self._size > self._expected:
+            raise ObjectTooLarge(self._key.value, BACKEND, f"more than the announced {self._expected} bytes")
+        if not self._pieces and len(data) >= MAX_CHUNK_BYTES:
+            # Straight from the caller's buffer: this returns only when the thread has left it, even when cancelled.
+            await self._threads.run(self._pending.write, [data])
+            return
+        piece = bytes(data)  # the caller may use its buffer again; for bytes this copies nothing
+        self._pieces.append(piece)
+        self._buffered_bytes += len(piece)
+        if self._buffered_bytes >= MAX_CHUNK_BYTES:
+            await self._threads.run(self._pending.write, self._take_pieces())
+
+    async def commit(self, *, replace: bool = False) -> None:
+        """In one go: a cancellation meanwhile is raised only after it is decided.
+
+        All bytes taken must be there: a caller who went on after a failed or cancelled `write` gets `ObjectIncomplete`.
+        """
+        if self._expected is not None and self._size != self._expected:
+            detail = f"{self._size} of the announced {self._expected} bytes"
+            raise ObjectIncomplete(self._key.value, BACKEND, detail)
+        await self._threads.run(self._finish, self._take_pieces(), replace)
+
+    def _finish(self, pieces: list[bytes], replace: bool) -> None:
+        if pieces:
+            self._pending.write(pieces)
+        self._pending.commit(self._size, replace=replace)
+
+    def _take_pieces(self) -> list[bytes]:
+        pieces, self._pieces, self._buffered_bytes = self._pieces, [], 0
+        return pieces
+
+
+def sweep_temporary(root_folder: RootFolder, name: bytes, *, older_than: timedelta, age: timedelta) -> bool:
+    """Remove a temporary file that no live writer holds; False where it stays."""
+    if age < older_than:
+        return False
+    above, _, last = name.rpartition(b"/")
+    try:
+        folder = root_folder.open(above)
+    except FileNotFoundError:
+        return False
+    try:
+        descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and age < MIN_AGE_WITHOUT_LOCKS:
+                return False
+            os.unlink(last, dir_fd=folder)
+        finally:
+            os.close(descriptor)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(folder)
+    return True
+
+
+def _create_locked_temporary(folder: int) -> tuple[bytes, int]:
+    while True:
+        name = make_temporary_name()
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        try:
+            _lock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return name, descriptor
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)
+            raise
+        os.close(descriptor)  # a sweep came between making and locking it
+
+
+def _lock(descriptor: int, operation: int) -> bool:
+    """False where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if error.errno not in _LOCKS_UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def check_name_free(folder: int, name: bytes, key: str) -> None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise InvalidKey(key, BACKEND, "other objects lie below it")
+    raise ObjectExists(key, BACKEND)

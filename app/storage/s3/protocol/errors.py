@@ -1,0 +1,111 @@
+"""The one table from what S3 answers to what went wrong. Pure: no I/O, no botocore.
+
+Details carry the store's error code and the operation; what else the store said is added without secrets (see `explaining`).
+"""
+
+from __future__ import annotations
+
+from app.storage.errors import (
+    InvalidKey,
+    ObjectChanged,
+    ObjectNotFound,
+    ObjectTooLarge,
+    StorageError,
+    StorageFull,
+    StoragePermission,
+    StorageRefused,
+    StorageUnavailable,
+)
+
+BACKEND = "s3"
+
+_ERRORS_BY_CODE: dict[str, type[StorageError]] = {
+    "NoSuchKey": ObjectNotFound,
+    "NotFound": ObjectNotFound,
+    "NoSuchVersion": ObjectNotFound,
+    "NoSuchUpload": ObjectNotFound,
+    # Not ObjectNotFound: a bucket that went away must never look like a photo that is lost.
+    "NoSuchBucket": StorageUnavailable,
+    "PreconditionFailed": ObjectChanged,
+    "KeyTooLongError": InvalidKey,
+    "InvalidObjectName": InvalidKey,
+    "XMinioInvalidObjectName": InvalidKey,
+    "EntityTooLarge": ObjectTooLarge,
+    "QuotaExceeded": StorageFull,
+    "XMinioStorageFull": StorageFull,
+    "XMinioAdminBucketQuotaExceeded": StorageFull,
+    "InsufficientStorage": StorageFull,
+    "AccessDenied": StoragePermission,
+    "AccountProblem": StoragePermission,
+    "AllAccessDisabled": StoragePermission,
+    "AuthorizationHeaderMalformed": StoragePermission,
+    "ExpiredToken": StoragePermission,
+    "ExpiredTokenException": StoragePermission,
+    "Forbidden": StoragePermission,
+    "IllegalLocationConstraintException": StoragePermission,
+    "InvalidAccessKeyId": StoragePermission,
+    "InvalidClientTokenId": StoragePermission,
+    "InvalidToken": StoragePermission,
+    "PermanentRedirect": StoragePermission,
+    "RequestExpired": StoragePermission,
+    "RequestInTheFuture": StoragePermission,
+    "RequestTimeTooSkewed": StoragePermission,
+    "SignatureDoesNotMatch": StoragePermission,
+    "TokenRefreshRequired": StoragePermission,
+    "Unauthorized": StoragePermission,
+    "UnauthorizedAccess": StoragePermission,
+    "UnrecognizedClientException": StoragePermission,
+    # Damage on the way: sending it again may work.
+    "BadDigest": StorageUnavailable,
+    "IncompleteBody": StorageUnavailable,
+    "InvalidDigest": StorageUnavailable,
+    "XAmzContentChecksumMismatch": StorageUnavailable,
+    "XAmzContentSHA256Mismatch": StorageUnavailable,
+    "ConditionalRequestConflict": StorageUnavailable,
+    "OperationAborted": StorageUnavailable,
+    "InternalError": StorageUnavailable,
+    "RequestTimeout": StorageUnavailable,
+    "ServiceUnavailable": StorageUnavailable,
+    "SlowDown": StorageUnavailable,
+    "ThrottlingException": StorageUnavailable,
+    "TooManyRequests": StorageUnavailable,
+}
+
+_ERRORS_BY_STATUS: dict[int, type[StorageError]] = {
+    301: StoragePermission,
+    307: StorageUnavailable,
+    401: StoragePermission,
+    403: StoragePermission,
+    404: ObjectNotFound,
+    408: StorageUnavailable,
+    409: StorageUnavailable,
+    412: ObjectChanged,
+    413: ObjectTooLarge,
+    429: StorageUnavailable,
+    507: StorageFull,
+}
+
+_UNSUPPORTED_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "MissingContentMD5"})
+
+
+class S3RequestRefused(StorageRefused):
+    """The store refused a request that it ought to take; `detail` names the code."""
+
+
+def translate_s3_error(key: str, operation: str, code: str, status: int) -> StorageError:
+    """The typed error for an answer of the store. `code` is S3's (a HEAD has only the status, as text)."""
+    kind = _ERRORS_BY_CODE.get(code) or _ERRORS_BY_STATUS.get(status)
+    if kind is None:
+        kind = StorageUnavailable if status >= 500 and not is_unsupported(code, status) else S3RequestRefused
+    detail = "no such bucket" if code == "NoSuchBucket" else f"{operation}: {code or status}"
+    return kind(key, BACKEND, detail)
+
+
+def is_unsupported(code: str, status: int) -> bool:
+    """True where the store says that it has no such request, or not with such a condition."""
+    return code in _UNSUPPORTED_CODES or status == 501
+
+
+def is_denied(code: str, status: int) -> bool:
+    """True for the answer that a store gives for a missing object to those who may not list the bucket."""
+    return status == 403 and code in ("", "403", "AccessDenied", "Forbidden")

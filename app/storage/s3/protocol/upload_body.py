@@ -1,0 +1,191 @@
+"""The bytes of one request to the store, kept as the pieces they came in, and the memory that all of them share.
+
+`UploadBody` is what the SDK sends: seekable for its retries and signatures, and an async iterable so that the HTTP client
+takes it piece by piece, without copying and without a thread for every 64 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections import deque
+from collections.abc import AsyncIterator
+
+from app.storage.checksum import crc32
+from app.storage.errors import StorageUnavailable
+from app.storage.s3.protocol.errors import BACKEND
+
+_SMALL_PIECE_BYTES = 8 * 1024
+"""Shorter pieces are gathered: a list of very small ones would cost more than what it holds."""
+_GATHERED_BYTES = 64 * 1024
+_SEND_BYTES = 256 * 1024
+
+
+class UploadBody:
+    """Takes pieces at its end and can be read any number of times. `crc32_base64` covers all of it."""
+
+    def __init__(self, data: bytes = b"", *, with_checksum: bool = True) -> None:
+        self._with_checksum = with_checksum
+        self._pieces: list[bytes] = []
+        self._tail = bytearray()
+        self._size = 0
+        self._crc = 0
+        self._position = 0
+        if data:
+            self.append(data)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bool__(self) -> bool:
+        return True  # an empty body is still a body
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Append; `bytes` are kept as they are, anything else is copied."""
+        self._size += len(data)
+        if self._with_checksum:
+            self._crc = crc32(data, self._crc)
+        if len(data) < _SMALL_PIECE_BYTES:
+            self._tail += data
+            if len(self._tail) >= _GATHERED_BYTES:
+                self._flush_tail()
+            return
+        self._flush_tail()
+        self._pieces.append(data if isinstance(data, bytes) else bytes(data))
+
+    @property
+    def crc32_base64(self) -> str | None:
+        """As S3's header wants it: base64 of four bytes, big-endian; None where the SDK takes its own."""
+        if not self._with_checksum:
+            return None
+        return base64.b64encode(self._crc.to_bytes(4, "big")).decode("ascii")
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, count: int | None = None) -> bytes:
+        """Only the SDK's own checksums read this way, not the HTTP client."""
+        self._flush_tail()
+        wanted = self._size - self._position if count is None or count < 0 else count
+        found: list[bytes] = []
+        start = 0
+        for piece in self._pieces:
+            first = max(self._position - start, 0)
+            if wanted > 0 and first < len(piece):
+                part = piece[first : first + wanted]
+                found.append(part)
+                wanted -= len(part)
+                self._position += len(part)
+            start += len(piece)
+            if wanted <= 0:
+                break
+        return b"".join(found)
+
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        self._flush_tail()
+        for piece in self._pieces:
+            if len(piece) <= _SEND_BYTES:
+                yield piece
+                continue
+            view = memoryview(piece)
+            for first in range(0, len(piece), _SEND_BYTES):
+                yield view[first : first + _SEND_BYTES]
+
+    def _flush_tail(self) -> None:
+        if self._tail:
+            self._pieces.append(bytes(self._tail))
+            self._tail.clear()
+
+
+class WriteBudget:
+    """The memory that all uploads of the process share, in bytes.
+
+    A part that waits for more can never wait for ever on others that wait: when nothing is left, one part at a time
+    may use a reserve in which it can be filled to its end, sent and let go; then the next.
+    """
+
+    def __init__(self, total: int, reserve: int, timeout_seconds: float) -> None:
+        self._free = total - reserve
+        self._timeout_seconds = timeout_seconds
+        self._reserve_holder: BudgetLease | None = None
+        self._waiting: deque[tuple[BudgetLease, int, asyncio.Future[None]]] = deque()
+
+    def create_lease(self, key: str) -> BudgetLease:
+        return BudgetLease(self, key)
+
+    async def acquire(self, lease: BudgetLease, count: int) -> None:
+        if lease is self._reserve_holder:
+            return
+        if not self._waiting and self._grant(lease, count):
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (lease, count, granted)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await granted
+        except TimeoutError:
+            raise StorageUnavailable(lease.key, BACKEND, "too many uploads at once: no memory for this one") from None
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                self._wake()
+
+    def release(self, lease: BudgetLease) -> None:
+        self._free += lease.held_bytes
+        lease.held_bytes = 0
+        if lease is self._reserve_holder:
+            self._reserve_holder = None
+        self._wake()
+
+    def _grant(self, lease: BudgetLease, count: int) -> bool:
+        if count <= self._free:
+            self._free -= count
+            lease.held_bytes += count
+            return True
+        if self._reserve_holder is None:
+            self._reserve_holder = lease
+            return True
+        return False
+
+    def _wake(self) -> None:
+        while self._waiting:
+            lease, count, granted = self._waiting[0]
+            if not granted.done():
+                if not self._grant(lease, count):
+                    return
+                granted.set_result(None)
+            self._waiting.popleft()
+
+
+class BudgetLease:
+    """What one part holds of the budget; `held_bytes` bytes of the common share."""
+
+    def __init__(self, budget: WriteBudget, key: str) -> None:
+        self._budget = budget
+        self.key = key
+        self.held_bytes = 0
+
+    async def grow(self, count: int) -> None:
+        """Returns when `count` more bytes may be held. Raises `StorageUnavailable` after the budget's patience."""
+        await self._budget.acquire(self, count)
+
+    def release(self) -> None:
+        self._budget.release(self)
+
+
+def parse_whole_crc32(value: str | None, kind: str | None) -> int | None:
+    """The number in S3's header, unless it is one of the parts' checksums (`COMPOSITE`, or `…-<parts>` where a store names no type)."""
+    if value is None or kind == "COMPOSITE" or "-" in value:
+        return None
+    try:
+        decoded = base64.b64decode(value, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(decoded, "big") if len(decoded) == 4 else None

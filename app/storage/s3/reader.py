@@ -1,0 +1,429 @@
+"""Reads: signed GETs on a connection pool of their own, so that downloads never starve uploads or health.
+
+The SDK only signs, once per object and a few minutes; the bytes never pass through it. A body that breaks is continued
+where it broke, and a reader that does not drain gives its connection back and is continued likewise: both by `Range`
+and `If-Match`, so that what is sent is always the object that the read began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from html import unescape
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from app.config import Settings
+from app.storage.backend import MAX_CHUNK_BYTES, ObjectStream
+from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError, StorageUnavailable
+from app.storage.ranges import ByteRange
+from app.storage.s3.content_range import RangeContent, SizeUnknown, check_content_range
+from app.storage.s3.protocol.capabilities import S3Feature
+from app.storage.s3.protocol.client import S3Client
+from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused, translate_s3_error
+from app.storage.s3.protocol.responses import UNVERSIONED_ETAG, is_strong
+from app.storage.s3.protocol.sdk import find_proxy, make_tls_context
+from app.storage.s3.protocol.signing import STALE_CREDENTIAL_CODES, ErrorResponse
+
+STALL_SECONDS = 10.0
+MAX_CONTINUATIONS = 3
+_ATTEMPTS = 3
+_BACKOFF_SECONDS = 0.2
+_LINK_SECONDS = 900
+_LINK_REUSE_SECONDS = 300.0
+"""Well within the ten minutes that temporary credentials are good for at least when the SDK signs with them."""
+_MAX_LINKS = 8192
+_RECEIVE_BYTES = 256 * 1024
+_CONNECT_SECONDS = 10.0
+_KEEP_ALIVE_SECONDS = 12.0
+_ERROR_BYTES = 64 * 1024
+_ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9._-]{1,64})</Code>")
+_ERROR_MESSAGE = re.compile(rb"<Message>([^<]{1,4096})</Message>")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
+
+
+class S3Reader:
+    """All reads of one backend: at most `connections` at a time, the others wait, but not for ever."""
+
+    def __init__(self, client: S3Client, session: aiohttp.ClientSession, deadline: float, minimum_rate: int) -> None:
+        self._client = client
+        self._session = session
+        self._links = _LinkCache(client)
+        self.deadline = deadline
+        self.minimum_rate = minimum_rate
+        self.stall_seconds = STALL_SECONDS
+        self.open_reads: set[_ReadChunks] = set()
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections carry a read now."""
+        return sum(chunks.is_connected for chunks in self.open_reads)
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    def forget_link(self, key: str) -> None:
+        """Keep nothing about an object that will not be read again."""
+        self._links.evict(key)
+
+    @asynccontextmanager
+    async def open(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> AsyncGenerator[ObjectStream]:
+        """See `StorageBackend.read_stream`."""
+        answer = await self.send_get(key, byte_range, if_match)
+        content = answer.content
+        if content.served is None:
+            answer.response.release()
+            yield ObjectStream(content.info, None, _no_chunks())
+            return
+        with _ReadChunks(self, answer, content.served) as chunks:
+            yield ObjectStream(content.info, content.served, chunks)
+
+    async def fetch_link(self, link: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and the first bytes of what a signed link answers to a client, for inspections. Raises `StorageUnavailable`."""
+        try:
+            async with (
+                asyncio.timeout(self.deadline),
+                self._session.get(URL(link, encoded=True), headers=headers, allow_redirects=False) as response,
+            ):
+                return response.status, response.headers, await response.content.read(_ERROR_BYTES)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise StorageUnavailable("", BACKEND, f"get: {type(error).__name__}") from error
+
+    async def send_get(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> ReadResponse:
+        """Send one GET and return when its head is there. Raises every error of a read that comes before its bytes."""
+        try:
+            async with asyncio.timeout(self.deadline):
+                response = await self._get_adapted(key, byte_range, if_match)
+                try:
+                    content = await self._check_response(key, response, byte_range)
+                    if if_match is not None and content.info.etag != if_match:
+                        raise ObjectChanged(key, BACKEND, f"etag {if_match} expected, {content.info.etag} found")
+                except BaseException:
+                    response.close()
+                    raise
+                return ReadResponse(content, response)
+        except TimeoutError:
+            detail = f"no connection or no answer within {self.deadline:.0f} s"
+            raise StorageUnavailable(key, BACKEND, detail) from None
+
+    async def _get_adapted(
+        self, key: str, byte_range: ByteRange | None, if_match: str | None
+    ) -> aiohttp.ClientResponse:
+        """The good answer to a GET; asked again, where a store refuses a range that is longer than the object, or `If-Match`."""
+        conditional = if_match is not None and is_strong(if_match) and self._client.capabilities.has(S3Feature.IF_MATCH)
+        condition = {"If-Match": if_match} if conditional and if_match is not None else {}
+        try:
+            return await self._get_with_retries(key, {**_request_headers(byte_range), **condition})
+        except S3RequestRefused as error:
+            refusal: StorageError = error
+        except ObjectChanged as error:
+            if not condition or (await self._client.head(key)).etag != if_match:
+                raise
+            refusal = error
+        if byte_range is not None and isinstance(refusal, S3RequestRefused):
+            size = (await self._client.head(key)).size
+            clamped = byte_range.clamp(size)
+            if clamped is None:
+                raise RangeNotSatisfiable(key, BACKEND, size)
+            if clamped != byte_range:
+                return await self._get_with_retries(key, {**_request_headers(clamped), **condition})
+        if not condition:
+            try:
+                raise refusal
+            finally:
+                del refusal  # its traceback leads to this frame: both would wait for the garbage collector
+        response = await self._get_with_retries(key, _request_headers(byte_range))
+        self._client.capabilities.mark_missing(S3Feature.IF_MATCH, f"refused: {refusal.detail}")
+        return response
+
+    async def _check_response(
+        self, key: str, response: aiohttp.ClientResponse, requested: ByteRange | None
+    ) -> RangeContent:
+        """Holds the head of a 200 or 206 against what was asked. Never trusts that a range was honoured."""
+        arguments = (key, response.status, response.headers, response.content_length, requested)
+        try:
+            content = check_content_range(*arguments)
+        except SizeUnknown:
+            content = check_content_range(*arguments, (await self._client.head(key)).size)
+        if content.skip_bytes or content.has_surplus:
+            self._client.capabilities.mark_missing(S3Feature.RANGE, "answered with more than was asked for")
+        return content
+
+    async def _get_with_retries(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        attempt = 0
+        mended = False
+        while True:
+            attempt += 1
+            link, fresh = await self._links.get(key)
+            generation = self._client.signing.generation
+            try:
+                response = await self._session.get(link, headers=headers, allow_redirects=False)
+                if response.status in (200, 206):
+                    return response
+                refusal = await _read_error_response(response)
+                error = self._client.error_explainer.explain_response(
+                    await self._to_storage_error(key, response, refusal.code), refusal
+                )
+            except TimeoutError:
+                raise
+            except (aiohttp.ClientError, OSError) as failure:
+                error = StorageUnavailable(key, BACKEND, f"get: {type(failure).__name__}")
+                error = self._client.error_explainer.explain_failure(error, failure)
+            else:
+                if not fresh and (refusal.status == 403 or refusal.code in STALE_CREDENTIAL_CODES):
+                    # The link has expired, or the credentials that signed it: sign again, once.
+                    self._links.evict(key)
+                    attempt -= 1
+                    continue
+                if not mended and await self._client.signing.renew(refusal, generation):
+                    mended = True
+                    attempt -= 1
+                    continue
+            if not error.retryable or attempt >= _ATTEMPTS:
+                raise error
+            await asyncio.sleep(_BACKOFF_SECONDS * attempt)
+
+    async def _to_storage_error(self, key: str, response: aiohttp.ClientResponse, code: str) -> StorageError:
+        """What an answer that is neither 200 nor 206 means."""
+        if response.status == 416:
+            return await self._range_error(key, response)
+        if response.status == 403 and self._client.means_missing_object(code, response.status):
+            return ObjectNotFound(key, BACKEND)
+        if response.status < 400:
+            return S3RequestRefused(key, BACKEND, f"get: unexpected status {response.status}")
+        return translate_s3_error(key, "get", code, response.status)
+
+    async def _range_error(self, key: str, response: aiohttp.ClientResponse) -> StorageError:
+        match = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        size = int(match.group(1)) if match else (await self._client.head(key)).size
+        return RangeNotSatisfiable(key, BACKEND, size)
+
+
+class ReadResponse:
+    """A good answer whose body has not been read: what comes, and where from."""
+
+    __slots__ = ("content", "response")
+
+    def __init__(self, content: RangeContent, response: aiohttp.ClientResponse) -> None:
+        self.content = content
+        self.response = response
+
+
+class _ReadChunks:
+    """The bytes of one read, over as many requests as it takes."""
+
+    def __init__(self, reader: S3Reader, response: ReadResponse, served: ByteRange) -> None:
+        self._reader = reader
+        self._info = response.content.info
+        self._skip = response.content.skip_bytes
+        self._surplus = response.content.has_surplus
+        self._position = served.first
+        self._end = served.first + served.length
+        self._response: aiohttp.ClientResponse | None = response.response
+        self._buffered = b""
+        self._break_count = 0
+        self._loop = asyncio.get_running_loop()
+        self._waited = 0.0
+        self._received = 0
+        self._idle_since: float | None = self._loop.time()
+        self._timer = self._loop.call_later(reader.stall_seconds, self._release_if_stalled)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._response is not None and self._response.connection is not None
+
+    def __enter__(self) -> Self:
+        self._reader.open_reads.add(self)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._reader.open_reads.discard(self)
+        self._timer.cancel()
+        self._disconnect()
+        self._end = self._position
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._position >= self._end:
+            raise StopAsyncIteration
+        self._idle_since = None
+        try:
+            chunk = self._buffered or await self._receive()
+            self._buffered = b""
+            if len(chunk) > MAX_CHUNK_BYTES:
+                chunk, self._buffered = chunk[:MAX_CHUNK_BYTES], chunk[MAX_CHUNK_BYTES:]
+            self._position += len(chunk)
+            return chunk
+        finally:
+            self._idle_since = self._loop.time()
+
+    async def _receive(self) -> bytes:
+        while True:
+            if self._response is None:
+                await self._reconnect()
+            started = self._loop.time()
+            try:
+                chunk = await self._response_bytes()
+            except TimeoutError:
+                raise StorageUnavailable(self._info.key, BACKEND, "the store stopped sending") from None
+            except (aiohttp.ClientError, OSError) as error:
+                self._note_break(error)
+                continue
+            self._waited += self._loop.time() - started
+            self._received += len(chunk)
+            if not chunk:
+                self._note_break(EOFError("the body ended early"))
+                continue
+            if self._waited > self._reader.deadline + self._received / self._reader.minimum_rate:
+                raise StorageUnavailable(self._info.key, BACKEND, "the store sends too slowly")
+            if self._skip or len(chunk) > self._end - self._position:
+                chunk = self._trim(chunk)
+            if chunk:
+                return chunk
+
+    def _trim(self, chunk: bytes) -> bytes:
+        """Without what comes before and behind the bytes that were asked for."""
+        skipped = min(self._skip, len(chunk))
+        self._skip -= skipped
+        chunk = chunk[skipped:]
+        left = self._end - self._position
+        if len(chunk) > left and not self._surplus:
+            raise S3RequestRefused(self._info.key, BACKEND, "get: more bytes than announced")
+        return chunk[:left]
+
+    async def _response_bytes(self) -> bytes:
+        response = self._response
+        if response is None:
+            raise aiohttp.ClientConnectionError("given back")
+        # The pieces as they came off the socket, 256 KiB each when the store is fast: joining them costs more than it saves.
+        chunk, _ = await response.content.readchunk()
+        return chunk
+
+    async def _reconnect(self) -> None:
+        """Continue at the first byte that was not handed out, of the very same object."""
+        info = self._info
+        if info.etag == UNVERSIONED_ETAG:
+            raise StorageUnavailable(info.key, BACKEND, "cannot be continued: the store tells neither ETag nor date")
+        wanted = ByteRange(self._position, self._end - 1)
+        try:
+            answer = await self._reader.send_get(info.key, wanted, info.etag)
+        except RangeNotSatisfiable:
+            raise ObjectChanged(info.key, BACKEND, "it is shorter now") from None
+        self._response = answer.response
+        self._skip, self._surplus = answer.content.skip_bytes, answer.content.has_surplus
+        if answer.content.info.size != info.size:
+            raise ObjectChanged(info.key, BACKEND, f"{info.size} bytes before, {answer.content.info.size} now")
+        self._timer.cancel()
+        self._timer = self._loop.call_later(self._reader.stall_seconds, self._release_if_stalled)
+
+    def _note_break(self, error: Exception) -> None:
+        self._disconnect()
+        self._break_count += 1
+        if self._break_count > MAX_CONTINUATIONS:
+            detail = f"the body broke {self._break_count} times: {type(error).__name__}"
+            raise StorageUnavailable(self._info.key, BACKEND, detail) from error
+
+    def _release_if_stalled(self) -> None:
+        """Has the reader stalled? Then its connection is for others."""
+        limit = self._reader.stall_seconds
+        if not self.is_connected:
+            return  # all of it has arrived: nothing is held but the memory of one buffer
+        now = self._loop.time()
+        idle = 0.0 if self._idle_since is None else now - self._idle_since
+        if idle >= limit:
+            self._disconnect()
+            return
+        self._timer = self._loop.call_later(limit - idle, self._release_if_stalled)
+
+    def _disconnect(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+
+class _LinkCache:
+    """Signed links, made once per object and reused for a few minutes, or until something else is to be signed with."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        self._links: OrderedDict[str, tuple[URL, float, int]] = OrderedDict()
+
+    async def get(self, key: str) -> tuple[URL, bool]:
+        """The link, and whether it was made just now."""
+        now = asyncio.get_running_loop().time()
+        known = self._links.get(key)
+        generation = self._client.signing.generation
+        if known and known[1] > now and known[2] == generation:
+            self._links.move_to_end(key)
+            return known[0], False
+        # Encoded already, and signed so: it must reach the store unchanged.
+        link = URL(await self._client.presign_get(key, _LINK_SECONDS), encoded=True)
+        self._links[key] = (link, now + _LINK_REUSE_SECONDS, generation)
+        self._links.move_to_end(key)
+        while len(self._links) > _MAX_LINKS:
+            self._links.popitem(last=False)
+        return link, True
+
+    def evict(self, key: str) -> None:
+        self._links.pop(key, None)
+
+
+async def open_reader(client: S3Client, settings: Settings) -> S3Reader:
+    """Makes the pool; connects to nothing."""
+    secure = settings.s3_endpoint is None or settings.s3_endpoint.startswith("https:")
+    connector = aiohttp.TCPConnector(
+        limit=settings.s3_connections,
+        ssl=await asyncio.to_thread(make_tls_context) if secure else True,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        read_bufsize=_RECEIVE_BYTES,
+        proxy=find_proxy(client.endpoint),
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=min(_CONNECT_SECONDS, settings.s3_deadline),
+            sock_read=settings.s3_deadline,
+        ),
+    )
+    return S3Reader(client, session, settings.s3_deadline, settings.s3_minimum_rate)
+
+
+async def _read_error_response(response: aiohttp.ClientResponse) -> ErrorResponse:
+    """Leaves the connection usable."""
+    try:
+        text = await response.content.read(_ERROR_BYTES)
+    finally:
+        response.release()
+    code, message = _ERROR_CODE.search(text), _ERROR_MESSAGE.search(text)
+    return ErrorResponse(
+        code=code.group(1).decode("ascii") if code else "",
+        status=response.status,
+        date=response.headers.get("Date", ""),
+        message=unescape(message.group(1).decode("utf-8", "replace")) if message else "",
+        region=response.headers.get("x-amz-bucket-region", ""),
+    )
+
+
+def _request_headers(byte_range: ByteRange | None) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity"}
+    if byte_range is not None:
+        headers["Range"] = f"bytes={byte_range.first}-{'' if byte_range.last is None else byte_range.last}"
+    return headers
+
+
+async def _no_chunks() -> AsyncIterator[bytes]:
+    for chunk in ():
+        yield chunk

@@ -1,0 +1,108 @@
+"""One file on its way into the store: its bytes are hashed and written as they arrive, in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
+from app.storage.checksum import crc32
+
+BUFFER_BYTES = MAX_CHUNK_BYTES
+"""What is hashed and written at a time. Two pieces exist at once: one fills while the other is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """`size` in bytes, `sha1` 20 bytes."""
+
+    size: int
+    sha1: bytes
+    crc32: int
+
+
+class SizeCheck(Protocol):
+    """Told the file's size so far before any of it is stored; raises to refuse it."""
+
+    def __call__(self, size: int, /) -> None: ...
+
+
+async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], check_size: SizeCheck) -> ReceivedFile:
+    """Write all of `chunks` to `writer`, which stays open: whether to commit is the caller's decision.
+
+    Hashing runs in a thread beside the write, and both beside the wait for the next bytes. Raises what `chunks`,
+    `writer` or `check_size` raise; nothing of it runs on afterwards.
+    """
+    digest = _UploadDigests()
+    piece, stored = _Buffer(), _Buffer()
+    storing: asyncio.Task[None] | None = None
+    size = 0
+    try:
+        async for chunk in chunks:
+            size += len(chunk)
+            check_size(size)
+            while chunk := piece.fill(chunk):
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(_store(piece.filled(), writer, digest))
+                piece, stored = stored, piece
+                piece.clear()
+        if storing is not None:
+            await storing
+    finally:
+        if storing is not None:
+            await _cancel(storing)
+    if rest := piece.filled():
+        await _store(rest, writer, digest)
+    return ReceivedFile(size, digest.sha1.digest(), digest.crc32)
+
+
+@dataclass(slots=True)
+class _UploadDigests:
+    sha1: hashlib._Hash = field(default_factory=lambda: hashlib.sha1(usedforsecurity=False))
+    crc32: int = 0
+
+    def update(self, data: memoryview) -> None:
+        self.sha1.update(data)
+        self.crc32 = crc32(data, self.crc32)
+
+
+class _Buffer:
+    """A buffer that is filled, stored, and filled again: a new one each time would cost more in page faults than its bytes do."""
+
+    def __init__(self) -> None:
+        self._view = memoryview(bytearray(BUFFER_BYTES))
+        self._used = 0
+
+    def fill(self, chunk: memoryview) -> memoryview:
+        """Take what fits, and return the rest: empty unless this piece is full."""
+        start = self._used
+        taken = min(len(chunk), BUFFER_BYTES - start)
+        self._view[start : start + taken] = chunk[:taken]
+        self._used = start + taken
+        return chunk[taken:]
+
+    def filled(self) -> memoryview:
+        return self._view[: self._used]
+
+    def clear(self) -> None:
+        self._used = 0
+
+
+async def _store(data: memoryview, writer: ObjectWriter, digest: _UploadDigests) -> None:
+    hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, data)
+    try:
+        await writer.write(data)
+    finally:
+        await hashing
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """Nothing to do where it has ended."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()

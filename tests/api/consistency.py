@@ -1,0 +1,190 @@
+"""Do catalogue and storage agree? Read from outside: plain SQL and a plain listing, none of the code under test."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from tests.real.stacks import Stack
+
+SETTLE_SECONDS = 5.0
+
+
+CHARGED = ("original", "sidecar")
+"""The kinds of files that count against a quota."""
+REFERENCES = {
+    "an asset": "SELECT owner_id, file_id FROM asset",
+    "an asset's sidecar": "SELECT owner_id, sidecar_id FROM asset WHERE sidecar_id IS NOT NULL",
+    "a derivative": "SELECT asset.owner_id, derivative.file_id FROM derivative JOIN asset ON asset.id = asset_id",
+    "a person": "SELECT owner_id, thumbnail_file_id FROM person WHERE thumbnail_file_id IS NOT NULL",
+    "a user": 'SELECT id, profile_file_id FROM "user" WHERE profile_file_id IS NOT NULL',
+}
+"""Who refers to files: their owners, and the files."""
+EXTERNAL = """
+    SELECT file.path, asset.library_id, library_file.size, library_folder.path, library_file.name
+    FROM asset JOIN file ON file.id = asset.file_id
+    LEFT JOIN library_file ON library_file.asset_id = asset.id
+    LEFT JOIN library_folder ON library_folder.id = library_file.folder_id
+    WHERE asset.library_id IS NOT NULL"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    id: str
+    owner_id: str
+    path: str
+    state: str
+    size: int | None
+    kind: str = "original"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueAndStorage:
+    """What is stored, and what the catalogue says, at about the same time."""
+
+    objects: dict[str, int]
+    files: list[FileRow]
+    references: dict[str, list[tuple[str, str]]]
+    """File id -> what refers to it, and the owner of that."""
+    used: dict[str, int]
+    external: dict[str, tuple[str | None, int, str]] = field(default_factory=dict)
+    """Path -> the library of its asset, and size and path by what the library knows of its files."""
+
+
+def assert_consistent(stack: Stack, *, exact: bool = False) -> None:
+    """Fails with every difference. Work that a vanished client left is given a moment to end. `exact`: nothing but live files
+    is left on either side, as after a sweep of all that is due."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = differences(read_state(stack), exact=exact)
+        found += [f"still staged: {path}" for path in stack.staged()]
+        if not found or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    assert not found, "catalogue and storage differ:\n" + "\n".join(found)
+
+
+def read_state(stack: Stack) -> CatalogueAndStorage:
+    """Rows are read after the objects: a row is there before its object is, so no object can be without one."""
+    objects = stack.objects()
+    with _engine(stack.db_url).connect() as connection:
+        files = [
+            FileRow(*row)
+            for row in connection.execute(sa.text("SELECT id, owner_id, path, state, size, kind FROM file"))
+        ]
+        referring = [(name, *row) for name, query in REFERENCES.items() for row in connection.execute(sa.text(query))]
+        used = connection.execute(sa.text('SELECT id, used FROM "user"')).all()
+        external = connection.execute(sa.text(EXTERNAL)).all()
+    references: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, owner, file_id in referring:
+        references[str(file_id)].append((name, str(owner)))
+    return CatalogueAndStorage(
+        objects,
+        [replace(file, id=str(file.id), owner_id=str(file.owner_id)) for file in files],
+        references,
+        {str(user): amount for user, amount in used},
+        {path: (library, size, f"{folder}/{name}") for path, library, size, folder, name in external},
+    )
+
+
+def differences(picture: CatalogueAndStorage, *, exact: bool) -> list[str]:
+    """One line for each way in which the two sides differ."""
+    return [
+        *_unaccounted(picture),
+        *_wrong_files(picture),
+        *_wrong_references(picture),
+        *_wrong_sums(picture),
+        *_wrong_externals(picture),
+        *(_not_exact(picture) if exact else ()),
+    ]
+
+
+def _unaccounted(picture: CatalogueAndStorage) -> list[str]:
+    known = {file.path for file in picture.files}
+    return [f"stored without a row: {path}" for path in picture.objects if path not in known and not needs_no_row(path)]
+
+
+def _wrong_files(picture: CatalogueAndStorage) -> list[str]:
+    found = []
+    for file in picture.files:
+        if file.state != "live" or file.kind == "external":
+            continue
+        stored = picture.objects.get(file.path)
+        if stored is None:
+            found.append(f"live, but not stored: {file.path}")
+        elif stored != file.size:
+            found.append(f"{stored} bytes stored, {file.size} in the row: {file.path}")
+        if len(picture.references.get(file.id, ())) != 1:
+            found.append(f"live, but {len(picture.references.get(file.id, ()))} rows refer to it: {file.path}")
+    return found
+
+
+def _wrong_references(picture: CatalogueAndStorage) -> list[str]:
+    files = {file.id: file for file in picture.files}
+    found = []
+    for file_id, referring in picture.references.items():
+        file = files.get(file_id)
+        if file is None or file.state != "live":
+            state = file.state if file else "gone"
+            found += [f"{name} refers to a file that is {state}: {file_id}" for name, _ in referring]
+        else:
+            others = [name for name, owner in referring if owner != file.owner_id]
+            found += [f"{name} refers to a file of somebody else: {file.path}" for name in others]
+    return found
+
+
+def _wrong_sums(picture: CatalogueAndStorage) -> list[str]:
+    sums = Counter[str]()
+    for file in picture.files:
+        if file.state == "live" and file.kind in CHARGED:
+            sums[file.owner_id] += file.size or 0
+    return [
+        f"user {user} has {sums[user]} live bytes of their own and {used} counted"
+        for user, used in picture.used.items()
+        if used != sums[user]
+    ]
+
+
+def _wrong_externals(picture: CatalogueAndStorage) -> list[str]:
+    """A file of a library lies where its library says, belongs to one asset of it, and is live for as long as that is there."""
+    found = []
+    for file in picture.files:
+        if file.kind != "external":
+            continue
+        library, size, path = picture.external.get(file.path, (None, None, None))
+        if library is None or path != file.path or size != file.size:
+            found.append(f"{file.path}: its library knows it as {path} with {size} bytes, not {file.size}")
+        if file.state != "live" or len(picture.references.get(file.id, ())) != 1:
+            found.append(f"external, {file.state}, with {len(picture.references.get(file.id, ()))} assets: {file.path}")
+        if file.path in picture.objects or file.path.startswith("s3://"):
+            found.append(f"external, but among the managed files: {file.path}")
+    known = {file.path for file in picture.files if file.kind == "external"}
+    found += [f"an asset of a library has a managed original: {path}" for path in picture.external if path not in known]
+    return found
+
+
+def _not_exact(picture: CatalogueAndStorage) -> list[str]:
+    return [f"{file.state}, not swept: {file.path}" for file in picture.files if file.state != "live"]
+
+
+def needs_no_row(path: str) -> bool:
+    """The mount check's markers, and backups of the catalogue."""
+    return is_marker(path) or re.search(r"/backups/mediavault-[\d.-]+\.jsonl\.gz$", path) is not None
+
+
+def is_marker(path: str) -> bool:
+    """The mount check's markers have no rows; they are `.immich`, or below a folder that starts with a dot."""
+    return any(segment.startswith(".") for segment in path.rsplit("/", 2)[-2:])
+
+
+@lru_cache(maxsize=64)
+def _engine(db_url: str) -> sa.Engine:
+    """Blocking, and without a pool: nothing stays open between tests."""
+    if db_url.startswith("postgresql://"):
+        db_url = db_url.replace("postgresql://", "postgresql+psycopg://", 1)
+    return sa.create_engine(db_url, poolclass=sa.NullPool)

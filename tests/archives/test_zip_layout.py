@@ -1,0 +1,267 @@
+"""The layout of a zip: laws of its pieces, and that independent readers take it."""
+
+import io
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.archives.zip_layout import (
+    DescriptorPlaceholder,
+    DirectoryPlaceholder,
+    LiteralBytes,
+    MemberBytes,
+    ZipEntry,
+    ZipLayout,
+    ZipPiece,
+)
+from app.storage.ranges import ByteRange
+
+NOON = datetime(2024, 5, 6, 12, 34, 57, tzinfo=UTC)
+GIBIBYTE = 1024**3
+
+
+def rendered(plan: ZipLayout, contents: Sequence[bytes], pieces: Sequence[ZipPiece] | None = None) -> bytes:
+    """The archive's bytes, as a sender would put them together."""
+    out = io.BytesIO()
+    crcs: dict[int, int] = {}
+    for piece in plan.iter_pieces() if pieces is None else pieces:
+        if isinstance(piece, LiteralBytes):
+            out.write(piece.data)
+        elif isinstance(piece, MemberBytes):
+            assert piece.span.last is not None
+            out.write(contents[piece.index][piece.span.first : piece.span.last + 1])
+        elif isinstance(piece, DescriptorPlaceholder):
+            crcs[piece.index] = zlib.crc32(contents[piece.index])
+            out.write(plan.build_descriptor(piece.index, crcs[piece.index]))
+        else:
+            out.write(plan.build_directory(crcs))
+    return out.getvalue()
+
+
+def entry(name: str, content: bytes, *, known: bool = True, modified: datetime = NOON) -> ZipEntry:
+    return ZipEntry(name, len(content), zlib.crc32(content) if known else None, modified)
+
+
+contents_of_archives = st.lists(st.binary(max_size=300), max_size=12)
+moments = st.datetimes(datetime(1, 1, 2), datetime(9998, 12, 30)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
+
+
+@st.composite
+def archives(draw: st.DrawFn, *, known: bool = True) -> tuple[ZipLayout, list[bytes]]:
+    contents = draw(contents_of_archives)
+    entries = [
+        entry(f"{index} é.jpg", content, known=known or draw(st.booleans()), modified=draw(moments))
+        for index, content in enumerate(contents)
+    ]
+    return ZipLayout(entries), contents
+
+
+@given(archives(known=False))
+def test_pieces_cover_the_archive_without_gap_or_overlap(archive: tuple[ZipLayout, list[bytes]]) -> None:
+    plan, _ = archive
+    end = 0
+    for piece in plan.iter_pieces():
+        assert piece.offset == end
+        assert piece.length > 0
+        end += piece.length
+    assert end == plan.size
+
+
+@given(archives(), st.data())
+def test_any_range_equals_the_slice_of_the_whole(archive: tuple[ZipLayout, list[bytes]], data: st.DataObject) -> None:
+    plan, contents = archive
+    whole = rendered(plan, contents)
+    first = data.draw(st.integers(0, plan.size - 1))
+    last = data.draw(st.one_of(st.none(), st.integers(first, plan.size + 5)))
+    pieces = list(plan.iter_pieces(ByteRange(first, last)))
+    assert rendered(plan, contents, pieces) == whole[first : None if last is None else last + 1]
+    assert pieces[0].offset == first
+    assert list(plan.iter_members(ByteRange(first, last))) == [
+        piece for piece in pieces if isinstance(piece, MemberBytes)
+    ]
+
+
+@given(archives(), st.data())
+def test_every_entry_that_has_a_byte_in_a_range_is_sent_or_described(
+    archive: tuple[ZipLayout, list[bytes]], data: st.DataObject
+) -> None:
+    plan, contents = archive
+    first = data.draw(st.integers(0, plan.size - 1))
+    last = data.draw(st.integers(first, plan.size - 1))
+    with zipfile.ZipFile(io.BytesIO(rendered(plan, contents))) as opened:
+        found = opened.infolist()
+        starts = [*(each.header_offset for each in found), opened.start_dir]
+        lengths = [46 + len(each.filename.encode()) + len(each.extra) for each in found]
+    records = list(accumulate(lengths, initial=starts[-1]))
+
+    described = list(plan.described(ByteRange(first, last)))
+    sent = {member.index for member in plan.iter_members(ByteRange(first, last))}
+
+    assert sorted([*sent, *described]) == [
+        index
+        for index in range(len(found))
+        if any(bounds[index] <= last and first < bounds[index + 1] for bounds in (starts, records))
+    ]
+
+
+@given(archives(known=False))
+def test_the_same_entries_give_the_same_bytes(archive: tuple[ZipLayout, list[bytes]]) -> None:
+    plan, contents = archive
+    assert rendered(plan, contents) == rendered(ZipLayout(list(plan.entries)), contents)
+
+
+@given(archives(known=False))
+def test_an_independent_reader_finds_every_member(archive: tuple[ZipLayout, list[bytes]]) -> None:
+    plan, contents = archive
+    whole = rendered(plan, contents)
+    assert len(whole) == plan.size
+    with zipfile.ZipFile(io.BytesIO(whole)) as opened:
+        assert opened.testzip() is None
+        infos = opened.infolist()
+        assert [info.filename for info in infos] == [entry.name for entry in plan.entries]
+        assert [opened.read(info) for info in infos] == contents
+        for info in infos:
+            assert info.compress_type == zipfile.ZIP_STORED
+            assert info.create_system == 3
+            assert info.external_attr >> 16 == 0o100644
+            assert info.flag_bits & 0x800
+
+
+@pytest.mark.parametrize(
+    ("modified", "dos", "stamped"),
+    [
+        (NOON, (2024, 5, 6, 12, 34, 56), True),
+        (NOON.astimezone(tz=None), (2024, 5, 6, 12, 34, 56), True),
+        (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), True),
+        (datetime(1850, 1, 1, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), False),
+        (datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC), (2038, 1, 19, 3, 14, 6), True),
+        (datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC), (2038, 1, 19, 3, 14, 8), False),
+        (datetime(2200, 1, 1, tzinfo=UTC), (2107, 12, 31, 23, 59, 58), False),
+        (NOON + timedelta(microseconds=999_999), (2024, 5, 6, 12, 34, 56), True),
+    ],
+)
+def test_times_are_utc_and_within_what_the_format_knows(
+    modified: datetime, dos: tuple[int, ...], stamped: bool
+) -> None:
+    plan = ZipLayout([entry("a.jpg", b"x", modified=modified)])
+    info = zipfile.ZipFile(io.BytesIO(rendered(plan, [b"x"]))).infolist()[0]
+    assert info.date_time == dos
+    assert info.extra == (
+        b"UT\x05\x00\x01" + int(modified.timestamp() // 1).to_bytes(4, "little", signed=True) if stamped else b""
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "wide"), [(0, False), (2**32 - 2, False), (2**32 - 1, True), (2**32, True), (5 * GIBIBYTE, True)]
+)
+@pytest.mark.parametrize("crc32", [7, None])
+def test_sizes_of_64_bits_stand_only_where_needed(size: int, wide: bool, crc32: int | None) -> None:
+    plan = ZipLayout([ZipEntry("a.mp4", size, crc32, NOON)])
+    header = next(iter(plan.iter_pieces()))
+    assert isinstance(header, LiteralBytes)
+    assert header.data[4:6] == (b"\x2d\x00" if wide else b"\x14\x00")
+    field = b"\x01\x00\x10\x00" + 2 * size.to_bytes(8, "little")
+    assert (field in header.data) is wide
+    shown = 2**32 - 1 if wide else size
+    assert header.data[18:26] == 2 * shown.to_bytes(4, "little")
+    directory = plan.build_directory({0: 7})
+    assert (field in directory) is wide
+    # The end record needs 64 bits only where the directory begins beyond 4 GiB.
+    assert (b"PK\x06\x06" in directory) is (plan.size - len(directory) >= 2**32 - 1)
+
+
+def test_a_far_offset_stands_only_in_the_directory() -> None:
+    plan = ZipLayout([ZipEntry("big.mp4", 5 * GIBIBYTE, 1, NOON), ZipEntry("small.jpg", 10, 2, NOON)])
+    second = list(plan.iter_pieces())[2]
+    assert isinstance(second, LiteralBytes)
+    assert b"\x01\x00\x10\x00" not in second.data
+    offset = second.offset.to_bytes(8, "little")
+    assert b"\x01\x00\x08\x00" + offset in plan.build_directory({})
+
+
+@pytest.mark.parametrize(("offset", "wide"), [(2**32 - 2, False), (2**32 - 1, True), (2**32, True)])
+def test_an_offset_of_64_bits_stands_only_where_needed(offset: int, wide: bool) -> None:
+    """2^32-1 is no offset in 32 bits: it says that the offset is in the extra field (APPNOTE 4.4.16)."""
+    lengths = [piece.length for piece in ZipLayout([ZipEntry("a.mp4", 1, 1, NOON)]).iter_pieces()]
+    plan = ZipLayout([ZipEntry("a.mp4", offset - lengths[0], 1, NOON), ZipEntry("b.jpg", 1, 2, NOON)])
+    assert list(plan.iter_pieces())[2].offset == offset
+
+    directory = plan.build_directory({})
+
+    second = directory[directory.index(b"PK\x01\x02", 4) :]
+    assert second[6:8] == (b"\x2d\x00" if wide else b"\x14\x00")
+    assert int.from_bytes(second[42:46], "little") == min(offset, 2**32 - 1)
+    assert (b"\x01\x00\x08\x00" + offset.to_bytes(8, "little") in second) is wide
+    assert b"PK\x06\x06" in second, "the directory lies behind"
+
+
+@pytest.mark.parametrize(("start", "wide"), [(2**32 - 2, False), (2**32 - 1, True), (2**32, True)])
+def test_a_directory_that_starts_far_behind_needs_the_wide_end_record(start: int, wide: bool) -> None:
+    lengths = [piece.length for piece in ZipLayout([ZipEntry("a.mp4", 1, 1, NOON)]).iter_pieces()]
+    plan = ZipLayout([ZipEntry("a.mp4", start - lengths[0], 1, NOON)])
+
+    directory = plan.build_directory({})
+
+    assert plan.size - len(directory) == start
+    assert (b"PK\x06\x06" in directory) is wide
+    assert (b"PK\x06\x07" in directory) is wide
+    assert directory[-6:-2] == min(start, 2**32 - 1).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("count", "wide"), [(65_534, False), (65_535, True), (65_536, True)])
+def test_many_entries_need_the_wide_end_record(count: int, wide: bool) -> None:
+    plan = ZipLayout([ZipEntry(f"{number}.jpg", 0, 0, NOON) for number in range(count)])
+    whole = rendered(plan, [b""] * count)
+    assert (b"PK\x06\x06" in whole[-200:]) is wide
+    assert len(zipfile.ZipFile(io.BytesIO(whole)).infolist()) == count
+
+
+def test_an_empty_archive_is_an_end_record() -> None:
+    plan = ZipLayout([])
+    assert plan.size == 22
+    assert zipfile.ZipFile(io.BytesIO(rendered(plan, []))).namelist() == []
+
+
+def test_a_missing_crc_makes_the_archive_not_resumable() -> None:
+    assert ZipLayout([entry("a", b"x")]).is_resumable
+    plan = ZipLayout([entry("a", b"x"), entry("b", b"y", known=False)])
+    assert not plan.is_resumable
+    kinds = [type(piece) for piece in plan.iter_pieces()]
+    assert kinds == [LiteralBytes, MemberBytes, LiteralBytes, MemberBytes, DescriptorPlaceholder, DirectoryPlaceholder]
+
+
+def test_a_hundred_thousand_entries_take_little_memory() -> None:
+    entries = [ZipEntry(f"IMG_{number:06}.jpg", 3_000_000 + number, number, NOON) for number in range(100_000)]
+    tracemalloc.start()
+    try:
+        ZipLayout(entries)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150 * 1024**2
+
+
+class Counting(list[ZipEntry]):
+    """Counts how many entries are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, index):  # type: ignore[override]
+        self.looks += 1
+        return super().__getitem__(index)
+
+
+def test_finding_a_range_looks_at_its_own_entries_only() -> None:
+    entries = Counting(ZipEntry(f"{number}.jpg", 1000, number, NOON) for number in range(10_000))
+    plan = ZipLayout(entries)
+    entries.looks = 0
+    pieces = list(plan.iter_pieces(ByteRange(plan.size // 2, plan.size // 2 + 2000)))
+    assert len(pieces) >= 3
+    assert entries.looks < 20

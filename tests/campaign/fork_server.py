@@ -1,0 +1,192 @@
+"""`python -m tests.campaign.fork_server`: has everything imported, and forks a child for each order that comes on standard input. The
+child carries out one upload, one removal, one task or one command of a move, and kills itself right before or right after its n-th
+effect on catalogue or storage, or a moment after it came to a named step.
+
+An order is a line of JSON (`ChildOrder`), the answer is the child's exit status; the child's steps and result are in files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.schema.records import FileKind
+from app.config import Settings
+from app.formats import MediaFormat
+from app.jobs.sweeper import sweep
+from app.jobs.task_executor import TaskExecutor
+from app.media.generated_file_store import GeneratedFileStore
+from app.media.metadata.media_metadata import MediaMetadata
+from app.media.pipeline import ProcessingPipeline
+from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.processor import MediaProcessor
+from app.migration.migration_context import DEFAULT_CONCURRENCY, MigrationContext
+from app.migration.route import find_route
+from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.rollback_step import roll_back_move
+from app.migration.steps.run_step import run_move
+from app.migration.steps.switch_step import switch_move
+from app.storage.ranges import ByteRange
+from app.storage.service import StorageService, open_storage
+from app.uploads.ingest import UploadIngest
+from tests.campaign.effects import observe_effects
+from tests.real.uploads import FORM_TAIL, FORM_TYPE, form_head
+
+CHUNK_BYTES = 64 * 1024
+PRODUCT_BYTES = 3000
+MOTION_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOrder:
+    """`effect` counts from 1; 0 lets the child live. With `step` it dies `pause` seconds after it came to that step for the
+    `effect`-th time, while everything else goes on. A `command` of a move is carried out, `concurrency` files at a time, or `asset` is removed, or `photo` is
+    processed; without them `data` is uploaded. `steps` is the file that the names of the steps are appended to."""
+
+    settings: dict[str, str]
+    user: str
+    effect: int
+    after: bool
+    steps: str
+    data: str = ""
+    asset: str = ""
+    command: str = ""
+    concurrency: int = DEFAULT_CONCURRENCY
+    step: str = ""
+    pause: float = 0.0
+    photo: str = ""
+
+
+class KillCountdown:
+    """Counts effects, and dies at the chosen one."""
+
+    def __init__(self, order: ChildOrder) -> None:
+        self._effect = order.effect
+        self._after = order.after
+        self._step = order.step
+        self._pause = order.pause
+        self._steps = os.open(order.steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._count = 0
+
+    def enter(self, step: str) -> tuple[bool, bool]:
+        os.write(self._steps, f"{step}\n".encode())
+        if self._step not in ("", step):
+            return False, False
+        self._count += 1
+        chosen = self._count == self._effect
+        return chosen and not self._after, chosen and self._after
+
+    def leave(self, step: str) -> None:
+        """Nothing is counted here."""
+
+    def reach(self) -> None:
+        if not self._pause:
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Timer(self._pause, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+async def carry_out(order: ChildOrder) -> None:
+    settings = Settings(_env_file=None, **order.settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    catalog = await open_catalog(settings.db_url.get_secret_value(), upgrade=False)
+    storage = await open_storage(settings)
+    observe_effects(KillCountdown(order))
+    try:
+        if order.command:
+            await _move(order, catalog, storage)
+        elif order.asset:
+            await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
+            await sweep(catalog, storage, now=datetime.now(UTC))
+        elif order.photo:
+            await _process(order, catalog, storage)
+        else:
+            await _upload(order, catalog, storage, settings)
+    finally:
+        await storage.aclose()
+        await catalog.aclose()
+
+
+async def _move(order: ChildOrder, catalog: Catalog, storage: StorageService) -> None:
+    commands = {"run": run_move, "switch": switch_move, "rollback": roll_back_move, "cleanup": clean_up_move}
+    route = find_route(storage, storage.engine)
+    await commands[order.command](MigrationContext(catalog, storage, route, concurrency=order.concurrency))
+
+
+async def _upload(order: ChildOrder, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
+    user = await catalog.users.get(UUID(order.user))
+    assert user is not None
+    body = form_head() + Path(order.data).read_bytes() + FORM_TAIL
+    chunks = iter([body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)])
+    left = len(body)
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal left
+        chunk = next(chunks)
+        left -= len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": left > 0}
+
+    await UploadIngest(catalog, storage, settings).upload(user, FORM_TYPE, len(body), None, receive)
+
+
+class PreparedProcessor(MediaProcessor):
+    """Gives what it is asked for without looking at the photo, and takes its last bytes for a video: what is decoded where has its own
+    tests, and each decode would need a process that outlives the child a little."""
+
+    def __init__(self) -> None:
+        """Needs nothing."""
+
+    async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
+        products = tuple(_product(kind, folder) for kind in (FileKind.PREVIEW, FileKind.THUMBNAIL))
+        return ProcessingResult(products, 4, 3, None, b"hash", MediaMetadata(make="Nobody"))
+
+    async def find_motion(self, source: Path, format: MediaFormat) -> ByteRange | None:
+        size = source.stat().st_size
+        return ByteRange(size - MOTION_BYTES, size - 1)
+
+
+def _product(kind: FileKind, folder: Path) -> GeneratedFile:
+    made = folder / kind.value
+    made.write_bytes(os.urandom(PRODUCT_BYTES))
+    return GeneratedFile(kind, made, ".jpeg", "image/jpeg")
+
+
+async def _process(order: ChildOrder, catalog: Catalog, storage: StorageService) -> None:
+    await storage.staging.open()
+    task = await catalog.tasks.get_for_asset(UUID(order.photo))
+    assert task is not None
+    publisher = GeneratedFileStore(catalog, storage)
+    pipeline = ProcessingPipeline(catalog, storage, PreparedProcessor(), publisher, max_transcodes=1)
+    await TaskExecutor(catalog, pipeline.process, {task.kind: 1}).run_task(task.id, task.kind)
+
+
+def main() -> None:
+    gc.freeze()  # a child that looks for garbage would copy all that it shares
+    for line in sys.stdin:
+        order = ChildOrder(**json.loads(line))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what it logs is no answer
+            try:
+                asyncio.run(carry_out(order))
+                status = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(ended), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""Delivery over PostgreSQL: to any number of workers, once each, and nothing is forgotten whoever dies or restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+import pytest
+from procrastinate.worker import Worker
+from sqlalchemy import text
+
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.schema.records import AssetType, Task, TaskKind, TaskState
+from app.jobs import delivery_schema
+from app.jobs import postgres_broker as module
+from app.jobs import task_executor as attempts_module
+from app.jobs.delivery_schema import ensure_delivery_schema, list_migrations
+from app.jobs.postgres_broker import TaskBroker, open_broker
+from app.jobs.service import JobService
+from app.jobs.task_executor import TaskExecutor
+from app.media.errors import WorkerCrashed
+from tests.jobs.controlled_tasks import (
+    SLOTS,
+    ControlledWork,
+    add_waiting_task,
+    expire_lease,
+    reload_task,
+    wait_for_state,
+)
+from tests.real.catalogues import Databases
+from tests.real.postgres import Postgres
+from tests.real.waiting import eventually_so
+
+
+@pytest.fixture
+def work() -> ControlledWork:
+    return ControlledWork()
+
+
+@pytest.fixture
+async def db_url(databases: Databases) -> AsyncIterator[str]:
+    url = await databases.ready("postgresql")
+    yield url
+    await asyncio.to_thread(databases.done, "postgresql", url)
+
+
+@pytest.fixture
+async def catalog(db_url: str) -> AsyncIterator[Catalog]:
+    opened = await open_catalog(db_url)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here may depend on looking by the clock, unless it says so."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 600.0)
+    monkeypatch.setattr(module, "RECONCILE_SECONDS", 600.0)
+    monkeypatch.setattr(module, "RESTART_SECONDS", 0.05)
+    monkeypatch.setattr(module, "STALLED_CRON", "0 0 1 1 *")
+
+
+@pytest.fixture
+def impatience(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks all the time."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(module, "RECONCILE_SECONDS", 0.05)
+
+
+LOOKS: Counter[str] = Counter()
+"""How often workers have looked for deliveries, and reconcilers for tasks without one, in all tests."""
+
+
+@pytest.fixture(autouse=True)
+def counted_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "_fetch_and_process_jobs", counting(Worker._fetch_and_process_jobs))
+    monkeypatch.setattr(TaskBroker, "reconcile", counting(TaskBroker.reconcile))
+
+
+def counting(look: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(look)
+    async def looking(*arguments: Any) -> None:
+        await look(*arguments)
+        LOOKS[look.__name__] += 1
+
+    return looking
+
+
+@asynccontextmanager
+async def working(catalog: Catalog, work: ControlledWork) -> AsyncIterator[TaskBroker]:
+    """Begins when the workers listen and have looked: procrastinate forgets what it hears while it looks, until it looks again by the clock.
+    And when the reconciler has looked, which may deliver what is there just when the test does."""
+    before, heard = LOOKS.copy(), await listeners(catalog)
+    async with (
+        open_broker(catalog) as broker,
+        broker.run_workers(TaskExecutor(catalog, work, SLOTS, broker.deliver), SLOTS),
+    ):
+
+        async def ready() -> bool:
+            looked = LOOKS - before
+            settled = looked["_fetch_and_process_jobs"] >= len(SLOTS) and looked["reconcile"]
+            return bool(settled) and await listeners(catalog) >= heard + len(SLOTS)
+
+        await eventually_so(ready, "the workers listen")
+        yield broker
+
+
+async def listeners(catalog: Catalog) -> int:
+    """Connections to this database whose last command was to listen."""
+    counted = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state = 'idle' AND query LIKE 'LISTEN%'"
+    )
+    async with catalog.database.read() as connection:
+        return (await connection.execute(counted)).scalar_one()
+
+
+async def deliveries(catalog: Catalog) -> list[dict[str, Any]]:
+    async with catalog.database.read() as connection:
+        rows = await connection.execute(text("SELECT * FROM procrastinate_jobs WHERE task_name = 'mediavault.attempt'"))
+        return [dict(row) for row in rows.mappings()]
+
+
+async def test_what_is_added_is_done_at_once(catalog: Catalog, work: ControlledWork) -> None:
+    async with working(catalog, work) as broker:
+        tasks = [
+            await add_waiting_task(catalog, type_) for type_ in (AssetType.IMAGE, AssetType.VIDEO) for _ in range(4)
+        ]
+        for task in tasks:
+            broker.wake(task.asset_id)
+        for task in tasks:
+            await wait_for_state(catalog, task, TaskState.DONE)
+        assert set(work.done.values()) == {1}
+
+        async def tidy() -> bool:
+            return await deliveries(catalog) == []
+
+        await eventually_so(tidy, "deliveries are deleted when they are done")
+
+
+async def test_an_api_without_worker_and_workers_on_other_hosts(catalog: Catalog, db_url: str) -> None:
+    first, second = ControlledWork(), ControlledWork()
+    other = await open_catalog(db_url)
+    async with open_broker(catalog) as api, working(catalog, first), working(other, second):
+        first.hold()
+        second.hold()
+        tasks = [await add_waiting_task(catalog) for _ in range(4)]
+        for task in tasks:
+            api.wake(task.asset_id)
+
+        async def shared() -> bool:
+            return first.begun.total() == second.begun.total() == SLOTS[TaskKind.IMAGE]
+
+        await eventually_so(shared, "both work as much as they may")
+        first.release()
+        second.release()
+        for task in tasks:
+            await wait_for_state(catalog, task, TaskState.DONE)
+    await other.aclose()
+    assert (first.done + second.done).most_common(1)[0][1] == 1
+
+
+async def test_nothing_is_queued_twice(catalog: Catalog) -> None:
+    task, other = await add_waiting_task(catalog), await add_waiting_task(catalog)
+    async with open_broker(catalog) as broker:
+        await broker.deliver(task)
+        await broker.deliver(task)
+        await broker.deliver_all([task, other])
+        await broker.deliver_all([task, other])
+    queued = await deliveries(catalog)
+    assert sorted(job["queueing_lock"] for job in queued) == sorted([str(task.id), str(other.id)])
+
+
+async def test_a_failed_attempt_is_delivered_again_at_its_time(catalog: Catalog, work: ControlledWork) -> None:
+    work.failure = WorkerCrashed("once")
+    async with working(catalog, work) as broker:
+        task = await add_waiting_task(catalog)
+        broker.wake(task.asset_id)
+
+        async def scheduled() -> bool:
+            jobs = await deliveries(catalog)
+            return [job["status"] for job in jobs] == ["todo"] and jobs[0]["scheduled_at"] is not None
+
+        await eventually_so(scheduled, "it is delivered again")
+        (job,) = await deliveries(catalog)
+        paused = await reload_task(catalog, task)
+        assert job["scheduled_at"] == paused.not_before
+        assert (paused.attempts, paused.error) == (1, "once")
+
+        work.failure = None
+        await JobService(catalog, broker).request_for(await owner_of(catalog, task), [task.asset_id])
+        done = await wait_for_state(catalog, task, TaskState.DONE)
+        assert done.attempts == 1, "asked for by hand it begins anew, and does not wait"
+
+
+async def owner_of(catalog: Catalog, task: Task):
+    asset = await catalog.assets.get(task.asset_id)
+    assert asset is not None
+    return asset.owner_id
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_what_was_never_delivered_and_what_the_dead_held_is_found(catalog: Catalog, work: ControlledWork) -> None:
+    """Every worker was gone for a while, and whoever added the assets died before they were delivered."""
+    forgotten, held = await add_waiting_task(catalog), await add_waiting_task(catalog)
+    await expire_lease(catalog, held)
+    async with working(catalog, work):
+        await wait_for_state(catalog, forgotten, TaskState.DONE)
+        recovered = await wait_for_state(catalog, held, TaskState.DONE)
+    assert (recovered.attempts, recovered.deaths) == (1, 1)
+
+
+async def test_a_delivery_that_a_dead_worker_had_taken_is_put_back(
+    catalog: Catalog, work: ControlledWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await add_waiting_task(catalog)
+    async with open_broker(catalog) as broker:
+        await broker.deliver(task)
+        async with catalog.database.write() as connection:
+            await connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
+        await expire_lease(catalog, task)
+    monkeypatch.setattr(module, "STALLED_CRON", "* * * * * *")
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    async with working(catalog, work):
+        await wait_for_state(catalog, task, TaskState.DONE)
+    assert work.done == {task.id: 1}
+
+
+async def test_a_stalled_delivery_that_has_a_successor_is_dropped(catalog: Catalog) -> None:
+    task = await add_waiting_task(catalog)
+    async with open_broker(catalog) as broker:
+        await broker.deliver(task)
+        async with catalog.database.write() as connection:
+            await connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
+        await broker.deliver(task)
+        await broker.retry_stalled()
+    assert [job["status"] for job in await deliveries(catalog)] == ["todo"]
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_stop_is_bounded_and_others_go_on(catalog: Catalog, db_url: str, work: ControlledWork) -> None:
+    tasks = [await add_waiting_task(catalog) for _ in range(3)]
+    work.hold()
+    async with working(catalog, work):
+
+        async def busy() -> bool:
+            return work.begun.total() == SLOTS[TaskKind.IMAGE]
+
+        await eventually_so(busy, "all slots are taken")
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+    left = [await reload_task(catalog, task) for task in tasks]
+    assert {(task.state, task.attempts, task.deaths) for task in left} == {(TaskState.PENDING, 0, 0)}
+
+    second = ControlledWork()
+    async with working(catalog, second):
+        for task in tasks:
+            await wait_for_state(catalog, task, TaskState.DONE)
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_restart_of_the_database_loses_nothing(work: ControlledWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts_module, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(attempts_module, "LEASE", timedelta(seconds=20))
+    with Postgres() as server:
+        catalog = await open_catalog(server.create_database())
+        async with working(catalog, work) as broker:
+            work.hold()
+            before = [await add_waiting_task(catalog) for _ in range(4)]
+            for task in before:
+                broker.wake(task.asset_id)
+
+            async def busy() -> bool:
+                return work.begun.total() == SLOTS[TaskKind.IMAGE]
+
+            await eventually_so(busy, "work is going on")
+            held = [task for task in before if work.begun[task.id]]
+            await asyncio.to_thread(server.restart)
+            work.release()
+
+            for task in before:
+                await wait_for_state(catalog, task, TaskState.DONE)
+            after = await add_waiting_task(catalog)
+            broker.wake(after.asset_id)
+            await wait_for_state(catalog, after, TaskState.DONE)
+            assert [work.done[task.id] for task in held] == [1] * len(held), "the work outlived the restart"
+        await catalog.aclose()
+
+
+async def test_processes_that_start_together_make_the_tables_of_deliveries_once(db_url: str) -> None:
+    catalogs = [await open_catalog(db_url) for _ in range(4)]
+    made = await asyncio.gather(*(ensure_delivery_schema(catalog.database) for catalog in catalogs))
+    assert made.count(True) >= 1
+    assert not await ensure_delivery_schema(catalogs[0].database)
+    for catalog in catalogs:
+        await catalog.aclose()
+
+
+async def test_tables_of_an_older_package_are_brought_up_to_date(
+    catalog: Catalog, work: ControlledWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all but the last few migrations were those of the package that was installed then."""
+    known = list_migrations()
+    async with catalog.database.write() as connection:
+        for name in known[:-5]:
+            await delivery_schema._execute_script(
+                connection, delivery_schema._scripts.joinpath("migrations", name).read_text()
+            )
+        await connection.execute(
+            text("INSERT INTO installation (name, value) VALUES ('procrastinate', :newest)"), {"newest": known[-6]}
+        )
+
+    async with working(catalog, work) as broker:
+        task = await add_waiting_task(catalog)
+        broker.wake(task.asset_id)
+        await wait_for_state(catalog, task, TaskState.DONE)
+    assert await catalog.installation.get_flag("procrastinate") == known[-1]

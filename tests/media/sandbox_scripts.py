@@ -1,0 +1,60 @@
+"""Scripts for the sandbox that behave badly, and a look at what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from app.media.sandbox.messages import ResourceLimits, SandboxRequest
+from tests.real.waiting import WITHIN_SECONDS
+
+MEBIBYTE = 1024 * 1024
+LIMITS = ResourceLimits(seconds=20, cpu_seconds=20, memory=1024 * MEBIBYTE, file_size=8 * MEBIBYTE, output=64 * 1024)
+
+ESCAPING = """
+    import os, signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for generation in range(3):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() != 0 and generation == 0:
+                os._exit(0)
+            time.sleep(600)
+    open("ready", "w").close()
+    time.sleep(600)
+"""
+"""Ignores what can be ignored, and starts five processes that stay, in sessions of their own, one of them an orphan."""
+
+FAMILY = 6
+"""With the first one."""
+
+
+def script_request(text: str, folder: Path, *arguments: str, limits: ResourceLimits = LIMITS) -> SandboxRequest:
+    program = (sys.executable, "-I", "-S", "-c", textwrap.dedent(text), *arguments)
+    return SandboxRequest(call="", arguments={}, program=program, folder=str(folder), readable=(), limits=limits)
+
+
+def processes_in(folder: Path) -> set[int]:
+    """The processes that work in this folder."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == folder:
+                found.add(process.pid)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+async def wait_until(condition: Callable[[], bool], *, within: float = WITHIN_SECONDS) -> None:
+    """Returns as soon as `condition` holds, others run meanwhile; fails after `within` seconds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, f"not within {within:g} s"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,328 @@
+"""Photos of every kind come out right: size, orientation, colours, format, and nothing that the original carried along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageCms
+
+from app.catalog.schema.records import FileKind
+from app.formats import MediaFormat, find_format
+from app.media.processing_results import CropBox, ProcessingResult
+from app.media.processor import MediaProcessor
+from tests.media import photo_files
+from tests.media.photo_files import (
+    BLUE,
+    CORNERS,
+    GREEN,
+    GREY,
+    RED,
+    Colour,
+    ExpectedCorners,
+    assert_corners,
+    make_quarters,
+)
+
+MAGIC = {FileKind.PREVIEW: b"\xff\xd8\xff", FileKind.THUMBNAIL: b"RIFF", FileKind.FULLSIZE: b"\xff\xd8\xff"}
+WHITE = (255, 255, 255)
+
+
+def named(extension: str) -> MediaFormat:
+    format = find_format(f"photo{extension}")
+    assert format is not None
+    return format
+
+
+async def processed(
+    processor: MediaProcessor, folder: Path, data: bytes | Image.Image, extension: str = ".png"
+) -> ProcessingResult:
+    source = folder.parent / f"source{extension}"
+    source.write_bytes(data if isinstance(data, bytes) else photo_files.encode_image(data, "PNG"))
+    return await processor.make_images(source, named(extension), folder)
+
+
+def shown(made: ProcessingResult, kind: FileKind = FileKind.PREVIEW) -> Image.Image:
+    product = next(product for product in made.files if product.kind is kind)
+    with Image.open(product.path) as image:
+        image.load()
+        return image
+
+
+@pytest.mark.parametrize("kept", photo_files.FORMATS, ids=lambda kept: kept.extension)
+async def test_every_format(processor: MediaProcessor, folder: Path, kept: ExpectedCorners) -> None:
+    source = folder.parent / f"source{kept.extension}"
+    kept.write(make_quarters(), source)
+    format = named(kept.extension)
+
+    made = await processor.make_images(source, format, folder)
+
+    assert (made.width, made.height, made.duration) == (640, 480, None)
+    kinds = {product.kind for product in made.files}
+    assert kinds == {FileKind.PREVIEW, FileKind.THUMBNAIL} | (set() if format.is_web_supported else {FileKind.FULLSIZE})
+    for product in made.files:
+        assert product.path.read_bytes().startswith(MAGIC[product.kind])
+        assert product.path.suffix == product.extension
+        with Image.open(product.path) as image:
+            assert image.mode == "RGB"
+            assert image.size == ((333, 250) if product.kind is FileKind.THUMBNAIL else (640, 480))
+            assert_corners(image, within=kept.within)
+    assert {path.name for path in folder.iterdir()} == {product.path.name for product in made.files}
+
+
+@pytest.mark.parametrize(
+    ("size", "preview", "thumbnail"),
+    [
+        ((4000, 3000), (1920, 1440), (333, 250)),
+        ((3000, 4000), (1440, 1920), (250, 333)),
+        ((2881, 2881), (1440, 1440), (250, 250)),
+        ((1441, 1440), (1441, 1440), (250, 250)),
+        ((200, 100), (200, 100), (200, 100)),
+        ((1, 1), (1, 1), (1, 1)),
+        ((3, 5000), (3, 5000), (3, 5000)),
+        ((30000, 300), (30000, 300), (16383, 164)),
+    ],
+)
+async def test_sizes(
+    processor: MediaProcessor, folder: Path, size: tuple[int, int], preview: tuple[int, int], thumbnail: tuple[int, int]
+) -> None:
+    made = await processed(processor, folder, photo_files.encode_jpeg(make_quarters(*size), subsampling=2), ".jpg")
+
+    assert (made.width, made.height) == size
+    for kind, expected in ((FileKind.PREVIEW, preview), (FileKind.THUMBNAIL, thumbnail)):
+        have = shown(made, kind).size
+        assert all(abs(a - b) <= 1 for a, b in zip(have, expected, strict=True)), f"{kind}: {have}"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tiff", ".webp", ".avif"])
+async def test_orientations(processor: MediaProcessor, folder: Path, orientation: int, extension: str) -> None:
+    """What a viewer that knows EXIF shows of the original is what every derivative shows."""
+    upright = make_quarters(800, 600)
+    stored = upright.transpose(UNDONE[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    format, options = ORIENTED[extension]
+
+    made = await processed(processor, folder, photo_files.encode_image(stored, format, exif=exif, **options), extension)
+
+    assert (made.width, made.height) == (800, 600)
+    assert made.metadata.orientation == (str(orientation) if (extension, orientation) != (".avif", 1) else None)
+    for product in made.files:
+        with Image.open(product.path) as image:
+            assert image.width > image.height
+            assert_corners(image)
+            assert image.getexif().get(0x0112, 1) == 1
+
+
+ORIENTED: dict[str, tuple[str, dict[str, object]]] = {
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".png": ("PNG", {}),
+    ".tiff": ("TIFF", {}),
+    ".webp": ("WEBP", {"lossless": True, "method": 0}),
+    ".avif": ("AVIF", {"quality": 95, "subsampling": "4:4:4", "speed": 10}),
+}
+
+UNDONE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a camera that is held so stores the picture."""
+
+
+async def test_a_turned_heic_is_turned_once(processor: MediaProcessor, folder: Path) -> None:
+    """There the container's own rotation counts, and EXIF's does not."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = make_quarters(800, 600).transpose(Image.Transpose.ROTATE_90)
+    made = await processed(
+        processor, folder, photo_files.encode_image(stored, "HEIF", quality=95, exif=exif.tobytes()), ".heic"
+    )
+    assert (made.width, made.height) == (800, 600)
+    assert_corners(shown(made))
+
+
+GREYS = tuple((value,) * 3 for value in (89, 112, 72, 128))
+
+
+def _deep(scale: int) -> Image.Image:
+    """16 bits of grey, in quarters."""
+    image = Image.new("I;16", (640, 480))
+    for place, (grey, _, _) in enumerate(GREYS):
+        image.paste(
+            grey * scale, ((place % 2) * 320, (place // 2) * 240, (place % 2) * 320 + 320, (place // 2) * 240 + 240)
+        )
+    return image
+
+
+def _levels(*colours: Colour) -> list[int]:
+    """How light they are in grey (ITU-R 601-2)."""
+    return [round(0.299 * red + 0.587 * green + 0.114 * blue) for red, green, blue in colours]
+
+
+def _modes() -> list[tuple[str, Image.Image, str, tuple[Colour, ...]]]:
+    picture = make_quarters()
+    grey = make_quarters(colours=GREYS)
+    floats = make_quarters(colours=GREYS).convert("L").convert("F").point(lambda value: value * (1 / 255))
+    holes = picture.convert("RGBA")
+    holes.paste((0, 0, 0, 0), (320, 240, 640, 480))
+    half = picture.convert("RGBA")
+    half.putalpha(128)
+    mixed = tuple(tuple(round(channel * 128 / 255 + 127) for channel in colour) for colour in CORNERS)
+    palette = picture.quantize(8)
+    bitmap = make_quarters(colours=((0, 0, 0), WHITE, WHITE, (0, 0, 0))).convert("1")
+    return [
+        ("grey", grey.convert("L"), "PNG", GREYS),
+        ("grey-jpeg", grey.convert("L"), "JPEG", GREYS),
+        ("16-bit", _deep(257), "PNG", GREYS),
+        ("16-bit-tiff", _deep(257), "TIFF", GREYS),
+        ("float-tiff", floats, "TIFF", ((0, 0, 0),)),
+        ("bitmap", bitmap, "PNG", ((0, 0, 0), WHITE, WHITE, (0, 0, 0))),
+        ("palette", palette, "PNG", CORNERS),
+        ("alpha", holes, "PNG", (RED, GREEN, BLUE, WHITE)),
+        ("alpha-webp", holes, "WEBP", (RED, GREEN, BLUE, WHITE)),
+        ("alpha-avif", holes, "AVIF", (RED, GREEN, BLUE, WHITE)),
+        ("half-alpha", half, "PNG", mixed),
+        ("grey-alpha", holes.convert("LA"), "PNG", (*((level,) * 3 for level in _levels(RED, GREEN, BLUE)), WHITE)),
+        ("cmyk", picture.convert("CMYK"), "JPEG", CORNERS),
+        ("cmyk-tiff", picture.convert("CMYK"), "TIFF", CORNERS),
+        ("ycbcr", picture.convert("YCbCr"), "TIFF", CORNERS),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("image", "format", "expected"), [case[1:] for case in _modes()], ids=[case[0] for case in _modes()]
+)
+async def test_modes(
+    processor: MediaProcessor, folder: Path, image: Image.Image, format: str, expected: tuple[Colour, ...]
+) -> None:
+    extension = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "AVIF": ".avif"}[format]
+    options = {"quality": 97, "subsampling": 0} if format == "JPEG" else {"lossless": True} if format == "WEBP" else {}
+    made = await processed(processor, folder, photo_files.encode_image(image, format, **options), extension)
+    for product in made.files:
+        with Image.open(product.path) as result:
+            if len(expected) == 1:
+                assert_corners(result, GREYS)
+            else:
+                assert_corners(result, expected)
+
+
+async def test_a_palette_with_a_transparent_colour(processor: MediaProcessor, folder: Path) -> None:
+    image = make_quarters().quantize(8)
+    transparent = image.getpixel((600, 400))
+    made = await processed(processor, folder, photo_files.encode_image(image, "GIF", transparency=transparent), ".gif")
+    assert_corners(shown(made), (RED, GREEN, BLUE, WHITE))
+
+
+async def test_the_first_frame_of_an_animation(processor: MediaProcessor, folder: Path) -> None:
+    later = [Image.new("RGB", (640, 480), colour) for colour in (GREEN, BLUE)]
+    for format, extension in (("GIF", ".gif"), ("WEBP", ".webp"), ("PNG", ".png"), ("AVIF", ".avif")):
+        data = photo_files.encode_image(make_quarters(), format, save_all=True, append_images=later, duration=100)
+        made = await processed(processor, folder, data, extension)
+        assert_corners(shown(made), within=6)
+
+
+async def test_a_profile_is_applied_once_and_left_behind(processor: MediaProcessor, folder: Path) -> None:
+    """A picture whose profile swaps nothing but the tone curve: linear light, as seen on an sRGB screen."""
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    in_lab = ImageCms.profileToProfile(make_quarters(), srgb, lab, outputMode="LAB")
+    assert in_lab is not None
+    data = photo_files.encode_image(in_lab, "TIFF", icc_profile=lab.tobytes())
+
+    made = await processed(processor, folder, data, ".tif")
+
+    assert made.files
+    for product in made.files:
+        with Image.open(product.path) as image:
+            assert "icc_profile" not in image.info
+            assert_corners(image, within=4)
+
+
+async def test_a_broken_profile_costs_nothing(processor: MediaProcessor, folder: Path) -> None:
+    made = await processed(
+        processor, folder, photo_files.encode_jpeg(make_quarters(), icc_profile=b"no profile at all" * 20), ".jpg"
+    )
+    assert_corners(shown(made))
+
+
+async def test_no_original_metadata_in_derivatives(processor: MediaProcessor, folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Whose camera"
+    exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
+    made = await processed(
+        processor, folder, photo_files.encode_jpeg(make_quarters(), exif=exif, comment=b"secret place"), ".jpg"
+    )
+    for product in made.files:
+        data = product.path.read_bytes()
+        assert b"Whose camera" not in data
+        assert b"secret place" not in data
+        assert b"Exif" not in data
+
+
+async def test_chroma_is_whole(processor: MediaProcessor, folder: Path) -> None:
+    made = await processed(processor, folder, make_quarters())
+    layers = getattr(shown(made), "layer", None)
+    assert [layer[1:3] for layer in layers or ()] == [(1, 1), (1, 1), (1, 1)]
+
+
+async def test_raw_is_developed(processor: MediaProcessor, folder: Path) -> None:
+    made = await processed(processor, folder, photo_files.encode_dng(make_quarters(320, 240)), ".dng")
+    assert abs(made.width - 320) <= 1
+    assert abs(made.height - 240) <= 1
+    red, green, blue, _ = photo_files.read_corners(shown(made, FileKind.FULLSIZE))
+    assert red[0] > 2 * red[1]
+    assert green[1] > 2 * green[0]
+    assert blue[2] > 2 * blue[0]
+    assert (made.metadata.make, made.metadata.model) == ("Camera Works", "Model One")
+
+
+async def test_the_preview_in_a_raw_file_is_taken(processor: MediaProcessor, folder: Path) -> None:
+    """Turned as the file says; colours that development would never give show where it comes from."""
+    preview = make_quarters(320, 240, colours=(GREY, BLUE, GREEN, RED))
+    stored = photo_files.encode_dng(make_quarters(320, 240), preview=preview, orientation=6)
+    made = await processed(processor, folder, stored, ".dng")
+    assert (made.width, made.height) == (240, 320)
+    assert_corners(shown(made), (GREEN, GREY, RED, BLUE))
+
+
+async def test_content_decides(processor: MediaProcessor, folder: Path) -> None:
+    made = await processed(processor, folder, photo_files.encode_image(make_quarters(), "PNG"), ".jpg")
+    assert_corners(shown(made))
+
+
+@pytest.mark.parametrize(
+    ("box", "colour"),
+    [
+        (CropBox(0, 0, 100, 100, 640, 480), RED),
+        (CropBox(240, 10, 310, 120, 320, 240), GREEN),
+        (CropBox(-50, 400, 60, 900, 640, 480), BLUE),
+        (CropBox(0.9, 0.9, 1, 1, 1, 1), GREY),
+    ],
+)
+async def test_person_thumbnails(processor: MediaProcessor, folder: Path, box: CropBox, colour: Colour) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = folder.parent / "source.jpg"
+    stored = make_quarters(4000, 3000).transpose(Image.Transpose.ROTATE_90)
+    source.write_bytes(photo_files.encode_jpeg(stored, exif=exif))
+    made = await processor.make_person_thumbnail(source, named(".jpg"), box, folder)
+    assert made.kind is FileKind.PERSON
+    with Image.open(made.path) as image:
+        assert (image.format, image.size) == ("JPEG", (250, 250))
+        assert_corners(image, (colour,) * 4)
+
+
+async def test_profile_images(processor: MediaProcessor, folder: Path) -> None:
+    source = folder.parent / "source.png"
+    make_quarters(900, 300).save(source)
+    made = await processor.make_profile_image(source, named(".png"), folder)
+    assert made.kind is FileKind.PROFILE
+    with Image.open(made.path) as image:
+        assert (image.format, image.size) == ("JPEG", (250, 250))
+        assert_corners(image)

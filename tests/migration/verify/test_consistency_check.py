@@ -1,0 +1,301 @@
+"""Whatever differs between catalogue and storage is found and named, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, update
+
+from app.catalog.database.engine import now
+from app.catalog.schema import tables
+from app.catalog.schema.records import FileKind, FileState
+from app.config import StorageEngine
+from app.jobs.sweeper import sweep
+from app.migration.consistency.consistency_check import FindingKind
+from app.storage.backend import ObjectInfo
+from app.storage.errors import StagingFull, StorageUnavailable
+from app.storage.key import Key
+from app.storage.service import StorageService
+from app.storage.staging import Staging
+from tests.catalog.rows import LEASE
+from tests.migration.unlisted_folders import hide
+from tests.migration.verify.damaged_library import DamagedLibrary
+from tests.real.mounts import disks_below, fill_up
+
+AHEAD = timedelta(days=3)
+
+
+async def test_a_library_that_is_well(shelf: DamagedLibrary) -> None:
+    await shelf.fill()
+    for key in (
+        ".immich",
+        "upload/.immich",
+        "backups/.immich",
+        "backups/immich-db-backup-1.sql.gz",
+        "quarantine/1/x.jpg",
+    ):
+        await shelf.put(key)
+    await shelf.store(FileKind.ORIGINAL, f"upload/{shelf.owner}/being-written.jpg", b"not live yet")
+    gone = await shelf.catalog.files.begin_write(
+        shelf.owner, FileKind.ORIGINAL, shelf.storage.managed_path(Key("upload/gone.jpg")), "image/jpeg", LEASE
+    )
+    await shelf.catalog.files.mark_for_deletion(gone.id)
+
+    async with shelf.storage.write(shelf.storage.managed_path(Key("upload/half.jpg"))) as unfinished:
+        await unfinished.write(bytes(9_000_000))
+        summary, found = await shelf.verify(checksums=True)
+
+    assert found == []
+    assert (summary.files, summary.unsettled, summary.objects) == (6, 2, 6 + 1 + 5)
+    assert summary.known == {"marker": 3, "backup": 1, "quarantined": 1}
+    assert summary.bytes_read == sum(file.size or 0 for file in shelf.files)
+
+
+async def test_every_kind_of_damage_is_named(shelf: DamagedLibrary) -> None:
+    await shelf.fill(8)
+    missing, short, flipped, emptied, *_, well = shelf.files[1:]
+    await shelf.spoil(missing.path, None)
+    await shelf.spoil(short.path, (await shelf.bytes_of(short.path))[:-1])
+    await shelf.spoil(emptied.path, b"")
+    damaged = bytearray(await shelf.bytes_of(flipped.path))
+    damaged[-1] ^= 1
+    await shelf.spoil(flipped.path, bytes(damaged))
+    orphan = await shelf.put(f"upload/{shelf.owner}/nobody's.jpg")
+
+    seen = {
+        missing.path: FindingKind.MISSING,
+        short.path: FindingKind.SIZE,
+        emptied.path: FindingKind.SIZE,
+        orphan: FindingKind.ORPHAN,
+    }
+    assert await shelf.problems() == seen
+    assert await shelf.problems(checksums=True) == {**seen, flipped.path: FindingKind.CHECKSUM}
+    assert await shelf.bytes_of(well.path), "and nothing was touched"
+    assert await shelf.bytes_of(orphan) == b"nobody's"
+
+
+async def test_a_file_whose_place_no_setting_names(shelf: DamagedLibrary) -> None:
+    lost, external = await shelf.add("a.jpg", b"1"), await shelf.add("b.jpg", b"2")
+    async with shelf.catalog.engine.begin() as connection:
+        for file, path in ((lost, "s3://another-bucket/a.jpg"), (external, "/somewhere/else/b.jpg")):
+            await connection.execute(update(tables.file).where(tables.file.c.id == file.id).values(path=path))
+
+    summary, found = await shelf.verify()
+
+    assert {(finding.problem, finding.path) for finding in found if finding.file} == {
+        (FindingKind.UNPLACED, "s3://another-bucket/a.jpg")
+    }
+    assert summary.external == 1
+    assert {finding.path for finding in found if not finding.file} == {lost.path, external.path}
+
+
+async def test_a_library_that_is_on_both_engines(shelf: DamagedLibrary, stack: str) -> None:
+    if stack == "local":
+        assert await shelf.problems() == {}
+        return
+    await shelf.fill(3)
+    base = shelf.storage._local_paths
+    assert base is not None
+    here = shelf.files[1]
+    path = base.to_path(Key("upload/old.jpg"))
+    await shelf.spoil(path, await shelf.bytes_of(here.path))
+    await shelf.spoil(here.path, None)
+    orphan = base.to_path(Key("upload/orphan.jpg"))
+    await shelf.spoil(orphan, b"x")
+    async with shelf.catalog.engine.begin() as connection:
+        await connection.execute(update(tables.file).where(tables.file.c.id == here.id).values(path=path))
+
+    assert await shelf.problems(checksums=True) == {orphan: FindingKind.ORPHAN}
+    await shelf.spoil(path, None)
+    assert await shelf.problems() == {orphan: FindingKind.ORPHAN, path: FindingKind.MISSING}
+
+
+async def test_a_folder_that_may_not_be_listed_is_a_problem_and_what_is_in_it_none(
+    shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On disk; with S3, in the folder beside it."""
+    await shelf.fill(3)
+    folder = f"upload/{shelf.owner}"
+    place = shelf.storage.find_location(StorageEngine.LOCAL)
+    assert place is not None
+    await place.backend.put_object(Key(f"{folder}/nobody's.jpg"), b"who knows")
+    hide(monkeypatch, folder)
+
+    assert await shelf.problems() == {place.paths.to_listed_path(folder): FindingKind.UNREADABLE}
+
+
+async def test_no_room_for_the_listing_is_told(
+    shelf: DamagedLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shelf.fill(1)
+    with disks_below(tmp_path) as disks:
+        full = disks.make().content
+        fill_up(full)
+        staging = Staging(full, 0)
+        monkeypatch.setattr(shelf.storage, "staging", staging)
+        with pytest.raises(StagingFull, match=str(full)):
+            await shelf.verify()
+        await staging.aclose()
+
+
+class Meanwhile:
+    """Does something at the end of the listing, which is the worst moment for it."""
+
+    def __init__(self, storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._list = storage.list_managed
+        self._after: list[object] = []
+        monkeypatch.setattr(storage, "list_managed", self._listed)
+
+    def do(self, *work: object) -> None:
+        self._after += work
+
+    async def _listed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
+        everything = [each async for each in self._list(prefix)]
+        for work in self._after:
+            await work  # type: ignore[misc]
+        for each in everything:
+            yield each
+
+
+@pytest.fixture
+def meanwhile(shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    return Meanwhile(shelf.storage, monkeypatch)
+
+
+@pytest.mark.parametrize("checksums", [False, True])
+async def test_what_is_deleted_meanwhile_is_no_loss(
+    shelf: DamagedLibrary, meanwhile: Meanwhile, checksums: bool
+) -> None:
+    await shelf.fill()
+    assets = [asset.id for asset in await shelf.catalog.assets.get_all_visible(shelf.owner)]
+
+    async def delete_and_sweep() -> None:
+        await shelf.catalog.assets.delete(shelf.owner, assets)
+        await sweep(shelf.catalog, shelf.storage, now=datetime.now(UTC) + AHEAD)
+
+    meanwhile.do(delete_and_sweep())
+    assert await shelf.problems(checksums=checksums) == {}
+
+
+async def test_what_is_uploaded_meanwhile_is_neither(shelf: DamagedLibrary, meanwhile: Meanwhile) -> None:
+    meanwhile.do(shelf.fill())
+    assert await shelf.problems() == {}
+
+
+async def test_what_is_moved_meanwhile_is_found_where_it_went(
+    shelf: DamagedLibrary, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is read before, the object looked for after its path has changed and its source has gone."""
+    await shelf.fill(4)
+    file = shelf.files[3]
+    target = shelf.storage.managed_path(Key("upload/moved.jpg"))
+    stat = shelf.storage.stat
+    moved = False
+
+    async def stat_after_the_move(path: str) -> ObjectInfo:
+        nonlocal moved
+        if not moved:
+            moved = True
+            await shelf.storage.copy(file.path, target)
+            async with shelf.catalog.engine.begin() as connection:
+                row = {column.name: getattr(file, column.name) for column in tables.file.c}
+                await connection.execute(update(tables.file).where(tables.file.c.id == file.id).values(path=target))
+                twin = row | {"id": shelf.owner, "state": FileState.DOOMED, "not_before": now()}
+                await connection.execute(insert(tables.file).values(twin))
+            await shelf.storage.unlink(file.path)
+        return await stat(path)
+
+    monkeypatch.setattr(shelf.storage, "stat", stat_after_the_move)
+    monkeypatch.setattr("app.migration.listing_store.ListingStore.sizes", nothing_listed)
+    assert await shelf.problems() == {}
+    assert moved
+
+
+async def nothing_listed(*_: object) -> dict[str, int]:
+    return {}
+
+
+async def test_a_store_that_is_away_is_no_loss(shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told as such, after a few dozen files, rather than every file as lost."""
+    await shelf.fill(12)
+
+    async def away(path: str) -> ObjectInfo:
+        raise StorageUnavailable(path, "s3", "is away")
+
+    monkeypatch.setattr("app.migration.consistency.consistency_check._PAUSE_SECONDS", 0)
+    monkeypatch.setattr("app.migration.consistency.consistency_check._MAX_UNAVAILABLE", 10)
+    monkeypatch.setattr("app.migration.listing_store.ListingStore.sizes", nothing_listed)
+    monkeypatch.setattr(shelf.storage, "stat", away)
+    with pytest.raises(StorageUnavailable, match="is away"):
+        await shelf.verify()
+
+
+async def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
+    shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shelf.fill()
+    bad, lost = shelf.files[2], shelf.files[4]
+    await shelf.spoil(lost.path, None)
+    stat = shelf.storage.stat
+
+    async def sometimes(path: str) -> ObjectInfo:
+        if path == bad.path:
+            raise StorageUnavailable(path, "local", "Input/output error")
+        return await stat(path)
+
+    monkeypatch.setattr("app.migration.consistency.consistency_check._PAUSE_SECONDS", 0)
+    monkeypatch.setattr("app.migration.listing_store.ListingStore.sizes", nothing_listed)
+    monkeypatch.setattr(shelf.storage, "stat", sometimes)
+    assert await shelf.problems() == {bad.path: FindingKind.UNREADABLE, lost.path: FindingKind.MISSING}
+
+
+async def test_names_that_others_gave_their_objects(shelf: DamagedLibrary, stack: str) -> None:
+    """They are no keys: told, and left alone. On disk such names are no objects of ours at all."""
+    await shelf.fill(2)
+    if stack == "local":
+        Path(shelf.stack.media, "upload", "back\\slash.jpg").write_bytes(b"x")
+        Path(shelf.stack.media, "upload", "link.jpg").symlink_to("/etc/hostname")
+        assert await shelf.problems() == {}
+        return
+    assert shelf.stack.bucket is not None
+    path = f"s3://{shelf.stack.bucket.name}/{shelf.stack.bucket.prefix}/upload/{'x' * 230}.jpg"
+    await shelf.spoil(path, b"x")
+    _, found = await shelf.verify()
+    assert [(finding.problem, finding.path) for finding in found] == [(FindingKind.ORPHAN, path)]
+    assert "name" in found[0].detail
+    await shelf.spoil(path, None)
+
+
+async def test_it_looks_at_a_bounded_number_at_a_time(shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shelf.fill(20)
+    reading = most = 0
+    read = shelf.storage.read
+
+    def counted(path: str):
+        nonlocal reading, most
+        inner = read(path)
+
+        class Counted:
+            async def __aenter__(self):
+                nonlocal reading, most
+                reading += 1
+                most = max(most, reading)
+                await asyncio.sleep(0.001)
+                return await inner.__aenter__()
+
+            async def __aexit__(self, *error: object) -> None:
+                nonlocal reading
+                reading -= 1
+                await inner.__aexit__(*error)  # type: ignore[arg-type]
+
+        return Counted()
+
+    monkeypatch.setattr(shelf.storage, "read", counted)
+    summary, found = await shelf.verify(checksums=True, concurrency=3)
+    assert found == []
+    assert summary.files == 20
+    assert most == 3

@@ -1,0 +1,45 @@
+"""Waiting for what a working service makes of uploads, and fetching it as pictures."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from tests.real.service import Service
+from tests.real.waiting import eventually
+
+WITHIN_SECONDS = 90.0
+QUEUES = ("thumbnailGeneration", "videoConversion")
+
+
+def queues(service: Service, key: str) -> dict[str, Any]:
+    """`GET /jobs`, with an administrator's key."""
+    with service.client() as client:
+        answer = client.get("/api/jobs", headers={"x-api-key": key})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def wait_until_idle(service: Service, key: str, *, within: float = WITHIN_SECONDS) -> dict[str, Any]:
+    """Until everything that is to be made was made or given up; what `queues` says then."""
+
+    def idle() -> bool:
+        found = queues(service, key)
+        counts = [found[name]["jobCounts"] for name in QUEUES]
+        return not any(each["active"] + each["waiting"] + each["delayed"] for each in counts)
+
+    eventually(idle, "all tasks have ended", within=within)
+    return queues(service, key)
+
+
+def fetch_image(client: httpx.Client, asset_id: str, size: str) -> Image.Image:
+    """The thumbnail of this size, whole and decoded; its format by its content."""
+    answer = client.get(f"/api/assets/{asset_id}/thumbnail", params={"size": size}, follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    image = Image.open(io.BytesIO(answer.content))
+    image.load()
+    assert answer.headers["content-type"] == Image.MIME[image.format or ""]
+    return image

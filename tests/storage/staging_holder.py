@@ -1,0 +1,21 @@
+"""A process that stages the path it is given and makes a folder for outputs, says where both are, and holds them. Its place is in its environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from app.config import Settings
+from app.storage.service import open_storage
+
+
+async def main(path: str) -> None:
+    storage = await open_storage(Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    async with storage.stage_to_temp(path) as staged, storage.staging.temporary_folder() as folder:
+        (folder / "output").write_bytes(b"half done")
+        print(staged, folder, sep="\n", flush=True)
+        await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
