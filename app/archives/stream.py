@@ -108,7 +108,7 @@ class ArchiveSource:
 
     @asynccontextmanager
     async def read(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Raises `MemberLost` before the first byte if one of the first members is lost, or one that the range only tells of."""
+        """Raises `MemberLost` before the first byte if one of the first members is lost."""
         sender = _ArchiveTransfer(self, byte_range)
         with self._count_lost_members():
             async with sender, aclosing(sender.iter_chunks()) as chunks:
@@ -136,7 +136,6 @@ class _ArchiveTransfer:
         self._entries = source.manifest.entries
         self._pieces = source.layout.iter_pieces(byte_range)
         self._members: Iterator[MemberBytes] = source.layout.iter_members(byte_range)
-        self._described = source.layout.described(byte_range)
         self._files: dict[UUID, File] = {}
         self._located: deque[MemberBytes] = deque()
         self._prefetches: deque[MemberPrefetch] = deque()  # of the first of `_located`
@@ -155,14 +154,10 @@ class _ArchiveTransfer:
         await self._close()
 
     async def locate_first_members(self) -> None:
-        """Raises `MemberLost` if one of the first members is lost, or one that is described but not sent."""
+        """Raises `MemberLost` if one of the first members is lost."""
         await self._look_up()
         for member in self._located:
             self._require_file(member)
-        while batch := [self._entries[index] for index in itertools.islice(self._described, LOOKUP_BATCH)]:
-            places = await self._source.file_lookup.originals([entry.asset_id for entry in batch])
-            for entry in batch:
-                _require_unchanged(entry, places.get(entry.asset_id))
 
     async def iter_chunks(self) -> AsyncGenerator[bytes]:
         """The bytes, small ones joined."""
@@ -325,7 +320,10 @@ class _ArchiveTransfer:
 
     def _require_file(self, member: MemberBytes) -> File:
         entry = self._entries[member.index]
-        return _require_unchanged(entry, self._files.get(entry.asset_id))
+        place = self._files.get(entry.asset_id)
+        if place is None:
+            raise _build_lost_error(entry, "is deleted or in the trash")
+        return _require_unchanged(entry, place)
 
     async def _close(self) -> None:
         opened = tuple(self._prefetches)
@@ -346,10 +344,7 @@ def _build_lost_error(entry: ManifestEntry, reason: str) -> MemberLost:
     return MemberLost(entry.asset_id, entry.name, reason)
 
 
-def _require_unchanged(entry: ManifestEntry, place: File | None) -> File:
-    """The place, if it holds what was planned. Raises `MemberLost`."""
-    if place is None:
-        raise _build_lost_error(entry, "is deleted or in the trash")
+def _require_unchanged(entry: ManifestEntry, place: File) -> File:
     if place.size != entry.size or (entry.checksum is not None and place.sha1 != entry.checksum):
         raise _build_lost_error(entry, "is not what it was when the archive was planned")
     return place

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
 from typing import Final, NamedTuple, cast
 
 from app.storage.ranges import ByteRange
@@ -116,14 +115,11 @@ class ZipLayout:
             offset += _LOCAL.size + len(name) + len(time.extra) + wide + entry.size + _descriptor_size(entry)
         self._directory_start = offset
         self.is_resumable = all(entry.crc32 is not None for entry in entries)
-        """False where a CRC-32 is missing: `iter_pieces` then works only for the whole, with `DescriptorPlaceholder`s and the `DirectoryPlaceholder` to fill in."""
+        """False where a CRC-32 is missing: `pieces` then works only for the whole, with `Descriptor`s and the `Directory` to fill in."""
         # What a missing CRC-32 is does not change the length.
-        records = self._records({})
-        self._record_starts = array("Q", accumulate(map(len, records), initial=offset))
-        directory = b"".join([*records, self._end_records()])
+        directory = self.build_directory({})
         self.size = offset + len(directory)
         self._directory = directory if self.is_resumable else b""
-        self._empty = [index for index, entry in enumerate(entries) if not entry.size]
 
     def iter_pieces(self, byte_range: ByteRange | None = None) -> Iterator[ZipPiece]:
         """The pieces of `byte_range` (None: of the whole), in order and cut to it. Finding the first takes O(log n)."""
@@ -142,20 +138,6 @@ class ZipLayout:
                 yield cast("MemberBytes", piece)
             index += 1
 
-    def described(self, byte_range: ByteRange | None = None) -> Iterator[int]:
-        """The entries of which `byte_range` holds a header or a record of the central directory, but no byte of the file: each once."""
-        first, stop, index = self._find_bounds(byte_range)
-        touched = range(index, bisect_left(self._starts, stop))
-        yield from self._empty[bisect_left(self._empty, touched.start) : bisect_left(self._empty, touched.stop)]
-        if (
-            touched
-            and self.entries[touched[-1]].size
-            and not any(_clip_pieces(self._iter_member(touched[-1]), first, stop))
-        ):
-            yield touched[-1]
-        begin = bisect_right(self._record_starts, max(first, self._directory_start)) - 1
-        yield from range(begin, min(bisect_left(self._record_starts, stop), index))
-
     def _find_bounds(self, byte_range: ByteRange | None) -> tuple[int, int, int]:
         """The first offset, the one behind the last, and the number of the entry that holds the first."""
         first = byte_range.first if byte_range else 0
@@ -165,8 +147,11 @@ class ZipLayout:
         return first, stop, bisect_right(self._starts, first) - 1
 
     def build_directory(self, crc32_by_index: Mapping[int, int]) -> bytes:
-        """The central directory and the end records; `crc32_by_index` has the CRC-32 of each entry that lacks it, by its number."""
-        return b"".join([*self._records(crc32_by_index), self._end_records()])
+        """The central directory and the end records; `crcs` has the CRC-32 of each entry that lacks it, by its number."""
+        parts = [self._build_central_header(index, crc32_by_index.get(index, 0)) for index in range(len(self.entries))]
+        size = sum(map(len, parts))
+        parts.append(_build_end_records(len(self.entries), size, self._directory_start))
+        return b"".join(parts)
 
     def build_descriptor(self, index: int, crc32: int) -> bytes:
         """The data descriptor behind entry `index`."""
@@ -178,14 +163,6 @@ class ZipLayout:
         if self.is_resumable:
             return LiteralBytes(self._directory_start, self._directory)
         return DirectoryPlaceholder(self._directory_start, self.size - self._directory_start)
-
-    def _records(self, crcs: Mapping[int, int]) -> list[bytes]:
-        return [self._build_central_header(index, crcs.get(index, 0)) for index in range(len(self.entries))]
-
-    def _end_records(self) -> bytes:
-        return _build_end_records(
-            len(self.entries), self._record_starts[-1] - self._directory_start, self._directory_start
-        )
 
     def _iter_entry_pieces(self, index: int) -> Iterator[ZipPiece]:
         entry = self.entries[index]

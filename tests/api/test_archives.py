@@ -309,14 +309,7 @@ class TestLinks:
         thrown = list(contents)[1]
         client.request("DELETE", "/api/assets", json={"ids": [thrown], "force": force}).raise_for_status()
 
-        directory = whole.index(b"PK\x01\x02")
-        for wanted in (
-            "bytes=0-",
-            "bytes=60000-60009",
-            "bytes=0-70000",
-            f"bytes={directory}-",
-            f"bytes=150000-{directory + 99}",
-        ):
+        for wanted in ("bytes=0-", "bytes=60000-60009", "bytes=0-70000"):
             answer = anonymous.get(link.path, headers={"range": wanted})
             assert answer.status_code == 410, wanted
             assert answer.headers["content-type"] == "application/problem+json"
