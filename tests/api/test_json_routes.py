@@ -104,7 +104,7 @@ def test_a_client_that_vanishes_in_its_body_leaves_the_service_well(service: Ser
 
 
 class ImpatientRoute(JsonRoute):
-    body_seconds = 0.2
+    body_timeout_seconds = 0.2
 
 
 async def test_a_body_that_drips_is_given_up() -> None:
