@@ -27,7 +27,7 @@ HEAD_SECONDS = 0.4
 
 
 class ImpatientProtocol(HttpProtocol):
-    head_seconds = HEAD_SECONDS
+    head_timeout_seconds = HEAD_SECONDS
 
 
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:

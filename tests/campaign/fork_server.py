@@ -150,7 +150,7 @@ class PreparedProcessor(MediaProcessor):
         products = tuple(_product(kind, folder) for kind in (FileKind.PREVIEW, FileKind.THUMBNAIL))
         return ProcessingResult(products, 4, 3, None, b"hash", MediaMetadata(make="Nobody"))
 
-    async def find_motion(self, source: Path, format: MediaFormat) -> ByteRange | None:
+    async def find_motion_video(self, source: Path, format: MediaFormat) -> ByteRange | None:
         size = source.stat().st_size
         return ByteRange(size - MOTION_BYTES, size - 1)
 
