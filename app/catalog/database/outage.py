@@ -10,12 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-
-import structlog
+from typing import Any
 
 from app.catalog.errors import CatalogUnavailable, CatalogUnreachable
-
-log = structlog.get_logger(__name__)
 
 QUIET_SECONDS = 5.0
 """Without a failure for so long an outage is over: a database that answers only some calls writes no lines for each of them."""
@@ -73,7 +70,7 @@ class OutageLog:
         if self._outage is None:
             return work is FailedWork.BACKGROUND and now - self._ended_at < LATE_SECONDS
         self._outage.failed[work] += 1
-        log.debug("a call failed while the catalogue is unreachable", work=work.value, reason=str(error))
+        _get_logger().debug("a call failed while the catalogue is unreachable", work=work.value, reason=str(error))
         return True
 
     def close(self) -> None:
@@ -85,7 +82,7 @@ class OutageLog:
         if self._outage is None:
             self._outage = _Outage(now, now)
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            log.warning("the catalogue is unreachable", database=self._database, since=since, reason=reason)
+            _get_logger().warning("the catalogue is unreachable", database=self._database, since=since, reason=reason)
         self._outage.failed_at = now
         self._outage.answered_at = None
 
@@ -99,4 +96,11 @@ class OutageLog:
         self._outage = None
         self._ended_at = time.monotonic()
         counts = {work.value: outage.failed[work] for work in FailedWork}
-        log.warning(event, database=self._database, seconds=round(ended - outage.began, 1), **counts)
+        _get_logger().warning(event, database=self._database, seconds=round(ended - outage.began, 1), **counts)
+
+
+def _get_logger() -> Any:
+    """structlog is imported where there is something to log: no command that opens a catalogue is to wait for it."""
+    import structlog  # noqa: PLC0415
+
+    return structlog.get_logger(__name__)
