@@ -46,7 +46,7 @@ def run_and_die(steps: int) -> None:
     for owner, names in (
         (PendingFile, ("write", "commit", "_sync", "_rename")),
         (S3Client, ("put", "create_upload", "upload_part", "complete")),
-        (StorageService, ("write", "read_backup", "rename", "unlink", "list_managed")),
+        (StorageService, ("write", "read", "rename", "unlink", "list_managed")),
         (backup_store, ("write_backup", "read_backup", "list_backups")),
     ):
         for name in names:
