@@ -1,1 +1,1 @@
-"""Pictures and videos: what is made from an original, in child processes that a hostile file cannot leave."""
+"""Media processing: derivatives and metadata of photos and videos, made in sandboxed child processes."""

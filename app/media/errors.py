@@ -1,13 +1,13 @@
-"""Why a file could not be processed, as types. Each carries one line for people, and whether trying again may help."""
+"""Exceptions of media processing. Each carries a one-line reason for people and says whether a retry may help."""
 
 from __future__ import annotations
 
 MAX_REASON = 300
-"""Characters of a reason that are kept: it ends in the catalogue and on a page."""
+"""Characters of a reason that are kept, because reasons are stored in the catalogue and shown on a page."""
 
 
 class MediaError(Exception):
-    """Base of all. `reason` is one line without control characters; `retryable`: the file may be fine, the moment was not."""
+    """Base class. `reason` is one line without control characters. `retryable` is True where the cause may be temporary and the file intact."""
 
     retryable = False
 
@@ -17,7 +17,7 @@ class MediaError(Exception):
 
 
 class DecodeFailed(MediaError):
-    """The file is damaged, or is not what its name says."""
+    """The file is damaged, or its content is not of the type that its name says."""
 
 
 class LimitExceeded(MediaError):
@@ -25,34 +25,34 @@ class LimitExceeded(MediaError):
 
 
 class ProcessingTimedOut(MediaError):
-    """It took longer than permitted. The machine may have been busy."""
+    """Processing took longer than permitted. Retryable, because the machine may have been busy."""
 
     retryable = True
 
 
 class WorkerCrashed(MediaError):
-    """The process that worked on it died, or answered with something else than a result."""
+    """The worker process died, or its answer is not a valid result."""
 
     retryable = True
 
 
 class SourceUnreadable(MediaError):
-    """The disk that the original lies on did not give it. That is no fault of the file's."""
+    """The file system of the original failed to read it. The file itself may be intact."""
 
     retryable = True
 
 
 class MissingTool(MediaError):
-    """A program or an optional package that this format needs is not installed."""
+    """A program or an optional package that the format needs is not installed."""
 
 
 class MediaDiskFull(MediaError):
-    """The folder for the results, or the quota on it, has no room."""
+    """The folder for the results is on a full disk or over its quota."""
 
     retryable = True
 
 
 def to_one_line(text: str) -> str:
-    """`text` with every run of white space and control characters as one space, cut to `MAX_REASON`."""
+    """Replace every run of white space and control characters by one space, and cut the text to `MAX_REASON` characters."""
     printable = "".join(character if character.isprintable() else " " for character in text[: MAX_REASON * 4])
     return " ".join(printable.split())[:MAX_REASON]

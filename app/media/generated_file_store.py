@@ -1,5 +1,7 @@
-"""Files that were made go into the storage, each with a row before its first byte, and stay only where something comes to refer to
-them: whatever ends the work before that leaves them to the sweeper.
+"""Writes generated files to the storage. Each gets a file row before its first byte is written.
+
+A file stays only if its caller makes an asset or person refer to it. If the work ends before that, the file is marked for deletion or
+its lease expires, and the sweeper deletes it.
 """
 
 from __future__ import annotations
@@ -21,23 +23,21 @@ from app.storage.key import Key
 from app.storage.service import StorageService
 
 LEASE = timedelta(minutes=15)
-"""How long a file row keeps the sweeper away after it was last renewed."""
+"""Lease of a file row. The sweeper leaves the row alone until the lease expires."""
 RENEW_SECONDS = 180.0
-"""Between two renewals; a lease outlasts several that fail."""
+"""Seconds between two renewals. A lease outlasts several failed renewals."""
 
 _log = structlog.get_logger(__name__)
 
 
 class GeneratedFileStore:
-    """Stores what was made."""
-
     def __init__(
         self,
         catalog: Catalog,
         storage: StorageService,
         check_media_location: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`check_media_location` raises a storage error while nothing may be written."""
+        """`check_media_location` raises a storage error while the media location must not be written to."""
         self._catalog = catalog
         self._storage = storage
         self._check_media_location = check_media_location
@@ -46,10 +46,10 @@ class GeneratedFileStore:
     async def store_files(
         self, owner_id: UUID, generated: Sequence[tuple[GeneratedFile, Key]]
     ) -> AsyncIterator[list[StoredFile]]:
-        """The products, each at its key and gone from where it was made. The block must hand all of them to the catalogue, which makes
-        them live or dooms them; where the block fails, or is not reached, they are doomed.
+        """Move each file to its key and yield the stored files. The block must hand all of them to the catalogue, which makes each live
+        or dooms it. If the block fails or is not reached, all files are doomed.
 
-        Raises `StorageError` and `CatalogError` (`WriteLeaseLost` where a lease was lost).
+        Raises `StorageError` and `CatalogError` (`WriteLeaseLost` if a lease was lost).
         """
         if self._check_media_location is not None:
             await self._check_media_location()
@@ -73,7 +73,7 @@ class GeneratedFileStore:
 
 
 class _UnreferencedFiles:
-    """Rows of files that nothing refers to yet."""
+    """Rows of generated files that no asset or person refers to yet."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.files: list[File] = []
@@ -82,22 +82,22 @@ class _UnreferencedFiles:
 
     @asynccontextmanager
     async def keep_leases(self) -> AsyncIterator[None]:
-        """Renew them in the background: a large video on a slow link outlasts a lease."""
-        keeper = asyncio.create_task(self._renew_periodically())
+        """Renew the leases in the background, because the upload of a large video over a slow link outlasts a lease."""
+        renewal = asyncio.create_task(self._renew_periodically())
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+            renewal.cancel()
+            await asyncio.wait([renewal])
 
     async def renew_leases(self) -> None:
-        """Raises `WriteLeaseLost`."""
+        """Renew the leases of all rows. Raises `WriteLeaseLost`."""
         for file in tuple(self.files):
             if not await self._catalog.files.renew_lease(file.id, LEASE):
                 raise WriteLeaseLost(file.id)
 
     async def mark_for_deletion(self, error: BaseException) -> None:
-        """Leave them to the sweeper, and those to which the sweeper came before their objects were stored."""
+        """Doom all rows. If `error` is `WriteLeaseLost`, also insert rows again that the sweeper deleted before their objects were stored."""
         grace = timedelta(0) if self.all_stored else LATE_WRITE_GRACE
         try:
             await self._catalog.files.mark_many_for_deletion([file.id for file in self.files], grace)
@@ -106,10 +106,13 @@ class _UnreferencedFiles:
                     await self._catalog.files.mark_late_upload_for_deletion(file)
         except CatalogError as failure:
             if not self._catalog.outages.covers(failure):
-                _log.warning("files that were made are left to the sweeper until their lease ends", exc_info=True)
+                _log.warning(
+                    "generated files could not be marked for deletion; the sweeper deletes them after their leases expire",
+                    exc_info=True,
+                )
 
     async def _renew_periodically(self) -> None:
-        with suppress(WriteLeaseLost):  # noticed at the next step of the work, too
+        with suppress(WriteLeaseLost):  # the next step of the work raises it too
             while True:
                 await asyncio.sleep(RENEW_SECONDS)
                 try:
@@ -118,4 +121,7 @@ class _UnreferencedFiles:
                     raise
                 except CatalogError as error:
                     if not self._catalog.outages.covers(error):
-                        _log.warning("the leases of files that are made are not renewed yet", exc_info=True)
+                        _log.warning(
+                            "the leases of generated files could not be renewed; next attempt in a few minutes",
+                            exc_info=True,
+                        )

@@ -1,4 +1,4 @@
-"""Photos: what a worker is asked to make of one, and what its answer has to look like."""
+"""Requests to the sandbox for photos, and validation of the answers. Decoding and rendering happen in the worker (`app/media/images`)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from app.media.sandbox.sandbox import Sandbox
 from app.storage.ranges import ByteRange
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
-"""Bytes of one derivative: more than the largest picture that is permitted takes."""
+"""Limit on the bytes of one derivative: more than the largest permitted picture takes."""
 
 _MAX_ANSWER_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImages:
-    """`brightness` is the preview's mean, 0 to 255."""
+    """`brightness` is the mean of the thumbnail, 0 to 255."""
 
     result: ProcessingResult
     brightness: float
@@ -51,15 +51,15 @@ class PhotoProcessor:
         )
 
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
-        """See `Processor`."""
+        """See `MediaProcessor`."""
         content = await detect_format(source, format)
-        made = await self.render_images(source, content, folder, fullsize=not format.is_web_supported)
-        return made.result
+        rendered = await self.render_images(source, content, folder, fullsize=not format.is_web_supported)
+        return rendered.result
 
     async def render_images(
         self, source: Path, content: DetectedFormat, folder: Path, *, fullsize: bool = False, prefix: str = ""
     ) -> RenderedImages:
-        """Preview and thumbnail, `fullsize` too if asked for, in files whose names begin with `prefix`."""
+        """Render preview and thumbnail, and a full-size JPEG if `fullsize`, into files whose names begin with `prefix`."""
         products = [
             GeneratedFile(FileKind.PREVIEW, folder / f"{prefix}preview.jpg", ".jpg", "image/jpeg"),
             GeneratedFile(FileKind.THUMBNAIL, folder / f"{prefix}thumbnail.webp", ".webp", "image/webp"),
@@ -68,40 +68,40 @@ class PhotoProcessor:
             products.append(GeneratedFile(FileKind.FULLSIZE, folder / f"{prefix}fullsize.jpg", ".jpg", "image/jpeg"))
         names = {str(product.kind): product.path.name for product in products}
         arguments = {"preview": names["preview"], "thumbnail": names["thumbnail"], "fullsize": names.get("fullsize")}
-        said = await self._call("make_derivatives", source, content, folder, arguments)
+        answer = await self._call("make_derivatives", source, content, folder, arguments)
         with _check_answer():
             processed = ProcessingResult(
                 files=tuple(products),
-                width=int(said["width"]),
-                height=int(said["height"]),
+                width=int(answer["width"]),
+                height=int(answer["height"]),
                 duration=None,
-                thumbhash=base64.b64decode(said["thumbhash"], validate=True),
-                metadata=MediaMetadata.from_json(said["metadata"]),
+                thumbhash=base64.b64decode(answer["thumbhash"], validate=True),
+                metadata=MediaMetadata.from_json(answer["metadata"]),
             )
-            derived = RenderedImages(processed, float(said["brightness"]))
+            rendered = RenderedImages(processed, float(answer["brightness"]))
         await asyncio.to_thread(_check_written, products)
-        return derived
+        return rendered
 
     async def make_square(
         self, source: Path, format: MediaFormat, box: CropBox | None, folder: Path, kind: FileKind
     ) -> GeneratedFile:
-        """See `Processor`."""
+        """See `MediaProcessor`."""
         return await self._square(source, await detect_format(source, format), box, folder, kind)
 
     async def make_square_of_jpeg(
         self, source: Path, box: CropBox | None, folder: Path, kind: FileKind
     ) -> GeneratedFile:
-        """Of a picture that is ours already."""
+        """Crop a JPEG that mediavault made, such as a poster. No format detection."""
         return await self._square(source, DetectedFormat.JPEG, box, folder, kind)
 
     async def find_motion_video(self, source: Path, format: MediaFormat) -> ByteRange | None:
-        """See `Processor`."""
+        """See `MediaProcessor`."""
         content = await detect_format(source, format)
-        found = await self._call("locate_motion", source, content, None, {})
-        if not found:
+        answer = await self._call("locate_motion", source, content, None, {})
+        if not answer:
             return None
         with _check_answer():
-            return ByteRange(int(found["first"]), int(found["last"]))
+            return ByteRange(int(answer["first"]), int(answer["last"]))
 
     async def _square(
         self, source: Path, content: DetectedFormat, box: CropBox | None, folder: Path, kind: FileKind
@@ -115,22 +115,22 @@ class PhotoProcessor:
     async def _call(
         self, name: str, source: Path, content: DetectedFormat, folder: Path | None, arguments: dict[str, Any]
     ) -> dict[str, Any]:
-        seen = str(path_in_worker(source))
-        work = SandboxRequest(
+        worker_path = str(path_in_worker(source))
+        request = SandboxRequest(
             call=name,
-            arguments={"source": seen, "content": content.value, "pixels": self._pixels} | arguments,
+            arguments={"source": worker_path, "content": content.value, "pixels": self._pixels} | arguments,
             program=(),
             folder=str(folder) if folder else "",
-            readable=(seen,),
+            readable=(worker_path,),
             limits=self._limits,
             inherited_descriptor=get_descriptor(source),
         )
-        return parse_result(await self._sandbox.run(work))
+        return parse_result(await self._sandbox.run(request))
 
 
 async def detect_format(source: Path, format: MediaFormat) -> DetectedFormat:
-    """What the file is, by its content. Raises `DecodeFailed` for what is none of the kinds that its name may stand for, or was cut
-    short, and `SourceUnreadable`."""
+    """The format of the file by its content. Raises `SourceUnreadable`, and `DecodeFailed` for a truncated file and for content that
+    does not match the kind (photo, video) of its name."""
     return await asyncio.to_thread(_detect_format, source, format)
 
 

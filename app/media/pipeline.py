@@ -1,7 +1,7 @@
-"""From an original to everything that is made of it: staged once, processed in children, stored, and swapped in.
+"""Processes one asset: stages its original, makes derivatives and metadata in sandboxed processes, stores them, swaps them in.
 
-Done again it makes the same; of two that do it at once one's set stays; broken off at any point it leaves nothing that no row
-accounts for.
+Processing is idempotent. Of two concurrent runs for one asset, the files of one stay. An interruption at any point leaves no object
+without a row.
 """
 
 from __future__ import annotations
@@ -43,46 +43,48 @@ class ProcessingPipeline:
         catalog: Catalog,
         storage: StorageService,
         processor: MediaProcessor,
-        publisher: GeneratedFileStore,
+        file_store: GeneratedFileStore,
         *,
         max_transcodes: int,
         on_asset_added: Callable[[UUID], None] | None = None,
     ) -> None:
-        """At most `max_transcodes` videos are encoded at once. `on_asset_added` is told of assets that were found inside others."""
+        """At most `max_transcodes` videos are encoded at once. `on_asset_added` is called with the id of each motion video that became an asset."""
         self._catalog = catalog
         self._storage = storage
         self._processor = processor
-        self._publisher = publisher
+        self._file_store = file_store
         self._on_asset_added = on_asset_added
         self._transcode_slots = asyncio.Semaphore(max_transcodes)
 
     async def process(self, task: Task) -> None:
-        """Make what the task's asset lacks, and what was made before the task was requested. An asset that is gone, or goes meanwhile,
-        wants nothing.
+        """Make the derivatives that the task's asset lacks or that are older than the task's request. An asset that was deleted, also
+        meanwhile, is skipped without an error.
 
-        Raises `MediaError`, `StorageError` and `CatalogError`. Cancelling it ends its child processes before it returns.
+        Raises `MediaError`, `StorageError` and `CatalogError`. After cancellation, all child processes have ended before it returns.
         """
         asset = await self._catalog.assets.get(task.asset_id)
         while asset is not None:
             try:
                 await self._process(asset, task)
             except (MediaError, StorageError) as error:
-                # What waited for its turn, or was half read, may have lost its original to a move of the library: then whatever went wrong
-                # says nothing of the file, which is whole at another place.
-                now_at = await self._catalog.assets.get(asset.id)
-                if now_at is not None and now_at.file.path == asset.file.path:
+                # The original may have been renamed, moved or deleted while the task waited or read it. Then the error says nothing about
+                # the file, which is intact at its new path.
+                current = await self._catalog.assets.get(asset.id)
+                if current is not None and current.file.path == asset.file.path:
                     raise
-                _log.info("an original moved, or went, while it was processed", asset=str(asset.id), reason=str(error))
-                asset = now_at
+                _log.info(
+                    "an original was moved or deleted while it was processed", asset=str(asset.id), reason=str(error)
+                )
+                asset = current
             else:
                 return
 
     async def _process(self, asset: Asset, task: Task) -> None:
-        made = await self._catalog.derivatives.get_for_asset(asset.id)
+        existing = await self._catalog.derivatives.get_for_asset(asset.id)
         format_ = find_format(asset.file.path) or find_format(asset.original_file_name)
         if format_ is None:
             raise DecodeFailed("the name says nothing that can be processed")
-        work = _AssetContext(asset, format_, made, task)
+        context = _AssetContext(asset, format_, existing, task)
         try:
             await self._check_unchanged(asset)
             if asset.file.kind is FileKind.EXTERNAL:
@@ -92,18 +94,18 @@ class ProcessingPipeline:
                 self._storage.staging.temporary_folder() as folder,
             ):
                 if asset.type is AssetType.VIDEO:
-                    await self._process_video(work, source, folder)
+                    await self._process_video(context, source, folder)
                 else:
-                    await self._process_photo(work, source, folder)
+                    await self._process_photo(context, source, folder)
         except NotFound:
-            _log.info("the asset went while it was processed", asset=str(asset.id))
+            _log.info("the asset was deleted while it was processed", asset=str(asset.id))
         except ObjectNotFound as error:
             await self._check_mounted(asset, error)
             raise
 
     async def _check_unchanged(self, asset: Asset) -> None:
-        """Whoever renames files gives this one's name to another: the next scan tells which it is, and until then its task waits. Raises
-        `StorageUnavailable`."""
+        """Check that an external original has the size and time of the last scan. A user may have renamed another file to its path; the
+        next scan finds out, and until then the task is retried. Raises `StorageUnavailable`."""
         if asset.file.kind is not FileKind.EXTERNAL:
             return
         info = await self._storage.stat(asset.file.path)
@@ -111,7 +113,7 @@ class ProcessingPipeline:
             raise StorageUnavailable(asset.file.path, EXTERNAL, "is not what the last scan found")
 
     async def _store_checksums(self, asset: Asset) -> None:
-        """The checksums of an external original, by which archives that hold it can be resumed."""
+        """Compute and store SHA-1 and CRC-32 of an external original. Archives need them to be resumable."""
         if asset.file.sha1 is not None and asset.file.crc32 is not None:
             return
         sha1, crc32 = hashlib.sha1(usedforsecurity=False), 0
@@ -124,73 +126,77 @@ class ProcessingPipeline:
         await files.store_checksums(asset, info.size, info.last_modified, sha1.digest(), crc32)
 
     async def _check_mounted(self, asset: Asset, error: ObjectNotFound) -> None:
-        """An original whose library is not mounted is not lost: its task waits. Raises `StorageUnavailable`."""
+        """Raises `StorageUnavailable`, which is retried, if the original's library is not mounted: then the file is not lost."""
         if asset.library_id is not None and asset.library_id in await self._catalog.libraries.get_unmounted():
             raise StorageUnavailable(asset.file.path, error.backend, "its library is not mounted") from error
 
-    async def _process_photo(self, work: _AssetContext, source: Path, folder: Path) -> None:
-        if work.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
-            await self._swap_images(work, await self._processor.make_images(source, work.format, folder))
-        if work.asset.live_photo_video_id is None:
-            await self._extract_motion_video(work, source, folder)
+    async def _process_photo(self, context: _AssetContext, source: Path, folder: Path) -> None:
+        if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
+            await self._swap_images(context, await self._processor.make_images(source, context.format, folder))
+        if context.asset.live_photo_video_id is None:
+            await self._extract_motion_video(context, source, folder)
 
-    async def _process_video(self, work: _AssetContext, source: Path, folder: Path) -> None:
-        if work.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
-            await self._swap_images(work, await self._processor.make_poster(source, work.format, folder))
-        if not work.lacks_any(FileKind.ENCODED_VIDEO):
+    async def _process_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
+        if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
+            await self._swap_images(context, await self._processor.make_poster(source, context.format, folder))
+        if not context.lacks_any(FileKind.ENCODED_VIDEO):
             return
         async with self._transcode_slots:
-            playable = await self._processor.make_playable(source, work.format, folder)
-        await self._swap(work, [FileKind.ENCODED_VIDEO], [playable] if playable else [], ExtractedProperties())
+            playable = await self._processor.make_playable(source, context.format, folder)
+        await self._swap(context, [FileKind.ENCODED_VIDEO], [playable] if playable else [], ExtractedProperties())
 
-    async def _swap_images(self, work: _AssetContext, processed: ProcessingResult) -> None:
-        await self._swap(work, IMAGE_KINDS, processed.files, _extract_properties(processed))
+    async def _swap_images(self, context: _AssetContext, processed: ProcessingResult) -> None:
+        await self._swap(context, IMAGE_KINDS, processed.files, _extract_properties(processed))
 
     async def _swap(
         self,
-        work: _AssetContext,
+        context: _AssetContext,
         kinds: Sequence[FileKind],
         products: Sequence[GeneratedFile],
-        findings: ExtractedProperties,
+        properties: ExtractedProperties,
     ) -> None:
-        """What is of these kinds afterwards are the products, nothing else."""
-        asset = work.asset
+        """Store `products` and make them the only derivatives of these `kinds`."""
+        asset = context.asset
         await self._check_unchanged(asset)
         keyed = [
             (product, make_derivative_key(asset.owner_id, asset.id, product.kind, product.extension))
             for product in products
         ]
-        async with self._publisher.store_files(asset.owner_id, keyed) as files:
+        async with self._file_store.store_files(asset.owner_id, keyed) as files:
             stored = {product.kind: file for product, file in zip(products, files, strict=True)}
             replacements = [
-                FileReplacement(kind, work.current_file_id(kind), stored.get(kind))
+                FileReplacement(kind, context.current_file_id(kind), stored.get(kind))
                 for kind in kinds
-                if kind in stored or work.current_file_id(kind) is not None
+                if kind in stored or context.current_file_id(kind) is not None
             ]
             derivatives = self._catalog.derivatives
-            if not await derivatives.swap_files(asset.owner_id, asset.id, replacements, findings, work.task.id):
-                _log.info("what was made is not wanted any more", asset=str(asset.id), kinds=list(stored))
+            if not await derivatives.swap_files(asset.owner_id, asset.id, replacements, properties, context.task.id):
+                _log.info(
+                    "generated files were discarded: the original has changed, or another attempt was faster",
+                    asset=str(asset.id),
+                    kinds=list(stored),
+                )
 
-    async def _extract_motion_video(self, work: _AssetContext, source: Path, folder: Path) -> None:
-        """A trailer that cannot be read is no reason to call the photo broken."""
+    async def _extract_motion_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
+        """Extract a motion photo's video into an asset of its own. A damaged video is logged and skipped, so that the photo is not marked as failed."""
         try:
-            part = await self._processor.find_motion_video(source, work.format)
+            video_range = await self._processor.find_motion_video(source, context.format)
         except MediaError as error:
             if error.retryable:
                 raise
-            _log.warning("a photo's moving part cannot be read", asset=str(work.asset.id), reason=error.reason)
+            _log.warning("the video of a motion photo cannot be read", asset=str(context.asset.id), reason=error.reason)
             return
-        if part is None:
+        if video_range is None:
             return
         video = folder / "motion.mp4"
-        await extract_range(source, part, video)
-        await self._check_unchanged(work.asset)
-        await self._store_motion_video(work.asset, GeneratedFile(FileKind.MOTION, video, ".mp4", "video/mp4"))
+        await extract_range(source, video_range, video)
+        await self._check_unchanged(context.asset)
+        await self._store_motion_video(context.asset, GeneratedFile(FileKind.MOTION, video, ".mp4", "video/mp4"))
 
     async def _store_motion_video(self, photo: Asset, product: GeneratedFile) -> None:
         video_id = uuid4()
         key = make_motion_video_key(photo.owner_id, video_id)
-        async with self._publisher.store_files(photo.owner_id, [(product, key)]) as (file,):
+        async with self._file_store.store_files(photo.owner_id, [(product, key)]) as (file,):
             new = NewAsset(
                 id=video_id,
                 owner_id=photo.owner_id,
@@ -210,20 +216,23 @@ class ProcessingPipeline:
             if video_id == new.id and self._on_asset_added is not None:
                 self._on_asset_added(new.id)
         except ConstraintViolation:
-            _log.warning("a photo's moving part is there already, but not as a video", asset=str(photo.id))
+            _log.warning(
+                "the video of a motion photo was not stored: an asset with its checksum exists and is no video",
+                asset=str(photo.id),
+            )
 
 
 class _AssetContext:
-    """One asset, and what had been made of it when the work began."""
+    """One asset, and its derivatives at the beginning of the run."""
 
-    def __init__(self, asset: Asset, format_: MediaFormat, made: Mapping[FileKind, Derivative], task: Task) -> None:
+    def __init__(self, asset: Asset, format_: MediaFormat, existing: Mapping[FileKind, Derivative], task: Task) -> None:
         self.asset = asset
         self.format = format_
         self.task = task
-        self._derivatives = made
+        self._derivatives = existing
 
     def lacks_any(self, *kinds: FileKind) -> bool:
-        """True unless an earlier attempt at the same task has made all of them."""
+        """False only if all of these kinds exist and are newer than the task's request, made by an earlier attempt."""
         files = [self._derivatives[kind].file for kind in kinds if kind in self._derivatives]
         return len(files) < len(kinds) or any(file.created_at < self.task.requested_at for file in files)
 
@@ -232,19 +241,19 @@ class _AssetContext:
 
 
 def _extract_properties(processed: ProcessingResult) -> ExtractedProperties:
-    findings = ExtractedProperties(
+    properties = ExtractedProperties(
         width=processed.width,
         height=processed.height,
         thumbhash=processed.thumbhash,
         exif=processed.metadata.to_json(),
     )
     if processed.duration is not None:
-        findings["duration"] = processed.duration
-    return findings | _extract_capture_time(processed.metadata)
+        properties["duration"] = processed.duration
+    return properties | _extract_capture_time(processed.metadata)
 
 
 def _extract_capture_time(metadata: MediaMetadata) -> ExtractedProperties:
-    """A clock without a zone counts as UTC, as in Immich: nobody knows where it was."""
+    """A capture time without a zone counts as UTC, as in Immich."""
     taken_at = metadata.taken_at
     if taken_at is None:
         return ExtractedProperties()

@@ -1,7 +1,6 @@
-"""Portraits: the one picture of a person, cut out of an asset, and the profile image of a user, which is sent.
+"""Portraits: the thumbnail of a person, cropped from an asset, and the profile image of a user, cropped from an uploaded picture.
 
-Made while the caller waits, in the same sandbox as everything else, and kept as derivatives are: the new file takes the place of the
-old one in one transaction.
+They are made during the request, in the media sandbox, not by background tasks. The new file replaces the old one in one transaction.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from app.storage.service import StorageService
 
 MAX_PROFILE_BYTES = 64 * MEBIBYTE
 MAX_CONCURRENT_PORTRAITS = 2
-"""As many are made at a time: this is work for callers who wait, beside the work that is queued."""
+"""Portraits that are made at once. They run beside the background tasks, because their callers wait."""
 
 
 class PortraitSourceMissing(Exception):
-    """What the portrait would be cut out of is not made yet, or could not be made."""
+    """The picture to crop does not exist: it is not made yet, or could not be made."""
 
 
 class PortraitConflict(Exception):
-    """Somebody else set the same portrait at the same moment; theirs stays."""
+    """A concurrent request replaced the same portrait; its portrait stays."""
 
 
 class PortraitService:
@@ -43,31 +42,34 @@ class PortraitService:
         catalog: Catalog,
         storage: StorageService,
         processor: MediaProcessor,
-        publisher: GeneratedFileStore,
+        file_store: GeneratedFileStore,
     ) -> None:
         self._catalog = catalog
         self._storage = storage
         self._processor = processor
-        self._publisher = publisher
+        self._file_store = file_store
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PORTRAITS)
 
     async def set_person_thumbnail(self, owner_id: UUID, person_id: UUID, asset_id: UUID, box: CropBox) -> None:
-        """Cut the box out of the asset (of a video: out of its preview) and make it the person's picture; a person that there is not
-        is made. Raises `NotFound`, `PortraitSourceMissing`, `PortraitConflict`, `MediaError` and storage errors; then the old picture stays."""
+        """Crop the box out of the asset (of a video: out of its preview) and make the crop the person's thumbnail. Creates the person if
+        it does not exist. Raises `NotFound`, `PortraitSourceMissing`, `PortraitConflict`, `MediaError` and storage errors; after an error the old
+        thumbnail stays."""
         async with self._slots, self._stage_source(owner_id, asset_id) as (source, format), self._folder() as folder:
             product = await self._processor.make_person_thumbnail(source, format, box, folder)
             person = await self._catalog.persons.get_or_create(owner_id, person_id)
             if person is None:
                 raise NotFound("person", [person_id])
             key = make_person_thumbnail_key(owner_id, person_id, product.extension)
-            async with self._publisher.store_files(owner_id, [(product, key)]) as [stored]:
-                seen = person.thumbnail_file_id
-                if not await self._catalog.persons.replace_thumbnail(owner_id, person_id, asset_id, seen, stored):
+            async with self._file_store.store_files(owner_id, [(product, key)]) as [stored]:
+                previous_id = person.thumbnail_file_id
+                if not await self._catalog.persons.replace_thumbnail(
+                    owner_id, person_id, asset_id, previous_id, stored
+                ):
                     raise PortraitConflict
 
     async def set_profile_image(self, user_id: UUID, format: MediaFormat, chunks: AsyncIterator[memoryview]) -> None:
-        """Make a square of what `chunks` hold and make it the user's profile image. Raises as `set_person_thumbnail`, `ObjectTooLarge`, and what
-        `chunks` raise."""
+        """Crop the picture in `chunks` to a square and make it the user's profile image. Raises the errors of `set_person_thumbnail`,
+        `ObjectTooLarge`, and the errors of `chunks`."""
         staging = self._storage.staging
         async with (
             staging.receive(chunks, MAX_PROFILE_BYTES, format.extension) as source,
@@ -76,14 +78,14 @@ class PortraitService:
         ):
             product = await self._processor.make_profile_image(source, format, folder)
             user = await self._catalog.users.get(user_id)
-            seen = None if user is None else user.profile_file_id
+            previous_id = None if user is None else user.profile_file_id
             key = make_profile_image_key(user_id, product.extension)
-            async with self._publisher.store_files(user_id, [(product, key)]) as [stored]:
-                if not await self._catalog.persons.replace_profile_image(user_id, seen, stored):
+            async with self._file_store.store_files(user_id, [(product, key)]) as [stored]:
+                if not await self._catalog.persons.replace_profile_image(user_id, previous_id, stored):
                     raise PortraitConflict
 
     async def remove_profile_image(self, user_id: UUID) -> None:
-        """The user has no profile image any more. Raises `PortraitConflict`."""
+        """Raises `PortraitConflict`."""
         user = await self._catalog.users.get(user_id)
         if user is None or user.profile_file_id is None:
             return
@@ -95,7 +97,7 @@ class PortraitService:
 
     @asynccontextmanager
     async def _stage_source(self, owner_id: UUID, asset_id: UUID) -> AsyncIterator[tuple[Path, MediaFormat]]:
-        """A local file that shows what the asset shows, and what its name says it is."""
+        """A local copy of the asset's original (of a video: of its preview), and the format by its name."""
         file = await self._find_source(owner_id, asset_id)
         async with AsyncExitStack() as stack:
             try:
@@ -111,10 +113,14 @@ class PortraitService:
             yield source, format
 
     async def _find_source(self, owner_id: UUID, asset_id: UUID) -> File:
-        pictures = await self._catalog.renditions.get_for_asset(asset_id)
-        if pictures is None or pictures.asset.owner_id != owner_id:
+        renditions = await self._catalog.renditions.get_for_asset(asset_id)
+        if renditions is None or renditions.asset.owner_id != owner_id:
             raise NotFound("asset", [asset_id])
-        file = pictures.asset.file if pictures.asset.type is AssetType.IMAGE else pictures.files.get(FileKind.PREVIEW)
+        file = (
+            renditions.asset.file
+            if renditions.asset.type is AssetType.IMAGE
+            else renditions.files.get(FileKind.PREVIEW)
+        )
         if file is None:
             raise PortraitSourceMissing("There is no preview of this video yet that the picture could be cut out of")
         return file

@@ -1,4 +1,4 @@
-"""What processing gives back: files in a folder, and what was learned about the original."""
+"""Values of media processing: generated files in a local folder, properties of the original, crop boxes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.media.metadata.media_metadata import MediaMetadata
 
 @dataclass(frozen=True, slots=True)
 class GeneratedFile:
-    """One complete file. `extension` with its dot."""
+    """One complete local file. `extension` includes the dot."""
 
     kind: FileKind
     path: Path
@@ -21,8 +21,8 @@ class GeneratedFile:
 
 @dataclass(frozen=True, slots=True)
 class ProcessingResult:
-    """`width` and `height` in pixels of the original as it is shown (orientation applied), `duration` in milliseconds for
-    what moves, `thumbhash` as https://evanw.github.io/thumbhash defines it."""
+    """`width` and `height` of the original in pixels, with orientation applied. `duration` in milliseconds for videos, None for photos.
+    `thumbhash` as https://evanw.github.io/thumbhash defines it."""
 
     files: tuple[GeneratedFile, ...]
     width: int
@@ -34,8 +34,8 @@ class ProcessingResult:
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """A part of a picture as it is shown, in pixels of a rendering of `image_width` x `image_height`: `left` and `top`
-    belong to it, `right` and `bottom` do not. What lies outside of the picture is cut off."""
+    """A rectangle of a picture with orientation applied, in pixels of a rendering of `image_width` x `image_height`. `left` and `top` are
+    inclusive, `right` and `bottom` exclusive. Parts outside of the picture are cut off."""
 
     left: float
     top: float

@@ -1,4 +1,4 @@
-"""The one entrance to media: originals in, derivatives and metadata out, every file in a child process of its own."""
+"""`MediaProcessor`: makes derivatives and metadata from an original, each in a sandboxed child process. Knows neither catalogue nor storage."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from app.storage.ranges import ByteRange
 
 
 class MediaProcessor:
-    """Every method reads `source`, a local file (or an open one, by its name in `/proc/self/fd`), and writes only into `folder`, a private folder that the caller makes and
-    removes; both are absolute. `format` is what the original's name says; what the file is, is decided by its content.
+    """Facade of photo and video processing.
 
-    All raise `MediaError`. Cancelling one ends its processes, and all that those started, before it returns.
+    Every method reads `source`, the absolute path of a local file or of an open descriptor (`/proc/self/fd/…`), and writes only into `folder`,
+    an absolute path that the caller creates and removes. `format` is the format by the original's name; the content decides.
+
+    All raise `MediaError`. After cancellation of a method, its processes and their descendants have ended before it returns.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,7 +33,7 @@ class MediaProcessor:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """The processor, ready for work."""
+        """Locates ffmpeg; stops the sandbox at the end."""
         async with self._sandbox.running():
             await self._videos.locate_ffmpeg()
             yield self
@@ -41,21 +43,21 @@ class MediaProcessor:
         self._videos.require_ffmpeg()
 
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
-        """Of a photo: preview, thumbnail, and a full-size JPEG where browsers do not show the original."""
+        """Preview and thumbnail of a photo, and a full-size JPEG if browsers cannot show the original."""
         return await self._photos.make_images(source, format, folder)
 
     async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
-        """Of a video: preview and thumbnail of one of its first frames that are not black."""
+        """Preview and thumbnail of a video, from one of its first frames that are not black."""
         return await self._videos.make_poster(source, format, folder)
 
     async def make_playable(self, source: Path, format: MediaFormat, folder: Path) -> GeneratedFile | None:
-        """A video that browsers play; None where they play the original as it is."""
+        """An MP4 that browsers play; None if they play the original unchanged."""
         return await self._videos.make_playable(source, format, folder)
 
     async def make_person_thumbnail(
         self, source: Path, format: MediaFormat, box: CropBox, folder: Path
     ) -> GeneratedFile:
-        """A square JPEG, 250 pixels wide, around the middle of the box; of a video, from its poster."""
+        """A square JPEG, 250 pixels wide, around the middle of the box. Of a video, the poster is cropped."""
         return await self._square(source, format, box, folder, FileKind.PERSON)
 
     async def make_profile_image(self, source: Path, format: MediaFormat, folder: Path) -> GeneratedFile:
@@ -63,7 +65,7 @@ class MediaProcessor:
         return await self._square(source, format, None, folder, FileKind.PROFILE)
 
     async def find_motion_video(self, source: Path, format: MediaFormat) -> ByteRange | None:
-        """Where in a motion photo its video (an MP4) is; None where there is none."""
+        """The byte range of the MP4 inside a motion photo; None if the photo has none."""
         return None if format.kind is MediaKind.VIDEO else await self._photos.find_motion_video(source, format)
 
     async def _square(

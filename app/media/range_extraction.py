@@ -1,4 +1,4 @@
-"""A part of a file becomes a file of its own."""
+"""Copies a byte range of a local file into a new file, such as the video of a motion photo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COPY_CHUNK_BYTES = 8 * MEBIBYTE
 
 
 async def extract_range(source: Path, part: ByteRange, target: Path) -> None:
-    """In pieces, so that a cancellation waits for one at most. Raises `MediaError`."""
+    """Copies in chunks, so that a cancellation waits for one chunk at most. Raises `MediaError`."""
     try:
         await _copy(source, part, target)
     except OSError as error:
@@ -25,19 +25,19 @@ async def extract_range(source: Path, part: ByteRange, target: Path) -> None:
 
 async def _copy(source: Path, part: ByteRange, target: Path) -> None:
     size = (await asyncio.to_thread(source.stat)).st_size
-    there = part.clamp(size)
-    if there is None:
+    clamped = part.clamp(size)
+    if clamped is None:
         raise DecodeFailed("the moving part lies beyond the end")
-    at, left = there.first, there.length
-    while left:
-        piece = min(left, COPY_CHUNK_BYTES)
-        copied = await asyncio.to_thread(_append, source, at, piece, target)
+    offset, remaining = clamped.first, clamped.length
+    while remaining:
+        chunk_size = min(remaining, COPY_CHUNK_BYTES)
+        copied = await asyncio.to_thread(_append, source, offset, chunk_size, target)
         if not copied:
             raise DecodeFailed("the moving part ends early")
-        at, left = at + copied, left - copied
+        offset, remaining = offset + copied, remaining - copied
 
 
-def _append(source: Path, at: int, size: int, target: Path) -> int:
+def _append(source: Path, offset: int, size: int, target: Path) -> int:
     with source.open("rb") as original, target.open("ab") as copy:
-        original.seek(at)
+        original.seek(offset)
         return copy.write(original.read(size))

@@ -1,4 +1,4 @@
-"""Videos: probed, shown by a frame, made playable. ffmpeg does the work, in the sandbox."""
+"""Probes videos, renders posters and transcodes, with ffmpeg and ffprobe in the sandbox."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _MAX_POSTER_BYTES = 512 * 1024 * 1024
 _DARK_BRIGHTNESS = 12.0
 """Mean brightness, of 255, below which a frame counts as black."""
 
-_MOST_THREADS = 8
+_MAX_THREADS = 8
 _SIZE_LIMIT_SLACK = 64 * 1024 * 1024
-_SMALLEST_LIMIT = 512 * 1024 * 1024
+_MIN_SIZE_LIMIT = 512 * 1024 * 1024
 _MAX_GROWTH = 4
-"""How much larger than the original an encoded video may be; from an old codec at a low rate it does become larger."""
+"""Limit on the size of an encoded video, as a multiple of the original's size. Old codecs at a low bit rate do grow."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,32 +48,32 @@ class VideoProcessor:
         self._programs: tuple[str, str] | None = None
         self._tools: FfmpegTools | None = None
         self._tools_lock = asyncio.Lock()
-        self._threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        self._threads = min(os.cpu_count() or 1, _MAX_THREADS)
 
     async def locate_ffmpeg(self) -> None:
-        """Look where they are; what they can do is asked when that is first needed."""
+        """Look for ffmpeg and ffprobe. Their filters are queried at first use."""
         self._programs = await asyncio.to_thread(find_ffmpeg)
 
     def require_ffmpeg(self) -> tuple[str, str]:
-        """The paths of ffmpeg and ffprobe. Raises `MissingTool` where videos can be neither shown nor made playable."""
+        """The paths of ffmpeg and ffprobe. Raises `MissingTool` if they are not installed."""
         if self._programs is None:
             raise MissingTool("videos need ffmpeg and ffprobe, which are not installed")
         return self._programs
 
     async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
-        """See `Processor`."""
+        """See `MediaProcessor`."""
         video = await self._probe(source, format)
         best: RenderedImages | None = None
         failure: MediaError = DecodeFailed("none of its frames can be decoded")
         for attempt, (second, keyframe) in enumerate(_choose_poster_times(video.duration)):
             try:
-                found = await self._render_frame(source, video, folder, attempt, second, keyframe=keyframe)
+                rendered = await self._render_frame(source, video, folder, attempt, second, keyframe=keyframe)
             except DecodeFailed as error:
                 failure = error
                 continue
-            if best is None or found.brightness > best.brightness:
-                best = found
-            if found.brightness >= _DARK_BRIGHTNESS:
+            if best is None or rendered.brightness > best.brightness:
+                best = rendered
+            if rendered.brightness >= _DARK_BRIGHTNESS:
                 break
         if best is None:
             raise failure
@@ -84,7 +84,7 @@ class VideoProcessor:
         )
 
     async def make_playable(self, source: Path, format: MediaFormat, folder: Path) -> GeneratedFile | None:
-        """See `Processor`."""
+        """See `MediaProcessor`."""
         video = await self._probe(source, format)
         plan = plan_transcode(video, format)
         if plan is None:
@@ -111,8 +111,8 @@ class VideoProcessor:
 
     async def _run_probe(self, source: Path, content: DetectedFormat) -> ProbedVideo:
         command = ffmpeg_commands.build_probe_command(await self._get_tools(), path_in_worker(source), content)
-        said = await self._run(command, None, source, file_size=0)
-        return parse_probe(said, content)
+        output = await self._run(command, None, source, file_size=0)
+        return parse_probe(output, content)
 
     async def _render_frame(
         self, source: Path, video: ProbedVideo, folder: Path, attempt: int, second: float, *, keyframe: bool
@@ -125,24 +125,24 @@ class VideoProcessor:
         frame = folder / name
         if not await asyncio.to_thread(frame.is_file):
             raise DecodeFailed("none of its frames can be decoded")
-        derived = await self._photos.render_images(frame, DetectedFormat.PPM, folder, prefix=f"{attempt}-")
+        rendered = await self._photos.render_images(frame, DetectedFormat.PPM, folder, prefix=f"{attempt}-")
         await asyncio.to_thread(frame.unlink)
-        return derived
+        return rendered
 
     async def _encode(self, source: Path, video: ProbedVideo, plan: TranscodePlan, product: GeneratedFile) -> None:
         size = (await asyncio.to_thread(source.stat)).st_size
-        limit = max(_SMALLEST_LIMIT, size * _MAX_GROWTH)
+        limit = max(_MIN_SIZE_LIMIT, size * _MAX_GROWTH)
         command = ffmpeg_commands.build_encode_command(
             await self._get_tools(), path_in_worker(source), video, plan,
             threads=self._threads, size_limit=limit, target=product.path.name,
         )  # fmt: skip
         seconds = self._settings.transcode_seconds
         await self._run(command, product.path.parent, source, file_size=limit + _SIZE_LIMIT_SLACK, seconds=seconds)
-        # ffmpeg ends in peace where it reaches the limit on size, and where it found nothing to encode.
-        written = await asyncio.to_thread(_file_size, product.path)
-        if written >= limit:
+        # ffmpeg exits with status 0 also when it reaches the size limit, and when it found nothing to encode.
+        written_bytes = await asyncio.to_thread(_file_size, product.path)
+        if written_bytes >= limit:
             raise LimitExceeded(f"made playable, it would be larger than {limit} bytes")
-        if not written:
+        if not written_bytes:
             raise DecodeFailed("none of it can be decoded")
         await self._run_probe(product.path, DetectedFormat.MOV)
 
@@ -155,8 +155,8 @@ class VideoProcessor:
         file_size: int,
         seconds: float | None = None,
     ) -> str:
-        work = self._build_request(command, folder, source, file_size=file_size, seconds=seconds)
-        return parse_output(await self._sandbox.run(work), str(path_in_worker(source)))
+        request = self._build_request(command, folder, source, file_size=file_size, seconds=seconds)
+        return parse_output(await self._sandbox.run(request), str(path_in_worker(source)))
 
     def _build_request(
         self,
@@ -198,7 +198,7 @@ class VideoProcessor:
 
 
 def _choose_poster_times(duration: float | None) -> list[tuple[float, bool]]:
-    """Where to look for a frame, in seconds, and whether a key frame near it will do: many videos begin in black."""
+    """Candidate times of the poster in seconds, each with whether a key frame near it suffices. Several, because many videos begin black."""
     if duration is None:
         return [(3, True), (0, True), (0, False), (10, True)]
     return [

@@ -1,0 +1,1 @@
+"""Container formats: detection by signature, top-level boxes, truncation. Decodes no picture."""

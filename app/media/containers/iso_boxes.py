@@ -1,4 +1,4 @@
-"""The outermost boxes of an ISO base media file (ISO/IEC 14496-12 section 4.2): MP4, MOV, HEIF."""
+"""Reads the top-level boxes of an ISO base media file (ISO/IEC 14496-12 section 4.2): MP4, MOV, HEIF."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_BOXES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class IsoBox:
-    """`offset` is where its content begins, `length` the content's bytes as the box says, also beyond the end of the file."""
+    """`offset` is where the content begins. `length` is the content's length in bytes by the box header; it may reach beyond the end of the file."""
 
     kind: bytes
     offset: int
@@ -19,19 +19,19 @@ class IsoBox:
 
 
 def read_top_level_boxes(file: BinaryIO, size: int) -> Iterator[IsoBox]:
-    """In order, of a file of `size` bytes; ends where what follows is no box."""
-    at = 0
+    """Yield the boxes in order; `size` is the file's in bytes. Stops at the first header that is no box header."""
+    offset = 0
     for _ in range(_MAX_BOXES):
-        file.seek(at)
+        file.seek(offset)
         header = file.read(16)
         if len(header) < 8:
             return
-        length, kind, head = int.from_bytes(header[:4], "big"), header[4:8], 8
+        length, kind, header_size = int.from_bytes(header[:4], "big"), header[4:8], 8
         if length == 1 and len(header) == 16:
-            length, head = int.from_bytes(header[8:], "big"), 16
+            length, header_size = int.from_bytes(header[8:], "big"), 16
         elif length == 0:
-            length = size - at
-        if length < head or not kind.isascii():
+            length = size - offset
+        if length < header_size or not kind.isascii():
             return
-        yield IsoBox(kind, at + head, length - head)
-        at += length
+        yield IsoBox(kind, offset + header_size, length - header_size)
+        offset += length

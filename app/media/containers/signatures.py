@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes. Pure; names are asked only where the bytes cannot tell (camera RAW is TIFF, mostly)."""
+"""Detects a file's format by its first bytes. Pure. The name is used only where the bytes are ambiguous (most camera RAW is TIFF)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import Enum
 from app.formats import RAW_EXTENSIONS, MediaFormat, MediaKind
 
 SIGNATURE_BYTES = 64 * 1024
-"""How much of a file's beginning is looked at."""
+"""Bytes of a file's beginning that are examined."""
 
 
 class DetectedFormat(Enum):
-    """The value is the name by which Pillow (images) or ffmpeg (videos) opens it."""
+    """Each value is the name that Pillow (images) or ffmpeg (videos) has for the format."""
 
     JPEG = "JPEG"
     PNG = "PNG"
@@ -28,7 +28,7 @@ class DetectedFormat(Enum):
     PSD = "PSD"
     RAW = "raw"
     PPM = "PPM"
-    """What ffmpeg hands over; nothing that is taken in."""
+    """Frames that ffmpeg writes for posters; not accepted from users."""
 
     MOV = "mov"
     MATROSKA = "matroska"
@@ -43,7 +43,7 @@ class DetectedFormat(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Magic:
-    """`pattern` is matched at the very beginning."""
+    """`pattern` is matched at the first byte."""
 
     pattern: re.Pattern[bytes]
     content: DetectedFormat
@@ -75,7 +75,7 @@ _VIDEOS = (
     _magic(rb"\0\0\x01\xba", DetectedFormat.MPEG_PS),
     _magic(rb"\0\0\x01\xb3", DetectedFormat.MPEG_VIDEO),
     _magic(rb".{0,65000}?\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02", DetectedFormat.MXF),
-    # 188 bytes a packet, or 192 with a time in front, or 204 with a check sum behind; perhaps cut out of a longer stream.
+    # 188 bytes a packet, 192 with a leading time stamp, 204 with a trailing checksum. The file may begin within a packet.
     _magic(
         rb".{0,1024}?(?:G.{187}G.{187}G.{187}G|G.{191}G.{191}G.{191}G|G.{203}G.{203}G.{203}G)", DetectedFormat.MPEG_TS
     ),
@@ -89,9 +89,10 @@ _RAW_BRANDS = frozenset({b"crx "})
 
 
 def detect_by_signature(head: bytes, format: MediaFormat) -> DetectedFormat | None:
-    """What a file that begins with `head` and is named as `format` is; None for what is not taken in.
+    """The format of a file that begins with `head` and has a name of `format`; None for a format that is not accepted.
 
-    The bytes decide; but a photo's name never makes a video of it, nor the other way round, since both are processed apart.
+    The bytes decide, within the kind (photo, video) of the name: None for a video under a photo's name and vice versa, because each kind
+    has its own processing.
     """
     if head[4:8] == b"ftyp":
         content = _detect_by_brands(head)

@@ -1,4 +1,7 @@
-"""Whether a file is as long as its own headers say, for formats that tell. A video that was cut short often plays to the cut."""
+"""Checks that a file is as long as its own headers say, for MP4/MOV/HEIF/AVIF, AVI and Matroska. Decodes nothing.
+
+The check is needed because decoders play a truncated video up to its end without an error.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from app.media.errors import DecodeFailed
 _KNOWN_BOXES = frozenset({
     b"ftyp", b"moov", b"moof", b"mdat", b"meta", b"free", b"skip", b"wide", b"udta", b"uuid", b"sidx", b"styp", b"mfra", b"mpvd",
 })  # fmt: skip
-"""What stands behind a file's last box may be anything, and is not taken for one."""
+"""Boxes whose lengths are checked. The check stops at any other, because arbitrary data may follow the last box."""
 
 _SEGMENT = b"\x18\x53\x80\x67"
 
 
 def check_not_truncated(source: Path, content: DetectedFormat) -> None:
-    """Raises `DecodeFailed` for a file that is shorter than it says."""
+    """Raises `DecodeFailed` for a file that is shorter than its headers say, and `OSError`."""
     size = source.stat().st_size
     with source.open("rb") as file:
         if content in (DetectedFormat.MOV, DetectedFormat.HEIF, DetectedFormat.AVIF):
@@ -38,7 +41,7 @@ def _check_size(needed: int, size: int) -> None:
 
 
 def _read_segment_end(head: bytes) -> int:
-    """0 where it is not told, as while something is being recorded (RFC 8794 section 6, RFC 9559 section 4.4)."""
+    """Offset of the segment's end; 0 if its size is unknown, as in live recordings (RFC 8794 section 6, RFC 9559 section 4.4)."""
     at = head.find(_SEGMENT)
     if at < 0 or len(head) < at + 12:
         return 0

@@ -1,0 +1,1 @@
+"""Decoding and rendering of photos. Everything except `sizes` and `thumbhash` runs in sandboxed workers only."""

@@ -1,6 +1,7 @@
-"""Camera RAW: the preview that the camera put into the file where it is large enough, else the sensor's data, developed.
+"""Opens camera RAW files: takes the embedded preview if it is large enough, else develops the sensor's data.
 
-Importing this module needs the optional package rawpy."""
+Importing this module needs the optional package rawpy.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from PIL import Image
 from app.media.errors import DecodeFailed
 
 _LARGE_ENOUGH = 1000
-"""Short edge in pixels from which an embedded preview is taken: developing is slow, and never looks as the camera meant it."""
+"""Short edge in pixels from which the embedded preview is used. Development is slow and does not reproduce the camera's rendering."""
 
 _ORIENTATION_OF_FLIP = {0: 1, 3: 3, 5: 8, 6: 6}
-"""LibRaw's way to say it (`imgdata.sizes.flip`), and EXIF's."""
+"""LibRaw's value (`imgdata.sizes.flip`) to EXIF's."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """`width` and `height` of the sensor's picture in pixels, before `orientation` is applied."""
+    """`width` and `height` of the sensor's picture in pixels, before `orientation` (EXIF's) is applied."""
 
     image: Image.Image
     width: int
@@ -46,13 +47,13 @@ def open_raw(source: Path) -> RawImage:
 
 def _embedded_preview(raw: rawpy.RawPy) -> Image.Image | None:
     try:
-        found = raw.extract_thumb()
+        preview = raw.extract_thumb()
     except rawpy.LibRawError:
         return None
-    if isinstance(found.data, bytes):
-        image = Image.open(io.BytesIO(found.data), formats=["JPEG"])
+    if isinstance(preview.data, bytes):
+        image = Image.open(io.BytesIO(preview.data), formats=["JPEG"])
     else:
-        image = Image.fromarray(found.data)
+        image = Image.fromarray(preview.data)
     return image if min(image.size) >= min(_LARGE_ENOUGH, raw.sizes.width, raw.sizes.height) else None
 
 

@@ -1,4 +1,4 @@
-"""Any picture as 8-bit sRGB on white: modes, depths, transparency, colour profiles."""
+"""Converts any Pillow image to 8-bit sRGB on white: modes, bit depths, transparency, colour profiles."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _WHITE = 255
 _SRGB = ImageCms.createProfile("sRGB")
 _ALPHA = frozenset({"RGBA", "LA"})
 _SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}
-"""The colour space that a profile for pictures of this mode names."""
+"""Colour space in the profile of an image, by the image's mode."""
 
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
 def to_resizable_mode(image: Image.Image) -> Image.Image:
-    """The same picture in a mode that can be resampled and has eight bits a channel: L, LA, RGB, RGBA, CMYK, YCbCr or LAB."""
+    """Convert to a mode that can be resampled and has eight bits a channel: L, LA, RGB, RGBA, CMYK, YCbCr or LAB."""
     if image.mode in ("P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
         transparent = image.mode == "PA" or "transparency" in image.info
         return image.convert("RGBA" if transparent else "RGB")
@@ -34,7 +34,7 @@ def to_resizable_mode(image: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Of one deep channel: 16 bits where they fit, else the whole range that is used."""
+    """Scale one deep channel to eight bits: from 16 bits if all values fit, from 0 to 1 for such floats, else from the range in use."""
     if image.mode.startswith("I;16"):
         return image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
     low, high = cast("tuple[float, float]", image.getextrema())
@@ -47,7 +47,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def to_srgb_on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """`RGB`, without anything beside the pixels. A profile that cannot be read, or is for something else, is ignored."""
+    """Convert to `RGB` and drop all metadata. An unreadable profile, or one for another colour space, is ignored."""
     image = _flatten_alpha(image)
     converted = _apply_profile(image, profile) if profile or image.mode == "LAB" else None
     plain = converted if converted is not None else image.convert("RGB")

@@ -1,4 +1,4 @@
-"""A photo's file opened for decoding, whatever it is kept in, within the limits on pixels and frames."""
+"""Opens a photo of any supported format for decoding, within limits on pixels and frames. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ PLUGINS = (
     AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin,
     PpmImagePlugin, PsdImagePlugin, TiffImagePlugin, WebPImagePlugin, pillow_jxl,
 )  # fmt: skip
-"""Loading them is what makes Pillow know their formats; every other one stays unknown."""
+"""Pillow knows only the formats whose plugins are imported. All other formats stay disabled."""
 
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=2)
 
 MAX_FRAMES = 10_000
-"""Of an animation. Only the first is decoded, but some formats are read to their end to be opened at all."""
+"""Limit on the frames of an animation. Only the first is decoded, but opening some formats reads all of them."""
 
 _ORIENTATION = 0x0112
 _NO_ORIENTATION = 1
@@ -53,8 +53,8 @@ _NO_ORIENTATION = 1
 
 @dataclass(frozen=True, slots=True)
 class OpenedImage:
-    """`image` is opened, not necessarily decoded; `width` and `height` in pixels as stored, before any reduced decoding;
-    `orientation` is what remains to be applied (EXIF's 1 to 8)."""
+    """`image` is opened, not necessarily decoded. `width` and `height` in pixels as stored, before any reduced decoding.
+    `orientation` is the one that decoding does not apply (EXIF's 1 to 8)."""
 
     image: Image.Image
     width: int
@@ -67,7 +67,7 @@ class OpenedImage:
 
 
 def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> OpenedImage:
-    """Raises `MediaError`, and what Pillow raises."""
+    """Raises `MediaError`, and any exception of Pillow for a damaged file."""
     if content is DetectedFormat.RAW:
         if open_raw is None:
             raise MissingTool("camera RAW needs the package rawpy (mediavault[formats])")
@@ -94,10 +94,11 @@ def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> Opened
 
 
 def get_remaining_orientation(image: Image.Image) -> int:
-    """What decoding leaves to be done, EXIF's 1 to 8; 1 for everything else.
+    """The orientation that decoding does not apply, EXIF's 1 to 8; 1 for none.
 
-    Pillow turns TIFF itself. In HEIF and JPEG XL the container's rotation counts and has been applied (but not where a JPEG XL is a
-    JPEG in other words, which is decoded as that); in AVIF it counts, and Pillow gives it as EXIF's."""
+    Pillow applies TIFF's orientation. In HEIF and JPEG XL the container's rotation is authoritative, and the decoder applies it, except for a
+    JPEG XL that is a transcoded JPEG: that is decoded as JPEG. In AVIF the container's rotation is authoritative, and Pillow returns it as EXIF's.
+    """
     if image.format in ("TIFF", "HEIF") or (image.format == "JXL" and not getattr(image, "jpeg", False)):
         return _NO_ORIENTATION
     orientation = image.getexif().get(_ORIENTATION, _NO_ORIENTATION)

@@ -1,4 +1,4 @@
-"""How many pictures a file holds, found without decoding one, for formats whose decoder walks through all of them."""
+"""Limits the number of frames (GIF) and directories (TIFF) without decoding any: their decoders read all of them at opening."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXTENSION, _IMAGE, _TRAILER = b"!", b",", b";"
 
 
 def check_gif_frames(source: Path, max_frames: int) -> None:
-    """Raises `LimitExceeded` for more than `max_frames` frames (GIF89a specification, sections 17 to 27). Damage is left to the decoder."""
+    """Raises `LimitExceeded` for more than `max_frames` frames (GIF89a specification, sections 17 to 27). Ignores damage; the decoder reports it."""
     with source.open("rb") as file:
         header = file.read(13)
         if len(header) == 13:
@@ -33,17 +33,17 @@ def check_gif_frames(source: Path, max_frames: int) -> None:
 
 
 def _colour_table_bytes(flags: int) -> int:
-    """Bytes of the colour table that the flags announce."""
+    """Length in bytes of the colour table that `flags` announce; 0 for none."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def check_tiff_directories(source: Path, max_directories: int) -> None:
-    """Raises `LimitExceeded` for more than `max_directories` directories and `DecodeFailed` where they form a loop."""
+    """Raises `LimitExceeded` for more than `max_directories` directories and `DecodeFailed` if they form a loop."""
     with source.open("rb") as file:
         head = file.read(8)
         order = "<" if head[:2] == b"II" else ">"
         if head[2:4] != struct.pack(f"{order}H", 42) or len(head) < 8:
-            return  # BigTIFF is left to the decoder, which keeps its own list of directories
+            return  # BigTIFF, or no TIFF: not checked; BigTIFF's decoder keeps a list of directories itself
         (offset,) = struct.unpack(f"{order}4xI", head)
         seen: set[int] = set()
         while offset:
@@ -56,7 +56,7 @@ def check_tiff_directories(source: Path, max_directories: int) -> None:
 
 
 def _next_directory(file: BinaryIO, offset: int, order: str) -> int:
-    """0 for the last one, and where the file ends too early."""
+    """Offset of the directory after this one; 0 after the last one, and if the file ends too early."""
     file.seek(offset)
     count = file.read(2)
     if len(count) < 2:

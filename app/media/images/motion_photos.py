@@ -1,8 +1,8 @@
-"""The video inside a motion photo: where it begins and ends. Runs in a worker, and decodes nothing.
+"""Finds the byte range of the video inside a motion photo. Runs in a worker. Decodes no picture.
 
-Google: XMP names the files that follow the photo (https://developer.android.com/media/platform/motion-photo-format), or the
-video's distance from the end (its older form, MicroVideo); in HEIF the video is in a box `mpvd`. Samsung: a trailer of
-records, its directory last (`SEFH` … `SEFT`).
+Google: XMP lists the files that follow the photo (https://developer.android.com/media/platform/motion-photo-format), or gives the
+video's distance from the end of the file (the older form, MicroVideo). In HEIF the video is in a box `mpvd`. Samsung: a trailer of
+records, followed by its directory (`SEFH` … `SEFT`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _MAX_DIRECTORY = 64 * 1024
 
 
 def locate_motion_video(source: str, content: str, pixels: int) -> dict[str, Any]:
-    """`{"first": …, "last": …}` in bytes of the file, both inclusive; `{}` where there is no video."""
+    """`{"first": …, "last": …}`, byte offsets in the file, both inclusive; `{}` if there is no video."""
     path, kind = Path(source), DetectedFormat(content)
     size = path.stat().st_size
     xmp = XmpProperties()
     if kind in (DetectedFormat.JPEG, DetectedFormat.HEIF, DetectedFormat.AVIF):
-        with suppress(Exception):  # a photo that cannot be opened is told of where its pictures are made
+        with suppress(Exception):  # rendering reports a photo that cannot be opened
             xmp = parse_xmp(get_xmp_packet(open_image(path, kind, pixels).image))
     with path.open("rb") as file:
         for first, length in (*_find_by_xmp(xmp, size), *_find_by_box(file, kind, size), *_find_by_trailer(file, size)):
@@ -38,17 +38,17 @@ def locate_motion_video(source: str, content: str, pixels: int) -> dict[str, Any
 
 
 def _find_by_xmp(xmp: XmpProperties, size: int) -> list[tuple[int, int]]:
-    found = []
+    candidates = []
     if xmp.items:
         end = size
         for item in reversed(xmp.items):
             start = end - item.length
             if item.semantic == "MotionPhoto":
-                found.append((start, item.length))
+                candidates.append((start, item.length))
             end = start - item.padding
     if xmp.video_offset:
-        found.append((size - xmp.video_offset, xmp.video_offset))
-    return found
+        candidates.append((size - xmp.video_offset, xmp.video_offset))
+    return candidates
 
 
 def _find_by_box(file: BinaryIO, content: DetectedFormat, size: int) -> list[tuple[int, int]]:
@@ -58,24 +58,24 @@ def _find_by_box(file: BinaryIO, content: DetectedFormat, size: int) -> list[tup
 
 
 def _find_by_trailer(file: BinaryIO, size: int) -> list[tuple[int, int]]:
-    """A record is two zero bytes, its type, the length of its name, its name, its data; the directory has type, distance and size."""
+    """Each record is two zero bytes, type, length of the name, name, data. The directory gives type, distance and length of each record."""
     tail = _read_at(file, size - 8, 8)
     if tail[4:] != b"SEFT":
         return []
-    directory_at = size - 8 - struct.unpack("<I", tail[:4])[0]
-    directory = _read_at(file, directory_at, min(size - 8 - directory_at, _MAX_DIRECTORY))
+    directory_offset = size - 8 - struct.unpack("<I", tail[:4])[0]
+    directory = _read_at(file, directory_offset, min(size - 8 - directory_offset, _MAX_DIRECTORY))
     if directory[:4] != b"SEFH" or len(directory) < 12:
         return []
-    found = []
+    candidates = []
     for kind, distance, length in struct.iter_unpack("<2xHII", directory[12 : 12 + (len(directory) - 12) // 12 * 12]):
         if kind != _MOTION_PHOTO_RECORD:
             continue
-        record_at = directory_at - distance
-        header = _read_at(file, record_at, 8)
+        record_offset = directory_offset - distance
+        header = _read_at(file, record_offset, 8)
         if len(header) == 8:
-            named = 8 + struct.unpack("<4xI", header)[0]
-            found.append((record_at + named, length - named))
-    return found
+            header_length = 8 + struct.unpack("<4xI", header)[0]
+            candidates.append((record_offset + header_length, length - header_length))
+    return candidates
 
 
 def _is_video(file: BinaryIO, first: int) -> bool:

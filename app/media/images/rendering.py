@@ -1,4 +1,7 @@
-"""Photos: one decode, and all that is made of it. Runs in a worker; the results are JSON and files in the working folder."""
+"""Renders preview, thumbnail, full-size JPEG, ThumbHash and square crops of a photo from one decoding. Runs in a worker.
+
+The results are JSON and files in the working folder.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ ENCODING_QUALITY = 80
 _JPEG_MAX_EDGE = 65_500
 _WEBP_MAX_EDGE = 16_383
 _REDUCING_GAP = 2.0
-"""How many times larger than wanted a picture stays in the quick reduction by whole numbers that goes before the slow filter."""
+"""Pillow first reduces quickly, by whole factors, to at least this multiple of the target size; then it applies the slow filter."""
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,13 +36,14 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF's orientation."""
+"""Keys are EXIF's orientations."""
 
 
 def make_derivatives(
     source: str, content: str, pixels: int, fullsize: str | None, preview: str, thumbnail: str
 ) -> dict[str, Any]:
-    """Writes the files named; `fullsize` None for none. Sizes in pixels as shown, `brightness` the preview's mean, 0 to 255."""
+    """Write the named files (no full-size JPEG for None). Returned sizes are in pixels, with orientation applied; `brightness` is the thumbnail's
+    mean, 0 to 255."""
     kind = DetectedFormat(content)
     picture = open_image(Path(source), kind, pixels)
     metadata = read_metadata(picture.image, Path(source) if kind is DetectedFormat.RAW else None)
@@ -69,8 +73,8 @@ def make_derivatives(
 def make_square(
     source: str, content: str, pixels: int, box: tuple[float, float, float, float] | None, square: str
 ) -> dict[str, Any]:
-    """Writes a JPEG of `SQUARE_EDGE`: around the middle of `box` (left, top, right, bottom as fractions of the picture as shown), of
-    the whole picture's middle for None."""
+    """Write a square JPEG of `SQUARE_EDGE` pixels, cropped around the middle of `box`, or from the middle of the picture for None. `box` is left,
+    top, right, bottom as fractions of the picture with orientation applied."""
     picture = open_image(Path(source), DetectedFormat(content), pixels)
     left, top, right, bottom = compute_square(box, *picture.display_size)
     scale = max(right - left, 1) / SQUARE_EDGE
@@ -90,7 +94,7 @@ def make_square(
 
 
 def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
-    """As EXIF's orientation says it is to be shown."""
+    """Rotate and mirror as EXIF's orientation says."""
     transposition = _TRANSPOSITIONS.get(orientation)
     return image if transposition is None else image.transpose(transposition)
 
@@ -103,7 +107,7 @@ def make_thumbhash(image: Image.Image) -> bytes:
 
 
 def _decode_reduced(picture: OpenedImage, size: tuple[int, int]) -> Image.Image:
-    """Decoded; a JPEG at the eighth, quarter or half that is still no smaller than `size`."""
+    """Decode. A JPEG is decoded at an eighth, a quarter or a half of its size if that is no smaller than `size`."""
     if picture.image.format in ("JPEG", "MPO"):
         picture.image.draft(None, size)
     picture.image.load()
@@ -120,5 +124,5 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def _save_jpeg(image: Image.Image, name: str) -> None:
     if max(image.size) > _JPEG_MAX_EDGE:
         raise DecodeFailed(f"it is longer than a JPEG can be: {max(image.size)} pixels")
-    # Tables made to measure would save some per cent of the bytes and cost a sixth of the time of the whole.
+    # Optimized Huffman tables would save some per cent of the bytes and cost a sixth of the total time.
     image.save(name, "JPEG", quality=ENCODING_QUALITY, subsampling=0)

@@ -1,15 +1,15 @@
-"""How large derivatives are. Pure; edges in pixels."""
+"""Sizes of derivatives, and the geometry of square crops. Pure. Edges in pixels."""
 
 from __future__ import annotations
 
 PREVIEW_EDGE = 1440
 THUMBNAIL_EDGE = 250
 SQUARE_EDGE = 250
-"""Short edges."""
+"""All three are short edges."""
 
 
 def fit_size(width: int, height: int, short_edge: int, long_edge: int) -> tuple[int, int]:
-    """The size at which the short edge is `short_edge`, but the long one at most `long_edge`; never larger than it is."""
+    """Scale to a short edge of `short_edge`, or smaller so that the long edge is at most `long_edge`. Never enlarges."""
     scale = min(1.0, short_edge / min(width, height), long_edge / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -17,8 +17,8 @@ def fit_size(width: int, height: int, short_edge: int, long_edge: int) -> tuple[
 def compute_square(
     box: tuple[float, float, float, float] | None, width: int, height: int
 ) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a square in a picture: around the middle of `box` (fractions of the picture), as large as its longer
-    edge, moved and cut so that it lies inside; the largest one in the middle for None."""
+    """Left, top, right and bottom of a square in a picture of `width` x `height`. The square lies around the middle of `box` (fractions of the
+    picture), has its longer edge, and is moved and cut to lie inside the picture. For None: the largest square in the middle."""
     if box is None:
         edge = min(width, height)
         middle = (width / 2, height / 2)

@@ -1,4 +1,4 @@
-"""ThumbHash: some 25 bytes from which a client draws a placeholder of a picture (https://evanw.github.io/thumbhash)."""
+"""Computes ThumbHashes: some 25 bytes from which a client draws a placeholder of a picture (https://evanw.github.io/thumbhash)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _COLOUR_COMPONENTS = 3
 
 
 class _Channel(NamedTuple):
-    """`mean` of the samples and `scale`, the largest absolute coefficient; `coefficients` are divided by it, from 0 to 1 with 0.5 for none."""
+    """`mean` of the samples; `scale`, the largest absolute coefficient; `coefficients`, divided by `scale` and shifted to 0 to 1, so that 0.5
+    stands for 0."""
 
     mean: float
     scale: float
@@ -25,7 +26,7 @@ class _Channel(NamedTuple):
 def thumbhash(width: int, height: int, rgb: bytes) -> bytes:
     """The hash of an opaque picture of at most `MAX_EDGE` pixels an edge. `rgb`: three bytes a pixel, row by row.
 
-    Differs from the definition in nothing but the order of its sums: the cosine transform is done by rows, then by columns.
+    Differs from the definition only in the order of summation: the cosine transform runs over rows, then over columns.
     """
     if not 1 <= max(width, height) <= MAX_EDGE or len(rgb) != 3 * width * height:
         raise ValueError(f"{width} x {height} pixels in {len(rgb)} bytes")
@@ -65,7 +66,7 @@ def thumbhash(width: int, height: int, rgb: bytes) -> bytes:
 
 
 def _transform(samples: list[float], size: tuple[int, int], columns: int, rows: int) -> _Channel:
-    """The lowest cosine frequencies: those whose (column, row) lies in the triangle below `columns` x `rows`."""
+    """The lowest frequencies of the cosine transform: those whose (column, row) lies in the triangle below `columns` x `rows`."""
     width, height = size
     across = [_cosines(width, frequency) for frequency in range(columns)]
     down = [_cosines(height, frequency) for frequency in range(rows)]
@@ -94,5 +95,5 @@ def _quantized(value: float, steps: int) -> int:
 
 
 def _round_half_up(value: float) -> int:
-    """As the definition's `Math.round`; Python's `round` takes the even neighbour of a half."""
+    """Like `Math.round` in the definition. Python's `round` rounds halves to even."""
     return math.floor(value + 0.5)

@@ -1,0 +1,1 @@
+"""Metadata of originals: EXIF and XMP readers, and `MediaMetadata`, which the catalogue stores."""

@@ -1,6 +1,6 @@
-"""What a photo says about itself, in EXIF and XMP, as `MediaMetadata`. Runs in a worker.
+"""Reads EXIF and XMP of a photo into `MediaMetadata`. Runs in a worker.
 
-EXIF 3.0 (CIPA DC-008) for tags and dates; zones and GPS as Immich and exiftool read them.
+Tags and dates follow EXIF 3.0 (CIPA DC-008); zones and GPS are read as by Immich and exiftool.
 """
 
 from __future__ import annotations
@@ -28,29 +28,30 @@ ExifTags = Mapping[int, Any]
 
 
 def read_metadata(image: Image.Image, raw: Path | None = None) -> MediaMetadata:
-    """Of an opened picture; of a camera RAW file, whose own EXIF goes before that of its preview. What cannot be read is left out."""
+    """Metadata of an opened image. `raw` is the path of a camera RAW file, whose own EXIF takes precedence over that of its preview. Unreadable
+    fields are left out."""
     exif = (read_raw_exif(raw) if raw is not None else None) or image.getexif()
     xmp = parse_xmp(get_xmp_packet(image))
     main: ExifTags = dict(exif)
     details: ExifTags = {}
-    places: ExifTags = {}
-    # A damaged directory must not cost the picture.
+    gps_tags: ExifTags = {}
+    # A damaged directory must not make the photo fail.
     with suppress(Exception):
         details = exif.get_ifd(IFD.Exif)
     with suppress(Exception):
-        places = exif.get_ifd(IFD.GPSInfo)
-    return _build_metadata(main, details, places, xmp)
+        gps_tags = exif.get_ifd(IFD.GPSInfo)
+    return _build_metadata(main, details, gps_tags, xmp)
 
 
 def get_xmp_packet(image: Image.Image) -> bytes:
-    """The XMP packet, empty where there is none."""
+    """The XMP packet; empty if there is none."""
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     return packet.encode() if isinstance(packet, str) else bytes(packet)
 
 
-def _build_metadata(main: ExifTags, details: ExifTags, places: ExifTags, xmp: XmpProperties) -> MediaMetadata:
-    taken, modified = _read_dates(main, details, places)
-    latitude, longitude = _read_position(places)
+def _build_metadata(main: ExifTags, details: ExifTags, gps_tags: ExifTags, xmp: XmpProperties) -> MediaMetadata:
+    taken, modified = _read_dates(main, details, gps_tags)
+    latitude, longitude = _read_position(gps_tags)
     rating = _parse_integer(main.get(_RATING)) if xmp.rating is None else xmp.rating
     width = _parse_integer(details.get(Base.ExifImageWidth)) or _parse_integer(main.get(Base.ImageWidth))
     height = _parse_integer(details.get(Base.ExifImageHeight)) or _parse_integer(main.get(Base.ImageLength))
@@ -78,7 +79,7 @@ def _build_metadata(main: ExifTags, details: ExifTags, places: ExifTags, xmp: Xm
 
 
 def clean_text(value: Any, max_length: int = 20_000) -> str | None:
-    """Without control characters; None for nothing. Pillow takes ASCII fields for Latin-1, cameras write UTF-8."""
+    """Strip control characters; None for an empty text. Pillow decodes ASCII fields as Latin-1, but cameras write UTF-8 into them."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if not isinstance(value, str):
@@ -110,7 +111,7 @@ def _parse_integer(value: Any) -> int | None:
 
 
 def _format_exposure(value: Any) -> str | None:
-    """As photographers and exiftool write it: `1/250`, `0.4`, `2.5`."""
+    """Seconds as exiftool writes them: `1/250`, `0.4`, `2.5`."""
     seconds = _parse_number(value)
     if seconds is None or seconds <= 0:
         return None
@@ -119,9 +120,9 @@ def _format_exposure(value: Any) -> str | None:
     return f"{seconds:.1f}".removesuffix(".0")
 
 
-def _read_dates(main: ExifTags, details: ExifTags, places: ExifTags) -> tuple[datetime | None, datetime | None]:
-    """When it was taken and when it was changed."""
-    satellites = _read_gps_time(places)
+def _read_dates(main: ExifTags, details: ExifTags, gps_tags: ExifTags) -> tuple[datetime | None, datetime | None]:
+    """Capture time and modification time."""
+    gps_time = _read_gps_time(gps_tags)
     changed = _parse_date(main.get(Base.DateTime), details.get(Base.SubsecTime), details.get(Base.OffsetTime))
     for date, fraction, offset in (
         (Base.DateTimeOriginal, Base.SubsecTimeOriginal, Base.OffsetTimeOriginal),
@@ -130,8 +131,8 @@ def _read_dates(main: ExifTags, details: ExifTags, places: ExifTags) -> tuple[da
         zone = details.get(offset) or details.get(Base.OffsetTime)
         taken = _parse_date(details.get(date), details.get(fraction), zone)
         if taken is not None:
-            return _apply_gps_zone(taken, satellites), changed
-    return _apply_gps_zone(changed, satellites) if changed is not None else satellites, changed
+            return _apply_gps_zone(taken, gps_time), changed
+    return _apply_gps_zone(changed, gps_time) if changed is not None else gps_time, changed
 
 
 def _parse_date(value: Any, fraction: Any, offset: Any) -> datetime | None:
@@ -160,9 +161,9 @@ def _parse_zone(offset: str | None) -> timezone | None:
     return timezone(-distance if sign == "-" else distance)
 
 
-def _read_gps_time(places: ExifTags) -> datetime | None:
-    date = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)", clean_text(places.get(GPS.GPSDateStamp)) or "")
-    clock = places.get(GPS.GPSTimeStamp)
+def _read_gps_time(gps_tags: ExifTags) -> datetime | None:
+    date = re.match(r"(\d{4})[:-](\d\d)[:-](\d\d)", clean_text(gps_tags.get(GPS.GPSDateStamp)) or "")
+    clock = gps_tags.get(GPS.GPSTimeStamp)
     if date is None or not isinstance(clock, tuple) or len(clock) != 3:
         return None
     hours, minutes, seconds = map(_parse_number, clock)
@@ -175,7 +176,7 @@ def _read_gps_time(places: ExifTags) -> datetime | None:
 
 
 def _apply_gps_zone(taken: datetime, gps_time: datetime | None) -> datetime:
-    """A clock without zone gets that which the satellites' time tells, as exiftool does: the nearest quarter of an hour."""
+    """Derive a missing zone from the difference to the GPS time, rounded to quarters of an hour, as exiftool does."""
     if taken.tzinfo is not None or gps_time is None:
         return taken
     distance = taken.replace(tzinfo=UTC) - gps_time
@@ -185,12 +186,10 @@ def _apply_gps_zone(taken: datetime, gps_time: datetime | None) -> datetime:
     return taken.replace(tzinfo=timezone(offset))
 
 
-def _read_position(places: ExifTags) -> tuple[float | None, float | None]:
-    latitude = _parse_degrees(places.get(GPS.GPSLatitude), places.get(GPS.GPSLatitudeRef), "S", 90)
-    longitude = _parse_degrees(places.get(GPS.GPSLongitude), places.get(GPS.GPSLongitudeRef), "W", 180)
-    if (
-        latitude is None or longitude is None or latitude == longitude == 0
-    ):  # what cameras write that have found no satellite
+def _read_position(gps_tags: ExifTags) -> tuple[float | None, float | None]:
+    latitude = _parse_degrees(gps_tags.get(GPS.GPSLatitude), gps_tags.get(GPS.GPSLatitudeRef), "S", 90)
+    longitude = _parse_degrees(gps_tags.get(GPS.GPSLongitude), gps_tags.get(GPS.GPSLongitudeRef), "W", 180)
+    if latitude is None or longitude is None or latitude == longitude == 0:  # cameras without a GPS fix write 0, 0
         return None, None
     return latitude, longitude
 
@@ -201,7 +200,7 @@ def _parse_degrees(value: Any, reference: Any, negative: str, most: int) -> floa
     parts = [_parse_number(part) for part in value]
     if parts[0] is None:
         return None
-    degrees = sum((part or 0) / 60**place for place, part in enumerate(parts))
+    degrees = sum((part or 0) / 60**index for index, part in enumerate(parts))
     if (clean_text(reference) or "").upper().startswith(negative):
         degrees = -degrees
     return round(degrees, 7) if abs(degrees) <= most else None

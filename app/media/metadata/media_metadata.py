@@ -1,6 +1,6 @@
-"""What an original says about itself, as one typed value that goes into the catalogue as JSON.
+"""`MediaMetadata`: the metadata of an original as one typed value, stored in the catalogue as JSON.
 
-The names in JSON are those of Immich's `exifInfo`, so that what is stored is what clients see.
+The JSON names are those of Immich's `exifInfo`, so the stored value is what clients see.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ def _camel(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MediaMetadata:
-    """Everything is None where the file does not say. `exposure_time` in seconds, as photographers write it (`1/250`, `2.5`);
-    `focal_length` in millimetres; `date_time_original` and `modify_date` are aware where the file names a zone or an
-    offset, else naive: the clock of the place; `time_zone` is `UTC`, `UTC+2`, `UTC-3:30`; `latitude` and `longitude` in
-    degrees, WGS 84, south and west negative; `rating` -1 (rejected) to 5; `orientation` is EXIF's 1 to 8 as text, as
-    Immich gives it; `fps` in frames per second."""
+    """Fields are None if the file does not contain them. `exposure_time` in seconds, as text (`1/250`, `2.5`); `focal_length` in millimetres;
+    `date_time_original` and `modify_date` are aware if the file gives a zone or an offset, else naive local time; `time_zone` is `UTC`,
+    `UTC+2`, `UTC-3:30`; `latitude` and `longitude` in degrees, WGS 84, south and west negative; `rating` -1 (rejected) to 5; `orientation` is
+    EXIF's 1 to 8 as text, as in Immich; `fps` in frames per second."""
 
     make: str | None = None
     model: str | None = None
@@ -47,11 +46,11 @@ class MediaMetadata:
 
     @property
     def taken_at(self) -> datetime | None:
-        """When it was taken: aware where the zone is known, else the clock of the place."""
+        """Capture time: aware if the zone is known, else naive local time."""
         return self.date_time_original
 
     def to_json(self) -> dict[str, Any]:
-        """Only what is known, with Immich's names; moments in ISO 8601."""
+        """Fields that are not None, with Immich's names; times in ISO 8601."""
         known = {_camel(field.name): getattr(self, field.name) for field in fields(self)}
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
@@ -61,7 +60,7 @@ class MediaMetadata:
 
     @classmethod
     def from_json(cls, known: dict[str, Any]) -> Self:
-        """The reverse of `to_json`; names that are not ours are ignored. Raises `ValueError` for what is no such value."""
+        """The reverse of `to_json`. Unknown names are ignored. Raises `ValueError` for an invalid time."""
         values: dict[str, Any] = {field.name: known.get(_camel(field.name)) for field in fields(cls)}
         for name in ("date_time_original", "modify_date"):
             if values[name] is not None:
@@ -70,7 +69,7 @@ class MediaMetadata:
 
 
 def format_zone(moment: datetime | None) -> str | None:
-    """`UTC`, `UTC+2`, `UTC-3:30`, as Immich writes it; None for a moment without zone."""
+    """`UTC`, `UTC+2`, `UTC-3:30`, as Immich writes it; None for a naive time."""
     offset = moment.utcoffset() if moment is not None else None
     if offset is None:
         return None

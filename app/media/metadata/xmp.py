@@ -1,4 +1,4 @@
-"""What is read out of an XMP packet (ISO 16684-1). Runs in a worker: the packet is hostile XML."""
+"""Parses an XMP packet (ISO 16684-1): rating, description, projection, motion photo. Runs in a worker, because the XML may be hostile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_PACKET = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ContainerItem:
-    """One file inside a motion photo: `semantic` is `Primary`, `MotionPhoto`, …; sizes in bytes."""
+    """One file inside a motion photo. `semantic` is `Primary`, `MotionPhoto`, …; `length` and `padding` in bytes."""
 
     semantic: str
     length: int
@@ -27,7 +27,7 @@ class ContainerItem:
 
 @dataclass(frozen=True, slots=True)
 class XmpProperties:
-    """`video_offset`: bytes from the end of the file, as the older form of motion photos (MicroVideo) says it."""
+    """`video_offset`: distance of the video's beginning from the end of the file in bytes (MicroVideo, the older form of motion photos)."""
 
     rating: int | None = None
     description: str | None = None
@@ -37,11 +37,11 @@ class XmpProperties:
 
 
 def parse_xmp(packet: bytes) -> XmpProperties:
-    """Nothing of a packet that cannot be read."""
+    """An unreadable packet gives empty properties."""
     if not packet or len(packet) > MAX_PACKET:
         return XmpProperties()
     try:
-        # In a process with limits; expat itself refuses entities that grow beyond measure.
+        # Runs under resource limits; expat itself rejects exponential entity expansion.
         root = ElementTree.fromstring(packet.strip(b"\0 \r\n\t"))  # noqa: S314
     except (ElementTree.ParseError, ValueError):
         return XmpProperties()
@@ -55,7 +55,7 @@ def parse_xmp(packet: bytes) -> XmpProperties:
 
 
 def _read_value(root: ElementTree.Element, name: str) -> str | None:
-    """A property is an attribute of its description, or an element in it."""
+    """The value of a property, which is an attribute of its description or an element in it."""
     for element in root.iter():
         if name in element.attrib:
             return element.attrib[name]
@@ -73,15 +73,15 @@ def _read_description(root: ElementTree.Element) -> str | None:
 
 
 def _read_items(root: ElementTree.Element) -> list[ContainerItem]:
-    found = []
+    items = []
     for element in root.iter():
         semantic = element.attrib.get(f"{_ITEM}Semantic")
         if semantic is None:
             continue
         length = _parse_integer(element.attrib.get(f"{_ITEM}Length")) or 0
         padding = _parse_integer(element.attrib.get(f"{_ITEM}Padding")) or 0
-        found.append(ContainerItem(semantic, length, padding))
-    return found
+        items.append(ContainerItem(semantic, length, padding))
+    return items
 
 
 def _parse_integer(value: str | None) -> int | None:

@@ -1,7 +1,9 @@
-"""The process that workers are forked from: it has loaded the libraries, has no network, and never sees user data.
+"""The fork server: a process that has loaded the decoding libraries and forks one supervisor per request. It has no network and reads no
+user data.
 
-`python -I -m app.media.sandbox.fork_server DESCRIPTOR`: on this socket it is given pieces of work, each with the socket that its warden
-talks through, and with the open file to be worked on where that has no path to rely on. It ends when the socket is closed. Nothing of the service's environment or descriptors reaches it.
+`python -I -m app.media.sandbox.fork_server DESCRIPTOR`: the descriptor is a socket, from which it receives requests. With each request come the
+control socket of its supervisor and, if the original is an open file without a reliable path, the descriptor of that file. The fork server ends
+when the socket is closed. It inherits neither environment variables nor other descriptors of the service.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from pathlib import Path
 from app.media.sandbox import process_isolation, supervisor
 
 MAX_REQUEST_BYTES = 64 * 1024
-"""Bytes of one piece of work as it is handed over."""
+"""Limit on the bytes of one serialized request."""
 
 NICENESS = 5
-"""What workers leave to the service, which must stay quick."""
+"""Nice value of supervisors and workers, so that the service stays responsive."""
 
 _OUT_OF_MEMORY_SCORE = "800"
 _ORPHAN_ROUNDS = 1000
@@ -32,14 +34,14 @@ def main() -> None:
     if len(sys.argv) == 2:
         process_isolation.unshare_network()
         os.set_inheritable(descriptor, True)
-        # A new image of the process holds no capabilities of the namespace that was made for it.
-        os.execv(  # noqa: S606 - no shell is what is wanted
+        # exec drops the capabilities that the process holds in its new user namespace.
+        os.execv(  # noqa: S606 - intentionally without a shell
             sys.executable, [sys.executable, "-I", "-m", "app.media.sandbox.fork_server", str(descriptor), "inside"]
         )
     inbox = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     os.nice(NICENESS)
-    # When memory runs out, the kernel ends a worker, and not the service.
+    # Out of memory, the kernel kills a worker and not the service.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OUT_OF_MEMORY_SCORE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -50,43 +52,43 @@ def main() -> None:
 def _serve(inbox: socket.socket) -> None:
     gc.collect()
     gc.freeze()
-    wardens: dict[int, int] = {}
+    supervisors: dict[int, int] = {}
     poll = select.poll()
     poll.register(inbox, select.POLLIN)
     while True:
         for ready, _ in poll.poll():
             if ready != inbox.fileno():
                 poll.unregister(ready)
-                os.waitpid(wardens.pop(ready), 0)
+                os.waitpid(supervisors.pop(ready), 0)
                 os.close(ready)
-                _end_orphans(set(wardens.values()))
+                _end_orphans(set(supervisors.values()))
                 continue
             packed, descriptors, _, _ = socket.recv_fds(inbox, MAX_REQUEST_BYTES, 2)
             if not packed:
                 return
             inherited = descriptors[1:]
             with socket.socket(fileno=descriptors[0]) as control:
-                process = os.fork()
-                if process == 0:
+                pid = os.fork()
+                if pid == 0:
                     inbox.close()
-                    for other in wardens:
+                    for other in supervisors:
                         os.close(other)
                     supervisor.supervise(control, packed, inherited)
             for each in inherited:
                 os.close(each)
-            pidfd = os.pidfd_open(process)
-            wardens[pidfd] = process
+            pidfd = os.pidfd_open(pid)
+            supervisors[pidfd] = pid
             poll.register(pidfd, select.POLLIN)
 
 
-def _end_orphans(wardens: set[int]) -> None:
-    """A warden that was killed itself leaves what its worker started: nobody else would end it."""
+def _end_orphans(supervisors: set[int]) -> None:
+    """Kill the processes that a killed supervisor left behind. They are children of this process, which is their subreaper."""
     for _ in range(_ORPHAN_ROUNDS):
-        orphans = [child for child in supervisor.list_children() if child not in wardens]
+        orphans = [child for child in supervisor.list_children() if child not in supervisors]
         if not orphans:
             return
         for orphan in orphans:
-            os.kill(orphan, signal.SIGKILL)  # not reaped yet, so it is still the same process
+            os.kill(orphan, signal.SIGKILL)  # not reaped yet, so the pid still names the same process
         for orphan in orphans:
             os.waitpid(orphan, 0)
 

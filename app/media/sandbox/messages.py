@@ -1,4 +1,4 @@
-"""What is asked of a sandboxed process, within which limits, and how it ended: values that cross between processes as JSON."""
+"""Messages between service, supervisor and worker: a request, its resource limits, and how its worker ended. Serialized as JSON."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, Self
 
 _OPEN_FILES = Path("/proc/self/fd")
 INHERITED_DESCRIPTOR = 4
-"""The descriptor under which a worker has the open file that it inherits."""
+"""Number of the inherited descriptor in the worker."""
 
 
 def get_descriptor(source: Path) -> int | None:
-    """The descriptor that `source` is a name of (`/proc/self/fd/…`); None for other paths."""
+    """The descriptor that `source` names (`/proc/self/fd/…`); None for other paths."""
     return int(source.name) if source.parent == _OPEN_FILES else None
 
 
 def path_in_worker(source: Path) -> Path:
-    """What `source` is called in the worker that works on it."""
+    """The path of `source` in the worker: unchanged, or that of the inherited descriptor."""
     return source if get_descriptor(source) is None else _OPEN_FILES / str(INHERITED_DESCRIPTOR)
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """`seconds` by the clock, `cpu_seconds` of processor time of each process, `memory` in bytes of address space of each,
-    `file_size` in bytes of each file written, `output` in bytes of what it says as its result."""
+    """`seconds` of wall-clock time; `cpu_seconds` of processor time of each process; `memory`, bytes of address space of each process;
+    `file_size`, bytes of each written file; `output`, bytes of the result."""
 
     seconds: float
     cpu_seconds: int
@@ -37,10 +37,13 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """Either a `call` of one of the functions in `calls.py`, with `arguments` that are JSON, or a `program` with its arguments,
-    the first an absolute path. `folder` is its working folder and the only place where it may write (none for the empty text); beside the system's
-    own files it may read what is in `readable`. All paths are absolute, and as they are `path_in_worker`; `inherited_descriptor` is this process's descriptor of
-    the file that the worker inherits."""
+    """Runs either a function or a program in a worker.
+
+    `call` names one of `WORKER_FUNCTIONS` (`worker_functions.py`), with `arguments` that are JSON. Otherwise `program` is a command line whose first
+    item is an absolute path. `folder` is the working folder and the only folder that the worker may write to; empty for none. The worker may read
+    system files and the paths in `readable`. All paths are absolute and those of `path_in_worker`. `inherited_descriptor` is the service's
+    descriptor of the file that the worker inherits.
+    """
 
     call: str
     arguments: dict[str, Any]
@@ -60,30 +63,30 @@ class SandboxRequest:
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
-        given = json.loads(packed)
+        fields = json.loads(packed)
         return cls(
-            call=given["call"],
-            arguments=given["arguments"],
-            program=tuple(given["program"]),
-            folder=given["folder"],
-            readable=tuple(given["readable"]),
-            limits=ResourceLimits(**given["limits"]),
-            inherited_descriptor=given["inherited_descriptor"],
+            call=fields["call"],
+            arguments=fields["arguments"],
+            program=tuple(fields["program"]),
+            folder=fields["folder"],
+            readable=tuple(fields["readable"]),
+            limits=ResourceLimits(**fields["limits"]),
+            inherited_descriptor=fields["inherited_descriptor"],
         )
 
 
 class ExitKind(StrEnum):
-    """`status` of `EXITED` is the exit status, of `KILLED` the signal."""
+    """How a worker ended. `SandboxResult.status` is the exit status for `EXITED`, the signal number for `KILLED`."""
 
     EXITED = "exited"
     KILLED = "killed"
     TIMED_OUT = "timed_out"
-    OUTPUT_TOO_LARGE = "talked_too_much"
+    OUTPUT_TOO_LARGE = "output_too_large"
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxResult:
-    """`output` is what it gave as its result, `errors` the end of what it said on stderr, both bounded."""
+    """`output` is the worker's result (a program's stdout), `errors` the end of its stderr. Both are bounded."""
 
     exit_kind: ExitKind
     status: int
@@ -95,9 +98,11 @@ class SandboxResult:
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> Self:
-        """Raises `ValueError` for what is no such message."""
+        """Raises `ValueError` for a malformed message."""
         try:
-            given = json.loads(packed)
-            return cls(ExitKind(given["exit_kind"]), int(given["status"]), str(given["output"]), str(given["errors"]))
+            fields = json.loads(packed)
+            return cls(
+                ExitKind(fields["exit_kind"]), int(fields["status"]), str(fields["output"]), str(fields["errors"])
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"no such message: {error}") from error

@@ -1,7 +1,7 @@
-"""What Linux offers to keep a process in its place and Python has no call for: prctl, unshare, Landlock.
+"""Linux system calls that isolate a process and that Python does not wrap: prctl, unshare, Landlock.
 
-The first two functions are needed and raise; the last two are a second wall, best effort: containers and old kernels
-forbid them, and then they answer False.
+`become_subreaper` and `set_parent_death_signal` are required and raise `OSError`. `unshare_network` and `apply_landlock` are best effort: they
+return False where a container or an old kernel forbids them.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ class _PathBeneath(ctypes.Structure):
 
 
 def become_subreaper() -> None:
-    """Whatever a descendant leaves behind becomes a child of this process, which can then end it."""
+    """Make orphaned descendants children of this process, so that it can kill them."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_parent_death_signal(parent: int) -> None:
-    """Be killed when the process `parent`, which made this one, ends; at once when it has ended already."""
+    """Have the kernel kill this process when its parent, `parent`, ends. Kills itself at once if `parent` has already ended."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def unshare_network() -> bool:
-    """Leave every network behind, the loopback among them; also without root, where the kernel lets users do so.
+    """Enter an empty network namespace, without loopback. Works without root where the kernel permits user namespaces.
 
-    Afterwards the process may hold capabilities in a user namespace of its own: whoever calls this execs next.
+    Afterwards the process may hold capabilities in a user namespace of its own. The caller must exec next, which drops them.
     """
-    # A namespace that was entered half cannot be left again: a child tries whether it can be entered at all.
+    # A partly entered namespace cannot be left, so a child process tries first.
     child = os.fork()
     if child == 0:
         entered = False
@@ -86,8 +86,8 @@ def _unshare_namespaces() -> bool:
 
 
 def apply_landlock(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
-    """From here on open nothing but what lies below `readable` (also to execute) and `writable`, for this process and all that it
-    starts. What does not exist is left out."""
+    """Restrict this process and its descendants to opening files below `readable` (also to execute) and `writable`. Paths that do not
+    exist are skipped."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_LANDLOCK_VERSION))
     if version < 1:
@@ -108,7 +108,7 @@ def apply_landlock(readable: Iterable[Path], writable: Iterable[Path]) -> bool:
         for path in writable:
             _add_rule(ruleset, path, handled & ~_EXECUTE)
         return _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)) == 0
-    except OSError:  # nothing is forbidden yet
+    except OSError:  # no restriction is in force yet
         return False
     finally:
         os.close(ruleset)

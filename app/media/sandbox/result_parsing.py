@@ -1,4 +1,4 @@
-"""What the end of a sandboxed process means: its result, or the `MediaError` that says why there is none. Pure."""
+"""Translates a `SandboxResult` into the worker's result or a `MediaError`. Pure."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _BY_SIGNAL: dict[int, str] = {
     signal.SIGXCPU: "it needs more processor time than is permitted",
     signal.SIGXFSZ: "the results are larger than is permitted",
 }
-"""How the kernel ends what reaches a limit that trying again would not move."""
+"""Signals that the kernel sends at a resource limit. A retry would reach the same limit."""
 
 
 def parse_result(sandbox_result: SandboxResult) -> dict[str, Any]:
-    """What a called function returned. Raises `MediaError`."""
+    """The return value of a called function. Raises `MediaError`."""
     _check_exit(sandbox_result)
     try:
-        said = json.loads(sandbox_result.output)
-        if "error" in said:
-            raise _BY_NAME.get(said["error"], WorkerCrashed)(str(said["reason"]))
-        result = said["result"]
+        answer = json.loads(sandbox_result.output)
+        if "error" in answer:
+            raise _BY_NAME.get(answer["error"], WorkerCrashed)(str(answer["reason"]))
+        result = answer["result"]
     except (ValueError, KeyError, TypeError):
         raise WorkerCrashed("the process that worked on it died without a result") from None
     if not isinstance(result, dict):
@@ -54,9 +54,9 @@ def parse_result(sandbox_result: SandboxResult) -> dict[str, Any]:
 
 
 def parse_output(sandbox_result: SandboxResult, source: str = "") -> str:
-    """What a program wrote to its standard output. Raises `MediaError`, with the program's last words about `source` as the reason."""
+    """The standard output of a program. Raises `MediaError`, with the last line of stderr as the reason, without the path `source`."""
     _check_exit(sandbox_result)
-    # ffmpeg says so and ends in peace, whatever it could not write.
+    # ffmpeg exits with status 0 even if it could not write its output.
     if "No space left on device" in sandbox_result.errors or "Disk quota exceeded" in sandbox_result.errors:
         raise MediaDiskFull("there is no room for the results")
     if sandbox_result.status == 0:
@@ -64,13 +64,13 @@ def parse_output(sandbox_result: SandboxResult, source: str = "") -> str:
     if "Cannot allocate memory" in sandbox_result.errors:
         raise LimitExceeded("it needs more memory than is permitted")
     last = [line for line in sandbox_result.errors.splitlines() if line.strip()][-1:]
-    said = redact_path(last[0], source) if last else f"exit status {sandbox_result.status}"
-    raise DecodeFailed(f"it cannot be decoded: {said}")
+    reason = redact_path(last[0], source) if last else f"exit status {sandbox_result.status}"
+    raise DecodeFailed(f"it cannot be decoded: {reason}")
 
 
-def redact_path(said: str, source: str) -> str:
-    """Where a file lies is nobody's business who is told what is wrong with it."""
-    return said.removeprefix(f"{source}: ").replace(source, "the file") if source else said
+def redact_path(message: str, source: str) -> str:
+    """Remove the path from an error message, because users see the message and must not see the server's paths."""
+    return message.removeprefix(f"{source}: ").replace(source, "the file") if source else message
 
 
 def _check_exit(sandbox_result: SandboxResult) -> None:

@@ -1,6 +1,7 @@
-"""Work done outside of this process: handed to the fork server, bounded, and ended with all that it started.
+"""`Sandbox`: runs requests in sandboxed child processes, within limits, and ends every process of a request.
 
-What comes back is text from a process that a hostile file may have taken over: bounded, never a pickle, checked by whoever asked.
+The service sends a request to the fork server, which forks a supervisor; the supervisor forks the worker. A hostile file may have taken over the
+worker, so the answer is bounded JSON, never a pickle, and the caller validates it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from app.media.errors import WorkerCrashed
 from app.media.sandbox.messages import SandboxRequest, SandboxResult
 
 MAX_RESULT_BYTES = 8 * 1024 * 1024
-"""Bytes that a warden may say at all: more than any output limit, also when every character is escaped."""
+"""Limit on the bytes of a supervisor's message: more than any output limit, even if every character is escaped."""
 
 _GRACE_SECONDS = 15.0
-"""What a warden has beyond the work's own time, before it is taken for stuck."""
+"""Seconds beyond the request's own limit after which a supervisor counts as stuck."""
 
 _SEND_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _ATTEMPTS = 3
-"""To start work at all; work that has begun is never begun again."""
+"""Attempts to start a request. A request whose supervisor has started is never repeated."""
 
 _END_SECONDS = 12.0
 _CHUNK = 64 * 1024
@@ -38,7 +39,7 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    # Large pages: a worker is young, and touching new memory is a third of what small ones cost it.
+    # Large pages: first touches of new memory cost a short-lived worker a third of what they cost with small pages.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
@@ -46,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Sandbox:
-    """Starts its fork server when there is work for the first time, and another one when that has died."""
+    """Starts its fork server at the first request, and a new one when that has died."""
 
     def __init__(self) -> None:
         self._server: _ForkServer | None = None
@@ -54,7 +55,7 @@ class Sandbox:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Ready for work. Whoever has asked for work cancels it or waits for it before the end."""
+        """Stops the fork server at the end. Callers of `run` must have returned or been cancelled before."""
         try:
             yield self
         finally:
@@ -63,31 +64,31 @@ class Sandbox:
                 await server.stop()
 
     async def run(self, request: SandboxRequest) -> SandboxResult:
-        """How the work ended. Cancelled, it returns when the work and all that it started are gone. Raises `WorkerCrashed` where nobody
-        can tell how it ended."""
+        """Run a request and return how its worker ended. After cancellation, the worker and its descendants have ended before it returns.
+        Raises `WorkerCrashed` if the outcome is unknown."""
         for _ in range(_ATTEMPTS):
             server = await self._running_server()
             try:
-                warden = await self._hand_over(server, request)
+                supervisor = await self._hand_over(server, request)
                 try:
-                    await warden.wait(request.limits.seconds + _GRACE_SECONDS)
+                    await supervisor.wait(request.limits.seconds + _GRACE_SECONDS)
                 finally:
-                    await warden.terminate()
+                    await supervisor.terminate()
             except OSError as error:
                 _log.warning("the fork server is gone", error=str(error))
             else:
-                if warden.pid is not None:
-                    return _parse_result(warden)
-                _log.warning("the fork server has not taken its work")
+                if supervisor.pid is not None:
+                    return _parse_result(supervisor)
+                _log.warning("the fork server did not start a supervisor for a request")
             await self._discard_server(server)
         raise WorkerCrashed("no process could be started for it")
 
-    async def _hand_over(self, server: _ForkServer, work: SandboxRequest) -> _SupervisorConnection:
-        """Raises `OSError` when the server is not there any more, or takes nothing."""
+    async def _hand_over(self, server: _ForkServer, request: SandboxRequest) -> _SupervisorConnection:
+        """Raises `OSError` if the server has ended, or accepts no request within a time limit."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with closing(theirs):
             try:
-                await server.hand_over(work, theirs)
+                await server.hand_over(request, theirs)
             except BaseException:
                 ours.close()
                 raise
@@ -106,11 +107,11 @@ class Sandbox:
         await server.stop()
 
 
-def _parse_result(warden: _SupervisorConnection) -> SandboxResult:
+def _parse_result(supervisor: _SupervisorConnection) -> SandboxResult:
     try:
-        return SandboxResult.from_bytes(bytes(warden.message))
+        return SandboxResult.from_bytes(bytes(supervisor.message))
     except ValueError:
-        _log.warning("a media process was lost", warden=warden.pid)
+        _log.warning("a media supervisor ended without a result", pid=supervisor.pid)
         raise WorkerCrashed("the process that worked on it was lost") from None
 
 
@@ -135,7 +136,7 @@ class _ForkServer:
         return cls(process, ours)
 
     async def hand_over(self, request: SandboxRequest, control: socket.socket) -> None:
-        """Raises `OSError` when the server is not there any more, or takes nothing."""
+        """Raises `OSError` if the server has ended, or accepts no request within a time limit."""
         packed = request.to_bytes()
         descriptors = [
             control.fileno(),
@@ -146,12 +147,14 @@ class _ForkServer:
                 try:
                     socket.send_fds(self._inbox, [packed], descriptors)
                 except BlockingIOError:
-                    await asyncio.sleep(0.005)  # its queue is full; it forks some hundred times a second
+                    await asyncio.sleep(
+                        0.005
+                    )  # the socket's queue is full; the server forks some hundred times a second
                 else:
                     return
 
     async def stop(self) -> None:
-        """Ends it; its wardens end by themselves, when the work that they keep does."""
+        """End the fork server. Supervisors end by themselves, with their workers."""
         self._inbox.close()
         try:
             async with asyncio.timeout(_STOP_SECONDS):
@@ -163,7 +166,7 @@ class _ForkServer:
 
 
 class _SupervisorConnection:
-    """The other end of one warden's socket. It first says its process id, at the end its message."""
+    """The service's end of one supervisor's control socket. The supervisor first sends its process id, at the end its `SandboxResult`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid: int | None = None
@@ -178,18 +181,18 @@ class _SupervisorConnection:
                 self.message += data
 
     async def wait(self, seconds: float) -> None:
-        """Until it has said its message and is gone, or the time is over."""
+        """Wait until the supervisor has sent its message and ended, at most `seconds`."""
         await asyncio.wait([self._reading], timeout=seconds)
 
     async def terminate(self) -> None:
-        """Have it end the work, and wait until it has, also when cancelled meanwhile: the socket closes with its last word. One
-        that does not answer is killed; what it kept then falls to the fork server."""
+        """Have the supervisor end its worker, and wait until the socket closes, even if cancelled meanwhile. A supervisor that does not
+        answer is killed; the fork server then kills its descendants."""
         cancelled = False
         if not self._reading.done():
             self._writer.write_eof()
             cancelled = await _wait_uncancelled(self._reading, _END_SECONDS)
         if not self._reading.done() and self.pid is not None:
-            _log.error("a warden does not answer", warden=self.pid)
+            _log.error("a media supervisor does not answer and is killed", pid=self.pid)
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             cancelled |= await _wait_uncancelled(self._reading, _END_SECONDS)
@@ -200,7 +203,7 @@ class _SupervisorConnection:
 
 
 async def _wait_uncancelled(task: asyncio.Task[None], seconds: float) -> bool:
-    """Wait for the task, at most so long, and do not stop when cancelled; whether that happened."""
+    """Wait for the task, at most `seconds`, also through cancellations. Returns whether one happened."""
     cancelled = False
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

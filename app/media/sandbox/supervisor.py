@@ -1,8 +1,8 @@
-"""One warden for each piece of work: it starts the worker, waits for its end, and leaves nothing alive.
+"""The supervisor of one request: forks the worker, waits for its end or a limit, and kills all of its descendants.
 
-A warden is forked from the fork server and talks to the service over a socket of its own, `control`. When the service closes
-its side (it gives up, or is dead), the work is over. Orphans of the worker become children of the warden, so that neither a
-new session nor a double fork escapes it. It hands on what the worker says and looks into none of it.
+A supervisor is forked from the fork server and has a socket to the service, `control`. It stops when the service closes its side, because it has
+given up or is dead. Orphans of the worker become children of the supervisor, so neither a new session nor a double fork escapes. The supervisor
+passes the worker's output on without parsing it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.media.sandbox.messages import INHERITED_DESCRIPTOR, ExitKind, ResourceL
 from app.media.sandbox.worker_functions import run_function
 
 MAX_STDERR_BYTES = 16 * 1024
-"""Bytes of the end of stderr that are handed on."""
+"""Bytes of the end of stderr that are passed on."""
 
 _SEND_SECONDS = 10.0
 _END_SECONDS = 10.0
@@ -33,7 +33,7 @@ _CHUNK = 64 * 1024
 _OPEN_FILES = 256
 
 PROGRAM_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "2"}
-"""All that a program is told about the machine. More arenas of malloc only reserve address space, which is limited."""
+"""The environment of a program. Few malloc arenas, because each reserves address space, which is limited."""
 
 _SYSTEM_FILES = tuple(
     Path(name)
@@ -46,56 +46,57 @@ _SYSTEM_FILES = tuple(
 
 
 def supervise(control: socket.socket, packed: bytes, inherited: Sequence[int]) -> NoReturn:
-    """Do the packed `Work` in a child, which inherits that descriptor if there is one, send its `SandboxResult` through `control`, end this process."""
+    """Run the packed `SandboxRequest` in a child that inherits the descriptors in `inherited`, send the `SandboxResult` through `control`, and end this
+    process."""
     status = os.EX_SOFTWARE
     try:
         control.settimeout(_SEND_SECONDS)
         control.sendall(b"%d\n" % os.getpid())
         process_isolation.become_subreaper()
         os.setsid()
-        ended = _run_supervised(control, SandboxRequest.from_bytes(packed), inherited)
-        if ended is not None:
-            control.sendall(ended.to_bytes())
+        result = _run_supervised(control, SandboxRequest.from_bytes(packed), inherited)
+        if result is not None:
+            control.sendall(result.to_bytes())
         status = os.EX_OK
     finally:
         os._exit(status)
 
 
 def _run_supervised(control: socket.socket, request: SandboxRequest, inherited: Sequence[int]) -> SandboxResult | None:
-    """None when nobody waits for it any more."""
+    """None if the service has closed its side of `control`."""
     output, output_end = os.pipe()
     errors, errors_end = os.pipe()
-    warden = os.getpid()
+    own_pid = os.getpid()
     worker = os.fork()
     if worker == 0:
         control.close()
         os.close(output)
         os.close(errors)
-        _run_worker(request, warden, output_end, errors_end, inherited)
+        _run_worker(request, own_pid, output_end, errors_end, inherited)
     for descriptor in (output_end, errors_end, *inherited):
         os.close(descriptor)
-    said = _PipeReader(output, errors, request.limits.output)
+    pipes = _PipeReader(output, errors, request.limits.output)
     try:
-        how = _wait_for_end(control, worker, said, time.monotonic() + request.limits.seconds)
+        exit_kind = _wait_for_end(control, worker, pipes, time.monotonic() + request.limits.seconds)
     finally:
         status = kill_descendants(worker)
-    if how is None:
+    if exit_kind is None:
         return None
-    said.drain()
-    if how is ExitKind.EXITED:
-        how = (
+    pipes.drain()
+    if exit_kind is ExitKind.EXITED:
+        exit_kind = (
             ExitKind.OUTPUT_TOO_LARGE
-            if said.is_over_limit
+            if pipes.is_over_limit
             else ExitKind.KILLED
             if os.WIFSIGNALED(status)
             else ExitKind.EXITED
         )
     code = os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
-    return SandboxResult(how, code, said.output.decode(errors="replace"), said.errors.decode(errors="replace"))
+    return SandboxResult(exit_kind, code, pipes.output.decode(errors="replace"), pipes.errors.decode(errors="replace"))
 
 
 class _PipeReader:
-    """What comes through the worker's two pipes, bounded: of its output the beginning, of its errors the end."""
+    """Reads the worker's two pipes, bounded: keeps the beginning of its output and the end of its errors."""
 
     def __init__(self, output: int, errors: int, limit: int) -> None:
         self._output_pipe = output
@@ -112,7 +113,7 @@ class _PipeReader:
         return len(self.output) > self._limit
 
     def read_once(self, pipe: int) -> None:
-        """Read once."""
+        """Read at most one chunk."""
         try:
             data = os.read(pipe, _CHUNK)
         except BlockingIOError:
@@ -126,7 +127,7 @@ class _PipeReader:
             del self.errors[:-MAX_STDERR_BYTES]
 
     def drain(self) -> None:
-        """What is still in the pipes, when all who could write are gone: never more than a pipe holds."""
+        """Read the rest of the pipes after all writers have ended: never more than a pipe holds."""
         for pipe in tuple(self.open_pipes):
             for _ in range(1024):
                 before = len(self.output), bytes(self.errors)
@@ -136,7 +137,7 @@ class _PipeReader:
 
 
 def _wait_for_end(control: socket.socket, worker: int, pipes: _PipeReader, deadline: float) -> ExitKind | None:
-    """Until the worker has ended (`EXITED`), must be ended, or nobody waits for it any more (None)."""
+    """Wait until the worker has ended (`EXITED`) or must be killed (time or output limit); None if the service has closed `control`."""
     exited = os.pidfd_open(worker)
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -160,8 +161,10 @@ def _wait_for_end(control: socket.socket, worker: int, pipes: _PipeReader, deadl
 
 
 def kill_descendants(worker: int) -> int:
-    """Kill the worker, its group and whatever else has become a child of this process, until nothing is left; the worker's
-    wait status. Gives up after `_END_SECONDS`, on what the kernel does not let go."""
+    """Kill the worker, its process group and all children of this process until none is left. Returns the worker's wait status.
+
+    Gives up after `_END_SECONDS` on processes that the kernel does not end, such as in uninterruptible I/O.
+    """
     status = 0
     deadline = time.monotonic() + _END_SECONDS
     with suppress(ProcessLookupError, PermissionError):
@@ -182,34 +185,34 @@ def kill_descendants(worker: int) -> int:
 
 
 def list_children() -> list[int]:
-    """The children of this process, those that it adopted among them."""
+    """The pids of this process's children, adopted orphans included."""
     own = os.getpid()
     try:
         return [int(pid) for pid in Path(f"/proc/self/task/{own}/children").read_text().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        found = []
+        children = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError, ValueError):
                 if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == own:
-                    found.append(int(entry.name))
-        return found
+                    children.append(int(entry.name))
+        return children
 
 
 def _run_worker(
     request: SandboxRequest, supervisor: int, output: int, errors: int, inherited: Sequence[int]
 ) -> NoReturn:
-    """The worker: put on the limits, do it, end."""
+    """The worker process: set up descriptors, apply limits and Landlock, run the function or exec the program, end."""
     status = os.EX_SOFTWARE
     try:
         os.setsid()
         process_isolation.set_parent_death_signal(supervisor)
-        aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, INHERITED_DESCRIPTOR) for descriptor in inherited]
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, 0)
+        moved_descriptors = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, INHERITED_DESCRIPTOR) for descriptor in inherited]
+        devnull = os.open(os.devnull, os.O_RDWR)
+        os.dup2(devnull, 0)
         os.dup2(output if request.program else errors, 1)
         os.dup2(errors, 2)
         result = os.dup2(output, 3)
-        for descriptor in aside:
+        for descriptor in moved_descriptors:
             os.dup2(descriptor, INHERITED_DESCRIPTOR)
         os.closerange(
             INHERITED_DESCRIPTOR + len(inherited),
@@ -224,7 +227,7 @@ def _run_worker(
             os.set_inheritable(result, False)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-            os.execve(request.program[0], request.program, PROGRAM_ENVIRONMENT)  # noqa: S606 - no shell is what is wanted
+            os.execve(request.program[0], request.program, PROGRAM_ENVIRONMENT)  # noqa: S606 - intentionally without a shell
         _write_all(result, run_function(request.call, request.arguments))
         status = os.EX_OK
     except OSError as error:

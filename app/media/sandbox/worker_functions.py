@@ -1,4 +1,4 @@
-"""The functions that a worker may be told to call, by name, and how their results and failures become JSON.
+"""The functions that a request may call in a worker, by name, and the conversion of their results and exceptions to JSON.
 
 This module loads every library that decodes: only the fork server imports it.
 """
@@ -25,7 +25,7 @@ WORKER_FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
 _DISK_FAULTS = frozenset(
     {errno.EIO, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT}
 )
-"""What a disk or a share that fails, or goes, says. A damaged file leads decoders to others, such as `EINVAL`."""
+"""Errors of a disk or network share that fails or disappears. For a damaged file decoders raise others, such as `EINVAL`."""
 
 
 def run_function(function: str, arguments: dict[str, Any]) -> bytes:
@@ -33,13 +33,13 @@ def run_function(function: str, arguments: dict[str, Any]) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = {"result": WORKER_FUNCTIONS[function](**arguments)}
+            answer = {"result": WORKER_FUNCTIONS[function](**arguments)}
     except MediaError as error:
-        said = {"error": type(error).__name__, "reason": error.reason}
-    except Exception as error:  # noqa: BLE001 - decoders raise what they like over a damaged file
+        answer = {"error": type(error).__name__, "reason": error.reason}
+    except Exception as error:  # noqa: BLE001 - decoders raise exceptions of any type for a damaged file
         failure = _translate_error(error)
-        said = {"error": type(failure).__name__, "reason": redact_path(failure.reason, str(arguments["source"]))}
-    return json.dumps(said).encode()
+        answer = {"error": type(failure).__name__, "reason": redact_path(failure.reason, str(arguments["source"]))}
+    return json.dumps(answer).encode()
 
 
 def _translate_error(error: Exception) -> MediaError:

@@ -1,4 +1,4 @@
-"""What a video needs to be played by browsers, and nothing more. Pure: Immich's policy *required*, as a table can test it."""
+"""Decides whether browsers play a video unchanged, and which streams must be encoded if not. Pure. Equals Immich's policy *required*."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from app.media.video.probe_output import ProbedVideo
 
 AUDIO_CODECS = frozenset({"aac", "mp3", "opus"})
 _CONTAINERS = frozenset({DetectedFormat.MOV})
-"""MP4 and QuickTime. Immich plays WebM and Ogg too, but neither of them may hold H.264."""
+"""MP4 and QuickTime. Immich accepts WebM and Ogg too, but neither can contain H.264."""
 
-_UNLISTED = frozenset({".3gp", ".3gpp"})
-"""Of the same family, but not on the list of what browsers take."""
+_UNSUPPORTED_EXTENSIONS = frozenset({".3gp", ".3gpp"})
+"""MP4 family, but not supported by browsers."""
 
 
 class StreamAction(Enum):
@@ -24,21 +24,21 @@ class StreamAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TranscodePlan:
-    """What becomes of the two streams; `audio` None where there is none."""
+    """Action for each stream. `audio` is None if the video has no audio stream."""
 
     video: StreamAction
     audio: StreamAction | None
 
 
 def plan_transcode(video: ProbedVideo, format: MediaFormat) -> TranscodePlan | None:
-    """None where browsers play the original as it is."""
-    picture = video.video_stream
-    shown_as_it_is = picture.codec == "h264" and picture.pixel_format.endswith("420p") and not picture.is_hdr
-    heard_as_it_is = video.audio_stream is None or video.audio_stream.codec in AUDIO_CODECS
-    container = video.content in _CONTAINERS and format.extension not in _UNLISTED
-    if shown_as_it_is and heard_as_it_is and container:
+    """None if browsers play the original unchanged."""
+    stream = video.video_stream
+    copies_video = stream.codec == "h264" and stream.pixel_format.endswith("420p") and not stream.is_hdr
+    copies_audio = video.audio_stream is None or video.audio_stream.codec in AUDIO_CODECS
+    container_is_supported = video.content in _CONTAINERS and format.extension not in _UNSUPPORTED_EXTENSIONS
+    if copies_video and copies_audio and container_is_supported:
         return None
     return TranscodePlan(
-        video=StreamAction.COPY if shown_as_it_is else StreamAction.ENCODE,
-        audio=None if video.audio_stream is None else StreamAction.COPY if heard_as_it_is else StreamAction.ENCODE,
+        video=StreamAction.COPY if copies_video else StreamAction.ENCODE,
+        audio=None if video.audio_stream is None else StreamAction.COPY if copies_audio else StreamAction.ENCODE,
     )

@@ -1,7 +1,7 @@
-"""Command lines for ffmpeg and ffprobe. Pure. What they may open is stated in each: one file, by one demuxer.
+"""Builds command lines for ffmpeg and ffprobe. Pure. Each allows ffmpeg to open one file, with one demuxer.
 
-A playlist, a script of files or a drawing under a video's name would have ffmpeg open what it names; so the demuxer is the one
-that the file's first bytes call for, and nothing but plain files may be opened.
+A playlist, a concat script or an SVG with the name of a video could make ffmpeg open other files and URLs. Therefore the demuxer is the one
+of the detected format, and the only permitted protocol is `file`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ENCODED_EDGE = 720
 """Short edge of an encoded video in pixels."""
 
 MAX_ENCODED_SECONDS = 24 * 60 * 60
-"""Seconds of a video that are encoded at most."""
+"""Limit on the length of an encoded video in seconds."""
 
 _CRF = 23
 _MAX_EDGE = 16_383
@@ -35,7 +35,7 @@ _ENTRIES = (
 
 @dataclass(frozen=True, slots=True)
 class FfmpegTools:
-    """Absolute paths. `has_tone_mapping`: ffmpeg has the filters for HDR."""
+    """Absolute paths. `has_tone_mapping` is True if ffmpeg has the filters that convert HDR to SDR."""
 
     ffmpeg: str
     ffprobe: str
@@ -51,13 +51,13 @@ def build_probe_command(tools: FfmpegTools, source: Path, content: DetectedForma
 def build_poster_command(
     tools: FfmpegTools, source: Path, video: ProbedVideo, second: float, *, keyframe: bool, target: str
 ) -> tuple[str, ...]:
-    """One frame as PPM into `target`, no larger than a preview: the last key frame before `second`, or exactly that one."""
-    hurry = ("-skip_frame", "nokey", "-noaccurate_seek") if keyframe else ()
+    """Write one frame as PPM into `target`, no larger than a preview: the last key frame before `second`, or the frame at `second`."""
+    seek_options = ("-skip_frame", "nokey", "-noaccurate_seek") if keyframe else ()
     filters = ",".join((*_display_filters(video.video_stream, tools, PREVIEW_EDGE), "format=rgb24"))
     return (
-        tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", "2", "-ss", f"{second:.3f}", *hurry,
+        tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", "2", "-ss", f"{second:.3f}", *seek_options,
         *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", "-an", "-sn", "-dn", "-frames:v", "1",
-        "-fps_mode", "passthrough",  # the key frame lies before the moment asked for, which otherwise drops it
+        "-fps_mode", "passthrough",  # otherwise ffmpeg drops the key frame, which lies before the requested time
         "-vf", filters, "-c:v", "ppm", "-f", "image2", "-update", "1", "-y", f"./{target}",
     )  # fmt: skip
 
@@ -72,11 +72,11 @@ def build_encode_command(
     size_limit: int,
     target: str,
 ) -> tuple[str, ...]:
-    """An MP4 of at most `size_limit` bytes into `target`, with its index in front."""
-    sound = ("-map", f"0:{video.audio_stream.index}") if video.audio_stream else ("-an",)
+    """Write an MP4 of at most `size_limit` bytes into `target`, with the `moov` box first (faststart)."""
+    audio_map = ("-map", f"0:{video.audio_stream.index}") if video.audio_stream else ("-an",)
     return (
         tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", str(threads), "-fflags", "+genpts",
-        *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *sound, "-sn", "-dn",
+        *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *audio_map, "-sn", "-dn",
         *_video_options(video.video_stream, plan, tools), *_audio_options(plan), "-threads", str(threads),
         "-map_metadata", "-1", "-map_chapters", "-1", "-max_muxing_queue_size", "1024", "-t", str(MAX_ENCODED_SECONDS),
         "-fs", str(size_limit), "-movflags", "+faststart", "-f", "mp4", "-y", f"./{target}",
@@ -84,12 +84,12 @@ def build_encode_command(
 
 
 def _input_options(source: Path, content: DetectedFormat) -> tuple[str, ...]:
-    """An absolute path begins neither as an option nor as a protocol does."""
+    """The path must be absolute: ffmpeg takes it neither for an option nor for a URL. Raises `ValueError`."""
     if not source.is_absolute():
         raise ValueError(f"no absolute path: {source}")
-    inside = ("-enable_drefs", "0", "-use_absolute_path", "0") if content is DetectedFormat.MOV else ()
+    reference_options = ("-enable_drefs", "0", "-use_absolute_path", "0") if content is DetectedFormat.MOV else ()
     return (
-        "-protocol_whitelist", "file", "-format_whitelist", content.value, "-f", content.value, *inside,
+        "-protocol_whitelist", "file", "-format_whitelist", content.value, "-f", content.value, *reference_options,
         "-probesize", str(_PROBE_BYTES), "-analyzeduration", str(_PROBE_MICROSECONDS), "-i", str(source),
     )  # fmt: skip
 
@@ -110,24 +110,24 @@ def _audio_options(plan: TranscodePlan) -> tuple[str, ...]:
 
 
 def _display_filters(stream: VideoStream, tools: FfmpegTools, edge: int, *, even: bool = False) -> tuple[str, ...]:
-    """Square pixels, whole frames, no larger than `edge` by the short edge, SDR. ffmpeg itself has rotated before."""
+    """Filters to progressive SDR frames with square pixels and a short edge of at most `edge` pixels. ffmpeg applies the rotation before them."""
     width, height = fit_size(*stream.display_size, edge, _MAX_EDGE)
     if even:
         width, height = max(2, width // 2 * 2), max(2, height // 2 * 2)
-    whole = ("bwdif=deint=interlaced",) if stream.is_interlaced else ()
+    deinterlace = ("bwdif=deint=interlaced",) if stream.is_interlaced else ()
     if stream.is_hdr and tools.has_tone_mapping:
-        return (*whole, *_tone_mapping_filters(stream, width, height), "setsar=1")
-    assumed = stream.matrix is None and min(stream.display_size) >= _HIGH_DEFINITION
-    matrix = ":in_color_matrix=bt709" if assumed else ""
-    return (*whole, f"scale={width}:{height}:flags=lanczos+accurate_rnd+full_chroma_int{matrix}", "setsar=1")
+        return (*deinterlace, *_tone_mapping_filters(stream, width, height), "setsar=1")
+    assume_bt709 = stream.matrix is None and min(stream.display_size) >= _HIGH_DEFINITION
+    matrix = ":in_color_matrix=bt709" if assume_bt709 else ""
+    return (*deinterlace, f"scale={width}:{height}:flags=lanczos+accurate_rnd+full_chroma_int{matrix}", "setsar=1")
 
 
 def _tone_mapping_filters(stream: VideoStream, width: int, height: int) -> tuple[str, ...]:
-    """Smaller first, then in linear light; what the file does not say is what HDR is always made with."""
-    told = f"tin={stream.transfer}:min={stream.matrix or 'bt2020nc'}:pin={stream.primaries or 'bt2020'}"
+    """Scale down first, then map in linear light. Missing colour parameters default to BT.2020."""
+    colour_parameters = f"tin={stream.transfer}:min={stream.matrix or 'bt2020nc'}:pin={stream.primaries or 'bt2020'}"
     return (
-        f"zscale=w={width}:h={height}:filter=bicubic:{told}",
-        f"zscale={told}:t=linear:npl=100",
+        f"zscale=w={width}:h={height}:filter=bicubic:{colour_parameters}",
+        f"zscale={colour_parameters}:t=linear:npl=100",
         "format=gbrpf32le",
         "zscale=p=bt709",
         "tonemap=tonemap=hable:desat=0",

@@ -1,4 +1,4 @@
-"""What ffprobe says about a video, as typed values. Pure."""
+"""Parses the JSON output of ffprobe into typed values and `MediaMetadata`. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
 
 @dataclass(frozen=True, slots=True)
 class VideoStream:
-    """`width` and `height` in pixels as stored, `pixel_aspect` how wide one of them is shown, `rotation` in degrees clockwise (0, 90,
-    180, 270) that players apply. Unknown colours are None."""
+    """`width` and `height` in pixels as stored; `pixel_aspect`, a pixel's width by its height; `rotation` in degrees clockwise (0, 90, 180, 270)
+    that players apply; `matrix`, `primaries` and `transfer` are None if unknown."""
 
     index: int
     codec: str
@@ -55,7 +55,7 @@ class AudioStream:
 
 @dataclass(frozen=True, slots=True)
 class ProbedVideo:
-    """`duration` in seconds, None where nothing tells."""
+    """`duration` in seconds, None if unknown. Names of `tags` are in lower case."""
 
     content: DetectedFormat
     video_stream: VideoStream
@@ -65,28 +65,32 @@ class ProbedVideo:
 
 
 def parse_probe(output: str, content: DetectedFormat) -> ProbedVideo:
-    """Raises `DecodeFailed` where there is no picture."""
+    """Raises `DecodeFailed` if there is no video stream, or the output is malformed."""
     try:
-        said = json.loads(output)
-        streams: list[dict[str, Any]] = list(said.get("streams", []))
-        pictures = [stream for stream in streams if _is_video_stream(stream)]
-        sounds = [stream for stream in streams if stream.get("codec_type") == "audio" and stream.get("codec_name")]
-        if not pictures:
+        probed = json.loads(output)
+        streams: list[dict[str, Any]] = list(probed.get("streams", []))
+        video_streams = [stream for stream in streams if _is_video_stream(stream)]
+        audio_streams = [
+            stream for stream in streams if stream.get("codec_type") == "audio" and stream.get("codec_name")
+        ]
+        if not video_streams:
             raise DecodeFailed("it holds no video that can be decoded")
-        whole = said.get("format", {})
+        container = probed.get("format", {})
         return ProbedVideo(
             content=content,
-            video_stream=_parse_video_stream(pictures[0]),
-            audio_stream=AudioStream(int(sounds[0]["index"]), str(sounds[0]["codec_name"])) if sounds else None,
-            duration=_parse_seconds(whole.get("duration")) or _parse_seconds(pictures[0].get("duration")),
-            tags=_read_tags(pictures[0]) | _read_tags(whole),
+            video_stream=_parse_video_stream(video_streams[0]),
+            audio_stream=AudioStream(int(audio_streams[0]["index"]), str(audio_streams[0]["codec_name"]))
+            if audio_streams
+            else None,
+            duration=_parse_seconds(container.get("duration")) or _parse_seconds(video_streams[0].get("duration")),
+            tags=_read_tags(video_streams[0]) | _read_tags(container),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DecodeFailed(f"ffprobe cannot make sense of it: {error}") from None
 
 
 def extract_video_metadata(video: ProbedVideo) -> MediaMetadata:
-    """What cameras and phones write into containers (QuickTime's keys go before the plain ones)."""
+    """Metadata that cameras and phones write into containers. QuickTime's keys take precedence over plain ones."""
     tags = video.tags
     taken = _parse_date(tags.get("com.apple.quicktime.creationdate")) or _parse_date(tags.get("creation_time"))
     latitude, longitude = _parse_position(tags.get("com.apple.quicktime.location.iso6709") or tags.get("location"))
@@ -115,7 +119,7 @@ _ORIENTATION_OF_ROTATION = {0: "1", 90: "6", 180: "3", 270: "8"}
 
 
 def _is_video_stream(stream: dict[str, Any]) -> bool:
-    """The cover of an album is a video stream, too."""
+    """False for cover art, which is a video stream with the disposition `attached_pic`."""
     cover = stream.get("disposition", {}).get("attached_pic")
     return stream.get("codec_type") == "video" and bool(stream.get("codec_name")) and not cover
 
@@ -141,7 +145,7 @@ def _parse_video_stream(stream: dict[str, Any]) -> VideoStream:
 
 
 def _read_rotation(stream: dict[str, Any]) -> int:
-    """ffprobe counts anticlockwise, from -180 to 180."""
+    """Clockwise degrees. ffprobe gives anticlockwise degrees from -180 to 180."""
     for data in stream.get("side_data_list", []):
         if "rotation" in data:
             return round(-float(data["rotation"]) / 90) % 4 * 90
@@ -188,7 +192,7 @@ def _clean_text(value: str | None) -> str | None:
 
 
 def _parse_date(value: str | None) -> datetime | None:
-    """QuickTime's own clock begins in 1904, and many write its zero for unknown."""
+    """None for years up to 1970: many programs write 0 for unknown, which is 1904 in QuickTime."""
     with suppress(ValueError):
         moment = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", value or ""))
         if moment.year > 1970:
