@@ -1,1 +1,1 @@
-"""Measurements side by side with other servers, in one run on one machine (`make bench`). Ratios count, not figures."""
+"""Benchmarks against other servers, interleaved in one run on one machine (`make bench`). Only ratios are meaningful."""

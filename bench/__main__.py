@@ -1,6 +1,6 @@
-"""`python -m bench`: start everybody, measure in interleaved rounds, write bench/results and the table.
+"""`python -m bench`: start all servers, measure in interleaved rounds, write bench/results and the table.
 
-Each kind of work keeps its raw figures in a file of its own as soon as it is measured, so that one can be taken again without the rest.
+The raw figures of each kind of work are saved in a file of their own right after its measurement, so that one kind can be repeated alone.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def _is_full_run(options: argparse.Namespace) -> bool:
 
 
 def _run_works(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, list[rows.ResultRow]]]:
-    """Each kind of work that was asked for, when it is measured."""
+    """Yield each requested kind of work with its rows, as soon as it is measured."""
     cores = choose_cores()
-    os.sched_setaffinity(0, cores.load)  # and so what this starts, but for the servers
+    os.sched_setaffinity(0, cores.load)  # inherited by child processes; servers get their own
     if "photos" in options.rows:
         yield "photos", photos.measure_derivatives(folder, options.rounds, cores)
     if "scan" in options.rows:
@@ -86,14 +86,14 @@ def _measure_servers(
         if "zip-s3" in options.rows:
             yield "zip-s3", archives.measure_zips_from_s3(folder, options, cores)
         if {"ranges", "whole"} & set(options.rows):
-            everybody, size = _start_readers(stack, folder, service, source, cores)
+            readers, size = _start_readers(stack, folder, service, source, cores)
             if "ranges" in options.rows:
-                ranges = rows.measure_ranges("64 KiB ranges", everybody, size, options.seconds, options.rounds, cores)
+                ranges = rows.measure_ranges("64 KiB ranges", readers, size, options.seconds, options.rounds, cores)
                 yield "ranges", [ranges]
             if "whole" in options.rows:
                 yield (
                     "whole",
-                    [rows.measure_whole_file("whole file", everybody, size, options.times, options.rounds, cores)],
+                    [rows.measure_whole_file("whole file", readers, size, options.times, options.rounds, cores)],
                 )
 
 
@@ -107,16 +107,16 @@ def _start_readers(
     original = contestants.Contestant(
         service.name, service.server, f"{service.path}/{answer['id']}/original", service.headers
     )
-    everybody = [
+    readers = [
         original,
         stack.enter_context(contestants.file_response(folder, stored, cores)),
         stack.enter_context(contestants.nginx(folder, stored, cores)),
     ]
     if contestants.is_node_installed():
-        everybody.append(stack.enter_context(contestants.express(folder, stored, cores)))
+        readers.append(stack.enter_context(contestants.express(folder, stored, cores)))
     else:
         print("Express is left out: there is no node or npm here")
-    return everybody, stored.stat().st_size
+    return readers, stored.stat().st_size
 
 
 def _options() -> argparse.Namespace:

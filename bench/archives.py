@@ -1,4 +1,4 @@
-"""Zips: many photos from disk beside Node's archiver, and many small objects from an S3 server that is far away."""
+"""Benchmarks of zips: many photos from disk against Node's archiver, and many small objects from an S3 server with added latency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UPLOADS_AT_ONCE = 4
 def measure_zips_from_disk(
     folder: Path, service: Contestant, options: argparse.Namespace, cores: Cores
 ) -> list[rows.ResultRow]:
-    """Nothing where there is no Node."""
+    """Returns no rows if Node is not installed."""
     if not contestants.is_node_installed():
         print("Node's archiver is left out: there is no node or npm here")
         return []
@@ -35,28 +35,28 @@ def measure_zips_from_disk(
     photos.mkdir()
     for number in range(PHOTOS):
         (photos / f"{number}.jpg").write_bytes(os.urandom(PHOTO_BYTES))
-    everybody = [_create_archive_link(service, [path.read_bytes() for path in sorted(photos.iterdir())])]
+    participants = [_create_archive_link(service, [path.read_bytes() for path in sorted(photos.iterdir())])]
     with _run_archiver(folder, photos, cores) as archiver:
-        everybody.append(archiver)
-        return [rows.measure_zips("zip from disk", everybody, PHOTOS * PHOTO_BYTES, options.rounds, cores)]
+        participants.append(archiver)
+        return [rows.measure_zips("zip from disk", participants, PHOTOS * PHOTO_BYTES, options.rounds, cores)]
 
 
 def measure_zips_from_s3(folder: Path, options: argparse.Namespace, cores: Cores) -> list[rows.ResultRow]:
-    """The same code twice on one store, each with a catalogue of its own; every request of both waits `LATENCY_SECONDS`."""
+    """mediavault against itself with a read-ahead of one object, on one store; a proxy delays every request by `LATENCY_SECONDS`."""
     with ExitStack() as stack:
         seaweedfs = stack.enter_context(SeaweedFS())
         proxy = stack.enter_context(Proxy(seaweedfs.port))
-        everybody: list[Contestant] = []
+        participants: list[Contestant] = []
         for name, module in (("mediavault", "app.cli"), ("one ahead", "bench.peers.one_ahead")):
-            place = folder / name.replace(" ", "-")
-            place.mkdir()
+            service_folder = folder / name.replace(" ", "-")
+            service_folder.mkdir()
             settings = build_s3_settings(seaweedfs, proxy.endpoint, seaweedfs.create_bucket())
-            service = stack.enter_context(contestants.mediavault(place, cores, settings, module=module))
-            everybody.append(
+            service = stack.enter_context(contestants.mediavault(service_folder, cores, settings, module=module))
+            participants.append(
                 replace(_create_archive_link(service, [os.urandom(OBJECT_BYTES) for _ in range(OBJECTS)]), name=name)
             )
         proxy.faults.append(Fault(delay=LATENCY_SECONDS))
-        return [rows.measure_zips("zip from S3", everybody, OBJECTS * OBJECT_BYTES, options.rounds, cores)]
+        return [rows.measure_zips("zip from S3", participants, OBJECTS * OBJECT_BYTES, options.rounds, cores)]
 
 
 def build_s3_settings(seaweedfs: SeaweedFS, endpoint: str, bucket: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ def build_s3_settings(seaweedfs: SeaweedFS, endpoint: str, bucket: str) -> dict[
 
 
 def _create_archive_link(service: Contestant, contents: list[bytes]) -> Contestant:
-    """Upload `contents`, and ask for a link to all of it as a zip."""
+    """Upload `contents` and create a link to a zip of all of them."""
     base = f"http://127.0.0.1:{service.server.port}"
     with httpx.Client(base_url=base, headers=service.headers, timeout=load.TIMEOUT_SECONDS) as client:
 

@@ -1,4 +1,4 @@
-"""A client in a process of its own: reads a whole file, or sends one as a form, over a plain socket."""
+"""The load client, a process of its own: downloads a whole file, or uploads one as a form, over a plain socket."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def _build_request(method: str, path: str, headers: dict[str, str]) -> bytes:
 def _read_response_head(connection: socket.socket) -> tuple[str, bytes]:
     received = b""
     while b"\r\n\r\n" not in received:
-        piece = connection.recv(BUFFER_BYTES)
-        if not piece:
+        chunk = connection.recv(BUFFER_BYTES)
+        if not chunk:
             raise SystemExit(f"the connection ended early: {received!r}")
-        received += piece
+        received += chunk
     head, _, body = received.partition(b"\r\n\r\n")
     return head.decode("latin-1"), body
 

@@ -1,4 +1,4 @@
-"""Who is measured: mediavault as it is run, and its peers serving the very same stored file."""
+"""Starts the servers that are compared: mediavault as an operator runs it, and its peers, which serve the same stored file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        {place}
+        {location}
     }}
 }}
 """
@@ -60,7 +60,7 @@ PROXY_LOCATION = """
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An S3 server, and the one object of it that all are asked for; `link` is signed."""
+    """An S3 server and the object that all contestants serve; `link` is a signed URL."""
 
     endpoint: str
     access_key: str
@@ -72,7 +72,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server and how to ask it for the file."""
+    """A server, and the path and headers of a request for the file."""
 
     name: str
     server: ServerProcess
@@ -88,7 +88,7 @@ class Contestant:
 def mediavault(
     folder: Path, cores: Cores, settings: Mapping[str, str] | None = None, *, module: str = "app.cli"
 ) -> Iterator[Contestant]:
-    """The service with its defaults (SQLite, local folder, synced writes) but for `settings`; `path` is where uploads go."""
+    """The service with its defaults (SQLite, local folder, synced writes), changed by `settings`. `path` is that of uploads."""
     port, log = free_port(), folder / "mediavault.log"
     command = [sys.executable, "-m", module, "serve", "--first-run", "--no-worker"]
     environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1", **(settings or {})}
@@ -108,7 +108,7 @@ def file_response(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant
 
 @contextmanager
 def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
-    """Spools into `folder` too, so that both copies are on the disk that mediavault writes to."""
+    """FastAPI's `UploadFile`. It spools into `folder`, so that both of its copies are on the disk that mediavault writes to."""
     port = free_port()
     environment = {"BENCH_TARGET": str(folder / "uploaded.mp4"), "TMPDIR": str(folder)}
     command = build_uvicorn_command("bench.peers.upload_file:app", port)
@@ -120,28 +120,28 @@ def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
 @contextmanager
 def nginx(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
     """One worker with sendfile."""
-    place = f"root {file.parent};"
-    with _nginx(folder, place, cores) as server:
+    location = f"root {file.parent};"
+    with _nginx(folder, location, cores) as server:
         yield Contestant("nginx", server, f"/{file.name}")
 
 
 @contextmanager
 def nginx_proxying_s3(folder: Path, store: StoredObject, cores: Cores) -> Iterator[Contestant]:
-    """One worker that passes a signed link on, over connections that it keeps."""
+    """One worker that forwards requests to a signed link, over persistent connections."""
     link = urlsplit(store.link)
-    place = PROXY_LOCATION.format(store=link.netloc, link=f"{link.path}?{link.query}")
+    location = PROXY_LOCATION.format(store=link.netloc, link=f"{link.path}?{link.query}")
     upstream = f"upstream store {{ server {link.netloc}; keepalive 16; }}"
-    with _nginx(folder, place, cores, upstream) as server:
+    with _nginx(folder, location, cores, upstream) as server:
         yield Contestant("nginx proxy_pass", server, "/film.mp4")
 
 
 @contextmanager
-def _nginx(folder: Path, place: str, cores: Cores, upstream: str = "") -> Iterator[ServerProcess]:
+def _nginx(folder: Path, location: str, cores: Cores, upstream: str = "") -> Iterator[ServerProcess]:
     port = free_port()
-    # A worker of root's nginx would otherwise be nobody, who cannot look into a private folder.
+    # Started by root, nginx runs its workers as nobody, who cannot read a private folder.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
-    text = NGINX.format(user=user, folder=folder, port=port, place=place, upstream=upstream)
+    text = NGINX.format(user=user, folder=folder, port=port, location=location, upstream=upstream)
     configuration.write_text(text, encoding="utf-8")
     command = [find_nginx(), "-c", configuration, "-p", folder]
     log = folder / "nginx.log"
@@ -161,8 +161,8 @@ def rclone(folder: Path, store: StoredObject, cores: Cores) -> Iterator[Contesta
         "RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY": store.secret_key,
         "RCLONE_CONFIG": str(folder / "rclone.conf"),
     }
-    served, _, name = store.key.rpartition("/")
-    command = [install_rclone(), "serve", "http", f"store:{store.bucket}/{served}", "--read-only"]
+    folder_key, _, name = store.key.rpartition("/")
+    command = [install_rclone(), "serve", "http", f"store:{store.bucket}/{folder_key}", "--read-only"]
     command += ["--addr", f"127.0.0.1:{port}", "--dir-cache-time", "1h"]
     log = folder / "rclone.log"
     with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
@@ -186,7 +186,7 @@ def express(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
 
 
 def find_nginx() -> str:
-    """Debian puts it where only root looks."""
+    """Debian installs nginx into /usr/sbin, which is in root's PATH only."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
 
 
@@ -195,7 +195,7 @@ def is_node_installed() -> bool:
 
 
 def delete_asset(contestant: Contestant, asset_id: str) -> None:
-    """Remove an uploaded asset past the trash; its file goes with the next sweep."""
+    """Delete an uploaded asset without the trash; the next sweep deletes its file."""
     request = urllib.request.Request(
         contestant.url,
         method="DELETE",
@@ -225,12 +225,12 @@ def install_rclone() -> Path:
 
 
 def get_cache_folder() -> Path:
-    """Where peers and corpora are kept between runs."""
+    """The folder that keeps peers and test photos between runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-bench"
 
 
 def install_npm_modules(package: str, package_version: str) -> Path:
-    """The folder that holds the package, installed when it is first asked for."""
+    """The `node_modules` folder with the package, which is installed at first use."""
     folder = get_cache_folder() / f"{package}-{package_version}"
     if not (folder / "node_modules" / package).is_dir():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The client's side: random ranges by wrk, whole files and uploads over a plain socket. All on the load's core."""
+"""Generates load on the load's core: random ranges with wrk, whole files and uploads with `bench.client`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.processes import ROOT, Cores
 RANGE_BYTES = 64 * 1024
 TIMEOUT_SECONDS = 300
 HEADER_BYTES = 2048
-"""What an answer's header may add to its range."""
+"""Limit on the bytes of an answer's head, in addition to its range."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangeCounts:
-    """What one run of wrk counted."""
+    """Requests and seconds that one run of wrk counted."""
 
     requests: int
     seconds: float
@@ -30,17 +30,17 @@ class RangeCounts:
 def request_random_ranges(
     url: str, *, size: int, connections: int, seconds: int, headers: Mapping[str, str], cores: Cores
 ) -> RangeCounts:
-    """Ask for random 64 KiB of a file of `size` bytes. Stops the run where an answer was not such a range."""
-    words = [word for pair in headers.items() for word in pair]
+    """Request random ranges of 64 KiB of a file of `size` bytes. Ends the benchmark if an answer is not such a range."""
+    header_arguments = [word for pair in headers.items() for word in pair]
     output = _run_on_core(
         cores,
         "wrk",
         *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
-        *("--script", str(ROOT / "bench" / "random_ranges.lua"), url, "--", str(size), *words),
+        *("--script", str(ROOT / "bench" / "random_ranges.lua"), url, "--", str(size), *header_arguments),
     )
     counted = json.loads(output.splitlines()[-1])
     each = counted["bytes"] / max(counted["requests"], 1)
-    # wrk counts the bytes of answers that were still under way at its end.
+    # wrk also counts the bytes of answers that were incomplete at its end.
     slack = connections * RANGE_BYTES / max(counted["requests"], 1)
     if counted["failed"] or not RANGE_BYTES <= each <= RANGE_BYTES + HEADER_BYTES + slack:
         raise SystemExit(f"wrong answers to ranges of {url}: {output}")
@@ -48,18 +48,18 @@ def request_random_ranges(
 
 
 def fetch(port: int, path: str, *, headers: Mapping[str, str], size: int, times: int, cores: Cores) -> None:
-    """Read the whole file `times` times over one connection and throw it away."""
+    """Download the whole file `times` times over one connection and discard it."""
     _run_client(cores, "fetch", port=port, path=path, headers=dict(headers), size=size, times=times)
 
 
 def drain(port: int, path: str, *, headers: Mapping[str, str], cores: Cores) -> tuple[int, float]:
-    """Read an answer of any length, to the end of its connection; returns its bytes and seconds."""
+    """Read an answer of any length until the connection closes; returns bytes and seconds."""
     counted = json.loads(_run_client(cores, "drain", port=port, path=path, headers=dict(headers)))
     return counted["bytes"], counted["seconds"]
 
 
 def upload(port: int, path: str, file: Path, *, headers: Mapping[str, str], cores: Cores) -> dict[str, str]:
-    """Send `file` with sixteen new bytes before it (so that it is no duplicate) as a form; returns the JSON answer."""
+    """Upload `file` as a form, with sixteen random bytes before it so that it is no duplicate; returns the JSON answer."""
     output = _run_client(
         cores, "upload", port=port, path=path, headers=dict(headers), file=str(file), salt=uuid.uuid4().hex
     )

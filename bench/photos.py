@@ -1,4 +1,4 @@
-"""Preview, thumbnail and thumbhash of large photos, beside sharp: how long it takes, and how close it is to a slow, exact filter."""
+"""Benchmark of derivatives (preview, thumbnail, thumbhash) of large photos against sharp: CPU time, and distance from an exact filter."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from bench.rows import ResultRow, Sample, measure_rounds
 SHARP_VERSION = "0.35.5"
 THUMBHASH_VERSION = "0.1.1"
 BACKGROUNDS = "mate-backgrounds"
-"""Debian's package: photos, most of them of several million pixels."""
+"""A Debian package of photos, most of them of several million pixels."""
 
 _LARGE_ENOUGH = 4_000_000
 _GENERATED = ((4032, 3024, 92), (3024, 4032, 85), (6000, 4000, 92), (8000, 6000, 88))
-"""Width, height and JPEG quality, as phones and cameras write them."""
+"""Width, height and JPEG quality, as of phones and cameras."""
 
 _ANSWER_SECONDS = 120
 _SETTLE_SECONDS = 0.05
-"""Until a child that has answered is gone, and counted."""
+"""Seconds until a child process that has answered has ended and its CPU time is counted."""
 
 _TICK = 0.01
-"""Seconds: how exactly the kernel tells it."""
+"""Resolution of the kernel's CPU times in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoWorker:
-    """Somebody who processes photos on a core of their own; `folder` is where the last one's results are."""
+    """A process that renders photos on a core of its own. `folder` holds the results of the last photo."""
 
     name: str
     server: ServerProcess
@@ -49,21 +49,21 @@ class PhotoWorker:
     log: Path
 
     def process(self, photo: Path) -> tuple[float, float]:
-        """Seconds of the clock, as the worker itself counts them, and of the processor, those of its ended children among them."""
+        """Process a photo; returns wall-clock seconds as measured by the worker, and CPU seconds, ended child processes included."""
         before = self.server.cpu_seconds_with_ended()
         with socket.create_connection(("127.0.0.1", self.server.port), _ANSWER_SECONDS) as connection:
             connection.sendall(f"{photo}\t{self.folder}\n".encode())
             connection.shutdown(socket.SHUT_WR)
             with connection.makefile() as answer:
-                said = answer.readline()
-        if not said:
+                wall_seconds = answer.readline()
+        if not wall_seconds:
             raise SystemExit(f"{self.name} failed on {photo.name}:\n{self.log.read_text(encoding='utf-8')[-2000:]}")
         time.sleep(_SETTLE_SECONDS)
-        return float(said), max(self.server.cpu_seconds_with_ended() - before, _TICK)
+        return float(wall_seconds), max(self.server.cpu_seconds_with_ended() - before, _TICK)
 
 
 def measure_derivatives(folder: Path, rounds: int, cores: Cores) -> list[ResultRow]:
-    """The figure of a round is the geometric mean over all photos."""
+    """The result of a round is the geometric mean over all photos."""
     photos = build_corpus(folder)
     exact = {photo: (_resample_exactly(photo, 1440), _resample_exactly(photo, 250)) for photo in photos}
     row = ResultRow("photos", "cpu_seconds")
@@ -78,12 +78,12 @@ def measure_derivatives(folder: Path, rounds: int, cores: Cores) -> list[ResultR
             thumbnail: list[float] = []
             for photo in photos:
                 measured.append(worker.process(photo))
-                if worker.name not in distances:  # they are the same in every round
+                if worker.name not in distances:  # equal in every round
                     preview.append(_measure_distance(worker.folder / "preview.jpg", exact[photo][0]))
                     thumbnail.append(_measure_distance(worker.folder / "thumbnail.webp", exact[photo][1]))
             if worker.name not in distances:
-                found = {"preview_distance": statistics.mean(preview), "thumbnail_distance": statistics.mean(thumbnail)}
-                distances[worker.name] = found
+                means = {"preview_distance": statistics.mean(preview), "thumbnail_distance": statistics.mean(thumbnail)}
+                distances[worker.name] = means
             seconds, cpu_seconds = (statistics.geometric_mean(each) for each in zip(*measured, strict=True))
             return {"cpu_seconds": cpu_seconds, "seconds": seconds, "photos": len(photos), **distances[worker.name]}
 
@@ -91,18 +91,18 @@ def measure_derivatives(folder: Path, rounds: int, cores: Cores) -> list[ResultR
 
 
 def build_corpus(folder: Path) -> list[Path]:
-    """Debian's backgrounds that are large enough, and generated ones: the work of a camera is what sharp and we read fastest."""
-    place = folder / "corpus"
-    place.mkdir()
+    """Large photos: those of `BACKGROUNDS` with enough pixels, and generated ones in the sizes of phones and cameras."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
     for number, (width, height, quality) in enumerate(_GENERATED):
-        _generate_photo(width, height, number).save(place / f"generated-{number}.jpg", quality=quality)
+        _generate_photo(width, height, number).save(corpus / f"generated-{number}.jpg", quality=quality)
     for source in sorted(_download_backgrounds().rglob("*")):
         if source.suffix not in (".jpg", ".png") or source.is_symlink():
             continue
         with Image.open(source) as image:
             if image.width * image.height >= _LARGE_ENOUGH:
-                shutil.copy(source, place)
-    return sorted(place.iterdir())
+                shutil.copy(source, corpus)
+    return sorted(corpus.iterdir())
 
 
 def _download_backgrounds() -> Path:
@@ -117,7 +117,7 @@ def _download_backgrounds() -> Path:
 
 
 def _generate_photo(width: int, height: int, seed: int) -> Image.Image:
-    """Clouds of several sizes and the noise of a sensor."""
+    """A synthetic photo: clouds of several sizes with sensor noise."""
     random = np.random.default_rng(seed)
     whole = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((6, 90), (40, 50), (250, 30)):
@@ -132,7 +132,7 @@ def _generate_photo(width: int, height: int, seed: int) -> Image.Image:
 
 
 def _resample_exactly(photo: Path, edge: int) -> NDArray[np.float32]:
-    """How light each pixel is when the whole photo is resampled with Lanczos in floating point."""
+    """Luminance of the photo, resampled as a whole with Lanczos in floating point."""
     with Image.open(photo) as image:
         scale = min(1, edge / min(image.size))
         size = (round(image.width * scale), round(image.height * scale))
@@ -140,13 +140,13 @@ def _resample_exactly(photo: Path, edge: int) -> NDArray[np.float32]:
         return np.asarray(light.resize(size, Image.Resampling.LANCZOS))
 
 
-def _measure_distance(made: Path, exact: NDArray[np.float32]) -> float:
-    """1 - SSIM (Wang et al. 2004, uniform windows of 8 x 8); a size that differs by a pixel is compared where both have pixels."""
-    with Image.open(made) as image:
+def _measure_distance(result: Path, exact: NDArray[np.float32]) -> float:
+    """1 - SSIM (Wang et al. 2004, uniform windows of 8 x 8). Sizes may differ by a pixel; then the common area is compared."""
+    with Image.open(result) as image:
         have = np.asarray(image.convert("L"), np.float32)
     height, width = (min(pair) for pair in zip(have.shape, exact.shape, strict=True))
     if max(abs(a - b) for a, b in zip(have.shape, exact.shape, strict=True)) > 1:
-        raise SystemExit(f"{made} is {have.shape}, not {exact.shape}")
+        raise SystemExit(f"{result} is {have.shape}, not {exact.shape}")
     a, b = have[:height, :width].astype(np.float64), exact[:height, :width].astype(np.float64)
     mean_a, mean_b = _average_windows(a), _average_windows(b)
     var_a, var_b, both = (
@@ -160,14 +160,14 @@ def _measure_distance(made: Path, exact: NDArray[np.float32]) -> float:
 
 
 def _average_windows(values: NDArray[np.float64], edge: int = 8) -> NDArray[np.float64]:
-    """The mean of every window."""
+    """The mean of every window of `edge` x `edge`."""
     sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     return (sums[edge:, edge:] - sums[:-edge, edge:] - sums[edge:, :-edge] + sums[:-edge, :-edge]) / edge**2
 
 
 @contextmanager
 def _run_mediavault(folder: Path, cores: Cores) -> Iterator[PhotoWorker]:
-    """With its sandbox: a process for every photo."""
+    """mediavault's processing with its sandbox: child processes for every photo."""
     command = [sys.executable, "-m", "bench.peers.processor"]
     with _run_worker("mediavault", command, {}, folder, cores) as worker:
         yield worker
@@ -175,7 +175,7 @@ def _run_mediavault(folder: Path, cores: Cores) -> Iterator[PhotoWorker]:
 
 @contextmanager
 def _run_sharp(folder: Path, cores: Cores) -> Iterator[PhotoWorker]:
-    """On one thread, with the priority that our workers have."""
+    """sharp on one thread, with the nice value of mediavault's workers."""
     modules = install_npm_modules("sharp", SHARP_VERSION)
     hashing = install_npm_modules("thumbhash", THUMBHASH_VERSION) / "thumbhash" / "thumbhash.js"
     environment = {"NODE_PATH": str(modules), "BENCH_THUMBHASH": str(hashing)}
@@ -191,6 +191,6 @@ def _run_worker(
     results = folder / f"{name}-results"
     results.mkdir()
     port, log = free_port(), folder / f"{name}-photos.log"
-    surroundings = {"BENCH_PORT": str(port), **environment}
-    with run_server(command, port=port, cores=cores, environment=surroundings, folder=folder, log=log) as server:
+    variables = {"BENCH_PORT": str(port), **environment}
+    with run_server(command, port=port, cores=cores, environment=variables, folder=folder, log=log) as server:
         yield PhotoWorker(name, server, results, log)

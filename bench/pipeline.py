@@ -1,7 +1,7 @@
-"""Photos through the whole pipeline, on all cores: each one read from S3, decoded in a process of its own, its pictures written to S3 and
-entered in the catalogue.
+"""Benchmark of the whole pipeline on all cores: each photo is read from S3, decoded in a process of its own, and its derivatives are written to
+S3 and inserted into the catalogue.
 
-No peer does the same; the figure says what to expect of one host.
+There is no peer; the result is the throughput of one host.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PHOTOS = 96
 ROW = "pipeline from S3"
 
 _QUEUE = "/api/jobs/thumbnailGeneration"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _DONE_SECONDS = 900
 _START_OF_IMAGE = b"\xff\xd8"
 _COMMENT = b"\xff\xfe"
@@ -36,19 +36,19 @@ _COMMENT = b"\xff\xfe"
 
 def measure_pipeline(folder: Path, options: Namespace, cores: Cores) -> list[ResultRow]:
     """Upload `options.photos` photos while nothing is processed; then have all of them processed, in each round anew."""
-    place = folder / ROW.replace(" ", "-")
-    place.mkdir()
+    service_folder = folder / ROW.replace(" ", "-")
+    service_folder.mkdir()
     with ExitStack() as stack:
-        os.sched_setaffinity(0, cores.every)  # and so what this starts
+        os.sched_setaffinity(0, cores.every)  # inherited by child processes
         stack.callback(os.sched_setaffinity, 0, cores.load)
         seaweedfs = stack.enter_context(SeaweedFS())
         settings = build_s3_settings(seaweedfs, seaweedfs.endpoint, seaweedfs.create_bucket())
-        with contestants.mediavault(place, cores, settings) as idle:
-            _upload(idle, place, options.photos)
-        service = stack.enter_context(_run_service(place, cores, settings, idle.headers))
+        with contestants.mediavault(service_folder, cores, settings) as idle:
+            _upload(idle, service_folder, options.photos)
+        service = stack.enter_context(_run_service(service_folder, cores, settings, idle.headers))
         base = f"http://127.0.0.1:{service.server.port}"
         client = stack.enter_context(httpx.Client(base_url=base, headers=service.headers, timeout=load.TIMEOUT_SECONDS))
-        _wait_until_processed(client)  # they were waiting for it since the upload
+        _wait_until_processed(client)  # the tasks of the uploads
 
         def once(contestant: Contestant) -> Sample:
             before = contestant.server.cpu_seconds_with_ended()
@@ -68,7 +68,7 @@ def measure_pipeline(folder: Path, options: Namespace, cores: Cores) -> list[Res
 
 
 def _upload(service: Contestant, folder: Path, number: int) -> None:
-    """Photos as cameras write them, over and over, each with a comment of its own, so that none is a duplicate."""
+    """Upload `number` JPEGs of the corpus in rotation, each with a unique comment so that none is a duplicate."""
     photos = [path.read_bytes() for path in build_corpus(folder) if path.suffix == ".jpg"]
     base = f"http://127.0.0.1:{service.server.port}"
     form = {"fileCreatedAt": "2024-06-01T12:00:00Z", "fileModifiedAt": "2024-06-01T12:00:00Z"}
@@ -87,7 +87,7 @@ def _add_comment(photo: bytes, number: int) -> bytes:
 
 @contextmanager
 def _run_service(folder: Path, cores: Cores, settings: dict[str, str], headers: dict[str, str]) -> Iterator[Contestant]:
-    """The service as it is run, with its workers, on every core; the store has the same ones."""
+    """The service with its workers on all cores, which the store shares."""
     port, log = free_port(), folder / "working.log"
     command = [sys.executable, "-m", "app.cli", "serve"]
     environment = {"IMMICH_PORT": str(port), **settings}
@@ -97,7 +97,7 @@ def _run_service(folder: Path, cores: Cores, settings: dict[str, str], headers: 
 
 
 def _wait_until_processed(client: httpx.Client) -> None:
-    """Until no photo is waiting or being processed."""
+    """Wait until no photo is waiting or being processed."""
     deadline = time.monotonic() + _DONE_SECONDS
     while time.monotonic() < deadline:
         counts = client.get("/api/jobs").raise_for_status().json()["thumbnailGeneration"]["jobCounts"]
@@ -105,5 +105,5 @@ def _wait_until_processed(client: httpx.Client) -> None:
             raise SystemExit(f"{counts['failed']} photos could not be processed")
         if not counts["active"] + counts["waiting"] + counts["delayed"]:
             return
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     raise SystemExit(f"the photos were not processed within {_DONE_SECONDS} seconds")

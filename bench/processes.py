@@ -1,4 +1,4 @@
-"""Server processes: started on a core of their own, their CPU time and memory read from /proc, stopped at the end."""
+"""Runs server processes on a core of their own, and measures their CPU time and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Where the servers and where the load runs, and every one there is."""
+    """CPU cores of the servers, of the load, and all usable ones."""
 
     server: frozenset[int]
     load: frozenset[int]
@@ -28,7 +28,7 @@ class Cores:
 
 
 def choose_cores() -> Cores:
-    """Two different cores; the same one for both where there is only one."""
+    """Two different cores, or one for both if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return Cores(frozenset(usable[:1]), frozenset(usable[1:2] or usable[:1]), frozenset(usable))
 
@@ -52,20 +52,20 @@ class ServerProcess:
         return sum(sum(each.cpu_times()[:2]) for each in self._list_processes())
 
     def cpu_seconds_with_ended(self) -> float:
-        """As `cpu_seconds`, with what children took that have ended and been waited for."""
+        """Like `cpu_seconds`, plus the time of children that have ended and been waited for."""
         return sum(sum(each.cpu_times()[:4]) for each in self._list_processes())
 
     def resident(self) -> int:
-        """Bytes of memory that the process and its children hold now."""
+        """Current resident memory of the process and its children in bytes."""
         return sum(each.memory_info().rss for each in self._list_processes())
 
     def reset_peak(self) -> None:
-        """Let `peak` begin anew (see clear_refs in proc(5))."""
+        """Reset the value of `peak` (see clear_refs in proc(5))."""
         for each in self._list_processes():
             Path(f"/proc/{each.pid}/clear_refs").write_text("5", encoding="ascii")
 
     def peak(self) -> int:
-        """The most bytes of memory held since `reset_peak`, summed over the processes."""
+        """Peak resident memory since `reset_peak` in bytes, summed over the processes."""
         return sum(read_peak_bytes(each.pid) for each in self._list_processes())
 
     def _list_processes(self) -> list[psutil.Process]:
@@ -73,7 +73,7 @@ class ServerProcess:
 
 
 def read_peak_bytes(pid: int) -> int:
-    """The most bytes of memory that the program held. (`ru_maxrss` begins with that of the process which started it.)"""
+    """Peak resident memory of the process in bytes. (`ru_maxrss` is no substitute: it begins with the value of the parent process.)"""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -90,13 +90,13 @@ def run_server(
     folder: Path,
     log: Path,
 ) -> Iterator[ServerProcess]:
-    """Start `command` on the server's core and wait until it listens; terminate it at the end."""
-    surroundings = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    """Start `command` on the server's core, wait until it listens, and terminate it at the end. Settings of mediavault are not inherited."""
+    inherited = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=folder,
-            env=surroundings | {"PYTHONPATH": str(ROOT)} | dict(environment),
+            env=inherited | {"PYTHONPATH": str(ROOT)} | dict(environment),
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
@@ -117,7 +117,7 @@ def run_server(
 
 
 def build_uvicorn_command(application: str, port: int) -> list[str | Path]:
-    """The command that serves `application` as its users would in production."""
+    """The command that serves `application` with production options."""
     return [
         *(sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)),
         *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),

@@ -1,4 +1,4 @@
-"""Raw figures to JSON, and the table of ratios into bench/README.md between its markers."""
+"""Writes raw figures as JSON, and the table of ratios into bench/README.md, between its markers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULTS = FOLDER / "results"
 
 @dataclass(frozen=True, slots=True)
 class RatioGoal:
-    """What a ratio should be, from the design's section on speed."""
+    """A row of the table: the goal for a ratio, from the design's section on speed."""
 
     row: str
     peer: str
@@ -36,12 +36,12 @@ class RatioGoal:
     at_least: float | None = None
     at_most: float | None = None
     is_inverted: bool = False
-    """The peer's figure over ours, where the goal is put that way."""
+    """The ratio is the peer's figure over ours."""
     figure: str | None = None
-    """Another figure than the row's."""
+    """The compared figure, if not the row's."""
 
     def judge(self, ratio: float) -> tuple[str, str]:
-        """The goal in words, and whether it is met; nothing where there is none."""
+        """The goal in words, and whether it is met; empty texts if there is no goal."""
         if self.at_least is not None:
             return f"at least {self.at_least:g}", "met" if ratio >= self.at_least else "not met"
         if self.at_most is not None:
@@ -92,7 +92,7 @@ SCAN_MEMORY_GOAL_MIB = 100
 
 
 def save_results(work: str, rows: Iterable[ResultRow], rounds: int) -> Path:
-    """Raw figures into results/`work`.json, beside the versions they belong to."""
+    """Write raw figures into results/`work`.json, with a description of the machine and the versions."""
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"{work}.json"
     measured = {row.name: {"figure": row.figure, "samples": row.samples} for row in rows}
@@ -102,7 +102,7 @@ def save_results(work: str, rows: Iterable[ResultRow], rounds: int) -> Path:
 
 
 def update_readme_table(works: Iterable[str]) -> None:
-    """Of everything that is kept, into the README."""
+    """Rebuild the table of bench/README.md from all saved results."""
     rows: list[ResultRow] = []
     rounds: list[int] = []
     for path in (RESULTS / f"{work}.json" for work in works):
@@ -114,7 +114,7 @@ def update_readme_table(works: Iterable[str]) -> None:
 
 
 def format_table(rows: Iterable[ResultRow], rounds: int) -> list[str]:
-    """Markdown: each ratio is the median of the ratios of its rounds."""
+    """The table as Markdown. Each ratio is the median of the ratios of its rounds."""
     rows = list(rows)
     by_name = {row.name: row for row in rows}
     lines = [
@@ -131,16 +131,16 @@ def format_table(rows: Iterable[ResultRow], rounds: int) -> list[str]:
         ours = [sample[figure] for sample in row.samples["mediavault"]]
         theirs = [sample[figure] for sample in row.samples[goal.peer]]
         ratio = statistics.median(b / a if goal.is_inverted else a / b for a, b in zip(ours, theirs, strict=True))
-        wanted, met = goal.judge(ratio)
+        goal_text, met = goal.judge(ratio)
         figures = f"{_format_figure(statistics.median(ours))} | {_format_figure(statistics.median(theirs))}"
-        lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {wanted} | {met} |")
-    alone = (
+        lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {goal_text} | {met} |")
+    rows_without_peer = (
         _format_pipeline(by_name.get(PIPELINE))
         + _format_memory(by_name.get("upload"))
         + _format_plan_memory(by_name.get("plan of a million files"))
         + _format_scan_memory(by_name.get("first scan"))
     )
-    return lines + alone + _format_load(row for row in rows if row.figure == "requests_per_cpu_second")
+    return lines + rows_without_peer + _format_load(row for row in rows if row.figure == "requests_per_cpu_second")
 
 
 def _format_pipeline(row: ResultRow | None) -> list[str]:
@@ -155,9 +155,9 @@ def _format_pipeline(row: ResultRow | None) -> list[str]:
 def _format_memory(row: ResultRow | None) -> list[str]:
     if row is None:
         return []
-    grown = max(sample["memory_growth_mib"] for sample in row.samples["mediavault"])
-    met = "met" if grown <= MEMORY_GOAL_MIB else "not met"
-    figures = f"{grown:.0f} MiB | | | peak of memory over its start"
+    growth = max(sample["memory_growth_mib"] for sample in row.samples["mediavault"])
+    met = "met" if growth <= MEMORY_GOAL_MIB else "not met"
+    figures = f"{growth:.0f} MiB | | | peak of memory over its start"
     return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
 
 
@@ -182,7 +182,7 @@ def _format_scan_memory(row: ResultRow | None) -> list[str]:
 
 
 def _format_load(rows: Iterable[ResultRow]) -> list[str]:
-    """A server that is not busy all the time was waiting for the load generator: its plain rate would flatter us."""
+    """Wall-clock rates, with the load of the server's core: a server below 100% waited for the load generator."""
     lines: list[str] = []
     for row in rows:
         measured = ", ".join(
@@ -225,8 +225,8 @@ def _describe_machine() -> dict[str, str | int]:
 
 def _format_machine() -> str:
     machine = _describe_machine()
-    named = ("python", "uvicorn", "starlette", "nginx", "node", "express", "archiver", "rclone", "pillow", "sharp")
-    return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in named)
+    names = ("python", "uvicorn", "starlette", "nginx", "node", "express", "archiver", "rclone", "pillow", "sharp")
+    return f"{machine['processors']} processors, " + ", ".join(f"{name} {machine[name]}" for name in names)
 
 
 def _read_version(program: str, flag: str) -> str:

@@ -1,4 +1,4 @@
-"""The rows of the table: what is measured for each contestant, round after round, so that noise hits all alike."""
+"""Measures each kind of work for all contestants in interleaved rounds, so that noise affects all of them alike."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Sample = dict[str, float]
 
 @dataclass(slots=True)
 class ResultRow:
-    """One kind of work; `samples` by contestant, one a round. `figure` is the one that is compared."""
+    """One kind of work. `samples` by contestant, one for each round; `figure` is the key of the compared value."""
 
     name: str
     figure: str
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
 
-class HasName(Protocol):
+class Named(Protocol):
     @property
     def name(self) -> str: ...
 
 
-NamedT = TypeVar("NamedT", bound=HasName)
+NamedT = TypeVar("NamedT", bound=Named)
 
 
 def measure_rounds(
     row: ResultRow, contestants: Iterable[NamedT], rounds: int, once: Callable[[NamedT], Sample]
 ) -> ResultRow:
-    """Measure each contestant once a round; who begins changes from round to round. The first round warms up."""
+    """Measure each contestant once a round, in an order that rotates. The first round warms up and is discarded."""
     order = list(contestants)
     for number in range(rounds + 1):
         for contestant in order:
@@ -92,7 +92,7 @@ def measure_whole_file(
 
 
 def measure_zips(name: str, contestants: list[Contestant], content: int, rounds: int, cores: Cores) -> ResultRow:
-    """`content`: bytes of the files inside, which any zip of them has at least."""
+    """`content`: total bytes of the files inside, the minimal size of the zip."""
 
     def once(contestant: Contestant) -> Sample:
         server = contestant.server
@@ -112,12 +112,12 @@ def measure_uploads(contestants: list[Contestant], file: Path, rounds: int, core
         resident, before = server.resident(), server.cpu_seconds()
         answer = load.upload(server.port, contestant.path, file, headers=contestant.headers, cores=cores)
         cpu = server.cpu_seconds() - before
-        grown = server.peak() - resident
+        growth = server.peak() - resident
         if contestant.name == "mediavault":
             delete_asset(contestant, answer["id"])
         return {
             "cpu_seconds_per_gib": cpu / (file.stat().st_size / GIBIBYTE),
-            "memory_growth_mib": grown / 1024**2,
+            "memory_growth_mib": growth / 1024**2,
         }
 
     return measure_rounds(ResultRow("upload", "cpu_seconds_per_gib"), contestants, rounds, once)

@@ -1,7 +1,7 @@
-"""A move of many small and some large files to S3, read back, beside `rclone copy` and `rclone check --download` to the same store; and
-the memory of a plan of a million files.
+"""Benchmark of a move to S3 with read-back, against `rclone copy` and `rclone check --download` to the same store; and the memory of a plan
+of a million files.
 
-Both copy the same folder to places that nothing was in before. mediavault's catalogue is prepared once, and each round works on a copy of it.
+Both copy the same folder to an empty prefix. mediavault's catalogue is prepared once, and each round works on a copy of it.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ SMALL_FILES, SMALL_BYTES = 2000, 100 * 1024
 LARGE_FILES = 20
 PLANNED_FILES = 1_000_000
 TRANSFERS = 8
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 _NOW = "2024-06-01 12:00:00.000000"
 _BATCH = 10_000
 
 
 def measure_moves(folder: Path, options: argparse.Namespace) -> list[ResultRow]:
-    """`options.mebibytes` is what the large files hold together."""
-    place = folder / "move"
-    place.mkdir()
+    """`options.mebibytes` is the total size of the large files."""
+    move_folder = folder / "move"
+    move_folder.mkdir()
     row = ResultRow("move to S3", "seconds")
     with SeaweedFS() as store:
         bucket = store.create_bucket()
-        stack = Stack("s3", place, f"sqlite:///{place}/catalogue.db", Bucket(store, bucket, "seed", store.admin))
+        stack = Stack(
+            "s3", move_folder, f"sqlite:///{move_folder}/catalogue.db", Bucket(store, bucket, "seed", store.admin)
+        )
         sizes = [SMALL_BYTES] * SMALL_FILES + [options.mebibytes * 1024**2 // LARGE_FILES] * LARGE_FILES
         asyncio.run(_fill_library(stack, sizes))
         for number in range(options.rounds + 1):
@@ -58,7 +60,7 @@ def measure_moves(folder: Path, options: argparse.Namespace) -> list[ResultRow]:
                     row.samples.setdefault(name, []).append(sample)
             print(f"{row.name}: round {number} of {options.rounds}", flush=True)
         planned = ResultRow(
-            "plan of a million files", "memory_mib", {"mediavault": [_measure_large_plan(place, store)]}
+            "plan of a million files", "memory_mib", {"mediavault": [_measure_large_plan(move_folder, store)]}
         )
     return [row, planned]
 
@@ -73,13 +75,13 @@ def _move_with_mediavault(stack: Stack, number: int, files: int) -> Sample:
     catalogue = stack.folder / f"round-{number}.db"
     shutil.copyfile(stack.folder / "catalogue.db", catalogue)
     changes = {"DB_URL": f"sqlite:///{catalogue}", "S3_PREFIX": f"ours-{number}"}
-    # The marker of the place that nothing was in before is made first, as the service's start does.
+    # The target is empty: the command first creates its marker, as the service's start does.
     command = ["migrate", "run", "--to", "s3", "--verify", "readback", "--concurrency", str(TRANSFERS), "--json"]
     began = time.monotonic()
-    told = json.loads(_run_mediavault(stack, changes, command))
+    report = json.loads(_run_mediavault(stack, changes, command))
     seconds = time.monotonic() - began
-    if (told["files"], told["problemCount"]) != (files, 0):
-        raise SystemExit(f"mediavault moved {told['files']} of {files} files: {told['problems'][:3]}")
+    if (report["files"], report["problemCount"]) != (files, 0):
+        raise SystemExit(f"mediavault moved {report['files']} of {files} files: {report['problems'][:3]}")
     return {"seconds": seconds}
 
 
@@ -98,9 +100,9 @@ def _copy_with_rclone(stack: Stack, number: int) -> Sample:
         "RCLONE_TRANSFERS": str(TRANSFERS),
         "RCLONE_CONFIG": str(stack.folder / "rclone.conf"),
     }
-    both = [str(stack.media), f"store:{stack.bucket.name}/theirs-{number}"]
+    endpoints = [str(stack.media), f"store:{stack.bucket.name}/theirs-{number}"]
     began = time.monotonic()
-    for words in (["copy", *both], ["check", "--download", *both]):
+    for words in (["copy", *endpoints], ["check", "--download", *endpoints]):
         subprocess.run([str(install_rclone()), *words, "--quiet"], env=environment, check=True)
     return {"seconds": time.monotonic() - began}
 
@@ -119,25 +121,25 @@ def _run_mediavault(stack: Stack, changes: dict[str, str], command: list[str]) -
 
 def _measure_large_plan(folder: Path, store: SeaweedFS) -> Sample:
     """Rows made directly, without their files: every one of them is a problem, too."""
-    place = folder / "million"
-    place.mkdir()
+    move_folder = folder / "million"
+    move_folder.mkdir()
     bucket = Bucket(store, store.create_bucket(), "plan", store.admin)
-    stack = Stack("s3", place, f"sqlite:///{place}/catalogue.db", bucket)
+    stack = Stack("s3", move_folder, f"sqlite:///{move_folder}/catalogue.db", bucket)
     asyncio.run(_fill_library(stack, []))
-    _insert_files(place / "catalogue.db", stack.media)
+    _insert_files(move_folder / "catalogue.db", stack.media)
     began = time.monotonic()
-    output, peak = place / "plan.json", 0
+    output, peak = move_folder / "plan.json", 0
     with output.open("wb") as file:
         planning = subprocess.Popen(
             **_build_command(stack, {}, ["migrate", "plan", "--to", "s3", "--json"]), stdout=file
         )
         while planning.poll() is None:
             peak = max(peak, read_peak_bytes(planning.pid))
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
     seconds = time.monotonic() - began
-    told = json.loads(output.read_bytes())
-    if told["files"] != PLANNED_FILES:
-        raise SystemExit(f"{told['files']} of {PLANNED_FILES} files were planned")
+    report = json.loads(output.read_bytes())
+    if report["files"] != PLANNED_FILES:
+        raise SystemExit(f"{report['files']} of {PLANNED_FILES} files were planned")
     return {"memory_mib": peak / 1024**2, "seconds": seconds}
 
 

@@ -1,4 +1,4 @@
-"""A library of 200,000 files, scanned for the first time and again, beside what it takes at the least: `find`, and the bare rows."""
+"""Benchmark of scans: a library of 200,000 files, scanned twice, against the minimal work (`find`, and inserts of the same rows)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FILES = 200_000
 PER_FOLDER = 100
 BATCH = 2000
 TABLES = ("file", "asset", "library_file", "task")
-"""What a scan writes for each file."""
+"""Tables into which a scan inserts a row for each file."""
 MEBIBYTE = 1024**2
 
 
 def measure_scans(folder: Path, options: Namespace, cores: Cores) -> list[ResultRow]:
-    """Each round a first scan into a new catalogue, and a second one; both as a command of their own would do it."""
+    """Each round runs a first scan into a new catalogue and a second one without changes, each in a process of its own."""
     tree = folder / "library"
     _create_tree(tree, options.files)
     first, second = ResultRow("first scan", "seconds"), ResultRow("second scan", "seconds")
@@ -43,28 +43,28 @@ def measure_scans(folder: Path, options: Namespace, cores: Cores) -> list[Result
 
 
 def _measure_round(folder: Path, tree: Path, cores: Cores) -> list[tuple[str, str, Sample]]:
-    place = folder / "scans"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    ours, bare = place / "ours.db", place / "bare.db"
-    found = _run_measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
+    scan_folder = folder / "scans"
+    shutil.rmtree(scan_folder, ignore_errors=True)
+    scan_folder.mkdir()
+    ours, minimal = scan_folder / "ours.db", scan_folder / "bare.db"
+    first_find = _run_measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
     asyncio.run(_create_library(ours, tree))
     new = _run_measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
     again = _run_measured(cores, sys.executable, "-m", "bench.scans", "scan", ours)
-    found_again = _run_measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
-    asyncio.run(upgrade_catalog(f"sqlite:///{bare}"))
-    inserted = _run_measured(cores, sys.executable, "-m", "bench.scans", "insert", ours, bare)
-    least = {name: found[name] + inserted[name] for name in ("seconds", "cpu_seconds")}
+    second_find = _run_measured(cores, "find", tree, "-printf", "%s %T@ %p\n")
+    asyncio.run(upgrade_catalog(f"sqlite:///{minimal}"))
+    inserted = _run_measured(cores, sys.executable, "-m", "bench.scans", "insert", ours, minimal)
+    minimum = {name: first_find[name] + inserted[name] for name in ("seconds", "cpu_seconds")}
     return [
         ("first", "mediavault", new),
-        ("first", "find and inserts", least),
+        ("first", "find and inserts", minimum),
         ("second", "mediavault", again),
-        ("second", "find", found_again),
+        ("second", "find", second_find),
     ]
 
 
 def _run_measured(cores: Cores, *command: str | Path) -> Sample:
-    """What a command says of itself in its last line, as JSON; else what the clock and its parent saw."""
+    """A Python command reports its own sample as JSON in its last line; other commands are measured from outside."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     taskset = ["taskset", "-c", ",".join(map(str, sorted(cores.server)))]
@@ -79,10 +79,10 @@ def _run_measured(cores: Cores, *command: str | Path) -> Sample:
 
 def _create_tree(tree: Path, files: int) -> None:
     for number in range(0, files, PER_FOLDER):
-        place = tree / f"{number // PER_FOLDER // 50:03}" / f"{number // PER_FOLDER:05}"
-        place.mkdir(parents=True)
+        subfolder = tree / f"{number // PER_FOLDER // 50:03}" / f"{number // PER_FOLDER:05}"
+        subfolder.mkdir(parents=True)
         for each in range(min(PER_FOLDER, files - number)):
-            descriptor = os.open(place / f"IMG_{number + each:07}.jpg", os.O_CREAT | os.O_WRONLY)
+            descriptor = os.open(subfolder / f"IMG_{number + each:07}.jpg", os.O_CREAT | os.O_WRONLY)
             os.write(descriptor, b"x" * (each + 1))
             os.close(descriptor)
 
@@ -95,8 +95,8 @@ async def _create_library(database: Path, tree: Path) -> None:
 
 
 async def _scan(database: Path) -> Sample:
-    """As `mediavault library scan` does; the start of the interpreter does not count."""
-    from app.config import Settings  # noqa: PLC0415 - in the process that is measured
+    """Scan like `mediavault library scan`; the start of the interpreter is not measured."""
+    from app.config import Settings  # noqa: PLC0415 - imported in the measured process only
     from app.libraries.service import LibraryService  # noqa: PLC0415
 
     settings = Settings(_env_file=None, DB_URL=f"sqlite:///{database}")  # pyright: ignore[reportCallIssue]
@@ -115,13 +115,13 @@ async def _scan(database: Path) -> Sample:
 
 
 def _insert(source: Path, target: Path) -> Sample:
-    """The same rows, made already, into the same tables: nothing but the driver's `executemany`, as large transactions as the scan's."""
-    made = sqlite3.connect(source)
+    """Insert the rows of a scanned catalogue into an empty one, with the driver's `executemany` and transactions of the scan's size."""
+    scanned = sqlite3.connect(source)
     into = sqlite3.connect(target, isolation_level=None)
     into.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
     for table in ("user", "library", "library_folder"):
-        _copy(into, table, made.execute(f'SELECT * FROM "{table}"').fetchall())
-    rows = {table: made.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall() for table in TABLES}
+        _copy(into, table, scanned.execute(f'SELECT * FROM "{table}"').fetchall())
+    rows = {table: scanned.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall() for table in TABLES}
     usage = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     for start in range(0, len(rows["file"]), BATCH):
@@ -133,8 +133,8 @@ def _insert(source: Path, target: Path) -> Sample:
 
 
 def _copy(into: sqlite3.Connection, table: str, rows: list[tuple[object, ...]]) -> None:
-    places = ", ".join("?" * len(rows[0]))
-    into.executemany(f'INSERT INTO "{table}" VALUES ({places})', rows)
+    placeholders = ", ".join("?" * len(rows[0]))
+    into.executemany(f'INSERT INTO "{table}" VALUES ({placeholders})', rows)
 
 
 def _measure_usage(began: float, before: resource.struct_rusage) -> Sample:
@@ -144,7 +144,7 @@ def _measure_usage(began: float, before: resource.struct_rusage) -> Sample:
 
 
 def main() -> None:
-    """One measured process."""
+    """Run one measured task in this process."""
     work, *paths = sys.argv[1:]
     sample = asyncio.run(_scan(Path(paths[0]))) if work == "scan" else _insert(Path(paths[0]), Path(paths[1]))
     print(json.dumps(sample))

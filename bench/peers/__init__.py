@@ -1,1 +1,1 @@
-"""The servers to compare with, each as its users would write it."""
+"""The servers to compare with, each in its framework's usual way."""

@@ -1,4 +1,4 @@
-// Node's archiver behind a plain HTTP server: the files of BENCH_FOLDER as one zip, stored as they are, for every path.
+// Node's archiver behind a plain HTTP server: serves the files of BENCH_FOLDER as one uncompressed zip on every path.
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');

@@ -1,4 +1,4 @@
-"""Starlette's `FileResponse` under uvicorn: the file that `BENCH_FILE` names, for every path."""
+"""Starlette's `FileResponse` under uvicorn: serves the file `BENCH_FILE` on every path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mediavault itself, with one object of an archive opened ahead in place of many."""
+"""mediavault with the read-ahead of archives reduced to one object."""
 
 from __future__ import annotations
 

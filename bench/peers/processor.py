@@ -1,4 +1,4 @@
-"""mediavault's own processing behind a socket: a line names a photo and a folder, the answer is the seconds that it took."""
+"""mediavault's media processing behind a socket. A request line names a photo and a folder; the answer is the seconds it took."""
 
 from __future__ import annotations
 

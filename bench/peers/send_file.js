@@ -1,4 +1,4 @@
-// Express `sendFile`: the file that BENCH_FILE names, for every path.
+// Express `sendFile`: serves the file BENCH_FILE on every path.
 const express = require('express');
 
 const app = express();

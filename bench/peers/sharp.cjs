@@ -1,5 +1,5 @@
-// sharp given the same work: one decode, from it the preview, from that the thumbnail and the thumbhash.
-// A line names a photo and a folder; the answer is the seconds that it took.
+// The same work with sharp: one decode, the preview from it, thumbnail and thumbhash from the preview.
+// A request line names a photo and a folder; the answer is the seconds it took.
 const net = require('node:net');
 const path = require('node:path');
 const readline = require('node:readline');

@@ -1,4 +1,4 @@
-"""FastAPI's `UploadFile`: the file spooled by the form parser, then hashed and copied to `BENCH_TARGET` and synced."""
+"""FastAPI's `UploadFile`: the form parser spools the file; then it is hashed, copied to `BENCH_TARGET` and synced."""
 
 from __future__ import annotations
 

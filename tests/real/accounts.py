@@ -1,4 +1,4 @@
-"""Users and keys, made through the catalogue of a running service in milliseconds (the command line takes a second each)."""
+"""Creates users and API keys directly in the catalogue of a running service, in milliseconds (the command line takes a second each)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAIT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user with an API key of theirs; `password` is None where no login is possible."""
+    """A user with one API key. `password` is None for a user who cannot log in."""
 
     id: UUID
     email: str
@@ -38,7 +38,7 @@ class Account:
 
 
 class BackgroundLoop:
-    """An event loop on a thread of its own, so that tests of either kind can call coroutines."""
+    """An event loop on a thread of its own, with which synchronous and asynchronous tests run coroutines."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -55,7 +55,7 @@ class BackgroundLoop:
 
 
 class AccountFactory:
-    """Opens catalogue and storage beside the service, when first asked."""
+    """Creates accounts. Opens the service's catalogue and storage in the test process at first use."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -84,7 +84,7 @@ class AccountFactory:
         return self.call(create)
 
     def add_key(self, user_id: UUID, permissions: tuple[str, ...] = ("all",)) -> str:
-        """One more key."""
+        """Create a further key for the user."""
 
         async def create(catalog: Catalog) -> str:
             return await _new_key(catalog, user_id, permissions)
@@ -135,7 +135,7 @@ class AccountFactory:
 
 
 def settings_of(stack: Stack) -> Settings:
-    """The stack's settings, as a service reads them."""
+    """The stack's settings as a `Settings` value."""
     return Settings(_env_file=None, **stack.settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

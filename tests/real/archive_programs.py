@@ -1,4 +1,4 @@
-"""Programs of other people that take what the service gives: each is found or the test is skipped with one line."""
+"""Runs third-party programs (unzip, curl, Chromium and others) on the service's answers. A test whose program is missing is skipped."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ PACKAGES = {
 }
 RUN_SECONDS = 600.0
 ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "HOME": "/nonexistent"}
-"""No proxy and no configuration of whoever runs the tests."""
+"""Without proxies and configuration of the user who runs the tests."""
 
 
 def program(name: str) -> str:
-    """Where the program is."""
-    found = shutil.which(name)
-    if found is None:
+    """The path of the program. Skips the test if it is not installed."""
+    path = shutil.which(name)
+    if path is None:
         pytest.skip(f"no {name} here: install the package {PACKAGES[name]}")
-    return found
+    return path
 
 
 def run(name: str, *arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    """The program's end, whatever its exit status."""
+    """Run the program to its end; any exit status is accepted."""
     command = [program(name), *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, timeout=RUN_SECONDS, check=False)
 
 
 def start(name: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
-    """The program, running; whoever starts it ends it."""
+    """Start the program; the caller ends it."""
     command: Sequence[str] = [program(name), *map(str, arguments)]
     return subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -51,9 +51,9 @@ def start(name: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
 
 
 def assert_unpacks(archive: Path, count: int, total: int) -> None:
-    """`unzip`, `7z`, `bsdtar` and Python find `count` files of `total` bytes together, with the right checksums."""
+    """Assert that `unzip`, `7z`, `bsdtar` and Python read `count` files of `total` bytes in sum, with valid checksums."""
     tested = run("unzip", "-tqq", archive)
-    assert tested.returncode == (0 if count else 1), tested.stdout + tested.stderr  # an empty zip is a warning to it
+    assert tested.returncode == (0 if count else 1), tested.stdout + tested.stderr  # unzip warns of an empty zip
     tested = run("7z", "t", archive)
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert f"Size:       {total}".encode() in tested.stdout or not count, tested.stdout
@@ -62,7 +62,7 @@ def assert_unpacks(archive: Path, count: int, total: int) -> None:
 
 
 def _bytes_of_bsdtar(archive: Path) -> int:
-    """All that it unpacks; fails on the first checksum that is wrong."""
+    """The number of bytes that bsdtar unpacks. Fails on the first wrong checksum."""
     command = [program("bsdtar"), "-xOf", str(archive)]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as unpacking:
         assert unpacking.stdout is not None
@@ -70,8 +70,8 @@ def _bytes_of_bsdtar(archive: Path) -> int:
         while data := unpacking.stdout.read(1024 * 1024):
             total += len(data)
         assert unpacking.stderr is not None
-        told = unpacking.stderr.read()
-    assert unpacking.returncode == 0, told
+        errors = unpacking.stderr.read()
+    assert unpacking.returncode == 0, errors
     return total
 
 

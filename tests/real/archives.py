@@ -1,4 +1,4 @@
-"""Archives as clients fetch them: a link, and what it gives."""
+"""Creates archive links and downloads the archives as clients do."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class DownloadLink:
 def make_link(client: httpx.Client, asset_ids: Iterable[str], **wishes: Any) -> DownloadLink:
     answer = client.post("/api/download/links", json={"assetIds": list(asset_ids), **wishes})
     assert answer.status_code == 201, answer.text
-    told = answer.json()
-    link = DownloadLink(urlsplit(told["url"]).path, told["size"], told["etag"], told["resumable"], told["expiresAt"])
+    body = answer.json()
+    link = DownloadLink(urlsplit(body["url"]).path, body["size"], body["etag"], body["resumable"], body["expiresAt"])
     record_secret(link.token)
     return link
 
 
 def download(client: httpx.Client, link: DownloadLink, target: Path) -> str:
-    """Fetch the archive in one go to `target`; its SHA-256."""
+    """Download the archive to `target` in one request; returns its SHA-256."""
     with client.stream("GET", link.path) as answer, target.open("wb") as file:
         assert answer.status_code == 200, answer.read()
         assert answer.headers["content-length"] == str(link.size)
@@ -75,7 +75,7 @@ def sha256_of(path: Path) -> str:
 
 
 def link_of_many(service: Service, owner_id: UUID, members: Sequence[tuple[str, bytes]], count: int) -> DownloadLink:
-    """A link to `count` entries that share the objects of `members` (asset and content), as no request could ask for."""
+    """A link to an archive of `count` entries that reuse the objects of `members` (asset and content). No request could create such a link."""
     checksums = [(UUID(asset), len(data), zlib.crc32(data), hashlib.sha1(data).digest()) for asset, data in members]
     entries = []
     for number in range(count):
@@ -85,7 +85,7 @@ def link_of_many(service: Service, owner_id: UUID, members: Sequence[tuple[str, 
 
 
 def store_link(service: Service, owner_id: UUID, manifest: Manifest, name: str) -> DownloadLink:
-    """What `POST /download/links` keeps, for a manifest of one's own."""
+    """Store a link to an arbitrary manifest, as `POST /download/links` does."""
     token = record_secret(secrets.token_urlsafe(32))
     expires_at = datetime.now(UTC) + timedelta(days=1)
 
@@ -100,7 +100,7 @@ def store_link(service: Service, owner_id: UUID, manifest: Manifest, name: str) 
 
 
 def move_to_another_key(service: Service, asset_ids: Iterable[str]) -> None:
-    """As a migration does: copied, the row switched, the source gone."""
+    """Move originals to other keys, as a migration does: copy, switch the row, delete the source."""
 
     async def move(catalog: Catalog, storage: StorageService) -> None:
         for asset_id, file in (await catalog.assets.originals(map(UUID, asset_ids))).items():
@@ -114,10 +114,10 @@ def move_to_another_key(service: Service, asset_ids: Iterable[str]) -> None:
 
 @contextmanager
 def files_on_disk(service: Service, contents: Mapping[str, bytes], folder: Path) -> Iterator[None]:
-    """Within the block the assets' files are outside the media location, on the local disk."""
+    """Within the block, the assets' files are on the local disk, outside the media location."""
     folder.mkdir(parents=True, exist_ok=True)
 
-    async def there(catalog: Catalog) -> dict[UUID, str]:
+    async def switch_to_disk(catalog: Catalog) -> dict[UUID, str]:
         before = {}
         for asset_id, file in (await catalog.assets.originals(map(UUID, contents))).items():
             target = folder / f"{asset_id}.bin"
@@ -126,16 +126,16 @@ def files_on_disk(service: Service, contents: Mapping[str, bytes], folder: Path)
             await _switch(catalog, file.id, str(target))
         return before
 
-    before = service.people.call(there)
+    before = service.people.call(switch_to_disk)
 
-    async def back(catalog: Catalog) -> None:
+    async def switch_back(catalog: Catalog) -> None:
         for file_id, path in before.items():
             await _switch(catalog, file_id, path)
 
     try:
         yield
     finally:
-        service.people.call(back)
+        service.people.call(switch_back)
 
 
 async def _switch(catalog: Catalog, file_id: UUID, path: str) -> None:
@@ -144,7 +144,7 @@ async def _switch(catalog: Catalog, file_id: UUID, path: str) -> None:
 
 
 def upload_zeros(service: Service, account: Account, size: int, name: str = "film.mp4") -> str:
-    """An asset of `size` bytes that never were in memory together; its id."""
+    """Upload `size` zero bytes, never all in memory; returns the asset's id."""
     piece = bytes(1024 * 1024)
     with UploadConnection(service.port, patience=600) as wire:
         wire.begin_upload(size, account.headers, name)

@@ -1,4 +1,4 @@
-"""A real headless Chromium, driven over its DevTools protocol, that downloads by itself what it is sent to."""
+"""A real headless Chromium, driven over its DevTools protocol, that downloads files."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ FLAGS = (
 
 
 class DownloadFailed(Exception):
-    """The browser gave the download up."""
+    """The browser aborted the download."""
 
 
 class Browser:
-    """`async with Browser() as browser:`; its profile is thrown away. Every wait ends after a minute."""
+    """`async with Browser() as browser:` starts and stops it. Its profile is temporary. Every wait ends after a minute."""
 
     def __init__(self) -> None:
         self._profile = Path(tempfile.mkdtemp(prefix="chromium-"))
@@ -68,8 +68,8 @@ class Browser:
     async def download(self, page: str, folder: Path) -> Path:
         """Open `page`, and click its only link; returns the file when it is complete. Raises `DownloadFailed`."""
         async with asyncio.timeout(PATIENCE):
-            wish = {"behavior": "allow", "downloadPath": str(folder), "eventsEnabled": True}
-            await self._call("Browser.setDownloadBehavior", wish)
+            request = {"behavior": "allow", "downloadPath": str(folder), "eventsEnabled": True}
+            await self._call("Browser.setDownloadBehavior", request)
             target = (await self._call("Target.createTarget", {"url": page}))["targetId"]
             session = (await self._call("Target.attachToTarget", {"targetId": target, "flatten": True}))["sessionId"]
             click = "document.readyState == 'complete' && document.links.length && (document.links[0].click(), true)"
@@ -81,13 +81,13 @@ class Browser:
             name = ""
             while True:
                 event = await self._next_event()
-                told = event.get("params", {})
+                params = event.get("params", {})
                 if event["method"] == "Browser.downloadWillBegin":
-                    name = told["suggestedFilename"]
-                elif event["method"] == "Browser.downloadProgress" and told["state"] == "completed":
+                    name = params["suggestedFilename"]
+                elif event["method"] == "Browser.downloadProgress" and params["state"] == "completed":
                     return folder / name
-                elif event["method"] == "Browser.downloadProgress" and told["state"] == "canceled":
-                    raise DownloadFailed(f"after {told['receivedBytes']} of {told['totalBytes']} bytes")
+                elif event["method"] == "Browser.downloadProgress" and params["state"] == "canceled":
+                    raise DownloadFailed(f"after {params['receivedBytes']} of {params['totalBytes']} bytes")
 
     async def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -98,12 +98,12 @@ class Browser:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        told = self._profile / "DevToolsActivePort"
-        while not told.exists() or told.read_text().count("\n") < 1:
+        port_file = self._profile / "DevToolsActivePort"
+        while not port_file.exists() or port_file.read_text().count("\n") < 1:
             if self._process.poll() is not None:
                 raise RuntimeError(f"Chromium ended with {self._process.returncode}")
             await asyncio.sleep(0.02)
-        port, path = told.read_text().splitlines()[:2]
+        port, path = port_file.read_text().splitlines()[:2]
         self._session = aiohttp.ClientSession()
         self._socket = await self._session.ws_connect(f"ws://127.0.0.1:{port}{path}", max_msg_size=0)
 
@@ -121,9 +121,9 @@ class Browser:
     async def _call(self, method: str, params: dict[str, Any], session: str | None = None) -> dict[str, Any]:
         self._sent += 1
         number = self._sent
-        wish = {"id": number, "method": method, "params": params} | ({"sessionId": session} if session else {})
+        request = {"id": number, "method": method, "params": params} | ({"sessionId": session} if session else {})
         assert self._socket is not None
-        await self._socket.send_str(json.dumps(wish))
+        await self._socket.send_str(json.dumps(request))
         while True:
             message = await self._receive()
             if message.get("id") == number:

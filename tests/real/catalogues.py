@@ -1,4 +1,4 @@
-"""A catalogue of its own for each test, on each database."""
+"""Fixtures: an empty catalogue for each test, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Kind = Literal["sqlite", "postgresql"]
 
 
 class Databases:
-    """Hands out addresses of databases; those with tables are copies of one that was upgraded once."""
+    """Creates databases. Those with tables are copies of a template that was migrated once."""
 
     def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
         self._request = request
         self._folder = folder
         self._templates: dict[str, str] = {}
-        self._made = 0
+        self._count = 0
 
     @property
     def postgres(self) -> Postgres:
@@ -32,8 +32,8 @@ class Databases:
     def empty(self, kind: Kind) -> str:
         if kind == "postgresql":
             return self.postgres.create_database()
-        self._made += 1
-        return f"sqlite:///{self._folder}/{self._made}/catalogue.db"
+        self._count += 1
+        return f"sqlite:///{self._folder}/{self._count}/catalogue.db"
 
     async def ready(self, kind: Kind) -> str:
         if kind not in self._templates:
@@ -52,7 +52,7 @@ class Databases:
 
     @staticmethod
     def path(url: str) -> Path:
-        """The file of a SQLite address."""
+        """The file of a SQLite URL."""
         return Path(url.removeprefix("sqlite:///"))
 
     def done(self, kind: Kind, url: str) -> None:
@@ -74,7 +74,7 @@ def database(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 async def db_url(database: Kind, databases: Databases) -> AsyncIterator[str]:
-    """The address of a database with tables and nothing in them."""
+    """The URL of a database with empty tables."""
     url = await databases.ready(database)
     yield url
     await asyncio.to_thread(databases.done, database, url)

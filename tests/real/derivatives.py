@@ -1,4 +1,4 @@
-"""Derivatives, put in place without a worker: as the pipeline stores and swaps them, with bytes of the test's choosing."""
+"""Stores derivatives without a worker: arbitrary bytes, stored and swapped in as the pipeline does."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ TYPES = {
 
 
 def store_derivative(service: Service, asset_id: str, kind: FileKind, data: bytes) -> str:
-    """Swap `data` in, whatever was there; returns its path."""
+    """Make `data` the asset's derivative of this kind, in place of an existing one; returns its path."""
 
     async def put(catalog: Catalog, storage: StorageService) -> str:
         asset = await catalog.assets.get(UUID(asset_id))
         assert asset is not None
-        seen = (await catalog.derivatives.get_for_asset(asset.id)).get(kind)
+        previous = (await catalog.derivatives.get_for_asset(asset.id)).get(kind)
         extension, mime_type = TYPES[kind]
         path = storage.managed_path(Key(f"thumbs/{asset.owner_id}/{asset.id}_{kind}_{uuid4().hex[:8]}{extension}"))
         file = await catalog.files.begin_write(asset.owner_id, kind, path, mime_type, timedelta(minutes=5))
         async with storage.write(path, size=len(data), content_type=mime_type) as writer:
             await writer.write(data)
         stored = StoredFile(file.id, len(data), hashlib.sha1(data).digest(), zlib.crc32(data))
-        replacement = FileReplacement(kind, seen.file.id if seen else None, stored)
+        replacement = FileReplacement(kind, previous.file.id if previous else None, stored)
         assert await catalog.derivatives.swap_files(asset.owner_id, asset.id, [replacement])
         return path
 

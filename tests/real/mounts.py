@@ -1,4 +1,4 @@
-"""Disks that come and go: real file systems in memory, mounted where a test wants them, and taken away again. Only for root."""
+"""Mounts and unmounts real file systems in memory (tmpfs), to test disks that disappear and return. Needs root."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ CALL_SECONDS = 30.0
 
 
 class MountedDisk:
-    """A file system of its own. What it holds stays while it is mounted nowhere else than at `content`, which no service knows."""
+    """A tmpfs that stays mounted at `content`, a path that no service knows, so its files survive an unmount elsewhere."""
 
     def __init__(self, content: Path) -> None:
         self.content = content
 
     def mount(self, folder: Path) -> None:
-        """Over whatever is there."""
+        """Mount the disk over the folder; creates the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         _run("mount", "--bind", str(self.content), str(folder))
 
     def unmount(self, folder: Path, *, lazily: bool = True) -> None:
-        """Lazily: also while somebody holds a file open there, as when a disk is pulled out or a share is gone."""
+        """`lazily` also unmounts with open files, as when a disk is pulled out or a share disappears."""
         _run("umount", *(["--lazy"] if lazily else []), str(folder))
 
     def eject(self) -> None:
-        """Fails while anybody holds anything of it open."""
+        """Unmount it for good. Raises `OSError` while a process has a file of it open."""
         _run("umount", str(self.content))
 
 
 class DiskMounts:
-    """Makes disks below one folder."""
+    """Creates disks below one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made = 0
+        self._count = 0
 
     def make(self) -> MountedDisk:
-        content = self._folder / f"disk-{self._made}"
-        self._made += 1
+        content = self._folder / f"disk-{self._count}"
+        self._count += 1
         content.mkdir(parents=True)
         _run("mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "tmpfs", str(content))
         return MountedDisk(content)
 
 
 def fill_up(folder: Path) -> None:
-    """To the last byte of its disk."""
+    """Write a file until the disk is full."""
     with suppress(OSError), (folder / "somebody else's").open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
@@ -57,7 +57,7 @@ def fill_up(folder: Path) -> None:
 
 @contextmanager
 def disks_below(folder: Path) -> Iterator[DiskMounts]:
-    """Skips where it may not mount. At the end nothing is mounted below `folder` any more."""
+    """Skips the test without root. At the end everything below `folder` is unmounted."""
     if os.geteuid() != 0:
         pytest.skip("mounting and unmounting a disk needs root")
     try:
@@ -68,8 +68,8 @@ def disks_below(folder: Path) -> Iterator[DiskMounts]:
 
 
 def _mounted_below(folder: Path) -> list[str]:
-    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [place for place in places if Path(place).is_relative_to(folder)]
+    mount_points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [mount_point for mount_point in mount_points if Path(mount_point).is_relative_to(folder)]
 
 
 def _run(*command: str) -> None:

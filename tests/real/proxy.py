@@ -1,4 +1,4 @@
-"""A small recording HTTP proxy in front of a real store: it notes what is sent, forwards it unchanged, and misbehaves on demand.
+"""A recording HTTP proxy in front of a real S3 store. It records requests, forwards them unchanged, and injects faults on demand.
 
 It runs on a thread of its own, so that a busy test does not slow it down. Signatures stay valid: nothing is rewritten
 unless a `Fault` says so.
@@ -23,7 +23,7 @@ _LIMIT = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One request as it came. Header names are in lower case."""
+    """One request as received. Header names are in lower case."""
 
     method: str
     target: str
@@ -46,14 +46,14 @@ def everything(_request: Recorded) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer of the store. Header names are in lower case; the body is whole, and empty for a HEAD."""
+    """One answer of the store. Header names are in lower case; the body is complete, and empty for a HEAD."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def having(self, **headers: str | None) -> Answered:
-        """With these headers (`_` stands for `-`), or without those that are None."""
+        """A copy with these headers (`_` stands for `-`); None removes a header."""
         changed = self.headers | {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
         for name, value in headers.items():
             if value is None:
@@ -66,7 +66,8 @@ Rewrite = Callable[[Recorded, Answered], Answered]
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A request that waits in the proxy: it has `arrived` whole, and is forwarded once it is `released`, even if whoever sent it is gone."""
+    """Delays a request in the proxy: `arrived` is set when it was received completely; it is forwarded once `released` is set, even if its sender
+    is gone."""
 
     arrived: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
@@ -74,36 +75,36 @@ class Hold:
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the requests that `matches` takes, for so many `times` (None: always)."""
+    """A fault that is injected into requests for which `matches` is true, `times` times (None: always)."""
 
     matches: Callable[[Recorded], bool] = everything
     times: int | None = None
     delay: float = 0.0
     """Seconds before the request is forwarded."""
     hold: Hold | None = None
-    """Of one request, whose body has a `Content-Length`."""
+    """Delays the request until it is released. Its body needs a `Content-Length`."""
     status: int | None = None
-    """Answered here, with an S3 error of this `code`; the store never sees it."""
+    """The proxy answers with this status and an S3 error of `code`; the store never receives the request."""
     code: str = "InternalError"
     date: str = ""
     """The `Date` of that answer."""
     swallow: bool = False
-    """Answered here with 200 and an ETag, as if it had been kept; the store never sees it."""
+    """The proxy answers with 200 and an ETag, as if the object had been stored; the store never receives the request."""
     lose_answer: bool = False
-    """Forwarded and carried out, but the connection is closed in place of the answer."""
+    """The store executes the request, but the connection is closed instead of an answer."""
     cut_after: int | None = None
     """The connection is closed after so many bytes of the answer's body."""
     without: frozenset[str] = frozenset()
-    """Request headers that are taken off, as by a store that ignores them (only unsigned ones, or it will refuse)."""
+    """Request headers that are removed, as by a store that ignores them (only unsigned ones, or the store refuses)."""
     flip: bool = False
-    """One bit of the request's body is changed on the way."""
+    """One bit of the request's body is changed in transit."""
     rewrite: Rewrite | None = None
-    """The store's answer is read whole and replaced by what this makes of it. `Content-Length` is set to the body's, unless a
-    `content-length` of the rewritten answer says otherwise: then, and without any, the connection is closed behind the body."""
+    """Replaces the store's complete answer by the result of this function. `Content-Length` is set to that of the body, unless the
+    rewritten answer has another one or none: then the connection is closed after the body."""
     retarget: Callable[[str], str] | None = None
-    """The request's target is replaced (only before a store that checks no signatures)."""
+    """Replaces the request's target (only before a store that checks no signatures)."""
     seen: int = field(default=0, init=False)
-    """How many requests it took."""
+    """Number of requests that the fault was injected into."""
 
 
 class Proxy:
@@ -112,13 +113,13 @@ class Proxy:
     def __init__(self, port: int, *, rate: int | None = None) -> None:
         self._upstream = port
         self.rate = rate
-        """Bytes per second of all bodies together, in either direction; None: as fast as it goes."""
+        """Limit on the bytes per second of all bodies together, in both directions; None: unlimited."""
         self.requests: list[Recorded] = []
         self.faults: list[Fault] = []
         self.on_request: Callable[[Recorded], object] | None = None
         """Called on the proxy's thread before a request is forwarded."""
         self.passed = 0
-        """Bytes of all bodies so far, in either direction."""
+        """Bytes of all bodies so far, in both directions."""
         self.read: Counter[str] = Counter()
         """Bytes that answers to GETs announced so far, by path."""
         self.open_connections = 0
@@ -205,7 +206,7 @@ class Proxy:
         answers: asyncio.StreamReader,
         upstream: asyncio.StreamWriter,
     ) -> bool:
-        """One request and its answer; False when the connection is to be closed."""
+        """Forward one request and its answer; False if the connection must be closed."""
         head = await reader.readuntil(b"\r\n\r\n")
         line, headers = _parse(head)
         method, target, _ = line.split(" ", 2)
@@ -271,7 +272,7 @@ class Proxy:
         return await self._bytes(source, length, sink, cut_after)
 
     async def _hold(self, source: asyncio.StreamReader, headers: dict[str, str], hold: Hold) -> asyncio.StreamReader:
-        """The body, once it has come whole and was released."""
+        """Receive the complete body, then wait until it is released."""
         body = asyncio.StreamReader()
         body.feed_data(await source.readexactly(int(headers["content-length"])))
         hold.arrived.set()
@@ -279,7 +280,7 @@ class Proxy:
         return body
 
     async def _whole(self, source: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
-        """The body of an answer that is to be rewritten."""
+        """Read the complete body of an answer; a chunked one gets a `Content-Length`."""
         if headers.pop("transfer-encoding", "").lower() != "chunked":
             return await source.readexactly(int(headers.get("content-length", "0")))
         body = b""
@@ -337,8 +338,8 @@ class Proxy:
 
 
 def _abort(end: asyncio.StreamWriter) -> None:
-    # A transport whose last bytes went out after the other side had left is gone but does not know it: asyncio then
-    # looks for the loop that it has already given up.
+    # If the peer closed before the last bytes were sent, asyncio has already dropped the transport's loop, and abort() raises
+    # AttributeError.
     with suppress(OSError, AttributeError):
         end.transport.abort()
 
@@ -366,7 +367,7 @@ def _changed(head: bytes, fault: Fault) -> bytes:
 async def _rewritten(
     writer: asyncio.StreamWriter, request: Recorded, rewrite: Rewrite, status: int, headers: dict[str, str], body: bytes
 ) -> bool:
-    """Sends what `rewrite` makes of the answer; False when the connection is to be closed."""
+    """Send the rewritten answer; False if the connection must be closed."""
     before = headers.get("content-length")
     answer = rewrite(request, Answered(status, headers, body))
     changed = dict(answer.headers)

@@ -1,6 +1,7 @@
-"""Ways in which S3 stores differ from AWS, as faults for a `Proxy` in front of a store that has none of them.
+"""Deviations of S3 stores from AWS, as faults for a `Proxy` in front of a store that has none of them.
 
-Each was seen at a store or stands in its documentation. A read that is rewritten is asked for whole, so that the quirk decides what comes.
+Each was observed at a store or is in its documentation. For a rewritten read, the proxy requests the whole object and the quirk selects
+the bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def listing(request: Recorded) -> bool:
 
 
 def _answer_range(pick: Callable[[Answered, int, int], Answered]) -> Rewrite:
-    """`pick` gets the whole object and the range that was asked for, clamped."""
+    """A rewrite that calls `pick` with the whole object and the requested range, clamped to the object."""
 
     def rewrite(request: Recorded, whole: Answered) -> Answered:
         match = _RANGE.fullmatch(request.headers.get("range", ""))
@@ -126,7 +127,7 @@ READ_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
     ],
     "If-Match ignored": lambda: [Fault(reading, without=frozenset({"if-match"}))],
 }
-"""Under each of these, every byte that is read is right, and a version is never mixed with another."""
+"""With each of these, all bytes read are correct, and versions are never mixed."""
 
 UNTRUSTED_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
     "the range without a word": lambda: [
@@ -146,7 +147,7 @@ UNTRUSTED_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
         )
     ],
 }
-"""Under each of these, a range of the middle of an object is refused rather than read wrongly."""
+"""With each of these, reading a range from the middle of an object fails instead of returning wrong bytes."""
 
 LISTING_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
     "keys encoded without a word": lambda: [Fault(listing, rewrite=_silent)],
@@ -158,7 +159,7 @@ LISTING_QUIRKS: Mapping[str, Callable[[], list[Fault]]] = {
     ],
     "no ETag and no date": lambda: [Fault(listing, rewrite=_without_element("ETag", "LastModified"))],
 }
-"""Under each of these a listing is complete, and its keys are those that were written. For a store that checks no signatures."""
+"""With each of these, a listing is complete and its keys are those that were written. For a store that checks no signatures."""
 
 NO_WAY_ON: Mapping[str, Callable[[], list[Fault]]] = {
     "no token and no start-after": lambda: [
@@ -172,4 +173,4 @@ NO_WAY_ON: Mapping[str, Callable[[], list[Fault]]] = {
         Fault(listing, retarget=lambda target: _small_pages(re.sub(r"&?continuation-token=[^&]*", "", target)))
     ],
 }
-"""Under each of these a listing of more than a page fails: it never ends early, and never goes round in circles."""
+"""With each of these, a listing of more than one page fails: it is never truncated and never endless."""

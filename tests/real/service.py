@@ -1,6 +1,6 @@
-"""A mediavault service as a process of its own, as an operator runs it: `python -m app.cli serve` with settings in the environment.
+"""Runs a mediavault service as a process, as an operator does: `python -m app.cli serve` with settings in the environment.
 
-Calls here block, at most as long as they say.
+Calls block, with time limits.
 """
 
 from __future__ import annotations
@@ -30,17 +30,20 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 UNVERIFIED = False
-"""Nothing is encrypted on the way to a service under test, and to read who could be trusted takes longer than most requests."""
+"""Value of httpx's `verify`. No TLS is used, and loading the trusted certificates takes longer than most requests."""
 COMMAND = ("-m", "app.cli", "serve", "--no-worker")
-"""Most tests upload bytes that are no photo at all: nobody need find that out each time."""
+"""Without tasks, because most tests upload bytes that are no photo."""
 WORKING = ("-m", "app.cli", "serve")
-"""As it is started by default: also works on tasks."""
+"""The default command, which also runs tasks."""
 
 
 class Service:
-    """One service on `stack`. `settings` override those of the stack; `program` replaces `-m app.cli serve` and `wrap` goes
-    before the interpreter (strace and the like). `spawned`: forked from a process that has imported it already, which is cheap;
-    without it, with a `wrap` or a program that is no module, an interpreter is started as by an operator."""
+    """One service on `stack`.
+
+    `settings` override those of the stack; `program` replaces `-m app.cli serve`; `wrap` is a command before the interpreter (such as strace).
+    With `spawned` the service is forked from a process that has imported its modules, which is cheap. Without it, or with a `wrap` or a program
+    that is no module, a new interpreter is started.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class Service:
             "IMMICH_HOST": "127.0.0.1",
             "IMMICH_PORT": str(self.port),
             "IMMICH_LOG_LEVEL": "verbose",
-            "MEDIAVAULT_BACKUP_HOURS": "0",  # none in the midst of a test that looks at all there is
+            "MEDIAVAULT_BACKUP_HOURS": "0",  # no backups: some tests compare all stored objects
             **(settings or {}),
         }
         self.people = AccountFactory(stack)
@@ -90,7 +93,7 @@ class Service:
 
     @property
     def process(self) -> psutil.Process:
-        """The service itself, also below a wrapping program."""
+        """The service's process, also below a `wrap` command."""
         if self._process is None:
             raise RuntimeError("the service was not started")
         outer = psutil.Process(self._process.pid)
@@ -101,16 +104,17 @@ class Service:
 
     @property
     def log(self) -> str:
-        """What it wrote to standard error so far."""
+        """Its standard error so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     @property
     def output(self) -> str:
-        """What it wrote to standard output so far."""
+        """Its standard output so far."""
         return self._output.read_text(errors="replace") if self._output.exists() else ""
 
     def start(self, *, ready: bool = True) -> None:
-        """Raises `RuntimeError` with the end of the log when it ends, or is not ready within a minute; without `ready` it need only listen."""
+        """Start it and wait until it is ready (without `ready`, until it listens). Raises `RuntimeError` with the end of the log if it ends or takes
+        more than a minute."""
         self.launch()
         deadline = time.monotonic() + START_SECONDS
         with self.client(timeout=5) as client:
@@ -124,7 +128,7 @@ class Service:
         raise RuntimeError(f"the service {reason}:\n{self.log[-4000:]}{self.output[-1000:]}")
 
     def launch(self) -> subprocess.Popen[bytes] | SpawnedProcess:
-        """Start the process and wait for nothing."""
+        """Start the process without waiting."""
         if self.running:
             raise RuntimeError("the service runs already")
         self.stack.folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +151,7 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Everything the process sees; nothing of the tests' own surroundings but the search path."""
+        """The process's whole environment. Only PATH is inherited from the tests."""
         return {
             "PATH": os.environ.get("PATH", ""),
             "HOME": str(self.stack.folder),
@@ -156,13 +160,13 @@ class Service:
             **self.settings,
         }
 
-    def stop(self, told: signal.Signals = signal.SIGTERM) -> int:
-        """Returns the exit status, of which a negative one is a signal's. Killed when it does not end in time."""
+    def stop(self, sent_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status (negative: a signal). Kills it after a time limit."""
         if self._process is None:
             raise RuntimeError("the service was not started")
         if self._process.poll() is None:
             with suppress(psutil.Error, RuntimeError):
-                self.process.send_signal(told)
+                self.process.send_signal(sent_signal)
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -170,14 +174,14 @@ class Service:
             raise
 
     def kill(self) -> None:
-        """SIGKILL to the service and all it started."""
+        """SIGKILL to the service's process group."""
         if self._process is not None and self._process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(STOP_SECONDS)
 
     def restart(self) -> None:
-        """Start again on the same data; one that still runs is stopped first."""
+        """Start again on the same data. A running service is stopped first."""
         if self.running:
             self.stop()
         self.start()
@@ -191,7 +195,7 @@ class Service:
     def run(
         self, *arguments: str, stdin: str | None = None, within: float = START_SECONDS
     ) -> subprocess.CompletedProcess[str]:
-        """`mediavault <arguments>` with the settings of this service; it must end `within` so many seconds."""
+        """Run `mediavault <arguments>` with the settings of this service, at most `within` seconds."""
         program = ("-m", "app.cli", *arguments)
         if stdin is None:
             return spawner().run(program[1:], self.stack.folder, self.environment, within=within)
@@ -212,7 +216,7 @@ class Service:
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=UNVERIFIED)
 
     def async_client(self, account: Account | None = None, *, timeout: float = 30.0) -> httpx.AsyncClient:
-        """The same for coroutines."""
+        """Like `client`, for coroutines."""
         headers = {"x-api-key": account.key} if account else {}
         return httpx.AsyncClient(
             base_url=self.url, headers=headers, timeout=timeout, trust_env=False, verify=UNVERIFIED
@@ -220,7 +224,7 @@ class Service:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 outside the range that outgoing connections use, so that nobody takes it meanwhile."""
+    """A free port of 127.0.0.1 outside the range of outgoing connections, so that no connection takes it meanwhile."""
     while True:
         port = random.SystemRandom().randrange(12000, 32000)
         with socket.socket() as probe, suppress(OSError):

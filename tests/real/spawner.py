@@ -1,7 +1,7 @@
-"""`python -m tests.real.spawner`: has the service's modules imported, and forks a process for each order that comes on standard input. To
-import them takes a new interpreter a second of CPU, which is most of a start.
+"""`python -m tests.real.spawner`: imports the service's modules once and forks a process for each order on standard input. The import takes a
+second of CPU, which is most of a start.
 
-An order is a line of JSON (`Order`), the answer is the process's id. When the process has ended, its exit status is in the file `status`.
+An order is a line of JSON (`Order`); the answer is the process's id. After the end of the process, its exit status is in the file `status`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import app.main  # noqa: F401 - for the children
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What `subprocess.Popen` is told: a module with its arguments, as after `python -m`, and where and with what it runs, in a session
-    of its own."""
+    """A process to start, in a session of its own: module and arguments as after `python -m`, working folder, environment, files for output and
+    errors (appended), file for the exit status."""
 
     program: list[str]
     folder: str
@@ -34,7 +34,7 @@ class Order:
 
 
 def serve() -> Order:
-    """Returns in a child only, with its order; ends at the end of standard input."""
+    """Serve orders. Returns in forked children only, with their order; exits at the end of standard input."""
     running: dict[int, tuple[int, Path]] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(sys.stdin.fileno(), selectors.EVENT_READ)
@@ -44,7 +44,7 @@ def serve() -> Order:
                     selector.unregister(ready.fd)
                     _report(ready.fd, *running.pop(ready.fd))
                     continue
-                line = sys.stdin.readline()  # there is one at most: each waits for the answer to the one before
+                line = sys.stdin.readline()  # at most one: the client waits for each answer
                 if not line:
                     sys.exit()
                 order = Order(**json.loads(line))
@@ -66,7 +66,7 @@ def _report(ended: int, child: int, status: Path) -> None:
 
 
 def become(order: Order) -> None:
-    """Runs the program in this process, as a new interpreter would."""
+    """Run the program in this process, like a new interpreter."""
     os.setsid()
     os.chdir(order.folder)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""The other side of `spawner`: processes that are forked from one that has the service's modules imported."""
+"""Client of `spawner`: starts processes by forking one that has imported the service's modules."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pathlib import Path
 from tests.real.spawner import Order
 
 ROOT = Path(__file__).resolve().parents[2]
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 END_SECONDS = 10.0
 
 
 class SpawnedProcess:
-    """What tests need of `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that tests need."""
 
     def __init__(self, pid: int, program: Sequence[str], status: Path) -> None:
         self.pid = pid
@@ -46,19 +46,19 @@ class SpawnedProcess:
         while (status := self.poll()) is None:
             if time.monotonic() > end:
                 raise subprocess.TimeoutExpired(self._program, timeout)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return status
 
-    def send_signal(self, told: signal.Signals) -> None:
+    def send_signal(self, sent_signal: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self.pid, told)
+            os.kill(self.pid, sent_signal)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
 
 class Spawner:
-    """Forks processes. It ends with the process that made it; they do not."""
+    """Forks processes. The spawner ends with the process that created it; the forked processes do not."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="spawner-"))
@@ -82,7 +82,7 @@ class Spawner:
     def spawn(
         self, program: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path, errors: Path
     ) -> SpawnedProcess:
-        """As `python -m <program>` in that folder; what it writes is appended to those files."""
+        """Start `python -m <program>` in `folder`; its output is appended to the files `output` and `errors`."""
         for path in (output, errors):
             path.touch()
         with self._lock:
@@ -97,7 +97,7 @@ class Spawner:
     def run(
         self, program: Sequence[str], folder: Path, environment: Mapping[str, str], *, within: float
     ) -> subprocess.CompletedProcess[str]:
-        """As `spawn`, and waits for its end; killed when it takes longer, and `subprocess.TimeoutExpired`."""
+        """Like `spawn`, and wait for the end. After `within` seconds it is killed; raises `subprocess.TimeoutExpired`."""
         with tempfile.TemporaryDirectory(dir=self._folder) as written:
             output, errors = Path(written, "output"), Path(written, "errors")
             process = self.spawn(program, folder, environment, output, errors)
@@ -120,7 +120,7 @@ class Spawner:
 
 @cache
 def spawner() -> Spawner:
-    """The one of this process."""
-    made = Spawner()
-    atexit.register(made.close)
-    return made
+    """The spawner of this process, started at first use."""
+    created = Spawner()
+    atexit.register(created.close)
+    return created

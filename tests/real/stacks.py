@@ -1,4 +1,4 @@
-"""Where a service under test keeps its data: a folder and SQLite, or a prefix of a bucket and PostgreSQL (DESIGN section 1)."""
+"""Stacks: storage and database of a service under test. A folder and SQLite, or a prefix of a bucket and PostgreSQL (DESIGN section 1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """`settings` point a service at it; `folder` holds the catalogue and the media of a local one."""
+    """`settings` are those of a service on it. `folder` holds the SQLite catalogue and local media."""
 
     engine: Engine
     folder: Path
@@ -62,24 +62,23 @@ class Stack:
         return settings
 
     def objects(self) -> dict[str, int]:
-        """Every stored object of both places, by its path as the catalogue writes it, with its size in bytes. Seen without the code
-        under test."""
+        """All stored objects, local and in the bucket: path as in the catalogue to size in bytes. Listed without the code under test."""
         stored: dict[str, int] = {}
         if self.bucket:
             listed = self.bucket.server.objects(self.bucket.name, f"{self.bucket.prefix}/")
             stored |= {f"s3://{self.bucket.name}/{key}": size for key, size in listed.items()}
         for folder, _, names in os.walk(self.media):
             for path in (Path(folder) / name for name in names if not _temporary(name)):
-                with suppress(FileNotFoundError):  # it may go while this looks
+                with suppress(FileNotFoundError):  # it may be deleted meanwhile
                     stored[str(path)] = path.stat().st_size
         return stored
 
     def staged(self) -> list[str]:
-        """What lies in the staging folder of a service that runs in `folder`, and was not told of another one."""
+        """Files in the default staging folder of a service that runs in `folder`."""
         return sorted(str(path) for path in (self.folder / "data" / "staging").glob("*/*") if path.name != "lock")
 
     def leftovers(self) -> list[str]:
-        """What unfinished writes left: temporary files and multipart uploads."""
+        """Leftovers of unfinished writes: temporary files and multipart uploads."""
         left: list[str] = []
         if self.bucket:
             left += sorted(self.bucket.server.unfinished_uploads(self.bucket.name, f"{self.bucket.prefix}/").values())
@@ -89,7 +88,7 @@ class Stack:
 
 
 class Stacks:
-    """Makes fresh stacks; the S3 ones share the session's servers, and one bucket by prefixes."""
+    """Creates stacks. S3 stacks share the session's servers and one bucket, each with a prefix of its own."""
 
     def __init__(self, seaweedfs: Callable[[], SeaweedFS], postgres: Callable[[], Postgres]) -> None:
         self._seaweedfs = seaweedfs
@@ -99,9 +98,9 @@ class Stacks:
     def create(
         self, engine: Engine, folder: Path, *, server: SeaweedFS | None = None, database: Database | None = None
     ) -> Stack:
-        """`server` replaces the shared S3 server, `database` the engine's usual one."""
-        wanted = database or USUAL[engine]
-        db_url = f"sqlite:///{folder}/catalogue.db" if wanted == "sqlite" else self._postgres().create_database()
+        """`server` replaces the shared S3 server, `database` the engine's default database."""
+        kind = database or USUAL[engine]
+        db_url = f"sqlite:///{folder}/catalogue.db" if kind == "sqlite" else self._postgres().create_database()
         if engine == "local":
             return Stack(engine, folder, db_url, None)
         bucket = prefix_of(server, server.create_bucket()) if server else self._prefix_of_shared_bucket()
@@ -114,7 +113,7 @@ class Stacks:
 
 
 def prefix_of(server: SeaweedFS, bucket: str) -> Bucket:
-    """A new prefix of `bucket`, and an identity that may do everything there and nothing elsewhere."""
+    """A new prefix of `bucket`, and an identity with all rights there and none elsewhere."""
     label = secrets.token_hex(6)
     prefix = f"tests/{label}"
     identity = server.add_prefix_identity(f"service-{label}-", bucket, prefix)

@@ -1,4 +1,4 @@
-"""A sweep of everything that is due by a later moment, run beside the service, so that no test waits for the clock."""
+"""Runs the sweeper with a later time, beside the service, so that no test waits for leases and graces."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from tests.real.service import Service
 from tests.real.stacks import Stack
 
 AHEAD = timedelta(days=3)
-"""Past every lease and grace."""
+"""Longer than every lease and grace."""
 
 
 def sweep_everything(service: Service) -> None:
-    """Delete what is doomed or was being written, and what unfinished writes left. Nothing may be uploading."""
+    """Delete all doomed files, all files in state `writing`, and leftovers of unfinished writes. No upload may be running."""
     service.people.call_with_storage(lambda catalog, storage: sweep_all(service.stack, catalog, storage))
 
 
 async def sweep_all(stack: Stack, catalog: Catalog, storage: StorageService) -> None:
-    """As `sweep_everything`. It skips every lease and grace, and so first waits for what those are there for: a store that still carries
-    out what somebody who is dead sent."""
+    """Like `sweep_everything`. Leases and graces exist because a store may still execute requests of dead clients. This skips them, so it first
+    waits until the store has executed all such requests."""
     if stack.bucket:
         await asyncio.to_thread(stack.bucket.server.finish)
     late = datetime.now(UTC) + AHEAD
     await sweep(catalog, storage, now=late)
-    await sweep(catalog, storage, now=late + LATE_WRITE_GRACE)  # what was being written has been doomed by the first
+    await sweep(
+        catalog, storage, now=late + LATE_WRITE_GRACE
+    )  # the first sweep doomed the files that were being written
     await storage.sweep_leftovers(timedelta(0))

@@ -1,4 +1,4 @@
-"""Uploads as clients send them: whole by a client, or piece by piece over a socket, with every way to break off."""
+"""Uploads files: with an HTTP client, or piece by piece over a socket, which can also break off."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ RECEIVE_BYTES = 64 * 1024
 
 
 def some_bytes(size: int, seed: int) -> bytes:
-    """Bytes that no store can shrink, the same for the same seed."""
+    """Incompressible bytes, equal for equal seeds."""
     return random.Random(seed).randbytes(size)
 
 
 def fresh_bytes(size: int) -> bytes:
-    """Bytes that were never uploaded before."""
+    """Random bytes that were never uploaded before."""
     return random.SystemRandom().randbytes(size)
 
 
 def form_head(name: str = "photo.jpg", fields: Mapping[str, str] | None = None) -> bytes:
-    """Everything before the file's bytes: the fields, then the part's headers."""
+    """The form before the file's bytes: the fields, then the part's headers."""
     parts = [
         f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
         for field, value in {**FIELDS, **(fields or {})}.items()
@@ -66,7 +66,7 @@ def upload(
 
 
 def uploaded(client: httpx.Client, data: bytes, name: str = "photo.jpg") -> str:
-    """Upload what must be new; returns the asset's id."""
+    """Upload and assert that the asset is new; returns its id."""
     answer = upload(client, data, name)
     assert answer.status_code == 201, answer.text
     assert answer.json()["status"] == "created"
@@ -74,7 +74,7 @@ def uploaded(client: httpx.Client, data: bytes, name: str = "photo.jpg") -> str:
 
 
 def assert_next_upload_works(client: httpx.Client) -> None:
-    """A new file goes in and comes back whole."""
+    """Assert that a new file can be uploaded and downloaded."""
     data = fresh_bytes(100_000)
     original = client.get(f"/api/assets/{uploaded(client, data)}/original")
     assert original.status_code == 200
@@ -83,7 +83,7 @@ def assert_next_upload_works(client: httpx.Client) -> None:
 
 @dataclass(frozen=True, slots=True)
 class UploadAnswer:
-    """`whole` is False when the connection ended before the announced length."""
+    """`whole` is False if the connection ended before the announced length."""
 
     status: int
     headers: dict[str, str]
@@ -95,7 +95,7 @@ class UploadAnswer:
 
 
 class UploadConnection:
-    """One connection, spoken by hand. Every wait ends after `patience` seconds with `TimeoutError`."""
+    """One plain connection. Every wait ends after `patience` seconds with `TimeoutError`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class UploadConnection:
         patience: float = WAIT_SECONDS,
         source: str = "127.0.0.1",
     ) -> None:
-        """`source`: one of the machine's own addresses, such as any of 127.0.0.0/8, that the connection is to come from."""
+        """`source` is the client's address: one of the machine, such as any of 127.0.0.0/8."""
         self._socket = socket.socket()
         self._socket.bind((source, 0))
         if receive_buffer:
@@ -134,25 +134,25 @@ class UploadConnection:
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     def begin_upload(self, size: int, headers: Mapping[str, str], name: str = "photo.jpg") -> None:
-        """The request's head and the form's, for a file of `size` bytes."""
+        """Send the request's head and the beginning of the form, for a file of `size` bytes."""
         head = form_head(name)
         length = len(head) + size + len(FORM_TAIL)
         self.send_head("POST", "/api/assets", {"content-type": FORM_TYPE, "content-length": str(length), **headers})
         self.send(head)
 
     def send_while_accepted(self, pieces: Iterable[bytes]) -> None:
-        """Send until the other side refuses to take more, or this one is closed."""
+        """Send until the server accepts no more, or this connection is closed."""
         with suppress(OSError):
             for piece in pieces:
                 self._socket.sendall(piece)
 
     def receive(self, size: int) -> bytes:
-        """At most `size` bytes of whatever comes; empty at the end."""
+        """Receive at most `size` bytes; empty at the end of the connection."""
         taken, self._received = self._received[:size], self._received[size:]
         return taken or self._socket.recv(size)
 
     def head(self) -> tuple[int, dict[str, str]]:
-        """The next status and headers, names in lower case."""
+        """Receive the next status and headers, names in lower case."""
         while b"\r\n\r\n" not in self._received:
             data = self._socket.recv(RECEIVE_BYTES)
             if not data:
@@ -164,7 +164,7 @@ class UploadConnection:
         return int(status.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}
 
     def answer(self) -> UploadAnswer:
-        """The next answer with its body, which needs a `Content-Length`."""
+        """Receive the next answer with its body, which needs a `Content-Length`."""
         status, headers = self.head()
         length = int(headers.get("content-length", "0"))
         body = bytearray(self._received[:length])
@@ -175,10 +175,10 @@ class UploadConnection:
         return UploadAnswer(status, headers, bytes(body), len(body) == length)
 
     def end(self) -> None:
-        """Send no more, but go on reading."""
+        """Close the sending direction only."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def vanish(self) -> None:
-        """Gone without a word: the other side sees a reset."""
+        """Close with a reset."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a bound."""
+"""Waits for a condition, with a time limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WITHIN_SECONDS = 15.0
 
 
 def eventually(condition: Callable[[], bool], what: str, *, within: float = WITHIN_SECONDS) -> None:
-    """Returns as soon as `condition` holds; fails, saying `what` did not happen, after `within` seconds."""
+    """Return as soon as `condition` holds. After `within` seconds, fail with `what`, the description of the condition."""
     end = time.monotonic() + within
     while not condition():
         assert time.monotonic() < end, f"not within {within:g} s: {what}"
@@ -18,7 +18,7 @@ def eventually(condition: Callable[[], bool], what: str, *, within: float = WITH
 
 
 async def eventually_so(condition: Callable[[], Awaitable[bool]], what: str, *, within: float = WITHIN_SECONDS) -> None:
-    """The same for coroutines."""
+    """Like `eventually`, for coroutines."""
     end = time.monotonic() + within
     while not await condition():
         assert time.monotonic() < end, f"not within {within:g} s: {what}"

@@ -1,4 +1,4 @@
-"""A worker as a process of its own, as an operator runs it beside a service: `mediavault worker`. Calls here block, with bounds."""
+"""Runs `mediavault worker` as a process beside a service. Calls block, with time limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND = ("-m", "app.cli", "worker")
 
 
 class Worker:
-    """Works on the tasks of `service`, with its settings, in a staging folder of its own; `with` starts and stops it."""
+    """A worker for the tasks of `service`, with its settings and a staging folder of its own; `with` starts and stops it."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Since it was last started; one that is told to stop before that ends by the signal."""
+        """True if it has become ready since its last start. Before that, a signal ends it without a clean stop."""
         return READY in self.log[self._log_before :]
 
     def start(self) -> None:
@@ -76,10 +76,10 @@ class Worker:
             self._program[1:], self._folder, self._environment, self.log_path, self.log_path
         )
 
-    def stop(self, told: signal.Signals = signal.SIGTERM) -> int:
-        """Returns the exit status."""
+    def stop(self, sent_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
         process = self._started
-        process.send_signal(told)
+        process.send_signal(sent_signal)
         try:
             return process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -87,7 +87,7 @@ class Worker:
             raise
 
     def kill(self) -> None:
-        """SIGKILL to the worker alone: what it had started must end by itself."""
+        """SIGKILL to the worker only; asserts that its child processes end by themselves."""
         process = self._started
         children: list[psutil.Process] = []
         with suppress(psutil.Error):
