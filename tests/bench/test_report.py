@@ -1,4 +1,4 @@
-"""The table of `make bench`: a ratio is the median of the rounds' ratios, put the way its goal is put."""
+"""The table of `make bench`: each ratio is the median of the rounds' ratios, in the direction of its goal."""
 
 from __future__ import annotations
 

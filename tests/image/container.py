@@ -1,4 +1,4 @@
-"""The image, built by `make image` with buildah, and containers of it in a mount namespace: nothing here needs an engine that runs."""
+"""Builds the image with `make image` and buildah, and runs containers of it in a mount namespace, without a container engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASE = "docker.io/library/python:3.13-slim-trixie"
 BUILD_SECONDS = 1800
 DEBIAN = ("--variant=minbase", "--include=python3,python3-venv,python3-pip,ca-certificates", "trixie")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-"""Of this machine: the build reaches package indexes as the machine does."""
+"""This machine's CA certificates, so that the build trusts the same package indexes as the machine."""
 BASE_RECIPE = """\
 FROM scratch
 ADD base.tar /
@@ -32,12 +32,12 @@ mount -o remount,bind,ro "$root"
 exec chroot "$root" setpriv --reuid="$uid" --regid="$gid" --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs \\
     env --ignore-environment --chdir="$folder" "$@"
 """
-"""Read-only root, no capabilities, no folder that can be written to but `/data`."""
+"""Shell script of a container: read-only root, no capabilities, only `/data` writable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`root`: its files. `added`: bytes that it takes beyond its base. The others are of the image's configuration."""
+    """A built image. `root` is its file system, `added` its size in bytes beyond the base image; the others are the image's configuration."""
 
     root: Path
     added: int
@@ -48,7 +48,7 @@ class Image:
 
 
 def build_image(folder: Path) -> Image:
-    """Build the Dockerfile on a base made of Debian's packages, under the name of the base that it asks for."""
+    """Build the Dockerfile on a base of Debian packages that has the name of the Dockerfile's base image."""
     for needed in ("mmdebstrap", "buildah", "make"):
         if shutil.which(needed) is None:
             raise RuntimeError(f"no {needed} here")
@@ -61,17 +61,24 @@ def build_image(folder: Path) -> Image:
     _run("buildah", "build", *store, "--tag", BASE, str(base))
     flags = f"--pull=never {' '.join(store)}"
     _run("make", "-C", str(ROOT), "image", "BUILDER=buildah", "IMAGE=mediavault-test", f"IMAGE_FLAGS={flags}")
-    told = json.loads(_run("buildah", *store, "inspect", "--type", "image", "mediavault-test"))["Docker"]["config"]
+    configuration = json.loads(_run("buildah", *store, "inspect", "--type", "image", "mediavault-test"))["Docker"][
+        "config"
+    ]
     before, root = (_mounted(store, image) for image in (BASE, "mediavault-test"))
     return Image(
-        root, _bytes(root) - _bytes(before), tuple(told["Env"]), tuple(told["Cmd"]), told["WorkingDir"], told["User"]
+        root,
+        _bytes(root) - _bytes(before),
+        tuple(configuration["Env"]),
+        tuple(configuration["Cmd"]),
+        configuration["WorkingDir"],
+        configuration["User"],
     )
 
 
 def start(
     image: Image, data: Path, uid: int, gid: int, settings: Mapping[str, str], log: Path, *command: str
 ) -> subprocess.Popen[bytes]:
-    """A process in a container: the image's command, or another one. `data` is mounted as `/data`."""
+    """Start the image's command, or `command`, in a container with `data` mounted as `/data`."""
     environment = (*image.environment, *(f"{name}={value}" for name, value in settings.items()))
     variables = {"root": str(image.root), "data": str(data), "uid": str(uid), "gid": str(gid), "folder": image.folder}
     with log.open("ab") as output:
@@ -93,9 +100,9 @@ def _bytes(folder: Path) -> int:
 
 
 def _run(*command: str) -> str:
-    """Its output, without the line's end."""
+    """Run a command; returns its output, stripped. Raises `RuntimeError` if it fails."""
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
-    # Make hands a make below it its own flags and targets.
+    # Remove the flags of an outer make, which an inner make would inherit.
     environment = {
         name: value for name, value in environment.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     }

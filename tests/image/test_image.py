@@ -1,4 +1,4 @@
-"""The image as an operator runs it: few rights, a read-only root, as its own user and as an arbitrary one."""
+"""The image as an operator runs it: minimal privileges, a read-only root, as its own user and as an arbitrary one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.real.waiting import eventually
 pytestmark = pytest.mark.soak  # building an image takes minutes
 
 MOST_ADDED = 500 * 1000**2
-"""Bytes beyond the base image: a half of what they were."""
+"""Limit on the bytes beyond the base image."""
 STOP_SECONDS = 10
 START_SECONDS = 60
 COMMAND_SECONDS = 60
@@ -76,9 +76,9 @@ def test_serves_with_few_rights(image: Image, uid: int, gid: int, tmp_path: Path
         if service.poll() is None:
             service.kill()
             service.wait()
-    told = log.read_text()
-    assert "Traceback" not in told, told
-    assert "well again" not in told
+    log_text = log.read_text()
+    assert "Traceback" not in log_text, log_text
+    assert "well again" not in log_text
 
 
 def _first_key(image: Image, data: Path, uid: int, gid: int, settings: dict[str, str], folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""One processor for all tests of media: what they share is its fork server, as in the service."""
+"""Fixtures of the media tests: one processor and one sandbox for the session, so that tests share the fork servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the processor may write to; originals lie beside it."""
-    made = tmp_path / "made"
-    made.mkdir()
-    return made
+    """The folder that the processor may write to; tests put originals beside it."""
+    results = tmp_path / "made"
+    results.mkdir()
+    return results

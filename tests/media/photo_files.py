@@ -1,4 +1,4 @@
-"""Photos with a colour in each corner, in every format, and what their corners look like afterwards."""
+"""Creates photos with a colour in each quarter, in every format, and compares the quarters of derivatives."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pillow_heif
-import pillow_jxl  # noqa: F401 - makes Pillow know the format
+import pillow_jxl  # noqa: F401 - registers the format with Pillow
 from PIL import Image, ImageStat
 
 pillow_heif.register_heif_opener()
 
 RED, GREEN, BLUE, GREY = (200, 40, 40), (40, 160, 60), (50, 60, 190), (128, 128, 128)
 CORNERS = (RED, GREEN, BLUE, GREY)
-"""Top left, top right, bottom left, bottom right."""
+"""Colours of the quarters: top left, top right, bottom left, bottom right."""
 
 Colour = tuple[int, ...]
 
 
 def make_quarters(width: int = 640, height: int = 480, colours: tuple[Colour, ...] = CORNERS) -> Image.Image:
-    """Four quarters of one colour each."""
+    """An image of four quarters of one colour each."""
     image = Image.new("RGB", (width, height))
-    for place, colour in enumerate(colours):
-        left, top = (place % 2) * (width // 2), (place // 2) * (height // 2)
+    for quarter, colour in enumerate(colours):
+        left, top = (quarter % 2) * (width // 2), (quarter // 2) * (height // 2)
         image.paste(colour, (left, top, left + (width + 1) // 2, top + (height + 1) // 2))
     return image
 
 
 def read_corners(image: Image.Image) -> tuple[Colour, ...]:
-    """The mean colour of the middle of each quarter."""
+    """Mean colours of the quarters' middles."""
     plain = image.convert("RGB")
     width, height = plain.size
-    found = []
-    for place in range(4):
-        left, top = (place % 2) * width / 2 + width / 8, (place // 2) * height / 2 + height / 8
+    means = []
+    for quarter in range(4):
+        left, top = (quarter % 2) * width / 2 + width / 8, (quarter // 2) * height / 2 + height / 8
         patch = plain.crop((round(left), round(top), round(left + width / 4), round(top + height / 4)))
-        found.append(tuple(round(mean) for mean in ImageStat.Stat(patch).mean))
-    return tuple(found)
+        means.append(tuple(round(mean) for mean in ImageStat.Stat(patch).mean))
+    return tuple(means)
 
 
 def assert_corners(image: Image.Image, expected: tuple[Colour, ...] = CORNERS, within: int = 3) -> None:
-    found = read_corners(image)
+    actual = read_corners(image)
     distance = max(
-        abs(a - b) for have, want in zip(found, expected, strict=True) for a, b in zip(have, want, strict=True)
+        abs(a - b) for have, want in zip(actual, expected, strict=True) for a, b in zip(have, want, strict=True)
     )
-    assert distance <= within, f"{found} for {expected}"
+    assert distance <= within, f"{actual} for {expected}"
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCorners:
-    """How a picture is written in one format; `within`: what the format itself changes of a colour, of 255."""
+    """A format and its encoder. `within` is the change of a colour channel (of 255) that the format itself causes."""
 
     extension: str
     write: Callable[[Image.Image, Path], None]
@@ -68,7 +68,7 @@ def _gif(image: Image.Image, path: Path) -> None:
 
 
 def _psd(image: Image.Image, path: Path) -> None:
-    """Adobe's format, without layers."""
+    """Photoshop's format, without layers."""
     header = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, image.height, image.width, 8, 3)
     planes = b"".join(channel.tobytes() for channel in image.split())
     path.write_bytes(header + bytes(12) + b"\0\0" + planes)
@@ -99,33 +99,33 @@ def encode_jpeg(image: Image.Image, **options: object) -> bytes:
 
 
 def encode_image(image: Image.Image, format: str, **options: object) -> bytes:
-    held = io.BytesIO()
-    image.save(held, format, **options)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
 
 
 _SHORT, _LONG, _RATIONAL, _SIGNED_RATIONAL, _BYTE, _ASCII = 3, 4, 5, 10, 1, 2
 _WIDTHS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _SIGNED_RATIONAL: "i", _BYTE: "B"}
 
 
-def _directory(at: int, entries: dict[int, tuple[int, tuple[int, ...] | bytes]]) -> bytes:
-    """A TIFF directory at `at`, with its values behind it."""
+def _directory(offset: int, entries: dict[int, tuple[int, tuple[int, ...] | bytes]]) -> bytes:
+    """A TIFF directory at `offset`, followed by its values."""
     body = struct.pack("<H", len(entries))
     values = b""
-    values_at = at + 2 + 12 * len(entries) + 4
+    values_offset = offset + 2 + 12 * len(entries) + 4
     for tag, (kind, value) in sorted(entries.items()):
         data = value if isinstance(value, bytes) else struct.pack(f"<{len(value)}{_WIDTHS[kind]}", *value)
         count = len(value) // (2 if kind in (_RATIONAL, _SIGNED_RATIONAL) else 1)
         if len(data) <= 4:
             body += struct.pack("<HHI4s", tag, kind, count, data)
         else:
-            body += struct.pack("<HHII", tag, kind, count, values_at + len(values))
+            body += struct.pack("<HHII", tag, kind, count, values_offset + len(values))
             values += data + bytes(len(data) % 2)
     return body + bytes(4) + values
 
 
 def encode_dng(image: Image.Image, *, preview: Image.Image | None = None, orientation: int = 1) -> bytes:
-    """A digital negative: the picture behind a colour filter, and perhaps a JPEG beside it (DNG 1.4)."""
+    """A DNG 1.4 file: sensor data of the image behind a Bayer filter, and optionally a JPEG preview."""
     width, height = image.size
     red, green, blue = image.split()
     planes = [plane.load() for plane in (red, green, blue)]
@@ -137,35 +137,37 @@ def encode_dng(image: Image.Image, *, preview: Image.Image | None = None, orient
             value = plane[x, y]
             assert isinstance(value, int)
             sensor += struct.pack("<H", round((value / 255) ** 2.2 * 65535))
-    shown = encode_jpeg(preview) if preview is not None else b""
-    sensor_at = 8 + len(shown) + len(shown) % 2
-    raw_at = sensor_at + len(sensor)
-    named = {
+    preview_jpeg = encode_jpeg(preview) if preview is not None else b""
+    sensor_offset = 8 + len(preview_jpeg) + len(preview_jpeg) % 2
+    raw_offset = sensor_offset + len(sensor)
+    common_tags = {
         271: (_ASCII, b"Camera Works\0"),
         272: (_ASCII, b"Model One\0"),
         274: (_SHORT, (orientation,)),
         50706: (_BYTE, (1, 4, 0, 0)),
         50708: (_ASCII, b"Camera Works Model One\0"),
-        # From XYZ to the camera's colours, which are sRGB's here.
+        # The matrix from XYZ to the camera's colours, which are sRGB's here.
         50721: (_SIGNED_RATIONAL, (32406, 10000, -15372, 10000, -4986, 10000, -9689, 10000, 18758, 10000, 415, 10000, 557, 10000, -2040, 10000, 10570, 10000)),
         50728: (_RATIONAL, (1, 1, 1, 1, 1, 1)),
         50778: (_SHORT, (21,)),
     }  # fmt: skip
-    sensed = {
+    sensor_tags = {
         254: (_LONG, (0,)), 256: (_LONG, (width,)), 257: (_LONG, (height,)), 258: (_SHORT, (16,)), 259: (_SHORT, (1,)),
-        262: (_SHORT, (32803,)), 273: (_LONG, (sensor_at,)), 277: (_SHORT, (1,)), 278: (_LONG, (height,)),
+        262: (_SHORT, (32803,)), 273: (_LONG, (sensor_offset,)), 277: (_SHORT, (1,)), 278: (_LONG, (height,)),
         279: (_LONG, (len(sensor),)), 284: (_SHORT, (1,)), 33421: (_SHORT, (2, 2)), 33422: (_BYTE, (0, 1, 1, 2)),
         50717: (_LONG, (65535,)),
     }  # fmt: skip
     if preview is None:
-        first_at, last = raw_at, _directory(raw_at, named | sensed)
+        first_offset, last = raw_offset, _directory(raw_offset, common_tags | sensor_tags)
     else:
-        raw = _directory(raw_at, sensed)
-        first_at = raw_at + len(raw)
-        pictured = {
+        raw = _directory(raw_offset, sensor_tags)
+        first_offset = raw_offset + len(raw)
+        preview_tags = {
             254: (_LONG, (1,)), 256: (_LONG, (preview.width,)), 257: (_LONG, (preview.height,)),
             258: (_SHORT, (8, 8, 8)), 259: (_SHORT, (7,)), 262: (_SHORT, (6,)), 273: (_LONG, (8,)), 277: (_SHORT, (3,)),
-            278: (_LONG, (preview.height,)), 279: (_LONG, (len(shown),)), 330: (_LONG, (raw_at,)),
+            278: (_LONG, (preview.height,)), 279: (_LONG, (len(preview_jpeg),)), 330: (_LONG, (raw_offset,)),
         }  # fmt: skip
-        last = raw + _directory(first_at, named | pictured)
-    return b"II*\0" + struct.pack("<I", first_at) + shown + bytes(len(shown) % 2) + bytes(sensor) + last
+        last = raw + _directory(first_offset, common_tags | preview_tags)
+    return (
+        b"II*\0" + struct.pack("<I", first_offset) + preview_jpeg + bytes(len(preview_jpeg) % 2) + bytes(sensor) + last
+    )

@@ -1,4 +1,4 @@
-"""A place where originals are kept and processed, on either stack, with the real processor."""
+"""`ProcessingStack`: catalogue, storage and the real media processor on either stack, without a service."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class ProcessingStack:
         return self.settings.staging_folder
 
     def pipeline(self, processor: MediaProcessor | None = None) -> ProcessingPipeline:
-        publisher = GeneratedFileStore(self.catalog, self.storage)
-        return ProcessingPipeline(self.catalog, self.storage, processor or self.processor, publisher, max_transcodes=1)
+        file_store = GeneratedFileStore(self.catalog, self.storage)
+        return ProcessingPipeline(self.catalog, self.storage, processor or self.processor, file_store, max_transcodes=1)
 
     async def keep(self, data: bytes, name: str) -> tuple[Asset, Task]:
-        """What an upload leaves."""
+        """Store an original as an upload does; returns its asset and task."""
         format_ = find_format(name)
         assert format_ is not None
         stem = uuid4()
@@ -73,22 +73,22 @@ class ProcessingStack:
         return asset, task
 
     async def requested_again(self, task: Task) -> Task:
-        """The same task, for which what is there does not do any more."""
+        """The task after a new request, for which existing derivatives are too old."""
         (again,) = await self.catalog.tasks.request_for(self.user.id, [task.asset_id])
         return again
 
     async def made(self, asset: Asset) -> dict[FileKind, bytes]:
         """The content of every derivative."""
-        found = {}
+        contents = {}
         for kind, derivative in (await self.catalog.derivatives.get_for_asset(asset.id)).items():
             async with self.storage.read(derivative.file.path) as stream:
-                found[kind] = b"".join([bytes(chunk) async for chunk in stream.chunks])
-        return found
+                contents[kind] = b"".join([bytes(chunk) async for chunk in stream.chunks])
+        return contents
 
     async def check(self, *, swept: bool = True) -> None:
-        """Nothing is stored without a row, nothing is left in the staging folder, and after a sweep only what is live is there."""
-        found = await asyncio.to_thread(lambda: differences(read_state(self.stack), exact=False))
-        assert not found, found
+        """Assert that every object has a row, that the staging folder is empty, and that after a sweep only live files exist."""
+        problems = await asyncio.to_thread(lambda: differences(read_state(self.stack), exact=False))
+        assert not problems, problems
         left = [path for path in self.staging.rglob("*") if path.is_file() and path.name != "lock"]
         assert left == []
         if swept:
@@ -101,7 +101,7 @@ class ProcessingStack:
 async def open_processing_stack(
     stack: Stack, folder: Path, processor: MediaProcessor, **more: str
 ) -> AsyncIterator[ProcessingStack]:
-    """`more` are settings beside those of the stack."""
+    """`more` are additional settings."""
     own = {"MEDIAVAULT_STAGING_FOLDER": str(folder / "staging"), "MEDIAVAULT_FSYNC": "false"}
     values = {**stack.settings, **own, **more}
     settings = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,4 +1,4 @@
-"""Scripts for the sandbox that behave badly, and a look at what is left of them."""
+"""Misbehaving scripts for the sandbox, and a search for processes that they left behind."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ESCAPING = """
     open("ready", "w").close()
     time.sleep(600)
 """
-"""Ignores what can be ignored, and starts five processes that stay, in sessions of their own, one of them an orphan."""
+"""Ignores SIGTERM and starts five processes that stay, in sessions of their own, one of them an orphan."""
 
 FAMILY = 6
-"""With the first one."""
+"""Number of processes of `ESCAPING`, the first one included."""
 
 
 def script_request(text: str, folder: Path, *arguments: str, limits: ResourceLimits = LIMITS) -> SandboxRequest:
@@ -41,19 +41,19 @@ def script_request(text: str, folder: Path, *arguments: str, limits: ResourceLim
 
 
 def processes_in(folder: Path) -> set[int]:
-    """The processes that work in this folder."""
-    found = set()
+    """The pids of live processes whose working folder is `folder`."""
+    pids: set[int] = set()
     for process in psutil.process_iter():
         try:
             if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == folder:
-                found.add(process.pid)
+                pids.add(process.pid)
         except (psutil.Error, OSError):
             continue
-    return found
+    return pids
 
 
 async def wait_until(condition: Callable[[], bool], *, within: float = WITHIN_SECONDS) -> None:
-    """Returns as soon as `condition` holds, others run meanwhile; fails after `within` seconds."""
+    """Return as soon as `condition` holds; other tasks run meanwhile. Fails after `within` seconds."""
     end = time.monotonic() + within
     while not condition():
         assert time.monotonic() < end, f"not within {within:g} s"

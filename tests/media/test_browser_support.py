@@ -1,4 +1,4 @@
-"""What is done to make a video playable, as a table; and the command lines that go with it."""
+"""The decision whether to transcode a video, as a table; ffmpeg's command lines; malformed output of ffprobe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that fails while an original is read is no fault of the file's; a full one is told apart."""
+"""Disk errors while an original is read are retryable and not blamed on the file; a full disk has an error of its own."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_what_a_worker_is_told_by_the_disk(number: int, name: str, monkeypatch: 
         raise OSError(number, os.strerror(number), source)
 
     monkeypatch.setitem(worker_functions.WORKER_FUNCTIONS, "locate_motion", fails)
-    said = json.loads(worker_functions.run_function("locate_motion", {"source": "/a/secret/b.jpg"}))
-    assert said["error"] == name
-    assert "secret" not in said["reason"]
+    answer = json.loads(worker_functions.run_function("locate_motion", {"source": "/a/secret/b.jpg"}))
+    assert answer["error"] == name
+    assert "secret" not in answer["reason"]
 
 
 async def test_a_part_is_cut_out(tmp_path: Path) -> None:

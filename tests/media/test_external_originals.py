@@ -1,4 +1,4 @@
-"""Originals in an external library, which its owner renames and edits while they are processed."""
+"""Processing of originals in an external library whose owner renames and edits files meanwhile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def place(stack: Engine, stacks: Stacks, tmp_path: Path) -> AsyncIterator[
 
 @pytest.fixture
 async def library(place: ProcessingStack, tmp_path: Path) -> Library:
-    """Two photos: one lies, the other stands."""
+    """A library with two photos: one landscape, one portrait."""
     nas = tmp_path / "nas"
     nas.mkdir()
     (nas / "lying.jpg").write_bytes(make_jpeg(400, 300))
@@ -73,7 +73,7 @@ async def shape_of(place: ProcessingStack, asset_id: UUID) -> tuple[int | None, 
 async def test_an_empty_file_is_shown_with_what_is_wrong_until_it_has_content(
     place: ProcessingStack, library: Library
 ) -> None:
-    """As in Immich it has an asset: the copy that failed, or has just begun, is to be seen, and nothing of it is taken for another's."""
+    """As in Immich, an empty file (a copy that failed, or has just begun) has an asset, and two empty files are not taken for duplicates."""
     nas = Path(library.import_paths[0])
     (nas / "copied.jpg").touch()
     (nas / "copied too.jpg").touch()

@@ -1,4 +1,4 @@
-"""A folder without room: a reason that says so, to be tried again; nothing else."""
+"""A full disk during processing raises `MediaDiskFull`, which is retryable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOM = 64 * 1024
 
 @pytest.fixture
 def narrow(tmp_path: Path) -> Iterator[Path]:
-    """A folder with room for `ROOM` bytes."""
+    """A folder on a disk of `ROOM` bytes."""
     if os.geteuid() != 0:
         pytest.skip("a full disk needs a small tmpfs, and mounting one needs root")
     folder = tmp_path / "narrow"

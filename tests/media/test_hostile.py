@@ -1,4 +1,4 @@
-"""Files that mean harm: each is refused with a reason in bounded time, and none reaches what it points at."""
+"""Malicious files: each is refused with a reason in bounded time, and none makes a process open the files or URLs that it names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACCEPTED_BY_NAME = {format.extension: format for format in ACCEPTED}
 
 
 async def refused(processor: MediaProcessor, source: Path, folder: Path) -> MediaError:
-    """Why; everything that would be made of the file is asked for."""
+    """Assert that all processing of the file fails; returns the error."""
     format = find_format(source.name)
     assert format is not None
     make = processor.make_images if format.kind is MediaKind.IMAGE else processor.make_poster
@@ -98,7 +98,7 @@ async def test_a_header_of_too_many_pixels(processor: MediaProcessor, folder: Pa
 
 
 async def test_a_small_file_of_many_pixels(processor: MediaProcessor, folder: Path) -> None:
-    """Some hundred kilobytes that would fill gigabytes."""
+    """A decompression bomb: some hundred kilobytes that decode to gigabytes."""
     source = folder.parent / "bomb.png"
     rows = zlib.compressobj(9)
     data = b"".join(rows.compress(bytes(20_001 // 8 * 100)) for _ in range(800)) + rows.flush()
@@ -122,7 +122,7 @@ async def test_a_hundred_thousand_frames(processor: MediaProcessor, folder: Path
 
 
 async def test_directories_in_a_circle(processor: MediaProcessor, folder: Path) -> None:
-    """With a picture that could be shown: each directory says that the other one is next."""
+    """Two valid directories, each of which names the other as the next one."""
     data = bytearray(photo_files.encode_image(make_quarters(), "TIFF"))
     (first,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, first)
@@ -187,7 +187,7 @@ POINTING = {
 
 
 def referring_movie(target: str) -> bytes:
-    """A QuickTime movie whose samples lie in another file (a data reference by alias and by URL)."""
+    """A QuickTime movie whose samples are in another file (data references by alias and by URL)."""
     whole = make_video(".mov")
     at = whole.index(b"dref") - 4
     (size,) = struct.unpack_from(">I", whole, at)
@@ -199,7 +199,7 @@ def referring_movie(target: str) -> bytes:
 
 @asynccontextmanager
 async def listener() -> AsyncIterator[tuple[int, list[str]]]:
-    """A port, and who has come."""
+    """A listening port, and the list of its clients so far."""
     visits: list[str] = []
 
     def visited(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -238,7 +238,7 @@ PROCESSING = """
 
 
 async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
-    """Every file that is opened while they are processed is traced."""
+    """strace records every file and connection that is opened during processing."""
     secret = tmp_path / "secret" / "secret.mp4"
     secret.parent.mkdir()
     secret.write_bytes(make_video(".mp4"))
@@ -261,11 +261,11 @@ async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
         run = await asyncio.create_subprocess_exec(
             *command, cwd=Path(__file__).parents[2], env={"PATH": os.environ["PATH"]}, stdout=subprocess.PIPE
         )
-        said, _ = await asyncio.wait_for(run.communicate(), 120)
-    told = said.decode().splitlines()
+        output, _ = await asyncio.wait_for(run.communicate(), 120)
+    lines = output.decode().splitlines()
     assert run.returncode == 0
-    assert not [line for line in told if " made " in line]
-    assert {line.split()[0] for line in told if " refused " in line} == {source.name for source in sources}
+    assert not [line for line in lines if " made " in line]
+    assert {line.split()[0] for line in lines if " refused " in line} == {source.name for source in sources}
     assert visits == []
     traced = trace.read_text(errors="replace")
     assert "references-" in traced, "the trace shows nothing"
@@ -276,7 +276,7 @@ async def test_what_points_elsewhere_gets_nowhere(tmp_path: Path) -> None:
 
 
 async def test_damage_anywhere(processor: MediaProcessor, folder: Path, soak: bool) -> None:
-    """Some bytes changed: a picture or a reason, and the next file is processed as if nothing had been."""
+    """Files with random changed bytes give derivatives or an error, and the next file is processed normally."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)

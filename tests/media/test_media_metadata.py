@@ -1,4 +1,4 @@
-"""What a file says about itself: EXIF, XMP and the tags of videos, the good and the odd ones."""
+"""Metadata of photos: valid, unusual and malformed EXIF and XMP."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.
 def exif(
     main: dict[int, object] | None = None,
     details: dict[int, object] | None = None,
-    places: dict[int, object] | None = None,
+    gps_tags: dict[int, object] | None = None,
 ) -> Image.Exif:
-    made = Image.Exif()
-    made.update(main or {})
-    made.get_ifd(IFD.Exif).update(details or {})
-    made.get_ifd(IFD.GPSInfo).update(places or {})
-    return made
+    written_exif = Image.Exif()
+    written_exif.update(main or {})
+    written_exif.get_ifd(IFD.Exif).update(details or {})
+    written_exif.get_ifd(IFD.GPSInfo).update(gps_tags or {})
+    return written_exif
 
 
-def reread(made: Image.Exif, **options: object) -> MediaMetadata:
-    """As it comes back from a file."""
-    with Image.open(io.BytesIO(photo_files.encode_jpeg(make_quarters(16, 16), exif=made, **options))) as image:
+def reread(written_exif: Image.Exif, **options: object) -> MediaMetadata:
+    """The metadata after writing the EXIF into a JPEG and reading it back."""
+    with Image.open(io.BytesIO(photo_files.encode_jpeg(make_quarters(16, 16), exif=written_exif, **options))) as image:
         return read_metadata(image)
 
 
@@ -80,9 +80,9 @@ async def test_all_of_it_comes_through_the_processor(processor: MediaProcessor, 
     source.write_bytes(photo_files.encode_jpeg(make_quarters(), exif=FULL))
     format = find_format(source.name)
     assert format is not None
-    found = (await processor.make_images(source, format, folder)).metadata
-    assert found.date_time_original == datetime(2024, 5, 31, 18, 30, 15, 250_000, tzinfo=CEST)
-    assert found.to_json() == {
+    metadata = (await processor.make_images(source, format, folder)).metadata
+    assert metadata.date_time_original == datetime(2024, 5, 31, 18, 30, 15, 250_000, tzinfo=CEST)
+    assert metadata.to_json() == {
         "make": "Camera Works",
         "model": "Model One",
         "lensModel": "50mm F1.8",
@@ -98,7 +98,7 @@ async def test_all_of_it_comes_through_the_processor(processor: MediaProcessor, 
         "rating": 3,
         "description": "Straße am Abend",
     }
-    assert MediaMetadata.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert MediaMetadata.from_json(json.loads(json.dumps(metadata.to_json()))) == metadata
 
 
 @pytest.mark.parametrize("extension", [".png", ".webp", ".avif", ".heic", ".tif"])
@@ -108,14 +108,14 @@ async def test_other_formats_say_as_much(processor: MediaProcessor, folder: Path
     source.write_bytes(photo_files.encode_image(make_quarters(), format, exif=FULL.tobytes()))
     known = find_format(source.name)
     assert known is not None
-    found = (await processor.make_images(source, known, folder)).metadata
-    assert (found.make, found.lens_model, found.exposure_time) == ("Camera Works", "50mm F1.8", "1/250")
-    assert found.time_zone == "UTC+2"
-    assert (found.latitude, found.longitude) == (-33.8569, 151.2153)
+    metadata = (await processor.make_images(source, known, folder)).metadata
+    assert (metadata.make, metadata.lens_model, metadata.exposure_time) == ("Camera Works", "50mm F1.8", "1/250")
+    assert metadata.time_zone == "UTC+2"
+    assert (metadata.latitude, metadata.longitude) == (-33.8569, 151.2153)
 
 
 @pytest.mark.parametrize(
-    ("details", "places", "expected"),
+    ("details", "gps_tags", "expected"),
     [
         ({Base.DateTimeOriginal: "2024:05:31 18:30:15"}, {}, datetime(2024, 5, 31, 18, 30, 15)),  # noqa: DTZ001
         ({Base.DateTimeDigitized: "2024:05:31 18:30:15", Base.OffsetTimeDigitized: "Z"}, {}, datetime(2024, 5, 31, 18, 30, 15, tzinfo=UTC)),
@@ -128,7 +128,7 @@ async def test_other_formats_say_as_much(processor: MediaProcessor, folder: Path
         (
             {Base.DateTimeOriginal: "2024:05:31 18:40:15"},
             {GPS.GPSDateStamp: "2024:05:31", GPS.GPSTimeStamp: (18.0, 33.0, 0.0)},
-            datetime(2024, 5, 31, 18, 40, 15),  # noqa: DTZ001 - seven minutes are no zone
+            datetime(2024, 5, 31, 18, 40, 15),  # noqa: DTZ001 - a difference of seven minutes gives no zone
         ),
         ({}, {GPS.GPSDateStamp: "2024:05:31", GPS.GPSTimeStamp: (18.0, 30.0, 12.0)}, datetime(2024, 5, 31, 18, 30, 12, tzinfo=UTC)),
         ({Base.DateTimeOriginal: "0000:00:00 00:00:00"}, {}, None),
@@ -137,10 +137,10 @@ async def test_other_formats_say_as_much(processor: MediaProcessor, folder: Path
         ({Base.DateTimeOriginal: "2024:05:31 18:30:15", Base.OffsetTimeOriginal: "+99:00"}, {}, datetime(2024, 5, 31, 18, 30, 15)),  # noqa: DTZ001
     ],
 )  # fmt: skip
-def test_dates(details: dict[int, object], places: dict[int, object], expected: datetime | None) -> None:
-    found = reread(exif(details=details, places=places))
-    assert found.date_time_original == expected
-    assert found.time_zone == format_zone(expected)
+def test_dates(details: dict[int, object], gps_tags: dict[int, object], expected: datetime | None) -> None:
+    metadata = reread(exif(details=details, gps_tags=gps_tags))
+    assert metadata.date_time_original == expected
+    assert metadata.time_zone == format_zone(expected)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_exposures(value: tuple[int, int], expected: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "places",
+    "gps_tags",
     [
         {},
         {GPS.GPSLatitude: (0.0, 0.0, 0.0), GPS.GPSLongitude: (0.0, 0.0, 0.0)},
@@ -160,14 +160,14 @@ def test_exposures(value: tuple[int, int], expected: str | None) -> None:
         {GPS.GPSLatitude: (52.0, 30.0, 0.0), GPS.GPSLatitudeRef: "N"},
     ],
 )
-def test_no_place(places: dict[int, object]) -> None:
-    found = reread(exif(places=places))
-    assert (found.latitude, found.longitude) == (None, None)
+def test_no_place(gps_tags: dict[int, object]) -> None:
+    metadata = reread(exif(gps_tags=gps_tags))
+    assert (metadata.latitude, metadata.longitude) == (None, None)
 
 
 def test_xmp_speaks_where_exif_does_not() -> None:
-    found = reread(exif(), xmp=XMP)
-    assert (found.rating, found.description, found.projection_type) == (4, "A café", "EQUIRECTANGULAR")
+    metadata = reread(exif(), xmp=XMP)
+    assert (metadata.rating, metadata.description, metadata.projection_type) == (4, "A café", "EQUIRECTANGULAR")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The video inside a motion photo is found to the byte, as Google and Samsung put it there."""
+"""The exact byte range of the video inside a motion photo, in the formats of Google and Samsung."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ OFFSET = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w
 DEPTH = """<rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="image/jpeg" Item:Semantic="Depth" Item:Length="500"/></rdf:li>"""
 
 
-async def found(processor: MediaProcessor, folder: Path, data: bytes, extension: str = ".jpg") -> bytes | None:
-    """The bytes that are said to be the video."""
+async def extract_motion_video(
+    processor: MediaProcessor, folder: Path, data: bytes, extension: str = ".jpg"
+) -> bytes | None:
+    """The bytes of the found range; None if no video is found."""
     source = folder.parent / f"motion{extension}"
     source.write_bytes(data)
     format = find_format(source.name)
@@ -44,28 +46,28 @@ def photo(xmp: str = "") -> bytes:
 async def test_google(processor: MediaProcessor, folder: Path) -> None:
     video = make_video(".mp4")
     data = photo(ITEMS.format(length=len(video), padding=8, more="")) + bytes(8) + video
-    assert await found(processor, folder, data) == video
+    assert await extract_motion_video(processor, folder, data) == video
 
 
 async def test_google_with_something_behind_it(processor: MediaProcessor, folder: Path) -> None:
     video = make_video(".mp4")
     data = photo(ITEMS.format(length=len(video), padding=0, more=DEPTH)) + video + bytes(500)
-    assert await found(processor, folder, data) == video
+    assert await extract_motion_video(processor, folder, data) == video
 
 
 async def test_google_as_it_was(processor: MediaProcessor, folder: Path) -> None:
     video = make_video(".mp4")
-    assert await found(processor, folder, photo(OFFSET.format(offset=len(video))) + video) == video
+    assert await extract_motion_video(processor, folder, photo(OFFSET.format(offset=len(video))) + video) == video
 
 
 async def test_google_in_heif(processor: MediaProcessor, folder: Path) -> None:
     video = make_video(".mp4")
     data = photo_files.encode_image(make_quarters(), "HEIF") + struct.pack(">I4s", 8 + len(video), b"mpvd") + video
-    assert await found(processor, folder, data, ".heic") == video
+    assert await extract_motion_video(processor, folder, data, ".heic") == video
 
 
 def samsung(*records: tuple[int, bytes, bytes]) -> bytes:
-    """A trailer of records: type, name, data."""
+    """Samsung's trailer of `records`: type, name, data."""
     body, directory = b"", b""
     total = sum(8 + len(name) + len(data) for _, name, data in records)
     for kind, name, data in records:
@@ -83,7 +85,7 @@ async def test_samsung(processor: MediaProcessor, folder: Path) -> None:
         (0x0A30, b"MotionPhoto_Data", video),
         (0x0BA1, b"Original_Path_Hash_Key", b"hash"),
     )
-    assert await found(processor, folder, photo() + trailer) == video
+    assert await extract_motion_video(processor, folder, photo() + trailer) == video
 
 
 @pytest.mark.parametrize(
@@ -100,15 +102,17 @@ async def test_samsung(processor: MediaProcessor, folder: Path) -> None:
     ],
 )
 async def test_nothing_where_there_is_none(processor: MediaProcessor, folder: Path, tail: bytes) -> None:
-    assert await found(processor, folder, photo() + tail) is None
+    assert await extract_motion_video(processor, folder, photo() + tail) is None
 
 
 @pytest.mark.parametrize("offset", [1, 10**9, -5])
 async def test_an_offset_that_leads_nowhere(processor: MediaProcessor, folder: Path, offset: int) -> None:
-    assert await found(processor, folder, photo(OFFSET.format(offset=offset)) + make_video(".mp4")) is None
+    assert (
+        await extract_motion_video(processor, folder, photo(OFFSET.format(offset=offset)) + make_video(".mp4")) is None
+    )
     claimed = ITEMS.format(length=offset, padding=0, more="")
-    assert await found(processor, folder, photo(claimed) + make_video(".mp4")) is None
+    assert await extract_motion_video(processor, folder, photo(claimed) + make_video(".mp4")) is None
 
 
 async def test_a_video_has_no_motion_part(processor: MediaProcessor, folder: Path) -> None:
-    assert await found(processor, folder, make_video(".mp4"), ".mp4") is None
+    assert await extract_motion_video(processor, folder, make_video(".mp4"), ".mp4") is None

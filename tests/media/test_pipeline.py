@@ -1,4 +1,5 @@
-"""The pipeline on both stacks, with real photos and videos: everything is made, swapped in and accounted for, whatever comes between."""
+"""The processing pipeline on both stacks, with real photos and videos: derivatives are made and swapped in, and no object lacks a row after
+failures, concurrency or cancellation."""
 
 from __future__ import annotations
 
@@ -218,7 +219,7 @@ async def test_what_was_made_of_content_that_changed_meanwhile_is_dropped(
 
     async def slow(source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         made = await make_images(source, format, folder)
-        async with place.catalog.database.write() as connection:  # as a scan does that finds other content
+        async with place.catalog.database.write() as connection:  # as a scan does that finds changed content
             await connection.execute(delete(tables.task).where(tables.task.c.asset_id == asset.id))
             await tasks.add_tasks(connection, [(asset.id, asset.type)], now())
         return made
@@ -289,18 +290,18 @@ async def files_of(place: ProcessingStack, asset_id: Any) -> dict[FileKind, Any]
 
 
 def real_objects(place: ProcessingStack) -> list[str]:
-    """Without the markers."""
+    """All stored objects except the markers."""
     return [path for path in place.stack.objects() if not path.endswith(".immich")]
 
 
 def count_reads(place: ProcessingStack, path: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes that come from the store for this path from now on."""
+    """Count the bytes of objects that are read from the store for this path from now on; returns a list of one number."""
     read, count = place.storage.read, [0]
 
     @asynccontextmanager
-    async def counted(wanted: str, *arguments: Any) -> AsyncIterator[Any]:
-        async with read(wanted, *arguments) as stream:
-            if wanted == path:
+    async def counted(read_path: str, *arguments: Any) -> AsyncIterator[Any]:
+        async with read(read_path, *arguments) as stream:
+            if read_path == path:
                 count[0] += stream.info.size
             yield stream
 

@@ -1,4 +1,4 @@
-"""Photos of every kind come out right: size, orientation, colours, format, and nothing that the original carried along."""
+"""Derivatives of photos of every format: size, orientation, colours, format, and no metadata of the original."""
 
 from __future__ import annotations
 
@@ -42,32 +42,32 @@ async def processed(
     return await processor.make_images(source, named(extension), folder)
 
 
-def shown(made: ProcessingResult, kind: FileKind = FileKind.PREVIEW) -> Image.Image:
-    product = next(product for product in made.files if product.kind is kind)
+def open_derivative(result: ProcessingResult, kind: FileKind = FileKind.PREVIEW) -> Image.Image:
+    product = next(product for product in result.files if product.kind is kind)
     with Image.open(product.path) as image:
         image.load()
         return image
 
 
-@pytest.mark.parametrize("kept", photo_files.FORMATS, ids=lambda kept: kept.extension)
-async def test_every_format(processor: MediaProcessor, folder: Path, kept: ExpectedCorners) -> None:
-    source = folder.parent / f"source{kept.extension}"
-    kept.write(make_quarters(), source)
-    format = named(kept.extension)
+@pytest.mark.parametrize("photo_format", photo_files.FORMATS, ids=lambda photo_format: photo_format.extension)
+async def test_every_format(processor: MediaProcessor, folder: Path, photo_format: ExpectedCorners) -> None:
+    source = folder.parent / f"source{photo_format.extension}"
+    photo_format.write(make_quarters(), source)
+    format = named(photo_format.extension)
 
-    made = await processor.make_images(source, format, folder)
+    result = await processor.make_images(source, format, folder)
 
-    assert (made.width, made.height, made.duration) == (640, 480, None)
-    kinds = {product.kind for product in made.files}
+    assert (result.width, result.height, result.duration) == (640, 480, None)
+    kinds = {product.kind for product in result.files}
     assert kinds == {FileKind.PREVIEW, FileKind.THUMBNAIL} | (set() if format.is_web_supported else {FileKind.FULLSIZE})
-    for product in made.files:
+    for product in result.files:
         assert product.path.read_bytes().startswith(MAGIC[product.kind])
         assert product.path.suffix == product.extension
         with Image.open(product.path) as image:
             assert image.mode == "RGB"
             assert image.size == ((333, 250) if product.kind is FileKind.THUMBNAIL else (640, 480))
-            assert_corners(image, within=kept.within)
-    assert {path.name for path in folder.iterdir()} == {product.path.name for product in made.files}
+            assert_corners(image, within=photo_format.within)
+    assert {path.name for path in folder.iterdir()} == {product.path.name for product in result.files}
 
 
 @pytest.mark.parametrize(
@@ -86,29 +86,31 @@ async def test_every_format(processor: MediaProcessor, folder: Path, kept: Expec
 async def test_sizes(
     processor: MediaProcessor, folder: Path, size: tuple[int, int], preview: tuple[int, int], thumbnail: tuple[int, int]
 ) -> None:
-    made = await processed(processor, folder, photo_files.encode_jpeg(make_quarters(*size), subsampling=2), ".jpg")
+    result = await processed(processor, folder, photo_files.encode_jpeg(make_quarters(*size), subsampling=2), ".jpg")
 
-    assert (made.width, made.height) == size
+    assert (result.width, result.height) == size
     for kind, expected in ((FileKind.PREVIEW, preview), (FileKind.THUMBNAIL, thumbnail)):
-        have = shown(made, kind).size
+        have = open_derivative(result, kind).size
         assert all(abs(a - b) <= 1 for a, b in zip(have, expected, strict=True)), f"{kind}: {have}"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".tiff", ".webp", ".avif"])
 async def test_orientations(processor: MediaProcessor, folder: Path, orientation: int, extension: str) -> None:
-    """What a viewer that knows EXIF shows of the original is what every derivative shows."""
+    """Every derivative looks like the original in a viewer that applies EXIF's orientation."""
     upright = make_quarters(800, 600)
     stored = upright.transpose(UNDONE[orientation]) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
     format, options = ORIENTED[extension]
 
-    made = await processed(processor, folder, photo_files.encode_image(stored, format, exif=exif, **options), extension)
+    result = await processed(
+        processor, folder, photo_files.encode_image(stored, format, exif=exif, **options), extension
+    )
 
-    assert (made.width, made.height) == (800, 600)
-    assert made.metadata.orientation == (str(orientation) if (extension, orientation) != (".avif", 1) else None)
-    for product in made.files:
+    assert (result.width, result.height) == (800, 600)
+    assert result.metadata.orientation == (str(orientation) if (extension, orientation) != (".avif", 1) else None)
+    for product in result.files:
         with Image.open(product.path) as image:
             assert image.width > image.height
             assert_corners(image)
@@ -132,26 +134,26 @@ UNDONE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""How a camera that is held so stores the picture."""
+"""For each EXIF orientation, the transposition from the displayed picture to the stored one."""
 
 
 async def test_a_turned_heic_is_turned_once(processor: MediaProcessor, folder: Path) -> None:
-    """There the container's own rotation counts, and EXIF's does not."""
+    """In HEIC the container's rotation is applied, and EXIF's orientation is ignored."""
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = make_quarters(800, 600).transpose(Image.Transpose.ROTATE_90)
-    made = await processed(
+    result = await processed(
         processor, folder, photo_files.encode_image(stored, "HEIF", quality=95, exif=exif.tobytes()), ".heic"
     )
-    assert (made.width, made.height) == (800, 600)
-    assert_corners(shown(made))
+    assert (result.width, result.height) == (800, 600)
+    assert_corners(open_derivative(result))
 
 
 GREYS = tuple((value,) * 3 for value in (89, 112, 72, 128))
 
 
 def _deep(scale: int) -> Image.Image:
-    """16 bits of grey, in quarters."""
+    """An image of grey quarters with 16 bits a pixel."""
     image = Image.new("I;16", (640, 480))
     for place, (grey, _, _) in enumerate(GREYS):
         image.paste(
@@ -161,7 +163,7 @@ def _deep(scale: int) -> Image.Image:
 
 
 def _levels(*colours: Colour) -> list[int]:
-    """How light they are in grey (ITU-R 601-2)."""
+    """Luma of the colours (ITU-R 601-2)."""
     return [round(0.299 * red + 0.587 * green + 0.114 * blue) for red, green, blue in colours]
 
 
@@ -203,8 +205,8 @@ async def test_modes(
 ) -> None:
     extension = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp", "AVIF": ".avif"}[format]
     options = {"quality": 97, "subsampling": 0} if format == "JPEG" else {"lossless": True} if format == "WEBP" else {}
-    made = await processed(processor, folder, photo_files.encode_image(image, format, **options), extension)
-    for product in made.files:
+    result = await processed(processor, folder, photo_files.encode_image(image, format, **options), extension)
+    for product in result.files:
         with Image.open(product.path) as result:
             if len(expected) == 1:
                 assert_corners(result, GREYS)
@@ -215,50 +217,52 @@ async def test_modes(
 async def test_a_palette_with_a_transparent_colour(processor: MediaProcessor, folder: Path) -> None:
     image = make_quarters().quantize(8)
     transparent = image.getpixel((600, 400))
-    made = await processed(processor, folder, photo_files.encode_image(image, "GIF", transparency=transparent), ".gif")
-    assert_corners(shown(made), (RED, GREEN, BLUE, WHITE))
+    result = await processed(
+        processor, folder, photo_files.encode_image(image, "GIF", transparency=transparent), ".gif"
+    )
+    assert_corners(open_derivative(result), (RED, GREEN, BLUE, WHITE))
 
 
 async def test_the_first_frame_of_an_animation(processor: MediaProcessor, folder: Path) -> None:
     later = [Image.new("RGB", (640, 480), colour) for colour in (GREEN, BLUE)]
     for format, extension in (("GIF", ".gif"), ("WEBP", ".webp"), ("PNG", ".png"), ("AVIF", ".avif")):
         data = photo_files.encode_image(make_quarters(), format, save_all=True, append_images=later, duration=100)
-        made = await processed(processor, folder, data, extension)
-        assert_corners(shown(made), within=6)
+        result = await processed(processor, folder, data, extension)
+        assert_corners(open_derivative(result), within=6)
 
 
 async def test_a_profile_is_applied_once_and_left_behind(processor: MediaProcessor, folder: Path) -> None:
-    """A picture whose profile swaps nothing but the tone curve: linear light, as seen on an sRGB screen."""
+    """The profile differs from sRGB only in its tone curve, which is linear."""
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     in_lab = ImageCms.profileToProfile(make_quarters(), srgb, lab, outputMode="LAB")
     assert in_lab is not None
     data = photo_files.encode_image(in_lab, "TIFF", icc_profile=lab.tobytes())
 
-    made = await processed(processor, folder, data, ".tif")
+    result = await processed(processor, folder, data, ".tif")
 
-    assert made.files
-    for product in made.files:
+    assert result.files
+    for product in result.files:
         with Image.open(product.path) as image:
             assert "icc_profile" not in image.info
             assert_corners(image, within=4)
 
 
 async def test_a_broken_profile_costs_nothing(processor: MediaProcessor, folder: Path) -> None:
-    made = await processed(
+    result = await processed(
         processor, folder, photo_files.encode_jpeg(make_quarters(), icc_profile=b"no profile at all" * 20), ".jpg"
     )
-    assert_corners(shown(made))
+    assert_corners(open_derivative(result))
 
 
 async def test_no_original_metadata_in_derivatives(processor: MediaProcessor, folder: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Whose camera"
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
-    made = await processed(
+    result = await processed(
         processor, folder, photo_files.encode_jpeg(make_quarters(), exif=exif, comment=b"secret place"), ".jpg"
     )
-    for product in made.files:
+    for product in result.files:
         data = product.path.read_bytes()
         assert b"Whose camera" not in data
         assert b"secret place" not in data
@@ -266,34 +270,34 @@ async def test_no_original_metadata_in_derivatives(processor: MediaProcessor, fo
 
 
 async def test_chroma_is_whole(processor: MediaProcessor, folder: Path) -> None:
-    made = await processed(processor, folder, make_quarters())
-    layers = getattr(shown(made), "layer", None)
+    result = await processed(processor, folder, make_quarters())
+    layers = getattr(open_derivative(result), "layer", None)
     assert [layer[1:3] for layer in layers or ()] == [(1, 1), (1, 1), (1, 1)]
 
 
 async def test_raw_is_developed(processor: MediaProcessor, folder: Path) -> None:
-    made = await processed(processor, folder, photo_files.encode_dng(make_quarters(320, 240)), ".dng")
-    assert abs(made.width - 320) <= 1
-    assert abs(made.height - 240) <= 1
-    red, green, blue, _ = photo_files.read_corners(shown(made, FileKind.FULLSIZE))
+    result = await processed(processor, folder, photo_files.encode_dng(make_quarters(320, 240)), ".dng")
+    assert abs(result.width - 320) <= 1
+    assert abs(result.height - 240) <= 1
+    red, green, blue, _ = photo_files.read_corners(open_derivative(result, FileKind.FULLSIZE))
     assert red[0] > 2 * red[1]
     assert green[1] > 2 * green[0]
     assert blue[2] > 2 * blue[0]
-    assert (made.metadata.make, made.metadata.model) == ("Camera Works", "Model One")
+    assert (result.metadata.make, result.metadata.model) == ("Camera Works", "Model One")
 
 
 async def test_the_preview_in_a_raw_file_is_taken(processor: MediaProcessor, folder: Path) -> None:
-    """Turned as the file says; colours that development would never give show where it comes from."""
+    """The preview is rotated as the file says. Its colours differ from those of development, so they show the source."""
     preview = make_quarters(320, 240, colours=(GREY, BLUE, GREEN, RED))
     stored = photo_files.encode_dng(make_quarters(320, 240), preview=preview, orientation=6)
-    made = await processed(processor, folder, stored, ".dng")
-    assert (made.width, made.height) == (240, 320)
-    assert_corners(shown(made), (GREEN, GREY, RED, BLUE))
+    result = await processed(processor, folder, stored, ".dng")
+    assert (result.width, result.height) == (240, 320)
+    assert_corners(open_derivative(result), (GREEN, GREY, RED, BLUE))
 
 
 async def test_content_decides(processor: MediaProcessor, folder: Path) -> None:
-    made = await processed(processor, folder, photo_files.encode_image(make_quarters(), "PNG"), ".jpg")
-    assert_corners(shown(made))
+    result = await processed(processor, folder, photo_files.encode_image(make_quarters(), "PNG"), ".jpg")
+    assert_corners(open_derivative(result))
 
 
 @pytest.mark.parametrize(
@@ -311,9 +315,9 @@ async def test_person_thumbnails(processor: MediaProcessor, folder: Path, box: C
     source = folder.parent / "source.jpg"
     stored = make_quarters(4000, 3000).transpose(Image.Transpose.ROTATE_90)
     source.write_bytes(photo_files.encode_jpeg(stored, exif=exif))
-    made = await processor.make_person_thumbnail(source, named(".jpg"), box, folder)
-    assert made.kind is FileKind.PERSON
-    with Image.open(made.path) as image:
+    result = await processor.make_person_thumbnail(source, named(".jpg"), box, folder)
+    assert result.kind is FileKind.PERSON
+    with Image.open(result.path) as image:
         assert (image.format, image.size) == ("JPEG", (250, 250))
         assert_corners(image, (colour,) * 4)
 
@@ -321,8 +325,8 @@ async def test_person_thumbnails(processor: MediaProcessor, folder: Path, box: C
 async def test_profile_images(processor: MediaProcessor, folder: Path) -> None:
     source = folder.parent / "source.png"
     make_quarters(900, 300).save(source)
-    made = await processor.make_profile_image(source, named(".png"), folder)
-    assert made.kind is FileKind.PROFILE
-    with Image.open(made.path) as image:
+    result = await processor.make_profile_image(source, named(".png"), folder)
+    assert result.kind is FileKind.PROFILE
+    with Image.open(result.path) as image:
         assert (image.format, image.size) == ("JPEG", (250, 250))
         assert_corners(image)

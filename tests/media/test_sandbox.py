@@ -1,4 +1,4 @@
-"""Whatever a process does, it ends in time, with all that it started, and says no more than it may."""
+"""The sandbox ends every process and its descendants in time, and limits output, files and network."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.media.sandbox_scripts import ESCAPING, FAMILY, LIMITS, processes_in, 
 
 
 async def test_what_a_program_says_comes_back(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script_request("import sys; print('yes'); sys.stderr.write('but'); sys.exit(3)", folder))
-    assert (ended.exit_kind, ended.status, ended.output, ended.errors) == (ExitKind.EXITED, 3, "yes\n", "but")
+    result = await sandbox.run(script_request("import sys; print('yes'); sys.stderr.write('but'); sys.exit(3)", folder))
+    assert (result.exit_kind, result.status, result.output, result.errors) == (ExitKind.EXITED, 3, "yes\n", "but")
 
 
 async def test_time_is_limited_for_all_that_was_started(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script_request(ESCAPING, folder, limits=replace(LIMITS, seconds=2)))
+    result = await sandbox.run(script_request(ESCAPING, folder, limits=replace(LIMITS, seconds=2)))
     assert (folder / "ready").exists()
-    assert ended.exit_kind is ExitKind.TIMED_OUT
+    assert result.exit_kind is ExitKind.TIMED_OUT
     assert processes_in(folder) == set()
 
 
 async def test_nothing_survives_a_program_that_ends(sandbox: Sandbox, folder: Path) -> None:
     text = ESCAPING.replace('open("ready", "w").close()\n    time.sleep(600)', 'print("done")')
-    ended = await sandbox.run(script_request(text, folder))
-    assert (ended.exit_kind, ended.output) == (ExitKind.EXITED, "done\n")
+    result = await sandbox.run(script_request(text, folder))
+    assert (result.exit_kind, result.output) == (ExitKind.EXITED, "done\n")
     assert processes_in(folder) == set()
 
 
@@ -59,9 +59,9 @@ async def test_cancelling_twice_still_waits_for_the_end(sandbox: Sandbox, folder
     assert processes_in(folder) == set()
 
 
-@pytest.mark.parametrize("victim", ["worker", "warden"])
+@pytest.mark.parametrize("victim", ["worker", "supervisor"])
 async def test_a_killed_process_is_a_crash(sandbox: Sandbox, folder: Path, victim: str) -> None:
-    """Also when what is killed is the warden: then the fork server ends what it kept."""
+    """If the supervisor is killed, the fork server kills its worker and descendants."""
     working = asyncio.create_task(sandbox.run(script_request(ESCAPING.replace("600", "601"), folder)))
     await wait_until(lambda: len(processes_in(folder)) == FAMILY)
     worker = _first_of(folder)
@@ -69,8 +69,8 @@ async def test_a_killed_process_is_a_crash(sandbox: Sandbox, folder: Path, victi
     assert target is not None
     target.kill()
     if victim == "worker":
-        ended = await working
-        assert (ended.exit_kind, ended.status) == (ExitKind.KILLED, signal.SIGKILL)
+        result = await working
+        assert (result.exit_kind, result.status) == (ExitKind.KILLED, signal.SIGKILL)
     else:
         with pytest.raises(WorkerCrashed):
             await working
@@ -78,21 +78,21 @@ async def test_a_killed_process_is_a_crash(sandbox: Sandbox, folder: Path, victi
 
 
 def _first_of(folder: Path) -> psutil.Process:
-    """The worker: the warden above it works elsewhere."""
+    """The worker: the first process in the folder, because its supervisor has another working folder."""
     family = processes_in(folder)
     processes = [psutil.Process(pid) for pid in family]
     return next(process for process in processes if process.ppid() not in family and len(process.children()) > 1)
 
 
-async def test_a_warden_that_is_stopped_is_killed(
+async def test_a_supervisor_that_is_stopped_is_killed(
     sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.media.sandbox.sandbox._END_SECONDS", 0.5)
     working = asyncio.create_task(sandbox.run(script_request(ESCAPING, folder)))
     await wait_until(lambda: len(processes_in(folder)) == FAMILY)
-    warden = _first_of(folder).parent()
-    assert warden is not None
-    warden.suspend()
+    supervisor = _first_of(folder).parent()
+    assert supervisor is not None
+    supervisor.suspend()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
@@ -100,14 +100,14 @@ async def test_a_warden_that_is_stopped_is_killed(
 
 
 async def test_memory_is_limited(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script_request("held = []\nwhile True: held.append(bytearray(16 << 20))", folder))
-    assert ended.status != 0
-    assert "MemoryError" in ended.errors
+    result = await sandbox.run(script_request("held = []\nwhile True: held.append(bytearray(16 << 20))", folder))
+    assert result.status != 0
+    assert "MemoryError" in result.errors
 
 
 async def test_processor_time_is_limited(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script_request("while True: pass", folder, limits=replace(LIMITS, cpu_seconds=1)))
-    assert (ended.exit_kind, ended.status) == (ExitKind.KILLED, signal.SIGXCPU)
+    result = await sandbox.run(script_request("while True: pass", folder, limits=replace(LIMITS, cpu_seconds=1)))
+    assert (result.exit_kind, result.status) == (ExitKind.KILLED, signal.SIGXCPU)
 
 
 async def test_the_disk_is_not_filled(sandbox: Sandbox, folder: Path) -> None:
@@ -117,23 +117,23 @@ async def test_the_disk_is_not_filled(sandbox: Sandbox, folder: Path) -> None:
         with open("large", "wb") as file:
             while True: file.write(bytes(1 << 20))
     """
-    ended = await sandbox.run(script_request(text, folder))
-    assert (ended.exit_kind, ended.status) == (ExitKind.KILLED, signal.SIGXFSZ)
+    result = await sandbox.run(script_request(text, folder))
+    assert (result.exit_kind, result.status) == (ExitKind.KILLED, signal.SIGXFSZ)
     assert (folder / "large").stat().st_size <= LIMITS.file_size
 
 
 async def test_what_it_says_is_limited(sandbox: Sandbox, folder: Path) -> None:
-    ended = await sandbox.run(script_request("while True: print('x' * 100000)", folder))
-    assert ended.exit_kind is ExitKind.OUTPUT_TOO_LARGE
-    assert len(ended.output) <= LIMITS.output + 1
+    result = await sandbox.run(script_request("while True: print('x' * 100000)", folder))
+    assert result.exit_kind is ExitKind.OUTPUT_TOO_LARGE
+    assert len(result.output) <= LIMITS.output + 1
 
 
 async def test_of_its_errors_the_end_is_kept(sandbox: Sandbox, folder: Path) -> None:
     text = "import sys\nfor _ in range(300): sys.stderr.write('x' * 10000)\nsys.stderr.write('the end')"
-    ended = await sandbox.run(script_request(text, folder))
-    assert ended.exit_kind is ExitKind.EXITED
-    assert len(ended.errors) <= 16 * 1024
-    assert ended.errors.endswith("the end")
+    result = await sandbox.run(script_request(text, folder))
+    assert result.exit_kind is ExitKind.EXITED
+    assert len(result.errors) <= 16 * 1024
+    assert result.errors.endswith("the end")
 
 
 async def test_it_writes_nowhere_else_and_reads_nothing_else(sandbox: Sandbox, folder: Path) -> None:
@@ -146,8 +146,8 @@ async def test_it_writes_nowhere_else_and_reads_nothing_else(sandbox: Sandbox, f
             except PermissionError: print("no", end=" ")
         with open("mine", "w") as mine: mine.write("yes")
     """
-    ended = await sandbox.run(script_request(text, folder, str(secret)))
-    assert ended.output == "no no no no "
+    result = await sandbox.run(script_request(text, folder, str(secret)))
+    assert result.output == "no no no no "
     assert (folder / "mine").read_text() == "yes"
 
 
@@ -156,9 +156,9 @@ async def test_it_has_no_network(sandbox: Sandbox, folder: Path) -> None:
     async with listening:
         port = listening.sockets[0].getsockname()[1]
         text = "import socket, sys\nsocket.create_connection(('127.0.0.1', int(sys.argv[1])), 2)"
-        ended = await sandbox.run(script_request(text, folder, str(port)))
-    assert ended.status == 1
-    assert "unreachable" in ended.errors
+        result = await sandbox.run(script_request(text, folder, str(port)))
+    assert result.status == 1
+    assert "unreachable" in result.errors
 
 
 async def test_nothing_of_the_environment_reaches_it(
@@ -166,12 +166,12 @@ async def test_nothing_of_the_environment_reaches_it(
 ) -> None:
     monkeypatch.setenv("S3_SECRET_ACCESS_KEY", "not for anybody")
     async with Sandbox().running() as fresh:
-        ended = await fresh.run(script_request("import os; print(dict(os.environ))", folder))
+        result = await fresh.run(script_request("import os; print(dict(os.environ))", folder))
         ours = psutil.Process().children()
-        told = [process.environ() for process in ours if "fork_server" in " ".join(process.cmdline())]
-    assert "not for anybody" not in ended.output
-    assert told
-    assert all("S3_SECRET_ACCESS_KEY" not in environment for environment in told)
+        environments = [process.environ() for process in ours if "fork_server" in " ".join(process.cmdline())]
+    assert "not for anybody" not in result.output
+    assert environments
+    assert all("S3_SECRET_ACCESS_KEY" not in environment for environment in environments)
 
 
 async def test_a_fork_server_that_died_is_replaced(folder: Path) -> None:
@@ -227,5 +227,5 @@ async def test_nothing_outlives_a_service_that_is_killed(tmp_path: Path) -> None
 
 
 async def test_many_at_once(sandbox: Sandbox, folder: Path) -> None:
-    ended = await asyncio.gather(*(sandbox.run(script_request(f"print({number})", folder)) for number in range(40)))
-    assert [one.output for one in ended] == [f"{number}\n" for number in range(40)]
+    result = await asyncio.gather(*(sandbox.run(script_request(f"print({number})", folder)) for number in range(40)))
+    assert [one.output for one in result] == [f"{number}\n" for number in range(40)]

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, how large things become, and what the end of a process means: tables."""
+"""Tables: formats by first bytes, sizes of derivatives, errors by a process's exit."""
 
 from __future__ import annotations
 
@@ -107,18 +107,18 @@ def test_squares(
     assert compute_square(box, *size) == pytest.approx(expected)
 
 
-def said(**answer: object) -> SandboxResult:
+def worker_result(**answer: object) -> SandboxResult:
     return SandboxResult(ExitKind.EXITED, 0, json.dumps(answer), "")
 
 
 @pytest.mark.parametrize(
     ("ended", "error"),
     [
-        (said(error="LimitExceeded", reason="so many pixels"), LimitExceeded),
-        (said(error="MissingTool", reason="rawpy"), MissingTool),
-        (said(error="SystemExit", reason="no error of ours"), WorkerCrashed),
-        (said(result="no object"), WorkerCrashed),
-        (said(), WorkerCrashed),
+        (worker_result(error="LimitExceeded", reason="so many pixels"), LimitExceeded),
+        (worker_result(error="MissingTool", reason="rawpy"), MissingTool),
+        (worker_result(error="SystemExit", reason="no error of ours"), WorkerCrashed),
+        (worker_result(result="no object"), WorkerCrashed),
+        (worker_result(), WorkerCrashed),
         (SandboxResult(ExitKind.EXITED, 70, "", "a traceback"), WorkerCrashed),
         (SandboxResult(ExitKind.EXITED, 0, "[]", ""), WorkerCrashed),
         (SandboxResult(ExitKind.EXITED, 0, '{"result":', ""), WorkerCrashed),

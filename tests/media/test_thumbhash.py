@@ -1,4 +1,4 @@
-"""Hashes equal those of the reference implementation (npm's thumbhash 0.1.1, by the author of the format)."""
+"""ThumbHashes equal those of the reference implementation (npm's thumbhash 0.1.1, by the author of the format)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFERENCE = [
     ((64, 63), "1f08060f8467637563707935b75786587575f556da8f730a"),
     ((17, 5), "cae805128680878894888888506304b785"),
 ]
-"""Size in pixels, and the reference's hash of `pattern` of that size."""
+"""Size in pixels, and the reference implementation's hash of `pattern` of that size."""
 
 
 @pytest.mark.parametrize(("size", "expected"), REFERENCE, ids=str)

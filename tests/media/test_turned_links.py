@@ -1,4 +1,4 @@
-"""Whoever may write to an external library's folder turns a path of it into a link while its file is worked on: nothing from outside shows."""
+"""A path in an external library is replaced by a symbolic link during processing (TOCTOU): content from outside must not appear."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from tests.real.stacks import Stacks
 SECRET = (GREY, GREY, RED, RED)
 SECONDS, SOAK_SECONDS = 4.0, 60.0
 PREVIEWS = 3
-"""That must come about meanwhile, however long it takes."""
+"""Number of previews that must be made meanwhile."""
 PHOTOS = [
-    kept
-    for kept in photo_files.FORMATS
-    if kept.extension in (".jpg", ".gif", ".tiff", ".heic", ".avif", ".jxl", ".psd")
+    photo_format
+    for photo_format in photo_files.FORMATS
+    if photo_format.extension in (".jpg", ".gif", ".tiff", ".heic", ".avif", ".jxl", ".psd")
 ]
 
 
@@ -49,8 +49,8 @@ def named(extension: str) -> MediaFormat:
     return format
 
 
-class Turned:
-    """A file of an import path that has been opened; then its path became a link to another one, outside."""
+class LinkSwap:
+    """A file in an import path. After it is opened, its path becomes a symbolic link to a file outside."""
 
     def __init__(self, folder: Path, extension: str, inside: bytes, outside: bytes) -> None:
         self.path = folder / "nas" / f"original{extension}"
@@ -78,26 +78,26 @@ def preview_of(made: ProcessingResult) -> Image.Image:
         return image
 
 
-@pytest.mark.parametrize("kept", PHOTOS, ids=lambda kept: kept.extension)
+@pytest.mark.parametrize("photo_format", PHOTOS, ids=lambda photo_format: photo_format.extension)
 async def test_a_photo_is_that_which_was_opened(
-    processor: MediaProcessor, folder: Path, tmp_path: Path, kept: photo_files.ExpectedCorners
+    processor: MediaProcessor, folder: Path, tmp_path: Path, photo_format: photo_files.ExpectedCorners
 ) -> None:
     for name, colours in (("inside", photo_files.CORNERS), ("outside", SECRET)):
-        kept.write(make_quarters(colours=colours), tmp_path / f"{name}{kept.extension}")
-    inside, outside = ((tmp_path / f"{name}{kept.extension}").read_bytes() for name in ("inside", "outside"))
-    async with Turned(tmp_path, kept.extension, inside, outside).opened() as source:
-        made = await processor.make_images(source, named(kept.extension), folder)
-        assert_corners(preview_of(made), within=kept.within)
+        photo_format.write(make_quarters(colours=colours), tmp_path / f"{name}{photo_format.extension}")
+    inside, outside = ((tmp_path / f"{name}{photo_format.extension}").read_bytes() for name in ("inside", "outside"))
+    async with LinkSwap(tmp_path, photo_format.extension, inside, outside).opened() as source:
+        made = await processor.make_images(source, named(photo_format.extension), folder)
+        assert_corners(preview_of(made), within=photo_format.within)
         box = CropBox(left=60, top=60, right=160, bottom=160, image_width=640, image_height=480)
-        person = await processor.make_person_thumbnail(source, named(kept.extension), box, folder)
+        person = await processor.make_person_thumbnail(source, named(photo_format.extension), box, folder)
         with Image.open(person.path) as square:
-            assert_corners(square, (RED,) * 4, within=kept.within)
+            assert_corners(square, (RED,) * 4, within=photo_format.within)
 
 
 async def test_a_raw_file_is_that_which_was_opened(processor: MediaProcessor, folder: Path, tmp_path: Path) -> None:
     inside = photo_files.encode_dng(make_quarters(320, 240), preview=make_quarters(320, 240))
     outside = photo_files.encode_dng(make_quarters(320, 240), preview=make_quarters(320, 240, colours=SECRET))
-    async with Turned(tmp_path, ".dng", inside, outside).opened() as source:
+    async with LinkSwap(tmp_path, ".dng", inside, outside).opened() as source:
         made = await processor.make_images(source, named(".dng"), folder)
         assert_corners(preview_of(made))
         assert made.metadata.make == "Camera Works"
@@ -112,7 +112,7 @@ async def test_a_moving_part_is_that_of_the_file_which_was_opened(
     xmp += '<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1"'
     xmp += f' GCamera:MicroVideoOffset="{len(video)}"/></rdf:RDF></x:xmpmeta>'
     photo = photo_files.encode_jpeg(make_quarters(), xmp=xmp.encode())
-    async with Turned(
+    async with LinkSwap(
         tmp_path, ".jpg", photo + video, photo_files.encode_jpeg(make_quarters()) + other
     ).opened() as source:
         part = await processor.find_motion_video(source, named(".jpg"))
@@ -122,10 +122,10 @@ async def test_a_moving_part_is_that_of_the_file_which_was_opened(
 
 
 async def test_a_video_is_that_which_was_opened(processor: MediaProcessor, folder: Path, tmp_path: Path) -> None:
-    """What is told of it, its poster, and what was encoded of it."""
+    """Poster and encoded video both come from the opened file."""
     options = ("-c:v", "mpeg4", "-q:v", "2", *AAC)
     inside, outside = make_video(".avi", *options, picture=QUARTERED), make_video(".avi", *options, seconds=3)
-    async with Turned(tmp_path, ".avi", inside, outside).opened() as source:
+    async with LinkSwap(tmp_path, ".avi", inside, outside).opened() as source:
         poster = await processor.make_poster(source, named(".avi"), folder)
         assert_corners(preview_of(poster), within=12)
         assert (poster.width, poster.height) == (640, 480)
@@ -138,7 +138,7 @@ async def test_a_remuxed_video_is_that_which_was_opened(
     processor: MediaProcessor, folder: Path, tmp_path: Path
 ) -> None:
     inside, outside = make_video(".mkv", *H264, *AAC, picture=QUARTERED), make_video(".mkv", *H264, *AAC, seconds=3)
-    async with Turned(tmp_path, ".mkv", inside, outside).opened() as source:
+    async with LinkSwap(tmp_path, ".mkv", inside, outside).opened() as source:
         playable = await processor.make_playable(source, named(".mkv"), folder)
     assert playable is not None
     assert_corners(preview_of(await processor.make_poster(playable.path, named(".mp4"), folder)), within=12)
@@ -147,7 +147,7 @@ async def test_a_remuxed_video_is_that_which_was_opened(
 async def test_previews_made_while_a_link_is_turned_round_and_round(
     processor: MediaProcessor, stacks: Stacks, tmp_path: Path, soak: bool, seed: int, note: Note
 ) -> None:
-    """Inside and outside lie files of the same size and time, so that only the pictures tell which one was shown."""
+    """The files inside and outside have the same size and time, so that only the pictures show which one was read."""
     nas = tmp_path / "nas"
     for folder in (nas / ".kept", tmp_path / "secret"):
         folder.mkdir(parents=True)
@@ -163,7 +163,7 @@ async def test_previews_made_while_a_link_is_turned_round_and_round(
         asset_id = await scanned(place, nas)
         made = refused = 0
         end = time.monotonic() + (SOAK_SECONDS if soak else SECONDS)
-        with turned_round(nas / "photo.jpg", links, random.Random(seed)) as turns:
+        with swap_links(nas / "photo.jpg", links, random.Random(seed)) as swaps:
             async with asyncio.timeout(SOAK_SECONDS * 2):
                 while time.monotonic() < end or made < PREVIEWS:
                     (task,) = await place.catalog.tasks.request_for(place.user.id, [asset_id])
@@ -174,8 +174,10 @@ async def test_previews_made_while_a_link_is_turned_round_and_round(
                         continue
                     assert_corners(await preview(place, asset_id))
                     made += 1
-        note(f"{made} previews made and {refused} tasks put off while a link was turned {turns[0]} times (seed {seed})")
-        assert turns[0] > made
+        note(
+            f"{made} previews made and {refused} tasks put off while a link was swapped {swaps[0]} times (seed {seed})"
+        )
+        assert swaps[0] > made
 
 
 async def scanned(place: ProcessingStack, nas: Path) -> UUID:
@@ -193,23 +195,23 @@ async def preview(place: ProcessingStack, asset_id: UUID) -> Image.Image:
 
 
 @contextmanager
-def turned_round(link: Path, targets: list[Path], chance: random.Random) -> Iterator[list[int]]:
-    """In a thread, at random moments, until the end; how often, in a list of one."""
-    over, turns = threading.Event(), [0]
+def swap_links(link: Path, targets: list[Path], chance: random.Random) -> Iterator[list[int]]:
+    """Swap path and link at random moments, in a thread, until the end of the block; yields a list with the number of swaps."""
+    stopped, swaps = threading.Event(), [0]
     other = link.with_name(".turning")
 
-    def turn() -> None:
-        while not over.wait(chance.choice((0, 0.001, 0.01, 0.03))):
-            other.symlink_to(targets[turns[0] % 2])
+    def swap_repeatedly() -> None:
+        while not stopped.wait(chance.choice((0, 0.001, 0.01, 0.03))):
+            other.symlink_to(targets[swaps[0] % 2])
             other.rename(link)
-            turns[0] += 1
+            swaps[0] += 1
 
-    thread = threading.Thread(target=turn)
+    thread = threading.Thread(target=swap_repeatedly)
     thread.start()
     try:
-        yield turns
+        yield swaps
     finally:
-        over.set()
+        stopped.set()
         thread.join()
         with suppress(FileNotFoundError):
             other.unlink()

@@ -1,4 +1,4 @@
-"""Real videos through the real ffmpeg: what comes out is looked at with ffprobe and by its pixels."""
+"""Processing of real videos with the real ffmpeg, checked with ffprobe and by pixels."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ TAGGED = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ProcessedVideo:
     poster: ProcessingResult
     playable: GeneratedFile | None
 
 
-async def made(processor: MediaProcessor, folder: Path, data: bytes, extension: str) -> Made:
+async def process_video(processor: MediaProcessor, folder: Path, data: bytes, extension: str) -> ProcessedVideo:
     source = folder.parent / f"film{extension}"
     source.write_bytes(data)
     format = find_format(source.name)
     assert format is not None
-    return Made(
+    return ProcessedVideo(
         await processor.make_poster(source, format, folder), await processor.make_playable(source, format, folder)
     )
 
 
 def probed(path: Path) -> dict[str, Any]:
     command = [program("ffprobe"), "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path)]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
-    streams = {stream["codec_type"]: stream for stream in told["streams"]}
-    return {"video": streams["video"], "audio": streams.get("audio"), "format": told["format"]}
+    probe = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+    streams = {stream["codec_type"]: stream for stream in probe["streams"]}
+    return {"video": streams["video"], "audio": streams.get("audio"), "format": probe["format"]}
 
 
 def preview(poster: ProcessingResult) -> Image.Image:
@@ -64,7 +64,7 @@ def starts_with_its_index(path: Path) -> bool:
 
 
 async def test_what_browsers_play_is_left_alone(processor: MediaProcessor, folder: Path) -> None:
-    result = await made(processor, folder, make_video(".mp4", *H264, *TAGGED, *AAC, picture=QUARTERED), ".mp4")
+    result = await process_video(processor, folder, make_video(".mp4", *H264, *TAGGED, *AAC, picture=QUARTERED), ".mp4")
     poster = result.poster
     assert result.playable is None
     assert (poster.width, poster.height) == (640, 480)
@@ -95,21 +95,21 @@ async def test_what_browsers_play_is_left_alone(processor: MediaProcessor, folde
 async def test_other_codecs_are_encoded(
     processor: MediaProcessor, folder: Path, extension: str, options: tuple[str, ...]
 ) -> None:
-    result = await made(processor, folder, make_video(extension, *options, picture=QUARTERED), extension)
+    result = await process_video(processor, folder, make_video(extension, *options, picture=QUARTERED), extension)
     assert_corners(preview(result.poster), within=12)
     assert result.playable is not None
     assert (result.playable.kind, result.playable.mime_type) == (FileKind.ENCODED_VIDEO, "video/mp4")
-    told = probed(result.playable.path)
-    assert (told["video"]["codec_name"], told["video"]["pix_fmt"]) == ("h264", "yuv420p")
-    assert told["audio"] is None or told["audio"]["codec_name"] in ("aac", "mp3", "opus")
-    assert (told["audio"] is None) == ("-an" in options)
-    assert abs(float(told["format"]["duration"]) - 1) < 0.3
+    probe = probed(result.playable.path)
+    assert (probe["video"]["codec_name"], probe["video"]["pix_fmt"]) == ("h264", "yuv420p")
+    assert probe["audio"] is None or probe["audio"]["codec_name"] in ("aac", "mp3", "opus")
+    assert (probe["audio"] is None) == ("-an" in options)
+    assert abs(float(probe["format"]["duration"]) - 1) < 0.3
     assert starts_with_its_index(result.playable.path)
 
 
 async def test_another_container_is_remuxed(processor: MediaProcessor, folder: Path) -> None:
-    """The picture is the very same, packet for packet."""
-    result = await made(processor, folder, make_video(".mkv", "-bf", "0", *H264, *AAC), ".mkv")
+    """Remuxing keeps the video stream: every decoded frame is equal."""
+    result = await process_video(processor, folder, make_video(".mkv", "-bf", "0", *H264, *AAC), ".mkv")
     assert result.playable is not None
     assert frames(result.playable.path) == frames(folder.parent / "film.mkv")
     assert starts_with_its_index(result.playable.path)
@@ -118,22 +118,22 @@ async def test_another_container_is_remuxed(processor: MediaProcessor, folder: P
 def frames(path: Path) -> list[str]:
     """The checksum of each decoded frame."""
     command = [program("ffmpeg"), "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"]
-    said = subprocess.run(command, check=True, capture_output=True, timeout=60, text=True).stdout
-    return [line.split(",")[-1].strip() for line in said.splitlines() if not line.startswith("#")]
+    output = subprocess.run(command, check=True, capture_output=True, timeout=60, text=True).stdout
+    return [line.split(",")[-1].strip() for line in output.splitlines() if not line.startswith("#")]
 
 
 async def test_only_the_sound_is_encoded(processor: MediaProcessor, folder: Path) -> None:
-    result = await made(processor, folder, make_video(".mov", *H264, "-c:a", "pcm_s16le"), ".mov")
+    result = await process_video(processor, folder, make_video(".mov", *H264, "-c:a", "pcm_s16le"), ".mov")
     assert result.playable is not None
     assert probed(result.playable.path)["audio"]["codec_name"] == "aac"
     assert frames(result.playable.path) == frames(folder.parent / "film.mov")
 
 
 async def test_transport_streams(processor: MediaProcessor, folder: Path) -> None:
-    result = await made(processor, folder, make_video(".mts", *H264, "-c:a", "ac3", "-f", "mpegts"), ".mts")
+    result = await process_video(processor, folder, make_video(".mts", *H264, "-c:a", "ac3", "-f", "mpegts"), ".mts")
     assert result.playable is not None
-    told = probed(result.playable.path)
-    assert (told["video"]["codec_name"], told["audio"]["codec_name"]) == ("h264", "aac")
+    probe = probed(result.playable.path)
+    assert (probe["video"]["codec_name"], probe["audio"]["codec_name"]) == ("h264", "aac")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_transport_streams(processor: MediaProcessor, folder: Path) -> Non
 async def test_rotation(
     processor: MediaProcessor, folder: Path, rotation: int, expected: tuple[Colour, ...], codec: str
 ) -> None:
-    """`rotation` anticlockwise, as phones note it beside the picture."""
+    """`rotation` in anticlockwise degrees, as in the display matrix that phones write."""
     options = H264 if codec == "h264" else ("-c:v", "mpeg4", "-q:v", "2")
     plain = folder.parent / "plain.mp4"
     plain.write_bytes(make_video(".mp4", *options, *TAGGED, picture=QUARTERED, sound=False))
@@ -165,60 +165,62 @@ async def test_rotation(
         command[3:5] = []
         command[-1:-1] = ["-metadata:s:v", f"rotate={rotation}"]
         subprocess.run(command, check=True, timeout=60)
-    result = await made(processor, folder, turned.read_bytes(), ".mp4")
+    result = await process_video(processor, folder, turned.read_bytes(), ".mp4")
     assert (result.poster.width, result.poster.height) == ((640, 480) if rotation == 180 else (480, 640))
     assert_corners(preview(result.poster), expected, within=6)
     assert (result.playable is None) == (codec == "h264")
     if result.playable is not None:
-        told = probed(result.playable.path)
-        assert (told["video"]["width"], told["video"]["height"]) == (result.poster.width, result.poster.height)
-        assert not told["video"].get("side_data_list")
+        probe = probed(result.playable.path)
+        assert (probe["video"]["width"], probe["video"]["height"]) == (result.poster.width, result.poster.height)
+        assert not probe["video"].get("side_data_list")
 
 
 async def test_large_videos_become_small(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mkv", "-c:v", "mpeg4", picture="testsrc2=size=2560x1600:rate=5:duration=1", sound=False)
-    result = await made(processor, folder, data, ".mkv")
+    result = await process_video(processor, folder, data, ".mkv")
     assert (result.poster.width, result.poster.height) == (2560, 1600)
     assert preview(result.poster).size == (2304, 1440)
     assert result.playable is not None
-    told = probed(result.playable.path)
-    assert (told["video"]["width"], told["video"]["height"]) == (1152, 720)
+    probe = probed(result.playable.path)
+    assert (probe["video"]["width"], probe["video"]["height"]) == (1152, 720)
 
 
 async def test_pixels_that_are_no_squares(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(
         ".mkv", "-c:v", "mpeg4", picture="testsrc2=size=720x576:rate=5:duration=1,setsar=64/45", sound=False
     )
-    result = await made(processor, folder, data, ".mkv")
+    result = await process_video(processor, folder, data, ".mkv")
     assert (result.poster.width, result.poster.height) == (1024, 576)
     assert preview(result.poster).size == (1024, 576)
     assert result.playable is not None
-    told = probed(result.playable.path)
-    assert (told["video"]["width"], told["video"]["height"]) == (1024, 576)
+    probe = probed(result.playable.path)
+    assert (probe["video"]["width"], probe["video"]["height"]) == (1024, 576)
 
 
 async def test_a_video_that_begins_in_black(processor: MediaProcessor, folder: Path) -> None:
     picture = "color=black:size=320x240:rate=5:duration=4[a];color=red:size=320x240:rate=5:duration=8[b];[a][b]concat"
-    result = await made(processor, folder, make_video(".mp4", *H264, "-g", "10", picture=picture, sound=False), ".mp4")
+    result = await process_video(
+        processor, folder, make_video(".mp4", *H264, "-g", "10", picture=picture, sound=False), ".mp4"
+    )
     assert preview(result.poster).getpixel((160, 120))[0] > 200  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
 
 
 async def test_black_with_one_key_frame(processor: MediaProcessor, folder: Path) -> None:
     picture = "color=black:size=320x240:rate=5:duration=1[a];color=red:size=320x240:rate=5:duration=5[b];[a][b]concat"
     options = (*H264, "-g", "1000", "-sc_threshold", "0")
-    result = await made(processor, folder, make_video(".mp4", *options, picture=picture, sound=False), ".mp4")
+    result = await process_video(processor, folder, make_video(".mp4", *options, picture=picture, sound=False), ".mp4")
     assert preview(result.poster).getpixel((160, 120))[0] > 200  # pyright: ignore[reportIndexIssue, reportOptionalSubscript]
 
 
 async def test_nothing_but_black_is_shown_as_that(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mp4", *H264, picture="color=black:size=320x240:rate=5:duration=2", sound=False)
-    result = await made(processor, folder, data, ".mp4")
+    result = await process_video(processor, folder, data, ".mp4")
     assert preview(result.poster).size == (320, 240)
 
 
 async def test_one_frame_is_a_video(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mp4", *H264, "-frames:v", "1", picture=QUARTERED, sound=False)
-    assert preview((await made(processor, folder, data, ".mp4")).poster).size == (640, 480)
+    assert preview((await process_video(processor, folder, data, ".mp4")).poster).size == (640, 480)
 
 
 @pytest.mark.parametrize(("transfer", "primaries"), [("smpte2084", "bt2020"), ("arib-std-b67", "bt2020")])
@@ -226,10 +228,10 @@ async def test_hdr_becomes_sdr(processor: MediaProcessor, folder: Path, transfer
     picture = "color=c=0xc0c0c0:size=640x360:rate=5:duration=1,format=yuv420p10le,lutyuv=u=512:v=512"
     tags = f"log-level=error:colorprim={primaries}:transfer={transfer}:colormatrix=bt2020nc"
     options = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-x265-params", tags)
-    result = await made(processor, folder, make_video(".mov", *options, picture=picture, sound=False), ".mov")
+    result = await process_video(processor, folder, make_video(".mov", *options, picture=picture, sound=False), ".mov")
     assert result.playable is not None
-    told = probed(result.playable.path)["video"]
-    assert (told["pix_fmt"], told["color_transfer"], told["color_primaries"]) == ("yuv420p", "bt709", "bt709")
+    probe = probed(result.playable.path)["video"]
+    assert (probe["pix_fmt"], probe["color_transfer"], probe["color_primaries"]) == ("yuv420p", "bt709", "bt709")
     red, green, blue = preview(result.poster).getpixel((300, 200))  # pyright: ignore[reportGeneralTypeIssues]
     assert max(red, green, blue) - min(red, green, blue) <= 4, "grey stays grey"
     assert 100 < green < 256
@@ -245,21 +247,21 @@ async def test_what_phones_write(processor: MediaProcessor, folder: Path) -> Non
     }
     options = [part for name, value in tags.items() for part in ("-metadata", f"{name}={value}")]
     data = make_video(".mov", *H264, *AAC, "-movflags", "use_metadata_tags", *options)
-    found = (await made(processor, folder, data, ".mov")).poster.metadata
-    assert found.date_time_original == datetime(2024, 5, 31, 18, 30, 15, tzinfo=timezone(timedelta(hours=2)))
-    assert (found.make, found.model, found.time_zone) == ("Apple", "iPhone 15", "UTC+2")
-    assert (found.latitude, found.longitude) == (52.5186, 13.3763)
+    metadata = (await process_video(processor, folder, data, ".mov")).poster.metadata
+    assert metadata.date_time_original == datetime(2024, 5, 31, 18, 30, 15, tzinfo=timezone(timedelta(hours=2)))
+    assert (metadata.make, metadata.model, metadata.time_zone) == ("Apple", "iPhone 15", "UTC+2")
+    assert (metadata.latitude, metadata.longitude) == (52.5186, 13.3763)
 
 
 async def test_the_plain_date_of_an_mp4(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mp4", *H264, *AAC, "-metadata", "creation_time=2024-05-31T16:30:15Z")
-    found = (await made(processor, folder, data, ".mp4")).poster.metadata
-    assert found.date_time_original == datetime(2024, 5, 31, 16, 30, 15, tzinfo=UTC)
+    metadata = (await process_video(processor, folder, data, ".mp4")).poster.metadata
+    assert metadata.date_time_original == datetime(2024, 5, 31, 16, 30, 15, tzinfo=UTC)
 
 
 async def test_nothing_of_the_original_is_told_in_what_is_encoded(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mkv", "-c:v", "mpeg4", *AAC, "-metadata", "comment=a secret place")
-    result = await made(processor, folder, data, ".mkv")
+    result = await process_video(processor, folder, data, ".mkv")
     assert result.playable is not None
     assert b"a secret place" not in result.playable.path.read_bytes()
 
