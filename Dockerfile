@@ -1,4 +1,4 @@
-# Two stages: the first installs what the lock files name, the second takes the result and ffmpeg.
+# Two stages: the first installs the packages of the lock files, the second copies them and adds ffmpeg.
 
 FROM python:3.13-slim-trixie AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -14,8 +14,8 @@ RUN apt-get update \
     && /opt/build/bin/pip --python /opt/mediavault/bin/python install --quiet --only-binary=:all: --require-hashes -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY app ./app
-# Of the SDK's descriptions of some 400 services, those of S3 and of the ways to credentials stay; debug symbols go where a package
-# brings no libraries of its own (those do not survive strip).
+# Saves space: of the SDK's descriptions of some 400 services, only those of S3 and of the credential providers stay. Debug symbols are
+# stripped except in packages that bundle libraries, which strip would break.
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/build/bin/pip --python /opt/mediavault/bin/python install --quiet --no-deps dist/*.whl \
     && find /opt/mediavault/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
@@ -26,7 +26,7 @@ RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir 
 
 FROM python:3.13-slim-trixie
 # Security updates of ffmpeg matter more than a fixed version, which Debian withdraws. Drivers for graphics cards (Mesa, LLVM) are 200 MB
-# that ffmpeg's packages depend on and that nothing here opens: dpkg leaves their files out.
+# that ffmpeg's packages depend on and that nothing here uses: dpkg excludes their files.
 # hadolint ignore=DL3008
 RUN printf 'path-exclude=%s\n' \
         '/usr/lib/*/libLLVM*' '/usr/lib/*/libgallium*' '/usr/lib/*/libz3.so*' '/usr/lib/*/dri/*' '/usr/lib/*/libvulkan_*' \
@@ -39,7 +39,7 @@ RUN printf 'path-exclude=%s\n' \
     && useradd --uid 1000 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin mediavault \
     && install --directory --owner=mediavault --group=root --mode=0770 /data
 COPY --from=build /opt/mediavault /opt/mediavault
-# The settings' defaults lie below ./data. An arbitrary uid with group 0 works as well: nothing but /data is written to.
+# The settings' default paths are below ./data. An arbitrary uid with group 0 works as well, because only /data is written to.
 ENV PATH=/opt/mediavault/bin:$PATH \
     HOME=/data \
     PYTHONUNBUFFERED=1 \

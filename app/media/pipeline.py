@@ -178,7 +178,7 @@ class ProcessingPipeline:
                 )
 
     async def _extract_motion_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
-        """Extract a motion photo's video into an asset of its own. A damaged video is logged and skipped, so that the photo is not marked as failed."""
+        """Store a motion photo's video as an asset of its own. A damaged video is logged and skipped, so that the photo does not fail."""
         try:
             video_range = await self._processor.find_motion_video(source, context.format)
         except MediaError as error:

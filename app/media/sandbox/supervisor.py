@@ -46,8 +46,8 @@ _SYSTEM_FILES = tuple(
 
 
 def supervise(control: socket.socket, packed: bytes, inherited: Sequence[int]) -> NoReturn:
-    """Run the packed `SandboxRequest` in a child that inherits the descriptors in `inherited`, send the `SandboxResult` through `control`, and end this
-    process."""
+    """Run the packed `SandboxRequest` in a child that inherits the descriptors in `inherited`, send the `SandboxResult` through `control`, and
+    end this process."""
     status = os.EX_SOFTWARE
     try:
         control.settimeout(_SEND_SECONDS)
