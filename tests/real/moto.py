@@ -1,4 +1,4 @@
-"""A second S3 server for tests: `moto`, in memory, on a free port of 127.0.0.1, in a process of its own.
+"""A second S3 server for tests: `moto`, in memory, in a process of its own.
 
 It checks no signatures, so a proxy in front of it may also change requests.
 """
@@ -7,57 +7,31 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import botocore.session
 from botocore.config import Config
 
-from tests.real.seaweedfs import Identity
+from tests.real.s3_process import S3Process
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_IDENTITY = Identity("moto", "testkey", "testsecret", ())
 
 
-class Moto:
+class Moto(S3Process):
     """One server. Its data is lost when it stops."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
-        self.admin = _IDENTITY
+        super().__init__("moto")
         self.administration: Any = None
         """A blocking botocore client."""
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def __enter__(self) -> Self:
-        """Raises `RuntimeError` when it does not answer within half a minute."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(64 * 1024 * 1024)},
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                raise RuntimeError("moto does not answer")
-            time.sleep(0.05)
+        super().__enter__()
         self.administration = botocore.session.get_session().create_client(
             "s3",
             region_name="us-east-1",
@@ -68,18 +42,14 @@ class Moto:
         )
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_SECONDS)
-            self._process.kill()
-            self._process.wait()
-
     def create_bucket(self) -> str:
         name = f"bucket-{random.getrandbits(48):012x}"
         self.administration.create_bucket(Bucket=name)
         return name
+
+    def _command(self) -> tuple[Sequence[str | Path], Mapping[str, str]]:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        return command, os.environ | {"MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(64 * 1024 * 1024)}
 
     def _answers(self) -> bool:
         try:
