@@ -1,6 +1,7 @@
-"""The one table of file extensions: what is taken in, as which MIME type, and what browsers do with it.
+"""The table of supported file extensions: the MIME type of each, and whether browsers can show it or run scripts in it.
 
-Looks at names only, never at content. The list is Immich's; MIME types are IANA's where registered, else what Immich serves.
+It examines names only, never content. The list is Immich's; MIME types are IANA's where registered, else those that
+Immich sends.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from enum import StrEnum
 
 
 class MediaKind(StrEnum):
-    """Immich's names of the three groups, as `/server/media-types` spells them."""
+    """The three groups of formats, with Immich's names in `/server/media-types`."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -19,8 +20,8 @@ class MediaKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MediaFormat:
-    """`extension` with its dot, in lower case. `is_web_supported`: browsers show or play it as it is. `is_scriptable`: a browser that
-    opens it may run script in it, so it is sent as an attachment only."""
+    """`extension` includes the dot, in lower case. `is_web_supported`: browsers show or play the format natively.
+    `is_scriptable`: a browser may run scripts in the file, so it is sent as an attachment only."""
 
     extension: str
     kind: MediaKind
@@ -55,14 +56,14 @@ _OTHER_IMAGES = {
     ".tiff": "image/tiff",
 }
 
-# No RAW format is registered; Immich serves each as `image/<extension>`.
+# IANA has registered no RAW format; Immich serves each as `image/<extension>`.
 _RAW_NAMES = (
     "3fr", "ari", "arw", "cap", "cin", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "k25", "kdc", "mrw",
     "nef", "nrw", "orf", "ori", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f",
 )  # fmt: skip
 
 RAW_EXTENSIONS = frozenset(f".{name}" for name in _RAW_NAMES)
-"""Extensions of files that a camera's sensor data is in, and often a preview."""
+"""Extensions of files with a camera's raw sensor data, which often contain a preview, too."""
 
 _WEB_VIDEOS = {
     ".m4v": "video/x-m4v",
@@ -101,7 +102,8 @@ _SCRIPTABLE_TYPES = frozenset({
 
 
 def can_run_scripts(mime_type: str) -> bool:
-    """True for types that can run script in a browser: HTML, XML of every kind (SVG, XHTML), PDF. Parameters are ignored."""
+    """Whether a browser may run scripts in this type: HTML, XML of every kind (SVG, XHTML), PDF. Parameters are
+    ignored."""
     essence = mime_type.partition(";")[0].strip().lower()
     return essence in _SCRIPTABLE_TYPES or essence.endswith("+xml")
 
@@ -134,7 +136,7 @@ _MAX_EXTENSION_CHARACTERS = max(map(len, _BY_EXTENSION))
 
 
 def find_format(file_name: str) -> MediaFormat | None:
-    """The format that the last extension of `file_name` names, in any case; None for every other text."""
+    """The format of the file name's last extension, in any case; None when it has no extension or an unknown one."""
     dot = file_name.rfind(".")
     if dot < 0 or len(file_name) - dot > _MAX_EXTENSION_CHARACTERS:
         return None

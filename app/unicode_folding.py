@@ -1,4 +1,4 @@
-"""When two names are the same although their bytes differ: canonical equivalence and case, by Unicode. Pure; no I/O."""
+"""Normalization of names for comparison, by Unicode: canonical equivalence (NFC) and case folding. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import unicodedata
 
 
 def normalize_nfc(text: str) -> str:
-    """In normalization form C. macOS writes names decomposed (form D), most others do not."""
+    """Normalize to form C (NFC). macOS writes file names decomposed (form D), most other systems do not."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def fold_case(text: str) -> str:
-    """Equal for texts that differ in case (full case folding: `ß` is `ss`) or in normalization only."""
+    """A key that is equal for texts which differ only in case (full case folding: `ß` is `ss`) or normalization."""
     return text.lower() if text.isascii() else normalize_nfc(normalize_nfc(text).casefold())

@@ -1,4 +1,5 @@
-"""The entrance to the catalogue: opens the database, its tables up to date, and holds the parts that answer for them."""
+"""Opens the catalogue: connects to the database, upgrades its tables, and holds one repository per subject. It runs no
+queries itself."""
 
 from __future__ import annotations
 
@@ -35,11 +36,12 @@ _WRITE_PROBE = "write-probe"
 
 
 class Catalog:
-    """All methods of its parts raise `CatalogError`s only, and may be cancelled: a transaction takes place whole or not at all."""
+    """One repository per subject. All their methods raise `CatalogError`s only. They may be cancelled: a transaction is
+    carried out whole or not at all."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        """For the rooms that keep tables of their own beside these."""
+        """For packages that keep their own tables in the same database."""
         self.outages = database.outages
         self.users = UserRepository(database)
         self.api_keys = ApiKeyRepository(database)
@@ -66,26 +68,28 @@ class Catalog:
         return self.database.writer
 
     async def ping(self) -> None:
-        """Raises `CatalogUnavailable` when the database does not answer. Set a time limit of your own."""
+        """Raises `CatalogUnavailable` when the database does not answer. The caller sets the time limit."""
         async with self.database.read() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def check_writable(self, recent_seconds: float) -> None:
-        """Raises why nothing can be written. A write in the last `recent_seconds` seconds proves enough; otherwise one row is changed."""
+        """Raises a `CatalogError` when the database cannot be written. A write that succeeded in the last
+        `recent_seconds` seconds is proof enough; otherwise one row is changed."""
         await self.database.check_file()
         if time.monotonic() - self.database.last_write_at > recent_seconds:
             await self.installation.set_flag(_WRITE_PROBE, now().isoformat())
 
     def open_snapshot(self) -> AbstractAsyncContextManager[CatalogSnapshot]:
-        """All of it, as it is in one moment. Raises `SchemaMismatch` where the tables are not this program's any more."""
+        """A view of the whole catalogue at one moment. Raises `SchemaMismatch` when the tables are no longer those of
+        this program."""
         return open_snapshot(self.database)
 
     def try_lock(self, name: str) -> AbstractAsyncContextManager[ProcessLock | None]:
-        """See `app.catalog.database.process_locks.hold`."""
+        """See `app.catalog.database.process_locks.try_lock`."""
         return try_lock(self.database, name)
 
     def try_exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """See `app.catalog.database.process_locks`."""
+        """See `app.catalog.database.process_locks.try_exclusive`."""
         return try_exclusive(self.database, name)
 
     async def aclose(self) -> None:
@@ -93,8 +97,8 @@ class Catalog:
 
 
 async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:
-    """Raises `InvalidDatabaseUrl`, `CatalogUnavailable`, or `SchemaMismatch` where the tables are not current and may not be
-    upgraded."""
+    """Raises `InvalidDatabaseUrl`, `CatalogUnavailable`, or `SchemaMismatch` when the tables are not current and
+    `upgrade` is False."""
     database = Database(parse_url(db_url))
     try:
         await ensure_current(database, upgrade=upgrade)
@@ -105,7 +109,8 @@ async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:
 
 
 async def upgrade_catalog(db_url: str) -> bool:
-    """Bring the tables up to date; False when they were. Raises as `open_catalog`."""
+    """Upgrade the tables to the newest revision. Returns False when they were current already. Raises as
+    `open_catalog`."""
     database = Database(parse_url(db_url))
     try:
         return await ensure_current(database, upgrade=True)
@@ -115,10 +120,10 @@ async def upgrade_catalog(db_url: str) -> bool:
 
 @asynccontextmanager
 async def restore_into(db_url: str, revision: str) -> AsyncIterator[CatalogRestore]:
-    """See `app.catalog.backup.dump.restoration`; the database need not have tables. Raises `InvalidDatabaseUrl`, too."""
+    """See `app.catalog.backup.dump.open_restore`. The database may be without tables. Also raises `InvalidDatabaseUrl`."""
     database = Database(parse_url(db_url))
     try:
-        async with open_restore(database, revision) as begun:
-            yield begun
+        async with open_restore(database, revision) as restore:
+            yield restore
     finally:
         await database.aclose()

@@ -1,4 +1,5 @@
-"""What the catalogue can refuse or fail at, as types. Nothing above it sees an exception of SQLAlchemy or of a driver."""
+"""The exceptions of the catalogue. Exceptions of SQLAlchemy and of the drivers never leave the catalogue; they are
+translated to these."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from collections.abc import Iterable
 from uuid import UUID
 
 MAX_NAMED_IDS = 20
-"""As many ids are named in the text of an error."""
+"""The text of an error names at most so many ids."""
 
 
 class CatalogError(Exception):
-    """Base of all errors of the catalogue. `retryable`: the same call may work later."""
+    """Base of all exceptions of the catalogue. `retryable`: the same call may succeed later."""
 
     retryable = False
 
@@ -18,47 +19,49 @@ class CatalogError(Exception):
 class CatalogUnavailable(CatalogError):
     """The database does not answer, is locked for too long, full or restarting.
 
-    Where it interrupts a commit it is not known whether the transaction took place; it did whole or not at all.
+    If it interrupts a commit, it is unknown whether the transaction was carried out; it was carried out whole or not at
+    all.
     """
 
     retryable = True
 
 
 class CatalogUnreachable(CatalogUnavailable):
-    """There is no connection to the database: it is down, the network is, or nothing has been answered at all for some time."""
+    """There is no connection to the database: the server or the network is down, or no call has been answered for some
+    time."""
 
 
 class CatalogLocked(CatalogUnavailable):
-    """Another process has held the lock that the call needs for too long."""
+    """Another process has held a lock that the call needs for too long."""
 
 
 class CatalogFull(CatalogUnavailable):
-    """The database's disk has no room. Reads may go on."""
+    """The database's disk is full. Reads may still succeed."""
 
 
 class CatalogReadOnly(CatalogUnavailable):
-    """The database may only be read: its file system is mounted so, or the server is a standby."""
+    """The database is read-only: its file system is mounted read-only, or the server is a standby."""
 
 
 class CatalogFileMoved(CatalogUnavailable):
-    """The file that is open is no longer the one at its path, so that the next start would not see what is written. Reads go on, and
-    writes too once the same file is back."""
+    """The path of the SQLite file no longer leads to the file that is open, so the next start would not see what is
+    written. Reads continue; writes continue once the same file is back at its path."""
 
 
 class CatalogDamaged(CatalogError):
-    """The database file is no database, or pages of it hold something else than they should."""
+    """The database file is not a SQLite database, or some of its pages are corrupt."""
 
 
 class InvalidDatabaseUrl(CatalogError):
-    """`DB_URL` names no database that can be used; the text is one line without credentials."""
+    """`DB_URL` names no usable database. The text is one line without credentials."""
 
 
 class SchemaMismatch(CatalogError):
-    """The tables are older than this program (and upgrading was not asked for), or newer."""
+    """The tables are older than this program and upgrading was not requested, or they are newer."""
 
 
 class CatalogNotEmpty(CatalogError):
-    """A backup is restored into an empty catalogue only; `table` has rows."""
+    """A backup can only be restored into an empty catalogue; `table` has rows."""
 
     def __init__(self, table: str) -> None:
         self.table = table
@@ -66,11 +69,11 @@ class CatalogNotEmpty(CatalogError):
 
 
 class ConstraintViolation(CatalogError):
-    """A unique value is taken, or a row that is referred to is not there."""
+    """A unique value is taken, or a referenced row does not exist."""
 
 
 class EmailTaken(ConstraintViolation):
-    """Another user has this address."""
+    """Another user has this e-mail address."""
 
     def __init__(self, email: str) -> None:
         self.email = email
@@ -78,18 +81,19 @@ class EmailTaken(ConstraintViolation):
 
 
 class InvalidEmail(CatalogError):
-    """The text is no address that anybody could log in with."""
+    """The text is not an e-mail address."""
 
     def __init__(self, email: str) -> None:
         super().__init__(f"{email[:100]!r} is no e-mail address")
 
 
 class InvalidCursor(CatalogError, ValueError):
-    """The text is no cursor that `AssetRepository.page` gave."""
+    """The text is not a cursor that `AssetRepository.get_page` returned."""
 
 
 class QuotaExceeded(CatalogError):
-    """`size` bytes more than `used` would exceed `quota`, all in bytes. In the middle of an upload `size` is what came so far."""
+    """`size` more bytes than `used` would exceed `quota`; all in bytes. If it is raised during an upload, `size` is the
+    number of bytes received so far."""
 
     def __init__(self, quota: int, used: int, size: int) -> None:
         self.quota = quota
@@ -99,7 +103,7 @@ class QuotaExceeded(CatalogError):
 
 
 class DuplicateAsset(CatalogError):
-    """The owner has this content already, as the asset `asset_id`."""
+    """The owner already has this content as asset `asset_id`."""
 
     def __init__(self, asset_id: UUID, *, is_trashed: bool) -> None:
         self.asset_id = asset_id
@@ -108,7 +112,7 @@ class DuplicateAsset(CatalogError):
 
 
 class WriteLeaseLost(CatalogError):
-    """The file is no longer `writing`: its lease ran out and the sweeper has it."""
+    """The file is no longer `writing`: its lease expired and the sweeper has claimed it."""
 
     def __init__(self, file_id: UUID) -> None:
         self.file_id = file_id
@@ -116,7 +120,7 @@ class WriteLeaseLost(CatalogError):
 
 
 class LibraryChanged(CatalogError):
-    """The library has other import paths or exclusion patterns by now than those that a scan goes by."""
+    """The library's import paths or exclusion patterns have changed since the scan began."""
 
     def __init__(self, library_id: UUID) -> None:
         self.library_id = library_id
@@ -124,14 +128,14 @@ class LibraryChanged(CatalogError):
 
 
 class MigrationBusy(CatalogError):
-    """Another process works on a migration of this catalogue."""
+    """Another process holds the lock of the migration ledger."""
 
     def __init__(self) -> None:
         super().__init__("another `mediavault migrate` is at work on this catalogue")
 
 
 class NotAPhoto(CatalogError):
-    """Only photos show a motion video; the asset `asset_id` is none."""
+    """A motion video was given to the asset `asset_id`, which is not a photo."""
 
     def __init__(self, asset_id: UUID) -> None:
         self.asset_id = asset_id
@@ -139,7 +143,7 @@ class NotAPhoto(CatalogError):
 
 
 class NotFound(CatalogError):
-    """No such rows, or not of this owner. Nothing was changed."""
+    """Rows with these ids do not exist or belong to another owner. Nothing was changed."""
 
     def __init__(self, kind: str, ids: Iterable[UUID]) -> None:
         self.kind = kind

@@ -1,7 +1,8 @@
-"""Files: one row for each stored object, from before its first byte until after it is gone.
+"""Rows of table `file`: one for each stored object, from before its first byte until the object is deleted.
 
-`writing` -> `live` happens only in the transaction that makes something refer to the file, `live` -> `doomed` only where what
-refers to it goes. This room covers the rest: `writing` -> `doomed`, and `doomed` -> no row.
+A file becomes `live` only in the transaction that inserts the first reference to it, and a live file becomes `doomed`
+(marked for deletion) only in the transaction that removes the last one; those transactions are in the other modules.
+This module does the rest: `writing` -> `doomed`, and `doomed` -> no row. It does not touch the objects.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from app.catalog.schema.records import File, FileKind, FileState, StoredFile
 T = TypeVar("T")
 
 CLAIM_DURATION = timedelta(minutes=5)
-"""How long a sweeper has its files to itself; it also paces what the store refused to delete."""
+"""How long claimed files belong to one sweeper. It is also the interval between attempts to delete an object that the
+store refused to delete."""
 
 LATE_WRITE_GRACE = timedelta(minutes=15)
-"""A store may carry out a write after its writer was killed, or after the writer gave up waiting for the answer. The object of such a
-write is deleted, and its row forgotten, only after this time. A writer waits for a put at most `MEDIAVAULT_S3_DEADLINE`, which is limited
-to less than this, and the time of its bytes. S3 does not limit how long the store may take: what comes later is an orphan to `verify`."""
+"""A store may carry out a write after its writer was killed, or after the writer gave up waiting for the answer. The
+object of such a write is deleted, and its row removed, only after this time. A writer waits for a put at most
+`MEDIAVAULT_S3_DEADLINE`, which is limited to less than this, plus the time that the bytes need. S3 does not limit how
+long the store may take: an object that appears later still is an orphan, which `verify` reports."""
 
 ID_BATCH_SIZE = 1000
-"""Ids in one statement; both databases bound their number."""
+"""Ids in one statement; both databases limit the number of parameters."""
 
 _file = tables.file
-# Made once: each statement is a ring of references, which would keep its paths until the collector comes.
+# Built once: a statement is a reference cycle, which would keep its paths in memory until the garbage collector runs.
 _SELECT_KNOWN_PATHS = select(_file.c.path).where(_file.c.path.in_(bindparam("paths", expanding=True)))
 _NO_GRACE = timedelta(0)
 
@@ -43,8 +46,8 @@ class FileRepository:
         self._database = database
 
     async def begin_write(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
-        """A row for an object that is about to be written; committed when this returns. The writer renews the lease.
-        Raises `ConstraintViolation` where the path is taken or the owner gone."""
+        """Insert the row of an object that is about to be written; the row is committed when this returns. The writer
+        renews the lease. Raises `ConstraintViolation` when the path is taken or the owner does not exist."""
         moment = now()
         begun = File(
             id=uuid4(),
@@ -60,64 +63,68 @@ class FileRepository:
             not_before=moment + lease,
         )
         async with self._database.write() as connection:
-            await connection.execute(insert(_file).values(_values(begun)))
+            await connection.execute(insert(_file).values(_file_values(begun)))
         return begun
 
     async def renew_lease(self, file_id: UUID, lease: timedelta) -> bool:
-        """False: it is no longer `writing`, and the writer must abort."""
+        """Returns False when the file is no longer `writing`; the writer must then abort."""
         statement = update(_file).where(_file.c.id == file_id, _file.c.state == FileState.WRITING)
         async with self._database.write() as connection:
             return (await connection.execute(statement.values(not_before=now() + lease))).rowcount == 1
 
     async def mark_for_deletion(self, file_id: UUID, grace: timedelta = _NO_GRACE) -> bool:
-        """Give up a file that is being written. False where it is not `writing`: a live one stays live, so this is safe
-        after an insert of which it is unknown whether it took place. Not swept before `grace` is over."""
+        """Mark a `writing` file for deletion. Returns False when it is not `writing`: a live file stays live, so this
+        is safe after an insert whose outcome is unknown. The sweeper leaves the file alone until `grace` has passed."""
         return await self.mark_many_for_deletion([file_id], grace) == 1
 
     async def mark_many_for_deletion(self, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE) -> int:
-        """Those of them that are `writing`; how many there were."""
+        """Mark those of the files for deletion that are `writing`. Returns how many there were."""
         async with self._database.write() as connection:
             return await mark_unfinished_for_deletion(connection, file_ids, grace)
 
     async def mark_late_upload_for_deletion(self, file: File) -> None:
-        """For a writer that learns (`WriteLeaseLost`) only after its object was stored that its lease had run out: the sweeper
-        may already have forgotten the file, so its row is made again, doomed. Does nothing to a live file."""
+        """Mark the object of a late upload for deletion: its writer learns only after the object was stored that the
+        lease had expired (`WriteLeaseLost`). The sweeper may already have removed the row, which is then inserted
+        again, `doomed`. A live file is not changed."""
         async with self._database.write() as connection:
             found = await connection.execute(select(_file.c.id).where(_file.c.id == file.id).with_for_update())
             if found.one_or_none() is None:
-                row = _values(file) | {"state": FileState.DOOMED, "not_before": now()}
+                row = _file_values(file) | {"state": FileState.DOOMED, "not_before": now()}
                 await connection.execute(insert(_file).values(row))
                 return
             condition = (_file.c.id == file.id) & (_file.c.state != FileState.LIVE)
-            # A sweeper that has it claimed may have deleted the object before it was stored: it is due again.
+            # A sweeper that claimed the file may have deleted the object before it was stored: make the file due again.
             await connection.execute(update(_file).where(condition).values(state=FileState.DOOMED, not_before=now()))
 
     async def claim_sweepable(self, moment: datetime, limit: int) -> list[File]:
-        """Files that are `doomed` and due. Nobody else is given them for `CLAIM_DURATION`, counted from `moment`.
+        """Claim files that are `doomed` and due. No other sweeper gets them for `CLAIM_DURATION`, counted from
+        `moment`.
 
-        Those `writing` with a lease that ran out are doomed by this, so that a late writer's insert fails, and due after
-        `LATE_WRITE_GRACE`: a put that began under the lease may still be under way."""
-        due = _due(FileState.DOOMED, moment, limit)
+        `writing` files whose lease has expired become `doomed` first, so that the insert of a late writer fails. They
+        are due after `LATE_WRITE_GRACE`: a put that began under the lease may still be under way.
+        """
+        due = _select_due(FileState.DOOMED, moment, limit)
         claim = update(_file).values(not_before=moment + CLAIM_DURATION).returning(_file)
         async with self._database.write() as connection:
-            await _doom_lapsed(connection, moment)
+            await _mark_lapsed_for_deletion(connection, moment)
             claimed: list[File] = []
             for batch in iterate_batches((await connection.execute(due)).scalars()):
                 claimed += [file_from_row(row) for row in await connection.execute(claim.where(_file.c.id.in_(batch)))]
             return claimed
 
     async def delete_swept(self, files: Iterable[File]) -> int:
-        """Delete the rows of claimed files whose objects are gone. One that was claimed or buried anew stays."""
-        forgotten = 0
+        """Delete the rows of claimed files whose objects are gone. Returns how many. A row that was claimed or marked
+        for deletion again since stays."""
+        deleted = 0
         async with self._database.write() as connection:
             for each in files:
                 claim = (_file.c.id == each.id) & (_file.c.not_before == each.not_before)
                 condition = claim & (_file.c.state == FileState.DOOMED)
-                forgotten += (await connection.execute(delete(_file).where(condition))).rowcount
-        return forgotten
+                deleted += (await connection.execute(delete(_file).where(condition))).rowcount
+        return deleted
 
     async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None:
-        """Note a CRC-32 that was not known, unless the file's content changed since that `sha1` was read."""
+        """Store a CRC-32 that was not known, unless the file's content has changed since `sha1` was read."""
         same = _file.c.sha1.is_(None) if sha1 is None else _file.c.sha1 == sha1
         condition = (_file.c.id == file_id) & same & _file.c.crc32.is_(None)
         async with self._database.write() as connection:
@@ -126,17 +133,18 @@ class FileRepository:
     async def sum_bytes_by_kind(
         self, owner_id: UUID | None = None, *, path_prefix: str = ""
     ) -> dict[UUID, dict[FileKind, int]]:
-        """Bytes of the live files of every owner (or of one), by their kind; of those whose paths begin with `path_prefix`."""
+        """Bytes of the live files of each owner (or of `owner_id` only) by kind, of files whose paths begin with
+        `path_prefix`."""
         where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix]
         if owner_id is not None:
             where.append(_file.c.owner_id == owner_id)
         columns = (_file.c.owner_id, _file.c.kind)
         statement = select(*columns, func.sum(func.coalesce(_file.c.size, 0))).where(*where).group_by(*columns)
-        found: dict[UUID, dict[FileKind, int]] = {}
+        sizes: dict[UUID, dict[FileKind, int]] = {}
         async with self._database.read() as connection:
             for owner, kind, size in await connection.execute(statement):
-                found.setdefault(owner, {})[kind] = int(size)  # PostgreSQL sums bigints into a decimal
-        return found
+                sizes.setdefault(owner, {})[kind] = int(size)  # PostgreSQL sums bigints into a decimal
+        return sizes
 
     async def get(self, file_id: UUID) -> File | None:
         async with self._database.read() as connection:
@@ -149,24 +157,25 @@ class FileRepository:
         return None if row is None else file_from_row(row)
 
     async def find_path_outside(self, path_prefixes: Iterable[str]) -> str | None:
-        """A path that begins with none of `path_prefixes`, of a live file that is not an external library's; None where there is none."""
-        elsewhere = [func.substr(_file.c.path, 1, len(base)) != base for base in path_prefixes]
+        """The path of a live file that begins with none of `path_prefixes`; None when there is none. Files of external
+        libraries are ignored."""
+        is_outside = [func.substr(_file.c.path, 1, len(base)) != base for base in path_prefixes]
         external = select(tables.asset.c.id).where(
             tables.asset.c.file_id == _file.c.id, tables.asset.c.library_id.is_not(None)
         )
-        found = select(_file.c.path).where(_file.c.state == FileState.LIVE, *elsewhere, ~external.exists()).limit(1)
+        found = select(_file.c.path).where(_file.c.state == FileState.LIVE, *is_outside, ~external.exists()).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(found)).scalar_one_or_none()
 
     async def find_known_paths(self, paths: Sequence[str]) -> set[str]:
-        """Those of them (at most `ID_BATCH_SIZE`) that there is a row for, whatever its state."""
+        """Those of the paths (at most `ID_BATCH_SIZE`) that have a row, in whatever state."""
         async with self._database.read() as connection:
             return set((await connection.execute(_SELECT_KNOWN_PATHS, {"paths": paths})).scalars())
 
     async def has_live_below(self, path_prefix: str) -> bool:
         """Whether the path of a live file begins with `path_prefix`."""
-        below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
-        statement = select(_file.c.id).where(_file.c.state == FileState.LIVE, below).limit(1)
+        is_below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
+        statement = select(_file.c.id).where(_file.c.state == FileState.LIVE, is_below).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one_or_none() is not None
 
@@ -176,7 +185,7 @@ class FileRepository:
             return (await connection.execute(statement)).scalar_one()
 
     async def iterate_all(self) -> AsyncIterator[File]:
-        """Every row, in batches: what changes meanwhile may or may not show."""
+        """Every row, in batches. Changes made during the iteration may or may not be included."""
         statement = select(_file).order_by(_file.c.id).limit(ID_BATCH_SIZE)
         last: UUID | None = None
         while True:
@@ -191,7 +200,8 @@ class FileRepository:
 
 
 async def make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile) -> FileKind:
-    """Inside the transaction that makes something refer to it; what kind of file it is. Raises `WriteLeaseLost`."""
+    """Make a `writing` file live and return its kind. Call it in the transaction that inserts the reference to the
+    file. Raises `WriteLeaseLost` when the file is not `writing`."""
     writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
     known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": now()}
     made = update(_file).where(writing).values(state=FileState.LIVE, **known).returning(_file.c.kind)
@@ -204,39 +214,39 @@ async def make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredF
 async def mark_unfinished_for_deletion(
     connection: AsyncConnection, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE
 ) -> int:
-    """Those of the files that are `writing`; how many there were."""
-    doomed = 0
+    """Mark those of the files for deletion that are `writing`. Returns how many there were."""
+    marked = 0
     values = {"state": FileState.DOOMED, "not_before": now() + grace}
     for batch in iterate_batches(file_ids):
         condition = _file.c.id.in_(batch) & (_file.c.state == FileState.WRITING)
-        doomed += (await connection.execute(update(_file).where(condition).values(values))).rowcount
-    return doomed
+        marked += (await connection.execute(update(_file).where(condition).values(values))).rowcount
+    return marked
 
 
-async def _doom_lapsed(connection: AsyncConnection, moment: datetime) -> None:
-    lapsed = (await connection.execute(_due(FileState.WRITING, moment, ID_BATCH_SIZE))).scalars().all()
+async def _mark_lapsed_for_deletion(connection: AsyncConnection, moment: datetime) -> None:
+    lapsed = (await connection.execute(_select_due(FileState.WRITING, moment, ID_BATCH_SIZE))).scalars().all()
     if lapsed:
         values = {"state": FileState.DOOMED, "not_before": moment + LATE_WRITE_GRACE}
         await connection.execute(update(_file).where(_file.c.id.in_(lapsed)).values(values))
 
 
-def _due(state: FileState, moment: datetime, limit: int) -> Select[tuple[UUID]]:
-    """Ids, locked, without those that somebody else has locked."""
+def _select_due(state: FileState, moment: datetime, limit: int) -> Select[tuple[UUID]]:
+    """Select and lock the ids of due files, without rows that another transaction has locked."""
     due = select(_file.c.id).where(_file.c.state == state, _file.c.not_before <= moment)
     return due.order_by(_file.c.not_before).limit(limit).with_for_update(skip_locked=True)
 
 
 def file_from_row(row: Row[tuple[object, ...]] | tuple[object, ...]) -> File:
-    """From the columns of `file`, in their order."""
+    """Takes the columns of `file` in their order."""
     return File(*row)  # pyright: ignore[reportArgumentType]
 
 
 def iterate_batches(ids: Iterable[T]) -> Iterable[list[T]]:
-    """Each once, in batches that fit a statement."""
+    """Yield each id once, in batches that fit a statement."""
     distinct = list(dict.fromkeys(ids))
     for start in range(0, len(distinct), ID_BATCH_SIZE):
         yield distinct[start : start + ID_BATCH_SIZE]
 
 
-def _values(file: File) -> dict[str, object]:
+def _file_values(file: File) -> dict[str, object]:
     return {column.name: getattr(file, column.name) for column in _file.c}

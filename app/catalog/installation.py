@@ -1,4 +1,4 @@
-"""What is true of the installation as a whole: its id, made once, and named flags."""
+"""Installation-wide values: the installation's id, created once, and named flags."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class InstallationFlags:
         self._database = database
 
     async def get_id(self) -> UUID:
-        """The same for every process and every start."""
+        """The installation's id: the same in every process and after every restart. Created when there is none."""
         while True:
             known = await self.get_flag(_ID)
             if known is not None:
@@ -30,7 +30,7 @@ class InstallationFlags:
                     await connection.execute(insert(_installation).values(name=_ID, value=str(uuid4())))
 
     async def has_id(self) -> bool:
-        """False before the first start: there is no id yet."""
+        """False before the first start has created the id."""
         return await self.get_flag(_ID) is not None
 
     async def get_flag(self, name: str) -> str | None:

@@ -1,6 +1,8 @@
-"""A user's row as the lock of all that is theirs, and as the count of the bytes they keep. Statements inside a caller's transaction.
+"""The owner's row as a lock for all rows of that owner, and as the counter of used bytes. Statements that run in the
+caller's transaction.
 
-Transactions that touch several rows of an owner lock the owner's row first, so that no two wait for each other in a circle.
+A transaction that touches several rows of an owner locks the owner's row first, so that two transactions cannot
+deadlock.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ _user = tables.user
 
 
 async def lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
-    # On SQLite the transaction has the whole database to itself.
+    # On SQLite a write transaction locks the whole database.
     await connection.execute(select(_user.c.id).where(_user.c.id == owner_id).with_for_update())
 
 
 async def charge_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
-    """`size` bytes more are kept. Raises `QuotaExceeded`, `NotFound` for an unknown owner."""
+    """Add `size` bytes to the owner's used bytes. Raises `QuotaExceeded`, or `NotFound` for an unknown owner."""
     within = or_(_user.c.quota.is_(None), _user.c.used + size <= _user.c.quota)
-    charged = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
-    if (await connection.execute(charged)).rowcount == 1:
+    charge = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
+    if (await connection.execute(charge)).rowcount == 1:
         return
     owner = (await connection.execute(select(_user.c.quota, _user.c.used).where(_user.c.id == owner_id))).one_or_none()
     if owner is None:
@@ -34,6 +36,6 @@ async def charge_quota(connection: AsyncConnection, owner_id: UUID, size: int) -
 
 
 async def refund_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
-    """`size` bytes are no longer kept."""
+    """Subtract `size` bytes from the owner's used bytes."""
     used = case((_user.c.used > size, _user.c.used - size), else_=0)
     await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=used))

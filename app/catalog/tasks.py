@@ -1,5 +1,7 @@
-"""Tasks: what is to be made of each asset, and what became of it. Who works on one holds it by a lease and the id of the run, so that
-one who was thought dead can no longer say how it ended.
+"""Rows of table `task`: the media processing that each asset needs, and how it ended. Nothing here runs a task.
+
+The process that works on a task holds it by a lease and by the id of the run, so that a process that was declared dead
+can no longer record an outcome.
 """
 
 from __future__ import annotations
@@ -23,15 +25,16 @@ _derivative = tables.derivative
 _task = tables.task
 
 TASK_KINDS = {AssetType.IMAGE: TaskKind.IMAGE, AssetType.VIDEO: TaskKind.VIDEO}
-"""What an asset of that type wants; others want nothing."""
+"""The task of an asset of each type; other types have none."""
 REPEATED_PRIORITY = 1
-"""The priority of what is done again by hand: after everything that was just uploaded (0)."""
+"""The priority of processing that is repeated on request or found by a scan: after new uploads (0)."""
 MAX_DEATHS = 5
-"""So many processes may die of one task before it is left alone: one by one, it could bring down all there are."""
+"""A task fails after the death of so many processes that worked on it: otherwise it could kill every worker, one after
+the other."""
 
 _REQUEST_BATCH = 500
 _REQUIRED_KINDS = (FileKind.THUMBNAIL, FileKind.PREVIEW)
-"""Every asset that was processed has these."""
+"""Every processed asset has these derivatives."""
 _INITIAL_VALUES = {"state": TaskState.PENDING, "attempts": 0, "deaths": 0, "error": None, "run_id": None}
 
 
@@ -40,23 +43,24 @@ class TaskRepository:
         self._database = database
 
     async def claim(self, task_id: UUID, run_id: UUID, lease: timedelta) -> Task | None:
-        """Begin an attempt. None where the task is not due, is somebody else's, or gone."""
+        """Begin an attempt. Returns None when the task is not due, belongs to another run, or does not exist."""
         return await self._claim(_task.c.id == task_id, run_id, lease)
 
     async def claim_next(self, kind: TaskKind, run_id: UUID, lease: timedelta) -> Task | None:
-        """Begin an attempt at the most urgent task that is due."""
+        """Begin an attempt at the most urgent task that is due. Returns None when there is none."""
         return await self._claim(_task.c.kind == kind, run_id, lease)
 
     async def renew_lease(self, task_id: UUID, run_id: UUID, lease: timedelta) -> bool:
-        """False: it is no longer that run's, or the asset is gone, and the work must stop."""
+        """Returns False when the task no longer belongs to that run, or the asset is gone; the work must then stop."""
         return await self._update_claimed(task_id, run_id, {"not_before": now() + lease})
 
     async def finish(self, task_id: UUID, run_id: UUID) -> bool:
-        """Done. False as for `renew_lease`."""
+        """Record success. Returns False as `renew_lease` does."""
         return await self._update_claimed(task_id, run_id, {"state": TaskState.DONE, "error": None, "run_id": None})
 
     async def fail(self, task_id: UUID, run_id: UUID, error: str, retry_at: datetime | None) -> bool:
-        """The attempt failed; the next one begins at `retry_at`, or there is none. False as for `renew_lease`."""
+        """Record a failed attempt. The next one begins at `retry_at`; None: there is none. Returns False as
+        `renew_lease` does."""
         values = {"state": TaskState.FAILED, "error": error, "run_id": None}
         if retry_at is not None:
             values |= {"state": TaskState.PENDING, "not_before": retry_at}
@@ -65,23 +69,26 @@ class TaskRepository:
     async def release(
         self, task_id: UUID, run_id: UUID, *, reason: str | None = None, retry_at: datetime | None = None
     ) -> bool:
-        """The attempt does not count: it was broken off, or could not be made for a reason that is not the asset's. False as for
-        `renew_lease`."""
+        """Give the task back without counting the attempt: it was interrupted, or could not be made for a reason
+        outside the asset. Returns False as `renew_lease` does."""
         values = {"state": TaskState.PENDING, "attempts": _task.c.attempts - 1, "run_id": None}
         if reason is not None:
             values["error"] = reason
         return await self._update_claimed(task_id, run_id, values | {"not_before": retry_at or now()})
 
     async def recover_lapsed(self, lapsed_before: datetime | None = None) -> list[Task]:
-        """Take back what is `running` with a lease that ended before that moment, all that is without one: whoever worked on it died.
-        Returns what is pending again; what was the end of too many is failed."""
-        dead = _task.c.state == TaskState.RUNNING
+        """Take back `running` tasks whose lease expired before `lapsed_before` (None: all `running` tasks), because
+        their process died. Returns the tasks that are pending again; a task that has killed `MAX_DEATHS` processes
+        fails."""
+        is_lapsed = _task.c.state == TaskState.RUNNING
         if lapsed_before is not None:
-            dead &= _task.c.not_before <= lapsed_before
-        hopeless = _task.c.deaths + 1 >= MAX_DEATHS
+            is_lapsed &= _task.c.not_before <= lapsed_before
+        is_last_death = _task.c.deaths + 1 >= MAX_DEATHS
         values = {
-            "state": case((hopeless, TaskState.FAILED.value), else_=TaskState.PENDING.value),
-            "error": case((hopeless, f"{MAX_DEATHS} processes ended while they worked on it"), else_=_task.c.error),
+            "state": case((is_last_death, TaskState.FAILED.value), else_=TaskState.PENDING.value),
+            "error": case(
+                (is_last_death, f"{MAX_DEATHS} processes ended while they worked on it"), else_=_task.c.error
+            ),
             "attempts": _task.c.attempts - 1,
             "deaths": _task.c.deaths + 1,
             "run_id": None,
@@ -89,11 +96,11 @@ class TaskRepository:
             "updated_at": now(),
         }
         async with self._database.write() as connection:
-            rows = await connection.execute(update(_task).where(dead).values(values).returning(_task))
+            rows = await connection.execute(update(_task).where(is_lapsed).values(values).returning(_task))
             return [task for task in map(_task_from_row, rows) if task.state is TaskState.PENDING]
 
     async def get_next_due(self, kind: TaskKind) -> datetime | None:
-        """When the next pending task may begin; None where there is none."""
+        """When the next pending task may begin; None when there is none."""
         pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING)
         async with self._database.read() as connection:
             found = await connection.execute(
@@ -102,14 +109,14 @@ class TaskRepository:
             return found.scalar_one_or_none()
 
     async def has_neglected(self, due_before: datetime) -> bool:
-        """Whether a task has been due since before that moment while nobody works on any."""
+        """Whether a task has been due since before `due_before` and no process is working on any task."""
         kinds = list(TaskKind)
         due = (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= due_before)
         worked_on = (_task.c.state == TaskState.RUNNING) & (_task.c.not_before > now())
         async with self._database.read() as connection:
-            for condition, wanted in ((due, True), (worked_on, False)):
+            for condition, expected in ((due, True), (worked_on, False)):
                 found = await connection.execute(select(_task.c.id).where(_task.c.kind.in_(kinds), condition).limit(1))
-                if (found.first() is not None) is not wanted:
+                if (found.first() is not None) is not expected:
                     return False
         return True
 
@@ -117,54 +124,55 @@ class TaskRepository:
         return next(iter(await self.get_many([task_id])), None)
 
     async def get_many(self, task_ids: Iterable[UUID]) -> list[Task]:
-        """Those that are there."""
+        """The tasks with these ids that exist."""
         return [task for batch in iterate_batches(task_ids) for task in await self._select(_task.c.id.in_(batch))]
 
     async def get_for_asset(self, asset_id: UUID) -> Task | None:
-        """What is to be done, or was, to an asset."""
+        """The task of the asset, finished or not."""
         return next(iter(await self.get_for_assets([asset_id])), None)
 
     async def get_for_assets(self, asset_ids: Iterable[UUID]) -> list[Task]:
-        """Those of assets that have one."""
+        """The tasks of these assets; assets without one are left out."""
         return [
             task for batch in iterate_batches(asset_ids) for task in await self._select(_task.c.asset_id.in_(batch))
         ]
 
     async def get_failures(self, limit: int = 100) -> list[Task]:
-        """The latest first."""
+        """Failed tasks, the latest first."""
         return await self._select(_task.c.state == TaskState.FAILED, _task.c.updated_at.desc(), limit=limit)
 
     async def count_by_kind(self) -> dict[TaskKind, TaskCounts]:
-        """Of every kind."""
-        later = func.count(case((and_(_task.c.state == TaskState.PENDING, _task.c.not_before > now()), 1)))
-        grouped = select(_task.c.kind, _task.c.state, func.count(), later).group_by(_task.c.kind, _task.c.state)
-        found: dict[TaskKind, dict[str, int]] = {kind: {} for kind in TaskKind}
+        """Counts for every kind, also for kinds without tasks."""
+        delayed_count = func.count(case((and_(_task.c.state == TaskState.PENDING, _task.c.not_before > now()), 1)))
+        grouped = select(_task.c.kind, _task.c.state, func.count(), delayed_count).group_by(_task.c.kind, _task.c.state)
+        counts: dict[TaskKind, dict[str, int]] = {kind: {} for kind in TaskKind}
         async with self._database.read() as connection:
             for kind, state, count, delayed in await connection.execute(grouped):
-                found[kind][state.value] = count
-                found[kind]["delayed"] = found[kind].get("delayed", 0) + delayed
-        return {kind: TaskCounts(**numbers) for kind, numbers in found.items()}
+                counts[kind][state.value] = count
+                counts[kind]["delayed"] = counts[kind].get("delayed", 0) + delayed
+        return {kind: TaskCounts(**numbers) for kind, numbers in counts.items()}
 
     async def count_outstanding(self, kinds: Iterable[TaskKind]) -> int:
-        """Of what was requested by hand, how much is not done yet."""
-        left = _task.c.kind.in_(list(kinds)) & _task.c.state.in_([TaskState.PENDING, TaskState.RUNNING])
-        counted = select(func.count()).where(left, _task.c.priority == REPEATED_PRIORITY)
+        """How many tasks with `REPEATED_PRIORITY` are pending or running."""
+        outstanding = _task.c.kind.in_(list(kinds)) & _task.c.state.in_([TaskState.PENDING, TaskState.RUNNING])
+        statement = select(func.count()).where(outstanding, _task.c.priority == REPEATED_PRIORITY)
         async with self._database.read() as connection:
-            return (await connection.execute(counted)).scalar_one()
+            return (await connection.execute(statement)).scalar_one()
 
     async def request(
         self, kinds: Iterable[TaskKind], *, remake: bool, after: UUID | None = None
     ) -> tuple[list[Task], UUID | None]:
-        """Have the next few hundred assets processed again, in the order of their ids: all of them where `remake` (what was made
-        before now is made again), else those that lack something, failed, or wait for another attempt.
-        Returns the tasks, and where to go on; None at the end."""
+        """Request processing of the next `_REQUEST_BATCH` assets again, in the order of their ids. With `remake` all of
+        them, and derivatives made before now are made again; without it those that lack a derivative, failed, or wait
+        for a retry. Returns the tasks, and the id after which to continue; None at the end."""
         condition = _asset.c.type.in_([type_ for type_, kind in TASK_KINDS.items() if kind in kinds])
         if after is not None:
             condition &= _asset.c.id > after
         return await self._request(condition, remake=remake)
 
     async def request_for(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> list[Task]:
-        """Have these assets processed again, as far as they are that owner's; what was made before now is made again."""
+        """Request processing of those of the assets that belong to `owner_id` again; derivatives made before now are
+        made again."""
         requested: list[Task] = []
         distinct = list(dict.fromkeys(asset_ids))
         for start in range(0, len(distinct), _REQUEST_BATCH):
@@ -178,7 +186,7 @@ class TaskRepository:
                 async with self._database.write() as connection:
                     return await _request(connection, condition, remake=remake)
             except ConstraintViolation:
-                continue  # somebody else requested the same at this moment; seen at the next turn
+                continue  # another transaction inserted the same tasks; the next iteration sees them
 
     async def _claim(self, condition: ColumnElement[bool], run_id: UUID, lease: timedelta) -> Task | None:
         moment = now()
@@ -200,9 +208,9 @@ class TaskRepository:
             return _task_from_row((await connection.execute(claimed)).one())
 
     async def _update_claimed(self, task_id: UUID, run_id: UUID, values: dict[str, Any]) -> bool:
-        held = (_task.c.id == task_id) & (_task.c.run_id == run_id)
+        claimed = (_task.c.id == task_id) & (_task.c.run_id == run_id)
         async with self._database.write() as connection:
-            statement = update(_task).where(held).values(values | {"updated_at": now()})
+            statement = update(_task).where(claimed).values(values | {"updated_at": now()})
             return (await connection.execute(statement)).rowcount == 1
 
     async def _select(self, condition: ColumnElement[bool], *order: Any, limit: int | None = None) -> list[Task]:
@@ -214,7 +222,7 @@ class TaskRepository:
 async def add_tasks(
     connection: AsyncConnection, assets: Iterable[tuple[UUID, AssetType]], moment: datetime, priority: int = 0
 ) -> None:
-    """The tasks of assets that have none, in the transaction that makes them."""
+    """Insert the tasks of assets that have none, in the transaction that inserts the assets."""
     rows = [
         {
             "id": uuid4(),
@@ -262,10 +270,10 @@ async def _request(
     }
     if remake:
         values["requested_at"] = moment
-    resting = _task.c.state != TaskState.RUNNING
+    not_running = _task.c.state != TaskState.RUNNING
     requested: list[Task] = []
     for batch in iterate_batches(again):
-        changed = update(_task).where(_task.c.asset_id.in_(batch), resting).values(values).returning(_task)
+        changed = update(_task).where(_task.c.asset_id.in_(batch), not_running).values(values).returning(_task)
         requested += map(_task_from_row, await connection.execute(changed))
     for batch in iterate_batches(asset_id for asset_id, _ in new):
         requested += map(_task_from_row, await connection.execute(select(_task).where(_task.c.asset_id.in_(batch))))
@@ -273,7 +281,7 @@ async def _request(
 
 
 def _is_requested_again(state: TaskState | None, made: int, *, remake: bool, waits: bool) -> bool:
-    """What is being done now is not asked for twice; what waits for another attempt need not wait any longer."""
+    """A running task is not requested twice; a task that waits for a retry becomes due now."""
     if state in (None, TaskState.RUNNING):
         return False
     return remake or waits or state is TaskState.FAILED or (state is TaskState.DONE and made < len(_REQUIRED_KINDS))

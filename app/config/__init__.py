@@ -1,4 +1,5 @@
-"""The settings, grouped by what they concern: names in the environment, defaults, meanings and checks."""
+"""The settings, grouped by subject: their names in the environment, defaults, descriptions and checks. It reads no
+other files than `.env` and secret files."""
 
 from app.config.fields import GIBIBYTE, MEBIBYTE, SettingsError
 from app.config.s3 import S3Checksums, S3Delivery, S3Encryption

@@ -1,4 +1,4 @@
-"""What the groups of settings share: the declaration of a setting, types of values, units and the error."""
+"""Shared by all groups of settings: the declaration of a field, types of values, units, and `SettingsError`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GIBIBYTE = 1024 * MEBIBYTE
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the text is one line that names it."""
+    """A setting is invalid; the text is one line that names it."""
 
 
 def setting(name: str, default: Any, description: str, **constraints: Any) -> Any:
@@ -29,7 +29,7 @@ def _check_web_address(value: str) -> str:
     try:
         parts = urlsplit(value)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its text quotes the address, which may hold a password
+    except ValueError:  # the text of the error quotes the address, which may contain a password
         raise ValueError("is no http:// or https:// address") from None
     if not valid:
         raise ValueError("is no http:// or https:// address")

@@ -1,4 +1,4 @@
-"""Settings of external libraries."""
+"""Settings of external libraries: time of scans, watching, polling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the processing of photos and videos: staging, tasks at once, limits."""
+"""Settings of the processing of photos and videos: staging folder, concurrency, limits of time, memory and pixels."""
 
 from __future__ import annotations
 

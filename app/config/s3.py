@@ -1,4 +1,4 @@
-"""Settings of the S3 store."""
+"""Settings of the S3 store: address, credentials, encryption, delivery, time limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings
 from app.config.fields import MEBIBYTE, SettingsError, WebAddress, setting
 
 MAX_PREFIX_BYTES = 512
-"""Half of what S3 allows for a key: the rest is for what lies below the prefix."""
+"""Half of S3's limit for a key (1024 bytes): the other half is for the part below the prefix."""
 
 
 class S3Delivery(StrEnum):
@@ -21,7 +21,7 @@ class S3Delivery(StrEnum):
 
 
 class S3Checksums(StrEnum):
-    """How uploads to S3 are protected against damage on the way (see docs/s3.md)."""
+    """How uploads to S3 are protected against corruption in transit (see docs/s3.md)."""
 
     AUTO = "auto"
     AWS = "aws"
@@ -30,7 +30,7 @@ class S3Checksums(StrEnum):
 
 
 class S3Encryption(StrEnum):
-    """Server-side encryption; the value is what the request header carries."""
+    """Server-side encryption; the value is sent in the request header."""
 
     S3 = "AES256"
     KMS = "aws:kms"
@@ -82,7 +82,7 @@ class S3Settings(BaseSettings):
         30.0,
         "Seconds that a call to the store may take (at most 600), beside the time its bytes need at the minimum rate.",
         gt=0,
-        le=600,  # below `LATE_WRITE_GRACE` (app/catalog/files.py): the sweeper outlasts a put that is under way
+        le=600,  # below `LATE_WRITE_GRACE` (app/catalog/files.py), so that the sweeper waits for a put under way
         allow_inf_nan=False,
     )
     s3_minimum_rate: int = setting(
@@ -131,7 +131,7 @@ class S3Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _consistent_s3(self) -> Self:
+    def _check_s3_consistency(self) -> Self:
         if self.s3_use_accelerate and self.s3_force_path_style:
             raise SettingsError("S3_USE_ACCELERATE and S3_FORCE_PATH_STYLE exclude each other")
         if self.s3_use_accelerate and self.s3_endpoint:

@@ -12,7 +12,7 @@ from app.config.fields import WebAddress, setting
 
 
 class LogLevel(StrEnum):
-    """Immich's names."""
+    """Log levels by Immich's names."""
 
     VERBOSE = "verbose"
     DEBUG = "debug"

@@ -1,7 +1,7 @@
-"""All settings together, and where they come from.
+"""`Settings`: all groups of settings together, and the sources that they are read from.
 
-Settings come from the environment or `.env` in the working folder; secrets also from the file that `<NAME>_FILE` names.
-A wrong or contradictory setting raises `SettingsError`, whose text is one line that names it.
+Settings come from the environment or from `.env` in the working folder; secrets also from the file that `<NAME>_FILE`
+names. An invalid or contradictory setting raises `SettingsError`, whose text is one line that names it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Settings(
     TransferSettings,
     LibrarySettings,
 ):
-    """Sizes are bytes and durations seconds unless the description says otherwise."""
+    """Sizes are in bytes and durations in seconds, unless the description says otherwise."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -72,7 +72,7 @@ class Settings(
 
 
 class SecretFileSource(PydanticBaseSettingsSource):
-    """Reads the secret `NAME` from the file that `NAME_FILE` names; both at once contradict each other."""
+    """Reads the secret `NAME` from the file that `NAME_FILE` names. Raises `SettingsError` when both are set."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         name = str(field.validation_alias)
@@ -91,16 +91,16 @@ class SecretFileSource(PydanticBaseSettingsSource):
         return secret, name, False
 
     def __call__(self) -> dict[str, Any]:
-        found = {}
+        secrets = {}
         for field_name in secret_fields():
             value, name, _ = self.get_field_value(Settings.model_fields[field_name], field_name)
             if value is not None:
-                found[name] = value
-        return found
+                secrets[name] = value
+        return secrets
 
 
 def load_settings() -> Settings:
-    """The settings of this process. Raises `SettingsError`."""
+    """Read the settings of this process. Raises `SettingsError`."""
     unknown = sorted(name for name in _read_environment() if _is_own_setting(name) and name not in setting_names())
     if unknown:
         raise SettingsError(f"{unknown[0]} is no setting of mediavault (see .env.example)")
@@ -113,23 +113,23 @@ def load_settings() -> Settings:
 
 
 def read_secret_files() -> dict[str, str]:
-    """The secrets for which the environment names a file, by the names of the settings, as those files are now. Raises `SettingsError`."""
+    """Read the secrets whose files the environment names, by setting name. Raises `SettingsError`."""
     return SecretFileSource(Settings)()
 
 
 def prefix_setting_name(setting: str, error: Exception | str) -> str:
-    """The error's text, which begins with the setting's name."""
+    """The error's text with the setting's name in front, unless it begins with the name already."""
     return str(error) if str(error).startswith(setting) else f"{setting}: {error}"
 
 
 def setting_names() -> frozenset[str]:
-    """Every name that the environment may use, the `…_FILE` forms among them."""
+    """Every name that the environment may use, including the `…_FILE` forms."""
     names = {str(field.validation_alias) for field in Settings.model_fields.values()}
     return frozenset(names | {f"{Settings.model_fields[name].validation_alias}_FILE" for name in secret_fields()})
 
 
 def secret_fields() -> tuple[str, ...]:
-    """The fields that may also come from a file."""
+    """The fields whose values may also come from a file."""
     return ("db_url", "s3_access_key_id", "s3_secret_access_key")
 
 
@@ -147,7 +147,8 @@ def _read_environment() -> dict[str, str]:
 
 
 def _check_env_file(path: Path) -> None:
-    """Raises `SettingsError`: dotenv passes over what it cannot read, and a setting that was left out means another place for files."""
+    """Raises `SettingsError` for a line that cannot be parsed: dotenv ignores such a line, and a missing setting could
+    mean another folder for files."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:

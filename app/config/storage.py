@@ -1,4 +1,4 @@
-"""Settings of the media location: which engine, where on disk, and the trash."""
+"""Settings of the media location: engine, local folder, durability, trash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of uploads and downloads: size, idle time, minimum rate."""
+"""Settings of uploads and downloads: size limit, idle time, minimum rate."""
 
 from __future__ import annotations
 

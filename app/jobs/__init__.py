@@ -1,1 +1,2 @@
-"""What is to be done beside requests, and by whom."""
+"""Background work: delivery of tasks to workers, execution and retries of tasks, and the sweeper. What a task does is
+in `app.media`."""

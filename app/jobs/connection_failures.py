@@ -1,4 +1,4 @@
-"""Tells failures of procrastinate's connections to PostgreSQL from its other failures."""
+"""Distinguishes lost connections of procrastinate to PostgreSQL from its other errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from app.catalog.database.engine import connection_lost
 
 
 def connection_failed(error: BaseException | None) -> bool:
-    """Whether a connection was lost or could not be had."""
+    """Whether the error means that a connection was lost or could not be opened."""
     cause = error.__cause__ if isinstance(error, ConnectorException) else error
     return isinstance(cause, OperationalError) and connection_lost(cause.sqlstate)

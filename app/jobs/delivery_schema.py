@@ -1,7 +1,8 @@
-"""The tables of procrastinate beside ours, as new as the installed package wants them.
+"""Creates and upgrades the tables of procrastinate, in our database, to the version of the installed package.
 
-It ships one script that makes everything, and migrations to run by hand. Which of them this database has is noted in the
-catalogue, so that whoever starts first after an upgrade runs what is missing, under the lock of our own migrations.
+procrastinate ships one script that creates all tables, and migrations to run by hand. The catalogue stores the newest
+migration that was applied, so that the first process that starts after an upgrade runs the missing ones, under the lock
+of our own migrations.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _scripts = resources.files("procrastinate.sql")
 
 
 async def ensure_delivery_schema(database: Database) -> bool:
-    """True when something had to be done. Raises `CatalogError`."""
+    """Returns True when the tables had to be changed. Raises `CatalogError`."""
     newest = list_migrations()[-1]
     async with database.read() as connection:
         if await _read_applied_version(connection) == newest:
@@ -36,23 +37,24 @@ async def ensure_delivery_schema(database: Database) -> bool:
         for name in list_migrations():
             if name > applied:
                 await _execute_script(connection, _scripts.joinpath("migrations", name).read_text(encoding="utf-8"))
-        noted = update(_installation).where(_installation.c.name == _FLAG)
-        await connection.execute(noted.values(value=max(newest, applied)))
+        statement = update(_installation).where(_installation.c.name == _FLAG)
+        await connection.execute(statement.values(value=max(newest, applied)))
     return True
 
 
 def list_migrations() -> list[str]:
-    """The names of the package's migrations; they begin with a version in digits of equal number, so that their order is that of text."""
+    """The names of the package's migrations in their order: each begins with a version of fixed width, so the order of
+    text is right."""
     return sorted(each.name for each in _scripts.joinpath("migrations").iterdir() if each.name.endswith(".sql"))
 
 
 async def _read_applied_version(connection: AsyncConnection) -> str | None:
-    noted = select(_installation.c.value).where(_installation.c.name == _FLAG)
-    return (await connection.execute(noted)).scalar_one_or_none()
+    statement = select(_installation.c.value).where(_installation.c.name == _FLAG)
+    return (await connection.execute(statement)).scalar_one_or_none()
 
 
 async def _execute_script(connection: AsyncConnection, script: str) -> None:
-    """Many statements at once, which the driver takes only without parameters."""
+    """Execute a script of many statements, which the driver accepts only without parameters."""
     await connection.execute(text("SET LOCAL statement_timeout = 0"))
     driver: Any = (await connection.get_raw_connection()).driver_connection
     await driver.execute(script)

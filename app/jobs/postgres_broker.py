@@ -1,7 +1,9 @@
-"""Delivery over PostgreSQL: procrastinate carries the ids of tasks to whatever workers there are, on any number of hosts.
+"""Delivers tasks over PostgreSQL: procrastinate carries task ids to workers, in any number of processes on any number
+of hosts.
 
-It only delivers. What is to be done and what became of it stands in the `task` rows: a delivery that is lost, late or doubled costs
-nothing. The only module that imports procrastinate, and imported only where the catalogue is in PostgreSQL.
+It only delivers. The `task` rows define what is due and record how it ended, so a lost, late or duplicate delivery does
+no harm. This is the only module that imports procrastinate, and it is imported only when the catalogue is in
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ from app.jobs.task_executor import ExecutorStopping, TaskExecutor
 
 HEARTBEAT_SECONDS = 10.0
 STALLED_SECONDS = 40.0
-"""Without a heartbeat for so long a worker counts as dead."""
+"""A worker without a heartbeat for so long counts as dead."""
 POLL_SECONDS = 5.0
-"""Between two looks for what is due by the clock; what is due at once is notified."""
+"""Interval of polling for jobs that become due by the clock; jobs that are due at once are notified."""
 RECONCILE_SECONDS = 30.0
 STALLED_CRON = "* * * * *"
 RESTART_SECONDS = 2.0
-"""After a failure of the database."""
+"""Pause after a failure of the database."""
 STOP_SECONDS = 10.0
 CONNECTIONS = 4
 MAX_QUEUED_ASSETS = 10_000
-"""Assets that wait to be delivered; what is more, the reconciler finds."""
+"""Assets in memory that wait for delivery; tasks of further ones are found by `reconcile`."""
 BATCH = 200
 
 _ATTEMPT = "mediavault.attempt"
@@ -61,12 +63,13 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_broker(catalog: Catalog) -> AsyncIterator[TaskBroker]:
-    """Raises `CatalogError` where the database cannot be had."""
-    place = catalog.database.location
-    if not isinstance(place, PostgresDatabase):
+    """Open a broker and deliver what `wake` is called for, until the block ends. Raises `CatalogError` when the
+    database is unavailable."""
+    location = catalog.database.location
+    if not isinstance(location, PostgresDatabase):
         raise TypeError("deliveries need PostgreSQL")
     await ensure_delivery_schema(catalog.database)
-    connector = PsycopgConnector(kwargs=build_postgres_arguments(place.url), min_size=1, max_size=CONNECTIONS)
+    connector = PsycopgConnector(kwargs=build_postgres_arguments(location.url), min_size=1, max_size=CONNECTIONS)
     async with AsyncExitStack() as stack:
         app = App(connector=connector)
         try:
@@ -74,50 +77,52 @@ async def open_broker(catalog: Catalog) -> AsyncIterator[TaskBroker]:
         except _FAILURES as error:
             raise CatalogUnavailable(f"no connection for jobs: {error}") from error
         broker = TaskBroker(catalog, app)
-        delivering = asyncio.create_task(broker.deliver_queued(), name="deliverer")
+        delivery = asyncio.create_task(broker.deliver_queued(), name="deliverer")
         try:
             yield broker
         finally:
-            delivering.cancel()
-            await asyncio.wait([delivering])
+            delivery.cancel()
+            await asyncio.wait([delivery])
 
 
 class TaskBroker:
+    """Delivers due tasks as jobs of procrastinate, and runs workers on them."""
+
     def __init__(self, catalog: Catalog, app: App) -> None:
         self._catalog = catalog
         self._app = app
         self._queued_assets: asyncio.Queue[UUID] = asyncio.Queue(MAX_QUEUED_ASSETS)
 
     def wake(self, asset_id: UUID) -> None:
-        """The asset's task is due: deliver it soon. Never waits."""
+        """Deliver the asset's task soon. Never waits."""
         with suppress(asyncio.QueueFull):
             self._queued_assets.put_nowait(asset_id)
 
     async def deliver(self, task: Task, at: datetime | None = None) -> None:
-        """Once, also where it is delivered already; at once unless `at` lies ahead. Failures are logged: the reconciler makes up
-        for them."""
+        """Deliver a task, at `at` if that is in the future, else at once. Idempotent: a task that is delivered already
+        is not delivered twice. Errors are logged only, as `reconcile` repeats lost deliveries."""
         due = at if at is not None and at > datetime.now(UTC) else None
         try:
             await self._defer(_build_job(task, due))
         except _FAILURES as error:
-            if not await self._covered(error):
-                _log.warning("a task is not delivered yet", task=str(task.id), reason=str(error))
+            if not await self._is_outage_logged(error):
+                _log.warning("a task could not be delivered yet", task=str(task.id), reason=str(error))
 
     async def deliver_all(self, tasks: Sequence[Task]) -> None:
-        """The same for many that are due now."""
+        """Deliver many tasks that are due now. Errors are logged only."""
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
             try:
                 await self._app.job_manager.batch_defer_jobs_async([_build_job(task) for task in batch])
-            except AlreadyEnqueued:  # one of them, so that none was
+            except AlreadyEnqueued:  # one task was enqueued already, so none of the batch was enqueued
                 for task in batch:
                     await self.deliver(task)
             except _FAILURES as error:
-                if not await self._covered(error):
-                    _log.warning("tasks are not delivered yet", count=len(batch), reason=str(error))
+                if not await self._is_outage_logged(error):
+                    _log.warning("tasks could not be delivered yet", count=len(batch), reason=str(error))
 
     async def deliver_queued(self) -> None:
-        """Until it is cancelled."""
+        """Deliver the tasks of assets passed to `wake`, until cancelled."""
         while True:
             assets = [await self._queued_assets.get()]
             while len(assets) < BATCH and not self._queued_assets.empty():
@@ -125,14 +130,15 @@ class TaskBroker:
             try:
                 await self.deliver_all(await self._catalog.tasks.get_for_assets(assets))
             except CatalogError as error:
-                if not await self._covered(error):
-                    _log.warning("tasks are not delivered yet", count=len(assets), reason=str(error))
+                if not await self._is_outage_logged(error):
+                    _log.warning("tasks could not be delivered yet", count=len(assets), reason=str(error))
 
     @asynccontextmanager
     async def run_workers(self, executor: TaskExecutor, slots: Mapping[TaskKind, int]) -> AsyncIterator[None]:
-        """Works on what is delivered to anybody. At the end all attempts are broken off, and their tasks go to the others."""
+        """Run workers until the block ends. Then all attempts are stopped, and their tasks are delivered to other
+        workers."""
         self._define_jobs(executor)
-        # Whoever works on photos also does the upkeep: it never takes long.
+        # The workers on photos also run the maintenance jobs, which are short.
         queues = {kind: [kind.value, *([_MAINTENANCE_QUEUE] if kind is TaskKind.IMAGE else [])] for kind in slots}
         workers = [
             asyncio.create_task(self._run_worker(queues[kind], number), name=f"worker on {kind.value} tasks")
@@ -145,12 +151,13 @@ class TaskBroker:
             for worker in workers:
                 worker.cancel()
             await executor.stop()
-            _, left = await asyncio.wait(workers, timeout=STOP_SECONDS)
-            for worker in left:
-                _log.warning("a worker does not end", worker=worker.get_name())
+            _, unfinished = await asyncio.wait(workers, timeout=STOP_SECONDS)
+            for worker in unfinished:
+                _log.warning("a worker does not stop", worker=worker.get_name())
 
     async def reconcile(self) -> None:
-        """Take back what dead workers held, and deliver what is due and on no way to anybody. Raises what the database raises."""
+        """Take back the tasks of dead workers, and deliver due tasks that have no waiting job. Raises the database's
+        errors."""
         now = datetime.now(UTC)
         recovered = await self._catalog.tasks.recover_lapsed(now)
         if recovered:
@@ -158,17 +165,17 @@ class TaskBroker:
         rows = await self._app.connector.execute_query_all_async(
             _UNDELIVERED, kinds=[kind.value for kind in TaskKind], before=now, limit=10 * BATCH
         )
-        lost = await self._catalog.tasks.get_many([row["id"] for row in rows])
-        await self.deliver_all(lost)
+        undelivered = await self._catalog.tasks.get_many([row["id"] for row in rows])
+        await self.deliver_all(undelivered)
 
     async def retry_stalled(self) -> None:
-        """Put back the deliveries that dead workers had taken. Raises what the database raises."""
+        """Retry the jobs that dead workers had taken. Raises the database's errors."""
         await self._catalog.tasks.recover_lapsed(datetime.now(UTC))
         manager = self._app.job_manager
         for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
             try:
                 await manager.retry_job(job)
-            except (AlreadyEnqueued, UniqueViolation):  # it was delivered anew meanwhile
+            except (AlreadyEnqueued, UniqueViolation):  # the task was delivered again meanwhile
                 await manager.finish_job(job, Status.ABORTED, delete_job=True)
 
     def _define_jobs(self, executor: TaskExecutor) -> None:
@@ -180,8 +187,12 @@ class TaskBroker:
                 for task in await self._catalog.tasks.get_many([UUID(task_id)]):
                     await self.deliver(task)
             except CatalogError as error:
-                if not await self._covered(error):
-                    _log.warning("a delivered task is put off", task=task_id, reason=str(error))
+                if not await self._is_outage_logged(error):
+                    _log.warning(
+                        "a delivered task could not be started and will be delivered again",
+                        task=task_id,
+                        reason=str(error),
+                    )
 
         @self._app.periodic(cron=STALLED_CRON, queueing_lock=_MAINTENANCE_QUEUE)
         @self._app.task(name="mediavault.retry_stalled", queue=_MAINTENANCE_QUEUE)
@@ -189,13 +200,14 @@ class TaskBroker:
             try:
                 await self.retry_stalled()
             except _FAILURES as error:
-                if not await self._covered(error):
-                    _log.warning("deliveries to dead workers are not put back yet", reason=str(error))
+                if not await self._is_outage_logged(error):
+                    _log.warning("deliveries to dead workers could not be retried yet", reason=str(error))
 
         _ = attempt, retry_stalled
 
     async def _run_worker(self, queues: list[str], concurrency: int) -> None:
-        """A worker ends when it loses the database; another one begins. Attempts go on meanwhile."""
+        """Run a worker, and start another one when it ends, as it does when it loses the database. Attempts continue
+        meanwhile."""
         while True:
             try:
                 await self._app.run_worker_async(
@@ -209,8 +221,8 @@ class TaskBroker:
                     install_signal_handlers=False,
                 )
             except _FAILURES as error:
-                if not await self._covered(error):
-                    _log.warning("a worker has lost the database", queues=queues, reason=str(error))
+                if not await self._is_outage_logged(error):
+                    _log.warning("a worker lost its connection to the database", queues=queues, reason=str(error))
             except Exception:  # noqa: BLE001 - the worker's outermost edge
                 _log.exception("a worker failed", queues=queues)
             await asyncio.sleep(RESTART_SECONDS)
@@ -220,14 +232,15 @@ class TaskBroker:
             try:
                 await self.reconcile()
             except _FAILURES as error:
-                if not await self._covered(error):
-                    _log.warning("tasks are not reconciled yet", reason=str(error))
+                if not await self._is_outage_logged(error):
+                    _log.warning("due tasks could not be compared with deliveries yet", reason=str(error))
             except Exception:  # noqa: BLE001 - the reconciler's outermost edge
-                _log.exception("tasks are not reconciled yet")
+                _log.exception("due tasks could not be compared with deliveries yet")
             await asyncio.sleep(RECONCILE_SECONDS)
 
-    async def _covered(self, error: Exception) -> bool:
-        """See `OutageLog.covers`. Of a connection for deliveries that failed the catalogue's own are asked: it may be the only one."""
+    async def _is_outage_logged(self, error: Exception) -> bool:
+        """As `OutageLog.covers`. After an error of a delivery connection, the catalogue's own connections are tested:
+        only that one may have failed."""
         outages = self._catalog.outages
         if not connection_failed(error):
             return outages.covers(error)
@@ -252,7 +265,8 @@ class TaskBroker:
                     await manager.defer_job_async(job)
 
     async def _find_scheduled_jobs(self, job: Job) -> list[int]:
-        """The one that keeps this from being queued, if its time has not come."""
+        """The waiting job of the same task, if its scheduled time is in the future: it prevents that the job is
+        enqueued now."""
         queued = await self._app.job_manager.list_jobs_async(queueing_lock=job.queueing_lock, status="todo")
         now = datetime.now(UTC)
         return [each.id for each in queued if each.id and each.scheduled_at is not None and each.scheduled_at > now]

@@ -1,4 +1,4 @@
-"""How an attempt at a task ended, and whether and when the next one begins. No I/O."""
+"""Decides from an attempt's error whether the task has failed, and when it is tried again. No I/O."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from app.storage.errors import StorageError, StorageFull
 
 MAX_ATTEMPTS = 3
 RETRY_DELAYS = (timedelta(seconds=30), timedelta(minutes=5))
-"""After the first and the second attempt that failed."""
+"""Delays after the first and the second failed attempt."""
 MIN_RELEASE_DELAY, MAX_RELEASE_DELAY = timedelta(seconds=15), timedelta(minutes=15)
-"""Of what cannot be done for now: a quarter of the time that it has waited already, within these."""
+"""Bounds of the delay after an attempt that could not be made: a quarter of the time since the task was requested,
+within these bounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDone:
-    """All that was wanted is there."""
+    """The attempt succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskReleased:
-    """The attempt does not count: a stop broke it off (no `reason`), or a part of the house is away, which is not the file's fault."""
+    """The attempt does not count: a stop interrupted it (`reason` None), or storage or catalogue are unavailable, which
+    is not the file's fault."""
 
     retry_at: datetime
     reason: str | None = None
@@ -32,7 +34,7 @@ class TaskReleased:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailed:
-    """`reason` is one line for people. Without `retry_at` it was the last attempt."""
+    """The attempt failed. `reason` is one line for people. `retry_at` None: there is no further attempt."""
 
     reason: str
     retry_at: datetime | None
@@ -42,9 +44,9 @@ TaskOutcome = TaskDone | TaskReleased | TaskFailed
 
 
 def decide_outcome(task: Task, error: Exception, now: datetime) -> TaskOutcome:
-    """What an error of an attempt, of which `task.attempts` have begun, amounts to."""
-    away = isinstance(error, (StorageError, CatalogError)) and error.retryable
-    if away or isinstance(error, (StorageFull, MediaDiskFull)):
+    """The outcome of an attempt that raised `error`; `task.attempts` includes that attempt."""
+    is_unavailable = isinstance(error, (StorageError, CatalogError)) and error.retryable
+    if is_unavailable or isinstance(error, (StorageFull, MediaDiskFull)):
         waited = (now - task.requested_at) / 4
         return TaskReleased(now + min(max(waited, MIN_RELEASE_DELAY), MAX_RELEASE_DELAY), str(error))
     if isinstance(error, MediaError):

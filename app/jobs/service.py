@@ -1,4 +1,5 @@
-"""The entrance to the room: what is to be done to assets, asked for and told about. Whoever works on it may be this process or others."""
+"""Requests processing of assets, and opens the delivery that fits the database: `SqliteTaskRunner` or `TaskBroker`. The
+workers may run in this process or in others."""
 
 from __future__ import annotations
 
@@ -19,41 +20,42 @@ from app.jobs.sqlite_runner import SqliteTaskRunner
 from app.jobs.task_executor import ProcessTask, TaskExecutor
 
 NEGLECTED_AFTER = timedelta(minutes=2)
-"""A task that is due for so long while nobody works on any: there are no workers, or they have lost the database."""
+"""If a task has been due for so long and no task is being worked on, there are no workers, or they have lost the
+database."""
 CHECK_ROUNDS = 3
 CHECK_PAUSE_SECONDS = 0.5
-"""A worker is between two tasks now and then."""
+"""A check repeats after this pause, as a worker may be between two tasks."""
 
 WakeWorkers = Callable[[UUID], None]
 
 
 class TaskDelivery(Protocol):
-    """How tasks that are due come to whoever works on them."""
+    """Delivery of due tasks to workers."""
 
     def wake(self, asset_id: UUID) -> None:
-        """The asset has a new task. Never waits."""
+        """Deliver the asset's new task soon. Never waits."""
         ...
 
     async def deliver_all(self, tasks: Sequence[Task]) -> None:
-        """These were requested again."""
+        """Deliver these tasks, which were requested again."""
         ...
 
 
 class JobService:
-    """Counts, failures and single tasks are asked for at `catalog.tasks`."""
+    """Requests processing. For counts, failures and single tasks, use `catalog.tasks`."""
 
     def __init__(self, catalog: Catalog, delivery: TaskDelivery, runner: SqliteTaskRunner | None = None) -> None:
         self._catalog = catalog
         self._delivery = delivery
         self.runner = runner
-        """Where this process takes its work from SQLite."""
+        """Set if this process runs tasks from SQLite."""
 
     def wake(self, asset_id: UUID) -> None:
-        """An asset was added: its task is due. Never waits, and may be forgotten: the task row is there."""
+        """Deliver the task of an asset that was added. Never waits. The call may be lost: the `task` row is enough."""
         self._delivery.wake(asset_id)
 
     async def check_workers(self) -> None:
-        """Raises `CheckFailed` where tasks wait and nobody works on them."""
+        """Raises `CheckFailed` when tasks are due and no worker works on any."""
         for _ in range(CHECK_ROUNDS):
             if not await self._catalog.tasks.has_neglected(datetime.now(UTC) - NEGLECTED_AFTER):
                 return
@@ -61,14 +63,15 @@ class JobService:
         raise CheckFailed("tasks wait, and nobody works on them")
 
     async def request_for(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
-        """Have these assets of the owner processed again; how many there are. What is being worked on is left alone."""
+        """Request processing of those of the assets that belong to the owner again. Returns how many. Tasks that are
+        running are left alone."""
         requested = await self._catalog.tasks.request_for(owner_id, asset_ids)
         await self._delivery.deliver_all(requested)
         return len(requested)
 
     async def request_all(self, kinds: Sequence[TaskKind], *, remake: bool) -> AsyncIterator[int]:
-        """Have everybody's assets processed again, all where `remake`, else those that lack something or failed. Yields now and then
-        how many were requested since."""
+        """Request processing of the assets of all users again: all of them with `remake`, else those that lack a
+        derivative or failed. Yields how many were requested since the last yield."""
         after: UUID | None = None
         while True:
             requested, after = await self._catalog.tasks.request(kinds, remake=remake, after=after)
@@ -79,43 +82,44 @@ class JobService:
 
 
 class _OtherProcessDelivery:
-    """Another process works on the tasks in SQLite, and looks for them by itself."""
+    """Delivers nothing: another process runs the tasks in SQLite, and polls for them."""
 
     def wake(self, asset_id: UUID) -> None:
-        """It looks every few seconds."""
+        """Does nothing: the other process polls every few seconds."""
 
     async def deliver_all(self, tasks: Sequence[Task]) -> None:
-        """The same."""
+        """Does nothing, as `wake`."""
 
 
 @asynccontextmanager
 async def open_jobs(
     settings: Settings, catalog: Catalog, create_processor: Callable[[WakeWorkers], ProcessTask] | None
 ) -> AsyncIterator[JobService]:
-    """Works on tasks by what `create_processor` gives; without it this process only asks for work. Raises `CatalogError`."""
+    """Open the delivery, and run tasks with the processor that `create_processor` returns; if it is None, this process
+    only requests work. Raises `CatalogError`."""
     slots = compute_slots(settings)
-    place = catalog.database.location
+    location = catalog.database.location
     async with AsyncExitStack() as stack:
-        if isinstance(place, SqliteFile):
+        if isinstance(location, SqliteFile):
             if create_processor is None:
                 yield JobService(catalog, _OtherProcessDelivery())
                 return
-            runner = SqliteTaskRunner(catalog, place.path)
-            attempts = TaskExecutor(catalog, create_processor(runner.wake), slots)
-            await stack.enter_async_context(runner.running(attempts))
+            runner = SqliteTaskRunner(catalog, location.path)
+            executor = TaskExecutor(catalog, create_processor(runner.wake), slots)
+            await stack.enter_async_context(runner.running(executor))
             yield JobService(catalog, runner, runner)
             return
-        from app.jobs.postgres_broker import open_broker  # noqa: PLC0415 - who keeps the catalogue in SQLite need not load it
+        from app.jobs.postgres_broker import open_broker  # noqa: PLC0415 - not needed with SQLite
 
         broker = await stack.enter_async_context(open_broker(catalog))
         if create_processor is not None:
-            attempts = TaskExecutor(catalog, create_processor(broker.wake), slots, broker.deliver)
-            await stack.enter_async_context(broker.run_workers(attempts, slots))
+            executor = TaskExecutor(catalog, create_processor(broker.wake), slots, broker.deliver)
+            await stack.enter_async_context(broker.run_workers(executor, slots))
         yield JobService(catalog, broker)
 
 
 async def prepare_delivery_schema(catalog: Catalog) -> None:
-    """Bring the tables of the deliveries up to date, where there are any; `open_jobs` does it too. Raises `CatalogError`."""
+    """Upgrade the tables of the delivery, if there are any; `open_jobs` does so, too. Raises `CatalogError`."""
     if not isinstance(catalog.database.location, SqliteFile):
         from app.jobs.delivery_schema import ensure_delivery_schema  # noqa: PLC0415 - see above
 
@@ -123,6 +127,6 @@ async def prepare_delivery_schema(catalog: Catalog) -> None:
 
 
 def compute_slots(settings: Settings) -> Mapping[TaskKind, int]:
-    """How many tasks of each kind a process works on at once."""
+    """How many tasks of each kind a process runs at once."""
     photos = settings.photo_tasks or len(os.sched_getaffinity(0))
     return {TaskKind.IMAGE: photos, TaskKind.VIDEO: settings.video_tasks}

@@ -1,7 +1,8 @@
-"""The runner in this process, for a catalogue in SQLite: takes the most urgent tasks, woken at once, a few of each kind at a time.
+"""Runs the tasks of a SQLite catalogue in this process: the most urgent first, a limited number of each kind at once.
 
-One process at a time runs tasks of a catalogue: it holds a lock on a file beside it. So what is `running` when the lock is taken was
-left by a dead one; who comes second waits, and takes over.
+Only one process at a time runs the tasks of a catalogue: it holds `flock` on a file beside the catalogue. Therefore
+tasks that are `running` when the lock is acquired were left by a dead process. A second process waits for the lock and
+then takes over.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from app.catalog.errors import CatalogError
 from app.catalog.schema.records import Task, TaskKind
 from app.jobs.task_executor import TaskExecutor
 
-LOCK_SECONDS = 1.0
-"""Between two looks whether the process that runs the tasks has ended."""
+LOCK_POLL_SECONDS = 1.0
+"""Interval of attempts to acquire the lock of the process that runs the tasks."""
 TASK_POLL_SECONDS = 5.0
-"""Between two looks for tasks that another process (a command, a scan) has requested."""
-LEAST_SECONDS = 0.05
+"""Interval of polling for tasks that another process (a command, a scan) requested."""
+MIN_PAUSE_SECONDS = 0.05
 FAILURE_PAUSE_SECONDS = 2.0
-"""After a failure of the database."""
+"""Pause after a failure of the database."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,11 +41,11 @@ class SqliteTaskRunner:
         self._lock_file = catalogue_file.with_name(catalogue_file.name + ".jobs")
         self._woken = {kind: asyncio.Event() for kind in TaskKind}
         self.has_lock = asyncio.Event()
-        """Set while it is this process that runs the tasks."""
+        """Set while this process holds the lock and runs the tasks."""
 
     @asynccontextmanager
     async def running(self, executor: TaskExecutor) -> AsyncIterator[Self]:
-        """Ends all attempts, and gives their tasks back, with the block."""
+        """Run tasks until the block ends. Then all attempts are stopped and their tasks given back."""
         work = asyncio.create_task(self._run(executor), name="runner of tasks")
         try:
             yield self
@@ -53,20 +54,20 @@ class SqliteTaskRunner:
             await asyncio.wait([work])
 
     def wake(self, asset_id: UUID | None = None) -> None:
-        """There is something to do. Never waits."""
+        """Look for due tasks now. Never waits."""
         for woken in self._woken.values():
             woken.set()
 
     async def deliver_all(self, tasks: Sequence[Task]) -> None:
-        """They were requested: look for them."""
+        """Look for due tasks now, if any were requested."""
         if tasks:
             self.wake()
 
     async def _run(self, executor: TaskExecutor) -> None:
         descriptor = await asyncio.to_thread(os.open, self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _try_lock(descriptor):  # noqa: ASYNC110 - it is another process that ends
-                await asyncio.sleep(LOCK_SECONDS)
+            while not _try_lock(descriptor):  # noqa: ASYNC110 - another process holds the lock
+                await asyncio.sleep(LOCK_POLL_SECONDS)
             self.has_lock.set()
             await self._recover_tasks()
             try:
@@ -80,7 +81,7 @@ class SqliteTaskRunner:
 
     async def _recover_tasks(self) -> None:
         while True:
-            with self._trouble_logged():
+            with self._log_failures():
                 recovered = await self._catalog.tasks.recover_lapsed()
                 if recovered:
                     _log.warning("tasks of a process that died are taken back", count=len(recovered))
@@ -92,30 +93,30 @@ class SqliteTaskRunner:
         while True:
             woken.clear()
             pause = FAILURE_PAUSE_SECONDS
-            with self._trouble_logged():
+            with self._log_failures():
                 while await executor.start_next(kind):
                     pass
-                pause = await self._pause(kind)
+                pause = await self._seconds_until_due(kind)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await woken.wait()
 
     @contextmanager
-    def _trouble_logged(self) -> Iterator[None]:
-        """One failure must not end the runner."""
+    def _log_failures(self) -> Iterator[None]:
+        """Log errors: one failure must not end the runner."""
         try:
             yield
         except CatalogError as error:
             if not self._catalog.outages.covers(error):
-                _log.warning("tasks are put off", reason=str(error))
+                _log.warning("tasks could not be run and are tried again", reason=str(error))
         except Exception:  # noqa: BLE001 - the runner's outermost edge
-            _log.exception("tasks are put off")
+            _log.exception("tasks could not be run and are tried again")
 
-    async def _pause(self, kind: TaskKind) -> float:
+    async def _seconds_until_due(self, kind: TaskKind) -> float:
         due = await self._catalog.tasks.get_next_due(kind)
         if due is None:
             return TASK_POLL_SECONDS
-        return min(max((due - datetime.now(UTC)).total_seconds(), LEAST_SECONDS), TASK_POLL_SECONDS)
+        return min(max((due - datetime.now(UTC)).total_seconds(), MIN_PAUSE_SECONDS), TASK_POLL_SECONDS)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -1,8 +1,10 @@
-"""Deletes what nothing refers to any more: first the object, then its row. Nothing else deletes managed files.
+"""Deletes files that are marked for deletion (`doomed`): first the object, then its row. No other code deletes managed
+files.
 
-Any number of processes may sweep at once, and be killed at any point: a file's row stays until its object is known to be
-gone, and deleting what is not there is fine. A file whose writer died is deleted only after `LATE_WRITE_GRACE`. Also empties
-the trash by age, ends expired sessions and links, and fills in the folded names of assets after an upgrade.
+Any number of processes may sweep at once and be killed at any point: a row stays until its object is known to be gone,
+and deleting an object that is already gone succeeds. A file whose writer died is deleted only after `LATE_WRITE_GRACE`.
+The sweeper also empties the trash by age, deletes expired sessions and links, and fills in folded names of assets after
+an upgrade.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from app.storage.service import StorageService
 SWEEP_INTERVAL_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 3600.0
 LEFTOVER_AGE = timedelta(days=1)
-"""Unfinished writes (temporary files, multipart uploads) older than this belong to nobody."""
+"""Unfinished writes (temporary files, multipart uploads) that are older than this have no writer any more."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """How many assets left the trash for good, how many objects are gone with their rows, and how many the store refused to
-    delete (they are tried again later)."""
+    """`trash`: assets removed from the trash. `objects`: objects deleted with their rows. `failed`: objects that the
+    store refused to delete; they are tried again later."""
 
     trash: int = 0
     objects: int = 0
@@ -50,32 +52,32 @@ async def sweep(
     limit: int = 500,
     trashed_before: datetime | None = None,
 ) -> SweepReport:
-    """One pass, until nothing is due at `now`, `limit` files at a time. With `trashed_before` what has been in the trash since
-    before goes first. Raises `CatalogError`; failures of the storage are logged and reported."""
+    """Sweep until nothing is due at `now`, `limit` files at a time. With `trashed_before`, first remove assets that
+    were moved to the trash before it. Raises `CatalogError`; errors of the storage are logged and counted."""
     trash = await _empty_trash(catalog, trashed_before, limit) if trashed_before else 0
     objects = failed = 0
     while claimed := await catalog.files.claim_sweepable(now, limit):
         gone = await _delete_objects(storage, claimed)
-        # What was deleted while it moves has another object elsewhere.
-        held = await catalog.path_switches.drop_deleted_for_sweeper([file.id for file in gone])
-        forgotten = [file for file in gone if file.id not in held]
-        await catalog.files.delete_swept(forgotten)
-        objects += len(forgotten)
+        # A file that was deleted during its move has a second object, at the other path.
+        kept = await catalog.path_switches.drop_deleted_for_sweeper([file.id for file in gone])
+        deletable = [file for file in gone if file.id not in kept]
+        await catalog.files.delete_swept(deletable)
+        objects += len(deletable)
         failed += len(claimed) - len(gone)
         if not gone:
-            break  # the store is away: leave the rest for the next pass
+            break  # the store is unavailable: leave the rest for the next pass
     return SweepReport(trash, objects, failed)
 
 
 async def _empty_trash(catalog: Catalog, before: datetime, limit: int) -> int:
-    emptied = 0
+    removed_count = 0
     while removed := await catalog.assets.purge_trash(before, limit):
-        emptied += removed
-    return emptied
+        removed_count += removed
+    return removed_count
 
 
 async def _delete_objects(storage: StorageService, files: list[File]) -> list[File]:
-    """Those whose objects are gone now."""
+    """Delete the files' objects. Returns the files whose objects are gone now."""
     try:
         failures = await storage.unlink_many([file.path for file in files])
     except StorageError as error:
@@ -87,7 +89,7 @@ async def _delete_objects(storage: StorageService, files: list[File]) -> list[Fi
 
 
 class Sweeper:
-    """Sweeps every minute while it is `running`, and when woken; survives whatever fails."""
+    """Sweeps every minute while it is `running`, and when `wake` is called. No error ends it."""
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class Sweeper:
         settings: Settings,
         check_media_location: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`check_media_location` raises a storage error while the media location is not ours: what is not found there was not deleted."""
+        """`check_media_location` raises a `StorageError` while the media location is not the one of this installation:
+        an object that is not found there has not been deleted."""
         self._catalog = catalog
         self._storage = storage
         self._check_media_location = check_media_location
@@ -106,7 +109,7 @@ class Sweeper:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Ends, and waits for its end, with the block."""
+        """Sweep until the block ends, and wait for the end of the sweeping task."""
         task = asyncio.create_task(self._run(), name="sweeper")
         try:
             yield self
@@ -115,7 +118,7 @@ class Sweeper:
             await asyncio.wait([task])
 
     def wake(self) -> None:
-        """Something was doomed: sweep soon."""
+        """Sweep soon: files were marked for deletion."""
         self._woken.set()
 
     async def _run(self) -> None:
@@ -141,7 +144,7 @@ class Sweeper:
         except (CatalogError, StorageError) as error:
             if not self._catalog.outages.covers(error):
                 _log.warning("the sweep is put off", reason=str(error))
-        except Exception:  # noqa: BLE001 - the task's outermost edge: one bad pass must not end all others
+        except Exception:  # noqa: BLE001 - the task's outermost edge: one failed pass must not end the sweeper
             _log.exception("the sweep failed")
 
     async def _run_housekeeping(self, now: datetime) -> None:
@@ -151,7 +154,7 @@ class Sweeper:
         try:
             leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE)
         except StoragePermission as error:
-            # Nothing depends on it: a rule of the bucket may do it in our place (docs/s3.md).
+            # Not fatal: a lifecycle rule of the bucket can do it instead (docs/s3.md).
             _log.warning("leftovers of unfinished writes may not be swept", reason=str(error))
         else:
             if leftovers:

@@ -1,6 +1,7 @@
-"""Attempts at tasks: one is held by a lease while it is worked on, and its end, whatever it is, is written to the task.
+"""Runs attempts at tasks: claims a task, renews its lease while the work runs, and records the outcome in the `task`
+row.
 
-Knows nothing of how a task came here; see `runner` (SQLite) and `broker` (PostgreSQL).
+It does not choose how tasks arrive; see `sqlite_runner` and `postgres_broker`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from app.media.errors import MediaError
 from app.storage.errors import StorageError
 
 LEASE = timedelta(seconds=45)
-"""How long a task keeps others away after its lease was last renewed."""
+"""How long a task belongs to its run after the last renewal of the lease."""
 RENEW_SECONDS = 15.0
-SETTLE_PAUSES = (0.2, 1.0, 5.0)
-"""Seconds between tries to write down how an attempt ended; the last one repeats."""
+RECORD_RETRY_PAUSES = (0.2, 1.0, 5.0)
+"""Pauses in seconds between attempts to record an outcome; the last one repeats."""
 STOP_SECONDS = 10.0
-"""How long a stop waits for child processes to be gone and tasks to be given back."""
+"""How long a stop waits for child processes to end and tasks to be given back."""
 
 ProcessTask = Callable[[Task], Awaitable[None]]
 OnRetryScheduled = Callable[[Task, datetime], Awaitable[None]]
@@ -35,11 +36,11 @@ _log = structlog.get_logger(__name__)
 
 
 class ExecutorStopping(Exception):
-    """This process takes no task any more; somebody else should."""
+    """This process is stopping and takes no more tasks; another one should."""
 
 
 class TaskExecutor:
-    """At most as many of each kind at once as there are slots."""
+    """Runs at most as many tasks of each kind at once as there are slots."""
 
     def __init__(
         self,
@@ -48,7 +49,8 @@ class TaskExecutor:
         slots: Mapping[TaskKind, int],
         on_retry_scheduled: OnRetryScheduled | None = None,
     ) -> None:
-        """`process_task` carries a task out; `on_retry_scheduled` is told of each one that is to be tried again, and when."""
+        """`process_task` does a task's work. `on_retry_scheduled` is called with each task that is to be tried again,
+        and the time."""
         self._catalog = catalog
         self._process_task = process_task
         self._on_retry_scheduled = on_retry_scheduled
@@ -57,8 +59,9 @@ class TaskExecutor:
         self._stopping = False
 
     async def run_task(self, task_id: UUID, kind: TaskKind) -> None:
-        """Attempt this task to its end, if it is due and nobody else's. Who is cancelled here leaves the attempt going; `stop` ends
-        it. Raises `ExecutorStopping`, and `CatalogError` where that cannot be found out."""
+        """Run an attempt at this task to its end, if the task is due and not claimed. If the caller is cancelled, the
+        attempt continues; `stop` ends it. Raises `ExecutorStopping`, or `CatalogError` when the task cannot be claimed.
+        """
         attempt = await self._start(kind, lambda run_id: self._catalog.tasks.claim(task_id, run_id, LEASE))
         if self._stopping and attempt is None:
             raise ExecutorStopping
@@ -66,19 +69,21 @@ class TaskExecutor:
             await asyncio.shield(attempt)
 
     async def start_next(self, kind: TaskKind) -> bool:
-        """Begin an attempt at the most urgent task, once a slot is free. False where there is none. Raises `CatalogError`."""
+        """Begin an attempt at the most urgent task, once a slot is free. Returns False when there is none. Raises
+        `CatalogError`."""
         attempt = await self._start(kind, lambda run_id: self._catalog.tasks.claim_next(kind, run_id, LEASE))
         return attempt is not None
 
     async def stop(self) -> None:
-        """End all attempts and give their tasks back. Bounded: what is not back by then is taken back as from the dead."""
+        """Stop all attempts and give their tasks back. Waits at most `STOP_SECONDS`: the leases of tasks that are not
+        given back by then expire."""
         self._stopping = True
         for attempt in self._running:
             attempt.cancel()
         if self._running:
-            _, left = await asyncio.wait(self._running, timeout=STOP_SECONDS)
-            for attempt in left:
-                _log.warning("an attempt does not end", attempt=attempt.get_name())
+            _, unfinished = await asyncio.wait(self._running, timeout=STOP_SECONDS)
+            for attempt in unfinished:
+                _log.warning("an attempt at a task does not stop", attempt=attempt.get_name())
 
     async def _start(self, kind: TaskKind, claim: ClaimTask) -> asyncio.Task[None] | None:
         slot = self._slots[kind]
@@ -102,7 +107,7 @@ class TaskExecutor:
         return attempt
 
     async def _claim(self, claim: ClaimTask) -> Task | None:
-        """Whoever is cancelled just then gives back what they may have claimed."""
+        """Claim a task. If the caller is cancelled meanwhile, the claimed task is given back."""
         if self._stopping:
             return None
         claiming = asyncio.ensure_future(claim(uuid4()))
@@ -115,26 +120,30 @@ class TaskExecutor:
             raise
 
     async def _run_attempt(self, task: Task) -> None:
-        """Raises nothing but cancellation."""
+        """Run an attempt and record its outcome. Raises nothing but cancellation."""
         try:
             await self._run_under_lease(task)
         except asyncio.CancelledError:
             if self._stopping:
                 await self._record_outcome(task, TaskReleased(datetime.now(UTC)))
                 raise
-            _log.warning("an attempt has lost its task", task=str(task.id), asset=str(task.asset_id))
+            _log.warning(
+                "an attempt was stopped: its task belongs to another run or is gone",
+                task=str(task.id),
+                asset=str(task.asset_id),
+            )
         except (MediaError, StorageError, CatalogError) as error:
             if not self._catalog.outages.covers(error):
                 _log.warning("an attempt failed", task=str(task.id), asset=str(task.asset_id), reason=str(error))
             await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
-        except Exception as error:  # noqa: BLE001 - the attempt's outermost edge: whatever it is ends on the task
+        except Exception as error:  # noqa: BLE001 - the attempt's outermost edge: every error is recorded in the task
             _log.exception("an attempt failed", task=str(task.id), asset=str(task.asset_id))
             await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
         else:
             await self._record_outcome(task, TaskDone())
 
     async def _run_under_lease(self, task: Task) -> None:
-        """The work; cancelled where the task is no longer ours."""
+        """Do the work while renewing the lease; cancel the work when the task belongs to another run."""
         work = asyncio.ensure_future(self._process_task(task))
         try:
             while not work.done():
@@ -152,23 +161,25 @@ class TaskExecutor:
             return await self._catalog.tasks.renew_lease(task.id, _require_run_id(task), LEASE)
         except CatalogError as error:
             if not self._catalog.outages.covers(error):
-                _log.warning("the lease of a task is not renewed yet", task=str(task.id), reason=str(error))
+                _log.warning("the lease of a task could not be renewed yet", task=str(task.id), reason=str(error))
             return True
 
     async def _record_outcome(self, task: Task, outcome: TaskOutcome) -> None:
-        """Write down how it ended, however long the database is away; only a stop gives up on that."""
-        pauses = iter(SETTLE_PAUSES)
+        """Record the outcome, and retry for as long as the database is unavailable; only a stop gives up."""
+        pauses = iter(RECORD_RETRY_PAUSES)
         while True:
             try:
-                held = await self._write_outcome(task, outcome)
+                is_recorded = await self._write_outcome(task, outcome)
             except CatalogError as error:
                 if not self._catalog.outages.covers(error):
-                    _log.warning("the end of an attempt is not written yet", task=str(task.id), reason=str(error))
+                    _log.warning(
+                        "the outcome of an attempt could not be recorded yet", task=str(task.id), reason=str(error)
+                    )
                 if self._stopping:
                     return
-                await asyncio.sleep(next(pauses, SETTLE_PAUSES[-1]))
+                await asyncio.sleep(next(pauses, RECORD_RETRY_PAUSES[-1]))
             else:
-                if held and not isinstance(outcome, TaskDone) and outcome.retry_at and self._on_retry_scheduled:
+                if is_recorded and not isinstance(outcome, TaskDone) and outcome.retry_at and self._on_retry_scheduled:
                     await self._on_retry_scheduled(task, outcome.retry_at)
                 return
 
@@ -185,5 +196,5 @@ class TaskExecutor:
 
 def _require_run_id(task: Task) -> UUID:
     if task.run_id is None:
-        raise ValueError("a task that nobody runs")
+        raise ValueError("the task has no run id")
     return task.run_id

@@ -46,7 +46,7 @@ async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here may depend on looking by the clock, unless it says so."""
     monkeypatch.setattr(module, "TASK_POLL_SECONDS", 600.0)
-    monkeypatch.setattr(module, "LOCK_SECONDS", 0.02)
+    monkeypatch.setattr(module, "LOCK_POLL_SECONDS", 0.02)
     monkeypatch.setattr(module, "FAILURE_PAUSE_SECONDS", 0.02)
 
 

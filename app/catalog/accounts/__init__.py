@@ -1,0 +1,1 @@
+"""Accounts: users, their API keys and sessions, and the persons that their photos show."""

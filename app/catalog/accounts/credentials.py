@@ -1,4 +1,4 @@
-"""API keys and sessions. Only hashes of keys and tokens are kept; whoever calls has hashed them."""
+"""API keys and sessions. Only hashes of keys and tokens are stored; the caller computes them."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ class ApiKeyRepository:
                 await connection.execute(insert(_key).values(**values, key_hash=key_hash))
         except ConstraintViolation:
             raise NotFound("user", [user_id]) from None
-        return _api_key(values)
+        return _api_key_from_row(values)
 
     async def get_by_hash(self, key_hash: bytes) -> tuple[ApiKey, User] | None:
-        """Whose key this is."""
+        """The key with this hash, and its user."""
         columns, condition = _KEY_COLUMNS, _key.c.key_hash == key_hash
-        found = await _with_user(self._database, columns, _key.c.user_id, condition)
-        return None if found is None else (_api_key(found[0]), found[1])
+        found = await _find_with_user(self._database, columns, _key.c.user_id, condition)
+        return None if found is None else (_api_key_from_row(found[0]), found[1])
 
     async def list(self, user_id: UUID | None = None) -> list[ApiKey]:
-        """Oldest first; of every user without `user_id`."""
+        """Keys of a user, or of every user when `user_id` is None; oldest first."""
         statement = select(*_KEY_COLUMNS).order_by(_key.c.created_at, _key.c.id)
         if user_id is not None:
             statement = statement.where(_key.c.user_id == user_id)
         async with self._database.read() as connection:
-            return [_api_key(row) for row in (await connection.execute(statement)).mappings()]
+            return [_api_key_from_row(row) for row in (await connection.execute(statement)).mappings()]
 
     async def get(self, user_id: UUID, key_id: UUID) -> ApiKey | None:
         statement = select(*_KEY_COLUMNS).where(_key.c.id == key_id, _key.c.user_id == user_id)
         async with self._database.read() as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
-        return None if row is None else _api_key(row)
+        return None if row is None else _api_key_from_row(row)
 
     async def update(
         self, user_id: UUID, key_id: UUID, name: str | None = None, permissions: Iterable[str] | None = None
     ) -> ApiKey | None:
-        """None of either: unchanged."""
+        """A None leaves `name` or `permissions` unchanged. Returns None when the user has no such key."""
         values: dict[str, Any] = {"updated_at": now()}
         if name is not None:
             values["name"] = name
@@ -75,14 +75,14 @@ class ApiKeyRepository:
         statement = update(_key).where(_key.c.id == key_id, _key.c.user_id == user_id).values(values)
         async with self._database.write() as connection:
             row = (await connection.execute(statement.returning(*_KEY_COLUMNS))).mappings().one_or_none()
-        return None if row is None else _api_key(row)
+        return None if row is None else _api_key_from_row(row)
 
     async def delete(self, user_id: UUID, key_id: UUID) -> bool:
-        """False: no such key of this user."""
+        """Returns False when the user has no such key."""
         return await self._delete((_key.c.id == key_id) & (_key.c.user_id == user_id))
 
     async def delete_any(self, key_id: UUID) -> bool:
-        """Whosesoever it is: for the operator."""
+        """Delete the key of any user: for the operator."""
         return await self._delete(_key.c.id == key_id)
 
     async def _delete(self, condition: ColumnElement[bool]) -> bool:
@@ -106,9 +106,9 @@ class SessionRepository:
         return created
 
     async def get_by_hash(self, token_hash: bytes, moment: datetime) -> tuple[Session, User] | None:
-        """None when unknown, or expired at `moment`."""
+        """The session and its user; None when it is unknown, or expired at `moment`."""
         condition = (_session.c.token_hash == token_hash) & (_session.c.expires_at > moment)
-        found = await _with_user(self._database, _SESSION_COLUMNS, _session.c.user_id, condition)
+        found = await _find_with_user(self._database, _SESSION_COLUMNS, _session.c.user_id, condition)
         return None if found is None else (Session(**found[0]), found[1])
 
     async def delete_by_hash(self, token_hash: bytes) -> bool:
@@ -117,12 +117,12 @@ class SessionRepository:
             return result.rowcount > 0
 
     async def delete_expired(self, moment: datetime) -> int:
-        """How many there were."""
+        """Returns how many were deleted."""
         async with self._database.write() as connection:
             return (await connection.execute(delete(_session).where(_session.c.expires_at <= moment))).rowcount
 
 
-async def _with_user(
+async def _find_with_user(
     database: Database, columns: list[Any], user_id: Any, condition: ColumnElement[bool]
 ) -> tuple[dict[str, Any], User] | None:
     statement = select(*columns, *_user.c).join(_user, user_id == _user.c.id).where(condition)
@@ -135,5 +135,5 @@ async def _with_user(
     return credential, User(**dict(zip(_user.c.keys(), values[len(columns) :], strict=True)))
 
 
-def _api_key(row: RowMapping | dict[str, Any]) -> ApiKey:
+def _api_key_from_row(row: RowMapping | dict[str, Any]) -> ApiKey:
     return ApiKey(**{**row, "permissions": tuple(row["permissions"])})

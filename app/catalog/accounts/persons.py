@@ -1,4 +1,4 @@
-"""Persons that a user's photos show, and the picture of a user: names, and which file is their image."""
+"""Persons in a user's photos, with their thumbnails, and the profile images of users. Nothing here detects faces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _user = tables.user
 
 
 class PersonRepository:
-    """Images are swapped as derivatives are: the new one takes the place of the one that was seen, and dooms it."""
+    """Images are replaced as derivatives are: the new file replaces the one that the caller saw, which is marked for
+    deletion in the same transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,7 +42,8 @@ class PersonRepository:
         return made
 
     async def get_or_create(self, owner_id: UUID, person_id: UUID) -> Person | None:
-        """The person of that id, made where there is none; None where it is somebody else's. Raises `NotFound` for an unknown owner."""
+        """The person with this id, created if there is none; None when it belongs to another user. Raises `NotFound`
+        for an unknown owner."""
         known = await self.get_owned(owner_id, person_id)
         if known is not None:
             return known
@@ -51,7 +53,7 @@ class PersonRepository:
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(_person).values(values))
-        except ConstraintViolation:  # somebody was faster, or it is not the caller's
+        except ConstraintViolation:  # created meanwhile, or another user's
             return await self.get_owned(owner_id, person_id)
         return made
 
@@ -67,14 +69,15 @@ class PersonRepository:
             return [Person(*row) for row in await connection.execute(statement)]
 
     async def rename(self, owner_id: UUID, person_id: UUID, name: str | None) -> Person | None:
-        """None: no such person of this owner."""
+        """Returns None when the owner has no such person."""
         changed = update(_person).where(_where_owned(owner_id, person_id)).values(name=name, updated_at=now())
         async with self._database.write() as connection:
             row = (await connection.execute(changed.returning(_person))).one_or_none()
         return None if row is None else Person(*row)
 
     async def delete(self, owner_id: UUID, person_id: UUID) -> bool:
-        """The thumbnail is doomed in the same transaction. False: no such person of this owner."""
+        """Also marks the thumbnail for deletion, in the same transaction. Returns False when the owner has no such
+        person."""
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
             gone = delete(_person).where(_where_owned(owner_id, person_id)).returning(_person.c.thumbnail_file_id)
@@ -86,8 +89,9 @@ class PersonRepository:
     async def replace_thumbnail(
         self, owner_id: UUID, person_id: UUID, asset_id: UUID, expected_file_id: UUID | None, stored: StoredFile
     ) -> bool:
-        """Make `stored`, which was cut from the asset, the person's thumbnail. False where another file is there than the one that was
-        seen; then, and where `NotFound` (person or asset) or `WriteLeaseLost` is raised, the new file is doomed."""
+        """Make `stored`, which was cut from the asset, the person's thumbnail, if the current one is
+        `expected_file_id`; else return False. If it returns False, or raises `NotFound` (person or asset) or
+        `WriteLeaseLost`, the new file is marked for deletion."""
 
         async def replace(connection: AsyncConnection) -> UUID | None:
             person = select(_person.c.thumbnail_file_id).where(_where_owned(owner_id, person_id)).with_for_update()
@@ -107,7 +111,8 @@ class PersonRepository:
     async def replace_profile_image(
         self, user_id: UUID, expected_file_id: UUID | None, stored: StoredFile | None
     ) -> bool:
-        """The same for the profile image of a user; without `stored` there is none afterwards. Raises `NotFound`, `WriteLeaseLost`."""
+        """As `replace_thumbnail`, for a user's profile image; `stored` None removes it. Raises `NotFound`,
+        `WriteLeaseLost`."""
 
         async def replace(connection: AsyncConnection) -> UUID | None:
             user = select(_user.c.profile_file_id).where(_user.c.id == user_id).with_for_update()
@@ -133,7 +138,8 @@ class PersonRepository:
         stored: StoredFile | None,
         replace: Callable[[AsyncConnection], Awaitable[UUID | None]],
     ) -> bool:
-        """`replace` makes the row refer to the new file if it referred to the one that was seen, and says which one it was."""
+        """`replace` sets the reference to the new file if the current file is `expected_file_id`, and returns the
+        current file."""
         new = [] if stored is None else [stored]
         try:
             async with self._database.write() as connection:

@@ -1,4 +1,4 @@
-"""Users: who owns files and assets, and how many bytes they may keep."""
+"""Users: e-mail address, name, password hash and quota. Passwords are hashed by the caller."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.catalog.schema.records import User
 _user = tables.user
 
 MAX_EMAIL_CHARACTERS = 254
-"""RFC 5321, by way of the longest path."""
+"""RFC 5321 section 4.5.3.1.3: a path has at most 256 octets, of which two are its angle brackets."""
 
 
 class UserChanges(TypedDict, total=False):
-    """What may change of a user; absent means unchanged."""
+    """The fields of a user that may change; an absent key means unchanged."""
 
     email: str
     name: str
@@ -29,7 +29,7 @@ class UserChanges(TypedDict, total=False):
 
 
 class UserRepository:
-    """Addresses are compared, and kept, in lower case."""
+    """E-mail addresses are stored and compared in lower case."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class UserRepository:
         quota: int | None = None,
         password_hash: str | None = None,
     ) -> User:
-        """`quota` in bytes. Raises `EmailTaken` and `InvalidEmail`."""
+        """`quota` in bytes; None: unlimited. Raises `EmailTaken` and `InvalidEmail`."""
         moment = now()
         created = User(
             id=uuid4(),
@@ -81,7 +81,7 @@ class UserRepository:
             return (await connection.execute(select(func.count()).select_from(_user))).scalar_one()
 
     async def update(self, user_id: UUID, **changes: Unpack[UserChanges]) -> User | None:
-        """Raises `EmailTaken` and `InvalidEmail`."""
+        """Returns None for an unknown user. Raises `EmailTaken` and `InvalidEmail`."""
         values: dict[str, Any] = {**changes, "updated_at": now()}
         if "email" in changes:
             values["email"] = _validate_email(changes["email"])

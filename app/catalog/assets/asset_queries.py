@@ -1,5 +1,5 @@
-"""Statements about assets, without running them: what is asked for, in which order, where a page begins, and how rows become
-records."""
+"""Builds SQL for assets: columns, conditions of searches, order and cursors of pages; and converts rows to records. It
+runs no statement."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _file = tables.file
 _user = tables.user
 
 _ASSET_COLUMNS = tuple(column for column in _asset.c if column.name not in ("metadata", "folded_name"))
-"""All but what is only looked for, and what a client wanted kept: that may be long, and no answer shows it."""
+"""All columns but `folded_name`, which is only searched, and `metadata`, which may be long and is in no answer."""
 _ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
 JOINED_COLUMNS = len(_ASSET_COLUMNS) + len(_file.c)
 _CURSOR = struct.Struct(">q16s")
@@ -51,7 +51,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def select_assets_with_files() -> Select[*tuple[Any, ...]]:
-    """Assets with their originals; `asset_from_row` takes its rows, of which only the first `JOINED_COLUMNS` matter."""
+    """Assets joined with their originals. `asset_from_row` takes the rows, and reads only the first `JOINED_COLUMNS`."""
     return select(*_ASSET_COLUMNS, _file).join(_file, _asset.c.file_id == _file.c.id)
 
 
@@ -68,20 +68,20 @@ def where_trashed(trashed: bool) -> ColumnElement[bool]:
 
 
 def where_visible(visibility: Visibility | None) -> ColumnElement[bool]:
-    """None: what Immich shows unless asked otherwise."""
+    """None: Immich's default, timeline and archive."""
     if visibility is None:
         return _asset.c.visibility.in_([Visibility.TIMELINE, Visibility.ARCHIVE])
     return _asset.c.visibility == visibility
 
 
 def encode_cursor(last: Asset) -> str:
-    """Where the page after `last` begins."""
+    """The cursor of the page that begins after `last`."""
     moment = (last.file_created_at - _EPOCH) // _MICROSECOND
     return base64.urlsafe_b64encode(_CURSOR.pack(moment, last.id.bytes)).decode().rstrip("=")
 
 
 def where_after_cursor(cursor: str) -> ColumnElement[bool]:
-    """Assets after that place, newest first. Raises `InvalidCursor`."""
+    """Assets after the cursor's position, newest first. Raises `InvalidCursor`."""
     try:
         packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         microseconds, identifier = _CURSOR.unpack(packed)
@@ -92,7 +92,7 @@ def where_after_cursor(cursor: str) -> ColumnElement[bool]:
 
 
 def where_later_than(asset: Asset) -> ColumnElement[bool]:
-    """Assets after that one, oldest first."""
+    """Assets after `asset`, oldest first."""
     return tuple_(_asset.c.file_created_at, _asset.c.id) > _position_tuple(asset.file_created_at, asset.id)
 
 
@@ -101,7 +101,7 @@ def _position_tuple(moment: datetime, asset_id: UUID) -> Tuple[Any]:
 
 
 def where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
-    """All of them hold for what is found."""
+    """The conditions of a search, to be combined with AND."""
     where: list[ColumnElement[bool]] = [_asset.c.visibility.in_(sorted(filters.visibilities))]
     if filters.ids is not None:
         where.append(_asset.c.id.in_(filters.ids))
@@ -129,18 +129,18 @@ def choose_sort_column(filters: AssetFilters) -> ColumnElement[Any]:
 
 
 def _has_derivative(kind: FileKind, path: str | None = None) -> ColumnElement[bool]:
-    """Whether the asset has such a derivative, stored at that path if one is given."""
-    mine = (_derivative.c.asset_id == _asset.c.id) & (_derivative.c.kind == kind)
+    """Whether the asset has a derivative of this kind, stored at `path` if one is given."""
+    is_match = (_derivative.c.asset_id == _asset.c.id) & (_derivative.c.kind == kind)
     if path is None:
-        return exists().where(mine)
-    return exists().where(mine, _derivative.c.file_id == _derived_file.c.id, _derived_file.c.path == path)
+        return exists().where(is_match)
+    return exists().where(is_match, _derivative.c.file_id == _derived_file.c.id, _derived_file.c.path == path)
 
 
 def _where_contains(filters: AssetFilters) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = []
     if filters.name_contains is not None:
         by_folded_name = _asset.c.folded_name.contains(fold_case(filters.name_contains), autoescape=True)
-        # What a program of an older version has taken in has no folded name before `FoldedNameBackfill.fill`.
+        # Assets inserted by an older version have no folded name until `FoldedNameBackfill.fill_missing` has run.
         by_name = contains_folded(_asset.c.original_file_name, filters.name_contains)
         where.append(func.coalesce(by_folded_name, by_name))
     if filters.path_contains is not None:
@@ -158,12 +158,12 @@ def _where_exif_equals(filters: AssetFilters) -> list[ColumnElement[bool]]:
 
 
 def _exif_text(name: str) -> ColumnElement[str]:
-    """A value of the EXIF data as text, whatever it is in JSON; NULL where it is not said."""
+    """An EXIF value as text, whatever its JSON type; NULL when there is none."""
     return cast(_asset.c.exif[name].as_string(), String)
 
 
 def _where_equal(filters: AssetFilters) -> list[ColumnElement[bool]]:
-    wanted = {
+    values = {
         _asset.c.type: filters.type,
         _asset.c.is_favorite: filters.is_favorite,
         _asset.c.is_offline: filters.is_offline,
@@ -172,7 +172,7 @@ def _where_equal(filters: AssetFilters) -> list[ColumnElement[bool]]:
         _asset.c.device_id: filters.device_id,
         _asset.c.library_id: filters.library_id,
     }
-    return [column == value for column, value in wanted.items() if value is not None]
+    return [column == value for column, value in values.items() if value is not None]
 
 
 def _where_between(filters: AssetFilters) -> list[ColumnElement[bool]]:
@@ -188,9 +188,11 @@ def _where_between(filters: AssetFilters) -> list[ColumnElement[bool]]:
 
 
 def select_usage_by_user() -> Select[*tuple[Any, ...]]:
-    """One row for each user; `usage_from_row` takes them."""
+    """One row for each user; `usage_from_row` takes the rows."""
     photo, video = _asset.c.type == AssetType.IMAGE, _asset.c.type == AssetType.VIDEO
-    sent = _file.c.kind == FileKind.ORIGINAL  # and not found inside a photo, which has its bytes already
+    is_upload = (
+        _file.c.kind == FileKind.ORIGINAL
+    )  # without videos extracted from a photo: the photo's size includes them
     return (
         select(
             _user.c.id,
@@ -198,7 +200,7 @@ def select_usage_by_user() -> Select[*tuple[Any, ...]]:
             func.count(case((photo, _asset.c.id))),
             func.count(case((video, _asset.c.id))),
             func.sum(case((photo, _file.c.size))),
-            func.sum(case((video & sent, _file.c.size))),
+            func.sum(case((video & is_upload, _file.c.size))),
             _user.c.used,
             _user.c.quota,
         )
@@ -212,6 +214,6 @@ def select_usage_by_user() -> Select[*tuple[Any, ...]]:
 
 def usage_from_row(row: Row[*tuple[Any, ...]]) -> AccountUsage:
     user_id, name, photos, videos, photo_bytes, video_bytes, used, quota = row
-    # PostgreSQL sums bigints into a decimal, and nothing into NULL.
-    of_photos, of_videos = int(photo_bytes or 0), int(video_bytes or 0)
-    return AccountUsage(user_id, name, photos, videos, of_photos + of_videos, of_photos, of_videos, used, quota)
+    # PostgreSQL returns the sum of bigints as a decimal, and the sum of no rows as NULL.
+    photo_sum, video_sum = int(photo_bytes or 0), int(video_bytes or 0)
+    return AccountUsage(user_id, name, photos, videos, photo_sum + video_sum, photo_sum, video_sum, used, quota)

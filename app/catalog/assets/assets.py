@@ -1,5 +1,7 @@
-"""Assets: photos and videos with their files. Whatever changes who refers to a file, and what counts against a quota, happens
-here, each time in one transaction; see `quota` for the order of locks.
+"""Assets: photos and videos with their files. Inserts, reads, searches, changes, trashes, restores and removes them.
+
+Each change of an asset's references to files, and of the quota that they use, is one transaction; `quota` defines the
+order of locks. Objects are not touched: files become `doomed`, and the sweeper deletes their objects.
 """
 
 from __future__ import annotations
@@ -68,11 +70,12 @@ class AssetRepository:
         self._database = database
 
     async def insert(self, new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
-        """The upload's last step, in one transaction: its files become live, the asset is there, the quota is charged, its
-        task waits.
+        """Finish an upload in one transaction: its files become live, the asset and its task are inserted, the quota is
+        charged.
 
-        Raises `DuplicateAsset`, `QuotaExceeded`, `WriteLeaseLost`, `NotAPhoto` or `NotFound` (the owner, or the video of a live photo); then
-        nothing of it is there and the upload's files are doomed. A motion video is hidden, as in Immich.
+        Raises `DuplicateAsset`, `QuotaExceeded`, `WriteLeaseLost`, `NotAPhoto` or `NotFound` (the owner, or the video
+        of a live photo); then nothing is inserted and the upload's files are marked for deletion. A motion video is
+        hidden, as in Immich.
         """
         files = [original, sidecar] if sidecar else [original]
         try:
@@ -80,14 +83,14 @@ class AssetRepository:
                 try:
                     return await self._insert(new, files)
                 except ConstraintViolation:
-                    winner = await self.get_by_checksum(new.owner_id, new.checksum)
-                    if winner:
-                        raise DuplicateAsset(winner.id, is_trashed=winner.deleted_at is not None) from None
-                    # Else the winner was deleted in this moment.
+                    existing = await self.get_by_checksum(new.owner_id, new.checksum)
+                    if existing:
+                        raise DuplicateAsset(existing.id, is_trashed=existing.deleted_at is not None) from None
+                    # Else the other asset was deleted meanwhile: try again.
         except (DuplicateAsset, QuotaExceeded, WriteLeaseLost, NotAPhoto, NotFound):
             await self._mark_uploads_for_deletion([stored.file_id for stored in files])
             raise
-        raise CatalogUnavailable("other uploads of the same content come and go")
+        raise CatalogUnavailable("uploads of the same content were inserted and deleted at the same time")
 
     async def get(self, asset_id: UUID) -> Asset | None:
         return await self._get_one(_asset.c.id == asset_id)
@@ -96,7 +99,7 @@ class AssetRepository:
         return await self._get_one((_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id))
 
     async def get_many_owned(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> dict[UUID, Asset]:
-        """Those of the ids that are this owner's, the trash included."""
+        """Those of the assets that belong to the owner, including the trash."""
         found: dict[UUID, Asset] = {}
         async with self._database.read() as connection:
             for batch in iterate_batches(asset_ids):
@@ -105,7 +108,7 @@ class AssetRepository:
         return found
 
     async def get_all_visible(self, owner_id: UUID) -> list[Asset]:
-        """All of the owner's in timeline and archive, oldest first, without the trash."""
+        """The owner's assets in timeline and archive, oldest first, without the trash."""
         order = (_asset.c.file_created_at, _asset.c.id)
         statement = (
             select_assets_with_files()
@@ -114,7 +117,7 @@ class AssetRepository:
         )
         found: list[Asset] = []
         async with self._database.read() as connection:
-            while True:  # in batches: rows are made into assets on the event loop
+            while True:  # in batches: rows are converted on the event loop, which other coroutines need, too
                 page = statement.where(where_later_than(found[-1])) if found else statement
                 batch = [asset_from_row(row) for row in await connection.execute(page.limit(ID_BATCH_SIZE))]
                 found += batch
@@ -122,7 +125,7 @@ class AssetRepository:
                     return found
 
     async def originals(self, asset_ids: Iterable[UUID]) -> dict[UUID, File]:
-        """The original's file of each asset that is there and not in the trash, whoever owns it."""
+        """The original of each asset that exists and is not in the trash, of any owner."""
         found: dict[UUID, File] = {}
         async with self._database.read() as connection:
             for batch in iterate_batches(asset_ids):
@@ -132,15 +135,15 @@ class AssetRepository:
         return found
 
     async def get_by_checksum(self, owner_id: UUID, checksum: bytes) -> Asset | None:
-        """An upload of these bytes (SHA-1), the trash included; external files do not count."""
+        """The owner's upload with this SHA-1, also in the trash. External files are not considered."""
         return (await self.get_by_checksums(owner_id, [checksum])).get(checksum)
 
     async def get_by_checksums(self, owner_id: UUID, checksums: Iterable[bytes]) -> dict[bytes, Asset]:
         found: dict[bytes, Asset] = {}
-        wanted = list(dict.fromkeys(checksums))
+        requested = list(dict.fromkeys(checksums))
         async with self._database.read() as connection:
-            for start in range(0, len(wanted), _CHECKSUM_BATCH):
-                batch = wanted[start : start + _CHECKSUM_BATCH]
+            for start in range(0, len(requested), _CHECKSUM_BATCH):
+                batch = requested[start : start + _CHECKSUM_BATCH]
                 statement = select_assets_with_files().where(
                     _asset.c.owner_id == owner_id, _asset.c.checksum.in_(batch), _asset.c.library_id.is_(None)
                 )
@@ -160,8 +163,9 @@ class AssetRepository:
         visibility: Visibility | None = None,
         library_id: UUID | None = None,
     ) -> tuple[list[Asset], str | None]:
-        """Newest first, and the cursor of the next page, if there is one. An asset that is there throughout shows once, whatever
-        comes and goes between the pages. `visibility` None: timeline and archive. Raises `InvalidCursor`."""
+        """A page of assets, newest first, and the cursor of the next page, if there is one. An asset that exists
+        throughout appears exactly once, even if others are added or removed between the pages. `visibility` None:
+        timeline and archive. Raises `InvalidCursor`."""
         where = [_asset.c.owner_id == owner_id, where_visible(visibility), where_trashed(trashed)]
         if type is not None:
             where.append(_asset.c.type == type)
@@ -183,7 +187,7 @@ class AssetRepository:
     async def search(
         self, owner_id: UUID, filters: AssetFilters, page: int = 1, size: int = 250
     ) -> tuple[list[Asset], int | None]:
-        """Page `page` (from 1) of what fits, and the number of the next one, if there is one."""
+        """Page `page` (from 1) of the matching assets, and the number of the next page, if there is one."""
         direction = (lambda c: c.asc()) if filters.ascending else (lambda c: c.desc())
         statement = (
             select_assets_with_files()
@@ -197,8 +201,9 @@ class AssetRepository:
         return found[:size], page + 1 if len(found) > size else None
 
     async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
-        """None: no such asset of this owner. Raises `NotFound` for a live photo's video that is not there, `NotAPhoto` where the
-        asset that is to show it is no photo. A video that it no longer shows comes back into sight. `exif` is added to what is known."""
+        """Change an asset. Returns None when the owner has no such asset. `exif` is merged into the known EXIF data. A
+        live photo's video that is replaced or unlinked becomes visible again. Raises `NotFound` for a video that does
+        not exist, and `NotAPhoto` when the asset that is to show it is not a photo."""
         mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
         values: dict[str, Any] = {**changes, "updated_at": now()}
         async with self._database.write() as connection:
@@ -225,53 +230,56 @@ class AssetRepository:
         return changed
 
     async def trash(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> None:
-        """What is there already keeps its time. Raises `NotFound` naming the ids that are not this owner's."""
+        """Move assets to the trash. An asset that is there already keeps its `deleted_at`. Raises `NotFound` with the
+        ids that do not belong to the owner."""
         moment = now()
         values = {"deleted_at": func.coalesce(_asset.c.deleted_at, moment), "updated_at": moment}
-        wanted = list(asset_ids)
+        requested = list(asset_ids)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
-            await _check_owned(connection, owner_id, wanted)
-            for batch in iterate_batches(wanted):
+            await _check_owned(connection, owner_id, requested)
+            for batch in iterate_batches(requested):
                 await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(values))
-                # The owner has decided: the return of an external file is no reason to undo it.
-                decided = update(_library_file).where(_library_file.c.asset_id.in_(batch)).values(trashed=False)
-                await connection.execute(decided)
+                # The owner trashed it: a scan that finds the external file again must not restore the asset.
+                keep_trashed = update(_library_file).where(_library_file.c.asset_id.in_(batch)).values(trashed=False)
+                await connection.execute(keep_trashed)
 
     async def restore(self, owner_id: UUID, asset_ids: Iterable[UUID] | None = None) -> int:
-        """Take out of the trash, everything without `asset_ids`; how many there were. Those of a library whose files are gone stay, as in
-        Immich, and come out with their files. Raises `NotFound`."""
+        """Restore assets from the trash, all when `asset_ids` is None. Returns how many. Assets of a library whose
+        files are missing stay, as in Immich, and are restored when a scan finds their files. Raises `NotFound`."""
         values = {"deleted_at": None, "updated_at": now()}
-        gone = select(_library_file.c.asset_id).where(_library_file.c.missing_since.is_not(None))
+        missing = select(_library_file.c.asset_id).where(_library_file.c.missing_since.is_not(None))
         mine = (_asset.c.owner_id == owner_id) & where_trashed(True)
-        there = mine & _asset.c.id.not_in(gone)
+        there = mine & _asset.c.id.not_in(missing)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
             if asset_ids is None:
                 restored = (await connection.execute(update(_asset).where(there).values(values))).rowcount
-                theirs = _library_file.c.asset_id.in_(select(_asset.c.id).where(mine))
-                await connection.execute(_restore_when_found(theirs))
+                condition = _library_file.c.asset_id.in_(select(_asset.c.id).where(mine))
+                await connection.execute(_restore_when_found(condition))
                 return restored
-            wanted = list(asset_ids)
-            await _check_owned(connection, owner_id, wanted)
+            requested = list(asset_ids)
+            await _check_owned(connection, owner_id, requested)
             restored = 0
-            for batch in iterate_batches(wanted):
+            for batch in iterate_batches(requested):
                 statement = update(_asset).where(_asset.c.id.in_(batch), there).values(values)
                 restored += (await connection.execute(statement)).rowcount
                 await connection.execute(_restore_when_found(_library_file.c.asset_id.in_(batch)))
             return restored
 
     async def delete(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
-        """Remove for good, in one transaction: the rows go, the files are doomed, the quota is given back. A photo takes its motion
-        video along unless another photo shows it or its owner has it in sight or marked. Raises `NotFound` naming the ids that are not this owner's; then all stay."""
-        wanted = list(asset_ids)
+        """Remove assets permanently, in one transaction: their rows are deleted, their files marked for deletion, the
+        quota refunded. A photo's motion video is removed, too, unless another photo shows it or its owner made it
+        visible or a favourite. Raises `NotFound` with the ids that do not belong to the owner; then none is removed."""
+        requested = list(asset_ids)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
-            await _check_owned(connection, owner_id, wanted)
-            return await remove_assets(connection, owner_id, wanted)
+            await _check_owned(connection, owner_id, requested)
+            return await remove_assets(connection, owner_id, requested)
 
     async def delete_from_library(self, owner_id: UUID, library_id: UUID, limit: int) -> int:
-        """As `delete`, with at most so many of the library's assets, in no order; how many went. Several may do so at once."""
+        """As `delete`, for at most `limit` of the library's assets, in no order. Returns how many were removed. Several
+        processes may call it at once."""
         mine = (_asset.c.library_id == library_id) & (_asset.c.owner_id == owner_id)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
@@ -279,8 +287,9 @@ class AssetRepository:
             return await remove_assets(connection, owner_id, some)
 
     async def purge_trash(self, before: datetime, limit: int = 500) -> int:
-        """Remove for good what has been in the trash since before that moment, at most about `limit` at a time; how many there were. What
-        belongs to an external library stays: its file may be away, and if it is there the next scan would take it in again."""
+        """Remove assets permanently that were moved to the trash before `before`, at most about `limit` per call.
+        Returns how many. Assets of external libraries stay: their disk may be unmounted, and if the file exists, the
+        next scan would add it again."""
         old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None)
         due = select(_asset.c.owner_id, _asset.c.id).where(old).order_by(_asset.c.deleted_at).limit(limit)
         by_owner: dict[UUID, list[UUID]] = {}
@@ -291,10 +300,10 @@ class AssetRepository:
         for owner_id, asset_ids in by_owner.items():
             async with self._database.write() as connection:
                 await quota.lock_owner(connection, owner_id)
-                # Asked again: its owner may have restored it since.
+                # Select again: the owner may have restored the asset since.
                 still = select(_asset.c.id).where(_asset.c.owner_id == owner_id, _asset.c.id.in_(asset_ids), old)
-                doomed = list((await connection.execute(still.with_for_update())).scalars())
-                removed += await remove_assets(connection, owner_id, doomed)
+                due_ids = list((await connection.execute(still.with_for_update())).scalars())
+                removed += await remove_assets(connection, owner_id, due_ids)
         return removed
 
     async def get_statistics(
@@ -316,7 +325,7 @@ class AssetRepository:
         return AssetStatistics(images, videos, images + videos)
 
     async def get_usage_by_user(self) -> list[AccountUsage]:
-        """Of every user, oldest first."""
+        """The usage of every user, oldest user first."""
         async with self._database.read() as connection:
             return [usage_from_row(row) for row in await connection.execute(select_usage_by_user())]
 
@@ -352,9 +361,9 @@ class AssetRepository:
         return None if row is None else asset_from_row(row)
 
 
-def _restore_when_found(*theirs: ColumnElement[bool]) -> Update:
-    """Marks those whose files are gone as what a scan had put into the trash: their owner wants to see them."""
-    return update(_library_file).where(_library_file.c.missing_since.is_not(None), *theirs).values(trashed=True)
+def _restore_when_found(*conditions: ColumnElement[bool]) -> Update:
+    """Marks assets with missing files as trashed by a scan: their owner wants them restored when the files are found."""
+    return update(_library_file).where(_library_file.c.missing_since.is_not(None), *conditions).values(trashed=True)
 
 
 def _check_is_photo(asset_id: UUID, type_: AssetType) -> None:

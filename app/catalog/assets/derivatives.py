@@ -1,7 +1,8 @@
-"""Derivatives: the files that are made from an asset's original. A new one takes the place of the one that was seen, and dooms it, in
-one transaction, so that there is never a moment with neither, and of two that were made at once one stays.
+"""Derivatives: the files that are made from an asset's original, such as thumbnails. They do not count against the
+quota.
 
-They do not count against the quota.
+A new derivative replaces the file that its maker saw, which is marked for deletion in the same transaction: there is
+always one or the other, and of two that were made at once only one stays.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ _file = tables.file
 _task = tables.task
 
 USER_EDITED_FIELDS = ("description", "rating", "latitude", "longitude", "dateTimeOriginal", "timeZone")
-"""What a user may have said of a picture: what is known already stays when the file is read (again)."""
+"""EXIF fields that a user may have edited: known values stay when the file is read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileReplacement:
-    """`stored` takes the place of the file that was `expected_file_id` (None: there was none). Without `stored` there is none afterwards."""
+    """`stored` replaces the file `expected_file_id` (None: there was none). Without `stored` the derivative is removed."""
 
     kind: FileKind
     expected_file_id: UUID | None
@@ -42,8 +43,8 @@ class FileReplacement:
 
 
 class ExtractedProperties(TypedDict, total=False):
-    """What was read from an original; absent means unchanged. `taken_at` and `taken_at_local` (the clock of the place, as if it were
-    UTC) hold unless the user has said something else."""
+    """Properties read from an original; an absent key means unchanged. `taken_at` and `taken_at_local` (local time,
+    stored as if it were UTC) apply unless the user has edited the date."""
 
     width: int
     height: int
@@ -59,11 +60,11 @@ class DerivativeRepository:
         self._database = database
 
     async def get_for_asset(self, asset_id: UUID) -> dict[FileKind, Derivative]:
-        """Those of one asset."""
+        """The derivatives of one asset, by kind."""
         return (await self.get_for_assets([asset_id])).get(asset_id, {})
 
     async def get_for_assets(self, asset_ids: Iterable[UUID]) -> dict[UUID, dict[FileKind, Derivative]]:
-        """Those of each asset that has any."""
+        """The derivatives of each asset that has any."""
         found: dict[UUID, dict[FileKind, Derivative]] = {}
         columns = select(_derivative.c.asset_id, _derivative.c.kind, _file).join(
             _file, _derivative.c.file_id == _file.c.id
@@ -76,7 +77,7 @@ class DerivativeRepository:
         return found
 
     async def find_asset_id(self, file_id: UUID) -> UUID | None:
-        """The asset that this file was made from; None where no derivative has it (any more)."""
+        """The asset whose derivative is the file; None when no derivative refers to it."""
         statement = select(_derivative.c.asset_id).where(_derivative.c.file_id == file_id)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one_or_none()
@@ -89,12 +90,12 @@ class DerivativeRepository:
         properties: ExtractedProperties | None = None,
         task_id: UUID | None = None,
     ) -> bool:
-        """All of the replacements, and what was found, in one transaction. False where another file is there than the one that was
-        seen, or the task that they were made for is gone, since the original has changed: then nothing changes, and the new files are
-        doomed.
+        """Apply all replacements and the properties in one transaction. Returns False when another file is present than
+        the expected one, or when the task `task_id` is gone because the original has changed; then nothing changes and
+        the new files are marked for deletion.
 
-        Raises `NotFound` where there is no such asset of the owner (any more) and `WriteLeaseLost` for a lease that ran out; then the
-        new files are doomed, too.
+        Raises `NotFound` when the owner has no such asset, and `WriteLeaseLost` for an expired lease; then the new
+        files are marked for deletion, too.
         """
         new = [each.stored for each in replacements if each.stored is not None]
         try:
@@ -102,8 +103,8 @@ class DerivativeRepository:
                 await quota.lock_owner(connection, owner_id)
                 asset = await _lock_asset(connection, owner_id, asset_id)
                 current = await _current_file_ids(connection, asset_id)
-                as_seen = all(current.get(each.kind) == each.expected_file_id for each in replacements)
-                if not as_seen or not await _is_task_present(connection, task_id):
+                as_expected = all(current.get(each.kind) == each.expected_file_id for each in replacements)
+                if not as_expected or not await _is_task_present(connection, task_id):
                     await mark_unfinished_for_deletion(connection, [stored.file_id for stored in new])
                     return False
                 for stored in new:
@@ -140,23 +141,23 @@ async def _current_file_ids(connection: AsyncConnection, asset_id: UUID) -> dict
     return {row.kind: row.file_id for row in await connection.execute(rows)}
 
 
-async def _replace(connection: AsyncConnection, asset_id: UUID, wanted: FileReplacement) -> None:
-    there = (_derivative.c.asset_id == asset_id) & (_derivative.c.kind == wanted.kind)
-    if wanted.stored is None:
-        await connection.execute(delete(_derivative).where(there))
-    elif wanted.expected_file_id is not None:
-        await connection.execute(update(_derivative).where(there).values(file_id=wanted.stored.file_id))
+async def _replace(connection: AsyncConnection, asset_id: UUID, replacement: FileReplacement) -> None:
+    is_current = (_derivative.c.asset_id == asset_id) & (_derivative.c.kind == replacement.kind)
+    if replacement.stored is None:
+        await connection.execute(delete(_derivative).where(is_current))
+    elif replacement.expected_file_id is not None:
+        await connection.execute(update(_derivative).where(is_current).values(file_id=replacement.stored.file_id))
     else:
-        row = {"asset_id": asset_id, "kind": wanted.kind, "file_id": wanted.stored.file_id}
+        row = {"asset_id": asset_id, "kind": replacement.kind, "file_id": replacement.stored.file_id}
         await connection.execute(insert(_derivative).values(row))
 
 
 def _asset_values(properties: ExtractedProperties, known: dict[str, object] | None) -> dict[str, Any]:
     values: dict[str, Any] = {**properties, "updated_at": now()}
     taken_at, local = values.pop("taken_at", None), values.pop("taken_at_local", None)
-    said = {name: value for name, value in (known or {}).items() if name in USER_EDITED_FIELDS}
+    edited = {name: value for name, value in (known or {}).items() if name in USER_EDITED_FIELDS}
     if "exif" in properties:
-        values["exif"] = properties["exif"] | said
-    if taken_at is not None and local is not None and "dateTimeOriginal" not in said:
+        values["exif"] = properties["exif"] | edited
+    if taken_at is not None and local is not None and "dateTimeOriginal" not in edited:
         values |= {"file_created_at": taken_at, "local_date_time": local}
     return values

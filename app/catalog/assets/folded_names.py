@@ -1,4 +1,4 @@
-"""Fills in the folded names that searches compare, for assets that a program of an older version has taken in."""
+"""Fills in the folded names that searches compare, for assets that an older version inserted without one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.catalog.schema import tables
 from app.unicode_folding import fold_case
 
 SCAN_BATCH_SIZE = 10_000
-"""Assets that one query looks at: what bounds it where none of many has to be filled in."""
+"""Assets that one query reads. It bounds the query when few of many assets lack a name."""
 
 _asset = tables.asset
 
@@ -23,8 +23,8 @@ class FoldedNameBackfill:
         self._database = database
 
     async def fill_missing(self) -> int:
-        """How many were filled in. Each batch is a short transaction of its own, so what a kill leaves is found the next time; any number of
-        processes may fill at once."""
+        """Returns how many names were filled in. Each batch is a short transaction, so names that remain after a kill
+        are found by the next call. Several processes may run it at once."""
         filled = 0
         last: UUID | None = None
         while True:
@@ -35,7 +35,7 @@ class FoldedNameBackfill:
                 return filled
 
     async def _find_missing(self, after: UUID | None) -> tuple[Iterable[UUID], UUID | None]:
-        """Among the next assets those to be filled in, and the last one looked at; None where there are no more."""
+        """The ids without a folded name among the next assets, and the last id read; None: there are no more."""
         next_ids = select(_asset.c.id).order_by(_asset.c.id)
         missing = select(_asset.c.id).where(_asset.c.folded_name.is_(None)).order_by(_asset.c.id)
         if after is not None:
@@ -47,7 +47,7 @@ class FoldedNameBackfill:
             return (await connection.execute(missing)).scalars().all(), last
 
     async def _fill_batch(self, asset_ids: list[UUID]) -> int:
-        # What others have locked they may rename; waiting for them could become a deadlock. It is filled in the next time.
+        # Skip locked rows: their transaction may rename them, and waiting could deadlock. The next call fills them in.
         names = (
             select(_asset.c.id, _asset.c.original_file_name)
             .where(_asset.c.id.in_(asset_ids), _asset.c.folded_name.is_(None))

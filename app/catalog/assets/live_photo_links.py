@@ -1,6 +1,7 @@
-"""The videos of live photos: hidden while a photo shows them, and what becomes of them when it no longer does.
+"""The videos of live photos: hides a video when a photo is linked to it, and restores its visibility when none is.
 
-Statements inside a caller's transaction, which has locked the owner's row, so that nobody links or unlinks meanwhile.
+All functions run statements in the caller's transaction. The caller has locked the owner's row, so no other transaction
+links or unlinks meanwhile.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _asset = tables.asset
 
 
 def where_unused() -> ColumnElement[bool]:
-    """A video that is there for a photo only: its owner has neither brought it into sight nor marked it."""
+    """True for a video that exists for a photo only: its owner neither made it visible nor a favourite."""
     return (_asset.c.visibility == Visibility.HIDDEN) & _asset.c.is_favorite.is_(False)
 
 
 async def hide_video(connection: AsyncConnection, owner_id: UUID, video_id: UUID) -> None:
-    """As Immich does with a video that a photo is to show. Raises `NotFound` where it is no video of this owner."""
+    """Hide a video that a photo is to show, as Immich does. Raises `NotFound` when it is not a video of this owner."""
     video = (_asset.c.id == video_id) & (_asset.c.owner_id == owner_id) & (_asset.c.type == AssetType.VIDEO)
     hidden = case((_asset.c.visibility == Visibility.TIMELINE, Visibility.HIDDEN.value), else_=_asset.c.visibility)
     if (await connection.execute(update(_asset).where(video).values(visibility=hidden))).rowcount != 1:
@@ -33,20 +34,21 @@ async def hide_video(connection: AsyncConnection, owner_id: UUID, video_id: UUID
 
 
 async def find_unlinked_videos(connection: AsyncConnection, video_ids: Iterable[UUID]) -> list[UUID]:
-    """Those of the videos to which no photo refers."""
-    free: list[UUID] = []
+    """The videos to which no photo refers."""
+    unlinked: list[UUID] = []
     for batch in iterate_batches(video_ids):
         shown = select(_asset.c.live_photo_video_id).where(_asset.c.live_photo_video_id.in_(batch))
         still_shown = set((await connection.execute(shown)).scalars())
-        free += [video for video in batch if video not in still_shown]
-    return free
+        unlinked += [video for video in batch if video not in still_shown]
+    return unlinked
 
 
 async def unhide_videos(connection: AsyncConnection, owner_id: UUID, visibilities: Mapping[UUID, Visibility]) -> None:
-    """Put videos that no photo shows any more where their photos are, or were; those that are in sight stay where they are."""
-    free = await find_unlinked_videos(connection, visibilities)
+    """Give hidden videos that no photo shows any more the visibility of their former photos. Visible videos are not
+    changed."""
+    unlinked = await find_unlinked_videos(connection, visibilities)
     hidden = (_asset.c.owner_id == owner_id) & (_asset.c.visibility == Visibility.HIDDEN)
     for visibility in Visibility:
-        for batch in iterate_batches(video for video in free if visibilities[video] is visibility):
-            back = update(_asset).where(_asset.c.id.in_(batch), hidden)
-            await connection.execute(back.values(visibility=visibility))
+        for batch in iterate_batches(video for video in unlinked if visibilities[video] is visibility):
+            unhide = update(_asset).where(_asset.c.id.in_(batch), hidden)
+            await connection.execute(unhide.values(visibility=visibility))

@@ -1,4 +1,5 @@
-"""The video that a phone has put inside a photo: once taken out it is an asset of its own, hidden, and shown by the photo."""
+"""Links a motion photo to the video that was extracted from it: the video becomes a hidden asset of its own. The
+extraction is in `app.media`."""
 
 from __future__ import annotations
 
@@ -23,16 +24,17 @@ class MotionPhotoVideos:
         self._database = database
 
     async def link_video(self, photo_id: UUID, new: NewAsset, stored: StoredFile) -> UUID | None:
-        """Make the photo show the video, in one transaction: the new one, or the one of the same content that its owner has already.
-        Returns the video's id; None where the photo shows one already, and then nothing changes.
+        """Link the photo to the video, in one transaction: to a new asset, or to the owner's video of the same content
+        if there is one. Returns the video's id; None when the photo has a video already, and then nothing changes.
 
-        The file is live only where the new asset was made, else it is doomed. It does not count against the quota: the photo, of
-        which it is a part, does. Raises `NotFound` (the photo), `WriteLeaseLost`; then it is doomed, too.
+        The file becomes live only if the new asset is inserted; else it is marked for deletion. It does not count
+        against the quota, as its bytes are part of the photo. Raises `NotFound` (the photo) and `WriteLeaseLost`; then
+        the file is marked for deletion, too.
         """
         try:
             try:
                 return await self._link_video(photo_id, new, stored)
-            except ConstraintViolation:  # an upload of the same content was faster
+            except ConstraintViolation:  # an upload of the same content was inserted meanwhile
                 return await self._link_video(photo_id, new, stored)
         except (ConstraintViolation, WriteLeaseLost, NotFound):
             async with self._database.write() as connection:
@@ -43,10 +45,10 @@ class MotionPhotoVideos:
         async with self._database.write() as connection:
             await quota.lock_owner(connection, new.owner_id)
             photo = (_asset.c.id == photo_id) & (_asset.c.owner_id == new.owner_id)
-            found = (await connection.execute(select(_asset.c.live_photo_video_id).where(photo))).one_or_none()
-            if found is None:
+            row = (await connection.execute(select(_asset.c.live_photo_video_id).where(photo))).one_or_none()
+            if row is None:
                 raise NotFound("asset", [photo_id])
-            if found.live_photo_video_id is not None:
+            if row.live_photo_video_id is not None:
                 await mark_unfinished_for_deletion(connection, [stored.file_id])
                 return None
             video_id = await _find_video(connection, new.owner_id, new.checksum)
@@ -57,8 +59,8 @@ class MotionPhotoVideos:
             else:
                 await mark_unfinished_for_deletion(connection, [stored.file_id])
                 await live_photo_links.hide_video(connection, new.owner_id, video_id)
-            shows = update(_asset).where(photo).values(live_photo_video_id=video_id, updated_at=now())
-            await connection.execute(shows)
+            link = update(_asset).where(photo).values(live_photo_video_id=video_id, updated_at=now())
+            await connection.execute(link)
         return video_id
 
 

@@ -1,4 +1,5 @@
-"""What there is to show of assets, persons and users: their files, each read in one go for delivery."""
+"""Finds the files to serve for an asset, a person or a user, each with one query. It decides nothing about which file
+answers a request."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ _TASK_COLUMNS = (_task.c.state, _task.c.not_before, _task.c.error)
 
 @dataclass(frozen=True, slots=True)
 class ProcessingState:
-    """How far an asset's processing is: as in `Task`."""
+    """The state of an asset's task; fields as in `Task`."""
 
     state: TaskState
     not_before: datetime
@@ -38,7 +39,7 @@ class ProcessingState:
 
 @dataclass(frozen=True, slots=True)
 class AssetRenditions:
-    """An asset, what was made of it, and how far that is; without `processing` nothing is to be made."""
+    """An asset, its derivatives by kind, and the state of its task; `processing` None: the asset needs no processing."""
 
     asset: Asset
     files: Mapping[FileKind, File]
@@ -47,7 +48,7 @@ class AssetRenditions:
 
 @dataclass(frozen=True, slots=True)
 class PortraitFile:
-    """The one picture of a person or a user."""
+    """The image of a person or a user, and the id of its owner."""
 
     owner_id: UUID
     file: File
@@ -58,7 +59,7 @@ class RenditionLookup:
         self._database = database
 
     async def get_for_asset(self, asset_id: UUID) -> AssetRenditions | None:
-        """Whoever owns it."""
+        """The asset's files, whoever owns it; None when there is no such asset."""
         statement = (
             select_assets_with_files()
             .add_columns(*_TASK_COLUMNS, _derivative.c.kind, *_derived_file.c)
@@ -81,22 +82,22 @@ class RenditionLookup:
         return AssetRenditions(asset_from_row(rows[0]), made, progress)
 
     async def get_failure_reasons(self, asset_ids: Iterable[UUID]) -> dict[UUID, str]:
-        """Why the processing of those of the assets was given up for which it was."""
+        """The reasons of failed processing; assets whose task has not failed are left out."""
         failed = select(_task.c.asset_id, _task.c.error).where(_task.c.state == TaskState.FAILED)
-        found: dict[UUID, str] = {}
+        reasons: dict[UUID, str] = {}
         async with self._database.read() as connection:
             for batch in iterate_batches(asset_ids):
                 rows = await connection.execute(failed.where(_task.c.asset_id.in_(batch)))
-                found.update((asset_id, error or "unknown") for asset_id, error in rows)
-        return found
+                reasons.update((asset_id, error or "unknown") for asset_id, error in rows)
+        return reasons
 
     async def get_for_person(self, person_id: UUID) -> PortraitFile | None:
-        """Whoever the person belongs to; None also for one without a picture."""
+        """The person's thumbnail, whoever owns the person; None when there is none."""
         statement = select(_person.c.owner_id, *_file.c).join(_file, _person.c.thumbnail_file_id == _file.c.id)
         return await self._get_portrait(statement, _person.c.id == person_id)
 
     async def get_for_user(self, user_id: UUID) -> PortraitFile | None:
-        """None also for one without a picture."""
+        """The user's profile image; None when there is none."""
         statement = select(_user.c.id, *_file.c).join(_file, _user.c.profile_file_id == _file.c.id)
         return await self._get_portrait(statement, _user.c.id == user_id)
 

@@ -1,7 +1,9 @@
-"""All rows of the catalogue, out of one view and into an empty one, as plain values that either database gives and takes alike.
+"""Exports all rows of the catalogue from one snapshot and imports them into an empty catalogue, as plain values that
+are the same for SQLite and PostgreSQL. It reads and writes no backup files.
 
-What there is to be dumped is found in the definitions of the tables, so that none can be forgotten. A dump is of one revision of the
-schema; loaded into tables of that revision, it is brought up to date by the same migrations as a catalogue that never left.
+The tables to export come from the definitions of the tables, so that none can be forgotten. A dump belongs to one
+revision of the schema. It is loaded into tables of that revision and then upgraded by the same migrations as any
+catalogue.
 """
 
 from __future__ import annotations
@@ -53,19 +55,19 @@ from app.catalog.schema import tables
 _installation = tables.installation
 
 JsonValue = Any
-"""What JSON can hold: text, number, truth, null, list or object."""
+"""A JSON value: text, number, boolean, null, list or object."""
 
 DATABASE_SPECIFIC_FLAGS = frozenset({"procrastinate"})
-"""Flags of `installation` that say something about this database (which tables of another program it has), not about the installation:
-they do not travel."""
+"""Flags of `installation` that describe this database (which tables of other programs it has) and not the installation:
+they are not exported."""
 
 _FOREIGN_TABLE_PREFIXES = ("alembic_", "procrastinate_")
-"""What the names of other tables in the database begin with."""
+"""Prefixes of the names of other programs' tables in the same database."""
 
 _ROWS_PER_FETCH = 200
-"""Rows fetched at a time."""
+"""Rows fetched by one query."""
 _LARGE_ROW_TABLES = frozenset({"archive"})
-"""Tables whose rows may be megabytes each: fetched one by one."""
+"""Tables whose rows may be megabytes each: fetched one row at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class DumpedTable:
 
 @dataclass(frozen=True, slots=True)
 class _ColumnCodec:
-    """How a kind of value is kept by the databases, and how it is written down."""
+    """How a kind of value is stored in the databases, and how it is converted to JSON and back."""
 
     stored: Any
     write: Callable[[Any], JsonValue]
@@ -132,7 +134,7 @@ _KIND_OF_TYPE: tuple[tuple[type[Any], str], ...] = (
 
 
 def list_dumped_tables() -> tuple[DumpedTable, ...]:
-    """Every table of this program's schema, by name."""
+    """Every table of this program's schema, sorted by name."""
     return tuple(
         DumpedTable(table.name, tuple(DumpedColumn(column.name, _kind_of(column)) for column in table.c))
         for table in sorted(tables.metadata.tables.values(), key=lambda table: table.name)
@@ -143,11 +145,11 @@ def _kind_of(column: Column[Any]) -> str:
     for type_, kind in _KIND_OF_TYPE:
         if isinstance(column.type, type_):
             return kind
-    raise TypeError(f"{column}: no way to dump {column.type!r}")
+    raise TypeError(f"{column}: the type {column.type!r} cannot be exported")
 
 
 class CatalogSnapshot:
-    """The catalogue as it was in one moment. `revision` is that of its schema."""
+    """The catalogue at one moment. `revision` is that of its schema."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -155,7 +157,7 @@ class CatalogSnapshot:
         self.tables = list_dumped_tables()
 
     async def iterate_rows(self, dumped: DumpedTable) -> AsyncGenerator[list[list[JsonValue]]]:
-        """In the order of the primary key, some at a time."""
+        """Yield the rows of a table in batches, in the order of the primary key."""
         table = tables.metadata.tables[dumped.name]
         key = list(table.primary_key.columns)
         writers = [_COLUMN_CODECS[column.kind].write for column in dumped.columns]
@@ -178,16 +180,17 @@ def _encode_rows(rows: Sequence[Any], writers: list[Callable[[Any], JsonValue]])
 
 @asynccontextmanager
 async def open_snapshot(database: Database) -> AsyncIterator[CatalogSnapshot]:
-    """Raises `SchemaMismatch` where another program has upgraded the tables meanwhile."""
+    """Raises `SchemaMismatch` when another program has upgraded the tables since the catalogue was opened."""
     async with database.snapshot_connection() as connection:
-        found = await get_revision(connection)
-        if found != HEAD:
+        revision = await get_revision(connection)
+        if revision != HEAD:
             raise SchemaMismatch("the catalogue's tables are not those of this program any more")
         yield CatalogSnapshot(connection)
 
 
 class CatalogRestore:
-    """Takes the rows of a dump, all in one transaction. `columns` are those of each table that there is. `dropped_rows` is known at its end."""
+    """Inserts the rows of a dump, all in one transaction. `columns` are those of each existing table. `dropped_rows` is
+    set when the restore ends."""
 
     def __init__(self, connection: AsyncConnection, columns: Mapping[str, frozenset[str]]) -> None:
         self._connection = connection
@@ -195,15 +198,17 @@ class CatalogRestore:
         self.dropped_rows = DroppedRows()
 
     async def load_rows(self, dumped: DumpedTable, rows: Sequence[Sequence[JsonValue]]) -> None:
-        """Raises `CatalogError` where the rows do not fit the table, or there is no such table."""
+        """Raises `CatalogError` when the rows do not fit the table, or there is no such table."""
         names = [column.name for column in dumped.columns]
         if len(set(names)) < len(names) or not self._columns.get(dumped.name, frozenset()).issuperset(names):
-            raise CatalogError(f"table {dumped.name!r} is none of that revision, or has other columns")
+            raise CatalogError(
+                f"the backup's table {dumped.name!r} or one of its columns does not exist in that revision"
+            )
         try:
             kinds = [_COLUMN_CODECS[column.kind] for column in dumped.columns]
             values = await asyncio.to_thread(_decode_rows, dumped, kinds, rows)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise CatalogError(f"rows of table {dumped.name!r} are not what they should be") from error
+            raise CatalogError(f"rows of table {dumped.name!r} do not fit its columns") from error
         table = Table(
             dumped.name,
             MetaData(),
@@ -212,7 +217,7 @@ class CatalogRestore:
         await self._connection.execute(insert(table), values)
 
     async def count_rows(self, dumped: DumpedTable) -> int:
-        """How many rows of a dump the table has."""
+        """How many rows the table has, without rows that are not exported."""
         counted = select(func.count()).select_from(Table(dumped.name, MetaData()))
         if dumped.name == _installation.name:
             counted = select(func.count()).where(_installation.c.name.not_in(DATABASE_SPECIFIC_FLAGS))
@@ -233,11 +238,11 @@ def _decode_rows(
 
 @asynccontextmanager
 async def open_restore(database: Database, revision: str) -> AsyncIterator[CatalogRestore]:
-    """Into tables of `revision`, which are then brought up to date, and what is no longer to be acted on withdrawn (see `stale_claims`);
-    a clean exit commits, anything else leaves all as it was.
+    """Restore into tables of `revision`, then upgrade the tables and drop rows that must not be acted on (see
+    `restored_rows`). A clean exit commits; any other exit changes nothing.
 
-    Raises `CatalogNotEmpty` where there is anything in the catalogue already, `SchemaMismatch` for a revision that this program does not
-    know. Nobody else can write meanwhile, so other things than the database may be awaited inside.
+    Raises `CatalogNotEmpty` when the catalogue has rows already, and `SchemaMismatch` for an unknown revision. No other
+    process can write meanwhile, so the caller may await other things than the database inside the block.
     """
     async with lock_for_upgrade(database), open_upgrade_transaction(database) as connection:
         is_postgres = isinstance(database.location, PostgresDatabase)
@@ -245,59 +250,60 @@ async def open_restore(database: Database, revision: str) -> AsyncIterator[Catal
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await _prepare_tables(connection, revision)
         async with _deferred_foreign_keys(connection, is_postgres=is_postgres):
-            begun = CatalogRestore(connection, await connection.run_sync(_read_column_names))
-            yield begun
+            restore = CatalogRestore(connection, await connection.run_sync(_read_column_names))
+            yield restore
         await apply_migrations(connection, "head")
-        begun.dropped_rows = await drop_restored_rows(connection)
+        restore.dropped_rows = await drop_restored_rows(connection)
 
 
 async def _prepare_tables(connection: AsyncConnection, revision: str) -> None:
     present = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
     ours = [table for table in tables.metadata.tables.values() if table.name in present]
-    found = await get_revision(connection) if "alembic_version" in present else None
-    if ours and found != HEAD:
+    current = await get_revision(connection) if "alembic_version" in present else None
+    if ours and current != HEAD:
         raise SchemaMismatch("the catalogue's tables are not those of this program: run `mediavault db upgrade`")
     for table in ours:
-        # A service that was started once has made an id and nothing else: that of the backup takes its place.
+        # A service that was started once has created an installation id and nothing else: the backup's id replaces it.
         if table is not _installation and (await connection.execute(select(1).select_from(table).limit(1))).all():
             raise CatalogNotEmpty(table.name)
-    if found == revision:
+    if current == revision:
         await connection.execute(_installation.delete().where(_installation.c.name.not_in(DATABASE_SPECIFIC_FLAGS)))
         return
-    kept: list[dict[str, Any]] = []
-    if found is not None:
+    kept_flags: list[dict[str, Any]] = []
+    if current is not None:
         flags = await connection.execute(select(_installation).where(_installation.c.name.in_(DATABASE_SPECIFIC_FLAGS)))
-        kept = [dict(flag) for flag in flags.mappings()]
+        kept_flags = [dict(flag) for flag in flags.mappings()]
         await _drop_tables(connection, [*(table.name for table in reversed(ours)), "alembic_version"])
     await apply_migrations(connection, revision)
-    if kept:
-        await connection.execute(insert(_installation), kept)
+    if kept_flags:
+        await connection.execute(insert(_installation), kept_flags)
 
 
 def _read_column_names(connection: Connection) -> dict[str, frozenset[str]]:
-    """Of the tables of our schema as it is now: not those of other programs beside it, nor Alembic's own."""
+    """The columns of our tables as they are now, without those of other programs and of Alembic."""
     inspector = inspect(connection)
     names = [name for name in inspector.get_table_names() if not name.startswith(_FOREIGN_TABLE_PREFIXES)]
     return {name: frozenset(column["name"] for column in inspector.get_columns(name)) for name in names}
 
 
 async def _drop_tables(connection: AsyncConnection, names: list[str]) -> None:
-    """Of empty tables, to be made again as they were at another revision."""
+    """Drop empty tables, which are then created again at another revision."""
     quoted = [connection.dialect.identifier_preparer.quote(name) for name in names]
-    # PostgreSQL takes all at once, as some refer to each other; SQLite one by one, what refers to others first.
-    for together in [", ".join(quoted)] if connection.dialect.name == "postgresql" else quoted:
-        await connection.execute(text(f"DROP TABLE {together}"))
+    # PostgreSQL drops all in one statement, as some refer to each other; SQLite drops one by one, referring tables
+    # first.
+    for table_names in [", ".join(quoted)] if connection.dialect.name == "postgresql" else quoted:
+        await connection.execute(text(f"DROP TABLE {table_names}"))
 
 
 @asynccontextmanager
 async def _deferred_foreign_keys(connection: AsyncConnection, *, is_postgres: bool) -> AsyncIterator[None]:
-    """References are checked at the end of the block, so that rows may come in any order."""
+    """Check foreign keys at the end of the block, so that rows may be inserted in any order."""
     if not is_postgres:
         await connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         yield
         broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
         if broken:
-            raise CatalogError(f"a row of table {broken[0][0]!r} refers to one that is not there")
+            raise CatalogError(f"a row of table {broken[0][0]!r} refers to a row that does not exist")
         return
     constraints = await connection.run_sync(lambda sync: list(_alter_foreign_keys(sync)))
     for alter in constraints:

@@ -1,8 +1,9 @@
-"""What a restored catalogue must not act on: rows that have objects removed, of a moment that is past.
+"""Drops rows of a restored backup that would cause the deletion of objects which changed since the backup.
 
-What was being written at the backup may have become a photo since, what was doomed may be the only copy again (a move and a move back
-lie in between), and what was in the trash may have been taken out. So such rows are withdrawn, before anybody sees them: their objects
-are nobody's then, which a verification names and a person decides about.
+A file that was `writing` at the backup may have become a live file since; a `doomed` file may be the only copy again
+(after a move and a move back); an asset in the trash may have been restored. Therefore these rows are dropped or reset
+before any program acts on them. Their objects are then unreferenced: a verification reports them, and a person decides
+about them.
 """
 
 from __future__ import annotations
@@ -25,34 +26,35 @@ _item = tables.migration_item
 
 @dataclass(frozen=True, slots=True)
 class DroppedRows:
-    """How many files that were being written or removed are forgotten, and how many assets begin their time in the trash anew."""
+    """`files`: how many rows of `writing` and `doomed` files were deleted. `trashed`: how many assets in the trash had
+    their age restarted."""
 
     files: int = 0
     trashed: int = 0
 
 
 async def drop_restored_rows(connection: AsyncConnection) -> DroppedRows:
-    """In the transaction that restores."""
+    """Call it in the transaction of the restore."""
     await _drop_unwanted_moves(connection)
     return DroppedRows(await _delete_unreferenced_files(connection), await _restart_trash_age(connection))
 
 
 async def _drop_unwanted_moves(connection: AsyncConnection) -> None:
-    """Moves of files that nothing refers to: the ledger would have their copies removed."""
+    """Drop moves of files that nothing refers to: the ledger would have their copies deleted."""
     live = select(_file.c.id).where(_file.c.id == _item.c.file_id, _file.c.state == FileState.LIVE)
     unwanted = _item.c.state.in_(OPEN_STATES) & ~live.exists()
     await connection.execute(update(_item).where(unwanted).values(state=MoveState.DROPPED, problem=None))
 
 
 async def _delete_unreferenced_files(connection: AsyncConnection) -> int:
-    """But not the other halves of moves that are under way: no clock ends those, and nothing of them is removed unless the file is found
-    whole at its other place."""
+    """Delete the rows of files that are not live, except the twins of moves under way: no clock ends their lease, and
+    their objects are deleted only after the file was found whole at its other path."""
     twin = select(_item.c.twin_id).where(_item.c.twin_id == _file.c.id, _item.c.state.in_(OPEN_STATES))
-    held = (_file.c.state == FileState.WRITING) & twin.exists()
-    return (await connection.execute(delete(_file).where(_file.c.state != FileState.LIVE, ~held))).rowcount
+    is_twin = (_file.c.state == FileState.WRITING) & twin.exists()
+    return (await connection.execute(delete(_file).where(_file.c.state != FileState.LIVE, ~is_twin))).rowcount
 
 
 async def _restart_trash_age(connection: AsyncConnection) -> int:
-    """Of a library nothing is removed by age."""
-    ours = _asset.c.deleted_at.is_not(None) & _asset.c.library_id.is_(None)
-    return (await connection.execute(update(_asset).where(ours).values(deleted_at=now()))).rowcount
+    """Assets of libraries are left out: they are never removed by age."""
+    is_trashed = _asset.c.deleted_at.is_not(None) & _asset.c.library_id.is_(None)
+    return (await connection.execute(update(_asset).where(is_trashed).values(deleted_at=now()))).rowcount

@@ -1,0 +1,2 @@
+"""Access to SQLite and PostgreSQL: connections, transactions, translation of errors, process-wide locks, schema
+upgrades."""

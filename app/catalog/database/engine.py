@@ -1,8 +1,9 @@
-"""The connection to the database: what `DB_URL` means, short transactions for reads and writes, and the one place that
-translates the failures of SQLAlchemy and of the drivers.
+"""Connections to the database: parses `DB_URL`, opens short transactions for reads and writes, and translates errors of
+SQLAlchemy and of the drivers to `CatalogError`s.
 
-SQLite has one connection that writes (`BEGIN IMMEDIATE`, so that nobody is refused half-way) and several that only read;
-PostgreSQL has one pool. No caller may await anything but the database inside a transaction.
+SQLite has one connection that writes (`BEGIN IMMEDIATE`, so that a transaction is refused at its begin, never in its
+middle) and several that only read. PostgreSQL has one pool. Inside a transaction no caller may await anything but the
+database.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ BUSY_SECONDS = 15
 """How long a write waits for a lock that another process holds."""
 STATEMENT_SECONDS = 60
 TRANSACTION_SECONDS = 90
-"""How long a transaction may take in PostgreSQL: a server that is stopped keeps to no bound of its own."""
+"""How long a transaction may take in PostgreSQL. This limit is enforced here, because a stopped server process enforces
+none of its own."""
 CONNECT_SECONDS = 10
 
 _SQLITE_READERS = 4
@@ -68,21 +70,21 @@ _SQLITE_STATES: dict[int, type[CatalogError]] = {
     sqlite3.SQLITE_READONLY: CatalogReadOnly,
     sqlite3.SQLITE_READONLY_DBMOVED: CatalogFileMoved,
 }
-"""By extended or, failing that, by primary result code."""
+"""By extended result code, else by primary result code."""
 
 _POSTGRES_STATES: dict[str, type[CatalogUnavailable]] = {
     "25006": CatalogReadOnly,  # read_only_sql_transaction: a standby, or a server that was told to be one
     "53100": CatalogFull,  # disk_full
     "55P03": CatalogLocked,  # lock_not_available
 }
-"""By SQLSTATE. Others that may pass are `CatalogUnavailable`."""
+"""By SQLSTATE. Other transient errors are `CatalogUnavailable`."""
 
 _LOST_CONNECTION = ("08", "57P01", "57P02", "57P03")
-"""SQLSTATEs that begin so: connection_exception, admin_shutdown, crash_shutdown, cannot_connect_now."""
+"""Prefixes of SQLSTATEs: connection_exception, admin_shutdown, crash_shutdown, cannot_connect_now."""
 
 
 def now() -> datetime:
-    """The time that rows are given: this process's clock, in UTC."""
+    """The time for rows: this process's clock, in UTC."""
     return datetime.now(UTC)
 
 
@@ -95,7 +97,7 @@ class SqliteFile:
 
 @dataclass(frozen=True, slots=True)
 class PostgresDatabase:
-    """A catalogue in PostgreSQL; `url` is SQLAlchemy's, with the driver named."""
+    """A catalogue in PostgreSQL; `url` is SQLAlchemy's, including the driver's name."""
 
     url: URL
 
@@ -123,7 +125,8 @@ def parse_url(db_url: str) -> DatabaseLocation:
 
 
 def _check_escaped(db_url: str, url: URL) -> None:
-    """A password that is not escaped ends at its `@`: its rest would be taken for the host, and every message of the driver would tell it."""
+    """Raises `InvalidDatabaseUrl` for an unescaped password: it ends at its first `@`, the rest would be taken for the
+    host, and error messages of the driver would contain it."""
     if db_url.count("@") > 1 or "@" in f"{url.host}{url.database}":
         raise InvalidDatabaseUrl(
             "DB_URL has an '@', '/' or '?' in the user's name or the password that is not escaped: write %40, %2F, %3F"
@@ -131,11 +134,11 @@ def _check_escaped(db_url: str, url: URL) -> None:
 
 
 class Database:
-    """Hands out connections, each for one short transaction. All errors that leave it are `CatalogError`s."""
+    """Opens connections, each for one short transaction. All errors that leave it are `CatalogError`s."""
 
     def __init__(self, location: DatabaseLocation) -> None:
         self.location = location
-        self.outages = OutageLog(_address(location))
+        self.outages = OutageLog(_describe_address(location))
         self.last_write_at = float("-inf")
         """`time.monotonic()` of the last commit, unless a write has failed since."""
         if isinstance(location, SqliteFile):
@@ -143,7 +146,7 @@ class Database:
             self.writer = _sqlite_engine(location.path, file, connections=1, query_only=False)
             self._reader = _sqlite_engine(location.path, file, connections=_SQLITE_READERS, query_only=True)
             self._transaction_seconds: float | None = (
-                None  # a file is waited for: what a thread does cannot be given up
+                None  # no limit for SQLite: a thread that waits for a file cannot be cancelled
             )
             self._write_slots = asyncio.Semaphore(1)
             self._read_slots = asyncio.Semaphore(_SQLITE_READERS)
@@ -156,14 +159,14 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """For queries; each sees what was committed before it began."""
-        async with self._turn(self._read_slots), self._bounded(self._transaction_seconds):
+        """A connection for queries. Each query sees what was committed before it began."""
+        async with self._acquire_slot(self._read_slots), self._limit_seconds(self._transaction_seconds):
             try:
                 async with self._reader.connect() as connection:
                     if isinstance(self.location, PostgresDatabase):
                         await _set_execution_options(connection, isolation_level="AUTOCOMMIT")
                     yield connection
-            except _FAILURES as error:
+            except _DATABASE_ERRORS as error:
                 raise translate_database_error(error) from error
             self.outages.answered()
 
@@ -172,16 +175,16 @@ class Database:
         return self._transaction(self._transaction_seconds)
 
     def long_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """As `write`, without a bound: for upgrades and restores, beside which nobody works."""
+        """As `write`, without a time limit: for schema upgrades and restores, which run alone."""
         return self._transaction(None)
 
     @asynccontextmanager
     async def _transaction(self, seconds: float | None) -> AsyncIterator[AsyncConnection]:
-        async with self._turn(self._write_slots), self._bounded(seconds):
+        async with self._acquire_slot(self._write_slots), self._limit_seconds(seconds):
             try:
                 async with self.writer.begin() as connection:
                     yield connection
-            except _FAILURES as error:
+            except _DATABASE_ERRORS as error:
                 failure = translate_database_error(error)
                 if isinstance(failure, CatalogUnavailable):
                     self.last_write_at = float("-inf")
@@ -190,7 +193,7 @@ class Database:
             self.outages.answered()
 
     async def check_file(self) -> None:
-        """Raises `CatalogFileMoved` where the file that is open is no longer the one at its path."""
+        """Raises `CatalogFileMoved` when the path no longer leads to the SQLite file that is open."""
         if self._file is not None:
             try:
                 await asyncio.to_thread(self._file.check_path)
@@ -199,10 +202,11 @@ class Database:
 
     @asynccontextmanager
     async def dedicated_connection(self) -> AsyncIterator[AsyncConnection]:
-        """A connection outside the pool and of any transaction, for as long as somebody wants it: for locks that are its own."""
+        """A connection outside the pool and outside any transaction, for as long as the caller needs it: for locks that
+        belong to a connection."""
         try:
             connection = await _unpooled_engine(self.location).connect()
-        except _FAILURES as error:
+        except _DATABASE_ERRORS as error:
             raise translate_database_error(error) from error
         try:
             yield connection
@@ -212,9 +216,9 @@ class Database:
 
     @asynccontextmanager
     async def snapshot_connection(self) -> AsyncIterator[AsyncConnection]:
-        """One view for all queries, of the moment of the first, however long it takes. The only transaction in which something else than
-        the database may be awaited: it locks nothing and cannot write."""
-        async with self._turn(self._read_slots):
+        """One snapshot for all queries, taken at the first, however long it is used. It is the only transaction in
+        which the caller may await something else than the database: it locks nothing and cannot write."""
+        async with self._acquire_slot(self._read_slots):
             try:
                 if isinstance(self.location, SqliteFile):
                     async with self._reader.connect() as connection, _sqlite_snapshot(connection):
@@ -222,7 +226,7 @@ class Database:
                 else:
                     async with self.writer.connect() as connection, _postgres_snapshot(connection) as view:
                         yield view
-            except _FAILURES as error:
+            except _DATABASE_ERRORS as error:
                 raise translate_database_error(error) from error
 
     async def aclose(self) -> None:
@@ -231,21 +235,21 @@ class Database:
         await self._reader.dispose()
 
     @asynccontextmanager
-    async def _turn(self, turns: asyncio.Semaphore) -> AsyncIterator[None]:
-        # Waiting here, and never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
+    async def _acquire_slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
+        # Wait here, never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
         began = time.monotonic()
         try:
             async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
-                await turns.acquire()
+                await slots.acquire()
         except TimeoutError:
             raise self.outages.no_answer(began, "no connection to the database is free") from None
         try:
             yield
         finally:
-            turns.release()
+            slots.release()
 
     @asynccontextmanager
-    async def _bounded(self, seconds: float | None) -> AsyncIterator[None]:
+    async def _limit_seconds(self, seconds: float | None) -> AsyncIterator[None]:
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
@@ -254,24 +258,24 @@ class Database:
             raise self.outages.no_answer(began, "the database does not answer") from None
 
 
-# Values that fit no column show as the last two on SQLite, whose driver does not wrap them.
-_FAILURES = (SQLAlchemyError, OverflowError, UnicodeError)
+# SQLite's driver raises the last two for values that fit no column, and SQLAlchemy does not wrap them.
+_DATABASE_ERRORS = (SQLAlchemyError, OverflowError, UnicodeError)
 
 
 def translate_database_error(error: SQLAlchemyError | OverflowError | UnicodeError) -> CatalogError:
-    """The one table from failures of the database to errors of the catalogue."""
+    """Translate an error of the database to an error of the catalogue."""
     if isinstance(error, PoolTimeout):
         return CatalogUnavailable("no connection to the database is free")
     if isinstance(error, IntegrityError):
-        return ConstraintViolation(_reason(error))
+        return ConstraintViolation(_first_error_line(error))
     if isinstance(error, DBAPIError):
-        return _error_class(error)(_reason(error))
+        return _error_class(error)(_first_error_line(error))
     return CatalogError(f"{type(error).__name__}: {error.args[0] if error.args else ''}")
 
 
 def _error_class(error: DBAPIError) -> type[CatalogError]:
     if isinstance(error.orig, sqlite3.Error):
-        # getattr: errors that the module itself raises carry no code.
+        # getattr: errors that the sqlite3 module itself raises have no code.
         code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         kind = _SQLITE_STATES.get(code) or _SQLITE_STATES.get(code & 0xFF)
     else:
@@ -283,24 +287,25 @@ def _error_class(error: DBAPIError) -> type[CatalogError]:
 
 
 def connection_lost(sqlstate: str | None) -> bool:
-    """Of an operational error of PostgreSQL's driver: those of the driver itself have no state."""
+    """Whether an operational error of PostgreSQL's driver with this SQLSTATE means a lost connection. Errors of the
+    driver itself have no SQLSTATE."""
     return sqlstate is None or sqlstate.startswith(_LOST_CONNECTION)
 
 
-def _address(place: DatabaseLocation) -> str:
-    """Without the user's name and the password."""
-    if isinstance(place, SqliteFile):
-        return str(place.path)
-    host, port = (place.url.query.get(name) for name in ("host", "port"))
-    return f"{_joined(place.url.host or host)}:{_joined(place.url.port or port or 5432)}/{place.url.database or ''}"
+def _describe_address(location: DatabaseLocation) -> str:
+    """The database's address, without the user's name and the password."""
+    if isinstance(location, SqliteFile):
+        return str(location.path)
+    host, port = (location.url.query.get(name) for name in ("host", "port"))
+    return f"{_join_values(location.url.host or host)}:{_join_values(location.url.port or port or 5432)}/{location.url.database or ''}"
 
 
-def _joined(value: str | int | tuple[str, ...] | None) -> str:
+def _join_values(value: str | int | tuple[str, ...] | None) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value or "")
 
 
-def _reason(error: DBAPIError) -> str:
-    # The driver's own first line: SQLAlchemy's text would add the values of the statement.
+def _first_error_line(error: DBAPIError) -> str:
+    # The first line of the driver's own text: SQLAlchemy's text would add the values of the statement.
     lines = str(error.orig).strip().splitlines()
     return lines[0] if lines else type(error.orig).__name__
 
@@ -311,7 +316,7 @@ async def _sqlite_snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
         await connection.exec_driver_sql("BEGIN")
         yield
     except BaseException:
-        await connection.invalidate()  # the pool would hand it out with the old view
+        await connection.invalidate()  # else the pool would hand it out again with the old snapshot
         raise
     await connection.exec_driver_sql("ROLLBACK")
 
@@ -320,28 +325,29 @@ async def _sqlite_snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
 async def _postgres_snapshot(connection: AsyncConnection) -> AsyncIterator[AsyncConnection]:
     await _set_execution_options(connection, isolation_level="REPEATABLE READ", postgresql_readonly=True)
     async with connection.begin():
-        # Each statement is quick; between two a slow store may take its time.
+        # Each statement is quick, but between two of them the caller may wait for a slow store.
         await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
         await connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         yield connection
 
 
 async def _set_execution_options(connection: AsyncConnection, **mode: Any) -> None:
-    """Until the connection goes back to the pool. Asked of one that is checked out, and not of the engine: psycopg lets the loop run here, and
-    of a checkout that is cancelled half-way nobody would give the connection back."""
+    """Set options until the connection returns to the pool. They are set on a connection that is checked out and not on
+    the engine: psycopg awaits here, and if a checkout were cancelled meanwhile, nothing would return the connection to
+    the pool."""
     try:
         await connection.execution_options(**mode)
     except BaseException:
-        await connection.invalidate()  # the pool switches back only what was switched whole
+        await connection.invalidate()  # the pool resets only options that were set completely
         raise
 
 
 def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_only: bool) -> AsyncEngine:
     async def connect() -> aiosqlite.Connection:
-        await asyncio.to_thread(file.check_path)  # a new connection would open, or make, another file
+        await asyncio.to_thread(file.check_path)  # else a new connection would open or create another file
         factory = partial(SqliteConnection, file=file)
         opening = aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None, factory=factory)
-        # As SQLAlchemy does where it connects by itself: a thread left open must not keep a failed process alive.
+        # As SQLAlchemy does when it connects by itself: a thread that is left must not keep a failed process alive.
         opening._thread.daemon = True  # noqa: SLF001
         connection = await _open_connection(opening)
         try:
@@ -372,7 +378,8 @@ def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_
 
 
 async def _open_connection(opening: aiosqlite.Connection) -> aiosqlite.Connection:
-    """The connection; closed again where the caller is cancelled meanwhile. aiosqlite would leave it to the garbage collector."""
+    """Await the connection, and close it when the caller is cancelled meanwhile: aiosqlite would leave it to the
+    garbage collector."""
     task = asyncio.ensure_future(opening)
     try:
         return await asyncio.shield(task)
@@ -391,14 +398,14 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 def build_postgres_arguments(url: URL) -> dict[str, Any]:
-    """What a connection of psycopg takes: those of the URL, and limits that it does not set itself."""
+    """Arguments of `psycopg.connect`: those of the URL, and time limits that psycopg does not set itself."""
     options = (
         f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
         f" -c idle_in_transaction_session_timeout={STATEMENT_SECONDS}s"
     )
     defaults: dict[str, str | int] = {
         "connect_timeout": CONNECT_SECONDS,
-        # A host that vanished is noticed within half a minute.
+        # A host that disappears is noticed within half a minute.
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,

@@ -1,6 +1,7 @@
-"""Whether the database answers, for the log: one line when it stops, one when it answers again, none for each call that fails meanwhile.
+"""Log lines about outages of the database: one when it stops answering, one when it answers again, none for the calls
+that fail meanwhile. It detects outages from the calls of others and makes none itself.
 
-Whoever is about to log a failure asks `OutageLog.covers` first.
+Code that is about to log an error asks `OutageLog.covers` first.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import Any
 from app.catalog.errors import CatalogUnavailable, CatalogUnreachable
 
 QUIET_SECONDS = 5.0
-"""Without a failure for so long an outage is over: a database that answers only some calls writes no lines for each of them."""
+"""An outage is over after so long without a failure. Otherwise a database that answers only some calls would cause two
+lines for each of them."""
 LATE_SECONDS = 35.0
-"""How long after an outage a call may fail that has waited for a connection since before its end."""
+"""How long after an outage a call may still fail because it had waited for a connection since before the outage ended.
+"""
 
 
 class FailedWork(StrEnum):
-    """What is counted apart in the line about an outage's end."""
+    """The kinds of failed calls that the line about an outage's end counts separately."""
 
     REQUEST = "requests"
     BACKGROUND = "background"
@@ -38,28 +41,30 @@ class _Outage:
 
 
 class OutageLog:
-    """For one database in one process."""
+    """The outages of one database, as seen by one process."""
 
     def __init__(self, database: str) -> None:
-        """`database`: its address for people, without credentials."""
+        """`database`: its address for log lines, without credentials."""
         self._database = database
         self._outage: _Outage | None = None
         self._answered_at = time.monotonic()
         self._ended_at = float("-inf")
 
     def answered(self) -> None:
-        """A call succeeded."""
+        """Record that a call succeeded."""
         self._answered_at = time.monotonic()
         if self._outage is not None:
             self._end_if_quiet(self._outage)
 
     def no_answer(self, since: float, reason: str) -> CatalogUnavailable:
-        """The error for a call that has waited since `since` (`time.monotonic()`): where others were answered meanwhile, it is only slow."""
+        """The error for a call that has waited since `since` (`time.monotonic()`): `CatalogUnavailable` when another
+        call was answered meanwhile, so that the database is only slow, else `CatalogUnreachable`."""
         return CatalogUnavailable(reason) if self._answered_at > since else CatalogUnreachable(reason)
 
     def covers(self, error: BaseException, work: FailedWork = FailedWork.BACKGROUND) -> bool:
-        """Whether the lines about an outage say of this failure all there is to say; then it is counted, and not to be logged. Writes the
-        first line where the outage is news. A check that times out while it lasts counts as its effect."""
+        """Whether the log lines about an outage already explain this error. If so, the error is counted and the caller
+        does not log it. Writes the first line of an outage that begins with this error. A check that times out during
+        an outage is covered, too."""
         now = time.monotonic()
         if isinstance(error, CatalogUnreachable):
             self._fail(str(error), now)
@@ -74,7 +79,7 @@ class OutageLog:
         return True
 
     def close(self) -> None:
-        """The database is not used any more."""
+        """Log the end of an outage that still lasts: the database is no longer used."""
         if self._outage is not None:
             self._end(self._outage, "the catalogue was unreachable until the end", time.monotonic())
 

@@ -1,6 +1,6 @@
-"""Work that only one process may do at a time, of all that share a catalogue: a named lock, which ends with whoever holds it.
+"""Named locks between the processes that share a catalogue. A lock ends with the process that holds it.
 
-PostgreSQL: an advisory lock of a connection of its own. SQLite: `flock` on a file beside the catalogue.
+PostgreSQL: an advisory lock of a dedicated connection. SQLite: `flock` on a file beside the catalogue.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from app.catalog.database.engine import Database, SqliteFile, translate_database
 from app.catalog.errors import CatalogError, CatalogUnavailable
 
 LockCheck = Callable[[], Awaitable[None]]
-"""`Lock.require` of a lock that is held."""
+"""`ProcessLock.check_held` of a lock."""
 
 
 class ProcessLock:
-    """A lock that is held."""
+    """A lock that this process has acquired."""
 
     def __init__(self, connection: AsyncConnection | None = None) -> None:
         self._connection = connection
 
     async def is_held(self) -> bool:
-        """False when the connection was lost, and the lock with it."""
+        """False when the connection was lost, and with it the lock."""
         if self._connection is None:
             return True
         try:
@@ -41,15 +41,15 @@ class ProcessLock:
         return True
 
     async def check_held(self) -> None:
-        """Raises `CatalogUnavailable` once it is lost."""
+        """Raises `CatalogUnavailable` when the lock was lost."""
         if not await self.is_held():
             raise CatalogUnavailable("the connection that holds the lock is lost")
 
 
 @asynccontextmanager
 async def try_lock(database: Database, name: str) -> AsyncIterator[ProcessLock | None]:
-    """Held until the block ends. None, at once, where another process (or another block of this one) holds it. `name`: letters, digits
-    and hyphens."""
+    """Hold the lock `name` (letters, digits and hyphens) until the block ends. Yields None, without waiting, when
+    another process, or another block of this process, holds it."""
     if isinstance(database.location, SqliteFile):
         path = database.location.path
         descriptor = await asyncio.to_thread(_try_file_lock, path.with_name(f"{path.name}.{name}.lock"))
@@ -59,7 +59,7 @@ async def try_lock(database: Database, name: str) -> AsyncIterator[ProcessLock |
             if descriptor is not None:
                 os.close(descriptor)
         return
-    # It may be held for as long as the process runs: not with a connection of the pool.
+    # The lock may be held for as long as the process runs, so its connection is not one of the pool.
     async with database.dedicated_connection() as connection:
         if not await _try_advisory_lock(connection, name):
             yield None
@@ -67,20 +67,22 @@ async def try_lock(database: Database, name: str) -> AsyncIterator[ProcessLock |
         try:
             yield ProcessLock(connection)
         finally:
-            # The server would give it back only some time after the connection has ended, and the next one would not have it.
+            # The server releases the lock only some time after the connection has ended; the next holder would not get
+            # it.
             with suppress(SQLAlchemyError):
                 await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _advisory_key(name)})
 
 
 @asynccontextmanager
 async def try_exclusive(database: Database, name: str) -> AsyncIterator[bool]:
-    """As `try_lock`, for who need not ask whether it is still held: whether it was had."""
+    """As `try_lock`, for callers that need not check later whether the lock is still held. Yields whether it was
+    acquired."""
     async with try_lock(database, name) as lock:
         yield lock is not None
 
 
 def _try_file_lock(path: Path) -> int | None:
-    """A descriptor that holds the lock."""
+    """A descriptor that holds the lock; None when another one holds it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

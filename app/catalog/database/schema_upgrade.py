@@ -1,7 +1,7 @@
-"""Brings the tables to the newest revision, once, however many processes start at the same time.
+"""Upgrades the tables to the newest revision, once, however many processes start at the same time.
 
-PostgreSQL: an advisory lock that ends with the transaction. SQLite: `flock` on a file beside the catalogue. Where the
-revision is current Alembic is not even imported, which keeps a start short.
+PostgreSQL: an advisory lock that ends with the transaction. SQLite: `flock` on a file beside the catalogue. If the
+revision is current, Alembic is not imported, which keeps a start short.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from app.catalog.errors import CatalogError, CatalogUnavailable, SchemaMismatch
 from app.catalog.migrations import HEAD
 
 LOCK_SECONDS = 120
-"""How long a start waits for the upgrade of another process."""
+"""How long a start waits while another process upgrades."""
 
 _ADVISORY_LOCK = 0x6D656469_61766175
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 async def ensure_current(database: Database, *, upgrade: bool) -> bool:
-    """True when something had to be done. Raises `SchemaMismatch`, `CatalogUnavailable`."""
+    """Returns True when an upgrade was necessary. Raises `SchemaMismatch`, `CatalogUnavailable`."""
     async with lock_for_upgrade(database):
         if await _is_current(database):
             return False
@@ -42,7 +42,7 @@ async def ensure_current(database: Database, *, upgrade: bool) -> bool:
 
 @asynccontextmanager
 async def open_upgrade_transaction(database: Database) -> AsyncIterator[AsyncConnection]:
-    """A transaction that may change tables: on PostgreSQL nobody else is in one like it meanwhile."""
+    """A transaction that may change tables. On PostgreSQL only one process at a time has such a transaction."""
     async with database.long_write() as connection:
         if isinstance(database.location, PostgresDatabase):
             await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
@@ -59,14 +59,14 @@ async def _is_current(database: Database) -> bool:
 
 
 async def get_revision(connection: AsyncConnection) -> str | None:
-    """The revision that the tables are at; None where there are none yet. Alembic's table must be there."""
+    """The revision of the tables; None when there are none yet. Alembic's table must exist."""
     versions = await connection.execute(select(column("version_num")).select_from(table("alembic_version")))
     return versions.scalar_one_or_none()
 
 
 async def apply_migrations(connection: AsyncConnection, revision: str) -> None:
-    """Bring the tables up to `revision` (`head`: the newest), in the connection's transaction. Raises `SchemaMismatch` where the tables or
-    the revision are not known."""
+    """Upgrade the tables to `revision` (`head`: the newest) in the connection's transaction. Raises `SchemaMismatch`
+    when the tables or the revision are unknown."""
     from alembic.util import CommandError  # noqa: PLC0415 - slow to import and rarely needed
 
     try:
@@ -88,7 +88,8 @@ def _run_alembic(connection: Connection, revision: str) -> None:
 
 @asynccontextmanager
 async def lock_for_upgrade(database: Database) -> AsyncIterator[None]:
-    """For SQLite, where even switching a new file to WAL must not meet another process. Makes the folder."""
+    """Hold the upgrade lock of a SQLite catalogue, and create its folder. Even switching a new file to WAL mode must
+    not run in two processes at once. Does nothing for PostgreSQL."""
     if not isinstance(database.location, SqliteFile):
         yield
         return

@@ -1,7 +1,8 @@
-"""The file of a SQLite catalogue while it is open, and the connection that refuses to commit once its path leads elsewhere.
+"""Detects that the file of a SQLite catalogue was moved or replaced while it is open, and refuses to commit from then
+on.
 
-SQLite goes on writing to a file that was moved away or replaced, and the next start does not see what was written there. Its own
-check for that (`SQLITE_READONLY_DBMOVED`) covers rollback journals only, not the write-ahead log.
+SQLite continues to write to a file that was moved away or replaced, and the next start does not see what was written
+there. SQLite's own check (`SQLITE_READONLY_DBMOVED`) covers rollback journals only, not the write-ahead log.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 
 
 class OpenSqliteFile:
-    """Which file the first connection opened: device, inode, and the largest size seen.
+    """The identity of the file that the first connection opened: device, inode, and the largest size seen.
 
-    A file that is shorter than it was has been overwritten in place: SQLite itself shortens one only after `VACUUM`. What is overwritten
-    in place by a longer file is not noticed. The calls block, for a few microseconds on a local disk.
+    A file that is shorter than before has been overwritten in place: SQLite itself shortens a file only after `VACUUM`.
+    A file that was overwritten in place by a longer one is not detected. The methods block, for a few microseconds on a
+    local disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,16 +28,16 @@ class OpenSqliteFile:
         self._size = 0
 
     def record_opened(self) -> None:
-        """The first connection is open."""
+        """Record the identity of the file, once the first connection is open."""
         if self._opened is None:
             status = self._path.stat()
             self._opened = (status.st_dev, status.st_ino)
 
     def check_path(self) -> None:
-        """Raises SQLite's error for a database that was moved, where the path no longer leads to the file that was opened."""
+        """Raises SQLite's error for a moved database when the path no longer leads to the file that was opened."""
         if self._opened is None:
             return
-        size = self._size  # before the look: another thread may see the file grow in between
+        size = self._size  # read before stat: another thread may see the file grow in between
         try:
             status = self._path.stat()
         except OSError as error:
@@ -47,23 +49,24 @@ class OpenSqliteFile:
         self._size = status.st_size
 
     def check_wal(self, known: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Device and inode of the write-ahead log, for a connection that has it open: SQLite leaves it in its place until that is closed. `known`
-        is what it was before, None where it was not looked at. Raises where it is no longer that one: the next start would not find
-        what is written to it."""
+        """The identity (device and inode) of the write-ahead log, for a connection that has it open: SQLite leaves the
+        log in place until that connection closes. `known` is the identity at the last check; None: not checked yet.
+        Raises when the identity has changed: the next start would not find what is written to the log."""
         try:
             status = self._wal_path.stat()
         except OSError as error:
             if known is None:
                 return None
             raise _moved_error(f"the database's write-ahead log is not at its path: {error.strerror}") from None
-        found = (status.st_dev, status.st_ino)
-        if known not in (None, found):
+        current = (status.st_dev, status.st_ino)
+        if known not in (None, current):
             raise _moved_error("the database's write-ahead log was replaced by another one")
-        return found
+        return current
 
 
 class SqliteConnection(sqlite3.Connection):
-    """Runs in the driver's thread, so that a disk that hangs never blocks the event loop."""
+    """A connection that checks its file at each commit. It runs in the driver's thread, so a disk that hangs never
+    blocks the event loop."""
 
     def __init__(self, *arguments: Any, file: OpenSqliteFile, **options: Any) -> None:
         self._file = file
@@ -71,7 +74,7 @@ class SqliteConnection(sqlite3.Connection):
         super().__init__(*arguments, **options)
 
     def commit(self) -> None:
-        """Refused before it takes place, and again before anybody is told of it: the file may go in between."""
+        """Raises before the commit and again before the commit is reported: the file may be moved in between."""
         if not self.in_transaction:
             return
         self._check_file()
@@ -83,8 +86,8 @@ class SqliteConnection(sqlite3.Connection):
         self._wal_identity = self._file.check_wal(self._wal_identity)
 
     def close(self) -> None:
-        """Gives up its transaction. By itself SQLite keeps a closed connection, and its lock on the database, until the last cursor is
-        collected; those of a cancelled call live on in its traceback."""
+        """Roll back, then close. SQLite keeps a closed connection, and its lock on the database, until the last cursor
+        is garbage-collected, and the cursors of a cancelled call live on in its traceback."""
         with suppress(sqlite3.Error):
             self.rollback()
         super().close()

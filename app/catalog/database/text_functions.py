@@ -1,4 +1,4 @@
-"""Comparisons of texts that a database does not make by itself, or not like the other one."""
+"""The SQL expression `contains_folded`, which finds a text regardless of case and normalization on both databases."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SQLITE_FUNCTION = "contains_folded"
 
 
 def contains_folded(text: ColumnElement[str], part: str) -> ColumnElement[bool]:
-    """Whether `part` is in the text, in any case and normalization. In PostgreSQL what case is, is up to the database's locale."""
+    """Whether `text` contains `part`, in any case and normalization. In PostgreSQL the database's locale defines case."""
     return _ContainsFolded(text, literal(part, Text))
 
 
 def sqlite_contains_folded(text: str | None, part: str) -> bool | None:
-    """What SQLite calls, in the thread of its connection."""
+    """The implementation that SQLite calls, in the thread of the connection."""
     return None if text is None else fold_case(part) in fold_case(text)
 
 

@@ -1,4 +1,4 @@
-"""Links to archives: what each was made to hold, until it expires. Only the hash of a link's token is kept."""
+"""Links to zip archives, each with its manifest, until it expires. Only the hash of a link's token is stored."""
 
 from __future__ import annotations
 
@@ -45,39 +45,39 @@ class ArchiveLinkRepository:
         return made
 
     async def get_by_hash(self, token_hash: bytes, moment: datetime) -> Archive | None:
-        """The archive that a token opens, if it has not ended at that moment."""
+        """The archive of this token; None when it is unknown or no longer valid at `moment`."""
         statement = select(*_COLUMNS).where(_archive.c.token_hash == token_hash, _where_valid_at(moment))
         async with self._database.read() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else Archive(*row)
 
     async def is_open(self, token_hash: bytes, moment: datetime) -> bool:
-        """Whether `get_by_hash` would find it."""
+        """Whether `get_by_hash` would find an archive, without reading its manifest."""
         statement = select(_archive.c.id).where(_archive.c.token_hash == token_hash, _where_valid_at(moment))
         async with self._database.read() as connection:
             return (await connection.execute(statement)).one_or_none() is not None
 
     async def list(self, owner_id: UUID, moment: datetime) -> list[ArchiveLink]:
-        """Those of the owner that have not ended at that moment, newest first."""
+        """Links of the owner that are valid at `moment`, newest first."""
         mine = select(*_LINK_COLUMNS).where(_archive.c.owner_id == owner_id, _where_valid_at(moment))
         async with self._database.read() as connection:
             rows = await connection.execute(mine.order_by(_archive.c.created_at.desc(), _archive.c.id.desc()))
             return [ArchiveLink(*row) for row in rows]
 
     async def delete(self, owner_id: UUID, link_ids: Iterable[UUID]) -> None:
-        """Raises `NotFound` naming the ids that are no links of this owner; then all stay."""
-        wanted = dict.fromkeys(link_ids)
+        """Raises `NotFound` with the ids that are not links of this owner; then none is deleted."""
+        requested = dict.fromkeys(link_ids)
         async with self._database.write() as connection:
             deleted: set[UUID] = set()
-            for batch in iterate_batches(wanted):
+            for batch in iterate_batches(requested):
                 mine = delete(_archive).where(_archive.c.owner_id == owner_id, _archive.c.id.in_(batch))
                 deleted.update((await connection.execute(mine.returning(_archive.c.id))).scalars())
-            unknown = [link_id for link_id in wanted if link_id not in deleted]
+            unknown = [link_id for link_id in requested if link_id not in deleted]
             if unknown:
                 raise NotFound("link", unknown)
 
     async def delete_expired(self, moment: datetime) -> int:
-        """How many went."""
+        """Returns how many were deleted. Links whose key or session is gone have expired, too."""
         async with self._database.write() as connection:
             return (await connection.execute(delete(_archive).where(~_where_valid_at(moment)))).rowcount
 

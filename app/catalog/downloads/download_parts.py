@@ -1,4 +1,5 @@
-"""Downloads that come in several archives: what was planned for each, until the archives have been asked for."""
+"""Member names of downloads that are split into several archives: stored when the download is planned, until the plan
+expires. No names repeat within one download."""
 
 from __future__ import annotations
 
@@ -16,23 +17,24 @@ from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
 
 MAX_NAMES_PER_OWNER = 500_000
-"""Of one owner, about 100 bytes each; the latest plan may have more."""
+"""Names stored for one owner, about 100 bytes each; the latest plan alone may have more."""
 
 _part = tables.download_part
 
 MemberNames = Mapping[UUID, str]
-"""Of the members that are not called by their own names."""
+"""Names by asset id, of the members that are not called by their own names."""
 
 
 class DownloadPartRepository:
-    """A part is known by the assets that it holds, in whatever order: that is all that a client sends when it asks for the archive. Where two
-    plans share a part, the later one counts."""
+    """A part is identified by the set of its assets: the client sends nothing else when it requests the archive. If two
+    plans have a part in common, the later plan's names are used."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def store_parts(self, owner_id: UUID, parts: Mapping[bytes, MemberNames], expires_at: datetime) -> None:
-        """`parts` of one plan by their digests. Whole plans go, the oldest first, when the owner has more than `MAX_NAMES_PER_OWNER`."""
+        """Store the parts of one plan by their digests. If the owner has more than `MAX_NAMES_PER_OWNER` names, whole
+        plans are deleted, the oldest first."""
         rows = [
             {
                 "owner_id": owner_id,
@@ -54,22 +56,22 @@ class DownloadPartRepository:
                 await _drop_oldest(connection, owner_id, expires_at)
 
     async def get_names(self, owner_id: UUID, digest: bytes, moment: datetime) -> MemberNames:
-        """Empty for what was not planned, or so long ago that it has expired at that moment."""
+        """Returns no names when the part was not planned, or when its plan has expired at `moment`."""
         mine = (_part.c.owner_id == owner_id) & (_part.c.digest == digest) & (_part.c.expires_at > moment)
         async with self._database.read() as connection:
             names = (await connection.execute(select(_part.c.names).where(mine))).scalar_one_or_none()
         return {UUID(asset_id): name for asset_id, name in (names or {}).items()}
 
     async def delete_expired(self, moment: datetime) -> int:
-        """How many went."""
+        """Returns how many were deleted."""
         async with self._database.write() as connection:
             return (await connection.execute(delete(_part).where(_part.c.expires_at <= moment))).rowcount
 
 
 async def _drop_oldest(connection: AsyncConnection, owner_id: UUID, latest: datetime) -> None:
-    """The parts of a plan expire together: that tells them from those of another."""
+    """The parts of a plan have the same expiry time, and parts of different plans do not: it identifies the plan."""
     mine = _part.c.owner_id == owner_id
-    # Rows of the same moment are summed up together, and so is each plan.
+    # The window function sums up rows of the same expiry time together, and so whole plans.
     up_to = func.sum(_part.c.name_count).over(order_by=_part.c.expires_at.desc()).label("up_to")
     plans = select(_part.c.expires_at, up_to).where(mine).subquery()
     oldest = select(func.max(plans.c.expires_at)).where(

@@ -1,4 +1,4 @@
-"""External libraries: what belongs to each, whether its folders are there, and its removal. Their files: `library_files`."""
+"""External libraries: settings, state, scan reports and removal of each. Their files are in `library_files`."""
 
 from __future__ import annotations
 
@@ -58,20 +58,21 @@ class LibraryRepository:
         return created
 
     async def get(self, library_id: UUID) -> Library | None:
-        """None also for one that is being removed."""
+        """The library; None also when it is being removed."""
         statement = select(_library).where(_library.c.id == library_id, _library.c.deleted_at.is_(None))
         async with self._database.read() as connection:
             row = (await connection.execute(statement)).one_or_none()
         return None if row is None else _library_from_row(row)
 
     async def list(self) -> list[Library]:
-        """Oldest first, those that are being removed included."""
+        """All libraries, oldest first, including those that are being removed."""
         statement = select(_library).order_by(_library.c.created_at, _library.c.id)
         async with self._database.read() as connection:
             return [_library_from_row(row) for row in await connection.execute(statement)]
 
     async def update(self, library_id: UUID, changes: LibraryChanges) -> Library | None:
-        """The next scan compares every file anew: what the patterns exclude or the paths hold may be other files now."""
+        """Change a library; None when there is none. Also resets the folders' digests, so that the next scan compares
+        every file: other files may belong to the library now."""
         values: dict[str, Any] = {**changes, "updated_at": now()}
         mine = (_library.c.id == library_id) & _library.c.deleted_at.is_(None)
         async with self._database.write() as connection:
@@ -81,17 +82,18 @@ class LibraryRepository:
         return None if row is None else _library_from_row(row)
 
     async def set_state(self, library_id: UUID, state: LibraryState, error: str | None) -> bool:
-        """True when the state turned; `state_since` is then now. Another error of the same state replaces the text only."""
+        """Returns True when the state changed; `state_since` is then now. If only `error` differs, only the text is
+        replaced."""
         values = {
             "state": state,
             "state_error": error,
             "state_since": case((_library.c.state == state, _library.c.state_since), else_=now()),
         }
         mine = _library.c.id == library_id
-        other = or_(_library.c.state != state, func.coalesce(_library.c.state_error, "") != (error or ""))
+        is_different = or_(_library.c.state != state, func.coalesce(_library.c.state_error, "") != (error or ""))
         async with self._database.write() as connection:
             before = (await connection.execute(select(_library.c.state).where(mine))).scalar_one_or_none()
-            await connection.execute(update(_library).where(mine, other).values(values))
+            await connection.execute(update(_library).where(mine, is_different).values(values))
         return before is not None and before is not state
 
     async def set_watch_status(self, library_id: UUID, watch: str | None) -> None:
@@ -99,33 +101,35 @@ class LibraryRepository:
             await connection.execute(update(_library).where(_library.c.id == library_id).values(watch=watch))
 
     async def check_unchanged(self, library: Library) -> None:
-        """Raises `LibraryChanged`, `NotFound` where it is being removed."""
+        """Raises `LibraryChanged` when import paths or exclusion patterns differ from `library`, `NotFound` when the
+        library is gone or being removed."""
         async with self._database.read() as connection:
             await _check_unchanged(connection, library, _select_library(library))
 
     async def store_scan_report(self, library: Library, report: ScanReport, mounts: tuple[str, ...] | None) -> None:
-        """Keep a scan's report, and the mount points that it saw (None: as before). What a complete one saw the next ones compare with: then every
-        file that is there counts. Raises as `check_unchanged`."""
+        """Store a scan's report and the mount points that it saw (None: unchanged). A complete scan also updates
+        `scanned_at` and `files`, with which the next scans compare. Raises as `check_unchanged`."""
         values: dict[str, Any] = {"last_scan": _report_to_json(report)}
         if mounts is not None:
             values["mounts"] = list(mounts)
         async with self._database.write() as connection:
             await lock_library(connection, library)
             if report.complete:
-                there = _library_file.join(_folder, _library_file.c.folder_id == _folder.c.id)
+                joined = _library_file.join(_folder, _library_file.c.folder_id == _folder.c.id)
                 present = (_folder.c.library_id == library.id) & _library_file.c.missing_since.is_(None)
-                files = await connection.execute(select(func.count()).select_from(there).where(present))
+                files = await connection.execute(select(func.count()).select_from(joined).where(present))
                 values |= {"scanned_at": now(), "files": files.scalar_one()}
             await connection.execute(update(_library).where(_library.c.id == library.id).values(values))
 
     async def mark_for_removal(self, library_id: UUID) -> bool:
-        """From now on nothing is added to it; `AssetRepository.delete_from_library` and `delete_marked` do the rest."""
+        """Mark the library as being removed: nothing is added to it from now on. `AssetRepository.delete_from_library`
+        and `delete_marked` do the rest. Returns False when it was marked already or does not exist."""
         mine = (_library.c.id == library_id) & _library.c.deleted_at.is_(None)
         async with self._database.write() as connection:
             return (await connection.execute(update(_library).where(mine).values(deleted_at=now()))).rowcount == 1
 
     async def delete_marked(self, library_id: UUID) -> None:
-        """Remove the row of a library that was marked as removed and has no assets any more."""
+        """Delete the row of a library that is marked for removal and has no assets left."""
         marked = (_library.c.id == library_id) & _library.c.deleted_at.is_not(None)
         async with self._database.write() as connection:
             await connection.execute(delete(_library).where(marked))
@@ -143,32 +147,32 @@ class LibraryRepository:
         return LibraryUsage(photos, videos, photos + videos, sum(size for _, size in rows.values()))
 
     async def count_assets(self) -> dict[UUID, int]:
-        """Assets of each library that are not in the trash; libraries without any are left out."""
+        """The number of assets of each library that are not in the trash; libraries without any are left out."""
         present = and_(_asset.c.library_id.is_not(None), _asset.c.deleted_at.is_(None))
         statement = select(_asset.c.library_id, func.count()).where(present).group_by(_asset.c.library_id)
         async with self._database.read() as connection:
             return {row[0]: row[1] for row in await connection.execute(statement)}
 
     async def get_unmounted(self) -> dict[UUID, Library]:
-        """Those whose files are not to be seen."""
+        """Libraries whose files cannot be seen, by id."""
         statement = select(_library).where(_library.c.state == LibraryState.UNMOUNTED, _library.c.deleted_at.is_(None))
         async with self._database.read() as connection:
             return {row.id: _library_from_row(row) for row in await connection.execute(statement)}
 
 
 async def lock_library(connection: AsyncConnection, library: Library) -> UUID:
-    """The owner; until the transaction ends nobody marks the library as removed or changes what belongs to it. Raises `NotFound`,
-    `LibraryChanged`."""
+    """Lock the library's row and return its owner: until the transaction ends, nobody can change the library or mark it
+    for removal. Raises `NotFound`, `LibraryChanged`."""
     return await _check_unchanged(connection, library, _select_library(library).with_for_update(read=True))
 
 
 def _select_library(library: Library) -> Select[UUID, Any, Any]:
-    there = (_library.c.id == library.id) & _library.c.deleted_at.is_(None)
-    return select(_library.c.owner_id, _library.c.import_paths, _library.c.exclusion_patterns).where(there)
+    is_current = (_library.c.id == library.id) & _library.c.deleted_at.is_(None)
+    return select(_library.c.owner_id, _library.c.import_paths, _library.c.exclusion_patterns).where(is_current)
 
 
-async def _check_unchanged(connection: AsyncConnection, library: Library, asked: Select[UUID, Any, Any]) -> UUID:
-    row = (await connection.execute(asked)).one_or_none()
+async def _check_unchanged(connection: AsyncConnection, library: Library, statement: Select[UUID, Any, Any]) -> UUID:
+    row = (await connection.execute(statement)).one_or_none()
     if row is None:
         raise NotFound("library", [library.id])
     if (tuple(row.import_paths), tuple(row.exclusion_patterns)) != (library.import_paths, library.exclusion_patterns):
@@ -184,9 +188,9 @@ def _library_from_row(row: Row[Any]) -> Library:
     return Library(**values)
 
 
-def _report_from_json(kept: dict[str, Any]) -> ScanReport:
-    moment = datetime.fromisoformat(kept["started_at"])
-    return ScanReport(**{**kept, "started_at": moment, "unreadable": tuple(kept["unreadable"])})
+def _report_from_json(stored: dict[str, Any]) -> ScanReport:
+    moment = datetime.fromisoformat(stored["started_at"])
+    return ScanReport(**{**stored, "started_at": moment, "unreadable": tuple(stored["unreadable"])})
 
 
 def _report_to_json(report: ScanReport) -> dict[str, Any]:

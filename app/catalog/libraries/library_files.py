@@ -1,7 +1,8 @@
-"""The files of external libraries: what a scan asks about them, and what it writes.
+"""The files of external libraries: the queries of a scan, and its writes.
 
-Beside `file` and `asset` each has a row with what tells that it is still the same, and a row of its folder with a digest of all that is
-in it, so that an unchanged folder is one comparison. Nothing here looks at a disk.
+Beside its rows of `file` and `asset`, each file has a row with its identity (device, inode, size, modification time).
+Each folder has a row with a digest of its files, so that an unchanged folder is one comparison. Nothing here reads a
+disk.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ _library_file = tables.library_file
 _task = tables.task
 
 _STATEMENT_ROWS = 250
-"""Rows are made into parameters on the event loop: so many at a time let others have their turn."""
+"""Rows are converted to parameters on the event loop: a small number at a time lets other coroutines run in between."""
 _MAX_ALTERNATIVES = 100
-"""Of one condition: SQLite takes no more than about 300 of these."""
+"""Alternatives in one condition: SQLite accepts about 300."""
 _KNOWN_COLUMNS = (
     _library_file.c.asset_id,
     _library_file.c.folder_id,
@@ -55,7 +56,7 @@ class LibraryFileRepository:
         self._database = database
 
     async def get_folders(self, library_id: UUID, paths: Iterable[str]) -> dict[str, KnownFolder]:
-        """Those of the folders that are known, by their paths."""
+        """The folders that are known, by path."""
         found: dict[str, KnownFolder] = {}
         async with self._database.read() as connection:
             for batch in _chunks(list(paths)):
@@ -70,22 +71,22 @@ class LibraryFileRepository:
             return [
                 known
                 for batch in _chunks(list(folder_ids))
-                for known in await _files(connection, _library_file.c.folder_id.in_(batch))
+                for known in await _select_files(connection, _library_file.c.folder_id.in_(batch))
             ]
 
     async def get_files_by_name(self, folder_id: UUID, names: Iterable[str]) -> list[KnownFile]:
-        """Those of the folder with these names."""
+        """The folder's files with these names."""
         async with self._database.read() as connection:
             return [
                 known
                 for batch in _chunks(list(names))
-                for known in await _files(
+                for known in await _select_files(
                     connection, (_library_file.c.folder_id == folder_id) & _library_file.c.name.in_(batch)
                 )
             ]
 
     async def get_page(self, folder_id: UUID, after: str, limit: int = ID_BATCH_SIZE) -> list[KnownFile]:
-        """Files of the folder that are not missing, by name, from behind the name `after`."""
+        """Files of the folder that are not missing, sorted by name, from the first one after `after`."""
         where = and_(
             _library_file.c.folder_id == folder_id,
             _library_file.c.name > after,
@@ -96,7 +97,8 @@ class LibraryFileRepository:
             return [KnownFile(*row) for row in await connection.execute(statement)]
 
     async def find_by_inodes(self, library_id: UUID, inodes: Iterable[int]) -> list[tuple[KnownFile, str]]:
-        """Files of the library with one of these inodes, and the path of each: what a new name may belong to."""
+        """Files of the library with one of these inodes, each with its path: candidates for the former name of a new
+        file."""
         joined = select(*_KNOWN_COLUMNS, _folder.c.path).join(_folder, _library_file.c.folder_id == _folder.c.id)
         found: list[tuple[KnownFile, str]] = []
         async with self._database.read() as connection:
@@ -108,7 +110,7 @@ class LibraryFileRepository:
         return found
 
     async def get_paths(self, asset_ids: Iterable[UUID]) -> dict[UUID, str]:
-        """Where these files are, or were."""
+        """The paths of these files, also of missing ones."""
         joined = select(_library_file.c.asset_id, _folder.c.path, _library_file.c.name).join(
             _folder, _library_file.c.folder_id == _folder.c.id
         )
@@ -124,7 +126,7 @@ class LibraryFileRepository:
     async def iterate_folders(
         self, library_id: UUID, below: Sequence[str] | None = None
     ) -> AsyncIterator[list[KnownFolder]]:
-        """In batches, each once; with `below` only these folders and what lies below them."""
+        """Yield folders in batches, each folder once. With `below`, only these folders and the folders below them."""
         mine = _folder.c.library_id == library_id
         if below is None:
             parts: Iterable[ColumnElement[bool]] = [mine]
@@ -150,38 +152,38 @@ class LibraryFileRepository:
             last = rows[-1].id
 
     async def count(self, library_id: UUID) -> int:
-        """How many of its files are not missing."""
+        """How many files of the library are not missing."""
         return await self._count(_library_file.c.missing_since.is_(None), _folder.c.library_id == library_id)
 
     async def store_checksums(self, asset: Asset, size: int, modified: datetime, sha1: bytes, crc32: int) -> bool:
-        """What was read of an external original that then had this size and time. False where the catalogue knows others: the file
-        was changed, and the next scan tells of it."""
+        """Store the checksums of an external original that had this size and modification time when it was read.
+        Returns False when the catalogue has others: the file has changed, and the next scan will find that."""
         same = (_asset.c.id == asset.id) & (_asset.c.file_id == asset.file.id) & (_asset.c.file_modified_at == modified)
         async with self._database.write() as connection:
             if (await connection.execute(select(_asset.c.id).where(same).with_for_update())).one_or_none() is None:
                 return False
-            there = (_file.c.id == asset.file.id) & (_file.c.size == size)
-            noted = await connection.execute(update(_file).where(there).values(sha1=sha1, crc32=crc32))
-            if noted.rowcount == 1:
+            same_size = (_file.c.id == asset.file.id) & (_file.c.size == size)
+            result = await connection.execute(update(_file).where(same_size).values(sha1=sha1, crc32=crc32))
+            if result.rowcount == 1:
                 await connection.execute(update(_asset).where(same).values(checksum=sha1))
-            return noted.rowcount == 1
+            return result.rowcount == 1
 
     async def count_all(self, library_id: UUID) -> int:
-        """How many files it is known to hold or to have held."""
+        """How many files of the library the catalogue knows, including missing ones."""
         return await self._count(_folder.c.library_id == library_id)
 
     async def count_in_folder(self, folder_id: UUID) -> int:
-        """How many files of the folder itself are not missing."""
+        """How many files directly in the folder are not missing."""
         return await self._count(_library_file.c.missing_since.is_(None), _library_file.c.folder_id == folder_id)
 
     async def count_below(self, library_id: UUID, path: str) -> int:
-        """How many files that are not missing lie below the folder."""
+        """How many files in the folder and below it are not missing."""
         return await self._count(
             _library_file.c.missing_since.is_(None), _folder.c.library_id == library_id, _where_within(path)
         )
 
     async def count_missing(self, library_id: UUID, since: datetime) -> tuple[int, int]:
-        """How many have gone missing since that moment, and how many of these were taken in before it."""
+        """How many files were marked as missing since that moment, and how many of these were added before it."""
         joined = _library_file.join(_folder, _library_file.c.folder_id == _folder.c.id).join(
             _asset, _asset.c.id == _library_file.c.asset_id
         )
@@ -193,42 +195,43 @@ class LibraryFileRepository:
         return total, old
 
     async def count_older(self, asset_ids: Sequence[UUID], moment: datetime) -> int:
-        """How many of these were taken in before that moment."""
+        """How many of these assets were added before that moment."""
         statement = select(func.count()).where(_asset.c.id.in_(asset_ids), _asset.c.created_at <= moment)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one()
 
     async def apply_changes(self, library: Library, changes: ScanChanges) -> dict[str, UUID]:
-        """One transaction; returns the ids of the folders concerned, by their paths. Raises `NotFound` where the library is being removed,
-        `LibraryChanged` where other files belong to it by now, `ConstraintViolation` where somebody else scans it too."""
+        """Write a batch of a scan in one transaction. Returns the ids of the folders concerned, by path. Raises
+        `NotFound` when the library is being removed, `LibraryChanged` when its import paths or patterns have changed,
+        `ConstraintViolation` when another scan wrote the same."""
         library_id = library.id
         async with self._database.write() as connection:
             owner_id = await lock_library(connection, library)
             await path_conflicts.resolve_path_conflicts(connection, library, owner_id, changes)
             folders = await _ensure_folders(connection, library_id, _changed_folders(changes))
-            # All names are given up before any is taken: files may have taken one another's.
+            # Release all old names before taking new ones: files may have exchanged their names.
             for batch in _chunks(changes.displaced, _STATEMENT_ROWS):
-                await _displace(connection, batch)
+                await _release_names(connection, batch)
             for batch in _chunks(changes.renamed, _STATEMENT_ROWS):
-                await _rename(connection, folders, batch)
+                await _write_renamed(connection, folders, batch)
             for batch in _chunks(changes.changed, _STATEMENT_ROWS):
-                await _change(connection, batch)
+                await _write_changed(connection, batch)
             for batch in _chunks(changes.refreshed, _STATEMENT_ROWS):
                 await connection.execute(
-                    _update_identity(), [_identity_values(asset_id, found) for asset_id, found in batch]
+                    _update_identity(), [_identity_values(asset_id, listed) for asset_id, listed in batch]
                 )
             await _restore_returned(connection, changes.returned)
             changes.to_process = [asset_id for asset_id, _ in changes.changed]
             for batch in _chunks(changes.new, _STATEMENT_ROWS):
-                changes.to_process += await _add(connection, library_id, owner_id, folders, batch)
+                changes.to_process += await _insert_new(connection, library_id, owner_id, folders, batch)
             await _store_digests(connection, folders, changes.digests)
         return folders
 
     async def trash(self, library: Library, asset_ids: Sequence[UUID]) -> int:
-        """Their files are gone: into the trash with them, from which no age removes them. How many were not known to be gone. Raises
-        `NotFound` and `LibraryChanged` as `apply_changes`."""
+        """Mark files as missing and move their assets to the trash, from which they are never removed by age. Returns
+        how many were not marked as missing before. Raises `NotFound` and `LibraryChanged` as `apply_changes`."""
         moment = now()
-        gone = 0
+        missing = 0
         async with self._database.write() as connection:
             owner_id = await lock_library(connection, library)
             await quota.lock_owner(connection, owner_id)
@@ -236,19 +239,19 @@ class LibraryFileRepository:
                 mine = _asset.c.id.in_(batch) & (_asset.c.library_id == library.id)
                 untouched = select(_asset.c.id).where(mine, _asset.c.deleted_at.is_(None))
                 newly = list((await connection.execute(untouched)).scalars())
-                there = _library_file.c.asset_id.in_(batch) & _library_file.c.missing_since.is_(None)
-                gone += (
-                    await connection.execute(update(_library_file).where(there).values(missing_since=moment))
+                present = _library_file.c.asset_id.in_(batch) & _library_file.c.missing_since.is_(None)
+                missing += (
+                    await connection.execute(update(_library_file).where(present).values(missing_since=moment))
                 ).rowcount
                 await connection.execute(
                     update(_library_file).where(_library_file.c.asset_id.in_(newly)).values(trashed=True)
                 )
                 values = {"is_offline": True, "deleted_at": func.coalesce(_asset.c.deleted_at, moment)}
                 await connection.execute(update(_asset).where(mine).values(**values, updated_at=moment))
-        return gone
+        return missing
 
     async def delete_empty_folders(self, library_id: UUID, folder_ids: Iterable[UUID]) -> None:
-        """Remove the rows of folders that hold no file, not even a missing one."""
+        """Delete the rows of folders that have no file, not even a missing one."""
         async with self._database.write() as connection:
             for batch in _chunks(list(folder_ids)):
                 empty = ~exists().where(_library_file.c.folder_id == _folder.c.id)
@@ -262,15 +265,15 @@ class LibraryFileRepository:
 
 
 def _where_within(path: str) -> ColumnElement[bool]:
-    """The folder and all below it; "0" is what follows "/" among the characters."""
+    """The folder and all folders below it. "0" is the character after "/"."""
     below = and_(_folder.c.path > f"{path}/", _folder.c.path < f"{path}0")
     return or_(_folder.c.path == path, below)
 
 
 def _remove_nested(paths: Iterable[str]) -> list[str]:
-    """Without those that lie below others of them."""
+    """The paths without those that are below another one of them."""
     top: list[str] = []
-    for path in sorted(f"{path}/" for path in paths):  # what lies below a folder follows it, and nothing comes between
+    for path in sorted(f"{path}/" for path in paths):  # sorted: a folder is followed directly by all paths below it
         if not top or not path.startswith(top[-1]):
             top.append(path)
     return [path[:-1] for path in top]
@@ -281,18 +284,18 @@ def _chunks(values: Sequence[T], size: int = ID_BATCH_SIZE) -> Iterable[Sequence
         yield values[start : start + size]
 
 
-async def _files(connection: AsyncConnection, where: ColumnElement[bool]) -> list[KnownFile]:
+async def _select_files(connection: AsyncConnection, where: ColumnElement[bool]) -> list[KnownFile]:
     return [KnownFile(*row) for row in await connection.execute(select(*_KNOWN_COLUMNS).where(where))]
 
 
 def _changed_folders(changes: ScanChanges) -> list[str]:
-    named = [placed.folder for placed in changes.new]
-    named += [placed.folder for _, placed in changes.renamed]
-    return list(dict.fromkeys([*named, *changes.digests]))
+    paths = [scanned.folder for scanned in changes.new]
+    paths += [scanned.folder for _, scanned in changes.renamed]
+    return list(dict.fromkeys([*paths, *changes.digests]))
 
 
 async def _ensure_folders(connection: AsyncConnection, library_id: UUID, paths: list[str]) -> dict[str, UUID]:
-    """Of every folder; those that are not known are made."""
+    """The ids of the folders, by path. Inserts the folders that are not known."""
     known: dict[str, UUID] = {}
     for batch in _chunks(paths):
         mine = (_folder.c.library_id == library_id) & _folder.c.path.in_(batch)
@@ -305,18 +308,18 @@ async def _ensure_folders(connection: AsyncConnection, library_id: UUID, paths: 
     return known
 
 
-async def _add(
+async def _insert_new(
     connection: AsyncConnection,
     library_id: UUID,
     owner_id: UUID,
     folders: dict[str, UUID],
-    placed: Sequence[ScannedFile],
+    scanned: Sequence[ScannedFile],
 ) -> list[UUID]:
     moment = now()
     files: list[dict[str, Any]] = []
     assets: list[dict[str, Any]] = []
     known: list[dict[str, Any]] = []
-    for each, asset_id, file_id in zip(placed, _random_ids(len(placed)), _random_ids(len(placed)), strict=True):
+    for each, asset_id, file_id in zip(scanned, _random_ids(len(scanned)), _random_ids(len(scanned)), strict=True):
         name, device, inode, size, mtime_ns = each.listed
         files.append({
             "id": file_id, "owner_id": owner_id, "kind": FileKind.EXTERNAL, "path": each.path, "state": FileState.LIVE,
@@ -340,75 +343,78 @@ async def _add(
 
 
 def _random_ids(count: int) -> list[UUID]:
-    """As many as `uuid4` would give, with one call to the kernel."""
+    """`count` random UUIDs (version 4), with one system call."""
     data = os.urandom(16 * count)
     return [UUID(bytes=data[start : start + 16], version=4) for start in range(0, len(data), 16)]
 
 
-async def _change(connection: AsyncConnection, changed: Sequence[tuple[UUID, ScannedFile]]) -> None:
-    """Other content: nothing that was computed of the old holds any more."""
+async def _write_changed(connection: AsyncConnection, changed: Sequence[tuple[UUID, ScannedFile]]) -> None:
+    """The content has changed: reset the checksums, and request processing again."""
     moment = now()
     of_asset = select(_asset.c.file_id).where(_asset.c.id == bindparam("of_asset")).scalar_subquery()
-    rewritten = update(_file).where(_file.c.id == of_asset).values(size=bindparam("new_size"), sha1=None, crc32=None)
-    sizes = [{"of_asset": asset_id, "new_size": placed.listed[3]} for asset_id, placed in changed]
-    await connection.execute(rewritten, sizes)
+    size_update = update(_file).where(_file.c.id == of_asset).values(size=bindparam("new_size"), sha1=None, crc32=None)
+    sizes = [{"of_asset": asset_id, "new_size": scanned.listed[3]} for asset_id, scanned in changed]
+    await connection.execute(size_update, sizes)
     when = bindparam("modified", type_=tables.UtcDateTime())
-    dated = (
+    date_update = (
         update(_asset)
         .where(_asset.c.id == bindparam("of_asset"))
         .values(checksum=None, file_modified_at=when, updated_at=moment)
     )
-    await connection.execute(dated, [{"of_asset": each, "modified": placed.modified} for each, placed in changed])
     await connection.execute(
-        _update_identity(), [_identity_values(asset_id, placed.listed) for asset_id, placed in changed]
+        date_update, [{"of_asset": each, "modified": scanned.modified} for each, scanned in changed]
     )
-    # Who works on the old content learns, when the work is done, that the task is gone.
+    await connection.execute(
+        _update_identity(), [_identity_values(asset_id, scanned.listed) for asset_id, scanned in changed]
+    )
+    # A worker that still processes the old content finds at its end that the task is gone, and discards its result.
     await connection.execute(delete(_task).where(_task.c.asset_id.in_([asset_id for asset_id, _ in changed])))
     await tasks.add_tasks(
-        connection, [(asset_id, placed.type) for asset_id, placed in changed], moment, tasks.REPEATED_PRIORITY
+        connection, [(asset_id, scanned.type) for asset_id, scanned in changed], moment, tasks.REPEATED_PRIORITY
     )
 
 
-async def _displace(connection: AsyncConnection, displaced: Sequence[tuple[UUID, ScannedFile]]) -> None:
-    """Give up the name, for one that no file has: below a file. It tells where the file was last."""
-    unnamed = (
+async def _release_names(connection: AsyncConnection, displaced: Sequence[tuple[UUID, ScannedFile]]) -> None:
+    """Release the name: the file gets a name that no file on disk can have, below its former path, which stays
+    recognizable."""
+    name_update = (
         update(_library_file).where(_library_file.c.asset_id == bindparam("of_asset")).values(name=bindparam("no_name"))
     )
-    rows = [{"of_asset": asset_id, "no_name": f"{placed.listed[0]}/{asset_id}"} for asset_id, placed in displaced]
-    await connection.execute(unnamed, rows)
+    rows = [{"of_asset": asset_id, "no_name": f"{scanned.listed[0]}/{asset_id}"} for asset_id, scanned in displaced]
+    await connection.execute(name_update, rows)
     of_asset = select(_asset.c.file_id).where(_asset.c.id == bindparam("of_asset")).scalar_subquery()
-    unplaced = update(_file).where(_file.c.id == of_asset).values(path=bindparam("no_path"))
-    rows = [{"of_asset": asset_id, "no_path": f"{placed.path}/{asset_id}"} for asset_id, placed in displaced]
-    await connection.execute(unplaced, rows)
+    path_update = update(_file).where(_file.c.id == of_asset).values(path=bindparam("no_path"))
+    rows = [{"of_asset": asset_id, "no_path": f"{scanned.path}/{asset_id}"} for asset_id, scanned in displaced]
+    await connection.execute(path_update, rows)
 
 
-async def _rename(
+async def _write_renamed(
     connection: AsyncConnection, folders: dict[str, UUID], renamed: Sequence[tuple[UUID, ScannedFile]]
 ) -> None:
     moment = now()
     await reset_folder_digests(connection, [asset_id for asset_id, _ in renamed])
-    moved = (
+    folder_update = (
         update(_library_file)
         .where(_library_file.c.asset_id == bindparam("of_asset"))
         .values(folder_id=bindparam("new_folder"), name=bindparam("new_name"))
     )
     rows = [
-        {"of_asset": asset_id, "new_folder": folders[placed.folder], "new_name": placed.listed[0]}
-        for asset_id, placed in renamed
+        {"of_asset": asset_id, "new_folder": folders[scanned.folder], "new_name": scanned.listed[0]}
+        for asset_id, scanned in renamed
     ]
-    await connection.execute(moved, rows)
+    await connection.execute(folder_update, rows)
     of_asset = select(_asset.c.file_id).where(_asset.c.id == bindparam("of_asset")).scalar_subquery()
-    placed_anew = (
+    path_update = (
         update(_file)
         .where(_file.c.id == of_asset)
         .values(path=bindparam("new_path"), mime_type=bindparam("new_mime_type"))
     )
     paths = [
-        {"of_asset": asset_id, "new_path": placed.path, "new_mime_type": placed.mime_type}
-        for asset_id, placed in renamed
+        {"of_asset": asset_id, "new_path": scanned.path, "new_mime_type": scanned.mime_type}
+        for asset_id, scanned in renamed
     ]
-    await connection.execute(placed_anew, paths)
-    named = (
+    await connection.execute(path_update, paths)
+    name_update = (
         update(_asset)
         .where(_asset.c.id == bindparam("of_asset"))
         .values(
@@ -421,21 +427,21 @@ async def _rename(
     names = [
         {
             "of_asset": asset_id,
-            "new_name": placed.listed[0],
-            "new_folded_name": fold_case(placed.listed[0]),
-            "new_type": placed.type,
+            "new_name": scanned.listed[0],
+            "new_folded_name": fold_case(scanned.listed[0]),
+            "new_type": scanned.type,
         }
-        for asset_id, placed in renamed
+        for asset_id, scanned in renamed
     ]
-    await connection.execute(named, names)
+    await connection.execute(name_update, names)
 
 
 async def _restore_returned(connection: AsyncConnection, asset_ids: list[UUID]) -> None:
-    """Out of the trash with those that a scan had put there; those that their owner put there stay."""
+    """Restore found files: assets that a scan trashed leave the trash, assets that their owner trashed stay."""
     for batch in iterate_batches(asset_ids):
         mine = _library_file.c.asset_id.in_(batch)
-        ours = select(_library_file.c.asset_id).where(mine, _library_file.c.trashed)
-        restored = list((await connection.execute(ours)).scalars())
+        trashed_by_scan = select(_library_file.c.asset_id).where(mine, _library_file.c.trashed)
+        restored = list((await connection.execute(trashed_by_scan)).scalars())
         await connection.execute(update(_asset).where(_asset.c.id.in_(restored)).values(deleted_at=None))
         values = {"is_offline": False, "updated_at": now()}
         await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(values))
@@ -462,6 +468,6 @@ async def _store_digests(
     connection: AsyncConnection, folders: dict[str, UUID], digests: dict[str, bytes | None]
 ) -> None:
     if digests:
-        noted = update(_folder).where(_folder.c.id == bindparam("of_folder")).values(digest=bindparam("new_digest"))
+        statement = update(_folder).where(_folder.c.id == bindparam("of_folder")).values(digest=bindparam("new_digest"))
         rows = [{"of_folder": folders[path], "new_digest": digest} for path, digest in digests.items()]
-        await connection.execute(noted, rows)
+        await connection.execute(statement, rows)

@@ -1,7 +1,9 @@
-"""Paths that a library is to take in and that the catalogue has already, as another library's: what is no longer that one's is given up.
+"""Resolves conflicts between a library's new files and paths that the catalogue has as another library's or as managed
+files.
 
-A folder that was moved from one library to another is known to both for a while: the former one keeps in the trash what no longer
-belongs to it. Statements inside a caller's transaction.
+A folder that moved from one library to another belongs to both for a while: the former library keeps missing files in
+the trash. The path is released when the former library no longer owns it; otherwise the scan leaves the file out.
+Statements in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _library = tables.library
 
 
 class _PathOwner(NamedTuple):
-    """Whose the path is: its asset, and the library of that, where it has one."""
+    """The owner of a path: its asset, and the asset's library, if it has one."""
 
     path: str
     owner_id: UUID
@@ -38,10 +40,12 @@ class _PathOwner(NamedTuple):
 
     @property
     def has_released(self) -> bool:
+        """Whether the path may be taken: its library is being removed, no longer has the path in its import paths, or
+        marked the file as missing."""
         if self.asset_id is None or self.import_paths is None:
             return False
-        own = any(self.path.startswith(f"{path}/") for path in self.import_paths)
-        return self.removed or self.missing or not own
+        is_own = any(self.path.startswith(f"{path}/") for path in self.import_paths)
+        return self.removed or self.missing or not is_own
 
     @property
     def name(self) -> str:
@@ -51,20 +55,23 @@ class _PathOwner(NamedTuple):
 async def resolve_path_conflicts(
     connection: AsyncConnection, library: Library, owner_id: UUID, changes: ScanChanges
 ) -> None:
-    """Remove the assets whose paths others have given up, and take what others still hold off the changes. Locks the owners."""
-    placed = [*changes.new, *(each for _, each in changes.renamed)]
-    holders = await _find_path_owners(connection, library.id, [each.path for each in placed])
-    owners = {holder.owner_id for holder in holders if holder.has_released}
+    """Remove the assets whose paths other libraries have released, and remove paths that others still own from the
+    changes. Locks the owners' rows."""
+    scanned = [*changes.new, *(each for _, each in changes.renamed)]
+    path_owners = await _find_path_owners(connection, library.id, [each.path for each in scanned])
+    owners = {path_owner.owner_id for path_owner in path_owners if path_owner.has_released}
     if changes.changed or changes.renamed or changes.returned:
         owners.add(owner_id)
-    for each in sorted(owners):  # in one order, so that no two wait for each other in a circle
+    for each in sorted(owners):  # in one order, to prevent deadlocks
         await quota.lock_owner(connection, each)
     for each in owners:
-        given_up = [holder.asset_id for holder in holders if holder.owner_id == each and holder.has_released]
-        await remove_assets(connection, each, [asset_id for asset_id in given_up if asset_id is not None])
-    held = {holder.path: holder.name for holder in holders if not holder.has_released}
-    if held:
-        _remove_conflicts(held, changes)
+        released = [
+            path_owner.asset_id for path_owner in path_owners if path_owner.owner_id == each and path_owner.has_released
+        ]
+        await remove_assets(connection, each, [asset_id for asset_id in released if asset_id is not None])
+    conflicts = {path_owner.path: path_owner.name for path_owner in path_owners if not path_owner.has_released}
+    if conflicts:
+        _remove_conflicts(conflicts, changes)
 
 
 async def _find_path_owners(connection: AsyncConnection, library_id: UUID, paths: Iterable[str]) -> list[_PathOwner]:
@@ -92,10 +99,11 @@ async def _find_path_owners(connection: AsyncConnection, library_id: UUID, paths
 
 
 def _remove_conflicts(conflicts: dict[str, str], changes: ScanChanges) -> None:
-    """The folders are compared again by the next scan."""
-    places = [*changes.new, *(placed for _, placed in changes.renamed)]
-    for folder in {placed.folder for placed in places if placed.path in conflicts} & changes.digests.keys():
+    """Remove the conflicting files from the changes. Resets the digests of their folders, so that the next scan
+    compares them."""
+    all_scanned = [*changes.new, *(scanned for _, scanned in changes.renamed)]
+    for folder in {scanned.folder for scanned in all_scanned if scanned.path in conflicts} & changes.digests.keys():
         changes.digests[folder] = None
     changes.conflicts = sorted(conflicts.items())
-    changes.new = [placed for placed in changes.new if placed.path not in conflicts]
-    changes.renamed = [(asset_id, placed) for asset_id, placed in changes.renamed if placed.path not in conflicts]
+    changes.new = [scanned for scanned in changes.new if scanned.path not in conflicts]
+    changes.renamed = [(asset_id, scanned) for asset_id, scanned in changes.renamed if scanned.path not in conflicts]

@@ -1,3 +1,4 @@
-"""The schema's history, for Alembic. `HEAD` is its newest revision, known without loading Alembic (a test checks it)."""
+"""Alembic's migrations of the schema. `HEAD` is the newest revision, readable without importing Alembic (a test
+compares it)."""
 
 HEAD = "0009"

@@ -1,4 +1,4 @@
-"""Run by Alembic: applies the revisions on the connection that `app.catalog.database.schema_upgrade` hands over, in its transaction."""
+"""Alembic's entry point: applies migrations on the connection and transaction of `app.catalog.database.schema_upgrade`."""
 
 from __future__ import annotations
 

@@ -1,21 +1,22 @@
-"""The ledger of moves between disk and S3: which files are planned, how far each has come, and what keeps it there.
+"""The ledger of moves between disk and S3: the files that are to be moved, the state of each, and the problem that
+stops it. It copies no bytes; transactions that switch paths are in `path_switches`.
 
-A file that is moved has two objects for a while, and each has a row of `file` to itself: the file's own row, and its *twin*,
-which nothing refers to. A twin is `writing` with a lease that does not run out, so no sweeper touches it until the ledger
-dooms it. Which row accounts for which object:
+A file that is moved has two objects for a while, and each has its own row of `file`: the file's own row, and its
+*twin*, to which nothing refers. A twin is `writing` with a lease that does not expire, so no sweeper touches it until
+the ledger marks it for deletion. Which row accounts for which object:
 
 | item | the file's own row | the twin |
 |---|---|---|
-| `planned` | `live`, at the source | `writing`, at the target: nothing that is ours |
-| `copying` | `live`, at the source | `writing`, at the target: nothing, or part of a copy, or all of it |
+| `planned` | `live`, at the source | `writing`, at the target: no object of ours |
+| `copying` | `live`, at the source | `writing`, at the target: no object, part of a copy, or all of it |
 | `copied`, `verified` | `live`, at the source | `writing`, at the target: the copy |
 | `switched` | `live`, at the target | `writing`, at the source: still whole |
 | `removed` | `live`, at the target | `doomed`, at the source, until it is swept |
 | `reverted` | `live`, at the source | `doomed`, at the target, until it is swept |
-| `dropped` | `doomed` or gone: deleted meanwhile | `doomed`, at the other place, until it is swept |
+| `dropped` | `doomed` or gone: deleted meanwhile | `doomed`, at the other path, until it is swept |
 
-So a move of one file is a few transactions of the ledger, and whatever dies in between leaves one of these lines. What changes
-paths or dooms twins is in `path_switches`.
+The move of a file is a few transactions, and a process that dies between two of them leaves the rows in one of these
+states.
 """
 
 from __future__ import annotations
@@ -49,19 +50,19 @@ from app.catalog.schema.records import File, FileKind, FileState
 from app.config import StorageEngine
 
 TWIN_LEASE_END = datetime(9000, 1, 1, tzinfo=UTC)
-"""The lease of a twin: the ledger ends it, never the clock."""
+"""The end of a twin's lease: the ledger ends it, never the clock."""
 
 UNSWITCHED_STATES = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED, MoveState.VERIFIED)
-"""The file's own row is at the source."""
+"""The states in which the file's own row is at the source."""
 
 OPEN_STATES = (*UNSWITCHED_STATES, MoveState.SWITCHED)
-"""A migration is finished when no item is in one of these."""
+"""A migration is finished when none of its items is in one of these states."""
 
 NO_FILTERS = MoveFilters()
 MIGRATION_LOCK = "migrate"
 _LOCK_ATTEMPTS = 5
 _LOCK_RETRY_SECONDS = 0.1
-"""A sweeper has the lock for a moment (`PathSwitches.drop_deleted_for_sweeper`)."""
+"""Retries of the lock: a sweeper holds it for a moment (`PathSwitches.drop_deleted_for_sweeper`)."""
 
 
 _file = tables.file
@@ -76,7 +77,8 @@ class MoveLedger:
 
     @asynccontextmanager
     async def lock_ledger(self) -> AsyncIterator[LockCheck]:
-        """Nobody else copies, or changes the ledger, meanwhile. Raises `MigrationBusy` where somebody does."""
+        """Hold the lock of the ledger: no other process copies or changes the ledger meanwhile. Raises `MigrationBusy`
+        when another process holds it."""
         for _ in range(_LOCK_ATTEMPTS):
             async with try_lock(self._database, MIGRATION_LOCK) as lock:
                 if lock is not None:
@@ -86,7 +88,7 @@ class MoveLedger:
         raise MigrationBusy
 
     async def get_unfinished(self) -> StorageMigration | None:
-        """The one migration that has items to bring further, or back."""
+        """The migration that has open items; there is at most one."""
         return await self._get_migration(_migration.c.finished_at.is_(None))
 
     async def get_latest(self) -> StorageMigration | None:
@@ -96,7 +98,7 @@ class MoveLedger:
         return await self._get_migration(_migration.c.id == migration_id)
 
     async def begin_migration(self, target: StorageEngine) -> StorageMigration:
-        """A new one; to be called alone, and when none is unfinished."""
+        """Insert a migration. The caller holds the lock of the ledger, and no migration is unfinished."""
         begun = StorageMigration(uuid4(), target, now(), None)
         async with self._database.write() as connection:
             await connection.execute(
@@ -105,11 +107,13 @@ class MoveLedger:
         return begun
 
     async def finish_migration(self, migration_id: UUID) -> bool:
-        """False while items are open."""
-        still = select(_item.c.file_id).where(_item.c.migration_id == migration_id, _item.c.state.in_(OPEN_STATES))
-        over = _migration.c.id == migration_id, _migration.c.finished_at.is_(None), ~still.exists()
+        """Mark the migration as finished. Returns False while it has open items."""
+        open_items = select(_item.c.file_id).where(_item.c.migration_id == migration_id, _item.c.state.in_(OPEN_STATES))
+        is_finished = _migration.c.id == migration_id, _migration.c.finished_at.is_(None), ~open_items.exists()
         async with self._database.write() as connection:
-            return (await connection.execute(update(_migration).where(*over).values(finished_at=now()))).rowcount == 1
+            return (
+                await connection.execute(update(_migration).where(*is_finished).values(finished_at=now()))
+            ).rowcount == 1
 
     async def get_candidates(
         self,
@@ -121,33 +125,34 @@ class MoveLedger:
         filters: MoveFilters = NO_FILTERS,
         only_unplanned: bool = False,
     ) -> list[MoveCandidate]:
-        """Live managed files whose path begins with `path_prefix`, by id, those after `after`; only those without an open item
-        where `only_unplanned` is asked: what was rolled back may be planned anew. Never an external library's, wherever it lies: those are not ours to move or to remove."""
-        known = (
+        """Live managed files whose paths begin with `path_prefix`, by id, those after `after`. With `only_unplanned`,
+        only files without an open item; a file whose move was rolled back may be planned again. Files of external
+        libraries are never included, wherever they are: they may not be moved or removed."""
+        has_item = (
             (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id) & _item.c.state.in_(OPEN_STATES)
         )
-        below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
-        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, below]
+        is_below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
+        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, is_below]
         if after is not None:
             where.append(_file.c.id > after)
         if only_unplanned:
             where.append(_item.c.file_id.is_(None))
         where += _where_filters(_file.c.owner_id, _file.c.kind, filters)
-        statement = select(_item.c.state, _file).select_from(_file.outerjoin(_item, known)).where(*where)
+        statement = select(_item.c.state, _file).select_from(_file.outerjoin(_item, has_item)).where(*where)
         async with self._database.read() as connection:
             rows = await connection.execute(statement.order_by(_file.c.id).limit(limit))
             return [MoveCandidate(file_from_row(tuple(row)[1:]), row[0]) for row in rows]
 
-    async def plan_moves(self, migration_id: UUID, wanted: Sequence[tuple[File, str]]) -> set[str]:
-        """Plan to move each file to the path beside it, its twin with it; what was rolled back begins anew. Returns the paths that
-        another row accounts for: those files are left out."""
-        paths = [path for _, path in wanted]
+    async def plan_moves(self, migration_id: UUID, targets: Sequence[tuple[File, str]]) -> set[str]:
+        """Insert an item and a twin for each file and its target path; an item that was rolled back begins again.
+        Returns the target paths that another row has already; the files of these are left out."""
+        paths = [path for _, path in targets]
         async with self._database.write() as connection:
             taken = set((await connection.execute(select(_file.c.path).where(_file.c.path.in_(paths)))).scalars())
-            planned = [(file, path, uuid4()) for file, path in wanted if path not in taken]
+            planned = [(file, path, uuid4()) for file, path in targets if path not in taken]
             if planned:
-                again = _item.c.file_id.in_([file.id for file, _, _ in planned]) & _item.c.state.not_in(OPEN_STATES)
-                await connection.execute(delete(_item).where(_item.c.migration_id == migration_id, again))
+                closed = _item.c.file_id.in_([file.id for file, _, _ in planned]) & _item.c.state.not_in(OPEN_STATES)
+                await connection.execute(delete(_item).where(_item.c.migration_id == migration_id, closed))
                 await connection.execute(insert(_file), [_twin_values(*each) for each in planned])
                 await connection.execute(insert(_item), [_item_values(migration_id, *each) for each in planned])
         return taken
@@ -162,20 +167,21 @@ class MoveLedger:
         filters: MoveFilters = NO_FILTERS,
         only_with_problem: bool = False,
     ) -> list[FileMove]:
-        """Items in these states with their files, by file id, those after `after`; only those with a problem where asked."""
+        """Items in these states with their files, by file id, those after `after`; on request only those with a
+        problem."""
         where = [_item.c.migration_id == migration_id, _item.c.state.in_(states)]
         where += _where_filters(_item.c.owner_id, _item.c.kind, filters)
         if after is not None:
             where.append(_item.c.file_id > after)
         if only_with_problem:
             where.append(_item.c.problem.is_not(None))
-        both = _item.outerjoin(_file, _file.c.id == _item.c.file_id)
-        statement = select(_item, _file).select_from(both).where(*where).order_by(_item.c.file_id).limit(limit)
+        joined = _item.outerjoin(_file, _file.c.id == _item.c.file_id)
+        statement = select(_item, _file).select_from(joined).where(*where).order_by(_item.c.file_id).limit(limit)
         async with self._database.read() as connection:
             return [_move_from_row(tuple(row)) for row in await connection.execute(statement)]
 
     async def begin_copying(self, migration_id: UUID, file_ids: Collection[UUID]) -> None:
-        """Before the first byte of those that are only planned: from now on, what is found at their targets may be a copy."""
+        """Record that copies begin, before their first byte: from then on an object at the target may be our copy."""
         if not file_ids:
             return
         mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(file_ids)
@@ -184,8 +190,9 @@ class MoveLedger:
             await connection.execute(begun.values(state=MoveState.COPYING, problem=None))
 
     async def record_outcomes(self, migration_id: UUID, outcomes: Iterable[CopyOutcome]) -> None:
-        """How far copying has come. Items that are past it already stay as they are."""
-        before = _item.c.state.in_(UNSWITCHED_STATES)
+        """Record the outcomes of copying. Items that were switched, removed, reverted or dropped meanwhile are not
+        changed."""
+        is_unswitched = _item.c.state.in_(UNSWITCHED_STATES)
         ordered = sorted(outcomes, key=_outcome_key)
         if not ordered:
             return
@@ -193,20 +200,20 @@ class MoveLedger:
             for _, group in groupby(ordered, key=_outcome_key):
                 same = list(group)
                 ids = [outcome.file_id for outcome in same]
-                mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(ids) & before
+                mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(ids) & is_unswitched
                 values = {"state": same[0].state, "problem": same[0].problem}
                 await connection.execute(update(_item).where(mine).values(values))
 
     async def record_problems(self, migration_id: UUID, problems: Iterable[tuple[UUID, str | None]]) -> None:
-        """Why items of whatever state have come no further; None where that is over. Nothing is wrong with those that were dropped meanwhile."""
-        told = list(problems)
-        if not told:
+        """Record the problems of items in any state; None clears a problem. Dropped items are not changed."""
+        listed = list(problems)
+        if not listed:
             return
         async with self._database.write() as connection:
-            for file_id, problem in told:
+            for file_id, problem in listed:
                 mine = (_item.c.migration_id == migration_id) & (_item.c.file_id == file_id)
-                there = _item.c.state != MoveState.DROPPED
-                await connection.execute(update(_item).where(mine, there).values(problem=problem))
+                not_dropped = _item.c.state != MoveState.DROPPED
+                await connection.execute(update(_item).where(mine, not_dropped).values(problem=problem))
 
     async def count_by_state(self, migration_id: UUID, filters: MoveFilters = NO_FILTERS) -> list[MoveCounts]:
         statement = (
@@ -220,16 +227,16 @@ class MoveLedger:
         return sorted(rows, key=lambda tally: order.index(tally.state))
 
     async def count_unswept(self, migration_id: UUID) -> tuple[int, int]:
-        """How many sources are doomed but still there, and their bytes."""
-        left = _item.join(_file, _file.c.id == _item.c.twin_id)
-        counted = select(func.count(), func.coalesce(func.sum(_item.c.size), 0)).select_from(left)
+        """The number of objects marked for deletion that the sweeper has not yet deleted, and their bytes."""
+        twins = _item.join(_file, _file.c.id == _item.c.twin_id)
+        counted = select(func.count(), func.coalesce(func.sum(_item.c.size), 0)).select_from(twins)
         mine = (_item.c.migration_id == migration_id) & _item.c.state.in_([MoveState.REMOVED, MoveState.DROPPED])
         async with self._database.read() as connection:
             row = (await connection.execute(counted.where(mine))).one()
         return row[0], int(row[1])
 
     async def get_latest_switch_time(self, migration_id: UUID, filters: MoveFilters = NO_FILTERS) -> datetime | None:
-        """When the latest of the switched items was switched."""
+        """When an item was last switched, among the items that are `switched` now."""
         where = [_item.c.migration_id == migration_id, _item.c.state == MoveState.SWITCHED]
         where += _where_filters(_item.c.owner_id, _item.c.kind, filters)
         async with self._database.read() as connection:
@@ -243,7 +250,7 @@ class MoveLedger:
 
 
 def item_from_row(row: Sequence[Any]) -> MoveItem:
-    """From the columns of `migration_item`, in their order."""
+    """Takes the columns of `migration_item` in their order."""
     return MoveItem(*row)
 
 

@@ -1,7 +1,9 @@
-"""The steps of a move that change paths or doom objects: each a transaction for a batch of items, and each asked again for every row.
+"""The steps of a move that switch paths or mark objects for deletion. Each is one transaction for a batch of items, and
+each locks and checks every row again.
 
-A path changes only `WHERE id AND path = <old> AND state = 'live'`. A file that was deleted meanwhile is *dropped*: its twin is
-doomed with it. One whose rows are not what the ledger says is left alone and reported as changed.
+A path changes only `WHERE id AND path = <old> AND state = 'live'`. If the file was deleted meanwhile, item_grace item is
+*dropped*, and item_grace twin is marked for deletion. An item whose rows differ from the ledger is not touched and is reported
+as changed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ _NO_GRACE = timedelta(0)
 
 _COPY_FINISHED = (MoveState.VERIFIED, MoveState.SWITCHED)
 _COPY_UNFINISHED = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
-"""By whoever holds the lock of the move: one that is planned is begun without another look at its file."""
+"""The holder of the ledger's lock may be writing copies of these items, also of planned ones: it begins a copy without
+reading the file's row again."""
 
 _file = tables.file
 _item = tables.migration_item
@@ -40,7 +43,8 @@ _user = tables.user
 
 @dataclass(frozen=True, slots=True)
 class SwitchOutcome:
-    """File ids: what was done as asked, whose file was deleted meanwhile, and what is not as the ledger says."""
+    """File ids. `done`: the step was carried out. `dropped`: the file was deleted meanwhile. `changed`: the rows differ
+    from the ledger."""
 
     done: frozenset[UUID]
     dropped: frozenset[UUID]
@@ -48,7 +52,7 @@ class SwitchOutcome:
 
 
 class SwitchDecision(Enum):
-    """What is to be done with an item whose rows are locked."""
+    """The decision about an item whose rows are locked."""
 
     READY = auto()
     FILE_DELETED = auto()
@@ -57,7 +61,7 @@ class SwitchDecision(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileLocation:
-    """What a row of `file` says at this moment."""
+    """State and path of a row of `file` at this moment."""
 
     state: FileState
     path: str
@@ -66,11 +70,11 @@ class FileLocation:
 def decide_switch(
     file: FileLocation | None, twin: FileLocation | None, file_path: str, twin_path: str
 ) -> SwitchDecision:
-    """By where the two rows are, and where the ledger says that they are."""
+    """Compares the two rows with the paths where the ledger expects them."""
     if file is None or file.state is not FileState.LIVE:
         return SwitchDecision.FILE_DELETED
-    as_told = file.path == file_path and twin == FileLocation(FileState.WRITING, twin_path)
-    return SwitchDecision.READY if as_told else SwitchDecision.CHANGED
+    as_expected = file.path == file_path and twin == FileLocation(FileState.WRITING, twin_path)
+    return SwitchDecision.READY if as_expected else SwitchDecision.CHANGED
 
 
 class PathSwitches:
@@ -78,7 +82,7 @@ class PathSwitches:
         self._database = database
 
     async def switch(self, migration_id: UUID, file_ids: Collection[UUID]) -> SwitchOutcome:
-        """Verified copies become the files; their sources stay, accounted for by the twins."""
+        """Switch verified files to their copies; the twins then account for the sources, which stay."""
         async with self._database.write() as connection:
             batch = await _LockedItems.lock(
                 connection, migration_id, file_ids, {MoveState.VERIFIED}, file_at_target=False
@@ -88,7 +92,7 @@ class PathSwitches:
             return await batch.finish()
 
     async def mark_sources_for_deletion(self, migration_id: UUID, file_ids: Collection[UUID]) -> SwitchOutcome:
-        """The files have been switched and their targets just checked: the sources may go."""
+        """Mark the sources of switched files for deletion. The caller has just checked the targets."""
         async with self._database.write() as connection:
             batch = await _LockedItems.lock(
                 connection, migration_id, file_ids, {MoveState.SWITCHED}, file_at_target=True
@@ -98,7 +102,8 @@ class PathSwitches:
             return await batch.finish()
 
     async def switch_back(self, migration_id: UUID, file_ids: Collection[UUID], *, grace: timedelta) -> SwitchOutcome:
-        """Switched files become their sources again, which were just checked; the copies may go after `grace`."""
+        """Switch files back to their sources, which the caller has just checked; the copies may be deleted after
+        `grace`."""
         async with self._database.write() as connection:
             batch = await _LockedItems.lock(
                 connection, migration_id, file_ids, {MoveState.SWITCHED}, file_at_target=True
@@ -109,8 +114,8 @@ class PathSwitches:
             return await batch.finish()
 
     async def cancel_moves(self, migration_id: UUID, file_ids: Collection[UUID]) -> SwitchOutcome:
-        """Files that have not been switched stay where they are; the copies may go. Where none was begun, whatever lies at the target
-        is not ours, and stays."""
+        """Cancel moves that were not switched: the files stay at their sources, and copies are marked for deletion. If
+        no copy was begun, an object at the target is not ours and stays."""
         async with self._database.write() as connection:
             batch = await _LockedItems.lock(connection, migration_id, file_ids, UNSWITCHED_STATES, file_at_target=False)
             await batch.mark_twins_for_deletion(_NO_GRACE)
@@ -120,7 +125,8 @@ class PathSwitches:
     async def drop_deleted_items(
         self, migration_id: UUID, file_ids: Collection[UUID], states: Collection[MoveState] = OPEN_STATES
     ) -> frozenset[UUID]:
-        """Those that were deleted meanwhile: what is left at their other place may go. Does nothing to all others."""
+        """Drop the items whose files were deleted meanwhile, and mark their twins for deletion. Other items are not
+        changed. Returns the dropped file ids."""
         if not file_ids:
             return frozenset()
         async with self._database.write() as connection:
@@ -128,29 +134,29 @@ class PathSwitches:
             return (await batch.finish()).dropped
 
     async def drop_deleted_for_sweeper(self, file_ids: Collection[UUID]) -> frozenset[UUID]:
-        """As `drop_deleted_items`, for a sweeper that is about to forget files. Returns those whose rows must stay until it asks again: a run
-        that is at work may be writing their copies at this moment."""
+        """As `drop_deleted_items`, for a sweeper that is about to delete rows. Returns the files whose rows must stay
+        until the next sweep: another process may be writing their copies at this moment."""
         open_items = (
             select(_item.c.migration_id, _item.c.file_id, _item.c.state)
             .join(_migration, _migration.c.id == _item.c.migration_id)
             .where(_migration.c.finished_at.is_(None), _item.c.file_id.in_(file_ids), _item.c.state.in_(OPEN_STATES))
         )
         async with self._database.read() as connection:
-            found = (await connection.execute(open_items)).all()
-        written = {item.file_id for item in found if item.state in _COPY_UNFINISHED}
-        for migration_id in {item.migration_id for item in found}:
-            at_rest = {item.file_id for item in found if item.migration_id == migration_id} - written
-            await self.drop_deleted_items(migration_id, at_rest, _COPY_FINISHED)
-            if written:
-                async with try_exclusive(self._database, MIGRATION_LOCK) as nobody_writes:
-                    if nobody_writes:
-                        await self.drop_deleted_items(migration_id, written)
-                        written = set[UUID]()
-        return frozenset(written)
+            items = (await connection.execute(open_items)).all()
+        maybe_written = {item.file_id for item in items if item.state in _COPY_UNFINISHED}
+        for migration_id in {item.migration_id for item in items}:
+            not_written = {item.file_id for item in items if item.migration_id == migration_id} - maybe_written
+            await self.drop_deleted_items(migration_id, not_written, _COPY_FINISHED)
+            if maybe_written:
+                async with try_exclusive(self._database, MIGRATION_LOCK) as has_lock:
+                    if has_lock:
+                        await self.drop_deleted_items(migration_id, maybe_written)
+                        maybe_written = set[UUID]()
+        return frozenset(maybe_written)
 
 
 class _LockedItems:
-    """Items with the rows of their files, locked in this transaction, and what is to become of each."""
+    """Items and the rows of their files, locked in this transaction, with a decision about each item."""
 
     def __init__(
         self, connection: AsyncConnection, migration_id: UUID, decisions: dict[MoveItem, SwitchDecision]
@@ -171,25 +177,27 @@ class _LockedItems:
     ) -> _LockedItems:
         mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(file_ids) & _item.c.state.in_(states)
         items = [item_from_row(tuple(row)) for row in await connection.execute(select(_item).where(mine))]
-        # Owners first, as everybody who changes several files of one: so no two wait for each other in a circle.
+        # Lock owners first, as all code that changes several files of an owner does, to prevent deadlocks.
         owners = select(_user.c.id).where(_user.c.id.in_({item.owner_id for item in items}))
         await connection.execute(owners.order_by(_user.c.id).with_for_update())
         ids = {item.file_id for item in items} | {item.twin_id for item in items}
-        held = select(_file.c.id, _file.c.state, _file.c.path).where(
+        statement = select(_file.c.id, _file.c.state, _file.c.path).where(
             _file.c.id.in_(ids), _file.c.state != FileState.DOOMED
         )
-        rows = await connection.execute(held.order_by(_file.c.id).with_for_update())
-        places = {row.id: FileLocation(row.state, row.path) for row in rows}
-        fates: dict[MoveItem, SwitchDecision] = {}
+        rows = await connection.execute(statement.order_by(_file.c.id).with_for_update())
+        locations = {row.id: FileLocation(row.state, row.path) for row in rows}
+        decisions: dict[MoveItem, SwitchDecision] = {}
         for item in items:
-            here, there = item.source_path, item.target_path
+            file_path, twin_path = item.source_path, item.target_path
             if file_at_target:
-                here, there = there, here
-            fates[item] = decide_switch(places.get(item.file_id), places.get(item.twin_id), here, there)
-        return cls(connection, migration_id, fates)
+                file_path, twin_path = twin_path, file_path
+            decisions[item] = decide_switch(
+                locations.get(item.file_id), locations.get(item.twin_id), file_path, twin_path
+            )
+        return cls(connection, migration_id, decisions)
 
     async def switch_paths(self) -> None:
-        """Each file takes its twin's path, and the twin the file's."""
+        """Exchange the paths of each file and item_grace twin."""
         ready = self._with_decision(SwitchDecision.READY)
         files, twins = [item.file_id for item in ready], [item.twin_id for item in ready]
         if not ready:
@@ -201,49 +209,49 @@ class _LockedItems:
             (_item.c.target_path, _item.c.source_path) if switched else (_item.c.source_path, _item.c.target_path)
         )
         old_path = select(old).where(mine, is_file).scalar_subquery()
-        aside = literal(_TEMPORARY_PREFIX) + cast(_file.c.id, String)
-        await self._update_all(twins, _file.c.state == FileState.WRITING, aside)
+        temporary_path = literal(_TEMPORARY_PREFIX) + cast(_file.c.id, String)
+        await self._update_all(twins, _file.c.state == FileState.WRITING, temporary_path)
         unchanged = (_file.c.state == FileState.LIVE) & (_file.c.path == old_path)
         await self._update_all(files, unchanged, select(new).where(mine, is_file).scalar_subquery())
         await self._update_all(twins, literal(True), select(old).where(mine, is_twin).scalar_subquery())
 
     async def mark_twins_for_deletion(self, grace: timedelta) -> None:
-        """The twins of what is ready. One that may be half-copied waits for late effects."""
+        """Mark the twins of the items that are ready. A twin that may be half-copied gets `LATE_WRITE_GRACE`."""
         await self._mark_for_deletion(self._with_decision(SwitchDecision.READY), grace)
 
     async def record_state(self, state: MoveState, **values: Any) -> None:
         await self._record_state(self._with_decision(SwitchDecision.READY), state, **values)
 
     async def finish(self) -> SwitchOutcome:
-        """Ends the batch: what is unwanted is dropped."""
-        unwanted = self._with_decision(SwitchDecision.FILE_DELETED)
-        await self._mark_for_deletion(unwanted, _NO_GRACE)
-        await self._record_state(unwanted, MoveState.DROPPED)
+        """Drop the items whose files were deleted, and return the outcome of the batch."""
+        deleted = self._with_decision(SwitchDecision.FILE_DELETED)
+        await self._mark_for_deletion(deleted, _NO_GRACE)
+        await self._record_state(deleted, MoveState.DROPPED)
         return SwitchOutcome(
             *(
-                _file_ids(self._with_decision(fate))
-                for fate in (SwitchDecision.READY, SwitchDecision.FILE_DELETED, SwitchDecision.CHANGED)
+                _file_ids(self._with_decision(decision))
+                for decision in (SwitchDecision.READY, SwitchDecision.FILE_DELETED, SwitchDecision.CHANGED)
             )
         )
 
     def _with_decision(self, decision: SwitchDecision) -> list[MoveItem]:
-        return [item for item, its in self._decisions.items() if its is decision]
+        return [item for item, decided in self._decisions.items() if decided is decision]
 
     async def _mark_for_deletion(self, items: Iterable[MoveItem], grace: timedelta) -> None:
-        foreign: list[UUID] = []
+        uncopied: list[UUID] = []
         by_grace: dict[timedelta, list[UUID]] = {}
         for item in items:
             if item.state is MoveState.PLANNED:
-                foreign.append(item.twin_id)
+                uncopied.append(item.twin_id)
                 continue
-            its = LATE_WRITE_GRACE if item.state is MoveState.COPYING else grace
-            by_grace.setdefault(its, []).append(item.twin_id)
-        for its, twins in by_grace.items():
+            item_grace = LATE_WRITE_GRACE if item.state is MoveState.COPYING else grace
+            by_grace.setdefault(item_grace, []).append(item.twin_id)
+        for item_grace, twins in by_grace.items():
             mine = _file.c.id.in_(twins) & (_file.c.state == FileState.WRITING)
-            values = {"state": FileState.DOOMED, "not_before": now() + its}
+            values = {"state": FileState.DOOMED, "not_before": now() + item_grace}
             await self._connection.execute(update(_file).where(mine).values(values))
-        if foreign:  # nothing of ours is there: no sweeper may be sent
-            mine = _file.c.id.in_(foreign) & (_file.c.state == FileState.WRITING)
+        if uncopied:  # no object of ours is twin_path, so the sweeper must not delete it
+            mine = _file.c.id.in_(uncopied) & (_file.c.state == FileState.WRITING)
             await self._connection.execute(delete(_file).where(mine))
 
     async def _record_state(self, items: Iterable[MoveItem], state: MoveState, **values: Any) -> None:
@@ -253,7 +261,7 @@ class _LockedItems:
     async def _update_all(self, ids: list[UUID], condition: Any, path: Any) -> None:
         changed = await self._connection.execute(update(_file).where(_file.c.id.in_(ids), condition).values(path=path))
         if changed.rowcount != len(ids):
-            raise CatalogUnavailable("rows that were locked have changed")  # never seen; all of it is rolled back
+            raise CatalogUnavailable("locked rows have changed")  # never observed; rolls back the transaction
 
 
 def _file_ids(items: Iterable[MoveItem]) -> frozenset[UUID]:

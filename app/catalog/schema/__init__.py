@@ -1,0 +1,1 @@
+"""The catalogue's tables, and the frozen records that its repositories return. No queries."""

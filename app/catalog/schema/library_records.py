@@ -1,4 +1,5 @@
-"""The catalogue's rows of external libraries, and what a scan hands over, as frozen values."""
+"""Records of external libraries, and the values that a scan passes to the catalogue. All but `ScanChanges` are
+immutable."""
 
 from __future__ import annotations
 
@@ -11,21 +12,21 @@ from uuid import UUID
 from app.catalog.schema.records import AssetType
 
 ListedFile = tuple[str, int, int, int, int]
-"""A file as a folder's listing gives it: name, device, inode, size (bytes), modification time (nanoseconds since 1970). A bare tuple:
-there are hundreds of thousands of them, they are compared whole, and nothing else costs as little."""
+"""A file in a folder's listing: name, device, inode, size (bytes), modification time (nanoseconds since 1970). It is a
+plain tuple for speed and memory: a scan makes hundreds of thousands of them and compares them whole."""
 
 
 class LibraryState(StrEnum):
     OK = "ok"
     UNMOUNTED = "unmounted"
-    """Its files are not to be seen, in a way that looks like a disk that is away and not like files that were deleted."""
+    """The files cannot be seen, and this looks like an unmounted disk and not like deleted files."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a scan saw and did, in numbers of files. `complete`: it saw all of the library, and left out no file that was still being
-    written. `unreadable` names the first of
-    `unreadable_count` places that could not be taken in. `refused` says why missing files were not moved to the trash, where that is so."""
+    """The result of a scan; counts are files. `complete`: the scan saw the whole library and left out no file that was
+    still being written. `back`: missing files that were found again. `unreadable` names the first of `unreadable_count`
+    paths that could not be read. `refused` says why missing files were not moved to the trash, if they were not."""
 
     started_at: datetime
     seconds: float = 0.0
@@ -43,9 +44,9 @@ class ScanReport:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A read-only folder tree. `files` and `scanned_at` are those of the last complete scan, `mounts` the paths of the mount
-    points that the last scan of all of it saw. `deleted_at`: since when it is being removed. `watch` says how it is watched at the moment;
-    None where it is not."""
+    """A read-only folder tree. `files` and `scanned_at` belong to the last complete scan; `mounts` are the mount points
+    that the last scan of the whole library saw. `deleted_at`: when its removal began. `watch` describes how the library
+    is watched at the moment; None: it is not."""
 
     id: UUID
     owner_id: UUID
@@ -66,7 +67,7 @@ class Library:
 
 
 class LibraryChanges(TypedDict, total=False):
-    """What may change of a library; absent means unchanged."""
+    """The fields of a library that may change; an absent key means unchanged."""
 
     name: str
     import_paths: tuple[str, ...]
@@ -75,7 +76,7 @@ class LibraryChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class LibraryUsage:
-    """Numbers of assets that are not in the trash; `usage` in bytes."""
+    """Counts of assets that are not in the trash; `usage` in bytes."""
 
     photos: int
     videos: int
@@ -84,7 +85,7 @@ class LibraryUsage:
 
 
 class KnownFolder(NamedTuple):
-    """`digest` stands for all files that were there at the last scan; None where they must be compared one by one."""
+    """A folder of a library. `digest` covers all files at the last scan; None: the files must be compared one by one."""
 
     id: UUID
     path: str
@@ -92,7 +93,7 @@ class KnownFolder(NamedTuple):
 
 
 class KnownFile(NamedTuple):
-    """A file of a library as the catalogue knows it, with the fields of `ListedFile`; `missing`: it was gone."""
+    """A file of a library in the catalogue, with the fields of `ListedFile`. `missing`: the last scan did not find it."""
 
     asset_id: UUID
     folder_id: UUID
@@ -106,7 +107,7 @@ class KnownFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """A found file with what follows from its name and time."""
+    """A file that a scan found, with the type and time derived from its name and modification time."""
 
     folder: str
     listed: ListedFile
@@ -121,19 +122,20 @@ class ScannedFile:
 
 @dataclass(slots=True)
 class ScanChanges:
-    """What one batch of a scan writes, in one transaction."""
+    """The changes that one batch of a scan writes, in one transaction."""
 
     new: list[ScannedFile] = field(default_factory=list)
     changed: list[tuple[UUID, ScannedFile]] = field(default_factory=list)
     renamed: list[tuple[UUID, ScannedFile]] = field(default_factory=list)
     displaced: list[tuple[UUID, ScannedFile]] = field(default_factory=list)
-    """Known files whose name is now that of a renamed or a new one; where they are themselves shows elsewhere in the scan."""
+    """Known files whose name now belongs to a renamed or new file; the scan finds elsewhere where they are themselves."""
     returned: list[UUID] = field(default_factory=list)
     refreshed: list[tuple[UUID, ListedFile]] = field(default_factory=list)
-    """Other device or inode, same content: after a remount."""
+    """Other device or inode but the same content: after a remount."""
     digests: dict[str, bytes | None] = field(default_factory=dict)
-    """By the folder's path."""
+    """By path of the folder."""
     conflicts: list[tuple[str, str]] = field(default_factory=list)
-    """Filled when they are written: paths, each with who holds it, that belong to somebody else. They are taken off the other lists."""
+    """Output, set by `apply_changes`: paths that belong to another library or to managed files, each with the name of
+    its owner. They are removed from the other lists."""
     to_process: list[UUID] = field(default_factory=list)
-    """Filled when they are written: the assets that have a new task."""
+    """Output, set by `apply_changes`: the assets that got a new task."""

@@ -1,4 +1,4 @@
-"""The rows of the ledger of moves, as frozen values."""
+"""Immutable records of moves between disk and S3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from app.config import StorageEngine
 
 
 class MoveState(StrEnum):
-    """How far a file's move has come; `app.catalog.moves.move_ledger` says which row accounts for which object in each."""
+    """The state of a file's move; `app.catalog.moves.move_ledger` lists which row accounts for which object in each
+    state."""
 
     PLANNED = "planned"
     COPYING = "copying"
@@ -26,7 +27,7 @@ class MoveState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StorageMigration:
-    """A move of managed files to the engine `target`. One at a time has no `finished_at`."""
+    """A move of managed files to the engine `target`. At most one has no `finished_at`."""
 
     id: UUID
     target: StorageEngine
@@ -36,8 +37,8 @@ class StorageMigration:
 
 @dataclass(frozen=True, slots=True)
 class MoveItem:
-    """One file's move. `twin_id` is the row that accounts for the file's other object. `size` in bytes, when it was planned.
-    `problem`: why it has not come further."""
+    """The move of one file. `twin_id` is the `file` row that accounts for the file's second object. `size` in bytes, at
+    planning. `problem`: why the move has not advanced."""
 
     migration_id: UUID
     file_id: UUID
@@ -54,20 +55,20 @@ class MoveItem:
 
 @dataclass(frozen=True, slots=True)
 class FileMove:
-    """An item with its file as it is now; None once that row is gone."""
+    """An item with the current row of its file; None when that row is gone."""
 
     item: MoveItem
     file: File | None
 
     @property
     def is_file_live(self) -> bool:
-        """False once nothing refers to the file any more."""
+        """False when nothing refers to the file any more."""
         return self.file is not None and self.file.state is FileState.LIVE
 
 
 @dataclass(frozen=True, slots=True)
 class MoveCandidate:
-    """A live file that may be moved, and how far it has come already (None: not planned)."""
+    """A live file that may be moved, and the state of its move (None: not planned)."""
 
     file: File
     state: MoveState | None
@@ -75,7 +76,7 @@ class MoveCandidate:
 
 @dataclass(frozen=True, slots=True)
 class CopyOutcome:
-    """What became of copying one file: how far it is now, and the problem that keeps it there."""
+    """The state of a file's move after an attempt to copy it, and the problem that prevents the next state."""
 
     file_id: UUID
     state: MoveState
@@ -84,7 +85,7 @@ class CopyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class MoveFilters:
-    """Which files a command is about; None means all."""
+    """The files that a command works on; None means all."""
 
     owner_id: UUID | None = None
     kinds: tuple[FileKind, ...] | None = None
@@ -92,7 +93,7 @@ class MoveFilters:
 
 @dataclass(frozen=True, slots=True)
 class MoveCounts:
-    """Numbers of files in one state, their bytes, and how many of them have a problem."""
+    """Counts of files in one state, their bytes, and how many of them have a problem."""
 
     state: MoveState
     files: int

@@ -1,4 +1,4 @@
-"""The rows of the catalogue, as frozen values."""
+"""Immutable records of users, credentials, files, assets, tasks and archives, as the catalogue returns them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from uuid import UUID
 
 
 class FileState(StrEnum):
-    """See DESIGN section 5: `writing` before the first byte, `live` while referenced, `doomed` until it is swept."""
+    """`writing`: before and during the write of the object. `live`: referenced. `doomed`: marked for deletion, until
+    the sweeper has deleted the object (DESIGN section 5)."""
 
     WRITING = "writing"
     LIVE = "live"
@@ -19,35 +20,35 @@ class FileState(StrEnum):
 
 
 class FileKind(StrEnum):
-    """What a file is to its asset or user; also chooses the folder of its key."""
+    """The role of a file for its asset or user; it also selects the folder of the file's key."""
 
     ORIGINAL = "original"
     EXTERNAL = "external"
-    """An original of an external library, where its owner keeps it: never written, never deleted."""
+    """An original of an external library, at its owner's path: never written, never deleted."""
     SIDECAR = "sidecar"
     THUMBNAIL = "thumbnail"
     PREVIEW = "preview"
     FULLSIZE = "fullsize"
     ENCODED_VIDEO = "encoded_video"
     MOTION = "motion"
-    """The original of the hidden video that was found inside a photo."""
+    """The original of a hidden video that was extracted from a photo."""
     PROFILE = "profile"
     PERSON = "person"
 
 
 QUOTA_KINDS = (FileKind.ORIGINAL, FileKind.SIDECAR)
-"""What counts against a quota: all else is made from it."""
+"""The kinds that count against a quota; all others are derived from them or external."""
 
 
 class TaskKind(StrEnum):
-    """What is to be made of an asset: everything that its type wants."""
+    """The processing of an asset. A task makes all derivatives that the asset's type needs."""
 
     IMAGE = "image"
     VIDEO = "video"
 
 
 class TaskState(StrEnum):
-    """`pending` until somebody takes it (or takes it again, after a failed attempt), `failed` after the last attempt."""
+    """`pending`: not taken, also between two attempts. `failed`: after the last attempt."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -75,7 +76,7 @@ class Visibility(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`quota` and `used` in bytes; no quota is None. `password_hash` is Argon2id's text, None where no login is possible."""
+    """`quota` (None: unlimited) and `used` in bytes. `password_hash` is Argon2id's text; None: login is not possible."""
 
     id: UUID
     email: str
@@ -92,7 +93,8 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """The key itself is not kept, only its SHA-256 (in the table, not here). `permissions` are Immich's names, `all` among them."""
+    """The key itself is not stored; its SHA-256 is in the table and not in this record. `permissions` are Immich's
+    names; `all` is one of them."""
 
     id: UUID
     user_id: UUID
@@ -104,7 +106,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A login; its token is kept as SHA-256 only."""
+    """A login. Only the SHA-256 of its token is stored."""
 
     id: UUID
     user_id: UUID
@@ -114,8 +116,9 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One stored object. `path` is a local path or an `s3://` URI. `size` (bytes), `sha1` (20 bytes) and `crc32` are known once it is
-    live. `not_before`: the sweeper leaves it alone until then."""
+    """One stored object. `path` is a local path or an `s3://` URI. `size` (bytes), `sha1` (20 bytes) and `crc32` are
+    known when the file is live; `sha1` and `crc32` of an external file only once it has been read. `not_before`: the
+    sweeper leaves the file alone until then."""
 
     id: UUID
     owner_id: UUID
@@ -132,7 +135,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One photo or video with its original `file`. `duration` in milliseconds, `width` and `height` in pixels. `deleted_at`: since when in the trash."""
+    """One photo or video with its original `file`. `duration` in milliseconds, `width` and `height` in pixels.
+    `deleted_at`: when it was moved to the trash."""
 
     id: UUID
     owner_id: UUID
@@ -163,7 +167,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class NewAsset:
-    """An upload's asset, without its files. `metadata` is what the client wants kept with it."""
+    """The asset of an upload, without its files. `metadata` is stored for the client and not interpreted."""
 
     id: UUID
     owner_id: UUID
@@ -184,7 +188,7 @@ class NewAsset:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What became of a `writing` file's bytes: `size` in bytes, `sha1` 20 bytes, `crc32` as an unsigned number."""
+    """The result of a write: `size` in bytes, `sha1` as 20 bytes, `crc32` as an unsigned number."""
 
     file_id: UUID
     size: int
@@ -194,7 +198,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Derivative:
-    """A file that was made from an asset's original."""
+    """A file that was made from an asset's original, such as a thumbnail."""
 
     asset_id: UUID
     kind: FileKind
@@ -203,12 +207,13 @@ class Derivative:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be done to an asset, and what became of it. There is one of each kind for an asset.
+    """The processing of an asset, and its outcome. An asset has at most one task of each kind.
 
-    `attempts` were begun and not given back, `error` is why the last one failed. `deaths` counts the processes that died, or were
-    not heard of any more, while they worked on it: those are no attempts, for it is rarely the asset's fault. While it is `running`, `run_id` is who works on it, and `not_before`
-    until when that is believed; while it is `pending`, nobody takes it before `not_before`. Priority 0 goes before 1.
-    What was made before `requested_at` is to be made again.
+    `attempts` counts attempts that were begun and not released; `error` is the reason of the last failure. `deaths`
+    counts processes that died, or stopped renewing the lease, while they worked on the task; they do not count as
+    attempts, as the asset is rarely the cause. While the task is `running`, `run_id` identifies the run that works on
+    it, and `not_before` is the end of its lease. While the task is `pending`, it is not taken before `not_before`.
+    Priority 0 goes before 1. Derivatives made before `requested_at` are made again.
     """
 
     id: UUID
@@ -228,7 +233,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """Numbers of tasks of one kind. `delayed` are those of the pending ones whose time has not come."""
+    """Counts of tasks of one kind. `delayed`: pending tasks that are not due yet."""
 
     pending: int = 0
     running: int = 0
@@ -239,7 +244,7 @@ class TaskCounts:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody whom a user's photos show. `thumbnail_file_id` was made of `thumbnail_asset_id`, and goes with it."""
+    """A person in a user's photos. `thumbnail_file_id` was cut from `thumbnail_asset_id`, and is removed with it."""
 
     id: UUID
     owner_id: UUID
@@ -251,7 +256,7 @@ class Person:
 
 
 class AssetChanges(TypedDict, total=False):
-    """What may change of an asset; absent means unchanged."""
+    """The fields of an asset that may change; an absent key means unchanged."""
 
     is_favorite: bool
     visibility: Visibility
@@ -268,7 +273,7 @@ class AssetChanges(TypedDict, total=False):
 
 
 class SortKey(StrEnum):
-    """What the assets that were found are sorted by."""
+    """The field by which found assets are sorted."""
 
     FILE_CREATED_AT = "file_created_at"
     LOCAL_DATE_TIME = "local_date_time"
@@ -277,8 +282,9 @@ class SortKey(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AssetFilters:
-    """What to search for; None means any. Moments and sizes (bytes of the original) are inclusive. `…_contains` are parts of texts, in any case
-    and normalization. `exif`: what the named values are, None where there is to be none. `made_paths`: where derivatives are stored."""
+    """Conditions of a search; None means any. Times and sizes (bytes of the original) are inclusive. `…_contains` match
+    parts of texts in any case and normalization. `exif` maps EXIF fields to values; the value None matches assets
+    without the field. `made_paths` are storage paths of derivatives by kind."""
 
     ids: tuple[UUID, ...] | None = None
     name_contains: str | None = None
@@ -313,7 +319,7 @@ class AssetFilters:
 
 @dataclass(frozen=True, slots=True)
 class AssetStatistics:
-    """Numbers of assets; `total` is both."""
+    """Counts of assets; `total` is the sum of both."""
 
     images: int
     videos: int
@@ -322,7 +328,7 @@ class AssetStatistics:
 
 @dataclass(frozen=True, slots=True)
 class AccountUsage:
-    """What one user keeps, the trash included: numbers of assets, bytes of their originals. `used` is what counts against `quota`
+    """A user's assets, including the trash: counts, and bytes of their originals. `used` is what counts against `quota`
     (sidecars too)."""
 
     user_id: UUID
@@ -338,8 +344,8 @@ class AccountUsage:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A link to a zip. `manifest` is packed as `archives.manifest` does; the token itself is not kept. `credential_id`: the key or session
-    that it ends with, None where only time ends it."""
+    """A link to a zip. `manifest` is packed by `archives.manifest`; the token itself is not stored. `credential_id`:
+    the API key or session whose end also ends the link; None: only `expires_at` ends it."""
 
     id: UUID
     owner_id: UUID
@@ -352,7 +358,7 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLink:
-    """An `Archive` without what it holds."""
+    """An `Archive` without owner and manifest."""
 
     id: UUID
     name: str

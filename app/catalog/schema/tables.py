@@ -1,7 +1,7 @@
-"""The tables of the catalogue, and the types that make both databases give back the same values.
+"""The definitions of all tables, and column types that return the same values from SQLite and PostgreSQL.
 
-Migrations, not these definitions, make the tables; a test holds the two together. Column names are the
-field names of `records`.
+Migrations create the tables, not these definitions; a test compares the two. Column names equal the field names of the
+records.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from app.unicode_folding import fold_case
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware in, aware UTC out, to the microsecond. SQLite keeps no zone, PostgreSQL answers in the session's."""
+    """Takes aware datetimes and returns aware UTC datetimes, to the microsecond. SQLite stores no zone, and PostgreSQL
+    answers in the session's zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -48,7 +49,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time without a zone")
+            raise ValueError("a datetime without a time zone")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -70,7 +71,7 @@ class Text(TypeDecorator[str]):
 
 
 class Choice(TypeDecorator[StrEnum]):
-    """One of a `StrEnum`, kept as its text."""
+    """A member of a `StrEnum`, stored as its text."""
 
     impl = String
     cache_ok = True
@@ -122,7 +123,7 @@ user = Table(
     _required("updated_at", UtcDateTime),
     Column("profile_file_id", Uuid, ForeignKey("file.id", name="fk_user_profile_file_id", use_alter=True)),
     Column("profile_changed_at", UtcDateTime),
-    # `file` refers to `user`: this one is added last (`use_alter`), and is unique by an index, which SQLite can add.
+    # `file` refers to `user`: this column is added last (`use_alter`). It is unique by an index, which SQLite can add.
     Index("uq_user_profile_file_id", "profile_file_id", unique=True),
 )
 
@@ -157,7 +158,9 @@ file = Table(
     _id(),
     _reference("owner_id", "user.id"),
     _required("kind", Choice(FileKind)),
-    _required("path", String, unique=True),  # as it is, or not at all
+    _required(
+        "path", String, unique=True
+    ),  # not `Text`: a path that the database cannot hold is refused, never altered
     _required("state", Choice(FileState)),
     Column("size", BigInteger),
     Column("sha1", LargeBinary),
@@ -222,7 +225,7 @@ Index(
 derivative = Table(
     "derivative",
     metadata,
-    # No cascade: what deletes an asset must have doomed its derivatives' files.
+    # No cascade: the code that deletes an asset must mark the files of its derivatives for deletion.
     Column("asset_id", Uuid, ForeignKey("asset.id"), primary_key=True),
     Column("kind", Choice(FileKind), primary_key=True),
     _reference("file_id", "file.id", unique=True),
@@ -272,13 +275,14 @@ archive = Table(
     _required("manifest", LargeBinary),
     _required("created_at", UtcDateTime),
     _required("expires_at", UtcDateTime),
-    # Of a key or a session; not a reference, for it is one of two. What ends with one that is gone is swept like what has expired.
+    # The id of a key or a session: no foreign key, as it is one of two tables. A link whose credential is gone is swept
+    # as expired.
     Column("credential_id", Uuid),
     Index("ix_archive_owner_id", "owner_id"),
     Index("ix_archive_expires_at", "expires_at"),
 )
 
-# What members of one part of a download are called, so that no other part has a member of the same name.
+# Names of the members of one part of a split download, so that no two parts have a member of the same name.
 download_part = Table(
     "download_part",
     metadata,
@@ -299,7 +303,7 @@ migration = Table(
     Column("finished_at", UtcDateTime),
 )
 
-# Without references to `file`: the ledger outlives the rows that it is about.
+# No foreign keys to `file`: the ledger outlives the rows of its files.
 migration_item = Table(
     "migration_item",
     metadata,
@@ -318,7 +322,7 @@ migration_item = Table(
 )
 
 _BYTEWISE = String().with_variant(String(collation="C"), "postgresql")
-"""Text that sorts by its bytes, so that what lies below a folder is one span of an index."""
+"""Text sorted by its bytes, so that the paths below a folder are one range of an index."""
 
 library = Table(
     "library",

@@ -1,4 +1,4 @@
-"""Users, their keys and sessions, files and assets."""
+"""Tables `user`, `api_key`, `session`, `file`, `asset` and `installation`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links to archives, each with what it was made to hold."""
+"""Table `archive`: links to zip archives, each with its manifest."""
 
 from __future__ import annotations
 

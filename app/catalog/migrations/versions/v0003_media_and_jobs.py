@@ -1,4 +1,4 @@
-"""What is made from assets, what is still to be made, persons and profile images."""
+"""Tables `derivative`, `task` and `person`, and profile images of users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ TIME = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     profile = sa.ForeignKey("file.id", name="fk_user_profile_file_id")
-    # Inline: SQLite adds a column in place only so, and a table made anew would take along what refers to it.
+    # Inline: only so does SQLite add the column in place. A table that is created again would cascade to the rows that
+    # refer to it.
     op.add_column("user", sa.Column("profile_file_id", sa.Uuid(), profile, nullable=True), inline_references=True)
     op.add_column("user", sa.Column("profile_changed_at", TIME, nullable=True))
     op.create_index("uq_user_profile_file_id", "user", ["profile_file_id"], unique=True)

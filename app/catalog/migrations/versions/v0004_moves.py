@@ -1,4 +1,4 @@
-"""The ledger of moves between disk and S3."""
+"""Tables `migration` and `migration_item`: the ledger of moves between disk and S3."""
 
 from __future__ import annotations
 

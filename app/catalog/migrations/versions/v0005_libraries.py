@@ -1,4 +1,4 @@
-"""External libraries: their folders, and of each file what tells that it is still the same."""
+"""Tables `library`, `library_folder` and `library_file`: external libraries, and the identity of each of their files."""
 
 from __future__ import annotations
 

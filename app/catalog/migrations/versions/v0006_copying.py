@@ -1,4 +1,5 @@
-"""Moves: what is only planned is told from what has been begun. Of what older programs planned, anything may have been copied."""
+"""State `copying` of moves, which tells begun copies from planned ones. Items that older programs planned become
+`copying`, as any of them may have been begun."""
 
 from __future__ import annotations
 

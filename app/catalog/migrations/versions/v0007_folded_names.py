@@ -1,4 +1,5 @@
-"""Assets: their names as searches compare them, in any case and normalization. Filled in by `app.catalog.assets.folded_names`."""
+"""Column `asset.folded_name`: names folded by case and normalization, for searches. `app.catalog.assets.folded_names`
+fills it in."""
 
 from __future__ import annotations
 

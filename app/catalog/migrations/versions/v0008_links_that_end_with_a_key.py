@@ -1,4 +1,4 @@
-"""Links to archives: the key or session that one ends with."""
+"""Column `archive.credential_id`: the key or session whose end also ends the link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads in several archives: what their members are called."""
+"""Table `download_part`: member names of downloads that are split into several archives."""
 
 from __future__ import annotations
 
