@@ -1,4 +1,4 @@
-"""Stacks for services that are killed."""
+"""The stacks (storage and database) of the services that the tests kill."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from tests.real.stacks import ENGINES, Engine
 
 @pytest.fixture(params=ENGINES)
 def stack(request: pytest.FixtureRequest) -> Engine:
-    """`local` (a folder and SQLite) or `s3` (a prefix of a bucket, with rights for it only, and PostgreSQL)."""
+    """`local` (a folder and SQLite) or `s3` (a prefix of a bucket, with credentials for that prefix only, and
+    PostgreSQL)."""
     return request.param

@@ -1,5 +1,8 @@
-"""`python -m tests.campaign.dying_server serve` (or `worker`): the program as it is, but its steps show on a page of shared memory, it waits
-at the one where it shall be killed, it sweeps all the time, and notices the dead soon."""
+"""`python -m tests.campaign.dying_server serve` (or `worker`): mediavault, instrumented to be killed.
+
+It records its current steps on a page of shared memory, waits at the step where it is to be killed, sweeps ten times a
+second, and declares workers dead after seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ SWEEP_PAUSE_SECONDS = 0.1
 
 
 def shorten_leases() -> None:
-    """Within seconds in place of a minute; for workers over PostgreSQL."""
-    from app.jobs import postgres_broker  # noqa: PLC0415 - not where it is not needed
+    """Let leases and heartbeats of workers over PostgreSQL expire within seconds instead of a minute."""
+    from app.jobs import postgres_broker  # noqa: PLC0415 - only workers need it
 
     task_executor.LEASE = timedelta(seconds=6)
     task_executor.RENEW_SECONDS = 1.0

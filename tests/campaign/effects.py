@@ -1,4 +1,5 @@
-"""Finds the named steps in the code under test, from outside: its methods are wrapped, and tell a `StepObserver` when they begin and end."""
+"""Reports the named steps of the code under test to a `StepObserver`: wraps the methods that have an effect on
+catalogue, storage or client. The code under test is not changed."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ WAIT_SECONDS = 30.0
 
 
 class StepObserver(Protocol):
-    """`enter` says whether to call `reach`, and then to wait to be killed, before or after the step's effect."""
+    """`enter` returns whether to call `reach` and then wait to be killed: before the step's effect, and after it."""
 
     def enter(self, step: str) -> tuple[bool, bool]: ...
 
@@ -40,36 +41,36 @@ class StepObserver(Protocol):
     def reach(self) -> None: ...
 
 
-def observe_effects(watch: StepObserver) -> None:
-    """From now on, in this process."""
+def observe_effects(observer: StepObserver) -> None:
+    """Wrap the methods, in this process, for the rest of its life."""
     for owner, name, step in _COROUTINES:
-        setattr(owner, name, _watched_coroutine(getattr(owner, name), step, watch))
+        setattr(owner, name, _observe_coroutine(getattr(owner, name), step, observer))
     for owner, name, step in _FUNCTIONS:
-        setattr(owner, name, _watched_function(getattr(owner, name), step, watch))
+        setattr(owner, name, _observe_function(getattr(owner, name), step, observer))
 
 
 def _always(step: str) -> NameStep:
     return lambda *_, **__: step
 
 
-def _of_object(step: str) -> NameStep:
-    """But for the small ones on which a process finds out what the store can do."""
+def _unless_temporary(step: str) -> NameStep:
+    """The step, except for temporary objects, with which a process tests the capabilities of the store."""
     return lambda _client, key, *_, **__: None if is_temporary(key) else step
 
 
-def _flushed(file: PendingFile, descriptor: int) -> str:
+def _synced(file: PendingFile, descriptor: int) -> str:
     return "file flushed" if descriptor == file._descriptor else "folder flushed"
 
 
-def _answered(exchange: AsgiRequestCycle, message: MutableMapping[str, Any]) -> str | None:
-    uploads = exchange._scope["method"] == "POST" and exchange._scope["path"] == "/api/assets"
-    return "answer" if uploads and message["type"] == "http.response.start" and message["status"] == 201 else None
+def _upload_answered(cycle: AsgiRequestCycle, message: MutableMapping[str, Any]) -> str | None:
+    is_upload = cycle._scope["method"] == "POST" and cycle._scope["path"] == "/api/assets"
+    return "answer" if is_upload and message["type"] == "http.response.start" and message["status"] == 201 else None
 
 
 _COROUTINES: list[tuple[type, str, NameStep]] = [
     (FileRepository, "begin_write", _always("file row begun")),
     (AssetRepository, "insert", _always("live transaction")),
-    (AsgiRequestCycle, "send", _answered),
+    (AsgiRequestCycle, "send", _upload_answered),
     (AssetRepository, "trash", _always("trash")),
     (AssetRepository, "delete", _always("doom transaction")),
     (FileRepository, "claim_sweepable", _always("claim")),
@@ -84,11 +85,11 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (TaskRepository, "finish", _always("task done")),
     (LocalBackend, "delete_objects", _always("object deleted")),
     (S3Client, "delete_batch", _always("object deleted")),
-    (S3Client, "delete", _of_object("object deleted")),
-    (S3Client, "put", _of_object("object put")),
-    (S3Client, "create_upload", _of_object("multipart upload created")),
-    (S3Client, "upload_part", _of_object("part uploaded")),
-    (S3Client, "complete", _of_object("multipart upload completed")),
+    (S3Client, "delete", _unless_temporary("object deleted")),
+    (S3Client, "put", _unless_temporary("object put")),
+    (S3Client, "create_upload", _unless_temporary("multipart upload created")),
+    (S3Client, "upload_part", _unless_temporary("part uploaded")),
+    (S3Client, "complete", _unless_temporary("multipart upload completed")),
     (MoveLedger, "begin_migration", _always("migration begun")),
     (MoveLedger, "plan_moves", _always("files planned")),
     (MoveLedger, "begin_copying", _always("copies begun")),
@@ -103,53 +104,53 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
 _FUNCTIONS: list[tuple[type, str, NameStep]] = [
     (PendingFile, "__init__", _always("temporary file made")),
     (PendingFile, "write", _always("bytes written")),
-    (PendingFile, "_sync", _flushed),
+    (PendingFile, "_sync", _synced),
     (PendingFile, "_rename", _always("file named")),
     (_StagedFile, "finish", _always("original staged")),
 ]
 
 
-def _watched_coroutine(
-    original: Callable[P, Awaitable[R]], name_step: NameStep, watch: StepObserver
+def _observe_coroutine(
+    original: Callable[P, Awaitable[R]], name_step: NameStep, observer: StepObserver
 ) -> Callable[P, Awaitable[R]]:
     @wraps(original)
-    async def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         step = name_step(*args, **kwargs)
         if step is None:
             return await original(*args, **kwargs)
-        before, after = watch.enter(step)
+        before, after = observer.enter(step)
         try:
             if before:
-                watch.reach()
+                observer.reach()
                 await asyncio.sleep(WAIT_SECONDS)
             result = await original(*args, **kwargs)
             if after:
-                watch.reach()
+                observer.reach()
                 await asyncio.sleep(WAIT_SECONDS)
             return result
         finally:
-            watch.leave(step)
+            observer.leave(step)
 
-    return watched
+    return observed
 
 
-def _watched_function(original: Callable[P, R], name_step: NameStep, watch: StepObserver) -> Callable[P, R]:
+def _observe_function(original: Callable[P, R], name_step: NameStep, observer: StepObserver) -> Callable[P, R]:
     @wraps(original)
-    def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+    def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         step = name_step(*args, **kwargs)
         if step is None:
             return original(*args, **kwargs)
-        before, after = watch.enter(step)
+        before, after = observer.enter(step)
         try:
             if before:
-                watch.reach()
+                observer.reach()
                 time.sleep(WAIT_SECONDS)
             result = original(*args, **kwargs)
             if after:
-                watch.reach()
+                observer.reach()
                 time.sleep(WAIT_SECONDS)
             return result
         finally:
-            watch.leave(step)
+            observer.leave(step)
 
-    return watched
+    return observed

@@ -1,4 +1,4 @@
-"""The other side of `nursery`: gives orders, and tells how each child ended."""
+"""The client of `fork_server`: sends it orders, and returns how each child ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.real.service import ROOT
 
 
 class ForkServer:
-    """Has children die; see `tests/campaign/fork_server.py`."""
+    """Runs operations in child processes that kill themselves; see `tests/campaign/fork_server.py`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,7 +33,7 @@ class ForkServer:
     def run(
         self, settings: dict[str, str], *, effect: int, after: bool, user: str = "", **work: str | float
     ) -> tuple[int, list[str]]:
-        """The child's exit status (negative: killed), and the steps it had come to."""
+        """Returns the child's exit status (negative: the signal that killed it), and the steps that it entered."""
         steps = self._folder / "steps"
         steps.unlink(missing_ok=True)
         settings = {**settings, "MEDIAVAULT_STAGING_FOLDER": str(self.staging)}

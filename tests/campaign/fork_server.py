@@ -1,8 +1,9 @@
-"""`python -m tests.campaign.fork_server`: has everything imported, and forks a child for each order that comes on standard input. The
-child carries out one upload, one removal, one task or one command of a move, and kills itself right before or right after its n-th
-effect on catalogue or storage, or a moment after it came to a named step.
+"""`python -m tests.campaign.fork_server`: forks a child process for each order on standard input, with all modules
+already imported.
 
-An order is a line of JSON (`ChildOrder`), the answer is the child's exit status; the child's steps and result are in files.
+The child carries out one upload, one removal, one task or one command of a move. It kills itself right before or right
+after its n-th effect on catalogue or storage, or a moment after it entered a named step. An order is a line of JSON
+(`ChildOrder`); the answer is the child's exit status. The child writes its steps and results to files.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ MOTION_BYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class ChildOrder:
-    """`effect` counts from 1; 0 lets the child live. With `step` it dies `pause` seconds after it came to that step for the
-    `effect`-th time, while everything else goes on. A `command` of a move is carried out, `concurrency` files at a time, or `asset` is removed, or `photo` is
-    processed; without them `data` is uploaded. `steps` is the file that the names of the steps are appended to."""
+    """One operation, and the moment of the child's death. `effect` counts from 1; 0 lets the child live. With `step`,
+    the child dies `pause` seconds after it entered that step for the `effect`-th time, while everything else continues.
+    The operation is the `command` of a move (`concurrency` files at once), the removal of `asset`, or the processing of
+    `photo`; without these it is the upload of `data`. The child appends the names of its steps to the file `steps`."""
 
     settings: dict[str, str]
     user: str
@@ -70,7 +72,7 @@ class ChildOrder:
 
 
 class KillCountdown:
-    """Counts effects, and dies at the chosen one."""
+    """Counts effects, and kills the process at the chosen one."""
 
     def __init__(self, order: ChildOrder) -> None:
         self._effect = order.effect
@@ -89,7 +91,7 @@ class KillCountdown:
         return chosen and not self._after, chosen and self._after
 
     def leave(self, step: str) -> None:
-        """Nothing is counted here."""
+        """Does nothing: only entries are counted."""
 
     def reach(self) -> None:
         if not self._pause:
@@ -128,23 +130,23 @@ async def _upload(order: ChildOrder, catalog: Catalog, storage: StorageService, 
     assert user is not None
     body = form_head() + Path(order.data).read_bytes() + FORM_TAIL
     chunks = iter([body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)])
-    left = len(body)
+    unsent = len(body)
 
     async def receive() -> MutableMapping[str, Any]:
-        nonlocal left
+        nonlocal unsent
         chunk = next(chunks)
-        left -= len(chunk)
-        return {"type": "http.request", "body": chunk, "more_body": left > 0}
+        unsent -= len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": unsent > 0}
 
     await UploadIngest(catalog, storage, settings).upload(user, FORM_TYPE, len(body), None, receive)
 
 
 class PreparedProcessor(MediaProcessor):
-    """Gives what it is asked for without looking at the photo, and takes its last bytes for a video: what is decoded where has its own
-    tests, and each decode would need a process that outlives the child a little."""
+    """Returns prepared results without decoding the photo, and treats the photo's last bytes as its motion video.
+    Decoding has its own tests, and would need a sandbox process that outlives a killed child for a moment."""
 
     def __init__(self) -> None:
-        """Needs nothing."""
+        """Does not call the base class: no sandbox is needed."""
 
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         products = tuple(_product(kind, folder) for kind in (FileKind.PREVIEW, FileKind.THUMBNAIL))
@@ -171,13 +173,15 @@ async def _process(order: ChildOrder, catalog: Catalog, storage: StorageService)
 
 
 def main() -> None:
-    gc.freeze()  # a child that looks for garbage would copy all that it shares
+    gc.freeze()  # a garbage collection in a child would copy the memory that it shares with its parent
     for line in sys.stdin:
         order = ChildOrder(**json.loads(line))
         child = os.fork()
         if child == 0:
             status = 1
-            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what it logs is no answer
+            os.dup2(
+                sys.stderr.fileno(), sys.stdout.fileno()
+            )  # standard output is for answers only, not for the child's log
             try:
                 asyncio.run(carry_out(order))
                 status = 0

@@ -1,4 +1,4 @@
-"""Somebody who uploads and deletes all the time, and remembers what the service acknowledged."""
+"""A client that uploads and deletes continuously, and records what the service acknowledged."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.real.waiting import eventually
 KIBIBYTE = 1024
 SMALL_BYTES = (1 * KIBIBYTE, 150 * KIBIBYTE)
 LARGE_BYTES = 9_000 * KIBIBYTE
-"""More than one part on S3, many writes on a disk."""
+"""More than one part on S3, and many writes on disk."""
 WAIT_SECONDS = 30.0
 
 
 @dataclass(slots=True)
 class AcknowledgedState:
-    """What is known of each asset: `kept` id -> SHA-1, `gone` for good, `uncertain` (a deletion was never answered), and the
-    content of an upload that was never answered."""
+    """The acknowledged state of each asset. `kept`: id -> SHA-1. `gone`: permanently deleted. `uncertain`: a deletion
+    was not answered. `unanswered`: the content of an upload that was not answered."""
 
     kept: dict[str, bytes] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -33,7 +33,7 @@ class AcknowledgedState:
 
 
 class LoadClient:
-    """Works in a thread from `begin` until the service dies or `end` is called."""
+    """Sends requests from a thread, from `begin` until the service dies or `end` is called."""
 
     def __init__(self, service: Service, account: Account, seed: int) -> None:
         self.account = account
@@ -50,7 +50,7 @@ class LoadClient:
         self._thread.start()
 
     def end(self) -> None:
-        """Raises what went wrong, other than the death of the service."""
+        """Stop the thread. Raises its failure, unless the failure is the death of the service."""
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(WAIT_SECONDS)
@@ -59,10 +59,11 @@ class LoadClient:
             raise self._failure
 
     def check(self) -> None:
-        """After the service is back: what it acknowledged is so, and what it never answered can be sent again."""
+        """Check, after a restart, that the acknowledged state is true, and that the unanswered upload can be sent
+        again."""
         with self._service.client(self.account) as client:
             self._settle_uncertain(client)
-            for asset, sha1 in self._some(self.memory.kept):
+            for asset, sha1 in self._sample(self.memory.kept):
                 answer = client.get(f"/api/assets/{asset}/original")
                 assert answer.status_code == 200, f"acknowledged, but {answer.status_code}: {asset}"
                 assert hashlib.sha1(answer.content).digest() == sha1, f"other bytes than were sent: {asset}"
@@ -87,8 +88,8 @@ class LoadClient:
                 self.memory.gone.add(asset)
         self.memory.uncertain.clear()
 
-    def _some(self, assets: dict[str, bytes]) -> list[tuple[str, bytes]]:
-        """The latest, and a few of the others."""
+    def _sample(self, assets: dict[str, bytes]) -> list[tuple[str, bytes]]:
+        """The latest assets, and a sample of the others."""
         known = list(assets.items())
         return known[-8:] + self._dice.sample(known[:-8], min(4, len(known[:-8])))
 
@@ -102,7 +103,7 @@ class LoadClient:
                 eventually(lambda: not self._service.running, f"the service is dead, and not only: {error!r}")
             except AssertionError as failure:
                 self._failure = failure
-        except BaseException as failure:  # noqa: BLE001 - told to whoever calls `end`
+        except BaseException as failure:  # noqa: BLE001 - raised by `end`
             self._failure = failure
 
     def _act(self, client: httpx.Client) -> None:

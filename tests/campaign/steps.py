@@ -1,5 +1,5 @@
-"""The steps of an upload and a deletion, and a page of memory shared with a service that is about to be killed: which steps it is
-in right now, and at which one it shall wait for its end."""
+"""The names of the steps that are tested, and `SharedPage`: memory shared with a service that is to be killed. The page
+shows the steps that the service is in, and the step at which it must wait to be killed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEPS = {
         "multipart upload completed",
     ),
 }
-"""Of the service, by engine."""
+"""The steps of the service, by storage engine."""
 WORK_STEPS = (
     "task claimed",
     "original staged",
@@ -50,18 +50,20 @@ WORK_STEPS = (
     "motion added",
     "task done",
 )
-"""Of a worker on S3, in which it is killed."""
+"""The steps of a worker on S3 at which it is killed."""
 SWEEPER_STEPS = ("claim", "object deleted", "row forgotten")
 
 _SIZE = 4096
 _TARGET = struct.Struct("<iiii")
-"""The step to wait at (-1: none), from which entry on, whether after its effect, and whether it waits now."""
+"""The step to wait at (-1: none), its entry count, whether to wait after its effect, and whether the service waits now.
+"""
 _COUNTERS = struct.Struct("<ii")
-"""For each step, how many are inside, and how many entered so far."""
+"""For each step: how many callers are in it, and how many have entered it so far."""
 
 
 class SharedPage:
-    """Both sides write it, and what the service wrote survives its death. `steps`: the same, in the same order, on both sides."""
+    """A page of memory that test and service both write; what the service wrote survives its death. `steps` must be the
+    same list on both sides."""
 
     def __init__(self, path: Path, steps: Sequence[str]) -> None:
         self._steps = list(steps)
@@ -74,51 +76,52 @@ class SharedPage:
             os.close(descriptor)
 
     def clear(self) -> None:
-        """Forget everything; while no service runs."""
+        """Reset the page. Call it while no service runs."""
         self._memory[:] = bytes(_SIZE)
         _TARGET.pack_into(self._memory, 0, -1, 0, 0, 0)
 
     def aim(self, step: str, entries: int, *, after: bool) -> None:
-        """Let the service wait when it comes to `step` for the `entries`-th time from now, before or after its effect."""
+        """Make the service wait when it enters `step` for the `entries`-th time from now, before or after the step's
+        effect."""
         number = self._steps.index(step)
-        _, entered = _COUNTERS.unpack_from(self._memory, _place(number))
+        _, entered = _COUNTERS.unpack_from(self._memory, _offset(number))
         _TARGET.pack_into(self._memory, 0, number, entered + entries, int(after), 0)
 
     @property
     def reached(self) -> bool:
-        """True once the service waits where it was aimed at."""
+        """True when the service waits at the step that `aim` named."""
         return _TARGET.unpack_from(self._memory, 0)[3] == 1
 
     def inside(self) -> list[str]:
-        """The steps that the service is in, or was when it died."""
+        """The steps that the service is in, or was in when it died."""
         return [
             step
             for number, step in enumerate(self._steps)
-            if _COUNTERS.unpack_from(self._memory, _place(number))[0] > 0
+            if _COUNTERS.unpack_from(self._memory, _offset(number))[0] > 0
         ]
 
     def enter(self, step: str) -> tuple[bool, bool]:
-        """The step begins: whether the end is awaited before, or after its effect."""
+        """Record that a step begins. Returns whether to wait before its effect, and whether to wait after it."""
         number = self._steps.index(step)
         with self._lock:
-            inside, entered = _COUNTERS.unpack_from(self._memory, _place(number))
-            _COUNTERS.pack_into(self._memory, _place(number), inside + 1, entered + 1)
+            inside, entered = _COUNTERS.unpack_from(self._memory, _offset(number))
+            _COUNTERS.pack_into(self._memory, _offset(number), inside + 1, entered + 1)
             target, wanted, after, reached = _TARGET.unpack_from(self._memory, 0)
         chosen = target == number and entered + 1 >= wanted and not reached
         return chosen and not after, chosen and bool(after)
 
     def leave(self, step: str) -> None:
-        """The step is over."""
+        """Record that a step has ended."""
         number = self._steps.index(step)
         with self._lock:
-            inside, entered = _COUNTERS.unpack_from(self._memory, _place(number))
-            _COUNTERS.pack_into(self._memory, _place(number), inside - 1, entered)
+            inside, entered = _COUNTERS.unpack_from(self._memory, _offset(number))
+            _COUNTERS.pack_into(self._memory, _offset(number), inside - 1, entered)
 
     def reach(self) -> None:
-        """The service is where it shall die: tell whoever is to kill it."""
+        """Record that the service waits at the step where it is to be killed."""
         target, wanted, after, _ = _TARGET.unpack_from(self._memory, 0)
         _TARGET.pack_into(self._memory, 0, target, wanted, after, 1)
 
 
-def _place(number: int) -> int:
+def _offset(number: int) -> int:
     return 64 + _COUNTERS.size * number

@@ -1,5 +1,9 @@
-"""Death right before and right after each single effect that an upload, a removal or a task has on catalogue and storage, on both stacks.
-After each one nothing is stored without a row, a sweep brings both sides to exact agreement, and doing it again works."""
+"""A process is killed right before and right after each single effect that an upload, a removal or a task has on
+catalogue and storage, on both stacks.
+
+After each kill, every stored object has a row, a sweep makes catalogue and storage agree exactly, and the operation can
+be repeated.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +47,15 @@ REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    nursery = ForkServer(tmp_path_factory.mktemp("nursery"))
-    yield nursery
-    nursery.close()
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"))
+    yield fork_server
+    fork_server.close()
 
 
 @pytest.fixture
 def service(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Service]:
-    """A service on the same data, to see how it looks from outside."""
+    """A service on the same data, which shows the state to clients."""
     with Service(stacks.create(stack, tmp_path / "service")) as service:
         yield service
 
@@ -69,7 +73,7 @@ def client(service: Service, account: Account) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_upload_dies_at_every_effect(
-    nursery: ForkServer,
+    fork_server: ForkServer,
     service: Service,
     account: Account,
     client: httpx.Client,
@@ -85,7 +89,7 @@ def test_an_upload_dies_at_every_effect(
         nonlocal data
         data = fresh_bytes(SIZES[size])
         sent.write_bytes(data)
-        return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, data=str(sent))
+        return fork_server.run(service.stack.settings, user=str(account.id), effect=effect, after=after, data=str(sent))
 
     def check() -> None:
         answer = upload(client, data)
@@ -96,12 +100,12 @@ def test_an_upload_dies_at_every_effect(
 
     note(f"an upload ({size}) died before and after each of: {', '.join(steps)} ({stack})")
     assert [*UPLOADS[stack, size], "live transaction"] == [
-        step for step in _distinct(steps) if step != "folder flushed"
+        step for step in _remove_duplicates(steps) if step != "folder flushed"
     ]
 
 
 def test_a_removal_dies_at_every_effect(
-    nursery: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+    fork_server: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
 ) -> None:
     data = fresh_bytes(5000)
     asset = ""
@@ -110,7 +114,7 @@ def test_a_removal_dies_at_every_effect(
         nonlocal asset
         answer = upload(client, data)
         asset = answer.json()["id"]
-        return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, asset=asset)
+        return fork_server.run(service.stack.settings, user=str(account.id), effect=effect, after=after, asset=asset)
 
     def check() -> None:
         answer = client.get(f"/api/assets/{asset}")
@@ -122,37 +126,38 @@ def test_a_removal_dies_at_every_effect(
     steps = _die_at_every_effect(service, die, check)
 
     note(f"a removal died before and after each of: {', '.join(steps)} ({stack})")
-    assert _distinct(steps) == REMOVAL
+    assert _remove_duplicates(steps) == REMOVAL
     uploaded(client, fresh_bytes(1000))
 
 
 def test_a_task_dies_at_every_effect(
-    nursery: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+    fork_server: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
 ) -> None:
-    """What is left is taken back as from the dead, and done again by the next process."""
+    """After each kill, the task is taken back as from a dead process, and the next process completes it."""
     photo = ""
 
     def die(effect: int, after: bool) -> tuple[int, list[str]]:
         nonlocal photo
         photo = uploaded(client, fresh_bytes(5000))
-        return nursery.run(service.stack.settings, user=str(account.id), effect=effect, after=after, photo=photo)
+        return fork_server.run(service.stack.settings, user=str(account.id), effect=effect, after=after, photo=photo)
 
     def check() -> None:
         service.people.call(lambda catalog: catalog.tasks.recover_lapsed())
-        again, _ = nursery.run(service.stack.settings, user=str(account.id), effect=0, after=False, photo=photo)
+        again, _ = fork_server.run(service.stack.settings, user=str(account.id), effect=0, after=False, photo=photo)
         assert again == 0
         task = service.people.call(lambda catalog: catalog.tasks.get_for_asset(UUID(photo)))
         made = service.people.call(lambda catalog: catalog.derivatives.get_for_asset(UUID(photo)))
         assert task is not None
         assert (task.state, set(made)) == (TaskState.DONE, {FileKind.PREVIEW, FileKind.THUMBNAIL})
         assert client.get(f"/api/assets/{photo}").json()["livePhotoVideoId"]
-        assert [path for path in nursery.staging.rglob("*") if path.is_file()] == []
+        assert [path for path in fork_server.staging.rglob("*") if path.is_file()] == []
 
-    # Between two effects a task has none: right before one is right after the other.
+    # Only after each effect: a task has nothing between two effects, so before one is the same as after the previous
+    # one.
     steps = _die_at_every_effect(service, die, check, moments=(True,))
 
     note(f"a task died after each of: {', '.join(steps)} ({stack})")
-    assert [step for step in _distinct(steps) if step != "folder flushed"] == TASKS[stack]
+    assert [step for step in _remove_duplicates(steps) if step != "folder flushed"] == TASKS[stack]
 
 
 def _die_at_every_effect(
@@ -162,21 +167,21 @@ def _die_at_every_effect(
     *,
     moments: tuple[bool, ...] = (False, True),
 ) -> list[str]:
-    """Returns the steps of the one that lived through all of them. `moments`: before an effect, or after it."""
+    """Returns the steps of the run that survived. `moments`: False kills before an effect, True after it."""
     for effect in range(1, MANY_EFFECTS):
         for after in moments:
             status, steps = die(effect, after)
-            where = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
+            moment = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
             found = differences(read_state(service.stack), exact=False)
-            assert not found, f"killed {where}: {found}"
+            assert not found, f"killed {moment}: {found}"
             sweep_everything(service)
             assert_consistent(service.stack, exact=True)
-            assert service.stack.leftovers() == [], where
+            assert service.stack.leftovers() == [], moment
             check()
             if status == 0:
                 return steps
     raise AssertionError(f"more than {MANY_EFFECTS} effects")
 
 
-def _distinct(steps: list[str]) -> list[str]:
+def _remove_duplicates(steps: list[str]) -> list[str]:
     return list(dict.fromkeys(steps))

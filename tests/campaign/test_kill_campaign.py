@@ -1,7 +1,7 @@
-"""A campaign: the service is killed again and again at seeded moments of uploading and deleting, always on the same data. Nothing
-acknowledged is lost, nothing stored is without a row, and a sweep brings both sides to exact agreement.
+"""A service is killed repeatedly at seeded moments of uploads and deletions, always on the same data.
 
-At each kill one request is at a named step, before or after its effect, and all others are anywhere.
+Nothing acknowledged is lost, every stored object has a row, and a sweep makes catalogue and storage agree exactly. At
+each kill one request is at a named step, before or after its effect, and the other requests are anywhere.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ class Campaign:
     dice: random.Random
 
     def kill_at(self, step: str) -> list[str]:
-        """Let them work, kill the service near `step`, and say which steps it was in."""
-        for somebody in self.people:
-            somebody.begin()
+        """Let the clients work, kill the service at `step`, and return the steps that it was in."""
+        for client in self.people:
+            client.begin()
         self.page.aim(step, self.dice.randrange(1, 4), after=self.dice.random() < 0.5)
         eventually(lambda: self.page.reached, f"the service comes to {step!r}", within=REACH_SECONDS)
         time.sleep(self.dice.uniform(0, 0.03))
         self.service.kill()
-        for somebody in self.people:
-            somebody.end()
+        for client in self.people:
+            client.end()
         return self.page.inside()
 
     def check(self, *, sweep_first: bool) -> None:
-        """On what the killed service left, and with the one that follows it."""
+        """Check the data that the killed service left, and the next service on them."""
         found = differences(read_state(self.service.stack), exact=False)
         assert not found, "\n".join(found)
         if sweep_first:
             self.check_swept()
         self.start()
-        for somebody in self.people:
-            somebody.check()
+        for client in self.people:
+            client.check()
 
     def start(self) -> None:
         self.page.clear()

@@ -1,5 +1,5 @@
-"""The store carries out a write after the service that sent it was killed. The sweeper keeps the row for as long as that may take, and what
-comes later still is found by `verify`."""
+"""The store carries out a write after the service that sent it was killed. The sweeper keeps the row for as long as
+that may take, and `verify` finds objects that appear later."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Killed:
-    """A service that was killed while the store had its put, but had not carried it out."""
+class KilledService:
+    """A service that was killed after the store received its put and before the store carried it out."""
 
     service: Service
     put: Hold
@@ -46,7 +46,7 @@ class Killed:
         return [path for path in self.service.stack.objects() if path.endswith(".jpg")]
 
     def sweep(self, after: timedelta) -> SweepReport:
-        """What the sweeper does when so much time has passed."""
+        """Sweep as if so much time had passed."""
         moment = datetime.now(UTC) + after
         return self.service.people.call_with_storage(lambda catalog, storage: sweep(catalog, storage, now=moment))
 
@@ -57,7 +57,7 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.fixture
-def killed(seaweedfs: SeaweedFS, stacks: Stacks, tmp_path: Path, database: Database) -> Iterator[Killed]:
+def killed(seaweedfs: SeaweedFS, stacks: Stacks, tmp_path: Path, database: Database) -> Iterator[KilledService]:
     def is_original(request: Recorded) -> bool:
         return request.method == "PUT" and "/upload/" in request.path and request.path.endswith(".jpg")
 
@@ -74,7 +74,7 @@ def killed(seaweedfs: SeaweedFS, stacks: Stacks, tmp_path: Path, database: Datab
             service.kill()
             sender.join(WAIT_SECONDS)
         assert arrived
-        yield Killed(service, put)
+        yield KilledService(service, put)
         service.people.close()
 
 
@@ -84,7 +84,7 @@ def _send_in_vain(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-def test_a_put_that_is_carried_out_after_the_lease_ran_out_leaves_nothing(killed: Killed) -> None:
+def test_a_put_that_is_carried_out_after_the_lease_ran_out_leaves_nothing(killed: KilledService) -> None:
     killed.sweep(UPLOAD_LEASE)
 
     killed.carry_out()
@@ -94,7 +94,7 @@ def test_a_put_that_is_carried_out_after_the_lease_ran_out_leaves_nothing(killed
     assert_consistent(killed.service.stack, exact=True)
 
 
-def test_verify_finds_and_moves_away_what_a_put_leaves_after_every_grace(killed: Killed) -> None:
+def test_verify_finds_and_moves_away_what_a_put_leaves_after_every_grace(killed: KilledService) -> None:
     killed.sweep(UPLOAD_LEASE)
     assert killed.sweep(UPLOAD_LEASE + LATE_WRITE_GRACE) == SweepReport(objects=1)
 
@@ -110,7 +110,7 @@ def test_verify_finds_and_moves_away_what_a_put_leaves_after_every_grace(killed:
 
 
 def test_a_campaign_can_wait_for_what_the_dead_have_sent(seaweedfs: SeaweedFS) -> None:
-    """What `sweep_everything` does before it skips every grace."""
+    """`sweep_everything` waits for it before it skips all graces."""
     bucket = seaweedfs.create_bucket()
     url = urlsplit(
         seaweedfs.administration.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "late"})

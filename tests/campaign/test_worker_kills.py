@@ -1,5 +1,5 @@
-"""A campaign: workers are killed again and again while they process photos and videos over PostgreSQL on S3. In the end every asset has
-all that is made of it, nothing stored is without a row, and no temporary file is left."""
+"""Workers are killed repeatedly while they process photos and videos over PostgreSQL on S3. In the end every asset has
+all its derivatives, every stored object has a row, and no temporary file is left."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.real.worker import Worker
 
 PICTURES = {FileKind.THUMBNAIL, FileKind.PREVIEW}
 SMALL, LARGE = (4, 12), (20, 200)
-"""Kills, and assets."""
+"""Numbers of kills and of assets."""
 STRAY = "stored without a row"
 REACH_SECONDS = 20.0
 DONE_SECONDS = 240.0
 
 
 class DyingWorker:
-    """A worker with a page on which its steps show."""
+    """A worker that shows its steps on a page of shared memory."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.page = SharedPage(folder / "page", (*WORK_STEPS, *SWEEPER_STEPS))
@@ -49,7 +49,8 @@ class DyingWorker:
         self.worker.start()
 
     def kill_at(self, step: str, dice: random.Random) -> list[str]:
-        """Near that step if it comes to it, else wherever it is; the steps that it was in."""
+        """Kill the worker at `step`, or anywhere if it does not reach the step in time. Returns the steps that it was
+        in."""
         self.page.aim(step, 1, after=dice.random() < 0.5)
         end = time.monotonic() + REACH_SECONDS
         while not self.page.reached and time.monotonic() < end and self.worker.running:
@@ -61,7 +62,7 @@ class DyingWorker:
 
 @pytest.fixture
 def service(stacks: Stacks, tmp_path: Path) -> Iterator[Service]:
-    """Takes uploads, and leaves the work to others."""
+    """A service that accepts uploads and runs no tasks itself."""
     with Service(stacks.create("s3", tmp_path / "service")) as service:
         yield service
 
@@ -98,7 +99,7 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
         dying.start()
 
     for each in workers:
-        each.page.clear()  # no more waiting to be killed
+        each.page.clear()  # the worker must no longer wait to be killed
     eventually(lambda: is_done(service), "everything is processed", within=DONE_SECONDS)
     for each in workers:
         eventually(lambda worker=each.worker: worker.ready, "the worker is ready", within=DONE_SECONDS)
@@ -111,7 +112,8 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
 
 
 def upload_all(service: Service, folder: Path, number: int) -> dict[str, set[FileKind]]:
-    """Photos, every sixth one with a video inside, and now and then a video that is to be transcoded; what each must get."""
+    """Upload photos, every sixth with an embedded video, and videos that need transcoding. Returns the derivatives each
+    must get."""
     expected: dict[str, set[FileKind]] = {}
     with service.client(service.people.add()) as client:
         for count in range(number):

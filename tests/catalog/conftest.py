@@ -1,4 +1,4 @@
-"""A catalogue of its own for each test, on each database."""
+"""Fixtures: an empty catalogue for each test, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

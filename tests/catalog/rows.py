@@ -1,4 +1,4 @@
-"""Users, files and assets for tests, with values that do not matter to the test filled in."""
+"""Creates users, files and assets for tests, with defaults for values that the test does not care about."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def begin(catalog: Catalog, owner: UUID, kind: FileKind = FileKind.ORIGINA
 
 
 def stored(file: File, content: bytes | None = None, size: int = 100) -> StoredFile:
-    """`content`, or other bytes each time, of which `size` is told."""
+    """The result of a write of `content`, or of random content whose recorded size is `size`."""
     data = random.randbytes(20) if content is None else content
     return StoredFile(
         file.id, len(data) if content is not None else size, hashlib.sha1(data).digest(), zlib.crc32(data)
@@ -57,7 +57,7 @@ async def upload(
     sidecar_size: int | None = None,
     **changes: Any,
 ) -> Asset:
-    """The three steps of an upload, as far as the catalogue sees them."""
+    """An upload as the catalogue sees it: begin the write, store the bytes, insert the asset."""
     original = stored(await begin(catalog, owner), content, size)
     sidecar = None
     if sidecar_size is not None:
@@ -84,7 +84,8 @@ async def task_of(catalog: Catalog, asset: Asset) -> Task:
 async def make(
     catalog: Catalog, asset: Asset, *kinds: FileKind, seen: Mapping[FileKind, UUID] | None = None, **findings: Any
 ) -> tuple[bool, dict[FileKind, UUID]]:
-    """New derivatives of these kinds in the place of those that were seen: whether they are there now, and their files."""
+    """Make derivatives of these kinds that replace the files in `seen`. Returns whether they were swapped in, and the
+    ids of the new files."""
     files = {kind: await begin(catalog, asset.owner_id, kind) for kind in kinds}
     replacements = [FileReplacement(kind, (seen or {}).get(kind), stored(file)) for kind, file in files.items()]
     swapped = await catalog.derivatives.swap_files(

@@ -1,4 +1,5 @@
-"""Trash, restoring, removal for good: the rows go, the files are doomed and the quota is given back together."""
+"""Trash, restore and permanent removal: rows are deleted, files marked for deletion and the quota refunded in one
+transaction."""
 
 from __future__ import annotations
 
@@ -121,7 +122,7 @@ async def test_a_motion_video_stays_while_another_photo_shows_it(catalog: Catalo
     "change", [{"visibility": Visibility.TIMELINE}, {"visibility": Visibility.ARCHIVE}, {"is_favorite": True}], ids=str
 )
 async def test_a_motion_video_stays_when_its_owner_wants_it(catalog: Catalog, change: AssetChanges) -> None:
-    """And it is in sight: what was hidden comes to where the photo was."""
+    """A hidden video gets the visibility of its former photo."""
     user = await make_user(catalog)
     video = await upload(catalog, user.id, type=AssetType.VIDEO)
     photo = await upload(catalog, user.id, live_photo_video_id=video.id)
@@ -210,7 +211,7 @@ async def test_the_trash_is_emptied_by_age_of_every_owner(catalog: Catalog) -> N
 async def test_what_leaves_the_trash_while_it_is_emptied_is_not_removed_by_age(
     catalog: Catalog, db_url: str, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    """By another process, after the purge has read what is due and before its transaction."""
+    """Another process restores it after the purge has read the due assets and before the purge's transaction."""
     user = await make_user(catalog)
     taken, due = await upload(catalog, user.id), await upload(catalog, user.id)
     await catalog.assets.trash(user.id, [taken.id, due.id])

@@ -1,4 +1,4 @@
-"""Derivatives: a new file takes the place of the one that was seen, all or nothing, and what is replaced or late is doomed."""
+"""Derivatives: a new file replaces the expected one, all or nothing; replaced and late files are marked for deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that were planned for the parts of a download."""
+"""Member names of downloads that are split into several archives."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Databases that are locked, full, restarting or gone, and callers that are cancelled: typed errors, nothing half done, and the next
-call works."""
+"""Databases that are locked, full, restarting or gone, and cancelled callers: typed errors, no partial changes, and the
+next call works."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def opened(db_url: str) -> AsyncIterator[Catalog]:
 
 @asynccontextmanager
 async def users_locked(db_url: str) -> AsyncIterator[None]:
-    """Another process has the users locked in a transaction that does not end."""
+    """Another process locks the users, in a transaction that does not end."""
     if db_url.startswith("sqlite"):
         connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
@@ -60,8 +60,8 @@ async def users_locked(db_url: str) -> AsyncIterator[None]:
             await connection.rollback()
 
 
-async def assert_sound(catalog: Catalog) -> None:
-    """Live files are just those of assets, and each owner is charged for just those."""
+async def check_files_and_quota(catalog: Catalog) -> None:
+    """Check that the live files are exactly those of assets, and that each owner is charged for exactly those."""
     for usage in await catalog.assets.get_usage_by_user():
         assert usage.used == usage.usage
     async with catalog.engine.connect() as connection:
@@ -120,7 +120,7 @@ async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases
         user = await make_user(catalog)
         kept = await upload(catalog, user.id)
         async with catalog.engine.connect() as connection:
-            await connection.execute(text("PRAGMA max_page_count = 1"))  # as few as there are: no page more
+            await connection.execute(text("PRAGMA max_page_count = 1"))  # the smallest possible: the file cannot grow
 
         async def fill() -> None:
             for _ in range(1000):
@@ -128,7 +128,7 @@ async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases
 
         with pytest.raises(CatalogUnavailable, match="full"):
             await fill()
-        await assert_sound(catalog)
+        await check_files_and_quota(catalog)
         async with catalog.engine.connect() as connection:
             await connection.execute(text("PRAGMA max_page_count = 1000000"))
         await upload(catalog, user.id)
@@ -153,7 +153,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
     db_url = await databases.ready("postgresql")
     async with opened(db_url) as catalog:
         user = await make_user(catalog)
-        await asyncio.gather(*(catalog.ping() for _ in range(10)))  # all connections are there
+        await asyncio.gather(*(catalog.ping() for _ in range(10)))  # opens all connections of the pool
         with databases.postgres.paused():
             async with asyncio.timeout(30):
                 failures = await asyncio.gather(
@@ -174,7 +174,7 @@ async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Data
         file = stored(await begin(catalog, user.id))
         async with users_locked(db_url):
             inserting = asyncio.create_task(catalog.assets.insert(new_asset(user.id, file.sha1), file))
-            await blocked(db_url, then="pg_terminate_backend(pid)")
+            await wait_until_blocked(db_url, then="pg_terminate_backend(pid)")
             async with asyncio.timeout(20):
                 with pytest.raises(CatalogUnavailable):
                     await inserting
@@ -182,8 +182,8 @@ async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Data
         assert await catalog.assets.insert(new_asset(user.id, file.sha1), file)
 
 
-async def blocked(db_url: str, then: LiteralString = "pid") -> None:
-    """Until somebody waits for a lock; then do that to them."""
+async def wait_until_blocked(db_url: str, then: LiteralString = "pid") -> None:
+    """Wait until a connection waits for a lock; `then` is a SQL expression to apply to its `pid`."""
     query = f"SELECT {then} FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
         while True:
@@ -203,7 +203,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothi
         async with users_locked(db_url):
             tasks = [asyncio.create_task(catalog.assets.insert(new_asset(user.id, file.sha1), file)) for file in files]
             if database == "postgresql":
-                await blocked(db_url)
+                await wait_until_blocked(db_url)
             else:
                 await asyncio.wait(tasks, timeout=0.3)
             for task in tasks:
@@ -214,14 +214,14 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothi
         assert set((await file_states(catalog)).values()) == {FileState.WRITING}
         async with asyncio.timeout(30):
             await asyncio.gather(*(catalog.assets.insert(new_asset(user.id, file.sha1), file) for file in files))
-        await assert_sound(catalog)
+        await check_files_and_quota(catalog)
 
 
 async def test_a_reader_that_is_cancelled_while_the_driver_lets_others_run_gives_its_connection_back_as_it_was(
     databases: Databases, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """psycopg lets the loop run also where it waits for nothing, between two settings of a connection."""
-    monkeypatch.setattr(waiting, "MAX_BUSY_TIME", 0)  # wherever it may
+    """psycopg awaits between two settings of a connection, also when it has nothing to wait for."""
+    monkeypatch.setattr(waiting, "MAX_BUSY_TIME", 0)  # psycopg awaits at every opportunity
     reading: asyncio.Task[None]
     pauses_left = -1
 
@@ -297,9 +297,9 @@ async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(
             failures = [task.exception() for task in tasks if not task.cancelled()]
             assert set(failures) <= {None}, failures
 
-        await assert_sound(catalog)
+        await check_files_and_quota(catalog)
         await asyncio.gather(*(upload(catalog, user.id) for _ in range(20)))
-        await assert_sound(catalog)
+        await check_files_and_quota(catalog)
     assert catalog.engine.pool.status().endswith("Current Checked out connections: 0"), catalog.engine.pool.status()
     assert await used_bytes(catalog, user.id) >= 2100
 
@@ -307,7 +307,7 @@ async def test_cancelled_anywhere_a_transaction_takes_place_whole_or_not_at_all(
 async def test_a_connection_whose_opening_was_cancelled_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And not left to the garbage collector, of which Python 3.13 complains."""
+    """It is not left to the garbage collector, about which Python 3.13 warns."""
     made: list[Watched] = []
     closed: list[Watched] = []
     opening = threading.Event()

@@ -1,4 +1,4 @@
-"""The states of a file, and who may move it from one to the next."""
+"""The states of a file, and which caller may change them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ async def test_what_is_given_up_with_grace_is_swept_after_it(catalog: Catalog) -
 
 
 async def test_a_file_whose_lease_ran_out_is_doomed_and_swept_after_the_grace(catalog: Catalog) -> None:
-    """Whoever began a put under the lease may be waiting for the store yet, or be dead while the store carries it out."""
+    """A writer that began a put under the lease may still wait for the store, or may be dead while the store carries
+    the put out."""
     user = await make_user(catalog)
     dead = await begin(catalog, user.id, lease=timedelta(minutes=1))
     alive = await begin(catalog, user.id, lease=LATER)

@@ -1,4 +1,4 @@
-"""The last step of an upload: all of it takes place or nothing, alone and in races."""
+"""The last step of an upload: it is carried out whole or not at all, alone and in races."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ async def test_uploading_and_deleting_one_file_over_and_over_stays_consistent(ca
 
     async def turns() -> None:
         for _ in range(5):
-            with suppress(NotFound):  # somebody else deleted it first
+            with suppress(NotFound):  # another task deleted it first
                 await turn()
 
     async with asyncio.timeout(60):

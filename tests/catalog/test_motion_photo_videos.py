@@ -1,4 +1,4 @@
-"""The video inside a photo becomes a hidden asset that the photo shows, once, however often it is taken out."""
+"""The video in a motion photo becomes one hidden asset that the photo is linked to, however often it is extracted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger of a move: what accounts for which object, who may change a path, and one at a time."""
+"""The ledger of moves: which row accounts for which object, which steps may change a path, and the lock of the ledger."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
 async def test_what_may_be_half_copied_is_not_swept_before_late_effects_are_over(
     catalog: Catalog, way: str, state: MoveState, grace: timedelta | None
 ) -> None:
-    """A copy that was not begun has nothing at the target that is ours; one that is done can have no late effect."""
+    """If no copy was begun, no object at the target is ours; a finished copy has no late effects."""
     user = await make_user(catalog)
     migration, (asset,) = await planned(catalog, user.id, 1)
     await catalog.moves.record_outcomes(migration.id, [CopyOutcome(asset.file.id, state)])
@@ -185,23 +185,23 @@ async def test_deleting_and_switching_at_once_lose_nothing(catalog: Catalog, rou
     assert len(rows) == 60
     paths = {file.path for file in rows}
     assert paths == {path for asset in assets for path in (asset.file.path, target_of(asset.file.path))}
-    told = await file_states(catalog)
+    states = await file_states(catalog)
     twins = {
         move.item.file_id: move.item
         for move in await catalog.moves.get_moves(migration.id, tuple(MoveState), limit=100)
     }
     for asset in assets[:15]:
-        assert told[asset.file.id] is FileState.DOOMED
-        assert told[twins[asset.file.id].twin_id] is FileState.DOOMED
+        assert states[asset.file.id] is FileState.DOOMED
+        assert states[twins[asset.file.id].twin_id] is FileState.DOOMED
     for asset in assets[15:]:
         moved = await catalog.files.get(asset.file.id)
         assert moved is not None
         assert (moved.state, moved.path) == (FileState.LIVE, target_of(asset.file.path))
-        assert told[twins[asset.file.id].twin_id] is FileState.WRITING
+        assert states[twins[asset.file.id].twin_id] is FileState.WRITING
 
 
 async def test_what_is_an_external_librarys_is_never_a_candidate(catalog: Catalog) -> None:
-    """Not even where the media location has come to lie above it."""
+    """Even if the media location is a parent folder of the library."""
     user = await make_user(catalog)
     external, ours = await upload(catalog, user.id), await upload(catalog, user.id)
     statement = update(tables.file).where(tables.file.c.id == external.file.id)

@@ -1,4 +1,4 @@
-"""An outage of the database is told in two lines; what else goes wrong meanwhile is not hidden by it."""
+"""The log has two lines about an outage of the database; they do not hide other errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Persons' thumbnails and users' profile images are swapped as derivatives are, and go with what they were cut from."""
+"""Persons' thumbnails and users' profile images are replaced as derivatives are, and removed with the asset they were
+cut from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found, and in which order: pages, search, statistics, changes."""
+"""Queries of assets: pages, search, order, statistics, changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def all_pages(catalog: Catalog, owner: UUID, limit: int, **filters: Any) -
 @pytest.mark.parametrize("limit", [1, 7, 20, 100])
 async def test_pages_show_everything_once_newest_first(catalog: Catalog, limit: int) -> None:
     user = await make_user(catalog)
-    # Several share a moment: then the id decides.
+    # Several assets have the same time: then the id decides the order.
     made = [await upload(catalog, user.id, file_created_at=TAKEN + DAY * (n % 5)) for n in range(20)]
     await upload(catalog, (await make_user(catalog)).id)
     found = await all_pages(catalog, user.id, limit)
@@ -76,7 +76,7 @@ async def test_pages_have_no_gap_while_others_upload_and_delete(catalog: Catalog
 )
 async def test_a_cursor_that_is_none_of_ours_is_refused(catalog: Catalog, cursor: str) -> None:
     if cursor == "A" * 32:
-        assert await catalog.assets.get_page(uuid4(), cursor=cursor) == ([], None)  # well formed: the epoch
+        assert await catalog.assets.get_page(uuid4(), cursor=cursor) == ([], None)  # a valid cursor: the epoch
         return
     with pytest.raises(InvalidCursor):
         await catalog.assets.get_page(uuid4(), cursor=cursor)
@@ -120,7 +120,7 @@ async def test_what_is_written_is_what_is_read(
     user = await make_user(catalog)
     given_values = {"file_created_at": moment, "original_file_name": name, "duration": duration}
     asset = await upload(catalog, user.id, metadata=metadata, **given_values)
-    # In UTC: a local time that a clock shows twice equals no other.
+    # In UTC, because a local time that a clock shows twice compares unequal to every other time.
     expected = given_values | {"file_created_at": moment.astimezone(UTC)}
     assert {field: getattr(asset, field) for field in given_values} == expected
     assert asset.file_created_at.tzinfo is UTC

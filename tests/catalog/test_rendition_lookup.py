@@ -1,4 +1,4 @@
-"""What delivery reads of assets, persons and users, in one go."""
+"""Lookup of the files that delivery serves for assets, persons and users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The tables: made once, however many start at the same time, and as the definitions say."""
+"""Schema upgrades: they run once, however many processes start at the same time, and their result equals the
+definitions."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ asyncio.run(main())
 
 
 async def start(db_url: str) -> tuple[str, bool]:
-    """A process of its own opens the catalogue: the installation's id, and whether it loaded Alembic."""
+    """Open the catalogue in another process. Returns the installation's id, and whether that process imported Alembic."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
@@ -67,7 +68,7 @@ async def test_migrations_and_definitions_agree(catalog: Catalog) -> None:
 
 
 async def test_migrations_agree_where_alembic_does_not_compare(catalog: Catalog) -> None:
-    """What a partial index is restricted to, and what deleting a row does to those that refer to it."""
+    """Conditions of partial indexes, and the actions of foreign keys on deletion."""
 
     def reflected(connection: Connection) -> MetaData:
         made = MetaData()
@@ -100,14 +101,14 @@ def conditions(metadata: MetaData, dialect: str) -> dict[str, str]:
 
 async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases: Databases) -> None:
     db_url = databases.empty(database)
-    place = Database(parse_url(db_url))
-    if isinstance(place.location, SqliteFile):
-        place.location.path.parent.mkdir(parents=True)
-    async with place.write() as connection:
+    older = Database(parse_url(db_url))
+    if isinstance(older.location, SqliteFile):
+        older.location.path.parent.mkdir(parents=True)
+    async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0002")
         await connection.execute(text(OLD_USER))
         await connection.execute(text(OLD_KEY))
-    await place.aclose()
+    await older.aclose()
 
     catalog = await open_catalog(db_url)
 
@@ -119,17 +120,17 @@ async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases:
 
 async def test_what_an_older_program_planned_may_have_been_copied(database: Kind, databases: Databases) -> None:
     db_url = databases.empty(database)
-    place = Database(parse_url(db_url))
-    if isinstance(place.location, SqliteFile):
-        place.location.path.parent.mkdir(parents=True)
-    async with place.write() as connection:
+    older = Database(parse_url(db_url))
+    if isinstance(older.location, SqliteFile):
+        older.location.path.parent.mkdir(parents=True)
+    async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0005")
         await connection.execute(text(OLD_MOVE))
         for name, state, problem in OLD_ITEMS:
             await connection.execute(
                 text(OLD_ITEM), {"id": uuid4().hex, "name": name, "state": state, "problem": problem}
             )
-    await place.aclose()
+    await older.aclose()
 
     catalog = await open_catalog(db_url)
 
@@ -146,18 +147,18 @@ async def test_what_an_older_program_planned_may_have_been_copied(database: Kind
 async def test_names_of_an_older_program_are_found_before_and_after_they_are_filled_in(
     database: Kind, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The upgrade itself writes no row of an asset: there may be a million, and readers wait for it."""
+    """The upgrade changes no row of an asset: there may be a million, and readers would wait."""
     db_url = databases.empty(database)
-    place = Database(parse_url(db_url))
-    if isinstance(place.location, SqliteFile):
-        place.location.path.parent.mkdir(parents=True)
-    async with place.write() as connection:
+    older = Database(parse_url(db_url))
+    if isinstance(older.location, SqliteFile):
+        older.location.path.parent.mkdir(parents=True)
+    async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0006")
         await connection.execute(text(OLD_USER))
         for number in range(OLD_ASSETS):
             await connection.execute(text(OLD_FILE), {"id": UUID(int=number).hex, "path": f"/media/{number}"})
             await connection.execute(text(OLD_ASSET), {"id": UUID(int=number).hex, "name": f"ÄRGER {number}.jpg"})
-    await place.aclose()
+    await older.aclose()
 
     catalog = await open_catalog(db_url)
 
@@ -199,7 +200,7 @@ async def test_names_of_an_older_program_are_found_before_and_after_they_are_fil
 
 
 OLD_ASSETS = 1002
-"""More than are filled in at a time."""
+"""More than one batch of `fill_missing`."""
 USER_ID = "0123456789abcdef0123456789abcdef"
 OLD_USER = f"""INSERT INTO "user" (id, email, name, is_admin, used, created_at, updated_at)
     VALUES ('{USER_ID}', 'a@example.org', 'A', true, 0, '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
@@ -317,9 +318,9 @@ def test_addresses_of_sqlite(db_url: str, path: Path) -> None:
     "scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+asyncpg"], ids=str.upper
 )
 def test_addresses_of_postgresql_keep_their_parameters(scheme: str) -> None:
-    place = parse_url(f"{scheme}://me:p%40ss@db:6543/name?sslmode=require&application_name=x&host=/run/postgres")
-    assert isinstance(place, PostgresDatabase)
-    url = place.url
+    location = parse_url(f"{scheme}://me:p%40ss@db:6543/name?sslmode=require&application_name=x&host=/run/postgres")
+    assert isinstance(location, PostgresDatabase)
+    url = location.url
     assert (url.drivername, url.username, url.password) == ("postgresql+psycopg", "me", "p@ss")
     assert (url.host, url.port, url.database) == ("db", 6543, "name")
     assert url.query == {"sslmode": "require", "application_name": "x", "host": "/run/postgres"}
@@ -349,7 +350,7 @@ def test_other_addresses_are_refused_without_their_secrets(db_url: str) -> None:
 @pytest.mark.parametrize("user", ["me", "m@e", "m/e", "m#e", "m:e", "m?e"])
 @pytest.mark.parametrize("between", ["@", "#", "/", "?", ":", "%", "[", "@/", "/@", "?@", "#@", ":@", "@@", "@:", "@?"])
 async def test_no_part_of_a_password_that_is_not_escaped_is_told(user: str, between: str) -> None:
-    """Whether the address is refused, or connecting to it fails."""
+    """Neither when the address is refused, nor when the connection fails."""
     parts = ("qXzJv", "WkYpR")
     db_url = f"postgresql://{user}:{between.join(parts)}@127.0.0.1:9/photos?connect_timeout=2"
     with pytest.raises(CatalogError) as refused:

@@ -1,4 +1,4 @@
-"""Tasks: one runs each at a time, whoever was thought dead has no say, and nothing is forgotten."""
+"""Tasks: only one run works on each at a time, a run that lost its lease cannot record an outcome, and no task is lost."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ async def test_of_many_who_want_a_task_one_gets_it(catalog: Catalog) -> None:
 
     taken = [task.id for task in results if task]
     assert len(taken) == len(set(taken))
-    while task := await catalog.tasks.claim_next(TaskKind.IMAGE, uuid4(), LEASE):  # skipped while they were locked
+    while task := await catalog.tasks.claim_next(
+        TaskKind.IMAGE, uuid4(), LEASE
+    ):  # tasks that were skipped while locked
         taken.append(task.id)
     assert sorted(taken) == sorted(task.id for _, task in made)
 

@@ -1,4 +1,4 @@
-"""Work on tasks that a test controls, and what became of the tasks."""
+"""Task processing that a test controls, and helpers that change or await the states of tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOTS = {TaskKind.IMAGE: 2, TaskKind.VIDEO: 1}
 
 
 class ControlledWork:
-    """Takes the place of the pipeline: each task ends as it is told, and may be held up before."""
+    """Replaces the pipeline: tasks succeed or raise `failure`, and wait while they are held."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -54,7 +54,7 @@ class ControlledWork:
 
 
 async def add_waiting_task(catalog: Catalog, type_: AssetType = AssetType.IMAGE) -> Task:
-    """The task of a new asset."""
+    """Upload an asset and return its task."""
     return await task_of(catalog, await upload(catalog, (await make_user(catalog)).id, type=type_))
 
 
@@ -65,7 +65,7 @@ async def reload_task(catalog: Catalog, task: Task) -> Task:
 
 
 async def wait_for_state(catalog: Catalog, task: Task, state: TaskState) -> Task:
-    """Waits for it."""
+    """Wait until the task is in this state, and return it."""
 
     async def so() -> bool:
         return (await reload_task(catalog, task)).state is state
@@ -75,12 +75,12 @@ async def wait_for_state(catalog: Catalog, task: Task, state: TaskState) -> Task
 
 
 async def expire_lease(catalog: Catalog, task: Task) -> None:
-    """As a process leaves it that is killed in the middle of an attempt, some time ago."""
+    """Claim the task with an expired lease, as a process leaves it that was killed during an attempt."""
     assert await catalog.tasks.claim(task.id, uuid4(), timedelta(seconds=-1)) is not None
 
 
 async def make_due(catalog: Catalog, task: Task) -> None:
-    """As if its pause were over."""
+    """Make the task due now, as if its delay were over."""
     async with catalog.database.write() as connection:
         mine = tables.task.c.id == task.id
         await connection.execute(update(tables.task).where(mine).values(not_before=datetime.now(UTC)))

@@ -1,4 +1,4 @@
-"""Delivery over PostgreSQL: to any number of workers, once each, and nothing is forgotten whoever dies or restarts."""
+"""Delivery over PostgreSQL: to any number of workers, once each; no task is lost, whichever process dies or restarts."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ async def catalog(db_url: str) -> AsyncIterator[Catalog]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here may depend on looking by the clock, unless it says so."""
+def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn polling off: no test may depend on it, unless it uses `frequent_polling`."""
     monkeypatch.setattr(module, "POLL_SECONDS", 600.0)
     monkeypatch.setattr(module, "RECONCILE_SECONDS", 600.0)
     monkeypatch.setattr(module, "RESTART_SECONDS", 0.05)
@@ -67,52 +67,53 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def impatience(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks all the time."""
+def frequent_polling(no_polling: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll every 50 ms."""
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(module, "RECONCILE_SECONDS", 0.05)
 
 
-LOOKS: Counter[str] = Counter()
-"""How often workers have looked for deliveries, and reconcilers for tasks without one, in all tests."""
+CALLS: Counter[str] = Counter()
+"""How often workers have fetched jobs, and how often `reconcile` has run, in all tests."""
 
 
 @pytest.fixture(autouse=True)
-def counted_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Worker, "_fetch_and_process_jobs", counting(Worker._fetch_and_process_jobs))
-    monkeypatch.setattr(TaskBroker, "reconcile", counting(TaskBroker.reconcile))
+def counted_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "_fetch_and_process_jobs", count_calls(Worker._fetch_and_process_jobs))
+    monkeypatch.setattr(TaskBroker, "reconcile", count_calls(TaskBroker.reconcile))
 
 
-def counting(look: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    @wraps(look)
-    async def looking(*arguments: Any) -> None:
-        await look(*arguments)
-        LOOKS[look.__name__] += 1
+def count_calls(function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @wraps(function)
+    async def counted(*arguments: Any) -> None:
+        await function(*arguments)
+        CALLS[function.__name__] += 1
 
-    return looking
+    return counted
 
 
 @asynccontextmanager
 async def working(catalog: Catalog, work: ControlledWork) -> AsyncIterator[TaskBroker]:
-    """Begins when the workers listen and have looked: procrastinate forgets what it hears while it looks, until it looks again by the clock.
-    And when the reconciler has looked, which may deliver what is there just when the test does."""
-    before, heard = LOOKS.copy(), await listeners(catalog)
+    """A broker with workers that listen. The workers have fetched jobs once: procrastinate drops notifications that
+    arrive during a fetch, until its next poll. The reconciler has run once, so it delivers nothing at the same time as
+    the test."""
+    before, listening = CALLS.copy(), await listeners(catalog)
     async with (
         open_broker(catalog) as broker,
         broker.run_workers(TaskExecutor(catalog, work, SLOTS, broker.deliver), SLOTS),
     ):
 
         async def ready() -> bool:
-            looked = LOOKS - before
-            settled = looked["_fetch_and_process_jobs"] >= len(SLOTS) and looked["reconcile"]
-            return bool(settled) and await listeners(catalog) >= heard + len(SLOTS)
+            calls = CALLS - before
+            settled = calls["_fetch_and_process_jobs"] >= len(SLOTS) and calls["reconcile"]
+            return bool(settled) and await listeners(catalog) >= listening + len(SLOTS)
 
         await eventually_so(ready, "the workers listen")
         yield broker
 
 
 async def listeners(catalog: Catalog) -> int:
-    """Connections to this database whose last command was to listen."""
+    """The number of connections to this database whose last command was LISTEN."""
     counted = text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND state = 'idle' AND query LIKE 'LISTEN%'"
@@ -205,9 +206,9 @@ async def owner_of(catalog: Catalog, task: Task):
     return asset.owner_id
 
 
-@pytest.mark.usefixtures("impatience")
+@pytest.mark.usefixtures("frequent_polling")
 async def test_what_was_never_delivered_and_what_the_dead_held_is_found(catalog: Catalog, work: ControlledWork) -> None:
-    """Every worker was gone for a while, and whoever added the assets died before they were delivered."""
+    """All workers were gone for a while, and the process that added the assets died before it delivered them."""
     forgotten, held = await add_waiting_task(catalog), await add_waiting_task(catalog)
     await expire_lease(catalog, held)
     async with working(catalog, work):
@@ -243,7 +244,7 @@ async def test_a_stalled_delivery_that_has_a_successor_is_dropped(catalog: Catal
     assert [job["status"] for job in await deliveries(catalog)] == ["todo"]
 
 
-@pytest.mark.usefixtures("impatience")
+@pytest.mark.usefixtures("frequent_polling")
 async def test_a_stop_is_bounded_and_others_go_on(catalog: Catalog, db_url: str, work: ControlledWork) -> None:
     tasks = [await add_waiting_task(catalog) for _ in range(3)]
     work.hold()
@@ -264,7 +265,7 @@ async def test_a_stop_is_bounded_and_others_go_on(catalog: Catalog, db_url: str,
             await wait_for_state(catalog, task, TaskState.DONE)
 
 
-@pytest.mark.usefixtures("impatience")
+@pytest.mark.usefixtures("frequent_polling")
 async def test_a_restart_of_the_database_loses_nothing(work: ControlledWork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts_module, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(attempts_module, "LEASE", timedelta(seconds=20))
@@ -305,7 +306,7 @@ async def test_processes_that_start_together_make_the_tables_of_deliveries_once(
 async def test_tables_of_an_older_package_are_brought_up_to_date(
     catalog: Catalog, work: ControlledWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if all but the last few migrations were those of the package that was installed then."""
+    """As if the package installed before had all migrations except the last few."""
     known = list_migrations()
     async with catalog.database.write() as connection:
         for name in known[:-5]:

@@ -1,4 +1,4 @@
-"""What an error of an attempt amounts to."""
+"""The outcome of an attempt that raised an error."""
 
 from __future__ import annotations
 

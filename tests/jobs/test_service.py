@@ -1,4 +1,4 @@
-"""Whether anybody works: told by what is done, not by who says to be there."""
+"""The readiness check of workers: it goes by the tasks that are worked on, not by workers that report themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.jobs.service import JobService
 from tests.catalog.rows import make_user, task_of, upload
 
 
-class _Nobody:
+class _IgnoredDelivery:
     def wake(self, asset_id: object) -> None: ...
 
     async def deliver_all(self, tasks: object) -> None: ...
@@ -23,13 +23,13 @@ class _Nobody:
 async def test_tasks_that_nobody_works_on_are_a_fault(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "CHECK_PAUSE_SECONDS", 0.01)
     asset = await upload(catalog, (await make_user(catalog)).id)
-    asked = JobService(catalog, _Nobody())
-    await asked.check_workers()  # it has not waited long
+    jobs = JobService(catalog, _IgnoredDelivery())
+    await jobs.check_workers()  # the task is not neglected yet
 
     monkeypatch.setattr(service, "NEGLECTED_AFTER", timedelta(0))
     with pytest.raises(CheckFailed, match="nobody works"):
-        await asked.check_workers()
+        await jobs.check_workers()
 
     task = await task_of(catalog, asset)
     assert await catalog.tasks.claim(task.id, uuid4(), timedelta(minutes=1))
-    await asked.check_workers()
+    await jobs.check_workers()

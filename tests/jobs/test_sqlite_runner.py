@@ -1,4 +1,4 @@
-"""The runner over SQLite: woken at once, one process at a time, and what a dead one left is taken back."""
+"""The SQLite runner: runs due tasks at once, in one process at a time, and takes back tasks of a dead process."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def catalog(tmp_path: Path) -> AsyncIterator[Catalog]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here may depend on looking by the clock, unless it says so."""
+def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn polling off: no test may depend on it."""
     monkeypatch.setattr(module, "TASK_POLL_SECONDS", 600.0)
     monkeypatch.setattr(module, "LOCK_POLL_SECONDS", 0.02)
     monkeypatch.setattr(module, "FAILURE_PAUSE_SECONDS", 0.02)

@@ -1,4 +1,4 @@
-"""The sweeper brings storage and catalogue to exact agreement, whatever went wrong before."""
+"""The sweeper makes storage and catalogue agree exactly, whatever failed before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WAIT_SECONDS = 20.0
 
 
 class Storage(StorageService):
-    """The real one on a local folder, which can be told to fail as a store that is away does."""
+    """The storage service on a local folder, which fails as an unavailable store does when a test sets `failure`."""
 
     def __init__(self, folder: Path) -> None:
         backend = LocalBackend(folder, fsync=False)
@@ -46,16 +46,16 @@ class Storage(StorageService):
             engine=StorageEngine.LOCAL,
             staging=Staging(folder.parent / "staging", 1024 * 1024),
         )
-        self.away: Exception | None = None
+        self.failure: Exception | None = None
         self.refused = asyncio.Event()
         self.stubborn: set[str] = set()
         self.unlinked: list[str] = []
 
     async def unlink_many(self, paths: Iterable[str]) -> dict[str, StorageError]:
         wanted = list(paths)
-        if self.away:
+        if self.failure:
             self.refused.set()
-            raise self.away
+            raise self.failure
         failed = await super().unlink_many(path for path in wanted if path not in self.stubborn)
         self.unlinked += [path for path in wanted if path not in self.stubborn]
         return failed | {path: StorageUnavailable(path, "local") for path in wanted if path in self.stubborn}
@@ -118,7 +118,7 @@ def later(**duration: float) -> datetime:
 async def test_objects_and_rows_go_and_what_is_live_stays(catalog: Catalog, storage: Storage, user: User) -> None:
     kept, removed = await upload(catalog, storage, user), await upload(catalog, storage, user)
     await catalog.assets.delete(user.id, [removed.id])
-    await begin(catalog, storage, user)  # died before its first byte
+    await begin(catalog, storage, user)  # the writer died before its first byte
     dead = await begin(catalog, storage, user)
     await storage.put(dead.path, b"died before the insert")
 
@@ -168,10 +168,10 @@ async def test_a_kill_between_object_and_row_is_made_up_for(
 
 async def test_a_store_that_is_away_loses_no_row(catalog: Catalog, storage: Storage, user: User) -> None:
     files = await doomed(catalog, storage, user, 5)
-    storage.away = StorageUnavailable("", "local", "away")
+    storage.failure = StorageUnavailable("", "local", "away")
     assert await sweep(catalog, storage, now=later(seconds=1), limit=2) == SweepReport(failed=2)
     assert await objects(storage) == {file.path for file in files}
-    storage.away = None
+    storage.failure = None
     assert await sweep(catalog, storage, now=later(hours=1), limit=2) == SweepReport(objects=5)
     await assert_agreement(catalog, storage, user)
 
@@ -260,7 +260,7 @@ async def test_random_lives_and_deaths_end_in_agreement(catalog: Catalog, storag
         while True:
             with suppress(StorageError):
                 await sweep(catalog, storage, now=later(seconds=1), limit=3)
-            storage.away = StorageUnavailable("", "local") if chance.random() < 0.3 else None
+            storage.failure = StorageUnavailable("", "local") if chance.random() < 0.3 else None
             await asyncio.sleep(0)
 
     async with asyncio.timeout(60):
@@ -275,7 +275,7 @@ async def test_random_lives_and_deaths_end_in_agreement(catalog: Catalog, storag
             assert [task.exception() for task in lives if not task.cancelled() and task.exception()] == []
         background.cancel()
         await asyncio.wait([background])
-        storage.away = None
+        storage.failure = None
         await sweep(catalog, storage, now=later(days=1))
         await sweep(catalog, storage, now=later(days=2))
     await assert_agreement(catalog, storage, user)
@@ -287,7 +287,7 @@ def settings(tmp_path: Path, **changes: object) -> Settings:
 
 async def gone(storage: Storage, paths: set[str]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while await objects(storage) & paths:  # noqa: ASYNC110 - nothing tells of a file that goes
+        while await objects(storage) & paths:  # noqa: ASYNC110 - no event for deleted files
             await asyncio.sleep(0.02)
 
 
@@ -314,21 +314,21 @@ async def test_the_running_sweeper_works_at_its_start_and_when_woken(
 async def test_the_running_sweeper_survives_what_fails(
     catalog: Catalog, storage: Storage, user: User, tmp_path: Path, failure: Exception
 ) -> None:
-    storage.away = failure
+    storage.failure = failure
     await doomed(catalog, storage, user, 1)
     async with Sweeper(catalog, storage, settings(tmp_path)).running() as sweeper:
         async with asyncio.timeout(WAIT_SECONDS):
             await storage.refused.wait()
-        storage.away = None
+        storage.failure = None
         more = await doomed(catalog, storage, user, 1)
         sweeper.wake()
         await gone(storage, {more[0].path})
 
 
-async def keep_house(
+async def run_housekeeping_pass(
     catalog: Catalog, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: datetime, days: int
 ) -> None:
-    """One pass of a running sweeper at that moment, housekeeping included."""
+    """Run one pass of the sweeper at that moment, including housekeeping."""
     leftover = tmp_path / "media" / ".mediavault-dead.tmp"
     leftover.write_bytes(b"half")
 
@@ -374,7 +374,7 @@ async def test_the_running_sweeper_empties_the_trash_at_its_age_and_not_before(
     assert trashed is not None
     assert trashed.deleted_at is not None
 
-    await keep_house(catalog, storage, tmp_path, monkeypatch, trashed.deleted_at + age, days)
+    await run_housekeeping_pass(catalog, storage, tmp_path, monkeypatch, trashed.deleted_at + age, days)
 
     assert len(await objects(storage)) == left
     assert (await catalog.assets.get(asset.id) is not None) is bool(left)
@@ -387,7 +387,7 @@ async def test_the_running_sweeper_ends_sessions_that_have_expired_and_no_others
     await catalog.sessions.create(user.id, b"expired", moment - timedelta(seconds=1))
     await catalog.sessions.create(user.id, b"open", moment + timedelta(seconds=1))
 
-    await keep_house(catalog, storage, tmp_path, monkeypatch, moment, 1)
+    await run_housekeeping_pass(catalog, storage, tmp_path, monkeypatch, moment, 1)
 
     assert await catalog.sessions.get_by_hash(b"expired", datetime.now(UTC)) is None
     assert await catalog.sessions.get_by_hash(b"open", datetime.now(UTC)) is not None
@@ -396,7 +396,7 @@ async def test_the_running_sweeper_ends_sessions_that_have_expired_and_no_others
 async def test_the_running_sweeper_fills_in_folded_names(
     catalog: Catalog, storage: Storage, user: User, tmp_path: Path
 ) -> None:
-    """Of assets that a program of an older version has taken in."""
+    """Names of assets that an older version inserted."""
     asset = await upload(catalog, storage, user)
     async with catalog.engine.begin() as connection:
         await connection.execute(update(tables.asset).values(original_file_name="Straße.jpg", folded_name=None))
@@ -414,7 +414,7 @@ async def test_the_running_sweeper_fills_in_folded_names(
 async def test_what_may_not_be_swept_puts_nothing_else_off(
     catalog: Catalog, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A policy need not allow unfinished uploads to be listed: that is said once an hour, not at every pass."""
+    """A bucket policy may forbid to list unfinished uploads: the sweeper logs that once an hour, not at every pass."""
     asked: list[timedelta] = []
 
     async def refused(older_than: timedelta) -> int:

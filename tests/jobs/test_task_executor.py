@@ -1,4 +1,4 @@
-"""Attempts: their end is written to the task, whatever it is and however long the database is away; a stop gives everything back."""
+"""Attempts: each outcome is recorded, however long the database is unavailable; a stop gives all tasks back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def attempts(catalog: Catalog, work: ControlledWork) -> AsyncIterator[Task
 
 
 async def begin(attempts: TaskExecutor, work: ControlledWork, *tasks: Task) -> list[asyncio.Task[None]]:
-    """Attempts that are in the middle of their work."""
+    """Start attempts, and wait until each has begun its work."""
     work.hold()
     taking = [asyncio.create_task(attempts.run_task(task.id, task.kind)) for task in tasks]
 

@@ -1,6 +1,8 @@
-"""Mutation testing of the pure modules: every small change of their code makes a test fail, or is judged in `survivors.toml`.
+"""Mutation testing of the pure modules: each small change of their code makes a test fail, or `survivors.toml` says why
+no test needs to.
 
-mutmut makes the changes and chooses the tests; `[tool.mutmut]` in pyproject.toml names the modules and the tests. Part of `make soak`.
+mutmut makes the changes and chooses the tests; `[tool.mutmut]` in pyproject.toml names modules and tests. Part of `make
+soak`.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ ROOT = Path(__file__).parent.parent.parent
 JUDGED = Path(__file__).with_name("survivors.toml")
 SECONDS = 3600
 KILLED = {1, 3}
-"""The exit codes of pytest: tests failed, or could not be run."""
+"""pytest's exit codes for a change that was noticed: tests failed, or could not be run."""
 TIMED_OUT = {-24, 24, 36, 152, 255}
-"""A change that ends in an endless loop is noticed, too."""
+"""Exit codes for a change that causes an endless loop, which counts as noticed."""
 
 
 def judged() -> dict[str, str]:
-    """Reasons by change."""
+    """The reason for each accepted survivor, by change."""
     entries = tomllib.loads(JUDGED.read_text(encoding="utf-8"))["survivor"]
     reasons = {f"{entry['function']}: {entry['change']}": entry["reason"] for entry in entries}
     assert len(reasons) == len(entries), "one entry for each change"
@@ -80,7 +82,7 @@ def mutmut(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def exit_codes(folder: Path) -> dict[str, int | None]:
-    """Of the tests, by the name of the change."""
+    """The exit code of the tests for each change, by name."""
     codes: dict[str, int | None] = {}
     for path in sorted((folder / "mutants" / "app").rglob("*.meta")):
         codes |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
@@ -88,7 +90,8 @@ def exit_codes(folder: Path) -> dict[str, int | None]:
 
 
 def change_of(folder: Path, name: str) -> str:
-    """The function, and its lines before and after: numbers of changes shift whenever a function is edited."""
+    """A stable name of the change: its function, and its lines before and after. mutmut's numbers shift with every
+    edit."""
     shown = mutmut(folder, "show", name).stdout.splitlines()
     lines = [line for line in shown if line[:1] in ("-", "+") and line[:3] not in ("---", "+++")]
     before = " ".join(line[1:].strip() for line in lines if line[0] == "-")
