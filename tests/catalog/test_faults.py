@@ -35,7 +35,7 @@ PATIENCE = 10.0
 
 
 @asynccontextmanager
-async def opened(db_url: str) -> AsyncIterator[Catalog]:
+async def open_and_close(db_url: str) -> AsyncIterator[Catalog]:
     catalog = await open_catalog(db_url)
     try:
         yield catalog
@@ -87,7 +87,7 @@ async def test_a_lock_that_is_held_for_too_long_is_unavailable(
     database: Kind, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
-    async with opened(db_url) as catalog:
+    async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         file = stored(await begin(catalog, user.id))
         new = new_asset(user.id, file.sha1)
@@ -116,7 +116,7 @@ async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch
 
 async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases) -> None:
     db_url = await databases.ready("sqlite")
-    async with opened(db_url) as catalog:
+    async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         kept = await upload(catalog, user.id)
         async with catalog.engine.connect() as connection:
@@ -137,7 +137,7 @@ async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases
 
 async def test_a_restart_of_the_server_is_survived(databases: Databases) -> None:
     db_url = await databases.ready("postgresql")
-    async with opened(db_url) as catalog:
+    async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         await asyncio.gather(*(catalog.ping() for _ in range(10)))
         assert await asyncio.to_thread(databases.postgres.terminate_connections, db_url) > 0
@@ -151,7 +151,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
 ) -> None:
     monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 0.5)
     db_url = await databases.ready("postgresql")
-    async with opened(db_url) as catalog:
+    async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         await asyncio.gather(*(catalog.ping() for _ in range(10)))  # opens all connections of the pool
         with databases.postgres.paused():
@@ -169,7 +169,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
 
 async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Databases) -> None:
     db_url = await databases.ready("postgresql")
-    async with opened(db_url) as catalog:
+    async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         file = stored(await begin(catalog, user.id))
         async with users_locked(db_url):
@@ -197,7 +197,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothi
     database: Kind, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 3)
-    async with opened(db_url) as catalog:
+    async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         files = [stored(await begin(catalog, user.id)) for _ in range(5)]
         async with users_locked(db_url):
@@ -233,7 +233,7 @@ async def test_a_reader_that_is_cancelled_while_the_driver_lets_others_run_gives
         await asyncio.sleep(0)
 
     monkeypatch.setattr(waiting, "sleep", pause)
-    async with opened(await databases.ready("postgresql")) as catalog, asyncio.timeout(120):
+    async with open_and_close(await databases.ready("postgresql")) as catalog, asyncio.timeout(120):
         user = await make_user(catalog)
 
         async def read() -> None:
@@ -250,7 +250,7 @@ async def test_a_reader_that_is_cancelled_while_the_driver_lets_others_run_gives
                 break
             cancelled += 1
             del reading
-            await _all_given_back(catalog)
+            await _check_all_returned(catalog)
             with suppress(_Undone):
                 async with catalog.database.write() as connection:
                     await connection.execute(update(tables.user).values(name="Somebody else"))
@@ -266,7 +266,7 @@ class _Undone(Exception):
     pass
 
 
-async def _all_given_back(catalog: Catalog) -> None:
+async def _check_all_returned(catalog: Catalog) -> None:
     while True:
         if catalog.engine.pool.status().endswith("Current Checked out connections: 0"):
             return
@@ -325,15 +325,15 @@ async def test_a_connection_whose_opening_was_cancelled_is_closed(
     monkeypatch.setattr(engine, "SqliteConnection", Watched)
     database = engine.Database(engine.parse_url(f"sqlite:///{tmp_path}/catalogue.db"))
     reading = asyncio.create_task(Catalog(database).ping())
-    await eventually_so(lambda: _truth(made), "the connection is being opened")
+    await eventually_so(lambda: _is_not_empty(made), "the connection is being opened")
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     opening.set()
-    await eventually_so(lambda: _truth(closed), "it is closed")
+    await eventually_so(lambda: _is_not_empty(closed), "it is closed")
     await database.aclose()
     assert closed == made
 
 
-async def _truth(items: list[Any]) -> bool:
+async def _is_not_empty(items: list[Any]) -> bool:
     return bool(items)

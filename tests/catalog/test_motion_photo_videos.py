@@ -15,12 +15,12 @@ from tests.catalog.rows import begin, file_states, make_user, new_asset, stored,
 MOTION = b"the moving part"
 
 
-async def part(catalog: Catalog, owner: UUID) -> StoredFile:
+async def write_video(catalog: Catalog, owner: UUID) -> StoredFile:
     return stored(await begin(catalog, owner, FileKind.MOTION), MOTION)
 
 
-async def add(catalog: Catalog, photo: Asset) -> tuple[UUID | None, StoredFile]:
-    file = await part(catalog, photo.owner_id)
+async def link_new_video(catalog: Catalog, photo: Asset) -> tuple[UUID | None, StoredFile]:
+    file = await write_video(catalog, photo.owner_id)
     new = new_asset(photo.owner_id, file.sha1, type=AssetType.VIDEO)
     return await catalog.motion_photo_videos.link_video(photo.id, new, file), file
 
@@ -29,7 +29,7 @@ async def test_it_becomes_a_hidden_video_that_goes_with_the_photo(catalog: Catal
     user = await make_user(catalog, quota=100)
     photo = await upload(catalog, user.id, size=100)
 
-    video_id, file = await add(catalog, photo)
+    video_id, file = await link_new_video(catalog, photo)
 
     assert video_id is not None
     video = await catalog.assets.get(video_id)
@@ -50,10 +50,10 @@ async def test_it_becomes_a_hidden_video_that_goes_with_the_photo(catalog: Catal
 async def test_of_many_that_take_it_out_one_wins(catalog: Catalog) -> None:
     photo = await upload(catalog, (await make_user(catalog)).id)
 
-    results = await asyncio.gather(*(add(catalog, photo) for _ in range(6)))
+    results = await asyncio.gather(*(link_new_video(catalog, photo) for _ in range(6)))
 
     (winner,) = [file.file_id for video_id, file in results if video_id]
-    again, _ = await add(catalog, photo)
+    again, _ = await link_new_video(catalog, photo)
     assert again is None
     live = {file_id for file_id, state in (await file_states(catalog)).items() if state is FileState.LIVE}
     assert live == {photo.file.id, winner}
@@ -64,7 +64,7 @@ async def test_a_video_that_is_there_already_is_shown(catalog: Catalog) -> None:
     video = await upload(catalog, user.id, content=MOTION, type=AssetType.VIDEO)
     one, two = await upload(catalog, user.id), await upload(catalog, user.id)
 
-    results = [await add(catalog, one), await add(catalog, two)]
+    results = [await link_new_video(catalog, one), await link_new_video(catalog, two)]
 
     assert [video_id for video_id, _ in results] == [video.id, video.id]
     found = await file_states(catalog)
@@ -78,7 +78,7 @@ async def test_a_video_that_is_there_already_is_shown(catalog: Catalog) -> None:
 async def test_what_cannot_be_added_is_doomed(catalog: Catalog, wrong: str) -> None:
     user = await make_user(catalog)
     photo = await upload(catalog, user.id)
-    file = await part(catalog, user.id)
+    file = await write_video(catalog, user.id)
     if wrong == "lease":
         await catalog.files.mark_for_deletion(file.file_id)
     elif wrong == "content":

@@ -44,21 +44,21 @@ def test_what_is_done_goes_by_both_rows(
     assert decide_switch(file, twin, "/a", "s3://a") is fate
 
 
-def target_of(path: str) -> str:
+def target_path(path: str) -> str:
     return f"s3://bucket{path}"
 
 
-async def planned(catalog: Catalog, owner: UUID, count: int) -> tuple[StorageMigration, list[Asset]]:
+async def plan_uploads(catalog: Catalog, owner: UUID, count: int) -> tuple[StorageMigration, list[Asset]]:
     assets = [await upload(catalog, owner) for _ in range(count)]
     migration = await catalog.moves.begin_migration(StorageEngine.S3)
     files = [each.file for each in await catalog.moves.get_candidates("/media/", migration.id, after=None, limit=100)]
     assert {file.id for file in files} == {asset.file.id for asset in assets}
-    assert await catalog.moves.plan_moves(migration.id, [(file, target_of(file.path)) for file in files]) == set()
+    assert await catalog.moves.plan_moves(migration.id, [(file, target_path(file.path)) for file in files]) == set()
     return migration, assets
 
 
-async def verified(catalog: Catalog, owner: UUID, count: int) -> tuple[StorageMigration, list[Asset]]:
-    migration, assets = await planned(catalog, owner, count)
+async def verify_uploads(catalog: Catalog, owner: UUID, count: int) -> tuple[StorageMigration, list[Asset]]:
+    migration, assets = await plan_uploads(catalog, owner, count)
     outcomes = [CopyOutcome(asset.file.id, MoveState.VERIFIED) for asset in assets]
     await catalog.moves.record_outcomes(migration.id, outcomes)
     return migration, assets
@@ -66,7 +66,7 @@ async def verified(catalog: Catalog, owner: UUID, count: int) -> tuple[StorageMi
 
 async def test_no_sweeper_touches_what_the_ledger_holds(catalog: Catalog) -> None:
     user = await make_user(catalog)
-    migration, assets = await verified(catalog, user.id, 3)
+    migration, assets = await verify_uploads(catalog, user.id, 3)
     assert await catalog.files.claim_sweepable(datetime.now(UTC) + AGES, 100) == []
 
     await catalog.path_switches.switch(migration.id, [asset.file.id for asset in assets])
@@ -77,7 +77,7 @@ async def test_no_sweeper_touches_what_the_ledger_holds(catalog: Catalog) -> Non
 
 async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
     user = await make_user(catalog)
-    migration, (one, two) = await verified(catalog, user.id, 2)
+    migration, (one, two) = await verify_uploads(catalog, user.id, 2)
 
     settled = await catalog.path_switches.switch(migration.id, [one.file.id, two.file.id, uuid4()])
 
@@ -85,7 +85,7 @@ async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
     assert not settled.dropped | settled.changed
     moved = await catalog.files.get(one.file.id)
     assert moved is not None
-    assert moved.path == target_of(one.file.path)
+    assert moved.path == target_path(one.file.path)
     assert (await catalog.path_switches.switch(migration.id, [one.file.id])).done == set(), "only once"
 
     assert (await catalog.path_switches.switch_back(migration.id, [one.file.id], grace=GRACE)).done == {one.file.id}
@@ -93,7 +93,7 @@ async def test_paths_are_exchanged_and_exchanged_back(catalog: Catalog) -> None:
     assert (await catalog.assets.get(one.id)) == one
     assert await catalog.files.claim_sweepable(now(), 10) == [], "whoever has just read the path goes on reading"
     copies = await catalog.files.claim_sweepable(now() + GRACE, 10)
-    assert [copy.path for copy in copies] == [target_of(one.file.path)]
+    assert [copy.path for copy in copies] == [target_path(one.file.path)]
     assert not await catalog.moves.finish_migration(migration.id), "the other one is switched"
 
 
@@ -112,7 +112,7 @@ async def test_what_may_be_half_copied_is_not_swept_before_late_effects_are_over
 ) -> None:
     """If no copy was begun, no object at the target is ours; a finished copy has no late effects."""
     user = await make_user(catalog)
-    migration, (asset,) = await planned(catalog, user.id, 1)
+    migration, (asset,) = await plan_uploads(catalog, user.id, 1)
     await catalog.moves.record_outcomes(migration.id, [CopyOutcome(asset.file.id, state)])
     begun = now()
 
@@ -125,7 +125,7 @@ async def test_what_may_be_half_copied_is_not_swept_before_late_effects_are_over
         else:
             assert await catalog.path_switches.drop_deleted_for_sweeper([asset.file.id]) == frozenset()
 
-    twin = target_of(asset.file.path)
+    twin = target_path(asset.file.path)
     if grace is None:
         assert await catalog.files.get_by_path(twin) is None
         return
@@ -138,7 +138,7 @@ async def test_what_may_be_half_copied_is_not_swept_before_late_effects_are_over
 
 async def test_a_path_that_changed_meanwhile_is_left(catalog: Catalog) -> None:
     user = await make_user(catalog)
-    migration, (asset,) = await verified(catalog, user.id, 1)
+    migration, (asset,) = await verify_uploads(catalog, user.id, 1)
     async with catalog.engine.begin() as connection:
         await connection.exec_driver_sql("UPDATE file SET path = '/media/renamed' WHERE state = 'live'")
 
@@ -165,7 +165,7 @@ async def test_a_path_with_a_row_is_not_planned(catalog: Catalog) -> None:
 @pytest.mark.parametrize("round_", range(3))
 async def test_deleting_and_switching_at_once_lose_nothing(catalog: Catalog, round_: int) -> None:
     user = await make_user(catalog)
-    migration, assets = await verified(catalog, user.id, 30)
+    migration, assets = await verify_uploads(catalog, user.id, 30)
     ids = [asset.file.id for asset in assets]
 
     async def delete(part: list[Asset]) -> None:
@@ -184,7 +184,7 @@ async def test_deleting_and_switching_at_once_lose_nothing(catalog: Catalog, rou
     rows = [file async for file in catalog.files.iterate_all()]
     assert len(rows) == 60
     paths = {file.path for file in rows}
-    assert paths == {path for asset in assets for path in (asset.file.path, target_of(asset.file.path))}
+    assert paths == {path for asset in assets for path in (asset.file.path, target_path(asset.file.path))}
     states = await file_states(catalog)
     twins = {
         move.item.file_id: move.item
@@ -196,7 +196,7 @@ async def test_deleting_and_switching_at_once_lose_nothing(catalog: Catalog, rou
     for asset in assets[15:]:
         moved = await catalog.files.get(asset.file.id)
         assert moved is not None
-        assert (moved.state, moved.path) == (FileState.LIVE, target_of(asset.file.path))
+        assert (moved.state, moved.path) == (FileState.LIVE, target_path(asset.file.path))
         assert states[twins[asset.file.id].twin_id] is FileState.WRITING
 
 

@@ -41,10 +41,10 @@ def test_a_database_that_answers_some_calls_only_is_one_outage(monkeypatch: pyte
     with capture_logs() as lines:
         for _ in range(100):
             assert outages.covers(UNREACHABLE)
-            outages.answered()
+            outages.record_answer()
         monkeypatch.setattr(outage, "QUIET_SECONDS", 0.0)
-        outages.answered()
-        outages.answered()
+        outages.record_answer()
+        outages.record_answer()
 
     assert warnings(lines) == ["the catalogue is unreachable", "the catalogue is reachable again"]
     assert lines[-1]["background"] == 100
@@ -69,7 +69,7 @@ def test_one_slow_call_is_no_outage() -> None:
     outages = OutageLog("db:5432/photos")
     began = time.monotonic()
     assert isinstance(outages.no_answer(began, "no answer"), CatalogUnreachable)
-    outages.answered()
+    outages.record_answer()
     slow = outages.no_answer(began, "no answer")
 
     assert type(slow) is CatalogUnavailable
@@ -83,7 +83,7 @@ def test_calls_that_waited_since_before_the_end_are_covered(monkeypatch: pytest.
     assert not outages.covers(late)
     with capture_logs() as lines:
         outages.covers(UNREACHABLE)
-        outages.answered()
+        outages.record_answer()
 
         assert outages.covers(late)
         assert not outages.covers(late, FailedWork.REQUEST)

@@ -39,7 +39,7 @@ asyncio.run(main())
 """
 
 
-async def start(db_url: str) -> tuple[str, bool]:
+async def open_in_new_process(db_url: str) -> tuple[str, bool]:
     """Open the catalogue in another process. Returns the installation's id, and whether that process imported Alembic."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -241,13 +241,13 @@ def test_the_head_is_known_without_alembic() -> None:
 
 async def test_processes_that_start_together_make_the_tables_once(database: Kind, databases: Databases) -> None:
     db_url = databases.empty(database)
-    started = await asyncio.gather(*(start(db_url) for _ in range(3)))
+    started = await asyncio.gather(*(open_in_new_process(db_url) for _ in range(3)))
     assert len({installation for installation, _ in started}) == 1
 
 
 async def test_a_second_start_is_quick(db_url: str) -> None:
     began = time.perf_counter()
-    _, alembic = await start(db_url)
+    _, alembic = await open_in_new_process(db_url)
     assert not alembic, "its import alone takes longer than all the rest"
     assert time.perf_counter() - began < 15, "three seconds on a machine that is not busy with tests"
 

@@ -18,26 +18,26 @@ PAST = timedelta(seconds=-1)
 BOTH = (TaskKind.IMAGE, TaskKind.VIDEO)
 
 
-async def waiting(catalog: Catalog, type_: AssetType = AssetType.IMAGE) -> tuple[Asset, Task]:
+async def add_asset_with_task(catalog: Catalog, type_: AssetType = AssetType.IMAGE) -> tuple[Asset, Task]:
     """A new asset and its task."""
     asset = await upload(catalog, (await make_user(catalog)).id, type=type_)
     return asset, await task_of(catalog, asset)
 
 
-async def claimed(catalog: Catalog, task: Task, lease: timedelta = LEASE) -> Task:
+async def claim_task(catalog: Catalog, task: Task, lease: timedelta = LEASE) -> Task:
     found = await catalog.tasks.claim(task.id, uuid4(), lease)
     assert found is not None
     return found
 
 
-def run_of(task: Task) -> tuple[UUID, UUID]:
+def get_run(task: Task) -> tuple[UUID, UUID]:
     assert task.run_id is not None
     return task.id, task.run_id
 
 
 @pytest.mark.parametrize(("type_", "kind"), [(AssetType.IMAGE, TaskKind.IMAGE), (AssetType.VIDEO, TaskKind.VIDEO)])
 async def test_an_asset_comes_with_its_task(catalog: Catalog, type_: AssetType, kind: TaskKind) -> None:
-    asset, task = await waiting(catalog, type_=type_)
+    asset, task = await add_asset_with_task(catalog, type_=type_)
     assert (task.asset_id, task.kind, task.state) == (asset.id, kind, TaskState.PENDING)
     assert (task.attempts, task.deaths, task.error, task.run_id) == (0, 0, None, None)
     await catalog.assets.delete(asset.owner_id, [asset.id])
@@ -45,7 +45,7 @@ async def test_an_asset_comes_with_its_task(catalog: Catalog, type_: AssetType, 
 
 
 async def test_one_attempt_from_begin_to_end(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
+    _, task = await add_asset_with_task(catalog)
     run = uuid4()
 
     begun = await catalog.tasks.claim(task.id, run, LEASE)
@@ -63,10 +63,10 @@ async def test_one_attempt_from_begin_to_end(catalog: Catalog) -> None:
 
 
 async def test_a_failure_is_kept_and_the_next_attempt_waits(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
+    _, task = await add_asset_with_task(catalog)
     later = datetime.now(UTC) + timedelta(hours=1)
-    first = await claimed(catalog, task)
-    assert await catalog.tasks.fail(*run_of(first), "broken", later)
+    first = await claim_task(catalog, task)
+    assert await catalog.tasks.fail(*get_run(first), "broken", later)
 
     paused = await catalog.tasks.get(task.id)
     assert paused is not None
@@ -79,10 +79,10 @@ async def test_a_failure_is_kept_and_the_next_attempt_waits(catalog: Catalog) ->
 
 
 async def test_the_last_failure_shows(catalog: Catalog) -> None:
-    _, one = await waiting(catalog)
-    _, two = await waiting(catalog)
+    _, one = await add_asset_with_task(catalog)
+    _, two = await add_asset_with_task(catalog)
     for task, error in ((one, "first\0"), (two, "second")):
-        await catalog.tasks.fail(*run_of(await claimed(catalog, task)), error, None)
+        await catalog.tasks.fail(*get_run(await claim_task(catalog, task)), error, None)
 
     assert [(task.id, task.error) for task in await catalog.tasks.get_failures()] == [
         (two.id, "second"),
@@ -93,23 +93,23 @@ async def test_the_last_failure_shows(catalog: Catalog) -> None:
 
 
 async def test_what_is_given_back_costs_no_attempt(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
-    begun = await claimed(catalog, task)
-    assert await catalog.tasks.release(*run_of(begun))
-    again = await claimed(catalog, task)
+    _, task = await add_asset_with_task(catalog)
+    begun = await claim_task(catalog, task)
+    assert await catalog.tasks.release(*get_run(begun))
+    again = await claim_task(catalog, task)
     assert again.attempts == 1
     later = datetime.now(UTC) + LEASE
-    assert await catalog.tasks.release(*run_of(again), reason="the store is away", retry_at=later)
+    assert await catalog.tasks.release(*get_run(again), reason="the store is away", retry_at=later)
     put_off = await catalog.tasks.get(task.id)
     assert put_off is not None
     assert (put_off.attempts, put_off.error, put_off.not_before) == (0, "the store is away", later)
 
 
 async def test_the_most_urgent_goes_first(catalog: Catalog) -> None:
-    _, old = await waiting(catalog)
-    _, video = await waiting(catalog, type_=AssetType.VIDEO)
+    _, old = await add_asset_with_task(catalog)
+    _, video = await add_asset_with_task(catalog, type_=AssetType.VIDEO)
     await catalog.tasks.request([TaskKind.IMAGE], remake=True)
-    _, new = await waiting(catalog)
+    _, new = await add_asset_with_task(catalog)
 
     order = [await catalog.tasks.claim_next(TaskKind.IMAGE, uuid4(), LEASE) for _ in range(3)]
 
@@ -120,7 +120,7 @@ async def test_the_most_urgent_goes_first(catalog: Catalog) -> None:
 
 
 async def test_of_many_who_want_a_task_one_gets_it(catalog: Catalog) -> None:
-    made = [await waiting(catalog) for _ in range(4)]
+    made = [await add_asset_with_task(catalog) for _ in range(4)]
 
     results = await asyncio.gather(*(catalog.tasks.claim_next(TaskKind.IMAGE, uuid4(), LEASE) for _ in range(12)))
 
@@ -134,25 +134,25 @@ async def test_of_many_who_want_a_task_one_gets_it(catalog: Catalog) -> None:
 
 
 async def test_the_work_of_the_dead_is_taken_back(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
-    _, other = await waiting(catalog)
-    dead = await claimed(catalog, task, PAST)
-    alive = await claimed(catalog, other)
+    _, task = await add_asset_with_task(catalog)
+    _, other = await add_asset_with_task(catalog)
+    dead = await claim_task(catalog, task, PAST)
+    alive = await claim_task(catalog, other)
 
     recovered = await catalog.tasks.recover_lapsed(datetime.now(UTC))
 
     assert [each.id for each in recovered] == [task.id]
     assert (recovered[0].state, recovered[0].attempts, recovered[0].deaths) == (TaskState.PENDING, 0, 1)
-    assert not await catalog.tasks.finish(*run_of(dead)), "it was thought dead"
-    assert await catalog.tasks.finish(*run_of(alive))
+    assert not await catalog.tasks.finish(*get_run(dead)), "it was thought dead"
+    assert await catalog.tasks.finish(*get_run(alive))
 
 
 async def test_a_start_takes_back_everything_and_gives_up_what_kills_everybody(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
+    _, task = await add_asset_with_task(catalog)
     for _ in range(MAX_DEATHS - 1):
-        await claimed(catalog, task)
+        await claim_task(catalog, task)
         assert [each.id for each in await catalog.tasks.recover_lapsed()] == [task.id]
-    await claimed(catalog, task)
+    await claim_task(catalog, task)
 
     assert await catalog.tasks.recover_lapsed() == []
 
@@ -163,13 +163,13 @@ async def test_a_start_takes_back_everything_and_gives_up_what_kills_everybody(c
 
 
 async def test_what_lacks_something_is_requested_again(catalog: Catalog) -> None:
-    complete, half, failed, running, untouched = [await waiting(catalog) for _ in range(5)]
+    complete, half, failed, running, untouched = [await add_asset_with_task(catalog) for _ in range(5)]
     await make(catalog, complete[0], FileKind.THUMBNAIL, FileKind.PREVIEW)
     await make(catalog, half[0], FileKind.THUMBNAIL)
     for _, task in (complete, half):
-        await catalog.tasks.finish(*run_of(await claimed(catalog, task)))
-    await catalog.tasks.fail(*run_of(await claimed(catalog, failed[1])), "broken", None)
-    await claimed(catalog, running[1])
+        await catalog.tasks.finish(*get_run(await claim_task(catalog, task)))
+    await catalog.tasks.fail(*get_run(await claim_task(catalog, failed[1])), "broken", None)
+    await claim_task(catalog, running[1])
 
     requested, following = await catalog.tasks.request(BOTH, remake=False)
 
@@ -181,9 +181,9 @@ async def test_what_lacks_something_is_requested_again(catalog: Catalog) -> None
 
 
 async def test_what_waits_for_another_attempt_is_requested_at_once(catalog: Catalog) -> None:
-    _, task = await waiting(catalog)
+    _, task = await add_asset_with_task(catalog)
     later = datetime.now(UTC) + timedelta(minutes=10)
-    await catalog.tasks.release(*run_of(await claimed(catalog, task)), reason="no room", retry_at=later)
+    await catalog.tasks.release(*get_run(await claim_task(catalog, task)), reason="no room", retry_at=later)
 
     (requested,), _ = await catalog.tasks.request(BOTH, remake=False)
 
@@ -193,8 +193,8 @@ async def test_what_waits_for_another_attempt_is_requested_at_once(catalog: Cata
 
 async def test_everything_is_requested_in_pages(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.catalog.tasks._REQUEST_BATCH", 2)
-    made = [await waiting(catalog) for _ in range(5)]
-    _, video = await waiting(catalog, type_=AssetType.VIDEO)
+    made = [await add_asset_with_task(catalog) for _ in range(5)]
+    _, video = await add_asset_with_task(catalog, type_=AssetType.VIDEO)
     found: list[Task] = []
     after = None
     while True:
@@ -207,23 +207,23 @@ async def test_everything_is_requested_in_pages(catalog: Catalog, monkeypatch: p
 
 
 async def test_one_owners_assets_are_requested(catalog: Catalog) -> None:
-    mine, task = await waiting(catalog)
-    theirs, _ = await waiting(catalog)
-    await catalog.tasks.finish(*run_of(await claimed(catalog, task)))
+    mine, task = await add_asset_with_task(catalog)
+    theirs, _ = await add_asset_with_task(catalog)
+    await catalog.tasks.finish(*get_run(await claim_task(catalog, task)))
     requested = await catalog.tasks.request_for(mine.owner_id, [mine.id, theirs.id, uuid4()])
     assert [(each.id, each.state) for each in requested] == [(task.id, TaskState.PENDING)]
 
 
 async def test_tasks_are_neglected_while_they_are_due_and_nobody_works(catalog: Catalog) -> None:
-    _, first = await waiting(catalog)
-    _, second = await waiting(catalog)
+    _, first = await add_asset_with_task(catalog)
+    _, second = await add_asset_with_task(catalog)
     soon, long_ago = datetime.now(UTC) + LEASE, datetime.now(UTC) - LEASE
 
     assert await catalog.tasks.has_neglected(soon)
     assert not await catalog.tasks.has_neglected(long_ago)
-    working = await claimed(catalog, first)
+    working = await claim_task(catalog, first)
     assert not await catalog.tasks.has_neglected(soon)
-    await catalog.tasks.finish(*run_of(working))
+    await catalog.tasks.finish(*get_run(working))
     assert await catalog.tasks.has_neglected(soon)
-    await claimed(catalog, second)
+    await claim_task(catalog, second)
     assert not await catalog.tasks.has_neglected(soon)

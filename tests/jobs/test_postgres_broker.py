@@ -93,11 +93,11 @@ def count_calls(function: Callable[..., Awaitable[None]]) -> Callable[..., Await
 
 
 @asynccontextmanager
-async def working(catalog: Catalog, work: ControlledWork) -> AsyncIterator[TaskBroker]:
+async def run_broker(catalog: Catalog, work: ControlledWork) -> AsyncIterator[TaskBroker]:
     """A broker with workers that listen. The workers have fetched jobs once: procrastinate drops notifications that
     arrive during a fetch, until its next poll. The reconciler has run once, so it delivers nothing at the same time as
     the test."""
-    before, listening = CALLS.copy(), await listeners(catalog)
+    before, listening = CALLS.copy(), await count_listeners(catalog)
     async with (
         open_broker(catalog) as broker,
         broker.run_workers(TaskExecutor(catalog, work, SLOTS, broker.deliver), SLOTS),
@@ -106,13 +106,13 @@ async def working(catalog: Catalog, work: ControlledWork) -> AsyncIterator[TaskB
         async def ready() -> bool:
             calls = CALLS - before
             settled = calls["_fetch_and_process_jobs"] >= len(SLOTS) and calls["reconcile"]
-            return bool(settled) and await listeners(catalog) >= listening + len(SLOTS)
+            return bool(settled) and await count_listeners(catalog) >= listening + len(SLOTS)
 
         await eventually_so(ready, "the workers listen")
         yield broker
 
 
-async def listeners(catalog: Catalog) -> int:
+async def count_listeners(catalog: Catalog) -> int:
     """The number of connections to this database whose last command was LISTEN."""
     counted = text(
         "SELECT count(*) FROM pg_stat_activity"
@@ -122,14 +122,14 @@ async def listeners(catalog: Catalog) -> int:
         return (await connection.execute(counted)).scalar_one()
 
 
-async def deliveries(catalog: Catalog) -> list[dict[str, Any]]:
+async def list_deliveries(catalog: Catalog) -> list[dict[str, Any]]:
     async with catalog.database.read() as connection:
         rows = await connection.execute(text("SELECT * FROM procrastinate_jobs WHERE task_name = 'mediavault.attempt'"))
         return [dict(row) for row in rows.mappings()]
 
 
 async def test_what_is_added_is_done_at_once(catalog: Catalog, work: ControlledWork) -> None:
-    async with working(catalog, work) as broker:
+    async with run_broker(catalog, work) as broker:
         tasks = [
             await add_waiting_task(catalog, type_) for type_ in (AssetType.IMAGE, AssetType.VIDEO) for _ in range(4)
         ]
@@ -140,7 +140,7 @@ async def test_what_is_added_is_done_at_once(catalog: Catalog, work: ControlledW
         assert set(work.done.values()) == {1}
 
         async def tidy() -> bool:
-            return await deliveries(catalog) == []
+            return await list_deliveries(catalog) == []
 
         await eventually_so(tidy, "deliveries are deleted when they are done")
 
@@ -148,7 +148,7 @@ async def test_what_is_added_is_done_at_once(catalog: Catalog, work: ControlledW
 async def test_an_api_without_worker_and_workers_on_other_hosts(catalog: Catalog, db_url: str) -> None:
     first, second = ControlledWork(), ControlledWork()
     other = await open_catalog(db_url)
-    async with open_broker(catalog) as api, working(catalog, first), working(other, second):
+    async with open_broker(catalog) as api, run_broker(catalog, first), run_broker(other, second):
         first.hold()
         second.hold()
         tasks = [await add_waiting_task(catalog) for _ in range(4)]
@@ -174,22 +174,22 @@ async def test_nothing_is_queued_twice(catalog: Catalog) -> None:
         await broker.deliver(task)
         await broker.deliver_all([task, other])
         await broker.deliver_all([task, other])
-    queued = await deliveries(catalog)
+    queued = await list_deliveries(catalog)
     assert sorted(job["queueing_lock"] for job in queued) == sorted([str(task.id), str(other.id)])
 
 
 async def test_a_failed_attempt_is_delivered_again_at_its_time(catalog: Catalog, work: ControlledWork) -> None:
     work.failure = WorkerCrashed("once")
-    async with working(catalog, work) as broker:
+    async with run_broker(catalog, work) as broker:
         task = await add_waiting_task(catalog)
         broker.wake(task.asset_id)
 
         async def scheduled() -> bool:
-            jobs = await deliveries(catalog)
+            jobs = await list_deliveries(catalog)
             return [job["status"] for job in jobs] == ["todo"] and jobs[0]["scheduled_at"] is not None
 
         await eventually_so(scheduled, "it is delivered again")
-        (job,) = await deliveries(catalog)
+        (job,) = await list_deliveries(catalog)
         paused = await reload_task(catalog, task)
         assert job["scheduled_at"] == paused.not_before
         assert (paused.attempts, paused.error) == (1, "once")
@@ -211,7 +211,7 @@ async def test_what_was_never_delivered_and_what_the_dead_held_is_found(catalog:
     """All workers were gone for a while, and the process that added the assets died before it delivered them."""
     forgotten, held = await add_waiting_task(catalog), await add_waiting_task(catalog)
     await expire_lease(catalog, held)
-    async with working(catalog, work):
+    async with run_broker(catalog, work):
         await wait_for_state(catalog, forgotten, TaskState.DONE)
         recovered = await wait_for_state(catalog, held, TaskState.DONE)
     assert (recovered.attempts, recovered.deaths) == (1, 1)
@@ -228,7 +228,7 @@ async def test_a_delivery_that_a_dead_worker_had_taken_is_put_back(
         await expire_lease(catalog, task)
     monkeypatch.setattr(module, "STALLED_CRON", "* * * * * *")
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    async with working(catalog, work):
+    async with run_broker(catalog, work):
         await wait_for_state(catalog, task, TaskState.DONE)
     assert work.done == {task.id: 1}
 
@@ -241,14 +241,14 @@ async def test_a_stalled_delivery_that_has_a_successor_is_dropped(catalog: Catal
             await connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
         await broker.deliver(task)
         await broker.retry_stalled()
-    assert [job["status"] for job in await deliveries(catalog)] == ["todo"]
+    assert [job["status"] for job in await list_deliveries(catalog)] == ["todo"]
 
 
 @pytest.mark.usefixtures("frequent_polling")
 async def test_a_stop_is_bounded_and_others_go_on(catalog: Catalog, db_url: str, work: ControlledWork) -> None:
     tasks = [await add_waiting_task(catalog) for _ in range(3)]
     work.hold()
-    async with working(catalog, work):
+    async with run_broker(catalog, work):
 
         async def busy() -> bool:
             return work.begun.total() == SLOTS[TaskKind.IMAGE]
@@ -260,7 +260,7 @@ async def test_a_stop_is_bounded_and_others_go_on(catalog: Catalog, db_url: str,
     assert {(task.state, task.attempts, task.deaths) for task in left} == {(TaskState.PENDING, 0, 0)}
 
     second = ControlledWork()
-    async with working(catalog, second):
+    async with run_broker(catalog, second):
         for task in tasks:
             await wait_for_state(catalog, task, TaskState.DONE)
 
@@ -271,7 +271,7 @@ async def test_a_restart_of_the_database_loses_nothing(work: ControlledWork, mon
     monkeypatch.setattr(attempts_module, "LEASE", timedelta(seconds=20))
     with Postgres() as server:
         catalog = await open_catalog(server.create_database())
-        async with working(catalog, work) as broker:
+        async with run_broker(catalog, work) as broker:
             work.hold()
             before = [await add_waiting_task(catalog) for _ in range(4)]
             for task in before:
@@ -317,7 +317,7 @@ async def test_tables_of_an_older_package_are_brought_up_to_date(
             text("INSERT INTO installation (name, value) VALUES ('procrastinate', :newest)"), {"newest": known[-6]}
         )
 
-    async with working(catalog, work) as broker:
+    async with run_broker(catalog, work) as broker:
         task = await add_waiting_task(catalog)
         broker.wake(task.asset_id)
         await wait_for_state(catalog, task, TaskState.DONE)

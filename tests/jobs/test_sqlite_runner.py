@@ -51,7 +51,7 @@ def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def running(catalog: Catalog, work: ControlledWork) -> AsyncIterator[SqliteTaskRunner]:
+async def run_tasks(catalog: Catalog, work: ControlledWork) -> AsyncIterator[SqliteTaskRunner]:
     place = catalog.database.location
     assert isinstance(place, SqliteFile)
     runner = SqliteTaskRunner(catalog, place.path)
@@ -61,7 +61,7 @@ async def running(catalog: Catalog, work: ControlledWork) -> AsyncIterator[Sqlit
 
 async def test_what_waits_is_done_and_what_comes_is_done_when_woken(catalog: Catalog, work: ControlledWork) -> None:
     before = [await add_waiting_task(catalog) for _ in range(5)]
-    async with running(catalog, work) as runner:
+    async with run_tasks(catalog, work) as runner:
         for task in before:
             await wait_for_state(catalog, task, TaskState.DONE)
         photo, video = await add_waiting_task(catalog), await add_waiting_task(catalog, AssetType.VIDEO)
@@ -75,16 +75,16 @@ async def test_what_waits_is_done_and_what_comes_is_done_when_woken(catalog: Cat
 async def test_what_the_dead_left_is_taken_back_at_start(catalog: Catalog, work: ControlledWork) -> None:
     task = await add_waiting_task(catalog)
     await expire_lease(catalog, task)
-    async with running(catalog, work):
+    async with run_tasks(catalog, work):
         done = await wait_for_state(catalog, task, TaskState.DONE)
     assert (done.attempts, done.deaths) == (1, 1)
 
 
 async def test_a_second_runner_waits_and_takes_over(catalog: Catalog, work: ControlledWork) -> None:
     second = ControlledWork()
-    async with running(catalog, work) as first:
+    async with run_tasks(catalog, work) as first:
         await first.has_lock.wait()
-        async with running(catalog, second) as other:
+        async with run_tasks(catalog, second) as other:
             task = await add_waiting_task(catalog)
             first.wake()
             other.wake()
@@ -92,7 +92,7 @@ async def test_a_second_runner_waits_and_takes_over(catalog: Catalog, work: Cont
             assert not other.has_lock.is_set()
             assert not second.begun
 
-    async with running(catalog, second) as other:
+    async with run_tasks(catalog, second) as other:
         async with asyncio.timeout(20):
             await other.has_lock.wait()
         later = await add_waiting_task(catalog)
@@ -104,7 +104,7 @@ async def test_a_second_runner_waits_and_takes_over(catalog: Catalog, work: Cont
 async def test_the_next_attempt_begins_at_its_time(catalog: Catalog, work: ControlledWork) -> None:
     task = await add_waiting_task(catalog)
     work.failure = WorkerCrashed("once")
-    async with running(catalog, work) as runner:
+    async with run_tasks(catalog, work) as runner:
 
         async def paused() -> bool:
             found = await reload_task(catalog, task)
@@ -122,7 +122,7 @@ async def test_what_another_process_requests_is_found(
     catalog: Catalog, work: ControlledWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TASK_POLL_SECONDS", 0.05)
-    async with running(catalog, work):
+    async with run_tasks(catalog, work):
         task = await add_waiting_task(catalog)
         await wait_for_state(catalog, task, TaskState.DONE)
 
@@ -130,8 +130,8 @@ async def test_what_another_process_requests_is_found(
 async def test_a_stop_is_bounded_and_gives_back(catalog: Catalog, work: ControlledWork) -> None:
     tasks = [await add_waiting_task(catalog) for _ in range(4)]
     work.hold()
-    async with running(catalog, work):
-        await eventually_so(lambda: _so(work.begun.total() == SLOTS[TaskKind.IMAGE]), "all slots are taken")
+    async with run_tasks(catalog, work):
+        await eventually_so(lambda: _return(work.begun.total() == SLOTS[TaskKind.IMAGE]), "all slots are taken")
         began = time.monotonic()
     assert time.monotonic() - began < 15
     states = [(found.state, found.attempts) for found in [await reload_task(catalog, task) for task in tasks]]
@@ -152,9 +152,9 @@ async def test_a_failure_of_the_database_does_not_end_it(
         return await claim_next(*arguments)
 
     monkeypatch.setattr(catalog.tasks, "claim_next", unreliable)
-    async with running(catalog, work):
+    async with run_tasks(catalog, work):
         await wait_for_state(catalog, task, TaskState.DONE)
 
 
-async def _so(value: bool) -> bool:
+async def _return(value: bool) -> bool:
     return value

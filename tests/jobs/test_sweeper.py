@@ -92,7 +92,7 @@ async def upload(catalog: Catalog, storage: Storage, user: User, content: bytes 
     return await catalog.assets.insert(new_asset(user.id, kept.sha1), kept)
 
 
-async def doomed(catalog: Catalog, storage: Storage, user: User, count: int) -> list[File]:
+async def add_doomed_files(catalog: Catalog, storage: Storage, user: User, count: int) -> list[File]:
     files = [await begin(catalog, storage, user) for _ in range(count)]
     for file in files:
         await storage.put(file.path, b"x")
@@ -100,18 +100,18 @@ async def doomed(catalog: Catalog, storage: Storage, user: User, count: int) -> 
     return files
 
 
-async def objects(storage: Storage) -> set[str]:
+async def list_objects(storage: Storage) -> set[str]:
     return {path async for path, _ in storage.list_managed()}
 
 
 async def assert_agreement(catalog: Catalog, storage: Storage, user: User) -> None:
     rows = [file async for file in catalog.files.iterate_all()]
     assert {file.state for file in rows} <= {FileState.LIVE}
-    assert {file.path for file in rows} == await objects(storage)
+    assert {file.path for file in rows} == await list_objects(storage)
     assert await used_bytes(catalog, user.id) == sum(file.size or 0 for file in rows)
 
 
-def later(**duration: float) -> datetime:
+def in_the_future(**duration: float) -> datetime:
     return datetime.now(UTC) + timedelta(**duration)
 
 
@@ -122,27 +122,27 @@ async def test_objects_and_rows_go_and_what_is_live_stays(catalog: Catalog, stor
     dead = await begin(catalog, storage, user)
     await storage.put(dead.path, b"died before the insert")
 
-    assert await sweep(catalog, storage, now=later(seconds=1)) == SweepReport(objects=1)
-    assert await objects(storage) == {kept.file.path, dead.path}
-    lapsed = later(days=1)
+    assert await sweep(catalog, storage, now=in_the_future(seconds=1)) == SweepReport(objects=1)
+    assert await list_objects(storage) == {kept.file.path, dead.path}
+    lapsed = in_the_future(days=1)
     assert await sweep(catalog, storage, now=lapsed) == SweepReport()
     assert await sweep(catalog, storage, now=lapsed + LATE_WRITE_GRACE) == SweepReport(objects=2)
     await assert_agreement(catalog, storage, user)
-    assert await objects(storage) == {kept.file.path}
-    assert await sweep(catalog, storage, now=later(days=2)) == SweepReport()
+    assert await list_objects(storage) == {kept.file.path}
+    assert await sweep(catalog, storage, now=in_the_future(days=2)) == SweepReport()
 
 
 async def test_an_upload_in_progress_is_left_alone(catalog: Catalog, storage: Storage, user: User) -> None:
     file = await begin(catalog, storage, user, lease=timedelta(minutes=10))
     await storage.put(file.path, b"bytes")
-    assert await sweep(catalog, storage, now=later(minutes=9)) == SweepReport()
+    assert await sweep(catalog, storage, now=in_the_future(minutes=9)) == SweepReport()
     assert await catalog.assets.insert(new_asset(user.id, b"x" * 20), stored(file, b"bytes"))
     await assert_agreement(catalog, storage, user)
 
 
 async def test_more_than_one_batch_is_swept_in_one_pass(catalog: Catalog, storage: Storage, user: User) -> None:
-    await doomed(catalog, storage, user, 7)
-    assert await sweep(catalog, storage, now=later(seconds=1), limit=3) == SweepReport(objects=7)
+    await add_doomed_files(catalog, storage, user, 7)
+    assert await sweep(catalog, storage, now=in_the_future(seconds=1), limit=3) == SweepReport(objects=7)
     await assert_agreement(catalog, storage, user)
 
 
@@ -150,48 +150,48 @@ async def test_a_kill_between_object_and_row_is_made_up_for(
     catalog: Catalog, storage: Storage, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await upload(catalog, storage, user)
-    files = await doomed(catalog, storage, user, 3)
+    files = await add_doomed_files(catalog, storage, user, 3)
 
     async def killed(_: object) -> int:
         raise CatalogUnavailable("killed")
 
     monkeypatch.setattr(catalog.files, "delete_swept", killed)
     with pytest.raises(CatalogUnavailable):
-        await sweep(catalog, storage, now=later(seconds=1))
+        await sweep(catalog, storage, now=in_the_future(seconds=1))
     monkeypatch.undo()
 
-    assert not await objects(storage) & {file.path for file in files}
+    assert not await list_objects(storage) & {file.path for file in files}
     assert {(await catalog.files.get(file.id)) is not None for file in files} == {True}
-    assert await sweep(catalog, storage, now=later(hours=1)) == SweepReport(objects=3)
+    assert await sweep(catalog, storage, now=in_the_future(hours=1)) == SweepReport(objects=3)
     await assert_agreement(catalog, storage, user)
 
 
 async def test_a_store_that_is_away_loses_no_row(catalog: Catalog, storage: Storage, user: User) -> None:
-    files = await doomed(catalog, storage, user, 5)
+    files = await add_doomed_files(catalog, storage, user, 5)
     storage.failure = StorageUnavailable("", "local", "away")
-    assert await sweep(catalog, storage, now=later(seconds=1), limit=2) == SweepReport(failed=2)
-    assert await objects(storage) == {file.path for file in files}
+    assert await sweep(catalog, storage, now=in_the_future(seconds=1), limit=2) == SweepReport(failed=2)
+    assert await list_objects(storage) == {file.path for file in files}
     storage.failure = None
-    assert await sweep(catalog, storage, now=later(hours=1), limit=2) == SweepReport(objects=5)
+    assert await sweep(catalog, storage, now=in_the_future(hours=1), limit=2) == SweepReport(objects=5)
     await assert_agreement(catalog, storage, user)
 
 
 async def test_what_the_store_refuses_to_delete_is_tried_again_later(
     catalog: Catalog, storage: Storage, user: User
 ) -> None:
-    files = await doomed(catalog, storage, user, 3)
+    files = await add_doomed_files(catalog, storage, user, 3)
     storage.stubborn = {files[0].path}
-    assert await sweep(catalog, storage, now=later(seconds=1)) == SweepReport(objects=2, failed=1)
-    assert await objects(storage) == {files[0].path}
-    assert await sweep(catalog, storage, now=later(seconds=2)) == SweepReport(), "not again at once"
+    assert await sweep(catalog, storage, now=in_the_future(seconds=1)) == SweepReport(objects=2, failed=1)
+    assert await list_objects(storage) == {files[0].path}
+    assert await sweep(catalog, storage, now=in_the_future(seconds=2)) == SweepReport(), "not again at once"
     storage.stubborn = set()
-    assert await sweep(catalog, storage, now=later(hours=1)) == SweepReport(objects=1)
+    assert await sweep(catalog, storage, now=in_the_future(hours=1)) == SweepReport(objects=1)
     await assert_agreement(catalog, storage, user)
 
 
 async def test_sweepers_at_once_share_the_work(catalog: Catalog, storage: Storage, user: User) -> None:
-    files = await doomed(catalog, storage, user, 40)
-    now = later(seconds=1)
+    files = await add_doomed_files(catalog, storage, user, 40)
+    now = in_the_future(seconds=1)
     reports = await asyncio.gather(*(sweep(catalog, storage, now=now, limit=4) for _ in range(4)))
     assert sum(report.objects for report in reports) == 40
     assert sorted(storage.unlinked) == sorted(file.path for file in files), "none was given to two"
@@ -202,15 +202,15 @@ async def test_a_writer_that_comes_too_late_is_refused_and_leaves_nothing(
     catalog: Catalog, storage: Storage, user: User
 ) -> None:
     file = await begin(catalog, storage, user)
-    await sweep(catalog, storage, now=later(days=1))
-    assert await sweep(catalog, storage, now=later(days=2)) == SweepReport(objects=1)
+    await sweep(catalog, storage, now=in_the_future(days=1))
+    assert await sweep(catalog, storage, now=in_the_future(days=2)) == SweepReport(objects=1)
     assert not await catalog.files.renew_lease(file.id, LEASE)
     await storage.put(file.path, b"late")
     with pytest.raises(WriteLeaseLost):
         await catalog.assets.insert(new_asset(user.id, b"x" * 20), stored(file, b"late"))
 
     await catalog.files.mark_late_upload_for_deletion(file)
-    assert await sweep(catalog, storage, now=later(seconds=1)) == SweepReport(objects=1)
+    assert await sweep(catalog, storage, now=in_the_future(seconds=1)) == SweepReport(objects=1)
     await assert_agreement(catalog, storage, user)
 
 
@@ -220,7 +220,7 @@ async def test_a_download_outlives_the_removal_of_its_object(catalog: Catalog, s
     async with storage.read(asset.file.path) as stream:
         got = await anext(stream.chunks)
         await catalog.assets.delete(user.id, [asset.id])
-        assert await sweep(catalog, storage, now=later(seconds=1)) == SweepReport(objects=1)
+        assert await sweep(catalog, storage, now=in_the_future(seconds=1)) == SweepReport(objects=1)
         async for chunk in stream.chunks:
             got += chunk
     assert got == content
@@ -230,9 +230,9 @@ async def test_a_download_outlives_the_removal_of_its_object(catalog: Catalog, s
 async def test_old_trash_goes_in_the_same_pass(catalog: Catalog, storage: Storage, user: User) -> None:
     assets = [await upload(catalog, storage, user) for _ in range(5)]
     await catalog.assets.trash(user.id, [asset.id for asset in assets[:3]])
-    report = await sweep(catalog, storage, now=later(seconds=1), limit=2, trashed_before=later())
+    report = await sweep(catalog, storage, now=in_the_future(seconds=1), limit=2, trashed_before=in_the_future())
     assert report == SweepReport(trash=3, objects=3)
-    assert await objects(storage) == {asset.file.path for asset in assets[3:]}
+    assert await list_objects(storage) == {asset.file.path for asset in assets[3:]}
     await assert_agreement(catalog, storage, user)
 
 
@@ -259,7 +259,7 @@ async def test_random_lives_and_deaths_end_in_agreement(catalog: Catalog, storag
     async def sweeping() -> None:
         while True:
             with suppress(StorageError):
-                await sweep(catalog, storage, now=later(seconds=1), limit=3)
+                await sweep(catalog, storage, now=in_the_future(seconds=1), limit=3)
             storage.failure = StorageUnavailable("", "local") if chance.random() < 0.3 else None
             await asyncio.sleep(0)
 
@@ -276,8 +276,8 @@ async def test_random_lives_and_deaths_end_in_agreement(catalog: Catalog, storag
         background.cancel()
         await asyncio.wait([background])
         storage.failure = None
-        await sweep(catalog, storage, now=later(days=1))
-        await sweep(catalog, storage, now=later(days=2))
+        await sweep(catalog, storage, now=in_the_future(days=1))
+        await sweep(catalog, storage, now=in_the_future(days=2))
     await assert_agreement(catalog, storage, user)
 
 
@@ -285,25 +285,25 @@ def settings(tmp_path: Path, **changes: object) -> Settings:
     return Settings(_env_file=None, media_location=tmp_path / "media", **changes)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
-async def gone(storage: Storage, paths: set[str]) -> None:
+async def wait_until_gone(storage: Storage, paths: set[str]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while await objects(storage) & paths:  # noqa: ASYNC110 - no event for deleted files
+        while await list_objects(storage) & paths:  # noqa: ASYNC110 - no event for deleted files
             await asyncio.sleep(0.02)
 
 
 async def test_the_running_sweeper_works_at_its_start_and_when_woken(
     catalog: Catalog, storage: Storage, user: User, tmp_path: Path
 ) -> None:
-    first = await doomed(catalog, storage, user, 2)
+    first = await add_doomed_files(catalog, storage, user, 2)
     async with Sweeper(catalog, storage, settings(tmp_path)).running() as sweeper:
-        await gone(storage, {file.path for file in first})
-        second = await doomed(catalog, storage, user, 2)
+        await wait_until_gone(storage, {file.path for file in first})
+        second = await add_doomed_files(catalog, storage, user, 2)
         sweeper.wake()
-        await gone(storage, {file.path for file in second})
-    third = await doomed(catalog, storage, user, 1)
+        await wait_until_gone(storage, {file.path for file in second})
+    third = await add_doomed_files(catalog, storage, user, 1)
     sweeper.wake()
     await asyncio.sleep(0.1)
-    assert await objects(storage) == {third[0].path}, "it ended with its block"
+    assert await list_objects(storage) == {third[0].path}, "it ended with its block"
 
 
 @pytest.mark.parametrize(
@@ -315,14 +315,14 @@ async def test_the_running_sweeper_survives_what_fails(
     catalog: Catalog, storage: Storage, user: User, tmp_path: Path, failure: Exception
 ) -> None:
     storage.failure = failure
-    await doomed(catalog, storage, user, 1)
+    await add_doomed_files(catalog, storage, user, 1)
     async with Sweeper(catalog, storage, settings(tmp_path)).running() as sweeper:
         async with asyncio.timeout(WAIT_SECONDS):
             await storage.refused.wait()
         storage.failure = None
-        more = await doomed(catalog, storage, user, 1)
+        more = await add_doomed_files(catalog, storage, user, 1)
         sweeper.wake()
-        await gone(storage, {more[0].path})
+        await wait_until_gone(storage, {more[0].path})
 
 
 async def run_housekeeping_pass(
@@ -376,14 +376,14 @@ async def test_the_running_sweeper_empties_the_trash_at_its_age_and_not_before(
 
     await run_housekeeping_pass(catalog, storage, tmp_path, monkeypatch, trashed.deleted_at + age, days)
 
-    assert len(await objects(storage)) == left
+    assert len(await list_objects(storage)) == left
     assert (await catalog.assets.get(asset.id) is not None) is bool(left)
 
 
 async def test_the_running_sweeper_ends_sessions_that_have_expired_and_no_others(
     catalog: Catalog, storage: Storage, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moment = later(days=2)
+    moment = in_the_future(days=2)
     await catalog.sessions.create(user.id, b"expired", moment - timedelta(seconds=1))
     await catalog.sessions.create(user.id, b"open", moment + timedelta(seconds=1))
 

@@ -165,7 +165,7 @@ async def test_the_end_is_written_once_the_database_is_back(
 
     monkeypatch.setattr(catalog.tasks, "finish", unreliable)
     work.release()
-    await eventually_so(lambda: _true(work.done[task.id] == 1), "the work is done")
+    await eventually_so(lambda: _return(work.done[task.id] == 1), "the work is done")
     assert not taking.done()
     away = False
 
@@ -212,5 +212,5 @@ async def test_who_is_cancelled_while_claiming_keeps_nothing(
     assert not work.begun
 
 
-async def _true(value: bool) -> bool:
+async def _return(value: bool) -> bool:
     return value

@@ -22,7 +22,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, Visibility
 
 REPLACED_FILE_GRACE = timedelta(minutes=30)
-"""How long the sweeper leaves replaced files unlinked: a client that is receiving one, or was just given a link to it
+"""How long the sweeper leaves replaced files alone: a client that is receiving one, or was just given a link to it
 (valid for 15 minutes by default), gets it whole."""
 
 _NO_GRACE = timedelta(0)
@@ -45,7 +45,7 @@ async def mark_live_for_deletion(
     connection: AsyncConnection, owner_id: UUID, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE
 ) -> None:
     """Mark live files for deletion that nothing refers to any more, and refund their bytes to the quota. The sweeper
-    leaves them unlinked until `grace` has passed."""
+    leaves them alone until `grace` has passed."""
     freed = 0
     due = now() + grace
     for batch in iterate_batches(file_ids):

@@ -168,7 +168,7 @@ class Database:
                     yield connection
             except _DATABASE_ERRORS as error:
                 raise translate_database_error(error) from error
-            self.outages.answered()
+            self.outages.record_answer()
 
     def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
@@ -190,7 +190,7 @@ class Database:
                     self.last_write_at = float("-inf")
                 raise failure from error
             self.last_write_at = time.monotonic()
-            self.outages.answered()
+            self.outages.record_answer()
 
     async def check_file(self) -> None:
         """Raises `CatalogFileMoved` when the path no longer leads to the SQLite file that is open."""

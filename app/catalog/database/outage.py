@@ -50,7 +50,7 @@ class OutageLog:
         self._answered_at = time.monotonic()
         self._ended_at = float("-inf")
 
-    def answered(self) -> None:
+    def record_answer(self) -> None:
         """Record that a call succeeded."""
         self._answered_at = time.monotonic()
         if self._outage is not None:

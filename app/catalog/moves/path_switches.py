@@ -1,9 +1,8 @@
 """The steps of a move that switch paths or mark objects for deletion. Each is one transaction for a batch of items, and
 each locks and checks every row again.
 
-A path changes only `WHERE id AND path = <old> AND state = 'live'`. If the file was deleted meanwhile, item_grace item is
-*dropped*, and item_grace twin is marked for deletion. An item whose rows differ from the ledger is not touched and is reported
-as changed.
+A path changes only `WHERE id AND path = <old> AND state = 'live'`. If the file was deleted meanwhile, its item is *dropped*, and
+its twin is marked for deletion. An item whose rows differ from the ledger is not touched and is reported as changed.
 """
 
 from __future__ import annotations
@@ -197,7 +196,7 @@ class _LockedItems:
         return cls(connection, migration_id, decisions)
 
     async def switch_paths(self) -> None:
-        """Exchange the paths of each file and item_grace twin."""
+        """Exchange the paths of each file and its twin."""
         ready = self._with_decision(SwitchDecision.READY)
         files, twins = [item.file_id for item in ready], [item.twin_id for item in ready]
         if not ready:
@@ -250,7 +249,7 @@ class _LockedItems:
             mine = _file.c.id.in_(twins) & (_file.c.state == FileState.WRITING)
             values = {"state": FileState.DOOMED, "not_before": now() + item_grace}
             await self._connection.execute(update(_file).where(mine).values(values))
-        if uncopied:  # no object of ours is twin_path, so the sweeper must not delete it
+        if uncopied:  # no object of ours is there, so the sweeper must not delete it
             mine = _file.c.id.in_(uncopied) & (_file.c.state == FileState.WRITING)
             await self._connection.execute(delete(_file).where(mine))
 

@@ -37,7 +37,7 @@ class FileKind(StrEnum):
 
 
 QUOTA_KINDS = (FileKind.ORIGINAL, FileKind.SIDECAR)
-"""The kinds that count against a quota; all others are derived from them or external."""
+"""The kinds that count against a quota."""
 
 
 class TaskKind(StrEnum):
