@@ -93,7 +93,7 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
     for kill in range(kills):
         dying = workers[kill % 2]
         hit.update(dying.kill_at(steps[kill % len(steps)], dice))
-        # The other one goes on meanwhile: what it stores is there before its row says so, but may be younger than the listing.
+        # Only objects without rows: the other worker continues, and what its rows name may be newer than the listing.
         found = [each for each in differences(read_state(service.stack), exact=False) if each.startswith(STRAY)]
         assert not found, found
         dying.start()
