@@ -120,7 +120,7 @@ async def carry_out(order: ChildOrder) -> None:
 
 
 async def _move(order: ChildOrder, catalog: Catalog, storage: StorageService) -> None:
-    commands = {"run": run_move, "switch": switch_move, "rollback": roll_back_move, "cleanup": clean_up_move}
+    commands = {command.__name__: command for command in (run_move, switch_move, roll_back_move, clean_up_move)}
     route = find_route(storage, storage.engine)
     await commands[order.command](MigrationContext(catalog, storage, route, concurrency=order.concurrency))
 
