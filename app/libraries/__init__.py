@@ -1,1 +1,1 @@
-"""External folders that are indexed where they lie: scanned, watched, guarded against disks that are away, and never written to."""
+"""External libraries: folders that are indexed in place, by scans and file system events, and never written to."""

@@ -1,19 +1,19 @@
-"""What external libraries can refuse, as types; each text is for the person who asked."""
+"""Errors of external libraries. The text of each is shown to the user who made the request."""
 
 from __future__ import annotations
 
 
 class LibraryError(Exception):
-    """Base: what was asked cannot be done."""
+    """Base class: the request cannot be carried out."""
 
 
 class InvalidLibrary(LibraryError):
-    """An import path or exclusion pattern may not be; the text names every fault."""
+    """An import path or exclusion pattern is not allowed; the text names every fault."""
 
 
 class UnknownLibrary(LibraryError):
-    """There is no such library, or it is being removed."""
+    """The library does not exist, or is being removed."""
 
 
 class ScanRunning(LibraryError):
-    """The library is being scanned already."""
+    """Another scan of the library is running."""

@@ -1,4 +1,4 @@
-"""Threads for each library by itself: the disk of one may hang, and a call to it then never returns."""
+"""A thread pool for each library: a disk that hangs blocks the threads of its own library only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ CHECK_THREADS = 4
 
 
 class LibraryExecutors:
-    """Nobody waits for the end of a thread, least of all the end of the process."""
+    """The thread pools of all libraries, and one shared pool. Threads are daemonic: a call that hangs on a dead disk blocks neither callers nor
+    process exit."""
 
     def __init__(self) -> None:
         self._executors: dict[UUID, DaemonExecutor] = {}
@@ -25,43 +26,45 @@ class LibraryExecutors:
         self._running_calls: dict[object, tuple[asyncio.Task[Any], float]] = {}
 
     def get_executor(self, library_id: UUID) -> Executor:
-        """For what concerns this library only."""
-        lane = self._executors.get(library_id)
-        if lane is None:
-            lane = self._executors[library_id] = DaemonExecutor(f"library-{library_id}", LIBRARY_THREADS)
-        return lane
+        """The pool for calls that touch this library's disks only. Made on first use."""
+        executor = self._executors.get(library_id)
+        if executor is None:
+            executor = self._executors[library_id] = DaemonExecutor(f"library-{library_id}", LIBRARY_THREADS)
+        return executor
 
     @property
     def shared_executor(self) -> Executor:
-        """For what may ask any disk."""
+        """The pool for calls that may touch any disk."""
         return self._shared_executor
 
     def remove(self, library_id: UUID) -> None:
-        lane = self._executors.pop(library_id, None)
-        if lane is not None:
-            lane.shutdown(wait=False)
+        executor = self._executors.pop(library_id, None)
+        if executor is not None:
+            executor.shutdown(wait=False)
 
     def close(self) -> None:
-        for asking, _ in self._running_calls.values():
-            asking.cancel()
-        for lane in (*self._executors.values(), self._shared_executor):
-            lane.shutdown(wait=False, cancel_futures=True)
+        for task, _ in self._running_calls.values():
+            task.cancel()
+        for executor in (*self._executors.values(), self._shared_executor):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     async def run_single_flight(
         self, key: object, call: Callable[[], Coroutine[Any, Any, T]], timeout: float
     ) -> T | None:
-        """What `call` tells, None where it takes longer than `timeout` seconds. It is asked once at a time, whoever asks, so that a disk that
-        hangs costs one thread; when it has not answered for so long already nobody waits any more."""
+        """The result of `call`, or None if it takes longer than `timeout` seconds. Raises what `call` raises.
+
+        Callers with the same `key` share one call, so that a disk that hangs costs one thread. The time-out counts from the start of the
+        shared call: once it has passed, callers get None at once until the call ends."""
         now = asyncio.get_running_loop().time()
         if key not in self._running_calls:
-            asking = asyncio.create_task(call())
-            self._running_calls[key] = asking, now + timeout
-            asking.add_done_callback(lambda asking: self._remove_call(key, asking))
-        asking, until = self._running_calls[key]
-        done, _ = await asyncio.wait([asking], timeout=max(0.0, until - now))
-        return cast("T", asking.result()) if done else None
+            task = asyncio.create_task(call())
+            self._running_calls[key] = task, now + timeout
+            task.add_done_callback(lambda task: self._remove_call(key, task))
+        task, deadline = self._running_calls[key]
+        done, _ = await asyncio.wait([task], timeout=max(0.0, deadline - now))
+        return cast("T", task.result()) if done else None
 
-    def _remove_call(self, question: object, asking: asyncio.Task[Any]) -> None:
-        del self._running_calls[question]
-        if not asking.cancelled():
-            asking.exception()  # whoever still waits is told
+    def _remove_call(self, key: object, task: asyncio.Task[Any]) -> None:
+        del self._running_calls[key]
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved; callers that still wait get it from `result()`

@@ -1,6 +1,7 @@
-"""The entrance to external libraries: their making and removal, scans on demand and by night, and whether their folders are there.
+"""External libraries: creates, changes, removes, scans and monitors them, and reports whether their folders are mounted.
 
-One process of the installation keeps all libraries (see `keeper`); any process scans on demand, one at a time for each library.
+One process of the installation, elected by an advisory lock, monitors all libraries (see `watching.monitor`). Any process can scan on demand;
+a lock for each library admits one scan at a time.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from app.libraries.scanning.walk import ScanScope
 from app.libraries.watching.monitor import LibraryMonitor, WatchPolicy
 
 LEADER_CHECK_SECONDS = 5.0
-"""How often the process that keeps the libraries looks whether there are others, and whether it is still the one."""
+"""How often the leader checks for new libraries and for the loss of its lock, and how often other processes try to become the leader."""
 SCAN_LOCK_POLL_SECONDS = 0.5
 PATHS_LOCK_SECONDS = 30.0
-"""How long new import paths wait for others that are being checked."""
+"""How long a change of import paths waits for another one."""
 PATHS_LOCK_POLL_SECONDS = 0.05
 REMOVAL_BATCH = 500
 PROBE_SECONDS = 3.0
 CHECK_SECONDS = 10.0
-"""How long the disks of new import paths may take to answer."""
+"""How long the check of new import paths may take before their disk counts as hung."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +59,8 @@ class LibraryService:
         on_files_deleted: Callable[[], None] = lambda: None,
         on_asset_added: Callable[[UUID], None] | None = None,
     ) -> None:
-        """`set_link_roots` is told the import paths of all libraries when they change here, `on_files_deleted` is called when files are there to be swept, `on_asset_added` of each asset that is
-        to be processed."""
+        """`set_link_roots` is called with the import paths of all libraries when this process changes them. `on_files_deleted` is called after
+        assets were removed, whose derivatives the sweeper can delete then. `on_asset_added` is called with each asset that has a new task."""
         self._catalog = catalog
         self._settings = settings
         self._set_link_roots = set_link_roots
@@ -70,14 +71,14 @@ class LibraryService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._scanning: set[UUID] = set()
         self._requested_scans: dict[UUID, bool] = {}
-        """Scans that were asked for and have not begun; whether a person accepts what is missing."""
+        """Scans that were requested and have not begun; the value is their `accept_missing`."""
         self._removing: set[UUID] = set()
         self._unmounted: dict[UUID, Library] = {}
         self._unmounted_until = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Keeps the libraries, if no other process does; ends, and waits for the end of what it began, with the block."""
+        """Monitors the libraries until the block ends, if no other process does. At the end cancels all background tasks and waits for them."""
         leading = asyncio.create_task(self._run_as_leader(), name="libraries")
         try:
             yield self
@@ -89,10 +90,10 @@ class LibraryService:
             self.close()
 
     def close(self) -> None:
-        """For who does not use `running`. A thread that waits for a disk is not waited for."""
+        """For callers that do not use `running`. Does not wait for threads: one may hang on a dead disk."""
         self._executors.close()
 
-    # What libraries there are
+    # Create, update, remove
 
     async def create(
         self, owner_id: UUID, name: str, import_paths: Sequence[str], exclusion_patterns: Sequence[str]
@@ -111,7 +112,7 @@ class LibraryService:
             library = await self._catalog.libraries.get(library_id)
             if library is None:
                 return None
-            # Those that it has need not be right: older versions took some that are refused now.
+            # Patterns that are not changed are not checked: older versions accepted some that are refused now.
             patterns = changes.get("exclusion_patterns", ())
             if "import_paths" in changes:
                 changes = {
@@ -126,8 +127,8 @@ class LibraryService:
 
     @asynccontextmanager
     async def _lock_import_paths(self) -> AsyncIterator[None]:
-        """No process changes the import paths of any library meanwhile: between the check of new ones and the moment they are kept.
-        Raises `CatalogUnavailable` where another one does not come to an end, whose disk may not answer."""
+        """Holds the lock under which import paths of any library are checked and stored, so that no two changes overlap unseen.
+        Raises `CatalogUnavailable` if another process holds it for more than `PATHS_LOCK_SECONDS`, for instance on a hung disk."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(PATHS_LOCK_SECONDS):
@@ -137,44 +138,47 @@ class LibraryService:
             yield
 
     async def check_import_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
-        """Which of these may be import paths of that library (None: of a new one). Raises `InvalidLibrary` where a disk does not answer."""
-        taken = list(self._reserved_folders)
+        """Checks each path as an import path of that library (None: of a new one). Raises `InvalidLibrary` if a disk does not answer."""
+        reserved = list(self._reserved_folders)
         for library in await self._catalog.libraries.list():
             if library.id != library_id:
-                name, away = f"an import path of the library {library.name!r}", library.state is LibraryState.UNMOUNTED
-                taken += [ReservedFolder(name, path, is_offline=away) for path in library.import_paths]
+                name, is_offline = (
+                    f"an import path of the library {library.name!r}",
+                    library.state is LibraryState.UNMOUNTED,
+                )
+                reserved += [ReservedFolder(name, path, is_offline=is_offline) for path in library.import_paths]
         loop = asyncio.get_running_loop()
-        checking = loop.run_in_executor(self._executors.shared_executor, check_import_paths, import_paths, taken)
-        done, _ = await asyncio.wait([checking], timeout=CHECK_SECONDS)
+        check = loop.run_in_executor(self._executors.shared_executor, check_import_paths, import_paths, reserved)
+        done, _ = await asyncio.wait([check], timeout=CHECK_SECONDS)
         if not done:
-            checking.cancel()
+            check.cancel()
             raise InvalidLibrary("importPaths: a disk does not answer")
-        return checking.result()
+        return check.result()
 
     async def remove(self, library_id: UUID) -> bool:
-        """Rows and derivatives go, in the background; the library's files are not touched. False where there is no such library."""
+        """Removes the library's rows and derivatives in the background; its files are not touched. False if there is no such library."""
         if not await self._catalog.libraries.mark_for_removal(library_id):
             return False
         self._start_task(self._removing, library_id, self._remove_marked)
         return True
 
     async def remove_and_wait(self, library_id: UUID) -> int:
-        """As `remove`, and waits for the end; how many assets there were."""
+        """As `remove`, but waits for the end. Returns the number of removed assets."""
         await self._catalog.libraries.mark_for_removal(library_id)
         return await self._remove_marked(library_id)
 
     # Scans
 
     def start_scan(self, library_id: UUID, *, accept_missing: bool = False) -> None:
-        """In the background of this process. While one runs, which may have passed by what is to be looked at, another one will follow it;
-        it stands for all that are asked for before it begins."""
+        """Scans in the background of this process. While a scan runs, which may have passed the folders in question already, another one is
+        queued; requests that come before it begins are merged into it."""
         self._requested_scans[library_id] = self._requested_scans.get(library_id, False) or accept_missing
         self._start_task(self._scanning, library_id, self._run_requested_scans)
 
     async def scan(
         self, library_id: UUID, *, accept_missing: bool = False, on_progress: OnScanProgress | None = None
     ) -> ScanReport:
-        """Raises `ScanRunning`, `UnknownLibrary`."""
+        """Scans the whole library. Raises `ScanRunning`, `UnknownLibrary`, `CatalogError`."""
         async with self._catalog.try_lock(_scan_lock_name(library_id)) as lock:
             if lock is None:
                 raise ScanRunning("the library is being scanned already")
@@ -186,7 +190,7 @@ class LibraryService:
             while library_id in self._requested_scans:
                 async with self._lock_scan(library_id):
                     accept_missing = self._requested_scans.pop(library_id)
-                    with self._failing_loudly(library_id):
+                    with self._log_failures(library_id):
                         await self._run_and_log(library_id, accept_missing=accept_missing)
         finally:
             self._requested_scans.pop(library_id, None)
@@ -194,17 +198,17 @@ class LibraryService:
     async def _scan_when_unlocked(
         self, library_id: UUID, scopes: Sequence[ScanScope] | None, settled_before: float | None
     ) -> tuple[ScanReport, set[str]]:
-        """Wait for whoever scans the library, then scan it."""
+        """Waits for the end of another scan of the library, then scans it."""
         async with self._lock_scan(library_id):
             return await self._run_and_log(library_id, scopes=scopes, settled_before=settled_before)
 
     def _lock_scan(self, library_id: UUID) -> AbstractAsyncContextManager[None]:
-        """Nobody else scans the library meanwhile; waits for whoever does."""
+        """Holds the library's scan lock; waits while another process or task holds it."""
         return self._wait_for_lock(_scan_lock_name(library_id), SCAN_LOCK_POLL_SECONDS)
 
     @asynccontextmanager
     async def _wait_for_lock(self, name: str, pause: float) -> AsyncIterator[None]:
-        """With the lock of that name, which is asked for again and again."""
+        """Holds the advisory lock `name`, which is tried every `pause` seconds until it is free."""
         while True:
             async with self._catalog.try_lock(name) as lock:
                 if lock is not None:
@@ -235,7 +239,8 @@ class LibraryService:
         accept_missing: bool = False,
         on_progress: OnScanProgress | None = None,
     ) -> tuple[ScanReport, set[str]]:
-        """Begins anew where other files were made to belong to the library meanwhile."""
+        """Restarts the scan if import paths or patterns are changed during it. Raises `UnknownLibrary`. Returns the report, and the folders with
+        files that are still being written."""
         while (library := await self._catalog.libraries.get(library_id)) is not None:
             scan = LibraryScan(
                 self._catalog,
@@ -256,15 +261,15 @@ class LibraryService:
             return report, scan.unsettled_folders
         raise UnknownLibrary(f"there is no library {library_id}")
 
-    # Whether the folders are there
+    # Mount states
 
     async def list_mount_states(self) -> list[MountState]:
-        """Of every library, as the process that keeps them last saw it."""
+        """The state of every library, as the monitoring process last stored it."""
         libraries = [each for each in await self._catalog.libraries.list() if each.deleted_at is None]
         return list(await asyncio.gather(*map(self._read_mount_state, libraries)))
 
     async def find_missing_reason(self, library_id: UUID) -> str | None:
-        """Why an original of this library may not be found although it was not deleted; None where there is no such reason."""
+        """Why an original of this library may be missing although it was not deleted: unmounted, or the disk hangs. None if neither."""
         if time.monotonic() >= self._unmounted_until:
             self._unmounted = await self._catalog.libraries.get_unmounted()
             self._unmounted_until = time.monotonic() + PROBE_SECONDS
@@ -273,25 +278,27 @@ class LibraryService:
             return None
         if library.state is LibraryState.UNMOUNTED:
             return f"The external library {library.name!r} is not mounted"
-        lane = self._executors.get_executor(library_id)
-        roots = await self._executors.run_single_flight(
-            ("sight", library_id),
-            lambda: probe_library(self._catalog, library, lane, self._reserved_folders),
+        executor = self._executors.get_executor(library_id)
+        statuses = await self._executors.run_single_flight(
+            ("probe", library_id),
+            lambda: probe_library(self._catalog, library, executor, self._reserved_folders),
             PROBE_SECONDS,
         )
-        if roots is None:
+        if statuses is None:
             return f"The external library {library.name!r} does not answer"
         return (
-            f"The external library {library.name!r} is not mounted" if find_offline_reason(roots) is not None else None
+            f"The external library {library.name!r} is not mounted"
+            if find_offline_reason(statuses) is not None
+            else None
         )
 
     async def _read_mount_state(self, library: Library) -> MountState:
-        sound = library.state is LibraryState.OK
-        free, total = await self._read_disk_space(library) if sound and library.import_paths else (None, None)
+        is_ok = library.state is LibraryState.OK
+        free, total = await self._read_disk_space(library) if is_ok and library.import_paths else (None, None)
         return MountState(
             name=library.name,
             kind=MountKind.LIBRARY,
-            state=MountCondition.OK if sound else MountCondition.UNMOUNTED,
+            state=MountCondition.OK if is_ok else MountCondition.UNMOUNTED,
             since=library.state_since,
             error=library.state_error,
             free_bytes=free,
@@ -299,15 +306,15 @@ class LibraryService:
         )
 
     async def _read_disk_space(self, library: Library) -> tuple[int | None, int | None]:
-        """Free and total bytes, None where the disk does not answer."""
+        """Free and total bytes; None if the disk does not answer."""
         path, loop = library.import_paths[0], asyncio.get_running_loop()
 
         async def measure() -> tuple[int | None, int | None]:
             return await loop.run_in_executor(self._executors.get_executor(library.id), read_disk_space, path)
 
-        return await self._executors.run_single_flight(("room", path), measure, PROBE_SECONDS) or (None, None)
+        return await self._executors.run_single_flight(("disk space", path), measure, PROBE_SECONDS) or (None, None)
 
-    # Keeping them
+    # Monitoring
 
     async def _run_as_leader(self) -> None:
         while True:
@@ -317,20 +324,20 @@ class LibraryService:
                         await self._monitor_all(lock.is_held)
             except CatalogError as error:
                 if not self._catalog.outages.covers(error):
-                    log.warning("the libraries are not kept for now", reason=str(error))
+                    log.warning("the libraries are not monitored for now", reason=str(error))
             except Exception:
-                log.exception("keeping the libraries failed")
+                log.exception("monitoring the libraries failed")
             await asyncio.sleep(LEADER_CHECK_SECONDS)
 
-    async def _monitor_all(self, held: Callable[[], Awaitable[bool]]) -> None:
-        """Until the lock is lost."""
-        keepers: dict[UUID, asyncio.Task[None]] = {}
+    async def _monitor_all(self, is_held: Callable[[], Awaitable[bool]]) -> None:
+        """Runs one monitor for each library and starts nightly scans, until the lock is lost."""
+        monitors: dict[UUID, asyncio.Task[None]] = {}
         nightly = next_scan_at(self._settings.library_scan_at, datetime.now(UTC))
         try:
-            while await held():
+            while await is_held():
                 libraries = await self._catalog.libraries.list()
                 for library in libraries:
-                    await self._ensure_monitor(library, keepers)
+                    await self._ensure_monitor(library, monitors)
                 if nightly is not None and datetime.now(UTC) >= nightly:
                     nightly = next_scan_at(self._settings.library_scan_at, datetime.now(UTC))
                     for library in libraries:
@@ -338,37 +345,37 @@ class LibraryService:
                             self.start_scan(library.id)
                 await asyncio.sleep(LEADER_CHECK_SECONDS)
         finally:
-            for task in keepers.values():
+            for task in monitors.values():
                 task.cancel()
-            if keepers:
-                await asyncio.wait(keepers.values())
+            if monitors:
+                await asyncio.wait(monitors.values())
 
-    async def _ensure_monitor(self, library: Library, keepers: dict[UUID, asyncio.Task[None]]) -> None:
-        keeper = keepers.get(library.id)
-        if keeper is not None and keeper.done():
-            if not keeper.cancelled() and (failure := keeper.exception()) is not None:
-                log.error("keeping a library failed", library=library.name, exc_info=failure)
-            keeper = None
+    async def _ensure_monitor(self, library: Library, monitors: dict[UUID, asyncio.Task[None]]) -> None:
+        monitor = monitors.get(library.id)
+        if monitor is not None and monitor.done():
+            if not monitor.cancelled() and (failure := monitor.exception()) is not None:
+                log.error("monitoring a library failed", library=library.name, exc_info=failure)
+            monitor = None
         if library.deleted_at is not None:
             self._start_task(self._removing, library.id, self._remove_marked)
-        elif keeper is None:
+        elif monitor is None:
             settings = self._settings
-            manner = WatchPolicy(
+            policy = WatchPolicy(
                 settings.library_watch,
                 settings.library_settle_seconds,
                 settings.library_poll_seconds,
                 self._reserved_folders,
             )
-            keeper = LibraryMonitor(
-                self._catalog, library.id, self._executors.get_executor(library.id), manner, self._scan_when_unlocked
+            monitor = LibraryMonitor(
+                self._catalog, library.id, self._executors.get_executor(library.id), policy, self._scan_when_unlocked
             )
-            keepers[library.id] = asyncio.create_task(keeper.run(), name=f"library {library.name}")
+            monitors[library.id] = asyncio.create_task(monitor.run(), name=f"library {library.name}")
 
     async def _remove_marked(self, library_id: UUID) -> int:
         removed = 0
         library = next((each for each in await self._catalog.libraries.list() if each.id == library_id), None)
         while library is not None:
-            # Another process may be doing the same.
+            # Another process may remove the same library.
             batch = await self._catalog.assets.delete_from_library(library.owner_id, library_id, REMOVAL_BATCH)
             if batch == 0:
                 await self._catalog.libraries.delete_marked(library_id)
@@ -379,7 +386,7 @@ class LibraryService:
         return removed
 
     def _start_task(self, busy: set[UUID], library_id: UUID, work: Callable[[UUID], Awaitable[object]]) -> None:
-        """In the background; nothing where the same is being done already."""
+        """Runs `work` in the background, unless the same work on this library is running (`busy`)."""
         if library_id in busy:
             return
         busy.add(library_id)
@@ -389,19 +396,19 @@ class LibraryService:
 
     async def _run_task(self, busy: set[UUID], library_id: UUID, work: Callable[[UUID], Awaitable[object]]) -> None:
         try:
-            with self._failing_loudly(library_id):
+            with self._log_failures(library_id):
                 await work(library_id)
         finally:
             busy.discard(library_id)
 
     @contextmanager
-    def _failing_loudly(self, library_id: UUID) -> Iterator[None]:
-        """What goes wrong in the background is told in the log, for nobody waits for it."""
+    def _log_failures(self, library_id: UUID) -> Iterator[None]:
+        """Logs errors of background work, since no caller awaits it."""
         try:
             yield
         except (CatalogError, LibraryError) as error:
             if not self._catalog.outages.covers(error):
-                log.warning("a library could not be worked on", library=str(library_id), reason=str(error))
+                log.warning("background work on a library failed", library=str(library_id), reason=str(error))
         except Exception:
             log.exception("work on a library failed", library=str(library_id))
 
@@ -419,7 +426,7 @@ class LibraryService:
 
 
 def list_reserved_folders(settings: Settings) -> tuple[ReservedFolder, ...]:
-    """Where mediavault writes: each media folder by itself, too, since it may be a disk of its own."""
+    """The folders that mediavault writes to. Each media folder is listed by itself, too, since it may be a mount point."""
     media = settings.media_location
     return (
         ReservedFolder("the media location", str(media)),
@@ -452,7 +459,7 @@ def _log_scan_report(library_id: UUID, report: ScanReport) -> None:
     if report.unreadable_count:
         first = list(report.unreadable[:10])
         log.warning(
-            "parts of a library could not be taken in", library=library, count=report.unreadable_count, first=first
+            "parts of a library could not be indexed", library=library, count=report.unreadable_count, first=first
         )
     did = {name: getattr(report, name) for name in ("new", "changed", "renamed", "back", "trashed")}
     if any(did.values()):

@@ -1,6 +1,6 @@
-"""Which folders are mount points, and of what kind: from the kernel's table, without touching the file systems themselves.
+"""Reads the kernel's mount table: mount points and their file system types, without a call to the file systems themselves.
 
-Linux tells it in `/proc/self/mountinfo` (proc(5)); elsewhere a mount point is a folder on another device than the one above it.
+The source is `/proc/self/mountinfo` of Linux (proc(5)). Where there is none, a mount point is a folder on another device than its parent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NETWORK_TYPES = frozenset(
         "vmhgfs",
     }
 )
-"""Changes made on the other side are not told to this kernel."""
+"""Network file systems: the kernel reports no inotify events for changes that other hosts make."""
 
 KERNEL_TYPES = frozenset(
     {
@@ -59,18 +59,18 @@ KERNEL_TYPES = frozenset(
         "tracefs",
     }
 )
-"""What looks like files there is the kernel's: its state, devices, memory of processes."""
+"""Virtual file systems whose files are the kernel's: its state, devices, memory of processes."""
 MEMORY_TYPES = frozenset({"ramfs", "tmpfs"})
 
 SYSTEM_FOLDERS = ("/proc", "/sys", "/dev", "/run")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - named, not used
-"""Anybody's files, as in `/tmp`."""
+"""Below `/dev`, but holds files of users, as `/tmp` does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What is mounted on a place: the folder `root` of the file system on `device` (`major:minor`), of the type `fs_type`. The kernel gives a `mount_id`
-    again once it is free."""
+    """One mount: the folder `root` of the file system on `device` (`major:minor`), of type `fs_type`. The kernel reuses a `mount_id` after an
+    unmount."""
 
     mount_id: int
     device: str
@@ -79,7 +79,7 @@ class Mount:
 
 
 def read_mounts() -> dict[str, Mount]:
-    """What is mounted on each mount point, by its path; empty where the system does not tell."""
+    """The mounts by the path of their mount point; empty on systems without the table."""
     try:
         return parse_mounts(_TABLE.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError:
@@ -87,7 +87,7 @@ def read_mounts() -> dict[str, Mount]:
 
 
 def parse_mounts(table: str) -> dict[str, Mount]:
-    """Of several mounts on one place the last one counts."""
+    """As `read_mounts`, from the table's text. Of several mounts on one mount point the last one counts: it hides the others."""
     mounts: dict[str, Mount] = {}
     for line in table.splitlines():
         fields, _, after = line.partition(" - ")
@@ -99,29 +99,31 @@ def parse_mounts(table: str) -> dict[str, Mount]:
 
 
 def find_tree_mounts(root: str, mounts: Mapping[str, Mount]) -> tuple[str, ...]:
-    """The mount points that a tree lies on, sorted: the one that holds its root (unless that is the system's own `/`), and those below."""
-    holding = find_mount_point(root, mounts)
-    below = [place for place in mounts if place.startswith(root + "/")]
-    return tuple(sorted({*below, *([holding] if holding not in (None, "/") else [])}))
+    """The mount points that a directory tree spans, sorted: the one that its root is on (unless that is `/`), and those below the root."""
+    root_mount_point = find_mount_point(root, mounts)
+    below = [mount_point for mount_point in mounts if mount_point.startswith(root + "/")]
+    return tuple(sorted({*below, *([root_mount_point] if root_mount_point not in (None, "/") else [])}))
 
 
 def find_mount_point(path: str, mounts: Mapping[str, Mount]) -> str | None:
-    """The mount point that the path lies on."""
-    holding = [place for place in mounts if path == place or path.startswith(place.rstrip("/") + "/")]
-    return max(holding, key=len, default=None)
+    """The mount point that the path is on; None if the table has none."""
+    candidates = [
+        mount_point for mount_point in mounts if path == mount_point or path.startswith(mount_point.rstrip("/") + "/")
+    ]
+    return max(candidates, key=len, default=None)
 
 
 def is_network_type(fs_type: str) -> bool:
-    """True also for what a program serves (FUSE), which seldom tells of changes made elsewhere."""
+    """True also for FUSE, which seldom reports changes that were made elsewhere."""
     return fs_type in NETWORK_TYPES or fs_type.startswith("fuse.")
 
 
 def find_lost_mounts(recorded: Iterable[str], mounts: Mapping[str, Mount]) -> list[str]:
-    """Those of the mount points that are none now."""
+    """The recorded mount points that are no longer mount points. `recorded` comes from the last full scan."""
     if not mounts:
         return [path for path in recorded if not os.path.ismount(path)]
     return [path for path in recorded if path not in mounts]
 
 
 def _unescape(text: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)
+    return _ESCAPED.sub(lambda escape: chr(int(escape[1], 8)), text)

@@ -1,8 +1,8 @@
-"""Tells whether a folder is, lies in or holds another one, by whatever path or mount one comes to either: a bind mount has paths of its own.
-What belongs to the running system (`/proc`, `/dev` and the like) is recognised the same way, and by the type of its file system.
+"""Decides whether a folder is the same as another one, inside it, or contains it, also through links and bind mounts.
 
-Folders are compared by their paths with links resolved, by device and inode, and by where they are on their file system, as the kernel's table of
-mounts tells. Network file systems tell that of each export by itself: of theirs only what can be seen counts.
+Folders are compared by real path (links resolved), by device and inode, and by their path within their file system, from the kernel's mount
+table. That path is not used for network file systems: they give it relative to each export. Folders of the running system (`/proc`, `/dev`
+and the like) are recognised the same way, and by the type of their file system.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from app.libraries.import_paths.mount_table import (
     read_mounts,
 )
 
-_DISKS = "/run/media"
-"""Where desktops mount disks."""
+_REMOVABLE_DISKS = "/run/media"
+"""Desktops mount removable disks below it."""
 
 DirectoryIdentity = tuple[int, int]
 """Device and inode."""
@@ -33,8 +33,8 @@ DirectoryIdentity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ReservedFolder:
-    """A folder that no import path may hold, lie in, or be. `name` is what the refusal calls it. `is_offline`: its disk is, and may not even answer, so
-    that where it leads to is not asked."""
+    """A folder that an import path may neither be, nor contain, nor lie in. `name` stands for it in error texts. `is_offline`: its disk may hang, so
+    that only its path is compared, without a call to the disk."""
 
     name: str
     path: str
@@ -43,7 +43,8 @@ class ReservedFolder:
 
 @dataclass(frozen=True, slots=True)
 class _FolderLocation:
-    """`device_path`: the device, and the path from the root of its file system. `ancestors`: the folder itself and those above it, as far as they are there."""
+    """What identifies a folder. `device_path`: its device, and its path from the root of that file system; None if unknown. `ancestors`: the
+    folder itself and its parents, up to the first that cannot be read."""
 
     real_path: str
     device_path: tuple[str, str] | None
@@ -51,69 +52,87 @@ class _FolderLocation:
 
 
 class OverlapCheck:
-    """Places, and what is mounted, as of now. For a thread: asks the disk."""
+    """Compares folders with the reserved ones, as of the moment when it was made. Blocking: call it in a thread."""
 
     def __init__(self, reserved_folders: Iterable[ReservedFolder]) -> None:
         self._mounts = read_mounts()
         self._system = [_locate_folder(folder, self._mounts) for folder in SYSTEM_FOLDERS]
-        self._places: list[tuple[ReservedFolder, _FolderLocation]] = []
-        for place in reserved_folders:
-            self.add(place)
+        self._reserved_folders: list[tuple[ReservedFolder, _FolderLocation]] = []
+        for reserved in reserved_folders:
+            self.add(reserved)
 
-    def add(self, place: ReservedFolder) -> None:
-        spot = _FolderLocation(place.path, None, ()) if place.is_offline else _locate_folder(place.path, self._mounts)
-        self._places.append((place, spot))
+    def add(self, reserved: ReservedFolder) -> None:
+        location = (
+            _FolderLocation(reserved.path, None, ())
+            if reserved.is_offline
+            else _locate_folder(reserved.path, self._mounts)
+        )
+        self._reserved_folders.append((reserved, location))
 
     def rejection_reason(self, path: str, *, forbid_containing: bool = True) -> str | None:
-        """Why this may not be an import path; None when it is apart from all places and no part of the running system. `forbid_containing`: nor may it
-        hold a place."""
-        spot = _locate_folder(path, self._mounts)
-        if (system := self._system_folder_reason(spot)) is not None:
+        """Why `path` may not be an import path; None if it overlaps no reserved folder and is no part of the running system.
+        `forbid_containing`: it may not contain a reserved folder either."""
+        location = _locate_folder(path, self._mounts)
+        if (system := self._system_folder_reason(location)) is not None:
             return f"{path} {system}"
-        for place, other in self._places:
-            if _is_same_folder(spot, other):
-                return f"{path} is {place.name}"
-            if _is_within(spot, other):
-                return f"{path} lies in {place.name}"
-            if forbid_containing and (_is_within(other, spot) or self._is_mounted_below(spot.real_path, other)):
-                return f"{path} holds {place.name}"
+        for reserved, other in self._reserved_folders:
+            if _is_same_folder(location, other):
+                return f"{path} is {reserved.name}"
+            if _is_within(location, other):
+                return f"{path} lies in {reserved.name}"
+            if forbid_containing and (_is_within(other, location) or self._is_mounted_below(location.real_path, other)):
+                return f"{path} holds {reserved.name}"
         return None
 
     def find_forbidden_directories(self, root: str) -> dict[DirectoryIdentity, str]:
-        """The folders, by device and inode, that a walk of this import path may come to and must leave out; each with what to say of it."""
-        avoided = {other.ancestors[0]: f"is {place.name}" for place, other in reversed(self._places) if other.ancestors}
-        for point in self._mount_points_below(os.path.realpath(root)):
-            spot = _locate_folder(point, self._mounts)
-            if spot.ancestors and (system := self._system_folder_reason(spot)) is not None:
-                avoided.setdefault(spot.ancestors[0], system)
-            for place, other in self._places:
-                if spot.ancestors and _is_within(spot, other):
-                    avoided.setdefault(spot.ancestors[0], f"lies in {place.name}")
-        return avoided
+        """The folders below this import path that a walk must not enter, each with the reason."""
+        forbidden = {
+            other.ancestors[0]: f"is {reserved.name}"
+            for reserved, other in reversed(self._reserved_folders)
+            if other.ancestors
+        }
+        for mount_point in self._mount_points_below(os.path.realpath(root)):
+            location = _locate_folder(mount_point, self._mounts)
+            if location.ancestors and (system := self._system_folder_reason(location)) is not None:
+                forbidden.setdefault(location.ancestors[0], system)
+            for reserved, other in self._reserved_folders:
+                if location.ancestors and _is_within(location, other):
+                    forbidden.setdefault(location.ancestors[0], f"lies in {reserved.name}")
+        return forbidden
 
-    def _system_folder_reason(self, spot: _FolderLocation) -> str | None:
-        """A disk that is mounted below a system folder, as desktops do in `/run/media`, is none of the system's."""
-        point = find_mount_point(spot.real_path, self._mounts) or "/"
-        kind = self._mounts[point].fs_type if point in self._mounts else ""
-        if kind in KERNEL_TYPES:
-            return f"lies on a file system of the kernel ({kind})"
+    def _system_folder_reason(self, location: _FolderLocation) -> str | None:
+        """Why the folder belongs to the running system; None if it does not. A disk that is mounted below a system folder, as desktops do in
+        `/run/media`, does not."""
+        mount_point = find_mount_point(location.real_path, self._mounts) or "/"
+        fs_type = self._mounts[mount_point].fs_type if mount_point in self._mounts else ""
+        if fs_type in KERNEL_TYPES:
+            return f"lies on a file system of the kernel ({fs_type})"
         for folder in self._system:
-            if not (_is_same_folder(spot, folder) or _is_within(spot, folder)) or _is_in(spot.real_path, SHARED_MEMORY):
+            if not (_is_same_folder(location, folder) or _is_within(location, folder)) or _is_in(
+                location.real_path, SHARED_MEMORY
+            ):
                 continue
-            if not _is_in(point, folder.real_path) or point == folder.real_path or kind in MEMORY_TYPES:
+            if not _is_in(mount_point, folder.real_path) or mount_point == folder.real_path or fs_type in MEMORY_TYPES:
                 fault = f"lies in {folder.real_path}, which belongs to the running system"
-                return f"{fault}; if a disk is meant, it is not mounted" if _is_in(spot.real_path, _DISKS) else fault
+                return (
+                    f"{fault}; if a disk is meant, it is not mounted"
+                    if _is_in(location.real_path, _REMOVABLE_DISKS)
+                    else fault
+                )
         return None
 
-    def _is_mounted_below(self, root: str, place: _FolderLocation) -> bool:
-        for point in self._mount_points_below(root):
-            spot = _locate_folder(point, self._mounts)
-            if _is_same_folder(spot, place) or _is_within(spot, place) or _is_within(place, spot):
+    def _is_mounted_below(self, root: str, folder: _FolderLocation) -> bool:
+        """Whether a mount below `root` overlaps `folder`, as a bind mount of it does."""
+        for mount_point in self._mount_points_below(root):
+            location = _locate_folder(mount_point, self._mounts)
+            if _is_same_folder(location, folder) or _is_within(location, folder) or _is_within(folder, location):
                 return True
         return False
 
     def _mount_points_below(self, root: str) -> Sequence[str]:
-        return [point for point in find_tree_mounts(root, self._mounts) if point.startswith(root + "/")]
+        return [
+            mount_point for mount_point in find_tree_mounts(root, self._mounts) if mount_point.startswith(root + "/")
+        ]
 
 
 def identify_directory(status: os.stat_result) -> DirectoryIdentity:
@@ -142,12 +161,12 @@ def _is_within(inner: _FolderLocation, outer: _FolderLocation) -> bool:
 
 def _locate_folder(path: str, mounts: Mapping[str, Mount]) -> _FolderLocation:
     real = os.path.realpath(path)
-    point = find_mount_point(real, mounts)
-    mount = mounts[point] if point is not None else None
-    at = None
-    if mount is not None and point is not None and not is_network_type(mount.fs_type):
-        at = mount.device, os.path.normpath(f"{mount.root}/{real[len(point.rstrip('/')) :]}")
-    return _FolderLocation(real, at, tuple(_read_ancestors(real)))
+    mount_point = find_mount_point(real, mounts)
+    mount = mounts[mount_point] if mount_point is not None else None
+    device_path = None
+    if mount is not None and mount_point is not None and not is_network_type(mount.fs_type):
+        device_path = mount.device, os.path.normpath(f"{mount.root}/{real[len(mount_point.rstrip('/')) :]}")
+    return _FolderLocation(real, device_path, tuple(_read_ancestors(real)))
 
 
 def _read_ancestors(real: str) -> Iterable[DirectoryIdentity]:

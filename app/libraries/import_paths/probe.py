@@ -1,4 +1,4 @@
-"""Looks at a library's import paths and mount points: a few calls to the system, for a thread, since a disk may not answer."""
+"""Probes a library's import paths and mount points with a few system calls. Does not list files. Blocking: a call may hang on a dead disk."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from app.libraries.import_paths.overlap import OverlapCheck, ReservedFolder
 
 @dataclass(frozen=True, slots=True)
 class ImportPathStatus:
-    """One import path. `error` says why it can not be used. `mounts`: the mount points that its tree lies on; `lost_mounts`: those of
-    the last complete scan that are none now, each with the folder below which its files are. `mount_fingerprint` changes when something else is mounted."""
+    """One import path as probed. `error`: why it cannot be used; None if it can. `mounts`: the mount points that its tree spans.
+    `lost_mounts`: mount points of the last full scan that are no longer mount points, each with the folder below which the catalogue has
+    its files. `network_fs_type`: the file system's type if it is a network one. `mount_fingerprint` changes when something else is mounted."""
 
     path: str
     error: str | None
@@ -33,13 +34,14 @@ class ImportPathStatus:
 
 
 def probe_import_paths(library: Library, reserved_folders: Iterable[ReservedFolder] = ()) -> list[ImportPathStatus]:
-    """`reserved_folders` are mediavault's folders: an import path that has come to lie in one, by a link or a mount, can not be used."""
-    mounts, surroundings = read_mounts(), OverlapCheck(reserved_folders)
-    return [_probe_import_path(path, library, mounts, surroundings) for path in library.import_paths]
+    """The status of each import path, in their order. `reserved_folders` are mediavault's folders: an import path that lies in one, by a link or
+    a mount that was made later, gets an `error`."""
+    mounts, overlap_check = read_mounts(), OverlapCheck(reserved_folders)
+    return [_probe_import_path(path, library, mounts, overlap_check) for path in library.import_paths]
 
 
 def unreadable_reason(path: str) -> str | None:
-    """Why the folder can not be read; None when it can."""
+    """Why the folder cannot be read; None if it can."""
     try:
         with os.scandir(path) as entries:
             next(entries, None)
@@ -49,7 +51,7 @@ def unreadable_reason(path: str) -> str | None:
 
 
 def read_disk_space(path: str) -> tuple[int | None, int | None]:
-    """Bytes of the file system, None where it does not tell."""
+    """Free and total bytes of the file system; None if the call fails."""
     try:
         disk = os.statvfs(path)
     except OSError:
@@ -58,21 +60,27 @@ def read_disk_space(path: str) -> tuple[int | None, int | None]:
 
 
 def _probe_import_path(
-    path: str, library: Library, mounts: Mapping[str, Mount], surroundings: OverlapCheck
+    path: str, library: Library, mounts: Mapping[str, Mount], overlap_check: OverlapCheck
 ) -> ImportPathStatus:
-    error = unreadable_reason(path) or surroundings.rejection_reason(path, forbid_containing=False)
+    error = unreadable_reason(path) or overlap_check.rejection_reason(path, forbid_containing=False)
     real = os.path.realpath(path)
-    gone = [place for place in find_lost_mounts(library.mounts, mounts) if _is_mount_of_root(place, real)]
-    holding = mounts.get(find_mount_point(real, mounts) or "")
-    kind = holding.fs_type if holding is not None else ""
+    lost_mount_points = [
+        mount_point for mount_point in find_lost_mounts(library.mounts, mounts) if _is_mount_of_root(mount_point, real)
+    ]
+    mount = mounts.get(find_mount_point(real, mounts) or "")
+    fs_type = mount.fs_type if mount is not None else ""
     tree = find_tree_mounts(real, mounts)
     return ImportPathStatus(
         path=path,
         error=error,
         mounts=tree,
-        lost_mounts=tuple((place, _to_catalog_path(place, path, real)) for place in gone),
-        network_fs_type=kind if is_network_type(kind) else None,
-        mount_fingerprint=None if error else (*_read_folder_identity(path), *(mounts[place] for place in tree)),
+        lost_mounts=tuple(
+            (mount_point, _to_catalog_path(mount_point, path, real)) for mount_point in lost_mount_points
+        ),
+        network_fs_type=fs_type if is_network_type(fs_type) else None,
+        mount_fingerprint=None
+        if error
+        else (*_read_folder_identity(path), *(mounts[mount_point] for mount_point in tree)),
     )
 
 
@@ -84,11 +92,11 @@ def _read_folder_identity(path: str) -> tuple[int, int] | tuple[()]:
     return status.st_dev, status.st_ino
 
 
-def _is_mount_of_root(place: str, root: str) -> bool:
-    """The mount point holds the root, or lies below it."""
-    return root == place or root.startswith(place + "/") or place.startswith(root + "/")
+def _is_mount_of_root(mount_point: str, root: str) -> bool:
+    """Whether the mount point is the root, above it or below it."""
+    return root == mount_point or root.startswith(mount_point + "/") or mount_point.startswith(root + "/")
 
 
-def _to_catalog_path(place: str, path: str, real: str) -> str:
-    """Where the files of the mount point are, by the paths that the catalogue has."""
-    return path + place.removeprefix(real) if place.startswith(real + "/") else path
+def _to_catalog_path(mount_point: str, path: str, real: str) -> str:
+    """The mount point's path as the catalogue has it: below the import path, links not resolved."""
+    return path + mount_point.removeprefix(real) if mount_point.startswith(real + "/") else path

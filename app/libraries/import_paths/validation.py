@@ -1,4 +1,4 @@
-"""Which folders may be import paths: absolute, readable, and apart from what is ours and from one another. Each fault is named."""
+"""Validates new import paths: absolute, readable, and without overlap with mediavault's folders, other libraries or one another."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ MAX_PATH_CHARACTERS = 4096
 
 @dataclass(frozen=True, slots=True)
 class CheckedPath:
-    """`path` as it is kept; `rejection_reason` says why it may not be an import path, None where it may."""
+    """`path` as the catalogue will have it. `rejection_reason`: why it may not be an import path; None if it may."""
 
     path: str
     rejection_reason: str | None
 
 
 def check_import_paths(paths: Sequence[str], reserved_folders: Iterable[ReservedFolder]) -> list[CheckedPath]:
-    """In the order given. For a thread: asks the disk."""
-    surroundings = OverlapCheck(reserved_folders)
+    """One result for each path, in their order. Blocking: call it in a thread."""
+    overlap_check = OverlapCheck(reserved_folders)
     checked: list[CheckedPath] = []
     for text in paths:
         path = text.rstrip("/") or "/"
-        fault = _syntax_error_reason(path) or surroundings.rejection_reason(path) or unreadable_reason(path)
+        fault = _syntax_error_reason(path) or overlap_check.rejection_reason(path) or unreadable_reason(path)
         checked.append(CheckedPath(path, fault))
         if fault is None:
-            surroundings.add(ReservedFolder("another import path", path))
+            overlap_check.add(ReservedFolder("another import path", path))
     return checked
 
 

@@ -1,7 +1,8 @@
-"""Which paths a library leaves out, by glob patterns as Immich applies them. Pure: names only, no I/O.
+"""Exclusion rules of a library: decides from glob patterns, as Immich applies them, which folders and files it leaves out. No I/O.
 
-Patterns are matched with absolute paths: those that end with `/**` with folders and all in them, those whose last segment has no wildcard with
-folders and files of that name, all others with files only. Case and normalization (NFC, NFD) make no difference. What is hidden (`.name`) is left out always.
+Patterns are matched with absolute paths. A pattern that ends with `/**` excludes folders with everything in them; one whose last segment has no
+wildcard excludes folders and files of that name; all others exclude files only. Case and Unicode normalization (NFC, NFD) make no difference.
+Hidden files and folders (`.name`) are always excluded.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ DEFAULT_EXCLUSIONS = (
     "**/.stversions/**",
     "**/.stfolder/**",
 )
-"""Immich's: what NAS systems, macOS and Syncthing put beside the files."""
+"""Immich's defaults: files and folders that NAS systems, macOS and Syncthing create beside the user's files."""
 
 _Matcher = partial[re.Match[str] | None]
 
 
 class ExclusionRules:
-    """Patterns, sorted by what it takes to apply them: most need only the last segment of a path."""
+    """A set of patterns, compiled into one regular expression per kind of match. Most patterns need only the last segment of a path."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        """Patterns that are none, as older versions took some, leave nothing out and are in `invalid_patterns`, with the reason."""
+        """Invalid patterns, which older versions accepted, exclude nothing and are in `invalid_patterns`, with the reason."""
         self.invalid_patterns: dict[str, str] = {}
-        trees, named, files = _Parts(), _Parts(), _Parts()
+        trees, named, files = _RegexLists(), _RegexLists(), _RegexLists()
         for pattern in patterns:
             try:
                 globs = expand_pattern(normalize_nfc(pattern))
@@ -51,7 +52,7 @@ class ExclusionRules:
         self._file_path = _compile_alternatives(trees.paths + named.paths + files.paths)
 
     def excludes_folder(self, folder: str, name: str) -> bool:
-        """True where nothing below the folder `name` of `folder` belongs to the library."""
+        """True if nothing below `folder`/`name` belongs to the library."""
         folder, name = normalize_nfc(folder), normalize_nfc(name)
         if name[0] == "." or (self._folder_name is not None and self._folder_name(name)):
             return True
@@ -64,15 +65,15 @@ class ExclusionRules:
         return bool(self._file_path is not None and self._file_path(f"{folder}/{name}"))
 
     def excludes_root(self, root: str) -> bool:
-        """True where nothing below the import path `root` belongs to the library. Hidden folders above it do not count."""
+        """True if nothing below the import path `root` belongs to the library. Hidden folders above it do not count."""
         root = normalize_nfc(root)
         if self._tree_name is not None and any(map(self._tree_name, root.split("/"))):
             return True
         return bool(self._tree_path is not None and self._tree_path(root))
 
 
-class _Parts:
-    """Regular expressions: of names of folders and of files, and of their whole paths."""
+class _RegexLists:
+    """Regular expressions for names of folders and of files, and for their whole paths."""
 
     def __init__(self) -> None:
         self.folders: list[str] = []
@@ -95,9 +96,11 @@ class _Parts:
 
 
 def build_path_regex(segments: Sequence[Sequence[str]], *, include_top_folder: bool) -> str:
-    """The regular expression of a pattern, for `fullmatch` with an absolute path, in time that grows with the product of their lengths: what lies
-    between two wildcards has one length only, so that its first place is as good as any other and the search for it is never repeated.
-    `include_top_folder`: a path that ends where the last `/**` begins fits, too."""
+    """The regular expression of a pattern, for `fullmatch` with an absolute path. `include_top_folder`: a path that ends where the last `/**`
+    begins matches, too.
+
+    Matching time is bounded by the product of the lengths of pattern and path. The text between two wildcards has a fixed length, so that its
+    first occurrence is as good as any later one; atomic groups keep the search from being repeated."""
     groups: list[list[str]] = [[]]
     for segment in segments:
         if segment[0] == GLOBSTAR:

@@ -1,7 +1,7 @@
-"""Reads glob patterns: into the plain ones that a pattern with choices stands for, each a list of segments of tokens.
+"""Parses glob patterns. A pattern with alternatives (`{a,b}`, `@(a|b)`) is expanded into patterns without them. Does not match paths.
 
-The syntax is that of fast-glob, which Immich uses, as far as it can be matched in linear time: `*` and `?` within a segment, `**` across them,
-`[…]`, `{a,b}`, `@(a|b)`, and a backslash before what is to stand for itself. All else that has a meaning there is refused.
+The syntax is the part of fast-glob's, which Immich uses, that can be matched in linear time: `*` and `?` within a segment, `**` across
+segments, `[…]`, `{a,b}`, `@(a|b)`, and a backslash to escape a character. All other syntax of fast-glob is refused.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ MAX_PATTERN_CHARACTERS = 500
 MAX_CHOICES = 64
 MAX_DEPTH = 10
 MAX_TOKENS = 2000
-"""In all patterns together that one pattern with choices stands for."""
+"""In total over all patterns that one pattern is expanded into."""
 
 STAR, ANY, GLOBSTAR = "*", "[^/]", "**"
-"""Tokens; any other one is the regular expression of a single character."""
+"""Wildcard tokens. Any other token is the regular expression of a single character."""
 _SLASH, _NOTHING = "/", "(?:)"
 _UNESCAPED = frozenset('()|"')
 _SPECIAL_CHARACTERS = re.compile(r"[-*+?.^${}(|)\[\]]")
@@ -25,13 +25,13 @@ Tokens = tuple[str, ...]
 
 
 class InvalidPattern(ValueError):
-    """The text is no glob pattern; says why."""
+    """The pattern is malformed or not supported; the text says why, as the end of a sentence that begins with the pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class GlobPattern:
-    """A pattern without choices. `is_tree`: it ends with `/**`. `has_plain_name`: its last segment has no wildcard. `requires_child`: a tree that a file with the
-    name of its folder is not in, too."""
+    """A pattern without alternatives: segments, each a list of tokens. `is_tree`: it ends with `/**`. `has_plain_name`: its last segment has no
+    wildcard. `requires_child`: it is a tree that does not match a file with the name of its top folder."""
 
     segments: list[list[str]]
 
@@ -49,7 +49,7 @@ class GlobPattern:
 
 
 def expand_pattern(pattern: str) -> list[GlobPattern]:
-    """Raises `InvalidPattern`."""
+    """The patterns without alternatives that `pattern` stands for. Raises `InvalidPattern`."""
     if not pattern:
         raise InvalidPattern("is empty")
     if len(pattern) > MAX_PATTERN_CHARACTERS:
@@ -69,7 +69,8 @@ class _GlobParser:
         self._depth = 0
 
     def parse(self, closing: str) -> tuple[list[Tokens], int]:
-        """Up to the closing bracket: what may stand there, and between how many one can choose."""
+        """Parses up to the bracket `closing` ("": the end of the pattern). Returns the token sequences that it stands for, and the number of
+        alternatives that were written."""
         separator = "," if closing == "}" else "|"
         self._depth += 1
         if self._depth > MAX_DEPTH:
@@ -147,7 +148,7 @@ class _GlobParser:
             raise InvalidPattern(f"has [{inner}], which is no list of characters") from None
         if negated or _SPECIAL_CHARACTERS.search(inner):
             return [(regex,)]
-        # A folder may well be called "[2020]".
+        # The brackets also match literally: a folder may be named "[2020]".
         return [(regex,), tuple(_group_as_wildcard(_escape_literal(each)) for each in f"[{inner}]")]
 
 
@@ -170,17 +171,19 @@ def _build_glob(tokens: Tokens) -> GlobPattern:
         raise InvalidPattern("ends with '/': a folder's name goes without, or with '/**'")
     if [r"\."] in segments or [r"\.", r"\."] in segments:
         raise InvalidPattern("has a '.' or '..' segment")
-    apart = [
+    deduplicated = [
         segment
         for segment, former in zip(segments, [[], *segments], strict=False)
         if segment != [GLOBSTAR] or former != segment
     ]
-    return GlobPattern(_from_the_top([segment for segment in apart if segment], with_slash=tokens[0] == _SLASH))
+    return GlobPattern(
+        _anchor_at_root([segment for segment in deduplicated if segment], with_slash=tokens[0] == _SLASH)
+    )
 
 
-def _from_the_top(segments: list[list[str]], *, with_slash: bool) -> list[list[str]]:
-    """As fast-glob reads the beginning of a pattern, for absolute paths: after `/**/` something stands in a folder, never at the top; in
-    `**/*/…` the star also fits the nothing before the first slash."""
+def _anchor_at_root(segments: list[list[str]], *, with_slash: bool) -> list[list[str]]:
+    """Adapts the beginning of a pattern to absolute paths, as fast-glob matches them. After a leading `/**/` the match is in a folder, never
+    directly below `/`. In `**/*/…` the star also matches the empty text before the first slash."""
     if len(segments) > 1 and segments[0] == [GLOBSTAR]:
         if with_slash:
             return [[STAR], *segments]
@@ -193,7 +196,7 @@ def _split_segments(tokens: Tokens) -> Iterator[list[str]]:
     segment: list[str] = []
     for token in (*tokens, _SLASH):
         if token != _SLASH:
-            # Several stars in a row come of choices.
+            # Alternatives side by side can put several stars in a row.
             segment += [token] if token != STAR or segment[-1:] != [STAR] else []
             continue
         if GLOBSTAR in segment and len(segment) > 1:
@@ -207,7 +210,7 @@ def _escape_literal(character: str) -> str:
 
 
 def _group_as_wildcard(token: str) -> str:
-    """As a wildcard, which it is for fast-glob: what was written with a backslash or in brackets makes no plain name."""
+    """Wraps a literal in a group, so that `has_plain_name` takes it for a wildcard: fast-glob does so with escaped and bracketed characters."""
     return token if token in (_SLASH, STAR, ANY, GLOBSTAR) else f"(?:{token})"
 
 

@@ -1,4 +1,4 @@
-"""What became of a folder's files since the last scan. Pure: what was found and what was known in, decisions out."""
+"""Compares the files of a folder as listed with those that the catalogue knows. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _get_stat_fields = itemgetter(1, 2, 3, 4)
 
 
 def digest_files(files: list[ListedFile]) -> bytes:
-    """Stands for all of a folder's files, whatever their order: equal means that nothing changed. Sorts the list."""
+    """A hash of names, devices, inodes, sizes and times of a folder's files: equal digests mean that nothing changed. Sorts the list in place."""
     files.sort()
-    names = "\0".join([found[0] for found in files]).encode()
+    names = "\0".join([file[0] for file in files]).encode()
     hashed = hashlib.blake2b(names, digest_size=_DIGEST_BYTES)
     hashed.update(array("q", chain.from_iterable(map(_get_stat_fields, files))).tobytes())
     return hashed.digest()
@@ -27,8 +27,9 @@ def digest_files(files: list[ListedFile]) -> bytes:
 
 @dataclass(slots=True)
 class FolderDiff:
-    """`returned` may also be among `changed` or `refreshed`. `replaced`: another file has the name of a known one, for `find_renamed` to say which.
-    `gone` are files that were known to be there, and were not found."""
+    """Differences of one folder. `returned`: files that were missing before; they may also be in `changed` or `refreshed`. `replaced`: another
+    file (by inode) has the name of a known one; `find_renamed` decides which file it is. `gone`: known files, not missing before, that were not
+    listed. `refreshed`: the device number differs, size and time do not."""
 
     new: list[ListedFile] = field(default_factory=list)
     changed: list[tuple[UUID, ListedFile]] = field(default_factory=list)
@@ -39,53 +40,54 @@ class FolderDiff:
 
 
 def diff_folder(listed: Sequence[ListedFile], known: Iterable[KnownFile]) -> FolderDiff:
-    """Both of one folder. A file is changed when its size or time differs; another device alone (a disk mounted anew) is the same file."""
-    compared = FolderDiff()
-    left = {file.name: file for file in known}
+    """Both arguments are of one folder. A file is changed if its size or time differs. Another device number alone does not count: devices are
+    renumbered when a disk is mounted again."""
+    diff = FolderDiff()
+    unmatched = {file.name: file for file in known}
     for file in listed:
-        former = left.pop(file[0], None)
-        if former is None:
-            compared.new.append(file)
+        known_file = unmatched.pop(file[0], None)
+        if known_file is None:
+            diff.new.append(file)
             continue
-        if _is_replaced(former, file):
-            compared.replaced.append((former, file))
+        if _is_replaced(known_file, file):
+            diff.replaced.append((known_file, file))
             continue
-        if former.missing:
-            compared.returned.append(former.asset_id)
-        if not has_same_content(former, file):
-            compared.changed.append((former.asset_id, file))
-        elif former.device != file[1]:
-            compared.refreshed.append((former.asset_id, file))
-    compared.gone = [file.asset_id for file in left.values() if not file.missing]
-    return compared
+        if known_file.missing:
+            diff.returned.append(known_file.asset_id)
+        if not has_same_content(known_file, file):
+            diff.changed.append((known_file.asset_id, file))
+        elif known_file.device != file[1]:
+            diff.refreshed.append((known_file.asset_id, file))
+    diff.gone = [file.asset_id for file in unmatched.values() if not file.missing]
+    return diff
 
 
 def has_same_content(known: KnownFile, listed: ListedFile) -> bool:
-    """Size and modification time are the same."""
+    """Whether size and modification time are equal; the bytes are not read."""
     return (known.size, known.mtime_ns) == listed[3:]
 
 
 def find_renamed(listed: Sequence[ListedFile], gone: Iterable[KnownFile]) -> dict[int, KnownFile]:
-    """Which of the found files are known ones under another name, by the place in `listed`. `gone` are known files that are no longer where they
-    were; each is found once, so that a second hard link is a new file."""
+    """The listed files that are known ones under another name, by index in `listed`. `gone` are known files that are no longer at their path.
+    Each of them is matched once, so that a second hard link is a new file."""
     known: dict[tuple[int, int, int, int], list[KnownFile]] = {}
     for file in gone:
         known.setdefault(identify_file(file), []).append(file)
     renamed: dict[int, KnownFile] = {}
-    for place, file in enumerate(listed):
+    for index, file in enumerate(listed):
         same = known.get(_get_stat_fields(file))
         if same:
-            former = max(same, key=lambda each: (not each.missing, each.name == file[0]))
-            same.remove(former)
-            renamed[place] = former
+            known_file = max(same, key=lambda each: (not each.missing, each.name == file[0]))
+            same.remove(known_file)
+            renamed[index] = known_file
     return renamed
 
 
 def identify_file(file: KnownFile) -> tuple[int, int, int, int]:
-    """By which a file is known whatever its name: device, inode, size and modification time."""
+    """What identifies a file apart from its name: device, inode, size in bytes, modification time in nanoseconds."""
     return file.device, file.inode, file.size, file.mtime_ns
 
 
 def _is_replaced(known: KnownFile, listed: ListedFile) -> bool:
-    """Devices are numbered anew when a disk is mounted, so that the device alone tells nothing."""
+    """Whether the name belongs to another file now. The device number alone is no evidence: it changes when a disk is mounted again."""
     return known.inode != listed[2] or (known.device != listed[1] and not has_same_content(known, listed))

@@ -1,6 +1,6 @@
-"""The files that a scan did not find: another look at each, and the trash for those that are gone, unless too much is.
+"""Handles the files that a scan did not find: checks each again, and moves those that are gone to the trash, unless the offline guard refuses.
 
-Of each only the id is kept, for a library may lose hundreds of thousands.
+Only the id of each file is kept in memory, for a library may lose hundreds of thousands.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ GONE_BATCH = 500
 _ID_BYTES = 16
 
 FindOfflineReason = Callable[[], Awaitable[str | None]]
-"""Looks whether the library counts as unmounted, and says why."""
+"""Probes whether the library counts as unmounted; returns why, or None."""
 
 
 class MissingFileState(Enum):
-    """What a second look at a file that was not found shows."""
+    """The result of the second check of a file that was not found."""
 
     GONE = "gone"
     EXCLUDED = "left out"
     """It no longer belongs to the library: excluded, or outside its paths."""
     UNKNOWN = "unknown"
-    """It is there after all, or could not be looked at."""
+    """It exists after all, or could not be checked."""
 
 
 class MissingFiles:
-    """Each file is to be noted once: they are counted."""
+    """Collects missing files. Add each once: the offline guard counts them."""
 
     def __init__(
         self,
         catalog: Catalog,
         library: Library,
-        threads: Executor,
+        executor: Executor,
         exclusions: ExclusionRules,
         find_offline_reason: FindOfflineReason,
     ) -> None:
         self._catalog = catalog
         self._library = library
-        self._threads = threads
+        self._executor = executor
         self._exclusions = exclusions
         self._find_offline_reason = find_offline_reason
         self._ids = bytearray()
@@ -61,21 +61,22 @@ class MissingFiles:
             self._ids += asset_id.bytes
 
     async def trash(self, walks: Sequence[FolderWalk], *, accept_all: bool) -> str | None:
-        """Returns why nothing may be moved to the trash, where that is so. `accept_all`: a person says that what is missing was deleted."""
-        left_out = bytearray()
+        """Moves the files that are gone or excluded to the trash. Returns why the offline guard refused it for those that are gone; None if it
+        did not. `accept_all`: an operator confirmed that missing files were deleted."""
+        excluded = bytearray()
         gone = bytearray()
-        async for fates in self._check_files(walks):
-            for asset_id, fate in fates.items():
-                if fate is not MissingFileState.UNKNOWN:
-                    (gone if fate is MissingFileState.GONE else left_out).extend(asset_id.bytes)
-        for batch in _split_ids(left_out):
+        async for states in self._check_files(walks):
+            for asset_id, state in states.items():
+                if state is not MissingFileState.UNKNOWN:
+                    (gone if state is MissingFileState.GONE else excluded).extend(asset_id.bytes)
+        for batch in _split_ids(excluded):
             await self._trash_batch(batch)
         reason = None if accept_all else await self._trash_refusal_reason(gone)
         for batch in _split_ids(gone):
             if reason is not None:
                 return reason
             await self._trash_batch(batch)
-            # A disk may go away at any moment.
+            # A disk may be unmounted at any moment.
             reason = None if accept_all else await self._find_offline_reason()
         return reason
 
@@ -87,7 +88,8 @@ class MissingFiles:
         for batch in _split_ids(self._ids):
             paths = await self._catalog.library_files.get_paths(batch)
             yield await loop.run_in_executor(
-                self._threads, lambda paths=paths: {each: self._check_file(path, walks) for each, path in paths.items()}
+                self._executor,
+                lambda paths=paths: {each: self._check_file(path, walks) for each, path in paths.items()},
             )
 
     def _check_file(self, path: str, walks: Sequence[FolderWalk]) -> MissingFileState:
@@ -120,30 +122,31 @@ class MissingFiles:
         return self._exclusions.excludes_file(folder, name)
 
     async def _trash_refusal_reason(self, gone: bytearray) -> str | None:
-        """Why these files may not be moved to the trash; None where they may."""
+        """Why the files `gone` must not be moved to the trash; None if they may."""
         reason = await self._find_offline_reason()
         if reason is not None or not gone:
             return reason
         library, files = self._library, self._catalog.library_files
-        lost, there = len(gone) // _ID_BYTES, await files.count(library.id)
+        lost, known = len(gone) // _ID_BYTES, await files.count(library.id)
         if library.scanned_at is None:
-            return offline_guard.mass_loss_reason(lost, there)
-        # Losses that come bit by bit, as a watch sees them, count together; what came since the last complete scan counts for itself.
-        before, old = await files.count_missing(library.id, library.scanned_at)
+            return offline_guard.mass_loss_reason(lost, known)
+        # Losses that a watch reports bit by bit are added up. Files newer than the last complete scan are counted separately.
+        lost_before, old_losses = await files.count_missing(library.id, library.scanned_at)
         for batch in _split_ids(gone):
-            old += await files.count_older(batch, library.scanned_at)
-        return offline_guard.mass_loss_reason(old, library.files) or offline_guard.mass_loss_reason(
-            before + lost, before + there
+            old_losses += await files.count_older(batch, library.scanned_at)
+        return offline_guard.mass_loss_reason(old_losses, library.files) or offline_guard.mass_loss_reason(
+            lost_before + lost, lost_before + known
         )
 
 
 def _resolves_inside(path: str, root: str) -> bool:
-    """False for a link that leads out of the import path."""
+    """False if the path leads out of the import path by a link."""
     return os.path.realpath(path).startswith(os.path.realpath(root) + "/")
 
 
 def _split_ids(packed: bytearray) -> Iterable[list[UUID]]:
+    """Batches of ids from their 16-byte forms."""
     step = GONE_BATCH * _ID_BYTES
     for start in range(0, len(packed), step):
         part = bytes(packed[start : start + step])
-        yield [UUID(bytes=part[place : place + _ID_BYTES]) for place in range(0, len(part), _ID_BYTES)]
+        yield [UUID(bytes=part[offset : offset + _ID_BYTES]) for offset in range(0, len(part), _ID_BYTES)]

@@ -1,6 +1,6 @@
-"""Tells a disk that is away from photos that were deleted. Pure: what was seen in, a verdict out.
+"""Decides whether missing files were deleted or their file system is unmounted. Pure: no I/O.
 
-The verdict is the reason why nothing may be moved to the trash, or None. A person overrides it with `scan --accept-missing`.
+The result is the reason why missing files must not be moved to the trash, or None. An operator overrides it with `scan --accept-missing`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MIN_MASS_LOSS_FILES = 20
-"""Fewer files may go at any time: an album is tidied up."""
+"""Fewer missing files never count as a mass loss: people delete some at any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryAvailability:
-    """What is seen of a library's folders, without its files. `root_errors` says of each import path that can not be used why; `lost_mounts` are
-    mount points of the last complete scan that are none now, and below which files are known."""
+    """Availability of a library's folders, without a look at its files. `root_errors`: for each import path that cannot be used, why.
+    `lost_mounts`: mount points of the last full scan that are no longer mount points, and below which files are known."""
 
     root_errors: tuple[str, ...] = ()
     lost_mounts: tuple[str, ...] = ()
 
     @property
     def offline_reason(self) -> str | None:
-        """Why the library counts as unmounted; None when all is there."""
+        """Why the library counts as unmounted; None if it does not."""
         if self.root_errors:
             return _summarize(self.root_errors)
         if self.lost_mounts:
@@ -31,7 +31,7 @@ class LibraryAvailability:
 
 
 def mass_loss_reason(lost: int, known: int) -> str | None:
-    """`lost` of `known` files are not to be found any more: is that a disk that is away?"""
+    """Why the loss of `lost` of `known` files looks like an unmounted disk; None if it does not."""
     if lost >= MIN_MASS_LOSS_FILES and 2 * lost > known:
         return f"{lost} of {known} known files are missing, more than half"
     return None

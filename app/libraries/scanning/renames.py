@@ -1,7 +1,8 @@
-"""What becomes of the files of a batch whose names tell nothing: those with a new name, and those with the name of another file. Pure.
+"""Rename detection: assigns the files of a batch that no asset matches by name to assets, or to new ones. Pure: no I/O.
 
-A file that is known under another name keeps its asset. Whose name it took loses that: its file is found under another name,
-in this batch or a later one, or it is gone. So names go round in circles and chains, and each asset stays with its file.
+Such files have a new name, or the name of an asset whose file is another one by inode. A file that is known under another name keeps its
+asset. The asset whose name it took is displaced: its file turns up under another name, in this batch or a later one, or is gone. So chains
+and circles of renames (a to b, b to c, c to a) leave each asset with its file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from app.storage.local.file_reader import datetime_from_ns
 
 @dataclass(frozen=True, slots=True)
 class UnmatchedFile:
-    """`name_owner` is the known file whose name it has; None where the name is new."""
+    """A file found by the walk that is not the known file of that name. `name_owner` is that known file; None if the name is new."""
 
     folder: str
     listed: ListedFile
@@ -28,8 +29,9 @@ class UnmatchedFile:
 
 @dataclass(slots=True)
 class UnresolvedFiles:
-    """What a batch could not settle: `folders` hold files that may be changed ones, or may have taken the name of one that went elsewhere. `displaced`
-    are known files, there until now, that lost their name and were not found under another one, with the folders that they were in."""
+    """Files that a batch could not decide on. `folders`: folders with a file under the name of another one; whether that one was replaced or
+    renamed is known only after all other folders were listed. `displaced`: known files, not missing before, that lost their name to another file
+    and were not found in this batch; the value is the folder that they were in."""
 
     folders: set[str] = field(default_factory=set)
     displaced: dict[UUID, str] = field(default_factory=dict)
@@ -38,32 +40,32 @@ class UnresolvedFiles:
 def resolve_renames(
     files: Sequence[UnmatchedFile], renamed: Mapping[int, KnownFile], changes: ScanChanges, *, all_seen: bool
 ) -> UnresolvedFiles:
-    """Add to `changes` what becomes of each; `renamed` says which are known files, by the place in `files`. `all_seen`: no known file
-    will turn up elsewhere any more."""
-    left = UnresolvedFiles()
-    moved = {former.asset_id for former in renamed.values()}
-    for place, arrival in enumerate(files):
-        folder, found, former = arrival.folder, arrival.listed, arrival.name_owner
-        itself = renamed.get(place)
-        if itself is not None:
-            changes.renamed.append((itself.asset_id, build_scanned_file(folder, found)))
-            if itself.missing:
-                changes.returned.append(itself.asset_id)
-            if former is not None:
-                changes.displaced.append((former.asset_id, build_scanned_file(folder, found)))
-                if former.asset_id not in moved and not former.missing:
-                    left.displaced[former.asset_id] = folder
-        elif former is None or former.asset_id in moved:
-            changes.new.append(build_scanned_file(folder, found))
-        elif has_same_content(former, found):
-            changes.refreshed.append((former.asset_id, found))
-            _restore_missing(former, changes)
+    """Adds a decision on each file to `changes`; returns what cannot be decided yet. `renamed`, from `find_renamed`: the known file that a file
+    is, by its index in `files`. `all_seen`: all other folders were listed, so that no known file can still turn up elsewhere."""
+    unresolved = UnresolvedFiles()
+    moved = {known.asset_id for known in renamed.values()}
+    for index, file in enumerate(files):
+        folder, listed, name_owner = file.folder, file.listed, file.name_owner
+        renamed_from = renamed.get(index)
+        if renamed_from is not None:
+            changes.renamed.append((renamed_from.asset_id, build_scanned_file(folder, listed)))
+            if renamed_from.missing:
+                changes.returned.append(renamed_from.asset_id)
+            if name_owner is not None:
+                changes.displaced.append((name_owner.asset_id, build_scanned_file(folder, listed)))
+                if name_owner.asset_id not in moved and not name_owner.missing:
+                    unresolved.displaced[name_owner.asset_id] = folder
+        elif name_owner is None or name_owner.asset_id in moved:
+            changes.new.append(build_scanned_file(folder, listed))
+        elif has_same_content(name_owner, listed):
+            changes.refreshed.append((name_owner.asset_id, listed))
+            _restore_missing(name_owner, changes)
         elif all_seen:
-            changes.changed.append((former.asset_id, build_scanned_file(folder, found)))
-            _restore_missing(former, changes)
+            changes.changed.append((name_owner.asset_id, build_scanned_file(folder, listed)))
+            _restore_missing(name_owner, changes)
         else:
-            left.folders.add(folder)
-    return left
+            unresolved.folders.add(folder)
+    return unresolved
 
 
 def build_scanned_file(folder: str, listed: ListedFile) -> ScannedFile:

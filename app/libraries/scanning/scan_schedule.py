@@ -1,4 +1,4 @@
-"""When the nightly scan is due. Pure."""
+"""Computes when the nightly scan is due. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ OFF = "off"
 
 
 def next_scan_at(time_of_day: str, after: datetime, zone: tzinfo | None = None) -> datetime | None:
-    """The first moment after `after` (aware) at which clocks in `zone` (None: this machine's) show `time_of_day`; None where that is `off`. A time that
-    daylight saving leaves out comes an hour later."""
+    """The first moment after `after` (aware) at which clocks in `zone` (None: this machine's) show `time_of_day` (`HH:MM`); None if that is
+    `off`. A time that daylight saving skips comes an hour later."""
     if time_of_day == OFF:
         return None
     hour, minute = map(int, time_of_day.split(":"))

@@ -1,7 +1,7 @@
-"""Lists the media files below a library's folders, a bounded number at a time. For a thread: every call may wait for a disk.
+"""Walks an import path and lists its media files, a bounded number at a time. Does not compare them with the catalogue.
 
-Only `opendir`, `readdir` and `stat` are called: nothing is opened for its content, nothing written. What cannot be read is named and
-left out, never fatal. Symbolic links are followed where they lead to something inside the import path.
+Only `opendir`, `readdir` and `stat` are called: no file is opened, nothing is written. What cannot be read is recorded and left out; it does
+not end the walk. Symbolic links are followed if their target is inside the import path. Blocking: run it in a thread.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from app.libraries.scanning.traversal import TraversalRules, is_utf8_name
 from app.storage.local.file_reader import modification_time_ns
 
 PART_FILES = 20_000
-"""A folder with more files is handed over in parts, each compared by itself."""
+"""A folder with more files is listed in parts, each compared by itself."""
 MAX_REMEMBERED_UNREADABLE = 1000
-"""As many unreadable places are remembered; files in others are asked for one by one before they count as gone."""
+"""So many unreadable paths are remembered. Files below others are checked one by one before they count as gone."""
 MAX_CLOCK_SKEW_SECONDS = 3600.0
-"""A change further in the future than this comes from another clock, and tells nothing about whether the file rests."""
+"""A change time further in the future comes from another clock, and does not show that the file is still being written."""
 MAX_PATH_BYTES = 2600
-"""Of a file or folder. PostgreSQL indexes 2,704 bytes at most, and a file that lost its name takes 37 more (see `ScanChanges.displaced`)."""
+"""For files and folders. PostgreSQL indexes at most 2,704 bytes, and the path of a displaced file is 37 bytes longer (see
+`ScanChanges.displaced`)."""
 _WRAP = 1 << 64
 _GONE = (errno.ENOENT, errno.ENOTDIR)
 ScanScope = tuple[str, bool]
-"""A folder to look at, and whether with all below it."""
+"""A folder to list, and whether to list everything below it, too."""
 
 
 @dataclass(slots=True)
 class FolderListing:
-    """The media files of one folder: all of them, unless it is one of several parts. `is_complete`: none of its files was left out
-    because it could not be read, or was still being written."""
+    """The media files of one folder, or one part of them. `is_complete`: no file was left out because it could not be read or was still being
+    written."""
 
     folder: str
     files: list[ListedFile]
@@ -48,7 +49,7 @@ class FolderListing:
 
 @dataclass(slots=True)
 class UnreadablePaths:
-    """What could not be read: each place with the reason, the first ones of `count`."""
+    """Paths that could not be read, with the reason; `reasons` holds the first of `count`."""
 
     count: int = 0
     reasons: dict[str, str] = field(default_factory=dict)
@@ -59,7 +60,7 @@ class UnreadablePaths:
             self.reasons[path] = reason
 
     def covers(self, path: str) -> bool:
-        """True where it is not known whether the file or folder is there: it, or a folder above it, could not be read."""
+        """True if the path, or a folder above it, could not be read, so that its existence is unknown."""
         if not self.reasons:
             return False
         while True:
@@ -71,7 +72,7 @@ class UnreadablePaths:
 
 
 class FolderWalk:
-    """Iterates over the listings of the folders in scope."""
+    """Iterates over the listings of the folders in `scopes`."""
 
     def __init__(
         self,
@@ -82,54 +83,54 @@ class FolderWalk:
         settled_before: float | None = None,
         reserved_folders: Collection[ReservedFolder] = (),
     ) -> None:
-        """`root` is the import path. `settled_before`: files that changed after this moment (seconds since 1970) are still being written:
-        left out, and their folders are in `unsettled_folders`. `reserved_folders`: mediavault's folders, which are never entered."""
+        """`root` is the import path. `settled_before` (seconds since 1970): files that changed later count as still being written; they are left
+        out, and their folders are in `unsettled_folders`. `reserved_folders`: mediavault's folders, which are never entered."""
         self._exclusions = exclusions
         self._rules = TraversalRules(root, exclusions, reserved_folders)
-        # Something may have happened where the library does not reach: in a folder that is left out, behind a link that leads away.
+        # Scopes come from events, which may concern folders outside the library: excluded ones, targets of links that lead out.
         self._pending = [scope for scope in scopes if self._rules.reaches(scope[0])]
         self._settled_before = settled_before
         self.unreadable = UnreadablePaths()
         self.unsettled_folders: set[str] = set()
-        """Folders that hold such files."""
+        """Folders with files that changed after `settled_before`."""
 
     def __iter__(self) -> Iterator[FolderListing]:
         while self._pending:
-            folder, deep = self._pending.pop()
-            yield from self._list(folder, deep)
+            folder, recursive = self._pending.pop()
+            yield from self._list(folder, recursive)
 
     def iter_batches(self, files: int, folders: int) -> Iterator[list[FolderListing]]:
-        """Listings together, until they hold so many files, or are so many."""
+        """Groups listings into batches of at least `files` files or exactly `folders` listings; the last batch may be smaller."""
         batch: list[FolderListing] = []
-        held = 0
+        file_count = 0
         for listing in self:
             batch.append(listing)
-            held += len(listing.files)
-            if held >= files or len(batch) >= folders:
+            file_count += len(listing.files)
+            if file_count >= files or len(batch) >= folders:
                 yield batch
-                batch, held = [], 0
+                batch, file_count = [], 0
         if batch:
             yield batch
 
-    def _list(self, folder: str, deep: bool) -> Iterator[FolderListing]:
+    def _list(self, folder: str, recursive: bool) -> Iterator[FolderListing]:
         if not self._fits_catalog(folder):
             return
         listing = FolderListing(folder, [])
-        below: list[tuple[str, bool]] = []
+        subfolders: list[tuple[str, bool]] = []
         try:
-            # By descriptor: the names in it are then looked up from there, and not from the root each time.
+            # Listed by descriptor: the kernel then resolves the names from the folder, and not from the root each time.
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             if error.errno not in _GONE:
                 self.unreadable.add(folder, _error_reason(error))
             return
         try:
-            if (closed := self._rules.forbidden_reason(os.fstat(descriptor))) is not None:
-                self.unreadable.add(folder, closed)
+            if (reason := self._rules.forbidden_reason(os.fstat(descriptor))) is not None:
+                self.unreadable.add(folder, reason)
                 return
             with os.scandir(descriptor) as entries:
                 for entry in entries:
-                    if self._add_entry(listing, entry, below, descriptor) and len(listing.files) >= PART_FILES:
+                    if self._add_entry(listing, entry, subfolders, descriptor) and len(listing.files) >= PART_FILES:
                         listing.is_part, listing.is_last_part = True, False
                         yield listing
                         listing = FolderListing(folder, [], is_part=True, is_complete=listing.is_complete)
@@ -138,34 +139,38 @@ class FolderWalk:
             listing.is_complete = False
         finally:
             os.close(descriptor)
-        if deep:
-            self._pending += below
+        if recursive:
+            self._pending += subfolders
         yield listing
 
     def _add_entry(
-        self, listing: FolderListing, entry: os.DirEntry[str], below: list[tuple[str, bool]], descriptor: int
+        self, listing: FolderListing, entry: os.DirEntry[str], subfolders: list[tuple[str, bool]], descriptor: int
     ) -> bool:
-        """True when a file was added to the listing."""
+        """Adds an entry to the listing or to `subfolders`, if it belongs to the library. True if a file was added to the listing."""
         name = entry.name
         try:
-            linked = entry.is_symlink()
-            if not linked and entry.is_dir(follow_symlinks=False):
+            is_link = entry.is_symlink()
+            if not is_link and entry.is_dir(follow_symlinks=False):
                 if not self._exclusions.excludes_folder(listing.folder, name) and self._has_utf8_name(
                     listing.folder, name
                 ):
-                    below.append((f"{listing.folder}/{name}", True))
+                    subfolders.append((f"{listing.folder}/{name}", True))
                 return False
-            followed = self._rules.resolve_link(listing.folder, name) if linked else None
-            if linked and followed is None:
+            link_target = self._rules.resolve_link(listing.folder, name) if is_link else None
+            if is_link and link_target is None:
                 return False
-            if followed is not None and stat.S_ISDIR(followed[1].st_mode):
-                if self._rules.allows_link_target(listing.folder, name, *followed):
-                    below.append((f"{listing.folder}/{name}", True))
+            if link_target is not None and stat.S_ISDIR(link_target[1].st_mode):
+                if self._rules.allows_link_target(listing.folder, name, *link_target):
+                    subfolders.append((f"{listing.folder}/{name}", True))
                 return False
-            kind = find_format(name)
-            if kind is None or kind.kind is MediaKind.SIDECAR or self._exclusions.excludes_file(listing.folder, name):
+            media_format = find_format(name)
+            if (
+                media_format is None
+                or media_format.kind is MediaKind.SIDECAR
+                or self._exclusions.excludes_file(listing.folder, name)
+            ):
                 return False
-            status = followed[1] if followed is not None else entry.stat(follow_symlinks=False)
+            status = link_target[1] if link_target is not None else entry.stat(follow_symlinks=False)
         except OSError as error:
             return self._record_unreadable(listing, name, error)
         if not stat.S_ISREG(status.st_mode) or not self._can_be_stored(listing.folder, name):
@@ -180,13 +185,13 @@ class FolderWalk:
         return True
 
     def _record_unreadable(self, listing: FolderListing, name: str, error: OSError) -> bool:
-        if error.errno not in _GONE:  # else it was taken away while the folder was listed
+        if error.errno not in _GONE:  # else it was deleted while the folder was listed
             self.unreadable.add(f"{listing.folder}/{name}", _error_reason(error))
             listing.is_complete = False
         return False
 
     def _fits_catalog(self, path: str) -> bool:
-        """False for a path that no catalogue can hold."""
+        """False, and recorded as unreadable, for a path that is too long for the catalogue."""
         if 4 * len(path) <= MAX_PATH_BYTES or len(os.fsencode(path)) <= MAX_PATH_BYTES:
             return True
         self.unreadable.add(path, f"has a path of more than {MAX_PATH_BYTES} bytes")
@@ -203,7 +208,7 @@ class FolderWalk:
 
 
 def is_file_at(path: str, device: int, inode: int) -> bool:
-    """Whether this file is there still; True also where that can not be told."""
+    """Whether the path still leads to the file with this device and inode; True also if the disk reports an error."""
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -212,7 +217,7 @@ def is_file_at(path: str, device: int, inode: int) -> bool:
 
 
 def _to_signed_inode(status: os.stat_result) -> int:
-    """As the catalogue can hold it: signed."""
+    """The inode as a signed 64-bit number, which is what the database can store."""
     return status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
 
 

@@ -1,7 +1,7 @@
-"""Follows what happens in a library's folders: the kernel's events, coalesced into folders to be listed again once they have settled.
+"""Reads inotify events of a library's folders and turns them into folders to scan, once they have settled. Does not scan.
 
-An event tells only where to look. For a folder it means to list it and all below it again: files that came into a new folder before the
-kernel watched it have no events of their own.
+An event only says which folder to list again. For a new folder everything below it is listed, too: files that were created in it before the
+kernel watched it have no events.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from app.storage.local.daemon_executor import DaemonExecutor
 T = TypeVar("T")
 
 MAX_PENDING_FOLDERS = 500
-"""With more folders than this to look at, the whole library is looked through."""
+"""With more pending folders than this, the whole library is scanned instead."""
 
 
 class WatchUnavailable(Exception):
-    """The system can not watch these folders, or not all of them; the text says why."""
+    """The kernel cannot watch these folders, or not all of them; the text says why."""
 
 
 class FolderEventReader:
-    """Events below some folders. One thread waits for them."""
+    """Asynchronous reader of the events below some import paths. One thread of its own waits for them."""
 
     def __init__(self) -> None:
         self._thread = DaemonExecutor("library-watch", 1)
@@ -43,7 +43,7 @@ class FolderEventReader:
     async def open(
         self, paths: Sequence[str], exclusions: ExclusionRules, reserved_folders: Collection[ReservedFolder] = ()
     ) -> None:
-        """Watch what a walk of these import paths enters that leaves out `reserved_folders` folders. Raises `WatchUnavailable`."""
+        """Watches the folders that a scan of these import paths enters. Raises `WatchUnavailable`."""
         try:
             self._tree = await self._run_in_thread(
                 lambda: WatchedTree([TraversalRules(path, exclusions, reserved_folders) for path in paths])
@@ -52,21 +52,21 @@ class FolderEventReader:
             raise WatchUnavailable(_watch_error_reason(error)) from error
 
     async def read_changed_paths(self) -> set[str]:
-        """Paths at which something happened, gathered for a moment; empty after a second without any. Raises `WatchUnavailable`, `WatchLost`."""
-        folders = self._tree
-        if folders is None:
+        """Paths with events, collected for up to a second; empty after a second without any. Raises `WatchUnavailable`, `WatchLost`."""
+        tree = self._tree
+        if tree is None:
             raise WatchUnavailable("is closed")
         try:
-            return await self._run_in_thread(partial(folders.read_changed_paths, self._stop))
+            return await self._run_in_thread(partial(tree.read_changed_paths, self._stop))
         except OSError as error:
             raise WatchUnavailable(_watch_error_reason(error)) from error
 
     def close(self) -> None:
-        """Nobody waits for the thread, since a disk may not answer it."""
+        """Does not wait for the thread, which may hang on a dead disk."""
         self._stop.set()
-        folders, self._tree = self._tree, None
-        if folders is not None:
-            self._thread.submit(folders.close)
+        tree, self._tree = self._tree, None
+        if tree is not None:
+            self._thread.submit(tree.close)
         self._thread.shutdown(wait=False)
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
@@ -82,24 +82,24 @@ def _watch_error_reason(error: OSError) -> str:
 
 
 class PendingFolders:
-    """Folders to look at, each once, at the time when what happened there has settled."""
+    """Queue of folders to scan, each once, due `settle_seconds` after its first event."""
 
     def __init__(self, settle_seconds: float) -> None:
         self._settle_seconds = settle_seconds
         self._due: dict[ScanScope, float] = {}
 
     def add(self, scopes: Iterable[ScanScope], now: float) -> None:
-        """A folder that waits already is not put off: a file that is written for hours must not hide those beside it."""
+        """A folder that is queued already is not postponed: a file that is written for hours must not delay those beside it."""
         for scope in scopes:
             self._due.setdefault(scope, now + self._settle_seconds)
 
     def take_due(self, now: float) -> list[ScanScope]:
-        """Those that are due; folders within others that are taken with all below them are left out."""
-        due = [scope for scope, moment in self._due.items() if moment <= now]
+        """Removes and returns the due folders, without those that lie in a due folder that is scanned recursively."""
+        due = [scope for scope, due_at in self._due.items() if due_at <= now]
         for scope in due:
             del self._due[scope]
-        deep = {path for path, all_below in due if all_below}
-        return [(path, all_below) for path, all_below in due if not _is_covered(path, all_below, deep)]
+        recursive = {path for path, is_recursive in due if is_recursive}
+        return [(path, is_recursive) for path, is_recursive in due if not _is_covered(path, is_recursive, recursive)]
 
     @property
     def next_due_at(self) -> float | None:
@@ -113,7 +113,7 @@ class PendingFolders:
 
 
 def find_changed_scopes(changed: Iterable[str], roots: Sequence[str]) -> set[ScanScope]:
-    """Where to look after events at these paths. For a thread: asks the disk."""
+    """The folders to scan after events at these paths. Blocking: call it in a thread."""
     scopes: set[ScanScope] = set()
     for path in changed:
         root = next((root for root in roots if path == root or path.startswith(root + "/")), None)
@@ -121,18 +121,18 @@ def find_changed_scopes(changed: Iterable[str], roots: Sequence[str]) -> set[Sca
             continue
         if path != root:
             scopes.add((os.path.dirname(path), False))  # noqa: PTH120 - text in, text out
-        # What is gone may have been a folder.
+        # A path that no longer exists may have been a folder.
         if Path(path).is_dir() or not os.path.lexists(path):
             scopes.add((path, True))
     return scopes
 
 
-def _is_covered(path: str, all_below: bool, deep: set[str]) -> bool:
-    if path in deep and not all_below:
+def _is_covered(path: str, is_recursive: bool, recursive: set[str]) -> bool:
+    if path in recursive and not is_recursive:
         return True
-    above = path.rpartition("/")[0]
-    while above:
-        if above in deep:
+    parent = path.rpartition("/")[0]
+    while parent:
+        if parent in recursive:
             return True
-        above = above.rpartition("/")[0]
+        parent = parent.rpartition("/")[0]
     return False

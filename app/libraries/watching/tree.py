@@ -1,4 +1,4 @@
-"""The folders of a library that the kernel watches: those that a walk enters and no others, kept up as folders come, go and are renamed."""
+"""The tree of folders of a library that inotify watches: the same folders that a scan enters, kept up to date as folders come, go and are renamed."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _WATCH_FLAGS = flags.ONLYDIR | flags.DONT_FOLLOW | flags.EXCL_UNLINK
 
 
 class WatchLost(Exception):
-    """Not all events come any more: the watch is to be set anew, and everything looked through. The text says why."""
+    """Events may have been lost: the watch must be set up again and the library scanned. The text says why."""
 
 
 @dataclass(slots=True, eq=False)
 class _WatchedFolder:
-    """`name` is the whole import path where there is none above."""
+    """`name` is the last segment of the path; for a folder without a parent it is the whole import path."""
 
     name: str
     parent: _WatchedFolder | None
@@ -52,22 +52,22 @@ class _WatchedFolder:
 
 
 class WatchedTree:
-    """For one thread at a time: every call may wait for a disk."""
+    """An inotify instance and its watched folders. Blocking, and for one thread at a time."""
 
     def __init__(self, rules: Iterable[TraversalRules]) -> None:
-        """Raises `OSError` where a limit of the system is reached, or it can not watch at all."""
+        """Raises `OSError` if a limit of the kernel is reached, or it cannot watch at all."""
         self._inotify = INotify()
         self._folders: dict[int, list[_WatchedFolder]] = {}
-        """By watch: a folder has several places where links lead to it."""
+        """By watch descriptor. Several, if symbolic links lead to the same folder: the kernel has one watch per inode."""
         try:
-            for ways in rules:
-                self._watch_tree(ways, ways.root, None, linked=True)
+            for root_rules in rules:
+                self._watch_tree(root_rules, root_rules.root, None, is_link=True)
         except BaseException:
             self.close()
             raise
 
     def read_changed_paths(self, stop: threading.Event) -> set[str]:
-        """Paths at which something happened, gathered for a moment; empty after a second without any. Raises `WatchLost`, `OSError`."""
+        """Paths with events, collected for up to a second; empty after a second without any. Raises `WatchLost`, `OSError`."""
         changed: set[str] = set()
         events: list[Event] = []
         for _ in range(_WAITS):
@@ -77,7 +77,7 @@ class WatchedTree:
         while events:
             for event in events:
                 self._handle_event(event, changed)
-            # Not at each event: a file that is being written has thousands a second.
+            # A pause, instead of a read per event: a file that is being written causes thousands a second.
             if stop.wait(_PAUSE_SECONDS) or not changed or time.monotonic() >= end:
                 break
             events = self._inotify.read(_QUIET_MS)
@@ -112,54 +112,54 @@ class WatchedTree:
         path = f"{folder.path}/{event.name}"
         changed.add(path)
         if event.mask & (_ARRIVED | _LEFT) and (former := folder.children.get(event.name)) is not None:
-            # What comes now may be another one; it is not, where its parent was listed just after it had come.
+            # The name may belong to another folder now. It does not, if the parent was listed just after the folder had come.
             self._unwatch_tree(former)
         if event.mask & flags.ISDIR:
             # A folder that could not be read before may be readable now.
             if event.mask & (_ARRIVED | flags.ATTRIB) and folder.rules.allows_folder(folder.path, event.name):
-                self._watch_tree(folder.rules, event.name, folder, linked=False)
+                self._watch_tree(folder.rules, event.name, folder, is_link=False)
         elif event.mask & _ARRIVED and os.path.islink(path) and folder.rules.allows_link(folder.path, event.name):  # noqa: PTH114 - raises nothing
-            self._watch_tree(folder.rules, event.name, folder, linked=True)
+            self._watch_tree(folder.rules, event.name, folder, is_link=True)
 
-    def _watch_tree(self, rules: TraversalRules, name: str, above: _WatchedFolder | None, *, linked: bool) -> None:
-        """A folder and all below it: first watched, then listed, so that none falls between."""
-        pending = [(name, above, linked)]
+    def _watch_tree(self, rules: TraversalRules, name: str, parent: _WatchedFolder | None, *, is_link: bool) -> None:
+        """Watches a folder and all below it. Each is watched before it is listed, so that no subfolder is missed."""
+        pending = [(name, parent, is_link)]
         while pending:
-            name, above, linked = pending.pop()
-            if above is not None and name in above.children:
+            name, parent, is_link = pending.pop()
+            if parent is not None and name in parent.children:
                 continue
-            path = name if above is None else f"{above.path}/{name}"
+            path = name if parent is None else f"{parent.path}/{name}"
             try:
-                watch = self._inotify.add_watch(
-                    os.path.realpath(path) if linked else path, _WATCHED_EVENTS | _WATCH_FLAGS
+                watch_descriptor = self._inotify.add_watch(
+                    os.path.realpath(path) if is_link else path, _WATCHED_EVENTS | _WATCH_FLAGS
                 )
-                folder = _WatchedFolder(name, above, rules, watch)
-                self._folders.setdefault(watch, []).append(folder)
-                if above is not None:
-                    above.children[name] = folder
+                folder = _WatchedFolder(name, parent, rules, watch_descriptor)
+                self._folders.setdefault(watch_descriptor, []).append(folder)
+                if parent is not None:
+                    parent.children[name] = folder
                 with os.scandir(path) as entries:
                     pending += [
-                        (each.name, folder, each.is_symlink()) for each in entries if rules.allows_entry(path, each)
+                        (entry.name, folder, entry.is_symlink()) for entry in entries if rules.allows_entry(path, entry)
                     ]
             except OSError as error:
-                # What is gone or can not be read is not walked either.
-                if error.errno in _LIMITS or above is None:
+                # A folder that is gone or cannot be read is not scanned either.
+                if error.errno in _LIMITS or parent is None:
                     raise
 
     def _unwatch_tree(self, folder: _WatchedFolder) -> None:
-        """It and all below it are no longer where they were."""
+        """Forgets a folder and all below it, after it was removed or renamed."""
         self._detach(folder)
-        dropped = [folder]
-        while dropped:
-            each = dropped.pop()
-            dropped += each.children.values()
-            places = self._folders.get(each.watch_descriptor)
-            if places is None:
+        pending = [folder]
+        while pending:
+            each = pending.pop()
+            pending += each.children.values()
+            watched = self._folders.get(each.watch_descriptor)
+            if watched is None:
                 continue
-            places.remove(each)
-            if not places:
+            watched.remove(each)
+            if not watched:
                 del self._folders[each.watch_descriptor]
-                with suppress(OSError):  # the kernel may have removed it
+                with suppress(OSError):  # the kernel may have removed the watch
                     self._inotify.rm_watch(each.watch_descriptor)
 
     @staticmethod
