@@ -1,4 +1,4 @@
-"""The `mediavault` command."""
+"""The `mediavault` command line: one module for each group of commands. The work is done by the packages that the commands call."""
 
 from __future__ import annotations
 

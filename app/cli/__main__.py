@@ -1,4 +1,4 @@
-"""`python -m app.cli`."""
+"""Entry point of `python -m app.cli`."""
 
 from __future__ import annotations
 

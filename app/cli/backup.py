@@ -1,4 +1,4 @@
-"""`mediavault backup`: copies of the catalogue."""
+"""`mediavault backup`: creates, lists and restores backups of the catalogue. Media files are not in them."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def backup_list() -> None:
     from app.cli.storage_access import describe_storage_error, open_existing_storage  # noqa: PLC0415 - slow to import
     from app.migration.backups.backup_store import BackupInfo, list_backups  # noqa: PLC0415
 
-    async def listed() -> list[BackupInfo]:
+    async def read_list() -> list[BackupInfo]:
         try:
             async with open_existing_storage(load_settings_with_logging()) as storage:
                 return await list_backups(storage)
         except StorageError as error:
             fail(describe_storage_error(error))
 
-    for backup in run_command(listed()):
+    for backup in run_command(read_list()):
         typer.echo(f"{backup.created_at:%Y-%m-%dT%H:%M:%SZ}  {backup.size:>12}  {backup.path}")
 
 
@@ -84,7 +84,7 @@ def backup_restore(
 
     settings = load_settings_with_logging()
 
-    async def bring_back() -> RestoreResult:
+    async def restore() -> RestoreResult:
         try:
             async with _open_backup(settings, backup) as chunks:
                 return await restore_backup(settings, chunks, relocate=relocate)
@@ -101,40 +101,40 @@ def backup_restore(
         except CatalogError as error:
             fail(f"{prefix_setting_name('DB_URL', error)}; nothing was restored")
 
-    restored = run_command(bring_back())
+    restored = run_command(restore())
     _print_restored(restored)
 
 
 def _print_restored(restored: RestoreResult) -> None:
-    withdrawn = restored.dropped_rows
+    dropped = restored.dropped_rows
     typer.echo(f"restored the backup of {restored.header.created_at}: {sum(restored.row_counts.values())} rows")
     if restored.relocated_paths:
         typer.echo(f"{restored.relocated_paths} paths follow the media location")
-    if withdrawn.files:
+    if dropped.files:
         typer.echo(
-            f"{withdrawn.files} files that were being written or removed are forgotten: `mediavault verify` names those that are there"
+            f"{dropped.files} files that were being written or removed are forgotten: `mediavault verify` names those that are there"
         )
-    if withdrawn.trashed:
-        typer.echo(f"{withdrawn.trashed} assets in the trash begin their time there anew")
+    if dropped.trashed:
+        typer.echo(f"{dropped.trashed} assets in the trash begin their time there anew")
 
 
 @asynccontextmanager
 async def _open_backup(settings: Settings, backup: str) -> AsyncIterator[AsyncIterable[bytes]]:
-    """The bytes of a file of this host, else of a backup of the media location."""
+    """The chunks of a backup: of the file `backup` on this host if there is one, else of that backup in the media location."""
     from app.cli.storage_access import open_existing_storage  # noqa: PLC0415 - slow to import
     from app.migration.backups.backup_store import exclude_future_backups, list_backups  # noqa: PLC0415
     from app.migration.backups.restore import read_file_chunks  # noqa: PLC0415
 
-    if Path(backup).is_file():  # noqa: ASYNC240 - the command has nothing else to do
+    if Path(backup).is_file():  # noqa: ASYNC240 - nothing else runs on this loop
         yield read_file_chunks(Path(backup))
         return
     async with open_existing_storage(settings) as storage:
-        every = await list_backups(storage)
+        backups = await list_backups(storage)
         if backup == NEWEST:
-            found = exclude_future_backups(every, datetime.now(UTC))
+            matching = exclude_future_backups(backups, datetime.now(UTC))
         else:
-            found = [each for each in every if backup in (each.path, each.name)]
-        if not found:
+            matching = [each for each in backups if backup in (each.path, each.name)]
+        if not matching:
             fail("there is no backup" if backup == NEWEST else f"there is no backup {backup}")
-        async with storage.read(found[0].path) as stream:
+        async with storage.read(matching[0].path) as stream:
             yield stream.chunks

@@ -1,4 +1,4 @@
-"""What the commands share: settings, a catalogue that is closed again, and failures as one line with a status of their own."""
+"""Shared parts of the commands: load settings, open and close the catalogue, print tables, and fail with one line and an exit status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 async def call_with_catalog(settings: Settings, work: Any) -> Any:
-    """What `work` makes of the catalogue, which is closed at the end."""
+    """Opens the catalogue, returns the result of `work(catalog)`, and closes the catalogue. Ends the command if it cannot be opened."""
     try:
         catalog = await open_catalog(settings.db_url.get_secret_value())
     except CatalogError as error:
@@ -28,7 +28,7 @@ async def call_with_catalog(settings: Settings, work: Any) -> Any:
 
 
 def run_command(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end; what the catalogue refuses ends the command."""
+    """Runs a coroutine in an event loop of its own. A `CatalogError` ends the command."""
     try:
         return asyncio.run(work)
     except CatalogUnavailable as error:
@@ -38,7 +38,7 @@ def run_command(work: Coroutine[Any, Any, T]) -> T:
 
 
 def load_settings_or_exit() -> Settings:
-    """The settings of this process."""
+    """The settings. Invalid ones end the command."""
     try:
         return load_settings()
     except SettingsError as error:
@@ -46,7 +46,7 @@ def load_settings_or_exit() -> Settings:
 
 
 def load_settings_with_logging() -> Settings:
-    """As `load_settings_or_exit`, for commands that call rooms which log: that goes to standard error, too, and never between the answers."""
+    """As `load_settings_or_exit`, for commands whose work logs: the log goes to standard error, so that standard output holds only results."""
     from app.api.logging_setup import configure_logging  # noqa: PLC0415 - slow to import
 
     settings = load_settings_or_exit()
@@ -60,13 +60,13 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
     table = Table(box=None)
     for name in columns:
-        table.add_column(name, no_wrap=name == "id")  # an id that is cut short is none
+        table.add_column(name, no_wrap=name == "id")  # a truncated id is useless
     for row in rows:
         table.add_row(*row)
     Console().print(table)
 
 
 def fail(message: str, *, status: int = 2) -> NoReturn:
-    """One line on standard error, and the end of the command."""
+    """Prints one line to standard error and ends the command with `status`."""
     typer.echo(f"mediavault: {message}", err=True)
     raise typer.Exit(status)

@@ -1,4 +1,4 @@
-"""The `mediavault` command: thin, calls the rooms."""
+"""The `mediavault` command: runs the service, and manages users, keys, libraries, moves and backups."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ cli.command()(doctor)
 
 NO_QUOTA = "none"
 MAX_QUOTA = 2**63 - 1
-"""What the catalogue can keep."""
+"""The largest number that the database can store."""
 PRIVATE = 0o077
-"""Nobody else reads photos and password hashes: what is created is its owner's only."""
+"""The umask: files that are created, with photos or password hashes, are readable by their owner only."""
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script `mediavault`."""
     os.umask(PRIVATE)
     cli()
 
@@ -81,8 +81,8 @@ def user_add(
     async def add(catalog: Catalog) -> User:
         try:
             password_hash = None if password is None else await PasswordService().hash(password)
-        except InvalidPassword as unfit:
-            fail(f"the password on standard input: {unfit}")
+        except InvalidPassword as error:
+            fail(f"the password on standard input: {error}")
         return await catalog.users.create(
             email, name or email, is_admin=admin, quota=quota, password_hash=password_hash
         )
@@ -94,7 +94,7 @@ def user_add(
 def user_list() -> None:
     """List the users."""
 
-    async def everyone(catalog: Catalog) -> list[User]:
+    async def list_users(catalog: Catalog) -> list[User]:
         return await catalog.users.list()
 
     print_table(
@@ -104,7 +104,7 @@ def user_list() -> None:
                 *(str(user.id), user.email, user.name, "yes" if user.is_admin else "", str(user.used)),
                 "" if user.quota is None else str(user.quota),
             )
-            for user in run_command(call_with_catalog(load_settings_or_exit(), everyone))
+            for user in run_command(call_with_catalog(load_settings_or_exit(), list_users))
         ),
     )
 
@@ -147,14 +147,16 @@ def key_add(
 def key_list(email: Annotated[str, typer.Argument(help="Whose keys.")]) -> None:
     """List a user's API keys (not their secrets: those are not kept)."""
 
-    async def keys(catalog: Catalog) -> list[tuple[str, str, str, str]]:
+    async def list_keys(catalog: Catalog) -> list[tuple[str, str, str, str]]:
         user = await _find_user(catalog, email)
         return [
             (str(key.id), key.name, ", ".join(key.permissions), f"{key.created_at:%Y-%m-%d}")
             for key in await catalog.api_keys.list(user.id)
         ]
 
-    print_table(("id", "name", "permissions", "made"), run_command(call_with_catalog(load_settings_or_exit(), keys)))
+    print_table(
+        ("id", "name", "permissions", "made"), run_command(call_with_catalog(load_settings_or_exit(), list_keys))
+    )
 
 
 @key_cli.command("revoke")

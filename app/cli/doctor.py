@@ -1,6 +1,6 @@
-"""`mediavault doctor`: what of the set-up holds, and what does not.
+"""`mediavault doctor`: runs the checks of the set-up and prints their findings, as a table or as JSON.
 
-Exit status, for scripts: 0 all that the service needs holds (there may be warnings), 1 something does not, 2 it could not be carried out.
+Exit status, for scripts: 0 no check failed (there may be warnings), 1 a check failed, 2 the diagnosis could not be carried out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _run_diagnosis() -> DiagnosisReport:
         fail("interrupted")
     except typer.Exit:
         raise
-    except Exception as error:  # noqa: BLE001 - what no check foresaw: scripts take an uncaught exception's status for a finding
+    except Exception as error:  # noqa: BLE001 - an uncaught exception would end with status 1, which means a failed check
         fail(f"the diagnosis could not be carried out: {type(error).__name__}")
 
 

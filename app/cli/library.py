@@ -1,4 +1,4 @@
-"""`mediavault library`: external libraries from the command line, with the same rules as the API."""
+"""`mediavault library`: manages and scans external libraries, under the same rules as the API."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def library_add(
 def library_list() -> None:
     """List the libraries, and whether they are there."""
 
-    async def everything(libraries: LibraryService, catalog: Catalog) -> list[tuple[str, ...]]:
+    async def list_rows(libraries: LibraryService, catalog: Catalog) -> list[tuple[str, ...]]:
         _ = libraries
         counts = await catalog.libraries.count_assets()
         return [_format_library_row(each, counts.get(each.id, 0)) for each in await catalog.libraries.list()]
 
-    print_table(("id", "name", "state", "assets", "scanned", "import paths"), _run_with_libraries(everything))
+    print_table(("id", "name", "state", "assets", "scanned", "import paths"), _run_with_libraries(list_rows))
 
 
 @library_cli.command("update")
@@ -86,7 +86,7 @@ def library_remove(library_id: LibraryId) -> None:
     """Remove a library from the catalogue, and what was made from its files. The files themselves are never touched."""
 
     async def remove(libraries: LibraryService, catalog: Catalog) -> int:
-        # One whose removal was broken off is still on the list.
+        # `get` does not find a library whose removal was interrupted; `list` does.
         if library_id not in {each.id for each in await catalog.libraries.list()}:
             fail(f"there is no library {library_id}")
         return await libraries.remove_and_wait(library_id)
@@ -139,11 +139,11 @@ def library_scan(
     """Look through a library and take in what is new. Ends with status 1 where a library looks unmounted."""
 
     async def scan(libraries: LibraryService, catalog: Catalog) -> list[tuple[Library, ScanReport]]:
-        every = [each for each in await catalog.libraries.list() if each.deleted_at is None]
-        wanted = [each for each in every if library_id in (None, each.id)]
-        if library_id is not None and not wanted:
+        present = [each for each in await catalog.libraries.list() if each.deleted_at is None]
+        selected = [each for each in present if library_id in (None, each.id)]
+        if library_id is not None and not selected:
             fail(f"there is no library {library_id}")
-        return [(each, await _scan_with_progress(libraries, each, accept_missing=accept_missing)) for each in wanted]
+        return [(each, await _scan_with_progress(libraries, each, accept_missing=accept_missing)) for each in selected]
 
     reports = _run_with_libraries(scan)
     columns = ("library", "found", "new", "changed", "renamed", "back", "trashed", "unreadable", "seconds")
@@ -164,7 +164,7 @@ async def _scan_with_progress(libraries: LibraryService, library: Library, *, ac
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        # How many there are to be found is known from the scan before.
+        # The number of files of the last scan is the best estimate of the total.
         task = bar.add_task(library.name, total=library.files or None)
 
         def show(report: ScanReport) -> None:

@@ -1,5 +1,7 @@
-"""`mediavault migrate`: moving a library between disk and S3. Thin: each command opens catalogue and storage, calls
-`app.migration` and prints what it reports. Exit status: 0 when all is well, 1 when problems are left, 2 when it was refused.
+"""`mediavault migrate`: moves managed files between disk and S3.
+
+Each command opens catalogue and storage, calls `app.migration`, and prints its report. Exit status: 0 no problems, 1 problems are left,
+2 the command was refused.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ def migrate_run(
     as_json: JsonOption = False,
 ) -> None:
     """Copy and verify all that is not at the target yet. Can be stopped and run again at any time."""
-    from app.migration.steps import run_step  # noqa: PLC0415 - what stands on storage takes long to import
+    from app.migration.steps import run_step  # noqa: PLC0415 - slow to import
 
     options = {
         "concurrency": concurrency,
@@ -102,9 +104,9 @@ def migrate_run(
 @migrate_cli.command()
 def status(to: TargetOption, user: UserOption = None, kind: KindsOption = None, as_json: JsonOption = False) -> None:
     """How far the latest move has come."""
-    from app.migration.steps.status_step import report_move_status as work_status  # noqa: PLC0415
+    from app.migration.steps.status_step import report_move_status  # noqa: PLC0415
 
-    _print_and_exit(_run_with_context(to, user, kind, {}, work_status, quiet=True), as_json=as_json)
+    _print_and_exit(_run_with_context(to, user, kind, {}, report_move_status, quiet=True), as_json=as_json)
 
 
 @migrate_cli.command()
@@ -125,12 +127,14 @@ def rollback(
 ) -> None:
     """Go back to the sources, as far as they have not been cleaned up, and give the copies up. `--to` is where the move went."""
     from app.migration.source_retention import choose_source_retention  # noqa: PLC0415
-    from app.migration.steps.rollback_step import roll_back_move as go_back  # noqa: PLC0415
+    from app.migration.steps.rollback_step import roll_back_move  # noqa: PLC0415
 
-    rest = choose_source_retention(to, load_settings_or_exit())
+    retention = choose_source_retention(to, load_settings_or_exit())
     options = {"concurrency": concurrency}
     _print_and_exit(
-        _run_with_context(to, user, kind, options, lambda work: go_back(work, retention=rest), quiet=as_json),
+        _run_with_context(
+            to, user, kind, options, lambda context: roll_back_move(context, retention=retention), quiet=as_json
+        ),
         as_json=as_json,
     )
 
@@ -146,12 +150,14 @@ def cleanup(
 ) -> None:
     """Remove the sources of what was switched, each after its copy was checked once more. Waits until nobody can still be reading them."""
     from app.migration.source_retention import choose_source_retention  # noqa: PLC0415
-    from app.migration.steps.cleanup_step import clean_up_move as clean  # noqa: PLC0415
+    from app.migration.steps.cleanup_step import clean_up_move  # noqa: PLC0415
 
-    rest = choose_source_retention(_opposite_engine(to), load_settings_or_exit())
+    retention = choose_source_retention(_opposite_engine(to), load_settings_or_exit())
     options = {"concurrency": concurrency, "method": _parse_verify_method(verify)}
     _print_and_exit(
-        _run_with_context(to, user, kind, options, lambda work: clean(work, retention=rest), quiet=as_json),
+        _run_with_context(
+            to, user, kind, options, lambda context: clean_up_move(context, retention=retention), quiet=as_json
+        ),
         as_json=as_json,
     )
 
@@ -161,12 +167,12 @@ def _run_plan(
 ) -> None:
     from app.migration.steps import plan_step  # noqa: PLC0415
 
-    made: MovePlan = _run_with_context(to, user, kinds, options, plan_step.plan_move, quiet=as_json)
+    plan: MovePlan = _run_with_context(to, user, kinds, options, plan_step.plan_move, quiet=as_json)
     if as_json:
-        typer.echo(json.dumps(_plan_to_json(to, made)))
+        typer.echo(json.dumps(_plan_to_json(to, plan)))
     else:
-        _print_plan(to, made)
-    raise typer.Exit(PROBLEMS_LEFT if made.problems.count else 0)
+        _print_plan(to, plan)
+    raise typer.Exit(PROBLEMS_LEFT if plan.problems.count else 0)
 
 
 def _run_with_context(
@@ -178,7 +184,7 @@ def _run_with_context(
     *,
     quiet: bool,
 ) -> T:
-    """Catalogue and storage opened, `act` done, both closed again. What refuses it is one line and ends the command."""
+    """Opens catalogue and storage, returns the result of `act`, and closes both. A refusal ends the command with one line."""
     from app.migration.migration_context import MigrationContext  # noqa: PLC0415
     from app.migration.route import MEDIA_MISSING, MoveRefused, find_route  # noqa: PLC0415
     from app.storage.errors import StorageError  # noqa: PLC0415
@@ -187,7 +193,7 @@ def _run_with_context(
     settings = load_settings_or_exit()
     _silence_logging(settings)
     if not settings.media_location.is_dir():
-        fail(MEDIA_MISSING)  # opened as the place of new files, it would be made
+        fail(MEDIA_MISSING)  # `open_storage` would create it
 
     async def with_storage(catalog: Catalog) -> T:
         try:
@@ -196,11 +202,11 @@ def _run_with_context(
             fail(f"the media location cannot be opened: {error}")
         try:
             with show_move_progress(quiet=quiet) as progress:
-                work = MigrationContext(catalog, storage, find_route(storage, to), progress=progress)
+                context = MigrationContext(catalog, storage, find_route(storage, to), progress=progress)
                 filters = MoveFilters(await _find_owner(catalog, user), tuple(kinds) if kinds else None)
-                work = replace(work, filters=filters, **options)
-                # More would wait for each other's connections, and take that for a store that does not answer.
-                return await act(replace(work, concurrency=min(work.concurrency, settings.s3_connections)))
+                context = replace(context, filters=filters, **options)
+                # More copies than connections would wait for each other, and time out as if the store did not answer.
+                return await act(replace(context, concurrency=min(context.concurrency, settings.s3_connections)))
         except MoveRefused as refusal:
             fail(str(refusal))
         finally:
@@ -209,18 +215,18 @@ def _run_with_context(
     return run_command(call_with_catalog(settings, with_storage))
 
 
-async def _find_owner(catalog: Catalog, named: str | None) -> UUID | None:
-    if named is None:
+async def _find_owner(catalog: Catalog, email_or_id: str | None) -> UUID | None:
+    if email_or_id is None:
         return None
-    found = await catalog.users.get_by_email(named)
-    if found is None:
+    user = await catalog.users.get_by_email(email_or_id)
+    if user is None:
         try:
-            found = await catalog.users.get(UUID(named))
+            user = await catalog.users.get(UUID(email_or_id))
         except ValueError:
-            found = None
-    if found is None:
-        fail(f"there is no user {named}")
-    return found.id
+            user = None
+    if user is None:
+        fail(f"there is no user {email_or_id}")
+    return user.id
 
 
 def _print_and_exit(report: MoveReport, *, as_json: bool) -> None:
@@ -265,8 +271,8 @@ def _print_problems(problems: ProblemList) -> None:
     if not problems.count:
         return
     typer.echo(f"problems: {problems.count}")
-    for named in problems.listed[:SHOWN_PROBLEMS]:
-        typer.echo(f"  {named.path}: {named.problem}")
+    for problem in problems.listed[:SHOWN_PROBLEMS]:
+        typer.echo(f"  {problem.path}: {problem.problem}")
     if problems.count > SHOWN_PROBLEMS:
         typer.echo(f"  … and {problems.count - SHOWN_PROBLEMS} more (--json names up to 1000)")
 
@@ -302,8 +308,8 @@ def _report_to_json(report: MoveReport) -> dict[str, Any]:
 
 
 def _problems_to_json(problems: ProblemList) -> dict[str, Any]:
-    named = [{"path": named.path, "problem": named.problem} for named in problems.listed]
-    return {"problemCount": problems.count, "problems": named}
+    listed = [{"path": each.path, "problem": each.problem} for each in problems.listed]
+    return {"problemCount": problems.count, "problems": listed}
 
 
 def _parse_verify_method(name: str) -> Any:
@@ -330,7 +336,7 @@ def _opposite_engine(to: StorageEngine) -> StorageEngine:
 
 
 def _silence_logging(settings: Settings) -> None:
-    """What goes wrong is in the report, or refuses the command."""
+    """Errors are in the report, or end the command; logs would only repeat them."""
     from app.api.logging_setup import configure_logging  # noqa: PLC0415
     from app.config import LogLevel  # noqa: PLC0415
 

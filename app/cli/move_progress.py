@@ -1,4 +1,4 @@
-"""How far a long command has come: bars at a terminal, a line every few seconds elsewhere. Both go to standard error."""
+"""Progress of `mediavault migrate` on standard error: bars on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def format_size(size: float) -> str:
-    """In the largest binary unit that leaves a whole number."""
+    """A number of bytes in its largest fitting binary unit."""
     for unit in _UNITS[:-1]:
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
@@ -29,14 +29,14 @@ def format_size(size: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
+    """Seconds as `h:mm:ss`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 @contextmanager
 def show_move_progress(*, quiet: bool) -> Iterator[MoveProgress]:
-    """Progress that a person can follow, until the block ends; none where `quiet` is asked."""
+    """Shows progress until the block ends; nothing if `quiet`."""
     if quiet:
         yield SilentProgress()
         return

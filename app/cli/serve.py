@@ -1,5 +1,7 @@
-"""`mediavault serve`: the service, and what it tells the person who starts it. What only `serve` needs is imported in it: that takes
-most of a second."""
+"""`mediavault serve`: runs the service, and prints addresses, users and data locations once it has started.
+
+Modules that only `serve` needs are imported inside it, since that takes most of a second.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 FIRST_USER = "admin@mediavault.local"
 STOP_SECONDS = 6
-"""For transfers under way. With what comes after them, a stop stays below the ten seconds after which containers are killed."""
+"""How long a stop waits for running transfers. With the steps that follow, a stop takes less than the ten seconds after which containers are
+killed."""
 BACKLOG = 2048
 SPARE_DESCRIPTORS = 1024
 
@@ -73,7 +76,7 @@ async def create_api_key(catalog: Catalog, user: User, name: str, permissions: l
 
 
 def _run_server(app: ApiApplication, settings: Settings, sockets: list[socket.socket], first_key: str | None) -> bool:
-    """Serve until a signal ends it; true when it had started. `first_key`: of the user that was made just now."""
+    """Serves until a signal ends it. False if the start failed. `first_key`: the API key of a user that was just created, to print."""
     with import_without_gc():
         import uvicorn  # noqa: PLC0415 - see above
 
@@ -102,14 +105,14 @@ def _run_server(app: ApiApplication, settings: Settings, sockets: list[socket.so
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )
-    # Ctrl-C, which uvicorn raises again after its clean stop; SystemExit, with which it leaves a start that failed.
+    # After a clean stop uvicorn raises KeyboardInterrupt again, if Ctrl-C was its cause; a failed start raises SystemExit.
     with contextlib.suppress(KeyboardInterrupt, SystemExit):
         server.run(sockets)
     return server.started
 
 
 def _format_start_message(settings: Settings, users: int, first_key: str | None) -> Iterator[str]:
-    """What a start ends with, for the person who waits for it."""
+    """The lines to print after a start."""
     address = settings.public_url or _format_address(settings)
     yield f"mediavault {__version__} listens on {address}"
     yield f"API page: {address}/docs"
@@ -129,7 +132,7 @@ def _format_key_line(key: str) -> str:
 
 
 async def _create_first_user(catalog: Catalog) -> str | None:
-    """The key of the user that is made when there is none."""
+    """Creates a user if there is none, and returns its API key."""
     if await catalog.users.count():
         return None
     user = await catalog.users.create(FIRST_USER, "Admin", is_admin=True)
@@ -143,10 +146,10 @@ def _open_sockets(settings: Settings) -> list[socket.socket]:
         fail(str(error))
 
 
-def _raise_descriptor_limit(wanted: int) -> None:
-    """A client that downloads has a connection and a file; the usual limit of 1,024 is soon reached."""
+def _raise_descriptor_limit(needed: int) -> None:
+    """Raises the limit of open files towards `needed`. Each download uses two descriptors (socket and file), and the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if resource.RLIM_INFINITY != soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
@@ -163,6 +166,6 @@ def _describe_media(settings: Settings) -> str:
 
 
 def _describe_catalog(settings: Settings) -> str:
-    """Of PostgreSQL no more than that: its address may hold a password."""
-    place = parse_url(settings.db_url.get_secret_value())
-    return f"catalogue in {place.path}" if isinstance(place, SqliteFile) else "catalogue in PostgreSQL"
+    """The path of an SQLite file. The address of PostgreSQL is not shown: it may hold a password."""
+    location = parse_url(settings.db_url.get_secret_value())
+    return f"catalogue in {location.path}" if isinstance(location, SqliteFile) else "catalogue in PostgreSQL"

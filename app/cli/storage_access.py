@@ -1,4 +1,4 @@
-"""The media location, as commands open it: only where it is, and is ours."""
+"""Opens the storage for commands, after checks that the media location exists, is mounted, and belongs to this installation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.storage.service import StorageService, open_storage
 
 @asynccontextmanager
 async def open_existing_storage(settings: Settings) -> AsyncIterator[StorageService]:
-    """Without a look at the catalogue, and without making what is not there. Raises a `StorageError`."""
+    """Opens the storage without the catalogue, hence without a check of markers. Does not create the media location. Raises `StorageError`."""
     root = settings.media_location
     if settings.storage_engine is StorageEngine.LOCAL and not root.is_dir():
         raise StorageUnavailable(str(root), "local", "IMMICH_MEDIA_LOCATION is no folder")
@@ -29,10 +29,10 @@ async def open_existing_storage(settings: Settings) -> AsyncIterator[StorageServ
 
 @asynccontextmanager
 async def open_verified_storage(settings: Settings, catalog: Catalog) -> AsyncIterator[StorageService]:
-    """What the catalogue's markers say is ours. Raises a `StorageError` where it is not, or is not any more at the end: what was found until
-    then may be wrong."""
-    ignored = settings.ignore_mount_check_errors
-    if settings.storage_engine is StorageEngine.LOCAL and not ignored:
+    """Opens the storage and checks its markers, before the block and after it. Raises `StorageError` if a marker is missing or foreign; after the
+    block this means that the block's results may be wrong."""
+    ignores_errors = settings.ignore_mount_check_errors
+    if settings.storage_engine is StorageEngine.LOCAL and not ignores_errors:
         try:
             await check_root_exists(catalog, settings.media_location)
         except MountCheckFailed as error:
@@ -57,18 +57,20 @@ async def _check_markers(settings: Settings, catalog: Catalog, storage: StorageS
 
 
 async def _check_local_folder(root: Path, catalog: Catalog) -> None:
-    """The folder that was in use before S3, where files of the catalogue are still there: is its disk mounted?"""
+    """Raises `StorageUnavailable` if the local folder that was used before S3 looks unmounted, while the catalogue still has files in it."""
     if not await catalog.files.has_live_below(f"{root}/"):
         return
     for folder in MEDIA_FOLDERS:
-        known = await catalog.installation.get_flag(f"marker:{StorageEngine.LOCAL}:{folder}/{MARKER_NAME}") is not None
-        if known and not (root / folder / MARKER_NAME).is_file():
+        is_marked = (
+            await catalog.installation.get_flag(f"marker:{StorageEngine.LOCAL}:{folder}/{MARKER_NAME}") is not None
+        )
+        if is_marked and not (root / folder / MARKER_NAME).is_file():
             raise StorageUnavailable(
                 str(root / folder / MARKER_NAME), "local", "is missing: the folder looks unmounted"
             )
 
 
 def describe_storage_error(error: StorageError) -> str:
-    """The line that says what is wrong."""
+    """One line with key, detail and hint of the error."""
     line = f"{error.key}: {error.detail}" if error.key and error.detail else error.detail or str(error)
     return f"{line} ({error.hint})" if error.hint and error.hint not in line else line

@@ -1,4 +1,4 @@
-"""The commands that work on tasks, or have them worked on again."""
+"""`mediavault worker` and `mediavault process`: run background tasks, and request them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_worker() -> None:
     settings = load_settings_or_exit()
 
     with import_without_gc():
-        import structlog  # noqa: PLC0415 - what only this needs
+        import structlog  # noqa: PLC0415 - slow to import
 
         from app.api.logging_setup import configure_logging  # noqa: PLC0415
         from app.startup import open_core_services  # noqa: PLC0415
@@ -32,8 +32,8 @@ def run_worker() -> None:
 
     async def until_stopped() -> None:
         stopped = asyncio.Event()
-        for told in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(told, stopped.set)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
         async with open_core_services(settings, process_tasks=True):
             structlog.get_logger(__name__).info("the worker is ready")
             await stopped.wait()
@@ -88,19 +88,19 @@ async def _request_and_wait(settings: Settings, kinds: Sequence[TaskKind], *, re
     from app.cli.task_progress import show_task_progress  # noqa: PLC0415
     from app.startup import open_core_services  # noqa: PLC0415
 
-    async with open_core_services(settings, process_tasks=wait and _is_sqlite(settings)) as ground:
-        tasks = ground.catalog.tasks
+    async with open_core_services(settings, process_tasks=wait and _is_sqlite(settings)) as services:
+        tasks = services.catalog.tasks
         requested = 0
         with show_task_progress("requested") as show:
-            async for count in ground.jobs.request_all(kinds, remake=remake):
+            async for count in services.jobs.request_all(kinds, remake=remake):
                 requested += count
                 show(requested, None)
         if not wait or not requested:
             typer.echo(f"{requested} requested")
             return
         with show_task_progress("processed") as show:
-            while left := await tasks.count_outstanding(kinds):
-                show(max(requested - left, 0), requested)
+            while outstanding := await tasks.count_outstanding(kinds):
+                show(max(requested - outstanding, 0), requested)
                 await asyncio.sleep(LOOK_SECONDS)
             show(requested, requested)
         counts = await tasks.count_by_kind()

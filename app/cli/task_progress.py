@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, else a line now and then."""
+"""Progress of `mediavault process` on standard output: a bar on a terminal, else a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ShowCount = Callable[[int, int | None], None]
 
 @contextmanager
 def show_task_progress(what: str) -> Iterator[ShowCount]:
-    """Gives a function that is told how many are done, and of how many where that is known."""
+    """Yields a function to call with the number done and the total; None if the total is unknown."""
     if sys.stdout.isatty():
         yield from _show_bar(what)
     else:

@@ -1,6 +1,6 @@
-"""`mediavault verify`: do catalogue and storage agree?
+"""`mediavault verify`: compares catalogue and storage, and repairs what it is asked to. The comparison itself is in `migration.consistency`.
 
-Exit status, for scripts: 0 nothing wrong, 1 problems that are left, 2 it could not be carried out, 3 problems, all of them repaired.
+Exit status, for scripts: 0 no problems, 1 problems are left, 2 the comparison could not be carried out, 3 all problems were repaired.
 """
 
 from __future__ import annotations
@@ -69,20 +69,20 @@ async def _run_verification(
         async with AsyncExitStack() as stack:
             storage = await stack.enter_async_context(open_verified_storage(settings, catalog))
             jobs = await stack.enter_async_context(open_jobs(settings, catalog, None)) if repair else None
-            with create_progress() as shown:
+            with create_progress() as progress:
                 report.begin()
-                verification = ConsistencyCheck(
+                check = ConsistencyCheck(
                     catalog,
                     storage,
                     on_finding=report.add,
-                    progress=shown,
+                    progress=progress,
                     repairer=ConsistencyRepair(
                         catalog, storage, datetime.now(UTC), jobs=jobs, quarantine_orphans=quarantine
                     ),
                     checksums=checksums,
                     concurrency=concurrency,
                 )
-                summary = await verification.run()
+                summary = await check.run()
     except StorageError as error:
         report.fail(describe_storage_error(error))
         fail(describe_storage_error(error))

@@ -1,4 +1,4 @@
-"""How `mediavault verify` shows what it finds, line by line as it is found: for people, as JSON or as CSV."""
+"""Output of `mediavault verify`: findings as a table, JSON or CSV, each written as soon as it is found, and progress on standard error."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class VerifyReport(Protocol):
     def end(self, summary: ConsistencySummary) -> None: ...
 
     def fail(self, reason: str) -> None:
-        """The end of one that may have begun, and is not complete."""
+        """Ends a report that is incomplete, whether it has begun or not."""
         ...
 
 
 def create_report(format_: ReportFormat) -> VerifyReport:
-    """One that writes to standard output."""
+    """A report that writes to standard output."""
     return {ReportFormat.TABLE: TableReport, ReportFormat.JSON: JsonReport, ReportFormat.CSV: CsvReport}[format_]()
 
 
@@ -69,10 +69,10 @@ def _summary_to_dict(summary: ConsistencySummary) -> dict[str, Any]:
 
 
 class TableReport:
-    """Columns that a terminal shows and `grep` finds; what could steer a terminal is shown escaped."""
+    """Columns for a terminal, one finding a line for `grep`. Paths with control characters are escaped: they could be terminal commands."""
 
     def begin(self) -> None:
-        """The first finding brings the headings."""
+        """The headings are printed with the first finding."""
         self._has_findings = False
 
     def add(self, finding: ConsistencyFinding) -> None:
@@ -101,11 +101,11 @@ class TableReport:
         print(f"problems: {problems or 'none'}{f'; of these {repaired}' if repaired else ''}")
 
     def fail(self, reason: str) -> None:
-        """Standard error says it."""
+        """Writes nothing: the command prints the reason to standard error."""
 
 
 class JsonReport:
-    """One document, however many findings there are; none where it does not begin."""
+    """One JSON document, streamed. Nothing is written if the comparison fails before it begins."""
 
     def __init__(self) -> None:
         self._separator = ""
@@ -127,7 +127,7 @@ class JsonReport:
 
 
 class CsvReport:
-    """Findings only; the figures go to standard error."""
+    """Findings only; the summary goes to standard error, as JSON."""
 
     def begin(self) -> None:
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -141,11 +141,11 @@ class CsvReport:
         print(json.dumps(_summary_to_dict(summary)), file=sys.stderr)
 
     def fail(self, reason: str) -> None:
-        """Standard error says it."""
+        """Writes nothing: the command prints the reason to standard error."""
 
 
 class VerifyProgressLines:
-    """A line on standard error for each stage, and every ten seconds."""
+    """Prints a line to standard error for each stage and every ten seconds."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -178,7 +178,7 @@ class VerifyProgressLines:
 
 
 class VerifyProgressBars:
-    """A bar for each stage on the terminal, with rate and time left."""
+    """Shows a bar on the terminal for each stage, with rate and time left."""
 
     def __init__(self) -> None:
         from rich.console import Console  # noqa: PLC0415 - slow to import
@@ -191,7 +191,7 @@ class VerifyProgressBars:
             TextColumn("{task.fields[read]}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            redirect_stdout=sys.stdout.isatty(),  # findings above the bars; into a file they go as they are
+            redirect_stdout=sys.stdout.isatty(),  # prints findings above the bars; a file is not redirected
         )
         self._task: Any = None
         self._started_at = 0.0

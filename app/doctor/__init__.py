@@ -1,5 +1,4 @@
-"""What `mediavault doctor` looks at: one module per kind of check, each adding findings to one report.
+"""Checks of `mediavault doctor`: one module for each part of the set-up, each adding findings to one report.
 
-Nothing of a library is changed: a store is tried out with scratch keys of its own, which are removed again, and a database in a
-transaction that is rolled back.
+Nothing is changed. Writes are tested with scratch objects that are removed again, and in a database transaction that is rolled back.
 """

@@ -1,4 +1,4 @@
-"""The libraries that open pictures: versions, what they can read, and known bad versions."""
+"""Checks the libraries that decode pictures: versions, supported formats, and known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -13,64 +13,66 @@ _VULNERABILITIES = {
     "libheif": ((1, 18, 0), "CVE-2024-41311"),
     "libwebp": ((1, 3, 2), "CVE-2023-4863"),
 }
-"""Fixed in this version."""
+"""By library: the version in which the vulnerability is fixed, and its name."""
 
 
-def check_codecs(area: ReportSection) -> None:
-    """Imports them, which takes a moment."""
+def check_codecs(section: ReportSection) -> None:
+    """Imports the libraries, which takes a moment: call it in a thread."""
     from PIL import __version__ as pillow_version  # noqa: PLC0415 - slow to import
     from PIL import features  # noqa: PLC0415
 
     if parse_version(pillow_version) < _PILLOW:
-        area.fail("Pillow", pillow_version, "13.0 or newer is needed: older ones have known vulnerabilities")
+        section.fail("Pillow", pillow_version, "13.0 or newer is needed: older ones have known vulnerabilities")
     else:
-        area.ok("Pillow", pillow_version)
+        section.ok("Pillow", pillow_version)
     turbo = features.version_feature("libjpeg_turbo")
     if turbo:
-        area.ok("libjpeg", f"libjpeg-turbo {turbo}")
+        section.ok("libjpeg", f"libjpeg-turbo {turbo}")
     else:
-        area.warn("libjpeg", "is not libjpeg-turbo", "Pillow's own wheels have it: photos take twice as long without")
+        section.warn(
+            "libjpeg", "is not libjpeg-turbo", "Pillow's own wheels have it: photos take twice as long without"
+        )
     for check, feature in (("libwebp", "webp"), ("libavif", "avif")):
         version = features.version(feature)
         if version is None:
-            area.fail(check, "is not in this Pillow", "install Pillow's own wheel")
+            section.fail(check, "is not in this Pillow", "install Pillow's own wheel")
         else:
-            _report_version(area, check, str(version))
-    _check_heif(area)
+            _report_version(section, check, str(version))
+    _check_heif(section)
     for check, package, what in (
         ("JPEG XL", "pillow-jxl-plugin", "photos in JPEG XL get no pictures"),
         ("camera RAW", "rawpy", "camera RAW gets no pictures but those inside it"),
     ):
         try:
-            area.ok(check, f"{package} {importlib.metadata.version(package)}")
+            section.ok(check, f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
-            area.warn(check, f"{package} is not installed: {what}", "pip install mediavault[formats]")
+            section.warn(check, f"{package} is not installed: {what}", "pip install mediavault[formats]")
 
 
-def _check_heif(area: ReportSection) -> None:
+def _check_heif(section: ReportSection) -> None:
     try:
         heif = importlib.import_module("pillow_heif")
         version, decoders = str(heif.libheif_version()), dict(heif.libheif_info()).get("decoders", {})
     except (ImportError, AttributeError, OSError) as error:
-        area.fail("libheif", f"cannot be loaded: {type(error).__name__}", "pip install pillow-heif")
+        section.fail("libheif", f"cannot be loaded: {type(error).__name__}", "pip install pillow-heif")
         return
     if not decoders:
-        area.fail(
+        section.fail(
             "libheif", f"{version} has no decoder: photos of iPhones get no pictures", "install pillow-heif's own wheel"
         )
     else:
-        _report_version(area, "libheif", version, f"{version}, {', '.join(map(str, decoders.values()))}")
+        _report_version(section, "libheif", version, f"{version}, {', '.join(map(str, decoders.values()))}")
 
 
-def _report_version(area: ReportSection, check: str, version: str, detail: str = "") -> None:
+def _report_version(section: ReportSection, check: str, version: str, detail: str = "") -> None:
     if fault := find_vulnerability(check, version):
-        area.warn(check, f"{version}: {fault}", "install a newer one; files are opened in a sandbox meanwhile")
+        section.warn(check, f"{version}: {fault}", "install a newer one; files are opened in a sandbox meanwhile")
     else:
-        area.ok(check, detail or version)
+        section.ok(check, detail or version)
 
 
 def find_vulnerability(library: str, version: str) -> str:
-    """A known vulnerability of this version, or ""."""
+    """A known vulnerability of this version and the version that fixes it, or ""."""
     fixed, name = _VULNERABILITIES.get(library, ((), ""))
     if not fixed or parse_version(version) >= fixed:
         return ""

@@ -1,4 +1,4 @@
-"""The catalogue: does it answer, in what time, is it ours, and may it be written to? Nothing is made or upgraded."""
+"""Checks the catalogue's database: connection, version, schema, latency, permission to write, disk space. Creates and upgrades nothing."""
 
 from __future__ import annotations
 
@@ -33,85 +33,87 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.r
 
 @dataclass(frozen=True, slots=True)
 class OpenedDatabase:
-    """A database that answers; the caller closes `catalog`. `is_current`: its tables are those of this program."""
+    """A database that answers; the caller closes `catalog`. `is_current`: its schema is that of this program version."""
 
     catalog: Catalog
     is_current: bool
 
 
-async def open_database(area: ReportSection, settings: Settings) -> OpenedDatabase | None:
-    """None where it does not answer, or is not there yet."""
+async def open_database(section: ReportSection, settings: Settings) -> OpenedDatabase | None:
+    """None, with a finding, if the database does not answer or does not exist yet."""
     try:
-        place = parse_url(settings.db_url.get_secret_value())
+        location = parse_url(settings.db_url.get_secret_value())
     except CatalogError as error:
-        area.fail("address", str(error))
+        section.fail("address", str(error))
         return None
-    sqlite = isinstance(place, SqliteFile)
-    if isinstance(place, SqliteFile) and not await asyncio.to_thread(_check_sqlite_file, area, place.path):
+    is_sqlite = isinstance(location, SqliteFile)
+    if isinstance(location, SqliteFile) and not await asyncio.to_thread(_check_sqlite_file, section, location.path):
         return None
-    database, current = Database(place), True
+    database, is_current = Database(location), True
     try:
         await ensure_current(database, upgrade=False)
     except SchemaMismatch:
-        current = False
-        area.warn("tables", "are not there yet, or older", "the next start of the service brings them up to date")
+        is_current = False
+        section.warn("tables", "are not there yet, or older", "the next start of the service brings them up to date")
     except CatalogError as error:
         await database.aclose()
-        hint = "is the file whole? `mediavault backup list` tells what there is" if sqlite else _POSTGRESQL_HINT
-        area.fail("connection", str(error), hint)
+        hint = "is the file whole? `mediavault backup list` tells what there is" if is_sqlite else _POSTGRESQL_HINT
+        section.fail("connection", str(error), hint)
         return None
-    area.ok("connection", "SQLite" if sqlite else "PostgreSQL")
-    return OpenedDatabase(Catalog(database), current)
+    section.ok("connection", "SQLite" if is_sqlite else "PostgreSQL")
+    return OpenedDatabase(Catalog(database), is_current)
 
 
-async def check_database(area: ReportSection, found: OpenedDatabase) -> None:
-    catalog = found.catalog
-    await area.run_check("version", _check_version(catalog, sqlite=isinstance(catalog.database.location, SqliteFile)))
-    await _check_latency(area, catalog)
-    await area.run_check("writes", _check_writes(found))
+async def check_database(section: ReportSection, opened: OpenedDatabase) -> None:
+    catalog = opened.catalog
+    await section.run_check(
+        "version", _check_version(catalog, is_sqlite=isinstance(catalog.database.location, SqliteFile))
+    )
+    await _check_latency(section, catalog)
+    await section.run_check("writes", _check_writes(opened))
 
 
-def _check_sqlite_file(area: ReportSection, path: Path) -> bool:
+def _check_sqlite_file(section: ReportSection, path: Path) -> bool:
     folder = path.parent
     if not path.exists():
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            area.fail(
+            section.fail(
                 "file", f"{path} is not there, and can not be made", f"give this user the right to write to {folder}"
             )
         else:
-            area.warn("file", f"{path} is not there yet", "the first start of the service makes it")
+            section.warn("file", f"{path} is not there yet", "the first start of the service makes it")
         return False
-    kind = _find_file_system(path)
-    if kind in _NETWORK:
+    fs_type = _find_file_system(path)
+    if fs_type in _NETWORK:
         hint = "SQLite needs a local disk; for a share use PostgreSQL"
-        area.fail("file system", f"{path} lies on {kind}", hint)
-    room = shutil.disk_usage(folder)
-    told = f"{format_size(room.free)} of {format_size(room.total)} free"
-    if room.free < LOW_SPACE_BYTES:
-        area.warn("disk", told, f"make room on the disk of {folder}")
+        section.fail("file system", f"{path} lies on {fs_type}", hint)
+    usage = shutil.disk_usage(folder)
+    free_space = f"{format_size(usage.free)} of {format_size(usage.total)} free"
+    if usage.free < LOW_SPACE_BYTES:
+        section.warn("disk", free_space, f"make room on the disk of {folder}")
     else:
-        area.ok("disk", told)
+        section.ok("disk", free_space)
     return True
 
 
 def _find_file_system(path: Path) -> str:
-    """The type of the mount that the path lies on; "" where that cannot be told."""
+    """The file system type of the mount that the path is on; "" if unknown."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
         real = path.resolve()
     except OSError:
         return ""
-    best, kind = -1, ""
-    for _, place, found, *_ in (line.split(" ") for line in lines):
-        folder = place.replace("\\040", " ")
-        if real.is_relative_to(folder) and len(folder) >= best:
-            best, kind = len(folder), found
-    return kind
+    best_length, best_type = -1, ""
+    for _, mount_point, fs_type, *_ in (line.split(" ") for line in lines):
+        folder = mount_point.replace("\\040", " ")
+        if real.is_relative_to(folder) and len(folder) >= best_length:
+            best_length, best_type = len(folder), fs_type
+    return best_type
 
 
-async def _check_version(catalog: Catalog, *, sqlite: bool) -> str:
+async def _check_version(catalog: Catalog, *, is_sqlite: bool) -> str:
     async with catalog.database.read() as connection:
-        if sqlite:
+        if is_sqlite:
             return str((await connection.execute(text("SELECT sqlite_version()"))).scalar_one())
         version = str((await connection.execute(text("SHOW server_version"))).scalar_one())
     major = version.partition(".")[0].split(" ")[0]
@@ -120,7 +122,7 @@ async def _check_version(catalog: Catalog, *, sqlite: bool) -> str:
     return version
 
 
-async def _check_latency(area: ReportSection, catalog: Catalog) -> None:
+async def _check_latency(section: ReportSection, catalog: Catalog) -> None:
     seconds: list[float] = []
     try:
         for _ in range(ROUNDS):
@@ -128,21 +130,21 @@ async def _check_latency(area: ReportSection, catalog: Catalog) -> None:
             await catalog.ping()
             seconds.append(time.perf_counter() - start)
     except CatalogError as error:
-        area.fail("latency", str(error))
+        section.fail("latency", str(error))
         return
     median = statistics.median(seconds)
-    told = f"{median * 1000:.1f} ms per query"
+    latency = f"{median * 1000:.1f} ms per query"
     if median > SLOW_SECONDS:
-        area.warn("latency", told, "every request asks several times: put the database nearer")
+        section.warn("latency", latency, "every request asks several times: put the database nearer")
     else:
-        area.ok("latency", told)
+        section.ok("latency", latency)
 
 
-async def _check_writes(found: OpenedDatabase) -> str:
-    """In a transaction that is rolled back."""
+async def _check_writes(opened: OpenedDatabase) -> str:
+    """Inserts a row and creates a table, in a transaction that is rolled back. Raises `UnexpectedResult`, `CatalogError`."""
     try:
-        async with found.catalog.database.write() as connection:
-            if found.is_current:
+        async with opened.catalog.database.write() as connection:
+            if opened.is_current:
                 await connection.execute(insert(tables.installation).values(name=_PROBE, value=""))
             try:
                 await connection.execute(text(f"CREATE TABLE {_TABLE} (id integer)"))

@@ -1,4 +1,4 @@
-"""The whole diagnosis, in its order; each part is looked at whatever became of the others, as far as it can be."""
+"""Runs all checks of `mediavault doctor` in their order. A check that fails does not keep the others from running, unless they need its result."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from app.storage.service import StorageService, open_storage
 
 
 async def diagnose(settings: Settings) -> DiagnosisReport:
-    """May be cancelled: what was made in a store is removed first."""
+    """On cancellation, too, objects that were created in a store are removed."""
     report = DiagnosisReport(collect_secrets(settings))
     check_configuration(report.section("settings"), settings)
     async with AsyncExitStack() as stack:
         database = report.section("database")
-        found = await open_database(database, settings)
-        if found is not None:
-            stack.push_async_callback(found.catalog.aclose)
-            await check_database(database, found)
-        catalog = found.catalog if found is not None and found.is_current else None
+        opened = await open_database(database, settings)
+        if opened is not None:
+            stack.push_async_callback(opened.catalog.aclose)
+            await check_database(database, opened)
+        catalog = opened.catalog if opened is not None and opened.is_current else None
         await _check_media(report, settings, catalog, stack)
     await check_staging(report.section("staging"), settings)
     await check_programs(report.section("programs"))
@@ -39,8 +39,8 @@ async def _check_media(
     report: DiagnosisReport, settings: Settings, catalog: Catalog | None, stack: AsyncExitStack
 ) -> None:
     local, folder = settings.storage_engine is StorageEngine.LOCAL, report.section("media location")
-    there = check_media_folder(folder, settings.media_location) if local else settings.media_location.is_dir()
-    if local and not there:
+    exists = check_media_folder(folder, settings.media_location) if local else settings.media_location.is_dir()
+    if local and not exists:
         if settings.s3_bucket:
             report.section("store").skip("calls", "the media location has to be there first")
         return
@@ -57,26 +57,26 @@ async def _check_storages(
     report: DiagnosisReport, settings: Settings, catalog: Catalog | None, storage: StorageService
 ) -> None:
     for engine in (StorageEngine.LOCAL, StorageEngine.S3):
-        home = storage.find_location(engine)
-        if home is None:
+        location = storage.find_location(engine)
+        if location is None:
             continue
         in_use = engine is storage.engine
-        area = report.section("store" if engine is StorageEngine.S3 else "media location")
+        section = report.section("store" if engine is StorageEngine.S3 else "media location")
         if engine is StorageEngine.S3:
             from app.doctor.s3_calls import check_store  # noqa: PLC0415 - the S3 client takes 0.5 s to load
             from app.storage.s3 import S3Backend  # noqa: PLC0415
 
-            if isinstance(home.backend, S3Backend):
-                await check_store(area, home.backend, settings)
+            if isinstance(location.backend, S3Backend):
+                await check_store(section, location.backend, settings)
         elif in_use:
-            await check_local_writes(area, home.backend)
-        await _check_markers(area, catalog, storage, engine, in_use=in_use)
+            await check_local_writes(section, location.backend)
+        await _check_markers(section, catalog, storage, engine, in_use=in_use)
 
 
 async def _check_markers(
-    area: ReportSection, catalog: Catalog | None, storage: StorageService, engine: StorageEngine, *, in_use: bool
+    section: ReportSection, catalog: Catalog | None, storage: StorageService, engine: StorageEngine, *, in_use: bool
 ) -> None:
     if catalog is None:
-        area.skip("markers", "there is no catalogue to compare with")
+        section.skip("markers", "there is no catalogue to compare with")
     elif in_use:
-        await check_markers(area, catalog, storage, engine)
+        await check_markers(section, catalog, storage, engine)

@@ -1,4 +1,4 @@
-"""What a diagnosis has found, line by line."""
+"""Findings of a diagnosis and the report that collects them. Secrets and control characters are removed from every text."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from app.storage.errors import StorageError
 class CheckOutcome(StrEnum):
     OK = "ok"
     WARNING = "warning"
-    """The service works, and something is lacking or close to an edge."""
+    """The service works, but something is missing or close to a limit."""
     FAILED = "failed"
-    """The service does not work, or loses what it should keep."""
+    """The service does not work, or may lose data."""
     SKIPPED = "skipped"
-    """Not looked at; the detail says why."""
+    """Not checked; the detail says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`hint` is what may be done about it, "" where nothing need be or is known."""
+    """The result of one check. `area`: the part of the set-up. `hint`: what the operator can do; "" if nothing."""
 
     area: str
     check: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 class DiagnosisReport:
-    """All findings, in the order in which they were made. No text of `secrets` and no control character gets into it."""
+    """All findings, in order. Each of `secrets` is replaced by `…`, and each character that is not printable by a space."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
@@ -51,11 +51,11 @@ class DiagnosisReport:
     def _redact(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
-        return "".join(letter if letter.isprintable() else " " for letter in text)
+        return "".join(character if character.isprintable() else " " for character in text)
 
 
 class ReportSection:
-    """One part of the set-up: findings are added to it."""
+    """Adds findings on one part of the set-up to a report."""
 
     def __init__(self, report: DiagnosisReport, name: str) -> None:
         self._report = report
@@ -74,7 +74,7 @@ class ReportSection:
         self._report.add(self._name, check, CheckOutcome.SKIPPED, detail, "")
 
     async def run_check(self, check: str, check_result: Awaitable[str]) -> bool:
-        """True where it works; `check_result` says what was found. What it raises is a finding."""
+        """Awaits a check and adds its finding: the returned text, or the error that it raises. True if it raised none."""
         try:
             detail = await check_result
         except UnexpectedResult as error:
@@ -90,7 +90,7 @@ class ReportSection:
 
 
 class UnexpectedResult(Exception):
-    """A call was answered, and the answer is wrong."""
+    """A call succeeded, but its result is wrong. `hint`: see `Finding`."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         self.hint = hint
@@ -98,7 +98,7 @@ class UnexpectedResult(Exception):
 
 
 def format_size(count: int) -> str:
-    """Bytes, for people."""
+    """A number of bytes in its largest fitting binary unit."""
     value, unit = float(count), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":

@@ -1,4 +1,4 @@
-"""The media location with its markers, and the disk for staging. Folders that are missing are not made."""
+"""Checks the media location on disk, its markers and the staging folder. Missing folders and markers are not created."""
 
 from __future__ import annotations
 
@@ -21,86 +21,90 @@ from app.storage.staging import Staging
 LOW_SPACE_BYTES = 2 * GIBIBYTE
 
 
-def check_media_folder(area: ReportSection, root: Path) -> bool:
-    """Whether it is there. Blocks for a moment."""
+def check_media_folder(section: ReportSection, root: Path) -> bool:
+    """Whether the folder exists; adds a finding if not. Blocking, for a moment."""
     if root.is_dir():
         return True
     if root.exists():
-        area.fail("folder", f"{root} is no folder", "IMMICH_MEDIA_LOCATION must name one")
-    elif (above := _find_existing_parent(root)) is not None and not os.access(above, os.W_OK | os.X_OK):
-        area.fail(
-            "folder", f"{root} is not there, and can not be made", f"give this user the right to write to {above}"
+        section.fail("folder", f"{root} is no folder", "IMMICH_MEDIA_LOCATION must name one")
+    elif (parent := _find_existing_parent(root)) is not None and not os.access(parent, os.W_OK | os.X_OK):
+        section.fail(
+            "folder", f"{root} is not there, and can not be made", f"give this user the right to write to {parent}"
         )
     else:
-        area.warn(
+        section.warn(
             "folder", f"{root} is not there", "the first start of the service makes it; later it means: not mounted"
         )
     return False
 
 
-async def check_local_writes(area: ReportSection, backend: StorageBackend) -> None:
-    """The whole way of a write, to a reserved name that is removed again."""
+async def check_local_writes(section: ReportSection, backend: StorageBackend) -> None:
+    """Writes, syncs, reads and removes a file with a reserved name, and checks the free space."""
 
     async def probe() -> str:
         await backend.probe()
         return "a file was written, synced, read back and removed"
 
-    await area.run_check("writes", probe())
-    room = await backend.disk_space("")
-    if room is not None:
-        told = f"{format_size(room.free)} of {format_size(room.total)} free"
-        if room.free < LOW_SPACE_BYTES:
-            area.warn("disk", told, "make room: uploads are refused when it is full")
+    await section.run_check("writes", probe())
+    disk_space = await backend.disk_space("")
+    if disk_space is not None:
+        free_space = f"{format_size(disk_space.free)} of {format_size(disk_space.total)} free"
+        if disk_space.free < LOW_SPACE_BYTES:
+            section.warn("disk", free_space, "make room: uploads are refused when it is full")
         else:
-            area.ok("disk", told)
+            section.ok("disk", free_space)
 
 
-async def check_markers(area: ReportSection, catalog: Catalog, storage: StorageService, engine: StorageEngine) -> None:
-    """Looked at, never made."""
+async def check_markers(
+    section: ReportSection, catalog: Catalog, storage: StorageService, engine: StorageEngine
+) -> None:
+    """Compares the markers with the catalogue."""
     try:
         if not await catalog.installation.has_id():
-            area.warn("markers", "this catalogue has not been in use yet", "the first start of the service makes them")
+            section.warn(
+                "markers", "this catalogue has not been in use yet", "the first start of the service makes them"
+            )
             return
         async with aclosing(MediaLocationCheck(catalog, storage, engine=engine)) as check:
-            known = await check.list_marked_folders()
+            marked = await check.list_marked_folders()
             states = await check.list_mount_states()
     except CatalogError as error:
-        area.fail("markers", str(error))
+        section.fail("markers", str(error))
         return
-    wrong = [state for state in states if state.state is not MountCondition.OK]
-    for state in wrong:
-        if state.name not in known and state.state is MountCondition.UNMOUNTED:
-            area.warn(f"marker of {state.name}", "has not been made yet", "the next start of the service makes it")
+    failing = [state for state in states if state.state is not MountCondition.OK]
+    for state in failing:
+        if state.name not in marked and state.state is MountCondition.UNMOUNTED:
+            section.warn(f"marker of {state.name}", "has not been made yet", "the next start of the service makes it")
         else:
-            area.fail(f"marker of {state.name}", state.error or state.state.value)
-    if not wrong:
-        area.ok("markers", f"{len(states)} of {len(states)} are ours")
+            section.fail(f"marker of {state.name}", state.error or state.state.value)
+    if not failing:
+        section.ok("markers", f"{len(states)} of {len(states)} are ours")
 
 
-async def check_staging(area: ReportSection, settings: Settings) -> None:
+async def check_staging(section: ReportSection, settings: Settings) -> None:
     root = settings.staging_folder
     try:
         free = (await asyncio.to_thread(shutil.disk_usage, _find_existing_parent(root) or root)).free
     except OSError as error:
-        area.fail("folder", f"{root}: {error.strerror}", "MEDIAVAULT_STAGING_FOLDER")
+        section.fail("folder", f"{root}: {error.strerror}", "MEDIAVAULT_STAGING_FOLDER")
         return
     if not await asyncio.to_thread(root.is_dir):
-        area.warn("folder", f"{root} is not there", "the first start of the service makes it")
+        section.warn("folder", f"{root} is not there", "the first start of the service makes it")
     else:
         async with aclosing(Staging(root, settings.staging_limit)) as staging:
 
-            async def try_out() -> str:
+            async def probe() -> str:
                 await staging.check()
                 return str(root)
 
-            await area.run_check("folder", try_out())
+            await section.run_check("folder", probe())
     if free < settings.staging_limit:
         hint = "MEDIAVAULT_STAGING_LIMIT is more than there is: work on large files waits when it is full"
-        area.warn("disk", f"{format_size(free)} free, {format_size(settings.staging_limit)} allowed", hint)
+        section.warn("disk", f"{format_size(free)} free, {format_size(settings.staging_limit)} allowed", hint)
     else:
-        area.ok("disk", f"{format_size(free)} free")
+        section.ok("disk", f"{format_size(free)} free")
 
 
 def _find_existing_parent(path: Path) -> Path | None:
-    """The path, or the next folder above it that is there."""
+    """The path itself or the nearest parent that is a folder."""
     return next((folder for folder in (path, *path.parents) if folder.is_dir()), None)

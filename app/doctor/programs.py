@@ -1,4 +1,4 @@
-"""ffmpeg and ffprobe: where they are, which version, and whether they have the filters, encoders and demuxers that are used."""
+"""Checks ffmpeg and ffprobe: location, version, known vulnerabilities, and the filters, encoders and demuxers that are used."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _TONE_MAPPING = frozenset({"zscale", "tonemap"})
 _FIXED_IN_8 = (8, 1, 3)
 
 
-async def check_programs(area: ReportSection) -> None:
+async def check_programs(section: ReportSection) -> None:
     programs = await asyncio.to_thread(find_ffmpeg)
     if programs is None:
         hint = "install ffmpeg (Debian: apt-get install ffmpeg), or pip install mediavault[ffmpeg]"
-        area.warn("ffmpeg", "is not installed: videos are kept and served, but not shown or made playable", hint)
+        section.warn("ffmpeg", "is not installed: videos are kept and served, but not shown or made playable", hint)
         return
     ffmpeg, ffprobe = programs
     try:
@@ -51,24 +51,26 @@ async def check_programs(area: ReportSection) -> None:
             _parse_names(await _run_program(ffmpeg, option)) for option in ("-filters", "-encoders", "-demuxers")
         ]
     except (OSError, subprocess.SubprocessError) as error:
-        area.fail("ffmpeg", f"{ffmpeg} does not run: {type(error).__name__}", "is it whole, and made for this machine?")
+        section.fail(
+            "ffmpeg", f"{ffmpeg} does not run: {type(error).__name__}", "is it whole, and made for this machine?"
+        )
         return
-    _report_version(area, ffmpeg, versions[0])
+    _report_version(section, ffmpeg, versions[0])
     if _parse_version(versions[0]) != _parse_version(versions[1]):
-        area.warn("ffprobe", f"is of another version: {_parse_version(versions[1])}", "take both from one place")
-    _report_missing(area, "filters", _FILTERS, filters)
+        section.warn("ffprobe", f"is of another version: {_parse_version(versions[1])}", "take both from one place")
+    _report_missing(section, "filters", _FILTERS, filters)
     if filters >= _TONE_MAPPING:
-        area.ok("HDR", "zscale and tonemap are there")
+        section.ok("HDR", "zscale and tonemap are there")
     else:
-        area.warn(
+        section.warn(
             "HDR", "no zscale or no tonemap: HDR videos look pale", "an ffmpeg with libzimg has them, such as Debian's"
         )
-    _report_missing(area, "encoders", _ENCODERS, encoders)
-    _report_missing(area, "demuxers", _DEMUXERS, {name for names in demuxers for name in names.split(",")})
+    _report_missing(section, "encoders", _ENCODERS, encoders)
+    _report_missing(section, "demuxers", _DEMUXERS, {name for names in demuxers for name in names.split(",")})
 
 
 def find_vulnerability(version: str) -> str:
-    """A known vulnerability of this version, or ""; a distribution's version (with a suffix) has the distribution's fixes."""
+    """A known vulnerability of this version, or "". A version with a distribution's suffix has none: distributions backport fixes."""
     upstream = _UPSTREAM.match(version)
     if upstream is None:
         return ""
@@ -78,25 +80,29 @@ def find_vulnerability(version: str) -> str:
     return ""
 
 
-def _report_version(area: ReportSection, program: str, text: str) -> None:
+def _report_version(section: ReportSection, program: str, text: str) -> None:
     version = _parse_version(text)
     numbers = _NUMBERS.match(version)
     if fault := find_vulnerability(version):
-        area.warn(
+        section.warn(
             "ffmpeg", f"{program}, {version}: {fault}", "install a newer one; files are opened in a sandbox meanwhile"
         )
     elif numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
-        area.fail("ffmpeg", f"{program}, {version}", f"{OLDEST[0]}.{OLDEST[1]} or newer is needed")
+        section.fail("ffmpeg", f"{program}, {version}", f"{OLDEST[0]}.{OLDEST[1]} or newer is needed")
     else:
-        area.ok("ffmpeg", f"{program}, {version}")
+        section.ok("ffmpeg", f"{program}, {version}")
 
 
-def _report_missing(area: ReportSection, what: str, wanted: dict[str, str], found: set[str]) -> None:
-    lacking = {name: result for name, result in wanted.items() if name not in found}
-    if lacking:
-        area.fail(what, "; ".join(f"no {name}: {result}" for name, result in lacking.items()), "install another ffmpeg")
+def _report_missing(section: ReportSection, kind: str, consequences: dict[str, str], available: set[str]) -> None:
+    missing = {name: consequence for name, consequence in consequences.items() if name not in available}
+    if missing:
+        section.fail(
+            kind,
+            "; ".join(f"no {name}: {consequence}" for name, consequence in missing.items()),
+            "install another ffmpeg",
+        )
     else:
-        area.ok(what, ", ".join(wanted))
+        section.ok(kind, ", ".join(consequences))
 
 
 def _parse_version(text: str) -> str:
@@ -105,7 +111,7 @@ def _parse_version(text: str) -> str:
 
 
 def _parse_names(text: str) -> set[str]:
-    """The second column of ffmpeg's lists."""
+    """The second column of the lists that ffmpeg prints, which holds the names."""
     return {words[1] for line in text.splitlines() if len(words := line.split()) > 1}
 
 

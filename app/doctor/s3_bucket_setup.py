@@ -1,4 +1,4 @@
-"""What is set up at an S3 store beside plain calls: encryption, direct links and CORS, lifecycle rules."""
+"""Checks the configuration of an S3 bucket: encryption, pre-signed links, CORS, lifecycle rules. The calls themselves are in `s3_calls`."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _TYPE, _DISPOSITION = "image/png", 'attachment; filename="a.png"'
 
 
 async def check_bucket_setup(
-    area: ReportSection, backend: S3Backend, settings: Settings, scratch: ScratchObjects
+    section: ReportSection, backend: S3Backend, settings: Settings, scratch: ScratchObjects
 ) -> None:
     key = scratch.create_key("rules")
     try:
         body = UploadBody(b"x", with_checksum=backend.client.sends_own_checksums)
         await backend.client.put(key, body, content_type=None, metadata={}, if_absent=False)
     except StorageError as error:
-        area.fail("rules", error.detail, error.hint)
+        section.fail("rules", error.detail, error.hint)
         return
     if settings.s3_sse is None:
-        area.skip("encryption", "S3_SSE is not set: the bucket's default applies")
+        section.skip("encryption", "S3_SSE is not set: the bucket's default applies")
     else:
-        await area.run_check("encryption", _check_encryption(backend, settings.s3_sse, key))
+        await section.run_check("encryption", _check_encryption(backend, settings.s3_sse, key))
     if settings.s3_delivery is S3Delivery.REDIRECT:
-        await area.run_check("direct links", _check_direct_link(backend, key))
-        await _check_cors(area, backend, settings, key)
+        await section.run_check("direct links", _check_direct_link(backend, key))
+        await _check_cors(section, backend, settings, key)
     else:
-        area.skip("direct links", "S3_DELIVERY is proxy")
-    await _check_lifecycle(area, backend, settings)
+        section.skip("direct links", "S3_DELIVERY is proxy")
+    await _check_lifecycle(section, backend, settings)
 
 
-async def _check_encryption(backend: S3Backend, wanted: S3Encryption, key: str) -> str:
-    used = (await backend.client.call_operation("head_object", key)).get("ServerSideEncryption")
-    if used != wanted.value:
+async def _check_encryption(backend: S3Backend, expected: S3Encryption, key: str) -> str:
+    actual = (await backend.client.call_operation("head_object", key)).get("ServerSideEncryption")
+    if actual != expected.value:
         raise UnexpectedResult(
-            f"{wanted.value} was asked for, {used or 'none'} is told", "S3_SSE: does the store have it?"
+            f"{expected.value} was asked for, {actual or 'none'} is told", "S3_SSE: does the store have it?"
         )
-    return wanted.value
+    return expected.value
 
 
 async def _check_direct_link(backend: S3Backend, key: str) -> str:
@@ -60,25 +60,25 @@ async def _check_direct_link(backend: S3Backend, key: str) -> str:
     return "with type and name; that clients reach the store is not tried"
 
 
-async def _check_cors(area: ReportSection, backend: S3Backend, settings: Settings, key: str) -> None:
+async def _check_cors(section: ReportSection, backend: S3Backend, settings: Settings, key: str) -> None:
     origin = settings.public_url or "https://photos.example"
     link = await backend.client.presign_get(key, LINK_SECONDS)
     try:
         _, headers, _ = await backend.reader.fetch_link(link, {"Origin": origin})
     except StorageError as error:
-        area.fail("CORS", error.detail, error.hint)
+        section.fail("CORS", error.detail, error.hint)
         return
     allowed = headers.get("Access-Control-Allow-Origin")
     if allowed in ("*", origin):
-        area.ok("CORS", f"allows {allowed}")
+        section.ok("CORS", f"allows {allowed}")
     else:
         hint = (
             "pictures and downloads work; let the bucket's CORS rules allow GET from the service's address for scripts"
         )
-        area.warn("CORS", f"{origin} may not read by script", hint)
+        section.warn("CORS", f"{origin} may not read by script", hint)
 
 
-async def _check_lifecycle(area: ReportSection, backend: S3Backend, settings: Settings) -> None:
+async def _check_lifecycle(section: ReportSection, backend: S3Backend, settings: Settings) -> None:
     try:
         rules: Sequence[Mapping[str, Any]] = (
             await backend.client.call_operation("get_bucket_lifecycle_configuration")
@@ -86,31 +86,32 @@ async def _check_lifecycle(area: ReportSection, backend: S3Backend, settings: Se
     except ObjectNotFound:
         rules = ()
     except (StorageError, KeyError):
-        area.skip("lifecycle", "the rules may not be read")
+        section.skip("lifecycle", "the rules may not be read")
         return
     ours = [rule for rule in rules if rule.get("Status") == "Enabled" and _applies_to_prefix(rule, settings.s3_prefix)]
     harmful = [str(rule.get("ID", "without a name")) for rule in ours if _removes_objects(rule)]
     if harmful:
         hint = "only rules that abort uploads, or expire old versions, may hold below S3_PREFIX"
-        area.fail("lifecycle", f"expires objects, or moves them to an archive: {', '.join(harmful)}", hint)
+        section.fail("lifecycle", f"expires objects, or moves them to an archive: {', '.join(harmful)}", hint)
     elif any("AbortIncompleteMultipartUpload" in rule for rule in ours):
-        area.ok("lifecycle", "unfinished uploads are aborted")
+        section.ok("lifecycle", "unfinished uploads are aborted")
     else:
-        area.warn("lifecycle", "no rule aborts unfinished uploads", _RULE_HINT)
+        section.warn("lifecycle", "no rule aborts unfinished uploads", _RULE_HINT)
 
 
 def _applies_to_prefix(rule: Mapping[str, Any], prefix: str) -> bool:
-    """Whether its objects and ours may be the same. Filters by tag concern nothing of ours: objects get no tags."""
-    chosen: Mapping[str, Any] = rule.get("Filter", {})
-    both: Mapping[str, Any] = chosen.get("And", {})
-    if "Tag" in chosen or both.get("Tags"):
+    """Whether a lifecycle rule may apply to our objects. Rules that filter by tag do not: our objects have no tags."""
+    rule_filter: Mapping[str, Any] = rule.get("Filter", {})
+    conjunction: Mapping[str, Any] = rule_filter.get("And", {})
+    if "Tag" in rule_filter or conjunction.get("Tags"):
         return False
-    wanted = str(chosen.get("Prefix") or both.get("Prefix") or rule.get("Prefix") or "")
-    own = f"{prefix}/" if prefix else ""
-    return own.startswith(wanted) or wanted.startswith(own)
+    rule_prefix = str(rule_filter.get("Prefix") or conjunction.get("Prefix") or rule.get("Prefix") or "")
+    our_prefix = f"{prefix}/" if prefix else ""
+    return our_prefix.startswith(rule_prefix) or rule_prefix.startswith(our_prefix)
 
 
 def _removes_objects(rule: Mapping[str, Any]) -> bool:
+    """Whether a lifecycle rule deletes current objects, or moves them to a storage class that cannot be read at once."""
     expiration: Mapping[str, Any] = rule.get("Expiration", {})
     transitions: Sequence[Mapping[str, Any]] = rule.get("Transitions", ())
     archived = any(str(step.get("StorageClass")) in ("GLACIER", "DEEP_ARCHIVE") for step in transitions)

@@ -1,4 +1,4 @@
-"""An S3 store: every call that the service makes, tried out on scratch objects, with what the store lacks of it."""
+"""Checks an S3 store: makes every kind of call that the service makes, on scratch objects, and reports which features the store lacks."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _SMALL = b"mediavault doctor " * 8
 _METADATA = {"mediavault-doctor": "scratch"}
 
 
-async def check_store(area: ReportSection, backend: S3Backend, settings: Settings) -> None:
-    if not await area.run_check("answers", _check_reachable(backend)):
-        area.skip("calls", "the store could not be asked")
+async def check_store(section: ReportSection, backend: S3Backend, settings: Settings) -> None:
+    if not await section.run_check("answers", _check_reachable(backend)):
+        section.skip("calls", "the store could not be asked")
         return
-    async with open_scratch_objects(backend, area) as scratch:
-        checks = S3CallChecks(area, backend, scratch)
-        if await area.run_check("put", checks.put()):
+    async with open_scratch_objects(backend, section) as scratch:
+        checks = S3CallChecks(section, backend, scratch)
+        if await section.run_check("put", checks.put()):
             await checks.run()
-            await check_bucket_setup(area, backend, settings, scratch)
-            _report_missing_features(area, backend)
+            await check_bucket_setup(section, backend, settings, scratch)
+            _report_missing_features(section, backend)
         else:
-            area.skip("other calls", "nothing could be written")
+            section.skip("other calls", "nothing could be written")
 
 
 async def _check_reachable(backend: S3Backend) -> str:
-    """Only what is unreachable ends it here: rights are told by the calls that need them."""
+    """Returns the endpoint. Raises `StorageUnavailable` only: missing permissions are reported by the calls that need them."""
     try:
         await backend.client.head(ScratchObjects().create_key("answers"))
     except StorageUnavailable:
@@ -52,60 +52,60 @@ async def _check_reachable(backend: S3Backend) -> str:
 
 
 class S3CallChecks:
-    """Each method is one check and says what it found."""
+    """Each method is one check. It returns the detail of its finding, or raises `UnexpectedResult` or `StorageError`."""
 
-    def __init__(self, area: ReportSection, backend: S3Backend, scratch: ScratchObjects) -> None:
-        self._area = area
+    def __init__(self, section: ReportSection, backend: S3Backend, scratch: ScratchObjects) -> None:
+        self._section = section
         self._backend = backend
         self._client = backend.client
         self._scratch = scratch
         self._object = scratch.create_key("object")
 
     async def run(self) -> None:
-        attempt = self._area.run_check
+        run_check = self._section.run_check
         await self._backend.feature_probe.probe_all()
-        await attempt("head", self._head())
-        await attempt("get by signed link", self._get())
-        await attempt("ranges", self._ranges())
+        await run_check("head", self._head())
+        await run_check("get by signed link", self._get())
+        await run_check("ranges", self._ranges())
         await self._check_clock()
         await self._conditional_put()
-        await attempt("multipart", self._multipart())
-        await attempt("abort, list uploads", self._abort())
-        await attempt("copy", self._copy())
-        await attempt("list, paging, order", self._list())
-        await attempt("delete", self._delete())
-        await attempt("batch delete", self._batch_delete())
+        await run_check("multipart", self._multipart())
+        await run_check("abort, list uploads", self._abort())
+        await run_check("copy", self._copy())
+        await run_check("list, paging, order", self._list())
+        await run_check("delete", self._delete())
+        await run_check("batch delete", self._batch_delete())
 
     async def put(self) -> str:
-        await self._put(self._object, _SMALL)
+        await self._put_object(self._object, _SMALL)
         return format_size(len(_SMALL))
 
-    async def _put(self, key: str, data: bytes, *, once: bool = False) -> None:
+    async def _put_object(self, key: str, data: bytes, *, once: bool = False) -> None:
         body = UploadBody(data, with_checksum=self._client.sends_own_checksums)
         await self._client.put(key, body, content_type="image/jpeg", metadata=_METADATA, if_absent=once)
 
     async def _head(self) -> str:
-        found = await self._client.head(self._object)
-        if found.size != len(_SMALL):
-            raise UnexpectedResult(f"{found.size} bytes, {len(_SMALL)} were written")
-        if found.metadata.get("mediavault-doctor") != "scratch":
+        info = await self._client.head(self._object)
+        if info.size != len(_SMALL):
+            raise UnexpectedResult(f"{info.size} bytes, {len(_SMALL)} were written")
+        if info.metadata.get("mediavault-doctor") != "scratch":
             raise UnexpectedResult("metadata is not kept", "lost answers to writes cannot be settled on this store")
-        if found.content_type != "image/jpeg":
-            raise UnexpectedResult(f"the type is {found.content_type}, image/jpeg was written")
-        return f"size, type and metadata, ETag {found.etag[:40]}"
+        if info.content_type != "image/jpeg":
+            raise UnexpectedResult(f"the type is {info.content_type}, image/jpeg was written")
+        return f"size, type and metadata, ETag {info.etag[:40]}"
 
-    async def _read(self, key: str, byte_range: ByteRange | None = None) -> bytes:
+    async def _read_object(self, key: str, byte_range: ByteRange | None = None) -> bytes:
         async with self._backend.reader.open(key, byte_range, None) as stream:
             return b"".join([chunk async for chunk in stream.chunks])
 
     async def _get(self) -> str:
-        if await self._read(self._object) != _SMALL:
+        if await self._read_object(self._object) != _SMALL:
             raise UnexpectedResult("other bytes than were written")
         return "the same bytes"
 
     async def _ranges(self) -> str:
         for first, last in ((0, 0), (10, 29), (len(_SMALL) - 1, len(_SMALL) - 1), (5, 5000)):
-            if await self._read(self._object, ByteRange(first, last)) != _SMALL[first : last + 1]:
+            if await self._read_object(self._object, ByteRange(first, last)) != _SMALL[first : last + 1]:
                 raise UnexpectedResult(f"other bytes than those of {first}-{last}")
         return "first, middle, last, past the end"
 
@@ -116,37 +116,37 @@ class S3CallChecks:
                 await self._client.presign_get(self._object, LINK_SECONDS), {}
             )
         except StorageError as error:
-            self._area.fail("clock", error.detail, error.hint)
+            self._section.fail("clock", error.detail, error.hint)
             return
         date = parse_http_date(headers.get("Date"))
         if date is None:
-            self._area.skip("clock", "the store sends no Date")
+            self._section.skip("clock", "the store sends no Date")
             return
         middle = before + (datetime.now(UTC) - before) / 2
         seconds = (date - middle).total_seconds()
-        told = f"the store's is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+        offset = f"the store's is {abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
         if abs(seconds) >= SKEW_FAILED_SECONDS:
-            self._area.fail("clock", told, "set the clocks of both by NTP: signatures of a wrong time are refused")
+            self._section.fail("clock", offset, "set the clocks of both by NTP: signatures of a wrong time are refused")
         elif abs(seconds) >= SKEW_WARNING_SECONDS:
-            self._area.warn("clock", told, "set the clocks of both by NTP")
+            self._section.warn("clock", offset, "set the clocks of both by NTP")
         else:
-            self._area.ok("clock", "within a few seconds of the store's")
+            self._section.ok("clock", "within a few seconds of the store's")
 
     async def _conditional_put(self) -> None:
-        """The trial before has found out whether the condition has an effect."""
+        """Puts to a key that exists. `probe_all` has found out before whether the store obeys the condition."""
         try:
-            await self._put(self._object, b"another", once=True)
+            await self._put_object(self._object, b"another", once=True)
         except ObjectExists:
             if self._client.capabilities.has(S3Feature.CONDITIONAL_PUT):
-                self._area.ok("conditional put", "an existing key is not replaced")
+                self._section.ok("conditional put", "an existing key is not replaced")
                 return
         except StorageError as error:
-            self._area.fail("conditional put", error.detail, error.hint)
+            self._section.fail("conditional put", error.detail, error.hint)
             return
-        self._area.skip("conditional put", "the store lacks it: a key is asked for before each write")
+        self._section.skip("conditional put", "the store lacks it: a key is asked for before each write")
 
     async def _multipart(self) -> str:
-        """As an upload is written, with Complete and the comparison after it."""
+        """Writes two parts as an upload does, with CompleteMultipartUpload and the comparison that follows it."""
         key = self._scratch.create_key("multipart")
         piece = os.urandom(64 * 1024)
         data = piece * (MINIMUM_PART_BYTES // len(piece)) + b"the last part"
@@ -156,13 +156,13 @@ class S3CallChecks:
             await writer.commit()
         finally:
             await writer.discard()
-        found = await self._client.head(key, with_checksum=True)
-        if found.crc32 is not None and found.crc32 != zlib.crc32(data):
+        info = await self._client.head(key, with_checksum=True)
+        if info.crc32 is not None and info.crc32 != zlib.crc32(data):
             raise UnexpectedResult("the store's CRC-32 is another one than that of what was written")
         edge = ByteRange(MINIMUM_PART_BYTES - 5, MINIMUM_PART_BYTES + 5)
-        if await self._read(key, edge) != data[edge.first : MINIMUM_PART_BYTES + 6]:
+        if await self._read_object(key, edge) != data[edge.first : MINIMUM_PART_BYTES + 6]:
             raise UnexpectedResult("other bytes than were written, where two parts meet")
-        kept = "CRC-32 compared" if found.crc32 is not None else "the store keeps no CRC-32 of the whole object"
+        kept = "CRC-32 compared" if info.crc32 is not None else "the store keeps no CRC-32 of the whole object"
         return f"two parts of {MINIMUM_PART_BYTES // MEBIBYTE} MiB and less, {kept}"
 
     async def _abort(self) -> str:
@@ -172,10 +172,10 @@ class S3CallChecks:
             await self._client.upload_part(
                 key, upload_id, 1, UploadBody(_SMALL, with_checksum=self._client.sends_own_checksums)
             )
-            listed = await self._unfinished()
+            listed = await self._list_unfinished_uploads()
         except StoragePermission as error:
             hint = "unfinished ones are not swept: give the right, or set the lifecycle rule of docs/s3.md that aborts them"
-            self._area.warn("list uploads", error.detail, hint)
+            self._section.warn("list uploads", error.detail, hint)
             return "aborted; those that are unfinished may not be listed"
         finally:
             await self._client.abort(key, upload_id)
@@ -185,26 +185,26 @@ class S3CallChecks:
             raise UnexpectedResult(
                 "an upload is not listed", "unfinished ones are not swept: set a lifecycle rule that aborts them"
             )
-        if key in await self._unfinished():
+        if key in await self._list_unfinished_uploads():
             raise UnexpectedResult("an aborted upload is still listed")
         return "listed, and gone when aborted"
 
-    async def _unfinished(self) -> set[str]:
+    async def _list_unfinished_uploads(self) -> set[str]:
         return {key for upload in (await self._client.list_uploads(None)).items for key in upload.keys}
 
     async def _copy(self) -> str:
         target = self._scratch.create_key("copy")
-        found = await self._client.head(self._object)
-        await self._client.copy(self._object, target, found, {**found.metadata, "copied": "yes"})
+        info = await self._client.head(self._object)
+        await self._client.copy(self._object, target, info, {**info.metadata, "copied": "yes"})
         copied = await self._client.head(target)
-        if await self._read(target) != _SMALL or copied.metadata.get("copied") != "yes":
+        if await self._read_object(target) != _SMALL or copied.metadata.get("copied") != "yes":
             raise UnexpectedResult("the copy has other bytes, or other metadata than were asked for")
         return "bytes, type and metadata"
 
     async def _list(self) -> str:
         keys = [self._scratch.create_key(f"list {name}") for name in ("ä", "a", "B", "a+b", "a%2Fb")]
         for key in keys:
-            await self._put(key, b"x")
+            await self._put_object(key, b"x")
         prefix = f"{self._scratch.prefix}list "
         paged, tokens = await self._list_pages(prefix, len(keys))
         if sorted(paged) != sorted(keys):
@@ -215,7 +215,7 @@ class S3CallChecks:
         return f"{len(keys)} odd names, {'pages of 2' if tokens else 'no token for a next page'}, {after}, {order}"
 
     async def _list_pages(self, prefix: str, count: int) -> tuple[list[str], bool]:
-        """The keys by pages, and whether a page names what continues it."""
+        """The keys, listed two a page, and whether the store returns a token for the next page."""
         keys: list[str] = []
         following: tuple[str, ...] | None = None
         while len(keys) <= count:
@@ -229,24 +229,24 @@ class S3CallChecks:
 
     async def _delete(self) -> str:
         key = self._scratch.create_key("delete")
-        await self._put(key, b"x")
+        await self._put_object(key, b"x")
         await self._client.delete(key)
-        await self._require_gone([key])
+        await self._check_deleted([key])
         await self._client.delete(key)
         return "gone, and a second one is no error"
 
     async def _batch_delete(self) -> str:
         keys = [self._scratch.create_key(f"batch-{number}") for number in range(3)]
         for key in keys:
-            await self._put(key, b"x")
+            await self._put_object(key, b"x")
         failed = await delete_keys(self._client, keys)
         for error in failed.values():
             raise error
-        await self._require_gone(keys)
+        await self._check_deleted(keys)
         batched = self._client.capabilities.has(S3Feature.BATCH_DELETE)
         return "in one request" if batched else "one by one: the store has no batches"
 
-    async def _require_gone(self, keys: list[str]) -> None:
+    async def _check_deleted(self, keys: list[str]) -> None:
         for key in keys:
             try:
                 await self._client.head(key)
@@ -255,9 +255,9 @@ class S3CallChecks:
             raise UnexpectedResult("an object is still there after it was deleted")
 
 
-def _report_missing_features(area: ReportSection, backend: S3Backend) -> None:
+def _report_missing_features(section: ReportSection, backend: S3Backend) -> None:
     missing = backend.client.capabilities.missing
     for feature, reason in missing.items():
-        area.warn(f"lacks {feature.value}", f"{reason}; the service works without it")
+        section.warn(f"lacks {feature.value}", f"{reason}; the service works without it")
     if not missing:
-        area.ok("features of S3", "nothing that is used is missing")
+        section.ok("features of S3", "nothing that is used is missing")

@@ -1,4 +1,4 @@
-"""Scratch objects in a store: reserved names, which no listing of the library shows, and what is made under them is removed again."""
+"""Scratch objects of a diagnosis: reserved names in an S3 store, which no listing of media shows. They are removed at the end."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ CLEAN_UP_SECONDS = 30.0
 
 
 class ScratchObjects:
-    """Names for one diagnosis. Those that a killed one leaves are swept by the service after a day."""
+    """The names of one diagnosis. The service's sweep removes objects that a killed diagnosis has left, after a day."""
 
     def __init__(self) -> None:
         self.prefix = f"{TEMPORARY_PREFIX}doctor-{secrets.token_hex(8)}-"
         self.keys: dict[str, None] = {}
 
     def create_key(self, name: str) -> str:
-        """Of an object that is about to be made."""
+        """A key for an object that the caller is about to create. It is remembered for removal."""
         key = f"{self.prefix}{name}{TEMPORARY_SUFFIX}"
         self.keys[key] = None
         return key
 
 
 @asynccontextmanager
-async def open_scratch_objects(backend: S3Backend, area: ReportSection) -> AsyncIterator[ScratchObjects]:
-    """Whatever happens, a cancellation too, nothing of it is left; what cannot be removed is a finding."""
+async def open_scratch_objects(backend: S3Backend, section: ReportSection) -> AsyncIterator[ScratchObjects]:
+    """Removes all scratch objects at the end, also on an error or a cancellation. Objects that cannot be removed are reported in a finding."""
     scratch = ScratchObjects()
     try:
         yield scratch
     finally:
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
-                left = await _remove_all(backend, scratch)
+                remaining = await _remove_all(backend, scratch)
         except TimeoutError:
-            left = list(scratch.keys)
-        if left:
+            remaining = list(scratch.keys)
+        if remaining:
             hint = "the service removes them after a day, once it may"
-            area.fail("clean up", f"could not remove {', '.join(left)}", hint)
+            section.fail("clean up", f"could not remove {', '.join(remaining)}", hint)
 
 
 async def _remove_all(backend: S3Backend, scratch: ScratchObjects) -> Sequence[str]:
-    """The names that could not be removed."""
-    client, left = backend.client, list[str]()
+    """Removes the objects and aborts their multipart uploads. Returns the keys that could not be removed."""
+    client, remaining = backend.client, list[str]()
     for key in scratch.keys:
         try:
             await client.delete(key)
         except StorageError:
             if not await _is_gone(backend, key):
-                left.append(key)
+                remaining.append(key)
     try:
         for upload in (await client.list_uploads(None)).items:
             for key in upload.keys:
                 if key.startswith(scratch.prefix):
                     await client.abort(key, upload.upload_id)
     except StorageError:
-        pass  # those that are known of were aborted where they were made
-    return left
+        pass  # the check that began an upload has aborted it already
+    return remaining
 
 
 async def _is_gone(backend: S3Backend, key: str) -> bool:
@@ -71,5 +71,5 @@ async def _is_gone(backend: S3Backend, key: str) -> bool:
     except ObjectNotFound:
         return True
     except StorageError:
-        return False  # it cannot be told
+        return False  # unknown
     return False

@@ -1,6 +1,6 @@
-"""`python -m app.health.livez`: the health check of a container. Its status is 0 when this machine's service answers `/livez`.
+"""`python -m app.health.livez`: a container's health check. Exit status 0 if the service on this host answers `GET /livez` with 200.
 
-It imports nothing of the service, so that it costs little however often it is asked.
+It imports nothing of the service, so that each run costs little.
 """
 
 from __future__ import annotations

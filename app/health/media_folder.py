@@ -1,6 +1,6 @@
-"""One media folder (on S3: the bucket) under watch: whether its marker is there, since when, and how much room there is.
+"""State of one media folder (on S3: of the bucket): its marker, its free space, and since when it has been in that state.
 
-One look at a time, whoever asks: where a disk hangs, that costs one thread and no more.
+At most one probe runs at a time, and callers share it, so that a disk that hangs costs one thread. Markers are created in `markers`, not here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 class MountCheckFailed(Exception):
-    """A media folder is not what the catalogue remembers; the text says which and what to do."""
+    """A media folder's marker is missing or foreign. The text, for the operator, says which one and what to do."""
 
     def __init__(self, condition: MountCondition, text: str) -> None:
         self.condition = condition
@@ -31,7 +31,7 @@ class MountCheckFailed(Exception):
 
 
 class MediaFolder:
-    """`path` is where the marker is, for people; `prefix` is the folder's key, "" for the whole place."""
+    """`path`: the marker's path, for error texts. `prefix`: the folder's key, "" for the whole location."""
 
     def __init__(self, name: str, prefix: str, marker: Key, path: str, backend: StorageBackend) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class MediaFolder:
 
     @property
     def state(self) -> MountState:
-        """As of the last look."""
+        """The state as of the last probe."""
         return MountState(
             name=self.name,
             kind=MountKind.MEDIA,
@@ -60,61 +60,59 @@ class MediaFolder:
         )
 
     async def probe(self, marker_text: bytes) -> MountCheckFailed | StorageError | None:
-        """What is wrong, if anything: `MountCheckFailed` where the marker does not hold `marker_text`, a storage error where that
-        can not be told in time. A look that is under way is shared."""
-        looking = self._probe_task
-        if looking is None or looking.done():
-            looking = self._probe_task = asyncio.create_task(
-                self._probe_marker(marker_text), name=f"look at {self.name}"
-            )
-        done, _ = await asyncio.wait([looking], timeout=PROBE_TIMEOUT_SECONDS)
-        if done:  # and another look may have begun since
-            return looking.result()
-        late = StorageUnavailable(
+        """Returns None if all is well, `MountCheckFailed` if the marker does not hold `marker_text`, a `StorageError` if that cannot be found out in
+        time, or no file can be created. Shares a probe that is running."""
+        task = self._probe_task
+        if task is None or task.done():
+            task = self._probe_task = asyncio.create_task(self._probe_marker(marker_text), name=f"probe of {self.name}")
+        done, _ = await asyncio.wait([task], timeout=PROBE_TIMEOUT_SECONDS)
+        if done:  # not `self._probe_task`: another one may have begun since
+            return task.result()
+        error = StorageUnavailable(
             self.marker.value, self.backend.name, f"no answer within {PROBE_TIMEOUT_SECONDS:.0f} s"
         )
-        self._update_state(MountCondition.UNAVAILABLE, str(late), None)
-        return late
+        self._update_state(MountCondition.UNAVAILABLE, str(error), None)
+        return error
 
     async def aclose(self) -> None:
         if self._probe_task is not None:
             self._probe_task.cancel()
             await asyncio.wait([self._probe_task])
 
-    async def _probe_marker(self, text: bytes) -> MountCheckFailed | StorageError | None:
+    async def _probe_marker(self, marker_text: bytes) -> MountCheckFailed | StorageError | None:
         try:
-            await self.backend.check_marker(self.marker, text)
-            room = await self.backend.disk_space(self.prefix)
+            await self.backend.check_marker(self.marker, marker_text)
+            disk_space = await self.backend.disk_space(self.prefix)
         except StorageError as error:
             failure = self._to_mount_error(error)
             condition = failure.condition if isinstance(failure, MountCheckFailed) else MountCondition.UNAVAILABLE
             self._update_state(condition, str(failure), None)
             return failure
-        if room is not None and not room.is_writable:
-            # Retryable, so that a start goes on and what is there is served.
-            refused = StorageReadOnly(self.prefix, self.backend.name, "no file can be made here (mounted read-only?)")
-            self._update_state(MountCondition.READ_ONLY, str(refused), room)
-            return refused
-        self._update_state(MountCondition.OK, None, room)
+        if disk_space is not None and not disk_space.is_writable:
+            # A retryable error, so that a start goes on and existing files are served.
+            error = StorageReadOnly(self.prefix, self.backend.name, "no file can be made here (mounted read-only?)")
+            self._update_state(MountCondition.READ_ONLY, str(error), disk_space)
+            return error
+        self._update_state(MountCondition.OK, None, disk_space)
         return None
 
     def _to_mount_error(self, error: StorageError) -> MountCheckFailed | StorageError:
         if isinstance(error, ObjectNotFound):
-            missing = f"{self._path} is missing: the media location looks unmounted or emptied {OVERRIDE_HINT}"
-            return MountCheckFailed(MountCondition.UNMOUNTED, missing)
+            text = f"{self._path} is missing: the media location looks unmounted or emptied {OVERRIDE_HINT}"
+            return MountCheckFailed(MountCondition.UNMOUNTED, text)
         if isinstance(error, ObjectChanged):
-            foreign = f"{self._path} names another installation: the media location is not ours {OVERRIDE_HINT}"
-            return MountCheckFailed(MountCondition.NOT_OURS, foreign)
+            text = f"{self._path} names another installation: the media location is not ours {OVERRIDE_HINT}"
+            return MountCheckFailed(MountCondition.NOT_OURS, text)
         return error
 
-    def _update_state(self, condition: MountCondition, error: str | None, room: DiskSpace | None) -> None:
-        former, self._condition = self._condition, condition
-        self._error, self._disk_space = error, room
-        if condition is former:
+    def _update_state(self, condition: MountCondition, error: str | None, disk_space: DiskSpace | None) -> None:
+        previous, self._condition = self._condition, condition
+        self._error, self._disk_space = error, disk_space
+        if condition is previous:
             return
         self._since = datetime.now(UTC)
-        if former is None:
-            return  # what the first look finds is the start's to tell: a new folder has no marker yet
+        if previous is None:
+            return  # not logged: the start reports errors of the first probe, and a new folder has no marker yet
         if error is not None:
             self._failure_logged = True
             _log.error("media folder is not well", folder=self.name, state=condition.value, reason=error)

@@ -1,6 +1,6 @@
-"""What is known of each folder that the service stands on: the media folders, and the external libraries.
+"""Mount states: the common record of the state of media folders and external libraries, and the registry of their sources.
 
-Whoever watches a place tells its state by `MountState`, in bounded time; nothing here looks at a disk.
+Nothing here accesses a disk. Each source reports its states in bounded time.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ class MountKind(StrEnum):
 class MountCondition(StrEnum):
     OK = "ok"
     UNMOUNTED = "unmounted"
-    """What is known to belong there is missing: no disk, an empty mount point, an emptied bucket."""
+    """Known files or markers are missing: no disk, an empty mount point, an emptied bucket."""
     NOT_OURS = "not_ours"
-    """Something is there, and it belongs to somebody else."""
+    """The marker names another installation."""
     READ_ONLY = "read_only"
-    """It is ours, and no file can be made there."""
+    """The marker is right, but no file can be created."""
     UNAVAILABLE = "unavailable"
-    """It can not be told: no answer in time, no permission, an error of the device."""
+    """The state cannot be found out: no answer in time, no permission, an error of the device."""
 
 
 @dataclass(frozen=True, slots=True)
 class MountState:
-    """One folder (or bucket). `name` is what people call it: `upload`, or a library's name.
+    """The state of one folder or bucket. `name`: a media folder's, such as `upload`, or a library's name.
 
-    `since` is when the state began as far as it was seen, aware UTC; `error` is one line for the operator, None when all is
-    well. `free_bytes` and `total_bytes` are those of its file system; None where there is none, as on S3, or it can not be asked.
+    `since`: when this process saw the state begin, aware UTC. `error`: one line for the operator; None if the state is OK. `free_bytes` and
+    `total_bytes`: of its file system; None if there is none, as on S3, or they cannot be read.
     """
 
     name: str
@@ -49,11 +49,12 @@ class MountState:
 
 
 ListMountStates = Callable[[], Awaitable[list[MountState]]]
-"""Tells the states of one watcher's places, in the order to be shown. Never raises for a place that is not well."""
+"""A source of mount states, in the order to be shown. A folder that fails is a state, not an exception."""
 
 
 class UnhealthyMounts(CheckFailed):
-    """Some of a kind of places are not well: `failing` of `total`, the first of them since `since`. Names nobody: anyone may see it."""
+    """`failing` of `total` folders of one kind are not OK, the first of them since `since`. The text holds no names of folders, users or
+    libraries: anyone may see it."""
 
     def __init__(self, failing: Sequence[MountState], total: int) -> None:
         self.failing = tuple(failing)
@@ -63,18 +64,18 @@ class UnhealthyMounts(CheckFailed):
 
 
 async def check_all_mounts(list_mount_states: ListMountStates) -> None:
-    """A check of readiness. Raises `UnhealthyMounts`."""
-    found = await list_mount_states()
-    if failing := [state for state in found if state.state is not MountCondition.OK]:
-        raise UnhealthyMounts(failing, len(found))
+    """A readiness check. Raises `UnhealthyMounts`."""
+    states = await list_mount_states()
+    if failing := [state for state in states if state.state is not MountCondition.OK]:
+        raise UnhealthyMounts(failing, len(states))
 
 
 class MountRegistry:
-    """Everything that is watched, by whom ever."""
+    """Collects the states of all sources."""
 
     def __init__(self, sources: Sequence[ListMountStates]) -> None:
         self._sources = tuple(sources)
 
     async def list_mount_states(self) -> list[MountState]:
-        """In the order of the watchers."""
-        return [state for states in await asyncio.gather(*(watcher() for watcher in self._sources)) for state in states]
+        """The states, in the order of the sources."""
+        return [state for states in await asyncio.gather(*(source() for source in self._sources)) for state in states]

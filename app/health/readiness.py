@@ -1,4 +1,7 @@
-"""Readiness: named checks, each with a time-out, their results shared for a few seconds so that polling costs nothing."""
+"""Readiness: runs named checks, each with a time-out, and caches their results for a few seconds, so that frequent polling costs nothing.
+
+What is checked is passed in; nothing here knows the parts of the service.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,17 @@ CHECK_SECONDS = 5.0
 CACHE_SECONDS = 3.0
 
 Check = Callable[[], Awaitable[None]]
-"""Returns when the part is well, else raises what is wrong."""
+"""Returns if the part is well, else raises an error."""
 
 
 class CheckFailed(Exception):
-    """What is wrong with a part, in words that anybody may see."""
+    """A part is not well. The text holds nothing confidential: anyone may see it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`failure` is None for a part that is well. `seconds`: how long the check took. `is_required`: without it there is no work.
-    `since`: when the part turned well, or turned bad, as far as this process saw it; aware UTC."""
+    """`failure`: the error; None for a part that is well. `seconds`: how long the check took. `is_required`: the service is not ready without it.
+    `since`: when this process saw the part become well, or fail; aware UTC."""
 
     name: str
     failure: Exception | None
@@ -36,7 +39,7 @@ class CheckResult:
 
 
 class ReadinessChecks:
-    """Runs the checks at most every few seconds, whoever asks, all at the same time; logs when a part's state turns."""
+    """Runs all checks concurrently, at most once in `cache_seconds`, and logs when a part's state changes."""
 
     def __init__(
         self,
@@ -46,8 +49,8 @@ class ReadinessChecks:
         is_covered: Callable[[Exception], bool] = lambda _: False,
         cache_seconds: float = CACHE_SECONDS,
     ) -> None:
-        """`optional_checks` are parts without which the service works on, such as one library of many: shown, no more. `is_covered`:
-        a failure that is logged elsewhere, asked in the order of the checks."""
+        """`optional_checks`: parts without which the service still works, such as one library of many; they are reported only. `is_covered`: whether
+        a failure is logged elsewhere, so that it is not logged here; called in the order of the checks."""
         self._is_covered = is_covered
         self._checks = {**checks, **(optional_checks or {})}
         self._required = frozenset(checks)
@@ -60,7 +63,7 @@ class ReadinessChecks:
         self._abandoned: set[asyncio.Future[None]] = set()
 
     async def read_results(self) -> tuple[CheckResult, ...]:
-        """The state of each part, at most a few seconds old."""
+        """The result of each check, at most `cache_seconds` old."""
         async with self._lock:
             if time.monotonic() >= self._expires:
                 checks = (self._run(name, check) for name, check in self._checks.items())
@@ -85,7 +88,7 @@ class ReadinessChecks:
         return CheckResult(name, failure, time.monotonic() - start, name in self._required, self._since[name])
 
     def _abandon(self, task: asyncio.Future[None]) -> None:
-        """Not waited for: a database that hangs takes ten seconds more to be cancelled."""
+        """Cancels a check without waiting for it: a query on a database that hangs takes ten seconds more to be cancelled."""
         if not task.done():
             task.cancel()
             self._abandoned.add(task)

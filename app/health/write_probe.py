@@ -1,5 +1,7 @@
-"""Whether a store in the network takes writes, at the cost of few of them: versioned buckets and stores with a minimum storage time keep
-every copy of a test object."""
+"""Tests whether an S3 store accepts writes, with as few test objects as possible.
+
+Few, since versioned buckets and stores with a minimum storage duration keep every copy of a test object.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ PROBE_SECONDS = 3600.0
 RECHECK_SECONDS = 60.0
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 60.0
-"""Of a write that was refused, which leaves nothing in the store."""
+"""Pause after a test write that was refused, which leaves nothing in the store."""
 
 
 class WriteProbe:
-    """Writes a test object at most once an hour. A write of anybody that failed since has it done sooner, at most once a minute. A probe that
-    failed is repeated after pauses that grow to a minute, or to an hour where it stored its object; until then its failure stands,
-    unless it was one of writing and somebody has written since."""
+    """Runs `probe`, which writes a test object, once an hour, or after a minute if another write of the service has failed since.
+
+    A failed probe is repeated after pauses that grow to a minute, or to an hour if it did store its object. Until then `check` raises its error
+    again, unless the probe had stored nothing and another write has succeeded since.
+    """
 
     def __init__(
         self,
@@ -28,7 +32,7 @@ class WriteProbe:
         writes: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`failed_writes` and `writes`: how many of anybody's have failed at the store so far, and how many it took."""
+        """`failed_writes` and `writes`: counters of the service's failed and successful writes to the store."""
         self._probe = probe
         self._failed_writes = failed_writes
         self._writes = writes
@@ -40,7 +44,7 @@ class WriteProbe:
         self._writes_seen = 0
 
     async def check(self) -> None:
-        """Raises why the store takes no writes."""
+        """Raises the `StorageError` for which the store accepts no writes."""
         if self._failure is not None and not self._failure.probe_was_stored and self._writes() > self._writes_seen:
             self._pause, self._failure = 0.0, None
         if not self._is_due():
@@ -54,7 +58,7 @@ class WriteProbe:
         except StorageError as error:
             self._record_failure(error)
             raise
-        except asyncio.CancelledError:  # whoever asked does not wait any longer
+        except asyncio.CancelledError:  # the readiness check timed out
             self._record_failure(StorageUnavailable("", "s3", "a test object was not written in time"))
             raise
         self._pause, self._failure = 0.0, None
