@@ -1,4 +1,4 @@
-"""`mediavault doctor` as an operator runs it: its exit status, its table and its JSON, and that it changes nothing."""
+"""`mediavault doctor` as an operator runs it: exit status, table and JSON, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def stack(stacks: Stacks, tmp_path: Path) -> Stack:
     return made
 
 
-def diagnosed(service: Service) -> tuple[int, dict[tuple[str, str], dict[str, Any]]]:
-    """Exit status, and the findings by part and check."""
+def run_doctor(service: Service) -> tuple[int, dict[tuple[str, str], dict[str, Any]]]:
+    """Runs the command. Returns its exit status, and the findings by part and check."""
     done = service.run("doctor", "--json", within=PATIENCE)
     told = json.loads(done.stdout)
     assert told["failed"] is (done.returncode == 1), done.stderr
     return done.returncode, {(found["area"], found["check"]): found for found in told["findings"]}
 
 
-def not_ok(findings: dict[tuple[str, str], dict[str, Any]]) -> dict[str, str]:
+def select_problems(findings: dict[tuple[str, str], dict[str, Any]]) -> dict[str, str]:
     return {" ".join(key): f"{it['outcome']}: {it['detail']}" for key, it in findings.items() if it["outcome"] != "ok"}
 
 
 def files_below(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file but those that SQLite makes for whoever opens a catalogue."""
+    """Size and time of every file, except those that SQLite creates when a catalogue is opened."""
     return {
         str(path): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -54,7 +54,7 @@ def files_below(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_new_set_up_is_told_what_the_first_start_makes_and_nothing_is_made(stack: Stack) -> None:
-    status, findings = diagnosed(Service(stack))
+    status, findings = run_doctor(Service(stack))
     assert status == 0
     assert [" ".join(key) for key, found in findings.items() if found["hint"]] == [
         "database file", "media location folder", "staging folder",
@@ -65,13 +65,13 @@ def test_a_new_set_up_is_told_what_the_first_start_makes_and_nothing_is_made(sta
 def test_a_local_library_in_use(stack: Stack) -> None:
     with Service(stack) as service:
         before = files_below(stack.folder)
-        rows = rows_of(stack)
-        status, findings = diagnosed(service)
-        assert (status, not_ok(findings)) == (0, {})
+        rows = read_rows(stack)
+        status, findings = run_doctor(service)
+        assert (status, select_problems(findings)) == (0, {})
         assert findings["media location", "markers"]["detail"] == "6 of 6 are ours"
         assert "ms per query" in findings["database", "latency"]["detail"]
         assert files_below(stack.folder) == before
-        assert rows_of(stack) == rows
+        assert read_rows(stack) == rows
 
         (stack.media / "thumbs" / ".immich").unlink()
         done = service.run("doctor")
@@ -80,8 +80,8 @@ def test_a_local_library_in_use(stack: Stack) -> None:
         assert failed.split()[:5] == ["media", "location", "marker", "of", "thumbs"]
 
 
-def rows_of(stack: Stack) -> list[str]:
-    """All that the catalogue holds, but for what the service's own check of writes leaves."""
+def read_rows(stack: Stack) -> list[str]:
+    """All rows of the catalogue, except those that the service's readiness check writes."""
     with closing(sqlite3.connect(stack.db_url.removeprefix("sqlite:///"))) as catalogue:
         return [line for line in catalogue.iterdump() if "write-probe" not in line]
 
@@ -92,9 +92,9 @@ def test_postgresql_and_a_store_with_rights_below_its_prefix_only(stacks: Stacks
     settings = {"S3_DELIVERY": "redirect", "MEDIAVAULT_PUBLIC_URL": "https://photos.example"}
     with Service(made, settings=settings) as service:
         stored = made.objects()
-        status, findings = diagnosed(service)
-        assert status == 0, not_ok(findings)
-        assert not_ok(findings).keys() <= {"store encryption", "store lifecycle", "store CORS", "staging disk"}
+        status, findings = run_doctor(service)
+        assert status == 0, select_problems(findings)
+        assert select_problems(findings).keys() <= {"store encryption", "store lifecycle", "store CORS", "staging disk"}
         assert findings["database", "connection"]["detail"] == "PostgreSQL"
         assert findings["store", "markers"]["outcome"] == "ok"
         for call in ("put", "head", "get by signed link", "ranges", "clock", "conditional put", "multipart", "copy",
@@ -109,13 +109,13 @@ def test_postgresql_and_a_store_with_rights_below_its_prefix_only(stacks: Stacks
 
 
 def test_a_wrong_setting_is_a_finding_too(stack: Stack) -> None:
-    status, findings = diagnosed(Service(stack, settings={"IMMICH_STORAGE_ENGINE": "s3"}))
+    status, findings = run_doctor(Service(stack, settings={"IMMICH_STORAGE_ENGINE": "s3"}))
     assert status == 1
     assert [found["detail"] for found in findings.values()] == ["S3_BUCKET is not set, but IMMICH_STORAGE_ENGINE is s3"]
 
 
 @pytest.fixture
-def watched(stacks: Stacks, tmp_path: Path) -> Iterator[tuple[Service, Stack, Proxy]]:
+def proxied_stack(stacks: Stacks, tmp_path: Path) -> Iterator[tuple[Service, Stack, Proxy]]:
     made = stacks.create("s3", tmp_path / "stack", database="sqlite")
     made.folder.mkdir()
     assert made.bucket
@@ -123,9 +123,9 @@ def watched(stacks: Stacks, tmp_path: Path) -> Iterator[tuple[Service, Stack, Pr
         yield Service(made, settings={"S3_ENDPOINT": proxy.endpoint}), made, proxy
 
 
-def test_an_interrupted_one_leaves_nothing_in_the_store(watched: tuple[Service, Stack, Proxy]) -> None:
+def test_an_interrupted_one_leaves_nothing_in_the_store(proxied_stack: tuple[Service, Stack, Proxy]) -> None:
     """Ctrl-C in the middle of a multipart upload."""
-    service, made, proxy = watched
+    service, made, proxy = proxied_stack
     processes: list[subprocess.Popen[str]] = []
 
     def interrupt(request: Recorded) -> None:
@@ -160,7 +160,7 @@ def test_no_password_is_shown(stacks: Stacks, tmp_path: Path) -> None:
 def test_what_no_check_foresaw_is_a_diagnosis_that_was_not_carried_out(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 1, which is Python's own for an exception, would tell scripts of a finding."""
+    """Python's status for an exception is 1, which means a failed check to scripts."""
 
     def broken(_area: object) -> None:
         raise TypeError("unforeseen")

@@ -1,4 +1,4 @@
-"""The checks of the catalogue on each database: what is lacking, and that nothing is made or changed."""
+"""The doctor's checks of the catalogue, on each database: what is missing is reported, and nothing is created or changed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tests.real.postgres import Postgres
 
 
 @asynccontextmanager
-async def looked_at(db_url: str) -> AsyncIterator[dict[str, Finding]]:
+async def diagnose_database(db_url: str) -> AsyncIterator[dict[str, Finding]]:
     report = DiagnosisReport()
-    area = report.section("database")
-    found = await open_database(area, Settings(_env_file=None, DB_URL=db_url))  # pyright: ignore[reportCallIssue]
-    if found is not None:
-        await check_database(area, found)
-        await found.catalog.aclose()
+    section = report.section("database")
+    opened = await open_database(section, Settings(_env_file=None, DB_URL=db_url))  # pyright: ignore[reportCallIssue]
+    if opened is not None:
+        await check_database(section, opened)
+        await opened.catalog.aclose()
     yield {finding.check: finding for finding in report.findings}
 
 
 async def test_a_catalogue_in_use(catalog: Catalog, db_url: str, database: Kind) -> None:
     await catalog.installation.get_id()
-    async with looked_at(db_url) as findings:
+    async with diagnose_database(db_url) as findings:
         assert {finding.outcome for finding in findings.values()} == {CheckOutcome.OK}
         assert {"connection", "version", "latency", "writes"} <= findings.keys()
         assert ("disk" in findings) is (database == "sqlite")
@@ -42,7 +42,7 @@ async def test_a_catalogue_in_use(catalog: Catalog, db_url: str, database: Kind)
 
 async def test_a_database_without_tables_is_looked_at_and_gets_none(databases: Databases) -> None:
     db_url = databases.empty("postgresql")
-    async with looked_at(db_url) as findings:
+    async with diagnose_database(db_url) as findings:
         assert findings["tables"].outcome is CheckOutcome.WARNING
         assert findings["writes"].outcome is CheckOutcome.OK
     async with await psycopg.AsyncConnection.connect(db_url) as connection:
@@ -60,12 +60,12 @@ async def test_rights_that_lack_are_named(databases: Databases, postgres: Postgr
             as_reader = db_url.replace("//postgres:@", "//reader_of_the_doctor:@")
             assert as_reader != db_url
             await administrator.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(name))
-            async with looked_at(as_reader) as findings:
+            async with diagnose_database(as_reader) as findings:
                 assert findings["writes"].outcome is CheckOutcome.FAILED
                 assert "permission denied" in findings["writes"].detail
             grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}"
             await administrator.execute(sql.SQL(grant).format(name))
-            async with looked_at(as_reader) as findings:
+            async with diagnose_database(as_reader) as findings:
                 assert findings["writes"].outcome is CheckOutcome.FAILED
                 assert "GRANT CREATE ON SCHEMA" in findings["writes"].hint
         finally:
@@ -82,8 +82,8 @@ async def test_a_file_that_is_no_catalogue(tmp_path: Path, content: bytes | None
     file = tmp_path / "catalogue.db"
     if content is not None:
         file.write_bytes(content)
-    async with looked_at(f"sqlite:///{file}") as findings:
-        found = findings["file" if content is None else "connection"]
-        assert told in found.detail
-        assert found.outcome is (CheckOutcome.WARNING if content is None else CheckOutcome.FAILED)
+    async with diagnose_database(f"sqlite:///{file}") as findings:
+        opened = findings["file" if content is None else "connection"]
+        assert told in opened.detail
+        assert opened.outcome is (CheckOutcome.WARNING if content is None else CheckOutcome.FAILED)
     assert file.exists() is (content is not None)

@@ -1,4 +1,4 @@
-"""The checks of an S3 store, against a store that lacks or breaks something: what is told, and that nothing is left."""
+"""The doctor's checks of an S3 store, against stores that lack or break something: the findings, and that no object is left."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def rclone() -> Iterator[Rclone]:
 
 
 @asynccontextmanager
-async def looked_at(stack: Stack, **more: Any) -> AsyncIterator[dict[str, Finding]]:
-    async with findings_of(Settings(_env_file=None, **stack.settings | more)) as findings:  # pyright: ignore[reportCallIssue]
+async def diagnose_store(stack: Stack, **more: Any) -> AsyncIterator[dict[str, Finding]]:
+    async with diagnose_settings(Settings(_env_file=None, **stack.settings | more)) as findings:  # pyright: ignore[reportCallIssue]
         yield findings
 
 
 @asynccontextmanager
-async def findings_of(settings: Settings) -> AsyncIterator[dict[str, Finding]]:
+async def diagnose_settings(settings: Settings) -> AsyncIterator[dict[str, Finding]]:
     backend = await open_s3(settings)
     report = DiagnosisReport()
     try:
@@ -97,7 +97,7 @@ async def test_what_a_store_lacks_and_is_lived_with_is_a_warning(
     stack: Stack, proxy: Proxy, fault: Fault, check: str
 ) -> None:
     proxy.faults.append(fault)
-    async with looked_at(stack, S3_ENDPOINT=proxy.endpoint) as findings:
+    async with diagnose_store(stack, S3_ENDPOINT=proxy.endpoint) as findings:
         assert findings[check].outcome is CheckOutcome.WARNING
         assert [finding for finding in findings.values() if finding.outcome is CheckOutcome.FAILED] == []
     assert stack.objects() == {}
@@ -107,7 +107,7 @@ async def test_a_call_that_fails_is_told_with_the_stores_words_and_the_others_ar
     stack: Stack, proxy: Proxy
 ) -> None:
     proxy.faults.append(Fault(is_complete, status=400, code="MalformedXML"))
-    async with looked_at(stack, S3_ENDPOINT=proxy.endpoint) as findings:
+    async with diagnose_store(stack, S3_ENDPOINT=proxy.endpoint) as findings:
         failed = {
             check: finding.detail for check, finding in findings.items() if finding.outcome is CheckOutcome.FAILED
         }
@@ -129,7 +129,7 @@ async def test_a_date_without_a_zone_is_of_utc_and_one_that_is_none_is_passed_ov
             rewrite=lambda _request, answered: answered.having(date=date()),
         )
     )
-    async with looked_at(stack, S3_ENDPOINT=proxy.endpoint) as findings:
+    async with diagnose_store(stack, S3_ENDPOINT=proxy.endpoint) as findings:
         assert findings["clock"].outcome is outcome
 
 
@@ -138,7 +138,7 @@ async def test_what_cannot_be_removed_is_named(stack: Stack, proxy: Proxy) -> No
         lambda request: request.method == "DELETE" and "object" in request.path, status=403, code="AccessDenied"
     )
     proxy.faults.append(refused)
-    async with looked_at(stack, S3_ENDPOINT=proxy.endpoint) as findings:
+    async with diagnose_store(stack, S3_ENDPOINT=proxy.endpoint) as findings:
         assert ".mediavault-doctor-" in findings["clean up"].detail
         assert findings["clean up"].outcome is CheckOutcome.FAILED
 
@@ -165,10 +165,10 @@ async def test_a_wrong_set_up_is_told_with_a_hint(stack: Stack, wrong: dict[str,
 
 
 @asynccontextmanager
-async def looked_at_other(server: Moto | Rclone, bucket: str, **more: Any) -> AsyncIterator[dict[str, Finding]]:
+async def diagnose_other_store(server: Moto | Rclone, bucket: str, **more: Any) -> AsyncIterator[dict[str, Finding]]:
     values = {"S3_ENDPOINT": server.endpoint, "S3_BUCKET": bucket, "S3_PREFIX": "vault"}
     keys = {"S3_ACCESS_KEY_ID": server.admin.access_key, "S3_SECRET_ACCESS_KEY": server.admin.secret_key}
-    async with findings_of(Settings(_env_file=None, **values | keys | more)) as findings:  # pyright: ignore[reportCallIssue]
+    async with diagnose_settings(Settings(_env_file=None, **values | keys | more)) as findings:  # pyright: ignore[reportCallIssue]
         yield findings
 
 
@@ -187,7 +187,7 @@ async def test_a_store_with_encryption_rules_and_cors(moto: Moto) -> None:
         moto.administration.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
         moto.administration.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [cors]})
         more = {"S3_SSE": "S3", "S3_DELIVERY": "redirect", "MEDIAVAULT_PUBLIC_URL": "https://photos.example"}
-        async with looked_at_other(moto, bucket, **more) as findings:
+        async with diagnose_other_store(moto, bucket, **more) as findings:
             told.append(tuple(findings[check].outcome for check in ("encryption", "CORS", "lifecycle")))  # type: ignore[arg-type]
     assert told == [(CheckOutcome.OK, told[0][1], CheckOutcome.OK), (CheckOutcome.OK, told[0][1], CheckOutcome.FAILED)]
     assert "old things" in findings["lifecycle"].detail
@@ -196,7 +196,7 @@ async def test_a_store_with_encryption_rules_and_cors(moto: Moto) -> None:
 
 async def test_a_store_that_ignores_conditions(rclone: Rclone) -> None:
     bucket = rclone.create_bucket()
-    async with looked_at_other(rclone, bucket) as findings:
+    async with diagnose_other_store(rclone, bucket) as findings:
         lacking = {check for check, finding in findings.items() if finding.outcome is CheckOutcome.WARNING}
         assert lacking == {f"lacks If-None-Match on {call}" for call in ("PutObject", "CompleteMultipartUpload")}
         assert [check for check, finding in findings.items() if finding.outcome is CheckOutcome.FAILED] == []

@@ -1,4 +1,4 @@
-"""A catalogue of its own for each test, on each database."""
+"""Fixtures: a new catalogue for each test, on each database."""
 
 from __future__ import annotations
 

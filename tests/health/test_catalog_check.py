@@ -1,4 +1,4 @@
-"""The check of the catalogue: it tries a write, but not when somebody has written just now, and never two at a time."""
+"""The readiness check of the catalogue: it tries a write, unless another write has just succeeded, and never two at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WITHIN = 20.0
 
 @asynccontextmanager
 async def writes_blocked(db_url: str) -> AsyncIterator[None]:
-    """Another process holds the lock that a write needs, and does not let go."""
+    """Another process holds the lock that a write needs until the block ends."""
     if db_url.startswith("sqlite"):
         connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
@@ -61,7 +61,7 @@ async def test_a_lock_that_is_not_let_go_is_told_and_passes(
             try:
                 await check.check()
                 break
-            except CatalogLocked:  # the write that was under way
+            except CatalogLocked:  # the write that was running
                 await asyncio.sleep(0.02)
         assert await writes(catalog) != before
 
@@ -74,7 +74,7 @@ async def test_nothing_is_written_where_somebody_has_written_just_now(catalog: C
 
 
 async def test_a_file_that_was_moved_shows_at_once_and_no_other_one_is_made(databases: Databases) -> None:
-    """Whatever was written just now, and whichever connection asks: also one that is opened only then."""
+    """Also directly after a write, and on a connection that is opened only then."""
     db_url = await databases.ready("sqlite")
     file = databases.path(db_url)
     catalog = await open_catalog(db_url)
@@ -104,7 +104,7 @@ async def test_a_file_that_is_moved_while_it_is_committed_to_acknowledges_nothin
 
 
 async def test_a_write_ahead_log_that_is_removed_or_replaced_is_noticed_by_the_next_write(databases: Databases) -> None:
-    """The next start would find nothing of what is written from then on."""
+    """Otherwise the next start would find nothing of what is written from then on."""
     db_url = await databases.ready("sqlite")
     log = databases.path(db_url).with_name(f"{databases.path(db_url).name}-wal")
     catalog = await open_catalog(db_url)

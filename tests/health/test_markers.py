@@ -1,4 +1,4 @@
-"""The media location's markers: made once, then a missing or foreign one is told, and an operator can say otherwise."""
+"""The markers of the media location: created once; then a missing or foreign one is reported, unless an operator overrides that."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from app.storage.errors import StorageUnavailable
 from app.storage.service import StorageService, open_storage
 
 
-class House:
-    """A catalogue and a media folder."""
+class MediaSetup:
+    """A catalogue and a media location on disk."""
 
     def __init__(self, catalog: Catalog, storage: StorageService, media: Path) -> None:
         self.catalog = catalog
@@ -27,133 +27,133 @@ class House:
         self.media = media
 
     def check(self, *, ignore_errors: bool = False) -> MediaLocationCheck:
-        """As a process that has just started."""
+        """A new check, as that of a process that has just started."""
         return MediaLocationCheck(self.catalog, self.storage, ignore_errors=ignore_errors)
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def setup(tmp_path: Path) -> AsyncIterator[MediaSetup]:
     media = tmp_path / "media"
     settings = Settings(_env_file=None, media_location=media, fsync=False)  # pyright: ignore[reportCallIssue]
     catalog = await open_catalog(f"sqlite:///{tmp_path}/catalogue.db")
     storage = await open_storage(settings)
-    yield House(catalog, storage, media)
+    yield MediaSetup(catalog, storage, media)
     await storage.aclose()
     await catalog.aclose()
 
 
-async def test_the_first_start_makes_a_marker_in_every_folder(house: House) -> None:
-    await house.check().verify()
-    installation = str(await house.catalog.installation.get_id())
-    texts = [(house.media / folder / ".immich").read_text().strip() for folder in MEDIA_FOLDERS]
+async def test_the_first_start_makes_a_marker_in_every_folder(setup: MediaSetup) -> None:
+    await setup.check().verify()
+    installation = str(await setup.catalog.installation.get_id())
+    texts = [(setup.media / folder / ".immich").read_text().strip() for folder in MEDIA_FOLDERS]
     assert texts == [installation] * len(MEDIA_FOLDERS)
-    await house.check().verify()
+    await setup.check().verify()
 
 
-async def test_folders_that_were_never_verified_are_made_beside_those_that_were(house: House) -> None:
-    """As after an upgrade from a version that knew fewer."""
-    installation = str(await house.catalog.installation.get_id())
-    (house.media / "upload").mkdir()
-    (house.media / "upload" / ".immich").write_text(f"{installation}\n")
-    await house.catalog.installation.set_flag("marker:local:upload/.immich", "verified")
-    made = (house.media / "upload" / ".immich").stat()
-    await house.check().verify()
-    assert {(house.media / folder / ".immich").read_text().strip() for folder in MEDIA_FOLDERS} == {installation}
-    assert (house.media / "upload" / ".immich").stat().st_ino == made.st_ino, "the old one is left alone"
+async def test_folders_that_were_never_verified_are_made_beside_those_that_were(setup: MediaSetup) -> None:
+    """As after an upgrade from a version that had fewer media folders."""
+    installation = str(await setup.catalog.installation.get_id())
+    (setup.media / "upload").mkdir()
+    (setup.media / "upload" / ".immich").write_text(f"{installation}\n")
+    await setup.catalog.installation.set_flag("marker:local:upload/.immich", "verified")
+    made = (setup.media / "upload" / ".immich").stat()
+    await setup.check().verify()
+    assert {(setup.media / folder / ".immich").read_text().strip() for folder in MEDIA_FOLDERS} == {installation}
+    assert (setup.media / "upload" / ".immich").stat().st_ino == made.st_ino, "the old one is left alone"
 
 
-async def test_a_refused_start_makes_no_markers(house: House) -> None:
-    (house.media / "thumbs").mkdir()
-    (house.media / "thumbs" / ".immich").write_text("1732300000000")
+async def test_a_refused_start_makes_no_markers(setup: MediaSetup) -> None:
+    (setup.media / "thumbs").mkdir()
+    (setup.media / "thumbs" / ".immich").write_text("1732300000000")
     with pytest.raises(MountCheckFailed, match="thumbs"):
-        await house.check().verify()
-    assert [path.parent.name for path in house.media.rglob(".immich")] == ["thumbs"]
-    assert await house.catalog.installation.get_flag("marker:local:upload/.immich") is None
+        await setup.check().verify()
+    assert [path.parent.name for path in setup.media.rglob(".immich")] == ["thumbs"]
+    assert await setup.catalog.installation.get_flag("marker:local:upload/.immich") is None
 
 
-async def test_many_processes_start_at_once(house: House) -> None:
-    checks = [house.check() for _ in range(8)]
+async def test_many_processes_start_at_once(setup: MediaSetup) -> None:
+    checks = [setup.check() for _ in range(8)]
     await asyncio.gather(*(check.verify() for check in checks))
     for check in checks:
         await check.check_readiness()
-    async with house.storage.write(f"{house.media}/upload/photo.jpg") as writer:
+    async with setup.storage.write(f"{setup.media}/upload/photo.jpg") as writer:
         await writer.write(b"photo")
 
 
-async def test_a_media_location_that_is_gone_is_not_made_again(house: House, tmp_path: Path) -> None:
-    await check_root_exists(house.catalog, tmp_path / "new")
-    await house.check().verify()
-    await check_root_exists(house.catalog, house.media)
+async def test_a_media_location_that_is_gone_is_not_made_again(setup: MediaSetup, tmp_path: Path) -> None:
+    await check_root_exists(setup.catalog, tmp_path / "new")
+    await setup.check().verify()
+    await check_root_exists(setup.catalog, setup.media)
     with pytest.raises(MountCheckFailed, match=f"{tmp_path}/gone is missing"):
-        await check_root_exists(house.catalog, tmp_path / "gone")
+        await check_root_exists(setup.catalog, tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
 
 
-async def test_every_folder_tells_its_state(house: House) -> None:
-    running = house.check()
+async def test_every_folder_tells_its_state(setup: MediaSetup) -> None:
+    running = setup.check()
     await running.verify()
     states = await running.list_mount_states()
     assert [(state.name, state.kind, state.state, state.error) for state in states] == [
         (folder, MountKind.MEDIA, MountCondition.OK, None) for folder in MEDIA_FOLDERS
     ]
     assert all(state.free_bytes and state.total_bytes for state in states)
-    (house.media / "thumbs" / ".immich").unlink()
-    (house.media / "profile" / ".immich").write_text("1732300000000")
+    (setup.media / "thumbs" / ".immich").unlink()
+    (setup.media / "profile" / ".immich").write_text("1732300000000")
     with pytest.raises(MountCheckFailed):
         await running.check_readiness()
-    found = {state.name: state.state for state in await house.check().list_mount_states()}
+    found = {state.name: state.state for state in await setup.check().list_mount_states()}
     assert (found["thumbs"], found["profile"]) == (MountCondition.UNMOUNTED, MountCondition.NOT_OURS)
     assert set(found.values()) == {MountCondition.OK, MountCondition.UNMOUNTED, MountCondition.NOT_OURS}
 
 
 @pytest.mark.parametrize("folder", MEDIA_FOLDERS)
-async def test_a_marker_that_went_missing_means_unmounted(house: House, folder: str) -> None:
-    running = house.check()
+async def test_a_marker_that_went_missing_means_unmounted(setup: MediaSetup, folder: str) -> None:
+    running = setup.check()
     await running.verify()
-    (house.media / folder / ".immich").unlink()
-    for check in (running.check_readiness, house.check().verify):
+    (setup.media / folder / ".immich").unlink()
+    for check in (running.check_readiness, setup.check().verify):
         with pytest.raises(MountCheckFailed, match=f"{folder}/.immich is missing"):
             await check()
-    assert not (house.media / folder / ".immich").exists()
+    assert not (setup.media / folder / ".immich").exists()
 
 
-async def test_markers_that_come_back_are_well_again(house: House, tmp_path: Path) -> None:
-    running = house.check()
+async def test_markers_that_come_back_are_well_again(setup: MediaSetup, tmp_path: Path) -> None:
+    running = setup.check()
     await running.verify()
-    shutil.move(house.media / "upload" / ".immich", tmp_path / "aside")
+    shutil.move(setup.media / "upload" / ".immich", tmp_path / "aside")
     with pytest.raises(MountCheckFailed):
         await running.check_readiness()
-    shutil.move(tmp_path / "aside", house.media / "upload" / ".immich")
+    shutil.move(tmp_path / "aside", setup.media / "upload" / ".immich")
     await running.check_readiness()
 
 
-async def test_somebody_elses_marker_is_not_ours(house: House) -> None:
-    (house.media / "upload").mkdir()
-    (house.media / "upload" / ".immich").write_text("1732300000000")
+async def test_somebody_elses_marker_is_not_ours(setup: MediaSetup) -> None:
+    (setup.media / "upload").mkdir()
+    (setup.media / "upload" / ".immich").write_text("1732300000000")
     with pytest.raises(MountCheckFailed, match="another installation"):
-        await house.check().verify()
-    assert (house.media / "upload" / ".immich").read_text() == "1732300000000"
+        await setup.check().verify()
+    assert (setup.media / "upload" / ".immich").read_text() == "1732300000000"
 
 
-async def test_a_person_can_take_the_place_over(house: House) -> None:
-    (house.media / "upload").mkdir()
-    (house.media / "upload" / ".immich").write_text("1732300000000")
-    await house.check().verify(adopt=True)
-    await house.check().verify()
+async def test_a_person_can_take_the_place_over(setup: MediaSetup) -> None:
+    (setup.media / "upload").mkdir()
+    (setup.media / "upload" / ".immich").write_text("1732300000000")
+    await setup.check().verify(adopt=True)
+    await setup.check().verify()
 
 
-async def test_a_person_can_tell_the_check_to_be_quiet(house: House) -> None:
-    await house.check().verify()
-    (house.media / "upload" / ".immich").unlink()
-    quiet = house.check(ignore_errors=True)
+async def test_a_person_can_tell_the_check_to_be_quiet(setup: MediaSetup) -> None:
+    await setup.check().verify()
+    (setup.media / "upload" / ".immich").unlink()
+    quiet = setup.check(ignore_errors=True)
     await quiet.verify()
     await quiet.check_readiness()
 
 
-async def test_writes_are_refused_while_the_place_is_not_ours(house: House) -> None:
-    running = house.check()
+async def test_writes_are_refused_while_the_place_is_not_ours(setup: MediaSetup) -> None:
+    running = setup.check()
     await running.verify()
-    marker = house.media / "upload" / ".immich"
+    marker = setup.media / "upload" / ".immich"
     ours = marker.read_text()
     marker.write_text("1732300000000")
     with pytest.raises(StorageUnavailable, match="another installation"):
@@ -162,12 +162,12 @@ async def test_writes_are_refused_while_the_place_is_not_ours(house: House) -> N
     await running.check_before_write()
 
 
-async def test_what_is_ignored_may_be_written_but_nothing_counts_as_deleted(house: House) -> None:
-    await house.check().verify()
-    (house.media / "upload" / ".immich").unlink()
-    quiet = house.check(ignore_errors=True)
+async def test_what_is_ignored_may_be_written_but_nothing_counts_as_deleted(setup: MediaSetup) -> None:
+    await setup.check().verify()
+    (setup.media / "upload" / ".immich").unlink()
+    quiet = setup.check(ignore_errors=True)
     await quiet.verify()
     await quiet.check_before_write()
     with pytest.raises(StorageUnavailable, match="is missing"):
         await quiet.check_markers()
-    assert not (house.media / "upload" / ".immich").exists()
+    assert not (setup.media / "upload" / ".immich").exists()

@@ -1,4 +1,4 @@
-"""One media folder under watch: one look at a time, bounded; its state, and since when."""
+"""The state of a media folder: one probe at a time, with a time-out; and since when the state lasts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARKER = Key("upload/.immich")
 
 
 class Store:
-    """A store that answers as it is told, or not at all."""
+    """A storage backend that answers with a given error, or hangs."""
 
     name = "local"
 
@@ -47,7 +47,7 @@ class Store:
         return DiskSpace(total=100, used=40, free=50)
 
 
-def watched(store: Store) -> MediaFolder:
+def make_folder(store: Store) -> MediaFolder:
     return MediaFolder("upload", "upload", MARKER, "/media/upload/.immich", cast("StorageBackend", store))
 
 
@@ -62,7 +62,7 @@ def watched(store: Store) -> MediaFolder:
 )
 async def test_what_is_wrong_is_told_apart(error: StorageError, condition: MountCondition, told: str) -> None:
     store = Store()
-    folder = watched(store)
+    folder = make_folder(store)
     store.error = error
 
     failure = await folder.probe(b"ours")
@@ -75,7 +75,7 @@ async def test_what_is_wrong_is_told_apart(error: StorageError, condition: Mount
 
 async def test_it_remembers_since_when() -> None:
     store = Store()
-    folder = watched(store)
+    folder = make_folder(store)
     start = datetime.now(UTC)
     assert await folder.probe(b"ours") is None
     well = folder.state
@@ -98,7 +98,7 @@ async def test_it_remembers_since_when() -> None:
 async def test_a_disk_that_hangs_is_asked_once_and_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media_folder, "PROBE_TIMEOUT_SECONDS", 0.05)
     store = Store()
-    folder = watched(store)
+    folder = make_folder(store)
     store.answers.clear()
 
     async with asyncio.timeout(10):
@@ -117,12 +117,12 @@ async def test_a_disk_that_hangs_is_asked_once_and_told_in_time(monkeypatch: pyt
 
 async def test_closing_ends_a_look_that_hangs() -> None:
     store = Store()
-    folder = watched(store)
+    folder = make_folder(store)
     store.answers.clear()
-    looking = asyncio.ensure_future(folder.probe(b"ours"))
+    probe = asyncio.ensure_future(folder.probe(b"ours"))
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        looking.cancel()
+        probe.cancel()
         await folder.aclose()
 
 
@@ -166,8 +166,8 @@ async def test_every_watcher_is_asked() -> None:
 
 
 async def test_who_comes_when_a_look_ends_takes_it_from_nobody() -> None:
-    """The first of those that waited asks again before the others have seen what was found."""
-    folder = watched(Store())
+    """The first of several waiting callers starts the next probe before the others have read the result."""
+    folder = make_folder(Store())
 
     async def ask_again_and_again() -> list[object]:
         return [await folder.probe(b"ours") for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Readiness checks: shared results, time-outs, and that one part's failure does not hide another's."""
+"""Readiness checks: cached results, time-outs, and that a part that fails or hangs hides no other one."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Readiness on S3: a test object once an hour, the marker in between, and what uploads meet."""
+"""Readiness on S3: a test object once an hour, the marker in between, and failures that uploads meet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Bucket:
-    """A media location in S3 behind a proxy, and the check of it."""
+    """A media location in S3 behind a proxy, and its check."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Bucket:
 
     @property
     def writes(self) -> int:
-        """Test objects so far."""
+        """The number of test objects written so far."""
         return len([request for request in self.proxy.of("PUT") if "probe" in request.path])
 
     @property
@@ -63,7 +63,7 @@ class Bucket:
             await writer.write(b"x")
 
 
-def probing(request: Recorded) -> bool:
+def is_put(request: Recorded) -> bool:
     return request.method == "PUT"
 
 
@@ -133,12 +133,12 @@ async def test_a_foreign_marker_an_emptied_place_and_a_lost_bucket_are_noticed(b
 
 async def test_what_an_upload_meets_is_told_and_that_it_is_over(bucket: Bucket) -> None:
     await bucket.upload("upload/a")
-    fault = Fault(probing, status=403, code="AccessDenied")
+    fault = Fault(is_put, status=403, code="AccessDenied")
     bucket.proxy.faults.append(fault)
     for name in ("upload/b", "upload/c"):
         with pytest.raises(StoragePermission):
             await bucket.upload(name)
-    await bucket.media.check_readiness()  # the last test object is not a minute old
+    await bucket.media.check_readiness()  # the last test object is less than a minute old
     bucket.clock.now += 61
     tried = fault.seen
     for _ in range(5):
@@ -187,13 +187,13 @@ async def _fail_for_hours(bucket: Bucket, fault: Fault) -> None:
 
 
 async def test_a_minute_after_writes_are_taken_again_it_is_ready(bucket: Bucket) -> None:
-    await _fail_for_hours(bucket, Fault(probing, status=403, code="AccessDenied"))
+    await _fail_for_hours(bucket, Fault(is_put, status=403, code="AccessDenied"))
     bucket.clock.now += LONGEST_RETRY_SECONDS
     await bucket.media.check_readiness()
 
 
 async def test_a_write_of_anybody_that_is_taken_ends_it_at_once(bucket: Bucket) -> None:
-    await _fail_for_hours(bucket, Fault(probing, status=403, code="AccessDenied"))
+    await _fail_for_hours(bucket, Fault(is_put, status=403, code="AccessDenied"))
     with pytest.raises(StoragePermission):
         await bucket.media.check_readiness()
     await bucket.upload("upload/a")
@@ -201,7 +201,7 @@ async def test_a_write_of_anybody_that_is_taken_ends_it_at_once(bucket: Bucket) 
 
 
 async def test_test_objects_that_cannot_be_removed_are_not_made_every_minute(bucket: Bucket) -> None:
-    """Nor does it help that others can write."""
+    """Also if other writes succeed."""
     await _fail_for_hours(bucket, Fault(lambda request: request.method == "DELETE", status=403, code="AccessDenied"))
     made = bucket.writes
     await bucket.upload("upload/a")

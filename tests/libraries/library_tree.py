@@ -1,4 +1,4 @@
-"""A folder tree with photos, the library over it, and what the catalogue knows of it."""
+"""Fixtures of library tests: a folder tree, an external library over it, and the catalogue; mounts; dropped privileges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Bind = Callable[[Path, Path], None]
 
 
 class LibraryTree:
-    """The folder `root`, and the library over it."""
+    """An external library with one import path, `root`, which tests fill and scan."""
 
     def __init__(self, root: Path, catalog: Catalog, library: Library, threads: ThreadPoolExecutor) -> None:
         self.root = root
@@ -57,9 +57,9 @@ class LibraryTree:
         *,
         accept_missing: bool = False,
         scopes: Sequence[ScanScope] | None = None,
-        rest_before: float | None = None,
+        settled_before: float | None = None,
         progress: OnScanProgress | None = None,
-        own: Sequence[ReservedFolder] = (),
+        reserved_folders: Sequence[ReservedFolder] = (),
     ) -> ScanReport:
         scan = LibraryScan(
             self.catalog,
@@ -67,9 +67,9 @@ class LibraryTree:
             self.threads,
             accept_missing=accept_missing,
             scopes=scopes,
-            settled_before=rest_before,
+            settled_before=settled_before,
             on_progress=progress,
-            reserved_folders=own,
+            reserved_folders=reserved_folders,
         )
         return await scan.run()
 
@@ -77,7 +77,7 @@ class LibraryTree:
         await self.catalog.libraries.update(self._library_id, LibraryChanges(**changes))  # pyright: ignore[reportArgumentType]
 
     async def assets(self, *, trashed: bool = False) -> dict[str, Asset]:
-        """By path below the root."""
+        """The assets by their path below the root."""
         library = await self.library()
         found: dict[str, Asset] = {}
         cursor = None
@@ -114,13 +114,13 @@ async def make_library(catalog: Catalog, root: Path) -> Library:
 
 
 @pytest.fixture
-async def shelf(catalog: Catalog, library: Library, threads: ThreadPoolExecutor) -> LibraryTree:
+async def tree(catalog: Catalog, library: Library, threads: ThreadPoolExecutor) -> LibraryTree:
     return LibraryTree(Path(library.import_paths[0]), catalog, library, threads)
 
 
 @pytest.fixture
-def mounted() -> Iterator[Mount]:
-    """Mounts a tmpfs on a folder; unmounted at the end."""
+def mount_tmpfs() -> Iterator[Mount]:
+    """A function that mounts a tmpfs on a folder; unmounted at the end. Needs root."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount")
     with ExitStack() as stack:
@@ -136,16 +136,16 @@ def mounted() -> Iterator[Mount]:
 
 
 @pytest.fixture
-def bound() -> Iterator[Bind]:
-    """Mounts a folder in another place, too; unmounted at the end."""
+def bind_mount() -> Iterator[Bind]:
+    """A function that bind-mounts a folder on another one; unmounted at the end. Needs root."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount")
     with ExitStack() as stack:
 
-        def bind(folder: Path, place: Path) -> None:
-            place.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["mount", "--bind", folder, place], check=True, timeout=30)
-            stack.callback(subprocess.run, ["umount", "--lazy", place], capture_output=True, timeout=30)
+        def bind(folder: Path, target: Path) -> None:
+            target.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "--bind", folder, target], check=True, timeout=30)
+            stack.callback(subprocess.run, ["umount", "--lazy", target], capture_output=True, timeout=30)
 
         yield bind
 
@@ -155,7 +155,7 @@ def unmount(folder: Path) -> None:
 
 
 def drop_capabilities() -> None:
-    """For a thread: root's right to read everything is gone, so that file modes mean something. Capabilities are each thread's own."""
+    """Drops the capabilities of the calling thread, so that file modes apply to root, too. Other threads keep theirs."""
     if os.geteuid() != 0:
         return
 

@@ -1,4 +1,4 @@
-"""What is asked of a library, or changed of it, while it is scanned."""
+"""Requests for scans, and changes of a library, while a scan of it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_SECONDS = 60.0
 
 
 class Turnstile:
-    """Holds the walks of scans: after the first listing of one folder, until it is opened."""
+    """Pauses the walk of a scan after the first listing of one folder, until `open` is called."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = ""
@@ -58,99 +58,99 @@ def turnstile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turnstile]:
 
 
 @pytest.fixture
-async def libraries(shelf: LibraryTree, db_url: str, tmp_path: Path) -> AsyncIterator[LibraryService]:
+async def libraries(tree: LibraryTree, db_url: str, tmp_path: Path) -> AsyncIterator[LibraryService]:
     values = {"DB_URL": db_url, "IMMICH_MEDIA_LOCATION": str(tmp_path / "media"), "MEDIAVAULT_LIBRARY_WATCH": False}
     made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    async with LibraryService(shelf.catalog, made).running() as running:
+    async with LibraryService(tree.catalog, made).running() as running:
         yield running
 
 
 async def test_what_a_scan_passed_by_is_found_by_the_one_that_was_asked_for_meanwhile(
-    shelf: LibraryTree, libraries: LibraryService, turnstile: Turnstile
+    tree: LibraryTree, libraries: LibraryService, turnstile: Turnstile
 ) -> None:
-    shelf.write("a.jpg")
-    turnstile.hold_after(shelf.root)
-    libraries.start_scan(shelf.id)
+    tree.write("a.jpg")
+    turnstile.hold_after(tree.root)
+    libraries.start_scan(tree.id)
     await turnstile.reached()
-    shelf.write("late.jpg")
-    libraries.start_scan(shelf.id)
+    tree.write("late.jpg")
+    libraries.start_scan(tree.id)
     turnstile.open()
-    await shows(shelf, {"a.jpg", "late.jpg"})
+    await shows(tree, {"a.jpg", "late.jpg"})
 
 
 async def test_a_person_who_accepts_what_is_missing_is_heard_while_a_scan_runs(
-    shelf: LibraryTree, libraries: LibraryService, turnstile: Turnstile
+    tree: LibraryTree, libraries: LibraryService, turnstile: Turnstile
 ) -> None:
-    paths = shelf.fill(30)
-    await shelf.scan()
+    paths = tree.fill(30)
+    await tree.scan()
     for path in paths:
         path.unlink()
-    turnstile.hold_after(shelf.root)
-    libraries.start_scan(shelf.id)
+    turnstile.hold_after(tree.root)
+    libraries.start_scan(tree.id)
     await turnstile.reached()
-    libraries.start_scan(shelf.id, accept_missing=True)
-    libraries.start_scan(shelf.id)
+    libraries.start_scan(tree.id, accept_missing=True)
+    libraries.start_scan(tree.id)
     turnstile.open()
-    await shows(shelf, set())
-    assert len(await shelf.names(trashed=True)) == 30
+    await shows(tree, set())
+    assert len(await tree.names(trashed=True)) == 30
 
 
 async def test_other_import_paths_hold_for_a_scan_that_runs(
-    shelf: LibraryTree, libraries: LibraryService, turnstile: Turnstile, tmp_path: Path
+    tree: LibraryTree, libraries: LibraryService, turnstile: Turnstile, tmp_path: Path
 ) -> None:
-    shelf.write("first.jpg")
+    tree.write("first.jpg")
     other = tmp_path / "other"
     other.mkdir()
     (other / "second.jpg").write_bytes(b"photo")
-    turnstile.hold_after(shelf.root)
-    libraries.start_scan(shelf.id)
+    turnstile.hold_after(tree.root)
+    libraries.start_scan(tree.id)
     await turnstile.reached()
-    await libraries.update(shelf.id, {"import_paths": (str(other),)})
+    await libraries.update(tree.id, {"import_paths": (str(other),)})
     turnstile.open()
-    await shows(shelf, {str(other / "second.jpg")})
-    assert await shelf.names(trashed=True) == set()
+    await shows(tree, {str(other / "second.jpg")})
+    assert await tree.names(trashed=True) == set()
 
 
-async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(shelf: LibraryTree) -> None:
-    shelf.write("a.jpg")
-    await shelf.scan()
-    stale, asset = await shelf.library(), (await shelf.assets())["a.jpg"]
-    await shelf.change(name="Another name")
-    await LibraryScan(shelf.catalog, stale, shelf.threads).run()
-    shelf.write("Raw/b.jpg")
-    await shelf.change(exclusion_patterns=("**/Raw/**",))
-    scanned = (await shelf.library()).last_scan
+async def test_nothing_is_written_by_settings_that_do_not_hold_any_more(tree: LibraryTree) -> None:
+    tree.write("a.jpg")
+    await tree.scan()
+    stale, asset = await tree.library(), (await tree.assets())["a.jpg"]
+    await tree.change(name="Another name")
+    await LibraryScan(tree.catalog, stale, tree.threads).run()
+    tree.write("Raw/b.jpg")
+    await tree.change(exclusion_patterns=("**/Raw/**",))
+    scanned = (await tree.library()).last_scan
     with pytest.raises(LibraryChanged):
-        await LibraryScan(shelf.catalog, stale, shelf.threads).run()
+        await LibraryScan(tree.catalog, stale, tree.threads).run()
     with pytest.raises(LibraryChanged):
-        await shelf.catalog.library_files.trash(stale, [asset.id])
-    assert await shelf.names() == {"a.jpg"}
-    assert (await shelf.library()).last_scan == scanned
+        await tree.catalog.library_files.trash(stale, [asset.id])
+    assert await tree.names() == {"a.jpg"}
+    assert (await tree.library()).last_scan == scanned
 
 
 async def test_what_was_being_written_at_first_belongs_to_a_complete_scan_once_it_rests(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A watched library is measured by what was in it when it came to rest."""
-    shelf.fill(25)
+    """The offline guard compares with the files that a watched library had once all of them had settled."""
+    tree.fill(25)
     settled = {"MEDIAVAULT_LIBRARY_SETTLE_SECONDS": 2}
-    async with watching(shelf, db_url, tmp_path, monkeypatch, **settled):
+    async with watching(tree, db_url, tmp_path, monkeypatch, **settled):
 
         async def begun() -> bool:
-            return (await shelf.library()).last_scan is not None
+            return (await tree.library()).last_scan is not None
 
         async def complete() -> bool:
-            library = await shelf.library()
+            library = await tree.library()
             return library.scanned_at is not None and library.files == 26
 
         await eventually(begun, "the first scan has ended")
-        shelf.write("late.jpg")
+        tree.write("late.jpg")
         await eventually(complete, "all that is there was seen by one scan")
-        for path in (shelf.root / "album").iterdir():
+        for path in (tree.root / "album").iterdir():
             path.unlink()
 
         async def away() -> bool:
-            return (await shelf.library()).state is LibraryState.UNMOUNTED
+            return (await tree.library()).state is LibraryState.UNMOUNTED
 
         await eventually(away, "that so much is missing is noticed")
-    assert len(await shelf.names()) == 26
+    assert len(await tree.names()) == 26

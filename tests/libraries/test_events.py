@@ -1,4 +1,4 @@
-"""Watching: what happens in a real folder shows soon, coalesced and settled; what cannot be watched is polled, and says so."""
+"""Watching of libraries: changes in real folders show soon, coalesced and settled; a library that cannot be watched is polled, and says why."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ async def eventually(condition: Callable[[], Awaitable[bool]], what: str, within
 
 
 class SlowWriter:
-    """Writes to a file all the time, on a thread of its own: the loop is also that of the scans. `longest_pause`, in seconds, tells whether
-    a busy machine let the file rest."""
+    """Writes to a file all the time, in a thread, since the event loop is that of the scans. `longest_pause`, in seconds, shows whether a busy
+    machine let the file settle."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -74,9 +74,9 @@ class SlowWriter:
 
 @asynccontextmanager
 async def watching(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
 ) -> AsyncIterator[LibraryService]:
-    """Libraries that are watched, and looked at every half second."""
+    """A library service that watches, and probes import paths every half second."""
     for module, name in ((monitor, "PROBE_SECONDS"), (service, "LEADER_CHECK_SECONDS")):
         monkeypatch.setattr(module, name, 0.5)
     values = {
@@ -88,12 +88,12 @@ async def watching(
         **settings,
     }
     made = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    async with LibraryService(shelf.catalog, made).running() as libraries:
+    async with LibraryService(tree.catalog, made).running() as libraries:
         yield libraries
 
 
 def watched_inodes() -> set[int]:
-    """What the kernel watches for this process."""
+    """The inodes that this process watches by inotify."""
     inodes: set[int] = set()
     for folder in Path("/proc/self/fdinfo").iterdir():
         with suppress(FileNotFoundError):
@@ -101,68 +101,68 @@ def watched_inodes() -> set[int]:
     return inodes
 
 
-async def watched(shelf: LibraryTree) -> bool:
-    library = await shelf.library()
+async def is_watched(tree: LibraryTree) -> bool:
+    library = await tree.library()
     return library.watch is not None and library.scanned_at is not None
 
 
-async def shows(shelf: LibraryTree, names: set[str]) -> None:
+async def shows(tree: LibraryTree, names: set[str]) -> None:
     async def shown() -> bool:
-        return await shelf.names() == names
+        return await tree.names() == names
 
     await eventually(shown, f"the library holds {sorted(names)[:5]}…")
 
 
 async def test_new_changed_renamed_and_deleted_files_show(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf.write("old/a.jpg")
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
-        assert (await shelf.library()).watch == "events of the system"
-        await shows(shelf, {"old/a.jpg"})
-        before = (await shelf.assets())["old/a.jpg"]
-        shelf.write("old/b.jpg")
-        shelf.write("new/deep/c.mp4")
-        await shows(shelf, {"old/a.jpg", "old/b.jpg", "new/deep/c.mp4"})
-        (shelf.root / "old/a.jpg").rename(shelf.root / "old/z.jpg")
-        await shows(shelf, {"old/z.jpg", "old/b.jpg", "new/deep/c.mp4"})
-        assert (await shelf.assets())["old/z.jpg"].id == before.id
-        shelf.write("old/b.jpg", b"other content")
+    tree.write("old/a.jpg")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
+        assert (await tree.library()).watch == "events of the system"
+        await shows(tree, {"old/a.jpg"})
+        before = (await tree.assets())["old/a.jpg"]
+        tree.write("old/b.jpg")
+        tree.write("new/deep/c.mp4")
+        await shows(tree, {"old/a.jpg", "old/b.jpg", "new/deep/c.mp4"})
+        (tree.root / "old/a.jpg").rename(tree.root / "old/z.jpg")
+        await shows(tree, {"old/z.jpg", "old/b.jpg", "new/deep/c.mp4"})
+        assert (await tree.assets())["old/z.jpg"].id == before.id
+        tree.write("old/b.jpg", b"other content")
 
         async def changed() -> bool:
-            return (await shelf.assets())["old/b.jpg"].file.size == len(b"other content")
+            return (await tree.assets())["old/b.jpg"].file.size == len(b"other content")
 
         await eventually(changed, "the changed file is noticed")
-        shutil.rmtree(shelf.root / "new")
-        await shows(shelf, {"old/z.jpg", "old/b.jpg"})
-        assert await shelf.names(trashed=True) == {"new/deep/c.mp4"}
+        shutil.rmtree(tree.root / "new")
+        await shows(tree, {"old/z.jpg", "old/b.jpg"})
+        assert await tree.names(trashed=True) == {"new/deep/c.mp4"}
 
 
 async def test_a_file_that_is_being_written_is_left_until_it_rests(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = SlowWriter(shelf.root / "slow.mp4")
+    slow = SlowWriter(tree.root / "slow.mp4")
 
     async def taken() -> bool:
-        names = await shelf.names()
+        names = await tree.names()
         assert "slow.mp4" not in names or slow.longest_pause > WRITING_SETTLE, "it was never at rest"
         return "beside.jpg" in names
 
-    async with watching(shelf, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_SETTLE_SECONDS=WRITING_SETTLE):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    async with watching(tree, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_SETTLE_SECONDS=WRITING_SETTLE):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         with slow:
-            shelf.write("beside.jpg")
+            tree.write("beside.jpg")
             await eventually(taken, "who is not written any more does not wait for who is")
             await asyncio.sleep(2 * WRITING_SETTLE)
             assert await taken()
-        await shows(shelf, {"slow.mp4", "beside.jpg"})
-        size = (shelf.root / "slow.mp4").stat().st_size
-        assert (await shelf.assets())["slow.mp4"].file.size == size
+        await shows(tree, {"slow.mp4", "beside.jpg"})
+        size = (tree.root / "slow.mp4").stat().st_size
+        assert (await tree.assets())["slow.mp4"].file.size == size
 
 
 async def test_a_burst_of_5000_files_in_new_folders_is_coalesced_and_none_is_lost(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans = 0
     run = LibraryService._run_scan
@@ -172,51 +172,51 @@ async def test_a_burst_of_5000_files_in_new_folders_is_coalesced_and_none_is_los
         scans += 1
         return await run(*arguments, **options)  # pyright: ignore[reportArgumentType]
 
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         monkeypatch.setattr(LibraryService, "_run_scan", counted)
 
         def burst() -> None:
             for folder in range(50):
                 for number in range(100):
-                    shelf.write(f"burst/{folder % 7}/{folder}/IMG_{number}.jpg", b"x")
+                    tree.write(f"burst/{folder % 7}/{folder}/IMG_{number}.jpg", b"x")
 
         await asyncio.to_thread(burst)
 
         async def there() -> bool:
-            return await shelf.catalog.library_files.count(shelf.id) == 5000
+            return await tree.catalog.library_files.count(tree.id) == 5000
 
         await eventually(there, "all 5,000 files are there", within=60)
         assert scans < 60, "a scan for each folder at most, and not one for each file"
 
 
 async def test_deletions_pass_the_guard(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = shelf.fill(30)
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await shows(shelf, {f"album/{path.name}" for path in paths})
+    paths = tree.fill(30)
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await shows(tree, {f"album/{path.name}" for path in paths})
         for path in paths[:25]:
             path.unlink()
 
         async def unmounted() -> bool:
-            return (await shelf.library()).state is LibraryState.UNMOUNTED
+            return (await tree.library()).state is LibraryState.UNMOUNTED
 
         await eventually(unmounted, "so many losses count as an unmounted disk")
-        assert len(await shelf.names()) == 30
+        assert len(await tree.names()) == 30
 
 
 async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: Mount
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount_tmpfs: Mount
 ) -> None:
-    mounted(shelf.root)
-    paths = shelf.fill(3)
+    mount_tmpfs(tree.root)
+    paths = tree.fill(3)
     kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
-    async with watching(shelf, db_url, tmp_path, monkeypatch) as libraries:
-        await shows(shelf, {f"album/{path.name}" for path in paths})
-        before = await shelf.assets()
-        await asyncio.to_thread(unmount, shelf.root)
-        assert "is not mounted" in (await libraries.find_missing_reason(shelf.id) or "")
+    async with watching(tree, db_url, tmp_path, monkeypatch) as libraries:
+        await shows(tree, {f"album/{path.name}" for path in paths})
+        before = await tree.assets()
+        await asyncio.to_thread(unmount, tree.root)
+        assert "is not mounted" in (await libraries.find_missing_reason(tree.id) or "")
 
         async def states() -> str:
             (state,) = await libraries.list_mount_states()
@@ -231,111 +231,111 @@ async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again
         await eventually(unmounted, "the missing disk shows")
         (state,) = await libraries.list_mount_states()
         assert "was a mount point" in (state.error or "")
-        await asyncio.to_thread(mounted, shelf.root)
-        (shelf.root / "album").mkdir()
+        await asyncio.to_thread(mount_tmpfs, tree.root)
+        (tree.root / "album").mkdir()
         for path, (content, mtime) in kept.items():
             path.write_bytes(content)
             os.utime(path, ns=(mtime, mtime))
         await eventually(well, "the disk is there again")
-        assert await shelf.assets() == before
-        assert await libraries.find_missing_reason(shelf.id) is None
-        shelf.write("after.jpg")
-        await shows(shelf, {*before, "after.jpg"})
+        assert await tree.assets() == before
+        assert await libraries.find_missing_reason(tree.id) is None
+        tree.write("after.jpg")
+        await shows(tree, {*before, "after.jpg"})
 
 
 async def test_a_disk_that_is_mounted_anew_between_two_looks_is_watched(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: Mount
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount_tmpfs: Mount
 ) -> None:
-    """It has the device and inode numbers that it had; of the kernel's watches none is left."""
-    disk = shelf.root / "disk"
-    mounted(disk)
-    shelf.write("disk/a.jpg")
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    """The new mount has the same device and inode numbers, but the kernel has dropped all watches."""
+    disk = tree.root / "disk"
+    mount_tmpfs(disk)
+    tree.write("disk/a.jpg")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         before = disk.stat()
         unmount(disk)
-        mounted(disk)
+        mount_tmpfs(disk)
         after = disk.stat()
         assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
-        shelf.write("disk/a.jpg")
+        tree.write("disk/a.jpg")
         for number in range(3):
-            shelf.write(f"disk/{number}.jpg")
-            await shows(shelf, {"disk/a.jpg", *(f"disk/{each}.jpg" for each in range(number + 1))})
+            tree.write(f"disk/{number}.jpg")
+            await shows(tree, {"disk/a.jpg", *(f"disk/{each}.jpg" for each in range(number + 1))})
 
 
 @pytest.mark.parametrize("way", ["removed and made anew", "renamed and back"])
 async def test_an_import_path_that_is_gone_for_a_moment_is_watched_again(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """As the same folder, by all that can be seen of it: the new one may get the inode of the old one."""
+    """The new folder may get the inode of the old one, so that the two cannot be told apart."""
     monkeypatch.setattr("app.libraries.import_paths.probe._read_folder_identity", lambda _: (1, 1))
-    shelf.write("a.jpg")
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    tree.write("a.jpg")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         if way == "removed and made anew":
-            shutil.rmtree(shelf.root)
-            shelf.root.mkdir()
+            shutil.rmtree(tree.root)
+            tree.root.mkdir()
         else:
-            shelf.root.rename(tmp_path / "away").rename(shelf.root)
-        shelf.write("a.jpg")
+            tree.root.rename(tmp_path / "away").rename(tree.root)
+        tree.write("a.jpg")
         for number in range(3):
-            shelf.write(f"{number}.jpg")
-            await shows(shelf, {"a.jpg", *(f"{each}.jpg" for each in range(number + 1))})
+            tree.write(f"{number}.jpg")
+            await shows(tree, {"a.jpg", *(f"{each}.jpg" for each in range(number + 1))})
 
 
 async def test_only_what_belongs_to_the_library_is_watched(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link to / would else have the whole system watched."""
+    """Otherwise a link to / would have the whole system watched."""
     for number in range(50):
         (tmp_path / f"outside/{number}").mkdir(parents=True)
-        (shelf.root / f"@eaDir/{number}").mkdir(parents=True)
-    (shelf.root / "real/deep").mkdir(parents=True)
-    (shelf.root / "out").symlink_to(tmp_path / "outside")
-    (shelf.root / "loop").symlink_to(shelf.root)
-    (shelf.root / "alias").symlink_to(shelf.root / "real")
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+        (tree.root / f"@eaDir/{number}").mkdir(parents=True)
+    (tree.root / "real/deep").mkdir(parents=True)
+    (tree.root / "out").symlink_to(tmp_path / "outside")
+    (tree.root / "loop").symlink_to(tree.root)
+    (tree.root / "alias").symlink_to(tree.root / "real")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         assert watched_inodes() == {
-            folder.stat().st_ino for folder in (shelf.root, shelf.root / "real/deep", shelf.root / "real")
+            folder.stat().st_ino for folder in (tree.root, tree.root / "real/deep", tree.root / "real")
         }
-        (shelf.root / "out-too").symlink_to(tmp_path / "outside")
-        shelf.write("real/deep/a.jpg")
-        await shows(shelf, {"real/deep/a.jpg", "alias/deep/a.jpg"})
+        (tree.root / "out-too").symlink_to(tmp_path / "outside")
+        tree.write("real/deep/a.jpg")
+        await shows(tree, {"real/deep/a.jpg", "alias/deep/a.jpg"})
         assert len(watched_inodes()) == 3
 
 
 async def test_folders_are_followed_as_they_come_and_go_and_are_renamed(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         monkeypatch.setattr(monitor, "PROBE_SECONDS", 600.0)
-        shelf.write("new/deep/a.jpg")
-        await shows(shelf, {"new/deep/a.jpg"})
-        shelf.write("new/deep/b.jpg")
-        await shows(shelf, {"new/deep/a.jpg", "new/deep/b.jpg"})
-        (shelf.root / "new").rename(shelf.root / "renamed")
-        await shows(shelf, {"renamed/deep/a.jpg", "renamed/deep/b.jpg"})
-        shelf.write("renamed/deep/c.jpg")
-        shutil.rmtree(shelf.root / "renamed/deep")
-        shelf.write("renamed/deep/d.jpg")
-        await shows(shelf, {"renamed/deep/d.jpg"})
-        shelf.write("renamed/deep/e.jpg")
-        (shelf.root / "renamed").rename(tmp_path / "away")
-        await shows(shelf, set())
-        shutil.copytree(tmp_path / "away", shelf.root / "back")
-        (shelf.root / "link").symlink_to(shelf.root / "back/deep")
+        tree.write("new/deep/a.jpg")
+        await shows(tree, {"new/deep/a.jpg"})
+        tree.write("new/deep/b.jpg")
+        await shows(tree, {"new/deep/a.jpg", "new/deep/b.jpg"})
+        (tree.root / "new").rename(tree.root / "renamed")
+        await shows(tree, {"renamed/deep/a.jpg", "renamed/deep/b.jpg"})
+        tree.write("renamed/deep/c.jpg")
+        shutil.rmtree(tree.root / "renamed/deep")
+        tree.write("renamed/deep/d.jpg")
+        await shows(tree, {"renamed/deep/d.jpg"})
+        tree.write("renamed/deep/e.jpg")
+        (tree.root / "renamed").rename(tmp_path / "away")
+        await shows(tree, set())
+        shutil.copytree(tmp_path / "away", tree.root / "back")
+        (tree.root / "link").symlink_to(tree.root / "back/deep")
         both = {f"{folder}/{name}.jpg" for folder in ("back/deep", "link") for name in "de"}
-        await shows(shelf, both)
-        shelf.write("back/deep/f.jpg")
-        await shows(shelf, both | {"back/deep/f.jpg", "link/f.jpg"})
+        await shows(tree, both)
+        tree.write("back/deep/f.jpg")
+        await shows(tree, both | {"back/deep/f.jpg", "link/f.jpg"})
 
 
 async def test_more_events_than_the_system_remembers_lose_nothing(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel's queue is filled while nobody reads it, and what comes then is told by no event."""
+    """The kernel's event queue overflows while it is not read; later changes have no events."""
     read, reads, overflows = INotify.read, threading.Event(), 0
 
     def late_read(self: INotify, timeout: int) -> list[Event]:
@@ -344,21 +344,21 @@ async def test_more_events_than_the_system_remembers_lose_nothing(
         overflows += sum(bool(event.mask & flags.Q_OVERFLOW) for event in events)
         return events
 
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         monkeypatch.setattr(INotify, "read", late_read)
         for number in range(int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())):
-            (shelf.root / f"{number}.txt").touch()  # two events each: the queue is full long before the last
-        shelf.write("lost/a.jpg")
+            (tree.root / f"{number}.txt").touch()  # two events each, so that the queue overflows long before the last
+        tree.write("lost/a.jpg")
         reads.set()
-        await shows(shelf, {"lost/a.jpg"})
+        await shows(tree, {"lost/a.jpg"})
         assert overflows
-        shelf.write("lost/b.jpg")
-        await shows(shelf, {"lost/a.jpg", "lost/b.jpg"})
+        tree.write("lost/b.jpg")
+        await shows(tree, {"lost/a.jpg", "lost/b.jpg"})
 
 
 async def test_what_happened_while_the_catalogue_failed_shows_all_the_same(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = 0
     run = LibraryService._run_scan
@@ -370,46 +370,46 @@ async def test_what_happened_while_the_catalogue_failed_shows_all_the_same(
             raise CatalogUnavailable("for a moment")
         return await run(*arguments, **options)  # pyright: ignore[reportArgumentType]
 
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is watched")
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is watched")
         monkeypatch.setattr(LibraryService, "_run_scan", failing)
-        shelf.write("a.jpg")
-        await shows(shelf, {"a.jpg"})
+        tree.write("a.jpg")
+        await shows(tree, {"a.jpg"})
     assert failures == 1
 
 
 async def test_a_person_who_accepts_what_is_missing_is_heard_while_a_scan_waits(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = shelf.fill(30)
-    await shelf.scan()
+    paths = tree.fill(30)
+    await tree.scan()
     for path in paths:
         path.unlink()
-    async with watching(shelf, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_WATCH=False) as libraries:
-        async with shelf.catalog.try_lock(f"library-{shelf.id}") as lock:
+    async with watching(tree, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_WATCH=False) as libraries:
+        async with tree.catalog.try_lock(f"library-{tree.id}") as lock:
             assert lock is not None
-            libraries.start_scan(shelf.id)
-            libraries.start_scan(shelf.id, accept_missing=True)
-        await shows(shelf, set())
-    assert len(await shelf.names(trashed=True)) == 30
+            libraries.start_scan(tree.id)
+            libraries.start_scan(tree.id, accept_missing=True)
+        await shows(tree, set())
+    assert len(await tree.names(trashed=True)) == 30
 
 
 async def test_a_disk_that_hangs_is_asked_for_its_room_once(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else those who ask for the state take all threads, and no other library is looked at any more."""
+    """Otherwise requests for the state take all threads, and no other library is probed any more."""
     answers, asked = threading.Event(), 0
 
     def hanging(path: str) -> tuple[int, int]:
         nonlocal asked
         asked += 1
-        assert path == str(shelf.root)
+        assert path == str(tree.root)
         answers.wait(WITHIN)
         return 1, 2
 
     monkeypatch.setattr(service, "read_disk_space", hanging)
     monkeypatch.setattr(service, "PROBE_SECONDS", 0.05)
-    async with watching(shelf, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_WATCH=False) as libraries:
+    async with watching(tree, db_url, tmp_path, monkeypatch, MEDIAVAULT_LIBRARY_WATCH=False) as libraries:
         try:
             for _ in range(12):
                 (state,) = await libraries.list_mount_states()
@@ -426,16 +426,16 @@ async def test_a_disk_that_hangs_is_asked_for_its_room_once(
 
 
 async def test_a_network_mount_is_polled_and_says_so(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: Mount
+    tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount_tmpfs: Mount
 ) -> None:
-    """A tmpfs stands in for one: it is what can be mounted everywhere."""
+    """A tmpfs stands in for a network file system, since it can be mounted everywhere."""
     monkeypatch.setattr("app.libraries.import_paths.mount_table.NETWORK_TYPES", frozenset({"tmpfs"}))
-    mounted(shelf.root)
-    async with watching(shelf, db_url, tmp_path, monkeypatch):
-        await eventually(lambda: watched(shelf), "the library is polled")
-        assert (await shelf.library()).watch == f"every 0.3 seconds: {shelf.root} is on tmpfs"
-        shelf.write("a.jpg")
-        await shows(shelf, {"a.jpg"})
+    mount_tmpfs(tree.root)
+    async with watching(tree, db_url, tmp_path, monkeypatch):
+        await eventually(lambda: is_watched(tree), "the library is polled")
+        assert (await tree.library()).watch == f"every 0.3 seconds: {tree.root} is on tmpfs"
+        tree.write("a.jpg")
+        await shows(tree, {"a.jpg"})
 
 
 LIMITED = """
@@ -468,14 +468,14 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_a_limit_that_is_reached_leads_to_polling_and_says_so(
     databases: Databases, threads: ThreadPoolExecutor, tmp_path: Path, limit: str, reason: str
 ) -> None:
-    """In a user namespace of its own a process has limits of its own (and does not get into PostgreSQL's folder)."""
+    """A process in a user namespace has its own inotify limits. It cannot access PostgreSQL's folder."""
     if not shutil.which("unshare") or not Path("/proc/sys/user", limit).exists():
         pytest.skip("no user namespaces here")
     db_url = await databases.ready("sqlite")
     catalog = await open_catalog(db_url)
-    shelf = LibraryTree(tmp_path / "nas", catalog, await make_library(catalog, tmp_path / "nas"), threads)
+    tree = LibraryTree(tmp_path / "nas", catalog, await make_library(catalog, tmp_path / "nas"), threads)
     for folder in range(10):
-        shelf.write(f"{folder}/a.jpg")
+        tree.write(f"{folder}/a.jpg")
     script = f'echo {5 if "watches" in limit else 0} > /proc/sys/user/{limit} && exec "$@"'
     command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh"]
     process = await asyncio.create_subprocess_exec(
@@ -484,12 +484,12 @@ async def test_a_limit_that_is_reached_leads_to_polling_and_says_so(
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     try:
-        await eventually(lambda: watched(shelf), "the library is polled", within=30)
+        await eventually(lambda: is_watched(tree), "the library is polled", within=30)
         assert (
-            await shelf.library()
+            await tree.library()
         ).watch == f"every 0.3 seconds: {reason} (fs.inotify.{limit.replace('inotify', 'user')})"
-        shelf.write("later/b.jpg")
-        await shows(shelf, {*(f"{folder}/a.jpg" for folder in range(10)), "later/b.jpg"})
+        tree.write("later/b.jpg")
+        await shows(tree, {*(f"{folder}/a.jpg" for folder in range(10)), "later/b.jpg"})
     finally:
         try:
             output, _ = await asyncio.wait_for(process.communicate(b""), WITHIN)

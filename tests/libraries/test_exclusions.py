@@ -1,4 +1,4 @@
-"""Exclusion patterns: what they leave out, as Immich's own walk does, and which ones are refused."""
+"""Exclusion patterns: which files they exclude, compared with Immich's own walk, and which patterns are refused."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FILES = (
 SHOWN = {file for file in FILES if "." not in (file[0], file.partition("/")[2][:1])}
 
 
-def kept(patterns: Iterable[str], root: str = ROOT) -> set[str]:
-    """Of `FILES`, by a walk from the root."""
+def walk_files(patterns: Iterable[str], root: str = ROOT) -> set[str]:
+    """The files of `FILES` that a walk from `root` lists."""
     exclusions = ExclusionRules(patterns)
     return set() if exclusions.excludes_root(root) else {file for file in FILES if _reached(exclusions, root, file)}
 
@@ -71,7 +71,7 @@ def _reached(exclusions: ExclusionRules, root: str, file: str) -> bool:
     ],
 )
 def test_a_pattern_leaves_out(pattern: str, left_out: set[str]) -> None:
-    assert SHOWN - kept([pattern]) == left_out
+    assert SHOWN - walk_files([pattern]) == left_out
 
 
 @pytest.mark.parametrize("pattern", ["**/Ärger/**", "**/ärg?r/**", "**/[äö]rger/**", "/mnt/ÄRGER/**", "**/ärger/*"])
@@ -87,13 +87,13 @@ def test_names_are_the_same_in_either_normalization(
 
 
 def test_what_is_hidden_is_left_out() -> None:
-    assert kept([]) == SHOWN
-    assert kept([], "/mnt/.nas") == SHOWN
+    assert walk_files([]) == SHOWN
+    assert walk_files([], "/mnt/.nas") == SHOWN
 
 
 def test_several_patterns_leave_out_what_each_of_them_does() -> None:
     patterns = ("**/Raw/**", "**/a/b", "**/p1.jpg", f"{ROOT}/[[]2020]/*", f"{ROOT}/private")
-    assert kept(patterns) == set.intersection(*(kept([pattern]) for pattern in patterns))
+    assert walk_files(patterns) == set.intersection(*(walk_files([pattern]) for pattern in patterns))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_pattern_that_would_not_do_what_it_says_is_refused(pattern: str, fault
     with pytest.raises(InvalidPattern) as refused:
         check_pattern(pattern)
     assert str(refused.value) == fault
-    assert kept([pattern]) == SHOWN
+    assert walk_files([pattern]) == SHOWN
     assert ExclusionRules([pattern]).invalid_patterns == {pattern: fault}
 
 
@@ -144,7 +144,7 @@ def test_a_pattern_that_would_not_do_what_it_says_is_refused(pattern: str, fault
     ],
 )
 def test_no_pattern_takes_longer_with_each_character(pattern: str) -> None:
-    """A search that starts again for each place of each star would not end before the sun has burnt out."""
+    """Catastrophic backtracking, with a new search for each position of each star, would take longer than the sun will burn."""
     folder = "/nas" + f"/{'a' * 60}" * 60
     exclusions = ExclusionRules([pattern])
     assert not exclusions.invalid_patterns
@@ -171,11 +171,11 @@ def test_immich_leaves_out_the_same(tmp_path: Path) -> None:
         check=True,
     )
     for pattern, found in zip(patterns, json.loads(walked.stdout), strict=True):
-        assert kept([pattern], str(tmp_path)) == {path.removeprefix(f"{tmp_path}/") for path in found}, pattern
+        assert walk_files([pattern], str(tmp_path)) == {path.removeprefix(f"{tmp_path}/") for path in found}, pattern
 
 
 def _at_the_top(root: str) -> list[str]:
-    """The first folder of an absolute path, where a pattern's beginning decides."""
+    """The first folder of an absolute path, where the beginning of a pattern matters."""
     top = root.split("/")[1]
     starts = ("**/", "/**/", "/**/**/", "**/*/", "/**/*/", "**/*/*/", "**/*/**/", "/*/", "/")
     return [f"{start}{top}{end}" for start in starts for end in ("", "/**", "/**/**", "/*", "/*/**")]

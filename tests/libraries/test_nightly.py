@@ -26,11 +26,11 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("04:00", "2026-01-10T04:00:01+01:00", "2026-01-11T04:00:00+01:00"),
         ("00:00", "2026-12-31T23:59:59+01:00", "2027-01-01T00:00:00+01:00"),
         ("04:00", "2026-01-10T23:30:00+00:00", "2026-01-11T04:00:00+01:00"),
-        # The nights in which clocks change: as the clock on the wall shows it.
+        # The nights in which clocks change: local time.
         ("04:00", "2026-03-28T12:00:00+01:00", "2026-03-29T04:00:00+02:00"),
         ("04:00", "2026-10-24T12:00:00+02:00", "2026-10-25T04:00:00+01:00"),
         ("02:30", "2026-03-28T12:00:00+01:00", "2026-03-29T03:30:00+02:00"),
-        # What comes twice in that night is had once.
+        # A local time that comes twice in that night counts once.
         ("02:30", "2026-10-25T01:00:00+02:00", "2026-10-25T02:30:00+02:00"),
         ("02:30", "2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"),
     ],
@@ -38,7 +38,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 def test_it_is_due_when_clocks_show_its_time(at: str, after: str, due: str) -> None:
     found = next_scan_at(at, datetime.fromisoformat(after), BERLIN)
     assert found is not None
-    # In UTC: times of two zones are never equal within the hour that comes twice, or not at all.
+    # Compared in UTC: aware times of two zones are never equal within an hour that comes twice, or not at all.
     assert found.astimezone(UTC) == datetime.fromisoformat(due).astimezone(UTC)
 
 
@@ -56,7 +56,7 @@ def test_it_is_due_within_a_day_of_this_machines_clock() -> None:
 
 
 class Clock:
-    """That of the process that keeps the libraries."""
+    """A settable clock for the process that monitors the libraries."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -75,14 +75,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def test_every_library_is_scanned_night_after_night(
-    shelf: LibraryTree, db_url: str, tmp_path: Path, clock: Clock
+    tree: LibraryTree, db_url: str, tmp_path: Path, clock: Clock
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.jpg").write_bytes(b"photo")
-    catalog = shelf.catalog
-    second = await catalog.libraries.create((await shelf.library()).owner_id, "Second", (str(other),), ())
-    shelf.write("a.jpg")
+    catalog = tree.catalog
+    second = await catalog.libraries.create((await tree.library()).owner_id, "Second", (str(other),), ())
+    tree.write("a.jpg")
     values = {
         "DB_URL": db_url,
         "IMMICH_MEDIA_LOCATION": str(tmp_path / "media"),
@@ -109,13 +109,13 @@ async def test_every_library_is_scanned_night_after_night(
     async with LibraryService(catalog, settings).running():
         before = 0
         await eventually(looked, "the libraries are kept")
-        assert await shelf.names() == set(), "it is not due yet"
+        assert await tree.names() == set(), "it is not due yet"
         clock.moment += timedelta(days=1)
-        await shows(shelf, {"a.jpg"})
+        await shows(tree, {"a.jpg"})
         await eventually(second_scanned, "the other library is scanned, too")
-        shelf.write("later.jpg")
+        tree.write("later.jpg")
         before = rounds
         await eventually(looked, "the libraries are looked at again")
-        assert await shelf.names() == {"a.jpg"}, "once a night"
+        assert await tree.names() == {"a.jpg"}, "once a night"
         clock.moment += timedelta(days=1)
-        await shows(shelf, {"a.jpg", "later.jpg"})
+        await shows(tree, {"a.jpg", "later.jpg"})

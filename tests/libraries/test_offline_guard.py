@@ -1,4 +1,4 @@
-"""A disk that is away is not a folder of deleted photos: root missing, mounts gone, too much lost; and the way back."""
+"""The offline guard: files of an unmounted disk are not taken for deleted ones (root missing, mounts gone, mass loss), and come back as they were."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_a_person_is_told_of_a_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sight", "reason"),
+    ("availability", "reason"),
     [
         (LibraryAvailability(), None),
         (LibraryAvailability(root_errors=("/a: gone",)), "/a: gone"),
@@ -49,167 +49,167 @@ def test_what_a_person_is_told_of_a_loss() -> None:
         ),
     ],
 )
-def test_what_a_person_is_told_of_folders_that_are_away(sight: LibraryAvailability, reason: str | None) -> None:
-    assert sight.offline_reason == reason
+def test_what_a_person_is_told_of_folders_that_are_away(availability: LibraryAvailability, reason: str | None) -> None:
+    assert availability.offline_reason == reason
 
 
-async def test_a_root_that_is_missing_trashes_nothing(shelf: LibraryTree) -> None:
-    shelf.fill(5)
-    await shelf.scan()
-    before = await shelf.assets()
-    moved = shelf.root.rename(shelf.root.with_name("elsewhere"))
-    report = await shelf.scan()
+async def test_a_root_that_is_missing_trashes_nothing(tree: LibraryTree) -> None:
+    tree.fill(5)
+    await tree.scan()
+    before = await tree.assets()
+    moved = tree.root.rename(tree.root.with_name("elsewhere"))
+    report = await tree.scan()
     assert (report.trashed, report.complete) == (0, False)
-    assert report.refused == f"{shelf.root}: No such file or directory"
-    library = await shelf.library()
+    assert report.refused == f"{tree.root}: No such file or directory"
+    library = await tree.library()
     assert (library.state, library.state_error) == (LibraryState.UNMOUNTED, report.refused)
     since = library.state_since
-    assert (await shelf.scan()).trashed == 0
-    assert (await shelf.library()).state_since == since
-    assert await shelf.assets() == before
-    moved.rename(shelf.root)
-    await shelf.scan()
-    assert (await shelf.library()).state is LibraryState.OK
-    assert await shelf.assets() == before
+    assert (await tree.scan()).trashed == 0
+    assert (await tree.library()).state_since == since
+    assert await tree.assets() == before
+    moved.rename(tree.root)
+    await tree.scan()
+    assert (await tree.library()).state is LibraryState.OK
+    assert await tree.assets() == before
 
 
 @pytest.mark.parametrize("below", ["", "photos"], ids=["the mount point itself", "a folder on it"])
 async def test_an_unmounted_disk_is_recognised_and_comes_back_as_it_was(
-    shelf: LibraryTree, mounted: Mount, tmp_path: Path, below: str
+    tree: LibraryTree, mount_tmpfs: Mount, tmp_path: Path, below: str
 ) -> None:
-    """The folder below the mount point is there, readable and empty: as after a reboot without the disk."""
+    """The mount point is an empty, readable folder, as after a reboot without the disk."""
     disk = tmp_path / "disk"
     root = disk / below if below else disk
     root.mkdir(parents=True)
-    mounted(disk)
+    mount_tmpfs(disk)
     root.mkdir(exist_ok=True)
-    await shelf.change(import_paths=(str(root),))
-    shelf.root = root
-    shelf.fill(5)
-    await shelf.scan()
-    await process_all(shelf.catalog)
-    before, tasks = await shelf.assets(), await tasks_of(shelf.catalog)
+    await tree.change(import_paths=(str(root),))
+    tree.root = root
+    tree.fill(5)
+    await tree.scan()
+    await process_all(tree.catalog)
+    before, tasks = await tree.assets(), await tasks_of(tree.catalog)
     copy = tmp_path / "copy"
     shutil.copytree(root, copy, copy_function=shutil.copy2)
     unmount(disk)
-    report = await shelf.scan()
+    report = await tree.scan()
     assert report.trashed == 0
     assert report.refused == f"{disk}: was a mount point at the last complete scan and is none now"
-    assert (await shelf.library()).state is LibraryState.UNMOUNTED
-    assert await shelf.assets() == before
-    # Back, with other device and inode numbers: the same files all the same.
-    mounted(disk)
+    assert (await tree.library()).state is LibraryState.UNMOUNTED
+    assert await tree.assets() == before
+    # Mounted again, with other device and inode numbers, but the same files.
+    mount_tmpfs(disk)
     shutil.copytree(copy, root, copy_function=shutil.copy2, dirs_exist_ok=True)
-    report = await shelf.scan()
+    report = await tree.scan()
     assert (report.new, report.changed, report.renamed, report.trashed, report.refused) == (0, 0, 0, 0, None)
-    assert (await shelf.library()).state is LibraryState.OK
-    assert await shelf.assets() == before
-    assert await tasks_of(shelf.catalog) == tasks
+    assert (await tree.library()).state is LibraryState.OK
+    assert await tree.assets() == before
+    assert await tasks_of(tree.catalog) == tasks
 
 
-async def test_a_nested_mount_is_guarded_too(shelf: LibraryTree, mounted: Mount) -> None:
-    shelf.fill(100, "own")
-    mounted(shelf.root / "second")
-    shelf.fill(3, "second")
-    mounted(shelf.root / "of no photos")
-    await shelf.scan()
-    assert len(await shelf.names()) == 103
-    unmount(shelf.root / "of no photos")
-    assert (await shelf.scan()).refused is None
-    unmount(shelf.root / "second")
-    report = await shelf.scan()
+async def test_a_nested_mount_is_guarded_too(tree: LibraryTree, mount_tmpfs: Mount) -> None:
+    tree.fill(100, "own")
+    mount_tmpfs(tree.root / "second")
+    tree.fill(3, "second")
+    mount_tmpfs(tree.root / "of no photos")
+    await tree.scan()
+    assert len(await tree.names()) == 103
+    unmount(tree.root / "of no photos")
+    assert (await tree.scan()).refused is None
+    unmount(tree.root / "second")
+    report = await tree.scan()
     assert (report.trashed, report.complete) == (0, False)
-    assert f"{shelf.root}/second: was a mount point" in (report.refused or "")
-    assert len(await shelf.names()) == 103
-    report = await shelf.scan(accept_missing=True)
+    assert f"{tree.root}/second: was a mount point" in (report.refused or "")
+    assert len(await tree.names()) == 103
+    report = await tree.scan(accept_missing=True)
     assert (report.trashed, report.refused, report.complete) == (3, None, True)
-    assert (await shelf.library()).state is LibraryState.OK
-    report = await shelf.scan()
+    assert (await tree.library()).state is LibraryState.OK
+    report = await tree.scan()
     assert (report.trashed, report.refused) == (0, None)
 
 
 async def test_losing_more_than_half_is_taken_for_an_unmounted_disk_until_somebody_says_otherwise(
-    shelf: LibraryTree,
+    tree: LibraryTree,
 ) -> None:
-    paths = shelf.fill(40)
-    await shelf.scan()
+    paths = tree.fill(40)
+    await tree.scan()
     for path in paths[:21]:
         path.unlink()
-    shelf.write("new.jpg")
-    report = await shelf.scan()
+    tree.write("new.jpg")
+    report = await tree.scan()
     assert (report.trashed, report.new) == (0, 1)
     assert report.refused == "21 of 40 known files are missing, more than half"
-    assert (await shelf.library()).state is LibraryState.UNMOUNTED
-    assert len(await shelf.names()) == 41
-    report = await shelf.scan(accept_missing=True)
+    assert (await tree.library()).state is LibraryState.UNMOUNTED
+    assert len(await tree.names()) == 41
+    report = await tree.scan(accept_missing=True)
     assert (report.trashed, report.refused) == (21, None)
-    assert (await shelf.library()).state is LibraryState.OK
-    assert len(await shelf.names(trashed=True)) == 21
+    assert (await tree.library()).state is LibraryState.OK
+    assert len(await tree.names(trashed=True)) == 21
 
 
-async def test_losses_that_come_bit_by_bit_count_together(shelf: LibraryTree) -> None:
-    """As a watch sees them: no single look loses much."""
-    paths = shelf.fill(40)
-    await shelf.scan()
-    scopes = [(f"{shelf.root}/album", False)]
+async def test_losses_that_come_bit_by_bit_count_together(tree: LibraryTree) -> None:
+    """A watch scans single folders, of which none loses many files."""
+    paths = tree.fill(40)
+    await tree.scan()
+    scopes = [(f"{tree.root}/album", False)]
     for path in paths[:15]:
         path.unlink()
-    assert (await shelf.scan(scopes=scopes)).trashed == 15
+    assert (await tree.scan(scopes=scopes)).trashed == 15
     for path in paths[15:25]:
         path.unlink()
-    report = await shelf.scan(scopes=scopes)
+    report = await tree.scan(scopes=scopes)
     assert (report.trashed, report.refused is not None) == (0, True)
-    assert (await shelf.library()).state is LibraryState.UNMOUNTED
+    assert (await tree.library()).state is LibraryState.UNMOUNTED
 
 
-async def test_what_is_away_is_not_trashed_folder_by_folder(shelf: LibraryTree) -> None:
-    """A watch looks at single folders of a library that has lost too much."""
+async def test_what_is_away_is_not_trashed_folder_by_folder(tree: LibraryTree) -> None:
+    """A watch scans single folders of a library that counts as unmounted."""
     for folder in range(10):
-        shelf.fill(4, f"{folder}")
-    await shelf.scan()
+        tree.fill(4, f"{folder}")
+    await tree.scan()
     for folder in range(7):
-        shutil.rmtree(shelf.root / f"{folder}")
-    assert (await shelf.scan()).refused == "28 of 40 known files are missing, more than half"
-    (shelf.root / "9/IMG_00000.jpg").unlink()
-    shelf.write("9/new.jpg")
-    report = await shelf.scan(scopes=[(f"{shelf.root}/3", True), (f"{shelf.root}/9", False)])
+        shutil.rmtree(tree.root / f"{folder}")
+    assert (await tree.scan()).refused == "28 of 40 known files are missing, more than half"
+    (tree.root / "9/IMG_00000.jpg").unlink()
+    tree.write("9/new.jpg")
+    report = await tree.scan(scopes=[(f"{tree.root}/3", True), (f"{tree.root}/9", False)])
     assert (report.new, report.trashed) == (1, 0)
-    assert (await shelf.library()).state is LibraryState.UNMOUNTED
-    assert len(await shelf.names()) == 41
-    assert (await shelf.scan(accept_missing=True)).trashed == 29
+    assert (await tree.library()).state is LibraryState.UNMOUNTED
+    assert len(await tree.names()) == 41
+    assert (await tree.scan(accept_missing=True)).trashed == 29
 
 
-async def test_a_library_that_has_grown_since_is_not_measured_by_its_old_size(shelf: LibraryTree) -> None:
-    """What a watch took in since the last complete scan does not count among what that scan saw."""
-    shelf.fill(10, "old")
-    await shelf.scan()
-    new = shelf.fill(200, "new")
-    await shelf.scan(scopes=[(f"{shelf.root}/new", True)])
+async def test_a_library_that_has_grown_since_is_not_measured_by_its_old_size(tree: LibraryTree) -> None:
+    """Files indexed by a watch since the last complete scan do not count among the files of that scan."""
+    tree.fill(10, "old")
+    await tree.scan()
+    new = tree.fill(200, "new")
+    await tree.scan(scopes=[(f"{tree.root}/new", True)])
     for path in new[:50]:
         path.unlink()
-    report = await shelf.scan()
+    report = await tree.scan()
     assert (report.trashed, report.refused) == (50, None)
 
 
-async def test_losing_what_came_since_the_last_complete_scan_is_guarded_too(shelf: LibraryTree) -> None:
-    shelf.fill(10, "old")
-    await shelf.scan()
-    new = shelf.fill(200, "new")
-    await shelf.scan(scopes=[(f"{shelf.root}/new", True)])
+async def test_losing_what_came_since_the_last_complete_scan_is_guarded_too(tree: LibraryTree) -> None:
+    tree.fill(10, "old")
+    await tree.scan()
+    new = tree.fill(200, "new")
+    await tree.scan(scopes=[(f"{tree.root}/new", True)])
     for path in new[:150]:
         path.unlink()
-    assert (await shelf.scan()).refused == "150 of 210 known files are missing, more than half"
+    assert (await tree.scan()).refused == "150 of 210 known files are missing, more than half"
 
 
-async def test_other_paths_are_scanned_while_one_is_away(shelf: LibraryTree, tmp_path: Path) -> None:
+async def test_other_paths_are_scanned_while_one_is_away(tree: LibraryTree, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    await shelf.change(import_paths=(str(shelf.root), str(other)))
-    shelf.fill(3)
-    await shelf.scan()
-    shelf.root.rename(tmp_path / "away")
+    await tree.change(import_paths=(str(tree.root), str(other)))
+    tree.fill(3)
+    await tree.scan()
+    tree.root.rename(tmp_path / "away")
     (other / "new.jpg").write_bytes(b"new")
-    report = await shelf.scan()
+    report = await tree.scan()
     assert (report.new, report.trashed) == (1, 0)
     assert report.refused is not None
 
