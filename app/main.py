@@ -1,4 +1,4 @@
-"""Wires the rooms together into one ASGI application; nothing else."""
+"""Composition root: opens every service in its order and connects them to one ASGI application. Contains no logic of its own."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ from app.uploads.ingest import UploadIngest
 def create_app(
     settings: Settings | None = None, *, process_tasks: bool = True, adopt_markers: bool = False
 ) -> ApiApplication:
-    """The service as an ASGI application; its lifespan opens and closes what it needs.
+    """Build the ASGI application; its lifespan opens and closes all services.
 
-    `process_tasks`: it also works on tasks. `adopt_markers` makes the media location's markers ours, whoever wrote them.
+    `process_tasks`: this process also works on background tasks. `adopt_markers`: rewrite the media location's markers with this
+    installation's id, even if another installation wrote them.
     """
-    chosen = settings or load_settings()
+    effective_settings = settings or load_settings()
     api = FastAPI(title="mediavault", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(api)
     install_method_handlers(api)
@@ -49,59 +50,61 @@ def create_app(
     install_openapi(api)
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Services]:
-        async with open_services(chosen, process_tasks=process_tasks, adopt_markers=adopt_markers) as services:
+    async def open_configured_services() -> AsyncIterator[Services]:
+        async with open_services(
+            effective_settings, process_tasks=process_tasks, adopt_markers=adopt_markers
+        ) as services:
             yield services
 
-    return ApiApplication(api, find_file_handler, answer_from_memory, opened, api.state)
+    return ApiApplication(api, find_file_handler, answer_from_memory, open_configured_services, api.state)
 
 
 @asynccontextmanager
 async def open_services(
     settings: Settings, *, process_tasks: bool = True, adopt_markers: bool = False
 ) -> AsyncIterator[Services]:
-    """All that the routes work with. `process_tasks`: this process also works on tasks. Raises `StartupError`."""
-    async with open_core_services(settings, process_tasks=process_tasks, adopt_markers=adopt_markers) as ground:
-        catalog, storage, media_location = ground.catalog, ground.storage, ground.media_location
-        archiver = ArchivePlanner(catalog, storage)
+    """Open all services that the routes use. The parameters are those of `create_app`. Raises `StartupError`."""
+    async with open_core_services(settings, process_tasks=process_tasks, adopt_markers=adopt_markers) as core:
+        catalog, storage, media_location = core.catalog, core.storage, core.media_location
+        archive_planner = ArchivePlanner(catalog, storage)
         libraries = LibraryService(
             catalog,
             settings,
             set_link_roots=storage.set_external_link_roots,
-            on_files_deleted=ground.sweeper.wake,
-            on_asset_added=ground.jobs.wake,
+            on_files_deleted=core.sweeper.wake,
+            on_asset_added=core.jobs.wake,
         )
         backups = BackupStore(catalog, storage, settings)
-        schedule = BackupSchedule(backups, settings.backup_hours, media_location.check_markers)
-        catalogue = CatalogCheck(catalog)
+        backup_schedule = BackupSchedule(backups, settings.backup_hours, media_location.check_markers)
+        catalog_check = CatalogCheck(catalog)
         async with (
-            aclosing(catalogue),
+            aclosing(catalog_check),
             libraries.running(),
-            schedule.run_in_background(),
-            aclosing(ArchiveLinkService(catalog, archiver)) as links,
+            backup_schedule.run_in_background(),
+            aclosing(ArchiveLinkService(catalog, archive_planner)) as archive_links,
         ):
             yield Services(
                 settings=settings,
                 catalog=catalog,
                 storage=storage,
-                ingest=UploadIngest(catalog, storage, settings, media_location.check_before_write, ground.jobs.wake),
-                portraits=PortraitService(catalog, storage, ground.processor, ground.publisher),
-                archive_planner=archiver,
-                archive_links=links,
+                ingest=UploadIngest(catalog, storage, settings, media_location.check_before_write, core.jobs.wake),
+                portraits=PortraitService(catalog, storage, core.processor, core.publisher),
+                archive_planner=archive_planner,
+                archive_links=archive_links,
                 authenticator=Authenticator(catalog, settings, PasswordService()),
                 rendition_cache=RenditionCache(catalog, storage),
-                sweeper=ground.sweeper,
+                sweeper=core.sweeper,
                 libraries=libraries,
-                jobs=ground.jobs,
+                jobs=core.jobs,
                 health=ReadinessChecks(
                     {
-                        "catalogue": catalogue.check,
+                        "catalogue": catalog_check.check,
                         "media location": media_location.check_readiness,
                         "staging folder": storage.staging.check,
                     },
                     {
-                        "ffmpeg": ground.processor.check_ffmpeg,
-                        "workers": ground.jobs.check_workers,
+                        "ffmpeg": core.processor.check_ffmpeg,
+                        "workers": core.jobs.check_workers,
                         "libraries": partial(check_all_mounts, libraries.list_mount_states),
                     },
                     is_covered=partial(catalog.outages.covers, work=FailedWork.CHECK),

@@ -1,5 +1,7 @@
-"""Opens what every program of the house stands on, in its order, and closes it in reverse: catalogue, storage, the check of the media
-location, and the work on tasks. What cannot be had refuses the start with one line."""
+"""Opens the services that every program (server and CLI) needs, in this order: catalogue, storage, media location check, sweeper, tasks.
+
+Closes them in reverse order. A service that cannot be opened raises `StartupError` with a message of one line.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,12 @@ log = structlog.get_logger(__name__)
 
 
 class StartupError(Exception):
-    """The program can not start; the text is one line that says why."""
+    """The program cannot start. The text is one line with the reason, and names the setting to correct where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoreServices:
-    """What is opened. `jobs` also works on tasks where that was wanted."""
+    """The opened services. `jobs` runs workers only if `process_tasks` was set; it can always enqueue."""
 
     catalog: Catalog
     storage: StorageService
@@ -50,7 +52,11 @@ class CoreServices:
 async def open_core_services(
     settings: Settings, *, process_tasks: bool, adopt_markers: bool = False
 ) -> AsyncIterator[CoreServices]:
-    """`process_tasks`: this process works on tasks. `adopt_markers` makes the media location's markers ours. Raises `StartupError`."""
+    """Open the core services, and close them on exit.
+
+    `process_tasks`: this process works on background tasks. `adopt_markers`: rewrite the media location's markers with this
+    installation's id. Raises `StartupError`.
+    """
     async with AsyncExitStack() as stack:
         try:
             catalog = await open_catalog(settings.db_url.get_secret_value())
@@ -109,7 +115,7 @@ async def _check_media_root(catalog: Catalog, settings: Settings) -> None:
 async def _verify_media_location(
     media_location: MediaLocationCheck, engine: StorageEngine, *, adopt_markers: bool
 ) -> None:
-    """A wrong media location stops the start; a store that does not answer shows in `/readyz` until it does."""
+    """Check the markers. A wrong media location prevents the start. A store that does not answer does not: `/readyz` fails until it does."""
     try:
         await media_location.verify(adopt=adopt_markers)
     except MountCheckFailed as error:
@@ -119,22 +125,25 @@ async def _verify_media_location(
     except StorageError as error:
         if engine is StorageEngine.LOCAL and not error.retryable:
             raise StartupError(_describe_storage_error(error)) from error
-        log.error("media location is not usable yet", reason=str(error))
+        log.error("the media location is not usable yet; /readyz fails until it is", reason=str(error))
 
 
 async def _refuse_unplaced_files(catalog: Catalog, storage: StorageService) -> None:
-    """Files that no configured place holds could be neither served nor deleted: a base was changed, or is no longer set."""
+    """Refuse to start if the catalogue has files outside every configured storage location: they could be neither served nor deleted.
+
+    The cause is a media location, bucket or prefix that was changed or is no longer set.
+    """
     try:
-        stray = await catalog.files.find_path_outside(storage.managed_path_prefixes())
+        outside_path = await catalog.files.find_path_outside(storage.managed_path_prefixes())
     except CatalogError as error:
         raise StartupError(prefix_setting_name("DB_URL", error)) from error
-    if stray is not None:
-        setting = "S3_BUCKET or S3_PREFIX" if is_s3_uri(stray) else "IMMICH_MEDIA_LOCATION"
-        raise StartupError(f"{setting}: the catalogue has {stray}, which lies below no configured place")
+    if outside_path is not None:
+        setting = "S3_BUCKET or S3_PREFIX" if is_s3_uri(outside_path) else "IMMICH_MEDIA_LOCATION"
+        raise StartupError(f"{setting}: the catalogue has {outside_path}, which lies below no configured place")
 
 
 async def _open_staging(staging: Staging) -> None:
-    """A folder that cannot be had stops the start; a disk that is full does not: what needs it is tried again."""
+    """Open the staging folder. An unusable folder prevents the start. A full disk does not: work that needs the folder is retried."""
     try:
         await staging.open()
     except StagingFull as error:
@@ -144,7 +153,7 @@ async def _open_staging(staging: Staging) -> None:
 
 
 def _describe_storage_error(error: StorageError) -> str:
-    """One line that begins with the settings that may be wrong."""
+    """One line that begins with the names of the settings that may be wrong."""
     if error.backend == "s3":
         return f"S3_ENDPOINT, S3_REGION or S3_ACCESS_KEY_ID: {error.detail}{f' ({error.hint})' if error.hint else ''}"
     return f"IMMICH_MEDIA_LOCATION: {error.key}: {error.detail}"

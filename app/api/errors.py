@@ -1,6 +1,6 @@
-"""The one table from what went wrong to an HTTP answer, and the one shape of that answer.
+"""Maps every exception to an HTTP error response: one table for the status, one body format for all errors.
 
-The shape suits RFC 9457, Immich v2 (`message`, `error`, `statusCode`, `correlationId`) and v3 (`message`) at once.
+The body is valid for RFC 9457, Immich v2 (`message`, `error`, `statusCode`, `correlationId`) and Immich v3 (`message`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class ApiError(Exception):
-    """An answer with an error status. `message` is for people; `headers` go along."""
+    """A response with an error status. `message` is read by people; `headers` are added to the response."""
 
     def __init__(
         self, status: int, message: str, *, detail: str | None = None, headers: Mapping[str, str] | None = None
@@ -60,15 +60,15 @@ def encode_problem(error: ApiError, correlation_id: str) -> bytes:
 
 _MAX_NAMED_FIELDS = 20
 _MAX_NAMED_CHARACTERS = 500
-"""How much of what a client sent comes back in a message."""
+"""Bounds on the client's own field names that an error message repeats."""
 
 _ErrorFactory = Callable[[Any], ApiError]
 
 
 def _with_status(status: int, message: str | None = None, **headers: str) -> _ErrorFactory:
-    """An answer with this status; without a `message`, with the exception's own text."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda error: ApiError(status, message or str(error), headers=named)
+    """A factory of errors with this status. Without a `message` the exception's own text is used."""
+    header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda error: ApiError(status, message or str(error), headers=header_fields)
 
 
 def _decode_headers(headers: delivery.RawHeaders) -> dict[str, str]:
@@ -76,7 +76,7 @@ def _decode_headers(headers: delivery.RawHeaders) -> dict[str, str]:
 
 
 _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
-    # The first class of an exception's ancestry that stands here decides.
+    # The first class in the exception's method resolution order that has an entry decides.
     storage.ObjectNotFound: _with_status(404, "Asset media not found"),
     storage.ObjectTooLarge: _with_status(413, "The file is larger than the store can hold"),
     storage.StorageFull: _with_status(507, "The storage is full"),
@@ -127,7 +127,7 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """The answer to any exception; what the table does not know is a 500 that tells nothing."""
+    """Convert any exception. An exception without an entry becomes a 500 that discloses nothing."""
     if isinstance(error, ApiError):
         return error
     for kind in type(error).__mro__:
@@ -137,7 +137,10 @@ def to_api_error(error: Exception) -> ApiError:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Let every failure inside FastAPI take the one shape, the unforeseen too; those are raised again, for the front to log."""
+    """Register handlers so that every failure inside FastAPI gets the error format.
+
+    Starlette raises unexpected exceptions again after their response; `ApiApplication` logs them.
+    """
 
     async def handle(request: Request, error: Exception) -> Response:
         return build_error_response(request, error)
@@ -147,20 +150,20 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def build_error_response(request: Request, error: Exception) -> Response:
-    """The answer to any exception, in the one shape."""
-    refusal = to_api_error(error)
-    body = encode_problem(refusal, request.scope["correlation_id"])
-    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **refusal.headers}
-    return Response(body, status_code=refusal.status, media_type=PROBLEM_JSON, headers=headers)
+    """The response to any exception, in the error format."""
+    api_error = to_api_error(error)
+    body = encode_problem(api_error, request.scope["correlation_id"])
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **api_error.headers}
+    return Response(body, status_code=api_error.status, media_type=PROBLEM_JSON, headers=headers)
 
 
 def _describe_validation_error(error: RequestValidationError) -> str:
-    faults = error.errors()
-    unknown = [".".join(map(str, fault["loc"][1:])) for fault in faults if fault["type"] == "extra_forbidden"]
+    problems = error.errors()
+    unknown = [".".join(map(str, problem["loc"][1:])) for problem in problems if problem["type"] == "extra_forbidden"]
     if unknown:
         return f"{', '.join(unknown[:_MAX_NAMED_FIELDS])[:_MAX_NAMED_CHARACTERS]}: not known here, and without it other assets would be meant"
-    first = faults[0]
-    within = [str(part) for part in first["loc"][1:]]
-    place = ".".join(within) if within and not within[0].isdigit() else str(first["loc"][0])
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{place}: {first['msg']}{more}"
+    first = problems[0]
+    path = [str(part) for part in first["loc"][1:]]
+    field = ".".join(path) if path and not path[0].isdigit() else str(first["loc"][0])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{field}: {first['msg']}{more}"

@@ -1,6 +1,6 @@
-"""Logging: structlog on standard error, for people or as JSON, with a correlation id and no secrets.
+"""Configures logging: structlog to standard error, as text or JSON, with the correlation id of the request.
 
-URLs are logged as paths only, never with their query: keys and tokens may stand there.
+Secrets are not logged. URLs are logged as paths without their query, because a query may contain keys and tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _QUIETED_LOGGERS = (
 
 
 def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
-    """Send structlog's and the standard library's records through one formatter to standard error."""
+    """Send the records of structlog and of the standard library through one formatter to standard error."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -67,13 +67,13 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     root.setLevel(_LEVELS[level])
     for name in _QUIETED_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns of connections that could not be had, or were lost: whoever needed one gets an error.
+    # psycopg warns of connections that failed or were lost. The code that needed the connection gets an exception.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.error").addFilter(_is_not_logged_elsewhere)
 
 
 class _StandardErrorHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at the moment: what replaces it for a while may be closed when the next record comes."""
+    """Looks up `sys.stderr` for each record: a temporary replacement (as in tests) may be closed when the next record comes."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -83,7 +83,7 @@ class _StandardErrorHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-# A transfer that was cut short on purpose has its own line already; so has a start that failed, which shows nothing else.
+# An aborted transfer has its own log line already. A failed start prints one line, and should print nothing else.
 _LOGGED_ELSEWHERE = frozenset(
     {
         "ASGI callable returned without completing response.",
@@ -99,6 +99,7 @@ def _is_not_logged_elsewhere(record: logging.LogRecord) -> bool:
 
 
 def _is_no_lost_connection(record: logging.LogRecord) -> bool:
-    """Of a lost connection each task of procrastinate's workers logs a traceback. The worker ends, and `app.jobs.postgres_broker` logs why."""
+    """False for procrastinate's tracebacks about a lost connection: each task of a worker logs one, and `app.jobs.postgres_broker` logs
+    the reason when the worker ends."""
     lost = record.exc_info is not None and connection_failed(record.exc_info[1])
     return not (lost and record.name.startswith("procrastinate"))

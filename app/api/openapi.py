@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1) and the page at `/docs` to read and try it. The page loads nothing from outside."""
+"""Serves the OpenAPI 3.1 description of the API and, at `/docs`, Swagger UI to read and try it. The page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Keeps photos and videos on a local disk or in S3 and streams them back, speaking
 Press **Authorize** and enter the API key that the first start printed; then every call can be tried here.
 """
 
-# Swagger UI sets style attributes and shows what it fetched from blob: addresses; it needs no inline script.
+# Swagger UI sets style attributes and shows fetched files from blob: URLs; it needs no inline script.
 DOCS_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -100,7 +100,7 @@ _PROBLEM_RESPONSE = {
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Adds `/openapi.json`, `/docs` and the way there from `/`."""
+    """Add the routes `/openapi.json` and `/docs`, and a redirect from `/` to `/docs`."""
     static = {name: files("fastapi_offline").joinpath("static", name).read_bytes() for name in _STATIC}
     app.openapi = lambda: _build_schema(app)
 
@@ -116,7 +116,7 @@ def install_openapi(app: FastAPI) -> None:
     async def start() -> Response:
         return Response(_START, media_type="text/javascript", headers=_security_headers())
 
-    # Not by StaticFiles, whose refusals (of a strange Range) have a shape of their own.
+    # Not Starlette's StaticFiles: its error responses (for a malformed Range) are not in the error format.
     @app.head("/docs/static/{name}", include_in_schema=False)
     @app.get("/docs/static/{name}", include_in_schema=False)
     async def static_file(name: str) -> Response:
@@ -155,7 +155,7 @@ def _build_schema(app: FastAPI) -> dict[str, Any]:
             for operation in operations.values():
                 if not path.startswith("/api/"):
                     operation["security"] = []
-                # FastAPI announces 422 for bodies it can not read; here that is 400, in the one shape.
+                # FastAPI documents 422 for invalid bodies; this service answers 400, in the error format.
                 operation["responses"].pop("422", None)
                 operation["responses"]["default"] = _PROBLEM_RESPONSE
         app.openapi_schema = schema

@@ -1,4 +1,4 @@
-"""The description of the paths that send files. They are served before FastAPI's routing, so that it can not describe them."""
+"""OpenAPI descriptions of the routes that send files. FastAPI cannot generate them: the fast path serves those routes before its routing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILE_HEADERS = {
 
 
 def describe_file_paths(problem: _Schema) -> _Schema:
-    """OpenAPI's path items; `problem` describes an error's answer."""
+    """OpenAPI path items by path; `problem` is the response object for errors."""
     return {
         "/api/assets/{id}/original": {method: _describe_original(method, problem) for method in ("get", "head")},
         "/api/assets/{id}/thumbnail": {method: _describe_thumbnail(method, problem) for method in ("get", "head")},

@@ -1,4 +1,7 @@
-"""What the routes work with: built once by `create_app`, handed to every request. None of it imports this module: it takes what it needs."""
+"""The services that routes and handlers use: opened once at the start of the application, passed to every request.
+
+The services themselves do not import this module; each receives its dependencies as parameters.
+"""
 
 from __future__ import annotations
 
@@ -41,5 +44,5 @@ class Services:
 
 
 def get_services(request: Request) -> Services:
-    """FastAPI dependency."""
+    """FastAPI dependency: the application's services."""
     return request.app.state.services

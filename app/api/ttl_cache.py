@@ -1,4 +1,4 @@
-"""A bounded memory of what was just read from the catalogue, so that the hot path asks it nothing twice."""
+"""A bounded in-memory cache with a time to live, which saves the fast path repeated catalogue queries."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TTL_SECONDS = 5.0
-"""Revoking and deleting take effect within this time in every process; in this one at once."""
+"""Revocations and deletions take effect within this time in other processes, and at once in the process that made them."""
 
 
 class TTLCache(Generic[K, V]):
-    """Remembers at most `max_entries` values for `ttl_seconds` each, the least recently filled going first.
+    """Keeps at most `max_entries` values for `ttl_seconds` each, and evicts the least recently loaded.
 
-    A value whose loading began before the latest `invalidate` is given out but not kept: it may be what was forgotten.
+    A value whose load began before the latest `invalidate` or `clear` is returned but not kept: it may be the invalidated value.
     """
 
     def __init__(self, max_entries: int, ttl_seconds: float = TTL_SECONDS) -> None:
@@ -29,20 +29,21 @@ class TTLCache(Generic[K, V]):
         self._epoch = 0
 
     def peek(self, key: K) -> V | None:
+        """The value if it is cached and fresh; never loads."""
         entry = self._entries.get(key)
         return entry[1] if entry is not None and entry[0] > time.monotonic() else None
 
     async def get(self, key: K, load: Callable[[], Awaitable[V | None]]) -> V | None:
-        """The fresh value, else what `load` gives; None is not kept. Those who ask for it meanwhile share one loading, unless
-        something was forgotten since it began."""
-        known = self.peek(key)
-        if known is not None:
-            return known
+        """The cached value, else the result of `load`; None is not kept. Concurrent callers share one load, unless an invalidation
+        happened since it began."""
+        cached = self.peek(key)
+        if cached is not None:
+            return cached
         loading = self._loading.get(key)
         if loading is None:
             loading = self._loading[key] = asyncio.create_task(self._load(key, load))
             loading.add_done_callback(lambda done: self._on_loaded(key, done))
-        # Whoever is cancelled meanwhile leaves the loading to the others.
+        # A cancelled caller must not cancel the load that others wait for.
         return await asyncio.shield(loading)
 
     async def _load(self, key: K, load: Callable[[], Awaitable[V | None]]) -> V | None:
@@ -59,15 +60,17 @@ class TTLCache(Generic[K, V]):
         if self._loading.get(key) is done:
             del self._loading[key]
         if not done.cancelled():
-            done.exception()  # each caller got it; with all of them gone it is nobody's
+            done.exception()  # retrieved, so that asyncio does not log it: each caller got it, and all callers may be gone
 
     def invalidate(self, *keys: K) -> None:
+        """Remove these values, and do not keep any value whose load has begun already."""
         self._epoch += 1
         self._loading.clear()
         for key in keys:
             self._entries.pop(key, None)
 
     def clear(self) -> None:
+        """Like `invalidate`, for all keys."""
         self._epoch += 1
         self._loading.clear()
         self._entries.clear()

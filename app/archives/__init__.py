@@ -1,1 +1,1 @@
-"""Many files as one zip that knows its length, so that a download can pause, resume and split."""
+"""Zip archives of many files whose length and layout are known before the first byte, so that downloads support ranges and resume."""

@@ -1,4 +1,4 @@
-"""What can go wrong with archives, as types."""
+"""Exceptions of archives; `app.api.errors` maps them to HTTP error responses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from uuid import UUID
 
 
 class ManifestUnreadable(Exception):
-    """The stored manifest is damaged, or of a layout that this program does not make."""
+    """The stored manifest is damaged, or has a layout version that this program does not support."""
 
 
 class NotArchivable(Exception):
-    """An asset cannot be part of an archive; the text names it and says why. Nothing was planned."""
+    """An asset cannot be part of an archive; the text names the asset and the reason. No archive was planned."""
 
     def __init__(self, asset_id: UUID, name: str, reason: str) -> None:
         self.asset_id = asset_id
@@ -18,7 +18,7 @@ class NotArchivable(Exception):
 
 
 class MemberLost(Exception):
-    """A member is gone, or is not what it was when the archive was planned."""
+    """A member's file was deleted or changed since the archive was planned."""
 
     def __init__(self, asset_id: UUID, name: str, reason: str) -> None:
         self.asset_id = asset_id

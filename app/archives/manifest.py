@@ -1,6 +1,6 @@
-"""What an archive was made to hold, frozen when it is planned: the same manifest gives the same bytes, wherever its files are by then.
+"""The manifest of an archive: its entries, frozen when the archive is planned, and their serialized form for the catalogue. No I/O.
 
-Pure; no I/O.
+The same manifest gives the same bytes, wherever its files are stored later.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from app.archives.errors import ManifestUnreadable
 from app.archives.zip_layout import LAYOUT_VERSION, ZipEntry
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
-"""Unpacked: some 800,000 entries."""
+"""Bounds the decompressed text: about 800,000 entries."""
 ENTRIES_PER_LINE = 1000
-"""Entries in one line of the text. The interpreter lets no other thread run while it reads or writes one line."""
+"""Entries per line of JSON. The interpreter holds its lock while it parses or writes one line, so other threads wait that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """A member: the file `kind` of asset `asset_id` with this `size` (bytes) and SHA-1 `checksum`, under the unique `name`.
+    """A member of the archive: the file of kind `kind` of an asset, under a unique `name`. `size` in bytes; `checksum`: SHA-1.
 
-    `crc32` and `checksum` are None for an external file whose content was not read yet."""
+    `crc32` and `checksum` are None for an external file whose content has not been read yet.
+    """
 
     asset_id: UUID
     kind: str
@@ -44,22 +45,23 @@ class ManifestEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The entries in their order, and the layout that their bytes follow."""
+    """The entries of an archive in their order, and the version of the zip layout."""
 
     entries: tuple[ManifestEntry, ...]
     layout_version: int = LAYOUT_VERSION
 
     @cached_property
     def etag(self) -> str:
-        """The strong entity tag of the archive, with its quotes: a hash of everything that its bytes depend on."""
+        """The strong entity tag of the archive, with its quotes: a hash of all that its bytes depend on."""
         return f'"{hashlib.sha256(self._serialize()).hexdigest()[:40]}"'
 
     @property
     def is_resumable(self) -> bool:
+        """Whether ranges can be sent: every CRC-32 is known."""
         return all(entry.crc32 is not None for entry in self.entries)
 
     def pack(self) -> bytes:
-        """As the catalogue stores it. Takes about a second for 100,000 entries."""
+        """The compressed form for the catalogue. Takes about a second for 100,000 entries."""
         return zlib.compress(self._serialize(), 6)
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Names inside an archive: safe to unpack anywhere, and no two alike. Pure; no I/O.
+"""Makes names for the members of an archive: unique, and safe to unpack on every operating system. No I/O.
 
-A name comes from whoever uploaded the file and goes to whoever unpacks the archive, on any system.
+The input is untrusted: names come from the users who uploaded the files.
 """
 
 from __future__ import annotations
@@ -12,44 +12,45 @@ from collections.abc import Iterable, Iterator
 from app.unicode_folding import fold_case
 
 MAX_NAME_BYTES = 255
-"""Per segment, in UTF-8: the limit of the common file systems."""
+"""In UTF-8: the limit of common file systems for one path segment."""
 MAX_EXTENSION_BYTES = 32
 FALLBACK_NAME = "file"
 
 _DRIVE = re.compile(r"^[A-Za-z]:(?=[\\/]|$)")
 _SEPARATORS = re.compile(r"[/\\\u2044\u2215\uff0f\uff3c]")
-# What Windows does not take in a file name.
+# Characters that Windows does not allow in a file name.
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _DEVICES = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(\.|$)", re.IGNORECASE)
-# Marks that only change the direction of writing: they make "gpj.exe" read "exe.jpg".
+# Bidirectional control characters: they make "gpj.exe" display as "exe.jpg".
 _DIRECTION = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
 
 
 def assign_member_names(names: Iterable[str]) -> Iterator[str]:
-    """A name for each of `names`, in their order: clean, one segment, and unlike all before it.
+    """A clean name for each of `names`, in their order, unique among all of them.
 
-    Two names are alike when they are equal after case folding and NFC, as on the file systems of macOS and Windows. The
-    second `IMG.jpg` becomes `IMG+1.jpg`, unless that is taken, too.
+    Names are compared after NFC and case folding, as on the file systems of macOS and Windows. The second `IMG.jpg` becomes
+    `IMG+1.jpg`, or gets the next free number.
     """
     taken: set[str] = set()
     counters: dict[str, int] = {}
     for name in names:
-        chosen = clean = clean_member_name(name)
-        fold = fold_case(clean)
-        while fold_case(chosen) in taken:
-            counters[fold] = counters.get(fold, 0) + 1
-            chosen = _add_number(clean, counters[fold])
-        taken.add(fold_case(chosen))
-        yield chosen
+        unique = clean = clean_member_name(name)
+        folded = fold_case(clean)
+        while fold_case(unique) in taken:
+            counters[folded] = counters.get(folded, 0) + 1
+            unique = _add_number(clean, counters[folded])
+        taken.add(fold_case(unique))
+        yield unique
 
 
 def clean_member_name(name: str) -> str:
-    """One relative segment of at most 255 bytes without separators, drive letters, control characters or device names."""
+    """`name` as one relative path segment of at most `MAX_NAME_BYTES`, without separators, drive letters, control characters and Windows
+    device names."""
     text = name.encode("utf-8", "replace").decode("utf-8")
     text = _DIRECTION.sub("", _DRIVE.sub("", text))
     text = "".join("_" if unicodedata.category(character) == "Cc" else character for character in text)
     text = _FORBIDDEN.sub("_", _SEPARATORS.sub("_", text))
-    # Windows drops these at the end, and then "a.jpg." is "a.jpg", and "..." is nothing.
+    # Windows removes trailing dots and spaces: "a.jpg." becomes "a.jpg", and "..." becomes empty.
     text = text.strip(" ").rstrip(". ")
     if not text:
         return FALLBACK_NAME
@@ -63,10 +64,10 @@ def _add_number(name: str, number: int) -> str:
 
 
 def _shorten(name: str, suffix: str) -> str:
-    """The stem, cut to fit, the suffix, the extension."""
+    """The stem, truncated so that all fits into `MAX_NAME_BYTES`, then `suffix`, then the extension."""
     stem, extension = _split_extension(name)
-    room = MAX_NAME_BYTES - len(suffix.encode()) - len(extension.encode())
-    stem = stem.encode()[:room].decode("utf-8", "ignore")
+    stem_bytes = MAX_NAME_BYTES - len(suffix.encode()) - len(extension.encode())
+    stem = stem.encode()[:stem_bytes].decode("utf-8", "ignore")
     return f"{stem}{suffix}{extension}" if extension else f"{stem}{suffix}".rstrip(". ")
 
 

@@ -1,4 +1,7 @@
-"""From a selection of assets to an archive that can be sent: asks the catalogue only, never an object."""
+"""Plans archives from a selection of assets: splits it by size, builds manifests, and makes byte sources from them.
+
+Reads the catalogue only; opens no file.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ from app.catalog.schema.records import Asset, FileKind
 from app.storage.service import StorageService
 
 PLANNED_NAMES_LIFETIME = timedelta(days=1)
-"""How long after they were planned the archives of one download may be asked for."""
+"""How long the member names that `plan_archives` assigned are kept for the requests of those archives."""
 
 
 class ArchivePlanner:
-    """Plans archives, and makes plans into byte sources."""
+    """Plans archives and builds their `ArchiveSource`s. All of these share one `ReadAheadBudget`."""
 
     def __init__(self, catalog: Catalog, storage: StorageService, read_ahead: ReadAheadBudget | None = None) -> None:
         self._catalog = catalog
@@ -34,18 +37,20 @@ class ArchivePlanner:
         self.lost_members = LostMemberCounter()
 
     async def plan_archives(self, owner_id: UUID, asset_ids: Iterable[UUID] | None, limit: int) -> list[PlannedArchive]:
-        """The selection (None: everything of the owner but the trash and what is hidden or locked) as archives of at most `limit` bytes.
-        Raises `NotFound`, `NotArchivable`."""
+        """Split a selection into archives of at most `limit` bytes. Motion parts of live photos are added.
+
+        `asset_ids` None: all assets of the owner except those in the trash, hidden or locked. Raises `NotFound`, `NotArchivable`.
+        """
         if asset_ids is None:
-            chosen = await self._catalog.assets.get_all_visible(owner_id)
-            await self._require_mounted(chosen)
+            assets = await self._catalog.assets.get_all_visible(owner_id)
+            await self._require_mounted(assets)
         else:
-            chosen = await self._load_assets(owner_id, asset_ids)
-        groups = await self._add_motion_parts(owner_id, chosen)
+            assets = await self._load_assets(owner_id, asset_ids)
+        groups = await self._add_motion_parts(owner_id, assets)
         sized = ([(asset.id, _original_size(asset)) for asset in group] for group in groups)
         parts = await asyncio.to_thread(lambda: list(split_by_size(sized, limit)))
         if len(parts) > 1 or await self._load_planned_names(owner_id, parts[0].asset_ids if parts else []):
-            # Whoever unpacks all of them does so in one folder.
+            # Names must be unique across all parts: users unpack them into one folder.
             names = await asyncio.to_thread(
                 _assign_planned_names, parts, [asset for group in groups for asset in group]
             )
@@ -53,8 +58,8 @@ class ArchivePlanner:
         return parts
 
     async def build_manifest(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> Manifest:
-        """What an archive of these assets, in this order, holds; with the names that were planned for it where it is one of `plan_archives`. Raises
-        `NotFound`, `NotArchivable`."""
+        """The manifest of an archive of these assets, in this order. Uses the names that `plan_archives` assigned, if these assets are one
+        of its archives. Raises `NotFound`, `NotArchivable`."""
         assets = await self._load_assets(owner_id, asset_ids)
         names = await self._load_planned_names(owner_id, [asset.id for asset in assets])
         return await asyncio.to_thread(_freeze_manifest, assets, names)
@@ -64,10 +69,10 @@ class ArchivePlanner:
         return await self._catalog.download_parts.get_names(owner_id, digest, datetime.now(UTC))
 
     async def build_source(self, manifest: Manifest, filename: str, created_at: datetime) -> ArchiveSource:
-        """The archive's bytes, laid out off the event loop."""
-        plan = await asyncio.to_thread(_lay_out, manifest)
+        """The byte source of the manifest's archive. Computes the layout in a thread."""
+        layout = await asyncio.to_thread(_build_layout, manifest)
         return ArchiveSource(
-            layout=plan,
+            layout=layout,
             manifest=manifest,
             file_lookup=self._catalog.assets,
             crc32_store=self._catalog.files,
@@ -80,47 +85,49 @@ class ArchivePlanner:
         )
 
     async def _load_assets(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> list[Asset]:
-        wanted = list(dict.fromkeys(asset_ids))
-        known = await self._catalog.assets.get_many_owned(owner_id, wanted)
-        missing = [asset_id for asset_id in wanted if asset_id not in known]
+        unique_ids = list(dict.fromkeys(asset_ids))
+        owned = await self._catalog.assets.get_many_owned(owner_id, unique_ids)
+        missing = [asset_id for asset_id in unique_ids if asset_id not in owned]
         if missing:
             raise NotFound("asset", missing)
-        chosen = [_require_archivable(known[asset_id]) for asset_id in wanted]
-        await self._require_mounted(chosen)
-        return chosen
+        assets = [_require_archivable(owned[asset_id]) for asset_id in unique_ids]
+        await self._require_mounted(assets)
+        return assets
 
     async def _require_mounted(self, assets: Sequence[Asset]) -> None:
         if not any(asset.library_id for asset in assets):
             return
-        away = await self._catalog.libraries.get_unmounted()
+        unmounted = await self._catalog.libraries.get_unmounted()
         for asset in assets:
-            library = away.get(asset.library_id) if asset.library_id else None
+            library = unmounted.get(asset.library_id) if asset.library_id else None
             if library is not None:
                 reason = f"is offline: the library {library.name!r} is not mounted"
                 raise NotArchivable(asset.id, asset.original_file_name, reason)
 
     async def _add_motion_parts(self, owner_id: UUID, assets: Sequence[Asset]) -> list[list[Asset]]:
-        """Each asset, with the motion part of a live photo beside it."""
+        """One group for each asset: the asset, and for a live photo its motion part if that is archivable."""
         motion_ids = [asset.live_photo_video_id for asset in assets if asset.live_photo_video_id]
-        motion = await self._catalog.assets.get_many_owned(owner_id, motion_ids)
+        motion_parts = await self._catalog.assets.get_many_owned(owner_id, motion_ids)
         groups: list[list[Asset]] = []
         for asset in assets:
-            part = motion.get(asset.live_photo_video_id) if asset.live_photo_video_id else None
-            groups.append([asset] if part is None or _not_archivable_reason(part) else [asset, part])
+            motion_part = motion_parts.get(asset.live_photo_video_id) if asset.live_photo_video_id else None
+            groups.append(
+                [asset] if motion_part is None or _not_archivable_reason(motion_part) else [asset, motion_part]
+            )
         return groups
 
 
-def _lay_out(manifest: Manifest) -> ZipLayout:
-    _ = manifest.etag  # hashed here, and not on the loop when it is first asked for
+def _build_layout(manifest: Manifest) -> ZipLayout:
+    _ = manifest.etag  # computed and cached here, in the thread: the first use would hash on the event loop
     return ZipLayout([entry.to_zip_entry() for entry in manifest.entries])
 
 
 def _assign_planned_names(parts: Sequence[PlannedArchive], assets: Sequence[Asset]) -> dict[bytes, MemberNames]:
-    """What is not called by its own name, in each part by its digest."""
-    own = {asset.id: asset.original_file_name for asset in assets}
+    """By the digest of each part: the names that differ from the asset's own name, because that is taken in another place."""
+    own_names = {asset.id: asset.original_file_name for asset in assets}
     in_order = [asset_id for part in parts for asset_id in part.asset_ids]
-    names = dict(zip(in_order, assign_member_names(own[asset_id] for asset_id in in_order), strict=True))
-    renamed = {asset_id: name for asset_id, name in names.items() if name != clean_member_name(own[asset_id])}
+    names = dict(zip(in_order, assign_member_names(own_names[asset_id] for asset_id in in_order), strict=True))
+    renamed = {asset_id: name for asset_id, name in names.items() if name != clean_member_name(own_names[asset_id])}
     return {
         compute_part_digest(part.asset_ids): {
             asset_id: renamed[asset_id] for asset_id in part.asset_ids if asset_id in renamed
@@ -138,7 +145,7 @@ def _freeze_manifest(assets: Sequence[Asset], planned: MemberNames) -> Manifest:
                 kind=FileKind.ORIGINAL,
                 name=name,
                 size=_original_size(asset),
-                crc32=asset.file.crc32 if asset.file.size else 0,  # of nothing it is known
+                crc32=asset.file.crc32 if asset.file.size else 0,  # the CRC-32 of an empty file is 0
                 modified=asset.file_modified_at,
                 checksum=asset.file.sha1,
             )
@@ -148,9 +155,9 @@ def _freeze_manifest(assets: Sequence[Asset], planned: MemberNames) -> Manifest:
 
 
 def _require_archivable(asset: Asset) -> Asset:
-    fault = _not_archivable_reason(asset)
-    if fault is not None:
-        raise NotArchivable(asset.id, asset.original_file_name, fault)
+    reason = _not_archivable_reason(asset)
+    if reason is not None:
+        raise NotArchivable(asset.id, asset.original_file_name, reason)
     return asset
 
 

@@ -1,4 +1,4 @@
-"""Opening members ahead of their turn, bounded in count and bytes for the whole process."""
+"""Read-ahead for archives in S3: opens members before their turn, with a budget of streams and bytes for the whole process."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 DEPTH_PER_TRANSFER = 16
-"""Members opened ahead in one transfer."""
+"""Members that one transfer opens ahead."""
 MAX_STREAMS = 32
-"""Members opened ahead in the process, at most half of the connections to the store."""
+"""Members opened ahead in the process: at most half of the connections to the store."""
 MAX_BUFFERED_BYTES = 24 * 1024 * 1024
-"""Bytes that all of them may hold."""
+"""Bytes that all prefetched members together may hold."""
 IDLE_SECONDS = 10.0
-"""What was opened ahead for so long, without its turn coming, is closed: the client has paused, and others want the share."""
+"""A prefetched member that waits this long for its turn is closed: its client has paused, and other transfers need the share."""
 MAX_BYTES_PER_STREAM = 768 * 1024
-"""What one of them holds at most: a chunk that waits, one in hand, and the socket's buffer."""
+"""The most that one prefetched member holds: a chunk in the queue, a chunk being put, and the socket's buffer."""
 
 
 class BudgetShare:
-    """A part of the budget; given back once."""
+    """One stream and some bytes of the budget. `release` is idempotent."""
 
     def __init__(self, budget: ReadAheadBudget, size: int) -> None:
         self._budget = budget
@@ -35,7 +35,7 @@ class BudgetShare:
 
 
 class ReadAheadBudget:
-    """What is left to open ahead. Who gets no share reads its members one by one, and is slower, not wrong."""
+    """The streams and bytes left for read-ahead. A transfer that gets no share reads its members one by one: slower, with the same bytes."""
 
     def __init__(
         self, depth: int = DEPTH_PER_TRANSFER, max_streams: int = MAX_STREAMS, max_bytes: int = MAX_BUFFERED_BYTES
@@ -45,19 +45,20 @@ class ReadAheadBudget:
         self.free_bytes = max_bytes
 
     def acquire(self, size: int) -> BudgetShare | None:
-        """A share for a member of `size` bytes, if there is one left."""
-        held = min(size, MAX_BYTES_PER_STREAM)
-        if self.free_streams < 1 or self.free_bytes < held:
+        """A share for a member of `size` bytes; None if the budget does not allow it. Does not wait."""
+        reserved = min(size, MAX_BYTES_PER_STREAM)
+        if self.free_streams < 1 or self.free_bytes < reserved:
             return None
         self.free_streams -= 1
-        self.free_bytes -= held
-        return BudgetShare(self, held)
+        self.free_bytes -= reserved
+        return BudgetShare(self, reserved)
 
 
 class MemberPrefetch:
-    """One member being read by a task of its own, a chunk ahead of who takes them. Owns its share of the budget.
+    """Reads one member in a task of its own, one chunk ahead of the consumer. Owns its share of the budget.
 
-    Whose turn has come sets `is_taken` and iterates. `timed_out` is true where the turn came too late: open the member anew.
+    The consumer sets `is_taken` at the member's turn, then iterates. `timed_out`: the turn came after `IDLE_SECONDS`; the member must be
+    opened again.
     """
 
     def __init__(
@@ -79,24 +80,24 @@ class MemberPrefetch:
         chunk = await self._chunks.get()
         if chunk is None:
             self._ended = True
-            await self.task  # raises what ended it
+            await self.task  # raises the exception that ended the task, if any
             raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
-        """Stop reading. Not before the task has ended is its stream closed."""
+        """Cancel the task, and wait until it has closed its stream."""
         await self.close_all([self])
 
     @staticmethod
-    async def close_all(fetches: Sequence[MemberPrefetch]) -> None:
-        """The same for several at once. All of them end, and all shares are given back, even if this is itself cancelled."""
-        for fetch in fetches:
-            fetch.task.cancel()
+    async def close_all(prefetches: Sequence[MemberPrefetch]) -> None:
+        """`aclose` for several at once. All tasks are cancelled and all shares released, even if this call is itself cancelled."""
+        for prefetch in prefetches:
+            prefetch.task.cancel()
         try:
-            await asyncio.gather(*(fetch.task for fetch in fetches), return_exceptions=True)
+            await asyncio.gather(*(prefetch.task for prefetch in prefetches), return_exceptions=True)
         finally:
-            for fetch in fetches:
-                fetch.share.release()
+            for prefetch in prefetches:
+                prefetch.share.release()
 
     async def _run(self, open_member: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]) -> None:
         try:
@@ -105,14 +106,14 @@ class MemberPrefetch:
                     if not await self._put(chunk):
                         return
         except asyncio.CancelledError:
-            raise  # by `aclose`: nobody waits for more
+            raise  # by `aclose`: there is no consumer to notify
         except BaseException:
             await self._put(None)
             raise
         await self._put(None)
 
     async def _put(self, chunk: bytes | None) -> bool:
-        """False when it was given up."""
+        """Queue a chunk, or None for the end. False if the member timed out."""
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 await self._chunks.put(chunk)

@@ -1,4 +1,4 @@
-"""Cutting a selection of assets into archives that keep to a size. Pure; no I/O."""
+"""Splits a selection of assets into archives of limited size. No I/O."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from uuid import UUID
 
 @dataclass(slots=True)
 class PlannedArchive:
-    """One archive to be: its assets, and their bytes."""
+    """An archive that has not been built yet: its assets, and the bytes of their files."""
 
     asset_ids: list[UUID] = field(default_factory=list[UUID])
     size: int = 0
 
 
 def split_by_size(groups: Iterable[Sequence[tuple[UUID, int]]], limit: int) -> Iterator[PlannedArchive]:
-    """Archives of at most `limit` bytes, in the order given; only one asset larger than the limit exceeds it, and stands alone.
+    """Archives of at most `limit` bytes, in the order given. An asset larger than `limit` gets an archive of its own.
 
-    A group (a live photo and its motion part, each with its size) stays together where it fits into one archive. An asset
-    that comes again is left out.
+    A group (a live photo and its motion part, each with its size) stays together if it fits into one archive. Repeated assets are
+    skipped.
     """
     seen: set[UUID] = set()
     part = PlannedArchive()
     for group in groups:
-        fresh = [(asset_id, size) for asset_id, size in dict(group).items() if asset_id not in seen]
-        seen.update(asset_id for asset_id, _ in fresh)
-        whole = sum(size for _, size in fresh)
-        pieces = [fresh] if whole <= limit else [[item] for item in fresh]
-        for piece in pieces:
-            size = sum(bytes_ for _, bytes_ in piece)
-            if part.asset_ids and part.size + size > limit:
+        unseen = [(asset_id, size) for asset_id, size in dict(group).items() if asset_id not in seen]
+        seen.update(asset_id for asset_id, _ in unseen)
+        group_size = sum(size for _, size in unseen)
+        units = [unseen] if group_size <= limit else [[item] for item in unseen]
+        for unit in units:
+            unit_size = sum(size for _, size in unit)
+            if part.asset_ids and part.size + unit_size > limit:
                 yield part
                 part = PlannedArchive()
-            part.asset_ids += [asset_id for asset_id, _ in piece]
-            part.size += size
+            part.asset_ids += [asset_id for asset_id, _ in unit]
+            part.size += unit_size
     if part.asset_ids:
         yield part

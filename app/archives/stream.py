@@ -1,7 +1,7 @@
-"""Sends an archive's pieces: headers from the plan, members from wherever their files are now.
+"""Reads the bytes of an archive: zip headers from the layout, members from the current paths of their files.
 
-A member must still be what the manifest froze; one that is gone or changed ends the transfer, never pads it. Files in S3
-are opened ahead while the one before is being sent.
+A member must match the manifest. A member that was deleted or changed ends the transfer with `MemberLost`; it is never padded. Files in
+S3 are opened ahead while the member before them is being sent.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from app.storage.relocated_reads import read_across_moves
 _log = structlog.get_logger(__name__)
 
 LOOKUP_BATCH = 256
-"""Members whose places are asked of the catalogue at a time."""
+"""Members whose files one catalogue query looks up."""
 GATHER_BYTES = 128 * 1024
-"""Smaller pieces are sent together."""
+"""Smaller pieces are joined into one chunk."""
 
 
 class FileLookup(Protocol):
-    """What the catalogue tells of members."""
+    """The catalogue's lookup of members' files."""
 
     async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
-        """The original's file of each asset that is there and not in the trash."""
+        """The original file of each asset that exists and is not in the trash."""
         ...
 
 
 class Crc32Store(Protocol):
-    """Where a CRC-32 that was computed on the way is kept."""
+    """Stores a CRC-32 that was computed during a transfer."""
 
     async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None: ...
 
 
 class Outages(Protocol):
-    """Whether the catalogue's outage is logged already."""
+    """Tells whether an outage of the catalogue has been logged already."""
 
     def covers(self, error: BaseException) -> bool: ...
 
@@ -72,7 +72,7 @@ class ArchiveStorage(Protocol):
 
 
 class LostMemberCounter:
-    """Counts the transfers that a lost member ended or refused."""
+    """Counts the transfers that a lost member prevented or ended."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -80,7 +80,7 @@ class LostMemberCounter:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSource:
-    """An archive as a `ByteSource`."""
+    """An archive as a `ByteSource`. Without every CRC-32 (`accepts_ranges` is False) it can be sent only from start to end."""
 
     layout: ZipLayout
     manifest: Manifest
@@ -108,14 +108,17 @@ class ArchiveSource:
 
     @asynccontextmanager
     async def read(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Raises `MemberLost` before the first byte if one of the first members is lost."""
-        sender = _ArchiveTransfer(self, byte_range)
+        """The bytes of `byte_range` (None: all).
+
+        Raises `MemberLost` before the first byte if one of the first members is lost.
+        """
+        transfer = _ArchiveTransfer(self, byte_range)
         with self._count_lost_members():
-            async with sender, aclosing(sender.iter_chunks()) as chunks:
+            async with transfer, aclosing(transfer.iter_chunks()) as chunks:
                 yield chunks
 
     async def check_first_members(self) -> None:
-        """Raises `MemberLost` where `read(None)` would before the first byte. Opens nothing."""
+        """Raises `MemberLost` if `read(None)` would raise it before the first byte. Opens no file."""
         with self._count_lost_members():
             await _ArchiveTransfer(self, None).locate_first_members()
 
@@ -129,7 +132,7 @@ class ArchiveSource:
 
 
 class _ArchiveTransfer:
-    """One transfer: the members' places, asked for in batches, and those opened ahead, in their order."""
+    """One transfer: looks up the members' files in batches, opens members ahead, and yields the bytes in their order."""
 
     def __init__(self, source: ArchiveSource, byte_range: ByteRange | None) -> None:
         self._source = source
@@ -137,8 +140,8 @@ class _ArchiveTransfer:
         self._pieces = source.layout.iter_pieces(byte_range)
         self._members: Iterator[MemberBytes] = source.layout.iter_members(byte_range)
         self._files: dict[UUID, File] = {}
-        self._located: deque[MemberBytes] = deque()
-        self._prefetches: deque[MemberPrefetch] = deque()  # of the first of `_located`
+        self._located: deque[MemberBytes] = deque()  # the next members; `_files` has their files
+        self._prefetches: deque[MemberPrefetch] = deque()  # for the first members of `_located`
         self._crcs: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
@@ -160,7 +163,7 @@ class _ArchiveTransfer:
             self._require_file(member)
 
     async def iter_chunks(self) -> AsyncGenerator[bytes]:
-        """The bytes, small ones joined."""
+        """The bytes in order, with small pieces joined to chunks of `GATHER_BYTES`."""
         gathered: list[bytes] = []
         size = 0
         async with aclosing(self._iter_bytes()) as parts:
@@ -194,82 +197,84 @@ class _ArchiveTransfer:
     async def _iter_member(self, member: MemberBytes) -> AsyncGenerator[bytes]:
         entry = self._entries[member.index]
         crc = 0
-        counted = self._needs_crc32(entry, member)
+        needs_crc32 = self._needs_crc32(entry, member)
         left = member.length
         async with AsyncExitStack() as stack:
             async for chunk in await self._take_member(member, stack):
                 left -= len(chunk)
                 if left < 0:
                     break
-                if counted:
+                if needs_crc32:
                     crc = crc32(chunk, crc)
                 yield chunk
         if left:
             raise _build_lost_error(entry, "does not hold as many bytes as it did")
-        if counted and entry.crc32 not in (None, crc):
+        if needs_crc32 and entry.crc32 not in (None, crc):
             raise _build_lost_error(entry, "does not hold the bytes that it did")
         if entry.crc32 is None:
             self._crcs[member.index] = crc
             file = self._files[entry.asset_id]
-            # An external file that was changed meanwhile has no SHA-1 yet to tell it by.
+            # Not for external files: one that changes meanwhile has no SHA-1 yet by which the store could tell.
             if file.kind is not FileKind.EXTERNAL:
                 await self._store_crc32(file, crc)
 
     def _needs_crc32(self, entry: ManifestEntry, member: MemberBytes) -> bool:
-        """Whether its CRC-32 is to be taken: where it is not known, and of a whole file that is not ours, which may have been edited in
-        place since. What we stored ourselves never changes."""
-        place = self._files.get(entry.asset_id)
-        whole = member.length == entry.size
-        outside = place is not None and not self._source.storage.is_managed_path(place.path)
-        return entry.crc32 is None or (whole and outside)
+        """Whether to compute the CRC-32: if it is unknown, and for an external file that is sent whole, to detect an edit in place.
+
+        Managed files never change.
+        """
+        file = self._files.get(entry.asset_id)
+        is_whole = member.length == entry.size
+        is_external = file is not None and not self._source.storage.is_managed_path(file.path)
+        return entry.crc32 is None or (is_whole and is_external)
 
     async def _store_crc32(self, file: File, crc32: int) -> None:
-        """For the next time; this transfer does not need it."""
+        """Store the CRC-32 for later archives. This transfer does not need it, so a failure is only logged."""
         try:
             await self._source.crc32_store.keep_crc32(file.id, file.sha1, crc32)
         except CatalogError as error:
             if not self._source.outages.covers(error):
-                _log.warning("a CRC-32 could not be kept", file=str(file.id), reason=str(error))
+                _log.warning("could not store a file's CRC-32", file=str(file.id), reason=str(error))
 
     async def _take_member(self, member: MemberBytes, stack: AsyncExitStack) -> AsyncIterator[bytes]:
-        """The bytes of the next member: opened ahead, or now."""
+        """The bytes of the next member: from its prefetch, or opened now."""
         await self._look_up()
         await self._drop_timed_out()
         self._open_ahead()
         self._located.popleft()
         if not self._prefetches:
             return await stack.enter_async_context(self._open_member(member))
-        fetch = self._prefetches.popleft()
-        fetch.is_taken = True
-        stack.push_async_callback(fetch.aclose)
-        return fetch
+        prefetch = self._prefetches.popleft()
+        prefetch.is_taken = True
+        stack.push_async_callback(prefetch.aclose)
+        return prefetch
 
     async def _look_up(self) -> None:
-        """Ask for the places of the next members, when few are left that are known."""
+        """Look up the files of the next batch of members when `_located` runs low."""
         if len(self._located) >= LOOKUP_BATCH // 2:
             return
         batch = list(itertools.islice(self._members, LOOKUP_BATCH))
         if batch:
-            wanted = [self._entries[member.index].asset_id for member in batch]
+            asset_ids = [self._entries[member.index].asset_id for member in batch]
             kept = {self._entries[member.index].asset_id for member in self._located}
-            self._files = {asset_id: place for asset_id, place in self._files.items() if asset_id in kept}
-            self._files.update(await self._source.file_lookup.originals(wanted))
+            self._files = {asset_id: file for asset_id, file in self._files.items() if asset_id in kept}
+            self._files.update(await self._source.file_lookup.originals(asset_ids))
             self._located.extend(batch)
 
     async def _drop_timed_out(self) -> None:
-        """The client took nothing for long: from the first that was given up on, all are opened anew."""
-        while any(fetch.timed_out for fetch in self._prefetches):  # more may be while some are closed
-            kept = list(itertools.takewhile(lambda fetch: not fetch.timed_out, self._prefetches))
+        """Close all prefetches from the first that timed out: the client had paused. Their members are opened again."""
+        while any(prefetch.timed_out for prefetch in self._prefetches):  # more may time out while some are closed
+            kept = list(itertools.takewhile(lambda prefetch: not prefetch.timed_out, self._prefetches))
             dropped = list(self._prefetches)[len(kept) :]
             self._prefetches = deque(kept)
             await MemberPrefetch.close_all(dropped)
 
     def _open_ahead(self) -> None:
-        """Begin to fetch what comes next, as far as the budget goes."""
+        """Prefetch the next members, as far as the budget allows."""
         for member in itertools.islice(self._located, len(self._prefetches), self._source.read_ahead.depth):
-            place = self._files.get(self._entries[member.index].asset_id)
-            if place is None or self._source.storage.local_path(place.path) is not None:
-                return  # a local file opens at once; a lost member is met in its turn
+            file = self._files.get(self._entries[member.index].asset_id)
+            if file is None or self._source.storage.local_path(file.path) is not None:
+                return  # a local file opens without delay; a lost member raises `MemberLost` at its turn
             share = self._source.read_ahead.acquire(member.length)
             if share is None:
                 return
@@ -281,58 +286,55 @@ class _ArchiveTransfer:
     @asynccontextmanager
     async def _open_member(self, member: MemberBytes) -> AsyncGenerator[AsyncIterator[bytes]]:
         entry = self._entries[member.index]
-        place = self._require_file(member)
+        file = self._require_file(member)
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    stream = await stack.enter_async_context(self._source.storage.read(place.path, member.span))
+                    stream = await stack.enter_async_context(self._source.storage.read(file.path, member.span))
                 except ObjectNotFound:
-                    stream = await stack.enter_async_context(await self._reopen_moved(entry, place, member.span))
+                    stream = await stack.enter_async_context(await self._reopen_moved(entry, file, member.span))
                 if stream.info.size != entry.size:
                     raise _build_lost_error(entry, f"holds {stream.info.size} bytes instead of {entry.size}")
-                if place.kind is FileKind.EXTERNAL and stream.info.last_modified != entry.modified:
+                if file.kind is FileKind.EXTERNAL and stream.info.last_modified != entry.modified:
                     raise _build_lost_error(entry, "was changed by its owner since it was taken in")
                 path = self._require_file(member).path
                 if self._source.storage.local_path(path) is not None:
                     yield stream.chunks
                     return
-                rest = read_across_moves(self._source.storage, path, stream, partial(self._find_current_path, entry))
-                yield await stack.enter_async_context(aclosing(rest))
+                chunks = read_across_moves(self._source.storage, path, stream, partial(self._find_current_path, entry))
+                yield await stack.enter_async_context(aclosing(chunks))
         except RangeNotSatisfiable as error:
             raise _build_lost_error(entry, f"holds {error.size} bytes instead of {entry.size}") from error
         except (ObjectNotFound, ObjectChanged) as error:
             raise _build_lost_error(entry, f"is not what it was: {error}") from error
 
     async def _reopen_moved(
-        self, entry: ManifestEntry, place: File, span: ByteRange
+        self, entry: ManifestEntry, missing: File, span: ByteRange
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        """The file is not where it was: ask once more where it is now."""
-        again = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
-        if again is None or again.path == place.path:
+        """Open the file at its new path after it was not found at `missing.path`. Raises `MemberLost` if the path is the same."""
+        current = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
+        if current is None or current.path == missing.path:
             raise _build_lost_error(entry, "is deleted or in the trash")
-        self._files[entry.asset_id] = again
-        return self._source.storage.read(_require_unchanged(entry, again).path, span)
+        self._files[entry.asset_id] = current
+        return self._source.storage.read(_require_unchanged(entry, current).path, span)
 
     async def _find_current_path(self, entry: ManifestEntry) -> str | None:
-        """Where the member is now, while it is being sent."""
-        again = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
-        return None if again is None else _require_unchanged(entry, again).path
+        """The current path of a member's file, for a file that moves while it is being sent."""
+        current = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
+        return None if current is None else _require_unchanged(entry, current).path
 
     def _require_file(self, member: MemberBytes) -> File:
         entry = self._entries[member.index]
-        place = self._files.get(entry.asset_id)
-        if place is None:
-            raise _build_lost_error(entry, "is deleted or in the trash")
-        return _require_unchanged(entry, place)
+        return _require_unchanged(entry, self._files.get(entry.asset_id))
 
     async def _close(self) -> None:
-        opened = tuple(self._prefetches)
+        prefetches = tuple(self._prefetches)
         self._prefetches.clear()
-        await MemberPrefetch.close_all(opened)
+        await MemberPrefetch.close_all(prefetches)
 
 
 def _split_chunks(data: bytes) -> Iterator[bytes]:
-    """A stalled client is to cost one chunk, not the directory of 100,000 entries."""
+    """`data` in chunks, so that a stalled client holds one chunk in memory and not the central directory of 100,000 entries."""
     if len(data) <= CHUNK_BYTES:
         yield data
         return
@@ -344,7 +346,10 @@ def _build_lost_error(entry: ManifestEntry, reason: str) -> MemberLost:
     return MemberLost(entry.asset_id, entry.name, reason)
 
 
-def _require_unchanged(entry: ManifestEntry, place: File) -> File:
-    if place.size != entry.size or (entry.checksum is not None and place.sha1 != entry.checksum):
+def _require_unchanged(entry: ManifestEntry, file: File | None) -> File:
+    """`file`, if its size and SHA-1 match the entry. Raises `MemberLost`."""
+    if file is None:
+        raise _build_lost_error(entry, "is deleted or in the trash")
+    if file.size != entry.size or (entry.checksum is not None and file.sha1 != entry.checksum):
         raise _build_lost_error(entry, "is not what it was when the archive was planned")
-    return place
+    return file

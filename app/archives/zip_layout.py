@@ -1,7 +1,8 @@
-"""The layout of a zip, known before a byte is sent: entries in, pieces with absolute offsets out. Pure; no I/O.
+"""Computes the layout of a zip before a byte is sent: from entries to pieces with absolute offsets. No I/O.
 
-Entries are stored, for media is compressed already; so every size, and with the CRC-32 of the catalogue every byte outside the
-members, follows from the entries alone, and the same entries give the same bytes. Rules: PKWARE APPNOTE.TXT 6.3.10, by section.
+Entries are stored without compression, because media files are compressed already. So the sizes, and with the CRC-32 from the catalogue
+all bytes outside the members, follow from the entries alone: the same entries give the same bytes. Source: PKWARE APPNOTE.TXT 6.3.10,
+whose sections are cited below.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple, cast
 from app.storage.ranges import ByteRange
 
 LAYOUT_VERSION = 1
-"""Changes whenever the same entries would give other bytes; part of the manifest, so links do not outlive it unnoticed."""
+"""Must change whenever the same entries would give other bytes. It is part of the manifest, so that old links fail and never mix bytes."""
 
 _LOCAL: Final = struct.Struct("<4sHHHHHLLLHH")  # 4.3.7
 _DESCRIPTOR: Final = struct.Struct("<4sLLL")  # 4.3.9
@@ -45,8 +46,10 @@ _DOS_LAST = datetime(2107, 12, 31, 23, 59, 58, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """A file in the archive. `name` is clean and unique (see `names`), `size` in bytes, `modified` aware; `crc32` is None where it is
-    not known yet: then a data descriptor follows the bytes, and the archive can only be sent from start to end."""
+    """A file in the archive. `name` is clean and unique (see `member_names`); `size` in bytes; `modified` has a time zone.
+
+    `crc32` is None if it is unknown: then a data descriptor follows the bytes, and the archive can be sent only from start to end.
+    """
 
     name: str
     size: int
@@ -56,7 +59,7 @@ class ZipEntry:
 
 @dataclass(frozen=True, slots=True)
 class LiteralBytes:
-    """Bytes of the archive's own, at `offset` of the archive."""
+    """Bytes of the zip format itself (headers, directory), at `offset` of the archive."""
 
     offset: int
     data: bytes
@@ -68,7 +71,7 @@ class LiteralBytes:
 
 @dataclass(frozen=True, slots=True)
 class MemberBytes:
-    """Bytes `span` of the object of entry number `index`, at `offset` of the archive."""
+    """The bytes `span` of the file of entry `index`, at `offset` of the archive."""
 
     offset: int
     index: int
@@ -81,7 +84,7 @@ class MemberBytes:
 
 @dataclass(frozen=True, slots=True)
 class DescriptorPlaceholder:
-    """Place of the data descriptor of entry `index`, whose CRC-32 is known when the bytes have been sent."""
+    """The position of the data descriptor of entry `index`; its CRC-32 is known after the entry's bytes have been sent."""
 
     offset: int
     index: int
@@ -90,7 +93,7 @@ class DescriptorPlaceholder:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryPlaceholder:
-    """Place of the central directory of an archive with descriptors."""
+    """The position of the central directory and end records in an archive with data descriptors."""
 
     offset: int
     length: int
@@ -100,10 +103,10 @@ ZipPiece = LiteralBytes | MemberBytes | DescriptorPlaceholder | DirectoryPlaceho
 
 
 class ZipLayout:
-    """Where every byte of the archive comes from. `size` is the archive's, in bytes."""
+    """Maps every offset of the archive to its source. `size`: bytes of the archive."""
 
     def __init__(self, entries: Sequence[ZipEntry]) -> None:
-        """Takes a second for some 100,000 entries: not on the event loop."""
+        """Takes about a second for 100,000 entries: call it in a thread."""
         self.entries = entries
         self._names = [entry.name.encode() for entry in entries]
         self._times = [_ZipTime.of(entry.modified) for entry in entries]
@@ -111,18 +114,19 @@ class ZipLayout:
         offset = 0
         for entry, name, time in zip(entries, self._names, self._times, strict=True):
             self._starts.append(offset)
-            wide = _SIZES64.size if entry.size >= _MAX32 else 0
-            offset += _LOCAL.size + len(name) + len(time.extra) + wide + entry.size + _descriptor_size(entry)
+            zip64_size = _SIZES64.size if entry.size >= _MAX32 else 0
+            offset += _LOCAL.size + len(name) + len(time.extra) + zip64_size + entry.size + _descriptor_size(entry)
         self._directory_start = offset
         self.is_resumable = all(entry.crc32 is not None for entry in entries)
-        """False where a CRC-32 is missing: `pieces` then works only for the whole, with `Descriptor`s and the `Directory` to fill in."""
-        # What a missing CRC-32 is does not change the length.
+        """False if a CRC-32 is unknown: `iter_pieces` then works only for the whole archive. The caller replaces each
+        `DescriptorPlaceholder` and the `DirectoryPlaceholder` by the bytes of `build_descriptor` and `build_directory`."""
+        # The value of an unknown CRC-32 does not change the length.
         directory = self.build_directory({})
         self.size = offset + len(directory)
         self._directory = directory if self.is_resumable else b""
 
     def iter_pieces(self, byte_range: ByteRange | None = None) -> Iterator[ZipPiece]:
-        """The pieces of `byte_range` (None: of the whole), in order and cut to it. Finding the first takes O(log n)."""
+        """The pieces of `byte_range` (None: of the whole archive), in order and clipped to it. Finds the first piece in O(log n)."""
         first, stop, index = self._find_bounds(byte_range)
         while index < len(self.entries) and self._starts[index] < stop:
             yield from _clip_pieces(self._iter_entry_pieces(index), first, stop)
@@ -131,7 +135,7 @@ class ZipLayout:
             yield from _clip_pieces([self._build_directory_piece()], first, stop)
 
     def iter_members(self, byte_range: ByteRange | None = None) -> Iterator[MemberBytes]:
-        """The members among `pieces(byte_range)`, without making the rest: for reading ahead."""
+        """Only the members among `iter_pieces(byte_range)`, without building the headers: for read-ahead."""
         first, stop, index = self._find_bounds(byte_range)
         while index < len(self.entries) and self._starts[index] < stop:
             for piece in _clip_pieces(self._iter_member(index), first, stop):
@@ -139,7 +143,8 @@ class ZipLayout:
             index += 1
 
     def _find_bounds(self, byte_range: ByteRange | None) -> tuple[int, int, int]:
-        """The first offset, the one behind the last, and the number of the entry that holds the first."""
+        """The first offset, the offset after the last, and the index of the entry that contains the first (or the number of entries, for
+        an offset in the central directory)."""
         first = byte_range.first if byte_range else 0
         stop = self.size if byte_range is None or byte_range.last is None else min(byte_range.last + 1, self.size)
         if first >= self._directory_start:
@@ -147,14 +152,15 @@ class ZipLayout:
         return first, stop, bisect_right(self._starts, first) - 1
 
     def build_directory(self, crc32_by_index: Mapping[int, int]) -> bytes:
-        """The central directory and the end records; `crcs` has the CRC-32 of each entry that lacks it, by its number."""
-        parts = [self._build_central_header(index, crc32_by_index.get(index, 0)) for index in range(len(self.entries))]
-        size = sum(map(len, parts))
-        parts.append(_build_end_records(len(self.entries), size, self._directory_start))
-        return b"".join(parts)
+        """The central directory and the end records. `crc32_by_index`: the CRC-32 of each entry whose own is None."""
+        records = [
+            self._build_central_header(index, crc32_by_index.get(index, 0)) for index in range(len(self.entries))
+        ]
+        size = sum(map(len, records))
+        return b"".join([*records, _pack_end_records(len(records), size, self._directory_start)])
 
     def build_descriptor(self, index: int, crc32: int) -> bytes:
-        """The data descriptor behind entry `index`."""
+        """The data descriptor that follows the bytes of entry `index` (4.3.9)."""
         size = self.entries[index].size
         form = _DESCRIPTOR64 if size >= _MAX32 else _DESCRIPTOR
         return form.pack(b"PK\x07\x08", crc32, size, size)
@@ -187,8 +193,8 @@ class ZipLayout:
         size = _MAX32 if large else entry.size
         extra = time.extra
         if large:
-            # macOS wants the sizes here even where a descriptor follows; Safari unpacks only the first member of an
-            # archive that has this field without need.
+            # macOS needs the sizes here even if a data descriptor follows. Safari unpacks only the first member of an archive that has
+            # this field without need.
             extra = _SIZES64.pack(1, 16, entry.size, entry.size) + extra
         fixed = _LOCAL.pack(
             b"PK\x03\x04",
@@ -209,11 +215,11 @@ class ZipLayout:
         entry, name, time, offset = self.entries[index], self._names[index], self._times[index], self._starts[index]
         large, far = entry.size >= _MAX32, offset >= _MAX32
         size = _MAX32 if large else entry.size
-        wide = ([entry.size, entry.size] if large else []) + ([offset] if far else [])
+        zip64_values = ([entry.size, entry.size] if large else []) + ([offset] if far else [])
         extra = time.extra
-        if wide:
-            extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) + extra
-        version = _VERSION64 if wide else _VERSION
+        if zip64_values:
+            extra = struct.pack(f"<HH{len(zip64_values)}Q", 1, 8 * len(zip64_values), *zip64_values) + extra
+        version = _VERSION64 if zip64_values else _VERSION
         fixed = _CENTRAL.pack(
             b"PK\x01\x02",
             version,
@@ -248,8 +254,8 @@ def _descriptor_size(entry: ZipEntry) -> int:
 
 
 class _ZipTime(NamedTuple):
-    """A modification time in the forms that headers take: MS-DOS time and date (4.4.6), in UTC and within the years these
-    know, and the extended timestamp in seconds since 1970, where 32 bits hold it."""
+    """A modification time as zip headers encode it: MS-DOS time and date (4.4.6), in UTC and clamped to the years 1980 to 2107, and Info-ZIP's extended
+    timestamp in seconds since 1970. The timestamp is omitted if it does not fit into 32 bits."""
 
     dos_time: int
     dos_date: int
@@ -266,20 +272,19 @@ class _ZipTime(NamedTuple):
         )
 
 
-def _build_end_records(count: int, size: int, offset: int) -> bytes:
-    """The end records; those of zip64 only where a number needs them."""
+def _pack_end_records(count: int, size: int, offset: int) -> bytes:
+    """The end-of-central-directory record, after the zip64 records if a number exceeds the limits of the plain record (4.3.14 to 4.3.16)."""
     end64 = b""
     if count >= _MAX16 or size >= _MAX32 or offset >= _MAX32:
         end64 = _END64.pack(
             b"PK\x06\x06", _END64.size - 12, _VERSION64, _UNIX, _VERSION64, 0, 0, count, count, size, offset
         ) + _LOCATOR64.pack(b"PK\x06\x07", 0, offset + size, 1)
-    few = min(count, _MAX16)
-    return end64 + _END.pack(b"PK\x05\x06", 0, 0, few, few, min(size, _MAX32), min(offset, _MAX32), 0)
+    count16 = min(count, _MAX16)
+    return end64 + _END.pack(b"PK\x05\x06", 0, 0, count16, count16, min(size, _MAX32), min(offset, _MAX32), 0)
 
 
 def _clip_pieces(pieces: Iterable[ZipPiece], first: int, stop: int) -> Iterator[ZipPiece]:
-    """The parts of `pieces` from offset `first` up to `stop`. Descriptors and directories to be filled in are not cut:
-    such archives are sent whole."""
+    """The parts of `pieces` from offset `first` up to `stop`. Placeholders are not clipped: archives that have them are sent whole."""
     for piece in pieces:
         begin, end = max(piece.offset, first), min(piece.offset + piece.length, stop)
         if begin >= end:

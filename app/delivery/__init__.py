@@ -1,1 +1,1 @@
-"""Bytes to a client: ranges, conditions, names and the one response that every GET of bytes gives."""
+"""HTTP responses that send bytes: range requests, conditional requests, `Content-Disposition`, multipart/byteranges."""

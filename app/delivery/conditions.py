@@ -1,4 +1,5 @@
-"""Conditional requests: whether the client's copy still holds (RFC 9110 section 13), decided from the fields alone. No I/O."""
+"""Conditional requests (RFC 9110 section 13): parses and evaluates `If-Match`, `If-None-Match`, `If-Modified-Since`,
+`If-Unmodified-Since` and `If-Range` against an ETag and a modification time. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 
 class ConditionResult(Enum):
-    """What the conditions make of a request; only `PROCEED` looks at `Range`."""
+    """The outcome of the conditions: `NOT_MODIFIED` is a 304, `FAILED` a 412. Only `PROCEED` goes on to evaluate `Range`."""
 
     PROCEED = auto()
     NOT_MODIFIED = auto()
@@ -19,7 +20,7 @@ class ConditionResult(Enum):
 
 
 class ConditionalFields(NamedTuple):
-    """The fields that decide about bytes, as sent; several of one name are joined by commas. None: not sent."""
+    """The conditional fields and `Range`, as sent. Repeated fields are joined by commas; None: not sent."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -43,27 +44,27 @@ NO_CONDITIONAL_FIELDS = ConditionalFields()
 
 
 def parse_conditional_fields(headers: Iterable[tuple[bytes, bytes]]) -> ConditionalFields:
-    """Collect them from a request's raw headers, whose names are in lower case."""
-    found: dict[str, str] = {}
+    """Collect the fields from a request's raw headers, whose names are in lower case."""
+    values: dict[str, str] = {}
     repeated_range = False
     for name, value in headers:
         field = _FIELDS.get(name)
         if field is None:
             continue
         text = value.decode("latin-1")
-        if field in found:
+        if field in values:
             repeated_range = repeated_range or field == "range"
-            text = f"{found[field]}, {text}"
-        found[field] = text
-    return ConditionalFields(**found, is_range_repeated=repeated_range) if found else NO_CONDITIONAL_FIELDS
+            text = f"{values[field]}, {text}"
+        values[field] = text
+    return ConditionalFields(**values, is_range_repeated=repeated_range) if values else NO_CONDITIONAL_FIELDS
 
 
 def evaluate_conditions(
     fields: ConditionalFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
 ) -> ConditionResult:
-    """RFC 9110 section 13.2.2, for GET and HEAD of something that exists.
+    """Evaluate the conditions in the order of RFC 9110 section 13.2.2, for GET and HEAD of an existing representation.
 
-    `etag` is strong, with its quotes; `last_modified` whole seconds since 1970. `clock` tells the century of two-digit years.
+    `etag`: strong, with its quotes. `last_modified`: whole seconds since 1970. `clock`: the current time, for two-digit years.
     """
     if fields.if_match is not None:
         if not matches_strong_etag(fields.if_match, etag):
@@ -85,7 +86,7 @@ def evaluate_conditions(
 def is_range_applicable(
     fields: ConditionalFields, etag: str, last_modified: int, clock: Callable[[], datetime] | None = None
 ) -> bool:
-    """Whether `Range` is to be looked at: it is there once, and `If-Range`, if any, names what we have (section 13.1.5)."""
+    """Whether `Range` applies: it was sent once, and `If-Range`, if sent, matches the ETag or date (RFC 9110 section 13.1.5)."""
     if fields.range is None or fields.is_range_repeated:
         return False
     if fields.if_range is None:
@@ -100,8 +101,10 @@ _ENTITY_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*)?(?
 
 
 def parse_entity_tags(field: str) -> Iterable[tuple[bool, str]]:
-    """The list's entity-tags: whether weak, and the quoted part. It ends at the first that is malformed; commas and
-    back-slashes within the quotes are part of a tag (section 8.8.3)."""
+    """The entity tags of a list: whether each is weak, and its quoted part. Stops at the first malformed tag.
+
+    Commas and backslashes within the quotes are part of a tag (RFC 9110 section 8.8.3).
+    """
     position = 0
     while position < len(field):
         match = _ENTITY_TAG.match(field, position)
@@ -113,12 +116,12 @@ def parse_entity_tags(field: str) -> Iterable[tuple[bool, str]]:
 
 
 def matches_strong_etag(field: str, etag: str) -> bool:
-    """For `If-Match`: `*`, or the same tag, and not weak."""
+    """Strong comparison, for `If-Match`: `*`, or the same tag and not weak (RFC 9110 section 8.8.3.2)."""
     return field.strip(" \t") == "*" or any(not weak and tag == etag for weak, tag in parse_entity_tags(field))
 
 
 def matches_weak_etag(field: str, etag: str) -> bool:
-    """For `If-None-Match`: `*`, or the same tag, weak or not."""
+    """Weak comparison, for `If-None-Match`: `*`, or the same tag, weak or not (RFC 9110 section 8.8.3.2)."""
     return field.strip(" \t") == "*" or any(tag == etag for _, tag in parse_entity_tags(field))
 
 
@@ -132,11 +135,11 @@ _DATES = (
     ),
     re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
 )
-"""IMF-fixdate, RFC 850's, asctime's (section 5.6.7)."""
+"""The three formats of RFC 9110 section 5.6.7: IMF-fixdate, RFC 850 and asctime."""
 
 
 def parse_http_date(field: str, clock: Callable[[], datetime] | None = None) -> int | None:
-    """Seconds since 1970 of an HTTP date in any of its three forms; None for every other text."""
+    """Seconds since 1970 of an HTTP date in any of the three formats; None for any other text."""
     text = field.strip(" \t")
     match = next((match for form in _DATES if (match := form.fullmatch(text))), None)
     if match is None:
@@ -156,7 +159,7 @@ def parse_http_date(field: str, clock: Callable[[], datetime] | None = None) -> 
 
 
 def _add_century(year: int, this_year: int) -> int:
-    """Section 5.6.7: what seems more than 50 years ahead lies in the past."""
+    """A two-digit year that would be more than 50 years in the future is in the past (RFC 9110 section 5.6.7)."""
     full = this_year - this_year % 100 + year
     return full - 100 if full > this_year + 50 else full
 
@@ -169,6 +172,8 @@ _CONDITIONS = frozenset(_FIELDS) - {b"range"}
 
 
 def may_redirect(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether `S3_DELIVERY=redirect` sends the client to a signed link: GETs without conditions. HEAD is not what the link
-    is signed for, and only we know the ETag that conditions speak of."""
+    """Whether `S3_DELIVERY=redirect` may redirect this request to a presigned URL: only a GET without conditions.
+
+    The URL is signed for GET, so HEAD would fail; and the store does not know the ETag that the conditions refer to.
+    """
     return method == "GET" and not any(name in _CONDITIONS for name, _ in headers)

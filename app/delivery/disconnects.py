@@ -1,4 +1,4 @@
-"""Stopping work for a client that has gone away."""
+"""Cancels the work on a response when its client disconnects."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from starlette.types import Receive
 
 
 class CancelOnDisconnect:
-    """Runs its block until the client goes away, which cancels the block at whatever it waits for and leaves it quietly.
+    """Context manager that cancels its block when the client disconnects, and suppresses that cancellation.
 
-    One task per block listens; a cancellation from elsewhere passes through. Set `complete` before the last message is
-    sent, since servers report the end of a response as a disconnect, too.
+    A task per block listens for the disconnect. Cancellations from elsewhere propagate. Set `complete` before the last message is sent:
+    servers report the end of a response as a disconnect too.
     """
 
-    __slots__ = ("_gone", "_receive", "_task", "_watcher", "complete")
+    __slots__ = ("_disconnected", "_receive", "_task", "_watcher", "complete")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._gone = False
+        self._disconnected = False
         self.complete = False
 
     async def __aenter__(self) -> Self:
@@ -35,13 +35,13 @@ class CancelOnDisconnect:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         self._watcher.cancel()
-        others = self._task.uncancel() if self._gone else 0
+        other_cancellations = self._task.uncancel() if self._disconnected else 0
         await asyncio.gather(self._watcher, return_exceptions=True)
-        return self._gone and others == 0 and exc_type is asyncio.CancelledError
+        return self._disconnected and other_cancellations == 0 and exc_type is asyncio.CancelledError
 
     async def _wait_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if not self.complete:
-            self._gone = True
+            self._disconnected = True
             self._task.cancel()

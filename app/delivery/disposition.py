@@ -1,4 +1,4 @@
-"""`Content-Disposition`: the name under which a browser saves a file, from any text (RFC 6266, RFC 8187). No I/O."""
+"""Builds `Content-Disposition` (RFC 6266, RFC 8187): a safe file name for browsers from any text. No I/O."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import unicodedata
 from urllib.parse import quote
 
 MAX_NAME_BYTES = 240
-"""Of UTF-8. Most file systems take 255; some room is left for a browser's ` (1)`."""
+"""In UTF-8. Most file systems allow 255; the rest is left for a browser's ` (1)`."""
 MAX_EXTENSION_BYTES = 20
 FALLBACK_NAME = "download"
 
 _ATTR_CHAR_MARKS = "!#$&+-.^_`|~"
 _SEPARATORS = re.compile(r"[/\\]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-# As the last resort for old clients: no quote or back-slash that needs escaping, no percent sign that some decode.
+# Characters replaced in the ASCII fallback for old clients: quotes and backslashes need escaping, and some clients decode percent signs.
 _NOT_IN_FALLBACK = re.compile(r'[^\x20-\x7e]|["\\%]')
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cn", "Zl", "Zp"})
 _KEPT_FORMAT_CHARACTERS = frozenset("\u200c\u200d")
-"""Joiners, which emoji and some scripts need. Right-to-left marks, soft hyphens and the like disguise names."""
+"""Zero-width joiners, which emoji and some scripts need. Other format characters (right-to-left marks, soft hyphens) can disguise names."""
 
 
 def content_disposition(filename: str, *, attachment: bool) -> bytes:
-    """The field's value: always ASCII without control characters, bounded, with `filename*` only where ASCII does not do."""
+    """The field's value: ASCII without control characters, of bounded length; with `filename*` only if the name is not plain ASCII."""
     name = sanitize_file_name(filename)
     fallback = _NOT_IN_FALLBACK.sub("_", unicodedata.normalize("NFC", name))
     value = f'{"attachment" if attachment else "inline"}; filename="{fallback}"'

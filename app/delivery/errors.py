@@ -1,4 +1,4 @@
-"""What stops a delivery, as types that the API's error map turns into the one error shape. No I/O."""
+"""Exceptions of delivery; `app.api.errors` maps them to HTTP error responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
 class DeliveryError(Exception):
-    """Nothing has been sent yet. `headers` belong on the error's answer, beside those of the error shape."""
+    """Raised before anything was sent. `headers` must be on the error response, in addition to its own."""
 
     def __init__(self, message: str, headers: RawHeaders) -> None:
         self.headers = headers
@@ -14,14 +14,14 @@ class DeliveryError(Exception):
 
 
 class PreconditionFailed(DeliveryError):
-    """412: `If-Match` or `If-Unmodified-Since` does not hold."""
+    """412: `If-Match` or `If-Unmodified-Since` is not fulfilled."""
 
     def __init__(self, headers: RawHeaders) -> None:
         super().__init__("The file is not the one that the request's conditions name", headers)
 
 
 class UnsatisfiableRange(DeliveryError):
-    """416: no byte of the range is there; `size` in bytes, `headers` carry `Content-Range: bytes */<size>`."""
+    """416: no requested range overlaps the file of `size` bytes. `headers` include `Content-Range: bytes */<size>`."""
 
     def __init__(self, size: int, headers: RawHeaders) -> None:
         self.size = size
@@ -31,8 +31,10 @@ class UnsatisfiableRange(DeliveryError):
 
 
 class TransferAborted(Exception):
-    """The source failed (`__cause__`) after the first byte. No answer can follow: let the connection end short of its length,
-    by raising this out of the application or by returning without another message."""
+    """The source failed (`__cause__`) after the response had started, so no error response can follow.
+
+    The application must end the connection short of `length` bytes: by raising this exception or by returning without another message.
+    """
 
     def __init__(self, filename: str, sent_bytes: int, length: int) -> None:
         self.sent_bytes = sent_bytes

@@ -1,6 +1,6 @@
-"""The `Range` field: which bytes of a representation a request asks for (RFC 9110 section 14). No I/O.
+"""Parses the `Range` field (RFC 9110 section 14) into byte ranges that are clamped and coalesced. No I/O.
 
-Time is linear in the field's length, which is bounded; CVE-2025-62727 is what happens otherwise.
+Time is linear in the field's length, which is bounded; a quadratic parser is a denial of service (CVE-2025-62727).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ MAX_FIELD_CHARACTERS = 16 * 1024
 
 
 class RangeResult(Enum):
-    """What a `Range` field can mean beside certain bytes."""
+    """The results of parsing other than byte ranges: send the whole representation (200), or 416."""
 
     WHOLE = auto()
     UNSATISFIABLE = auto()
 
 
 MAX_POSITION_DIGITS = 19
-"""Longer positions count as past the end, so no text becomes a number of unbounded size."""
+"""A longer position counts as past the end, so that no integer of unbounded size is parsed."""
 _PAST_ANY_END = 10**MAX_POSITION_DIGITS
 
 _SIMPLE = re.compile(r"bytes=([0-9]{1,19})-([0-9]{0,19})", re.ASCII)
@@ -31,10 +31,10 @@ _SPEC = re.compile(r"([0-9]*)-([0-9]*)", re.ASCII)
 
 
 def parse_range_header(field: str | None, size: int) -> RangeResult | tuple[ByteRange, ...]:
-    """The byte ranges, clamped to `size` and coalesced, in the order asked for; never empty.
+    """The byte ranges, clamped to `size` and coalesced, in the order of the request; never empty.
 
-    `WHOLE` where there is no field, where it does not hold to the grammar, where it asks for more than `MAX_RANGES`
-    ranges or for more bytes than there are, and for an empty file; `UNSATISFIABLE` where no range has a byte.
+    `WHOLE`: no field, invalid grammar, more than `MAX_RANGES` ranges, more bytes requested than the file has, or an empty file.
+    `UNSATISFIABLE`: no range overlaps the file.
     """
     if field is None or size == 0:
         return RangeResult.WHOLE
@@ -51,7 +51,7 @@ def parse_range_header(field: str | None, size: int) -> RangeResult | tuple[Byte
 
 
 def parse_range_set(field: str, size: int) -> RangeResult | tuple[ByteRange, ...]:
-    """What `parse_range_header` answers, for every field: the general way, without the short cut for one plain range."""
+    """The general case of `parse_range_header`, without its fast path for a single plain range; same results for every field."""
     if size == 0 or len(field) > MAX_FIELD_CHARACTERS:
         return RangeResult.WHOLE
     match = _FIELD.fullmatch(field.strip(" \t"))
@@ -75,22 +75,22 @@ def parse_range_set(field: str, size: int) -> RangeResult | tuple[ByteRange, ...
 
 
 def coalesce_ranges(ranges: list[ByteRange]) -> tuple[ByteRange, ...]:
-    """Join those that overlap or touch. A joined range stands where the first of its parts was asked for."""
-    places: list[int] = []
+    """Join ranges that overlap or touch. A joined range takes the position of the first of its parts in the request."""
+    positions: list[int] = []
     joined: list[ByteRange] = []
-    for place, item in sorted(enumerate(ranges), key=lambda entry: entry[1].first):
+    for position, item in sorted(enumerate(ranges), key=lambda entry: entry[1].first):
         last = _last_position(item)
         if joined and item.first <= _last_position(joined[-1]) + 1:
             joined[-1] = ByteRange(joined[-1].first, max(last, _last_position(joined[-1])))
-            places[-1] = min(places[-1], place)
+            positions[-1] = min(positions[-1], position)
         else:
             joined.append(item)
-            places.append(place)
-    return tuple(item for _, item in sorted(zip(places, joined, strict=True), key=lambda entry: entry[0]))
+            positions.append(position)
+    return tuple(item for _, item in sorted(zip(positions, joined, strict=True), key=lambda entry: entry[0]))
 
 
 def _parse_spec(spec: str, size: int) -> tuple[int, int] | None:
-    """First and last position as sent, not clamped (a suffix counted from the start); None for no valid spec."""
+    """First and last position, not clamped; a suffix range is converted to positions. None if `spec` is invalid."""
     match = _SPEC.fullmatch(spec)
     if match is None or not (match[1] or match[2]):
         return None

@@ -1,6 +1,6 @@
-"""The one answer to every GET and HEAD of bytes: whole, by range, by several ranges, 304, or a typed refusal.
+"""Answers GET and HEAD with the bytes of a `ByteSource`: 200, 206 with one or several ranges, 304, or an exception for 412 and 416.
 
-Takes any `ByteSource`; knows neither storage nor routes. DESIGN section 7 is its contract.
+Knows neither storage nor routes. Contract: DESIGN section 7.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from app.storage.errors import ObjectChanged
 from app.storage.ranges import ByteRange, ByteSource
 
 _SANDBOX = b"default-src 'none'; sandbox"
-# A sandbox keeps Chromium from playing what it opens.
+# For video and audio: in a sandboxed document Chromium does not play media.
 _MEDIA = b"default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
 
 NO_CACHE = "private, no-cache"
 IMMUTABLE = "private, max-age=31536000, immutable"
-"""With the version in the URL."""
+"""For URLs that contain a version."""
 
 
 async def deliver_source(
@@ -49,20 +49,20 @@ async def deliver_source(
     cache_control: str,
     extra_headers: RawHeaders = (),
 ) -> None:
-    """Answer a GET or HEAD with `source`; see `Representation.deliver`, which saves what this does anew for each request."""
+    """Answer a GET or HEAD with `source`; builds a `Representation` for this one request, see `Representation.deliver`."""
     representation = Representation(source, attachment=attachment, cache_control=cache_control)
     await representation.deliver(scope, receive, send, extra_headers)
 
 
 class Representation:
-    """A source with the header fields that all its answers share, made up once.
+    """A source with the header fields that all its responses share, built once.
 
-    Holds no state of a request: it may be kept, and used by many requests at a time.
+    Has no state of a request: it may be cached and used by concurrent requests.
     """
 
     __slots__ = (
-        "_content_type", "_etag", "_last_modified", "_lines", "_partial", "_ranged", "_require_readable", "_size", "_unmodified",
-        "_validators", "_whole", "source",
+        "_accepts_ranges", "_check_readable", "_common_headers", "_content_type", "_encoded_headers", "_etag", "_full_headers",
+        "_last_modified", "_not_modified_headers", "_size", "_validator_headers", "source",
     )  # fmt: skip
 
     def __init__(
@@ -73,81 +73,88 @@ class Representation:
         cache_control: str,
         check_readable: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`check_readable` is awaited before an answer that describes the source without reading it (HEAD, 304), and raises what a read
-        of the whole would."""
+        """`check_readable` is awaited before a response that does not read the source (HEAD, 304); it raises the exceptions that a read of
+        the whole source would raise."""
         self.source = source
-        self._require_readable = check_readable
+        self._check_readable = check_readable
         self._size = source.size
         self._etag = source.etag
         self._last_modified = floor(source.last_modified.timestamp())
-        self._ranged = source.accepts_ranges
+        self._accepts_ranges = source.accepts_ranges
         self._content_type = source.content_type.encode("latin-1")
-        # Without Cache-Control: a refusal must not be kept for as long as the file.
-        self._validators: RawHeaders = (
+        # For errors too, so without Cache-Control: an error must not be cached for as long as the file.
+        self._validator_headers: RawHeaders = (
             (b"etag", self._etag.encode("latin-1")),
             (b"last-modified", formatdate(self._last_modified, usegmt=True).encode("ascii")),
-            (b"accept-ranges", b"bytes" if self._ranged else b"none"),
+            (b"accept-ranges", b"bytes" if self._accepts_ranges else b"none"),
         )
-        self._unmodified: RawHeaders = (*self._validators, (b"cache-control", cache_control.encode("latin-1")))
+        self._not_modified_headers: RawHeaders = (
+            *self._validator_headers,
+            (b"cache-control", cache_control.encode("latin-1")),
+        )
         is_media = source.content_type.startswith(("video/", "audio/"))
         attached = attachment or can_run_scripts(source.content_type)
-        self._partial: RawHeaders = (
-            *self._unmodified,
+        self._common_headers: RawHeaders = (
+            *self._not_modified_headers,
             (b"content-disposition", content_disposition(source.filename, attachment=attached)),
             (b"x-content-type-options", b"nosniff"),
             (b"content-security-policy", _MEDIA if is_media else _SANDBOX),
         )
-        self._lines: bytes | None = None
-        self._whole: RawHeaders = (
-            *self._partial,
+        self._encoded_headers: bytes | None = None
+        self._full_headers: RawHeaders = (
+            *self._common_headers,
             (b"content-type", self._content_type),
             (b"content-length", b"%d" % self._size),
         )
 
     async def deliver(self, scope: Scope, receive: Receive, send: Send, extra_headers: RawHeaders = ()) -> None:
-        """Send one complete answer, or return when the client goes away.
+        """Send one complete response, or return when the client disconnects.
 
-        Raises `PreconditionFailed`, `UnsatisfiableRange` and the source's own errors before anything is sent, and
+        Raises `PreconditionFailed`, `UnsatisfiableRange` and the source's own exceptions before anything is sent, and
         `TransferAborted` afterwards.
         """
         fields = parse_conditional_fields(scope["headers"])
         selection = RangeResult.WHOLE
         is_head = scope["method"] == "HEAD"
         if fields is not NO_CONDITIONAL_FIELDS:
-            verdict = evaluate_conditions(fields, self._etag, self._last_modified)
-            if verdict is ConditionResult.FAILED:
-                raise PreconditionFailed(self._validators)
-            if verdict is ConditionResult.NOT_MODIFIED:
+            result = evaluate_conditions(fields, self._etag, self._last_modified)
+            if result is ConditionResult.FAILED:
+                raise PreconditionFailed(self._validator_headers)
+            if result is ConditionResult.NOT_MODIFIED:
                 await self._run_readable_check()
-                await _send_head(send, 304, (*self._unmodified, *extra_headers))
+                await _send_head(send, 304, (*self._not_modified_headers, *extra_headers))
                 return
-            if self._ranged and not is_head and is_range_applicable(fields, self._etag, self._last_modified):
+            if self._accepts_ranges and not is_head and is_range_applicable(fields, self._etag, self._last_modified):
                 selection = parse_range_header(fields.range, self._size)
         if is_head:
             await self._run_readable_check()
-            await _send_head(send, 200, (*self._whole, *extra_headers))
+            await _send_head(send, 200, (*self._full_headers, *extra_headers))
         elif selection is RangeResult.WHOLE:
-            await self._send_one(receive, _ResponseSender(send, 200, (*self._whole, *extra_headers), self._size), None)
+            await self._send_single(
+                receive, _ResponseSender(send, 200, (*self._full_headers, *extra_headers), self._size), None
+            )
         elif selection is RangeResult.UNSATISFIABLE:
-            raise UnsatisfiableRange(self._size, self._validators)
+            raise UnsatisfiableRange(self._size, self._validator_headers)
         elif len(selection) == 1:
-            await self._send_one(receive, self._partial_answer(send, selection[0], extra_headers), selection[0])
+            await self._send_single(
+                receive, self._build_partial_sender(send, selection[0], extra_headers), selection[0]
+            )
         else:
-            await self._send_several(
+            await self._send_multipart(
                 receive, send, lay_out_byteranges(selection, self._size, self._content_type), extra_headers
             )
 
     def answer_from_memory(
         self, headers: RawHeaders, read_from_memory: Callable[[ByteRange], bytes | None]
     ) -> tuple[bytes, bytes] | None:
-        """What `deliver_source` would send to a GET with these header fields, as the lines of the head and the body, if that is one
-        chunk, and `read_from_memory` has it. None where not: then `deliver_source` is to answer."""
+        """Head lines and body of the response that `deliver` would send to a GET with these header fields, if the body is at most one
+        chunk and `read_from_memory` returns it. Otherwise None, and `deliver` must answer."""
         fields = parse_conditional_fields(headers)
         selection = RangeResult.WHOLE
         if fields is not NO_CONDITIONAL_FIELDS:
             if evaluate_conditions(fields, self._etag, self._last_modified) is not ConditionResult.PROCEED:
                 return None
-            if self._ranged and is_range_applicable(fields, self._etag, self._last_modified):
+            if self._accepts_ranges and is_range_applicable(fields, self._etag, self._last_modified):
                 selection = parse_range_header(fields.range, self._size)
         if selection is RangeResult.WHOLE:
             part, status = ByteRange(0, self._size - 1) if self._size else None, 200
@@ -158,25 +165,25 @@ class Representation:
         if part is None or part.length > CHUNK_BYTES:
             return None
         body = read_from_memory(part)
-        return None if body is None else (self._head_lines(status, part.first, len(body)), body)
+        return None if body is None else (self._encode_head(status, part.first, len(body)), body)
 
     async def _run_readable_check(self) -> None:
-        if self._require_readable is not None:
-            await self._require_readable()
+        if self._check_readable is not None:
+            await self._check_readable()
 
-    def _head_lines(self, status: int, first: int, length: int) -> bytes:
-        if self._lines is None:
-            self._lines = encode_header_lines((*self._partial, (b"content-type", self._content_type)))
+    def _encode_head(self, status: int, first: int, length: int) -> bytes:
+        if self._encoded_headers is None:
+            self._encoded_headers = encode_header_lines((*self._common_headers, (b"content-type", self._content_type)))
         if status == 200:
-            return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n" % (self._lines, length)
+            return b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n" % (self._encoded_headers, length)
         return b"HTTP/1.1 206 Partial Content\r\n%bcontent-length: %d\r\ncontent-range: bytes %d-%d/%d\r\n" % (
-            self._lines, length, first, first + length - 1, self._size,
+            self._encoded_headers, length, first, first + length - 1, self._size,
         )  # fmt: skip
 
-    def _partial_answer(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _ResponseSender:
+    def _build_partial_sender(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _ResponseSender:
         length = part.length
         headers = (
-            *self._partial,
+            *self._common_headers,
             (b"content-type", self._content_type),
             (b"content-length", b"%d" % length),
             (b"content-range", b"bytes %d-%d/%d" % (part.first, part.first + length - 1, self._size)),
@@ -184,51 +191,53 @@ class Representation:
         )
         return _ResponseSender(send, 206, headers, length)
 
-    async def _send_one(self, receive: Receive, answer: _ResponseSender, part: ByteRange | None) -> None:
-        # Nothing is saved by leaving early what is one chunk, so no task listens for that.
-        if answer.length <= CHUNK_BYTES:
-            await self._copy(answer, part)
+    async def _send_single(self, receive: Receive, sender: _ResponseSender, part: ByteRange | None) -> None:
+        # Cancelling a response of one chunk saves nothing, so no task listens for a disconnect.
+        if sender.length <= CHUNK_BYTES:
+            await self._send_source(sender, part)
             return
         async with CancelOnDisconnect(receive) as connection:
-            answer.connection = connection
-            await self._copy(answer, part)
+            sender.connection = connection
+            await self._send_source(sender, part)
 
-    async def _copy(self, answer: _ResponseSender, part: ByteRange | None) -> None:
+    async def _send_source(self, sender: _ResponseSender, part: ByteRange | None) -> None:
         try:
             async with self.source.read(part) as chunks:
-                await self._relay(chunks, answer, answer.length)
-            if not answer.length:
-                await answer.send_body(b"")
+                await self._relay(chunks, sender, sender.length)
+            if not sender.length:
+                await sender.send_body(b"")
         except Exception as error:
-            self._raise_aborted(answer, error)
+            self._raise_aborted(sender, error)
             raise
 
-    async def _send_several(
-        self, receive: Receive, send: Send, frame: ByterangesLayout, extra_headers: RawHeaders
+    async def _send_multipart(
+        self, receive: Receive, send: Send, layout: ByterangesLayout, extra_headers: RawHeaders
     ) -> None:
         headers = (
-            *self._partial,
-            (b"content-type", frame.content_type),
-            (b"content-length", b"%d" % frame.length),
+            *self._common_headers,
+            (b"content-type", layout.content_type),
+            (b"content-length", b"%d" % layout.length),
             *extra_headers,
         )
-        answer = _ResponseSender(send, 206, headers, frame.length)
+        sender = _ResponseSender(send, 206, headers, layout.length)
         async with CancelOnDisconnect(receive) as connection:
-            answer.connection = connection
+            sender.connection = connection
             try:
-                for head, part in frame.parts:
+                for head, part in layout.parts:
                     async with self.source.read(part) as chunks:
-                        await self._relay(chunks, answer, part.length, head)
-                await answer.send_body(frame.closing_boundary)
+                        await self._relay(chunks, sender, part.length, head)
+                await sender.send_body(layout.closing_boundary)
             except Exception as error:
-                self._raise_aborted(answer, error)
+                self._raise_aborted(sender, error)
                 raise
 
     async def _relay(
-        self, chunks: AsyncIterator[bytes], answer: _ResponseSender, length: int, head: bytes = b""
+        self, chunks: AsyncIterator[bytes], sender: _ResponseSender, length: int, head: bytes = b""
     ) -> None:
-        """Send `head` and the chunks, if they are `length` bytes together. The last chunk is held back until the source
-        has ended, because some notice only then that what they read has changed."""
+        """Send `head` and the chunks. Raises `ObjectChanged` if the chunks are not `length` bytes in all.
+
+        Sends the last chunk only after the source has ended, because some sources detect a change only at their end.
+        """
         left = length
         async for chunk in chunks:
             left -= len(chunk)
@@ -238,21 +247,21 @@ class Representation:
                     break
                 if left < 0:
                     break
-            await answer.send_body(head + chunk if head else chunk)
+            await sender.send_body(head + chunk if head else chunk)
             head = b""
             if not left:
                 return
         if left:
             raise ObjectChanged(self.source.filename, "delivery", f"is not {length} bytes any more")
 
-    def _raise_aborted(self, answer: _ResponseSender, error: Exception) -> None:
-        if answer.started:
-            raise TransferAborted(self.source.filename, answer.sent, answer.length) from error
+    def _raise_aborted(self, sender: _ResponseSender, error: Exception) -> None:
+        if sender.started:
+            raise TransferAborted(self.source.filename, sender.sent, sender.length) from error
 
 
 class _ResponseSender:
-    """Counts what is sent of a body of known length; its head goes out with the first bytes, so that a source that fails
-    before them can still be answered with a status."""
+    """Sends a body of known length and counts its bytes. Sends the head with the first bytes, so that a source that fails before them
+    can still get an error status."""
 
     __slots__ = ("_headers", "_send", "_status", "connection", "length", "sent", "started")
 
@@ -266,7 +275,8 @@ class _ResponseSender:
         self.connection: CancelOnDisconnect | None = None
 
     async def send_body(self, data: bytes) -> None:
-        """Returns when the client has taken it, but for what the socket buffers, so that a stalled one holds no second chunk."""
+        """Send `data`. Returns when all but the socket buffer's share has been written (back-pressure), so that a stalled client holds no
+        second chunk in memory."""
         if not self.started:
             self.started = True
             await self._send({"type": "http.response.start", "status": self._status, "headers": self._headers})
@@ -274,8 +284,8 @@ class _ResponseSender:
         if self.sent < self.length:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
-            # A server takes bytes for a client that is gone without waiting, and a file in memory is read without waiting: let others
-            # run, the task that listens for the client's leaving among them.
+            # Neither a write to a closed connection nor a read from the page cache waits. Yield to the event loop, so that the task that
+            # listens for the disconnect (and all others) can run.
             await asyncio.sleep(0)
             return
         if self.connection is not None:
@@ -287,7 +297,7 @@ _CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def encode_header_lines(headers: RawHeaders) -> bytes:
-    """As they are written to the connection. Raises `ValueError` for what would break the line."""
+    """The fields as bytes for the connection. Raises `ValueError` for a control character, which could inject a header line."""
     if any(_CONTROL_CHARACTERS.search(name + value) for name, value in headers):
         raise ValueError("a control character in a header field")
     return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -1,4 +1,4 @@
-"""A stored file as a `ByteSource`: what the catalogue says of it, over the bytes that storage holds."""
+"""A stored file as a `ByteSource`: metadata from the catalogue, bytes from storage."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class StorageReader(Protocol):
 
 
 def build_etag(sha1: bytes) -> str:
-    """The strong entity tag of the content with this SHA-1: the same wherever it is stored, before and after a move."""
+    """The strong entity tag for content with this SHA-1. It does not depend on the storage, so a move keeps it."""
     return f'"{sha1.hex()}"'
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """A live file. `size`, `etag`, … are the catalogue's; an object of another size is `ObjectChanged` before the first byte."""
+    """A file with its metadata from the catalogue. Reading raises `ObjectChanged` before the first byte if the object's size differs."""
 
     storage: StorageReader
     path: str
@@ -43,9 +43,9 @@ class StoredSource:
     content_type: str
     filename: str
     locate: PathLookup | None = None
-    """Asked where the file is now, when its object goes while it is sent."""
+    """Looks up the current path if the object disappears during a transfer, as in a move."""
     version: str | None = None
-    """The store's own tag of the only version that is sent; a managed file has only one."""
+    """The storage's own tag of the version to send, for external files. None for managed files: their content never changes."""
 
     @property
     def accepts_ranges(self) -> bool:
@@ -55,20 +55,20 @@ class StoredSource:
         return _StoredFileReader(self, byte_range)
 
     def read_from_memory(self, byte_range: ByteRange) -> bytes | None:
-        """Exactly these bytes where they are in memory, else None."""
+        """Exactly these bytes if they are in memory (the page cache), otherwise None."""
         return self.storage.read_from_memory(self.path, byte_range, self.size)
 
 
 class _StoredFileReader:
-    """Opens the object and compares it with the catalogue. A class, since a generator would cost each request more."""
+    """Opens the object and compares its size with the catalogue. A class, because a generator would cost each request more time."""
 
-    __slots__ = ("_byte_range", "_file", "_followed", "_opened")
+    __slots__ = ("_byte_range", "_file", "_opened", "_relocating_chunks")
 
     def __init__(self, file: StoredSource, byte_range: ByteRange | None) -> None:
         self._file = file
         self._byte_range = byte_range
         self._opened = file.storage.read(file.path, byte_range, file.version)
-        self._followed: AsyncGenerator[bytes] | None = None
+        self._relocating_chunks: AsyncGenerator[bytes] | None = None
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
         file = self._file
@@ -82,12 +82,12 @@ class _StoredFileReader:
             raise error
         if file.locate is None or not is_s3_uri(file.path):
             return stream.chunks
-        self._followed = read_across_moves(file.storage, file.path, stream, file.locate)
-        return self._followed
+        self._relocating_chunks = read_across_moves(file.storage, file.path, stream, file.locate)
+        return self._relocating_chunks
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        if self._followed is not None:
-            await self._followed.aclose()
+        if self._relocating_chunks is not None:
+            await self._relocating_chunks.aclose()
         return await self._opened.__aexit__(exc_type, exc, traceback)

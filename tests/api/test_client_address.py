@@ -50,20 +50,20 @@ def test_a_network_that_is_none_is_refused() -> None:
 
 
 def test_a_client_that_takes_nothing_is_too_slow() -> None:
-    pace = ResponseRateMeter(LIMITS)
-    assert [bool(pace.slow_reason(second, 5000, 70_000)) for second in range(1, 13)] == [False] * 10 + [True] * 2
+    meter = ResponseRateMeter(LIMITS)
+    assert [bool(meter.slow_reason(second, 5000, 70_000)) for second in range(1, 13)] == [False] * 10 + [True] * 2
 
 
 def test_a_client_that_drips_is_too_slow() -> None:
-    pace = ResponseRateMeter(LIMITS)
-    told = [pace.slow_reason(second, 99 * second, 70_000) for second in range(1, 40)]
+    meter = ResponseRateMeter(LIMITS)
+    told = [meter.slow_reason(second, 99 * second, 70_000) for second in range(1, 40)]
     assert [each for each in told if each] == ["The client took less than 100 bytes per second"]
     assert told.index("The client took less than 100 bytes per second") == 30
 
 
 def test_time_without_anything_to_take_does_not_count() -> None:
-    pace = ResponseRateMeter(LIMITS)
+    meter = ResponseRateMeter(LIMITS)
     for second in range(1, 1000, 5):
-        assert pace.slow_reason(second, 5000, 70_000) is None
-        assert pace.slow_reason(second + 1, 5200, 70_000) is None
-        pace.reset()
+        assert meter.slow_reason(second, 5000, 70_000) is None
+        assert meter.slow_reason(second + 1, 5200, 70_000) is None
+        meter.pause()

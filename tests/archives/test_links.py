@@ -104,14 +104,14 @@ async def test_a_revoked_link_is_open_in_no_process_for_long(catalog: Catalog, m
 
     assert await here.open(token) is None
     assert await there.open(token) is not None  # asked just now
-    monkeypatch.setattr(links_module, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(links_module, "RECHECK_SECONDS", 0.0)
     assert await there.open(token) is None
     assert await here.open(kept) is not None
     assert await there.open(kept) is not None
 
 
 async def test_a_link_ends_with_its_key_or_session(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links_module, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(links_module, "RECHECK_SECONDS", 0.0)
     owner, ids = await photos(catalog)
     links = replica(catalog)
     key = await catalog.api_keys.create(owner, "phone", ["all"], b"key")
@@ -137,7 +137,7 @@ async def test_a_link_ends_with_its_key_or_session(catalog: Catalog, monkeypatch
 
 
 async def test_a_catalogue_that_does_not_answer_ends_no_link(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links_module, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(links_module, "RECHECK_SECONDS", 0.0)
     owner, ids = await photos(catalog)
     links = replica(catalog)
     token, _ = await links.create(owner, ids, "some.zip", DAY)
@@ -304,7 +304,7 @@ async def test_a_failure_that_nobody_waits_for_is_no_failure_of_the_program(
 
 
 async def test_only_so_many_entries_stay_in_memory(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links_module, "OPEN_ENTRIES", 10)
+    monkeypatch.setattr(links_module, "MAX_CACHED_ENTRIES", 10)
     owner, ids = await photos(catalog)
     links = replica(catalog)
     tokens = [(await links.create(owner, ids, f"{number}.zip", DAY))[0] for number in range(6)]

@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: keys, sessions, logins, permissions."""
+"""Identifies the caller of a request by API key or session token, checks permissions, and handles login and logout."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_CACHED_IDENTITIES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user behind a request, and what the credential allows. One of `api_key` and `session` is set."""
+    """The user who sent a request, and the permissions of the credential. One of `api_key` and `session` is set."""
 
     user: User
     permissions: frozenset[str]
@@ -48,13 +48,13 @@ class Identity:
         return Permission.ALL in self.permissions or permission in self.permissions
 
     def require_permission(self, permission: Permission) -> None:
-        """Raises 403, naming the permission that is missing."""
+        """Raises `ApiError` 403, which names the missing permission."""
         if not self.has_permission(permission):
             raise ApiError(403, f"Missing required permission: {permission}")
 
 
 class Authenticator:
-    """Turns credentials into identities, remembering those just seen for a few seconds."""
+    """Looks up the identity of a credential, with a cache of `ttl_cache.TTL_SECONDS`."""
 
     def __init__(self, catalog: Catalog, settings: Settings, passwords: PasswordService) -> None:
         self._catalog = catalog
@@ -64,7 +64,7 @@ class Authenticator:
         self._identities: TTLCache[tuple[CredentialKind, bytes], Identity] = TTLCache(MAX_CACHED_IDENTITIES)
 
     async def identify(self, scope: Scope) -> Identity:
-        """Raises 401 without a valid credential, 403 for a state-changing request that another site may have caused."""
+        """Raises `ApiError`: 401 without a valid credential, 403 for a state-changing request that may be a cross-site forgery."""
         credential = find_credential(scope)
         if credential is None:
             raise ApiError(401, "Authentication required")
@@ -80,7 +80,7 @@ class Authenticator:
         return identity
 
     def identify_from_cache(self, scope: Scope) -> Identity | None:
-        """What `identify` would answer to a GET if it need not ask the catalogue; None where only it can tell."""
+        """The result of `identify` for a GET, if it is cached; None if only a catalogue query can tell."""
         credential = find_credential(scope)
         if credential is None:
             return None
@@ -88,8 +88,11 @@ class Authenticator:
         return None if identity is None or _is_expired(identity) else identity
 
     async def login(self, email: str, password: str, scope: Scope) -> tuple[User, str]:
-        """A new session's user and token. Raises 401 for a wrong pair, 403 for another site's page, 429 after too many tries,
-        503 while too many others log in."""
+        """Create a session; returns its user and token.
+
+        Raises `ApiError`: 401 for a wrong email or password, 403 for a request from another site's page, 429 after too many failed
+        logins, 503 while too many logins are being checked.
+        """
         self._refuse_cross_site(scope, default=True)
         client = scope.get("client")
         try:
@@ -115,7 +118,7 @@ class Authenticator:
         self.clear_cache()
 
     def clear_cache(self) -> None:
-        """A key or session was revoked or changed; the next request of everyone asks the catalogue."""
+        """Call after a key or session was revoked or changed: the next request of every caller queries the catalogue."""
         self._identities.clear()
 
     def _refuse_cross_site(self, scope: Scope, *, default: bool) -> None:
@@ -124,14 +127,14 @@ class Authenticator:
 
     async def _look_up(self, kind: CredentialKind, digest: bytes) -> Identity | None:
         if kind is not CredentialKind.API_KEY:
-            found = await self._catalog.sessions.get_by_hash(digest, datetime.now(UTC))
-            if found is not None:
-                session, user = found
+            session_row = await self._catalog.sessions.get_by_hash(digest, datetime.now(UTC))
+            if session_row is not None:
+                session, user = session_row
                 return Identity(user, frozenset({Permission.ALL}), digest, session=session)
         if kind is not CredentialKind.SESSION:
-            known = await self._catalog.api_keys.get_by_hash(digest)
-            if known is not None:
-                key, user = known
+            key_row = await self._catalog.api_keys.get_by_hash(digest)
+            if key_row is not None:
+                key, user = key_row
                 return Identity(user, frozenset(key.permissions), digest, api_key=key)
         return None
 

@@ -1,4 +1,4 @@
-"""Where a request carries its credential, and whether a browser may have been tricked into sending it. No I/O."""
+"""Reads the credential from a request's headers, query or cookie, and detects cross-site request forgery (CSRF). No I/O."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SESSION_COOKIE = "immich_access_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 MAX_COOKIE_BYTES = 8 * 1024
-"""Browsers keep cookies of 4 KiB each; a longer field is not looked at."""
+"""Browsers keep cookies of 4 KiB each; a longer `Cookie` field is ignored."""
 
 CREDENTIAL_PARAMETERS = frozenset({"apiKey", "sessionKey"})
-"""Of the query."""
+"""Query parameters that carry a credential."""
 
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{1,128}")
 
@@ -31,7 +31,7 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """`is_ambient`: the browser sends it by itself (a cookie), so the request may be somebody else's idea."""
+    """`is_ambient`: a cookie. The browser sends it by itself, so another site's page may have caused the request."""
 
     secret: str
     kind: CredentialKind
@@ -46,12 +46,12 @@ _HEADERS = (
 
 
 def generate_secret() -> str:
-    """256 random bits as text that is safe in URLs, in headers and as a word of a command line (which a `-` may not begin)."""
+    """256 random bits in hex: safe in URLs, in headers and as a command-line argument (which must not begin with `-`)."""
     return secrets.token_hex(32)
 
 
 def hash_secret(secret: str) -> bytes:
-    """What the catalogue keeps of a key or token: its SHA-256. Enough for 256 random bits; passwords get Argon2id."""
+    """The SHA-256 of a key or token; the catalogue stores only this. SHA-256 suffices for 256 random bits; passwords get Argon2id."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -77,9 +77,10 @@ def find_credential(scope: Scope) -> Credential | None:
 
 
 def is_same_site(scope: Scope, public_url: str | None, *, default: bool) -> bool:
-    """Whether a state-changing request comes from our own page; `default` is the answer for a client that does not say.
+    """Whether a state-changing request comes from a page of this service.
 
-    `Sec-Fetch-Site` decides where the browser sends it, else `Origin` must be ours.
+    `Sec-Fetch-Site` decides if the browser sends it; otherwise `Origin` must match `public_url`, or `Host` without one. `default` is the
+    result if the client sends neither.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     site = headers.get(b"sec-fetch-site")
@@ -99,7 +100,7 @@ def is_same_site(scope: Scope, public_url: str | None, *, default: bool) -> bool
 
 
 def _read_session_cookie(header: bytes | None) -> str | None:
-    """The first cookie of the name, if it looks like a token. By hand: http.cookies takes quadratic time (CVE-2024-7592)."""
+    """The first session cookie, if its value looks like a token. Not `http.cookies`: it takes quadratic time (CVE-2024-7592)."""
     if header is None or len(header) > MAX_COOKIE_BYTES:
         return None
     for pair in header.split(b";"):

@@ -1,4 +1,4 @@
-"""Passwords: Argon2id, off the event loop and few at a time, and a limit on guessing."""
+"""Hashes and verifies passwords with Argon2id outside the event loop, and limits the rate of failed logins."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ MAX_PASSWORD_CHARACTERS = 1024
 MAX_ATTEMPTS_PER_ACCOUNT = 10
 MAX_ATTEMPTS_PER_ADDRESS = 100
 MAX_PENDING_LOGINS = 8
-"""Logins that are being checked or wait for it; with two at a time that is well within a second or two."""
+"""Logins that are being checked or wait for a check. Two are checked at a time, so a wait lasts at most a second or two."""
 
 WINDOW_SECONDS = 15 * 60.0
+"""How long a failed attempt counts."""
 MAX_TRACKED_KEYS = 10_000
+"""Addresses, and pairs of address and account, whose attempts are remembered; the least recent is forgotten first."""
 
 
 class InvalidPassword(Exception):
-    """The text may not become a password; says why."""
+    """The text is not acceptable as a new password; the message says why."""
 
 
 class PasswordService:
-    """Hashes and verifies; each run takes 64 MiB, so at most two at once."""
+    """Hashes and verifies in threads. Each run takes 64 MiB of memory, so at most two run at once."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
@@ -37,7 +39,7 @@ class PasswordService:
         self._dummy_hash: str | None = None
 
     async def hash(self, password: str) -> str:
-        """Of what is to become a password. Raises `InvalidPassword`."""
+        """Hash a new password. Raises `InvalidPassword` if it is too short or too long."""
         if len(password) < MIN_PASSWORD_CHARACTERS:
             raise InvalidPassword(f"a password has at least {MIN_PASSWORD_CHARACTERS} characters")
         if len(password) > MAX_PASSWORD_CHARACTERS:
@@ -45,7 +47,8 @@ class PasswordService:
         return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._slots)
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """False without a hash too, after the same work: the answer's time does not tell whether the user exists."""
+        """Whether the password matches. Without a hash (no such user) the result is False after the same work, against a dummy hash:
+        the response time does not disclose whether the user exists."""
         if self._dummy_hash is None:
             self._dummy_hash = await self.hash("no password is this")
         return await anyio.to_thread.run_sync(
@@ -62,7 +65,8 @@ class PasswordService:
 
 
 class TooManyLogins(Exception):
-    """The next try is allowed after `retry_after` seconds; `is_overloaded`: others are being checked, and nobody is suspected."""
+    """The login was not checked; the next attempt is allowed after `retry_after` seconds. `is_overloaded`: too many other logins are
+    being checked, and this client has not failed too often."""
 
     def __init__(self, retry_after: int, *, is_overloaded: bool = False) -> None:
         self.retry_after = retry_after
@@ -71,13 +75,13 @@ class TooManyLogins(Exception):
 
 
 class WrongPassword(Exception):
-    """For an account that there is not, too."""
+    """The password is wrong, or there is no such account."""
 
 
 class LoginRateLimiter:
-    """Failed logins a quarter of an hour: ten from an address for an account, a hundred from an address (per process).
+    """Bounds failed logins in `WINDOW_SECONDS`: per client address and account, and per client address. Counts per process.
 
-    A stranger's guesses do not lock an account for its owner, who comes from another address.
+    Failed logins from one address do not lock the account for its owner at another address.
     """
 
     def __init__(self) -> None:
@@ -86,22 +90,25 @@ class LoginRateLimiter:
 
     @asynccontextmanager
     async def attempt(self, address: str, account: str) -> AsyncIterator[None]:
-        """Around a login, which raises `WrongPassword`. It counts before its password is checked, so that logins at the same time
-        count as well, and no longer where it turns out not to be wrong. Raises `TooManyLogins`."""
+        """Context manager around a login that raises `WrongPassword` if it fails. Raises `TooManyLogins`.
+
+        The attempt counts before the password is checked, so that concurrent logins count too; it is removed if the login succeeds or
+        fails for another reason.
+        """
         limits = (((address, account), MAX_ATTEMPTS_PER_ACCOUNT), ((address,), MAX_ATTEMPTS_PER_ADDRESS))
-        if wait := max(self._seconds_until_allowed(name, most) for name, most in limits):
+        if wait := max(self._seconds_until_allowed(key, limit) for key, limit in limits):
             raise TooManyLogins(math.ceil(wait))
         if self._waiting >= MAX_PENDING_LOGINS:
             raise TooManyLogins(1, is_overloaded=True)
         moment = time.monotonic()
-        for name, most in limits:
-            self._record_attempt(name, most, moment)
+        for key, limit in limits:
+            self._record_attempt(key, limit, moment)
         self._waiting += 1
         try:
             yield
         except WrongPassword:
             raise
-        except Exception:  # the catalogue's failure is no guess
+        except Exception:  # a failure of the catalogue is no failed login
             self._remove_attempt((address, account), moment)
             self._remove_attempt((address,), moment)
             raise
@@ -111,19 +118,19 @@ class LoginRateLimiter:
         finally:
             self._waiting -= 1
 
-    def _record_attempt(self, name: tuple[str, ...], most: int, moment: float) -> None:
-        self._attempts.setdefault(name, deque(maxlen=most)).append(moment)
-        self._attempts.move_to_end(name)
+    def _record_attempt(self, key: tuple[str, ...], limit: int, moment: float) -> None:
+        self._attempts.setdefault(key, deque(maxlen=limit)).append(moment)
+        self._attempts.move_to_end(key)
         if len(self._attempts) > MAX_TRACKED_KEYS:
             self._attempts.popitem(last=False)
 
-    def _remove_attempt(self, name: tuple[str, ...], moment: float) -> None:
-        attempts = self._attempts.get(name)
+    def _remove_attempt(self, key: tuple[str, ...], moment: float) -> None:
+        attempts = self._attempts.get(key)
         if attempts is not None and moment in attempts:
             attempts.remove(moment)
 
-    def _seconds_until_allowed(self, name: tuple[str, ...], most: int) -> float:
-        attempts = self._attempts.get(name)
-        if attempts is None or len(attempts) < most:
+    def _seconds_until_allowed(self, key: tuple[str, ...], limit: int) -> float:
+        attempts = self._attempts.get(key)
+        if attempts is None or len(attempts) < limit:
             return 0.0
         return max(0.0, attempts[0] + WINDOW_SECONDS - time.monotonic())

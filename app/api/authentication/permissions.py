@@ -1,4 +1,4 @@
-"""What an API key may be allowed to do, by Immich's names (those that this service checks, and `all`)."""
+"""Permissions of API keys, with Immich's names: those that this service checks, and `all`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which file answers a request for an asset, a person or a user, and the cache of those answers."""
+"""Selects the stored file that answers a request for an asset, a person or a user, and caches the selection."""

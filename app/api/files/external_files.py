@@ -1,4 +1,4 @@
-"""Originals of external libraries: whatever the file is at this moment, or the reason why it cannot be seen."""
+"""Delivers originals of external libraries with their current size, times and entity tag, or 503 if the library is not mounted."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from app.storage.service import StorageService
 
 MAX_ATTEMPTS = 3
+"""Deliveries tried when the file changes between its stat and its opening."""
 RETRY_AFTER_HEADER = {"retry-after": "30"}
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalFile:
-    """A file that its owner may change at any time: its size, times and entity tag are asked for with each request."""
+    """A file that its owner may change at any time: each request reads its size, times and entity tag from storage."""
 
     served: ServedFile
 
@@ -41,13 +42,13 @@ class ExternalFile:
         *,
         attachment: bool,
     ) -> None:
-        """Raises `ObjectNotFound`, or 503 where the file's library is not mounted or its disk does not answer."""
+        """Raises `ObjectNotFound`, or `ApiError` 503 if the file's library is not mounted or its disk does not answer."""
         for attempt in range(MAX_ATTEMPTS):
             try:
                 source = await self._stat_source(storage)
                 representation = Representation(source, attachment=attachment, cache_control=NO_CACHE)
                 await representation.deliver(scope, receive, send)
-            except ObjectChanged:  # between the look and the opening; afterwards it is a transfer that was cut
+            except ObjectChanged:  # between stat and open; a later change raises `TransferAborted`
                 if attempt == MAX_ATTEMPTS - 1:
                     raise
             except (ObjectNotFound, StorageUnavailable) as error:
@@ -72,14 +73,14 @@ class ExternalFile:
 
 
 async def raise_if_unmounted(library_id: UUID | None, libraries: LibraryService, error: Exception) -> None:
-    """503 where what is missing is not lost: its library is not mounted, or its disk does not answer."""
+    """Raises `ApiError` 503 if the library is not mounted or its disk does not answer: then the file is not lost."""
     reason = None if library_id is None else await libraries.find_missing_reason(library_id)
     if reason is not None:
         raise ApiError(503, reason, headers=RETRY_AFTER_HEADER) from error
 
 
 async def raise_if_member_unmounted(lost: MemberLost, catalog: Catalog, libraries: LibraryService) -> None:
-    """The same for a member of an archive."""
+    """`raise_if_unmounted` for the library of an archive's lost member."""
     asset = await catalog.assets.get(lost.asset_id)
     if asset is not None:
         await raise_if_unmounted(asset.library_id, libraries, lost)

@@ -1,5 +1,7 @@
-"""The files of assets, people and users as they are delivered, kept for a short while after they were asked for: a request for what was
-just seen asks the catalogue nothing."""
+"""Caches which file answers a request for an asset, a person or a user, so that repeated requests need no catalogue query.
+
+Caches no file contents.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,12 @@ MAX_CACHED_FILES = 20_000
 
 
 class PreparedFile:
-    """A file, ready to be sent; the header fields of each way to ask for it are made up once."""
+    """A managed file with its header fields, which are built once for each combination of attachment and versioned URL."""
 
     __slots__ = ("_representations", "owner_id", "source")
 
     def __init__(self, served: ServedFile, storage: StorageService, locate: PathLookup | None = None) -> None:
-        """`locate`: see `StoredSource`."""
+        """`locate`: see `StoredSource`. Raises `ObjectNotFound` if the file was never stored."""
         file = served.file
         if file.size is None or file.sha1 is None:
             raise ObjectNotFound(file.path, "catalogue", "never stored")
@@ -57,19 +59,19 @@ class PreparedFile:
         self._representations: dict[tuple[bool, bool], Representation] = {}
 
     def get_representation(self, *, attachment: bool, is_versioned: bool) -> Representation:
-        known = self._representations.get((attachment, is_versioned))
-        if known is None:
+        representation = self._representations.get((attachment, is_versioned))
+        if representation is None:
             cache_control = IMMUTABLE if is_versioned else NO_CACHE
-            known = Representation(self.source, attachment=attachment, cache_control=cache_control)
-            self._representations[attachment, is_versioned] = known
-        return known
+            representation = Representation(self.source, attachment=attachment, cache_control=cache_control)
+            self._representations[attachment, is_versioned] = representation
+        return representation
 
 
 ResolvedRendition = PreparedFile | ExternalFile | RenditionRedirect
 
 
 class RenditionCache:
-    """The files that were just asked for, whoever asked; what is not there is looked for again each time."""
+    """Recently requested files of all users. A missing file is not cached: each request looks it up again."""
 
     def __init__(self, catalog: Catalog, storage: StorageService) -> None:
         self._catalog = catalog
@@ -77,49 +79,49 @@ class RenditionCache:
         self._resolved: TTLCache[tuple[str, Rendition], ResolvedRendition] = TTLCache(MAX_CACHED_FILES)
 
     async def get(self, item_id: str, rendition: Rendition) -> ResolvedRendition | None:
-        """Raises `RenditionMissing`."""
+        """The file, from the cache or the catalogue; None if there is no such item. Raises `RenditionMissing`."""
         return await self._resolved.get((item_id, rendition), lambda: self._find(UUID(item_id), rendition))
 
     def peek(self, item_id: str, rendition: Rendition) -> ResolvedRendition | None:
-        """Without asking the catalogue."""
+        """The cached file; never queries the catalogue."""
         return self._resolved.peek((item_id, rendition))
 
     def invalidate(self, item_id: UUID | str, rendition: Rendition) -> None:
-        """There is another file now, or none."""
+        """Call after the file was replaced or removed."""
         self._resolved.invalidate((str(item_id), rendition))
 
     def invalidate_asset(self, asset_id: UUID | str) -> None:
-        """The asset was changed or deleted."""
+        """Call after the asset was changed or deleted."""
         self._resolved.invalidate(*((str(asset_id), rendition) for rendition in ASSET_RENDITIONS))
 
-    async def _find(self, item_id: UUID, wanted: Rendition) -> ResolvedRendition | None:
+    async def _find(self, item_id: UUID, rendition: Rendition) -> ResolvedRendition | None:
         catalog = self._catalog
-        if wanted is ORIGINAL:
+        if rendition is ORIGINAL:
             asset = await catalog.assets.get(item_id)
-            found = None if asset is None else serve_original(asset)
-        elif wanted is PERSON_THUMBNAIL:
-            found = _serve_portrait(await catalog.renditions.get_for_person(item_id))
-        elif wanted is PROFILE_IMAGE:
-            found = _serve_portrait(await catalog.renditions.get_for_user(item_id))
+            served = None if asset is None else serve_original(asset)
+        elif rendition is PERSON_THUMBNAIL:
+            served = _serve_portrait(await catalog.renditions.get_for_person(item_id))
+        elif rendition is PROFILE_IMAGE:
+            served = _serve_portrait(await catalog.renditions.get_for_user(item_id))
         else:
-            pictures = await catalog.renditions.get_for_asset(item_id)
-            found = None if pictures is None else select_file(pictures, wanted, now())
-        if not isinstance(found, ServedFile):
-            return found
-        if found.file.kind is FileKind.EXTERNAL:
-            return ExternalFile(found)
-        return PreparedFile(found, self._storage, partial(self._locate, item_id, wanted, found.file.sha1))
+            renditions = await catalog.renditions.get_for_asset(item_id)
+            served = None if renditions is None else select_file(renditions, rendition, now())
+        if not isinstance(served, ServedFile):
+            return served
+        if served.file.kind is FileKind.EXTERNAL:
+            return ExternalFile(served)
+        return PreparedFile(served, self._storage, partial(self._locate, item_id, rendition, served.file.sha1))
 
-    async def _locate(self, item_id: UUID, wanted: Rendition, sha1: bytes | None) -> str | None:
-        """Where the same bytes are now, past the cache."""
-        self.invalidate(item_id, wanted)
+    async def _locate(self, item_id: UUID, rendition: Rendition, sha1: bytes | None) -> str | None:
+        """The current path of the file with this SHA-1, read from the catalogue and not from the cache."""
+        self.invalidate(item_id, rendition)
         try:
-            again = await self._find(item_id, wanted)
+            current = await self._find(item_id, rendition)
         except RenditionMissing:
             return None
-        if not isinstance(again, PreparedFile) or sha1 is None or again.source.etag != build_etag(sha1):
+        if not isinstance(current, PreparedFile) or sha1 is None or current.source.etag != build_etag(sha1):
             return None
-        return again.source.path
+        return current.source.path
 
 
 def _serve_portrait(portrait: PortraitFile | None) -> ServedFile | None:

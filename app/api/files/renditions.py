@@ -1,6 +1,6 @@
-"""What the addresses of assets, persons and users give: which file, under which name, and what else where there is none.
+"""Selects the file, file name or redirect for a rendition of an asset, and the error if there is none.
 
-Decides as Immich does, and does no input or output.
+Decides as Immich does. No I/O.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from app.catalog.schema.records import Asset, AssetType, File, FileKind, TaskSta
 from app.formats import MediaKind, find_format
 
 MIN_RETRY_AFTER = timedelta(seconds=2)
-"""When to ask again for what is being made."""
+"""Bounds of `Retry-After` for a derivative that is still being made."""
 MAX_RETRY_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendition:
-    """One way to see something. `file_kind`: which file that is; `not_found_message`: what a caller is told who asks for what is not there, or not
-    theirs. Each exists once, and is compared by identity."""
+    """A form in which an asset, person or user is requested: the original or a derivative of kind `file_kind`.
+
+    `not_found_message` answers a caller if the item does not exist or belongs to another user. Each rendition exists once and is
+    compared by identity.
+    """
 
     name: str
     file_kind: FileKind
@@ -47,7 +50,7 @@ _SIZES = {rendition.name: rendition for rendition in (THUMBNAIL, PREVIEW, FULLSI
 
 @dataclass(frozen=True, slots=True)
 class ServedFile:
-    """The file that is sent, and the name that it is given."""
+    """The file to send, and the file name of the download."""
 
     owner_id: UUID
     file: File
@@ -58,7 +61,7 @@ class ServedFile:
 
 @dataclass(frozen=True, slots=True)
 class RenditionRedirect:
-    """Another address of the same asset gives it: the last part of that address, and the size to ask for there, if any."""
+    """Another URL of the same asset serves the rendition: its last path segment, and the `size` parameter, if any."""
 
     owner_id: UUID
     path_suffix: str
@@ -66,7 +69,7 @@ class RenditionRedirect:
 
 
 class RenditionMissing(Exception):
-    """There is no such file (yet). `refusal` is for the owner; others are told that there is no such asset."""
+    """The asset exists, but the file does not (yet). `refusal` is the response to the owner; other callers get "asset not found"."""
 
     def __init__(self, owner_id: UUID, refusal: ApiError) -> None:
         self.owner_id = owner_id
@@ -75,7 +78,7 @@ class RenditionMissing(Exception):
 
 
 def parse_thumbnail_size(size: str | None) -> Rendition:
-    """What `/thumbnail?size=…` asks for. Raises 400."""
+    """The rendition for `/thumbnail?size=…`. Raises `ApiError` 400 for an unknown size."""
     if size is None:
         return THUMBNAIL
     if size == ORIGINAL.name:
@@ -86,54 +89,55 @@ def parse_thumbnail_size(size: str | None) -> Rendition:
 
 
 def serve_original(asset: Asset) -> ServedFile:
-    # Not later than now, whatever the uploader's clock said (RFC 9110 section 8.8.2.1).
+    # Last-Modified must not be in the future, even if the uploader's clock is wrong (RFC 9110 section 8.8.2.1).
     last_modified = min(asset.file_modified_at, asset.file.created_at)
     return ServedFile(asset.owner_id, asset.file, asset.original_file_name, last_modified, asset.library_id)
 
 
-def select_file(pictures: AssetRenditions, rendition: Rendition, moment: datetime) -> ServedFile | RenditionRedirect:
-    """Raises `RenditionMissing`."""
-    asset, made = pictures.asset, pictures.files.get(rendition.file_kind)
+def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datetime) -> ServedFile | RenditionRedirect:
+    """The file or redirect for `rendition`; `moment` is the current time. Raises `RenditionMissing`."""
+    asset, derivative = renditions.asset, renditions.files.get(rendition.file_kind)
     if rendition is ORIGINAL:
         return serve_original(asset)
     if rendition is FULLSIZE:
         if _is_web_image(asset):
             return RenditionRedirect(asset.owner_id, ORIGINAL.name, None)
-        if made is None:
+        if derivative is None:
             return RenditionRedirect(asset.owner_id, THUMBNAIL.name, PREVIEW.name)
     if rendition is PLAYBACK:
         if asset.type is not AssetType.VIDEO:
             raise RenditionMissing(asset.owner_id, ApiError(404, "Asset media not found"))
-        if made is None and _is_web_video(pictures):
+        if derivative is None and _is_web_video(renditions):
             return serve_original(asset)
-    if made is None:
-        raise RenditionMissing(asset.owner_id, _build_missing_error(pictures.processing, moment))
-    return ServedFile(asset.owner_id, made, _build_file_name(asset, rendition, made), made.created_at)
+    if derivative is None:
+        raise RenditionMissing(asset.owner_id, _build_missing_error(renditions.processing, moment))
+    return ServedFile(asset.owner_id, derivative, _build_file_name(asset, rendition, derivative), derivative.created_at)
 
 
 def _is_web_image(asset: Asset) -> bool:
-    known = find_format(asset.original_file_name) or find_format(asset.file.path)
-    return known is not None and known.kind is MediaKind.IMAGE and known.is_web_supported
+    file_format = find_format(asset.original_file_name) or find_format(asset.file.path)
+    return file_format is not None and file_format.kind is MediaKind.IMAGE and file_format.is_web_supported
 
 
-def _is_web_video(pictures: AssetRenditions) -> bool:
-    """Once it was looked at and nothing was made, they do; until then its name is all there is to go by."""
-    if pictures.processing is not None and pictures.processing.state is TaskState.DONE:
+def _is_web_video(renditions: AssetRenditions) -> bool:
+    """Whether browsers play the original. They do if processing is done and made no playable version; before that only the file
+    extension tells."""
+    if renditions.processing is not None and renditions.processing.state is TaskState.DONE:
         return True
-    known = find_format(pictures.asset.file.path)
-    return known is not None and known.is_web_supported
+    file_format = find_format(renditions.asset.file.path)
+    return file_format is not None and file_format.is_web_supported
 
 
-def _build_missing_error(progress: ProcessingState | None, moment: datetime) -> ApiError:
+def _build_missing_error(processing: ProcessingState | None, moment: datetime) -> ApiError:
     message = "Asset media not found"
-    if progress is None or progress.state is TaskState.DONE:
+    if processing is None or processing.state is TaskState.DONE:
         return ApiError(404, message)
-    if progress.state is TaskState.FAILED:
-        return ApiError(404, message, detail=f"It could not be made: {progress.error}")
+    if processing.state is TaskState.FAILED:
+        return ApiError(404, message, detail=f"It could not be made: {processing.error}")
     wait = (
         MIN_RETRY_AFTER
-        if progress.state is TaskState.RUNNING
-        else min(max(progress.not_before - moment, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
+        if processing.state is TaskState.RUNNING
+        else min(max(processing.not_before - moment, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
     )
     return ApiError(404, message, detail="It is being made", headers={"retry-after": str(ceil(wait.total_seconds()))})
 

@@ -1,1 +1,1 @@
-"""ASGI handlers of the fast path: files and archive links, answered without FastAPI."""
+"""The fast path: ASGI handlers that send files and archives without FastAPI's routing."""

@@ -1,4 +1,4 @@
-"""GET and HEAD of a zip by its link: on the hot path, with the token in the address as the only credential."""
+"""Fast-path handler for GET and HEAD of a zip by its download link. The token in the URL is the only credential."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.delivery.response import NO_CACHE, Representation
 ARCHIVE_PATH_PREFIX = "/api/download/archives/"
 
 _LINK_PATTERN = re.compile(r"/api/download/archives/([A-Za-z0-9_-]{1,128})/[^/]{1,1024}", re.DOTALL)
-# The address is a secret: no page that the browser goes to next is told.
+# The URL contains the token: the browser must not send it to other pages as `Referer`.
 _HEADERS = ((b"referrer-policy", b"no-referrer"),)
 
 
@@ -24,12 +24,12 @@ def is_archive_link(path: str) -> bool:
 
 
 def redact_path(path: str) -> str:
-    """The path as it may be logged: without the token of a link."""
+    """The path for the log, without the token of a download link."""
     return f"{ARCHIVE_PATH_PREFIX}…" if path.startswith(ARCHIVE_PATH_PREFIX) else path
 
 
 async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
-    """Answer with the archive as with any file. An unknown and an expired token answer alike."""
+    """Send the archive, with conditions and ranges. An unknown and an expired token get the same 404."""
     match = _LINK_PATTERN.fullmatch(scope["path"])
     link = await services.archive_links.open(match[1]) if match else None
     if link is None:

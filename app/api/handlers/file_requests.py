@@ -1,6 +1,6 @@
-"""The hot path: GET and HEAD of media and archives, dispatched before FastAPI's routing (and described in OpenAPI all the same).
+"""Fast-path handler for GET and HEAD of media files, called before FastAPI's routing. `openapi_files` describes its routes.
 
-A request for what was just seen asks the catalogue nothing: the caller and the file come from bounded, short-lived caches.
+Caller and file come from bounded caches of a few seconds, so that a repeated request needs no catalogue query.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ID_END = len(_ASSETS_PREFIX) + 36
 
 @dataclass(frozen=True, slots=True)
 class _FileRequest:
-    """What the address and its query ask for. `attachment`: to be saved; `is_versioned`: the answer is good for ever."""
+    """The rendition that a URL requests. `attachment`: the browser saves it; `is_versioned`: the response may be cached for ever."""
 
     rendition: Rendition
     attachment: bool = False
@@ -60,23 +60,25 @@ _DEFAULT_REQUESTS = {
     "/thumbnail": _FileRequest(THUMBNAIL),
     "/video/playback": _FileRequest(PLAYBACK),
 }
-"""By the end of an asset's address: what is asked for without a query."""
+"""By path suffix of an asset's URL: the request without a query."""
 
 
 def _parse_file_request(suffix: str, query_string: bytes) -> _FileRequest:
-    """`download=true` attaches; a version (`c=…`) makes the answer good for ever. Raises 400 for a size that there is not."""
-    plain = _DEFAULT_REQUESTS[suffix]
+    """`download=true` makes an attachment, `c=…` a versioned URL. Raises `ApiError` 400 for an unknown `size`."""
+    default = _DEFAULT_REQUESTS[suffix]
     if not query_string:
-        return plain
+        return default
     query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
-    wanted = (
-        parse_thumbnail_size(query["size"][-1]) if plain.rendition is THUMBNAIL and "size" in query else plain.rendition
+    rendition = (
+        parse_thumbnail_size(query["size"][-1])
+        if default.rendition is THUMBNAIL and "size" in query
+        else default.rendition
     )
-    return _FileRequest(wanted, query.get("download", [""])[-1].lower() in ("true", "1"), "c" in query)
+    return _FileRequest(rendition, query.get("download", [""])[-1].lower() in ("true", "1"), "c" in query)
 
 
 def find_file_handler(scope: Scope) -> Callable[[Scope, Receive, Send, Services], Awaitable[None]] | None:
-    """The application for this request, if it is one of the hot path's; other methods than GET and HEAD are FastAPI's."""
+    """The fast-path handler for this request; None for all methods but GET and HEAD and for paths that FastAPI routes."""
     if scope["method"] not in ("GET", "HEAD"):
         return None
     path: str = scope["path"]
@@ -86,28 +88,30 @@ def find_file_handler(scope: Scope) -> Callable[[Scope, Receive, Send, Services]
 
 
 def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] | None:
-    """The answer to a GET of an asset's file, as its head and its body, if all that it takes is in memory and the body is one
-    chunk. None for everything else, refusals and failures too: those are `serve_file`'s."""
+    """Head and body of the response to a GET of an asset's file, if caller, file and bytes are in memory and the body is one chunk.
+
+    None for every other request, and for refusals and failures: `serve_file` answers those.
+    """
     path: str = scope["path"]
     if scope["method"] != "GET" or not path.startswith(_ASSETS_PREFIX) or path[_ID_END:] not in _DEFAULT_REQUESTS:
         return None
     request = _parse_file_request(path[_ID_END:], scope["query_string"])
-    found = services.rendition_cache.peek(path[len(_ASSETS_PREFIX) : _ID_END], request.rendition)
-    if not isinstance(found, PreparedFile):
+    file = services.rendition_cache.peek(path[len(_ASSETS_PREFIX) : _ID_END], request.rendition)
+    if not isinstance(file, PreparedFile):
         return None
     identity = services.authenticator.identify_from_cache(scope)
     if (
         identity is None
-        or found.owner_id != identity.user.id
+        or file.owner_id != identity.user.id
         or not identity.has_permission(request.rendition.permission)
     ):
         return None
-    representation = found.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
-    return representation.answer_from_memory(scope["headers"], found.source.read_from_memory)
+    representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
+    return representation.answer_from_memory(scope["headers"], file.source.read_from_memory)
 
 
 async def serve_file(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
-    """Answer with a file of an asset, a person or a user. What is not the caller's and what is not there answer alike."""
+    """Send a file of an asset, a person or a user. An item of another user and a missing item get the same 404."""
     identity = await services.authenticator.identify(scope)
     _, _, subject, item_id, rest = scope["path"].lower().split("/", 4)
     if subject == "assets":
@@ -115,47 +119,47 @@ async def serve_file(scope: Scope, receive: Receive, send: Send, services: Servi
     else:
         request = _FileRequest(PERSON_THUMBNAIL if subject == "people" else PROFILE_IMAGE)
     identity.require_permission(request.rendition.permission)
-    found = await _resolve_for(identity, item_id, request.rendition, services)
-    if isinstance(found, RenditionRedirect):
-        await _redirect(_build_redirect_location(found, scope["query_string"]), send)
+    resolved = await _resolve_for(identity, item_id, request.rendition, services)
+    if isinstance(resolved, RenditionRedirect):
+        await _redirect(_build_redirect_location(resolved, scope["query_string"]), send)
         return
-    if isinstance(found, ExternalFile):
-        store, libraries = services.storage, services.libraries
-        await found.deliver(scope, receive, send, store, libraries, attachment=request.attachment)
+    if isinstance(resolved, ExternalFile):
+        storage, libraries = services.storage, services.libraries
+        await resolved.deliver(scope, receive, send, storage, libraries, attachment=request.attachment)
         return
     try:
-        await _deliver_or_redirect(found, request, scope, receive, send, services)
+        await _deliver_or_redirect(resolved, request, scope, receive, send, services)
     except ObjectNotFound:
-        # Moved, replaced or deleted since the row was read: ask again, and try once more if there is another file.
+        # The file was moved, replaced or deleted since its row was read: read the row again, and retry once if the path differs.
         services.rendition_cache.invalidate(item_id, request.rendition)
-        again = await _resolve_for(identity, item_id, request.rendition, services)
-        if not isinstance(again, PreparedFile) or again.source.path == found.source.path:
+        current = await _resolve_for(identity, item_id, request.rendition, services)
+        if not isinstance(current, PreparedFile) or current.source.path == resolved.source.path:
             raise
-        await _deliver_or_redirect(again, request, scope, receive, send, services)
+        await _deliver_or_redirect(current, request, scope, receive, send, services)
 
 
 async def _resolve_for(identity: Identity, item_id: str, rendition: Rendition, services: Services) -> ResolvedRendition:
     try:
-        found = await services.rendition_cache.get(item_id, rendition)
+        resolved = await services.rendition_cache.get(item_id, rendition)
     except RenditionMissing as missing:
         raise (
             missing.refusal if missing.owner_id == identity.user.id else ApiError(404, rendition.not_found_message)
         ) from None
-    allowed = found is not None and found.owner_id == identity.user.id
-    if found is None or not (allowed or (rendition is PROFILE_IMAGE and identity.user.is_admin)):
+    is_own = resolved is not None and resolved.owner_id == identity.user.id
+    if resolved is None or not (is_own or (rendition is PROFILE_IMAGE and identity.user.is_admin)):
         raise ApiError(404, rendition.not_found_message)
-    return found
+    return resolved
 
 
 async def _deliver_or_redirect(
-    found: PreparedFile, request: _FileRequest, scope: Scope, receive: Receive, send: Send, services: Services
+    file: PreparedFile, request: _FileRequest, scope: Scope, receive: Receive, send: Send, services: Services
 ) -> None:
     if services.settings.s3_delivery is S3Delivery.REDIRECT and may_redirect(scope["method"], scope["headers"]):
-        link = await _sign_url(found.source, services, attachment=request.attachment)
-        if link is not None:
-            await _redirect(link, send)
+        url = await _sign_url(file.source, services, attachment=request.attachment)
+        if url is not None:
+            await _redirect(url, send)
             return
-    representation = found.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
+    representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
     await representation.deliver(scope, receive, send)
 
 
@@ -169,9 +173,9 @@ async def _sign_url(source: StoredSource, services: Services, *, attachment: boo
     )
 
 
-async def _redirect(link: str, send: Send) -> None:
+async def _redirect(location: str, send: Send) -> None:
     headers = [
-        (b"location", link.encode("latin-1")),
+        (b"location", location.encode("latin-1")),
         (b"content-length", b"0"),
         (b"cache-control", b"no-store"),
         (b"referrer-policy", b"no-referrer"),
@@ -181,7 +185,7 @@ async def _redirect(link: str, send: Send) -> None:
 
 
 def _build_redirect_location(redirect: RenditionRedirect, query_string: bytes) -> str:
-    """Relative to the request's own, with the rest of its query: the credential may be in it."""
+    """A URL relative to the request's, with its query except `size`: the credential may be in the query."""
     kept = [pair for pair in query_string.decode("latin-1").split("&") if pair and pair.partition("=")[0] != "size"]
     if redirect.size is not None:
         kept.insert(0, f"size={redirect.size}")

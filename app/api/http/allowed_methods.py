@@ -1,4 +1,4 @@
-"""Which methods an address has: `Allow` on every 405, and the answer to OPTIONS."""
+"""Determines the methods that a URL supports: for `Allow` on every 405, and for the response to OPTIONS."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ _PROBED_METHODS = sorted(method.decode("ascii") for method in KNOWN_METHODS - {b
 
 
 def install_method_handlers(app: FastAPI) -> None:
-    """For the addresses of `app` and of the hot path. HEAD is wherever GET is: `ApiApplication` sees to that."""
+    """Install handlers of 404 and 405 on `app` that cover its routes and those of the fast path.
+
+    HEAD is supported wherever GET is, because `ApiApplication` sends HEAD to the GET route.
+    """
 
     async def handle(request: Request, error: Exception) -> Response:
         allowed = _find_allowed_methods(app, request.scope)
         if not allowed or request.method in allowed:
             return build_error_response(request, error)
-        fields = {"allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
+        headers = {"allow": ", ".join(sorted({*allowed, "OPTIONS"}))}
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers=fields)
-        return build_error_response(request, HTTPException(405, headers=fields))
+            return Response(status_code=204, headers=headers)
+        return build_error_response(request, HTTPException(405, headers=headers))
 
     for status in (404, 405):
         app.add_exception_handler(status, handle)
 
 
 def _find_allowed_methods(app: FastAPI, scope: Scope) -> set[str]:
-    """Beside OPTIONS."""
-    found = {
+    """The supported methods except OPTIONS; empty if the URL does not exist."""
+    methods = {
         method
         for method in _PROBED_METHODS
         if scope["path"] == WHOLE_SERVER or _has_handler(app, {**scope, "method": method})
     }
-    if "GET" in found:
-        found.add("HEAD")
-    return found
+    if "GET" in methods:
+        methods.add("HEAD")
+    return methods
 
 
 def _has_handler(app: FastAPI, scope: Scope) -> bool:

@@ -1,6 +1,6 @@
-"""The outermost ASGI application: correlation ids, the hot path before FastAPI's routing, and what must hold for every answer.
+"""The outermost ASGI application: adds correlation ids, calls the fast path before FastAPI, and converts exceptions to error responses.
 
-It is one function deep, so that bytes pass through nothing else: no middleware stack.
+There is no middleware stack: the bytes of a file pass through no other ASGI layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.storage.errors import StorageError
 log = structlog.get_logger(__name__)
 
 SHUTDOWN_GRACE_SECONDS = 4.0
-"""How long the services stay open for exchanges that were cancelled."""
+"""How long the services stay open for cancelled requests that still clean up."""
 
 _PRIVATE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
@@ -39,7 +39,7 @@ OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 
 class ApiApplication:
-    """Serves `find_file_handler`'s applications and, for everything else, `app`; opens the services for both."""
+    """Calls the handler that `find_file_handler` returns, or `app` if it returns None. Opens the services for both in its lifespan."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class ApiApplication:
         self._open_services = open_services
         self._state = state
         self.start_failure: str | None = None
-        """Why the services could not be opened, in one line."""
+        """The reason in one line, if the services could not be opened."""
         self.refusal_log = RefusalLog()
         self._running = 0
         self._idle: asyncio.Event | None = None
@@ -70,12 +70,15 @@ class ApiApplication:
 
     @property
     def services(self) -> Services:
-        """While the application runs, from the end of its start to its shutdown."""
+        """Available from the end of the start-up to the shutdown."""
         return self._state.services
 
     def answer_from_memory(self, scope: Scope) -> tuple[bytes, bytes] | None:
-        """The whole answer, as its head (a status line and header lines, without the empty line) and its body, if it needs no
-        waiting; None where `__call__` is to answer. Never fails: what fails here fails there again, and is reported."""
+        """Head (status line and header lines, without the empty line) and body of the response, if it needs no waiting; otherwise None,
+        and `__call__` answers.
+
+        Never raises: a failure here happens again in `__call__`, which reports it.
+        """
         try:
             answer = self._answer_from_memory(scope, self._state.services)
         except Exception:  # noqa: BLE001 - the outermost edge
@@ -90,20 +93,20 @@ class ApiApplication:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        opened = self._open_services()
+        services_context = self._open_services()
         try:
-            self._state.services = await opened.__aenter__()
+            self._state.services = await services_context.__aenter__()
         except Exception as error:  # noqa: BLE001 - the outermost edge
             self.start_failure = _describe_startup_error(error)
-            await send({"type": "lifespan.startup.failed", "message": ""})  # who runs the server tells it, in one line
+            await send({"type": "lifespan.startup.failed", "message": ""})  # the command prints `start_failure`
             return
         await send({"type": "lifespan.startup.complete"})
-        with suppress(asyncio.CancelledError):  # a second Ctrl-C: the loop ends without another word
+        with suppress(asyncio.CancelledError):  # after a second Ctrl-C the event loop ends without another message
             await receive()
         await self._wait_for_requests()
         self.refusal_log.flush(include_current=True)
         try:
-            await opened.__aexit__(None, None, None)
+            await services_context.__aexit__(None, None, None)
         except Exception as error:
             log.error("the service did not close cleanly", exc_info=error)
             await send({"type": "lifespan.shutdown.failed", "message": ""})
@@ -111,7 +114,7 @@ class ApiApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _wait_for_requests(self) -> None:
-        """The server does not wait for those that it cancelled; they still put rows and objects in order."""
+        """Wait for cancelled requests, which still clean up rows and objects. uvicorn does not wait for requests that it cancelled."""
         if not self._running:
             return
         self._idle = asyncio.Event()
@@ -122,29 +125,29 @@ class ApiApplication:
             log.warning("requests still run while the service closes", count=self._running)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = AsgiRequestCycle(scope, send, self.refusal_log)
-        scope["correlation_id"] = exchange.correlation_id
-        structlog.contextvars.bind_contextvars(correlation_id=exchange.correlation_id)
+        cycle = AsgiRequestCycle(scope, send, self.refusal_log)
+        scope["correlation_id"] = cycle.correlation_id
+        structlog.contextvars.bind_contextvars(correlation_id=cycle.correlation_id)
         self._running += 1
         try:
-            hot = self._find_file_handler(scope)
-            if hot is not None:
-                await hot(scope, receive, exchange.send, self._state.services)
+            handle_file = self._find_file_handler(scope)
+            if handle_file is not None:
+                await handle_file(scope, receive, cycle.send, self._state.services)
             else:
-                # HEAD is GET whose body the server leaves out.
-                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-                await self._app(asked, receive, exchange.send_uncached_json)
-        except TransferAborted as cut:
-            cause = cut.__cause__ or cut
+                # FastAPI sees GET for HEAD; uvicorn omits the body.
+                routed_scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(routed_scope, receive, cycle.send_uncached_json)
+        except TransferAborted as aborted:
+            cause = aborted.__cause__ or aborted
             if not self._is_covered(cause):
                 client = (scope.get("client") or ("",))[0]
                 self.refusal_log.log_cut_short(
                     "transfer cut short", client, str(cause), path=redact_path(scope["path"])
                 )
-        except asyncio.CancelledError:  # not raised again: the server would log it as a failure of ours
-            await exchange.answer_shutdown()
+        except asyncio.CancelledError:  # not raised again: uvicorn would log it as a failure of the application
+            await cycle.answer_shutdown()
         except Exception as error:  # noqa: BLE001 - the outermost edge
-            await exchange.answer_error(error, logged=self._is_covered(error))
+            await cycle.answer_error(error, is_logged=self._is_covered(error))
         finally:
             self._running -= 1
             if self._idle is not None and not self._running:
@@ -152,12 +155,12 @@ class ApiApplication:
 
 
 class AsgiRequestCycle:
-    """One request and its answer: names it, and notes how far it got."""
+    """One request and its response: assigns the correlation id, and records whether the response has started and is complete."""
 
-    __slots__ = ("_refusals", "_scope", "_send", "complete", "correlation_id", "started")
+    __slots__ = ("_refusal_log", "_scope", "_send", "complete", "correlation_id", "started")
 
     def __init__(self, scope: Scope, send: Send, refusal_log: RefusalLog) -> None:
-        self._refusals = refusal_log
+        self._refusal_log = refusal_log
         self.correlation_id = generate_correlation_id()
         self.started = False
         self.complete = False
@@ -177,7 +180,7 @@ class AsgiRequestCycle:
         await self._send(message)
 
     async def send_uncached_json(self, message: MutableMapping[str, Any]) -> None:
-        """Like `send`; an answer in JSON is what it says it is, and nobody keeps it."""
+        """Like `send`; adds `nosniff` and `no-store` to JSON responses that do not set these fields."""
         if message["type"] == "http.response.start":
             headers = dict(message["headers"])
             if headers.get(b"content-type") == b"application/json":
@@ -185,37 +188,47 @@ class AsgiRequestCycle:
                 message = {**message, "headers": [*message["headers"], *missing]}
         await self.send(message)
 
-    async def answer_error(self, error: Exception, *, logged: bool) -> None:
-        """Answer with the error where nothing has been sent yet; else the connection ends short. `logged`: it need not be here."""
-        refusal = to_api_error(error)
-        if not logged and (refusal.status >= 500 or isinstance(error, MemberLost)):
+    async def answer_error(self, error: Exception, *, is_logged: bool) -> None:
+        """Send the error response. If the response has started already, send nothing: the connection ends short of its length.
+
+        `is_logged`: the failure has a log line already.
+        """
+        api_error = to_api_error(error)
+        if not is_logged and (api_error.status >= 500 or isinstance(error, MemberLost)):
             method, path = self._scope["method"], redact_path(self._scope["path"])
-            if refusal.status == 500:
+            if api_error.status == 500:
                 log.error("request failed", method=method, path=path, status=500, exc_info=error)
             else:
                 client = (self._scope.get("client") or ("",))[0]
-                told = ("request failed", client, refusal.status, str(error), self.correlation_id)
-                self._refusals.log_refusal(*told, method=method, path=path)
+                self._refusal_log.log_refusal(
+                    "request failed",
+                    client,
+                    api_error.status,
+                    str(error),
+                    self.correlation_id,
+                    method=method,
+                    path=path,
+                )
         if not self.started:
-            await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
+            await send_problem(api_error, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
 
     async def answer_shutdown(self) -> None:
-        """The service stops, and has waited for long enough."""
+        """Answer a request that the server cancelled at the end of its shutdown grace."""
         log.warning("request cut off by the stop", method=self._scope["method"], path=redact_path(self._scope["path"]))
         if not self.started:
-            refusal = ApiError(503, "The service is stopping")
-            await send_problem(refusal, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
+            api_error = ApiError(503, "The service is stopping")
+            await send_problem(api_error, self.correlation_id, self.send, head=self._scope["method"] == "HEAD")
 
 
 async def send_problem(error: ApiError, correlation_id: str, send: Send, *, head: bool = False) -> None:
-    """Answer with the one error shape."""
+    """Send a response in the error format; `head`: without its body."""
     headers, body = build_problem_response(error, correlation_id)
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})
 
 
 def build_problem_response(error: ApiError, correlation_id: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The header fields of the one error shape, and its body."""
+    """Header fields and body of a response in the error format."""
     body = encode_problem(error, correlation_id)
     headers = [
         (b"content-type", PROBLEM_JSON.encode()),
@@ -236,4 +249,4 @@ def _describe_startup_error(error: Exception) -> str:
 
 
 def generate_correlation_id() -> str:
-    return f"{random.getrandbits(64):016x}"  # a name, no secret: the kernel is not asked
+    return f"{random.getrandbits(64):016x}"  # no secret, so it needs no system call for random bytes

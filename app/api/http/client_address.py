@@ -1,4 +1,4 @@
-"""Whose request it is: the address of the connection, or what a trusted proxy forwards. No I/O."""
+"""Determines the client's IP address: the peer of the connection, or `X-Forwarded-For` from a trusted proxy. No I/O."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 _IPV6_CLIENT_BITS = 64
-"""What one customer of a provider gets of IPv6, at least."""
+"""An Internet provider assigns each customer at least a /64 network."""
 
 
 def parse_address(text: str) -> IPAddress | None:
-    """Without port and zone; an IPv4 address in IPv6 form is that IPv4 address. None for what is no address."""
+    """The address in `text`, without port and zone. An IPv4-mapped IPv6 address becomes the IPv4 address. None if it is no address."""
     host = text.strip()
     if host.startswith("["):
         host = host[1:].partition("]")[0]
@@ -32,7 +32,7 @@ def parse_networks(text: str) -> tuple[IPNetwork, ...]:
 
 
 class TrustedProxies:
-    """The networks whose `X-Forwarded-For` is believed."""
+    """The networks of the reverse proxies whose `X-Forwarded-For` is trusted."""
 
     def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
         self._networks = tuple(networks)
@@ -42,7 +42,8 @@ class TrustedProxies:
         return parsed is not None and self._contain(parsed)
 
     def find_client_address(self, peer: str, forwarded_for: Iterable[bytes]) -> str:
-        """The last address in the values of `X-Forwarded-For` that is no trusted proxy's; `peer` must be one."""
+        """The last address in the values of `X-Forwarded-For` that is no trusted proxy. `peer` must be a trusted proxy; it is the result if
+        `X-Forwarded-For` has no valid address at its end."""
         client = peer
         for entry in reversed(b",".join(forwarded_for).decode("latin-1").split(",")):
             address = parse_address(entry)
@@ -58,7 +59,7 @@ class TrustedProxies:
 
 
 def client_key(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the network of 64 bits around an IPv6 address."""
+    """The key under which a client is counted: the IPv4 address, or the /64 network of an IPv6 address."""
     if ":" not in address:
         return address
     parsed = parse_address(address)

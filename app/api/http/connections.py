@@ -1,4 +1,7 @@
-"""The connections of one process: how many there may be, of whom, and how slowly their clients may take the answers."""
+"""Limits the connections of one process: their number in all and per client address, and the minimum rate at which clients read.
+
+Does not parse requests: `protocol` does, and calls the registry here.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,22 @@ from app.config import Settings
 RATE_WINDOW_SECONDS = 60.0
 STALL_CHECK_SECONDS = 1.0
 TURNS_PER_PASS = 8
+"""Pipelined requests that begin in one pass of the event loop."""
 MAX_LINGERING = 200
-"""Connections without a place, already refused, that are read on from so that their clients get to read why."""
+"""Refused connections that are still read from before the close, so that their clients can read the response (lingering close)."""
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
-"""Programs of this host, its reverse proxy among them: not bounded by address."""
+"""Programs on this host, for example a reverse proxy: no limit per address applies."""
 _BYTES_ACKNOWLEDGED = struct.Struct("=120xQ")
 """`tcpi_bytes_acked` of Linux' `struct tcp_info`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """`minimum_rate` in bytes per second over `rate_window` seconds spent waiting for the client; `max_per_address` bounds connections,
-    and of those who come through a trusted proxy the requests at once."""
+    """`minimum_rate`: bytes per second, averaged over `rate_window` seconds spent waiting for the client. `idle_seconds`: how long a client
+    may read nothing.
+
+    `max_per_address` bounds the connections of a client; for clients behind a trusted proxy it bounds their concurrent requests.
+    """
 
     max_connections: int
     max_per_address: int
@@ -39,7 +46,7 @@ class ConnectionLimits:
 
 
 class ConnectionAdmission(Enum):
-    """What a connection may do. `HEALTH_ONLY`: ask whether the service lives and is ready. `REFUSED`: read why."""
+    """Which requests a connection may send. `HEALTH_ONLY`: those for `HEALTH_PATHS` only. `REFUSED`: none; it reads its last response."""
 
     ADMITTED = auto()
     HEALTH_ONLY = auto()
@@ -47,7 +54,7 @@ class ConnectionAdmission(Enum):
 
 
 class ConnectionRegistry:
-    """Counts connections and requests by address, and cuts off clients that stall. One for all protocols of a server."""
+    """Counts connections and requests by client address, and aborts connections whose clients read too slowly. One per server."""
 
     def __init__(
         self,
@@ -60,7 +67,8 @@ class ConnectionRegistry:
         self.refusal_log = refusal_log or RefusalLog()
         self._count = 0
         self._admitted: Counter[str] = Counter()
-        self._waiting: dict[str, dict[asyncio.Transport, Callable[[], None]]] = {}
+        self._health_only: dict[str, dict[asyncio.Transport, Callable[[], None]]] = {}
+        """By client key, in the order of arrival: the connections over the limit, with their `on_evicted`."""
         self._lingering: set[asyncio.Transport] = set()
         self._requests: Counter[str] = Counter()
         self._response_rates: dict[asyncio.Transport, ResponseRateMeter] = {}
@@ -70,26 +78,29 @@ class ConnectionRegistry:
     def register(
         self, address: str, transport: asyncio.Transport, *, trusted: bool, on_evicted: Callable[[], None]
     ) -> ConnectionAdmission:
-        """Of a connection from `address`; `unregister` must follow. Without a place it may ask for health, until `on_evicted` is called, which must
-        refuse it: when places for that run out, the oldest connection of the address that has most of them makes room."""
+        """Add a connection from `address`; `unregister` must follow.
+
+        A connection over the limit is `HEALTH_ONLY`. Those are bounded too: the oldest one of the client that has most of them is
+        evicted for a new one. `on_evicted` is called then, and must refuse the connection.
+        """
         self._response_rates[transport] = ResponseRateMeter(self._limits)
         if self._stall_check is None:
-            self._stall_check = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
+            self._stall_check = asyncio.get_running_loop().call_later(self._stall_check_interval, self._abort_stalled)
         if self.admit(address, trusted=trusted):
             return ConnectionAdmission.ADMITTED
         client = client_key(address)
         if (
             self._is_bounded(address, trusted=trusted)
-            and len(self._waiting.get(client, ())) >= self._limits.max_per_address
+            and len(self._health_only.get(client, ())) >= self._limits.max_per_address
         ):
             self._evict_oldest(client)
-        elif sum(map(len, self._waiting.values())) >= self._limits.max_connections:
-            self._evict_oldest(max(self._waiting, key=lambda each: len(self._waiting[each])))
-        self._waiting.setdefault(client, {})[transport] = on_evicted
+        elif sum(map(len, self._health_only.values())) >= self._limits.max_connections:
+            self._evict_oldest(max(self._health_only, key=lambda each: len(self._health_only[each])))
+        self._health_only.setdefault(client, {})[transport] = on_evicted
         return ConnectionAdmission.HEALTH_ONLY
 
     def admit(self, address: str, *, trusted: bool) -> bool:
-        """Take a place for a connection from `address`, if there is one."""
+        """Count one more connection from `address` if the limits allow it."""
         if self.full_reason(address, trusted=trusted) is not None:
             return False
         self._admitted[client_key(address)] += 1
@@ -97,7 +108,10 @@ class ConnectionRegistry:
         return True
 
     def full_reason(self, address: str, *, trusted: bool, sends_forwarded_for: bool = False) -> str | None:
-        """Why there is no place for one more connection from `address`; None if there is one. `sends_forwarded_for`: it sends `X-Forwarded-For`."""
+        """Why the limits do not allow one more connection from `address`; None if they do.
+
+        `sends_forwarded_for`: the request has `X-Forwarded-For`, so the client is probably a proxy.
+        """
         if self._count >= self._limits.max_connections:
             return f"Too many connections, try later: {self._limits.max_connections} are open (MEDIAVAULT_CONNECTIONS)"
         if (
@@ -110,15 +124,15 @@ class ConnectionRegistry:
         return f"Too many connections from {address}, at most {bound}; {proxy} set MEDIAVAULT_TRUSTED_PROXIES"
 
     def promote(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> bool:
-        """Give a connection that may ask for health only a place, if there is one now."""
+        """Admit a `HEALTH_ONLY` connection if the limits allow it now."""
         if not self.admit(address, trusted=trusted):
             return False
-        self._stop_waiting(address, transport)
+        self._remove_health_only(address, transport)
         return True
 
     def start_lingering(self, address: str, transport: asyncio.Transport) -> bool:
-        """A connection that may ask for health only has its last answer: its place is free. Whether more may be read from it."""
-        self._stop_waiting(address, transport)
+        """Release a `HEALTH_ONLY` connection after its last response. True if the connection may still be read from."""
+        self._remove_health_only(address, transport)
         if len(self._lingering) >= MAX_LINGERING:
             return False
         self._lingering.add(transport)
@@ -129,7 +143,7 @@ class ConnectionRegistry:
             self._count -= 1
             _decrement(self._admitted, client_key(address))
         else:
-            self._stop_waiting(address, transport)
+            self._remove_health_only(address, transport)
             self._lingering.discard(transport)
         self._response_rates.pop(transport, None)
 
@@ -137,20 +151,20 @@ class ConnectionRegistry:
         return not trusted and address not in LOOPBACK
 
     def _evict_oldest(self, client: str) -> None:
-        waiting = self._waiting[client]
-        give_way = waiting.pop(next(iter(waiting)))
-        if not waiting:
-            del self._waiting[client]
-        give_way()
+        connections = self._health_only[client]
+        on_evicted = connections.pop(next(iter(connections)))
+        if not connections:
+            del self._health_only[client]
+        on_evicted()
 
-    def _stop_waiting(self, address: str, transport: asyncio.Transport) -> None:
+    def _remove_health_only(self, address: str, transport: asyncio.Transport) -> None:
         client = client_key(address)
-        waiting = self._waiting.get(client)
-        if waiting is not None and waiting.pop(transport, None) is not None and not waiting:
-            del self._waiting[client]
+        connections = self._health_only.get(client)
+        if connections is not None and connections.pop(transport, None) is not None and not connections:
+            del self._health_only[client]
 
     def begin_request(self, client: str) -> bool:
-        """Of a client behind a trusted proxy; unless False is returned, `end_request` must follow."""
+        """Count a request of a client behind a trusted proxy. False if the client has too many; otherwise `end_request` must follow."""
         if client not in LOOPBACK and self._requests[client_key(client)] >= self._limits.max_per_address:
             return False
         self._requests[client_key(client)] += 1
@@ -164,72 +178,77 @@ class ConnectionRegistry:
         _decrement(self._requests, client_key(client))
 
     def schedule_turn(self, on_turn: Callable[[], None]) -> None:
-        """Call `on_turn`, which begins with a request that was sent before the one ahead of it was answered, a few at each pass of the
-        event loop: whoever sends one request at a time does not wait behind all who send many."""
+        """Call `on_turn` in a later pass of the event loop; it parses a pipelined request or the next part of a long chunked body.
+
+        At most `TURNS_PER_PASS` run per pass, so that clients that send one request at a time do not wait behind pipelining clients.
+        """
         if not self._turns:
             asyncio.get_running_loop().call_soon(self._take_turns)
         self._turns.append(on_turn)
 
     def _take_turns(self) -> None:
-        now = [self._turns.popleft() for _ in range(min(TURNS_PER_PASS, len(self._turns)))]
+        due = [self._turns.popleft() for _ in range(min(TURNS_PER_PASS, len(self._turns)))]
         if self._turns:
             asyncio.get_running_loop().call_soon(self._take_turns)
-        for go_on in now:
-            go_on()
+        for on_turn in due:
+            on_turn()
 
     @property
-    def _interval(self) -> float:
+    def _stall_check_interval(self) -> float:
         return min(STALL_CHECK_SECONDS, self._limits.idle_seconds / 4)
 
-    def _cut_stalled(self) -> None:
+    def _abort_stalled(self) -> None:
         now = asyncio.get_running_loop().time()
-        for transport, why in list(self._stalled(now)):
+        for transport, reason in list(self._find_stalled(now)):
             client = (transport.get_extra_info("peername") or ("",))[0]
-            self.refusal_log.log_cut_short("answer cut short", client, why)
+            self.refusal_log.log_cut_short("answer cut short", client, reason)
             transport.abort()
         self.refusal_log.flush()
         if self._response_rates or self.refusal_log.has_pending:
-            self._stall_check = asyncio.get_running_loop().call_later(self._interval, self._cut_stalled)
+            self._stall_check = asyncio.get_running_loop().call_later(self._stall_check_interval, self._abort_stalled)
         else:
             self._stall_check = None
 
-    def _stalled(self, now: float) -> Iterator[tuple[asyncio.Transport, str]]:
-        for transport, pace in self._response_rates.items():
+    def _find_stalled(self, now: float) -> Iterator[tuple[asyncio.Transport, str]]:
+        for transport, meter in self._response_rates.items():
             unsent = transport.get_write_buffer_size()
             if not unsent:
-                pace.reset()
-            elif why := pace.slow_reason(now, _acknowledged(transport), unsent):
-                yield transport, why
+                meter.pause()
+            elif reason := meter.slow_reason(now, _read_acknowledged_bytes(transport), unsent):
+                yield transport, reason
 
 
 class ResponseRateMeter:
-    """Measures how fast a client takes what waits to be sent to it. Time in which nothing waits does not count."""
+    """Measures how fast a client reads its response. Time in which no bytes wait to be sent does not count."""
 
-    __slots__ = ("_acknowledged", "_limits", "_moment", "_progress", "_taken", "_unsent", "_waited")
+    __slots__ = ("_acknowledged", "_limits", "_measured_at", "_progress_at", "_taken", "_unsent", "_waited")
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._waited = 0.0
         self._taken = 0
-        self._progress = self._moment = 0.0
+        self._progress_at = self._measured_at = 0.0
         self._acknowledged = self._unsent = 0
 
-    def reset(self) -> None:
-        """Nothing waits. What was measured before goes on counting when something waits again."""
-        self._moment = 0.0
+    def pause(self) -> None:
+        """Call while no bytes wait to be sent. Keeps the measured sums; they continue when bytes wait again."""
+        self._measured_at = 0.0
 
     def slow_reason(self, now: float, acknowledged: int, unsent: int) -> str | None:
-        """Why the client is to be cut off; None while it is not. `acknowledged`: bytes since the connection began."""
-        if not self._moment or (acknowledged, unsent) != (self._acknowledged, self._unsent):
-            self._progress = now
-        if self._moment:
-            self._waited += now - self._moment
+        """Why the connection must be aborted; None if the client is fast enough.
+
+        `acknowledged`: bytes that the client's TCP has acknowledged since the connection began; `unsent`: bytes in the write buffer.
+        """
+        if not self._measured_at or (acknowledged, unsent) != (self._acknowledged, self._unsent):
+            self._progress_at = now
+        if self._measured_at:
+            self._waited += now - self._measured_at
             self._taken += acknowledged - self._acknowledged
-        self._moment, self._acknowledged, self._unsent = now, acknowledged, unsent
-        if now - self._progress >= self._limits.idle_seconds:
+        self._measured_at, self._acknowledged, self._unsent = now, acknowledged, unsent
+        if now - self._progress_at >= self._limits.idle_seconds:
             return f"The client took nothing for {self._limits.idle_seconds:g} seconds"
         if self._waited >= self._limits.rate_window:
-            # A kernel that does not count what was acknowledged tells 0.
+            # A kernel that does not count acknowledged bytes reports 0.
             slow = acknowledged and self._taken < self._limits.minimum_rate * self._waited
             self._waited, self._taken = 0.0, 0
             if slow:
@@ -237,7 +256,8 @@ class ResponseRateMeter:
         return None
 
 
-def _acknowledged(transport: asyncio.Transport) -> int:
+def _read_acknowledged_bytes(transport: asyncio.Transport) -> int:
+    """`tcpi_bytes_acked` of the connection; 0 if the kernel does not report it."""
     connection = transport.get_extra_info("socket")
     with suppress(OSError, struct.error):
         return _BYTES_ACKNOWLEDGED.unpack(
@@ -253,7 +273,7 @@ def _decrement(counter: Counter[str], key: str) -> None:
 
 
 def create_connection_registry(settings: Settings, refusal_log: RefusalLog) -> ConnectionRegistry:
-    """For one server."""
+    """The registry of one server, with the limits of `settings`."""
     limits = ConnectionLimits(
         max_connections=settings.connections,
         max_per_address=settings.connections_per_address,

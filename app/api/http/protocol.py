@@ -1,12 +1,12 @@
-"""uvicorn's HTTP protocol, framed by RFC 9112 to the letter, with bounds, and with answers that need no task.
+"""A uvicorn HTTP protocol with strict framing (RFC 9112), bounds on size and time, and responses from memory without an ASGI call.
 
-uvicorn sets no bounds to a head (neither to its size nor to its time), to what stands between the chunks of a body or after them, or
-to the requests that wait behind another. Here one request of a connection is parsed at a time: what was read behind it waits as it came,
-and no more is read. A connection that exceeds a bound is refused in the one error shape and closed.
+uvicorn does not bound the size of a head, the time that a head may take, the size of chunk extensions and trailers, or the number of
+pipelined requests. This protocol parses one request of a connection at a time: bytes received after that request stay unparsed, and
+reading pauses (back-pressure). A connection that exceeds a bound gets a response in the error format and is closed.
 
-An ASGI call costs a task, an event, a message for the head and one for the body, and uvicorn's check of each header; for a
-small range that is more than all the rest. So an answer that is in memory is written when its request has been read. Whatever
-`ApiApplication.at_once` does not answer goes uvicorn's way.
+An ASGI call costs a task, an event, a message for the head and one for the body, and uvicorn's check of each header field. For a
+small range this costs more than all other work. So a response that is in memory is written as soon as its request is parsed. Requests
+that `ApiApplication.answer_from_memory` does not answer become uvicorn's ordinary ASGI calls.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowContr
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_SECONDS = 15.0
 HEALTH_ONLY_HEAD_TIMEOUT_SECONDS = 2.0
-"""For connections that have no place: they may ask for health, and soon."""
+"""For `HEALTH_ONLY` connections, which are over the limit."""
 LINGER_IDLE_SECONDS = 8.0
+"""Lingering close: the connection closes when nothing has arrived for this time after the last response."""
 LINGER_SECONDS = 30.0
-"""How long is read on after the last answer, and how long nothing may come."""
+"""Lingering close: the longest time for which a connection is read after its last response."""
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -45,7 +46,7 @@ _FORWARDED = b"x-forwarded-for"
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`, with `registry` filled in."""
+    """For `uvicorn.Config(http=…)`, with `registry` bound by `functools.partial`."""
 
     cycle: UvicornRequestCycle
     flow: HoldableFlowControl
@@ -69,7 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_http_1_1 = True
         self._framing: list[tuple[bytes, bytes]] = []
         self._known_host_field: tuple[bytes, bytes] | None = None
-        """The `Host` of an earlier request that was in order."""
+        """The `Host` field of an earlier request on this connection that was valid."""
         self._body = BodyFraming()
         self._blank_bytes = 0
         self._is_turn_scheduled = False
@@ -109,7 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse()
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The client sends no more. It gets the answers to what it has sent; in the middle of a body it may still read why not."""
+        """The client closed its side. It still gets the responses to complete requests; an incomplete body gets a 400."""
         if self._lingering:
             return False
         self._client_sent_eof = True
@@ -117,7 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._continues_after_eof()
 
     def _parse(self) -> None:
-        """Parse what was received, up to the end of the first request that has to wait for its answer."""
+        """Parse the received bytes up to the end of the first request that has to wait for its response."""
         try:
             self._parse_messages()
         except ApiError as refusal:
@@ -141,7 +142,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._stop_timer()
 
     def _parse_messages(self) -> None:
-        """Raises `ApiError` and `httptools.HttpParserError`."""
+        """Feed the received bytes to the parser in bounded pieces. Raises `ApiError` and `httptools.HttpParserError`."""
         data, size = self._data, len(self._data)
         while (start := self._position) < size:
             in_body = self._in_message
@@ -158,7 +159,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._feed(data if end - start == size else memoryview(data)[start:end])
             if self.transport.is_closing():
                 return
-            if in_body and self._in_message and end < size:  # many chunks, and more of them
+            if in_body and self._in_message and end < size:  # `advance` stopped after many small chunks
                 self._schedule_turn()
                 return
 
@@ -166,8 +167,8 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            # No protocol is upgraded to here. llhttp ends such a message at its head and takes the body for the next request: the head
-            # is parsed again without the field, by a parser that goes on with the body.
+            # No upgrade is supported. llhttp ends such a message after its head and would parse the body as the next request. So a new
+            # parser parses the head again without the `Upgrade` field, and continues with the body.
             head = self._head_without_upgrade()
             self._framing = []
             self.parser = httptools.HttpRequestParser(self)
@@ -176,7 +177,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise ApiError(400, "The body of the request is malformed")
 
     def _end_of_head(self, data: bytes, size: int) -> int:
-        """Where the head ends that begins at the position; -1 if it is not complete. Blank lines before it are passed over."""
+        """The offset at which the head at `_position` ends; -1 if the head is not complete. Skips blank lines before the head."""
         if data[self._position] == _CARRIAGE_RETURN and (blank := _BLANK_LINES.match(data, self._position)):
             self._blank_bytes += blank.end() - self._position
             self._position = blank.end()
@@ -217,7 +218,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # parsed again
+            return  # `_feed` parses the head again, without `Upgrade`
         self._in_message = True
         self._blank_bytes = 0
         try:
@@ -232,15 +233,15 @@ class HttpProtocol(HttpToolsProtocol):
         )
         if not (keep_alive and self._application is not None and self._try_answer_from_memory(self._application)):
             self._start_cycle(keep_alive=keep_alive)
-        self.headers = []  # the scope has them; what comes now are trailers, and those are nobody's headers
+        self.headers = []  # the scope has them; fields that follow are trailers, which are not header fields
 
     def _try_answer_from_memory(self, application: ApiApplication) -> bool:
-        # A client that reads slowly gets uvicorn's care.
+        # uvicorn's flow control handles a client that reads slowly.
         if self.flow.write_paused or self.transport.is_closing():
             return False
         if self.expect_100_continue or self._body.may_exceed(
             MAX_IGNORED_BODY_BYTES
-        ):  # this may need `Connection: close`
+        ):  # the response may need `Connection: close`
             return False
         answer = application.answer_from_memory(self.scope)  # pyright: ignore[reportArgumentType]
         if answer is None:
@@ -272,14 +273,14 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if not self._answering:
             return
-        waiting = self.cycle.body
-        if not waiting:
-            # uvicorn would copy these bytes into its buffer, and the buffer once more.
+        buffered = self.cycle.body
+        if not buffered:
+            # uvicorn would copy these bytes into its buffer, and copy the buffer once more.
             self.cycle.body = body  # pyright: ignore[reportAttributeAccessIssue]
-        elif isinstance(waiting, bytearray):
-            waiting += body
-        else:  # many small ones are gathered
-            self.cycle.body = bytearray(waiting) + body
+        elif isinstance(buffered, bytearray):
+            buffered += body
+        else:  # many small pieces are gathered in a bytearray
+            self.cycle.body = bytearray(buffered) + body
         if len(self.cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         self.cycle.message_event.set()
@@ -287,7 +288,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
             return
-        if not self._body.is_complete:  # the parser takes what follows for the next request
+        if not self._body.is_complete:  # the parser would take the following bytes for the next request
             self._refusal = ApiError(400, "The body of the request is malformed")
             raise self._refusal
         self._in_message = False
@@ -331,18 +332,20 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def _in_body(self) -> bool:
-        """What arrives is the body of the request that is answered next, and nothing of its answer has been sent."""
+        """The body of the current request is still arriving, and its response has not started."""
         return self._answering and self.cycle.more_body and not self.cycle.response_started
 
     def _check_fields(self) -> None:
-        """Make up the scope. Raises `ApiError` where the head is against RFC 9110 or 9112."""
+        """Fill in the ASGI scope. Raises `ApiError` if the head violates RFC 9110 or RFC 9112."""
         framing = self._framing
-        if len(framing) == 1 and framing[0] == self._known_host_field:  # as on this connection before
+        if (
+            len(framing) == 1 and framing[0] == self._known_host_field
+        ):  # checked for an earlier request of this connection
             self._body.begin(0)
         else:
             self._check_framing(framing)
-        address = httptools.parse_url(self.url)
-        raw_path = address.path or b"/"
+        url = httptools.parse_url(self.url)
+        raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
         scope = self.scope
         scope["method"] = self._method.decode("ascii")
@@ -350,7 +353,7 @@ class HttpProtocol(HttpToolsProtocol):
             scope["http_version"] = "1.0"
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
-        scope["query_string"] = address.query or b""
+        scope["query_string"] = url.query or b""
 
     def _check_framing(self, framing: list[tuple[bytes, bytes]]) -> None:
         hosts = [value for name, value in framing if name == b"host"]
@@ -366,7 +369,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._known_host_field = framing[0]
 
     def _admit(self) -> None:
-        """Raises 503 where the connection, or the client behind a proxy, has no place."""
+        """Raises `ApiError` 503 if the connection, or the client behind a trusted proxy, is over its limit."""
         is_health = self.scope["path"] in HEALTH_PATHS
         forwarded = [value for name, value in self.headers if name == _FORWARDED]
         if self._admission is ConnectionAdmission.HEALTH_ONLY:
@@ -384,11 +387,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._client_of_request = client
 
     def _build_full_error(self, *, forwards: bool = False) -> ApiError:
-        why = self._registry.full_reason(self._address, trusted=self._trusted, sends_forwarded_for=forwards)
-        return ApiError(503, why or "Too many connections, try later", headers={"retry-after": "5"})
+        reason = self._registry.full_reason(self._address, trusted=self._trusted, sends_forwarded_for=forwards)
+        return ApiError(503, reason or "Too many connections, try later", headers={"retry-after": "5"})
 
     def _on_evicted(self) -> None:
-        """To a newer connection that has no place either."""
+        """The registry replaced this `HEALTH_ONLY` connection by a newer one."""
         if not self._lingering:
             self._refuse(self._build_full_error())
 
@@ -398,7 +401,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._client_of_request = None
 
     def _schedule_turn(self) -> None:
-        """Parse on when others have had their turn."""
+        """Continue to parse after other connections have had their turn."""
         if not self._is_turn_scheduled:
             self._is_turn_scheduled = True
             self._registry.schedule_turn(self._on_turn)
@@ -431,7 +434,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer, and read on for a little, so that a client which is still sending gets to read it before the reset."""
+        """Send the error and linger, so that a client that is still sending can read the response before a TCP reset."""
         self._stop_timer()
         self._unset_keepalive_if_required()
         correlation_id = generate_correlation_id()
@@ -439,11 +442,13 @@ class HttpProtocol(HttpToolsProtocol):
             "request refused", self._address, error.status, error.message, correlation_id
         )
         in_body = self._in_body
-        if in_body:  # this is its answer; for whoever reads the body, the client is gone
+        if in_body:  # the error is this request's response; the handler that reads the body sees a disconnect
             self.cycle.disconnected = True
             self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
-        elif self._answering or self.transport.is_closing():  # within another answer it would be taken for its bytes
+        elif (
+            self._answering or self.transport.is_closing()
+        ):  # inside another response the client would take the error for its bytes
             self._lingering = True
             self.transport.close()
             return
@@ -456,8 +461,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close as RFC 9112 section 9.6 wants it, when the client has ended or is silent: what is not read before the close makes it a
-        reset, which takes an answer away that the client has not read yet."""
+        """Lingering close (RFC 9112 section 9.6): close the sending side, and read until the client closes or is silent.
+
+        Unread bytes at the close cause a TCP reset, which can discard a response that the client has not read yet.
+        """
         self._lingering = True
         self._stop_timer()
         self._data = b""

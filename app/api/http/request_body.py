@@ -1,4 +1,4 @@
-"""Where the body of a request ends by RFC 9112 section 6, before a parser is given its bytes. No I/O."""
+"""Finds the end of a request's body (RFC 9112 section 6) before the parser receives the bytes, and bounds chunk lines. No I/O."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 from app.api.errors import ApiError
 
 MAX_LINE_BYTES = 64 * 1024
-"""Of the size of a chunk with its extensions, and of all trailers."""
+"""Bounds a chunk-size line with its extensions, and the sum of all trailers."""
 MAX_STEPS_PER_CALL = 256
 SMALL_CHUNKS_PER_STEP = 16
-"""The parser takes about a millisecond for the chunks of so many steps."""
+"""The parser takes about a millisecond for the small chunks of `MAX_STEPS_PER_CALL` steps."""
 _SMALL_CHUNKS = re.compile(
     b"(?s:%b){1,%d}" % (b"|".join(b"%x\r\n.{%d}\r\n" % (size, size) for size in range(1, 16)), SMALL_CHUNKS_PER_STEP)
 )
-"""With sizes of one digit, passed over faster than one by one."""
+"""A run of complete chunks of 1 to 15 bytes: one match is faster than a step for each chunk."""
 _CHUNK_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
 _LINE_END = b"\n"
-"""A line without CR before it is refused by the parser."""
+"""The parser refuses a line that ends without CR."""
 _CRLF_SIZE = 2
 
 
 class BodyFraming:
-    """Follows one body after the other: `begin`, then `advance` for all that is received until it is `is_complete`."""
+    """Tracks the framing of one body at a time: call `begin`, then `advance` for all received bytes until `is_complete`."""
 
     __slots__ = ("_chunked", "_in_trailers", "_left", "_line", "_trailer_bytes")
 
@@ -30,7 +30,7 @@ class BodyFraming:
         self.begin(0)
 
     def begin(self, length: int | None) -> None:
-        """`length` in bytes; None for a body in chunks."""
+        """Start a new body. `length` in bytes; None for chunked transfer coding."""
         self._chunked = length is None
         self._left = length or 0
         self._in_trailers = False
@@ -42,12 +42,12 @@ class BodyFraming:
         return not self._left and not self._chunked
 
     def may_exceed(self, size: int) -> bool:
-        """Whether more than `size` bytes of it may still come."""
+        """Whether more than `size` bytes of the body may still arrive."""
         return self._chunked or self._left > size
 
     def advance(self, data: bytes, start: int, size: int) -> int:
-        """How far the parser may be given `data[start:size]`: to the end of the body or of what was received, or as far as the
-        parser should go at once. Raises 400 for a malformed chunk, and 431 for a line or trailers that are too long."""
+        """The offset up to which the parser may receive `data[start:size]`: the end of the body, the end of the data, or the end of
+        `MAX_STEPS_PER_CALL` steps. Raises `ApiError`: 400 for a malformed chunk, 431 for a line or trailers that are too long."""
         if self._chunked:
             return self._end_of_chunks(data, start, size)
         end = min(size, start + self._left)
@@ -79,7 +79,7 @@ class BodyFraming:
         return min(position, size)
 
     def _end_of_line(self, data: bytes, start: int) -> int:
-        """Take a line that was received in parts, or a trailer; what is not complete is kept."""
+        """Consume a chunk-size line that arrived in parts, or a trailer; keep an incomplete line. Returns the offset after it."""
         end = data.find(_LINE_END, start) + 1
         line = self._line + (data[start:end] if end else data[start:])
         if len(line) + self._trailer_bytes > MAX_LINE_BYTES:

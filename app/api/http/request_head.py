@@ -1,4 +1,4 @@
-"""What must hold for a request's head by RFC 9110 and RFC 9112 before anybody looks at what it asks for. No I/O."""
+"""Validates the head of a request by RFC 9110 and RFC 9112: request line, `Host`, and the fields that frame the body. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.api.errors import ApiError
 HeaderFields = Iterable[tuple[bytes, bytes]]
 
 KNOWN_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE"})
-"""That are known: others are 501, and these 405 where an address has them not. TRACE no address has."""
+"""Other methods get a 501. These get a 405 if the URL does not support them; no URL supports TRACE."""
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([!-\xff]+) HTTP/1\.([01])\r\n")
@@ -20,23 +20,23 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::\d*
 
 
 def parse_request_line(data: bytes, start: int) -> tuple[bytes, bool]:
-    """The method, and whether the version is HTTP/1.1 (else 1.0), of the head that begins at `start`.
+    """The method of the head at offset `start`, and whether its version is HTTP/1.1 (otherwise 1.0).
 
-    Raises 400, 501 for a method and 505 for a version that there is not.
+    Raises `ApiError`: 400 for a malformed line, 501 for an unknown method, 505 for another version.
     """
     line = _REQUEST_LINE.match(data, start)
     if line is not None and line[1] in KNOWN_METHODS:
         return line[1], line[3] == b"1"
-    known = _ANY_REQUEST_LINE.match(data, start)
-    if known is None:
+    any_line = _ANY_REQUEST_LINE.match(data, start)
+    if any_line is None:
         raise ApiError(400, "This is no HTTP request")
-    if known[2] != b"1" or (line is None and known[1] in KNOWN_METHODS):
+    if any_line[2] != b"1" or (line is None and any_line[1] in KNOWN_METHODS):
         raise ApiError(505, "The version of HTTP is not supported: 1.1 and 1.0 are")
-    raise ApiError(501, f"The method {known[1].decode('ascii')[:32]} is not implemented")
+    raise ApiError(501, f"The method {any_line[1].decode('ascii')[:32]} is not implemented")
 
 
 def is_possible_head(data: bytes) -> bool:
-    """Whether this may be the beginning of a head, so that it is worth waiting for the rest."""
+    """Whether `data` may be the beginning of a head; if not, the connection is refused without waiting for more bytes."""
     end = data.find(b"\n") + 1
     return _ANY_REQUEST_LINE.match(data, 0, end) is not None if end else _BEGUN_REQUEST_LINE.match(data) is not None
 
@@ -47,9 +47,9 @@ def is_valid_host(value: bytes) -> bool:
 
 
 def parse_body_length(fields: HeaderFields, *, is_http_1_1: bool) -> int | None:
-    """The bytes of the body by `Content-Length`, 0 without it; None for one in chunks. The parser has checked the number.
+    """The body's length in bytes by `Content-Length`, 0 without that field; None for chunked transfer coding.
 
-    Raises 400 for an unclear `Transfer-Encoding`, and 501 for one of other codings than `chunked` alone.
+    The parser has validated the number. Raises `ApiError`: 400 for a faulty `Transfer-Encoding`, 501 for a coding other than `chunked`.
     """
     length = 0
     codings: list[bytes] | None = None

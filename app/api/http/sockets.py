@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, taken before anything else is opened: who can not have the port touches no data."""
+"""Opens the listening sockets, before any service is opened: a process that cannot get the port touches no data."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import psutil
 from app.config import SettingsError
 
 _UNSUPPORTED_FAMILY_ERRORS = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
-"""A name such as `localhost` may stand for addresses of a family that this machine does not have."""
+"""A name such as `localhost` may resolve to an address family that this machine does not support."""
 
 
 def open_listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """One for each address of `host`, which the caller closes. Clients wait in the backlog until the service is ready.
+    """One listening socket for each address of `host`; the caller closes them. Clients wait in the backlog until the service accepts.
 
-    Raises `SettingsError`.
+    Raises `SettingsError`, which names the setting and, for a taken port, the process that has it.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "no name of a host"
         raise SettingsError(f"IMMICH_HOST: {host!r}: {reason}") from None
     sockets: list[socket.socket] = []
-    missing: OSError | None = None
-    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+    unsupported: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in addresses):
         try:
             sockets.append(_listen_on(family, address, backlog))
         except OSError as error:
             if error.errno in _UNSUPPORTED_FAMILY_ERRORS:
-                missing = error
+                unsupported = error
                 continue
             _close(sockets)
             if error.errno == errno.EADDRINUSE:
@@ -42,7 +42,9 @@ def open_listening_sockets(host: str, port: int, backlog: int) -> list[socket.so
                 f"IMMICH_PORT: cannot listen on port {port} of {address[0]}: {error.strerror}"
             ) from None
     if not sockets:
-        raise SettingsError(f"IMMICH_HOST: cannot listen on {host!r}: {missing.strerror if missing else 'no address'}")
+        raise SettingsError(
+            f"IMMICH_HOST: cannot listen on {host!r}: {unsupported.strerror if unsupported else 'no address'}"
+        )
     return sockets
 
 
@@ -50,7 +52,7 @@ def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], 
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # 0.0.0.0 and :: are two sockets
+        if family == socket.AF_INET6:  # `::` must not take IPv4 too: 0.0.0.0 gets a socket of its own
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind(address)
         listening.listen(backlog)
@@ -61,7 +63,7 @@ def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], 
 
 
 def _describe_port_owner(port: int) -> str:
-    """The process that listens on the port, as far as this user may see it."""
+    """The process that listens on the port, if this user is permitted to see it."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             for connection in process.net_connections("tcp"):

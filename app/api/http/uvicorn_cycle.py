@@ -1,4 +1,4 @@
-"""One request and its answer as the server's protocol sees them: when to read on, and when to close."""
+"""Extends uvicorn's request cycle and flow control: reading can be held, and `HttpProtocol` closes the connection, not uvicorn."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.api.http.request_body import BodyFraming
 
 MAX_IGNORED_BODY_BYTES = 64 * 1024
-"""Of a body that comes after the answer to its request has begun, and is read for the sake of the next request."""
+"""The longest rest of a body that is read and discarded after the response has started, to keep the connection for the next request."""
 
 
 class HoldableFlowControl(FlowControl):
-    """Does not read on while it is held, whoever wants to."""
+    """Flow control whose reading stays paused while it is held, even if uvicorn resumes it."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport)
@@ -26,7 +26,7 @@ class HoldableFlowControl(FlowControl):
         self.pause_reading()
 
     def release_reading(self, *, is_body_buffered: bool) -> None:
-        """`is_body_buffered`: a body waits to be taken, and reading goes on when it has been."""
+        """`is_body_buffered`: a part of the body waits for the handler; reading resumes when the handler has taken it."""
         self._is_held = False
         if not is_body_buffered:
             self.resume_reading()
@@ -37,8 +37,11 @@ class HoldableFlowControl(FlowControl):
 
 
 class UvicornRequestCycle(RequestResponseCycle):
-    """Leaves the close after an answer to `on_response`, which finds `closes_connection` set. An answer that begins while much of the body is
-    still to come ends the connection, and so does one instead of `100 Continue`: who waited for that may send no body."""
+    """A request cycle that does not close the connection itself: it sets `closes_connection` before it calls `on_response`.
+
+    The connection closes if the response starts while more than `MAX_IGNORED_BODY_BYTES` of the body may still arrive. It also closes if
+    the response replaces `100 Continue`: the client may then send no body.
+    """
 
     closes_connection = False
 

@@ -1,1 +1,5 @@
-"""The JSON that requests and answers carry, in Immich's shapes (v3 names): values only, no behaviour beyond building one from a row."""
+"""Pydantic models of request and response bodies, in Immich's JSON formats (v3 names). No behaviour except conversion from and to
+catalogue records.
+
+The class docstrings are part of the published OpenAPI description.
+"""

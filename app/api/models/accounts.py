@@ -1,4 +1,4 @@
-"""Users, their API keys and their logins."""
+"""Models of users, API keys, login and logout."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class ApiKeyCreated(ApiKeyResponse):
 
     @classmethod
     def with_secret(cls, key: ApiKey, secret: str) -> Self:
-        shown = ApiKeyResponse.from_api_key(key)
-        return cls(**dict(shown), secret=secret, api_key=shown)
+        response = ApiKeyResponse.from_api_key(key)
+        return cls(**dict(response), secret=secret, api_key=response)
 
 
 def _validate_permissions(permissions: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Assets as clients see and change them."""
+"""Models of assets: responses, updates, bulk operations, and the check for duplicates before an upload."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class ExifResponse(ApiModel):
 
     @classmethod
     def from_asset(cls, asset: Asset) -> Self:
-        known = {name: value for name, value in (asset.exif or {}).items() if name in _EXIF_NAMES}
+        exif = {name: value for name, value in (asset.exif or {}).items() if name in _EXIF_NAMES}
         size = {"fileSizeInByte": asset.file.size, "exifImageWidth": asset.width, "exifImageHeight": asset.height}
-        return cls.model_validate(size | known)
+        return cls.model_validate(size | exif)
 
 
 _EXIF_NAMES = frozenset(field.alias for field in ExifResponse.model_fields.values()) - {"fileSizeInByte"}
@@ -150,7 +150,7 @@ class AssetResponse(ApiModel):
 
     @classmethod
     def from_asset(cls, asset: Asset, *, failure: str | None = None, with_exif: bool = True) -> Self:
-        """`failure`: why its processing was given up."""
+        """`failure`: the reason if processing of the asset was given up."""
         return cls(
             id=asset.id,
             owner_id=asset.owner_id,
@@ -266,11 +266,11 @@ class AssetUpdate(ApiModel):
     @field_validator("date_time_original")
     @classmethod
     def _validate_date(cls, moment: datetime | None) -> datetime | None:
-        """Keeps the zone: the time on the clock of the place is wanted too."""
+        """Keep the time zone, because the local time of the photo is stored too."""
         return None if moment is None else normalize_timestamp(moment)
 
     def to_changes(self) -> AssetChanges:
-        """In the catalogue's terms."""
+        """The changes for the catalogue; fields that the client did not send stay unchanged."""
         given = self.model_fields_set
         changes = AssetChanges()
         if self.is_favorite is not None:
@@ -283,7 +283,7 @@ class AssetUpdate(ApiModel):
             changes["file_created_at"] = self.date_time_original.astimezone(UTC)
             changes["local_date_time"] = self.date_time_original.replace(tzinfo=UTC)
         exif = {to_camel(name): getattr(self, name) for name in _EXIF_FIELDS if name in given}
-        if self.date_time_original is not None:  # said here, so that what the file says does not replace it
+        if self.date_time_original is not None:  # stored as EXIF too, so that the file's own date does not replace it
             exif["dateTimeOriginal"] = self.date_time_original.isoformat()
         if exif:
             changes["exif"] = exif

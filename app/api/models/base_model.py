@@ -1,4 +1,4 @@
-"""What all models have in common: camelCase names, Immich's way to write times and checksums, text that a database takes."""
+"""Base classes and field types of all models: camelCase names, Immich's formats of times and checksums, text that the databases accept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BASE64_CHARACTERS = 28
 
 
 class ApiModel(BaseModel):
-    """Unknown fields are ignored: clients of other versions send more."""
+    """Base of all models. Unknown fields are ignored, because clients of other versions send more fields."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -54,22 +54,22 @@ class Selection(ApiModel):
 
 
 def format_timestamp(moment: datetime) -> str:
-    """As JavaScript writes it: milliseconds and `Z`."""
+    """ISO 8601 in UTC as JavaScript's `toISOString` formats it: with milliseconds and `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def validation_error(reason: str) -> PydanticCustomError:
-    """What a validator raises; `reason` follows the field's name in the answer."""
+    """The exception for a validator to raise; `reason` follows the field's name in the error response."""
     return PydanticCustomError("refused", "{reason}", {"reason": reason})
 
 
 def parse_checksum(text: object) -> bytes:
-    """The 20 bytes of a SHA-1 in base64 (28 characters) or hex."""
+    """The 20 bytes of a SHA-1 in base64 (28 characters) or hex. Raises `PydanticCustomError`."""
     digest = b""
     if isinstance(text, str):
         with suppress(ValueError):
-            short = len(text) == _BASE64_CHARACTERS
-            digest = base64.b64decode(text, validate=True) if short else binascii.unhexlify(text)
+            is_base64 = len(text) == _BASE64_CHARACTERS
+            digest = base64.b64decode(text, validate=True) if is_base64 else binascii.unhexlify(text)
     if len(digest) != SHA1_BYTES:
         raise validation_error("is no SHA-1 in base64 or hex")
     return digest
@@ -90,7 +90,7 @@ def _validate_storable(text: str) -> str:
 
 
 def normalize_timestamp(moment: datetime) -> datetime:
-    """`moment` with a zone (UTC where it has none), if it is a date in UTC too."""
+    """`moment` with a time zone, UTC if it has none. Raises `PydanticCustomError` if its time in UTC is out of `datetime`'s range."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     try:
         aware.astimezone(UTC)
@@ -100,19 +100,19 @@ def normalize_timestamp(moment: datetime) -> datetime:
 
 
 def is_absent(value: object) -> bool:
-    """For fields that are left out where Immich leaves them out, not null."""
+    """`exclude_if` condition for fields that Immich omits instead of sending null."""
     return value is None
 
 
 StorableText = Annotated[str, AfterValidator(_validate_storable)]
-"""Any text that both databases can hold."""
+"""Text that SQLite and PostgreSQL can store: valid UTF-8 without NUL."""
 
 Name = Annotated[StorableText, StringConstraints(max_length=1024)]
 
 Timestamp = Annotated[
     datetime, AfterValidator(normalize_timestamp), PlainSerializer(format_timestamp, return_type=str, when_used="json")
 ]
-"""A time with its zone; one without is taken as UTC."""
+"""A time with a time zone; a time without one is taken as UTC."""
 
 Checksum = Annotated[bytes, BeforeValidator(parse_checksum), WithJsonSchema({"type": "string"})]
-"""A SHA-1 in hex or base64; kept as its 20 bytes."""
+"""A SHA-1 in hex or base64, parsed to its 20 bytes."""

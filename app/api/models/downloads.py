@@ -1,4 +1,4 @@
-"""Archives: what to pack, and where to fetch it."""
+"""Models of archive downloads: the split of a selection, requests for a zip, and download links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.api.models.base_model import ApiModel, Selection, StorableText, Timesta
 from app.catalog.schema.records import ArchiveLink
 
 DEFAULT_ARCHIVE_BYTES = 4 * 1024**3
-"""As in Immich: older file systems and programs stop there."""
+"""Immich's default: older file systems and unzip programs are limited to 4 GiB."""
 MAX_ASSETS = 200_000
 
 AssetIds = Annotated[list[UUID], Field(max_length=MAX_ASSETS)]

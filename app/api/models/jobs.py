@@ -1,4 +1,4 @@
-"""What is being made of the assets, in the shape of Immich's queues."""
+"""Models of background tasks, in the format of Immich's job queues."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class QueueName(StrEnum):
 
 
 QUEUES = {QueueName.THUMBNAIL_GENERATION: TaskKind.IMAGE, QueueName.VIDEO_CONVERSION: TaskKind.VIDEO}
-"""Here everything that is made of a photo is one task, and everything of a video another."""
+"""The queues in use. All derivatives of a photo are made in one task, and all derivatives of a video in one task."""
 
 
 class QueueCommand(StrEnum):

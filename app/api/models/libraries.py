@@ -1,4 +1,4 @@
-"""External libraries as administrators see and change them."""
+"""Models of external libraries: settings, state, scans, and validation of import paths."""
 
 from __future__ import annotations
 
@@ -169,8 +169,8 @@ class ImportPathCheck(ApiModel):
     message: str | None = None
 
     @classmethod
-    def from_check(cls, wanted: str, checked: CheckedPath) -> Self:
-        return cls(import_path=wanted, is_valid=checked.rejection_reason is None, message=checked.rejection_reason)
+    def from_check(cls, import_path: str, checked: CheckedPath) -> Self:
+        return cls(import_path=import_path, is_valid=checked.rejection_reason is None, message=checked.rejection_reason)
 
 
 class LibraryValidateResponse(ApiModel):

@@ -1,4 +1,4 @@
-"""Persons that photos show."""
+"""Model of a request that sets a person's thumbnail: a box in a photo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.api.models.base_model import ApiModel
 from app.media.processing_results import CropBox
 
 MAX_PIXELS = 1_000_000
-"""Of one edge."""
+"""Bound of each coordinate and edge length."""
 
 
 class PersonThumbnail(ApiModel):

@@ -1,4 +1,4 @@
-"""Immich's names of all permissions. A key may hold any of them; those of things that are not here open nothing."""
+"""Immich's names of all permissions. An API key may hold any of them; those of features that this service lacks have no effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for assets by what is known about them: Immich's request and answer."""
+"""Models of the metadata search for assets, in Immich's format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SearchOrder(Selection):
     direction: Order = Order.DESC
 
 
-_NOBODY_AND_NOTHING = "Only an empty list, which is no condition: there are no {} here."
+_EMPTY_LIST_ONLY = "Only an empty list, which is no condition: there are no {} here."
 _DEFAULT_VISIBILITIES = frozenset({Visibility.TIMELINE, Visibility.ARCHIVE})
 _EXIF_TEXTS = ("make", "model", "lens_model", "city", "state", "country")
 
@@ -91,9 +91,9 @@ class MetadataSearch(Selection):
     updated_before: Timestamp | None = None
     trashed_after: Timestamp | None = None
     trashed_before: Timestamp | None = None
-    person_ids: EmptyIdList = Field(default=None, description=_NOBODY_AND_NOTHING.format("people"))
-    tag_ids: EmptyIdList = Field(default=None, description=_NOBODY_AND_NOTHING.format("tags"))
-    album_ids: EmptyIdList = Field(default=None, description=_NOBODY_AND_NOTHING.format("albums"))
+    person_ids: EmptyIdList = Field(default=None, description=_EMPTY_LIST_ONLY.format("people"))
+    tag_ids: EmptyIdList = Field(default=None, description=_EMPTY_LIST_ONLY.format("tags"))
+    album_ids: EmptyIdList = Field(default=None, description=_EMPTY_LIST_ONLY.format("albums"))
     is_not_in_album: bool | None = Field(default=None, description="Without effect: no asset is in an album.")
     with_stacked: bool = Field(default=True, description="Without effect: there are no stacks.")
     with_people: bool = Field(default=False, description="Without effect: there are no people.")
@@ -105,8 +105,8 @@ class MetadataSearch(Selection):
     size: int = Field(default=250, ge=1, le=1000)
 
     def to_filters(self) -> AssetFilters:
-        same = {name: getattr(self, name) for name in _SHARED_FIELD_NAMES}
-        moments = (self.trashed_after, self.trashed_before)
+        shared_fields = {name: getattr(self, name) for name in _SHARED_FIELD_NAMES}
+        trash_times = (self.trashed_after, self.trashed_before)
         paths = {
             FileKind.PREVIEW: self.preview_path,
             FileKind.THUMBNAIL: self.thumbnail_path,
@@ -115,7 +115,7 @@ class MetadataSearch(Selection):
         order = self.order_by or SearchOrder(direction=self.order)
         given = [name for name in (*_EXIF_TEXTS, "rating") if name in self.model_fields_set]
         return AssetFilters(
-            **same,
+            **shared_fields,
             ids=None if self.id is None else (self.id,),
             name_contains=self.original_file_name,
             path_contains=self.original_path,
@@ -123,18 +123,22 @@ class MetadataSearch(Selection):
             exif={to_camel(name): getattr(self, name) for name in given},
             made_paths={kind: path for kind, path in paths.items() if path is not None},
             visibilities=self._visibilities(),
-            with_deleted=self.with_deleted or bool(self.is_offline) or any(moment is not None for moment in moments),
+            with_deleted=self.with_deleted
+            or bool(self.is_offline)
+            or any(moment is not None for moment in trash_times),
             order_by=_SORT_KEYS[order.field],
             ascending=order.direction is Order.ASC,
         )
 
     def _visibilities(self) -> frozenset[Visibility]:
-        wanted = _DEFAULT_VISIBILITIES if self.is_visible is not False else frozenset({Visibility.HIDDEN})
+        selected = _DEFAULT_VISIBILITIES if self.is_visible is not False else frozenset({Visibility.HIDDEN})
         if self.visibility is not None:
-            wanted = frozenset({self.visibility}) & (wanted if self.is_visible is not None else frozenset(Visibility))
+            selected = frozenset({self.visibility}) & (
+                selected if self.is_visible is not None else frozenset(Visibility)
+            )
         if self.is_archived is not None:
-            wanted &= {Visibility.ARCHIVE} if self.is_archived else frozenset(Visibility) - {Visibility.ARCHIVE}
-        return wanted if self.with_archived else wanted - {Visibility.ARCHIVE}
+            selected &= {Visibility.ARCHIVE} if self.is_archived else frozenset(Visibility) - {Visibility.ARCHIVE}
+        return selected if self.with_archived else selected - {Visibility.ARCHIVE}
 
 
 _SORT_KEYS = {

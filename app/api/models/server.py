@@ -1,4 +1,4 @@
-"""What the server tells about itself."""
+"""Models of the server's information: version, features, storage, mounts and statistics."""
 
 from __future__ import annotations
 

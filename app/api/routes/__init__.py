@@ -1,4 +1,7 @@
-"""The routes that answer with JSON. Bytes of media go the hot path, before these."""
+"""FastAPI routes of the JSON API. Requests for the bytes of files do not come here: `handlers` serves them (the fast path).
+
+The docstrings of route functions are part of the published OpenAPI description.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from app.api.routes import (
 
 
 def list_api_routers() -> list[APIRouter]:
-    """Those below `/api`."""
+    """The routers of paths below `/api`."""
     return [
         uploads.router,
         assets.router,
@@ -41,7 +44,7 @@ def list_api_routers() -> list[APIRouter]:
 
 
 def install_routes(app: FastAPI) -> None:
-    # Else an address with a slash too many redirects to whatever host the Host header names.
+    # Otherwise a URL with a trailing slash would redirect to the host that the client's `Host` field names.
     app.router.redirect_slashes = False
     for router in list_api_routers():
         app.include_router(router, prefix="/api")

@@ -1,4 +1,4 @@
-"""API keys: each user manages its own. A key itself is shown once, when it is made."""
+"""Routes of API keys: each user manages their own. The secret of a key is shown only once, when the key is created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assets: what is there, what is known about each, changing that, and deleting."""
+"""Routes of assets: list, read, update, delete, count, and check for duplicates before an upload."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def list_assets(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> AssetPage:
     """Your assets, newest first."""
-    assets, following = await services.catalog.assets.get_page(
+    assets, next_cursor = await services.catalog.assets.get_page(
         caller.user.id,
         cursor=cursor,
         limit=limit,
@@ -68,7 +68,7 @@ async def list_assets(
     )
     failures = await services.catalog.renditions.get_failure_reasons(asset.id for asset in assets)
     items = [AssetResponse.from_asset(asset, failure=failures.get(asset.id)) for asset in assets]
-    return AssetPage(items=items, next_cursor=following)
+    return AssetPage(items=items, next_cursor=next_cursor)
 
 
 @router.get("/statistics")
@@ -80,10 +80,10 @@ async def get_asset_statistics(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> StatisticsResponse:
     """How many photos and videos you have."""
-    counted = await services.catalog.assets.get_statistics(
+    statistics = await services.catalog.assets.get_statistics(
         caller.user.id, trashed=is_trashed, visibility=visibility, is_favorite=is_favorite
     )
-    return StatisticsResponse(images=counted.images, videos=counted.videos, total=counted.total)
+    return StatisticsResponse(images=statistics.images, videos=statistics.videos, total=statistics.total)
 
 
 @router.get("/{id}")

@@ -1,4 +1,4 @@
-"""Archives: how to cut a selection, one zip at once, and links to zips that can be paused and resumed."""
+"""Routes of archive downloads: split a selection, send one zip at once, and manage download links, whose zips can be resumed."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ async def revoke_download_links(body: BulkIds, caller: Downloader, services: Ser
 
 
 def build_archive_file_name(wanted: str | None) -> str:
-    """What the zip is saved as."""
+    """The zip's file name: `wanted` as a clean member name, with the extension `.zip`."""
     name = clean_member_name(wanted or "mediavault")
     return name if name.lower().endswith(".zip") else clean_member_name(f"{name}.zip")
 
 
 class ArchiveResponse(Response):
-    """A whole archive as the answer to a POST: no conditions and no ranges hold for it."""
+    """A whole archive as the response to a POST: the request's conditions and ranges are ignored."""
 
     def __init__(self, source: ArchiveSource, services: Services) -> None:
         super().__init__()

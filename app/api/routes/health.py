@@ -1,4 +1,4 @@
-"""Whether the process answers and whether it can work: for orchestrators, outside `/api` and without a key."""
+"""Liveness (`/livez`) and readiness (`/readyz`) routes for orchestrators, outside `/api` and without a credential."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def readyz(request: Request, services: Annotated[Services, Depends(get_ser
 
 
 async def _is_administrator(request: Request, services: Services) -> bool:
-    """Nobody is refused here, and a catalogue that is down is waited for only so long."""
+    """Whether the caller is an administrator. Never refuses a request; waits at most `IDENTIFY_SECONDS` for a catalogue that is down."""
     try:
         async with asyncio.timeout(IDENTIFY_SECONDS):
             caller = await services.authenticator.identify(request.scope)
@@ -65,7 +65,10 @@ async def _is_administrator(request: Request, services: Services) -> bool:
 
 
 def _describe_result(result: CheckResult, *, include_reasons: bool) -> dict[str, Any]:
-    """What anybody may see of it: the kind of failure. Paths, names, buckets and what a store said are `include_reasons`, for administrators."""
+    """The result as JSON. Every caller sees the kind of failure.
+
+    `include_reasons`, for administrators: also the message, which may contain paths, names, buckets and a store's response.
+    """
     if result.failure is None:
         return {"status": "ok", "since": format_timestamp(result.since)}
     since = result.since
@@ -79,7 +82,7 @@ def _describe_result(result: CheckResult, *, include_reasons: bool) -> dict[str,
         reason = str(result.failure)
     else:
         reason = to_api_error(result.failure).message
-    shown = {"status": "failing", "error": reason, "since": format_timestamp(since)}
+    description = {"status": "failing", "error": reason, "since": format_timestamp(since)}
     if include_reasons:
-        shown["reason"] = str(result.failure) or type(result.failure).__name__
-    return shown
+        description["reason"] = str(result.failure) or type(result.failure).__name__
+    return description

@@ -1,4 +1,4 @@
-"""What is being made of the assets, and what failed; for administrators."""
+"""Routes of background tasks in the format of Immich's job queues: counts, failures, and processing again. For administrators."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ async def command_queue(
 async def _list_queues(services: Services) -> dict[QueueName, QueueResponse]:
     counts = await services.catalog.tasks.count_by_kind()
     failed = await services.catalog.tasks.get_failures(MAX_LISTED_FAILURES)
-    used = {
+    responses = {
         name: QueueResponse.from_counts(counts[kind], [task for task in failed if task.kind is kind])
         for name, kind in QUEUES.items()
     }
-    return {name: used.get(name) or QueueResponse.empty() for name in QueueName}
+    return {name: responses.get(name) or QueueResponse.empty() for name in QueueName}
 
 
 def _require_administrator(caller: Identity) -> None:

@@ -1,5 +1,7 @@
-"""Routes that take JSON: the body is bounded, and a caller without a valid credential is told so before it is read. Routes that select by
-their query take no parameter that they do not know."""
+"""Route classes for JSON bodies: they bound the body's size and time, and reject an invalid credential before they read the body.
+
+Also has a dependency that refuses unknown query parameters, for routes that select assets by query.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from app.config import MEBIBYTE
 
 
 class JsonRoute(APIRoute):
-    """Answers 413 to a body of more than `max_body_bytes` bytes, announced or not, and 408 to one that takes over `body_timeout_seconds`."""
+    """Answers 413 to a body of more than `max_body_bytes` bytes, with or without `Content-Length`, and 408 to a body that takes more than
+    `body_timeout_seconds`."""
 
     max_body_bytes = MEBIBYTE
     body_timeout_seconds = 30.0
@@ -32,24 +35,25 @@ class JsonRoute(APIRoute):
         return bounded
 
     async def authenticate(self, request: Request) -> None:
-        """Called before the body is read; raises to refuse."""
+        """Called before the body is read; raises `ApiError` to refuse the request. Does nothing by default."""
 
 
 class AuthenticatedJsonRoute(JsonRoute):
-    """For callers with a credential; the permission is checked by the route's dependency."""
+    """Refuses callers without a valid credential. The route's dependency checks the permission."""
 
     async def authenticate(self, request: Request) -> None:
         await request.app.state.services.authenticator.identify(request.scope)
 
 
 class LargeJsonRoute(AuthenticatedJsonRoute):
-    """For lists of thousands of files."""
+    """For bodies that list thousands of files."""
 
     max_body_bytes = 10 * MEBIBYTE
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """For routes that select by their query: a parameter that is ignored would select more than the client means. Dependency."""
+    """FastAPI dependency for routes that select assets by query: an unknown parameter that is ignored would select more assets than the
+    client means. Raises `ApiError` 400."""
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params} | CREDENTIAL_PARAMETERS
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
@@ -71,7 +75,7 @@ def _limit_body(request: Request, limit: int, seconds: float) -> Request:
         except TimeoutError:
             raise HTTPException(408, f"The body did not arrive within {seconds:g} seconds") from None
         if not message.get("more_body", False):
-            deadline = None  # what is waited for from now on is the client's leaving
+            deadline = None  # from now on `receive` waits for the disconnect
         received += len(message.get("body", b""))
         if received > limit:
             raise _build_too_large_error(limit)
@@ -81,5 +85,5 @@ def _limit_body(request: Request, limit: int, seconds: float) -> Request:
 
 
 def _build_too_large_error(limit: int) -> HTTPException:
-    # FastAPI lets only its own exception pass while it reads a body.
+    # While FastAPI reads a body, it lets only its own exceptions pass.
     return HTTPException(413, f"The body is larger than {limit} bytes")

@@ -1,4 +1,4 @@
-"""External libraries, for administrators: folders that are indexed where they lie, read-only."""
+"""Routes of external libraries, for administrators: folders whose files are indexed in place and never written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of persons. They are fetched at the same addresses, by the hot path."""
+"""Route that sets a person's thumbnail. The fast path (`handlers`) serves GET at the same URL."""
 
 from __future__ import annotations
 

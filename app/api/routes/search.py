@@ -1,4 +1,4 @@
-"""The search for assets by what is known about them."""
+"""Route of the metadata search for assets."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ async def search_metadata(
     services: Annotated[Services, Depends(get_services)],
 ) -> SearchResponse:
     """Your assets for which all given conditions hold, newest first."""
-    found, following = await services.catalog.assets.search(caller.user.id, body.to_filters(), body.page, body.size)
-    failures = await services.catalog.renditions.get_failure_reasons(asset.id for asset in found)
+    assets, next_page = await services.catalog.assets.search(caller.user.id, body.to_filters(), body.page, body.size)
+    failures = await services.catalog.renditions.get_failure_reasons(asset.id for asset in assets)
     items = [
-        AssetResponse.from_asset(asset, failure=failures.get(asset.id), with_exif=body.with_exif) for asset in found
+        AssetResponse.from_asset(asset, failure=failures.get(asset.id), with_exif=body.with_exif) for asset in assets
     ]
-    return SearchResponse.from_page(items, following)
+    return SearchResponse.from_page(items, next_page)

@@ -1,4 +1,4 @@
-"""What the server tells about itself: alive, which version, how much room, what it can do."""
+"""Routes of the server's information: ping, version, features, storage, mounts and statistics."""
 
 from __future__ import annotations
 
@@ -73,19 +73,21 @@ async def get_storage(
     """The disk; with S3, which has no end, what you keep there, and for administrators what everybody does."""
     try:
         disk = await services.storage.primary_backend.disk_space("")
-    except ObjectNotFound as error:  # the folder, not a file in it
+    except ObjectNotFound as error:  # the media location itself is missing
         raise StorageUnavailable(error.key, error.backend, error.detail) from error
     if disk is not None:
         return _build_storage_response(size=disk.total, used=disk.used, available=disk.free)
-    seen = None if caller.user.is_admin else caller.user.id
-    kept = await services.catalog.files.sum_bytes_by_kind(seen, path_prefix=S3_PATH_PREFIX)
-    return _build_storage_response(size=0, used=sum(sum(by_kind.values()) for by_kind in kept.values()), available=0)
+    owner_id = None if caller.user.is_admin else caller.user.id
+    bytes_by_user = await services.catalog.files.sum_bytes_by_kind(owner_id, path_prefix=S3_PATH_PREFIX)
+    return _build_storage_response(
+        size=0, used=sum(sum(by_kind.values()) for by_kind in bytes_by_user.values()), available=0
+    )
 
 
 async def require_administrator(
     caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))],
 ) -> Identity:
-    """FastAPI dependency: somebody who may see everybody's figures."""
+    """FastAPI dependency: an administrator, who may see the figures of all users."""
     if not caller.user.is_admin:
         raise ApiError(403, "Forbidden: for administrators only")
     return caller
@@ -100,9 +102,9 @@ async def get_mounts(services: ServicesDependency) -> list[MountResponse]:
 @router.get("/statistics", dependencies=[Depends(require_administrator)])
 async def get_server_statistics(services: ServicesDependency) -> ServerStatistics:
     """Of all users; for administrators."""
-    kept = await services.catalog.files.sum_bytes_by_kind()
+    bytes_by_user = await services.catalog.files.sum_bytes_by_kind()
     users = [
-        _build_user_usage(user, kept.get(user.user_id, {}))
+        _build_user_usage(user, bytes_by_user.get(user.user_id, {}))
         for user in await services.catalog.assets.get_usage_by_user()
     ]
     by_kind = Counter[FileKind]()
@@ -120,7 +122,7 @@ async def get_server_statistics(services: ServicesDependency) -> ServerStatistic
 
 
 def format_size(size: int) -> str:
-    """`size` bytes as Immich writes it: one decimal, powers of 1,024."""
+    """`size` bytes in Immich's format: one decimal, powers of 1,024."""
     power = 0
     value = float(size)
     while value >= 1024 and power < len(SIZE_UNITS) - 1:

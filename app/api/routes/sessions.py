@@ -1,4 +1,4 @@
-"""Login and logout with a password, for browsers and for clients that keep the token themselves."""
+"""Routes of login and logout with a password, for browsers (cookies) and for clients that store the token themselves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/auth", tags=["sessions"], route_class=JsonRoute)
 
 AUTH_TYPE_COOKIE = "immich_auth_type"
 SIGNED_IN_COOKIE = "immich_is_authenticated"
-"""The one that scripts may read: it says that there is a session, and nothing of it."""
+"""The only cookie that scripts can read: it says that a session exists, and contains no secret."""
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 

@@ -1,4 +1,4 @@
-"""The way back out of the trash."""
+"""Routes that restore assets from the trash."""
 
 from __future__ import annotations
 

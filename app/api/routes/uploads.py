@@ -1,4 +1,4 @@
-"""The upload of one file. The body goes straight to the ingest: no form parser reads it first."""
+"""Route of an upload. The body is streamed to `UploadIngest`; no form parser reads it first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user behind the key, and the profile image. That is fetched at `/users/{id}/profile-image`, by the hot path."""
+"""Routes of the caller's user and profile image. The fast path (`handlers`) serves GET of `/users/{id}/profile-image`."""
 
 from __future__ import annotations
 
@@ -98,6 +98,6 @@ async def _iter_file_parts(request: Request, settings: Settings) -> AsyncGenerat
 
 
 async def _load_user(user: User, services: Services) -> tuple[User, str]:
-    """As the catalogue has the user now, and where the profile image is; empty without one."""
+    """The user's current row, and the path of the profile image (empty without one)."""
     portrait = await services.catalog.renditions.get_for_user(user.id)
     return await services.catalog.users.get(user.id) or user, portrait.file.path if portrait else ""

@@ -1,4 +1,4 @@
-"""Where clients that know only the host find the API. Lives outside `/api`."""
+"""`/.well-known/immich`: tells clients that know only the host where the API is. Outside `/api`."""
 
 from __future__ import annotations
 
