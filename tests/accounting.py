@@ -1,5 +1,5 @@
-"""What a run of the tests owes at its end: the same tests on both engines and on both databases, no skip in CI, and no secret in
-any log. Used by `tests/conftest.py`."""
+"""Checks at the end of a test run: the same tests ran on both storage engines and both databases, CI skipped none, and no log contains a
+secret. Used by `tests/conftest.py`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pytest
 ENGINE_NAMES = {"local": "local", "s3": "s3", "s3-aws": "s3", "s3-compatible": "s3"}
 DATABASE_NAMES = {"sqlite": "sqlite", "postgresql": "postgresql"}
 STACKS = {"local": "sqlite", "s3": "postgresql"}
-"""The parameter `stack` is an engine with its database."""
+"""The values of the parameter `stack`, which stands for an engine with its database."""
 _NAMES = "|".join(sorted({*ENGINE_NAMES, *DATABASE_NAMES}, key=len, reverse=True))
 _PARAMETER = re.compile(rf"(?<![^-\[])(?:{_NAMES})(?![^-\]])")
 _CONFORMANCE = re.compile(r"::Test(Local|S3)::")
-"""The classes that run the guarantees of a backend."""
+"""The test classes that run the conformance suite of a backend."""
 
 
 @dataclass(slots=True)
 class RunRecord:
-    """Which tests ran on what: engine or database -> the tests, named without that parameter."""
+    """The tests that ran, by engine or database; their names lack that parameter."""
 
     engines: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     databases: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def note(self, nodeid: str, *, by_stack: bool) -> None:
-        """Count the test that ran; two profiles of one engine count once."""
+        """Record a test that ran; two profiles of one engine count once."""
         name, bracket, parameters = nodeid.partition("[")
         if found := _CONFORMANCE.search(name):
             test = _CONFORMANCE.sub("::*::", name) + bracket + parameters
@@ -48,7 +48,7 @@ class RunRecord:
                 self.databases[DATABASE_NAMES[value]].add(test)
 
     def add(self, engines: Mapping[str, Sequence[str]], databases: Mapping[str, Sequence[str]]) -> None:
-        """What another process of the run counted."""
+        """Add the record of another process of the run."""
         for counted, kept in ((engines, self.engines), (databases, self.databases)):
             for name, tests in counted.items():
                 kept[name].update(tests)
@@ -60,7 +60,7 @@ class RunRecord:
         ]
 
     def differences(self) -> list[str]:
-        """Tests that ran on one of two only."""
+        """Tests that ran on only one of the two."""
         pairs = ((self.engines, "local", "s3"), (self.databases, "sqlite", "postgresql"))
         return [
             f"ran on {left if test in ran[left] else right} only: {test}"
@@ -70,12 +70,12 @@ class RunRecord:
 
 
 def plain(ran: Mapping[str, set[str]]) -> dict[str, list[str]]:
-    """As one process of a parallel run can tell it to another."""
+    """The record in types that pytest-xdist can send to another process."""
     return {name: sorted(tests) for name, tests in ran.items()}
 
 
 def faults(config: pytest.Config, ledger: RunRecord, skipped: int, leaks: Sequence[str]) -> list[str]:
-    """Why this run fails although no test did. A run of a part of the tests need not be even."""
+    """Why the run fails although no test failed. A run of a part of the tests may differ between engines."""
     found = [f"a log {line}" for line in leaks]
     if _whole(config):
         found += ledger.differences()

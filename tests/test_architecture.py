@@ -1,4 +1,4 @@
-"""`docs/architecture.md` agrees with the code: its floors with import-linter's contract, and every file and function that it names."""
+"""`docs/architecture.md` agrees with the code: its floors are those of import-linter's contract, and the files and functions exist."""
 
 from __future__ import annotations
 

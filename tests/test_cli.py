@@ -1,4 +1,4 @@
-"""The command beside `serve`: quick to start."""
+"""The `mediavault` command: start-up time and arguments of commands other than `serve`."""
 
 from __future__ import annotations
 

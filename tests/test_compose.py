@@ -1,6 +1,6 @@
-"""What the service in a container is told of the settings in `.env`: all of them, and nothing that it does not know.
+"""The Compose files pass all settings of `.env` to the container, and no variable that the service does not know.
 
-Part of `make check`. Compose itself cannot be had on every machine: interpolation and merging are done here as its specification says.
+Part of `make check`. Compose is not installed on every machine, so this module interpolates and merges as Compose's specification says.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ ROOT = Path(__file__).parent.parent
 SEAWEEDFS = ("docker-compose.yml", "compose.seaweedfs.yml")
 POSTGRES = ("docker-compose.yml", "compose.postgres.yml")
 FIXED = {"IMMICH_HOST": "0.0.0.0", "IMMICH_PORT": "2283"}
-"""Settings that are the container's own."""
+"""Settings that the Compose files set themselves."""
 OF_COMPOSE = {"LISTEN_ADDRESS", "LISTEN_PORT", "UPLOAD_LOCATION", "MEMORY_LIMIT", "POSTGRES_PASSWORD"}
-"""Variables that the files take from `.env` and that are no settings."""
+"""Variables of `.env` that the Compose files use and that are no settings of the service."""
 KEYS = {"S3_BUCKET": "photos", "S3_ACCESS_KEY_ID": "key", "S3_SECRET_ACCESS_KEY": "secret"}
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z0-9_]+)(?:(?P<how>:[-?])(?P<text>(?:[^{}]|\$\{[^{}]*\})*))?\}")
@@ -32,11 +32,11 @@ class VariableMissing(Exception):
 
 @pytest.mark.parametrize("name", sorted(setting_names() - set(FIXED)))
 def test_a_setting_in_env_reaches_the_service(name: str) -> None:
-    assert told_to_service({name: "some-value"})[name] == "some-value"
+    assert container_environment({name: "some-value"})[name] == "some-value"
 
 
 def test_without_env_the_service_has_its_defaults() -> None:
-    assert {name: value for name, value in told_to_service({}).items() if value} == FIXED
+    assert {name: value for name, value in container_environment({}).items() if value} == FIXED
 
 
 def test_the_service_is_told_nothing_that_it_does_not_know() -> None:
@@ -55,7 +55,7 @@ def test_variables_of_the_files_are_settings_or_documented(file: str) -> None:
 
 
 def test_a_bucket_without_an_endpoint_is_one_of_aws() -> None:
-    assert "S3_ENDPOINT" not in told_to_service(KEYS | {"IMMICH_STORAGE_ENGINE": "s3"})
+    assert "S3_ENDPOINT" not in container_environment(KEYS | {"IMMICH_STORAGE_ENGINE": "s3"})
 
 
 def test_the_host_listens_where_it_is_told_and_else_for_itself_alone() -> None:
@@ -77,13 +77,13 @@ def test_only_forms_that_every_implementation_knows_are_used(file: str) -> None:
 
 
 def test_seaweedfs_sets_its_own_endpoint() -> None:
-    told = told_to_service(KEYS, SEAWEEDFS)
+    told = container_environment(KEYS, SEAWEEDFS)
     assert told["S3_ENDPOINT"] == "http://seaweedfs:8333"
     assert told["S3_FORCE_PATH_STYLE"] == "true"
 
 
 def test_postgres_sets_its_own_address() -> None:
-    told = told_to_service({"POSTGRES_PASSWORD": "word"}, POSTGRES)
+    told = container_environment({"POSTGRES_PASSWORD": "word"}, POSTGRES)
     assert told["DB_URL"] == "postgresql://mediavault:word@postgres/mediavault"
 
 
@@ -106,8 +106,8 @@ def test_the_service_has_few_rights_and_bounds() -> None:
     assert service["healthcheck"]["test"][-1] == "app.health.livez"
 
 
-def told_to_service(env: dict[str, str], files: tuple[str, ...] = ("docker-compose.yml",)) -> dict[str, str]:
-    """The environment of the container, with `env` as the lines of `.env`."""
+def container_environment(env: dict[str, str], files: tuple[str, ...] = ("docker-compose.yml",)) -> dict[str, str]:
+    """The environment of the container if `.env` contains `env`."""
     told: dict[str, str] = {}
     for file in files:
         service = compose(file)["services"]["mediavault"]
@@ -118,7 +118,7 @@ def told_to_service(env: dict[str, str], files: tuple[str, ...] = ("docker-compo
 
 
 def interpolated(text: str, env: dict[str, str]) -> str:
-    """`${NAME}`, `${NAME:-default}` and `${NAME:?error}`; an empty variable is as one that is not set."""
+    """`text` with `${NAME}`, `${NAME:-default}` and `${NAME:?error}` replaced; an empty variable counts as unset."""
 
     def value(found: re.Match[str]) -> str:
         name, how, rest = found["name"], found["how"], found["text"] or ""

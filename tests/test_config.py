@@ -1,4 +1,4 @@
-"""Settings: a wrong one is one line that names it, and a secret never shows."""
+"""Settings: an invalid value is reported in one line that names the setting, and secrets are never printed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECRET = "hunter2-hunter2"
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An environment without settings, and a working folder without `.env`."""
     for name in set(os.environ) & setting_names():
         monkeypatch.delenv(name)
@@ -21,8 +21,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fault(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> str:
-    """The text with which `environment` is refused."""
+def error_text(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> str:
+    """The error text for the settings of `environment`."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as refusal:
@@ -89,7 +89,7 @@ WRONG = [
 def test_a_wrong_setting_is_one_line_that_names_it(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], start: str
 ) -> None:
-    text = fault(monkeypatch, environment)
+    text = error_text(monkeypatch, environment)
     assert text.startswith(start)
     assert "\n" not in text
 
@@ -107,7 +107,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     ],
 )
 def test_no_secret_in_an_error(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    assert SECRET not in fault(monkeypatch, environment)
+    assert SECRET not in error_text(monkeypatch, environment)
 
 
 def test_no_secret_in_the_text_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +129,10 @@ def test_no_secret_in_the_text_of_settings(monkeypatch: pytest.MonkeyPatch) -> N
         ("S3_SECRET_ACCESS_KEY", SECRET),
     ],
 )
-def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, surroundings: Path, name: str, value: str) -> None:
-    (surroundings / "secret").write_text(value + "\n", encoding="utf-8")
+def test_a_secret_comes_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, clean_environment: Path, name: str, value: str
+) -> None:
+    (clean_environment / "secret").write_text(value + "\n", encoding="utf-8")
     monkeypatch.setenv("S3_ACCESS_KEY_ID", "other")
     monkeypatch.setenv("S3_SECRET_ACCESS_KEY", "other")
     monkeypatch.delenv(name, raising=False)
@@ -144,19 +146,19 @@ def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, surrounding
     assert found[name] == value
 
 
-def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
-    (surroundings / "secret").write_text("sqlite:///a.db", encoding="utf-8")
-    text = fault(monkeypatch, {"DB_URL": "sqlite:///b.db", "DB_URL_FILE": "secret"})
+def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, clean_environment: Path) -> None:
+    (clean_environment / "secret").write_text("sqlite:///a.db", encoding="utf-8")
+    text = error_text(monkeypatch, {"DB_URL": "sqlite:///b.db", "DB_URL_FILE": "secret"})
     assert text == "DB_URL and DB_URL_FILE are both set"
 
 
-def test_a_secret_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
-    missing = fault(monkeypatch, {"DB_URL_FILE": "nowhere"})
+def test_a_secret_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, clean_environment: Path) -> None:
+    missing = error_text(monkeypatch, {"DB_URL_FILE": "nowhere"})
     assert missing == "DB_URL_FILE: cannot read 'nowhere': No such file or directory"
-    (surroundings / "binary").write_bytes(b"\xff\xfe")
-    assert fault(monkeypatch, {"DB_URL_FILE": "binary"}) == "DB_URL_FILE: cannot read 'binary': not UTF-8 text"
-    (surroundings / "empty").write_text("\n", encoding="utf-8")
-    assert fault(monkeypatch, {"DB_URL_FILE": "empty"}) == "DB_URL_FILE: 'empty' is empty"
+    (clean_environment / "binary").write_bytes(b"\xff\xfe")
+    assert error_text(monkeypatch, {"DB_URL_FILE": "binary"}) == "DB_URL_FILE: cannot read 'binary': not UTF-8 text"
+    (clean_environment / "empty").write_text("\n", encoding="utf-8")
+    assert error_text(monkeypatch, {"DB_URL_FILE": "empty"}) == "DB_URL_FILE: 'empty' is empty"
 
 
 def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,24 +171,24 @@ def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
     assert settings.s3_secret_access_key is None
 
 
-def test_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
-    (surroundings / ".env").write_text("IMMICH_PORT=4000\nIMMICH_HOST=0.0.0.0\nUNRELATED=1\n", encoding="utf-8")
+def test_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, clean_environment: Path) -> None:
+    (clean_environment / ".env").write_text("IMMICH_PORT=4000\nIMMICH_HOST=0.0.0.0\nUNRELATED=1\n", encoding="utf-8")
     monkeypatch.setenv("IMMICH_PORT", "5000")
     settings = load_settings()
     assert (settings.host, settings.port) == ("0.0.0.0", 5000)
 
 
-def test_env_file_with_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
-    (surroundings / ".env").write_text("MEDIAVAULT_FSINC=1\n", encoding="utf-8")
-    assert fault(monkeypatch, {}).startswith("MEDIAVAULT_FSINC is no setting")
+def test_env_file_with_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, clean_environment: Path) -> None:
+    (clean_environment / ".env").write_text("MEDIAVAULT_FSINC=1\n", encoding="utf-8")
+    assert error_text(monkeypatch, {}).startswith("MEDIAVAULT_FSINC is no setting")
 
 
-def test_env_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, surroundings: Path) -> None:
-    (surroundings / ".env").write_bytes(b"IMMICH_HOST=\xff\xfe\n")
-    assert fault(monkeypatch, {}) == ".env: cannot be read: not UTF-8 text"
-    (surroundings / ".env").unlink()
-    (surroundings / ".env").mkdir()
-    assert fault(monkeypatch, {}) == ".env: cannot be read: Is a directory"
+def test_env_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, clean_environment: Path) -> None:
+    (clean_environment / ".env").write_bytes(b"IMMICH_HOST=\xff\xfe\n")
+    assert error_text(monkeypatch, {}) == ".env: cannot be read: not UTF-8 text"
+    (clean_environment / ".env").unlink()
+    (clean_environment / ".env").mkdir()
+    assert error_text(monkeypatch, {}) == ".env: cannot be read: Is a directory"
 
 
 @pytest.mark.parametrize(
@@ -199,15 +201,15 @@ def test_env_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, 
     ids=["no equals sign", "no name", "no closing quote"],
 )
 def test_a_line_of_the_env_file_that_says_nothing_is_named(
-    monkeypatch: pytest.MonkeyPatch, surroundings: Path, text: str
+    monkeypatch: pytest.MonkeyPatch, clean_environment: Path, text: str
 ) -> None:
-    (surroundings / ".env").write_text(text, encoding="utf-8")
-    assert fault(monkeypatch, {}) == ".env: line 2 is no NAME=value"
+    (clean_environment / ".env").write_text(text, encoding="utf-8")
+    assert error_text(monkeypatch, {}) == ".env: line 2 is no NAME=value"
 
 
-def test_ways_to_write_the_env_file(surroundings: Path) -> None:
+def test_ways_to_write_the_env_file(clean_environment: Path) -> None:
     text = "\ufeff# ours\r\n\r\nexport IMMICH_PORT = '4000' # there\r\nIMMICH_HOST=\"::1\"\r\nS3_BUCKET\r\nA.B-C=1\r\n"
-    (surroundings / ".env").write_bytes(text.encode())
+    (clean_environment / ".env").write_bytes(text.encode())
     settings = load_settings()
     assert (settings.host, settings.port, settings.s3_bucket) == ("::1", 4000, None)
 
@@ -234,5 +236,5 @@ def test_addresses_and_prefix_lose_their_outer_slashes(monkeypatch: pytest.Monke
     assert settings.s3_endpoint == "http://localhost:8333"
 
 
-def test_a_relative_media_location_is_made_absolute(surroundings: Path) -> None:
-    assert load_settings().media_location == surroundings / "data" / "media"
+def test_a_relative_media_location_is_made_absolute(clean_environment: Path) -> None:
+    assert load_settings().media_location == clean_environment / "data" / "media"

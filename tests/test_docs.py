@@ -1,4 +1,4 @@
-"""What the documents point at is there: files they link to, JSON that parses, and commands with the options they show."""
+"""Links of the documents lead to existing files, their JSON parses, and their commands and options exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCUMENTS = [
 
 
 def matches(pattern: str) -> list[tuple[Path, str]]:
-    """Each document with each text in it that the pattern's group gives."""
+    """Pairs of document and matched group, for each match of the pattern in each document."""
     return [
         (document, found)
         for document in DOCUMENTS

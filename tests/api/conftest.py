@@ -1,4 +1,4 @@
-"""Running services on both stacks, users of them, and after every test the agreement of catalogue and storage."""
+"""Fixtures of the API's tests: running services on both stacks, accounts and clients, and a consistency check after every test."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MORE = pytest.StashKey[bool]()
 
 @pytest.fixture(scope="session", params=ENGINES)
 def stack(request: pytest.FixtureRequest) -> Engine:
-    """`local` (a folder and SQLite) or `s3` (a prefix of a bucket, with rights for it only, and PostgreSQL)."""
+    """`local` (a folder and SQLite) or `s3` (a prefix of a bucket, with credentials for that prefix only, and PostgreSQL)."""
     return request.param
 
 
 @pytest.fixture(scope="session")
 def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The session's service of each stack. Who stops, breaks or configures one uses `start_service`."""
+    """The session's service of each stack. A test that stops, breaks or configures a service uses `start_service`."""
     place = stacks.create(stack, tmp_path_factory.mktemp(f"service-{stack}"))
     with Service(place, spawned=False) as running:
         yield running
@@ -36,7 +36,7 @@ def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
-    """Start services of one's own, `start_service(engine, settings=…, server=…)`; at the end catalogue and storage of each must agree."""
+    """Starts services for one test, `start_service(engine, settings=…, server=…)`; checks the consistency of each at the end."""
     with ExitStack() as cleanup:
         started: list[Service] = []
 
@@ -68,7 +68,7 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Whether more of the same test follow, with other parameters."""
+    """Record whether the next test is the same one with other parameters, for the fixture `check_consistency`."""
     item.stash[MORE] = nextitem is not None and _test_and_stack(item) == _test_and_stack(nextitem)
 
 
@@ -78,9 +78,11 @@ def _test_and_stack(item: pytest.Item) -> tuple[str, object]:
 
 
 @pytest.fixture(autouse=True)
-def agreement(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever a test did, catalogue and storage of the session's service agree after it: after the last one of those that differ in their
-    parameters only, as to list and compare both costs more than most of them."""
+def check_consistency(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test, assert that catalogue and storage of the session's service are consistent.
+
+    Tests that differ only in parameters are checked once, after the last of them: the comparison takes longer than most tests.
+    """
     yield
     if "service" in request.fixturenames and not request.node.stash.get(MORE, False):
         assert_consistent(request.getfixturevalue("service").stack)
@@ -88,13 +90,13 @@ def agreement(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def account(service: Service) -> Account:
-    """A new user of the session's service, with a key that may do everything."""
+    """A new user of the session's service, with an API key of all permissions."""
     return service.people.add()
 
 
 @pytest.fixture
 def other_account(service: Service) -> Account:
-    """Somebody else."""
+    """A second new user."""
     return service.people.add()
 
 
@@ -107,7 +109,7 @@ def client(service: Service, account: Account) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def other_client(service: Service, other_account: Account) -> Iterator[httpx.Client]:
-    """The same for `other_account`."""
+    """A blocking client with the key of `other_account`."""
     with service.client(other_account) as client:
         yield client
 

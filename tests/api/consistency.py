@@ -1,4 +1,4 @@
-"""Do catalogue and storage agree? Read from outside: plain SQL and a plain listing, none of the code under test."""
+"""Compares catalogue and storage of a service with plain SQL and a plain listing; uses none of the code under test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFERENCES = {
     "a person": "SELECT owner_id, thumbnail_file_id FROM person WHERE thumbnail_file_id IS NOT NULL",
     "a user": 'SELECT id, profile_file_id FROM "user" WHERE profile_file_id IS NOT NULL',
 }
-"""Who refers to files: their owners, and the files."""
+"""The queries for all references to files, with the owner of each reference."""
 EXTERNAL = """
     SELECT file.path, asset.library_id, library_file.size, library_folder.path, library_file.name
     FROM asset JOIN file ON file.id = asset.file_id
@@ -45,20 +45,20 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueAndStorage:
-    """What is stored, and what the catalogue says, at about the same time."""
+    """The stored objects and the catalogue's rows, read at about the same time."""
 
     objects: dict[str, int]
     files: list[FileRow]
     references: dict[str, list[tuple[str, str]]]
-    """File id -> what refers to it, and the owner of that."""
+    """By file id: what refers to the file, and the owner of the reference."""
     used: dict[str, int]
     external: dict[str, tuple[str | None, int, str]] = field(default_factory=dict)
-    """Path -> the library of its asset, and size and path by what the library knows of its files."""
+    """By path: the library of the asset, and the size and path in the library's own rows."""
 
 
 def assert_consistent(stack: Stack, *, exact: bool = False) -> None:
-    """Fails with every difference. Work that a vanished client left is given a moment to end. `exact`: nothing but live files
-    is left on either side, as after a sweep of all that is due."""
+    """Fail with a list of all differences. Waits a moment for work of clients that disconnected. `exact`: both sides may have live files
+    only, as after a sweep."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         found = differences(read_state(stack), exact=exact)
@@ -70,7 +70,7 @@ def assert_consistent(stack: Stack, *, exact: bool = False) -> None:
 
 
 def read_state(stack: Stack) -> CatalogueAndStorage:
-    """Rows are read after the objects: a row is there before its object is, so no object can be without one."""
+    """Reads the objects first, then the rows: a row is inserted before its object, so every listed object must have one."""
     objects = stack.objects()
     with _engine(stack.db_url).connect() as connection:
         files = [
@@ -92,42 +92,44 @@ def read_state(stack: Stack) -> CatalogueAndStorage:
     )
 
 
-def differences(picture: CatalogueAndStorage, *, exact: bool) -> list[str]:
-    """One line for each way in which the two sides differ."""
+def differences(snapshot: CatalogueAndStorage, *, exact: bool) -> list[str]:
+    """One line for each difference."""
     return [
-        *_unaccounted(picture),
-        *_wrong_files(picture),
-        *_wrong_references(picture),
-        *_wrong_sums(picture),
-        *_wrong_externals(picture),
-        *(_not_exact(picture) if exact else ()),
+        *_unaccounted(snapshot),
+        *_wrong_files(snapshot),
+        *_wrong_references(snapshot),
+        *_wrong_sums(snapshot),
+        *_wrong_externals(snapshot),
+        *(_not_exact(snapshot) if exact else ()),
     ]
 
 
-def _unaccounted(picture: CatalogueAndStorage) -> list[str]:
-    known = {file.path for file in picture.files}
-    return [f"stored without a row: {path}" for path in picture.objects if path not in known and not needs_no_row(path)]
+def _unaccounted(snapshot: CatalogueAndStorage) -> list[str]:
+    known = {file.path for file in snapshot.files}
+    return [
+        f"stored without a row: {path}" for path in snapshot.objects if path not in known and not needs_no_row(path)
+    ]
 
 
-def _wrong_files(picture: CatalogueAndStorage) -> list[str]:
+def _wrong_files(snapshot: CatalogueAndStorage) -> list[str]:
     found = []
-    for file in picture.files:
+    for file in snapshot.files:
         if file.state != "live" or file.kind == "external":
             continue
-        stored = picture.objects.get(file.path)
+        stored = snapshot.objects.get(file.path)
         if stored is None:
             found.append(f"live, but not stored: {file.path}")
         elif stored != file.size:
             found.append(f"{stored} bytes stored, {file.size} in the row: {file.path}")
-        if len(picture.references.get(file.id, ())) != 1:
-            found.append(f"live, but {len(picture.references.get(file.id, ()))} rows refer to it: {file.path}")
+        if len(snapshot.references.get(file.id, ())) != 1:
+            found.append(f"live, but {len(snapshot.references.get(file.id, ()))} rows refer to it: {file.path}")
     return found
 
 
-def _wrong_references(picture: CatalogueAndStorage) -> list[str]:
-    files = {file.id: file for file in picture.files}
+def _wrong_references(snapshot: CatalogueAndStorage) -> list[str]:
+    files = {file.id: file for file in snapshot.files}
     found = []
-    for file_id, referring in picture.references.items():
+    for file_id, referring in snapshot.references.items():
         file = files.get(file_id)
         if file is None or file.state != "live":
             state = file.state if file else "gone"
@@ -138,53 +140,57 @@ def _wrong_references(picture: CatalogueAndStorage) -> list[str]:
     return found
 
 
-def _wrong_sums(picture: CatalogueAndStorage) -> list[str]:
+def _wrong_sums(snapshot: CatalogueAndStorage) -> list[str]:
     sums = Counter[str]()
-    for file in picture.files:
+    for file in snapshot.files:
         if file.state == "live" and file.kind in CHARGED:
             sums[file.owner_id] += file.size or 0
     return [
         f"user {user} has {sums[user]} live bytes of their own and {used} counted"
-        for user, used in picture.used.items()
+        for user, used in snapshot.used.items()
         if used != sums[user]
     ]
 
 
-def _wrong_externals(picture: CatalogueAndStorage) -> list[str]:
-    """A file of a library lies where its library says, belongs to one asset of it, and is live for as long as that is there."""
+def _wrong_externals(snapshot: CatalogueAndStorage) -> list[str]:
+    """A library's file has the path that its library records, belongs to one asset of the library, and is live while that exists."""
     found = []
-    for file in picture.files:
+    for file in snapshot.files:
         if file.kind != "external":
             continue
-        library, size, path = picture.external.get(file.path, (None, None, None))
+        library, size, path = snapshot.external.get(file.path, (None, None, None))
         if library is None or path != file.path or size != file.size:
             found.append(f"{file.path}: its library knows it as {path} with {size} bytes, not {file.size}")
-        if file.state != "live" or len(picture.references.get(file.id, ())) != 1:
-            found.append(f"external, {file.state}, with {len(picture.references.get(file.id, ()))} assets: {file.path}")
-        if file.path in picture.objects or file.path.startswith("s3://"):
+        if file.state != "live" or len(snapshot.references.get(file.id, ())) != 1:
+            found.append(
+                f"external, {file.state}, with {len(snapshot.references.get(file.id, ()))} assets: {file.path}"
+            )
+        if file.path in snapshot.objects or file.path.startswith("s3://"):
             found.append(f"external, but among the managed files: {file.path}")
-    known = {file.path for file in picture.files if file.kind == "external"}
-    found += [f"an asset of a library has a managed original: {path}" for path in picture.external if path not in known]
+    known = {file.path for file in snapshot.files if file.kind == "external"}
+    found += [
+        f"an asset of a library has a managed original: {path}" for path in snapshot.external if path not in known
+    ]
     return found
 
 
-def _not_exact(picture: CatalogueAndStorage) -> list[str]:
-    return [f"{file.state}, not swept: {file.path}" for file in picture.files if file.state != "live"]
+def _not_exact(snapshot: CatalogueAndStorage) -> list[str]:
+    return [f"{file.state}, not swept: {file.path}" for file in snapshot.files if file.state != "live"]
 
 
 def needs_no_row(path: str) -> bool:
-    """The mount check's markers, and backups of the catalogue."""
+    """Whether the object has no row by design: markers of the mount check, and backups of the catalogue."""
     return is_marker(path) or re.search(r"/backups/mediavault-[\d.-]+\.jsonl\.gz$", path) is not None
 
 
 def is_marker(path: str) -> bool:
-    """The mount check's markers have no rows; they are `.immich`, or below a folder that starts with a dot."""
+    """Whether the object is a marker of the mount check: `.immich`, or below a folder that starts with a dot."""
     return any(segment.startswith(".") for segment in path.rsplit("/", 2)[-2:])
 
 
 @lru_cache(maxsize=64)
 def _engine(db_url: str) -> sa.Engine:
-    """Blocking, and without a pool: nothing stays open between tests."""
+    """A blocking engine without a pool: no connection stays open between tests."""
     if db_url.startswith("postgresql://"):
         db_url = db_url.replace("postgresql://", "postgresql+psycopg://", 1)
     return sa.create_engine(db_url, poolclass=sa.NullPool)

@@ -1,4 +1,4 @@
-"""A server whose answers tell what it took for a request: `HttpProtocol` before an application that echoes."""
+"""A server that echoes each request as `HttpProtocol` parsed it, for tests of framing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from app.api.http.connections import ConnectionLimits, ConnectionRegistry
 from app.api.http.protocol import HttpProtocol
 
 AT_ONCE = b"/b"
-"""Targets that begin so are answered by `echo_front` from the head, as if the request had no body."""
+"""`echo_front` answers targets with this prefix without an ASGI call, from the head alone."""
 UNBOUNDED = ConnectionLimits(max_connections=10**6, max_per_address=10**6, idle_seconds=3600, minimum_rate=0)
 
 
 def echo_body(method: bytes, target: bytes, body: bytes) -> bytes:
-    """The body of the answer to this request."""
+    """The expected response body for this request."""
     return b"%b %b %d %b" % (method, target, len(body), body)
 
 
@@ -48,7 +48,7 @@ def echo_at_once(scope: Scope, _services: object) -> tuple[bytes, bytes] | None:
 
 
 def echo_front(app: ASGIApp = echo) -> ApiApplication:
-    """As the service runs its application: behind a `ApiApplication` that answers some requests without a task."""
+    """`app` inside an `ApiApplication`, as in the service; it answers targets of `AT_ONCE` without a task."""
     services: Any = None
     state = SimpleNamespace(services=services)
     return ApiApplication(app, lambda _: None, echo_at_once, lambda: nullcontext(services), state)
@@ -60,7 +60,7 @@ def _target(scope: Scope) -> bytes:
 
 @asynccontextmanager
 async def run_server(app: ASGIApp, protocol: type[HttpProtocol] = HttpProtocol) -> AsyncIterator[int]:
-    """The port of a server of this application in this process."""
+    """Run a server of `app` in this process; yields its port."""
     config = uvicorn.Config(app, log_config=None, ws="none", proxy_headers=False)  # pyright: ignore[reportArgumentType]
     state = ServerState()
     connections = ConnectionRegistry(UNBOUNDED)

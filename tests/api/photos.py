@@ -1,4 +1,4 @@
-"""Photos that are valid and small, each different from every other."""
+"""Makes valid, small photos, each with different bytes."""
 
 from __future__ import annotations
 

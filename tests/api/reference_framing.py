@@ -1,4 +1,4 @@
-"""A strict and slow parser of HTTP/1.1 requests by RFC 9112: what a server must answer to a stream of bytes, whatever its parser is."""
+"""A strict, slow reference parser of HTTP/1.1 requests (RFC 9112): determines the responses that a server must give to a byte stream."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE")
 MAX_NUMBER = 2**64 - 1
 MAX_IGNORED_BODY_BYTES = 64 * 1024
-"""A body up to this length is passed over where its request was answered at the head."""
+"""The server skips a body up to this length if it answered the request at the end of its head."""
 MAX_HEAD_BYTES = MAX_LINE_BYTES = 64 * 1024
-"""Of a head, and of a line between chunks; of all trailers too. What is longer may be refused with 431."""
+"""Bounds a head, a chunk-size line, and all trailers together; the server may refuse longer ones with 431."""
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
 
@@ -23,13 +23,14 @@ class Request:
 
 
 AtHead = Callable[[bytes], bool]
-"""Whether the server answers requests for this target at the head, where RFC 9112 leaves the connection usable: with an empty body."""
+"""Whether the server answers requests for this target at the end of the head, before their body arrives."""
 
 
 @dataclass(slots=True)
 class ParsedStream:
-    """`requests` must be answered, in order. Then comes one refusal with a status of `refusals` (with `silent`: or none), or the
-    connection ends. Not `certain`: what comes then is left to the server. `expectations`: so many `100 Continue` may come between."""
+    """`requests`: the requests that must be answered, in order. After them comes one refusal with a status of `refusals` (with `silent`:
+    or none), or the connection ends. Not `certain`: the server may choose what follows. `expectations`: the number of `100 Continue`
+    responses that may come in between."""
 
     requests: list[Request] = field(default_factory=list)
     expectations: int = 0
@@ -44,18 +45,18 @@ class BadRequest(Exception):
 
 
 class IncompleteRequest(Exception):
-    """The stream ends within the message."""
+    """The stream ends inside a message."""
 
     def __init__(self, *, in_body: bool) -> None:
         self.in_body = in_body
 
 
 class UndefinedBehaviour(Exception):
-    """RFC 9112 lets the server choose."""
+    """RFC 9112 leaves the response to the server."""
 
 
 def parse_stream(stream: bytes, at_head: AtHead = lambda _: False) -> ParsedStream:
-    """What is to be answered to the whole stream, at whose end the client sends no more."""
+    """The expected responses to the whole stream, after which the client closes its side."""
     reading = ParsedStream()
     position = 0
     while True:
@@ -89,7 +90,7 @@ def parse_stream(stream: bytes, at_head: AtHead = lambda _: False) -> ParsedStre
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """`length` of the body in bytes; None for one in chunks."""
+    """`length`: bytes of the body; None for chunked transfer coding."""
 
     method: bytes
     target: bytes

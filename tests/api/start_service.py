@@ -1,4 +1,4 @@
-"""What the fixture `start_service` gives."""
+"""The type of the fixture `start_service`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods and heads by RFC 9110 and RFC 9112: every address tells its methods, and a head that is against them is refused."""
+"""Methods and heads by RFC 9110 and RFC 9112: every URL reports its methods in `Allow`, and invalid heads are refused."""
 
 from __future__ import annotations
 

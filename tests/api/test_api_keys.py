@@ -1,4 +1,4 @@
-"""API keys: made, shown, changed and revoked by the user they belong to."""
+"""API keys: users create, list, change and revoke their own."""
 
 from __future__ import annotations
 

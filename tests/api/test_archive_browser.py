@@ -1,4 +1,4 @@
-"""A real browser resumes the download of an archive by itself, and the file is right."""
+"""A real browser resumes an interrupted archive download by itself, and the file is correct."""
 
 from __future__ import annotations
 

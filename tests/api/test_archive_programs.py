@@ -1,4 +1,4 @@
-"""Archives as other people's programs take them: they unpack, and a download that is split, cut, killed and resumed is the same."""
+"""Archives with real unzip and download programs: they unpack, and split, interrupted and resumed downloads give the same bytes."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def link(client: httpx.Client, large: dict[str, bytes]) -> DownloadLink:
 
 @pytest.fixture(scope="module")
 def sha256(client: httpx.Client, link: DownloadLink, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of one plain download."""
+    """The SHA-256 of an uninterrupted download."""
     return download(client, link, tmp_path_factory.mktemp("plain") / "plain.zip")
 
 
 @pytest.fixture(scope="module")
 def replica(service: Service) -> Iterator[Service]:
-    """Another process on the same catalogue and storage."""
+    """A second service process on the same catalogue and storage."""
     with Service(service.stack) as running:
         yield running
 
@@ -236,7 +236,7 @@ def _aria2(endpoint: str, link: DownloadLink, folder: Path) -> None:
 
 
 def _curl_until(size: int, endpoint: str, link: DownloadLink, target: Path) -> None:
-    """Continue, and be killed when so many bytes are there."""
+    """Resume the download with curl, and kill it when the file has `size` bytes."""
     curl = start("curl", "-q", "-s", "-f", "-C", "-", "-o", target, endpoint + link.path)
     try:
         eventually(lambda: target.stat().st_size >= size or curl.poll() is not None, "curl gets on", within=60)

@@ -1,5 +1,4 @@
-"""What a transfer of an archive costs, and how it ends: read ahead within bounds, stopped when the client leaves, flat memory, and
-never a good zip where a member is lost."""
+"""Cost and end of archive transfers: bounded read-ahead and memory, stop on disconnect, and no complete zip if a member is lost."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def client(service: Service, owner: Account) -> Iterator[httpx.Client]:
 def slow_store(
     stacks: Stacks, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Proxy]]:
-    """A service whose store takes 30 ms longer for every read."""
+    """A service whose store delays every read by 30 ms."""
     place = stacks.create("s3", tmp_path_factory.mktemp("slow"))
     with Proxy(seaweedfs.port) as proxy, Service(place, settings={"S3_ENDPOINT": proxy.endpoint}) as service:
         proxy.faults.append(Fault(matches=lambda request: request.method == "GET", delay=ADDED_SECONDS))
@@ -173,7 +172,7 @@ class TestLosses:
         ids = [uploaded(client, fresh_bytes(3000)) for _ in range(3)]
         link = make_link(client, ids)
         whole = (await _ask(service, link)).body
-        start, stop = _places(whole)[1:3]
+        start, stop = _local_header_offsets(whole)[1:3]
         before = len(service.log)
         client.request("DELETE", "/api/assets", json={"ids": ids[1:2], "force": True}).raise_for_status()
 
@@ -223,12 +222,12 @@ def _drain(service: Service, link: DownloadLink) -> int:
 
 
 def _reads(proxy: Proxy) -> int:
-    """How often the store was asked for an original."""
+    """The number of reads of originals that the store received."""
     return sum("/upload/" in request.path for request in proxy.of("GET"))
 
 
 def _quiet(proxy: Proxy) -> bool:
-    """No request for a quarter of a second."""
+    """Whether the store received no request for a quarter of a second."""
     before = len(proxy.requests)
     return not threading.Event().wait(0.25) and len(proxy.requests) == before
 
@@ -237,6 +236,6 @@ async def _ask(service: Service, link: DownloadLink, wanted: str | None = None) 
     return await fetch("127.0.0.1", service.port, "GET", link.path, [("Range", wanted)] if wanted else [])
 
 
-def _places(whole: bytes) -> list[int]:
-    """Where each local header begins."""
+def _local_header_offsets(whole: bytes) -> list[int]:
+    """The offsets of the local headers."""
     return [found.start() for found in re.finditer(b"PK\x03\x04", whole)]

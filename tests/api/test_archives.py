@@ -1,4 +1,4 @@
-"""Archives over HTTP: how a selection is cut, one zip at once, links, and what each refuses."""
+"""Archives over HTTP: the split of a selection, zips by POST, download links, and their errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def anonymous(service: Service) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def photos(client: httpx.Client) -> dict[str, bytes]:
-    """Assets and their bytes."""
+    """Bytes of the uploaded photos, by asset id."""
     contents = [fresh_bytes(size) for size in SIZES]
     return {uploaded(client, content, f"IMG {number}.jpg"): content for number, content in enumerate(contents)}
 
@@ -534,7 +534,7 @@ async def _ask(service: Service, link: DownloadLink, *headers: tuple[str, str], 
 
 
 def _forget_checksums(service: Service, assets: dict[str, bytes]) -> None:
-    """As those of external files are, until somebody reads them."""
+    """Remove the checksums from the catalogue, as if these were external files that were never read."""
 
     async def forget(catalog: Catalog) -> None:
         ids = sa.select(tables.asset.c.file_id).where(tables.asset.c.id.in_([UUID(asset) for asset in assets]))

@@ -1,4 +1,4 @@
-"""Assets as their owner sees, changes, lists and deletes them; and as nobody else does."""
+"""Assets: the owner lists, reads, changes and deletes them; other users cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose request it is, and how slowly clients may read: tables."""
+"""Client addresses behind trusted proxies, and `ResponseRateMeter`, as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers can hold of the service: memory by pipelining, places by not reading, other people's places by number."""
+"""Connection limits against hostile clients: memory through pipelining, stalled downloads, and many connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.real.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
 MOST_OF_A_CONNECTION = 512 * 1024
-"""Bytes of the process that one connection may hold: one read (250 KiB), one answer (256 KiB) and what belongs to them."""
+"""Memory of the process that one connection may hold: one read (250 KiB), one response chunk (256 KiB), and their objects."""
 NOISE = 8 * MEBIBYTE
 STRANGERS = 20
 LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -43,7 +43,7 @@ def stall(
     fields: str = "",
     receive_buffer: int = 4096,
 ) -> UploadConnection:
-    """Ask for a large answer, and do not read it beyond its head."""
+    """Request a large file, and read only the head of the response."""
     wire = UploadConnection(service.port, receive_buffer=receive_buffer, source=source)
     wire.send(get(path, account, fields))
     assert wire.head()[0] == 200
@@ -51,7 +51,7 @@ def stall(
 
 
 class Flood:
-    """Connections that send the same requests over and over and read answers only if told to, from one thread."""
+    """A thread with many connections that repeat the same requests, and read the responses only if `reads` is set."""
 
     def __init__(self, port: int, count: int, requests: bytes, *, first: bytes = b"", reads: bool = False) -> None:
         self._selector = selectors.DefaultSelector()
@@ -98,7 +98,7 @@ class Flood:
 
 @pytest.fixture
 def film(service: Service, account: Account) -> str:
-    """The path of a file that is larger than what the kernel takes for a client that does not read."""
+    """The path of a file larger than the kernel's buffers for a client that does not read."""
     with service.client(account) as client:
         return f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"
 
@@ -149,7 +149,7 @@ def test_a_reader_that_stalls_gives_its_place_back(start_service: StartService) 
     with service.client(account) as client:
         path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE))}/original"
     with ExitStack() as stalled:
-        eventually(lambda: _places(service) == 20, "the first client has left")
+        eventually(lambda: _count_free_connections(service) == 20, "the first client has left")
         wires = [stalled.enter_context(stall(service, account, path)) for _ in range(20)]
         assert _statuses(service, "/api/server/ping") == [503]
         assert _statuses(service, "/livez") == _statuses(service, "/readyz") == [200]
@@ -160,7 +160,7 @@ def test_a_reader_that_stalls_gives_its_place_back(start_service: StartService) 
         with suppress(ConnectionError):
             while wires[0].receive(MEBIBYTE):
                 pass
-        eventually(lambda: _places(service) == 20, "all are cut off")
+        eventually(lambda: _count_free_connections(service) == 20, "all are cut off")
 
     assert "The client took nothing for 1 seconds" in service.log
     assert service.log.count("answer cut short") <= MAX_LINES_PER_CLIENT
@@ -298,7 +298,7 @@ def _statuses(service: Service, path: str, *, source: str = "127.0.0.1", fields:
         return [wire.answer().status]
 
 
-def _places(service: Service) -> int:
-    """Those that are not taken, as far as this test can know: all, once nobody is connected."""
+def _count_free_connections(service: Service) -> int:
+    """The number of free connections, as far as the test can know: all of them when nobody is connected."""
     connected = [each for each in service.process.net_connections("tcp") if each.status == "ESTABLISHED"]
     return 20 - len(connected)

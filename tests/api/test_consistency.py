@@ -1,4 +1,4 @@
-"""The check that runs after every API test notices each way in which catalogue and storage can differ."""
+"""`consistency.py`, the check after every API test, detects each kind of difference between catalogue and storage."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def test_what_is_not_swept_counts_only_when_it_should_have_been() -> None:
     ],
 )
 def test_each_difference_is_named(change: Mapping[str, object], found: str) -> None:
-    picture = replace(GOOD, **change)  # pyright: ignore[reportArgumentType]
+    snapshot = replace(GOOD, **change)  # pyright: ignore[reportArgumentType]
 
-    assert differences(picture, exact=False) == [found]
+    assert differences(snapshot, exact=False) == [found]

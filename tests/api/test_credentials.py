@@ -1,4 +1,4 @@
-"""Where credentials are found, and which requests count as another site's."""
+"""Credentials in headers, query and cookie, and the detection of cross-site requests, as tables."""
 
 import time
 

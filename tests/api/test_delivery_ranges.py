@@ -1,4 +1,4 @@
-"""The table of ranges through the whole service: a real socket, a key, the catalogue, and both storage engines."""
+"""The table of range requests against the whole service: a real socket, authentication, catalogue, and both storage engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Direct links (`S3_DELIVERY=redirect`): who is sent to the store, with which link, and what is still answered here."""
+"""Direct links (`S3_DELIVERY=redirect`): which requests are redirected to a presigned URL, and which the service answers itself."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.real.uploads import fresh_bytes, uploaded
 NAME = "Müllers „Foto“ 1.jpg"
 
 
-class Sent:
-    """A photo in the store of a service that redirects, and clients with and without a key."""
+class RedirectedPhoto:
+    """A photo on a service that redirects, with clients with and without an API key."""
 
     def __init__(self, service: Service, client: httpx.Client, outside: httpx.Client) -> None:
         self.service = service
@@ -46,13 +46,13 @@ def redirecting(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def sent(redirecting: Service) -> Iterator[Sent]:
+def sent(redirecting: Service) -> Iterator[RedirectedPhoto]:
     with ExitStack() as stack:
         client = stack.enter_context(redirecting.client(redirecting.people.add()))
-        yield Sent(redirecting, client, stack.enter_context(httpx.Client(trust_env=False, timeout=30)))
+        yield RedirectedPhoto(redirecting, client, stack.enter_context(httpx.Client(trust_env=False, timeout=30)))
 
 
-def test_a_get_is_sent_to_a_link_that_needs_no_key(sent: Sent) -> None:
+def test_a_get_is_sent_to_a_link_that_needs_no_key(sent: RedirectedPhoto) -> None:
     answer = sent.link()
 
     assert answer.headers["cache-control"] == "no-store"
@@ -65,31 +65,31 @@ def test_a_get_is_sent_to_a_link_that_needs_no_key(sent: Sent) -> None:
     assert "filename*=UTF-8''M%C3%BCllers" in found.headers["content-disposition"]
 
 
-def test_a_link_ends_when_it_says(sent: Sent) -> None:
+def test_a_link_ends_when_it_says(sent: RedirectedPhoto) -> None:
     query = parse_qs(urlsplit(sent.link().headers["location"]).query)
     assert query["X-Amz-Expires"] == ["600"]
 
 
-def test_a_link_opens_its_object_only(sent: Sent) -> None:
+def test_a_link_opens_its_object_only(sent: RedirectedPhoto) -> None:
     other = sent.client.get(f"/api/assets/{uploaded(sent.client, fresh_bytes(10))}/original").headers["location"]
     link = sent.link().headers["location"]
     moved = link.replace(urlsplit(link).path, urlsplit(other).path)
     assert sent.outside.get(moved).status_code == 403
 
 
-def test_an_attachment_is_one_at_the_store_too(sent: Sent) -> None:
+def test_an_attachment_is_one_at_the_store_too(sent: RedirectedPhoto) -> None:
     found = sent.outside.get(sent.link(f"{sent.path}?download=true").headers["location"])
     assert found.headers["content-disposition"].startswith("attachment;")
 
 
-def test_what_can_run_script_is_an_attachment_at_the_store(sent: Sent) -> None:
+def test_what_can_run_script_is_an_attachment_at_the_store(sent: RedirectedPhoto) -> None:
     drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     path = f"/api/assets/{uploaded(sent.client, drawing, 'drawing.svg')}/original"
     found = sent.outside.get(sent.link(path).headers["location"])
     assert found.headers["content-disposition"].startswith("attachment;")
 
 
-def test_a_range_is_served_by_the_store(sent: Sent) -> None:
+def test_a_range_is_served_by_the_store(sent: RedirectedPhoto) -> None:
     link = sent.link(Range="bytes=5-9").headers["location"]
     found = sent.outside.get(link, headers={"Range": "bytes=5-9"})
     assert (found.status_code, found.content) == (206, sent.data[5:10])
@@ -108,7 +108,7 @@ def test_a_range_is_served_by_the_store(sent: Sent) -> None:
     ],
     ids=str,
 )
-def test_conditions_are_answered_here(sent: Sent, conditions: dict[str, str], status: int) -> None:
+def test_conditions_are_answered_here(sent: RedirectedPhoto, conditions: dict[str, str], status: int) -> None:
     answer = sent.client.get(
         sent.path, headers={name: text.format(etag=sent.etag) for name, text in conditions.items()}
     )
@@ -118,12 +118,12 @@ def test_conditions_are_answered_here(sent: Sent, conditions: dict[str, str], st
         assert answer.content == (sent.data if status == 200 else sent.data[:5])
 
 
-def test_a_head_is_answered_here(sent: Sent) -> None:
+def test_a_head_is_answered_here(sent: RedirectedPhoto) -> None:
     answer = sent.client.head(sent.path)
     assert (answer.status_code, answer.headers["content-length"]) == (200, "300000")
 
 
-def test_who_may_not_see_it_gets_no_link(sent: Sent) -> None:
+def test_who_may_not_see_it_gets_no_link(sent: RedirectedPhoto) -> None:
     assert sent.outside.get(f"{sent.service.url}{sent.path}").status_code == 401
     with sent.service.client(sent.service.people.add()) as stranger:
         assert stranger.get(sent.path).status_code == 404

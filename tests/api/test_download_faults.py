@@ -1,5 +1,5 @@
-"""Clients that go away in the middle of a download, or never read it: the reading from the store stops with them, and nobody else
-waits for them. (A store that stops is in `test_store_faults.py`.)"""
+"""Clients that disconnect during a download, or stall: reads from the store stop, and other clients do not wait. (For a store that stops
+see `test_store_faults.py`.)"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEBIBYTE = 1024 * 1024
 SIZE = 48 * MEBIBYTE
 SMALL_BUFFER = 32 * 1024
 ANOTHER_SLACK = 256 * 1024
-"""For what the service reads beside the file meanwhile (the sweeper, the probe's answer)."""
+"""Allowance for other reads by the service in the meantime (sweeper, responses to the probe)."""
 
 
 def test_a_client_that_vanishes_stops_the_reading_from_disk(start_service: StartService) -> None:
@@ -111,7 +111,7 @@ def test_stalled_clients_keep_nobody_waiting(service: Service, account: Account,
 
 
 def _until_still(service: Service) -> None:
-    """Until the service reads no more: the client's buffers are full."""
+    """Wait until the service stops reading because the client's buffers are full."""
     last = -1
 
     def still() -> bool:

@@ -1,4 +1,4 @@
-"""Answers that are written without a task: they are those of the ordinary way, in order, and end when it would refuse."""
+"""Responses from memory (without an ASGI call) equal those of the ASGI path, keep their order, and stop when access is revoked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.real.uploads import fresh_bytes, uploaded
 SIZE = 3 * 1024 * 1024
 OF_THE_MOMENT = ("date", "x-correlation-id", "connection")
 IDLE_SECONDS = 5
-"""After which uvicorn closes a connection that waits for its next request."""
+"""uvicorn closes an idle connection after this time."""
 
 
 @pytest.fixture

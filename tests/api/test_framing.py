@@ -1,4 +1,4 @@
-"""Where a request ends is decided by RFC 9112 section 6 alone, whatever it asks to be upgraded to and however its bytes arrive."""
+"""Framing of requests (RFC 9112 section 6): `Upgrade` fields and the sizes of the client's writes have no effect on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.real.service import Service
 from tests.real.uploads import FIELDS, fresh_bytes
 
 HIDDEN = b"GET /api/server/version HTTP/1.1\r\nHost: x\r\n\r\n"
-"""The body of a request, which must never be taken for one."""
+"""A body that looks like a request, and must never be parsed as one."""
 UPGRADES = {
     "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
     "websocket": b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",

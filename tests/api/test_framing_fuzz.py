@@ -1,5 +1,5 @@
-"""Mutated requests, many on a connection, in random pieces over real sockets: as many answers as the reference parser of the tests
-finds requests, with the same bodies, and never another one."""
+"""Fuzzes the framing: mutated pipelined requests in random pieces over real sockets get exactly the responses that the reference parser
+expects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECTIONS = 24
 WAIT_SECONDS = 60.0
 LARGE = 64 * 1024
 MANY_CHUNKS = (4_100, 6_000)
-"""More than `BodyFraming` takes at once."""
+"""More chunks than `BodyFraming` consumes in one call."""
 OFTEN_LARGE, OFTEN_MANY = 0.004, 0.003
 READ_BYTES = 256 * 1024
 SHOWN_BYTES = 4_000
@@ -57,7 +57,7 @@ def some_request(chance: random.Random) -> bytes:
 
 
 def some_body(chance: random.Random) -> tuple[list[bytes], bytes]:
-    """The fields that frame a body, and what is sent after the head."""
+    """Header fields that frame a body, and the bytes of the body."""
     kind = chance.choice(["none", "length", "chunked"])
     if kind == "none":
         return [], b""
@@ -111,7 +111,7 @@ def pieces(stream: bytes, chance: random.Random) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Status and body of each final answer, how many `100 Continue` came before them, and what ended the connection before its time."""
+    """Status and body of each final response, the number of `100 Continue` responses, and the error that ended the connection, if any."""
 
     final: list[tuple[int, bytes]]
     continues: int

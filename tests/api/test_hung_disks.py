@@ -1,4 +1,4 @@
-"""A library whose disk does not answer any more: its requests are refused, everything else works on, and the service can be stopped."""
+"""A library whose disk hangs: requests for its files get a 503, all other requests work, and the service can be stopped."""
 
 from __future__ import annotations
 
@@ -50,51 +50,53 @@ def admin(started: Service) -> Account:
 
 
 @pytest.fixture
-def boss(started: Service, admin: Account) -> Iterator[httpx.Client]:
+def admin_client(started: Service, admin: Account) -> Iterator[httpx.Client]:
     with started.client(admin, timeout=PATIENCE) as client:
         yield client
 
 
-def library_at(boss: httpx.Client, admin: Account, name: str, folder: Path) -> str:
-    made = boss.post("/api/libraries", json={"ownerId": str(admin.id), "name": name, "importPaths": [str(folder)]})
+def library_at(admin_client: httpx.Client, admin: Account, name: str, folder: Path) -> str:
+    made = admin_client.post(
+        "/api/libraries", json={"ownerId": str(admin.id), "name": name, "importPaths": [str(folder)]}
+    )
     assert made.status_code == 201, made.text
     return made.json()["id"]
 
 
 @pytest.fixture
-def hung(boss: httpx.Client, admin: Account, disk: HangingFileSystem) -> str:
-    library = library_at(boss, admin, "Share", disk.mount)
-    assert scan(boss, library)["new"] == 3
+def hung(admin_client: httpx.Client, admin: Account, disk: HangingFileSystem) -> str:
+    library = library_at(admin_client, admin, "Share", disk.mount)
+    assert scan(admin_client, library)["new"] == 3
     return library
 
 
 @pytest.fixture
-def sound(boss: httpx.Client, admin: Account, tmp_path: Path) -> Path:
+def sound(admin_client: httpx.Client, admin: Account, tmp_path: Path) -> Path:
     """The folder of the library "Disk"."""
     folder = tmp_path / "sound"
     folder.mkdir()
     (folder / "sound.jpg").write_bytes(photo("sound"))
-    library = library_at(boss, admin, "Disk", folder)
-    assert scan(boss, library)["new"] == 1
+    library = library_at(admin_client, admin, "Disk", folder)
+    assert scan(admin_client, library)["new"] == 1
     return folder
 
 
 def test_a_library_that_hangs_keeps_nobody_else_waiting(
-    started: Service, boss: httpx.Client, admin: Account, disk: HangingFileSystem, hung: str, sound: Path
+    started: Service, admin_client: httpx.Client, admin: Account, disk: HangingFileSystem, hung: str, sound: Path
 ) -> None:
-    ids = assets(boss, hung)
-    (other,) = (each["id"] for each in boss.get("/api/libraries").json() if each["name"] == "Disk")
-    shown = thumbnail_of(boss, ids["a.jpg"])
-    link = make_link(boss, [ids["a.jpg"]])
+    ids = assets(admin_client, hung)
+    (other,) = (each["id"] for each in admin_client.get("/api/libraries").json() if each["name"] == "Disk")
+    shown = thumbnail_of(admin_client, ids["a.jpg"])
+    link = make_link(admin_client, [ids["a.jpg"]])
     disk.hang()
     with ThreadPoolExecutor(REQUESTS) as clients:
         address = f"/api/assets/{ids['a.jpg']}/original"
-        waiting = [clients.submit(boss.get, address) for _ in range(REQUESTS)]
-        boss.post(f"/api/libraries/{hung}/scan")
-        original = boss.get(f"/api/assets/{assets(boss, other)['sound.jpg']}/original")
+        waiting = [clients.submit(admin_client.get, address) for _ in range(REQUESTS)]
+        admin_client.post(f"/api/libraries/{hung}/scan")
+        original = admin_client.get(f"/api/assets/{assets(admin_client, other)['sound.jpg']}/original")
         assert original.content == (sound / "sound.jpg").read_bytes()
         (sound / "new.jpg").write_bytes(photo("new"))
-        assert scan(boss, other)["new"] == 1
+        assert scan(admin_client, other)["new"] == 1
         for answer in (each.result() for each in waiting):
             assert answer.status_code == 503
             assert answer.json()["message"] in (
@@ -102,38 +104,42 @@ def test_a_library_that_hangs_keeps_nobody_else_waiting(
                 "The external library 'Share' is not mounted",
             )
             assert answer.headers["retry-after"]
-    assert boss.get(f"/api/assets/{ids['a.jpg']}/thumbnail").content == shown
-    assert boss.get(link.path).status_code == 503
+    assert admin_client.get(f"/api/assets/{ids['a.jpg']}/thumbnail").content == shown
+    assert admin_client.get(link.path).status_code == 503
 
     def told() -> bool:
-        mounts = {each["name"]: each for each in boss.get("/api/server/mounts").json()}
-        share, details = mounts["Share"], boss.get("/readyz").json()["details"]
+        mounts = {each["name"]: each for each in admin_client.get("/api/server/mounts").json()}
+        share, details = mounts["Share"], admin_client.get("/readyz").json()["details"]
         away = (share["state"], share["error"]) == ("unmounted", f"{disk.mount}: does not answer")
         return away and mounts["Disk"]["state"] == "ok" and details["libraries"]["since"] == share["since"]
 
     eventually(told, "the mounts and the readiness tell of it", within=PATIENCE)
-    made = boss.post("/api/libraries", json={"ownerId": str(admin.id), "importPaths": [str(disk.mount / "2024")]})
+    made = admin_client.post(
+        "/api/libraries", json={"ownerId": str(admin.id), "importPaths": [str(disk.mount / "2024")]}
+    )
     assert made.status_code == 400
     disk.answer()
-    eventually(lambda: boss.get(address).status_code == 200, "its originals are there again", within=PATIENCE)
-    assert boss.get(address).content == PHOTO
-    eventually(lambda: boss.get(f"/api/libraries/{hung}").json()["state"] == "ok", "it is well again", within=PATIENCE)
-    assert set(assets(boss, hung)) == {"a.jpg", "b.jpg", "film.mp4"}
+    eventually(lambda: admin_client.get(address).status_code == 200, "its originals are there again", within=PATIENCE)
+    assert admin_client.get(address).content == PHOTO
+    eventually(
+        lambda: admin_client.get(f"/api/libraries/{hung}").json()["state"] == "ok", "it is well again", within=PATIENCE
+    )
+    assert set(assets(admin_client, hung)) == {"a.jpg", "b.jpg", "film.mp4"}
     assert started.stop() == -signal.SIGTERM
 
 
 def test_a_transfer_from_a_disk_that_hangs_is_broken_off(
-    started: Service, boss: httpx.Client, disk: HangingFileSystem, hung: str
+    started: Service, admin_client: httpx.Client, disk: HangingFileSystem, hung: str
 ) -> None:
-    address = f"/api/assets/{assets(boss, hung)['film.mp4']}/original"
+    address = f"/api/assets/{assets(admin_client, hung)['film.mp4']}/original"
     received = 0
-    with boss.stream("GET", address) as answer:
+    with admin_client.stream("GET", address) as answer:
         assert (answer.status_code, answer.headers["content-length"]) == (200, str(LARGE_BYTES))
         with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 - it hangs in the midst of the transfer
             for piece in answer.iter_raw():
                 received += len(piece)
                 disk.hang()
     assert 0 < received < LARGE_BYTES
-    assert boss.get("/livez").status_code == 200
+    assert admin_client.get("/livez").status_code == 200
     # With threads that wait for the disk still.
     assert started.stop() == -signal.SIGTERM

@@ -1,4 +1,4 @@
-"""Immich's command line client: its calls replayed one by one, and the client itself, unmodified, against the service."""
+"""Immich's command-line client: its calls replayed one by one, and the unmodified client itself against the service."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_client_itself(
 
 @pytest.fixture
 def run_client(immich_client: Path, tmp_path: Path) -> RunClient:
-    """Runs the client with these arguments; returns what it wrote. It keeps its login in a folder of the test's."""
+    """Runs the client with these arguments; returns its output. The client stores its login in a folder of the test."""
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
@@ -149,7 +149,7 @@ def _check(client: httpx.Client, files: dict[str, bytes]) -> list[dict[str, Any]
 
 
 def _send(client: httpx.Client, path: str, content: bytes) -> httpx.Response:
-    """As the client's `FormData` does it: fields first, one that is not in the API among them, then the file."""
+    """Upload as the client's `FormData` does: the fields first, one of them unknown to the API, then the file."""
     fields = {
         "fileCreatedAt": "2024-05-01T10:00:00.000Z",
         "fileModifiedAt": "2024-05-01T10:00:00.000Z",
@@ -161,5 +161,5 @@ def _send(client: httpx.Client, path: str, content: bytes) -> httpx.Response:
 
 
 def _report(output: str) -> dict[str, Any]:
-    """The JSON that the client writes among its other lines."""
+    """The JSON in the client's output."""
     return json.loads(output[output.index("{\n") : output.rindex("\n}") + 2])

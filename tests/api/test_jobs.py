@@ -1,4 +1,4 @@
-"""What is to be made, what failed, and asking for it again; the tasks here are settled by the test, not by a worker."""
+"""Job queues: counts, failures, and processing again. The tests finish the tasks themselves; no worker runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON bodies: how large they may be, and what happens to those that are none. Every refusal has the one shape."""
+"""JSON bodies: limits of size and time, and malformed JSON. Every refusal is in the error format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger, or a database that is gone, can write into the log is bounded."""
+"""The log's volume is bounded: for requests of anonymous clients, and during an outage of the database."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def test_an_outage_of_the_database_is_one_line_and_its_end_another(
 
 
 def add_library(service: Service, folder: Path) -> None:
-    """One that is watched."""
+    """Add a library that is watched."""
     folder.mkdir()
     people = AccountFactory(replace(service.stack, db_url=service.settings["DB_URL"]))
     try:
-        boss = people.add(is_admin=True)
-        with service.client(boss) as client:
-            library = {"ownerId": str(boss.id), "name": "Share", "importPaths": [str(folder)]}
+        admin_client = people.add(is_admin=True)
+        with service.client(admin_client) as client:
+            library = {"ownerId": str(admin_client.id), "name": "Share", "importPaths": [str(folder)]}
             assert client.post("/api/libraries", json=library).status_code == 201
     finally:
         people.close()

@@ -1,5 +1,5 @@
-"""Memory stays flat, whatever goes through: a large upload, a store that is slower than the sender, clients that stall. And
-nothing is spooled: the folder for temporary files holds one mebibyte."""
+"""Memory of the service stays bounded for a large upload, a store slower than the sender, and stalled clients. Nothing is spooled to
+disk: the folder for temporary files has room for one mebibyte."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WARM_UP_BYTES = 9 * MEBIBYTE
 STALLED_CLIENTS = 64
 STORE_BYTES_PER_SECOND = 5 * MEBIBYTE
 SLOW_BYTES = 80 * MEBIBYTE
-"""More than what may pile up in memory."""
+"""Larger than the memory that the service may use."""
 
 
 @pytest.fixture
 def tiny_temporary_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 1 MiB."""
+    """A folder on a file system of 1 MiB."""
     if os.geteuid() != 0:
         pytest.skip("a temporary folder of 1 MiB needs a small tmpfs, and mounting one needs root")
     folder = tmp_path / "temporary"
@@ -109,7 +109,7 @@ def test_a_slow_store_slows_the_sender(start_service: StartService, seaweedfs: S
 
 
 def _send(service: Service, account: Account, size: int, *, patience: float = 60.0) -> tuple[UploadAnswer, str]:
-    """Upload `size` bytes that exist only a piece at a time; returns the answer and their SHA-1."""
+    """Upload `size` bytes, generated piece by piece; returns the response and their SHA-1."""
     noise = fresh_bytes(MEBIBYTE)
     sha1 = hashlib.sha1()
     with UploadConnection(service.port, patience=patience) as wire:

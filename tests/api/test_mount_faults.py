@@ -1,4 +1,5 @@
-"""A media location that is not ours any more while the service runs: not ready, uploads refused, and well again without a restart."""
+"""The media location is unmounted or replaced while the service runs: `/readyz` fails, uploads are refused, and the service recovers
+without a restart."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ MEBIBYTE = 1024 * 1024
 
 
 class Marker:
-    """The marker of the folder that uploads go to, by the side door."""
+    """Direct access to the marker of the upload folder, on disk or in S3."""
 
     def __init__(self, service: Service) -> None:
         self._bucket = service.stack.bucket
@@ -87,7 +88,7 @@ def test_uploads_are_refused_while_the_marker_is_not_ours(start_service: StartSe
 
 @pytest.mark.parametrize("engine", ["local", "s3"])
 def test_nothing_is_made_or_removed_while_the_marker_is_not_ours(start_service: StartService, engine: Engine) -> None:
-    """Thumbnails, portraits and the sweeper: what they write to a foreign place is lost from sight, and what they miss there is not gone."""
+    """Thumbnails, portraits and the sweeper stop too: files written to a foreign place would be lost; files missing there still exist."""
     service = start_service(engine, program=WORKING)
     marker, account = Marker(service), service.people.add(is_admin=True)
     ours = marker.read()
@@ -203,11 +204,11 @@ def test_a_start_without_the_disk_is_refused(disks: DiskMounts, start_service: S
     disk.unmount(media, lazily=False)
 
     assert service.launch().wait(PATIENCE) == 3
-    assert f"mediavault: {media}/upload/.immich is missing: the media location looks unmounted" in told(service)
+    assert f"mediavault: {media}/upload/.immich is missing: the media location looks unmounted" in read_log(service)
     assert list(media.rglob("*")) == [], "nothing is written below the mount point"
     media.rmdir()
     assert service.launch().wait(PATIENCE) == 3
-    assert f"mediavault: {media} is missing" in told(service)
+    assert f"mediavault: {media} is missing" in read_log(service)
     assert not media.exists(), "nor is it made again"
 
 
@@ -217,7 +218,7 @@ def test_a_person_starts_in_spite_of_it_or_takes_it_over(start_service: StartSer
     marker = Marker(service)
     marker.write(b"1732300000000\n")
     assert service.launch().wait(PATIENCE) == 3
-    assert "names another installation: the media location is not ours" in told(service)
+    assert "names another installation: the media location is not ours" in read_log(service)
 
     service.settings["IMMICH_IGNORE_MOUNT_CHECK_ERRORS"] = "true"
     service.start()
@@ -257,7 +258,7 @@ def delete(client: httpx.Client, asset: str) -> None:
     assert gone.status_code == 204
 
 
-def told(service: Service) -> str:
+def read_log(service: Service) -> str:
     return service.log + service.output
 
 

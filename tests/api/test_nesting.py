@@ -1,4 +1,4 @@
-"""JSON that is nested as deep as no client needs: refused where it comes in, so that it can not spoil what is read later."""
+"""Deeply nested JSON is refused when it is received, so that it cannot break later responses."""
 
 from __future__ import annotations
 

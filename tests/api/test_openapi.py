@@ -1,4 +1,4 @@
-"""The description of the API, and the page that shows it: complete, true, and loaded from nowhere else."""
+"""The OpenAPI description is complete and correct, and the page at `/docs` loads nothing from other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stacks that no other test runs on: a local folder with PostgreSQL, and S3 with SQLite. From an upload to the last sweep."""
+"""The two stacks that no other test uses, from upload to sweep: a local folder with PostgreSQL, and S3 with SQLite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passwords: nothing about an answer to a login, its time included, tells whether the account exists."""
+"""Passwords: the response to a login, including its time, does not disclose whether the account exists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCOPE: dict[str, Any] = {"type": "http", "client": ("127.0.0.1", 1), "headers": 
 
 
 class RecordingHasher(PasswordHasher):
-    """The hasher of the service, which notes what it works on."""
+    """A password hasher that records its calls."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Persons' thumbnails and profile images: set, fetched, replaced, and gone with what they came from."""
+"""Person thumbnails and profile images: set, fetched, replaced, and removed with their source."""
 
 from __future__ import annotations
 

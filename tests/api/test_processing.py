@@ -1,4 +1,4 @@
-"""Real photos and videos through a service that works on them: what comes out, as a client sees it, on both stacks."""
+"""Processing of real photos and videos by a running service, checked through the API on both stacks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def admin(working: Service) -> Account:
 
 @pytest.fixture
 def owner(working: Service) -> Iterator[httpx.Client]:
-    """A new user; catalogue and storage agree afterwards."""
+    """A client of a new user; checks the consistency of catalogue and storage afterwards."""
     with working.client(working.people.add()) as client:
         yield client
     assert_consistent(working.stack)

@@ -1,4 +1,4 @@
-"""What processing costs the store and withstands: bytes read per asset, hostile files, a full staging disk, memory."""
+"""Cost and robustness of processing: bytes read per asset, hostile files, a full staging disk, memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_original_in_s3_is_read_once_for_all_that_is_made_of_it(
 
 
 def hostile_files(secret: Path, port: int, extensions: Sequence[str]) -> dict[str, bytes]:
-    """Names and contents; `secret` and a listener at `port` are what some of them point at. Noise has all the `extensions`."""
+    """Contents by file name. Some files refer to the file `secret` or to a listener at `port`; files of noise have all `extensions`."""
     whole = encode_jpeg(Image.effect_noise((600, 400), 60).convert("RGB"), quality=90)
     clip = make_video(".mp4")
     files = {f"cut-{tenth}.jpg": whole[: max(1, len(whole) * tenth // 10)] for tenth in range(10)}
@@ -103,7 +103,7 @@ def png(width: int, height: int, colour: int, data: bytes, depth: int = 8) -> by
 
 
 def circle() -> bytes:
-    """A TIFF of two directories, each of which says that the other one is next."""
+    """A TIFF whose two directories each name the other as the next."""
     data = bytearray(encode_image(make_quarters(64, 48), "TIFF"))
     (first,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, first)
@@ -113,7 +113,7 @@ def circle() -> bytes:
 
 
 class Listener:
-    """A port of 127.0.0.1, and how often somebody has come."""
+    """A listening port of 127.0.0.1 that counts its connections."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -131,8 +131,8 @@ class Listener:
         self._socket.close()
 
 
-class Watch:
-    """Asks a service all the time, on a thread, and notes the longest that it let wait, and how much memory its family had."""
+class ResponseMonitor:
+    """Sends requests all the time from a thread; records the longest response time, and the memory of the service's process tree."""
 
     def __init__(self, service: Service) -> None:
         self._url = service.url
@@ -187,7 +187,7 @@ def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
         wait_until_idle(service, admin.key)
         process = service.process
         before, children = family_memory(process), len(process.children(recursive=True))
-        with Watch(service) as watch:
+        with ResponseMonitor(service) as watch:
             files = hostile_files(secret, listener.port, extensions)
             ids = {uploaded(client, data, name): name for name, data in files.items()}
             found = wait_until_idle(service, admin.key, within=240)
@@ -218,13 +218,13 @@ def test_hostile_files_end_with_a_reason_and_the_service_goes_on(
 
 
 def family_memory(process: psutil.Process) -> int:
-    """Bytes that the service and all it started have in memory."""
+    """Resident bytes of the service and all its child processes."""
     return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
 
 
 @pytest.fixture
 def small_staging(tmp_path: Path) -> Iterator[Path]:
-    """A staging disk of 2 MiB."""
+    """A staging folder on a file system of 2 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
     if os.geteuid() != 0:

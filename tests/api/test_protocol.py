@@ -1,4 +1,4 @@
-"""What a connection may send before anybody has looked at it: heads that never end, that end late, that are none."""
+"""`HttpProtocol`: bounds on the size and time of request heads, and malformed heads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImpatientProtocol(HttpProtocol):
 
 
 async def greet(scope: Scope, receive: Receive, send: Send) -> None:
-    """`/slow` takes longer than a head may."""
+    """Answers; `/slow` takes longer than the head timeout."""
     if scope["path"] == "/slow":
         await asyncio.sleep(3 * HEAD_SECONDS)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -138,7 +138,7 @@ async def test_a_silent_connection_is_closed(impatient: int, sent: bytes) -> Non
 
 
 async def test_a_head_that_drips_is_given_up(impatient: int) -> None:
-    """Each byte is in time, all of them are not."""
+    """Each byte arrives within the timeout, the whole head does not."""
     async with await RawConnection.open("127.0.0.1", impatient) as connection:
         answer: asyncio.Task[RawResponse] = asyncio.create_task(connection.read_response())
         for byte in LINE:

@@ -1,4 +1,4 @@
-"""What an address gives, case by case: no service, no files."""
+"""`select_file` as a table, without service and files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def pictures(name: str, *made: FileKind, state: TaskState | None = TaskState.DON
     )
 
 
-def shown(found: ServedFile | RenditionRedirect) -> tuple[str, str]:
+def describe(found: ServedFile | RenditionRedirect) -> tuple[str, str]:
     assert isinstance(found, ServedFile)
     assert found.owner_id == OWNER
     return found.file.path, found.filename
@@ -108,7 +108,7 @@ THUMB, PREV, FULL, ENCODED = FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULL
 def test_the_file_that_is_sent_and_its_name(
     name: str, made: list[FileKind], wanted: Rendition, path: str, filename: str
 ) -> None:
-    assert shown(select_file(pictures(name, *made), wanted, MOMENT)) == (path, filename)
+    assert describe(select_file(pictures(name, *made), wanted, MOMENT)) == (path, filename)
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_full_size_is_elsewhere(name: str, made: list[FileKind], address: str, s
 
 @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.DONE])
 def test_a_video_that_browsers_play_by_its_name_is_played_at_once(state: TaskState) -> None:
-    assert shown(select_file(pictures("v.mp4", state=state), PLAYBACK, MOMENT))[0] == "/media/upload/one.mp4"
+    assert describe(select_file(pictures("v.mp4", state=state), PLAYBACK, MOMENT))[0] == "/media/upload/one.mp4"
 
 
 def test_another_video_is_played_once_it_was_found_to_be_fine_as_it_is() -> None:
-    assert shown(select_file(pictures("v.avi"), PLAYBACK, MOMENT))[0] == "/media/upload/one.avi"
+    assert describe(select_file(pictures("v.avi"), PLAYBACK, MOMENT))[0] == "/media/upload/one.avi"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bodies of requests: where they end, how much of them is parsed at once, and what is done with those that nobody reads."""
+"""Request bodies: their end, the bytes parsed per call, and bodies that no handler reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE_BYTE_CHUNKS = 15_000
 
 
 def parts(stream: bytes, piece: int = READ_BYTES) -> list[int]:
-    """How many bytes the parser is given each time, of a chunked body that comes in pieces of this size."""
+    """The number of bytes that the parser receives per call, for a chunked body that arrives in pieces of `piece` bytes."""
     framing = BodyFraming()
     framing.begin(None)
     taken: list[int] = []
@@ -122,7 +122,7 @@ async def test_many_chunks_of_one_client_do_not_hold_up_another() -> None:
 
 @pytest.fixture
 def photo(service: Service, account: Account) -> str:
-    """The path of a file that was asked for just now, so that it is answered without a task."""
+    """The path of a file that was requested just before, so that the next response comes from memory."""
     with service.client(account) as client:
         path = f"/api/assets/{uploaded(client, fresh_bytes(1000))}/original"
         for _ in range(2):

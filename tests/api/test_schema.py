@@ -1,4 +1,4 @@
-"""Every operation of the API, called with generated requests, good and bad: no server error, no status that its description leaves out."""
+"""Calls every operation of the API with generated valid and invalid requests: no server error, and no undocumented status."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.real.uploads import uploaded
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 EXAMPLES, SOAK_EXAMPLES = 5, 200
-"""For each operation and phase."""
+"""Generated requests for each operation and phase."""
 METHODS = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"]
 """That are tried where they are not described; 501 is right for those that are not known, such as QUERY."""
 PHASES: dict[Engine, str] = {"local": "examples,coverage", "s3": "fuzzing,stateful"}
-"""Half of them on each; `make soak` runs all on both."""
+"""Half of the operations run on each stack; `make soak` runs all on both."""
 
 
 @pytest.mark.parametrize(("engine", "database"), [("local", "sqlite"), ("s3", "postgresql")])
@@ -66,7 +66,7 @@ def test_every_operation_answers_as_described(
 
 
 def _existing(client: httpx.Client, folder: Path) -> str:
-    """Configuration by which requests name what is there, and so get further than 404."""
+    """Configuration that puts ids of existing items into the requests, so that they get further than 404."""
     asset = uploaded(client, make_jpeg(), "photo.jpg")
     me = client.get("/api/users/me").json()["id"]
     library = client.post("/api/libraries", json={"ownerId": me, "importPaths": [str(folder)]}).json()["id"]

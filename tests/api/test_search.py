@@ -1,4 +1,4 @@
-"""The search by what is known about assets, in Immich's shape."""
+"""The metadata search for assets, in Immich's format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HARMLESS = {
     "size": 100,
     "order": "desc",
 }
-"""What Immich's clients send, and what selects nothing here."""
+"""Parameters that Immich's clients send, and that have no effect here."""
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_all_conditions_hold(
 )
 @pytest.mark.usefixtures("album")
 def test_what_would_be_ignored_is_refused(client: httpx.Client, condition: dict[str, Any]) -> None:
-    """Else whoever deletes what was found deletes everything."""
+    """Otherwise a client that deletes the results would delete all assets."""
     answer = client.post("/api/search/metadata", json={**HARMLESS, **condition})
 
     assert answer.status_code == 400

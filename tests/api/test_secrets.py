@@ -1,4 +1,4 @@
-"""Secrets do not get into the logs, however they are sent and whatever becomes of the request."""
+"""Secrets never appear in the logs, wherever a request carries them and whatever its response is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TARGETS = [
 
 @pytest.fixture(params=["console", "json"])
 def talkative(request: pytest.FixtureRequest, start_service: StartService) -> Service:
-    """A service that logs all it can."""
+    """A service with the most verbose log level."""
     return start_service("local", settings={"MEDIAVAULT_LOG_FORMAT": request.param, "IMMICH_LOG_LEVEL": "verbose"})
 
 
@@ -60,7 +60,7 @@ def test_no_credential_is_logged(talkative: Service) -> None:
 
 
 def _carrying(place: str, secret: str) -> tuple[dict[str, str], str]:
-    """Headers, and a query string."""
+    """Headers and query string of a request that carries the secret at `place`."""
     if place == "authorization":
         return {place: f"Bearer {secret}"}, ""
     if place == "cookie":

@@ -1,4 +1,4 @@
-"""Whatever says which assets are meant is understood whole or refused: what would be ignored would mean more assets."""
+"""Requests that select assets refuse unknown conditions: an ignored condition would select more assets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNDERSTOOD = {
     "/api/download/archive": {"archiveName": "x", "edited": True},
     "/api/jobs/thumbnailGeneration": {"force": False},
 }
-"""What Immich's clients send beside that."""
+"""Other fields that Immich's clients send."""
 
 
 @pytest.fixture(scope="module")

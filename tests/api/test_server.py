@@ -1,4 +1,4 @@
-"""What the server says about itself and about the caller, with and without a key."""
+"""Routes about the server and the caller's user, with and without a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Login and logout with a password, as a browser and as an app does it."""
+"""Login and logout with a password, as a browser and as an app do it."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def _from(address: str, service: Service) -> httpx.Client:
 
 
 def _login(client: httpx.Client, email: str) -> httpx.Response:
-    """The client's own jar stays empty: what is sent is what the test says."""
+    """Log in without filling the client's cookie jar, so that the test decides which cookies are sent."""
     answer = client.post("/api/auth/login", json={"email": email, "password": PASSWORD})
     client.cookies.clear()
     assert answer.status_code == 201, answer.text

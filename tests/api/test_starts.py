@@ -1,4 +1,4 @@
-"""Starts: what a newcomer is told, and those that must fail with one line, a status other than 0 and nothing left open."""
+"""Start-up: the first start's output, and failed starts, which print one line, exit with a status other than 0 and leave nothing open."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.real.waiting import eventually
 PATIENCE = 60.0
 
 
-class Opening:
-    """Services that fail to open or to close, and a server's side of the lifespan."""
+class FailingServices:
+    """A stand-in for `open_services` that fails to open or close, and the server's side of the ASGI lifespan."""
 
     def __init__(self, *, opening: Exception | None = None, closing: Exception | None = None) -> None:
         self._opening = opening
@@ -68,7 +68,7 @@ class Opening:
     ],
 )
 async def test_whatever_fails_while_opening_ends_the_start(error: Exception, told: str) -> None:
-    opening = Opening(opening=error)
+    opening = FailingServices(opening=error)
 
     front = await opening.lifespan()
 
@@ -77,7 +77,7 @@ async def test_whatever_fails_while_opening_ends_the_start(error: Exception, tol
 
 
 async def test_a_failure_while_closing_is_told_to_the_server() -> None:
-    opening = Opening(closing=OSError("disk gone"))
+    opening = FailingServices(closing=OSError("disk gone"))
 
     await opening.lifespan()
 
@@ -133,7 +133,7 @@ def test_who_cannot_have_the_port_touches_no_data(start_service: StartService) -
 
 
 def test_the_port_is_free_again_at_once(start_service: StartService) -> None:
-    """Connections of the service before, in TIME_WAIT, do not keep it."""
+    """Connections of the previous service in TIME_WAIT do not block the port."""
     service = start_service("local")
     httpx.get(f"{service.url}/livez", headers={"connection": "close"}, trust_env=False)
 
@@ -242,7 +242,7 @@ def test_what_it_creates_is_its_owners_only(start_service: StartService, tmp_pat
 
 
 def refusal(service: Service) -> str:
-    """Everything that a start which ends by itself shows."""
+    """The whole output of a start that fails."""
     logged, printed = len(service.log), len(service.output)
     status = service.launch().wait(PATIENCE)
     assert status in (2, 3)

@@ -1,4 +1,4 @@
-"""Stops while transfers run: bounded, without a word too much, and nothing left undone."""
+"""Shutdown while transfers run: it takes bounded time, logs nothing unexpected, and completes the clean-up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.real.waiting import eventually
 
 PATIENCE = 10.0
 MOST_SECONDS = 10.0
-"""After which Docker kills a container."""
+"""Docker kills a container after this time."""
 MEBIBYTE = 1024 * 1024
 
 
@@ -57,7 +57,7 @@ def test_slow_transfers_are_cut_and_put_in_order(
 
 
 def states(service: Service) -> set[FileState]:
-    """Of all files in the catalogue."""
+    """The states of all files in the catalogue."""
 
     async def read(catalog: Catalog) -> set[FileState]:
         return {file.state async for file in catalog.files.iterate_all()}

@@ -1,5 +1,5 @@
-"""Where the bytes should go, or come from, fails: a stopped S3 server, a full disk, a bucket that is not there, wrong keys, a
-sender that stalls. The status, that nothing is left over, and that the next request works."""
+"""Storage failures: a stopped S3 server, a full disk, a missing bucket, wrong keys, a stalled sender. Checks the status, that nothing is
+left over, and that the next request works."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RETRIES_AND_SLACK_SECONDS = 10.0
 
 @pytest.fixture(scope="module")
 def impatient(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service on S3 that waits for its store no longer than two seconds."""
+    """A service on S3 with a store timeout of two seconds."""
     with Service(stacks.create("s3", tmp_path_factory.mktemp("impatient")), settings=IMPATIENT) as service:
         yield service
 
@@ -93,7 +93,7 @@ def test_a_store_that_stops_in_the_middle_of_an_upload(
 def test_an_upload_that_the_store_refuses_without_having_the_object_is_to_be_sent_again(
     start_service: StartService, seaweedfs: SeaweedFS, size: int, operation: str, answer: tuple[int, str]
 ) -> None:
-    """A sweep or a lifecycle rule ended it, or what was in the way is gone: nothing that the sender has done wrong."""
+    """A sweep or a lifecycle rule aborted the multipart upload, or the conflicting object is gone: no fault of the client."""
 
     def matches(request: Recorded) -> bool:
         if "/upload/" not in request.path:
@@ -171,7 +171,7 @@ def test_a_store_that_stops_in_the_middle_of_a_download(
 def test_a_store_that_cannot_be_used_shows_in_readiness(
     seaweedfs: SeaweedFS, start_service: StartService, missing: str, told: str
 ) -> None:
-    """Why, only administrators and the log are told: in the store's own words, and with a hint."""
+    """Only administrators and the log get the reason, in the store's own words and with a hint."""
     wrong = {
         "bucket": {},
         "key": {"S3_SECRET_ACCESS_KEY": record_secret("not-the-secret-of-this-key")},
@@ -212,7 +212,7 @@ def test_a_store_that_cannot_be_used_shows_in_readiness(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MiB where the first service of `start_service` keeps its media."""
+    """A file system of 8 MiB for the media of the first service of `start_service`."""
     folder = tmp_path / "service-0" / "media"
     folder.mkdir(parents=True)
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""What the database itself holds of secrets, read without the code under test: hashes, and nothing that opens anything."""
+"""The database contains only hashes of secrets; it is read without the code under test."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_database_holds_only_hashes_of_secrets(service: Service) -> None:
 
 
 def forms(secret: str) -> set[bytes]:
-    """As text and as the bytes that the text stands for, in either case."""
+    """The secret as text, and as the bytes that it encodes, in upper and lower case."""
     found = {
         secret.encode(),
         secret.upper().encode(),
@@ -76,8 +76,7 @@ def holds_digest(content: bytes, secret: str) -> bool:
 
 
 def everything_stored(service: Service) -> bytes:
-    """Of SQLite the bytes of its files, pages that are free included; of PostgreSQL every row of every table as text, with bytes in
-    hexadecimal."""
+    """For SQLite the bytes of its files, including free pages; for PostgreSQL every row of every table as text, with bytes in hex."""
     url = service.stack.db_url
     if url.startswith("sqlite:///"):
         database = Path(url.removeprefix("sqlite:///"))
@@ -92,7 +91,7 @@ def everything_stored(service: Service) -> bytes:
 
 
 def stored_passwords(service: Service) -> dict[str, str]:
-    """By the address of the user."""
+    """Stored password hashes by the user's email."""
     url, statement = service.stack.db_url, 'SELECT email, password_hash FROM "user" WHERE password_hash IS NOT NULL'
     if not url.startswith("sqlite:///"):
         with psycopg.connect(url) as connection:

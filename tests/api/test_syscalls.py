@@ -1,4 +1,4 @@
-"""The order of a local upload and of a removal, as the kernel sees it: nothing is acknowledged before it would survive a power loss."""
+"""The system calls of a local upload and of a removal, in order: nothing is acknowledged before it would survive a power loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RESUMED = re.compile(r"^(?P<thread>\d+)\s+<\.\.\. \w+ resumed>\s*(?P<text>.*)$"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that returned; calls are in the order of their return."""
+    """A completed system call; calls are ordered by the time of their return."""
 
     name: str
     arguments: str
@@ -45,7 +45,7 @@ class Call:
 
 @pytest.fixture
 def traced(start_service: StartService, tmp_path: Path) -> tuple[Service, Path]:
-    """A service on a local disk, and the file in which its system calls are written down."""
+    """A service on a local disk, and the strace output file of its system calls."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("no strace here: install the package strace")
@@ -115,7 +115,7 @@ def test_a_removed_file_does_not_come_back_without_its_row(traced: tuple[Service
 
 
 def _forgotten(calls: list[Call]) -> list[int]:
-    """Where the catalogue was written after a file was unlinked."""
+    """The indices of writes to the catalogue after a file was unlinked."""
     unlinked = next((at for at, call in enumerate(calls) if call.name.startswith("unlink")), len(calls))
     written = ("write", "writev", "pwrite64")
     return [
@@ -126,7 +126,7 @@ def _forgotten(calls: list[Call]) -> list[int]:
 
 
 def _calls(trace: str) -> list[Call]:
-    """The calls by the moment they returned, also where another thread came in between."""
+    """The calls in the order of their return, including those that strace prints in two parts because another thread ran in between."""
     begun: dict[str, str] = {}
     calls = []
     for line in trace.splitlines():

@@ -1,4 +1,4 @@
-"""The addresses of thumbnails and playable video: who gets what, as which file, and what a swap looks like from outside."""
+"""Thumbnails and playable videos over HTTP: permissions, file selection, file names, and replacement during downloads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.real.waiting import eventually
 THUMBNAIL, PREVIEW, FULLSIZE, VIDEO = FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE, FileKind.ENCODED_VIDEO
 
 
-class Made:
-    """A photo with a thumbnail and a preview, of random bytes all."""
+class ProcessedPhoto:
+    """A photo with a thumbnail and a preview, all of random bytes."""
 
     def __init__(self, service: Service, client: httpx.Client, name: str = "Strand 1.heic") -> None:
         self.id = uploaded(client, fresh_bytes(5000), name)
@@ -36,8 +36,8 @@ class Made:
 
 
 @pytest.fixture
-def made(service: Service, client: httpx.Client) -> Made:
-    return Made(service, client)
+def made(service: Service, client: httpx.Client) -> ProcessedPhoto:
+    return ProcessedPhoto(service, client)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def made(service: Service, client: httpx.Client) -> Made:
     ],
 )
 def test_a_size_is_a_file_like_any_other(
-    client: httpx.Client, made: Made, query: str, kind: str, mime_type: str, name: str
+    client: httpx.Client, made: ProcessedPhoto, query: str, kind: str, mime_type: str, name: str
 ) -> None:
     data: bytes = getattr(made, kind)
     address = f"{made.address}{query}"
@@ -71,7 +71,7 @@ def test_a_size_is_a_file_like_any_other(
     assert "immutable" in client.get(f"{address}{more}c=1QcSHQRnh493").headers["cache-control"]
 
 
-def test_full_size_of_what_browsers_do_not_show(service: Service, client: httpx.Client, made: Made) -> None:
+def test_full_size_of_what_browsers_do_not_show(service: Service, client: httpx.Client, made: ProcessedPhoto) -> None:
     there = client.get(f"{made.address}?size=fullsize&c=x")
     assert there.status_code == 302
     assert there.headers["location"] == "thumbnail?size=preview&c=x"
@@ -81,7 +81,7 @@ def test_full_size_of_what_browsers_do_not_show(service: Service, client: httpx.
     data = fresh_bytes(9000)
     store_derivative(service, made.id, FULLSIZE, data)
 
-    other = Made(service, client)  # the answer for the first one may be remembered for five seconds
+    other = ProcessedPhoto(service, client)  # the answer for the first one may be remembered for five seconds
     store_derivative(service, other.id, FULLSIZE, data)
     found = client.get(f"{other.address}?size=fullsize")
     assert (found.status_code, found.content) == (200, data)
@@ -101,17 +101,19 @@ def test_full_size_of_what_browsers_show_is_the_original(
 
 
 @pytest.mark.parametrize("size", ["original", "huge", ""])
-def test_a_size_that_there_is_not_is_refused(client: httpx.Client, made: Made, size: str) -> None:
+def test_a_size_that_there_is_not_is_refused(client: httpx.Client, made: ProcessedPhoto, size: str) -> None:
     answer = client.get(f"{made.address}?size={size}")
     assert answer.status_code == 400
     if size == "original":
         assert answer.json()["message"] == "May not request original file"
 
 
-def test_who_may_see_it(service: Service, other_client: httpx.Client, anonymous: httpx.Client, made: Made) -> None:
+def test_who_may_see_it(
+    service: Service, other_client: httpx.Client, anonymous: httpx.Client, made: ProcessedPhoto
+) -> None:
     account = service.people.add()
     with service.client(account) as client:
-        mine = Made(service, client)
+        mine = ProcessedPhoto(service, client)
         for address in (f"{mine.address}?size=preview", mine.address):
             assert client.get(address).status_code == 200
             assert other_client.get(address).status_code == 404
@@ -137,7 +139,7 @@ def test_others_are_not_told_what_is_being_made(client: httpx.Client, other_clie
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_other_methods_are_refused(client: httpx.Client, made: Made, method: str) -> None:
+def test_other_methods_are_refused(client: httpx.Client, made: ProcessedPhoto, method: str) -> None:
     answer = client.request(method, made.address)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
@@ -159,12 +161,12 @@ def test_playback_is_the_encoded_video_else_the_original(service: Service, clien
     assert encoded[-10:] in parts.content
 
 
-def test_a_photo_is_not_played(client: httpx.Client, made: Made) -> None:
+def test_a_photo_is_not_played(client: httpx.Client, made: ProcessedPhoto) -> None:
     assert client.get(f"/api/assets/{made.id}/video/playback").status_code == 404
 
 
-def test_a_swap_is_never_seen_as_a_gap(service: Service, client: httpx.Client, made: Made) -> None:
-    """Made again and again while it is fetched all the time: every answer is one of the files, whole."""
+def test_a_swap_is_never_seen_as_a_gap(service: Service, client: httpx.Client, made: ProcessedPhoto) -> None:
+    """The thumbnail is replaced repeatedly during requests: every response is one of the files, complete."""
     versions = [made.preview, *(fresh_bytes(400_000) for _ in range(6))]
     swapped = threading.Event()
 
@@ -189,7 +191,7 @@ def test_a_swap_is_never_seen_as_a_gap(service: Service, client: httpx.Client, m
 
 
 def test_what_is_remembered_of_a_file_that_is_gone_is_read_again(
-    service: Service, client: httpx.Client, made: Made
+    service: Service, client: httpx.Client, made: ProcessedPhoto
 ) -> None:
     assert client.get(made.address).content == made.thumbnail
     old = service.people.call(lambda catalog: _path_of(catalog, made.id))
@@ -209,8 +211,10 @@ async def _path_of(catalog: Catalog, asset_id: str) -> str:
     return (await catalog.derivatives.get_for_asset(UUID(asset_id)))[THUMBNAIL].file.path
 
 
-def test_deleting_an_asset_takes_what_was_made_of_it_along(service: Service, client: httpx.Client, made: Made) -> None:
-    kept = Made(service, client)
+def test_deleting_an_asset_takes_what_was_made_of_it_along(
+    service: Service, client: httpx.Client, made: ProcessedPhoto
+) -> None:
+    kept = ProcessedPhoto(service, client)
     addresses = (made.address, f"{made.address}?size=preview")
     for address in addresses:
         assert client.get(address).status_code == 200
@@ -226,7 +230,7 @@ def test_deleting_an_asset_takes_what_was_made_of_it_along(service: Service, cli
 def test_direct_links_lead_to_derivatives_too(start_service: StartService) -> None:
     service = start_service("s3", settings={"S3_DELIVERY": "redirect"})
     with service.client(service.people.add()) as client, httpx.Client(trust_env=False, timeout=30) as outside:
-        made = Made(service, client)
+        made = ProcessedPhoto(service, client)
         answer = client.get(made.address)
         assert answer.status_code == 302
         link = record_secret(answer.headers["location"])

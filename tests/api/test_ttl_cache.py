@@ -1,4 +1,4 @@
-"""What the hot path remembers, and that it forgets in time."""
+"""`TTLCache`: expiry, eviction, shared loads, and invalidation during a load."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from app.api.ttl_cache import TTLCache
 
 
 class Source:
-    """Counts how often it is asked."""
+    """A loader that counts its calls."""
 
     def __init__(self, value: str | None = "value") -> None:
         self.value = value

@@ -1,5 +1,4 @@
-"""Two services on one catalogue and one media location, the embedded one (SQLite and a folder) among them: what is done at one
-holds at the other."""
+"""Two service processes on one catalogue and one media location, with SQLite too: changes at one take effect at the other."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ TAKES_EFFECT_SECONDS = TTL_SECONDS + 5.0
 
 @pytest.fixture(scope="module")
 def other_service(service: Service) -> Iterator[Service]:
-    """Another process on the data of `service`."""
+    """A second service process on the data of `service`."""
     with Service(service.stack) as running:
         yield running
 

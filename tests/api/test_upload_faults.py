@@ -1,5 +1,5 @@
-"""What an upload meets when the client breaks off, repeats itself or plays tricks: the status, that catalogue and storage agree
-(the fixture `agreement`, and exactly so after a sweep), and that the next upload works. Both stacks."""
+"""Uploads by clients that disconnect, repeat requests or send hostile bodies, on both stacks. Checks the status, the consistency of
+catalogue and storage (fixture `check_consistency`; exact after a sweep), and that the next upload works."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Refusals that come before the body was read: the client gets to read why, although it goes on sending, and no
-`100 Continue` invites it to. Both stacks."""
+"""Uploads refused before their body was read, on both stacks: the client can read the response although it continues to send, and gets
+no `100 Continue`."""
 
 from __future__ import annotations
 

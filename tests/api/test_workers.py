@@ -1,4 +1,4 @@
-"""Workers beside a service, and the command that has things made again: as an operator runs them."""
+"""Separate worker processes, and the command that processes assets again, run as an operator runs them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_worker_does_what_a_service_without_one_leaves(
 
 
 def test_a_worker_follows_no_link_out_of_a_library(start_service: StartService, tmp_path: Path) -> None:
-    """One that was turned round after the scan: nobody gets a picture of what lies elsewhere."""
+    """A symbolic link that was redirected after the scan: no thumbnail is made of a file outside the library."""
     service = start_service("local")
     nas, elsewhere = tmp_path / "nas", tmp_path / "elsewhere.jpg"
     nas.mkdir()
@@ -158,7 +158,7 @@ def test_what_is_missing_is_left_to_workers(start_service: StartService, tmp_pat
 
 
 async def forget_tasks(catalog: Catalog) -> None:
-    """As of assets that are older than tasks."""
+    """Delete all tasks, as for assets that are older than the tasks table."""
     async with catalog.database.write() as connection:
         await connection.execute(delete(tables.task))
 

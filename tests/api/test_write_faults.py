@@ -1,4 +1,7 @@
-"""Nothing can be written while everything can be read: a catalogue that is full, read-only or moved away, media that may only be read. `/readyz` names the part, uploads are refused, what is there is served, and it is well again without a restart."""
+"""Writes fail while reads work: a catalogue that is full, read-only or moved away, and a read-only media location.
+
+`/readyz` names the failing part, uploads are refused, existing files are served, and the service recovers without a restart.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tests.real.waiting import eventually
 
 
 class Photographer:
-    """Somebody with one photo in the library, who uploads others."""
+    """A user with one photo who uploads more."""
 
     def __init__(self, service: Service, client: httpx.Client) -> None:
         self.service = service
@@ -31,7 +34,7 @@ class Photographer:
         self.kept = uploaded(client, self.content)
 
     def assert_refused(self, part: str, reason: str, *, state: int = 503) -> None:
-        """Told by readiness and to who uploads, while the photo is served."""
+        """Readiness and uploads report the failure, while the photo is still served."""
         eventually(lambda: upload(self.client, photo()).status_code == state, "uploads are refused")
         eventually(lambda: self.client.get("/readyz").status_code == 503, "the service is not ready")
         check = self.client.get("/readyz").json()["checks"][part]

@@ -1,4 +1,4 @@
-"""A catalogue of its own for each test, on each database."""
+"""Fixture of the archives' tests: an empty catalogue for each test, on each database."""
 
 from __future__ import annotations
 

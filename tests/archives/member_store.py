@@ -1,4 +1,4 @@
-"""A store and a catalogue of members in memory, which show how they were asked and fail on demand."""
+"""Storage and catalogue of archive members in memory; they record their calls and fail on demand."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ CHUNK = 1000
 
 @dataclass
 class MemberStore:
-    """Paths that begin with `/` are local, those with `/library/` external too, all others are like S3. `before_chunk` runs before each chunk with the path and the
-    bytes given so far, and may raise or wait."""
+    """Paths that begin with `/` are local, those with `/library/` also external; all others are in S3. `before_chunk` is called before each
+    chunk with the path and the bytes yielded so far; it may raise or wait."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
     files: dict[UUID, File] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class MemberStore:
     keep_error: Exception | None = None
 
     def put(self, path: str, content: bytes) -> UUID:
-        """A new member's asset; its file is at `path`."""
+        """Add an asset whose file is at `path`; returns its id."""
         asset_id = uuid4()
         self.objects[path] = content
         self.files[asset_id] = File(
@@ -137,6 +137,6 @@ class MemberStore:
 
 
 async def read_archive(source: ArchiveSource, byte_range: ByteRange | None = None) -> bytes:
-    """All that the source gives."""
+    """All bytes of `source`, or of a range of it."""
     async with source.read(byte_range) as chunks:
         return b"".join([chunk async for chunk in chunks])

@@ -1,4 +1,4 @@
-"""Links over a real catalogue: from any process, until they expire, and only the hash of a token is kept."""
+"""`ArchiveLinkService` and `ArchivePlanner` over a real catalogue: expiry, revocation, other processes, token hashes, planned names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 
 def replica(catalog: Catalog) -> ArchiveLinkService:
-    """Links as another process has them: with nothing in memory."""
+    """A service with an empty cache, as another process has it."""
     return ArchiveLinkService(catalog, ArchivePlanner(catalog, cast("Any", MemberStore())))
 
 
@@ -212,9 +212,9 @@ async def test_names_planned_for_a_part_do_not_stay_for_longer_than_a_day(catalo
     """Afterwards an asset that had been a part alone has its own name again."""
     user = await make_user(catalog)
     ids = [(await upload(catalog, user.id, original_file_name="img.jpg")).id for _ in range(2)]
-    archiver = ArchivePlanner(catalog, cast("Any", MemberStore()))
+    planner = ArchivePlanner(catalog, cast("Any", MemberStore()))
 
-    _, second = await archiver.plan_archives(user.id, ids, 1)
+    _, second = await planner.plan_archives(user.id, ids, 1)
 
     digest, now = compute_part_digest(second.asset_ids), datetime.now(UTC)
     assert await catalog.download_parts.get_names(user.id, digest, now + DAY * 0.9) == {ids[1]: "img+1.jpg"}

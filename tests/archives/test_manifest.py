@@ -1,4 +1,4 @@
-"""What is frozen comes back the same, and nothing else is taken for it."""
+"""`Manifest`: packing and unpacking give the same entries, and damaged or foreign data is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names inside an archive, as a table of nasty ones and as laws."""
+"""Member names: a table of hostile names, and properties for any names (hypothesis)."""
 
 import unicodedata
 

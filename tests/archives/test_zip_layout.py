@@ -1,4 +1,4 @@
-"""The layout of a zip: laws of its pieces, and that independent readers take it."""
+"""`ZipLayout`: properties of its pieces (hypothesis), zip64 limits, and independent readers that unpack the result."""
 
 import io
 import tracemalloc
@@ -26,11 +26,11 @@ NOON = datetime(2024, 5, 6, 12, 34, 57, tzinfo=UTC)
 GIBIBYTE = 1024**3
 
 
-def rendered(plan: ZipLayout, contents: Sequence[bytes], pieces: Sequence[ZipPiece] | None = None) -> bytes:
-    """The archive's bytes, as a sender would put them together."""
+def rendered(layout: ZipLayout, contents: Sequence[bytes], pieces: Sequence[ZipPiece] | None = None) -> bytes:
+    """The archive's bytes, assembled from the pieces as a transfer does it."""
     out = io.BytesIO()
     crcs: dict[int, int] = {}
-    for piece in plan.iter_pieces() if pieces is None else pieces:
+    for piece in layout.iter_pieces() if pieces is None else pieces:
         if isinstance(piece, LiteralBytes):
             out.write(piece.data)
         elif isinstance(piece, MemberBytes):
@@ -38,9 +38,9 @@ def rendered(plan: ZipLayout, contents: Sequence[bytes], pieces: Sequence[ZipPie
             out.write(contents[piece.index][piece.span.first : piece.span.last + 1])
         elif isinstance(piece, DescriptorPlaceholder):
             crcs[piece.index] = zlib.crc32(contents[piece.index])
-            out.write(plan.build_descriptor(piece.index, crcs[piece.index]))
+            out.write(layout.build_descriptor(piece.index, crcs[piece.index]))
         else:
-            out.write(plan.build_directory(crcs))
+            out.write(layout.build_directory(crcs))
     return out.getvalue()
 
 
@@ -64,44 +64,44 @@ def archives(draw: st.DrawFn, *, known: bool = True) -> tuple[ZipLayout, list[by
 
 @given(archives(known=False))
 def test_pieces_cover_the_archive_without_gap_or_overlap(archive: tuple[ZipLayout, list[bytes]]) -> None:
-    plan, _ = archive
+    layout, _ = archive
     end = 0
-    for piece in plan.iter_pieces():
+    for piece in layout.iter_pieces():
         assert piece.offset == end
         assert piece.length > 0
         end += piece.length
-    assert end == plan.size
+    assert end == layout.size
 
 
 @given(archives(), st.data())
 def test_any_range_equals_the_slice_of_the_whole(archive: tuple[ZipLayout, list[bytes]], data: st.DataObject) -> None:
-    plan, contents = archive
-    whole = rendered(plan, contents)
-    first = data.draw(st.integers(0, plan.size - 1))
-    last = data.draw(st.one_of(st.none(), st.integers(first, plan.size + 5)))
-    pieces = list(plan.iter_pieces(ByteRange(first, last)))
-    assert rendered(plan, contents, pieces) == whole[first : None if last is None else last + 1]
+    layout, contents = archive
+    whole = rendered(layout, contents)
+    first = data.draw(st.integers(0, layout.size - 1))
+    last = data.draw(st.one_of(st.none(), st.integers(first, layout.size + 5)))
+    pieces = list(layout.iter_pieces(ByteRange(first, last)))
+    assert rendered(layout, contents, pieces) == whole[first : None if last is None else last + 1]
     assert pieces[0].offset == first
-    assert list(plan.iter_members(ByteRange(first, last))) == [
+    assert list(layout.iter_members(ByteRange(first, last))) == [
         piece for piece in pieces if isinstance(piece, MemberBytes)
     ]
 
 
 @given(archives(known=False))
 def test_the_same_entries_give_the_same_bytes(archive: tuple[ZipLayout, list[bytes]]) -> None:
-    plan, contents = archive
-    assert rendered(plan, contents) == rendered(ZipLayout(list(plan.entries)), contents)
+    layout, contents = archive
+    assert rendered(layout, contents) == rendered(ZipLayout(list(layout.entries)), contents)
 
 
 @given(archives(known=False))
 def test_an_independent_reader_finds_every_member(archive: tuple[ZipLayout, list[bytes]]) -> None:
-    plan, contents = archive
-    whole = rendered(plan, contents)
-    assert len(whole) == plan.size
+    layout, contents = archive
+    whole = rendered(layout, contents)
+    assert len(whole) == layout.size
     with zipfile.ZipFile(io.BytesIO(whole)) as opened:
         assert opened.testzip() is None
         infos = opened.infolist()
-        assert [info.filename for info in infos] == [entry.name for entry in plan.entries]
+        assert [info.filename for info in infos] == [entry.name for entry in layout.entries]
         assert [opened.read(info) for info in infos] == contents
         for info in infos:
             assert info.compress_type == zipfile.ZIP_STORED
@@ -126,8 +126,8 @@ def test_an_independent_reader_finds_every_member(archive: tuple[ZipLayout, list
 def test_times_are_utc_and_within_what_the_format_knows(
     modified: datetime, dos: tuple[int, ...], stamped: bool
 ) -> None:
-    plan = ZipLayout([entry("a.jpg", b"x", modified=modified)])
-    info = zipfile.ZipFile(io.BytesIO(rendered(plan, [b"x"]))).infolist()[0]
+    layout = ZipLayout([entry("a.jpg", b"x", modified=modified)])
+    info = zipfile.ZipFile(io.BytesIO(rendered(layout, [b"x"]))).infolist()[0]
     assert info.date_time == dos
     assert info.extra == (
         b"UT\x05\x00\x01" + int(modified.timestamp() // 1).to_bytes(4, "little", signed=True) if stamped else b""
@@ -139,37 +139,37 @@ def test_times_are_utc_and_within_what_the_format_knows(
 )
 @pytest.mark.parametrize("crc32", [7, None])
 def test_sizes_of_64_bits_stand_only_where_needed(size: int, wide: bool, crc32: int | None) -> None:
-    plan = ZipLayout([ZipEntry("a.mp4", size, crc32, NOON)])
-    header = next(iter(plan.iter_pieces()))
+    layout = ZipLayout([ZipEntry("a.mp4", size, crc32, NOON)])
+    header = next(iter(layout.iter_pieces()))
     assert isinstance(header, LiteralBytes)
     assert header.data[4:6] == (b"\x2d\x00" if wide else b"\x14\x00")
     field = b"\x01\x00\x10\x00" + 2 * size.to_bytes(8, "little")
     assert (field in header.data) is wide
     shown = 2**32 - 1 if wide else size
     assert header.data[18:26] == 2 * shown.to_bytes(4, "little")
-    directory = plan.build_directory({0: 7})
+    directory = layout.build_directory({0: 7})
     assert (field in directory) is wide
     # The end record needs 64 bits only where the directory begins beyond 4 GiB.
-    assert (b"PK\x06\x06" in directory) is (plan.size - len(directory) >= 2**32 - 1)
+    assert (b"PK\x06\x06" in directory) is (layout.size - len(directory) >= 2**32 - 1)
 
 
 def test_a_far_offset_stands_only_in_the_directory() -> None:
-    plan = ZipLayout([ZipEntry("big.mp4", 5 * GIBIBYTE, 1, NOON), ZipEntry("small.jpg", 10, 2, NOON)])
-    second = list(plan.iter_pieces())[2]
+    layout = ZipLayout([ZipEntry("big.mp4", 5 * GIBIBYTE, 1, NOON), ZipEntry("small.jpg", 10, 2, NOON)])
+    second = list(layout.iter_pieces())[2]
     assert isinstance(second, LiteralBytes)
     assert b"\x01\x00\x10\x00" not in second.data
     offset = second.offset.to_bytes(8, "little")
-    assert b"\x01\x00\x08\x00" + offset in plan.build_directory({})
+    assert b"\x01\x00\x08\x00" + offset in layout.build_directory({})
 
 
 @pytest.mark.parametrize(("offset", "wide"), [(2**32 - 2, False), (2**32 - 1, True), (2**32, True)])
 def test_an_offset_of_64_bits_stands_only_where_needed(offset: int, wide: bool) -> None:
-    """2^32-1 is no offset in 32 bits: it says that the offset is in the extra field (APPNOTE 4.4.16)."""
+    """2^32-1 is no offset: the value means that the offset is in the zip64 extra field (APPNOTE 4.4.16)."""
     lengths = [piece.length for piece in ZipLayout([ZipEntry("a.mp4", 1, 1, NOON)]).iter_pieces()]
-    plan = ZipLayout([ZipEntry("a.mp4", offset - lengths[0], 1, NOON), ZipEntry("b.jpg", 1, 2, NOON)])
-    assert list(plan.iter_pieces())[2].offset == offset
+    layout = ZipLayout([ZipEntry("a.mp4", offset - lengths[0], 1, NOON), ZipEntry("b.jpg", 1, 2, NOON)])
+    assert list(layout.iter_pieces())[2].offset == offset
 
-    directory = plan.build_directory({})
+    directory = layout.build_directory({})
 
     second = directory[directory.index(b"PK\x01\x02", 4) :]
     assert second[6:8] == (b"\x2d\x00" if wide else b"\x14\x00")
@@ -181,11 +181,11 @@ def test_an_offset_of_64_bits_stands_only_where_needed(offset: int, wide: bool) 
 @pytest.mark.parametrize(("start", "wide"), [(2**32 - 2, False), (2**32 - 1, True), (2**32, True)])
 def test_a_directory_that_starts_far_behind_needs_the_wide_end_record(start: int, wide: bool) -> None:
     lengths = [piece.length for piece in ZipLayout([ZipEntry("a.mp4", 1, 1, NOON)]).iter_pieces()]
-    plan = ZipLayout([ZipEntry("a.mp4", start - lengths[0], 1, NOON)])
+    layout = ZipLayout([ZipEntry("a.mp4", start - lengths[0], 1, NOON)])
 
-    directory = plan.build_directory({})
+    directory = layout.build_directory({})
 
-    assert plan.size - len(directory) == start
+    assert layout.size - len(directory) == start
     assert (b"PK\x06\x06" in directory) is wide
     assert (b"PK\x06\x07" in directory) is wide
     assert directory[-6:-2] == min(start, 2**32 - 1).to_bytes(4, "little")
@@ -193,23 +193,23 @@ def test_a_directory_that_starts_far_behind_needs_the_wide_end_record(start: int
 
 @pytest.mark.parametrize(("count", "wide"), [(65_534, False), (65_535, True), (65_536, True)])
 def test_many_entries_need_the_wide_end_record(count: int, wide: bool) -> None:
-    plan = ZipLayout([ZipEntry(f"{number}.jpg", 0, 0, NOON) for number in range(count)])
-    whole = rendered(plan, [b""] * count)
+    layout = ZipLayout([ZipEntry(f"{number}.jpg", 0, 0, NOON) for number in range(count)])
+    whole = rendered(layout, [b""] * count)
     assert (b"PK\x06\x06" in whole[-200:]) is wide
     assert len(zipfile.ZipFile(io.BytesIO(whole)).infolist()) == count
 
 
 def test_an_empty_archive_is_an_end_record() -> None:
-    plan = ZipLayout([])
-    assert plan.size == 22
-    assert zipfile.ZipFile(io.BytesIO(rendered(plan, []))).namelist() == []
+    layout = ZipLayout([])
+    assert layout.size == 22
+    assert zipfile.ZipFile(io.BytesIO(rendered(layout, []))).namelist() == []
 
 
 def test_a_missing_crc_makes_the_archive_not_resumable() -> None:
     assert ZipLayout([entry("a", b"x")]).is_resumable
-    plan = ZipLayout([entry("a", b"x"), entry("b", b"y", known=False)])
-    assert not plan.is_resumable
-    kinds = [type(piece) for piece in plan.iter_pieces()]
+    layout = ZipLayout([entry("a", b"x"), entry("b", b"y", known=False)])
+    assert not layout.is_resumable
+    kinds = [type(piece) for piece in layout.iter_pieces()]
     assert kinds == [LiteralBytes, MemberBytes, LiteralBytes, MemberBytes, DescriptorPlaceholder, DirectoryPlaceholder]
 
 
@@ -225,7 +225,7 @@ def test_a_hundred_thousand_entries_take_little_memory() -> None:
 
 
 class Counting(list[ZipEntry]):
-    """Counts how many entries are looked at."""
+    """A list that counts how many of its entries are read."""
 
     looks = 0
 
@@ -236,8 +236,8 @@ class Counting(list[ZipEntry]):
 
 def test_finding_a_range_looks_at_its_own_entries_only() -> None:
     entries = Counting(ZipEntry(f"{number}.jpg", 1000, number, NOON) for number in range(10_000))
-    plan = ZipLayout(entries)
+    layout = ZipLayout(entries)
     entries.looks = 0
-    pieces = list(plan.iter_pieces(ByteRange(plan.size // 2, plan.size // 2 + 2000)))
+    pieces = list(layout.iter_pieces(ByteRange(layout.size // 2, layout.size // 2 + 2000)))
     assert len(pieces) >= 3
     assert entries.looks < 20

@@ -1,6 +1,6 @@
-"""The table of range requests on ten bytes (DESIGN section 7), and how to tell that an answer holds to it.
+"""The table of range requests on a file of ten bytes (DESIGN section 7), and the check of a response against it.
 
-Run on the pure parser, on the response over a socket, and through the whole service on both engines.
+Used for the parser alone, for the response over a socket, and for the whole service on both storage engines.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ TEN_BYTES = b"0123456789"
 
 @dataclass(frozen=True, slots=True)
 class RangeCase:
-    """`fields`: the values of the `Range` fields sent. `parts`: the inclusive byte pairs expected; none means the whole with
-    200, or 416 where `unsatisfiable`."""
+    """`fields`: the values of the `Range` fields sent. `parts`: the expected pairs of first and last byte; empty means a 200 with the whole
+    file, or a 416 if `unsatisfiable`."""
 
     fields: tuple[str, ...]
     parts: tuple[tuple[int, int], ...] = ()
@@ -50,7 +50,7 @@ TWENTY_DIGITS = "9" * 20
 
 RANGE_CASES: tuple[RangeCase, ...] = (
     RangeCase(()),
-    # not ours, or not the grammar
+    # another unit, or invalid grammar
     *_whole("items=0-1", "bytes", "bytes=", "bytes= ", "bytes=,", "bytes=-", "bytes=a-b", "bytes=5-4", "bytes=+1-3", "bytes=--1"),
     *_whole("bytes=1", "bytes=0-1-2", "bytes=0 - 1", "bytes=0- 1", "bytes=0x1-2", "bytes=1.0-2", "bytes=1_0-12", "bytes:0-1", "0-1"),
     *_whole("bytes =0-1", "bytes==0-1", "bytes=0-1;2-3", "bytes=0-0,x", "bytes=0-0,5-4", "bytes=x,0-0", "bytes=12-11", "=0-1"),
@@ -87,7 +87,7 @@ RANGE_CASES: tuple[RangeCase, ...] = (
     _parts("bytes=0-0,20-30,9-", (0, 0), (9, 9)),
     _parts("bytes=0-0,9-10", (0, 0), (9, 9)),
     _parts("bytes=10-11,9-10", (9, 9)),
-    # more than 100, or more bytes than there are: as sent and clamped, before coalescing
+    # more than 100 ranges, or more bytes than the file has: counted after clamping, before coalescing
     *_whole("bytes=" + ",".join(["0-0"] * 101), "bytes=" + ",".join(["20-"] * 101), "bytes=" + "0-," * 10_000),
     *_whole("bytes=0-9,0-0", "bytes=0-,5-", "bytes=0-5,4-9", "bytes=-9,-2", "bytes=0-0,-1000,3-3", "bytes=" + ",".join(["0-0"] * 11)),
     _parts("bytes=" + ",".join(["20-"] * 99 + ["3-4"]), (3, 4)),
@@ -124,7 +124,7 @@ RANGE_CASES: tuple[RangeCase, ...] = (
 
 
 def check_range_answer(case: RangeCase, answer: RawResponse, content: bytes, content_type: str) -> None:
-    """That a GET of `content` with the case's fields was answered as the table says."""
+    """Assert that the response to a GET of `content` with the case's fields is the one in the table."""
     assert answer.status == case.status
     assert answer.complete
     size = len(content)
@@ -147,7 +147,7 @@ def check_range_answer(case: RangeCase, answer: RawResponse, content: bytes, con
 
 
 def byteranges(answer: RawResponse) -> list[tuple[str, str, bytes]]:
-    """Content type, content range and bytes of each part of a `multipart/byteranges` answer."""
+    """Content type, content range and bytes of each part of a `multipart/byteranges` response."""
     kind, _, boundary = (answer.header("content-type") or "").partition("; boundary=")
     assert kind == "multipart/byteranges"
     opening, *parts, closing = (b"\r\n" + answer.body).split(f"\r\n--{boundary}".encode())

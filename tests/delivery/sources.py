@@ -1,4 +1,4 @@
-"""Sources that show how they were read, and a real server that delivers them."""
+"""A `ByteSource` in memory that records how it is read, and a real uvicorn server that delivers such sources."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.real.http_raw import PATIENCE
 
 @dataclass
 class RecordedSource:
-    """`content` in chunks of `chunk_bytes`. `before_chunk` runs before each chunk is given, with the number of bytes given so
-    far, and may raise or wait. `given`: bytes that the reader took; `opened`, `closed`: how often; all since it was made."""
+    """Yields `content` in chunks of `chunk_bytes`. `before_chunk` is called before each chunk with the number of bytes yielded so far; it
+    may raise or wait. `given`: bytes that readers have taken; `opened`, `closed`: number of reads that began and ended."""
 
     content: bytes
     content_type: str = "image/jpeg"
@@ -77,7 +77,7 @@ class RecordedSource:
 
 
 class SourceApp:
-    """An ASGI application that delivers `sources` by path; `?download` attaches. What it raised is kept in `raised`."""
+    """An ASGI application that delivers `sources` by path, with `?download` as an attachment. Keeps its exceptions in `raised`."""
 
     def __init__(self) -> None:
         self.sources: dict[str, RecordedSource] = {}
@@ -117,8 +117,8 @@ class SourceApp:
 
 @contextmanager
 def run_server(app: SourceApp, *, send_buffer: int | None = None) -> Iterator[int]:
-    """Serve `app` by uvicorn on httptools and uvloop, as in production, on a free port of this machine, which it gives.
-    `send_buffer` in bytes bounds what the kernel takes for a client that does not read."""
+    """Serve `app` with uvicorn, httptools and uvloop, as in production; yields the port. `send_buffer`: bytes that the kernel buffers for a
+    client that does not read."""
     listener = socket.create_server(("127.0.0.1", 0))
     if send_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)

@@ -1,4 +1,4 @@
-"""Conditional requests as a table (RFC 9110 section 13), and the dates they hold."""
+"""Conditional requests as a table (RFC 9110 section 13), entity tags, and HTTP dates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.delivery.conditions import (
 )
 
 ETAG = '"a,b\\c"'
-"""With a comma and a back-slash, which are part of it."""
+"""An entity tag that contains a comma and a backslash."""
 MODIFIED = 784111777
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 RFC_850 = "Sunday, 06-Nov-94 08:49:37 GMT"

@@ -1,4 +1,4 @@
-"""Leaving a block when the client goes away, and only then."""
+"""`CancelOnDisconnect` cancels its block when the client disconnects, and only then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Content-Disposition` for every name that a client could have sent, read back by a parser of its own (RFC 6266, 8187)."""
+"""`Content-Disposition` for any file name, read back by an independent parser (RFC 6266, RFC 8187)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARAMETER = re.compile(
 
 
 def parsed(value: bytes) -> tuple[str, dict[str, str]]:
-    """Type and parameters; fails on anything outside the grammar."""
+    """Disposition type and parameters; fails on a value outside the grammar."""
     text = value.decode("ascii")
     kind, found, position = re.split(";", text, maxsplit=1)[0], dict[str, str](), 0
     position = len(kind)

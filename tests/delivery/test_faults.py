@@ -1,4 +1,4 @@
-"""What happens when the source fails or the client does not stay, over a bare socket."""
+"""Responses over a bare socket when the source fails, or the client disconnects or stalls."""
 
 from __future__ import annotations
 

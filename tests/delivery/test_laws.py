@@ -1,4 +1,4 @@
-"""Laws of the response that hold for any bytes, ranges and chunks, seen as the messages that it sends."""
+"""Properties of the response for any content, ranges and chunks (hypothesis), checked on the ASGI messages."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ specs = st.one_of(
 ranges = st.lists(specs, min_size=1, max_size=4).map(lambda items: "bytes=" + ", ".join(items))
 
 
-async def never() -> MutableMapping[str, Any]:
+async def wait_forever() -> MutableMapping[str, Any]:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def unheard() -> MutableMapping[str, Any]:
+async def refuse_to_listen() -> MutableMapping[str, Any]:
     raise AssertionError("listens for a client that can not leave early")
 
 
-async def answer_to(source: RecordedSource, field: str | None, receive: Any = never) -> RawResponse:
+async def answer_to(source: RecordedSource, field: str | None, receive: Any = wait_forever) -> RawResponse:
     messages: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ async def test_what_is_sent_are_slices_of_the_bytes(content: bytes, field: str, 
 
 @pytest.mark.parametrize("size", [0, 1, 65536, CHUNK_BYTES])
 async def test_small_answers_start_no_task(size: int) -> None:
-    answer = await answer_to(RecordedSource(b"x" * size), None, receive=unheard)
+    answer = await answer_to(RecordedSource(b"x" * size), None, receive=refuse_to_listen)
     assert len(answer.body) == size
 
 
@@ -95,7 +95,7 @@ async def test_one_representation_serves_many_at_a_time() -> None:
             sent.append(message.get("body", b""))
 
         scope = {"type": "http", "method": "GET", "headers": [(b"range", b"bytes=%d-%d" % (first, first + 4999))]}
-        await kept.deliver(scope, never, send)
+        await kept.deliver(scope, wait_forever, send)
         return b"".join(sent)
 
     answers = await asyncio.gather(*(ask(first) for first in range(0, 5000, 500)))

@@ -1,4 +1,4 @@
-"""The range parser: DESIGN section 7's table, and laws that hold for every field."""
+"""The range parser: the table of DESIGN section 7, and properties that hold for every field (hypothesis)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The response through a real server over a bare socket: ranges, conditions, headers."""
+"""The response of a real server over a bare socket: ranges, conditions, header fields."""
 
 from __future__ import annotations
 

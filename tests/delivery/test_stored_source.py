@@ -1,4 +1,4 @@
-"""Stored files as byte sources, over real storage on disk."""
+"""`StoredSource` over real storage on disk."""
 
 from __future__ import annotations
 
