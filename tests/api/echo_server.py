@@ -16,8 +16,8 @@ from app.api.http.application import ApiApplication
 from app.api.http.connections import ConnectionLimits, ConnectionRegistry
 from app.api.http.protocol import HttpProtocol
 
-AT_ONCE = b"/b"
-"""`echo_front` answers targets with this prefix without an ASGI call, from the head alone."""
+FROM_MEMORY_PREFIX = b"/b"
+"""`wrap_in_application` answers targets with this prefix without an ASGI call, from the head alone."""
 UNBOUNDED = ConnectionLimits(max_connections=10**6, max_per_address=10**6, idle_seconds=3600, minimum_rate=0)
 
 
@@ -40,18 +40,18 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
-def echo_at_once(scope: Scope, _services: object) -> tuple[bytes, bytes] | None:
-    if not scope["raw_path"].startswith(AT_ONCE):
+def echo_from_memory(scope: Scope, _services: object) -> tuple[bytes, bytes] | None:
+    if not scope["raw_path"].startswith(FROM_MEMORY_PREFIX):
         return None
     answer = echo_body(scope["method"].encode(), _target(scope), b"")
     return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n" % len(answer), answer
 
 
-def echo_front(app: ASGIApp = echo) -> ApiApplication:
-    """`app` inside an `ApiApplication`, as in the service; it answers targets of `AT_ONCE` without a task."""
+def wrap_in_application(app: ASGIApp = echo) -> ApiApplication:
+    """`app` inside an `ApiApplication`, as in the service; it answers targets of `FROM_MEMORY_PREFIX` without a task."""
     services: Any = None
     state = SimpleNamespace(services=services)
-    return ApiApplication(app, lambda _: None, echo_at_once, lambda: nullcontext(services), state)
+    return ApiApplication(app, lambda _: None, echo_from_memory, lambda: nullcontext(services), state)
 
 
 def _target(scope: Scope) -> bytes:

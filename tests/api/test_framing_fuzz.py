@@ -13,7 +13,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from app.api.http.protocol import HttpProtocol
-from tests.api.echo_server import AT_ONCE, echo, echo_body, echo_front, run_server
+from tests.api.echo_server import FROM_MEMORY_PREFIX, echo, echo_body, run_server, wrap_in_application
 from tests.api.reference_framing import ParsedStream, parse_stream
 from tests.real.notes import Note
 
@@ -180,7 +180,7 @@ async def fuzz(seed: int, requests: int) -> dict[str, int]:
     failures: list[Exception] = []
 
     async def one_stream(stream: bytes, sent: list[bytes], port: int) -> None:
-        reading = parse_stream(stream, at_head=lambda target: target.startswith(AT_ONCE))
+        reading = parse_stream(stream, at_head=lambda target: target.startswith(FROM_MEMORY_PREFIX))
         async with asyncio.timeout(WAIT_SECONDS):
             answers = await answers_to(port, sent)
         assert_as_read(reading, answers)
@@ -215,7 +215,7 @@ async def fuzz(seed: int, requests: int) -> dict[str, int]:
                 where = f"seed {seed}, client {client}, stream {streams} in pieces of {cuts}"
                 raise AssertionError(f"{where}: {shown}") from error
 
-    async with run_server(echo_front(application), UnpausedProtocol) as port, asyncio.TaskGroup() as clients:
+    async with run_server(wrap_in_application(application), UnpausedProtocol) as port, asyncio.TaskGroup() as clients:
         for number in range(CONNECTIONS):
             clients.create_task(one_client(number, port))
     assert not failures, (seed, failures)
