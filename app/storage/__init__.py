@@ -1,4 +1,7 @@
-"""Where objects live: the service that routes paths, and the backends below it. Knows no HTTP and no catalogue."""
+"""Stored bytes: `StorageService`, which routes paths to backends, and the backends for local disk and S3.
+
+Imports nothing of HTTP and nothing of the catalogue.
+"""
 
 from app.storage.service import StorageService, open_storage
 

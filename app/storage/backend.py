@@ -1,8 +1,7 @@
-"""What a place for objects must do: the protocol that local disk and S3 fulfil alike.
+"""`StorageBackend`: the protocol that the local disk and S3 implement, and its value types.
 
-Users of storage hold the `StorageService`; this is the thin side that backends implement. What one
-backend can and another can not shows as a returned `None`, never as a type check by the caller. The
-guarantees are the tests in `tests/storage/conformance.py`.
+Callers outside this package use `StorageService`, not a backend. An operation that a backend does not support returns
+`None`; callers never check the type of a backend. The tests in `tests/storage/conformance.py` define the guarantees.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from app.storage.key import Key
 from app.storage.ranges import ByteRange
 
 CHUNK_BYTES = 256 * 1024
-"""What a read yields at a time, and so what a stalled reader costs."""
+"""The size of the chunks that a read yields, and so the memory that a stalled reader holds."""
 
 MAX_CHUNK_BYTES = 1024 * 1024
-"""The most that a read yields, and a good size for `ObjectWriter.write`."""
+"""The largest chunk that a read yields, and a good size for `ObjectWriter.write`."""
 
 MARKER_SLACK_BYTES = 64
-"""How much more of a witness is read than it should hold (see `marker_matches`)."""
+"""A marker is read up to this many bytes past the length of its expected text (see `marker_matches`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """`key` is the key's text (for external files: the path), `size` in bytes, `last_modified` aware
-    UTC, `etag` opaque: equal means the same bytes, and it is what `if_match` takes."""
+    """`key` is the key's text, or the path of an external file. `size` is in bytes, `last_modified` is aware UTC.
+    `etag` is opaque: equal etags mean equal bytes. `if_match` takes an etag."""
 
     key: str
     size: int
@@ -41,7 +40,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class StoredChecksum:
-    """What a store computed itself over the whole object: `size` in bytes, `crc32` as an unsigned number."""
+    """A checksum that the store itself computed over the whole object. `size` is in bytes, `crc32` is unsigned."""
 
     size: int
     crc32: int
@@ -49,9 +48,9 @@ class StoredChecksum:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStream:
-    """An open read. `served` is the range actually served, both ends filled in; None when there are no bytes
-    (an empty object read whole). `chunks` are at most `MAX_CHUNK_BYTES` each, never empty, together exactly `served`:
-    a body that ends early raises instead of ending."""
+    """An open read. `served` is the range that is served, with both ends filled in; None for an empty object that is read whole.
+    `chunks` yields at most `MAX_CHUNK_BYTES` at a time, never an empty chunk, and in total exactly `served`. A body that ends
+    early raises."""
 
     info: ObjectInfo
     served: ByteRange | None
@@ -60,8 +59,8 @@ class ObjectStream:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """Bytes of a file system: all of them, those in use, and those that this process may still take. `is_writable` is False where it is
-    mounted read-only, or the folder's permissions forbid this process to make files there."""
+    """Bytes of a file system: `total`, `used`, and `free` for this process. `is_writable` is False where the file system is
+    mounted read-only, or the folder's permissions forbid this process to create files."""
 
     total: int
     used: int
@@ -70,7 +69,7 @@ class DiskSpace:
 
 
 class ObjectWriter(Protocol):
-    """Takes an object's bytes, in pieces of any size."""
+    """Receives an object's bytes, in pieces of any size."""
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Returns when the store can take more (back-pressure). `data` may be reused afterwards."""
@@ -83,7 +82,7 @@ class ObjectWriter(Protocol):
 
 
 class StorageBackend(Protocol):
-    """See DESIGN 4.1. All methods raise only `StorageError`s (and cancellation)."""
+    """See DESIGN 4.1. Methods raise only `StorageError`s and `CancelledError`."""
 
     @property
     def name(self) -> str:
@@ -97,19 +96,19 @@ class StorageBackend(Protocol):
         ...
 
     async def stored_checksum(self, key: Key) -> StoredChecksum | None:
-        """None where the store keeps none, or only one of parts. Raises `ObjectNotFound`."""
+        """None where the store keeps no checksum, or only a composite checksum of the parts. Raises `ObjectNotFound`."""
         ...
 
     def read_stream(
         self, key: Key, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        """On entry raises `ObjectNotFound`, `RangeNotSatisfiable` or `ObjectChanged` before any byte; while
-        iterating `ObjectChanged`, `ObjectNotFound` or `StorageUnavailable`."""
+        """On entry, before the first byte, raises `ObjectNotFound`, `RangeNotSatisfiable` or `ObjectChanged`. Iterating raises
+        `ObjectChanged`, `ObjectNotFound` or `StorageUnavailable`."""
         ...
 
     def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
-        """Exactly `byte_range` of an object of `size` bytes, where that takes no waiting at all; None where it would, where the
-        object is not as expected, and where a store cannot tell: then `read_stream` is to be asked."""
+        """Reads exactly `byte_range` of an object of `size` bytes, without blocking. None where the read would block, where the
+        object differs from what is expected, and where the store cannot tell: the caller then uses `read_stream`."""
         ...
 
     def write_stream(
@@ -121,17 +120,17 @@ class StorageBackend(Protocol):
         metadata: Mapping[str, str] | None = None,
         skip_exists_check: bool = False,
     ) -> AbstractAsyncContextManager[ObjectWriter]:
-        """A clean exit commits; an exception or a cancellation aborts and leaves nothing that readers see.
+        """Writes one object. A clean exit commits; an exception or a cancellation aborts and leaves nothing that readers see.
 
-        Raises `ObjectExists` where the key is taken (on entry or at the commit), `StorageFull`, … `size` in bytes is
-        what will be written, if known: a different number of bytes fails the commit. `skip_exists_check`: the caller knows from a listing that
-        the key is not taken, nor nested, so that a store in the network need not be asked before each write; its conditional
-        writes guard the key all the same.
+        Raises `ObjectExists` where the key is taken (on entry or at the commit), `StorageFull`, … `size` is the number of bytes that
+        will be written, if known: a different number fails the commit. `skip_exists_check`: the caller knows from a listing that the
+        key is free, and neither above nor below another object, which saves S3 a request before each write. S3's conditional
+        write guards the key in any case.
         """
         ...
 
     async def put_object(self, key: Key, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        """Write small bytes in one go. The only call that replaces an existing object (for markers)."""
+        """Write a small object at once. The only call that replaces an existing object (for markers)."""
         ...
 
     async def copy_object(self, source: Key, target: Key) -> None:
@@ -143,17 +142,17 @@ class StorageBackend(Protocol):
         ...
 
     async def delete_object(self, key: Key) -> None:
-        """Deleting what is not there is fine."""
+        """Idempotent: a missing object is no error."""
         ...
 
     async def delete_objects(self, keys: Iterable[Key]) -> Mapping[Key, StorageError]:
-        """Delete many; returns those that failed, with why. Deleting what is not there is fine."""
+        """Delete many objects; returns the keys that could not be deleted, with their errors. A missing object is no error."""
         ...
 
     def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
-        """Objects below `prefix` by whole segments (`a` lists `a/b`, not `ab`), in the store's own order; those after
-        `start_after` (a key that this listing gave) in that order. Temporary files of unfinished writes are not objects. Raises
-        `ListingIncomplete` at the end of all that could be listed, where that is not all."""
+        """Objects below `prefix` by whole segments (`a` lists `a/b`, not `ab`), in the store's own order. `start_after` is a key that
+        this listing gave; only objects after it are listed. Temporary files of unfinished writes are not objects. Raises
+        `ListingIncomplete` after the last object, where some folders could not be listed."""
         ...
 
     async def ensure_prefix(self, prefix: str) -> None:
@@ -161,41 +160,43 @@ class StorageBackend(Protocol):
         ...
 
     async def prune_folders(self) -> int:
-        """Remove empty folders below the media folder's own; how many there were. While nobody writes: a writer that is about to use
-        one would fail. Nothing to do on S3."""
+        """Remove empty folders, but not those right below the root; returns how many. Only while nobody writes: a writer that is
+        about to use such a folder would fail. Nothing to do on S3."""
         ...
 
     async def probe(self) -> None:
-        """Write, read back and delete a small object below the prefix; raises what went wrong."""
+        """Write, read back and delete a small object below the prefix; raises the first error."""
         ...
 
     async def check_marker(self, marker: Key, text: bytes) -> None:
-        """Whether this is the place it is thought to be: the small object `marker` holds `text` (white space around it does not
-        count). Raises `ObjectNotFound`; `ObjectChanged` where it holds another; `StorageUnavailable`, `StoragePermission`, … where it
-        can not be told. Where the place is a mounted disk, commits are held to what was recognised."""
+        """Checks that the media location is the expected one: the small object `marker` holds `text`, white space around it
+        ignored. Raises `ObjectNotFound`; `ObjectChanged` where it holds another text; `StorageUnavailable`, `StoragePermission`, …
+        where the marker cannot be read. On a local disk, later commits and deletes are refused where the folder or the marker is no
+        longer the same file (device and inode)."""
         ...
 
     async def disk_space(self, prefix: str) -> DiskSpace | None:
-        """Of the file system that holds the folder; None where there is no such thing. Raises `ObjectNotFound`, …"""
+        """The space of the file system that holds the folder `prefix`; None on S3. Raises `ObjectNotFound`, …"""
         ...
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Remove what unfinished writes of dead processes left (temporary files, multipart uploads) and return how many."""
+        """Remove temporary files and multipart uploads that writes of dead processes left; returns how many."""
         ...
 
     def local_path(self, key: Key) -> Path | None:
-        """The file that may be opened directly, where there is one."""
+        """The path of the object's file; None on S3."""
         ...
 
     async def presigned_url(
         self, key: Key, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
     ) -> str | None:
-        """A link that downloads the object directly (GET), where the store has such."""
+        """A URL that downloads the object directly (GET); None where the store has no such URLs."""
         ...
 
     async def aclose(self) -> None: ...
 
 
-def marker_matches(found: bytes, text: bytes) -> bool:
-    """Whether a witness whose first bytes are `found` holds `text`, but for less white space than `MARKER_SLACK_BYTES` that people added."""
-    return len(found) < len(text) + MARKER_SLACK_BYTES and found.strip() == text.strip()
+def marker_matches(content: bytes, text: bytes) -> bool:
+    """Whether a marker that begins with `content` holds `text`. White space around the text, which editors add, is ignored, if it is
+    shorter than `MARKER_SLACK_BYTES`."""
+    return len(content) < len(text) + MARKER_SLACK_BYTES and content.strip() == text.strip()

@@ -1,7 +1,6 @@
-"""What can go wrong with stored objects, as types.
+"""The errors that storage raises.
 
-Nothing above `storage` sees an `OSError` or a botocore exception: each backend has one table that
-translates its own failures into these.
+No caller of `storage` sees an `OSError` or a botocore exception: each backend translates its own errors by one table.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from collections.abc import Sequence
 
 
 class StorageError(Exception):
-    """Base of all storage errors; carries what is needed to act on it.
+    """Base class of all storage errors.
 
-    `key` is the key or path concerned, `backend` the backend's name (`local`, `s3`, `external`). `hint` is what an operator may do about
-    it, where that can be guessed. `probe_was_stored` is True where a test object was written, and then could not be read or removed.
+    `key` is the key or path concerned, `backend` the backend's name (`local`, `s3`, `external`). `hint` suggests a remedy to the operator,
+    where the cause can be guessed. `probe_was_stored` is True where a test object was written, but then could not be read or removed.
     """
 
     retryable = False
@@ -33,15 +32,15 @@ class InvalidKey(StorageError):
 
 
 class ObjectNotFound(StorageError):
-    """There is no such object. A missing bucket is `StorageUnavailable`: it must never look like a lost photo."""
+    """There is no such object. A missing bucket is `StorageUnavailable` instead: it must never look like a lost photo."""
 
 
 class ObjectExists(StorageError):
-    """A managed key is written once; this one is taken."""
+    """The key is taken. A managed key is written only once."""
 
 
 class ObjectChanged(StorageError):
-    """The object is not the one that the read began with, or that `if_match` named."""
+    """The object was changed during the read, or its etag differs from `if_match`."""
 
 
 class ObjectTooLarge(StorageError):
@@ -49,7 +48,7 @@ class ObjectTooLarge(StorageError):
 
 
 class ObjectIncomplete(StorageError):
-    """Fewer bytes than were announced, or than were written, have arrived; the write is given up."""
+    """Fewer bytes than announced or written have arrived; the write is aborted."""
 
 
 class RangeNotSatisfiable(StorageError):
@@ -65,37 +64,37 @@ class StorageFull(StorageError):
 
 
 class StagingFull(StorageFull):
-    """No room in the staging folder, for now: what lies there is gone when the work on it ends."""
+    """No room in the staging folder for now: staged files are removed when the work on them ends."""
 
     retryable = True
 
 
 class StoragePermission(StorageError):
-    """The credentials or the file's mode do not allow it, or the area is read-only."""
+    """The credentials or the file's mode do not allow it, or the location is read-only."""
 
 
 class ListingIncomplete(StoragePermission):
-    """`folders` may not be listed; everything else has been. What lies in them is neither known to be there nor to be missing."""
+    """`folders` could not be listed for lack of permission; everything else was listed. Whether files exist in them is unknown."""
 
     def __init__(self, folders: Sequence[str], backend: str) -> None:
-        every = list(dict.fromkeys(folders))
-        self.folders = tuple(every)
-        more = f", and {len(every) - 1} more folders" if len(every) > 1 else ""
-        super().__init__(every[0], backend, f"{every[0]} may not be listed{more}")
+        unique = list(dict.fromkeys(folders))
+        self.folders = tuple(unique)
+        more = f", and {len(unique) - 1} more folders" if len(unique) > 1 else ""
+        super().__init__(unique[0], backend, f"{unique[0]} may not be listed{more}")
 
 
 class StorageRefused(StorageError):
-    """The store refused a request that it ought to take, or its answer cannot be used. No object is damaged."""
+    """The store refused a valid request, or its answer cannot be used. No object is damaged."""
 
 
 class StorageUnavailable(StorageError):
-    """The store does not answer, or not in time. Trying again later may work.
+    """The store does not answer in time. A retry may succeed.
 
-    After a write it is not known whether the object was stored.
+    After a failed write it is unknown whether the object was stored.
     """
 
     retryable = True
 
 
 class StorageReadOnly(StorageUnavailable):
-    """Nothing can be written there for now: the file system is mounted read-only, or the permissions of the folder do not allow it."""
+    """The file system is mounted read-only, or the permissions of the folder forbid writing."""

@@ -1,10 +1,11 @@
-"""Read-only access to files that are not ours: an external library's, anywhere on the local disks.
+"""Read-only access to the files of external libraries, anywhere on the local disks.
 
-Their owner may change them at any time. A read holds on to the file that it opened, and ends short with `ObjectChanged` when that was
-edited meanwhile (device, inode, size or modification time differ at the end).
+Their owner may change them at any time. A read keeps its file open, and raises `ObjectChanged` before the last chunk when the file was
+edited meanwhile (device, inode, size or modification time differ).
 
-A disk may hang, as a network share does whose server is away. Each import path has threads of its own, no call is waited for longer than
-`CALL_TIMEOUT_SECONDS`, and where several have not returned further ones fail at once: as `StorageUnavailable`, and without harm to other libraries.
+A disk may hang, as a network share does when its server is unreachable. Each import path has its own threads. A call that takes longer
+than `CALL_TIMEOUT_SECONDS` raises `StorageUnavailable`; while `MAX_STUCK_CALLS` calls hang, further calls for the same import path fail at
+once. Other libraries are not affected.
 """
 
 from __future__ import annotations
@@ -34,25 +35,24 @@ from app.storage.ranges import ByteRange
 
 EXTERNAL = "external"
 THREADS_PER_IMPORT_PATH = 16
-"""For each import path."""
 CALL_TIMEOUT_SECONDS = 12.0
-"""A disk that spins up takes ten."""
+"""A disk that spins up takes ten seconds."""
 MAX_STUCK_CALLS = 4
 _PROC_SELF_FD = Path("/proc/self/fd")
-"""By its name here an open file is opened anew, whatever has become of its path (proc(5))."""
+"""Opening a descriptor's entry here opens the same file again, whatever happened to its path (proc(5))."""
 
 
 class ExternalFiles:
-    """Takes absolute paths. Links are followed: what a library holds is up to its owner."""
+    """Takes absolute paths. Symbolic links are followed: the owner decides what a library contains."""
 
     def __init__(self) -> None:
         self._roots: tuple[str, ...] | None = None
         self._threads: dict[str, TimeoutThreadPool] = {}
-        self._caches = NowaitSupportByDevice()
+        self._nowait_support = NowaitSupportByDevice()
 
     def set_link_roots(self, roots: Iterable[str]) -> None:
-        """From now on links are followed only to what lies below the same one of these folders: whoever may write there could else make a
-        link to any file of this machine and have it served. Without this call all links are followed."""
+        """From now on a link is followed only to files below the same root: otherwise whoever may write to a library could make a link
+        to any file of this machine and have it served. Before this call all links are followed."""
         self._roots = tuple(roots)
 
     async def exists(self, path: str) -> bool:
@@ -77,8 +77,8 @@ class ExternalFiles:
 
     @asynccontextmanager
     async def open_descriptor_path(self, path: str, size: int | None = None) -> AsyncGenerator[Path]:
-        """The file that `path` leads to now, under a name that leads to no other one later (see `_PROC_SELF_FD`). `size` is the expected
-        one, in bytes. Raises `ObjectChanged` for another, and what `head` raises."""
+        """Opens `path`, and yields a path of the open descriptor, which cannot be redirected to another file (see `_PROC_SELF_FD`). `size` is
+        the expected size in bytes. Raises `ObjectChanged` where the size differs, and the errors of `head`."""
         file = await self._open(path)
         try:
             status = require_regular_file(file)
@@ -89,7 +89,7 @@ class ExternalFiles:
             file.close()
 
     def refuse_write(self, path: str) -> NoReturn:
-        """What every write and delete comes to."""
+        """Raises `StoragePermission`, for every write and delete."""
         raise StoragePermission(path, EXTERNAL, "lies outside the media location, where nothing is ever written")
 
     async def aclose(self) -> None:
@@ -101,7 +101,7 @@ class ExternalFiles:
             descriptor, status = await threads.acquire(_open, _close, path, self._roots)
         except OSError as error:
             raise translate_os_error(error, path, EXTERNAL) from error
-        return OpenFile(descriptor, path, EXTERNAL, threads, self._caches.get(status.st_dev), status)
+        return OpenFile(descriptor, path, EXTERNAL, threads, self._nowait_support.get(status.st_dev), status)
 
     def _find_threads(self, path: str) -> TimeoutThreadPool:
         root = _find_root(path, self._roots or ()) or ""
@@ -132,7 +132,7 @@ def _find_root(path: str, roots: Iterable[str]) -> str | None:
 
 
 def _is_inside_root(descriptor: int, path: str, roots: tuple[str, ...]) -> bool:
-    """Asks where the open file is, so that nobody can turn a link round between the question and the opening."""
+    """Checks the path of the open descriptor, so that a link cannot be replaced between the check and the opening."""
     real = _PROC_SELF_FD / str(descriptor)
     try:
         opened = os.fsdecode(os.readlink(os.fsencode(real)))  # noqa: PTH115 - bytes: names need not be UTF-8

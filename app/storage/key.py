@@ -1,4 +1,4 @@
-"""Keys: the name of an object below the media location. A `Key` that exists is valid. No I/O."""
+"""`Key`: the validated name of an object below the media location. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.storage.errors import InvalidKey
 
 MAX_KEY_BYTES = 1024
-"""With the prefix, as S3 counts: UTF-8 bytes."""
+"""S3's limit, in bytes of UTF-8, for prefix and key together."""
 MAX_SEGMENT_BYTES = 200
 
 TEMPORARY_PREFIX = ".mediavault-"
@@ -19,10 +19,10 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """`/`-separated, relative, at most 1,024 bytes of UTF-8 with at most 200 per segment.
+    """A valid key: `/`-separated, relative, at most 1,024 bytes of UTF-8, at most 200 per segment.
 
-    No empty, `.` or `..` segment, no back-slash, no control character, and no segment that looks
-    like one of our temporary files. Text is taken as it is: NFC and NFD names are different keys.
+    No empty, `.` or `..` segment, no back-slash, no control character, and no segment that is
+    reserved for temporary files. Text is not normalized: NFC and NFD names are different keys.
     Raises `InvalidKey`.
     """
 
@@ -46,7 +46,7 @@ class Key:
 
 
 def is_temporary(segment: str) -> bool:
-    """True for the names that unfinished local writes use; reserved, so never part of a key."""
+    """True for the names of temporary files of local writes. They are reserved: no key contains one."""
     return _TEMPORARY.fullmatch(segment) is not None
 
 

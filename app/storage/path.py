@@ -1,4 +1,6 @@
-"""The paths that the catalogue stores: an absolute local path, or `s3://<bucket>/<key>` with the key verbatim. No I/O.
+"""Translates between keys and the paths that the catalogue stores. No I/O.
+
+A path is an absolute local path, or `s3://<bucket>/<key>` with the key verbatim.
 
 Prefixes match by whole segments: `/data` never holds `/database`.
 """
@@ -15,7 +17,7 @@ _SCHEME = "s3://"
 
 @dataclass(frozen=True, slots=True)
 class LocalPaths:
-    """The local media folder; `root` is absolute, as the settings have it."""
+    """Paths below the local media folder; `root` is absolute."""
 
     root: str
 
@@ -23,7 +25,7 @@ class LocalPaths:
         return f"{self.path_prefix}{key}"
 
     def to_listed_path(self, name: str) -> str:
-        """As `to_path`, for the name of an object that others put there: it need not be a key."""
+        """As `to_path`, for a listed name that need not be a valid key, such as that of a foreign object."""
         return f"{self.path_prefix}{name}"
 
     def contains(self, path: str) -> bool:
@@ -35,38 +37,38 @@ class LocalPaths:
 
     @property
     def path_prefix(self) -> str:
-        """What the paths of the area begin with."""
+        """The text that all paths in this location begin with."""
         return self.root.rstrip("/") + "/"
 
 
 @dataclass(frozen=True, slots=True)
 class BucketPaths:
-    """What the settings say is ours in S3: everything below `prefix` (may be empty) of `bucket`."""
+    """Paths in S3: everything below `prefix` (may be empty) of `bucket`."""
 
     bucket: str
     prefix: str
 
     def to_path(self, key: Key) -> str:
-        """Raises `InvalidKey` where it is longer with the prefix than S3 allows."""
+        """Raises `InvalidKey` where key and prefix together exceed the limit of S3."""
         path = f"{self.path_prefix}{key}"
         if len(path.removeprefix(f"{_SCHEME}{self.bucket}/").encode()) > MAX_KEY_BYTES:
             raise InvalidKey(key.value, "s3", f"longer than {MAX_KEY_BYTES} bytes with the prefix")
         return path
 
     def to_listed_path(self, name: str) -> str:
-        """As `to_path`, for the name of an object that others put there: it need not be a key."""
+        """As `to_path`, for a listed name that need not be a valid key, such as that of a foreign object."""
         return f"{self.path_prefix}{name}"
 
     def contains(self, path: str) -> bool:
         return path.startswith(self.path_prefix)
 
     def to_key(self, path: str) -> Key | None:
-        """As `LocalPaths.key`."""
+        """As `LocalPaths.to_key`."""
         return Key(path.removeprefix(self.path_prefix)) if self.contains(path) else None
 
     @property
     def path_prefix(self) -> str:
-        """As `LocalPaths.base`."""
+        """As `LocalPaths.path_prefix`."""
         prefix = self.prefix.strip("/")
         return f"{_SCHEME}{self.bucket}/{prefix}/" if prefix else f"{_SCHEME}{self.bucket}/"
 
@@ -76,7 +78,8 @@ def is_s3_uri(path: str) -> bool:
 
 
 def parse_s3_uri(path: str) -> tuple[str, str]:
-    """The bucket and the key's text (the prefix among it) of an `s3://` URI. Nothing is decoded: `%20` are three characters. Raises `InvalidKey`."""
+    """The bucket and the key's text (with the prefix) of an `s3://` URI. Nothing is decoded: `%20` is three characters. Raises
+    `InvalidKey`."""
     bucket, slash, key = path.removeprefix(_SCHEME).partition("/")
     if not is_s3_uri(path) or not bucket or not slash or not key:
         raise InvalidKey(path, "path", "is no s3://<bucket>/<key>")
@@ -84,7 +87,7 @@ def parse_s3_uri(path: str) -> tuple[str, str]:
 
 
 def check_local_path(path: str) -> str:
-    """The path as it is, when it is absolute and says one place plainly. Raises `InvalidKey`."""
+    """Returns `path` unchanged where it is absolute and normalized. Raises `InvalidKey`."""
     if not path.startswith("/"):
         raise InvalidKey(path, "path", "is neither an absolute path nor an s3:// URI")
     try:

@@ -1,7 +1,7 @@
-"""A folder of its own for each process that stages files, held by a lock for as long as the process lives.
+"""`ProcessFolder`: a staging folder for each process, locked (flock) for as long as the process lives.
 
-So two processes on one host leave each other alone, and what lies in a folder that nobody holds was left by a dead one. All calls block:
-they are made in threads.
+A folder without a locked lock file belongs to a dead process, and may be removed; processes on one host do not disturb each other. All calls
+block: they are made in threads.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from app.storage.errors import StorageUnavailable
 
 STAGING = "staging"
-"""The backend that errors of staging name."""
+"""The backend name in errors of staging."""
 
 _PREFIX = "mediavault-"
 _LOCK = "lock"
 
 
 class ProcessFolder:
-    """Below `root`, which is made where it is missing. Raises OSError."""
+    """A new folder below `root`, which is made where it is missing. Raises OSError."""
 
     def __init__(self, root: Path) -> None:
         _make_root(root)
@@ -37,13 +37,13 @@ class ProcessFolder:
 
     @property
     def is_intact(self) -> bool:
-        """False where somebody took it away: a cleaner of temporary files, or a disk that was unmounted."""
+        """False where the folder was removed, by a cleaner of temporary files or because a disk was unmounted."""
         with suppress(OSError):
             return os.path.samestat((self.path / _LOCK).stat(), os.fstat(self._lock))
         return False
 
     def remove(self) -> None:
-        """Once. What cannot be removed now is swept later."""
+        """Call it once. Files that cannot be removed now are swept later."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
@@ -54,7 +54,7 @@ def sweep_dead_folders(root: Path) -> int:
     with suppress(FileNotFoundError), os.scandir(root) as entries:
         for entry in entries:
             if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False):
-                with suppress(FileNotFoundError):  # another process sweeps, too, or ends
+                with suppress(FileNotFoundError):  # another process sweeps it, or removes its own
                     swept += _sweep(entry)
     return swept
 
@@ -71,20 +71,20 @@ def _sweep(entry: os.DirEntry[str]) -> bool:
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:
             raise
-        return False  # another sweep has come to it just now, makes the lock anew, and goes on
+        return False  # another sweep works on it: it re-creates the lock file, and goes on
     finally:
         os.close(lock)
     return True
 
 
 def _make_root(root: Path) -> None:
-    """Those above it as the process makes folders in general; one that exists keeps its mode."""
+    """Folders above `root` get the default mode; an existing `root` keeps its mode."""
     root.parent.mkdir(parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
 
 
 def _acquire_lock(folder: Path) -> int | None:
-    """The descriptor of the folder's lock; None where a sweep came between making and locking it."""
+    """The descriptor of the folder's lock file; None where a sweep removed the folder before the lock was taken."""
     try:
         lock = _open_lock(folder)
     except FileNotFoundError:

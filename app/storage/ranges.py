@@ -1,4 +1,4 @@
-"""Byte ranges and byte sources: the values that storage, delivery and archives share."""
+"""`ByteRange` and `ByteSource`: the types that storage, delivery and archives share."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ class ByteRange:
             raise ValueError(f"no byte range: {self.first}-{self.last}")
 
     def clamp(self, size: int) -> ByteRange | None:
-        """The part that an object of `size` bytes has, with `last` filled in; None when it starts at or past the end."""
+        """The part of the range that exists in an object of `size` bytes, with `last` filled in; None when the range starts at or past the
+        end."""
         if self.first >= size:
             return None
         return ByteRange(self.first, size - 1 if self.last is None else min(self.last, size - 1))
 
     @property
     def length(self) -> int:
-        """The number of bytes; only for a range with an end."""
+        """Number of bytes. Raises ValueError for a range without `last`."""
         if self.last is None:
             raise ValueError("an open range has no length")
         return self.last - self.first + 1
 
 
 class ByteSource(Protocol):
-    """Bytes that can be sent: a stored file, or an archive that is made on the way."""
+    """Bytes that can be sent: a stored file, or an archive that is generated while it is sent."""
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total number of bytes."""
         ...
 
     @property
@@ -57,14 +58,14 @@ class ByteSource(Protocol):
 
     @property
     def filename(self) -> str:
-        """The name a browser saves it under; any text."""
+        """The name under which a browser saves the bytes; any text."""
         ...
 
     @property
     def accepts_ranges(self) -> bool:
-        """False where the bytes can only be sent from the start to the end."""
+        """False where the bytes can only be sent from start to end."""
         ...
 
     def read(self, byte_range: ByteRange | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Open the bytes of `byte_range` (None: all). Failures on opening are storage errors, before the first byte."""
+        """Open the bytes of `byte_range` (None: all). Raises `StorageError`s on opening, before the first byte."""
         ...

@@ -1,6 +1,6 @@
-"""Reads that outlive a move: where a file's object goes while its bytes are being sent, the rest comes from where the file is now.
+"""Reads that survive a move: when an object disappears during a read, the remaining bytes are read from the file's new path.
 
-On a disk an open file stays whole after it is unlinked, so this is for stores in the network.
+Needed for S3 only: on a local disk an open file keeps its bytes after it is unlinked.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from app.storage.ranges import ByteRange
 
 PathLookup = Callable[[], Awaitable[str | None]]
-"""Where the same bytes are now; None where there is no such file any more."""
+"""Returns the current path of the file; None where the file no longer exists."""
 
 MAX_RELOCATIONS = 4
 
 
 class ObjectReader(Protocol):
-    """The part of `StorageService` that it takes."""
+    """The part of `StorageService` that `read_across_moves` needs."""
 
     def read(
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
@@ -30,12 +30,12 @@ class ObjectReader(Protocol):
 async def read_across_moves(
     reader: ObjectReader, path: str, opened: ObjectStream, locate: PathLookup
 ) -> AsyncGenerator[bytes]:
-    """The bytes of `opened`, which is being read from `path`, to their end. Close it. Raises what reading raises, when the file has
-    not moved, or moves all the time."""
-    span = opened.served
-    if span is None or span.last is None:
+    """Yields the bytes of `opened`, a read of `path`. After a failed read it continues at the path that `locate` returns. The caller
+    closes the generator. Raises the read's error where the file has not moved, or has moved more than `MAX_RELOCATIONS` times."""
+    served = opened.served
+    if served is None or served.last is None:
         return
-    position, last = span.first, span.last
+    position, last = served.first, served.last
     chunks = opened.chunks
     moves = 0
     async with AsyncExitStack() as stack:
@@ -45,16 +45,16 @@ async def read_across_moves(
                     position += len(chunk)
                     yield chunk
             except (ObjectNotFound, StorageUnavailable):
-                now = await locate()
+                new_path = await locate()
                 moves += 1
-                if now is None or now == path or moves > MAX_RELOCATIONS:
+                if new_path is None or new_path == path or moves > MAX_RELOCATIONS:
                     raise
-                path = now
-                again = await stack.enter_async_context(reader.read(path, ByteRange(position, last)))
-                if again.info.size != opened.info.size:
+                path = new_path
+                reopened = await stack.enter_async_context(reader.read(path, ByteRange(position, last)))
+                if reopened.info.size != opened.info.size:
                     raise ObjectChanged(
-                        path, "delivery", f"holds {again.info.size} bytes, not {opened.info.size}"
+                        path, "delivery", f"holds {reopened.info.size} bytes, not {opened.info.size}"
                     ) from None
-                chunks = again.chunks
+                chunks = reopened.chunks
             else:
-                return  # whoever asked counts the bytes: a store may have given fewer
+                return  # no check of the total here: `chunks` raises where the body ends early

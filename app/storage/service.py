@@ -1,7 +1,7 @@
-"""The one entrance to stored bytes: takes paths as the catalogue stores them, and knows where each of them lies.
+"""`StorageService`: reads and writes files by the paths that the catalogue stores, and routes each path to its backend.
 
-A path below the media location, or below the local media folder that was in use before a move to S3, is managed; every other local path is
-external and read-only. So a library in the middle of a move, half on disk and half on S3, works.
+A path below the media location, or below the local media folder that was in use before a move to S3, is managed. Every other local path
+is external and read-only. Both managed locations stay usable while a move is in progress.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _ManagedObject:
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
-    """One of the two places that managed files may live in."""
+    """One of the two locations of managed files: the local media folder, or the bucket prefix."""
 
     engine: StorageEngine
     backend: StorageBackend
@@ -56,7 +56,7 @@ class StorageLocation:
 
 
 class StorageService:
-    """Methods raise `StorageError`s only; a path that nobody can have is an `InvalidKey`."""
+    """Methods raise only `StorageError`s; `InvalidKey` for a malformed path."""
 
     def __init__(
         self,
@@ -69,75 +69,75 @@ class StorageService:
         engine: StorageEngine,
         staging: Staging,
     ) -> None:
-        """`media_root` is absolute; it is known also where the folder is not there (`local` is None). `prefix` lies in the bucket and belongs to
-        the paths, not to the backend's keys. The service closes the backends and the staging."""
+        """`media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths
+        in the bucket, not of the backend's keys. The service closes the backends and the staging."""
         self.engine = engine
         self.staging = staging
         self.failed_writes = 0
-        """Writes so far that the place did not take."""
+        """Number of writes that a backend failed (full, no permission, unavailable)."""
         self.s3_writes = 0
-        """Writes so far that the bucket took."""
+        """Number of writes committed to the bucket."""
         self._local = local
         self._s3 = s3
         self._local_paths = LocalPaths(str(media_root)) if media_root else None
         self._bucket_paths = BucketPaths(bucket, prefix) if bucket else None
         self._external = ExternalFiles()
-        chosen = (local, self._local_paths) if engine is StorageEngine.LOCAL else (s3, self._bucket_paths)
-        if chosen[0] is None or chosen[1] is None:
+        primary = (local, self._local_paths) if engine is StorageEngine.LOCAL else (s3, self._bucket_paths)
+        if primary[0] is None or primary[1] is None:
             raise ValueError(f"the engine is {engine}, but it has no backend")
-        self.primary_backend: StorageBackend = chosen[0]
-        self._primary_paths: LocalPaths | BucketPaths = chosen[1]
-        # A path's place never changes while this lives, and finding it would be a quarter of what a small read costs.
+        self.primary_backend: StorageBackend = primary[0]
+        self._primary_paths: LocalPaths | BucketPaths = primary[1]
+        # A path's backend and key never change; resolving them would be a quarter of the cost of a small read.
         self._resolve = lru_cache(PATH_CACHE_SIZE)(self._resolve_path)
 
     def managed_path(self, key: Key) -> str:
-        """Where a new file goes, as the catalogue stores it."""
+        """The path of a new file in the primary location, as the catalogue stores it."""
         return self._primary_paths.to_path(key)
 
     def is_managed_path(self, path: str) -> bool:
-        """True below the media location of either engine: what may be written and deleted."""
+        """True for paths below either managed location; only these may be written and deleted."""
         return any(area is not None and area.contains(path) for area in (self._local_paths, self._bucket_paths))
 
     def managed_path_prefixes(self) -> list[str]:
-        """What the paths of managed files begin with, the one in use first."""
+        """The path prefixes of managed files, that of the engine in use first."""
         areas = (self._local_paths, self._bucket_paths)
         return [
             area.path_prefix for area in sorted(filter(None, areas), key=lambda area: area is not self._primary_paths)
         ]
 
     def find_location(self, engine: StorageEngine) -> StorageLocation | None:
-        """None where the settings name no such place, or it is not there."""
+        """None where the settings name no such location, or its folder is missing."""
         backend, area = (
             (self._local, self._local_paths) if engine is StorageEngine.LOCAL else (self._s3, self._bucket_paths)
         )
         return None if backend is None or area is None else StorageLocation(engine, backend, area)
 
     def set_external_link_roots(self, roots: Iterable[str]) -> None:
-        """See `ExternalFiles.confine`: the import paths of all libraries."""
+        """See `ExternalFiles.set_link_roots`. `roots` are the import paths of all libraries."""
         self._external.set_link_roots(roots)
 
     async def exists(self, path: str) -> bool:
-        place = self._resolve(path)
-        return await (place.backend.exists(place.key) if place else self._external.exists(path))
+        managed = self._resolve(path)
+        return await (managed.backend.exists(managed.key) if managed else self._external.exists(path))
 
     async def stat(self, path: str) -> ObjectInfo:
         """Raises `ObjectNotFound`."""
-        place = self._resolve(path)
-        return await (place.backend.head(place.key) if place else self._external.head(path))
+        managed = self._resolve(path)
+        return await (managed.backend.head(managed.key) if managed else self._external.head(path))
 
     def read(
         self, path: str, byte_range: ByteRange | None = None, if_match: str | None = None
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """See `StorageBackend.read_stream`."""
-        place = self._resolve(path)
-        if place is None:
+        managed = self._resolve(path)
+        if managed is None:
             return self._external.read_stream(path, byte_range, if_match)
-        return place.backend.read_stream(place.key, byte_range, if_match)
+        return managed.backend.read_stream(managed.key, byte_range, if_match)
 
     def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None:
         """See `StorageBackend.read_from_memory`; always None for external files, which may change while they are read."""
-        place = self._resolve(path)
-        return None if place is None else place.backend.read_from_memory(place.key, byte_range, size)
+        managed = self._resolve(path)
+        return None if managed is None else managed.backend.read_from_memory(managed.key, byte_range, size)
 
     def write(
         self,
@@ -148,15 +148,15 @@ class StorageService:
         metadata: Mapping[str, str] | None = None,
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """See `StorageBackend.write_stream`. Raises `StoragePermission` for external paths."""
-        place = self._resolve_writable(path)
-        write = place.backend.write_stream(place.key, size=size, content_type=content_type, metadata=metadata)
-        return self._count_write(write, in_s3=place.backend is self._s3)
+        managed = self._resolve_writable(path)
+        write = managed.backend.write_stream(managed.key, size=size, content_type=content_type, metadata=metadata)
+        return self._count_write(write, in_s3=managed.backend is self._s3)
 
     @asynccontextmanager
     async def _count_write(
         self, write: AbstractAsyncContextManager[ObjectWriter], *, in_s3: bool
     ) -> AsyncGenerator[ObjectWriter]:
-        """Counts what the bucket takes, and what no place takes."""
+        """Counts failed writes, and those that the bucket committed."""
         try:
             async with write as writer:
                 yield writer
@@ -167,69 +167,70 @@ class StorageService:
             self.s3_writes += 1
 
     async def copy(self, source: str, target: str) -> None:
-        """Within a backend the store copies; between two the bytes pass through here. Raises `ObjectNotFound`, `ObjectExists`, …"""
-        to = self._resolve_writable(target)
-        origin = self._resolve(source)
-        if origin is not None and origin.backend is to.backend:
-            await to.backend.copy_object(origin.key, to.key)
+        """Within one backend the store copies; between two backends the bytes pass through this process. Raises `ObjectNotFound`,
+        `ObjectExists`, …"""
+        target_object = self._resolve_writable(target)
+        source_object = self._resolve(source)
+        if source_object is not None and source_object.backend is target_object.backend:
+            await target_object.backend.copy_object(source_object.key, target_object.key)
             return
         async with (
             self.read(source) as stream,
-            to.backend.write_stream(to.key, size=stream.info.size) as writer,
+            target_object.backend.write_stream(target_object.key, size=stream.info.size) as writer,
         ):
             async for chunk in stream.chunks:
                 await writer.write(chunk)
 
     async def rename(self, source: str, target: str) -> None:
-        """As `copy`, then the source is deleted; at once where both lie on one disk."""
-        origin, to = self._resolve_writable(source), self._resolve_writable(target)
-        if origin.backend is to.backend:
-            await to.backend.move_object(origin.key, to.key)
+        """Copies, then deletes the source; atomic where both paths lie on one disk."""
+        source_object, target_object = self._resolve_writable(source), self._resolve_writable(target)
+        if source_object.backend is target_object.backend:
+            await target_object.backend.move_object(source_object.key, target_object.key)
         else:
             await self.copy(source, target)
-            await origin.backend.delete_object(origin.key)
+            await source_object.backend.delete_object(source_object.key)
 
     async def unlink(self, path: str) -> None:
-        """Deleting what is not there is fine."""
-        place = self._resolve_writable(path)
-        await place.backend.delete_object(place.key)
+        """Idempotent: a missing object is no error."""
+        managed = self._resolve_writable(path)
+        await managed.backend.delete_object(managed.key)
 
     async def unlink_many(self, paths: Iterable[str]) -> dict[str, StorageError]:
-        """Returns the paths that could not be deleted, with why."""
+        """Returns the paths that could not be deleted, with their errors."""
         failed: dict[str, StorageError] = {}
-        places: dict[str, dict[Key, str]] = {}
+        paths_by_backend: dict[str, dict[Key, str]] = {}
         backends: dict[str, StorageBackend] = {}
         for path in paths:
             try:
-                place = self._resolve_writable(path)
+                managed = self._resolve_writable(path)
             except StorageError as error:
                 failed[path] = error
             else:
-                backends[place.backend.name] = place.backend
-                places.setdefault(place.backend.name, {})[place.key] = path
+                backends[managed.backend.name] = managed.backend
+                paths_by_backend.setdefault(managed.backend.name, {})[managed.key] = path
         for name, backend in backends.items():
             try:
-                errors = await backend.delete_objects(places[name])
+                errors = await backend.delete_objects(paths_by_backend[name])
             except StorageError as error:
-                errors = dict.fromkeys(places[name], error)
-            failed.update({places[name][key]: error for key, error in errors.items()})
+                errors = dict.fromkeys(paths_by_backend[name], error)
+            failed.update({paths_by_backend[name][key]: error for key, error in errors.items()})
         return failed
 
     async def utimes(self, path: str, accessed: datetime, modified: datetime) -> None:
         """Set a local file's times; nothing to do on S3. Changes the file's storage etag."""
-        place = self._resolve_writable(path)
-        file = place.backend.local_path(place.key)
+        managed = self._resolve_writable(path)
+        file = managed.backend.local_path(managed.key)
         if file is not None and self._local_paths is not None:
-            await asyncio.to_thread(_set_times, Path(self._local_paths.root), file, place.key, accessed, modified)
+            await asyncio.to_thread(_set_times, Path(self._local_paths.root), file, managed.key, accessed, modified)
 
     @asynccontextmanager
     async def stage_to_temp(self, path: str, *, size: int | None = None) -> AsyncGenerator[Path]:
-        """A readable local file with the bytes of `path`: the file itself where it is local, never a copy; else a download, gone at the end.
-        That of an external file is its open descriptor (see `ExternalFiles.opened`): who may write to its folder could turn the path into a
-        link to somewhere else meanwhile.
+        """A readable local file with the bytes of `path`: a local file itself, never a copy; an object in S3 as a download that is
+        removed at the end. An external file is given as the path of its open descriptor (see
+        `ExternalFiles.open_descriptor_path`): whoever may write to its folder could replace the path by a link meanwhile.
 
-        `size` is what the catalogue says, in bytes. Waits for room (see `Staging.downloaded`). Raises `ObjectNotFound`, `ObjectChanged` where
-        the size is another, `StagingFull`, …
+        `size` is the size in the catalogue, in bytes. Waits for room (see `Staging.download`). Raises `ObjectNotFound`,
+        `ObjectChanged` where the size differs, `StagingFull`, …
         """
         if self._resolve(path) is None:
             async with self._external.open_descriptor_path(path, size) as descriptor:
@@ -249,14 +250,14 @@ class StorageService:
             yield downloaded
 
     async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> StoredDigest:
-        """Store the file at `path`, and delete it once it is committed; where that fails it stays. Raises as `write` does."""
+        """Store the file `temp` at `path`, and delete `temp` after the commit. After a failure `temp` stays. Raises as `write` does."""
         return await self.staging.upload(temp, lambda size: self.write(path, size=size, content_type=content_type))
 
     async def list_managed(self, prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
-        """Every object below the media location (there below `prefix`, by whole segments) of every configured backend, with its path.
-        What others put into a bucket may have a name that is no key; nothing else can be done with its path then. Raises `ListingIncomplete`
-        with paths at the end of all that could be listed."""
-        refused: list[str] = []
+        """Every object of every configured backend, with its path; only those below `prefix` (whole segments) where given.
+        Foreign objects in a bucket may have names that are no valid keys; such a path can be shown, but not used. Raises
+        `ListingIncomplete` with paths after the last object, where some folders could not be listed."""
+        unlisted_paths: list[str] = []
         name = ""
         for backend, area in ((self._local, self._local_paths), (self._s3, self._bucket_paths)):
             if backend is not None and area is not None:
@@ -264,34 +265,34 @@ class StorageService:
                     async for info in backend.list_objects(prefix):
                         yield area.to_listed_path(info.key), info
                 except ListingIncomplete as error:
-                    refused += map(area.to_listed_path, error.folders)
+                    unlisted_paths += map(area.to_listed_path, error.folders)
                     name = error.backend
-        if refused:
-            raise ListingIncomplete(refused, name)
+        if unlisted_paths:
+            raise ListingIncomplete(unlisted_paths, name)
 
     async def probe(self) -> None:
-        """Whether new files can be stored; raises what went wrong."""
+        """Writes, reads and deletes a test object in the primary location; raises the first error."""
         await self.primary_backend.probe()
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Remove what unfinished writes of dead processes left on every backend; returns how many."""
+        """Remove what writes of dead processes left on every backend; returns how many."""
         return sum([await backend.sweep_leftovers(older_than) for backend in self._backends()])
 
     async def presigned_url(
         self, path: str, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
     ) -> str | None:
-        """A link that downloads the object directly; None where there is no such thing."""
-        place = self._resolve(path)
-        if place is None:
+        """A URL that downloads the object directly; None where the file lies on a local disk."""
+        managed = self._resolve(path)
+        if managed is None:
             return None
-        return await place.backend.presigned_url(
-            place.key, expires_in=expires_in, content_type=content_type, disposition=disposition
+        return await managed.backend.presigned_url(
+            managed.key, expires_in=expires_in, content_type=content_type, disposition=disposition
         )
 
     def local_path(self, path: str) -> Path | None:
-        """The file that may be opened directly; None on S3."""
-        place = self._resolve(path)
-        return Path(path) if place is None else place.backend.local_path(place.key)
+        """The path of the local file; None on S3."""
+        managed = self._resolve(path)
+        return Path(path) if managed is None else managed.backend.local_path(managed.key)
 
     async def aclose(self) -> None:
         for backend in self._backends():
@@ -303,7 +304,7 @@ class StorageService:
         return [backend for backend in (self._local, self._s3) if backend is not None]
 
     def _resolve_path(self, path: str) -> _ManagedObject | None:
-        """Where a managed path lies; None for an external one."""
+        """Backend and key of a managed path; None for an external path."""
         if is_s3_uri(path):
             parse_s3_uri(path)
             key = self._bucket_paths.to_key(path) if self._bucket_paths else None
@@ -325,8 +326,9 @@ class StorageService:
 
 
 async def open_storage(settings: Settings) -> StorageService:
-    """Connect what the settings name. With engine `s3` the local folder is used where it exists, for what has not moved yet; with engine `local`
-    the bucket, where one is set. Raises a `StorageError` where the media folder cannot be had."""
+    """Open the backends that the settings name. With engine `s3` the local folder is opened too where it exists, for files that have
+    not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the media folder cannot
+    be opened."""
     root = settings.media_location
     local: LocalBackend | None = None
     s3: StorageBackend | None = None

@@ -1,8 +1,8 @@
-"""Staging: local files for tools that cannot read from a store, and private folders for what tools write.
+"""Staging: downloads objects to local temporary files for tools that cannot read from S3, and makes temporary folders for their output.
 
-Staged bytes are bounded: who asks for more than there is room for waits its turn. A single file that is larger than the whole room is let
-in alone, for else it could never be worked on. Everything is gone at the end of its `with`, and what a killed process leaves is swept when
-the next one opens the staging folder.
+The total size of staged files is limited: a caller that would exceed the limit waits its turn. A single file larger than the limit is
+admitted alone, because it could never be processed otherwise. Each file and folder is removed at the end of its `with`. Files of a killed
+process are removed when the next process opens the staging folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STAGING_THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class StoredDigest:
-    """What was stored: `size` in bytes, `sha1` 20 bytes."""
+    """Size and checksums of a stored file: `size` in bytes, `sha1` as 20 bytes."""
 
     size: int
     sha1: bytes
@@ -48,7 +48,7 @@ class StoredDigest:
 
 
 class Staging:
-    """`root` is absolute, `limit` in bytes. The process's folder below it is made when it is first needed."""
+    """`root` is absolute, `limit` in bytes. The folder of this process below `root` is made when it is first needed."""
 
     def __init__(self, root: Path, limit: int) -> None:
         self._root = root
@@ -58,17 +58,17 @@ class Staging:
         self._lock = threading.Lock()
 
     async def open(self) -> None:
-        """Sweep what dead processes left, and make this one's folder. Raises a `StorageError` where that cannot be had."""
+        """Remove the folders of dead processes, and make that of this process. Raises a `StorageError` where that fails."""
         await self._threads.run(self._open_process_folder)
 
     async def check(self) -> None:
-        """Raises what keeps files from being staged. A full disk is no fault of the folder: what needs room is tried again."""
+        """Raises a `StorageError` where no file can be staged. A full disk raises nothing: work that needs room is tried again."""
         with suppress(StagingFull):
             await self._threads.run(self._try_make_folder)
 
     @asynccontextmanager
     async def temporary_folder(self) -> AsyncGenerator[Path]:
-        """A new empty folder, mode 0700; gone at the end with all that was put into it."""
+        """A new empty folder, mode 0700; removed at the end with its content."""
         path = await self._threads.acquire(self._make_folder, _remove_tree)
         try:
             yield path
@@ -79,10 +79,10 @@ class Staging:
     async def download(
         self, read: Callable[[], AbstractAsyncContextManager[ObjectStream]], size: int, suffix: str
     ) -> AsyncGenerator[Path]:
-        """A file with the bytes of `read`, which is opened once there is room for `size` bytes; `suffix` ends its name.
+        """Yields a file with the bytes of `read`, which is called once there is room for `size` bytes. The file's name ends in `suffix`.
 
-        Hold one at a time: two that each wait for the other's room would wait for ever. Raises `StagingFull`, `ObjectChanged` where the
-        object has another size, and what `read` raises.
+        A task may hold only one: two tasks that each hold a file and wait for room would deadlock. Raises `StagingFull`,
+        `ObjectChanged` where the object has another size, and the errors of `read`.
         """
         async with self._budget.reserve(size):
             staged = await self._threads.acquire(self._create, _StagedFile.remove, size, suffix)
@@ -101,7 +101,8 @@ class Staging:
     async def receive(
         self, chunks: AsyncIterator[bytes | memoryview], max_bytes: int, suffix: str
     ) -> AsyncGenerator[Path]:
-        """A file with all of `chunks`. Raises `ObjectTooLarge` for more than `max_bytes` bytes, `StagingFull`, and what `chunks` raise."""
+        """Yields a file with all of `chunks`. Raises `ObjectTooLarge` for more than `max_bytes` bytes, `StagingFull`, and the errors
+        of `chunks`."""
         async with self._budget.reserve(max_bytes):
             staged = await self._threads.acquire(self._create, _StagedFile.remove, 0, suffix)
             try:
@@ -119,7 +120,8 @@ class Staging:
     async def upload(
         self, file: Path, open_writer: Callable[[int], AbstractAsyncContextManager[ObjectWriter]]
     ) -> StoredDigest:
-        """Hash the file into a writer for its size, which commits at the end; then the file is deleted. Where that fails the file stays."""
+        """Hash `file` while writing it to the writer that `open_writer` opens for its size, then delete it. After a failure the file
+        stays."""
         outgoing = await self._threads.acquire(_OutgoingFile, _OutgoingFile.close, file)
         try:
             async with open_writer(outgoing.size) as writer:
@@ -131,7 +133,7 @@ class Staging:
         return outgoing.result()
 
     async def aclose(self) -> None:
-        """Leaves nothing behind."""
+        """Removes the folder of this process."""
         await self._threads.run_uncancelled(self._remove_process_folder)
         await self._threads.aclose()
 
@@ -166,7 +168,7 @@ class Staging:
 
 
 class ByteBudget:
-    """`limit` bytes, given to those who ask in the order in which they ask."""
+    """`limit` bytes, reserved in first-in, first-out order."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -175,7 +177,7 @@ class ByteBudget:
 
     @asynccontextmanager
     async def reserve(self, size: int) -> AsyncGenerator[None]:
-        """Waits for `size` bytes; for more than the limit it waits until nobody else has any."""
+        """Waits until `size` bytes are free; for more than the limit, until nothing else is reserved."""
         await self._acquire(size)
         try:
             yield
@@ -189,7 +191,7 @@ class ByteBudget:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it came at the same moment
+            if not turn.cancelled():  # granted at the same moment
                 self._release(size)
             else:
                 self._grant_waiting()
@@ -211,13 +213,13 @@ class ByteBudget:
 
 
 class _StagedFile:
-    """A file that is being filled. The calls block."""
+    """A staged file that is being written. Methods block."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """Raises OSError, and `StagingFull` where it can be told at once."""
+        """Raises OSError, and `StagingFull` where the disk already has less than `size` bytes free."""
         self.path = path
-        room = os.statvfs(path.parent)
-        if size > room.f_bavail * room.f_frsize:
+        disk = os.statvfs(path.parent)
+        if size > disk.f_bavail * disk.f_frsize:
             raise StagingFull(str(path), STAGING, f"no room for {size} bytes")
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
@@ -229,10 +231,10 @@ class _StagedFile:
 
     def finish(self, size: int) -> None:
         with _staging_errors(self.path):
-            found = os.fstat(self._descriptor).st_size
+            stored_size = os.fstat(self._descriptor).st_size
             self._close()
-        if found != size:
-            raise ObjectIncomplete(str(self.path), STAGING, f"{found} of {size} bytes are on disk")
+        if stored_size != size:
+            raise ObjectIncomplete(str(self.path), STAGING, f"{stored_size} of {size} bytes are on disk")
 
     def remove(self) -> None:
         self._close()
@@ -245,10 +247,11 @@ class _StagedFile:
 
 
 class _OutgoingFile:
-    """A tool's output on its way into the store. The calls block."""
+    """The output file of a tool, hashed while it is read. Methods block."""
 
     def __init__(self, path: Path) -> None:
-        """A tool that was taken over may leave a link to something that is not its own: that is never stored."""
+        """Raises `StoragePermission` for anything but a regular file with one name: a compromised tool could leave a link to a
+        file that it may not read, which must never be stored."""
         self._path = path
         self._sha1 = hashlib.sha1(usedforsecurity=False)
         self._crc32 = 0
@@ -261,7 +264,7 @@ class _OutgoingFile:
             raise StoragePermission(str(path), STAGING, "is no file of its own")
 
     def read(self) -> bytes:
-        """The next bytes, which are hashed by then; empty at the end."""
+        """Reads and hashes the next bytes; empty at the end."""
         with _staging_errors(self._path):
             data = os.read(self._descriptor, MAX_CHUNK_BYTES)
         self._sha1.update(data)
@@ -277,7 +280,8 @@ class _OutgoingFile:
 
 @contextmanager
 def _staging_errors(path: Path) -> Generator[None]:
-    """Raises typed errors in place of `OSError`s. A full disk here is not a full store: it has room again when others have ended."""
+    """Raises `StorageError`s in place of `OSError`s. A full disk raises `StagingFull`, which is retryable: other tasks free their files
+    when they end."""
     try:
         with raise_storage_errors(str(path), STAGING, is_write=True):
             yield
@@ -288,7 +292,7 @@ def _staging_errors(path: Path) -> Generator[None]:
 
 
 def _remove_file(path: Path) -> None:
-    with suppress(OSError):  # then it goes with the folder
+    with suppress(OSError):  # removed later with the folder
         path.unlink()
 
 

@@ -1,4 +1,4 @@
-"""Objects as files in a local folder."""
+"""The storage backend for a local folder: one file per object."""
 
 from app.storage.local.backend import LocalBackend
 

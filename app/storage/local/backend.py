@@ -1,7 +1,7 @@
 """The storage backend for a local folder: one file per object, no other state.
 
-Content types and metadata are taken and not kept: a folder has no place for them, and the catalogue knows them. A deleted object's folder
-stays, because another writer may be about to use it. Names that differ only in case are one object where the file system says so.
+Content types and metadata are accepted and ignored: the catalogue has them. A deleted object's folder stays, because another writer may
+be about to use it. Names that differ only in case are one object on a case-insensitive file system.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from app.storage.ranges import ByteRange
 
 READ_THREADS = 16
 WORKER_THREADS = 16
-"""Apart, so that slow writes and long listings never keep delivery waiting."""
+"""A pool apart from the readers, so that slow writes and long listings never delay delivery."""
 
 BATCH_FILES = 256
-"""Files that one turn of a thread looks at or deletes."""
+"""Number of files that one call in a thread lists or deletes."""
 
 COPY_CHUNK_BYTES = 64 * 1024 * 1024
-"""What one turn of a thread copies; between two a cancellation is heard."""
+"""Bytes that one call in a thread copies; a cancellation takes effect between two calls."""
 
 _STAT_FLAGS = os.O_PATH | os.O_NOFOLLOW if hasattr(os, "O_PATH") else OPEN_FLAGS | os.O_NOFOLLOW
 
@@ -59,10 +59,10 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class LocalBackend:
-    """`root` is the media folder; it is made where missing. `fsync=False` gives up surviving a power loss."""
+    """`root` is the media folder, made where missing. With `fsync=False` a power loss may lose committed objects."""
 
     def __init__(self, root: Path, *, fsync: bool = True) -> None:
-        """Blocks for a moment. Raises a `StorageError` where the folder cannot be made or opened."""
+        """Blocks. Raises a `StorageError` where the folder cannot be made or opened."""
         self.root = root.absolute()
         self._fsync = fsync
         with raise_storage_errors(str(root), BACKEND, is_write=True):
@@ -108,13 +108,13 @@ class LocalBackend:
         )
 
     def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
-        """From the page cache. Every failure is None: the ordinary way meets it again, and says what it is."""
+        """Reads from the page cache. Every failure returns None: `read_stream` meets it again, and raises it."""
         length = byte_range.length
         try:
-            held = self._descriptors.get(key.value) or self._open_cached(key.value)
-            if held is None or held[1] != size:
+            cached = self._descriptors.get(key.value) or self._open_cached(key.value)
+            if cached is None or cached[1] != size:
                 return None
-            data = read_cached(held[0], length, byte_range.first)
+            data = read_cached(cached[0], length, byte_range.first)
         except OSError:
             return None
         return data if len(data) == length else None
@@ -155,10 +155,10 @@ class LocalBackend:
             file.close()
 
     async def move_object(self, source: Key, target: Key) -> None:
-        """In one step, so the object is always at one of the two places and keeps its etag; a copy only where disks differ."""
-        moved = await self._workers.run(self._move, source, target)
+        """An atomic rename, which keeps the etag; copy and delete where the two folders lie on different disks."""
+        is_replaced = await self._workers.run(self._move, source, target)
         self._descriptors.evict(source.value)
-        if not moved:
+        if not is_replaced:
             await self.copy_object(source, target)
             await self.delete_object(source)
 
@@ -180,14 +180,14 @@ class LocalBackend:
 
     async def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
         below = Key(prefix.rstrip("/")).value if prefix else ""
-        refused: list[str] = []
-        steps = self._root_folder.walk_files(below, start_after, refused)
-        while batch := await self._workers.run(_next_batch, steps, below):
-            for found in batch:
-                if not found.is_temporary:
-                    yield make_object_info(found.name, found.status, managed_etag(found.status))
-        if refused:
-            raise ListingIncomplete(refused, BACKEND)
+        unlisted_folders: list[str] = []
+        walk = self._root_folder.walk_files(below, start_after, unlisted_folders)
+        while batch := await self._workers.run(_next_batch, walk, below):
+            for file in batch:
+                if not file.is_temporary:
+                    yield make_object_info(file.name, file.status, managed_etag(file.status))
+        if unlisted_folders:
+            raise ListingIncomplete(unlisted_folders, BACKEND)
 
     async def ensure_prefix(self, prefix: str) -> None:
         name = Key(prefix.rstrip("/")).value if prefix else ""
@@ -197,7 +197,7 @@ class LocalBackend:
         return await self._workers.run(self._prune)
 
     async def probe(self) -> None:
-        """Takes the whole write path, to a reserved name: what a killed probe leaves is no object, and is swept."""
+        """Takes the whole write path with a reserved name: the file that a killed probe leaves is no object, and is swept."""
         name = make_temporary_name()
         key = Key("probe")
         async with self._pending_file(PendingFile, self._root_folder, key, len(name), self._fsync, name) as pending:
@@ -206,16 +206,17 @@ class LocalBackend:
             await self._workers.run(self._read_back, name)
 
     async def check_marker(self, marker: Key, text: bytes) -> None:
-        """Looks at what is at the root's path now. A disk that came back is used again from here on; from now on a commit or a delete in
-        the witness's folder is refused where the folder or the witness is another file (device and inode) than this one."""
-        here, pin = await self._workers.run(self._check_marker, marker, text)
-        folders = self._root_folder
-        if here.inode == folders.inode:
-            moved = folders.set_identity(pin)
+        """Checks the folder that is at the root's path now, and uses it from now on: a remounted disk has another root folder. Later
+        commits and deletes in the marker's folder are refused where the folder or the marker is no longer the same file (device and
+        inode)."""
+        current, identity = await self._workers.run(self._check_marker, marker, text)
+        root_folder = self._root_folder
+        if current.inode == root_folder.inode:
+            is_replaced = root_folder.set_identity(identity)
         else:
-            moved = here.set_identity(pin, folders)
-            self._root_folder = here
-        if moved:
+            is_replaced = current.set_identity(identity, root_folder)
+            self._root_folder = current
+        if is_replaced:
             self._descriptors.close()
 
     async def disk_space(self, prefix: str) -> DiskSpace | None:
@@ -223,9 +224,9 @@ class LocalBackend:
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
         swept = 0
-        steps = self._root_folder.walk_files("", None, [])  # what may not be looked into has to wait
-        while batch := await self._workers.run(_next_batch, steps, ""):
-            if any(found.is_temporary for found in batch):
+        walk = self._root_folder.walk_files("", None, [])  # folders that may not be listed are skipped
+        while batch := await self._workers.run(_next_batch, walk, ""):
+            if any(file.is_temporary for file in batch):
                 swept += await self._workers.run(self._sweep, batch, older_than)
         return swept
 
@@ -244,7 +245,7 @@ class LocalBackend:
         self._root_folder.close()
 
     def _open_cached(self, name: str) -> tuple[int, int] | None:
-        """Descriptor and size of the file, held open from now on; None where that cannot be had at once."""
+        """Opens the file without blocking and caches its descriptor. Returns descriptor and size; None where it would block."""
         if not self._nowait_support.is_supported or not self._root_folder.opener.supports_open_cached:
             return None
         descriptor = self._root_folder.opener.open_cached(name.encode(), OPEN_FLAGS | os.O_NOFOLLOW)
@@ -259,7 +260,7 @@ class LocalBackend:
         opener = self._root_folder.opener
         descriptor = -1
         try:
-            # Where reads can tell that they would wait, so can opening: both stay on the loop for what is in memory.
+            # Where reads without waiting are supported, so is opening: both stay on the loop for files in memory.
             if self._nowait_support.is_supported and opener.supports_open_cached:
                 with suppress(BlockingIOError):
                     descriptor = opener.open_cached(name, flags)
@@ -272,7 +273,7 @@ class LocalBackend:
     async def _explain_open_error(self, error: OSError, key: Key) -> StorageError:
         failure = translate_os_error(error, key.value, BACKEND)
         if isinstance(failure, ObjectNotFound):
-            # Not there, or the disk is not there? The second is no reason to forget an object.
+            # A missing disk must not look like a missing object.
             try:
                 await self._workers.run(self._root_folder.check_mounts, key.value, BACKEND)
             except StorageUnavailable as unmounted:
@@ -283,7 +284,7 @@ class LocalBackend:
     async def _pending_file(
         self, create: Callable[[*_Arguments], PendingFile], *arguments: *_Arguments
     ) -> AsyncGenerator[PendingFile]:
-        """A temporary file that is gone at the end, however it ends, unless it was committed."""
+        """A temporary file that is removed at the end unless it was committed."""
         pending = await self._workers.acquire(create, PendingFile.abort, *arguments)
         try:
             yield pending
@@ -300,8 +301,8 @@ class LocalBackend:
             return self._root_folder.prune()
 
     def _delete(self, keys: list[Key]) -> dict[Key, StorageError]:
-        """Each folder is synced once after its files are gone, for the catalogue forgets them next: a file that came back after a power
-        loss would be nobody's. Synced also when nothing was there: an earlier delete may have died before it could."""
+        """Syncs each folder once after its files are deleted: the catalogue removes their rows next, and a file that came back after a
+        power loss would have no row. Syncs also where no file was there: an earlier delete may have been killed before its sync."""
         failed: dict[Key, StorageError] = {}
         for folder, group in groupby(keys, lambda key: _folder_and_name(key)[0]):
             members = list(group)
@@ -335,18 +336,18 @@ class LocalBackend:
         target_folder, target_name = _folder_and_name(target)
         with ExitStack() as opened:
             with raise_storage_errors(source.value, BACKEND):
-                left = self._close_with(opened, self._root_folder.open(source_folder.encode()))
-                status = os.stat(source_name.encode(), dir_fd=left, follow_symlinks=False)
+                source_descriptor = self._close_with(opened, self._root_folder.open(source_folder.encode()))
+                status = os.stat(source_name.encode(), dir_fd=source_descriptor, follow_symlinks=False)
                 if not stat.S_ISREG(status.st_mode):
                     raise ObjectNotFound(source.value, BACKEND, "not a regular file")
             with raise_storage_errors(target.value, BACKEND, is_write=True):
-                entered = self._close_with(opened, self._root_folder.make_folder(target_folder.encode()))
+                target_descriptor = self._close_with(opened, self._root_folder.make_folder(target_folder.encode()))
                 self._root_folder.check_mounts(target.value, BACKEND)
-                check_name_free(entered, target_name.encode(), target.value)
-                if status.st_dev != os.fstat(entered).st_dev:
+                check_name_free(target_descriptor, target_name.encode(), target.value)
+                if status.st_dev != os.fstat(target_descriptor).st_dev:
                     return False
-                rename_noreplace(left, source_name.encode(), entered, target_name.encode())
-                for folder in (entered, left) if self._fsync else ():
+                rename_noreplace(source_descriptor, source_name.encode(), target_descriptor, target_name.encode())
+                for folder in (target_descriptor, source_descriptor) if self._fsync else ():
                     os.fsync(folder)
         return True
 
@@ -364,14 +365,14 @@ class LocalBackend:
             return self._root_folder.disk_space(prefix)
 
     def _read_back(self, name: bytes) -> None:
-        folders = self._root_folder
+        root_folder = self._root_folder
         with raise_storage_errors(name.decode(), BACKEND):
-            descriptor = folders.opener.open(name, OPEN_FLAGS)
+            descriptor = root_folder.opener.open(name, OPEN_FLAGS)
             try:
                 data = os.read(descriptor, len(name) + 1)
             finally:
                 os.close(descriptor)
-                os.unlink(name, dir_fd=folders.descriptor)
+                os.unlink(name, dir_fd=root_folder.descriptor)
         if data != name:
             raise StorageUnavailable(name.decode(), BACKEND, "reads back other bytes than were written")
 
@@ -381,18 +382,18 @@ class LocalBackend:
             return sum(
                 sweep_temporary(
                     self._root_folder,
-                    found.name.encode(),
+                    file.name.encode(),
                     older_than=older_than,
-                    age=timedelta(seconds=now - found.status.st_mtime),
+                    age=timedelta(seconds=now - file.status.st_mtime),
                 )
-                for found in batch
-                if found.is_temporary
+                for file in batch
+                if file.is_temporary
             )
 
 
-def _next_batch(steps: Iterator[FoundFile], below: str) -> list[FoundFile]:
+def _next_batch(walk: Iterator[FoundFile], below: str) -> list[FoundFile]:
     with raise_storage_errors(below, BACKEND):
-        return list(islice(steps, BATCH_FILES))
+        return list(islice(walk, BATCH_FILES))
 
 
 def _folder_and_name(key: Key) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""Threads that the end of the process does not wait for: a call to a disk that hangs never returns.
+"""An executor with daemon threads: a call that hangs on a dead disk does not block process exit.
 
-`ThreadPoolExecutor` joins its threads when the interpreter exits, whatever `shutdown` was told.
+`ThreadPoolExecutor` cannot be used for that: it joins its threads when the interpreter exits, even after `shutdown(wait=False)`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _QueuedCall = tuple[Future[Any], Callable[[], Any]]
 
 
 class DaemonExecutor(Executor):
-    """Up to `max_threads` threads, each begun when it is needed."""
+    """Up to `max_threads` threads, started on demand."""
 
     def __init__(self, name: str, max_threads: int) -> None:
         self._name = name
@@ -73,7 +73,7 @@ class DaemonExecutor(Executor):
                 self._queue.put(None)  # for the next thread
                 return
             _run_call(*work)
-            del work  # may hold on to much
+            del work  # its arguments may be large
 
 
 def _run_call(call: Future[Any], function: Callable[[], Any]) -> None:
@@ -81,7 +81,7 @@ def _run_call(call: Future[Any], function: Callable[[], Any]) -> None:
         return
     try:
         result = function()
-    except BaseException as error:  # noqa: BLE001 - who waits for the call is told
+    except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
         call.set_exception(error)
     else:
         call.set_result(result)

@@ -1,7 +1,7 @@
-"""Files that were just read, held open for a moment: the next range of a film costs one call to the kernel in place of four.
+"""Caches the open descriptors of recently read files: the next range of a film takes one system call instead of four.
 
-A managed file is written once, so a descriptor gives the same bytes as its name would. It is given back within two seconds of
-being opened, however much it is used: the space of a file that another process deletes is not kept for longer, nor is a mount.
+A managed file is written once, so its descriptor gives the same bytes as its name. A descriptor is closed within two seconds of
+being opened, however often it is used: otherwise it would keep the disk space of a file that another process deletes, or keep a mount busy.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 MAX_DESCRIPTORS = 256
 GENERATION_SECONDS = 1.0
-"""Each file is given back at the second tick after it was opened."""
+"""Interval of the timer. A descriptor is closed at the second tick after it was added."""
 
 
 class DescriptorCache:
-    """Descriptors by key, with the size that each file has. For the loop's thread only."""
+    """Descriptors and file sizes by key. Not thread-safe: for the event loop's thread only."""
 
     def __init__(self, close_descriptor: Callable[[int], None]) -> None:
-        """`close_descriptor` closes a descriptor, in a thread: the last one of a large deleted file takes long to close."""
+        """`close_descriptor` closes a descriptor, in a thread: closing the last descriptor of a large deleted file takes long."""
         self._close_descriptor = close_descriptor
         self._young: dict[str, tuple[int, int]] = {}
         self._old: dict[str, tuple[int, int]] = {}
@@ -29,7 +29,7 @@ class DescriptorCache:
         return self._young.get(key) or self._old.get(key)
 
     def add(self, key: str, descriptor: int, size: int) -> bool:
-        """Take over the descriptor of a file that `get` does not know; False where there are enough, and it stays the caller's."""
+        """Take over a descriptor whose key is not cached; False where the cache is full, and the caller keeps the descriptor."""
         if len(self._young) + len(self._old) >= MAX_DESCRIPTORS:
             return False
         self._young[key] = descriptor, size
@@ -38,10 +38,10 @@ class DescriptorCache:
         return True
 
     def evict(self, key: str) -> None:
-        """The file was deleted or replaced."""
+        """Close the descriptor of a file that was deleted or replaced."""
         for files in (self._young, self._old):
-            if (held := files.pop(key, None)) is not None:
-                self._close_descriptor(held[0])
+            if (entry := files.pop(key, None)) is not None:
+                self._close_descriptor(entry[0])
 
     def close(self) -> None:
         if self._timer is not None:

@@ -1,6 +1,6 @@
-"""Open regular files and read their bytes: from the page cache without leaving the loop, else in a thread.
+"""Reads regular files: from the page cache on the event loop's thread, otherwise in a pool's thread.
 
-Used for managed files and, with the stricter check at the end, for external ones.
+Used for managed and external files. External files are checked again before the last chunk, because their owner may edit them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from app.storage.local.threads import ThreadPool
 from app.storage.ranges import ByteRange
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""Never waits for the other end of a FIFO and never takes a terminal."""
+"""Opening never blocks on a FIFO, and never makes a terminal the controlling one."""
 
 READ_AHEAD_BYTES = 2 * 1024 * 1024
-"""What is asked of the disk in advance after a chunk had to be waited for."""
+"""Bytes of read-ahead that are requested (posix_fadvise) after a chunk came from the disk."""
 
 _MAX_DEVICES = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,38 +38,38 @@ def make_object_info(key: str, status: os.stat_result, etag: str) -> ObjectInfo:
 
 
 def modification_time_ns(status: os.stat_result) -> int:
-    """When the file was modified, in nanoseconds since 1970. What 64 bits do not hold, years before 1678 or after 2261, is the first or last
-    moment that they do: file systems keep such times (wrong clocks, archives that were unpacked), the catalogue can not."""
+    """When the file was modified, in nanoseconds since 1970, clamped to 64 bits (years 1678 to 2261). File systems may hold times outside
+    (wrong clocks, unpacked archives); the catalogue cannot."""
     return max(-_MAX_NS - 1, min(status.st_mtime_ns, _MAX_NS))
 
 
 def datetime_from_ns(nanoseconds: int) -> datetime:
-    """A file's time, as `modification_time_ns` gives it, to the microsecond."""
+    """Aware UTC, to the microsecond, for a value of `modification_time_ns`."""
     return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
 def managed_etag(status: os.stat_result) -> str:
-    """Equal means the same bytes: a managed file is written once, and each write makes a new inode."""
+    """Equal etags mean equal bytes: a managed file is written once, and each write makes a new inode."""
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 def external_etag(status: os.stat_result) -> str:
-    """As `managed_etag`, with the device: external files lie on several."""
+    """As `managed_etag`, with the device: external files lie on several devices."""
     return f"{status.st_dev:x}-{managed_etag(status)}"
 
 
 class NowaitSupport:
-    """What has been learnt about reading without waiting on the file system of one folder."""
+    """Whether one file system supports reads that never wait (RWF_NOWAIT), as found out by the first read."""
 
     __slots__ = ("is_supported",)
 
     def __init__(self) -> None:
         self.is_supported: bool | None = None if RWF_NOWAIT else False
-        """None until the first read has shown it. False on tmpfs and most network file systems, whose calls may take long."""
+        """None before the first read. False on tmpfs and most network file systems, whose calls may take long."""
 
 
 class NowaitSupportByDevice:
-    """One `NowaitSupport` for each device."""
+    """A `NowaitSupport` for each device."""
 
     def __init__(self) -> None:
         self._by_device: dict[int, NowaitSupport] = {}
@@ -81,18 +81,18 @@ class NowaitSupportByDevice:
 
 
 class OpenFile:
-    """An open descriptor and where it came from; also the iterator over the bytes to be served. Closed during a read in a thread it stays
-    open until the thread has left it, whether or not anybody waits for that."""
+    """An open file, and the iterator over the bytes to be served. When `close` is called while a thread reads, the descriptor is closed
+    only after the thread has ended its read."""
 
     __slots__ = (
-        "_cache",
         "_closed",
         "_descriptor",
         "_end",
         "_etag",
-        "_etag_of",
         "_first_status",
         "_in_thread",
+        "_make_etag",
+        "_nowait_support",
         "_offset",
         "_threads",
         "backend",
@@ -108,15 +108,15 @@ class OpenFile:
         nowait_support: NowaitSupport,
         status: os.stat_result | None = None,
     ) -> None:
-        """`status` is that of the open file where the disk was asked for it already."""
+        """`status` is that of the open file, where it is already known."""
         self.key = key
         self.backend = backend
         self._descriptor = descriptor
         self._threads = threads
-        self._cache = nowait_support
+        self._nowait_support = nowait_support
         self._first_status = status
         self._offset = self._end = 0
-        self._etag_of: Callable[[os.stat_result], str] | None = None
+        self._make_etag: Callable[[os.stat_result], str] | None = None
         self._etag = ""
         self._in_thread = self._closed = False
 
@@ -125,14 +125,14 @@ class OpenFile:
         return self._descriptor
 
     def status(self) -> os.stat_result:
-        """As it was when it was opened, or shortly after."""
+        """The file's status at its opening or shortly after."""
         return self._first_status or os.fstat(self._descriptor)
 
     def serve_range(self, served: ByteRange, make_etag: Callable[[os.stat_result], str] | None, etag: str) -> OpenFile:
-        """From now on iterate over `served`. With `make_etag` the etag is compared again before the last chunk is given out, so that a
-        transfer of a file that was edited meanwhile ends short."""
+        """From now on iterate over `served`. With `make_etag` the etag is compared with `etag` again before the last chunk is yielded, so
+        that the transfer of a file that was edited meanwhile fails."""
         self._offset, self._end = served.first, served.first + served.length
-        self._etag_of = make_etag
+        self._make_etag = make_etag
         self._etag = etag
         return self
 
@@ -141,10 +141,10 @@ class OpenFile:
         if self._in_thread or self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
-        if self._cache.is_supported:
+        if self._nowait_support.is_supported:
             os.close(descriptor)
         else:
-            self._threads.run_in_background(os.close, descriptor)  # may ask a server (FUSE, network shares)
+            self._threads.run_in_background(os.close, descriptor)  # may wait for a server (FUSE, network shares)
 
     def __aiter__(self) -> OpenFile:
         return self
@@ -170,15 +170,15 @@ class OpenFile:
         return chunk
 
     def _is_changed(self, length: int) -> bool:
-        """Told with the last chunk, which has this length."""
-        if self._etag_of is None or self._offset + length < self._end:
+        """Checked with the last chunk only; `length` is that of the current chunk."""
+        if self._make_etag is None or self._offset + length < self._end:
             return False
-        return self._etag_of(os.fstat(self._descriptor)) != self._etag
+        return self._make_etag(os.fstat(self._descriptor)) != self._etag
 
     def _read_from_memory(self) -> bytes | None:
-        """What is in memory; None where it has to be waited for."""
-        cache = self._cache
-        if cache.is_supported is False:
+        """The next chunk from the page cache; None where the read would wait."""
+        nowait_support = self._nowait_support
+        if nowait_support.is_supported is False:
             return None
         try:
             chunk = read_cached(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
@@ -187,9 +187,9 @@ class OpenFile:
         except OSError as error:
             if error.errno not in _NOWAIT_UNSUPPORTED:
                 raise
-            cache.is_supported = False
+            nowait_support.is_supported = False
             return None
-        cache.is_supported = True
+        nowait_support.is_supported = True
         return chunk
 
     async def _read_in_thread(self) -> tuple[bytes, bool]:
@@ -214,7 +214,7 @@ class OpenFile:
         """The next chunk, and whether the file was changed since the read began."""
         chunk = os.pread(self._descriptor, min(CHUNK_BYTES, self._end - self._offset), self._offset)
         after = self._offset + len(chunk)
-        if self._cache.is_supported and after < self._end:
+        if self._nowait_support.is_supported and after < self._end:
             os.posix_fadvise(self._descriptor, after, min(READ_AHEAD_BYTES, self._end - after), os.POSIX_FADV_WILLNEED)
         return chunk, self._is_changed(len(chunk))
 
@@ -225,7 +225,7 @@ def _call_on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None])
 
 
 def require_regular_file(file: OpenFile) -> os.stat_result:
-    """Raises `ObjectNotFound` for folders, links, FIFOs and devices: they are no objects."""
+    """Returns the file's status. Raises `ObjectNotFound` for folders, links, FIFOs and devices."""
     status = file.status()
     if not stat.S_ISREG(status.st_mode):
         raise ObjectNotFound(file.key, file.backend, "not a regular file")
@@ -233,10 +233,10 @@ def require_regular_file(file: OpenFile) -> os.stat_result:
 
 
 class FileReadContext:
-    """The context manager that `read_stream` returns. `open_file` opens the file; `make_etag` gives its version, which is checked again at the
-    end where `check_unchanged`."""
+    """The context manager that `read_stream` returns. `open_file` opens the file, `make_etag` makes its etag. With `check_unchanged` the
+    etag is checked again before the last chunk."""
 
-    __slots__ = ("_etag_of", "_file", "_if_match", "_opening", "_pinned", "_range")
+    __slots__ = ("_check_unchanged", "_file", "_if_match", "_make_etag", "_open_file", "_range")
 
     def __init__(
         self,
@@ -247,15 +247,15 @@ class FileReadContext:
         *,
         check_unchanged: bool,
     ) -> None:
-        self._opening = open_file
-        self._etag_of = make_etag
+        self._open_file = open_file
+        self._make_etag = make_etag
         self._range = byte_range
         self._if_match = if_match
-        self._pinned = check_unchanged
+        self._check_unchanged = check_unchanged
         self._file: OpenFile | None = None
 
     async def __aenter__(self) -> ObjectStream:
-        file = self._file = await self._opening()
+        file = self._file = await self._open_file()
         try:
             return self._stream(file, require_regular_file(file))
         except BaseException:
@@ -269,7 +269,7 @@ class FileReadContext:
             self._file.close()
 
     def _stream(self, file: OpenFile, status: os.stat_result) -> ObjectStream:
-        info = make_object_info(file.key, status, self._etag_of(status))
+        info = make_object_info(file.key, status, self._make_etag(status))
         if self._if_match is not None and self._if_match != info.etag:
             raise ObjectChanged(file.key, file.backend, "not the version that was asked for")
         if info.size == 0 and self._range is None:
@@ -277,4 +277,6 @@ class FileReadContext:
         served = (self._range or ByteRange(0)).clamp(info.size)
         if served is None:
             raise RangeNotSatisfiable(file.key, file.backend, info.size)
-        return ObjectStream(info, served, file.serve_range(served, self._etag_of if self._pinned else None, info.etag))
+        return ObjectStream(
+            info, served, file.serve_range(served, self._make_etag if self._check_unchanged else None, info.etag)
+        )

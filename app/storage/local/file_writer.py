@@ -1,6 +1,6 @@
-"""The write path: temporary file, sync, size check, rename, sync of the folder. `PendingFile` is those steps, `LocalWriter` feeds them.
+"""Writes objects to a local folder: temporary file, fsync, size check, rename, fsync of the folder.
 
-The calls of `PendingFile` block: they are made in threads.
+`PendingFile` does these steps and blocks: its methods are called in threads. `LocalWriter` buffers an object's bytes for it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from app.storage.local.threads import ThreadPool
 
 BACKEND = "local"
 MAX_WRITEV_PIECES = 512
-"""What one `writev` takes (IOV_MAX is 1,024); more small pieces than that are written earlier."""
+"""Most pieces for one `writev` (IOV_MAX is 1,024); more pieces are joined first."""
 
 MIN_AGE_WITHOUT_LOCKS = timedelta(days=1)
-"""Where a file system has no locks, age alone tells that a writer is dead, and at least this age."""
+"""Where a file system has no locks, a temporary file of at least this age counts as that of a dead writer."""
 
 _LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -37,10 +37,10 @@ def make_temporary_name() -> bytes:
 
 
 class PendingFile:
-    """A temporary file beside its target, locked as long as it is open: so a sweep knows it from what a dead writer left."""
+    """A temporary file beside its target, locked (flock) as long as it is open: a sweep removes only unlocked ones, of dead writers."""
 
     def __init__(self, root_folder: RootFolder, key: Key, size: int | None, fsync: bool, target: bytes | None) -> None:
-        """`target` stands in for the key's last segment. Raises `InvalidKey`, `StorageFull`, …"""
+        """`target` replaces the key's last segment as the final name. Raises `InvalidKey`, `StorageFull`, …"""
         self._root_folder = root_folder
         self._key = key.value
         self._fsync = fsync
@@ -58,7 +58,7 @@ class PendingFile:
 
     @classmethod
     def create_new(cls, root_folder: RootFolder, key: Key, size: int | None, fsync: bool) -> PendingFile:
-        """Raises `ObjectExists` at once, for the caller's sake; what decides is the rename."""
+        """Raises `ObjectExists` early, before the bytes are written; the rename at the commit decides."""
         pending = cls(root_folder, key, size, fsync, None)
         try:
             with raise_storage_errors(key.value, BACKEND, is_write=True):
@@ -86,7 +86,7 @@ class PendingFile:
                     left[0] = memoryview(left[0])[done:]
 
     def copy_from(self, source: int, length: int) -> int:
-        """Let the file system copy up to `length` bytes from where both stand; 0 at the end of the source."""
+        """Copy up to `length` bytes inside the kernel, at the current offsets of both descriptors; 0 at the end of the source."""
         with raise_storage_errors(self._key, BACKEND, is_write=True):
             try:
                 return os.copy_file_range(source, self._descriptor, length)
@@ -98,10 +98,11 @@ class PendingFile:
                 return len(data)
 
     def commit(self, size: int, *, replace: bool = False) -> None:
-        """Make it the object, for good, if it has `size` bytes. Raises `ObjectExists`, unless it may `replace`; then it remains to `abort`.
+        """Sync the file and rename it to its final name, if it has `size` bytes. Raises `ObjectExists`, unless `replace`. After an error
+        the caller calls `abort`.
 
-        That its place is still in sight is asked twice: before the name is given, so that nothing is left below a mount point, and
-        before it is acknowledged.
+        The mounts are checked twice: before the rename, so that no file is left hidden below a mount point, and again before the
+        commit is acknowledged.
         """
         with raise_storage_errors(self._key, BACKEND, is_write=True):
             self._sync(self._descriptor)
@@ -113,7 +114,7 @@ class PendingFile:
         self._close()
 
     def abort(self) -> None:
-        """Leave nothing. Never fails: what cannot be removed now is swept later. Nothing to do after a commit."""
+        """Remove the temporary file. Never raises: a file that cannot be removed now is swept later. Does nothing after a commit."""
         if self.is_ended:
             return
         with suppress(OSError):
@@ -125,13 +126,13 @@ class PendingFile:
             os.fsync(descriptor)
 
     def _check_size(self, size: int) -> None:
-        found = os.fstat(self._descriptor).st_size
-        if found != size:
-            raise ObjectIncomplete(self._key, BACKEND, f"{found} of {size} bytes are on disk")
+        stored_size = os.fstat(self._descriptor).st_size
+        if stored_size != size:
+            raise ObjectIncomplete(self._key, BACKEND, f"{stored_size} of {size} bytes are on disk")
 
     def _check_free_space(self, size: int) -> None:
-        room = os.fstatvfs(self._folder)
-        if size > room.f_bavail * room.f_frsize:
+        disk = os.fstatvfs(self._folder)
+        if size > disk.f_bavail * disk.f_frsize:
             raise StorageFull(self._key, BACKEND, f"no room for {size} bytes")
 
     def _rename(self, *, replace: bool) -> None:
@@ -151,7 +152,7 @@ class PendingFile:
 
 
 class LocalWriter:
-    """Gathers pieces and writes about 1 MiB at a time, so that small ones do not cost a thread's turn each."""
+    """Buffers small pieces and writes about 1 MiB at a time, so that not every piece costs a call in a thread."""
 
     def __init__(self, pending: PendingFile, key: Key, size: int | None, threads: ThreadPool) -> None:
         self._pending = pending
@@ -173,19 +174,19 @@ class LocalWriter:
         if self._expected is not None and self._size > self._expected:
             raise ObjectTooLarge(self._key.value, BACKEND, f"more than the announced {self._expected} bytes")
         if not self._pieces and len(data) >= MAX_CHUNK_BYTES:
-            # Straight from the caller's buffer: this returns only when the thread has left it, even when cancelled.
+            # From the caller's buffer, without a copy: `run` returns only when the thread no longer uses it, even when cancelled.
             await self._threads.run(self._pending.write, [data])
             return
-        piece = bytes(data)  # the caller may use its buffer again; for bytes this copies nothing
+        piece = bytes(data)  # the caller may reuse its buffer; for `bytes` this copies nothing
         self._pieces.append(piece)
         self._buffered_bytes += len(piece)
         if self._buffered_bytes >= MAX_CHUNK_BYTES:
             await self._threads.run(self._pending.write, self._take_pieces())
 
     async def commit(self, *, replace: bool = False) -> None:
-        """In one go: a cancellation meanwhile is raised only after it is decided.
+        """Runs to its end: a cancellation is raised only after the outcome is decided.
 
-        All bytes taken must be there: a caller who went on after a failed or cancelled `write` gets `ObjectIncomplete`.
+        All bytes passed to `write` must have been written: after a failed or cancelled `write`, `commit` raises `ObjectIncomplete`.
         """
         if self._expected is not None and self._size != self._expected:
             detail = f"{self._size} of the announced {self._expected} bytes"
@@ -239,7 +240,7 @@ def _create_locked_temporary(folder: int) -> tuple[bytes, int]:
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder)
             raise
-        os.close(descriptor)  # a sweep came between making and locking it
+        os.close(descriptor)  # a sweep removed it before it was locked
 
 
 def _lock(descriptor: int, operation: int) -> bool:

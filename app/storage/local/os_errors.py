@@ -1,4 +1,4 @@
-"""The one table from `errno` to typed errors. Nothing above storage sees an `OSError`."""
+"""Translates `OSError`s to `StorageError`s, by one table of errno values. No caller of storage sees an `OSError`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.storage.errors import (
 ERRORS_BY_ERRNO: dict[int, type[StorageError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.EISDIR: ObjectNotFound,
-    errno.ENOTDIR: ObjectNotFound,  # on the way of a write it is InvalidKey, see `writing`
+    errno.ENOTDIR: ObjectNotFound,  # in a write it is InvalidKey, see `_WRITE_ERRORS_BY_ERRNO`
     errno.ELOOP: ObjectNotFound,  # a symbolic link, or a circle of them
     errno.ENXIO: ObjectNotFound,  # a socket, or a FIFO without a reader
     errno.EEXIST: ObjectExists,
@@ -52,19 +52,19 @@ ERRORS_BY_ERRNO: dict[int, type[StorageError]] = {
     errno.EHOSTUNREACH: StorageUnavailable,
     errno.EREMOTEIO: StorageUnavailable,
 }
-"""Every other number is `StorageUnavailable` too: the disk did something that nobody expected."""
+"""Every other errno is `StorageUnavailable` too: an unexpected failure of the disk."""
 
 _WRITE_ERRORS_BY_ERRNO: dict[int, type[StorageError]] = {
     errno.ENOTDIR: InvalidKey,  # the key lies below another object
     errno.ELOOP: StoragePermission,
     errno.EISDIR: InvalidKey,  # other objects lie below the key
-    errno.ENOENT: StorageUnavailable,  # a folder or a temporary file was taken away under the write
+    errno.ENOENT: StorageUnavailable,  # a folder or the temporary file was removed during the write
     errno.ESTALE: StorageUnavailable,
 }
 
 
 def translate_os_error(error: OSError, key: str, backend: str, *, is_write: bool = False) -> StorageError:
-    """The typed error for `error`; `is_write` where something was to be stored."""
+    """The `StorageError` for `error`; `is_write` for errors of a write."""
     number = error.errno or 0
     kind = (_WRITE_ERRORS_BY_ERRNO.get(number) if is_write else None) or ERRORS_BY_ERRNO.get(number, StorageUnavailable)
     return kind(key, backend, error.strerror or str(error))
@@ -72,7 +72,7 @@ def translate_os_error(error: OSError, key: str, backend: str, *, is_write: bool
 
 @contextmanager
 def raise_storage_errors(key: str, backend: str, *, is_write: bool = False) -> Generator[None]:
-    """Raises typed errors in place of `OSError`s."""
+    """Raises `StorageError`s in place of `OSError`s."""
     try:
         yield
     except OSError as error:

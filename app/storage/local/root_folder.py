@@ -1,6 +1,6 @@
-"""The root folder of the local backend and the folders below it: opening, making them durably, walking through them.
+"""`RootFolder`: opens, makes, lists and removes the folders of the local backend, and detects disks that were unmounted or replaced.
 
-Everything is named relative to the root, as the UTF-8 bytes of keys. All calls block: they are made in threads.
+Names are relative to the root. All calls block: they are made in threads.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from app.storage.local.syscalls import ConfinedOpener
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAX_DURABLE_FOLDERS = 100_000
-_LOST_AND_FOUND = "lost+found"  # only root may look into it; fsck puts nothing of ours there
+_LOST_AND_FOUND = "lost+found"  # only the superuser may list it; it holds no objects
 _MARKER_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _DeviceAndInode = tuple[int, int]
-"""Device and inode."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A regular file below the root: its name as a key would have it, and whether it is a temporary one."""
+    """A regular file below the root; `name` is relative to the root, as in a key."""
 
     name: str
     status: os.stat_result
@@ -39,8 +38,8 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class FolderIdentity:
-    """What the folder `folder_name` ("" is the root) was when it was last recognised, by the file `marker` in it; without one: when it
-    was first seen."""
+    """Device and inode of the folder `folder_name` ("" is the root), and of the file `marker` in it, when that was last checked. Without a
+    marker: those of the folder when it was first seen."""
 
     folder_name: str
     folder_inode: _DeviceAndInode
@@ -49,44 +48,44 @@ class FolderIdentity:
 
 
 class RootFolder:
-    """Holds the root open, so that it stays the same folder whatever happens to its path."""
+    """Keeps the root open, so that it stays the same folder whatever happens to its path."""
 
     def __init__(self, root: Path, *, fsync: bool, create: bool = True) -> None:
-        """Makes the root where it is missing, if it may `create` it. Raises OSError."""
+        """With `create` the root is made where it is missing. Raises OSError."""
         self.root = root
         self._fsync = fsync
         if create:
             _make_durably(root, fsync=fsync)
         self.descriptor = os.open(root, FOLDER_FLAGS)
         self.opener = ConfinedOpener(self.descriptor)
-        # Whoever is still at work here when another folder has taken this one's place holds the opener, or this.
+        # Calls that still run when the backend has switched to another root hold a reference to the opener, or to this object.
         self.close = weakref.finalize(self.opener, os.close, self.descriptor)
         self.inode = _inode_of(os.fstat(self.descriptor))
         self._durable_folders: set[bytes] = set()
         self._identities: dict[str, FolderIdentity] = {}
 
     def record_identities(self) -> None:
-        """Remember what every folder in the root is now."""
+        """Record the identity of every folder right below the root."""
         for name, is_folder in self._list_names(""):
             if is_folder:
                 self._record_identity(name)
 
     def check_marker(self, marker: str, text: bytes, backend: str) -> tuple[RootFolder, FolderIdentity]:
-        """The folder that is at the root's path now (this one, unless a disk came or went), and what it is known by from now on: the
-        file `marker` in it holds `text`. Raises OSError, or `ObjectChanged` for another text."""
-        here = self
+        """Checks that the file `marker` holds `text`. Returns the root folder that is at the root's path now (this one, unless a disk was
+        mounted or unmounted), and the identity of the marker's folder. Raises OSError, or `ObjectChanged` for another text."""
+        current = self
         if _inode_of(self.root.stat()) != self.inode:
-            here = RootFolder(self.root, fsync=self._fsync, create=False)
+            current = RootFolder(self.root, fsync=self._fsync, create=False)
         try:
-            return here, here._read_marker(marker, text, backend)
+            return current, current._read_marker(marker, text, backend)
         except BaseException:
-            if here is not self:
-                here.close()
+            if current is not self:
+                current.close()
             raise
 
     def set_identity(self, identity: FolderIdentity, previous: RootFolder | None = None) -> bool:
-        """From now on the folder is known by `identity`; all others by what is known of `previous`, whose place this takes. True where it is
-        another folder than it was."""
+        """Replace the recorded identity of one folder; where this takes the place of `previous`, take over its other identities. Returns
+        True where the folder has another inode than before, or was not recorded."""
         if previous is not None:
             self._identities.update(previous.identities())
         known = self._identities.get(identity.folder_name)
@@ -97,8 +96,8 @@ class RootFolder:
         return dict(self._identities)
 
     def check_mounts(self, key: str, backend: str) -> None:
-        """Raises `StorageUnavailable` where the root's path, or the key's first folder, or the witness in it, is another than it was: a
-        disk was unmounted or mounted over it, and what is written now would vanish from sight."""
+        """Raises `StorageUnavailable` where the root's path, the key's first folder, or the marker in it leads to another inode than
+        recorded: a disk was unmounted or mounted over it, and an object written now would be hidden later."""
         top, slash, _ = key.partition("/")
         try:
             if _inode_of(self.root.stat()) != self.inode:
@@ -109,14 +108,14 @@ class RootFolder:
             raise StorageUnavailable(key, backend, f"the media folder is gone: {error.strerror}") from error
 
     def check_open_folder(self, folder: int, key: str, backend: str) -> None:
-        """As `check_mounts`; also raises where the open `folder` of the key is not what its name leads to."""
+        """As `check_mounts`; also raises where the name of the key's folder no longer leads to the open descriptor `folder`."""
         self.check_mounts(key, backend)
         name = key.rpartition("/")[0]
         if self._find_inode(name or ".") != _inode_of(os.fstat(folder)):
             raise StorageUnavailable(key, backend, f"{self.root}/{name} is not the folder it was (mount changed?)")
 
     def disk_space(self, name: str) -> DiskSpace:
-        """Of the file system that holds the folder `name` now. Raises OSError."""
+        """The space of the file system that holds the folder `name` now. Raises OSError."""
         folder = self.root / name
         found = os.statvfs(folder)
         unit = found.f_frsize
@@ -142,15 +141,17 @@ class RootFolder:
             os.close(folder)
 
     def _check_identity(self, folder_name: str, key: str, backend: str) -> None:
-        pin = self._record_identity(folder_name) if folder_name else self._identities.get("")
-        if pin is None:
+        identity = self._record_identity(folder_name) if folder_name else self._identities.get("")
+        if identity is None:
             return
-        if folder_name and self._find_inode(folder_name) != pin.folder_inode:
+        if folder_name and self._find_inode(folder_name) != identity.folder_inode:
             raise StorageUnavailable(
                 key, backend, f"{self.root}/{folder_name} is not the folder it was (mount changed?)"
             )
-        if pin.marker not in (None, key) and self._find_inode(pin.marker) != pin.marker_inode:
-            raise StorageUnavailable(key, backend, f"{self.root}/{pin.marker} is missing or another (mount changed?)")
+        if identity.marker not in (None, key) and self._find_inode(identity.marker) != identity.marker_inode:
+            raise StorageUnavailable(
+                key, backend, f"{self.root}/{identity.marker} is missing or another (mount changed?)"
+            )
 
     def _find_inode(self, name: str) -> _DeviceAndInode | None:
         try:
@@ -159,12 +160,12 @@ class RootFolder:
             return None
 
     def _record_identity(self, folder_name: str) -> FolderIdentity | None:
-        """What the folder was when it was first seen; None while it never was."""
+        """The recorded identity of the folder, recorded now where it is new; None where the folder is missing."""
         if folder_name not in self._identities:
-            seen = self._find_inode(folder_name)
-            if seen is None:
+            inode = self._find_inode(folder_name)
+            if inode is None:
                 return None
-            self._identities[folder_name] = FolderIdentity(folder_name, seen)
+            self._identities[folder_name] = FolderIdentity(folder_name, inode)
         return self._identities[folder_name]
 
     def open(self, name: bytes) -> int:
@@ -172,7 +173,7 @@ class RootFolder:
         return self.opener.open(name or b".", FOLDER_FLAGS)
 
     def make_folder(self, name: bytes) -> int:
-        """A descriptor of the folder `name`; it and those above it are made where missing, and survive a power loss."""
+        """A descriptor of the folder `name`. The folder and its parents are made where missing, and synced."""
         if name in self._durable_folders:
             try:
                 return self.open(name)
@@ -181,19 +182,19 @@ class RootFolder:
         folder = self.open(b"")
         above = b""
         for segment in name.split(b"/") if name else ():
-            here = above + b"/" + segment if above else segment
+            current = above + b"/" + segment if above else segment
             try:
-                below = self._open_or_make(folder, segment, here)
+                below = self._open_or_make(folder, segment, current)
             finally:
                 os.close(folder)
-            folder, above = below, here
+            folder, above = below, current
         return folder
 
     def _open_or_make(self, folder: int, segment: bytes, name: bytes) -> int:
         """Open `segment` of the open folder, and make it where it is missing.
 
-        Found or made, the folder above is synced before this process first relies on it: another writer may have made it a moment ago,
-        and may die before it syncs.
+        The parent is synced before this process first relies on the folder, even where it already exists: another writer may have made
+        it a moment ago, and may be killed before it syncs.
         """
         try:
             below = self.open(name)
@@ -210,11 +211,11 @@ class RootFolder:
         return below
 
     def walk_files(self, below: str, start_after: str | None, unlisted_folders: list[str]) -> Iterator[FoundFile]:
-        """Every regular file below the folder `below` ("" is the root), after `start_after` where given, segment by segment in the order of their
-        code points. Links, special files and names that no key can have are left out. Folders below the root that may not be looked into are
+        """Every regular file below the folder `below` ("" is the root), after `start_after` where given, sorted segment by segment by code
+        points. Links, special files and names that are no valid keys are left out. Folders below the root that may not be listed are
         added to `unlisted_folders`.
 
-        Holds the names of one folder per level, and no descriptor between two steps.
+        Holds the names of one folder per level in memory, and no open descriptor between two files.
         """
         after = start_after.split("/") if start_after else []
         depth = len(below.split("/")) if below else 0
@@ -239,7 +240,7 @@ class RootFolder:
                     yield found
 
     def prune(self) -> int:
-        """Remove the folders that hold nothing, but not those right below the root; how many there were."""
+        """Remove empty folders, but not those right below the root; returns how many."""
         return sum(self._prune(top) for top, is_folder in self._list_names("") if is_folder)
 
     def _prune(self, folder: str) -> int:
@@ -247,7 +248,7 @@ class RootFolder:
         try:
             names = self._list_names(folder)
         except PermissionError:
-            return pruned  # who knows what it holds
+            return pruned  # its content is unknown
         for name, is_folder in names:
             if is_folder:
                 pruned += self._prune(f"{folder}/{name}")
@@ -262,8 +263,8 @@ class RootFolder:
         return pruned + 1
 
     def _list_entries(self, folder: str, after: list[str], unlisted_folders: list[str]) -> Iterator[tuple[str, bool]]:
-        """Names (from the root) in `folder` with whether they are folders, sorted; those after the segment in `after`, and the folder
-        of that name itself: what lies in it comes after it."""
+        """Names (relative to the root) in `folder`, sorted, each with whether it is a folder. Only those after the segment in `after`, and
+        the folder of that name itself, because its files come after it."""
         prefix = folder + "/" if folder else ""
         try:
             names = self._list_names(folder)
@@ -311,7 +312,7 @@ class RootFolder:
             status = os.stat(name.encode(), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        except PermissionError:  # the folder gives names only
+        except PermissionError:  # the folder may be listed, but not searched
             folder = name.rpartition("/")[0]
             if not folder:
                 raise

@@ -1,6 +1,6 @@
 """System calls that Python does not wrap: openat2, renameat2, and a preadv that reads into a new `bytes`.
 
-Each falls back to plain calls where the kernel, the C library or a sandbox has none. Failures are `OSError`s.
+openat2 and renameat2 fall back to plain calls where the kernel, the C library or a sandbox lacks them. Failures raise `OSError`.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _view_of = _load_python_function(
 
 
 class ConfinedOpener:
-    """Opens files below one folder and nowhere else: a link on the way that leads out of it fails with EXDEV.
+    """Opens files below one folder only: a symbolic link in the path that leads outside fails with EXDEV.
 
-    The kernel checks this while it resolves the name (openat2, Linux 5.6), so no race can get around it. Where it cannot, the
-    place of what was opened is looked at afterwards.
+    The kernel checks this while it resolves the name (openat2, Linux 5.6), so there is no race. Without openat2 the path of the open
+    descriptor is checked after the opening.
     """
 
     def __init__(self, root: int) -> None:
-        """`root` is the folder's descriptor; it stays the caller's."""
+        """`root` is the folder's descriptor; the caller closes it."""
         self._root = root
         self._root_path = os.path.realpath(f"/proc/self/fd/{root}")
         self._has_openat2 = _syscall is not None and self._try_openat2()
@@ -80,8 +80,8 @@ class ConfinedOpener:
         if self._has_openat2:
             return self._openat2(name, flags, mode, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
         descriptor = os.open(name, flags, mode, dir_fd=self._root)
-        place = os.path.realpath(f"/proc/self/fd/{descriptor}")
-        if place != self._root_path and not place.startswith(self._root_path.rstrip("/") + "/"):
+        path = os.path.realpath(f"/proc/self/fd/{descriptor}")
+        if path != self._root_path and not path.startswith(self._root_path.rstrip("/") + "/"):
             os.close(descriptor)
             raise OSError(errno.EXDEV, "leads outside")
         return descriptor
@@ -91,14 +91,14 @@ class ConfinedOpener:
         return self._openat2(name, flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED)
 
     def _openat2(self, name: bytes, flags: int, mode: int, resolve: int) -> int:
-        assert _syscall is not None  # noqa: S101 - for the type checker; the constructor looked
+        assert _syscall is not None  # noqa: S101 - for the type checker; the constructor checked it
         how = _OpenHow(flags, mode if flags & os.O_CREAT else 0, resolve)
         while True:
             descriptor = _syscall(_OPENAT2, self._root, name, ctypes.byref(how), ctypes.sizeof(how))
             if descriptor >= 0:
                 return int(descriptor)
             number = ctypes.get_errno()
-            # EAGAIN without RESOLVE_CACHED: a rename elsewhere made the kernel unsure; it asks to be asked again.
+            # EAGAIN without RESOLVE_CACHED: a concurrent rename prevented the check; the call is to be repeated (openat2(2)).
             if number != errno.EINTR and not (number == errno.EAGAIN and not resolve & _RESOLVE_CACHED):
                 raise OSError(number, os.strerror(number))
 
@@ -113,8 +113,8 @@ class ConfinedOpener:
 def rename_noreplace(folder: int, source: bytes, target_folder: int, target: bytes) -> None:
     """Rename atomically, failing with EEXIST (`FileExistsError`) where the target is taken.
 
-    Where the file system has no RENAME_NOREPLACE: a second name, then the first removed. Where it has no hard links either (FAT, some
-    network shares) a look before the rename has to do: two racing writers of one key could then both succeed.
+    Without RENAME_NOREPLACE it makes a hard link and then removes the first name. Where the file system has no hard links either (FAT, some
+    network shares), it checks the target and then renames: two racing writers of one key could then both succeed.
     """
     if _renameat2 is not None:
         if _renameat2(folder, source, target_folder, target, _RENAME_NOREPLACE) == 0:
@@ -142,11 +142,11 @@ def _check_then_rename(folder: int, source: bytes, target_folder: int, target: b
 
 
 def read_cached(descriptor: int, length: int, offset: int) -> bytes:
-    """What the page cache has of `length` bytes from `offset`, at least one; b"" at the end of the file.
+    """Reads up to `length` bytes at `offset`, at least one, from the page cache; b"" at the end of the file.
 
     Never waits for the disk: fails with EAGAIN (`BlockingIOError`) where the first byte is not in memory, with EOPNOTSUPP where the file system
-    cannot tell. Reads straight into a new `bytes`, as C code does: per 256 KiB that takes 19 us where a `bytearray` (filled
-    with zeros first) takes 24 and one copied to `bytes` 32. The view of it is gone before anyone else sees it.
+    cannot tell. Reads into a new `bytes`, as C code does: 256 KiB take 19 us, with a `bytearray` (which is
+    zeroed first) 24, with a `bytearray` copied to `bytes` 32. The writable view is gone before the `bytes` is returned.
     """
     data = _new_bytes(None, length)
     got = os.preadv(descriptor, [_view_of(_address_of(data), length, _PYBUF_WRITE)], offset, RWF_NOWAIT)

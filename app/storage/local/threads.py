@@ -1,6 +1,7 @@
-"""Blocking calls in threads, such that a cancellation never leaves one behind that still uses a descriptor.
+"""Runs blocking calls in threads, so that a cancelled caller never closes a descriptor that a thread still uses.
 
-A call to a disk that may hang cannot be waited for: `TimeoutThreadPool` give it up, and tell by its future when it has ended after all.
+`ThreadPool` waits until a call that has begun has ended, even when the caller is cancelled. `TimeoutThreadPool` is for disks that may hang:
+it abandons a call after a timeout, and the call's future tells when it ended after all.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ _Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
 CLOSE_TIMEOUT_SECONDS = 1.0
-"""How long the end of `TimeoutThreadPool` waits for what has begun."""
+"""How long `TimeoutThreadPool.aclose` waits for calls that have begun."""
 NO_ANSWER = "the disk does not answer"
 
 
 class ThreadPool:
-    """Up to `max_threads` threads; calls beyond that wait for one."""
+    """Up to `max_threads` threads; further calls are queued."""
 
     def __init__(self, name: str, max_threads: int) -> None:
         self._executor: Executor = ThreadPoolExecutor(max_threads, thread_name_prefix=name)
 
     def submit(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> Future[_Result]:
-        """Have it called in a thread; `wait` for it."""
+        """Start a call in a thread. Its result is awaited with `wait`."""
         return self._executor.submit(function, *arguments)
 
     async def wait(self, call: Future[_Result]) -> _Result:
-        """The result of what was submitted. When cancelled, a call that has not begun is dropped; one that has begun is waited for."""
+        """The result of a submitted call. On cancellation, a call that has not begun is dropped; for a call that has begun, `wait`
+        still waits."""
         try:
             return await asyncio.wrap_future(call)
         except asyncio.CancelledError:
@@ -43,13 +45,13 @@ class ThreadPool:
             raise
 
     async def run(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
-        """Call it in a thread, and wait for it."""
+        """Run a call in a thread, and wait for its result."""
         return await self.wait(self.submit(function, *arguments))
 
     async def acquire(
         self, function: Callable[[*_Arguments], _Result], release: Callable[[_Result], None], *arguments: *_Arguments
     ) -> _Result:
-        """As `run`, for what must be released: a result that comes too late for a cancelled caller is given to `release`."""
+        """As `run`, for a result that must be released. When the caller is cancelled, the result is passed to `release`."""
         call = self._executor.submit(function, *arguments)
         try:
             return await asyncio.wrap_future(call)
@@ -60,7 +62,7 @@ class ThreadPool:
             raise
 
     async def run_uncancelled(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
-        """As `run`, for clearing up: made and waited for even when cancelled."""
+        """As `run`, for cleaning up: the call is made, and waited for, even when the caller is cancelled."""
         call = self._executor.submit(function, *arguments)
         try:
             await asyncio.shield(asyncio.wrap_future(call))
@@ -69,21 +71,22 @@ class ThreadPool:
             raise
 
     def run_in_background(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
-        """Call it in a thread and do not wait: only for what cannot fail in a way that matters; `aclose` waits for it, and afterwards
-        it is called at once."""
+        """Start a call in a thread and ignore its result and errors. `aclose` waits for it. After `aclose` the call is made in the
+        caller's thread."""
         try:
             self._executor.submit(function, *arguments)
         except RuntimeError:
             function(*arguments)
 
     async def aclose(self) -> None:
-        """Waits for the calls that have begun."""
+        """Waits for calls that have begun."""
         await asyncio.to_thread(self._executor.shutdown)
 
 
 class TimeoutThreadPool(ThreadPool):
-    """Calls to one disk, none of which is waited for longer than `timeout_seconds` seconds; that is an `OSError` with `ETIMEDOUT`, as what is
-    submitted gets at once while `max_stuck_calls` calls or more have not returned for so long. One that returns lets others try again."""
+    """Threads for calls to one disk that may hang. Waiting for a call raises `OSError` with `ETIMEDOUT` after `timeout_seconds`. While
+    `max_stuck_calls` or more calls have run for longer than that, `submit` raises the same error at once. When one of them returns, calls are
+    accepted again."""
 
     def __init__(self, name: str, max_threads: int, timeout_seconds: float, max_stuck_calls: int) -> None:
         self._executor = DaemonExecutor(name, max_threads)
@@ -91,11 +94,11 @@ class TimeoutThreadPool(ThreadPool):
         self._max_stuck_calls = max_stuck_calls
         self._calls: set[Future[Any]] = set()
         self._start_times: dict[int, float] = {}
-        """When each call began that has not ended, by its thread."""
+        """Start times (monotonic) of running calls, by thread id."""
 
     @property
     def stuck_calls(self) -> int:
-        """How many calls have not returned in time."""
+        """Number of running calls that have exceeded the timeout."""
         late = time.monotonic() - self._timeout_seconds
         return sum(began <= late for began in tuple(self._start_times.values()))
 
@@ -105,8 +108,8 @@ class TimeoutThreadPool(ThreadPool):
         return self._submit(function, *arguments)
 
     async def wait(self, call: Future[_Result]) -> _Result:
-        """The result of what was submitted. A call that has begun is not waited for when cancelled, nor after `patience`: then it goes on, which
-        `call` tells."""
+        """The result of a submitted call. On cancellation and after the timeout a call that has begun is abandoned: it runs on, and `call`
+        tells when it ends."""
         waiting = asyncio.wrap_future(call)
         try:
             done, _ = await asyncio.wait([waiting], timeout=self._timeout_seconds)
@@ -127,18 +130,18 @@ class TimeoutThreadPool(ThreadPool):
             raise
 
     def run_in_background(self, function: Callable[[*_Arguments], object], *arguments: *_Arguments) -> None:
-        """As in `ThreadPool`, but never called here."""
+        """As in `ThreadPool`, but never in the caller's thread: after `aclose` a daemon thread makes the call."""
         try:
             self._submit(function, *arguments)
         except RuntimeError:
             threading.Thread(target=function, args=arguments, daemon=True).start()
 
     async def aclose(self) -> None:
-        """Waits a moment for the calls that have begun."""
+        """Waits `CLOSE_TIMEOUT_SECONDS` for calls that have begun."""
         self._executor.shutdown(wait=False)
-        left = [asyncio.wrap_future(call) for call in tuple(self._calls)]
-        if left:
-            _, stuck = await asyncio.wait(left, timeout=CLOSE_TIMEOUT_SECONDS)
+        running = [asyncio.wrap_future(call) for call in tuple(self._calls)]
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=CLOSE_TIMEOUT_SECONDS)
             for call in stuck:
                 call.cancel()
 
@@ -166,7 +169,7 @@ def _timeout_error() -> OSError:
 
 
 async def _wait_until_done(call: Future[_Result]) -> None:
-    """Wait until the thread has left the call, however often the waiting is cancelled."""
+    """Wait until the thread has left the call, even when the waiting task is cancelled repeatedly."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
     call.add_done_callback(lambda _: loop.call_soon_threadsafe(ended.set_result, None))

@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket. `open_s3` is the way in; see DESIGN 4.2 for what holds."""
+"""The storage backend for an S3 bucket, opened by `open_s3`. DESIGN 4.2 has its guarantees."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["S3Backend", "open_s3"]
 
 
 async def open_s3(settings: Settings) -> S3Backend:
-    """The backend for the bucket and prefix of the settings. Asks the store nothing yet: `probe` does.
+    """The backend for the bucket and prefix of the settings. Sends no request to the store yet: `probe` does.
 
     Raises `StorageError` where no client can be made, for example without credentials for a role.
     """
     client = await connect_client(settings)
-    reads = await open_reader(client, settings)
+    reader = await open_reader(client, settings)
     budget = WriteBudget(settings.s3_write_buffer, MAXIMUM_PART_BYTES, settings.s3_deadline)
-    return S3Backend(client, reads, S3Uploads(client, budget, settings.s3_deadline), deadline=settings.s3_deadline)
+    return S3Backend(client, reader, S3Uploads(client, budget, settings.s3_deadline), deadline=settings.s3_deadline)

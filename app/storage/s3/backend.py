@@ -1,7 +1,7 @@
-"""S3 as a `StorageBackend`: what a key means there, and how reads, writes and calls come together.
+"""`S3Backend`: the storage backend for one prefix of an S3 bucket.
 
-Atomic write-once rests on the store's conditional writes; where a store has none, on the question before the write.
-A key that lies below another object, or above one, is refused as far as one round of questions can tell.
+Write-once is guaranteed by the store's conditional writes (`If-None-Match`); on a store without them, by a HEAD before the write, which
+leaves a race. A key below or above another object is refused by one round of requests before the write, which leaves a race too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from app.storage.s3.reader import S3Reader
 from app.storage.s3.writer import WRITE_ID_METADATA, S3Uploads
 
 MAX_COPY_BYTES = 5 * GIBIBYTE
-"""The most that S3 copies in one call."""
+"""S3's limit for a copy in one request."""
 COPY_PART_BYTES = GIBIBYTE
 _CONCURRENT_PART_COPIES = 4
 _MAX_KNOWN_FOLDERS = 65_536
@@ -91,12 +91,12 @@ class S3Backend:
         return True
 
     async def head(self, key: Key) -> ObjectInfo:
-        found = await self._head(key)
-        return ObjectInfo(key.value, found.size, found.last_modified.astimezone(UTC), found.etag)
+        head = await self._head(key)
+        return ObjectInfo(key.value, head.size, head.last_modified.astimezone(UTC), head.etag)
 
     async def stored_checksum(self, key: Key) -> StoredChecksum | None:
-        found = await self._head(key, checksum=True)
-        return None if found.crc32 is None else StoredChecksum(found.size, found.crc32)
+        head = await self._head(key, checksum=True)
+        return None if head.crc32 is None else StoredChecksum(head.size, head.crc32)
 
     def read_stream(
         self, key: Key, byte_range: ByteRange | None = None, if_match: str | None = None
@@ -113,8 +113,8 @@ class S3Backend:
         metadata: Mapping[str, str] | None = None,
         skip_exists_check: bool = False,
     ) -> AsyncGenerator[ObjectWriter]:
-        """See `StorageBackend.write_stream`. A commit that is cancelled runs to its end before the cancellation is
-        raised, so the object may be there although the caller was cancelled."""
+        """See `StorageBackend.write_stream`. A cancelled commit runs to its end before the cancellation is raised, so the object may
+        exist although the caller was cancelled."""
         writer = self.uploads.create_writer(key.value, size=size, content_type=content_type, metadata=metadata)
         if not skip_exists_check:
             await self._check_key_free(key)
@@ -131,12 +131,12 @@ class S3Backend:
         await self.client.put(key.value, body, content_type=None, metadata=metadata or {}, if_absent=False)
 
     async def copy_object(self, source: Key, target: Key) -> None:
-        found = await self._head(source)
+        head = await self._head(source)
         await self._check_key_free(target)
-        if found.size > self.max_copy_bytes:
-            await self._copy_by_parts(source.value, target.value, found)
+        if head.size > self.max_copy_bytes:
+            await self._copy_by_parts(source.value, target.value, head)
         else:
-            await self._copy_whole(source.value, target.value, found)
+            await self._copy_whole(source.value, target.value, head)
 
     async def move_object(self, source: Key, target: Key) -> None:
         await self.copy_object(source, target)
@@ -156,7 +156,7 @@ class S3Backend:
     async def list_objects(self, prefix: str = "", start_after: str | None = None) -> AsyncIterator[ObjectInfo]:
         below = f"{prefix.rstrip('/')}/" if prefix else ""
         async for item in self._lister.list_objects(below, start_after):
-            # Folder markers of consoles and our own probes are no objects.
+            # Folder markers of S3 consoles and test objects of probes are not listed.
             if not item.key.endswith("/") and not any(is_temporary(segment) for segment in item.key.split("/")):
                 yield ObjectInfo(item.key, item.size, item.last_modified.astimezone(UTC), item.etag)
 
@@ -194,8 +194,8 @@ class S3Backend:
         return None
 
     async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Removes forgotten probes and aborts unfinished multipart uploads below the prefix, which takes a right of its own and so comes
-        last; not those of this process that are being written, nor those whose age the store does not tell."""
+        """Removes left-over probe objects and aborts unfinished multipart uploads below the prefix. Aborting needs a separate permission,
+        and so comes last. Uploads that this process is writing, and those whose age the store does not tell, stay."""
         limit = datetime.now(UTC) - older_than
         swept = 0
         probes = await self._lister.list_page(TEMPORARY_PREFIX)
@@ -203,9 +203,9 @@ class S3Backend:
             if UNKNOWN_DATE < probe.last_modified <= limit and is_temporary(probe.key):
                 await self.client.delete(probe.key)
                 swept += 1
-        following: tuple[str, ...] | None = None
+        current_marker: tuple[str, ...] | None = None
         while True:
-            uploads = await self.client.list_uploads(following)
+            uploads = await self.client.list_uploads(current_marker)
             for upload in uploads.items:
                 if (
                     upload.started_at is not None
@@ -215,8 +215,8 @@ class S3Backend:
                     for key in upload.keys:
                         await self.client.abort(key, upload.upload_id)
                     swept += 1
-            following = uploads.next_marker
-            if following is None:
+            current_marker = uploads.next_marker
+            if current_marker is None:
                 return swept
 
     def local_path(self, key: Key) -> Path | None:
@@ -228,7 +228,7 @@ class S3Backend:
     async def presigned_url(
         self, key: Key, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
     ) -> str | None:
-        """Signed with temporary credentials, the link ends with them, which may be sooner."""
+        """A link signed with temporary credentials expires with them, which may be before `expires_in`."""
         seconds = max(1, int(expires_in.total_seconds()))
         return await self.client.presign_get(key.value, seconds, content_type=content_type, disposition=disposition)
 
@@ -237,14 +237,14 @@ class S3Backend:
         try:
             return await self.client.head(key.value, with_checksum=checksum)
         except (ObjectNotFound, StoragePermission) as error:
-            # A HEAD does not say whether it is the object or the bucket that is missing, nor why it was refused.
+            # A HEAD does not tell a missing object from a missing bucket, nor why the request was refused.
             await self.client.check_readable(key.value)
             if self.client.signing.generation != generation:
                 return await self.client.head(key.value, with_checksum=checksum)
             raise error from None
 
     async def _check_key_free(self, key: Key) -> None:
-        """Raises `ObjectExists` or `InvalidKey` before any byte is taken; all questions are asked at once."""
+        """Raises `ObjectExists` or `InvalidKey`. All requests are sent concurrently."""
         taken, nested = await asyncio.gather(
             self._is_object(key.value), self._find_nesting(key), return_exceptions=True
         )
@@ -261,9 +261,9 @@ class S3Backend:
             raise InvalidKey(key.value, BACKEND, nested)
 
     async def _find_nesting(self, key: Key) -> str | None:
-        """Why the key can be no object beside those that are there: one lies above it, or below it.
+        """The reason why the key cannot be used: another object lies above or below it; None where it can.
 
-        Folders once seen not to be objects are remembered, so that this costs one short listing per write.
+        Folders that were found not to be objects are cached, so that a write usually costs one short listing.
         """
         segments = key.segments
         above = ["/".join(segments[:depth]) for depth in range(1, len(segments))]
@@ -294,23 +294,25 @@ class S3Backend:
         try:
             page = await self._lister.list_page(f"{key}/", limit=1)
         except StoragePermission:
-            return False  # credentials that may not list; the write itself will say if they may do nothing at all
+            return False  # the credentials may not list; the write itself fails if they may not write either
         return bool(page.items)
 
     async def _copy_whole(self, source: str, target: str, source_head: HeadResult) -> None:
-        mark = secrets.token_hex(16)
+        write_id = secrets.token_hex(16)
         try:
             async with self.uploads.commit_lock(target):
-                await self.client.copy(source, target, source_head, {**source_head.metadata, WRITE_ID_METADATA: mark})
+                await self.client.copy(
+                    source, target, source_head, {**source_head.metadata, WRITE_ID_METADATA: write_id}
+                )
         except (StorageUnavailable, ObjectExists) as error:
-            await self.uploads.resolve_commit(target, mark, source_head.size, error)
+            await self.uploads.resolve_commit(target, write_id, source_head.size, error)
         else:
-            await self.uploads.verify_stored(target, mark, source_head.size)
+            await self.uploads.verify_stored(target, write_id, source_head.size)
 
     async def _copy_by_parts(self, source: str, target: str, source_head: HeadResult) -> None:
-        """Keeps type and metadata, which S3 does by itself only for a copy in one call."""
-        mark = secrets.token_hex(16)
-        metadata = {**source_head.metadata, WRITE_ID_METADATA: mark}
+        """Copies by UploadPartCopy, and sets content type and metadata, which S3 keeps by itself only in CopyObject."""
+        write_id = secrets.token_hex(16)
+        metadata = {**source_head.metadata, WRITE_ID_METADATA: write_id}
         client = self.client
         await self.feature_probe.probe_multipart()
         upload_id = await client.create_upload(target, content_type=source_head.content_type, metadata=metadata)
@@ -333,9 +335,9 @@ class S3Backend:
                     await self.uploads.check_key_free(S3Feature.CONDITIONAL_COMPLETE, target)
                     await client.complete(target, upload_id, parts, size=source_head.size, if_absent=True)
             except (StorageUnavailable, ObjectExists, ObjectNotFound) as error:
-                await self.uploads.resolve_commit(target, mark, source_head.size, error)
+                await self.uploads.resolve_commit(target, write_id, source_head.size, error)
             else:
-                await self.uploads.verify_stored(target, mark, source_head.size)
+                await self.uploads.verify_stored(target, write_id, source_head.size)
         except BaseException:
             for copy in copies:
                 copy.cancel()

@@ -1,4 +1,4 @@
-"""Deletes of many keys: in batches where the store has them and carries them out, else one by one."""
+"""Deletes many keys: with DeleteObjects where the store supports it, otherwise one by one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import S3RequestRefused, translate_s3_error
 
 MAX_BATCH_KEYS = 1000
-"""The most keys that S3 takes in one request."""
+"""S3's limit of keys in one request."""
 _CONCURRENT_DELETES = 16
 
 
 async def delete_keys(client: S3Client, keys: Sequence[str]) -> dict[str, StorageError]:
-    """Delete at most `MAX_BATCH_KEYS` keys; returns those that failed. Deleting what is not there is fine."""
+    """Delete at most `MAX_BATCH_KEYS` keys; returns those that failed, with their errors. A missing object is no error."""
     if len(keys) < 2 or not client.capabilities.has(S3Feature.BATCH_DELETE):
         return await _delete_singly(client, keys)
     try:
-        outcome = await client.delete_batch(keys)
+        result = await client.delete_batch(keys)
     except (S3RequestRefused, StoragePermission, ObjectNotFound) as error:
         failed = await _delete_singly(client, keys)
         if len(failed) < len(keys):
@@ -29,22 +29,22 @@ async def delete_keys(client: S3Client, keys: Sequence[str]) -> dict[str, Storag
         return failed
     except StorageError as error:
         return dict.fromkeys(keys, error)
-    if "" in outcome.failed:  # failed, but which?
-        return dict.fromkeys(keys, translate_s3_error("", "delete_objects", outcome.failed[""], 0))
+    if "" in result.failed:  # the store does not say which key failed
+        return dict.fromkeys(keys, translate_s3_error("", "delete_objects", result.failed[""], 0))
     failed = {
         key: error
-        for key, code in outcome.failed.items()
+        for key, code in result.failed.items()
         if not isinstance(error := translate_s3_error(key, "delete_objects", code, 0), ObjectNotFound)
     }
-    deleted = sorted(outcome.deleted.intersection(keys))
-    if not await _was_carried_out(client, deleted, named_any=bool(deleted or outcome.failed)):
+    deleted = sorted(result.deleted.intersection(keys))
+    if not await _was_carried_out(client, deleted, named_any=bool(deleted or result.failed)):
         deleted = []
-    settled = outcome.failed.keys() | set(deleted)
-    return failed | await _delete_singly(client, [key for key in keys if key not in settled])
+    answered = result.failed.keys() | set(deleted)
+    return failed | await _delete_singly(client, [key for key in keys if key not in answered])
 
 
 async def _was_carried_out(client: S3Client, deleted: Sequence[str], *, named_any: bool) -> bool:
-    """A store was seen that answers 200 and deletes nothing: one of the keys that it names is looked at."""
+    """Checks one random key that the answer names as deleted: some stores answer 200 and delete nothing."""
     if not named_any:
         client.capabilities.mark_missing(S3Feature.BATCH_DELETE, "the answer names none of the keys")
         return False

@@ -1,7 +1,7 @@
-"""What the head of an answer to a GET promises, held against the range that was asked for. Pure: no I/O.
+"""Compares the headers of a GET response with the requested range. Pure: no I/O.
 
-Stores answer a range with 206 and just that range; with 200, a `Content-Range` and the range; with the whole object; with more than was
-asked. What is right in an answer is used, what is too much is cut off, and what contradicts itself is refused.
+Stores answer a range request with 206 and that range; with 200, a `Content-Range` and that range; with the whole object; or with a larger
+range. Surplus bytes are cut off. A response that contradicts itself is refused.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 
 class SizeUnknown(Exception):
-    """The head does not tell the size of the object, or not in a way that can be trusted: it has to be asked for."""
+    """The headers do not tell the size of the object reliably: the caller has to ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RangeContent:
-    """What comes. `served` is the part of the object that was asked for, None where that has no bytes; before it `skip_bytes` bytes of the
-    body are to be dropped, and `has_surplus` tells that there are more behind it."""
+    """The content of a response. `served` is the requested part of the object, None where it has no bytes. The first `skip_bytes` bytes of
+    the body come before it; with `has_surplus` more bytes follow it."""
 
     info: ObjectInfo
     served: ByteRange | None
@@ -42,23 +42,23 @@ def check_content_range(
     requested: ByteRange | None,
     size: int | None = None,
 ) -> RangeContent:
-    """`status` is 200 or 206, `length` the body's as announced, `size` the object's where it was asked for.
+    """`status` is 200 or 206, `length` the body's Content-Length in bytes, `size` the object's, where it is known.
 
-    Raises `SizeUnknown`, `RangeNotSatisfiable`, and `S3RequestRefused` where the answer is not to be trusted.
+    Raises `SizeUnknown`, `RangeNotSatisfiable`, and `S3RequestRefused` where the response contradicts itself.
     """
     first, last, total = _parse_carried_range(key, status, headers, length, requested, size)
-    wanted = _clamp_requested(key, requested, total)
-    if wanted is None:
+    served = _clamp_requested(key, requested, total)
+    if served is None:
         skip, surplus = 0, False
-    elif not first <= wanted.first <= last:
+    elif not first <= served.first <= last:
         raise S3RequestRefused(key, BACKEND, "get: another range than the one asked for")
-    elif requested is None and last < wanted.first + wanted.length - 1:
+    elif requested is None and last < served.first + served.length - 1:
         raise S3RequestRefused(key, BACKEND, "get: a part of the object where all of it was asked for")
     else:
-        skip, surplus = wanted.first - first, last >= wanted.first + wanted.length
+        skip, surplus = served.first - first, last >= served.first + served.length
     modified = parse_http_date(headers.get("Last-Modified"))
     info = ObjectInfo(key, total, modified or UNKNOWN_DATE, make_etag(headers.get("ETag"), modified, total))
-    return RangeContent(info, wanted, skip, surplus)
+    return RangeContent(info, served, skip, surplus)
 
 
 def _parse_carried_range(
@@ -81,8 +81,8 @@ def _parse_carried_range(
 
 
 def _whole_object_size(key: str, length: int | None, requested: ByteRange | None, size: int | None) -> int:
-    """The size where the body should be the whole object. A body as long as the range may as well be the range, sent without a word:
-    then the object's size decides."""
+    """The object's size, for a body without `Content-Range` that should be the whole object. A body as long as the requested range may be
+    that range instead: then `size` decides."""
     if length is not None and (
         requested is None or (requested.first == 0 and (requested.last is None or length <= requested.last))
     ):
@@ -97,7 +97,7 @@ def _whole_object_size(key: str, length: int | None, requested: ByteRange | None
 def _clamp_requested(key: str, requested: ByteRange | None, total: int) -> ByteRange | None:
     if requested is None:
         return ByteRange(0, total - 1) if total else None
-    wanted = requested.clamp(total)
-    if wanted is None:
+    served = requested.clamp(total)
+    if served is None:
         raise RangeNotSatisfiable(key, BACKEND, total)
-    return wanted
+    return served

@@ -1,7 +1,7 @@
-"""Finds out, on a small object below the prefix, which features a store ignores without a word.
+"""`FeatureProbe`: finds out with a small test object which S3 features a store silently ignores.
 
-A refusal shows itself (see `adapting`); a condition that is ignored, keys that are encoded otherwise than the listing says, or a
-`start-after` without effect do not. Each is tried once per client, before it matters for the first time.
+A refused feature is detected when it is used (see `optional_fields`). An ignored condition, keys that are encoded otherwise than the listing
+says, and an ignored `start-after` raise no error. Each is tried once per client, before its first use.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from app.storage.s3.protocol.errors import S3RequestRefused
 from app.storage.s3.protocol.upload_body import UploadBody
 
 RETRY_SECONDS = 30.0
-"""Between two trials of a store that did not answer the first, or denied it; meanwhile calls go on untried."""
+"""Pause before a failed or denied trial is repeated; meanwhile requests are sent without its result."""
 _CLEANUP_SECONDS = 5.0
 _AMBIGUOUS_NAME = "a %2Bé+&"
-"""Tells every way of encoding a key from every other."""
+"""A name that differs in every way of encoding keys."""
 
 
 class FeatureProbe:
-    """The trials of one client. They leave nothing behind, unless the store takes no deletes: then the sweep removes it."""
+    """The trials of one client. Each deletes its test object; where the store refuses that, the sweep removes it."""
 
     def __init__(self, client: S3Client, start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
-        """`start_task` makes a task that has an owner and runs to its end: cancelled, whoever began a trial leaves it to those who wait for it, and
-        to the removal of what it has made."""
+        """`start_task` starts a task that its owner lets run to its end: when the caller that began a trial is cancelled, other callers
+        still get its result, and its test object is still deleted."""
         self._client = client
         self._capabilities = client.capabilities
         self._start_task = start_task
@@ -41,38 +41,38 @@ class FeatureProbe:
         self._probed: set[S3Feature] = set()
 
     async def probe_all(self) -> None:
-        """For reports."""
+        """Runs all trials, for reports."""
         await self.probe_conditional_put()
         await self.probe_multipart()
         await self.probe_listing()
 
     async def probe_conditional_put(self) -> None:
-        """Never raises for a store that refuses a step, as the others; what could not be told for now is tried again after a
-        while."""
+        """Tries whether PutObject honours `If-None-Match`. As the other trials, raises nothing where the store refuses a step; a trial
+        without a result is repeated after `RETRY_SECONDS`."""
         await self._probe_once(S3Feature.CONDITIONAL_PUT, self._probe_put)
 
     async def probe_multipart(self) -> None:
-        """Whether an upload in parts can be completed with its checksums, and whether that heeds its condition."""
+        """Tries whether a multipart upload can be completed with checksums, and whether Complete honours `If-None-Match`."""
         await self._probe_once(S3Feature.CONDITIONAL_COMPLETE, self._probe_multipart)
 
     async def probe_listing(self) -> None:
-        """How keys are encoded, and whether `start-after` works."""
+        """Tries how keys are encoded in listings, and whether `start-after` works."""
         await self._probe_once(S3Feature.KEY_ENCODING, self._probe_listing)
 
     def is_settled(self, feature: S3Feature) -> bool:
-        """True where there is nothing more to find out."""
+        """True where the trial has ended, or the feature is known otherwise."""
         return self._capabilities.is_known(feature) or feature in self._probed
 
     async def _probe_once(self, feature: S3Feature, probe: Callable[[str, str], Awaitable[None]]) -> None:
-        """All that need it wait for the same trial."""
+        """Concurrent callers wait for the same trial."""
         now = asyncio.get_running_loop().time()
         if self.is_settled(feature) or now < self._retry_at.get(feature, now):
             return
-        trying = self._running.get(feature)
-        if trying is None:
-            trying = self._running[feature] = self._start_task(self._run_probe(feature, probe))
-            trying.add_done_callback(lambda _: self._running.pop(feature))
-        await asyncio.shield(trying)
+        running = self._running.get(feature)
+        if running is None:
+            running = self._running[feature] = self._start_task(self._run_probe(feature, probe))
+            running.add_done_callback(lambda _: self._running.pop(feature))
+        await asyncio.shield(running)
 
     async def _run_probe(self, feature: S3Feature, probe: Callable[[str, str], Awaitable[None]]) -> None:
         prefix = f"{TEMPORARY_PREFIX}trial-{secrets.token_hex(8)}"
@@ -109,7 +109,7 @@ class FeatureProbe:
         try:
             await self._upload_test_object(key, with_checksums=True, if_absent=False)
         except S3RequestRefused as refusal:
-            # A store was seen that takes the checksum's type, and then finds no such part at the end.
+            # A store was seen that accepts the checksum type, and then answers InvalidPart to Complete.
             await self._upload_test_object(key, with_checksums=False, if_absent=False)
             for feature in (S3Feature.FULL_OBJECT_CHECKSUM, S3Feature.MULTIPART_CHECKSUM):
                 self._capabilities.mark_missing(feature, f"an upload with it is refused: {refusal.detail}")

@@ -1,8 +1,8 @@
-"""Reads: signed GETs on a connection pool of their own, so that downloads never starve uploads or health.
+"""`S3Reader`: reads objects by signed GETs, on its own connection pool, so that downloads never starve uploads or health checks.
 
-The SDK only signs, once per object and a few minutes; the bytes never pass through it. A body that breaks is continued
-where it broke, and a reader that does not drain gives its connection back and is continued likewise: both by `Range`
-and `If-Match`, so that what is sent is always the object that the read began with.
+The SDK only signs: one link per object, reused for a few minutes. The bytes do not pass through the SDK. When the connection breaks, the read
+continues at the current offset. A stalled reader loses its connection to others, and continues the same way. Both use `Range` and `If-Match`,
+so that all bytes are those of the object that the read began with.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ATTEMPTS = 3
 _BACKOFF_SECONDS = 0.2
 _LINK_SECONDS = 900
 _LINK_REUSE_SECONDS = 300.0
-"""Well within the ten minutes that temporary credentials are good for at least when the SDK signs with them."""
+"""Well below the ten minutes for which temporary credentials are still valid at least when the SDK signs with them."""
 _MAX_LINKS = 8192
 _RECEIVE_BYTES = 256 * 1024
 _CONNECT_SECONDS = 10.0
@@ -49,7 +49,7 @@ _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 
 
 class S3Reader:
-    """All reads of one backend: at most `connections` at a time, the others wait, but not for ever."""
+    """All reads of one backend. The session limits the connections; further reads wait, at most `deadline` seconds."""
 
     def __init__(self, client: S3Client, session: aiohttp.ClientSession, deadline: float, minimum_rate: int) -> None:
         self._client = client
@@ -62,30 +62,31 @@ class S3Reader:
 
     @property
     def connections_in_use(self) -> int:
-        """How many connections carry a read now."""
+        """Number of connections that carry a read now."""
         return sum(chunks.is_connected for chunks in self.open_reads)
 
     async def aclose(self) -> None:
         await self._session.close()
 
     def forget_link(self, key: str) -> None:
-        """Keep nothing about an object that will not be read again."""
+        """Drop the cached link of an object that will not be read again."""
         self._links.evict(key)
 
     @asynccontextmanager
     async def open(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> AsyncGenerator[ObjectStream]:
         """See `StorageBackend.read_stream`."""
-        answer = await self.send_get(key, byte_range, if_match)
-        content = answer.content
+        reply = await self.send_get(key, byte_range, if_match)
+        content = reply.content
         if content.served is None:
-            answer.response.release()
+            reply.response.release()
             yield ObjectStream(content.info, None, _no_chunks())
             return
-        with _ReadChunks(self, answer, content.served) as chunks:
+        with _ReadChunks(self, reply, content.served) as chunks:
             yield ObjectStream(content.info, content.served, chunks)
 
     async def fetch_link(self, link: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and the first bytes of what a signed link answers to a client, for inspections. Raises `StorageUnavailable`."""
+        """GET a signed link as a client would: returns status, headers and the first bytes, for `mediavault doctor`. Raises
+        `StorageUnavailable`."""
         try:
             async with (
                 asyncio.timeout(self.deadline),
@@ -96,7 +97,7 @@ class S3Reader:
             raise StorageUnavailable("", BACKEND, f"get: {type(error).__name__}") from error
 
     async def send_get(self, key: str, byte_range: ByteRange | None, if_match: str | None) -> ReadResponse:
-        """Send one GET and return when its head is there. Raises every error of a read that comes before its bytes."""
+        """Send one GET and return after its headers. Raises all errors of a read that occur before the first byte."""
         try:
             async with asyncio.timeout(self.deadline):
                 response = await self._get_adapted(key, byte_range, if_match)
@@ -115,7 +116,8 @@ class S3Reader:
     async def _get_adapted(
         self, key: str, byte_range: ByteRange | None, if_match: str | None
     ) -> aiohttp.ClientResponse:
-        """The good answer to a GET; asked again, where a store refuses a range that is longer than the object, or `If-Match`."""
+        """The successful response to a GET. Where a store refuses a range that is longer than the object, or `If-Match`, the GET is sent
+        again without these."""
         conditional = if_match is not None and is_strong(if_match) and self._client.capabilities.has(S3Feature.IF_MATCH)
         condition = {"If-Match": if_match} if conditional and if_match is not None else {}
         try:
@@ -137,7 +139,7 @@ class S3Reader:
             try:
                 raise refusal
             finally:
-                del refusal  # its traceback leads to this frame: both would wait for the garbage collector
+                del refusal  # its traceback refers to this frame: the cycle would wait for the garbage collector
         response = await self._get_with_retries(key, _request_headers(byte_range))
         self._client.capabilities.mark_missing(S3Feature.IF_MATCH, f"refused: {refusal.detail}")
         return response
@@ -145,7 +147,7 @@ class S3Reader:
     async def _check_response(
         self, key: str, response: aiohttp.ClientResponse, requested: ByteRange | None
     ) -> RangeContent:
-        """Holds the head of a 200 or 206 against what was asked. Never trusts that a range was honoured."""
+        """Compares the headers of a 200 or 206 with the request. Never trusts that a range was honoured."""
         arguments = (key, response.status, response.headers, response.content_length, requested)
         try:
             content = check_content_range(*arguments)
@@ -157,7 +159,7 @@ class S3Reader:
 
     async def _get_with_retries(self, key: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
         attempt = 0
-        mended = False
+        renewed = False
         while True:
             attempt += 1
             link, fresh = await self._links.get(key)
@@ -177,12 +179,12 @@ class S3Reader:
                 error = self._client.error_explainer.explain_failure(error, failure)
             else:
                 if not fresh and (refusal.status == 403 or refusal.code in STALE_CREDENTIAL_CODES):
-                    # The link has expired, or the credentials that signed it: sign again, once.
+                    # The link or its credentials have expired: sign again, once.
                     self._links.evict(key)
                     attempt -= 1
                     continue
-                if not mended and await self._client.signing.renew(refusal, generation):
-                    mended = True
+                if not renewed and await self._client.signing.renew(refusal, generation):
+                    renewed = True
                     attempt -= 1
                     continue
             if not error.retryable or attempt >= _ATTEMPTS:
@@ -190,7 +192,7 @@ class S3Reader:
             await asyncio.sleep(_BACKOFF_SECONDS * attempt)
 
     async def _to_storage_error(self, key: str, response: aiohttp.ClientResponse, code: str) -> StorageError:
-        """What an answer that is neither 200 nor 206 means."""
+        """The error for a response that is neither 200 nor 206."""
         if response.status == 416:
             return await self._range_error(key, response)
         if response.status == 403 and self._client.means_missing_object(code, response.status):
@@ -206,7 +208,7 @@ class S3Reader:
 
 
 class ReadResponse:
-    """A good answer whose body has not been read: what comes, and where from."""
+    """A successful response whose body has not been read yet."""
 
     __slots__ = ("content", "response")
 
@@ -216,7 +218,7 @@ class ReadResponse:
 
 
 class _ReadChunks:
-    """The bytes of one read, over as many requests as it takes."""
+    """The iterator over the bytes of one read, which takes further requests when connections break."""
 
     def __init__(self, reader: S3Reader, response: ReadResponse, served: ByteRange) -> None:
         self._reader = reader
@@ -292,7 +294,7 @@ class _ReadChunks:
                 return chunk
 
     def _trim(self, chunk: bytes) -> bytes:
-        """Without what comes before and behind the bytes that were asked for."""
+        """Cuts off the bytes before and after the requested range."""
         skipped = min(self._skip, len(chunk))
         self._skip -= skipped
         chunk = chunk[skipped:]
@@ -305,24 +307,24 @@ class _ReadChunks:
         response = self._response
         if response is None:
             raise aiohttp.ClientConnectionError("given back")
-        # The pieces as they came off the socket, 256 KiB each when the store is fast: joining them costs more than it saves.
+        # The pieces as received from the socket, 256 KiB each when the store is fast: joining them costs more than it saves.
         chunk, _ = await response.content.readchunk()
         return chunk
 
     async def _reconnect(self) -> None:
-        """Continue at the first byte that was not handed out, of the very same object."""
+        """Send a GET for the bytes not yet yielded, of the same version of the object."""
         info = self._info
         if info.etag == UNVERSIONED_ETAG:
             raise StorageUnavailable(info.key, BACKEND, "cannot be continued: the store tells neither ETag nor date")
-        wanted = ByteRange(self._position, self._end - 1)
+        rest = ByteRange(self._position, self._end - 1)
         try:
-            answer = await self._reader.send_get(info.key, wanted, info.etag)
+            reply = await self._reader.send_get(info.key, rest, info.etag)
         except RangeNotSatisfiable:
             raise ObjectChanged(info.key, BACKEND, "it is shorter now") from None
-        self._response = answer.response
-        self._skip, self._surplus = answer.content.skip_bytes, answer.content.has_surplus
-        if answer.content.info.size != info.size:
-            raise ObjectChanged(info.key, BACKEND, f"{info.size} bytes before, {answer.content.info.size} now")
+        self._response = reply.response
+        self._skip, self._surplus = reply.content.skip_bytes, reply.content.has_surplus
+        if reply.content.info.size != info.size:
+            raise ObjectChanged(info.key, BACKEND, f"{info.size} bytes before, {reply.content.info.size} now")
         self._timer.cancel()
         self._timer = self._loop.call_later(self._reader.stall_seconds, self._release_if_stalled)
 
@@ -334,10 +336,10 @@ class _ReadChunks:
             raise StorageUnavailable(self._info.key, BACKEND, detail) from error
 
     def _release_if_stalled(self) -> None:
-        """Has the reader stalled? Then its connection is for others."""
+        """Close the connection of a reader that has stalled, so that other reads can use it."""
         limit = self._reader.stall_seconds
         if not self.is_connected:
-            return  # all of it has arrived: nothing is held but the memory of one buffer
+            return  # the whole body has arrived: only one buffer is held
         now = self._loop.time()
         idle = 0.0 if self._idle_since is None else now - self._idle_since
         if idle >= limit:
@@ -352,21 +354,21 @@ class _ReadChunks:
 
 
 class _LinkCache:
-    """Signed links, made once per object and reused for a few minutes, or until something else is to be signed with."""
+    """Signed links by key, reused for `_LINK_REUSE_SECONDS`, or until credentials or clock offset change."""
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
         self._links: OrderedDict[str, tuple[URL, float, int]] = OrderedDict()
 
     async def get(self, key: str) -> tuple[URL, bool]:
-        """The link, and whether it was made just now."""
+        """The link, and whether it was made by this call."""
         now = asyncio.get_running_loop().time()
         known = self._links.get(key)
         generation = self._client.signing.generation
         if known and known[1] > now and known[2] == generation:
             self._links.move_to_end(key)
             return known[0], False
-        # Encoded already, and signed so: it must reach the store unchanged.
+        # Already percent-encoded, and signed so: it must reach the store unchanged.
         link = URL(await self._client.presign_get(key, _LINK_SECONDS), encoded=True)
         self._links[key] = (link, now + _LINK_REUSE_SECONDS, generation)
         self._links.move_to_end(key)
@@ -379,7 +381,7 @@ class _LinkCache:
 
 
 async def open_reader(client: S3Client, settings: Settings) -> S3Reader:
-    """Makes the pool; connects to nothing."""
+    """Makes the connection pool; opens no connection yet."""
     secure = settings.s3_endpoint is None or settings.s3_endpoint.startswith("https:")
     connector = aiohttp.TCPConnector(
         limit=settings.s3_connections,
@@ -402,7 +404,7 @@ async def open_reader(client: S3Client, settings: Settings) -> S3Reader:
 
 
 async def _read_error_response(response: aiohttp.ClientResponse) -> ErrorResponse:
-    """Leaves the connection usable."""
+    """Reads and parses the body of an error; the connection stays usable."""
     try:
         text = await response.content.read(_ERROR_BYTES)
     finally:

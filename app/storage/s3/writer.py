@@ -1,7 +1,7 @@
-"""Writes: one put for what is small, parts for the rest, within the memory that all uploads share.
+"""`S3Writer`: writes one object, by PutObject where it is small, otherwise by a multipart upload. All writers share a memory budget.
 
-A write is committed by one call, the put or the completion of the parts. What is in doubt after a lost answer is
-settled by asking for the object: each write carries a mark of its own in the metadata.
+One request commits a write: PutObject or CompleteMultipartUpload. Where its answer is lost, a HEAD tells whether the object was stored: each
+write puts an id of its own into the metadata.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _MAX_PARTS_IN_FLIGHT = 4
 _PIECE_BYTES = MEBIBYTE
 _CLEANUP_SECONDS = 5.0
 _CONFIRMATION_PAUSES = (0.0, 0.2, 0.5, 1.0)
-"""Seconds before each look for a new object: some stores take a moment to show it."""
+"""Seconds before each HEAD of a new object: some stores show it after a delay."""
 WRITE_ID_METADATA = "mediavault-write"
-"""The metadata that tells one write from another one of the same key."""
+"""Metadata field with the id of the write, which tells it from other writes of the same key."""
 
 T = TypeVar("T")
 
 
 def choose_part_size(size: int | None) -> int:
-    """Bytes per part of an upload of `size` bytes (None: not known), the same for all its parts."""
+    """Bytes per part of an upload of `size` bytes (None: unknown); the same for all parts."""
     if size is None:
         return MINIMUM_PART_BYTES
     return min(max(MINIMUM_PART_BYTES, -(-size // _TARGET_PARTS)), MAXIMUM_PART_BYTES)
 
 
 class UncancelledTasks:
-    """Calls that must run to their end although whoever began them was cancelled: they have an owner here."""
+    """Owns tasks that must run to their end although their callers were cancelled."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -71,11 +71,11 @@ class UncancelledTasks:
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waited has seen it; nobody may be left to
+            task.exception()  # marks it as retrieved: perhaps nobody waits any more
 
 
 class S3Uploads:
-    """What all writers of one backend share: the memory, the chores, and which multipart uploads are alive."""
+    """State that all writers of one backend share: memory budget, uncancelled tasks, ids of active multipart uploads."""
 
     def __init__(self, client: S3Client, budget: WriteBudget, deadline: float) -> None:
         self.client = client
@@ -87,67 +87,68 @@ class S3Uploads:
         self.cleanup_seconds = min(_CLEANUP_SECONDS, deadline)
 
     def commit_lock(self, key: str) -> asyncio.Lock:
-        """Held while a key is committed: SeaweedFS lets several Completes that race pass their condition, and other stores have none."""
+        """Held while a key is committed: with SeaweedFS several racing Completes pass their condition, and other stores have no
+        conditions."""
         lock = self._commit_locks.get(key)
         if lock is None:
             lock = self._commit_locks[key] = asyncio.Lock()
         return lock
 
     async def check_key_free(self, feature: S3Feature, key: str) -> None:
-        """Raises `ObjectExists` where a key is taken, as long as it is not known whether the store heeds the condition of its commit."""
+        """Raises `ObjectExists` where the key is taken. Does nothing once it is known whether the store honours the commit's condition."""
         if not self.client.capabilities.is_known(feature):
             await self.client.check_key_free(key)
 
     async def verify_stored(self, key: str, write_id: str, size: int) -> None:
-        """The store has acknowledged the object: has it kept it? Stores were seen that answer 200 to a Complete and keep an empty
-        object, and such that keep it and tell a wrong length by HEAD. Raises `StorageUnavailable` where it is not kept, and leaves nothing
-        of it where HEAD and GET agree; `ObjectExists` where another writer's is there."""
-        kept: int | None = None
+        """Checks that an acknowledged object exists with `size` bytes. Stores were seen that answer 200 to a Complete and keep an empty
+        object, or keep it whole and tell a wrong length by HEAD. Raises `StorageUnavailable` where the object is missing or has another
+        size, and then deletes it where HEAD and GET agree on the size; `ObjectExists` where it is another writer's object."""
+        stored_size: int | None = None
         for pause in _CONFIRMATION_PAUSES:
             await asyncio.sleep(pause)
             try:
-                found = await self.client.head(key)
-                if found.metadata.get(WRITE_ID_METADATA, write_id) != write_id:
+                head = await self.client.head(key)
+                if head.metadata.get(WRITE_ID_METADATA, write_id) != write_id:
                     raise ObjectExists(key, BACKEND)
-                kept = found.size if found.size == size else await self.client.read_size(key)
+                stored_size = head.size if head.size == size else await self.client.read_size(key)
             except ObjectNotFound:
                 continue
-            if kept == size:
-                if found.size != size:
+            if stored_size == size:
+                if head.size != size:
                     self.client.capabilities.mark_missing(S3Feature.HEAD_LENGTH, "a HEAD was answered with a wrong one")
                 return
-            if WRITE_ID_METADATA in found.metadata and kept == found.size:
+            if WRITE_ID_METADATA in head.metadata and stored_size == head.size:
                 await self.client.delete(key)
             break
-        what = "nothing" if kept is None else f"{kept} bytes"
-        raise StorageUnavailable(key, BACKEND, f"the store acknowledged {size} bytes and keeps {what}")
+        stored = "nothing" if stored_size is None else f"{stored_size} bytes"
+        raise StorageUnavailable(key, BACKEND, f"the store acknowledged {size} bytes and keeps {stored}")
 
     async def resolve_commit(self, key: str, write_id: str, size: int, error: StorageError) -> None:
-        """The answer to a commit was lost, or a repeated commit met its own success: is the object the one with this
-        mark? Returns if so, else raises what is known."""
+        """Decides a commit whose answer was lost, or whose repetition was refused because the first request had succeeded. Returns where
+        the object carries `write_id`; otherwise raises `error`, or `ObjectExists`."""
         try:
-            found = await self.client.head(key, timeout_seconds=self.cleanup_seconds)
+            head = await self.client.head(key, timeout_seconds=self.cleanup_seconds)
         except ObjectNotFound:
             if isinstance(error, ObjectNotFound | ObjectExists):
-                # The upload is gone and no object came of it, or what was in the way is gone: again is worth a try.
+                # The upload is gone without an object, or the object that was in the way is gone: a retry may succeed.
                 raise StorageUnavailable(key, BACKEND, "refused, and yet there is no object") from error
             raise error from None
         except StorageError:
             raise error from None
-        if found.metadata.get(WRITE_ID_METADATA) != write_id or found.size != size:
+        if head.metadata.get(WRITE_ID_METADATA) != write_id or head.size != size:
             raise ObjectExists(key, BACKEND) from None
 
     def create_writer(
         self, key: str, *, size: int | None, content_type: str | None, metadata: Mapping[str, str] | None
     ) -> S3Writer:
-        """Raises `ObjectTooLarge` where `size` is more than any object can have."""
+        """Raises `ObjectTooLarge` where `size` exceeds the largest possible object."""
         if size is not None and size > choose_part_size(size) * MAXIMUM_PARTS:
             raise ObjectTooLarge(key, BACKEND, f"{size} bytes")
         return S3Writer(self, key, size=size, content_type=content_type, metadata=metadata or {})
 
 
 class S3Writer:
-    """One object on its way. Exactly one of `commit` and `discard` ends it; `discard` after either is fine."""
+    """Writes one object. Either `commit` or `discard` ends it; a further `discard` does nothing."""
 
     def __init__(
         self, uploads: S3Uploads, key: str, *, size: int | None, content_type: str | None, metadata: Mapping[str, str]
@@ -173,20 +174,20 @@ class S3Writer:
         return self._size
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """See `ObjectWriter.write`. Raises what went wrong with any part so far."""
+        """See `ObjectWriter.write`. Raises the first error of any part so far."""
         self._check_size(data.nbytes if isinstance(data, memoryview) else len(data))
         if isinstance(data, bytes) and len(data) <= min(_PIECE_BYTES, self._part_size - len(self._body)):
             await self._append(data)
             return
         view = memoryview(data).cast("B")
         while len(view):
-            room = min(_PIECE_BYTES, self._part_size - len(self._body))
-            await self._append(view[:room])
-            view = view[room:]
+            piece_size = min(_PIECE_BYTES, self._part_size - len(self._body))
+            await self._append(view[:piece_size])
+            view = view[piece_size:]
 
     async def commit(self) -> None:
-        """Returns when the object is there. Cancelled while it waits for the store, it still waits, and then raises
-        the cancellation: the object may be there, and whoever keeps account of it has to look."""
+        """Returns when the object is stored. When cancelled during the request, it still waits for the answer, and then raises the
+        cancellation: the object may exist, and the caller has to account for it."""
         self._check_size(0)
         if self._expected is not None and self._size != self._expected:
             raise S3RequestRefused(self._key, BACKEND, f"{self._size} bytes written, {self._expected} announced")
@@ -200,7 +201,7 @@ class S3Writer:
         self._end()
 
     async def discard(self) -> None:
-        """Leave nothing at the store. Waits a few seconds for it; the rest goes on in the background."""
+        """Abort the upload. Waits `cleanup_seconds` at most; the clean-up then goes on in the background."""
         if self._is_ended:
             return
         self._end()
@@ -227,7 +228,7 @@ class S3Writer:
             await self._start_part()
 
     async def _start_part(self) -> None:
-        """Hand the part that is full (or the last one) over, as soon as fewer than four are on their way."""
+        """Start sending the current part, as soon as fewer than `_MAX_PARTS_IN_FLIGHT` parts are being sent."""
         if self._create_task is None:
             self._create_task = self._uploads.uncancelled_tasks.start(self._create_upload())
         upload_id = await asyncio.shield(self._create_task)
@@ -311,6 +312,6 @@ class S3Writer:
         if self._create_task is None:
             return
         upload_id = await self._create_task
-        # From here on a sweep may take it, should the store not answer now.
+        # From here on a sweep may abort it, in case the store does not answer now.
         self._uploads.active_upload_ids.discard(upload_id)
         await self._client.abort(self._key, upload_id)

@@ -1,6 +1,6 @@
-"""What of S3 a store lacks: found out once per kind of call, remembered as long as the client lives, and logged once.
+"""`StoreCapabilities`: which S3 features a store lacks, recorded as long as the client lives, and logged once.
 
-Nothing here talks to the store. A feature counts as there until a call shows otherwise.
+Sends no requests itself. A feature counts as present until a request shows otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class S3Feature(StrEnum):
-    """A part of S3 that some stores refuse or ignore; the value is what people read."""
+    """A part of S3 that some stores refuse or ignore; the value is its name in logs and reports."""
 
     PUT_CHECKSUM = "CRC32 on PutObject"
     PART_CHECKSUM = "CRC32 on UploadPart"
@@ -47,14 +47,14 @@ CHECKSUM_FEATURES = frozenset(
         S3Feature.COMPLETE_CHECKSUM,
     }
 )
-"""All that send a checksum field of ours."""
+"""The features that need checksum fields."""
 
 
 class StoreCapabilities:
-    """What has been found out about one store. One object per client."""
+    """The known capabilities of one store. One object per client."""
 
     def __init__(self, missing: Iterable[S3Feature] = ()) -> None:
-        """`missing`: features not to be used from the start, because the settings say so."""
+        """`missing`: features that the settings switch off."""
         self._missing: dict[S3Feature, str] = dict.fromkeys(missing, "switched off by the settings")
         self._confirmed: set[S3Feature] = set()
 
@@ -63,25 +63,25 @@ class StoreCapabilities:
         return feature not in self._missing
 
     def is_known(self, feature: S3Feature) -> bool:
-        """True where a call has shown that the feature holds, or that it is missing."""
+        """True where the feature is confirmed or missing."""
         return feature in self._missing or feature in self._confirmed
 
     def mark_confirmed(self, feature: S3Feature) -> None:
-        """The store has shown that the feature holds."""
+        """Record that a request has shown that the feature works."""
         self._confirmed.add(feature)
 
     def mark_missing(self, feature: S3Feature, reason: str) -> None:
-        """The store has shown that the feature is missing. `reason` goes into the log and into reports: no secrets in it."""
+        """Record that the feature is missing. `reason` is logged and reported, so it must hold no secrets."""
         if feature not in self._missing:
             self._missing[feature] = reason
             log.warning("the store lacks a feature of S3, working without it", feature=feature.value, reason=reason)
 
     @property
     def missing(self) -> Mapping[S3Feature, str]:
-        """Features that are missing, with why, in the order in which it was found out."""
+        """Missing features with reasons, in the order of their detection."""
         return MappingProxyType(self._missing)
 
     @property
     def confirmed(self) -> frozenset[S3Feature]:
-        """Features that calls have shown to hold."""
+        """Features that requests have shown to work."""
         return frozenset(self._confirmed)

@@ -1,7 +1,7 @@
-"""S3's calls as typed methods: the only module that touches the SDK, which has no types of its own.
+"""`S3Client`: the S3 operations as typed methods over the SDK, which has no types.
 
-Every call runs under a deadline of ours, every failure leaves as a `StorageError`, and every key is given and
-reported without the prefix. What a call means for a write or a read is decided elsewhere.
+Every call has a deadline and raises only `StorageError`s. Keys are passed and returned without the prefix. The client does not decide what a
+response means for a read or a write: `reader` and `writer` do.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class S3Client:
         self._sends_own_checksums = sends_own_checksums
         self.capabilities = StoreCapabilities(disabled_features(settings))
         self.decode_key: Callable[[str], str] | None = None
-        """How keys of listings are decoded; None: as the answers say."""
+        """Decodes the keys of listings; None: as each response declares."""
 
     @property
     def sends_own_checksums(self) -> bool:
-        """True where bodies carry a checksum of ours."""
+        """True where upload bodies carry a CRC32 that mediavault computed."""
         has = self.capabilities.has
         return self._sends_own_checksums and (has(S3Feature.PUT_CHECKSUM) or has(S3Feature.PART_CHECKSUM))
 
@@ -98,24 +98,26 @@ class S3Client:
 
     @property
     def endpoint(self) -> str:
-        """Where the store is, for choosing a proxy."""
+        """The URL of the store, for choosing a proxy."""
         return str(self._sdk.meta.endpoint_url)
 
     async def aclose(self) -> None:
         await self._resources.aclose()
 
     def add_prefix(self, key: str) -> str:
-        """With the prefix. Raises `InvalidKey` where that is longer than S3 allows."""
+        """The full key. Raises `InvalidKey` where it is longer than S3 allows."""
         full = self._prefix + key
         if len(full.encode("utf-8")) > MAX_KEY_BYTES:
             raise InvalidKey(key, BACKEND, f"longer than {MAX_KEY_BYTES} bytes with the prefix")
         return full
 
     async def head(self, key: str, *, timeout_seconds: float | None = None, with_checksum: bool = False) -> HeadResult:
-        """Raises `ObjectNotFound`, also where it is the bucket that is missing: a HEAD does not tell (see `check_readable`).
-        With `with_checksum` the store is asked for its own, too."""
-        wish: dict[str, Any] = {"ChecksumMode": "ENABLED"} if with_checksum else {}
-        answer = await self._call("head_object", key, timeout_seconds=timeout_seconds, Key=self.add_prefix(key), **wish)
+        """Raises `ObjectNotFound`, also for a missing bucket: a HEAD does not tell these apart (see `check_readable`). With
+        `with_checksum` the store's own checksum is requested too."""
+        checksum_mode: dict[str, Any] = {"ChecksumMode": "ENABLED"} if with_checksum else {}
+        answer = await self._call(
+            "head_object", key, timeout_seconds=timeout_seconds, Key=self.add_prefix(key), **checksum_mode
+        )
         size = answer.get("ContentLength")
         if size is None:
             self.capabilities.mark_missing(S3Feature.HEAD_LENGTH, "a HEAD was answered without it")
@@ -127,7 +129,7 @@ class S3Client:
         return responses.parse_head(answer, size)
 
     async def read_size(self, key: str) -> int:
-        """As a GET tells it: by the range of one byte, or where the store leaves open whether that is what it sends, without a range."""
+        """The size by a GET of one byte; where the store does not say whether it sent that range, by a GET without a range."""
         try:
             answer = await self._call("get_object", key, Key=self.add_prefix(key), Range="bytes=0-0")
         except _RangeOutside:
@@ -149,7 +151,7 @@ class S3Client:
         raise ObjectExists(key, BACKEND)
 
     async def check_readable(self, key: str) -> None:
-        """Ask for one byte of what a HEAD refused: the answer to a GET says why. Raises that; returns if there is an object."""
+        """GET one byte after a refused HEAD: only a GET's response has the reason. Raises its error; returns if the object exists."""
         try:
             answer = await self._call("get_object", key, Key=self.add_prefix(key), Range="bytes=0-0")
         except _RangeOutside:
@@ -157,8 +159,8 @@ class S3Client:
         answer["Body"].close()
 
     async def read_start(self, key: str, length: int) -> bytes:
-        """The first `length` bytes, or as many as there are. Not on the connections of reads, which downloads may have taken; without a
-        range, since some stores refuse one that is longer than the object."""
+        """The first `length` bytes, or fewer where the object is shorter. Not on `S3Reader`'s connections, which downloads may occupy;
+        without a range, because some stores refuse a range that is longer than the object."""
         answer = await self._call("get_object", key, Key=self.add_prefix(key))
         body, start = answer["Body"], b""
         try:
@@ -194,7 +196,7 @@ class S3Client:
     async def create_upload(
         self, key: str, *, content_type: str | None, metadata: Mapping[str, str], with_checksums: bool = True
     ) -> str:
-        """Begin a multipart upload and return its id. Without `with_checksums` the store is not asked to keep one of the whole."""
+        """Begin a multipart upload and return its id. `with_checksums` requests a checksum over the whole object."""
         algorithm = OptionalFields(S3Feature.MULTIPART_CHECKSUM, {"ChecksumAlgorithm": "CRC32"})
         whole = OptionalFields(
             S3Feature.FULL_OBJECT_CHECKSUM, {"ChecksumType": "FULL_OBJECT"}, requires=S3Feature.MULTIPART_CHECKSUM
@@ -227,12 +229,14 @@ class S3Client:
     async def complete(
         self, key: str, upload_id: str, parts: Sequence[UploadedPart], *, size: int, if_absent: bool
     ) -> None:
-        """Raises `ObjectExists` where `if_absent` is asked and the key is taken. `size` only bounds the wait."""
-        plain = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        """Raises `ObjectExists` where `if_absent` is asked and the key is taken. `size` (bytes) only extends the deadline."""
+        plain_parts = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
         options: list[OptionalFields | None] = []
         if all(part.crc32 for part in parts):
-            checked = [entry | {"ChecksumCRC32": part.crc32} for entry, part in zip(plain, parts, strict=True)]
-            fields = {"MultipartUpload": {"Parts": checked}}
+            checked_parts = [
+                entry | {"ChecksumCRC32": part.crc32} for entry, part in zip(plain_parts, parts, strict=True)
+            ]
+            fields = {"MultipartUpload": {"Parts": checked_parts}}
             options.append(OptionalFields(S3Feature.COMPLETE_CHECKSUM, fields, requires=S3Feature.MULTIPART_CHECKSUM))
         options.append(self._if_absent_field(S3Feature.CONDITIONAL_COMPLETE, key, if_absent))
         await self._call_adapted(
@@ -243,18 +247,18 @@ class S3Client:
             if_absent=if_absent,
             Key=self.add_prefix(key),
             UploadId=upload_id,
-            MultipartUpload={"Parts": plain},
+            MultipartUpload={"Parts": plain_parts},
         )
 
     async def abort(self, key: str, upload_id: str) -> None:
-        """Give a multipart upload up; one that is gone already is fine."""
+        """Abort a multipart upload. Idempotent: a missing upload is no error."""
         try:
             await self._call("abort_multipart_upload", key, Key=self.add_prefix(key), UploadId=upload_id)
         except ObjectNotFound:
             return
 
     async def copy(self, source: str, target: str, source_head: HeadResult, metadata: Mapping[str, str]) -> None:
-        """Copy in the store, with type and this metadata. Raises `ObjectChanged` where the source is no longer `source_head`,
+        """Copy within the store, with the source's content type and with `metadata`. Raises `ObjectChanged` where the source is no longer `source_head`,
         `ObjectExists` where the target is taken and the store has conditional copies."""
         await self._call_adapted(
             "copy_object",
@@ -286,14 +290,14 @@ class S3Client:
         return responses.parse_part(answer.get("CopyPartResult", {}), number, None, target, "upload_part_copy")
 
     async def delete(self, key: str) -> None:
-        """Deleting what is not there is fine."""
+        """Idempotent: a missing object is no error."""
         try:
             await self._call("delete_object", key, Key=self.add_prefix(key))
         except ObjectNotFound:
             return
 
     async def delete_batch(self, keys: Sequence[str]) -> BatchDeleteResult:
-        """Delete at most 1,000. Asks for what was deleted: silence proves nothing."""
+        """Delete at most 1,000 keys. Does not use quiet mode: the response must name the deleted keys."""
         names = {self.add_prefix(key): key for key in keys}
         objects = [{"Key": name} for name in names]
         answer = await self._call("delete_objects", keys[0], Delete={"Objects": objects})
@@ -316,24 +320,24 @@ class S3Client:
         return ListingPage(items, (answer.get("NextContinuationToken", ""),), ambiguous)
 
     async def list_raw_keys(self, prefix: str, *, start_after: str | None = None) -> tuple[list[str], bool]:
-        """Full keys as they stand in the answer, and whether it says that they are encoded. One page."""
+        """Full keys of one page, not decoded, and whether the response declares an encoding."""
         answer = await self._list(prefix, None, start_after, 1000)
         return [item.get("Key", "") for item in answer.get("Contents", ())], answer.get("EncodingType") == "url"
 
     async def _list(
         self, prefix: str, marker: tuple[str, ...] | None, start_after: str | None, limit: int
     ) -> dict[str, Any]:
-        # The SDK would decode keys by itself where the answer says that they are encoded, which is not always true.
-        wishes: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": limit, "EncodingType": "url"}
+        # With an explicit EncodingType the SDK does not decode: some stores declare an encoding that they do not apply.
+        params: dict[str, Any] = {"Prefix": self._prefix + prefix, "MaxKeys": limit, "EncodingType": "url"}
         if marker:
-            wishes["ContinuationToken"] = marker[0]
+            params["ContinuationToken"] = marker[0]
         after = None
         if start_after is not None and not marker:
             after = OptionalFields(S3Feature.START_AFTER, {"StartAfter": self._prefix + start_after})
-        return await self._call_adapted("list_objects_v2", prefix, [after], **wishes)
+        return await self._call_adapted("list_objects_v2", prefix, [after], **params)
 
     async def list_uploads(self, marker: tuple[str, ...] | None) -> ListingPage[UnfinishedUpload]:
-        """Multipart uploads below the prefix that were neither completed nor aborted; none where the store cannot tell."""
+        """Multipart uploads below the prefix that were neither completed nor aborted; empty where the store cannot list them."""
         if not self.capabilities.has(S3Feature.LIST_UPLOADS):
             return ListingPage((), None)
         extra: dict[str, Any] = {}
@@ -350,7 +354,7 @@ class S3Client:
     async def presign_get(
         self, key: str, seconds: int, *, content_type: str | None = None, disposition: str | None = None
     ) -> str:
-        """A link that answers a GET for so long, or until the credentials it was signed with expire."""
+        """A link for a GET that is valid for `seconds`, or until its credentials expire."""
         params = {"Bucket": self._bucket, "Key": self.add_prefix(key)}
         if content_type is not None:
             params["ResponseContentType"] = content_type
@@ -363,18 +367,18 @@ class S3Client:
         )
 
     async def call_operation(self, operation: str, key: str = "", **params: Any) -> Mapping[str, Any]:
-        """One call that has no method of its own, for inspections; `key` goes along where it is given."""
+        """Any other operation of the SDK, for `mediavault doctor`; with `key` where given."""
         return await self._call(operation, key, **({"Key": self.add_prefix(key)} if key else {}), **params)
 
     def means_missing_object(self, code: str, status: int) -> bool:
-        """True where this refusal counts as a missing object."""
+        """True where the settings make this 403 count as a missing object."""
         return self._denied_is_missing and is_denied(code, status)
 
     def _copy_source(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self.add_prefix(key)}
 
     def _if_absent_field(self, feature: S3Feature, key: str, if_absent: bool) -> OptionalFields | None:
-        """The condition that the key is free; where the store lacks it, the key is asked for right before."""
+        """The condition that the key is free; without it, a HEAD right before the request checks the key."""
         return (
             OptionalFields(feature, {"IfNoneMatch": "*"}, before_omitting=lambda: self.check_key_free(key))
             if if_absent
@@ -391,7 +395,7 @@ class S3Client:
         if_absent: bool = False,
         **params: Any,
     ) -> Any:
-        """`_call` with those of the options that the store takes."""
+        """`_call` with the optional fields that the store supports."""
         return await send_supported_fields(
             self.capabilities,
             [option for option in options if option is not None],
@@ -425,7 +429,7 @@ class S3Client:
                 if isinstance(body := params.get("Body"), UploadBody):
                     body.seek(0)
                 return await getattr(self._sdk, method)(*args, **params)
-        # No error is kept in a variable here: its traceback leads to this frame, and both would wait for the garbage collector.
+        # No error is kept in a variable here: its traceback refers to this frame, and the cycle would wait for the garbage collector.
         except TimeoutError as error:
             detail = f"{operation}: no answer within {deadline:.0f} s"
             raise self.error_explainer.explain_failure(StorageUnavailable(key, BACKEND, detail), error) from None
@@ -442,7 +446,8 @@ class S3Client:
             raise self.error_explainer.explain_failure(StorageUnavailable(key, BACKEND, detail), error) from error
 
     async def _renew_signature(self, operation: str, key: str, response: ErrorResponse, generation: int) -> bool:
-        """True where the request would now be signed otherwise. Why a HEAD was refused only a GET can tell, and mends it then."""
+        """True where the request would now be signed differently. A refused HEAD has no error code, so a GET is sent, which renews the
+        signature where that is the reason."""
         if await self.signing.renew(response, generation):
             return True
         if (
@@ -470,32 +475,32 @@ class S3Client:
 
 
 class _RangeOutside(StorageError):
-    """There is an object, but it has no such bytes."""
+    """The object exists, but is shorter than the range."""
 
 
 class _RequestUnsupported(S3RequestRefused):
-    """The store has no such request."""
+    """The store does not implement the request."""
 
 
 async def connect_client(settings: Settings) -> S3Client:
-    """Does not talk to the store; may ask for the credentials of a role. Raises `StorageError`."""
+    """Sends no request to the store, but may fetch the credentials of a role. Raises `StorageError`."""
     resources = AsyncExitStack()
     sdk, signing = await make_client(settings, resources)
     return S3Client(sdk, signing, resources, settings, sends_own_checksums=uses_own_checksums(settings))
 
 
 def _is_upload_missing(operation: str, code: str) -> bool:
-    """True where "not found" can only mean the upload, which a sweep or a lifecycle rule has ended, and never an object."""
+    """True where "not found" can only mean the multipart upload, which a sweep or a lifecycle rule has aborted, and not an object."""
     return operation in ("create_multipart_upload", "put_object", "upload_part") or (
         operation == "upload_part_copy" and code == "NoSuchUpload"
     )
 
 
 def _metadata_fields(content_type: str | None, metadata: Mapping[str, str]) -> dict[str, Any]:
-    described: dict[str, Any] = {"Metadata": dict(metadata)}
+    fields: dict[str, Any] = {"Metadata": dict(metadata)}
     if content_type is not None:
-        described["ContentType"] = content_type
-    return described
+        fields["ContentType"] = content_type
+    return fields
 
 
 def _checksum_field(feature: S3Feature, crc32: str | None) -> OptionalFields | None:

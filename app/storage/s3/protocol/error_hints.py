@@ -1,4 +1,4 @@
-"""What the store itself said of a failure, without secrets, and what a person may do about it. Pure: no I/O, no botocore.
+"""Adds the store's own message, without secrets, and a hint for the operator to errors. Pure: no I/O, no botocore.
 
 A hint names the setting that is probably wrong. It is a guess: the store's own code and message stand before it.
 """
@@ -17,7 +17,7 @@ from app.storage.s3.protocol.signing import CLOCK_SKEW_CODES, ErrorResponse
 MESSAGE_LENGTH = 300
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _OPAQUE_TEXT = re.compile(r"[A-Za-z0-9+/=_%-]{40,}")
-"""Signatures, tokens, and long keys, which the error names anyway."""
+"""Matches signatures and tokens, and also long keys, which the error names anyway."""
 _SCOPE_REGION = re.compile(r"\bexpect(?:ed|ing)\b[^/]*?\d{8}/([a-z0-9-]{2,40})/s3/aws4_request", re.IGNORECASE)
 _EXPECTED_REGION = re.compile(
     r"expect(?:ed|ing)[^a-z0-9]*(?:region)?[^a-z0-9]*['\"]?([a-z0-9-]{2,40})['\"]?", re.IGNORECASE
@@ -35,12 +35,12 @@ _REGION_CODES = frozenset(
 )
 _CONNECTION_ERROR_NAMES = ("DNS", "EndpointConnection", "ConnectorError", "ConnectTimeout", "ConnectionTimeout")
 _CONFIGURATION_ERRORS = (StorageFull, StoragePermission, StorageRefused, StorageUnavailable)
-"""What an operator may do something about; the others are about one object."""
+"""Errors that an operator may be able to fix; the others concern one object."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """What the settings say of the store."""
+    """The settings that hints depend on."""
 
     endpoint: str | None
     region: str | None
@@ -58,18 +58,18 @@ class StoreSettings:
 
 
 class ErrorExplainer:
-    """Makes errors that say more, of the same type."""
+    """Returns errors of the same type, with message and hint."""
 
     def __init__(self, settings: Settings, get_secrets: Callable[[], Iterable[str]]) -> None:
-        """`get_secrets` are the texts that never leave, as they are now."""
+        """`get_secrets` returns the current secrets, which must not appear in messages."""
         self._store_settings = StoreSettings.from_settings(settings)
         self._get_secrets = get_secrets
 
     def explain_response(self, error: StorageError, response: ErrorResponse) -> StorageError:
         if not isinstance(error, _CONFIGURATION_ERRORS):
             return error
-        said = redact_message(response.message, self._get_secrets())
-        detail = f"{error.detail}: {said}" if said else error.detail
+        store_message = redact_message(response.message, self._get_secrets())
+        detail = f"{error.detail}: {store_message}" if store_message else error.detail
         return type(error)(error.key, error.backend, detail, hint_for_response(response, self._store_settings))
 
     def explain_failure(self, error: StorageError, failure: BaseException) -> StorageError:
@@ -77,7 +77,7 @@ class ErrorExplainer:
 
 
 def redact_message(message: str, secrets: Iterable[str]) -> str:
-    """One short line without secrets, signatures and control characters."""
+    """The message as one short line without secrets, signatures and control characters."""
     for secret in secrets:
         if secret:
             message = message.replace(secret, "…")
@@ -86,7 +86,7 @@ def redact_message(message: str, secrets: Iterable[str]) -> str:
 
 
 def hint_for_response(response: ErrorResponse, store_settings: StoreSettings) -> str:
-    """Empty where none is known."""
+    """The hint for an error response; empty where none is known."""
     code, message = response.code, response.message
     if code in CLOCK_SKEW_CODES:
         return "the clock of this host and that of the store differ: set both by NTP"
@@ -98,14 +98,14 @@ def hint_for_response(response: ErrorResponse, store_settings: StoreSettings) ->
         store_settings.uses_kms and code in ("InternalError", "NotImplemented", "InvalidArgument")
     ):
         return "S3_SSE is KMS: S3_SSE_KMS_KEY_ID must name a key that exists and that these credentials may use"
-    known = _HINTS.get(code, "")
+    hint = _HINTS.get(code, "")
     if code == "NoSuchBucket" and store_settings.uses_virtual_hosts:
-        known += "; or it does not know https://bucket.host, and S3_FORCE_PATH_STYLE=false must go"
-    return known
+        hint += "; or it does not know https://bucket.host, and S3_FORCE_PATH_STYLE=false must go"
+    return hint
 
 
 def hint_for_failure(failure: BaseException, store_settings: StoreSettings) -> str:
-    """For a request that was not answered, or not by an S3 server."""
+    """The hint for a request without a response, or with one that is not S3's; empty where none is known."""
     name, text = type(failure).__name__, str(failure)
     if "Credential" in name:
         return "set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY, or give this host a profile or a role"

@@ -1,6 +1,6 @@
-"""The one table from what S3 answers to what went wrong. Pure: no I/O, no botocore.
+"""Translates S3 error codes and HTTP statuses to `StorageError`s, by one table. Pure: no I/O, no botocore.
 
-Details carry the store's error code and the operation; what else the store said is added without secrets (see `explaining`).
+An error's `detail` has the store's code and the operation. `error_hints` adds the store's message, without secrets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ERRORS_BY_CODE: dict[str, type[StorageError]] = {
     "NotFound": ObjectNotFound,
     "NoSuchVersion": ObjectNotFound,
     "NoSuchUpload": ObjectNotFound,
-    # Not ObjectNotFound: a bucket that went away must never look like a photo that is lost.
+    # Not ObjectNotFound: a missing bucket must never look like a lost photo.
     "NoSuchBucket": StorageUnavailable,
     "PreconditionFailed": ObjectChanged,
     "KeyTooLongError": InvalidKey,
@@ -55,7 +55,7 @@ _ERRORS_BY_CODE: dict[str, type[StorageError]] = {
     "Unauthorized": StoragePermission,
     "UnauthorizedAccess": StoragePermission,
     "UnrecognizedClientException": StoragePermission,
-    # Damage on the way: sending it again may work.
+    # Damaged in transit: a retry may succeed.
     "BadDigest": StorageUnavailable,
     "IncompleteBody": StorageUnavailable,
     "InvalidDigest": StorageUnavailable,
@@ -89,11 +89,11 @@ _UNSUPPORTED_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "Unsupport
 
 
 class S3RequestRefused(StorageRefused):
-    """The store refused a request that it ought to take; `detail` names the code."""
+    """The store refused a valid request; `detail` has its code."""
 
 
 def translate_s3_error(key: str, operation: str, code: str, status: int) -> StorageError:
-    """The typed error for an answer of the store. `code` is S3's (a HEAD has only the status, as text)."""
+    """The `StorageError` for an error response. `code` is S3's; for a HEAD it is the status as text."""
     kind = _ERRORS_BY_CODE.get(code) or _ERRORS_BY_STATUS.get(status)
     if kind is None:
         kind = StorageUnavailable if status >= 500 and not is_unsupported(code, status) else S3RequestRefused
@@ -102,10 +102,10 @@ def translate_s3_error(key: str, operation: str, code: str, status: int) -> Stor
 
 
 def is_unsupported(code: str, status: int) -> bool:
-    """True where the store says that it has no such request, or not with such a condition."""
+    """True where the store does not implement the request, or its condition."""
     return code in _UNSUPPORTED_CODES or status == 501
 
 
 def is_denied(code: str, status: int) -> bool:
-    """True for the answer that a store gives for a missing object to those who may not list the bucket."""
+    """True for the response to a missing object when the credentials may not list the bucket."""
     return status == 403 and code in ("", "403", "AccessDenied", "Forbidden")

@@ -1,4 +1,4 @@
-"""Sends a request with the fields that some stores refuse, and finds out which of them a store does not take."""
+"""Sends a request with optional fields, and finds out which of them the store refuses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.storage.s3.protocol.errors import S3RequestRefused
 
 @dataclass(frozen=True, slots=True)
 class OptionalFields:
-    """Fields of a request, and the feature that they use. `requires` is a feature without which they have no meaning; `before_omitting` runs
-    before the request is sent without them, and may raise to prevent that."""
+    """Optional fields of a request, and the feature that they use. `requires` is another feature that they depend on. `before_omitting` is
+    called before the request is sent without them, and may raise to prevent that."""
 
     feature: S3Feature
     fields: Mapping[str, Any]
@@ -24,34 +24,35 @@ class OptionalFields:
 async def send_supported_fields(
     capabilities: StoreCapabilities, options: Sequence[OptionalFields], send: Callable[[dict[str, Any]], Awaitable[Any]]
 ) -> Any:
-    """`send` with the fields of those options that the store is not known to lack.
+    """Calls `send` with the fields of all options whose features are not known to be missing.
 
-    A refusal that is given twice and goes away without some of them shows that the store lacks these; one that is not repeated was a
-    passing one, and costs nothing. Damage on the way and other errors with a meaning of their own are no refusals (see
-    `errors.translate`), so they never cost a checksum. Raises the first refusal where none of it helps.
+    A refused request is repeated unchanged, then with fewer fields. Where it succeeds with fewer fields, the features of the omitted ones are
+    marked as missing; where it succeeds unchanged, the refusal was transient, and nothing is marked. Only `S3RequestRefused` counts as a
+    refusal: damage in transit and other errors (see `translate_s3_error`) never cost a checksum. Raises the first refusal where no
+    repetition succeeds.
     """
-    wanted = [
+    supported = [
         option
         for option in options
         if capabilities.has(option.feature) and (option.requires is None or capabilities.has(option.requires))
     ]
     try:
-        return await _send(send, options, wanted)
+        return await _send(send, options, supported)
     except S3RequestRefused as error:
         refusal = error
-    for kept in (wanted, *_reduced_options(wanted)) if wanted else ():
+    for kept in (supported, *_reduced_options(supported)) if supported else ():
         try:
             answer = await _send(send, options, kept)
         except S3RequestRefused:
             continue
-        for option in wanted:
+        for option in supported:
             if option not in kept:
                 capabilities.mark_missing(option.feature, f"refused: {refusal.detail}")
         return answer
     try:
         raise refusal
     finally:
-        del refusal  # its traceback leads to this frame: both would wait for the garbage collector
+        del refusal  # its traceback refers to this frame: the cycle would wait for the garbage collector
 
 
 async def _send(
@@ -64,9 +65,9 @@ async def _send(
 
 
 def _reduced_options(options: Sequence[OptionalFields]) -> Iterator[list[OptionalFields]]:
-    """Without each one (and what requires it), then without all."""
-    for left_out in options:
-        kept = [option for option in options if option is not left_out and option.requires is not left_out.feature]
+    """The options without each single one (and those that require it), then none."""
+    for omitted in options:
+        kept = [option for option in options if option is not omitted and option.requires is not omitted.feature]
         if kept:
             yield kept
     if options:

@@ -1,7 +1,7 @@
-"""The store's answers as typed values, each checked against what was asked. Pure: no I/O.
+"""Parses the store's responses into typed values. Pure: no I/O.
 
-Stores differ in which fields they send. A missing ETag is replaced by a weak one made of size and date (RFC 9110 section 8.8.1): it tells
-versions apart, and is never sent to the store. A field without which the answer means nothing is a refusal.
+Stores differ in the fields that they send. A missing ETag is replaced by a weak one made of size and date (RFC 9110 section 8.8.1): it tells
+versions apart, and is never sent to the store. A response without a required field raises `S3RequestRefused`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from app.storage.s3.protocol.upload_body import parse_whole_crc32
 T = TypeVar("T")
 
 UNVERSIONED_ETAG = 'W/""'
-"""The ETag of an object of which the store tells neither ETag nor date: its versions cannot be told apart."""
+"""The ETag of an object for which the store sends neither ETag nor date: its versions cannot be told apart."""
 
 UNKNOWN_DATE = datetime(1970, 1, 1, tzinfo=UTC)
-"""The date of an object of which the store tells none."""
+"""The date of an object for which the store sends none."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadResult:
-    """What a HEAD tells of an object."""
+    """The response to a HEAD; `size` in bytes."""
 
     size: int
     etag: str
@@ -35,7 +35,7 @@ class HeadResult:
     content_type: str | None
     metadata: Mapping[str, str]
     crc32: int | None
-    """Of the whole object, as the store computed it; None where it keeps none, or was not asked."""
+    """Computed by the store over the whole object; None where it keeps none, or none was requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """A multipart upload that was neither completed nor aborted; `started_at` is None where the store does not say. `keys`: what its key
-    can be, decoded and as it is listed."""
+    """A multipart upload that was neither completed nor aborted; `started_at` is None where the store does not say. `keys` are the possible
+    keys: decoded, and as listed."""
 
     keys: tuple[str, ...]
     upload_id: str
@@ -60,8 +60,8 @@ class UnfinishedUpload:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage(Generic[T]):
-    """Part of a listing. `next_marker` is what asks for the next part: None at the end, an empty text where there is more and the store
-    names no token. `has_ambiguous_keys`: some keys mean another thing when they are decoded."""
+    """One page of a listing. `next_marker` requests the next page: None at the end, `("",)` where more objects follow and the store sends no
+    token. `has_ambiguous_keys`: some keys would change when decoded."""
 
     items: Sequence[T]
     next_marker: tuple[str, ...] | None
@@ -70,7 +70,7 @@ class ListingPage(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class UploadedPart:
-    """A part that the store has taken; `etag` as the store spells it."""
+    """A part that the store has accepted; `etag` exactly as the store sent it."""
 
     number: int
     etag: str
@@ -79,14 +79,14 @@ class UploadedPart:
 
 @dataclass(frozen=True, slots=True)
 class BatchDeleteResult:
-    """What a store says of a batch of deletes: keys that are gone, and codes of those that failed ('' as key: it does not say which)."""
+    """The response to DeleteObjects: deleted keys, and error codes by key ('' as key: the store does not say which)."""
 
     deleted: frozenset[str]
     failed: Mapping[str, str]
 
 
 def parse_http_date(text: str | None) -> datetime | None:
-    """A date of an HTTP header; one without a zone, or with `-0000`, is of UTC (RFC 9110 section 5.6.7). None where it is none."""
+    """Parses the date of an HTTP header; without a zone, or with `-0000`, it is UTC (RFC 9110 section 5.6.7). None where it is no date."""
     try:
         date = parsedate_to_datetime(text or "")
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
@@ -95,7 +95,7 @@ def parse_http_date(text: str | None) -> datetime | None:
 
 
 def make_etag(etag: str | None, last_modified: datetime | None, size: int) -> str:
-    """With quotes; where the store sent no ETag a weak one, and `UNVERSIONED_ETAG` where it sent no date either."""
+    """The ETag with quotes; a weak one of size and date where the store sent none, `UNVERSIONED_ETAG` where it sent no date either."""
     if etag := (etag or "").strip():
         return etag if etag.endswith('"') else f'"{etag}"'
     if last_modified is None:
@@ -104,12 +104,12 @@ def make_etag(etag: str | None, last_modified: datetime | None, size: int) -> st
 
 
 def is_strong(etag: str) -> bool:
-    """True for an ETag that `If-Match` compares (RFC 9110 section 13.1.1)."""
+    """True for an ETag that `If-Match` accepts (RFC 9110 section 13.1.1)."""
     return not etag.startswith("W/")
 
 
 def parse_head(answer: Mapping[str, Any], size: int) -> HeadResult:
-    """A HEAD; `size` is given apart, since some stores do not tell it here."""
+    """`size` is a separate argument, because some stores do not send it in a HEAD."""
     modified = answer.get("LastModified")
     return HeadResult(
         size=size,
@@ -122,7 +122,7 @@ def parse_head(answer: Mapping[str, Any], size: int) -> HeadResult:
 
 
 def require_field(answer: Mapping[str, Any], name: str, key: str, operation: str) -> Any:
-    """A field without which the answer means nothing. Raises `S3RequestRefused`."""
+    """The value of a required field. Raises `S3RequestRefused` where it is missing."""
     value = answer.get(name)
     if value is None or value == "":
         raise S3RequestRefused(key, BACKEND, f"{operation}: an answer without {name}")
@@ -145,7 +145,8 @@ def parse_batch_delete(answer: Mapping[str, Any]) -> BatchDeleteResult:
 def parse_listing(
     answer: Mapping[str, Any], prefix: str, requested_prefix: str, decode_key: Callable[[str], str]
 ) -> list[ListedObject]:
-    """Objects whose full key starts with `prefix` + `requested_prefix`, without `prefix`. Raises `S3RequestRefused` where another one is among them."""
+    """Objects whose full key starts with `prefix` + `requested_prefix`, without `prefix`. Raises `S3RequestRefused` where the
+    listing has any other key."""
     items: list[ListedObject] = []
     for item in answer.get("Contents", ()):
         name = decode_key(str(require_field(item, "Key", requested_prefix, "list_objects_v2")))
@@ -162,8 +163,8 @@ def parse_listing(
 
 
 def parse_unfinished_uploads(answer: Mapping[str, Any], prefix: str) -> ListingPage[UnfinishedUpload]:
-    """Multipart uploads below `prefix`. The SDK leaves the encoding of these keys to us. Some stores ignore the wish, and SeaweedFS says that
-    keys are encoded which are not."""
+    """Multipart uploads below `prefix`. The SDK does not decode these keys. Some stores ignore the requested encoding, and SeaweedFS
+    declares an encoding that it does not apply."""
     encoded = answer.get("EncodingType") == "url"
     items: list[UnfinishedUpload] = []
     for item in answer.get("Uploads", ()):

@@ -1,6 +1,6 @@
-"""The SDK's client, made from the settings: endpoint, credentials, checksum profile, signatures, retries.
+"""Makes the SDK's client from the settings: endpoint, credentials, checksum profile, signing, retries.
 
-The SDK has no types, so this file alone is checked loosely; everything that leaves it is typed, or a plain Any.
+The SDK has no types, so this file is type-checked loosely; its own functions are typed, or return Any.
 """
 # pyright: basic
 
@@ -38,22 +38,23 @@ from app.storage.s3.protocol.signing import CredentialProvider, ErrorResponse, S
 DEFAULT_REGION = "us-east-1"
 
 SdkResponseError: type[Exception] = ClientError
-"""The store answered, and not with what was asked for."""
+"""The store answered with an error."""
 SdkCredentialErrors: tuple[type[Exception], ...] = (
     NoCredentialsError,
     PartialCredentialsError,
     CredentialRetrievalError,
 )
 SdkFailure: type[Exception] = BotoCoreError
-"""Anything else that goes wrong inside the SDK."""
+"""Any other error inside the SDK."""
 
 _READ_TIMEOUT_SECONDS = 86_400.0
-"""The SDK's own time-out would cut off what our deadlines allow: a copy of gigabytes answers late."""
+"""Longer than every deadline of `S3Client`, so that only those apply: a copy of gigabytes answers late."""
 _CONNECT_SECONDS = 10.0
 
 
 async def make_client(settings: Settings, resources: AsyncExitStack) -> tuple[Any, SigningState]:
-    """Does not talk to the store; may ask for the credentials of a role. `resources` closes it.
+    """Returns the SDK's client and its signing state. Sends no request to the store, but may fetch the credentials of a role.
+    `resources` closes the client.
 
     Raises `StoragePermission` or `StorageUnavailable`.
     """
@@ -74,7 +75,7 @@ async def make_client(settings: Settings, resources: AsyncExitStack) -> tuple[An
         raise StorageUnavailable("", BACKEND, "no credentials in time") from None
     except (BotoCoreError, OSError, ValueError) as error:
         raise StoragePermission("", BACKEND, f"cannot make a client: {type(error).__name__}") from error
-    # The store's `100 Continue` would be waited for without any bound.
+    # The SDK would wait for `100 Continue` without a timeout.
     client.meta.events.unregister("before-call.s3", add_expect_header)
     signing.correct_clock_of(client)
     if _checksum_profile(settings) is S3Checksums.NONE:
@@ -83,11 +84,11 @@ async def make_client(settings: Settings, resources: AsyncExitStack) -> tuple[An
 
 
 async def _load_credentials(settings: Settings) -> AioCredentials | None:
-    """From where the settings say, as it is now: the SDK's own session would remember a profile file as it was."""
+    """Reads the source of credentials again, with a new session: a session caches the profile file."""
     if settings.s3_access_key_id is not None and settings.s3_secret_access_key is not None:
-        found = await asyncio.to_thread(read_secret_files)
-        secret = found.get("S3_SECRET_ACCESS_KEY") or settings.s3_secret_access_key.get_secret_value()
-        return AioCredentials(found.get("S3_ACCESS_KEY_ID") or settings.s3_access_key_id, secret)
+        secret_values = await asyncio.to_thread(read_secret_files)
+        secret = secret_values.get("S3_SECRET_ACCESS_KEY") or settings.s3_secret_access_key.get_secret_value()
+        return AioCredentials(secret_values.get("S3_ACCESS_KEY_ID") or settings.s3_access_key_id, secret)
     session = aiobotocore.session.get_session()
     if settings.s3_region:
         session.set_config_variable("region", settings.s3_region)
@@ -96,25 +97,25 @@ async def _load_credentials(settings: Settings) -> AioCredentials | None:
 
 def parse_error_response(error: Exception) -> ErrorResponse:
     response: dict[str, Any] = getattr(error, "response", {})
-    told, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    error_fields, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
     headers = metadata.get("HTTPHeaders", {})
-    code, message = str(told.get("Code", "")), str(told.get("Message", ""))
+    code, message = str(error_fields.get("Code", "")), str(error_fields.get("Message", ""))
     return ErrorResponse(
         code=code,
         status=int(metadata.get("HTTPStatusCode", 0)),
         date=str(headers.get("date", "")),
-        message="" if code.isdigit() else message,  # of a HEAD the SDK knows no more than the status
-        region=str(headers.get("x-amz-bucket-region") or told.get("Region") or ""),
+        message="" if code.isdigit() else message,  # for a HEAD the SDK has only the status
+        region=str(headers.get("x-amz-bucket-region") or error_fields.get("Region") or ""),
     )
 
 
 def uses_own_checksums(settings: Settings) -> bool:
-    """True for the profile `compatible`: one CRC32 header of ours in place of what the SDK does by default."""
+    """True for the profile `compatible`: mediavault sends one CRC32 header, instead of the SDK's default checksums."""
     return _checksum_profile(settings) is S3Checksums.COMPATIBLE
 
 
 def disabled_features(settings: Settings) -> frozenset[S3Feature]:
-    """What the settings forbid to use."""
+    """Features that the settings switch off."""
     return CHECKSUM_FEATURES if _checksum_profile(settings) is S3Checksums.NONE else frozenset()
 
 
@@ -128,12 +129,12 @@ def _checksum_profile(settings: Settings) -> S3Checksums:
 
 
 def find_proxy(url: str) -> str | None:
-    """The HTTP proxy that the environment names for this address, read as the SDK reads it."""
+    """The HTTP proxy for this URL in the environment, as the SDK determines it."""
     return get_environ_proxies(url).get(urlsplit(url).scheme)
 
 
 def make_tls_context() -> ssl.SSLContext:
-    """Trusts what the SDK trusts. Reads files: call it in a thread."""
+    """A TLS context with the SDK's certificate authorities. Reads files: call it in a thread."""
     bundle = aiobotocore.session.get_session().get_config_variable("ca_bundle") or get_cert_path(True)
     return ssl.create_default_context(cafile=bundle)
 
@@ -171,7 +172,7 @@ def _addressing_style(settings: Settings) -> str:
 
 
 def _add_content_md5(params: dict[str, Any], **_: Any) -> None:
-    """A batch of deletes must carry a digest; the one that every store has known from the beginning is no checksum field."""
+    """DeleteObjects requires a digest. Content-MD5 is supported by every store, and is not one of the newer checksum fields."""
     params.get("context", {}).get("checksum", {}).pop("request_algorithm", None)
     params["headers"]["Content-MD5"] = base64.b64encode(
         hashlib.md5(params["body"], usedforsecurity=False).digest()

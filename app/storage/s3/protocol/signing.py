@@ -1,7 +1,7 @@
-"""What requests are signed with: credentials and a clock. Both are mended when the store refuses a signature for their sake.
+"""`SigningState`: the credentials and the clock offset that requests are signed with, renewed when the store refuses a signature.
 
-Credentials are loaded anew from where they came (settings' files, profile file, role); the clock becomes the store's. Each mending
-begins a new generation, and what was signed in an earlier one is not used again.
+Credentials are loaded again from their source (settings' files, profile file, role). The clock offset is corrected to the store's clock. Each
+change begins a new generation; links that were signed in an earlier generation are not used again.
 """
 # pyright: basic
 
@@ -23,10 +23,10 @@ from app.storage.s3.protocol.responses import parse_http_date
 log = structlog.get_logger(__name__)
 
 RELOAD_PAUSE_SECONDS = 5.0
-"""Between two loads of credentials that the store refuses: many calls fail at once, and go on failing where nothing has changed."""
+"""Least pause between two loads of refused credentials: many requests fail at once, and go on failing while nothing has changed."""
 LOAD_TIMEOUT_SECONDS = 10.0
 MAX_CLOCK_SKEW = timedelta(minutes=5)
-"""Less than any store tolerates (15 minutes), and more than any network takes."""
+"""Less than stores tolerate (15 minutes), and more than a request takes in the network."""
 
 STALE_CREDENTIAL_CODES = frozenset(
     {
@@ -41,7 +41,7 @@ STALE_CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""Refusals of what a request was signed with, whatever the status: AWS says 400 to an expired token, others 401 or 403."""
+"""Codes that concern the credentials, whatever the status: AWS answers 400 to an expired token, others 401 or 403."""
 CLOCK_SKEW_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 
 _CLOCK_OFFSET = "mediavault_clock_offset"
@@ -52,8 +52,8 @@ CredentialLoader = Callable[[], Awaitable[AioCredentials | None]]
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """The store's answer: its error code ("" or the status as text where it has no body), HTTP status, message, `Date`, and the region
-    that it says the bucket is in. All as it sent them."""
+    """An error response: error code ("" or the status as text where it has no body), HTTP status, message, `Date`, and the region of the
+    bucket. All as the store sent them."""
 
     code: str
     status: int
@@ -63,7 +63,7 @@ class ErrorResponse:
 
 
 class SigningState:
-    """One per client; the SDK takes it for its credentials (see `provider`)."""
+    """One per client; the SDK gets its credentials here (see `CredentialProvider`)."""
 
     def __init__(self, load: CredentialLoader) -> None:
         self._load = load
@@ -75,16 +75,17 @@ class SigningState:
         self.generation = 0
 
     async def load_credentials(self) -> None:
-        """Raises what the SDK raises where a source of credentials is broken; that there is none shows at the first call."""
+        """Raises the SDK's errors where a source of credentials is broken. Missing credentials raise at the first request."""
         self._credentials = await self._load()
 
     def secret_texts(self) -> tuple[str, ...]:
-        """What must not be told to anybody."""
+        """The current secrets, which must not appear in messages."""
         used = self._current
         return () if used is None else tuple(text for text in (used.access_key, used.secret_key, used.token) if text)
 
     async def renew(self, response: ErrorResponse, generation: int) -> bool:
-        """True where a request that was signed in `generation`, and refused so, would now be signed otherwise."""
+        """Renews credentials or clock offset after a refusal. True where a request that was refused in
+        `generation` would now be signed differently."""
         if self.generation == generation and response.status in (400, 401, 403):
             self._compare_clocks(response)
         if response.code in STALE_CREDENTIAL_CODES and self.generation == generation:
@@ -94,7 +95,7 @@ class SigningState:
         return self.generation != generation
 
     def correct_clock_of(self, client: Any) -> None:
-        """Let this client sign with the store's clock, once that is known to differ."""
+        """Make this SDK client sign with the store's clock, once a difference is known."""
         client.meta.events.register_first("choose-signer.s3", self._choose_signer)
 
     def _choose_signer(self, context: dict[str, Any], **_: Any) -> str | None:
@@ -104,7 +105,7 @@ class SigningState:
         return _CORRECTED_SIGNATURE
 
     def _compare_clocks(self, response: ErrorResponse) -> None:
-        """Links and HEADs are refused without the true reason: whatever it is, the `Date` of the answer tells."""
+        """Corrects the clock offset by the `Date` of the response. The error code is not needed: links and HEADs are refused without it."""
         date = parse_http_date(response.date)
         if date is None:
             return
@@ -112,13 +113,16 @@ class SigningState:
         if abs(offset - self._clock_offset) < MAX_CLOCK_SKEW:
             if not self._clock_offset or response.code not in CLOCK_SKEW_CODES:
                 return
-            offset = timedelta(0)  # the `Date` is not of the clock that the store goes by
+            offset = timedelta(0)  # the `Date` is not that of the clock that the store checks signatures with
         self._clock_offset = (
             timedelta(0) if abs(offset) < MAX_CLOCK_SKEW else timedelta(seconds=round(offset.total_seconds()))
         )
         self.generation += 1
         seconds = self._clock_offset.total_seconds()
-        log.warning("requests are signed with the store's clock, from which this host's differs", seconds=seconds)
+        log.warning(
+            "the clocks of this host and of the store differ: requests are signed with the store's time",
+            seconds=seconds,
+        )
 
     async def _reload(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -128,17 +132,17 @@ class SigningState:
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
                 loaded = await self._load()
-                found = await _freeze(loaded)
+                frozen = await _freeze(loaded)
         except Exception as error:  # noqa: BLE001 - a source of credentials, such as a program or a service, may fail in any way
             log.error("credentials for the store can not be loaded", reason=type(error).__name__)
             return
-        if found is not None and found != self._current:
+        if frozen is not None and frozen != self._current:
             self._credentials = loaded
             self.generation += 1
             log.info("credentials for the store were loaded anew")
 
     async def current_credentials(self) -> ReadOnlyCredentials | None:
-        """What a request is signed with now. A role's credentials are renewed here before they expire."""
+        """The credentials to sign with. A role's credentials are renewed here before they expire."""
         if self._credentials is None:
             async with self._lock:
                 await self._reload()
@@ -147,7 +151,7 @@ class SigningState:
 
 
 class SessionCredentials(AioCredentials):
-    """Stands in the SDK for the credentials of the moment."""
+    """Credentials for the SDK that always return the current ones."""
 
     def __init__(self, signing: SigningState) -> None:
         super().__init__("", "", method="mediavault")
@@ -169,7 +173,7 @@ class CredentialProvider:
 
 class _ClockCorrection:
     def _modify_request_before_signing(self, request: Any) -> None:
-        # The timestamp has just been taken from this host's clock, and nothing has been made from it.
+        # The timestamp has just been taken from this host's clock, and has not been used yet.
         moment = _now() + request.context[_CLOCK_OFFSET]
         request.context["timestamp"] = moment.strftime(SIGV4_TIMESTAMP)
         super()._modify_request_before_signing(request)  # type: ignore[misc]
@@ -180,7 +184,7 @@ class ClockCorrectedAuth(_ClockCorrection, S3SigV4Auth):
 
 
 class ClockCorrectedQueryAuth(_ClockCorrection, S3SigV4QueryAuth):
-    """Signs links with the store's clock."""
+    """Signs query strings (links) with the store's clock."""
 
 
 # The SDK finds signers by name only.

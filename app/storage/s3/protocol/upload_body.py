@@ -1,7 +1,7 @@
-"""The bytes of one request to the store, kept as the pieces they came in, and the memory that all of them share.
+"""`UploadBody`: the body of one upload request, kept as received pieces; `WriteBudget`: the memory limit of all bodies.
 
-`UploadBody` is what the SDK sends: seekable for its retries and signatures, and an async iterable so that the HTTP client
-takes it piece by piece, without copying and without a thread for every 64 KiB.
+`UploadBody` is seekable for the SDK's retries and signatures. It is also an async iterable, so that the HTTP client sends it piece by piece,
+without copying and without a call in a thread for every 64 KiB.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from app.storage.errors import StorageUnavailable
 from app.storage.s3.protocol.errors import BACKEND
 
 _SMALL_PIECE_BYTES = 8 * 1024
-"""Shorter pieces are gathered: a list of very small ones would cost more than what it holds."""
+"""Shorter pieces are joined: a list of very small pieces would take more memory than their bytes."""
 _GATHERED_BYTES = 64 * 1024
 _SEND_BYTES = 256 * 1024
 
 
 class UploadBody:
-    """Takes pieces at its end and can be read any number of times. `crc32_base64` covers all of it."""
+    """Appended to in pieces, readable any number of times. `crc32_base64` covers all bytes."""
 
     def __init__(self, data: bytes = b"", *, with_checksum: bool = True) -> None:
         self._with_checksum = with_checksum
@@ -42,7 +42,7 @@ class UploadBody:
         return True  # an empty body is still a body
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Append; `bytes` are kept as they are, anything else is copied."""
+        """`bytes` are kept without a copy, other types are copied."""
         self._size += len(data)
         if self._with_checksum:
             self._crc = crc32(data, self._crc)
@@ -56,7 +56,7 @@ class UploadBody:
 
     @property
     def crc32_base64(self) -> str | None:
-        """As S3's header wants it: base64 of four bytes, big-endian; None where the SDK takes its own."""
+        """The CRC-32 as in S3's header: base64 of four bytes, big-endian; None where the SDK computes the checksum."""
         if not self._with_checksum:
             return None
         return base64.b64encode(self._crc.to_bytes(4, "big")).decode("ascii")
@@ -70,22 +70,22 @@ class UploadBody:
         return self._position
 
     def read(self, count: int | None = None) -> bytes:
-        """Only the SDK's own checksums read this way, not the HTTP client."""
+        """Used only by the SDK's checksums, not by the HTTP client."""
         self._flush_tail()
-        wanted = self._size - self._position if count is None or count < 0 else count
-        found: list[bytes] = []
+        remaining = self._size - self._position if count is None or count < 0 else count
+        parts: list[bytes] = []
         start = 0
         for piece in self._pieces:
             first = max(self._position - start, 0)
-            if wanted > 0 and first < len(piece):
-                part = piece[first : first + wanted]
-                found.append(part)
-                wanted -= len(part)
+            if remaining > 0 and first < len(piece):
+                part = piece[first : first + remaining]
+                parts.append(part)
+                remaining -= len(part)
                 self._position += len(part)
             start += len(piece)
-            if wanted <= 0:
+            if remaining <= 0:
                 break
-        return b"".join(found)
+        return b"".join(parts)
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         self._flush_tail()
@@ -104,10 +104,10 @@ class UploadBody:
 
 
 class WriteBudget:
-    """The memory that all uploads of the process share, in bytes.
+    """The memory limit that all uploads of the process share, in bytes.
 
-    A part that waits for more can never wait for ever on others that wait: when nothing is left, one part at a time
-    may use a reserve in which it can be filled to its end, sent and let go; then the next.
+    Parts that wait for memory cannot deadlock: when nothing is free, one part at a time may use a reserve that is large enough to fill it.
+    After it has been sent, the next part may use the reserve.
     """
 
     def __init__(self, total: int, reserve: int, timeout_seconds: float) -> None:
@@ -165,7 +165,7 @@ class WriteBudget:
 
 
 class BudgetLease:
-    """What one part holds of the budget; `held_bytes` bytes of the common share."""
+    """The share of one part in the budget: `held_bytes` bytes, without those in the reserve."""
 
     def __init__(self, budget: WriteBudget, key: str) -> None:
         self._budget = budget
@@ -173,7 +173,7 @@ class BudgetLease:
         self.held_bytes = 0
 
     async def grow(self, count: int) -> None:
-        """Returns when `count` more bytes may be held. Raises `StorageUnavailable` after the budget's patience."""
+        """Waits until `count` more bytes are granted. Raises `StorageUnavailable` after the budget's timeout."""
         await self._budget.acquire(self, count)
 
     def release(self) -> None:
@@ -181,7 +181,8 @@ class BudgetLease:
 
 
 def parse_whole_crc32(value: str | None, kind: str | None) -> int | None:
-    """The number in S3's header, unless it is one of the parts' checksums (`COMPOSITE`, or `…-<parts>` where a store names no type)."""
+    """The CRC-32 in S3's header; None for a composite checksum of the parts (type `COMPOSITE`, or `…-<parts>` where a store names no
+    type)."""
     if value is None or kind == "COMPOSITE" or "-" in value:
         return None
     try:
