@@ -1,1 +1,1 @@
-"""Moving a library between disk and S3, comparing it with its catalogue, and keeping copies of the catalogue."""
+"""Moves of the managed files between disk and S3, comparison of catalogue and storage, backups of the catalogue."""

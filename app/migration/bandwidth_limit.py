@@ -1,4 +1,4 @@
-"""A limit on bytes per second that all copies of a run share."""
+"""`BandwidthLimit`: a limit of bytes per second that all copies of a run share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class BandwidthLimit:
-    """`rate` in bytes per second; None for no limit. Each taker waits until those before it have been paid for."""
+    """`rate` in bytes per second; None for no limit. `take` waits until the rate allows the bytes of this and all earlier calls."""
 
     def __init__(self, rate: int | None) -> None:
         self._rate = rate

@@ -1,4 +1,4 @@
-"""Results that are settled in the catalogue together: a transaction for each file would cost more than its copy."""
+"""`CommitBatches`: commits results to the catalogue in batches, because a transaction for each file would cost more than its copy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ MAX_DELAY_SECONDS = 1.0
 
 
 class CommitBatches(Generic[T]):
-    """Hands what is added to `commit`, at most `MAX_BATCH_RESULTS` at a time, and the first of them at most about a second after it was added
-    as long as more come. `flush` at the end."""
+    """Passes added results to `commit`, at most `MAX_BATCH_RESULTS` at a time, and no result later than `MAX_DELAY_SECONDS` while further
+    ones are added. The caller calls `flush` at the end."""
 
     def __init__(self, commit: Callable[[list[T]], Awaitable[None]]) -> None:
         self._commit = commit

@@ -1,6 +1,6 @@
-"""Are the bytes at a place those that the catalogue records? By reading them back, or by what the store itself computed.
+"""Checks that an object holds the bytes that the catalogue records: by the store's own checksum, or by reading the object back.
 
-Size alone never answers that.
+An equal size alone never suffices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.storage.service import StorageLocation
 
 
 class VerifyMethod(StrEnum):
-    """`auto`: the store's checksum of the whole object where it gives one, else all bytes are read back."""
+    """`auto`: the store's checksum of the whole object where there is one, otherwise all bytes are read back."""
 
     AUTO = "auto"
     CHECKSUM = "checksum"
@@ -33,7 +33,7 @@ class VerifyMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordedChecksums:
-    """What the catalogue knows of a file's bytes: `size` in bytes, and at least one of the checksums."""
+    """Size in bytes and checksums of a file in the catalogue; at least one checksum is set."""
 
     size: int
     sha1: bytes | None
@@ -41,14 +41,14 @@ class RecordedChecksums:
 
 
 def get_recorded_checksums(file: File) -> RecordedChecksums | None:
-    """None where there is nothing to compare with."""
+    """None where the catalogue has no size or no checksum."""
     if file.size is None or (file.sha1 is None and file.crc32 is None):
         return None
     return RecordedChecksums(file.size, file.sha1, file.crc32)
 
 
 class ChecksumDigest:
-    """Size and checksums of the bytes that passed through."""
+    """Computes size and checksums of the bytes passed to `update`."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -61,7 +61,7 @@ class ChecksumDigest:
         self._crc32 = crc32(data, self._crc32)
 
     def matches(self, recorded: RecordedChecksums) -> bool:
-        """All that is recorded agrees."""
+        """True where the size and all recorded checksums are equal."""
         return (
             self.size == recorded.size
             and recorded.sha1 in (None, self._sha1.digest())
@@ -75,7 +75,7 @@ class ChecksumDigest:
 async def find_copy_problem(
     location: StorageLocation, key: Key, recorded: RecordedChecksums, method: VerifyMethod
 ) -> MoveProblem | None:
-    """None when the object is known to hold the recorded bytes."""
+    """The problem of the object at `key`; None where it holds the recorded bytes."""
     try:
         if method is not VerifyMethod.READBACK and recorded.crc32 is not None:
             stored = await location.backend.stored_checksum(key)
@@ -91,7 +91,7 @@ async def find_copy_problem(
 
 
 async def read_back(location: StorageLocation, key: Key) -> ChecksumDigest:
-    """Raises `StorageError`."""
+    """Read and hash the whole object. Raises `StorageError`."""
     digest = ChecksumDigest()
     async with location.backend.read_stream(key) as stream:
         async for chunk in stream.chunks:

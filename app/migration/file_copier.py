@@ -1,4 +1,4 @@
-"""One file's copy: read, hashed on the way, written once, and verified. Decides nothing about other files, and changes no row."""
+"""`FileCopier`: copies one file to the target, hashes it meanwhile, and verifies the copy. Changes no row of the catalogue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from app.storage.key import Key
 
 
 class _CopyFailed(Exception):
-    """Ends a copy, and with it the write: nothing is committed, unless it is `may_be_stored`, because the store did not answer."""
+    """Aborts a copy and its write. `may_be_stored`: the store did not answer, so the object may exist nevertheless."""
 
     def __init__(self, problem: MoveProblem, *, may_be_stored: bool = False) -> None:
         self.problem = problem
@@ -43,8 +43,8 @@ class _CopyFailed(Exception):
 
 
 class FileCopier:
-    """Brings files to `verified`. Whose copy is begun must be `copying` in the ledger before, whatever the item that is given says: that
-    of one that was `planned` tells that nothing of ours can have been at the target until now."""
+    """Copies files until they are `verified`. Before a copy begins, its item must be `copying` in the ledger. The item passed in keeps its
+    previous state: `planned` means that this move has written nothing at the target so far."""
 
     def __init__(
         self, route: MoveRoute, method: VerifyMethod, throttle: BandwidthLimit, progress: MoveProgress
@@ -55,23 +55,25 @@ class FileCopier:
         self._progress = progress
 
     async def copy_file(self, move: FileMove, file: File, *, skip_exists_check: bool) -> CopyOutcome:
-        """How far the file is now. `skip_exists_check`: a listing has shown that nothing is at the target. Never raises a `StorageError`."""
-        told = _FileProgress(self._progress)
+        """The state of the file afterwards. `skip_exists_check`: a listing has shown that the target is free. Never raises a
+        `StorageError`."""
+        file_progress = _FileProgress(self._progress)
         try:
-            state, problem = await self._copy_and_verify(move, file, told, skip_exists_check)
+            state, problem = await self._copy_and_verify(move, file, file_progress, skip_exists_check)
         finally:
-            self._progress.done(max(0, move.item.size - told.size))
+            self._progress.done(max(0, move.item.size - file_progress.size))
         return CopyOutcome(move.item.file_id, state, None if problem is None else str(problem))
 
     async def adopt_copy(self, move: FileMove, file: File) -> CopyOutcome | None:
-        """For an item that is `planned`, and something lies at its target: what it is; None where it is gone. Writes nothing."""
-        record, target = get_recorded_checksums(file), self._route.target.paths.to_key(move.item.target_path)
-        if record is None:
+        """Checks the object that lies at the target of a `planned` item, and adopts it as the copy where its bytes are right; None where
+        it no longer exists. Writes nothing."""
+        recorded, target = get_recorded_checksums(file), self._route.target.paths.to_key(move.item.target_path)
+        if recorded is None:
             state, problem = MoveState.PLANNED, CHECKSUM_UNRECORDED
         elif target is None:
             state, problem = MoveState.PLANNED, PLANNED_ELSEWHERE
         else:
-            state, problem = await self._check_existing(target, record, MoveState.PLANNED)
+            state, problem = await self._check_existing(target, recorded, MoveState.PLANNED)
         if problem is COPY_MISSING:
             return None
         self._progress.done(move.item.size)
@@ -80,52 +82,54 @@ class FileCopier:
     async def _copy_and_verify(
         self, move: FileMove, file: File, file_progress: _FileProgress, skip_exists_check: bool
     ) -> tuple[MoveState, MoveProblem | None]:
-        record = get_recorded_checksums(file)
-        if record is None:
+        recorded = get_recorded_checksums(file)
+        if recorded is None:
             return move.item.state, CHECKSUM_UNRECORDED
         source = self._route.source.paths.to_key(move.item.source_path)
         target = self._route.target.paths.to_key(move.item.target_path)
         if source is None or target is None:
             return move.item.state, PLANNED_ELSEWHERE
         if move.item.state is MoveState.COPIED:
-            fault = await find_copy_problem(self._route.target, target, record, self._method)
-            if fault is None:
+            copy_problem = await find_copy_problem(self._route.target, target, recorded, self._method)
+            if copy_problem is None:
                 return MoveState.VERIFIED, None
-            if fault is not COPY_MISSING:
-                return MoveState.COPIED, fault
+            if copy_problem is not COPY_MISSING:
+                return MoveState.COPIED, copy_problem
         try:
-            await self._copy(source, _CopyTarget(target, file.mime_type, skip_exists_check), record, file_progress)
+            await self._copy(source, _CopyTarget(target, file.mime_type, skip_exists_check), recorded, file_progress)
         except _CopyFailed as failed:
             untouched = move.item.state is MoveState.PLANNED and not failed.may_be_stored
             state = MoveState.PLANNED if untouched else MoveState.COPYING
-            return await self._adopt_without_source(target, record, state, failed.problem)
+            return await self._adopt_without_source(target, recorded, state, failed.problem)
         except ObjectExists:
-            return await self._check_existing(target, record, MoveState.COPYING)
-        fault = await find_copy_problem(self._route.target, target, record, self._method)
-        if fault is None:
+            return await self._check_existing(target, recorded, MoveState.COPYING)
+        copy_problem = await find_copy_problem(self._route.target, target, recorded, self._method)
+        if copy_problem is None:
             return MoveState.VERIFIED, None
-        if fault is COPY_MISSING:
+        if copy_problem is COPY_MISSING:
             detail = "the store took the copy and has not kept it"
             return MoveState.COPYING, MoveProblem(ProblemKind.COPY_MISSING, detail)
-        return MoveState.COPIED, fault
+        return MoveState.COPIED, copy_problem
 
     async def _check_existing(
         self, target: Key, recorded: RecordedChecksums, state: MoveState
     ) -> tuple[MoveState, MoveProblem | None]:
-        """Something is there already: an earlier run's copy, or somebody else's. Only its bytes tell; `state` until they do."""
-        fault = await find_copy_problem(self._route.target, target, recorded, self._method)
-        if fault is None:
+        """Checks an existing object at the target: a copy of an earlier run, or a foreign object. Only its bytes decide. `state` is the
+        result where they cannot be checked."""
+        copy_problem = await find_copy_problem(self._route.target, target, recorded, self._method)
+        if copy_problem is None:
             return MoveState.VERIFIED, None
-        if fault is COPY_DAMAGED:
+        if copy_problem is COPY_DAMAGED:
             return MoveState.PLANNED, TARGET_OCCUPIED
-        return state, fault
+        return state, copy_problem
 
     async def _adopt_without_source(
         self, target: Key, recorded: RecordedChecksums, state: MoveState, problem: MoveProblem
     ) -> tuple[MoveState, MoveProblem | None]:
-        """A catalogue that was restored from before a clean-up knows nothing of the copy, which is all that there is."""
-        gone = problem.kind is ProblemKind.MISSING
-        if gone and await find_copy_problem(self._route.target, target, recorded, self._method) is None:
+        """Adopts a good copy whose source is missing: a catalogue restored from a backup made before a clean-up still names the source,
+        which the clean-up has removed."""
+        is_source_missing = problem.kind is ProblemKind.MISSING
+        if is_source_missing and await find_copy_problem(self._route.target, target, recorded, self._method) is None:
             return MoveState.VERIFIED, None
         return state, problem
 
@@ -151,7 +155,7 @@ class FileCopier:
         file_progress: _FileProgress,
     ) -> None:
         digest = ChecksumDigest()
-        reading = self._route.source.backend.name
+        source_backend = self._route.source.backend.name
         try:
             async with self._route.target.backend.write_stream(
                 target.key,
@@ -169,13 +173,13 @@ class FileCopier:
         except ObjectExists:
             raise
         except StorageError as error:
-            problem = describe_source_error(error) if error.backend == reading else describe_target_error(error)
+            problem = describe_source_error(error) if error.backend == source_backend else describe_target_error(error)
             raise _CopyFailed(problem, may_be_stored=problem.kind is ProblemKind.UNAVAILABLE) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _CopyTarget:
-    """What is to be written where."""
+    """Key, type and write option of the target."""
 
     key: Key
     mime_type: str
@@ -183,7 +187,7 @@ class _CopyTarget:
 
 
 class _FileProgress:
-    """How many bytes of one file have been told to the progress."""
+    """Counts the bytes of one file that were reported to the progress."""
 
     def __init__(self, progress: MoveProgress) -> None:
         self._progress = progress

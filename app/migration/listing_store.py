@@ -1,4 +1,7 @@
-"""What a listing found, kept on disk while it is compared: a private SQLite database in a folder of the caller, which removes it."""
+"""`ListingStore`: keeps a listing of the storage in a temporary SQLite database, so that its size does not depend on memory.
+
+The caller provides the folder and removes it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ _SUSPECTS_PAGE = 500
 
 
 class ListingStore:
-    """Paths with the sizes that were listed, and which of them no row accounted for. Use one call at a time. All raise a `StorageError` of
-    the staging folder where the disk refuses."""
+    """Listed paths with sizes, and the suspects among them: objects without a row. Calls must not overlap. They raise a `StorageError` of
+    the staging folder where its disk fails."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "listing"
         with raise_staging_errors(self._file):
-            # Only a few megabytes of it are in memory.
+            # The page cache keeps 2 MB in memory.
             self._database = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
             self._database.executescript(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -2000;"
@@ -38,15 +41,15 @@ class ListingStore:
         self._database.close()
 
     async def add(self, listed: Sequence[tuple[str, int]], suspects: Iterable[tuple[str, str, int]]) -> None:
-        """`suspects` are path, key and size."""
+        """`listed` has path and size, `suspects` path, key and size."""
         await asyncio.to_thread(self._add, listed, list(suspects))
 
     async def sizes(self, paths: Sequence[str]) -> dict[str, int]:
-        """Of those that were listed."""
+        """Sizes by path, for those of `paths` that were listed."""
         return await asyncio.to_thread(self._sizes, paths)
 
     async def suspects(self, after: str) -> list[tuple[str, str, int]]:
-        """Some of them, those that come after the path `after`, in order."""
+        """The next page of suspects after the path `after`, sorted by path."""
         return await asyncio.to_thread(self._suspects, after)
 
     def _add(self, listed: Sequence[tuple[str, int]], suspects: list[tuple[str, str, int]]) -> None:
@@ -57,8 +60,8 @@ class ListingStore:
             self._database.execute("COMMIT")
 
     def _sizes(self, paths: Sequence[str]) -> dict[str, int]:
-        places = ", ".join("?" * len(paths))
-        query = f"SELECT path, size FROM listed WHERE path IN ({places})"  # noqa: S608 - question marks only
+        placeholders = ", ".join("?" * len(paths))
+        query = f"SELECT path, size FROM listed WHERE path IN ({placeholders})"  # noqa: S608 - question marks only
         with raise_staging_errors(self._file):
             return dict(self._database.execute(query, paths))
 
@@ -70,7 +73,7 @@ class ListingStore:
 
 @contextmanager
 def raise_staging_errors(file: Path) -> Generator[None]:
-    """Raises errors of the staging folder in place of those of a database that is kept in its `file`."""
+    """Raises `StorageError`s of the staging folder in place of errors of the SQLite database `file`."""
     try:
         with raise_storage_errors(str(file), STAGING, is_write=True):
             yield

@@ -1,4 +1,4 @@
-"""What a place holds, listed once into a file in the staging folder: questions about a million objects in constant memory."""
+"""`LocationListing`: lists a location once into a SQLite file in the staging folder, and looks up sizes there in constant memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LocationListing:
             )
 
     async def load(self, location: StorageLocation) -> Self:
-        """Raises `StorageError`."""
+        """List the location into the database. Raises `StorageError`."""
         batch: list[tuple[str, int]] = []
         try:
             async for info in location.backend.list_objects():
@@ -48,11 +48,11 @@ class LocationListing:
         return self
 
     async def sizes(self, keys: Iterable[str]) -> dict[str, int]:
-        """Those of them that are there."""
+        """Sizes by key, for those of `keys` that exist."""
         return await asyncio.to_thread(self._sizes, list(keys))
 
     def may_hide(self, key: Key) -> bool:
-        """Whether it may be there although it was not listed."""
+        """Whether the object may exist although it was not listed, because its folder may not be listed."""
         return any(key.value.startswith(f"{folder}/") for folder in self.unlisted_folders)
 
     def close(self) -> None:
@@ -63,14 +63,15 @@ class LocationListing:
             self._database.executemany("INSERT OR REPLACE INTO object VALUES (?, ?)", batch)
 
     def _sizes(self, keys: list[str]) -> dict[str, int]:
-        marks = ",".join("?" * len(keys))
+        placeholders = ",".join("?" * len(keys))
         with raise_staging_errors(self._path):
-            return dict(self._database.execute(f"SELECT key, size FROM object WHERE key IN ({marks})", keys))  # noqa: S608 - only marks
+            return dict(self._database.execute(f"SELECT key, size FROM object WHERE key IN ({placeholders})", keys))  # noqa: S608 - only marks
 
 
 @asynccontextmanager
 async def open_listing(location: StorageLocation, staging: Staging) -> AsyncIterator[LocationListing]:
-    """The place as it is now; forgotten with the block. Raises `StorageError`, or `MoveRefused` where the listing cannot be kept."""
+    """Lists the location now; the listing is removed at the end of the block. Raises `StorageError`, or `MoveRefused` where the listing
+    cannot be kept."""
     try:
         async with staging.temporary_folder() as folder:
             listing = await asyncio.to_thread(LocationListing, folder / "listing")

@@ -1,4 +1,4 @@
-"""What all commands of the move are given, and what they share: whose turn it is, and the one migration that is under way."""
+"""`MigrationContext`: the arguments that all commands of a move share; and shared steps: lock, current migration, ledger pages, report."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DEFAULT_CONCURRENCY = 8
 
 @dataclass(frozen=True, slots=True)
 class MigrationContext:
-    """`concurrency`: files at a time. `bandwidth`: bytes per second of all copies, without what is read back
-    of them; None for no limit."""
+    """`concurrency`: number of files at a time. `bandwidth`: bytes per second of all copies together, not counting reads for verification;
+    None for no limit."""
 
     catalog: Catalog
     storage: StorageService
@@ -41,7 +41,7 @@ class MigrationContext:
 
 
 async def find_current_migration(context: MigrationContext) -> StorageMigration | None:
-    """The migration that is under way. Raises `MoveRefused` where it goes the other way."""
+    """The unfinished migration; None where there is none. Raises `MoveRefused` where it goes in the other direction."""
     under_way = await context.catalog.moves.get_unfinished()
     if under_way is not None and under_way.target is not context.target_engine:
         began = f"{under_way.created_at:%Y-%m-%d %H:%M} UTC"
@@ -53,25 +53,25 @@ async def find_current_migration(context: MigrationContext) -> StorageMigration 
 
 
 async def require_current_migration(context: MigrationContext) -> StorageMigration:
-    found = await find_current_migration(context)
-    if found is None:
+    migration = await find_current_migration(context)
+    if migration is None:
         raise MoveRefused(
             f"no move to {context.target_engine} is under way: `mediavault migrate run --to {context.target_engine}` begins one"
         )
-    return found
+    return migration
 
 
 @asynccontextmanager
 async def hold_migration_lock(context: MigrationContext) -> AsyncIterator[LockCheck]:
-    """Raises `MigrationBusy` where another process works on a migration of this catalogue."""
-    async with context.catalog.moves.lock_ledger() as still_held:
-        yield still_held
+    """Holds the lock of the ledger, and yields a check that it is still held. Raises `MigrationBusy` where another process holds it."""
+    async with context.catalog.moves.lock_ledger() as check_lock:
+        yield check_lock
 
 
 async def iterate_moves(
     context: MigrationContext, migration: StorageMigration, states: Collection[MoveState]
 ) -> AsyncIterator[list[FileMove]]:
-    """Every item in these states, a page at a time; each at most once, whatever becomes of it meanwhile."""
+    """Pages of all items in these states; each item at most once, also when its state changes meanwhile."""
     after = None
     while True:
         page = await context.catalog.moves.get_moves(
@@ -85,7 +85,7 @@ async def iterate_moves(
 
 
 async def has_unplanned_files(context: MigrationContext, migration: StorageMigration, filters: MoveFilters) -> bool:
-    """Whether files are at the source that no open item is about."""
+    """Whether files lie at the source that have no open item in the ledger."""
     base = context.route.source.paths.path_prefix
     return bool(
         await context.catalog.moves.get_candidates(
@@ -95,7 +95,7 @@ async def has_unplanned_files(context: MigrationContext, migration: StorageMigra
 
 
 class CommandTally:
-    """Files and bytes that one command brought further, and since when."""
+    """Counts files and bytes that one command has processed, and its seconds."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -119,12 +119,12 @@ async def make_report(
     notes: Sequence[str] = (),
     other_problems: ProblemList | None = None,
 ) -> MoveReport:
-    """How the migration stands after this command. `other_problems`: problems that the ledger does not keep."""
+    """The state of the migration after this command. `other_problems`: problems that are not in the ledger."""
     problems = await load_ledger_problems(context.catalog, migration, context.filters)
-    for named in other_problems.listed if other_problems else ():
-        problems.add(named.path, named.problem)
+    for file_problem in other_problems.listed if other_problems else ():
+        problems.add(file_problem.path, file_problem.problem)
     if other_problems:
         problems.count += other_problems.count - len(other_problems.listed)
     tallies = await context.catalog.moves.count_by_state(migration.id, context.filters)
-    now = await context.catalog.moves.get(migration.id)
-    return MoveReport(command, now, tally.files, tally.bytes, tally.seconds, tallies, problems, notes)
+    current = await context.catalog.moves.get(migration.id)
+    return MoveReport(command, current, tally.files, tally.bytes, tally.seconds, tallies, problems, notes)

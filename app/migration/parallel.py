@@ -1,4 +1,4 @@
-"""Several at a time, in order of arrival, with as many waiting as are worked on."""
+"""Processes items with several concurrent workers and a bounded queue."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ T = TypeVar("T")
 async def run_in_parallel(
     pages: AsyncIterator[Sequence[T]], concurrency: int, process: Callable[[T], Awaitable[None]]
 ) -> None:
-    """`process` on everything that `pages` gives; the first failure ends all of it, and is raised."""
+    """Calls `process` for each item of `pages`, `concurrency` at a time. The first error cancels the rest and is raised. At most
+    `concurrency` items are queued (back-pressure)."""
     queue: asyncio.Queue[T | None] = asyncio.Queue(concurrency)
 
     async def work() -> None:
-        while (each := await queue.get()) is not None:
-            await process(each)
+        while (item := await queue.get()) is not None:
+            await process(item)
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(work())
             async for page in pages:
-                for each in page:
-                    await queue.put(each)
+                for item in page:
+                    await queue.put(item)
             for _ in range(concurrency):
                 await queue.put(None)
     except BaseExceptionGroup as failures:

@@ -1,4 +1,4 @@
-"""What can keep a file from being moved, in words that an operator can act on. Pure: no input or output."""
+"""The problems that keep a file from being moved, with texts that an operator can act on. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.storage.errors import (
 
 
 class ProblemKind(StrEnum):
-    """The word that a report begins a problem with."""
+    """The first word or words of a problem in a report."""
 
     MISSING = "missing"
     SIZE = "size"
@@ -37,7 +37,7 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MoveProblem:
-    """`detail` is a sentence without the path."""
+    """`detail` is a sentence that does not name the path."""
 
     kind: ProblemKind
     detail: str
@@ -47,13 +47,13 @@ class MoveProblem:
 
     @property
     def retryable(self) -> bool:
-        """True for what is not the file's fault: the store was away."""
+        """True where the store was unavailable or full: the file itself has no problem."""
         return self.kind in (ProblemKind.UNAVAILABLE, ProblemKind.FULL)
 
 
 @dataclass(frozen=True, slots=True)
 class FileProblem:
-    """A problem and the path of the file that has it."""
+    """A problem as text, with the path of its file."""
 
     path: str
     problem: str
@@ -84,7 +84,7 @@ def describe_wrong_size(found: int, recorded: int) -> MoveProblem:
 
 
 def describe_source_error(error: StorageError) -> MoveProblem:
-    """What it means for the move that the source could not be read."""
+    """The problem of a file whose source could not be read."""
     if isinstance(error, ObjectNotFound):
         return MoveProblem(ProblemKind.MISSING, "there is no such object")
     if isinstance(error, ObjectChanged):
@@ -93,7 +93,7 @@ def describe_source_error(error: StorageError) -> MoveProblem:
 
 
 def describe_target_error(error: StorageError) -> MoveProblem:
-    """What it means for the move that the target could not be written or checked."""
+    """The problem of a file whose target could not be written or checked."""
     return _describe_error(error, "write")
 
 

@@ -1,4 +1,4 @@
-"""What a command of the move has to say at its end, as values."""
+"""`MoveReport`: the result of a command of the move. Does not format or print it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from app.catalog.schema.move_records import MoveCounts, MoveFilters, MoveState, 
 from app.migration.problems import FileProblem
 
 MAX_LISTED_PROBLEMS = 1000
-"""Problems beyond are counted, not named: a report is held in memory."""
+"""Further problems are only counted, because a report is held in memory."""
 _PAGE = 500
 
 
 @dataclass(slots=True)
 class ProblemList:
-    """Those that are named, and how many there are."""
+    """The first `MAX_LISTED_PROBLEMS` problems, and the number of all."""
 
     listed: list[FileProblem] = field(default_factory=list)
     count: int = 0
@@ -30,8 +30,8 @@ class ProblemList:
 
 @dataclass(frozen=True, slots=True)
 class MoveReport:
-    """`files` and `bytes` were brought further by this command, in `seconds`. `tallies`: where all of the migration stands.
-    `problems` are those that are left. `notes` are sentences for a person."""
+    """`files` and `bytes` were processed by this command, in `seconds`. `tallies`: counts by state of the whole migration. `problems` are
+    those that remain. `notes` are sentences for the user."""
 
     command: str
     migration: StorageMigration | None
@@ -52,7 +52,7 @@ class MoveReport:
 async def load_ledger_problems(
     catalog: Catalog, migration: StorageMigration, filters: MoveFilters = NO_FILTERS
 ) -> ProblemList:
-    """Those that the ledger keeps, named by the path at which the file is to be looked for."""
+    """The problems in the ledger, each with the path that its file has now."""
     problems = ProblemList()
     after = None
     while True:

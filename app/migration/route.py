@@ -1,4 +1,4 @@
-"""From where to where, and whether both places are what they ought to be."""
+"""`MoveRoute`: source and target location of a move; checks of the settings and of the markers of both locations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING_LOCATION = {
 
 
 class MoveRefused(Exception):
-    """The command cannot be carried out; the text is one line that says why and what to do."""
+    """The command cannot be carried out; the text is one line with reason and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class MoveRoute:
     target: StorageLocation
 
     def target_path(self, source_path: str) -> str:
-        """Raises `InvalidKey` where what the path names below the source can be no key there, or at the target."""
+        """Raises `InvalidKey` where the path is no valid key at the source or at the target."""
         key = self.source.paths.to_key(source_path)
         if key is None:
             raise ValueError(f"{source_path} does not lie below the source")
@@ -38,10 +38,10 @@ class MoveRoute:
 
 
 def find_route(storage: StorageService, to: StorageEngine) -> MoveRoute:
-    """Raises `MoveRefused` where a place is not configured."""
+    """Raises `MoveRefused` where a location is not configured, or its folder is missing."""
     source, target = storage.find_location(OPPOSITE_ENGINE[to]), storage.find_location(to)
-    for engine, home in ((OPPOSITE_ENGINE[to], source), (to, target)):
-        if home is None:
+    for engine, location in ((OPPOSITE_ENGINE[to], source), (to, target)):
+        if location is None:
             raise MoveRefused(_MISSING_LOCATION[engine])
     if source is None or target is None:
         raise AssertionError("refused above")
@@ -49,7 +49,7 @@ def find_route(storage: StorageService, to: StorageEngine) -> MoveRoute:
 
 
 def require_engine(storage: StorageService, to: StorageEngine) -> None:
-    """New uploads must go to the target already, else the move would never end. Raises `MoveRefused`."""
+    """Raises `MoveRefused` unless new uploads already go to the target: otherwise the move would never end."""
     if storage.engine is not to:
         raise MoveRefused(
             f"IMMICH_STORAGE_ENGINE is {storage.engine}: set it to {to} and restart the service first, so that new files go there"
@@ -57,14 +57,15 @@ def require_engine(storage: StorageService, to: StorageEngine) -> None:
 
 
 async def check_media_locations(catalog: Catalog, storage: StorageService, *locations: StorageLocation) -> None:
-    """What is not found on an unmounted disk is not lost, and what is written there would be. Raises `MoveRefused`."""
-    for home in locations:
-        check = MediaLocationCheck(catalog, storage, engine=home.engine)
+    """Checks the markers of the locations. On an unmounted disk all files would seem to be missing, and new files would be lost. Raises
+    `MoveRefused`."""
+    for location in locations:
+        check = MediaLocationCheck(catalog, storage, engine=location.engine)
         try:
             await check.check_markers()
         except StorageError as error:
             if isinstance(error.__cause__, MountCheckFailed):
                 raise MoveRefused(error.detail) from error
-            raise MoveRefused(f"{home.paths.path_prefix} cannot be used: {error.detail}") from error
+            raise MoveRefused(f"{location.paths.path_prefix} cannot be used: {error.detail}") from error
         finally:
             await check.aclose()

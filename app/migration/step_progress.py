@@ -1,4 +1,4 @@
-"""What a long step tells about itself while it works; what becomes of that (bars, lines, nothing) is the caller's affair."""
+"""`MoveProgress`: receives the progress of a long step. Bars and lines are the caller's implementation."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Protocol
 
 class MoveProgress(Protocol):
     def begin(self, title: str, files: int, size: int) -> None:
-        """A step of so many files and bytes begins; the one before is over."""
+        """A step with `files` files and `size` bytes begins; the previous one has ended."""
         ...
 
     def advance(self, size: int) -> None:
-        """So many bytes more are done."""
+        """`size` more bytes are done."""
         ...
 
     def done(self, size: int) -> None:
-        """A file is done, well or not, of which `size` bytes have not been told yet."""
+        """A file has ended, successfully or not; `size` is the rest of its bytes that `advance` was not called for."""
         ...
 
     def say(self, line: str) -> None:
-        """Something that a person would want to know."""
+        """Show a line of text to the user."""
         ...
 
 
 class SilentProgress:
-    """Tells nobody."""
+    """Discards all progress."""
 
     def begin(self, title: str, files: int, size: int) -> None: ...
 

@@ -1,6 +1,7 @@
-"""What no row accounts for and goes along: the markers of the mount check, and `backups/`. They are copied and never removed:
-a second copy of a backup harms nobody, and a marker keeps its disk known. What lies in `quarantine/` stays where it is: it is nobody's
-until somebody has looked at it.
+"""Copies the objects without a row that a move takes along: the markers of the mount check, and `backups/`.
+
+Their sources are kept: a second copy of a backup does no harm, and a marker identifies its disk. Objects in `quarantine/` are not copied: an
+operator has to decide about them first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app.storage.key import Key
 
 
 async def copy_untracked_objects(context: MigrationContext) -> ProblemList:
-    """Copy those that are not at the target yet, each read back. Returns what could not be copied."""
+    """Copy those that are not at the target yet, and read each back. Returns the problems."""
     problems = ProblemList()
     try:
         async for name in _list_untracked(context):
@@ -41,7 +42,7 @@ async def copy_untracked_objects(context: MigrationContext) -> ProblemList:
 
 
 async def _list_untracked(context: MigrationContext) -> AsyncIterator[str]:
-    """Names as they are listed: what others have put there need not be a key."""
+    """Names as listed: foreign objects may have names that are no valid keys."""
     source = context.route.source.backend
     for name in (MARKER_NAME, *(f"{folder}/{MARKER_NAME}" for folder in MEDIA_FOLDERS)):
         if await source.exists(Key(name)):
@@ -66,13 +67,13 @@ async def _copy_object(context: MigrationContext, key: Key) -> MoveProblem | Non
     except ObjectExists:
         pass
     except ObjectNotFound:
-        return None  # rotated away meanwhile
+        return None  # an old backup that was removed meanwhile
     except StorageError as error:
         return describe_source_error(error)
     if key.segments[-1] == MARKER_NAME:
-        return None  # each place has its own
+        return None  # each location has its own marker
     try:
-        there = (await read_back(target, key)).to_checksums()
-        return None if (await read_back(source, key)).matches(there) else TARGET_OCCUPIED
+        target_checksums = (await read_back(target, key)).to_checksums()
+        return None if (await read_back(source, key)).matches(target_checksums) else TARGET_OCCUPIED
     except StorageError as error:
         return describe_source_error(error)

@@ -1,0 +1,1 @@
+"""Backups of the catalogue: file format, creation and listing, schedule, restore."""

@@ -1,11 +1,11 @@
-"""The form of a backup: lines of JSON in gzip, so that any machine can look into one. Reads and writes no files itself.
+"""Encodes and decodes backups: lines of JSON in gzip, readable with standard tools. Reads and writes no files itself.
 
-    {"mediavault_backup": 1, "revision": …}     what it is (`BackupHeader`)
+    {"mediavault_backup": 1, "revision": …}     the header (`BackupHeader`)
     {"table": "asset", "columns": [["id", "uuid"], …]}
     ["0190f0c4-…", …]                           its rows, then the next table
-    {"rows": {"asset": 1, …}, "sha256": "…"}    how many there must be, and the SHA-256 of all lines before this one
+    {"rows": {"asset": 1, …}, "sha256": "…"}    row counts, and the SHA-256 of all lines before this one
 
-A file that was cut short has no last line, and one in which anything was changed has another checksum.
+A truncated file has no last line; a changed file has another checksum.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from datetime import UTC, datetime
 from app.catalog.backup.dump import CatalogSnapshot, DumpedColumn, DumpedTable, JsonValue
 
 FORMAT_VERSION = 1
-"""Counts the forms that there have been."""
+"""Incremented with each change of the format."""
 CONTENT_TYPE = "application/gzip"
 MAX_LINE_BYTES = 256 * 1024 * 1024
-"""An archive's manifest may take tens of megabytes; a line beyond this is no row of ours."""
+"""Largest accepted line. An archive's manifest may take tens of megabytes, no row takes more than this."""
 MAX_HEADER_BYTES = 1024 * 1024
-"""Of the first line."""
+"""Largest accepted first line."""
 
 _INVALID_HEADER = "its first line is not as it should be"
 _GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
@@ -39,13 +39,13 @@ _BATCH_BYTES = 4 * 1024 * 1024
 
 
 class BackupDamaged(Exception):
-    """This is no backup, or not as it was written; the text says what is wrong."""
+    """The file is no backup, or was truncated or changed; the text says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupHeader:
-    """`revision` of the schema, `program` the version of mediavault, `installation` its id. `media_location` and `bucket_location` are where
-    the paths of managed files began (an absolute folder; `s3://bucket/prefix`, or null)."""
+    """`revision` is that of the schema, `program` the version of mediavault, `installation` its id. `media_location` (an absolute folder) and
+    `bucket_location` (`s3://bucket/prefix`, or null) are the prefixes of managed paths at the time of the backup."""
 
     revision: str
     created_at: str
@@ -65,25 +65,25 @@ class TableRows:
 
 @dataclass(frozen=True, slots=True)
 class BackupTrailer:
-    """How many rows of each table there were, by what was written and by what was read."""
+    """Row counts by table; those in the last line and those decoded are equal."""
 
     row_counts: dict[str, int]
 
 
 async def write_backup(header: BackupHeader, snapshot: CatalogSnapshot) -> AsyncGenerator[bytes]:
-    """The bytes of a backup of all that the snapshot holds; close it when you leave early."""
-    writing = _BackupEncoder()
-    yield writing.encode_lines([{"mediavault_backup": FORMAT_VERSION, **asdict(header)}])
+    """Yields the bytes of a backup of the snapshot. The caller closes the generator where it stops early."""
+    encoder = _BackupEncoder()
+    yield encoder.encode_lines([{"mediavault_backup": FORMAT_VERSION, **asdict(header)}])
     for table in snapshot.tables:
         columns = [[column.name, column.kind] for column in table.columns]
-        yield writing.encode_lines([{"table": table.name, "columns": columns}])
-        writing.counts[table.name] = 0
+        yield encoder.encode_lines([{"table": table.name, "columns": columns}])
+        encoder.counts[table.name] = 0
         async with aclosing(snapshot.iterate_rows(table)) as batches:
             async for rows in batches:
-                writing.counts[table.name] += len(rows)
-                if piece := await asyncio.to_thread(writing.encode_lines, rows):
+                encoder.counts[table.name] += len(rows)
+                if piece := await asyncio.to_thread(encoder.encode_lines, rows):
                     yield piece
-    yield await asyncio.to_thread(writing.finish)
+    yield await asyncio.to_thread(encoder.finish)
 
 
 class _BackupEncoder:
@@ -98,8 +98,8 @@ class _BackupEncoder:
         return self._gzip.compress(data)
 
     def finish(self) -> bytes:
-        last = _encode_line({"rows": self.counts, "sha256": self._digest.hexdigest()})
-        return self._gzip.compress(last) + self._gzip.flush()
+        last_line = _encode_line({"rows": self.counts, "sha256": self._digest.hexdigest()})
+        return self._gzip.compress(last_line) + self._gzip.flush()
 
 
 def _encode_line(value: JsonValue) -> bytes:
@@ -107,17 +107,17 @@ def _encode_line(value: JsonValue) -> bytes:
 
 
 async def read_backup(chunks: AsyncIterable[bytes]) -> AsyncGenerator[BackupHeader | TableRows | BackupTrailer]:
-    """The header, all rows, and at the end what says that they are all. Raises `BackupDamaged`: rows that came before it are not to be
-    used either."""
-    reading = _BackupDecoder()
+    """Yields the header, the rows in batches, and finally the trailer, which confirms that the backup is complete. Raises
+    `BackupDamaged`; rows yielded before that must not be used."""
+    decoder = _BackupDecoder()
     async for chunk in chunks:
         for piece in range(0, len(chunk), _PIECE_BYTES):
             data: bytes | None = chunk[piece : piece + _PIECE_BYTES]
             while data is not None:
-                parts, data = await asyncio.to_thread(reading.feed, data)
+                parts, data = await asyncio.to_thread(decoder.feed, data)
                 for part in parts:
                     yield part
-    yield reading.finish()
+    yield decoder.finish()
 
 
 class _BackupDecoder:
@@ -134,7 +134,8 @@ class _BackupDecoder:
         self._trailer: BackupTrailer | None = None
 
     def feed(self, data: bytes) -> tuple[list[BackupHeader | TableRows], bytes | None]:
-        """What became of it, and what of it is to be given again: never more than `_PIECE_BYTES` are unpacked at a time."""
+        """Decodes `data`. Returns the decoded parts, and the bytes to pass to the next call (None: no more): one call unpacks at most
+        `_PIECE_BYTES`, so that a small file cannot unpack to gigabytes in memory."""
         try:
             unpacked = self._gzip.decompress(data, _PIECE_BYTES)
         except zlib.error:
@@ -150,8 +151,8 @@ class _BackupDecoder:
             raise self._damaged_error("it ends too early")
         return self._trailer
 
-    def _damaged_error(self, what: str) -> BackupDamaged:
-        return BackupDamaged(what if self._header else "it is no backup of mediavault")
+    def _damaged_error(self, reason: str) -> BackupDamaged:
+        return BackupDamaged(reason if self._header else "it is no backup of mediavault")
 
     def _decode_parts(self, data: bytes) -> Iterator[BackupHeader | TableRows]:
         for line in self._split_lines(data):
@@ -160,7 +161,7 @@ class _BackupDecoder:
             yield from self._decode_line(line)
 
     def _split_lines(self, data: bytes) -> list[bytes]:
-        """Those that end in it. Pieces of a long one are put together once."""
+        """The lines that end in `data`. The pieces of a long line are joined only once."""
         *lines, rest = data.split(b"\n")
         if lines:
             lines[0] = b"".join((*self._pending, lines[0]))
@@ -173,7 +174,7 @@ class _BackupDecoder:
 
     def _decode_line(self, line: bytes) -> Iterator[BackupHeader | TableRows]:
         try:
-            # What is no number to JSON (NaN, Infinity) is none to PostgreSQL either.
+            # NaN and Infinity are no JSON, and PostgreSQL does not accept them either.
             value = json.loads(line, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             raise self._damaged_error("one of its lines is damaged") from None
@@ -229,7 +230,7 @@ def _parse_header(value: dict[str, JsonValue]) -> BackupHeader:
     texts = [header.revision, header.program, header.installation, header.media_location]
     if header.bucket_location is not None:
         texts.append(header.bucket_location)
-    # A revision is a number here; to Alembic some words are revisions, too.
+    # Revisions are numbers here; Alembic would also accept words such as `head`.
     if not all(isinstance(text, str) for text in texts) or not header.revision.isdecimal():
         raise BackupDamaged(_INVALID_HEADER)
     return header

@@ -1,4 +1,4 @@
-"""Makes a backup of the catalogue every so often while the service runs; of many replicas, one does."""
+"""Makes backups of the catalogue at intervals while the service runs. Of several replicas only one makes each backup."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from app.migration.backups.backup_store import BackupStore
 from app.storage.errors import StorageError
 
 CHECK_INTERVAL_SECONDS = 600.0
-"""Between two looks at whether a backup is due; the first one, too, keeps away from the start."""
+"""Pause between two checks whether a backup is due, and before the first one, so that it does not delay the start."""
 
 _log = structlog.get_logger(__name__)
 
 
 class BackupSchedule:
-    """Looks, while it is `run_in_background`, for whether the newest backup is older than `hours`; 0 never does. Survives whatever fails."""
+    """Makes a backup whenever the newest one is older than `hours`; 0 switches it off. A failure is logged and does not end the
+    schedule."""
 
     def __init__(self, backups: BackupStore, hours: float, check_media_location: Callable[[], Awaitable[None]]) -> None:
-        """`check_media_location` raises a storage error while nothing may be written."""
+        """`check_media_location` raises a `StorageError` while nothing may be written."""
         self._backups = backups
         self._period = timedelta(hours=hours)
         self._check_media_location = check_media_location
 
     @asynccontextmanager
     async def run_in_background(self) -> AsyncIterator[Self]:
-        """Ends, and waits for its end, with the block: a backup that is being made is given up."""
+        """Runs the schedule during the `async with` block. At its end a backup in progress is aborted."""
         task = asyncio.create_task(self._run(), name="backups")
         try:
             yield self

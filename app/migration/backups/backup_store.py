@@ -1,7 +1,7 @@
-"""Backups of the catalogue: made into `backups/` of the media location, listed, and the old ones removed.
+"""`BackupStore`: makes backups of the catalogue in `backups/` of the media location, lists them, and removes old ones.
 
-A backup is one object, written whole or not at all, of one view of the catalogue, under a name of its own until it was read back: what
-is listed has been. It holds all that the catalogue knows, the hashes of passwords and keys among it; the photos themselves are not in it.
+A backup is one object, written atomically from one database snapshot. It has a temporary name until it has been read back, so listed backups
+are verified. It contains all rows of the catalogue, including hashes of passwords and keys, but not the photos.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from app.storage.service import StorageService
 
 BACKUP_FOLDER = "backups"
 BACKUP_LOCK_NAME = "backup"
-"""One backup at a time, of all processes."""
+"""The lock that lets only one process make a backup at a time."""
 
 UNVERIFIED_SUFFIX = ".unverified"
-"""Ends the name of one that has not been read back."""
+"""Ends the name of a backup that has not been read back yet."""
 MAX_CLOCK_AHEAD = timedelta(days=1)
-"""A name that is further ahead of the clock was given by another clock: it says nothing about what is new and what is old."""
+"""A backup whose name is further in the future was named by a wrong clock: its age is unknown."""
 
 _NAME = re.compile(r"mediavault-(\d{8}-\d{6}\.\d{3})\.jsonl\.gz")
 _UNVERIFIED_NAME = re.compile(_NAME.pattern + re.escape(UNVERIFIED_SUFFIX))
@@ -48,7 +48,7 @@ class BackupInProgress(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BackupInfo:
-    """`size` in bytes, compressed."""
+    """`size` is compressed, in bytes."""
 
     name: str
     path: str
@@ -65,20 +65,20 @@ class BackupStore:
         self._warned_names: set[str] = set()
 
     async def create(self) -> BackupInfo:
-        """A new one; then those beyond the number to be kept are removed, never this one. Raises `BackupInProgress`, `BackupDamaged` (the store
-        gives back other bytes than it was given), `CatalogError` or `StorageError`; then there is no new backup."""
-        async with self._catalog.try_exclusive(BACKUP_LOCK_NAME) as alone:
-            if not alone:
+        """Make a backup, then remove the oldest ones beyond the number to keep, never the new one. Raises `BackupInProgress`,
+        `BackupDamaged` (the store returns other bytes than were written), `CatalogError` or `StorageError`; then there is no new backup."""
+        async with self._catalog.try_exclusive(BACKUP_LOCK_NAME) as has_lock:
+            if not has_lock:
                 raise BackupInProgress
             return await self._create()
 
     async def create_if_due(self, moment: datetime, period: timedelta) -> BackupInfo | None:
-        """As `create`, where the newest is older than `period`. None: it is not, or another process is at it."""
-        async with self._catalog.try_exclusive(BACKUP_LOCK_NAME) as alone:
-            if not alone:
+        """As `create`, where the newest backup is older than `period`. None where it is not, or another process makes a backup."""
+        async with self._catalog.try_exclusive(BACKUP_LOCK_NAME) as has_lock:
+            if not has_lock:
                 return None
-            found = self._exclude_future(await self._list_own(), moment)
-            if found and moment - found[0].created_at < period:
+            backups = self._exclude_future(await self._list_own(), moment)
+            if backups and moment - backups[0].created_at < period:
                 return None
             return await self._create()
 
@@ -88,10 +88,10 @@ class BackupStore:
         path = self._storage.managed_path(Key(f"{BACKUP_FOLDER}/{name}"))
         moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
         await self._write(path + UNVERIFIED_SUFFIX, moment)
-        made = BackupInfo(name, path, await self._verify(path + UNVERIFIED_SUFFIX), moment)
-        await self._publish(made)
-        await self._remove_old(made)
-        return made
+        backup = BackupInfo(name, path, await self._verify(path + UNVERIFIED_SUFFIX), moment)
+        await self._publish(backup)
+        await self._remove_old(backup)
+        return backup
 
     async def _write(self, path: str, moment: datetime) -> None:
         installation = str(await self._catalog.installation.get_id())
@@ -112,7 +112,7 @@ class BackupStore:
                     await writer.write(piece)
 
     async def _verify(self, path: str) -> int:
-        """The size in bytes of what is stored, which is a whole backup; what is not is removed."""
+        """Read the backup back and return its size in bytes. A damaged one is removed before the error is raised."""
         try:
             async with self._storage.read(path) as stream, aclosing(read_backup(stream.chunks)) as parts:
                 async for _ in parts:
@@ -122,22 +122,23 @@ class BackupStore:
             await self._remove(path)
             raise
 
-    async def _publish(self, made: BackupInfo) -> None:
-        """It gets its name. On S3 that is a copy, and all is well once that is there."""
-        unverified = made.path + UNVERIFIED_SUFFIX
+    async def _publish(self, backup: BackupInfo) -> None:
+        """Rename the backup to its final name. On S3 that is a copy and a delete: a failed delete is logged, not raised."""
+        unverified = backup.path + UNVERIFIED_SUFFIX
         try:
-            await self._storage.rename(unverified, made.path)
+            await self._storage.rename(unverified, backup.path)
         except StorageError as error:
-            if not await self._storage.exists(made.path):
+            if not await self._storage.exists(backup.path):
                 raise
-            _log.warning("what a backup was made of could not be removed yet", path=unverified, reason=str(error))
+            _log.warning("the temporary copy of a backup could not be removed yet", path=unverified, reason=str(error))
 
-    async def _remove_old(self, made: BackupInfo) -> None:
-        """Nothing refers to backups, so no sweeper removes them. What was not verified is of a process that died: it held the lock."""
+    async def _remove_old(self, new_backup: BackupInfo) -> None:
+        """Remove old backups, which have no rows for the sweeper. Also remove unverified ones: this process holds the lock, so the
+        process that made them is dead."""
         others = [
             backup
             for backup in self._exclude_future(await self._list_own(), datetime.now(UTC))
-            if backup.path != made.path
+            if backup.path != new_backup.path
         ]
         for old in others[self._settings.backup_keep - 1 :]:
             await self._remove(old.path)
@@ -151,18 +152,18 @@ class BackupStore:
         except StorageError as error:
             _log.warning("a backup could not be removed yet", path=path, reason=str(error))
 
-    def _exclude_future(self, found: Iterable[BackupInfo], moment: datetime) -> list[BackupInfo]:
-        """Those whose names may be true. Of the others each is spoken of once."""
-        every = list(found)
-        dated = exclude_future_backups(every, moment)
-        for backup in every:
+    def _exclude_future(self, backups: Iterable[BackupInfo], moment: datetime) -> list[BackupInfo]:
+        """The backups without those of `exclude_future_backups`; each of these is logged once."""
+        all_backups = list(backups)
+        dated = exclude_future_backups(all_backups, moment)
+        for backup in all_backups:
             if backup not in dated and backup.name not in self._warned_names:
                 self._warned_names.add(backup.name)
                 _log.warning("a backup has a name of the future, and is left alone", path=backup.path)
         return dated
 
     async def _list_own(self) -> list[BackupInfo]:
-        """Of the engine that is set, newest first."""
+        """The backups of the engine in use, newest first."""
         return [backup for backup in await list_backups(self._storage) if self._is_own(backup.path)]
 
     def _is_own(self, path: str) -> bool:
@@ -170,36 +171,36 @@ class BackupStore:
 
 
 async def list_backups(storage: StorageService) -> list[BackupInfo]:
-    """Of every configured engine, newest first. What others keep in the folder, and what was not read back, is left out."""
-    found: list[BackupInfo] = []
+    """The verified backups of every configured engine, newest first. Other files in the folder are left out."""
+    backups: list[BackupInfo] = []
     async for path, info in _list_backup_folder(storage):
         name = info.key.removeprefix(f"{BACKUP_FOLDER}/")
         moment = _parse_created_at(name)
         if moment is not None:
-            found.append(BackupInfo(name, path, info.size, moment))
-    return sorted(found, key=lambda backup: (backup.created_at, backup.path), reverse=True)
+            backups.append(BackupInfo(name, path, info.size, moment))
+    return sorted(backups, key=lambda backup: (backup.created_at, backup.path), reverse=True)
 
 
 async def _list_backup_folder(storage: StorageService) -> AsyncIterator[tuple[str, ObjectInfo]]:
     try:
-        async for each in storage.list_managed(BACKUP_FOLDER):
-            yield each
-    except ListingIncomplete as error:  # folders in it are not ours
+        async for path_and_info in storage.list_managed(BACKUP_FOLDER):
+            yield path_and_info
+    except ListingIncomplete as error:  # unlistable folders below it are not ours
         if any(folder.endswith(f"/{BACKUP_FOLDER}") for folder in error.folders):
             raise
 
 
 def exclude_future_backups(backups: Iterable[BackupInfo], moment: datetime) -> list[BackupInfo]:
-    """Without those whose names are far ahead of that moment."""
+    """Without those whose names are more than `MAX_CLOCK_AHEAD` later than `moment`."""
     return [backup for backup in backups if backup.created_at - moment <= MAX_CLOCK_AHEAD]
 
 
 def _parse_created_at(name: str) -> datetime | None:
-    """When the backup of that name was made; None where it is the name of none."""
+    """The time in a backup's name; None for other names."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
     try:
         return datetime.strptime(match[1], _TIME_FORMAT).replace(tzinfo=UTC)
-    except ValueError:  # no day of any calendar
+    except ValueError:  # an impossible date
         return None

@@ -1,8 +1,8 @@
-"""Brings a backup back into an empty catalogue, of either database: all of it, or nothing.
+"""Restores a backup into an empty catalogue, SQLite or PostgreSQL, atomically.
 
-The rows go into tables of the revision that they came from, which are then brought up to date as any older catalogue is. The
-installation's id and what it remembers of its markers come along, so the same media location is known again. What would have objects
-removed that may be somebody's by now does not come along (see `app.catalog.backup.restored_rows`).
+The rows are inserted into tables of the backup's schema revision, which are then migrated as those of any older catalogue. The installation's id
+and the record of its markers are restored too, so that the same media location is recognised. Rows that would make the sweeper delete objects
+which may be in use again are dropped (see `app.catalog.backup.restored_rows`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.storage.backend import MAX_CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What came back: rows by table, as the file had them, how many paths lead to another place now, and what was withdrawn."""
+    """Row counts by table as in the backup, the number of rewritten paths, and the rows that were dropped."""
 
     header: BackupHeader
     row_counts: dict[str, int]
@@ -33,16 +33,17 @@ class RestoreResult:
 
 
 async def restore_backup(settings: Settings, chunks: AsyncIterable[bytes], *, relocate: bool = False) -> RestoreResult:
-    """`chunks` are a backup's bytes. Raises `BackupDamaged`, `MediaLocationDiffers` or a `CatalogError` (`CatalogNotEmpty`, `SchemaMismatch` for
-    one of a newer program, …); then the catalogue is as it was. Nothing may use the catalogue meanwhile."""
+    """`chunks` are the bytes of a backup. Raises `BackupDamaged`, `MediaLocationDiffers` or a `CatalogError` (`CatalogNotEmpty`,
+    `SchemaMismatch` for a backup of a newer program, …), and then leaves the catalogue unchanged. Nothing else may use the catalogue
+    meanwhile."""
     async with aclosing(read_backup(chunks)) as parts:
         header = await anext(parts)
         if not isinstance(header, BackupHeader):
             raise BackupDamaged("it has no rows")
-        moved = PathRelocation(settings, header.media_location, header.bucket_location, is_allowed=relocate)
+        path_relocation = PathRelocation(settings, header.media_location, header.bucket_location, is_allowed=relocate)
         async with restore_into(settings.db_url.get_secret_value(), header.revision) as restoration:
-            counts = await _load_rows(parts, restoration, moved)
-        return RestoreResult(header, counts, moved.relocated_paths, restoration.dropped_rows)
+            counts = await _load_rows(parts, restoration, path_relocation)
+        return RestoreResult(header, counts, path_relocation.relocated_paths, restoration.dropped_rows)
 
 
 async def _load_rows(

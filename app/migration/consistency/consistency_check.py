@@ -1,9 +1,12 @@
-"""Compares catalogue and storage, both ways, while the service runs.
+"""`ConsistencyCheck`: compares catalogue and storage in both directions while the service runs.
 
-First every object is listed, and the listing kept on disk; then the catalogue is asked, once more, about those that it did not account for;
-then each live file is looked for in the listing, and where that is not enough at its place. What looks wrong is asked about again
-before it counts, in the order in which others work: a row is there before its object and goes after it, a file's path changes before its
-source is removed. So nothing that an upload, a deletion or a move is about is ever taken for a loss. Memory does not grow with the library.
+1. All objects are listed into a `ListingStore` on disk.
+2. Objects without a row are looked up in the catalogue again.
+3. Each live file is compared with the listing, and with its object where the listing differs or checksums are to be read.
+
+Each suspected problem is checked again before it is reported. The order of the checks follows the order of writes: a row exists before its
+object and is deleted after it, and a file's path changes before its source is removed. So uploads, deletions and moves in progress are never
+reported. Memory use does not depend on the size of the library.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from app.storage.path import is_s3_uri
 from app.storage.service import StorageService
 
 QUARANTINE_FOLDER = "quarantine"
-"""Below the media location: where orphans go when somebody asks for it."""
+"""The folder below the media location that orphans are moved to on request."""
 
 _MARKERS = frozenset((MARKER_NAME, *(f"{folder}/{MARKER_NAME}" for folder in MEDIA_FOLDERS)))
 _KNOWN_FOLDERS = {BACKUPS: "backup", QUARANTINE_FOLDER: "quarantined"}
@@ -42,12 +45,12 @@ _PAGE_ROWS = 500
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
 _MAX_UNAVAILABLE = 50
-"""So many in a row, and the store is away: nothing can be said about any of them."""
+"""After this many `StorageUnavailable` errors the store counts as unreachable, and the check ends."""
 
 
 class FindingKind(StrEnum):
-    """`missing`: a live file has no object. `size`, `checksum`: its object is not what was stored. `unreadable`: it could not be read.
-    `unplaced`: its path lies in no place that the settings name. `orphan`: an object that no row accounts for."""
+    """`missing`: a live file has no object. `size`, `checksum`: its object differs from the row. `unreadable`: it could not be read.
+    `unplaced`: its path lies in no location of the settings. `orphan`: an object without a row."""
 
     MISSING = "missing"
     SIZE = "size"
@@ -59,8 +62,8 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyFinding:
-    """`file` is None for an orphan and for a folder, `key` an orphan's place below the media location. Sizes in bytes. `repair` says what was done about it, if
-    anything was. `is_transient`: it may be otherwise a moment later."""
+    """`file` is None for an orphan and for a folder. `key` is an orphan's key. Sizes in bytes. `repair` names the repair that was made, if
+    any. `is_transient`: a second check may give another result."""
 
     problem: FindingKind
     path: str
@@ -74,8 +77,8 @@ class ConsistencyFinding:
 
 @dataclass(slots=True)
 class ConsistencySummary:
-    """Numbers of objects that were listed, of live files that were looked at, with their bytes, and of what else there was: `known` objects by
-    kind, files in `external` folders and `unsettled` ones (being written, or to be deleted), which are not looked at."""
+    """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not checked:
+    `external` ones, and `unsettled` ones (state writing or doomed)."""
 
     objects: int = 0
     files: int = 0
@@ -92,27 +95,27 @@ class ConsistencySummary:
 
 
 class ConsistencyProgress(Protocol):
-    """Somebody watches."""
+    """Receives the progress of a check."""
 
     def begin(self, stage: str, total: int | None) -> None:
-        """`total` objects or files are to come, where that is known."""
+        """A stage with `total` objects or files begins; None where the number is unknown."""
         ...
 
     def advance(self, count: int, size: int = 0) -> None:
-        """So many more, and so many bytes read."""
+        """`count` more objects or files are done; `size` more bytes were read."""
         ...
 
 
 class FindingRepairer(Protocol):
-    """What is done about findings; see `app.migration.consistency.finding_repair`."""
+    """Repairs findings; implemented by `app.migration.consistency.finding_repair`."""
 
     async def repair(self, finding: ConsistencyFinding) -> str | None:
-        """In a word, what was done; None where nothing was. A `StorageError` says why it cannot be."""
+        """Returns one word for the repair; None where none was made. Raises `StorageError` where the repair fails."""
         ...
 
 
 class ConsistencyCheck:
-    """One comparison. `checksums`: read every byte. `concurrency`: so many objects are asked about or read at a time."""
+    """One comparison. `checksums`: read every byte. `concurrency`: number of objects that are checked or read at a time."""
 
     def __init__(
         self,
@@ -136,15 +139,15 @@ class ConsistencyCheck:
         self._summary = ConsistencySummary()
 
     async def run(self) -> ConsistencySummary:
-        """Raises `CatalogError`, or a `StorageError` where a store cannot be listed or is away, or the listing not be kept: what was reported
-        until then holds."""
+        """Raises `CatalogError`; `StorageError` where a store cannot be listed or is unavailable, or where the listing cannot be kept.
+        Findings reported before remain valid."""
         try:
             async with self._storage.staging.temporary_folder() as folder:
-                with ListingStore(folder) as spool:
-                    await self._list_objects(spool)
-                    await self._check_suspects(spool)
-                    await self._check_files(spool)
-        except ExceptionGroup as failures:  # of those that were asked about together
+                with ListingStore(folder) as listing_store:
+                    await self._list_objects(listing_store)
+                    await self._check_suspects(listing_store)
+                    await self._check_files(listing_store)
+        except ExceptionGroup as failures:  # of concurrent checks
             raise failures.exceptions[0] from None
         return self._summary
 
@@ -159,7 +162,7 @@ class ConsistencyCheck:
                     await self._store_listed(listing_store, batch)
                     batch = []
         except ListingIncomplete as error:
-            refused = error.folders  # files that ought to be in them are looked for one by one
+            refused = error.folders  # files in them are checked one by one
         await self._store_listed(listing_store, batch)
         for folder in refused:
             await self._report_finding(
@@ -167,11 +170,11 @@ class ConsistencyCheck:
             )
 
     async def _store_listed(self, listing_store: ListingStore, batch: list[tuple[str, str, int]]) -> None:
-        accounted = await self._catalog.files.find_known_paths([path for path, _, _ in batch])
+        known_paths = await self._catalog.files.find_known_paths([path for path, _, _ in batch])
         suspects: list[tuple[str, str, int]] = []
         for path, key, size in batch:
             kind = _known_kind(key)
-            if path not in accounted and kind is None:
+            if path not in known_paths and kind is None:
                 suspects.append((path, key, size))
             elif kind is not None:
                 self._summary.known[kind] += 1
@@ -183,17 +186,18 @@ class ConsistencyCheck:
         self._progress.begin("asking again about objects without a row", None)
         last = ""
         while suspects := await listing_store.suspects(last):
-            accounted = await self._catalog.files.find_known_paths([path for path, _, _ in suspects])
+            known_paths = await self._catalog.files.find_known_paths([path for path, _, _ in suspects])
             async with asyncio.TaskGroup() as group:
                 for path, key, size in suspects:
-                    if path not in accounted:
+                    if path not in known_paths:
                         await self._slots.acquire()
                         group.create_task(self._check_suspect(path, key, size))
             self._progress.advance(len(suspects))
             last = suspects[-1][0]
 
     async def _check_suspect(self, path: str, key: str, size: int) -> None:
-        """It had no row when it was asked for after the listing. If it is still there, and has none after that, it never had one."""
+        """Reports an orphan. The object had no row after the listing; if it still exists, and then still has no row, it is no upload in
+        progress."""
         try:
             detail = ""
             try:
@@ -222,7 +226,7 @@ class ConsistencyCheck:
                     group.create_task(self._check_file(file))
 
     async def _iterate_live_files(self) -> AsyncIterator[list[File]]:
-        """Live managed files; the others are counted."""
+        """Pages of live managed files; other files are only counted."""
         page: list[File] = []
         async for file in self._catalog.files.iterate_all():
             if file.state is not FileState.LIVE:
@@ -250,7 +254,7 @@ class ConsistencyCheck:
             self._slots.release()
 
     async def _find_lasting_problem(self, file: File) -> ConsistencyFinding | None:
-        """What is wrong with it, and still was when the catalogue was asked again."""
+        """The file's problem, if the row is still live at the same path afterwards, and the problem is not transient."""
         for attempt in range(1, _ATTEMPTS + 1):
             finding = await self._find_problem(file)
             if finding is None:
@@ -258,16 +262,16 @@ class ConsistencyCheck:
             current = await self._catalog.files.get(file.id)
             if current is None or current.state is not FileState.LIVE:
                 return None  # deleted meanwhile
-            moved = current.path != file.path
-            if attempt == _ATTEMPTS or not (moved or finding.is_transient):
+            is_moved = current.path != file.path
+            if attempt == _ATTEMPTS or not (is_moved or finding.is_transient):
                 return finding
-            if not moved:
+            if not is_moved:
                 await asyncio.sleep(_PAUSE_SECONDS)
             file = current
         return None
 
     async def _find_problem(self, file: File) -> ConsistencyFinding | None:
-        """What is wrong at the file's place right now."""
+        """The problem of the object at the file's path now; None where there is none."""
         try:
             size, sha1 = await (self._read(file) if self._checksums and file.sha1 is not None else self._stat(file))
         except InvalidKey as error:
@@ -298,7 +302,7 @@ class ConsistencyCheck:
                 sha1.update(chunk)
                 size += len(chunk)
                 self._progress.advance(0, len(chunk))
-                await asyncio.sleep(0)  # what is in memory comes without waiting, and others want to get on
+                await asyncio.sleep(0)  # reads from the page cache never suspend: let other tasks run
         self._summary.bytes_read += size
         return size, sha1.digest()
 
@@ -323,7 +327,7 @@ class ConsistencyCheck:
 
 
 def _known_kind(key: str) -> str | None:
-    """What an object is that needs no row."""
+    """The kind of an object that needs no row; None for other objects."""
     if key in _MARKERS:
         return "marker"
     folder, slash, _ = key.partition("/")

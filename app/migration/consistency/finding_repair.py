@@ -1,5 +1,6 @@
-"""What may be done about what a verification finds, each only when somebody asks for it: derivatives that are lost or damaged are made again,
-and objects that no row accounts for are moved out of the way. Nothing is ever deleted here.
+"""`ConsistencyRepair`: repairs findings of the consistency check, on request only.
+
+Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder. Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _REPAIRABLE_KINDS = frozenset((FindingKind.MISSING, FindingKind.SIZE, FindingKin
 
 
 class ConsistencyRepair:
-    """`jobs` takes what is to be made again; without it nothing is. `quarantine_orphans`: move them to `quarantine/<moment>/<key>`."""
+    """With `jobs` derivatives are generated again. With `quarantine_orphans` orphans are moved to `quarantine/<moment>/<key>`."""
 
     def __init__(
         self,
@@ -42,14 +43,14 @@ class ConsistencyRepair:
         """Raises `CatalogError`, or a `StorageError` where an orphan cannot be moved."""
         file = finding.file
         if file is not None:
-            mendable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
-            return await self._requeue_derivatives(file, self._jobs) if mendable and self._jobs else None
+            is_repairable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
+            return await self._requeue_derivatives(file, self._jobs) if is_repairable and self._jobs else None
         if self._quarantine_orphans and finding.key is not None:
             return await self._move_to_quarantine(finding.path, finding.key)
         return None
 
     async def _requeue_derivatives(self, file: File, jobs: JobService) -> str | None:
-        """All that is made from the same original; what is being made right now is left alone."""
+        """Queue all tasks of the derivative's asset; tasks that run now are left alone."""
         asset_id = await self._catalog.derivatives.find_asset_id(file.id)
         if asset_id is None:
             return None
@@ -64,6 +65,6 @@ class ConsistencyRepair:
         except ObjectNotFound:
             return None
         if await self._catalog.files.find_known_paths([path]):
-            await self._storage.rename(target, path)  # somebody took it over in this very moment
+            await self._storage.rename(target, path)  # it has got a row at this very moment
             return None
         return QUARANTINED

@@ -1,0 +1,1 @@
+"""The commands of a move, one module each: plan, run, switch, cleanup, rollback, status."""

@@ -1,6 +1,6 @@
-"""`migrate cleanup`: the sources of switched files go, each right after its target was checked once more.
+"""`migrate cleanup`: deletes the sources of switched files, each right after its copy was verified once more.
 
-Not before the sources have rested since the switch (see `resting`). What cannot be shown to be whole at the target keeps its source.
+Waits until the retention since the switch is over (see `source_retention`). A source whose copy cannot be verified is kept.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from app.storage.errors import StorageError
 
 
 async def clean_up_move(context: MigrationContext, *, retention: timedelta = SOURCE_RETENTION) -> MoveReport:
-    """Waits until all that is switched has had its `retention`. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+    """Waits until the latest switch is `retention` ago. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
     require_engine(context.storage, context.target_engine)
-    async with hold_migration_lock(context) as still_held:
+    async with hold_migration_lock(context) as check_lock:
         migration = await require_current_migration(context)
         await check_media_locations(context.catalog, context.storage, context.route.source, context.route.target)
         await _wait_for_retention(context, migration, retention)
-        _, waited_before = await context.catalog.moves.count_unswept(migration.id)
-        cleaning = _SourceCleanup(context, migration, still_held)
-        await cleaning.run()
+        _, doomed_before = await context.catalog.moves.count_unswept(migration.id)
+        cleanup = _SourceCleanup(context, migration, check_lock)
+        await cleanup.run()
         swept = await sweep(context.catalog, context.storage, now=datetime.now(UTC))
-        notes = await _make_notes(context, migration, waited_before + cleaning.tally.bytes, swept.failed)
+        notes = await _make_notes(context, migration, doomed_before + cleanup.tally.bytes, swept.failed)
         if await context.catalog.moves.finish_migration(migration.id):
             notes.append(await _describe_end(context, migration))
-        if cleaning.tally.files:
+        if cleanup.tally.files:
             notes.append(
                 "backups made until now name sources that are gone: `mediavault backup create` makes a new one"
             )
-        return await make_report("cleanup", context, migration, cleaning.tally, notes)
+        return await make_report("cleanup", context, migration, cleanup.tally, notes)
 
 
 async def _describe_end(context: MigrationContext, migration: StorageMigration) -> str:
@@ -65,11 +65,11 @@ async def _describe_end(context: MigrationContext, migration: StorageMigration) 
 
 
 async def _wait_for_retention(context: MigrationContext, migration: StorageMigration, retention: timedelta) -> None:
-    youngest = await context.catalog.moves.get_latest_switch_time(migration.id, context.filters)
-    if youngest is None:
+    latest_switch = await context.catalog.moves.get_latest_switch_time(migration.id, context.filters)
+    if latest_switch is None:
         return
-    # At most its rest: a clock that was set back, or another host's, may have written a time to come.
-    left = min(youngest + retention - datetime.now(UTC), retention).total_seconds()
+    # At most `retention`: a clock that was set back, or another host's, may have written a time in the future.
+    left = min(latest_switch + retention - datetime.now(UTC), retention).total_seconds()
     if left > 0:
         context.progress.say(f"waiting {left:.0f} s: sources are kept for so long after the switch")
         await asyncio.sleep(left)
@@ -78,9 +78,9 @@ async def _wait_for_retention(context: MigrationContext, migration: StorageMigra
 async def _make_notes(
     context: MigrationContext, migration: StorageMigration, deletable_bytes: int, failed_deletes: int
 ) -> list[str]:
-    """`deletable_bytes`: bytes of sources that this command has doomed, and that were to be swept before."""
+    """`deletable_bytes`: bytes of sources that this command has doomed, or that were doomed before."""
     left, left_bytes = await context.catalog.moves.count_unswept(migration.id)
-    # What was dropped meanwhile is left, and was never counted.
+    # Items dropped meanwhile may be left too, without having been counted: hence max().
     notes = [f"freed {max(0, deletable_bytes - left_bytes)} bytes"] if deletable_bytes else []
     if left:
         notes.append(f"{left} sources ({left_bytes} bytes) are still to be removed by the sweeper")
@@ -96,7 +96,7 @@ async def _make_notes(
 
 
 class _SourceCleanup:
-    """Checks targets several at a time, and dooms the sources of those that are well in small batches right after."""
+    """Verifies copies, several at a time, and marks the sources of good ones for deletion, in small batches right after."""
 
     def __init__(self, context: MigrationContext, migration: StorageMigration, check_lock: LockCheck) -> None:
         self._context = context
@@ -124,20 +124,20 @@ class _SourceCleanup:
 
     async def _find_copy_problem(self, move: FileMove, file: File) -> MoveProblem | None:
         key = self._context.route.target.paths.to_key(move.item.target_path)
-        record = get_recorded_checksums(file)
-        if key is None or record is None:
+        recorded = get_recorded_checksums(file)
+        if key is None or recorded is None:
             return CHECKSUM_UNRECORDED
-        return await find_copy_problem(self._context.route.target, key, record, self._context.method)
+        return await find_copy_problem(self._context.route.target, key, recorded, self._context.method)
 
     async def _commit_checked(self, checked: list[tuple[FileMove, MoveProblem | None]]) -> None:
         await self._check_lock()
-        well: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
-        settled = await self._context.catalog.path_switches.mark_sources_for_deletion(self._migration.id, well)
-        faults = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
-        # Nothing is wrong with what its owner deleted while it was looked at.
-        dropped = await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, faults)
-        problems = [*faults.items(), *((file_id, str(ROWS_CHANGED)) for file_id in settled.changed)]
+        verified: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
+        outcome = await self._context.catalog.path_switches.mark_sources_for_deletion(self._migration.id, verified)
+        problems_by_id = {move.item.file_id: str(problem) for move, problem in checked if problem is not None}
+        # A file that its owner deleted meanwhile has no problem.
+        dropped = await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, problems_by_id)
+        problems = [*problems_by_id.items(), *((file_id, str(ROWS_CHANGED)) for file_id in outcome.changed)]
         await self._context.catalog.moves.record_problems(self._migration.id, problems)
-        if settled.done or settled.dropped or dropped:
+        if outcome.done or outcome.dropped or dropped:
             await sweep(self._context.catalog, self._context.storage, now=datetime.now(UTC))
-        self.tally.add([well[file_id] for file_id in settled.done])
+        self.tally.add([verified[file_id] for file_id in outcome.done])

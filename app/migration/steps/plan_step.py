@@ -1,7 +1,7 @@
-"""`migrate plan`: how much there is to move, how long that may take, and everything that is wrong with it before a byte is copied.
+"""`migrate plan`: reports how much a move would copy, an estimate of its time, and all problems that can be found beforehand.
 
-Changes nothing, but for the small test object that shows whether the target can be written. Both places are listed once, so that
-a million files cost as many listings as the stores have pages, and constant memory.
+Changes nothing, apart from a small test object that shows whether the target can be written. Source and target are each listed once, in
+constant memory, instead of one request per file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from app.storage.key import Key
 from app.storage.service import StorageLocation
 
 DEFAULT_BYTES_PER_SECOND = 50 * 1024 * 1024
-"""Bytes per second that an estimate counts with where no limit is set: half of a fast home line, less than most disks."""
+"""Bytes per second for the estimate where no limit is set: half of a fast home line, less than most disks."""
 REQUESTS_PER_FILE = 3
 PROBE_REQUESTS = 3
 
@@ -45,8 +45,8 @@ _COPIED_STATES = (MoveState.COPIED, MoveState.VERIFIED)
 
 @dataclass(frozen=True, slots=True)
 class MovePlan:
-    """`files` and `bytes` are still to be copied, `copied_files` are copied and not switched yet. `seconds`: an estimate.
-    `by_kind`: files and bytes of each kind among those to be copied."""
+    """`files` and `bytes` are still to be copied, `copied_files` are copied but not switched yet. `seconds` is an
+    estimate. `by_kind`: files and bytes to be copied, by kind."""
 
     files: int
     bytes: int
@@ -61,19 +61,18 @@ async def plan_move(context: MigrationContext) -> MovePlan:
     """Raises `MoveRefused`, `CatalogError`."""
     migration = await find_current_migration(context)
     await check_media_locations(context.catalog, context.storage, context.route.source)
-    planning = _MovePlanner(context, None if migration is None else migration.id)
-    latency = await planning.probe_target()
+    planner = _MovePlanner(context, None if migration is None else migration.id)
+    latency = await planner.probe_target()
     if latency is not None:
-        await planning.check_all()
-    seconds = estimate_seconds(planning.files, planning.bytes, latency or 0.0, context.concurrency, context.bandwidth)
+        await planner.check_all()
+    seconds = estimate_seconds(planner.files, planner.bytes, latency or 0.0, context.concurrency, context.bandwidth)
     notes = [] if context.storage.engine is context.target_engine else [_engine_note(context)]
-    return MovePlan(
-        planning.files, planning.bytes, planning.copied, planning.by_kind, seconds, planning.problems, notes
-    )
+    return MovePlan(planner.files, planner.bytes, planner.copied, planner.by_kind, seconds, planner.problems, notes)
 
 
 def estimate_seconds(files: int, size: int, latency: float, concurrency: int, bandwidth: int | None) -> float:
-    """Seconds: the bytes at the limit, or at what is usual, and the requests of each file beside those of others."""
+    """Seconds for `size` bytes at `bandwidth` or the default rate, plus the latency of `REQUESTS_PER_FILE` requests per file, `concurrency`
+    files at a time."""
     return size / (bandwidth or DEFAULT_BYTES_PER_SECOND) + files * REQUESTS_PER_FILE * latency / concurrency
 
 
@@ -95,7 +94,7 @@ class _MovePlanner:
         self.problems = ProblemList()
 
     async def probe_target(self) -> float | None:
-        """Seconds for one request to the target; None where it cannot be written, which is a problem then."""
+        """Seconds for one request to the target; None where it cannot be written, which adds a problem."""
         target = self._context.route.target
         began = time.monotonic()
         try:
@@ -107,27 +106,30 @@ class _MovePlanner:
 
     async def check_all(self) -> None:
         source, target = self._context.route.source, self._context.route.target
-        home = source
+        location = source
         try:
-            async with open_listing(source, self._context.storage.staging) as here:
-                home = target
-                async with open_listing(target, self._context.storage.staging) as there:
-                    for area, listing in ((source.paths, here), (target.paths, there)):
+            async with open_listing(source, self._context.storage.staging) as source_listing:
+                location = target
+                async with open_listing(target, self._context.storage.staging) as target_listing:
+                    for paths, listing in ((source.paths, source_listing), (target.paths, target_listing)):
                         for folder in listing.unlisted_folders:
-                            self.problems.add(area.to_listed_path(folder), str(FOLDER_UNLISTABLE))
+                            self.problems.add(paths.to_listed_path(folder), str(FOLDER_UNLISTABLE))
                     await run_in_parallel(
-                        self._check_candidates(here, there), self._context.concurrency, self._check_occupied_target
+                        self._check_candidates(source_listing, target_listing),
+                        self._context.concurrency,
+                        self._check_occupied_target,
                     )
         except StorageError as error:
             self.problems.add(
-                home.paths.path_prefix,
-                str(describe_source_error(error) if home is source else describe_target_error(error)),
+                location.paths.path_prefix,
+                str(describe_source_error(error) if location is source else describe_target_error(error)),
             )
 
     async def _check_candidates(
         self, source_listing: LocationListing, target_listing: LocationListing
     ) -> AsyncIterator[list[tuple[File, Key]]]:
-        """Page by page what the listings tell. Gives those whose target is taken by as many bytes: those have to be looked at."""
+        """Checks all candidates against both listings. Yields those whose target holds an object of the same size: its bytes have to be
+        compared."""
         after: UUID | None = None
         base = self._context.route.source.paths.path_prefix
         while True:
@@ -144,14 +146,16 @@ class _MovePlanner:
     async def _check_page(
         self, page: list[MoveCandidate], source_listing: LocationListing, target_listing: LocationListing
     ) -> list[tuple[File, Key]]:
-        todo = [candidate.file for candidate in page if candidate.state not in _COPIED_STATES]
-        self.copied += len(page) - len(todo)
-        named = [(file, key) for file in todo if (key := self._count_and_find_key(file)) is not None]
-        names = [key.value for _, key in named]
+        uncopied = [candidate.file for candidate in page if candidate.state not in _COPIED_STATES]
+        self.copied += len(page) - len(uncopied)
+        files_with_keys = [(file, key) for file in uncopied if (key := self._count_and_find_key(file)) is not None]
+        names = [key.value for _, key in files_with_keys]
         at_source, at_target = await source_listing.sizes(names), await target_listing.sizes(names)
-        forbidden = await asyncio.to_thread(find_unreadable, self._context.route.source, [key for _, key in named])
+        forbidden = await asyncio.to_thread(
+            find_unreadable, self._context.route.source, [key for _, key in files_with_keys]
+        )
         taken: list[tuple[File, Key]] = []
-        for file, key in named:
+        for file, key in files_with_keys:
             problem = await self._find_source_problem(file, key, at_source.get(key.value), key in forbidden)
             occupied = at_target.get(key.value)
             if (
@@ -159,7 +163,7 @@ class _MovePlanner:
                 and occupied == file.size
                 and (problem is None or problem.kind is ProblemKind.MISSING)
             ):
-                taken.append((file, key))  # perhaps the copy of a move that a restored catalogue does not know
+                taken.append((file, key))  # perhaps a copy from a move that a restored catalogue does not know
                 continue
             if problem is None and occupied is not None:
                 problem = TARGET_OCCUPIED
@@ -168,7 +172,8 @@ class _MovePlanner:
         return taken
 
     def _count_and_find_key(self, file: File) -> Key | None:
-        """Counts the file. None where its path can be no key at the source or at the target, which is a problem."""
+        """Counts the file and returns its key; None where its path is no valid key at the source or at the target, which adds a
+        problem."""
         size = file.size or 0
         self.files += 1
         self.bytes += size
@@ -199,17 +204,19 @@ class _MovePlanner:
         return MoveProblem(ProblemKind.FORBIDDEN, "no permission to read it") if is_unreadable else None
 
     async def _check_occupied_target(self, taken: tuple[File, Key]) -> None:
-        """A copy of an earlier run, or somebody else's file?"""
+        """Decides whether an object at the target is a copy of an earlier run or a foreign object."""
         file, key = taken
-        record = get_recorded_checksums(file)
-        if record is None:
+        recorded = get_recorded_checksums(file)
+        if recorded is None:
             return
-        fault = await find_copy_problem(self._context.route.target, key, record, self._context.method)
-        if fault is not None:
-            self.problems.add(file.path, str(TARGET_OCCUPIED if fault.kind is ProblemKind.COPY_DAMAGED else fault))
+        copy_problem = await find_copy_problem(self._context.route.target, key, recorded, self._context.method)
+        if copy_problem is not None:
+            self.problems.add(
+                file.path, str(TARGET_OCCUPIED if copy_problem.kind is ProblemKind.COPY_DAMAGED else copy_problem)
+            )
 
 
 def find_unreadable(source: StorageLocation, keys: list[Key]) -> set[Key]:
-    """Those that may not be opened here; a store in the network answers that only when it is read."""
+    """The keys whose local files this process may not read; empty on S3, where only a read would tell."""
     files = ((key, source.backend.local_path(key)) for key in keys)
     return {key for key, file in files if file is not None and file.exists() and not os.access(file, os.R_OK)}

@@ -1,8 +1,7 @@
-"""`migrate rollback`: what was switched and not cleaned up goes back to its source, and copies that were not switched are given up.
+"""`migrate rollback`: changes the paths of switched files back to their sources, and gives up copies that were not switched.
 
-Each source is checked before its file goes back to it, or its copy is given up: one that is no longer whole keeps the copy. The store
-that was moved to need not answer: its copies are removed by the sweeper once it does. Where no copy was begun, or what lies at the
-target is none, it is somebody else's and stays.
+Each source is checked first: where it is missing or damaged, the copy is kept. The target need not be reachable: the sweeper deletes the
+copies when it is. An object at the target that this move did not copy stays.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from app.migration.source_retention import SOURCE_RETENTION
 
 @dataclass(frozen=True, slots=True)
 class _CheckedMove:
-    """`problem`: why the item must stay as it is. `is_foreign`: what lies at its target is no copy of it."""
+    """`problem`: the reason why the item must stay as it is. `is_foreign`: the object at its target is no copy of its file."""
 
     move: FileMove
     problem: MoveProblem | None
@@ -53,12 +52,12 @@ class _CheckedMove:
 
 
 async def roll_back_move(context: MigrationContext, *, retention: timedelta = SOURCE_RETENTION) -> MoveReport:
-    """Copies that were switched to are left to the sweeper for after their `retention`. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
-    async with hold_migration_lock(context) as still_held:
+    """The sweeper deletes the copies of switched files after `retention`. Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
+    async with hold_migration_lock(context) as check_lock:
         migration = await require_current_migration(context)
         await check_media_locations(context.catalog, context.storage, context.route.source)
-        going_back = _MoveRollback(context, migration, still_held, retention)
-        await going_back.run()
+        rollback = _MoveRollback(context, migration, check_lock, retention)
+        await rollback.run()
         notes: list[str] = []
         if await context.catalog.moves.finish_migration(migration.id):
             source = context.route.source.engine
@@ -70,7 +69,7 @@ async def roll_back_move(context: MigrationContext, *, retention: timedelta = SO
         ]
         if removed:
             notes.append(f"{removed[0]} files were cleaned up before and stay at the target: a move back is a new one")
-        return await make_report("rollback", context, migration, going_back.tally, notes)
+        return await make_report("rollback", context, migration, rollback.tally, notes)
 
 
 class _MoveRollback:
@@ -87,8 +86,10 @@ class _MoveRollback:
 
     async def run(self) -> None:
         tallies = await self._context.catalog.moves.count_by_state(self._migration.id, self._context.filters)
-        still = [tally for tally in tallies if tally.state in OPEN_STATES]
-        self._context.progress.begin("going back", sum(each.files for each in still), sum(each.bytes for each in still))
+        open_tallies = [tally for tally in tallies if tally.state in OPEN_STATES]
+        self._context.progress.begin(
+            "going back", sum(each.files for each in open_tallies), sum(each.bytes for each in open_tallies)
+        )
         unswitched = iterate_moves(self._context, self._migration, UNSWITCHED_STATES)
         await run_in_parallel(unswitched, self._context.concurrency, self._check_unswitched)
         await self._unswitched.flush()
@@ -111,36 +112,36 @@ class _MoveRollback:
         await self._switched.add(_CheckedMove(move, problem))
 
     async def _check_source(self, move: FileMove, file: File) -> _CheckedMove:
-        """Whether the copy may go: not where its source is not whole, and there may be no other."""
-        record = get_recorded_checksums(file)
-        if move.item.state is MoveState.PLANNED or record is None:
+        """Checks whether the copy may be deleted: not where the source is missing or damaged, because the copy may be the only one."""
+        recorded = get_recorded_checksums(file)
+        if move.item.state is MoveState.PLANNED or recorded is None:
             return _CheckedMove(move, None)  # such a file was never copied
         key = self._context.route.target.paths.to_key(move.item.target_path)
         if move.item.state is MoveState.COPYING and key is not None:
-            # A run that died, or a store that did not answer: what is there now?
-            copy = await find_copy_problem(self._context.route.target, key, record, self._context.method)
-            if copy in (COPY_MISSING, COPY_DAMAGED):
-                return _CheckedMove(move, None, is_foreign=copy is COPY_DAMAGED)
+            # The run was killed, or the store did not answer: check what is at the target now.
+            copy_problem = await find_copy_problem(self._context.route.target, key, recorded, self._context.method)
+            if copy_problem in (COPY_MISSING, COPY_DAMAGED):
+                return _CheckedMove(move, None, is_foreign=copy_problem is COPY_DAMAGED)
         return _CheckedMove(move, await self._find_source_problem(move, file))
 
     async def _find_source_problem(self, move: FileMove, file: File) -> MoveProblem | None:
         key = self._context.route.source.paths.to_key(move.item.source_path)
-        record = get_recorded_checksums(file)
-        if key is None or record is None:
+        recorded = get_recorded_checksums(file)
+        if key is None or recorded is None:
             return CHECKSUM_UNRECORDED
-        fault = await find_copy_problem(self._context.route.source, key, record, self._context.method)
-        if fault is None:
+        source_problem = await find_copy_problem(self._context.route.source, key, recorded, self._context.method)
+        if source_problem is None:
             return None
-        if fault.kind is ProblemKind.COPY_MISSING:
+        if source_problem.kind is ProblemKind.COPY_MISSING:
             return MoveProblem(ProblemKind.MISSING, "its source is gone; the copy is kept")
-        if fault.kind is ProblemKind.COPY_DAMAGED:
+        if source_problem.kind is ProblemKind.COPY_DAMAGED:
             return MoveProblem(ProblemKind.DAMAGED, "its source holds other bytes than recorded; the copy is kept")
-        return fault
+        return source_problem
 
     async def _commit_unswitched(self, checked: list[_CheckedMove]) -> None:
-        foreign = [each.move.item.file_id for each in checked if each.is_foreign]
-        if foreign:
-            outcomes = [CopyOutcome(file_id, MoveState.PLANNED, str(TARGET_OCCUPIED)) for file_id in foreign]
+        foreign_ids = [each.move.item.file_id for each in checked if each.is_foreign]
+        if foreign_ids:
+            outcomes = [CopyOutcome(file_id, MoveState.PLANNED, str(TARGET_OCCUPIED)) for file_id in foreign_ids]
             await self._check_lock()
             await self._context.catalog.moves.record_outcomes(self._migration.id, outcomes)
         await self._commit_checked(checked, self._context.catalog.path_switches.cancel_moves)
@@ -156,13 +157,13 @@ class _MoveRollback:
         undo_in_catalog: Callable[[UUID, Collection[UUID]], Awaitable[SwitchOutcome]],
     ) -> None:
         await self._check_lock()
-        well: dict[UUID, int] = {
+        undoable: dict[UUID, int] = {
             each.move.item.file_id: each.move.item.size for each in checked if each.problem is None
         }
-        settled = await undo_in_catalog(self._migration.id, well)
-        faults = {each.move.item.file_id: str(each.problem) for each in checked if each.problem is not None}
-        # Nothing is wrong with what its owner deleted while it was looked at.
-        await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, faults)
-        problems = [*faults.items(), *((file_id, str(ROWS_CHANGED)) for file_id in settled.changed)]
+        outcome = await undo_in_catalog(self._migration.id, undoable)
+        problems_by_id = {each.move.item.file_id: str(each.problem) for each in checked if each.problem is not None}
+        # A file that its owner deleted meanwhile has no problem.
+        await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, problems_by_id)
+        problems = [*problems_by_id.items(), *((file_id, str(ROWS_CHANGED)) for file_id in outcome.changed)]
         await self._context.catalog.moves.record_problems(self._migration.id, problems)
-        self.tally.add([well[file_id] for file_id in settled.done])
+        self.tally.add([undoable[file_id] for file_id in outcome.done])

@@ -1,7 +1,7 @@
-"""`migrate run`: plans what lies at the source, copies and verifies it, and plans again until nothing is left.
+"""`migrate run`: adds all files at the source to the ledger, copies and verifies them, and repeats until no new files are found.
 
-Every row that a copy needs is committed before its first byte. What is killed goes on where the ledger says: a copy that is whole
-is taken over by its bytes, one that is not was never seen by anybody.
+The rows of a copy are committed before its first byte. After a kill the next run continues from the ledger: a complete copy is adopted after
+its bytes were checked, an incomplete one was never visible.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from app.storage.key import Key
 from app.storage.service import StorageLocation
 
 MAX_CONSECUTIVE_FAILURES = 24
-"""So many files in a row that the store was away for, and the run ends: it says so, and the next one goes on."""
+"""After this many consecutive files with a store that was unavailable or full the run stops; the next run continues."""
 
 _UNVERIFIED_STATES = (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
 
 
 class _TargetState(Enum):
-    """What is known of an item's target before its copy is begun."""
+    """What is known about an item's target before its copy begins."""
 
     FREE = auto()
     TAKEN = auto()
@@ -61,32 +61,32 @@ class _TargetState(Enum):
 async def run_move(context: MigrationContext) -> MoveReport:
     """Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
     require_engine(context.storage, context.target_engine)
-    async with hold_migration_lock(context) as still_held:
+    async with hold_migration_lock(context) as check_lock:
         migration = await find_current_migration(context) or await context.catalog.moves.begin_migration(
             context.target_engine
         )
         await check_media_locations(context.catalog, context.storage, context.route.source, context.route.target)
-        # What was rolled back may still stand in the way.
+        # Copies of a rolled-back move may still occupy their targets.
         await sweep(context.catalog, context.storage, now=datetime.now(UTC))
-        copying = _CopyRun(context, migration, still_held)
+        copy_run = _CopyRun(context, migration, check_lock)
         problems = await copy_untracked_objects(context)
         async with _open_target_listing(context) as taken:
             while True:
-                added, in_the_way = await _add_candidates(context, migration)
-                await copying.copy_all(taken)
-                if not added or copying.is_stopped:
+                added, unplanned = await _add_candidates(context, migration)
+                await copy_run.copy_all(taken)
+                if not added or copy_run.is_stopped:
                     break
-        for named in in_the_way.listed:
-            problems.add(named.path, named.problem)
-        notes = list(copying.notes)
+        for file_problem in unplanned.listed:
+            problems.add(file_problem.path, file_problem.problem)
+        notes = list(copy_run.notes)
         finished = await context.catalog.moves.finish_migration(migration.id)
         if finished and not await has_unplanned_files(context, migration, context.filters):
             notes.append("nothing is left to move")
-        return await make_report("run", context, migration, copying.tally, notes, problems)
+        return await make_report("run", context, migration, copy_run.tally, notes, problems)
 
 
 async def _add_candidates(context: MigrationContext, migration: StorageMigration) -> tuple[int, ProblemList]:
-    """Ledger rows and twins for all that lies at the source and has none yet. Returns how many, and what could not be planned."""
+    """Insert ledger items and twins for all files at the source without one. Returns the number of items, and the problems."""
     added = 0
     problems = ProblemList()
     after: UUID | None = None
@@ -95,17 +95,17 @@ async def _add_candidates(context: MigrationContext, migration: StorageMigration
         page = await context.catalog.moves.get_candidates(
             base, migration.id, after=after, limit=PAGE_FILES, filters=context.filters, only_unplanned=True
         )
-        wanted: list[tuple[File, str]] = []
+        planned_paths: list[tuple[File, str]] = []
         for candidate in page:
             try:
-                wanted.append((candidate.file, context.route.target_path(candidate.file.path)))
+                planned_paths.append((candidate.file, context.route.target_path(candidate.file.path)))
             except StorageError as error:
                 problems.add(candidate.file.path, str(describe_target_error(error)))
-        taken = await context.catalog.moves.plan_moves(migration.id, wanted) if wanted else set()
-        for file, path in wanted:
+        taken = await context.catalog.moves.plan_moves(migration.id, planned_paths) if planned_paths else set()
+        for file, path in planned_paths:
             if path in taken:
                 problems.add(file.path, str(TARGET_BUSY))
-        added += len(wanted) - len(taken)
+        added += len(planned_paths) - len(taken)
         if len(page) < PAGE_FILES:
             return added, problems
         after = page[-1].file.id
@@ -113,8 +113,8 @@ async def _add_candidates(context: MigrationContext, migration: StorageMigration
 
 @asynccontextmanager
 async def _open_target_listing(context: MigrationContext) -> AsyncIterator[LocationListing | None]:
-    """What the target holds, so that a store in the network need not be asked about each key. None where asking costs nothing, or
-    where it may not be listed."""
+    """Lists an S3 target, to save a request per key. None for a local target, where a lookup costs nothing, and where the target may not
+    be listed."""
     async with AsyncExitStack() as stack:
         listing: LocationListing | None = None
         if context.target_engine is StorageEngine.S3:
@@ -124,7 +124,7 @@ async def _open_target_listing(context: MigrationContext) -> AsyncIterator[Locat
 
 
 class _CopyRun:
-    """Copies what the ledger has, several files at a time, and keeps the ledger up to date."""
+    """Copies the items of the ledger, several at a time, and records the outcomes."""
 
     def __init__(self, context: MigrationContext, migration: StorageMigration, check_lock: LockCheck) -> None:
         self._context = context
@@ -139,12 +139,14 @@ class _CopyRun:
         self.is_stopped = False
 
     async def copy_all(self, listing: LocationListing | None) -> None:
-        """Every item that is planned or copied, once. `listing`: what the target held before the first of them was copied."""
+        """Process every unverified item once. `listing`: the target before the first copy."""
         tallies = await self._context.catalog.moves.count_by_state(self._migration.id, self._context.filters)
-        todo = [tally for tally in tallies if tally.state in _UNVERIFIED_STATES]
-        if not todo:
+        unverified = [tally for tally in tallies if tally.state in _UNVERIFIED_STATES]
+        if not unverified:
             return
-        self._context.progress.begin("copying", sum(each.files for each in todo), sum(each.bytes for each in todo))
+        self._context.progress.begin(
+            "copying", sum(each.files for each in unverified), sum(each.bytes for each in unverified)
+        )
         try:
             await run_in_parallel(self._check_targets(listing), self._context.concurrency, self._process_move)
         except BaseException:
@@ -156,7 +158,8 @@ class _CopyRun:
     async def _check_targets(
         self, listing: LocationListing | None
     ) -> AsyncIterator[list[tuple[FileMove, _TargetState]]]:
-        """Page by page, each item with what is known of its target. Those that may be copied are begun in the ledger: one write for all."""
+        """Pages of items with the state of their targets. Items that may be copied are set to `copying` first, in one statement per
+        page."""
         async for page in iterate_moves(self._context, self._migration, _UNVERIFIED_STATES):
             if self.is_stopped:
                 return
@@ -180,22 +183,24 @@ class _CopyRun:
     ) -> list[tuple[FileMove, _TargetState]]:
         target = self._context.route.target
         keys = [target.paths.to_key(move.item.target_path) for move in page]
-        asked = [key for key in keys if key is not None]
+        valid_keys = [key for key in keys if key is not None]
         if listing is not None:
-            there = set(await listing.sizes(key.value for key in asked))
+            present = set(await listing.sizes(key.value for key in valid_keys))
         elif target.engine is StorageEngine.LOCAL:
-            there = await asyncio.to_thread(_find_present, target, asked)
+            present = await asyncio.to_thread(_find_present, target, valid_keys)
         else:
             return [(move, _TargetState.UNKNOWN) for move in page]
         return [
-            (move, _TargetState.TAKEN if key is not None and key.value in there else _TargetState.FREE)
+            (move, _TargetState.TAKEN if key is not None and key.value in present else _TargetState.FREE)
             for move, key in zip(page, keys, strict=True)
         ]
 
     async def _process_move(self, item: tuple[FileMove, _TargetState]) -> None:
         move, target = item
         if self.is_stopped:
-            outcome = CopyOutcome(move.item.file_id, move.item.state, move.item.problem)  # as before its page was begun
+            outcome = CopyOutcome(
+                move.item.file_id, move.item.state, move.item.problem
+            )  # the state before its page was set to `copying`
         elif move.file is None or not move.is_file_live:
             outcome = CopyOutcome(move.item.file_id, move.item.state, "deleted")
             self._context.progress.done(move.item.size)
@@ -207,17 +212,17 @@ class _CopyRun:
 
     async def _copy_or_adopt(self, move: FileMove, file: File, target: _TargetState) -> CopyOutcome:
         if target is _TargetState.TAKEN and move.item.state is MoveState.PLANNED:
-            # Perhaps somebody else's: it must not be taken for a copy of ours by whoever comes after this process.
+            # Perhaps a foreign object: the item stays `planned`, so that no later process takes the object for a copy of this move.
             outcome = await self._copier.adopt_copy(move, file)
             if outcome is not None:
                 return outcome
             await self._context.catalog.moves.begin_copying(self._migration.id, [move.item.file_id])
-        free = target is _TargetState.FREE and self._context.target_engine is StorageEngine.S3
-        return await self._copier.copy_file(move, file, skip_exists_check=free)
+        skip_exists_check = target is _TargetState.FREE and self._context.target_engine is StorageEngine.S3
+        return await self._copier.copy_file(move, file, skip_exists_check=skip_exists_check)
 
     def _count_failures(self, outcome: CopyOutcome) -> None:
-        away = (outcome.problem or "").startswith((f"{ProblemKind.UNAVAILABLE}:", f"{ProblemKind.FULL}:"))
-        self._consecutive_failures = self._consecutive_failures + 1 if away else 0
+        is_store_failure = (outcome.problem or "").startswith((f"{ProblemKind.UNAVAILABLE}:", f"{ProblemKind.FULL}:"))
+        self._consecutive_failures = self._consecutive_failures + 1 if is_store_failure else 0
         if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES and not self.is_stopped:
             self.is_stopped = True
             self.notes.append(
@@ -226,7 +231,7 @@ class _CopyRun:
 
     async def _record_outcomes(self, outcomes: list[CopyOutcome]) -> None:
         await self._check_lock()
-        # First what was found: whose bytes lie at the target decides about what is dropped, too.
+        # Outcomes first: whether the object at the target is a copy decides what happens to dropped items, too.
         await self._context.catalog.moves.record_outcomes(self._migration.id, outcomes)
         failed = [outcome.file_id for outcome in outcomes if outcome.problem]
         dropped = await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, failed)
@@ -236,6 +241,6 @@ class _CopyRun:
 
 
 def _find_present(location: StorageLocation, keys: list[Key]) -> set[str]:
-    """Those at which there is a file here."""
+    """The keys at which a local file exists."""
     files = ((key.value, location.backend.local_path(key)) for key in keys)
     return {name for name, file in files if file is not None and os.path.lexists(file)}

@@ -1,4 +1,4 @@
-"""`migrate status`: how far the latest move has come. Asks the catalogue only, and needs no turn."""
+"""`migrate status`: reports the state of the latest move. Reads only the catalogue, and takes no lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def report_move_status(context: MigrationContext) -> MoveReport:
     left, size = await context.catalog.moves.count_unswept(migration.id)
     if left:
         notes.append(f"{left} sources ({size} bytes) are still to be removed by the sweeper")
-    made = await make_report("status", context, migration, CommandTally(), notes)
-    if made.count_files(MoveState.DROPPED):
-        notes.append(f"{made.count_files(MoveState.DROPPED)} files were deleted by their owners meanwhile")
-    return made
+    report = await make_report("status", context, migration, CommandTally(), notes)
+    if report.count_files(MoveState.DROPPED):
+        notes.append(f"{report.count_files(MoveState.DROPPED)} files were deleted by their owners meanwhile")
+    return report

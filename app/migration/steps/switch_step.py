@@ -1,6 +1,7 @@
-"""`migrate switch`: verified copies become the files. The sources stay until they are cleaned up, so this can be undone.
+"""`migrate switch`: changes the paths of files to their verified copies. The sources stay until `migrate cleanup`, so `migrate rollback` can
+undo it.
 
-The target is listed first: a copy that is not there any more, or has another size, is not switched to.
+The target is listed first: a file whose copy is missing or has another size is not switched.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from app.storage.errors import StorageError
 async def switch_move(context: MigrationContext) -> MoveReport:
     """Raises `MoveRefused`, `MigrationBusy`, `CatalogError`."""
     require_engine(context.storage, context.target_engine)
-    async with hold_migration_lock(context) as still_held:
+    async with hold_migration_lock(context) as check_lock:
         migration = await require_current_migration(context)
         await check_media_locations(context.catalog, context.storage, context.route.target)
         tally = CommandTally()
@@ -46,7 +47,7 @@ async def switch_move(context: MigrationContext) -> MoveReport:
                     "switching", sum(each.files for each in verified), sum(each.bytes for each in verified)
                 )
                 async for page in iterate_moves(context, migration, {MoveState.VERIFIED}):
-                    await still_held()
+                    await check_lock()
                     await _switch_page(context, migration, page, listing, tally)
         except StorageError as error:
             raise MoveRefused(f"{context.route.target.paths.path_prefix} cannot be listed: {error.detail}") from error
@@ -62,30 +63,30 @@ async def _switch_page(
     tally: CommandTally,
 ) -> None:
     keys = {move.item.file_id: context.route.target.paths.to_key(move.item.target_path) for move in page}
-    there = await listing.sizes(key.value for key in keys.values() if key is not None)
+    listed_sizes = await listing.sizes(key.value for key in keys.values() if key is not None)
     ready: dict[UUID, int] = {}
     faulty: list[CopyOutcome] = []
     for move in page:
         key = keys[move.item.file_id]
-        fault = (
+        copy_problem = (
             _ELSEWHERE_OUTCOME
             if key is None
             else _UNLISTED_OUTCOME
             if listing.may_hide(key)
-            else _find_copy_problem(move, there.get(key.value))
+            else _find_copy_problem(move, listed_sizes.get(key.value))
         )
-        if fault is None:
+        if copy_problem is None:
             ready[move.item.file_id] = move.item.size
         else:
-            faulty.append(CopyOutcome(move.item.file_id, fault[0], str(fault[1])))
+            faulty.append(CopyOutcome(move.item.file_id, copy_problem[0], str(copy_problem[1])))
         context.progress.done(move.item.size)
-    settled = await context.catalog.path_switches.switch(migration.id, ready)
+    outcome = await context.catalog.path_switches.switch(migration.id, ready)
     dropped = await context.catalog.path_switches.drop_deleted_items(migration.id, [each.file_id for each in faulty])
     await context.catalog.moves.record_outcomes(migration.id, [each for each in faulty if each.file_id not in dropped])
     await context.catalog.moves.record_problems(
-        migration.id, [(file_id, str(ROWS_CHANGED)) for file_id in settled.changed]
+        migration.id, [(file_id, str(ROWS_CHANGED)) for file_id in outcome.changed]
     )
-    tally.add([ready[file_id] for file_id in settled.done])
+    tally.add([ready[file_id] for file_id in outcome.done])
 
 
 _ELSEWHERE_OUTCOME = (MoveState.VERIFIED, PLANNED_ELSEWHERE)
@@ -93,7 +94,8 @@ _UNLISTED_OUTCOME = (MoveState.VERIFIED, FOLDER_UNLISTABLE)
 
 
 def _find_copy_problem(move: FileMove, found_size: int | None) -> tuple[MoveState, MoveProblem] | None:
-    """What keeps a verified copy of `found_size` bytes from being switched to, and how far the file is then."""
+    """The problem of a verified copy that has `found_size` bytes in the listing, and the new state of its item; None where it can be
+    switched."""
     if found_size is None:
         return MoveState.COPYING, COPY_MISSING
     if found_size != move.item.size:
@@ -105,10 +107,10 @@ def _find_copy_problem(move: FileMove, found_size: int | None) -> tuple[MoveStat
 async def _make_notes(context: MigrationContext, migration: StorageMigration) -> list[str]:
     notes: list[str] = []
     tallies = await context.catalog.moves.count_by_state(migration.id, context.filters)
-    behind = sum(
+    unverified_files = sum(
         tally.files for tally in tallies if tally.state in (MoveState.PLANNED, MoveState.COPYING, MoveState.COPIED)
     )
-    if behind or await has_unplanned_files(context, migration, context.filters):
+    if unverified_files or await has_unplanned_files(context, migration, context.filters):
         notes.append(
             f"not all files are copied and verified: `mediavault migrate run --to {context.target_engine}` goes on"
         )
