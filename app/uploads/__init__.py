@@ -1,4 +1,4 @@
-"""Bytes from a client: the multipart body, its hashes, and the order in which an upload becomes durable.
+"""Uploads: reads the multipart body, hashes and stores its files, and creates the asset in an order that survives a crash.
 
-Speaks of bodies and fields but answers nothing itself: statuses are the API's.
+Knows bodies and fields, but no HTTP responses: the API translates errors to statuses.
 """

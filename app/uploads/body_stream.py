@@ -1,4 +1,4 @@
-"""A request's body as it arrives over ASGI, with the limits that no server sets: idle time, rate, size, completeness."""
+"""Streams a request's body from ASGI, and enforces the limits that the server does not: idle time, rate, size, completeness."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class BodyLimits:
 
 
 async def stream_body(receive: Receive, content_length: int | None, limits: BodyLimits) -> AsyncGenerator[bytes, None]:
-    """The body's chunks as the server hands them over, none empty. The next one is asked for only when it is wanted.
+    """Yields the body's non-empty chunks, each received only when the caller asks for it (back-pressure).
 
-    Only time spent waiting for the client counts against it, not the time that the store takes. Raises `UploadTooLarge`
-    (before anything is read if the length says so), `UploadTooSlow`, `ClientDisconnected` and `IncompleteBody`.
+    Only time spent waiting for the client counts against the limits, not the time that storing takes. Raises `UploadTooLarge` (before the
+    first byte where `content_length` exceeds the limit), `UploadTooSlow`, `ClientDisconnected` and `IncompleteBody`.
     """
     if content_length is not None and content_length > limits.size:
         raise UploadTooLarge(limits.size)
-    pace = _ReceiveRateMeter(limits)
+    rate_meter = _ReceiveRateMeter(limits)
     total = 0
     more = True
     while more:
-        message = await pace.next_message(receive)
+        message = await rate_meter.next_message(receive)
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         chunk: bytes = message.get("body", b"")
@@ -45,7 +45,7 @@ async def stream_body(receive: Receive, content_length: int | None, limits: Body
         total += len(chunk)
         if total > limits.size:
             raise UploadTooLarge(limits.size)
-        pace.count(len(chunk))
+        rate_meter.count(len(chunk))
         if chunk:
             yield chunk
     if content_length is not None and total < content_length:
@@ -53,7 +53,7 @@ async def stream_body(receive: Receive, content_length: int | None, limits: Body
 
 
 class _ReceiveRateMeter:
-    """Measures how fast the client sends while it is waited for."""
+    """Measures the client's rate over the time spent waiting for it."""
 
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits

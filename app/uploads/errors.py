@@ -1,17 +1,17 @@
-"""Why an upload was refused, as types. What the catalogue and storage raise passes through unchanged.
+"""The errors that refuse an upload. Errors of catalogue and storage are passed on unchanged.
 
-The texts are for the person who uploads; the API's table turns the types into statuses.
+The texts are for the user who uploads; a table of the API maps the types to statuses.
 """
 
 from __future__ import annotations
 
 
 class UploadError(Exception):
-    """Base of all refusals. Nothing of a refused upload is kept."""
+    """Base class. Nothing of a refused upload is kept."""
 
 
 class MalformedBody(UploadError):
-    """The body is no multipart/form-data that can be read, or holds more parts or headers than allowed (400)."""
+    """The body is no valid multipart/form-data, or has more parts or headers than allowed (400)."""
 
 
 class IncompleteBody(UploadError):
@@ -22,14 +22,14 @@ class IncompleteBody(UploadError):
 
 
 class ClientDisconnected(IncompleteBody):
-    """The client closed the connection in the middle of the body; nobody is left to be answered (400)."""
+    """The client closed the connection in the middle of the body; nobody receives the response (400)."""
 
     def __init__(self) -> None:
         super().__init__("The client closed the connection")
 
 
 class UploadTooSlow(UploadError):
-    """The client sent nothing, or too little, for too long (408)."""
+    """The client sent nothing for too long, or too few bytes per second (408)."""
 
 
 class UploadTooLarge(UploadError):
@@ -49,7 +49,7 @@ class InvalidField(UploadError):
 
 
 class UnsupportedType(UploadError):
-    """The part's name has an extension that is not in the table of formats (400)."""
+    """The extension of the file name is not in the table of formats (400)."""
 
     def __init__(self, extension: str) -> None:
         self.extension = extension
@@ -57,7 +57,7 @@ class UnsupportedType(UploadError):
 
 
 class EmptyFile(UploadError):
-    """The file has no bytes, as a transfer that failed leaves it: all such would be one content (400)."""
+    """The file has no bytes, as after a failed transfer: all empty files would count as duplicates of one another (400)."""
 
     def __init__(self) -> None:
         super().__init__("The file is empty")
@@ -71,14 +71,14 @@ class InvalidChecksum(UploadError):
 
 
 class ChecksumMismatch(UploadError):
-    """The bytes that arrived are not those that the checksum header announced (400)."""
+    """The SHA-1 of the received file differs from the checksum header (400)."""
 
     def __init__(self) -> None:
         super().__init__("The file does not match x-immich-checksum")
 
 
 class LeaseLost(UploadError):
-    """The upload took so long between two renewals that its files were given to the sweeper; sending it again may work (503)."""
+    """A lease expired because it was not renewed in time, and the sweeper took the files; a retry may succeed (503)."""
 
     def __init__(self) -> None:
         super().__init__("The upload was given up; send it again")

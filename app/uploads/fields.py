@@ -1,6 +1,6 @@
-"""The fields of an upload, as Immich names them, read into values. No I/O.
+"""Parses the form fields of an upload, which have Immich's names, into typed values. No I/O.
 
-Both of Immich's generations are understood: v2 sends a duration as text and the device's ids, v3 milliseconds.
+Accepts the fields of Immich v2 (duration as text, device ids) and v3 (duration in milliseconds).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MAX_METADATA_DEPTH = 64
 _DURATION = re.compile(r"(\d{1,3}):([0-5]?\d):([0-5]?\d)(?:\.(\d{1,9}))?", re.ASCII)
 _MILLISECONDS = re.compile(r"\d{1,10}(?:\.\d{1,9})?", re.ASCII)
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""PostgreSQL's `jsonb` refuses it."""
+"""PostgreSQL's `jsonb` refuses NUL."""
 _JSON_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-"""Strings, of which the last may lack its end, and brackets."""
+"""Matches strings (the last may be unterminated) and brackets."""
 _SHA1_BYTES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class UploadFields:
-    """All fields of a complete upload. `filename` is fit to be shown, `duration` in milliseconds."""
+    """All fields of a complete upload. `filename` is cleaned for display, `duration` is in milliseconds."""
 
     file_created_at: datetime
     file_modified_at: datetime
@@ -49,8 +49,8 @@ class UploadFields:
 
 
 class UploadFieldParser:
-    """Takes fields in any order and refuses a wrong one at once. Of a repeated field the last one counts; an empty
-    one counts as not sent; unknown ones are ignored."""
+    """Accepts fields in any order and refuses an invalid one at once. The last of repeated fields counts; an empty field counts as
+    missing; unknown fields are ignored."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -68,11 +68,11 @@ class UploadFieldParser:
 
     @property
     def filename(self) -> str | None:
-        """As far as it is known by now."""
+        """The file name; None where its field has not arrived yet."""
         return self._values.get("filename")
 
     def finish(self) -> UploadFields:
-        """Raises `InvalidField` where a required one is missing."""
+        """Raises `InvalidField` where a required field is missing."""
         created = self._required("fileCreatedAt")
         return UploadFields(
             file_created_at=created.astimezone(UTC),
@@ -175,7 +175,7 @@ def _parse_metadata(name: str, text: str) -> dict[str, Any]:
 
 
 def _measure_depth(text: str) -> int:
-    """How deep JSON text is nested, without parsing it: Python's parser recurses."""
+    """The nesting depth of JSON text, without parsing it: Python's parser recurses."""
     depth = deepest = 0
     for token in _JSON_STRUCTURE.finditer(text):
         if token.group() in "[{":

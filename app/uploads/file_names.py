@@ -1,4 +1,4 @@
-"""What a client calls a file, made fit to be shown and stored as text. Never part of a path. No I/O."""
+"""Cleans file names sent by clients for display and for storage as text. They never become part of a path. No I/O."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _UNSTORABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 
 
 def build_display_name(name: str) -> str:
-    """The last segment of `name`, one line of at most 255 characters, its extension kept.
+    """The last segment of `name`, as one line of at most 255 characters that keeps its extension.
 
-    Everything else stays as it was written, direction marks and unusual spaces among it: it is the user's name for it.
+    All other characters stay, including direction marks and unusual spaces: the user chose the name.
     """
     text = replace_unstorable(_SEPARATORS.split(name)[-1]).strip()
     if text in ("", ".", ".."):
@@ -36,6 +36,6 @@ def replace_unstorable(text: str) -> str:
 
 
 def extract_extension(name: str) -> str:
-    """With its dot, in lower case, of the name's last segment; empty where there is none (`.jpg` alone has none)."""
+    """The extension of the name's last segment, with its dot, in lower case; empty where there is none (`.jpg` alone has none)."""
     stem, dot, ending = _SEPARATORS.split(name)[-1].rpartition(".")
     return dot + ending.lower() if stem and ending else ""

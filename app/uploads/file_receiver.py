@@ -1,4 +1,4 @@
-"""One file on its way into the store: its bytes are hashed and written as they arrive, in constant memory."""
+"""Receives one uploaded file: hashes its bytes and writes them to the store as they arrive, in constant memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
 from app.storage.checksum import crc32
 
 BUFFER_BYTES = MAX_CHUNK_BYTES
-"""What is hashed and written at a time. Two pieces exist at once: one fills while the other is stored."""
+"""Bytes that are hashed and written at a time. There are two buffers: one is filled while the other is stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """`size` in bytes, `sha1` 20 bytes."""
+    """`size` in bytes, `sha1` as 20 bytes."""
 
     size: int
     sha1: bytes
@@ -25,16 +25,16 @@ class ReceivedFile:
 
 
 class SizeCheck(Protocol):
-    """Told the file's size so far before any of it is stored; raises to refuse it."""
+    """Called with the file's size so far, before those bytes are stored; raises to refuse the file."""
 
     def __call__(self, size: int, /) -> None: ...
 
 
 async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], check_size: SizeCheck) -> ReceivedFile:
-    """Write all of `chunks` to `writer`, which stays open: whether to commit is the caller's decision.
+    """Write all of `chunks` to `writer`, without committing it.
 
-    Hashing runs in a thread beside the write, and both beside the wait for the next bytes. Raises what `chunks`,
-    `writer` or `check_size` raise; nothing of it runs on afterwards.
+    Hashing runs in a thread, concurrently with the write, and both concurrently with the wait for the next bytes. Raises the errors of
+    `chunks`, `writer` and `check_size`; afterwards nothing runs on in the background.
     """
     digest = _UploadDigests()
     piece, stored = _Buffer(), _Buffer()
@@ -71,14 +71,14 @@ class _UploadDigests:
 
 
 class _Buffer:
-    """A buffer that is filled, stored, and filled again: a new one each time would cost more in page faults than its bytes do."""
+    """A reused buffer: the page faults of a new one each time would cost more than copying its bytes."""
 
     def __init__(self) -> None:
         self._view = memoryview(bytearray(BUFFER_BYTES))
         self._used = 0
 
     def fill(self, chunk: memoryview) -> memoryview:
-        """Take what fits, and return the rest: empty unless this piece is full."""
+        """Copy the bytes that fit, and return the rest; the rest is empty unless the buffer is full."""
         start = self._used
         taken = min(len(chunk), BUFFER_BYTES - start)
         self._view[start : start + taken] = chunk[:taken]
@@ -101,7 +101,7 @@ async def _store(data: memoryview, writer: ObjectWriter, digest: _UploadDigests)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    """Nothing to do where it has ended."""
+    """Cancel the task, wait for its end, and ignore its error."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():

@@ -1,7 +1,7 @@
-"""An upload from its first byte to the asset, in the order that keeps it: file row `writing`, object committed, then one
-transaction that makes file and asset live, then the answer.
+"""`UploadIngest`: takes in one upload. First it inserts a file row in state `writing`, then it commits the object, then one transaction makes
+file and asset live, then the request is answered.
 
-Whatever goes wrong before that transaction leaves no object that a row does not account for.
+In this order a failure or a crash at any point leaves no object without a row.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from app.uploads.file_receiver import ReceivedFile, receive_file
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, FormField, MultipartReader
 
 UPLOAD_LEASE = timedelta(minutes=15)
-"""How long a file row keeps the sweeper away after it was last renewed."""
+"""Duration of a lease: until it expires, the sweeper leaves the file row alone."""
 RENEW_SECONDS = 180.0
-"""Between two renewals; a lease outlasts several that fail."""
+"""Seconds between two renewals; a lease outlasts several failed renewals."""
 MAX_SIDECAR_BYTES = 16 * MEBIBYTE
 EMPTY_SHA1 = hashlib.sha1(usedforsecurity=False).digest()
 
@@ -56,7 +56,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """`created` is False for a duplicate, whose id is that of the asset that was there first."""
+    """`created` is False for a duplicate; `asset_id` is then that of the existing asset."""
 
     created: bool
     asset_id: UUID
@@ -73,7 +73,8 @@ class UploadIngest:
         check_media_location: Callable[[], Awaitable[None]] | None = None,
         on_asset_added: Callable[[UUID], None] | None = None,
     ) -> None:
-        """`check_media_location` raises a storage error while nothing may be written; `on_asset_added` is told of each new asset and must not wait."""
+        """`check_media_location` raises a `StorageError` while nothing may be written. `on_asset_added` is called with the id of each new
+        asset, and must not block."""
         self._catalog = catalog
         self._storage = storage
         self._settings = settings
@@ -88,29 +89,29 @@ class UploadIngest:
         checksum: str | None,
         receive: Receive,
     ) -> UploadResult:
-        """Take in the body of one `POST /assets`; the arguments are its headers.
+        """Take in the body of one `POST /assets`; content type, length and checksum are its headers.
 
-        What can be refused by the headers is refused before `receive` is called. Raises `UploadError`, `CatalogError`
-        (`QuotaExceeded` among them) and `StorageError`; then nothing is kept. Cancelling it stops the upload, unless
-        all bytes are in and its commit has begun: that is carried to its end first.
+        Size, quota and a known checksum are checked against the headers before `receive` is called. Raises `UploadError`,
+        `CatalogError` (such as `QuotaExceeded`) and `StorageError`; then nothing is kept. A cancellation stops the upload, unless all
+        bytes have arrived and the commit has begun: then the commit runs to its end first.
         """
-        announced = parse_checksum_header(checksum)
-        if announced == EMPTY_SHA1:
+        declared_sha1 = parse_checksum_header(checksum)
+        if declared_sha1 == EMPTY_SHA1:
             raise EmptyFile
-        if announced is not None:
-            known = await self._catalog.assets.get_by_checksum(user.id, announced)
+        if declared_sha1 is not None:
+            known = await self._catalog.assets.get_by_checksum(user.id, declared_sha1)
             if known is not None:
                 return UploadResult(created=False, asset_id=known.id)
         if self._check_media_location is not None:
             await self._check_media_location()
-        room = await self._load_quota(user, content_length)
+        quota_check = await self._load_quota(user, content_length)
         limits = BodyLimits(
             size=self._settings.upload_limit + MAX_SIDECAR_BYTES + MAX_OVERHEAD_BYTES,
             idle_seconds=self._settings.upload_idle_seconds,
             minimum_rate=self._settings.upload_minimum_rate,
         )
-        bounds = _SizeLimits(self._settings.upload_limit, room)
-        upload = _Upload(self._catalog, self._storage, user, announced, bounds, self._on_asset_added)
+        size_limits = _SizeLimits(self._settings.upload_limit, quota_check)
+        upload = _Upload(self._catalog, self._storage, user, declared_sha1, size_limits, self._on_asset_added)
         async with aclosing(upload.stop_on_lost_lease(stream_body(receive, content_length, limits))) as body:
             reader = MultipartReader(content_type, body, file_fields=frozenset((ORIGINAL_PART, SIDECAR_PART)))
             return await _run_to_completion(upload, reader)
@@ -118,17 +119,17 @@ class UploadIngest:
     async def _load_quota(self, user: User, content_length: int | None) -> _QuotaCheck | None:
         if user.quota is None:
             return None
-        fresh = await self._catalog.users.get(user.id)
-        if fresh is None or fresh.quota is None:
+        current_user = await self._catalog.users.get(user.id)
+        if current_user is None or current_user.quota is None:
             return None
-        room = _QuotaCheck(fresh.quota, fresh.used)
+        quota_check = _QuotaCheck(current_user.quota, current_user.used)
         if content_length is not None:
-            room.check(content_length - MAX_OVERHEAD_BYTES)
-        return room
+            quota_check.check(content_length - MAX_OVERHEAD_BYTES)
+        return quota_check
 
 
 async def _has_bytes(part: FilePart) -> bool:
-    """False for a form's file input that was left alone: no name, no bytes."""
+    """False for a form's empty file input, which browsers send without name and bytes."""
     async for chunk in part.chunks:
         if chunk:
             return True
@@ -136,7 +137,7 @@ async def _has_bytes(part: FilePart) -> bool:
 
 
 async def _run_to_completion(upload: _Upload, reader: MultipartReader) -> UploadResult:
-    """In a task of its own, so that a cancellation of the request can be held back once the commit has begun."""
+    """Run the upload in its own task, so that a cancellation of the request does not interrupt a commit."""
     task = asyncio.create_task(upload.run(reader))
     try:
         return await asyncio.shield(task)
@@ -150,18 +151,18 @@ async def _run_to_completion(upload: _Upload, reader: MultipartReader) -> Upload
 
 
 async def _failure_of(task: asyncio.Task[UploadResult]) -> BaseException | None:
-    """Once the task has ended."""
+    """Wait for the task's end, and return its error."""
     while not task.done():
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            continue  # the caller raises it anyway, when the task has ended
+            continue  # the caller re-raises the cancellation when the task has ended
     return None if task.cancelled() else task.exception()
 
 
 @dataclass(frozen=True, slots=True)
 class _QuotaCheck:
-    """What the user's quota left when the upload began, in bytes. The insert decides; this only spares the transfer."""
+    """The user's quota and usage in bytes when the upload began. An early check, to save the transfer: the insert decides."""
 
     quota: int
     used: int
@@ -185,7 +186,7 @@ class _SizeLimits:
 
 @dataclass(frozen=True, slots=True)
 class _UploadedFile:
-    """A file whose bytes are with the store, not committed yet."""
+    """A file whose bytes have been written, but not committed yet."""
 
     file_id: UUID
     name: str
@@ -193,28 +194,31 @@ class _UploadedFile:
     received: ReceivedFile
 
     def choose_display_name(self, wanted: str | None) -> str:
-        """`wanted`, or the part's own name. Its extension never says something else than the type the file is sent as."""
+        """`wanted`, or the part's own file name. Where the extension of `wanted` denotes another type than the file has, the file's extension
+        is appended."""
         if wanted is None:
             return self.name
-        named = find_format(wanted)
-        agrees = (
-            named is not None and named.kind is self.format.kind and named.is_scriptable is self.format.is_scriptable
+        wanted_format = find_format(wanted)
+        same_type = (
+            wanted_format is not None
+            and wanted_format.kind is self.format.kind
+            and wanted_format.is_scriptable is self.format.is_scriptable
         )
-        return wanted if agrees else build_display_name(wanted + self.format.extension)
+        return wanted if same_type else build_display_name(wanted + self.format.extension)
 
     def to_stored_file(self) -> StoredFile:
         return StoredFile(self.file_id, self.received.size, self.received.sha1, self.received.crc32)
 
 
 class _DuplicateContent(Exception):
-    """The user has this content already: everything is undone, and its id answered."""
+    """The user already has this content: the upload is undone, and the existing asset's id is returned."""
 
     def __init__(self, asset_id: UUID) -> None:
         self.asset_id = asset_id
 
 
 class _Upload:
-    """One upload. `is_committing`: all of the body is in and found right, objects and rows are about to become final."""
+    """One upload. `is_committing`: the whole body has arrived and is valid, and the commit has begun."""
 
     def __init__(
         self,
@@ -240,7 +244,7 @@ class _Upload:
         self._lease_lost = False
 
     def is_covered(self, error: BaseException) -> bool:
-        """Whether it is logged already."""
+        """True where the error belongs to an outage that is already logged."""
         return self._catalog.outages.covers(error, FailedWork.REQUEST)
 
     async def run(self, reader: MultipartReader) -> UploadResult:
@@ -252,16 +256,16 @@ class _Upload:
                     await self._renew()
                     self.is_committing = True
                 return await self._insert(new, original)
-        except _DuplicateContent as found:
+        except _DuplicateContent as duplicate:
             await self._mark_for_deletion(timedelta(0))
-            return UploadResult(created=False, asset_id=found.asset_id)
+            return UploadResult(created=False, asset_id=duplicate.asset_id)
         except BaseException as error:
-            unknown = self.is_committing or isinstance(error, StorageUnavailable)
-            await self._mark_for_deletion(LATE_WRITE_GRACE if unknown else timedelta(0))
+            may_be_stored = self.is_committing or isinstance(error, StorageUnavailable)
+            await self._mark_for_deletion(LATE_WRITE_GRACE if may_be_stored else timedelta(0))
             raise
 
     async def stop_on_lost_lease(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The body, until a lease is lost."""
+        """Passes the body on; raises `LeaseLost` once a lease is lost."""
         async with aclosing(body):
             async for chunk in body:
                 if self._lease_lost:
@@ -270,13 +274,13 @@ class _Upload:
 
     @asynccontextmanager
     async def _renewing_leases(self) -> AsyncIterator[None]:
-        """Renew the files' leases in the background, also while the objects are committed: on a slow disk that outlasts a lease."""
-        keeper = asyncio.create_task(self._renew_periodically())
+        """Renews the files' leases in the background, also during the commit, which may take longer than a lease on a slow disk."""
+        renewal = asyncio.create_task(self._renew_periodically())
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+            renewal.cancel()
+            await asyncio.wait([renewal])
 
     async def _renew_periodically(self) -> None:
         while not self._lease_lost:
@@ -284,7 +288,7 @@ class _Upload:
             try:
                 await self._renew()
             except LeaseLost:
-                self._lease_lost = True  # once the insert is done, this says nothing more
+                self._lease_lost = True  # no consequence after the insert
             except CatalogError as error:
                 if not self._catalog.outages.covers(error):
                     _log.warning("the leases of an upload are not renewed yet", exc_info=True)
@@ -318,22 +322,22 @@ class _Upload:
         format_ = find_format(part.filename or "")
         if format_ is None or format_.kind is not MediaKind.SIDECAR:
             raise UnsupportedType(extract_extension(part.filename or ""))
-        bounds = _SizeLimits(MAX_SIDECAR_BYTES, self._size_limits.quota)
-        self._sidecar = await self._receive(part, FileKind.SIDECAR, format_, bounds, writers)
+        size_limits = _SizeLimits(MAX_SIDECAR_BYTES, self._size_limits.quota)
+        self._sidecar = await self._receive(part, FileKind.SIDECAR, format_, size_limits, writers)
 
     async def _receive(
-        self, part: FilePart, kind: FileKind, format_: MediaFormat, bounds: _SizeLimits, writers: AsyncExitStack
+        self, part: FilePart, kind: FileKind, format_: MediaFormat, size_limits: _SizeLimits, writers: AsyncExitStack
     ) -> _UploadedFile:
         name = f"{self._name}{format_.extension}"
         path = self._storage.managed_path(Key(f"upload/{self._user.id}/{name[:2]}/{name[2:4]}/{name}"))
         row = await self._catalog.files.begin_write(self._user.id, kind, path, format_.mime_type, UPLOAD_LEASE)
         self._files.append(row)
         writer = await writers.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
-        received = await receive_file(writer, part.chunks, bounds)
+        received = await receive_file(writer, part.chunks, size_limits)
         return _UploadedFile(row.id, build_display_name(part.filename or ""), format_, received)
 
     async def _validate(self) -> tuple[NewAsset, _UploadedFile]:
-        """The whole body is in: what it amounts to, or why it is refused."""
+        """Checks the complete body. Returns the asset to insert and its original; raises to refuse the upload."""
         original = self._original
         if original is None:
             raise InvalidField(ORIGINAL_PART, "is required")
@@ -393,13 +397,14 @@ class _Upload:
                 raise LeaseLost
 
     async def _mark_for_deletion(self, grace: timedelta) -> None:
-        """Give the files to the sweeper. One that an insert of unknown outcome made live stays live."""
+        """Mark the files for deletion. A file that an insert of unknown outcome has made live stays live."""
         if not self._files:
             return
         files = self._catalog.files
         try:
-            doomed = await files.mark_many_for_deletion([file.id for file in self._files], grace)
-            if self.is_committing and doomed < len(self._files):  # swept perhaps before its object was stored
+            marked = await files.mark_many_for_deletion([file.id for file in self._files], grace)
+            # A row may be gone: the sweeper may have run before the object was stored.
+            if self.is_committing and marked < len(self._files):
                 for file in self._files:
                     await files.mark_late_upload_for_deletion(file)
         except CatalogError as error:

@@ -1,7 +1,6 @@
-"""Reads a multipart/form-data body as a stream of parts, in order, without keeping files anywhere.
+"""Parses a multipart/form-data body into a stream of parts, in order (RFC 7578; boundaries: RFC 2046 section 5.1.1).
 
-Never more than one chunk of the body is held. Knows no field's meaning and does no I/O of its own.
-RFC 7578 for the form, RFC 2046 section 5.1.1 for the boundaries.
+Holds at most one chunk of the body and one field in memory, and stores nothing. Does not know the meaning of fields.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
 MAX_PARTS = 100
 MAX_FIELD_BYTES = 1024 * 1024
 MAX_FIELDS_BYTES = 2 * 1024 * 1024
-"""Of all fields together."""
+"""Limit for all fields together."""
 MAX_HEADERS = 16
-"""Of one part."""
+"""Limit for one part."""
 MAX_HEADER_BYTES = 32 * 1024
-"""Of one header line: a name of 5,000 characters fits."""
+"""Limit for one header line: a file name of 5,000 characters fits."""
 MAX_PADDING_BYTES = 64 * 1024
-"""Before the first boundary, and again after the last."""
+"""Limit before the first boundary, and again after the last."""
 MAX_CONTENT_TYPE_CHARACTERS = 1024
 MAX_OVERHEAD_BYTES = MAX_FIELDS_BYTES + 2 * MAX_PADDING_BYTES + MAX_PARTS * 1024
-"""By how much an honest body is larger than its files."""
+"""The most by which a valid body is larger than its files."""
 
 _BOUNDARY_CHARACTERS = frozenset(range(0x20, 0x7F))
 _PLAIN_ENCODINGS = frozenset((b"", b"7bit", b"8bit", b"binary"))
@@ -49,10 +48,9 @@ class FormField:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """A file. `filename` is what the client says, None where it says nothing: never a path to be used.
+    """A file. `filename` is the client's text, None where there is none; it must not be used as a path.
 
-    `chunks` are to be read before the next part is asked for; what is left of them then is skipped. They
-    share memory with the body's chunks.
+    The caller reads `chunks` before it asks for the next part; the rest is skipped then. They share memory with the body's chunks.
     """
 
     name: str
@@ -78,9 +76,9 @@ _Event = _PartHead | memoryview | _BodyMark
 
 
 class MultipartReader:
-    """One body. `content_type` is the request's header; parts named in `file_fields` are files even without a file name.
+    """Reads one body. `content_type` is the request's header; parts named in `file_fields` are files even without a file name.
 
-    Raises `MalformedBody` at once when the content type is of no use.
+    The constructor raises `MalformedBody` where the content type is not usable.
     """
 
     def __init__(
@@ -114,9 +112,9 @@ class MultipartReader:
         )
 
     async def iter_parts(self) -> AsyncGenerator[FormPart, None]:
-        """The parts, in the body's order; ends when the whole body has been read and was complete.
+        """Yields the parts in the body's order; ends after the whole, complete body has been read.
 
-        Raises `MalformedBody` or `IncompleteBody`, and whatever the body raises.
+        Raises `MalformedBody`, `IncompleteBody`, and the errors of the body.
         """
         while isinstance(head := await self._next(), _PartHead):
             self._in_part = True
@@ -208,7 +206,7 @@ class MultipartReader:
 
 
 def parse_boundary(content_type: str | None) -> bytes:
-    """The boundary that a request's Content-Type names. Raises `MalformedBody`."""
+    """The boundary in a request's Content-Type. Raises `MalformedBody`."""
     if content_type is None or len(content_type) > MAX_CONTENT_TYPE_CHARACTERS:
         raise MalformedBody("The content type is not multipart/form-data")
     try:
@@ -238,8 +236,8 @@ def _parse_part_head(headers: Mapping[bytes, bytes]) -> _PartHead:
 
 
 def _parse_extended_filename(disposition: bytes) -> str | None:
-    """`filename*=UTF-8''…` (RFC 8187). RFC 7578 section 4.2 forbids it, yet some clients send nothing else, so it counts
-    only where there is no plain `filename`: what another reader of the same body sees is never overruled."""
+    """`filename*=UTF-8''…` (RFC 8187). RFC 7578 section 4.2 forbids it, yet some clients send only this form, so it is used
+    where there is no plain `filename`. A plain `filename` always wins, as in other parsers."""
     _, found, value = disposition.partition(b"filename*=")
     charset, _, rest = value.partition(b";")[0].strip().strip(b'"').partition(b"'")
     encoded = rest.partition(b"'")[2]
@@ -249,7 +247,7 @@ def _parse_extended_filename(disposition: bytes) -> str | None:
 
 
 def _decode_text(raw: bytes) -> str:
-    """UTF-8, as browsers and the usual clients send; else bytes as Latin-1, so that no name is lost."""
+    """Decodes UTF-8, which browsers and usual clients send; otherwise Latin-1, so that no name is lost."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
