@@ -7,11 +7,12 @@ which may be in use again are dropped (see `app.catalog.backup.restored_rows`).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+
+import aiofiles
 
 from app.catalog.backup.dump import CatalogRestore, DumpedTable
 from app.catalog.backup.restored_rows import DroppedRows
@@ -70,6 +71,6 @@ async def _load_rows(
 
 async def read_file_chunks(path: Path) -> AsyncIterator[bytes]:
     """The bytes of a local file. Raises OSError."""
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while chunk := await asyncio.to_thread(file.read, MAX_CHUNK_BYTES):
+    async with aiofiles.open(path, "rb") as file:
+        while chunk := await file.read(MAX_CHUNK_BYTES):
             yield chunk
