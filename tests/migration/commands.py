@@ -1,4 +1,4 @@
-"""`mediavault …` with a service's settings, in this process: a new one takes a second to start."""
+"""Runs `mediavault …` with a service's settings inside the test process: a new process takes a second to start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.real.service import Service
 
 
 def mediavault(service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """As `Service.run`, from a test that is no coroutine."""
+    """As `Service.run`, for tests that are no coroutines."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:

@@ -1,4 +1,4 @@
-"""Somebody who goes on looking at photos, adding and deleting some, while the library moves under them."""
+"""`ConcurrentClient`: reads, uploads and deletes photos while the library is moved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANGED_BYTES = 1000
 
 @dataclass(slots=True)
 class SeenAsset:
-    """What a client knows of an asset: SHA-256 of its bytes, their number, and the ETag that it was first shown with."""
+    """An asset as a client first saw it: SHA-256, size in bytes and ETag."""
 
     sha256: str
     size: int
@@ -37,7 +37,7 @@ class RequestCounts:
 
 
 class ConcurrentClient:
-    """`with Visitor(…)`: works in a thread until the block ends; then raises what went wrong."""
+    """`with ConcurrentClient(…)`: works in a thread until the block ends, and then raises its first error."""
 
     def __init__(self, service: Service, account: Account, known: dict[str, SeenAsset], seed: int) -> None:
         self.known = known
@@ -65,7 +65,7 @@ class ConcurrentClient:
             raise self._failure
 
     def look_at_all(self) -> None:
-        """Every asset once, and that what was deleted is gone."""
+        """Read every asset once, and check that deleted ones are gone."""
         with self._service.client(self._account, timeout=WAIT_SECONDS) as client:
             for asset in self.known:
                 self._read(client, asset)

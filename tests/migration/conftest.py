@@ -1,4 +1,4 @@
-"""Libraries to be moved, in both directions and on both databases."""
+"""Fixtures of the migration tests: libraries for moves in both directions, on both databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeLibrary = Callable[..., Awaitable[Library]]
 
 @dataclass(frozen=True, slots=True)
 class MoveDirection:
-    """Where to, and the database that the catalogue is in."""
+    """The target engine, and the database of the catalogue."""
 
     to: StorageEngine
     database: Database

@@ -1,4 +1,4 @@
-"""A small library at one of two places, to be moved to the other: its files, and what is known of each from before."""
+"""`Library`: a small library for a move, with the expected content of each file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ODD_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file of the library: its asset, and its bytes' checksum."""
+    """A file of the library: its asset and its checksum."""
 
     asset_id: UUID
     file_id: UUID
@@ -71,7 +71,7 @@ def settings_of(stack: Stack, engine: StorageEngine, **more: Any) -> Settings:
 
 @dataclass(slots=True)
 class Library:
-    """`storage` has the engine that the files are to be moved to, as the service has then."""
+    """`storage` has the engine of the move's target, as the service does during a move."""
 
     stack: Stack
     to: StorageEngine
@@ -84,7 +84,7 @@ class Library:
 
     @classmethod
     async def create(cls, stack: Stack, to: StorageEngine, *, endpoint: str | None = None) -> Self:
-        """Empty. `endpoint` stands between the move and the store, for the move only."""
+        """An empty library. `endpoint` is a proxy before the store that only the move uses."""
         await upgrade_catalog(stack.db_url)
         catalog = await open_catalog(stack.db_url)
         more = {} if endpoint is None else {"S3_ENDPOINT": endpoint}
@@ -102,7 +102,7 @@ class Library:
         await self._open.aclose()
 
     async def fill(self, sizes: Sequence[int], *, seed: int = 1, owner: UUID | None = None) -> list[ExpectedFile]:
-        """Files at the source, with odd names among them."""
+        """Store files at the source, some with unusual names."""
         dice = random.Random(seed)
         added: list[ExpectedFile] = []
         async with _opened(settings_of(self.stack, OPPOSITE_ENGINE[self.to])) as source:
@@ -116,7 +116,7 @@ class Library:
     async def add(
         self, storage: StorageService, key: Key, data: bytes, *, owner: UUID | None = None, sidecar: bool = False
     ) -> ExpectedFile:
-        """One file, stored where `storage` puts new ones."""
+        """Store one file where `storage` puts new ones."""
         whose = owner or self.owner
         original = await self._stored(storage, key, data, whose, FileKind.ORIGINAL)
         beside = None
@@ -143,22 +143,22 @@ class Library:
         return found
 
     async def age(self, by: timedelta = timedelta(minutes=2)) -> None:
-        """As if the switch had been a while ago, or is to come where `by` is negative."""
+        """Move the recorded time of the switch into the past, or into the future where `by` is negative."""
         statement = update(tables.migration_item).where(tables.migration_item.c.switched_at.is_not(None))
         async with self.catalog.engine.begin() as connection:
             await connection.execute(statement.values(switched_at=now() - by))
 
     async def delete(self, kept: ExpectedFile) -> None:
-        """As its owner does, for good."""
+        """Delete the asset permanently, as its owner."""
         await self.catalog.assets.delete(self.owner, [kept.asset_id])
         self.files.remove(kept)
 
     async def sweep(self) -> None:
-        """All that is due within the next days."""
+        """Sweep all that is due within the next days."""
         await sweep_all(self.stack, self.catalog, self.storage)
 
     def at_source(self) -> dict[str, int]:
-        """Objects that are no markers, by path."""
+        """The paths of objects at the source, without markers."""
         return self._stored_at(self.work().route.source.paths.path_prefix)
 
     def at_target(self) -> dict[str, int]:
@@ -172,8 +172,7 @@ class Library:
         }
 
     async def check(self, *, at: str | None = None, read: bool = True) -> None:
-        """Every file that was not deleted is live, at the place that is given, and its bytes are those from before, if they are
-        `read`."""
+        """Assert that every file that was not deleted is live at the given engine, and, with `read`, that its bytes are unchanged."""
         for kept in self.files:
             file = await self.file(kept)
             assert at is None or file.path.startswith(at), file.path
@@ -189,15 +188,14 @@ class Library:
         return digest.hexdigest()
 
     async def check_exact(self, *, at: str) -> None:
-        """As `check`, and after a sweep nothing is left on either side but the files."""
+        """As `check`; also assert that after a sweep neither location has other objects."""
         await self.sweep()
         await self.check(at=at)
         assert_consistent(self.stack, exact=True)
         assert self.stack.leftovers() == []
 
     async def verify(self, *, made: int = 0) -> None:
-        """As an operator does it, by reading every byte: the command finds nothing wrong, and has seen every file, also those that were
-        `made` from others."""
+        """Run `mediavault verify --checksums`: it finds no problem, and sees every file, including `made` derivatives."""
         service = Service(self.stack, settings={"IMMICH_STORAGE_ENGINE": self.to.value})
         ended = await asyncio.to_thread(mediavault, service, "verify", "--checksums", "--format", "json")
         assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -222,7 +220,7 @@ def make_filters(owner: UUID | None = None, *kinds: FileKind) -> MoveFilters:
 
 
 class _opened:  # noqa: N801 - reads as the verb that it is
-    """A storage service for the block."""
+    """A storage service that is closed at the end of the block."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

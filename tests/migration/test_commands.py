@@ -1,4 +1,4 @@
-"""`mediavault migrate` as a person gives it: what it prints, and its exit status."""
+"""`mediavault migrate` on the command line: output and exit status."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_before_the_engine_is_set_a_plan_says_so(library: Library) -> None:
 async def test_no_more_files_at_a_time_than_there_are_connections(
     stacks: Stacks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that waits for another one's connection would look as if the store did not answer."""
+    """A file that waits for a connection would look like a store that does not answer."""
     library = await Library.create(stacks.create("s3", tmp_path, database="sqlite"), StorageEngine.S3)
     await library.fill([50_000] * 12)
     await library.aclose()

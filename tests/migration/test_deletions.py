@@ -1,4 +1,4 @@
-"""What its owner deletes while it moves goes from both places, whether another command of the move comes or not."""
+"""Files deleted by their owner during a move are removed from source and target, with or without a further command of the move."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.migration.bandwidth_limit import BandwidthLimit
 from app.migration.steps.run_step import run_move
 from app.migration.steps.switch_step import switch_move
 from tests.migration.library import Library
-from tests.migration.test_undoing import dying_at
+from tests.migration.test_undoing import killed_at
 
 SECONDS = 60
 
 
 async def test_the_sweeper_alone_removes_both(library: Library) -> None:
-    """Of a file that could not be copied, of one that was verified, and of one that was switched."""
+    """For a file that could not be copied, a verified one, and a switched one."""
     planned, switched = await library.fill([10_000, 20_000])
     await library.storage.unlink(planned.path)
     await run_move(library.work())
@@ -38,7 +38,7 @@ async def test_the_sweeper_alone_removes_both(library: Library) -> None:
 
 async def test_a_copy_that_a_dead_run_left_goes_too(library: Library) -> None:
     (kept,) = await library.fill([10_000])
-    with dying_at("record_outcomes"):
+    with killed_at("record_outcomes"):
         await run_move(library.work())
     assert library.at_target()
 

@@ -1,4 +1,4 @@
-"""docs/moving.md shows a whole move: it is made here with the same commands, and what they print has the shape that is shown."""
+"""Runs the move that docs/moving.md shows, and compares the shape of the output."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHAPES = [
     (re.compile(r"\d+"), "N"),
     (re.compile(r" +"), " "),
 ]
-"""What differs from one library to another, and what stands for it."""
+"""Patterns of values that differ between libraries, and their placeholders."""
 
 
 def documented() -> dict[str, list[list[str]]]:
-    """By command, in the order in which they are shown: the lines that it prints each time."""
+    """The documented commands in their order, each with its documented lines."""
     shown: dict[str, list[list[str]]] = {}
     text = (ROOT / "docs" / "moving.md").read_text(encoding="utf-8")
     for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
@@ -42,7 +42,7 @@ def documented() -> dict[str, list[list[str]]]:
 
 
 def shape(lines: list[str]) -> list[str]:
-    """Progress is told as often as there is time for: several lines of one shape are one."""
+    """The lines with placeholders. The number of progress lines depends on time, so consecutive lines of one shape count as one."""
     shapes: list[str] = []
     for line in lines:
         for pattern, stands_for in SHAPES:
@@ -53,12 +53,12 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def _of_progress(line: str) -> bool:
-    """Between the first and the last line of it, which always come."""
+    """Whether the line is a progress line between the first and the last one, which always appear."""
     return line.endswith(" left")
 
 
 async def printed(library: Library, engine: StorageEngine, line: str) -> list[str]:
-    """What that command shows at a terminal's side, both streams as they come."""
+    """The output of the command, both streams interleaved."""
     service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": engine.value})
     ended = await asyncio.to_thread(CliRunner().invoke, cli, line.split(), env=service.environment)
     assert ended.exit_code in (0, 1), ended.output

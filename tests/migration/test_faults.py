@@ -1,4 +1,4 @@
-"""What is wrong with single files is found, named and left alone; all others are moved."""
+"""Files with problems are reported and left alone; all others are moved."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ METHODS = pytest.mark.parametrize("method", [VerifyMethod.AUTO, VerifyMethod.REA
 
 
 def named(problems: ProblemList) -> list[tuple[str, str]]:
-    """Path and the first word of each problem."""
+    """Path and first word of each problem."""
     assert problems.count == len(problems.listed)
     return [(problem.path, problem.problem.partition(":")[0]) for problem in problems.listed]
 
 
 async def flip(library: Library, path: str) -> None:
-    """One bit of what is stored there, behind everybody's back."""
+    """Flip one bit of the stored object, without the catalogue's knowledge."""
     home = library.storage.find_location(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
     assert home is not None
     key = home.paths.to_key(path)
@@ -124,7 +124,7 @@ async def test_a_target_deleted_behind_its_back_is_found_before_the_switch(libra
 
 @pytest.mark.parametrize("size", [0, 49_999, 50_001])
 async def test_a_target_of_another_size_is_found_before_the_switch(library: Library, size: int) -> None:
-    """It was whole when it was verified."""
+    """The copy is truncated after it was verified."""
     kept, _ = await library.fill([50_000, 20_000])
     await run_move(library.work())
     target = library.work().route.target_path(kept.path)
@@ -176,8 +176,8 @@ async def test_a_damaged_source_is_not_gone_back_to(library: Library) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """Something done to a file or its target before the move, and what it is to be called."""
+class FileFault:
+    """A change of a file or its target before the move, and the expected problem."""
 
     act: Callable[[Library, ExpectedFile], Awaitable[None]]
     name: str
@@ -209,21 +209,26 @@ async def _put_at_target(library: Library, kept: ExpectedFile, data: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [Wrong(lose, "missing"), Wrong(shorten, "size"), Wrong(occupy, "occupied"), Wrong(occupy_shorter, "occupied")],
-    ids=lambda wrong: wrong.act.__name__,
+    "file_fault",
+    [
+        FileFault(lose, "missing"),
+        FileFault(shorten, "size"),
+        FileFault(occupy, "occupied"),
+        FileFault(occupy_shorter, "occupied"),
+    ],
+    ids=lambda file_fault: file_fault.act.__name__,
 )
-async def test_what_is_wrong_is_planned_before_and_told_after(library: Library, wrong: Wrong) -> None:
+async def test_what_is_wrong_is_planned_before_and_told_after(library: Library, file_fault: FileFault) -> None:
     kept, _ = await library.fill([50_000, 20_000])
-    await wrong.act(library, kept)
+    await file_fault.act(library, kept)
     before = library.stack.objects()
 
     planned = await plan_move(library.work())
 
-    assert named(planned.problems) == [(kept.path, wrong.name)]
+    assert named(planned.problems) == [(kept.path, file_fault.name)]
     assert library.stack.objects() == before
     ran = await run_move(library.work())
-    assert named(ran.problems) == [(kept.path, wrong.name)]
+    assert named(ran.problems) == [(kept.path, file_fault.name)]
     assert ran.files == 1
     assert before.items() <= library.stack.objects().items()
     assert (await library.file(kept)).path == kept.path
@@ -242,7 +247,7 @@ async def test_a_copy_that_is_there_already_is_taken_over_by_its_bytes(library: 
 
 
 async def test_what_is_freed_is_what_went(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a clean-up that comes after one to which the store refused to delete."""
+    """Also for a clean-up that follows one whose deletes the store refused."""
     somebody = (await library.catalog.users.create("somebody@example.org", "Somebody")).id
     await library.fill([50_000])
     await library.fill([7000], owner=somebody, seed=2)
@@ -265,7 +270,7 @@ async def test_what_is_freed_is_what_went(library: Library, monkeypatch: pytest.
 
 
 async def test_a_clock_that_was_set_back_makes_nobody_wait_longer(library: Library) -> None:
-    """As of a host whose clock is a day ahead, too."""
+    """Also for a host whose clock is a day ahead."""
     await library.fill([1000])
     await run_move(library.work())
     await switch_move(library.work())
@@ -358,7 +363,7 @@ async def test_a_backup_whose_name_is_no_key_keeps_none_of_the_others(library: L
     ran = await run_move(library.work())
 
     told = named(ran.problems)
-    if library.to is StorageEngine.LOCAL or told:  # a listing of a folder may leave such files out
+    if library.to is StorageEngine.LOCAL or told:  # a listing of a folder may omit such files
         assert told == [(f"{library.source_base}{odd}", "name")]
     assert await target.backend.exists(Key("backups/a.jsonl.gz"))
     assert await target.backend.exists(Key("backups/c.jsonl.gz"))
@@ -429,7 +434,7 @@ async def test_a_bucket_that_may_only_be_read_is_told_before_anything_is_copied(
 
 
 async def test_no_room_for_a_listing_is_a_refusal(library: Library, tmp_path: Path) -> None:
-    """That names the setting, and leaves all as it was."""
+    """The refusal names the setting, and nothing has changed."""
     await library.fill([5000])
     await run_move(library.work())
     with disks_below(tmp_path) as disks:
@@ -448,7 +453,7 @@ async def test_no_room_for_a_listing_is_a_refusal(library: Library, tmp_path: Pa
 async def test_what_is_in_a_folder_that_may_not_be_listed_is_not_missing(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On disk, at whichever end: the folder is named, and files are moved as far as they can be seen."""
+    """The folder, at source or target on disk, is named, and all visible files are moved."""
     await library.fill([5000, 6000])
     folder = f"upload/{library.owner}/00"
     (library.stack.media / folder).mkdir(parents=True, exist_ok=True)
@@ -469,7 +474,7 @@ async def test_what_is_in_a_folder_that_may_not_be_listed_is_not_missing(
 
 
 def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path: Path) -> None:
-    """As somebody who is not root: whoever is may read everything."""
+    """Runs as a user who is not root, because root may read everything."""
     for name, mode in (("readable.jpg", 0o644), ("secret.jpg", 0o000)):
         (tmp_path / name).write_bytes(b"data")
         (tmp_path / name).chmod(mode)
@@ -497,7 +502,7 @@ def test_files_that_may_not_be_read_are_told_before_anything_is_copied(tmp_path:
 
 
 async def store(library: Library, path: str, data: bytes | None) -> None:
-    """Bytes, or none, behind everybody's back."""
+    """Replace an object, or delete it where `data` is None, without the catalogue's knowledge."""
     home = library.storage.find_location(StorageEngine.S3 if path.startswith("s3://") else StorageEngine.LOCAL)
     assert home is not None
     key = home.paths.to_key(path)
@@ -509,7 +514,7 @@ async def store(library: Library, path: str, data: bytes | None) -> None:
 
 
 async def test_the_only_whole_copy_is_not_given_up(library: Library) -> None:
-    """Copied and not switched; then the sources spoil."""
+    """The sources are damaged after the copy, before the switch."""
     gone, damaged, well = await library.fill([50_000, 20_000, 30_000])
     await run_move(library.work())
     await store(library, gone.path, None)
@@ -542,7 +547,7 @@ async def test_other_bytes_at_the_target_outlive_a_rollback(library: Library) ->
 
 
 async def test_a_catalogue_of_before_the_move_takes_the_copies_over(library: Library) -> None:
-    """As after the restoration of an old backup: the sources are gone, and no row knows of the copies."""
+    """After the restore of an old backup the sources are missing, and no row names the copies."""
     taken, lost = await library.fill([50_000, 20_000])
     with_copy = library.work().route.target_path(taken.path)
     async with library.storage.read(taken.path) as stream:

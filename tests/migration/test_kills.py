@@ -1,5 +1,5 @@
-"""Death at every single effect of each command of a move, and at random moments of it. Whatever was killed, nothing stored is without
-a row, the same command carries it to its end, and no file is lost, doubled or changed.
+"""Kills each command of a move at every single effect, and at random moments. Afterwards no object is without a row, the same command
+completes the move, and no file is lost, duplicated or changed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.real.notes import Note
 MANY_EFFECTS = 80
 KILLS = 2
 SOAK_KILLS = 50
-"""At random moments, of each command and each way; each named step is died at in every run."""
+"""Kills at random moments, per command and direction; each named step is killed in every run."""
 LOCK_SECONDS = 20.0
 COPIED = {StorageEngine.S3: (9_000_000, 3000), StorageEngine.LOCAL: (1_800_000, 0)}
-"""Bytes of the files where they are copied: more than one part on S3, two writes on a disk, in whatever pieces they come from the store (a
-write gathers at least a mebibyte of them)."""
+"""Size of files to be copied: more than one part on S3, two writes on a disk, whatever the chunks of the source (a write buffers at least
+a mebibyte)."""
 SMALL = (3000, 0)
-"""Bytes of the files where nothing is copied."""
+"""Size of files where nothing is copied."""
 
 Command = Callable[[MigrationContext], Awaitable[MoveReport]]
 
@@ -47,8 +47,8 @@ _SWEEPING = ["claim", "object deleted", "row forgotten"]
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """A command, what comes before it, and its steps."""
+class KilledCommand:
+    """A command, the commands before it, and its steps."""
 
     name: str
     command: Command
@@ -61,8 +61,8 @@ def _cleaning(to: StorageEngine) -> list[str]:
     return ["sources doomed", *_SWEEPING, *(["folders pruned"] if to is StorageEngine.S3 else []), "migration finished"]
 
 
-DEEDS = [
-    Deed(
+KILLED_COMMANDS = [
+    KilledCommand(
         "run",
         run_move,
         (),
@@ -76,22 +76,24 @@ DEEDS = [
         ],
         ends_at_target=False,
     ),
-    Deed("switch", switch_move, (run_move,), lambda _: ["paths switched", "migration finished"], ends_at_target=True),
-    Deed(
+    KilledCommand(
+        "switch", switch_move, (run_move,), lambda _: ["paths switched", "migration finished"], ends_at_target=True
+    ),
+    KilledCommand(
         "rollback",
         roll_back_move,
         (run_move, switch_move),
         lambda _: ["paths switched back", "migration finished"],
         ends_at_target=False,
     ),
-    Deed(
+    KilledCommand(
         "rollback before a switch",
         roll_back_move,
         (run_move,),
         lambda _: ["copies given up", "migration finished"],
         ends_at_target=False,
     ),
-    Deed("cleanup", clean_up_move, (run_move, switch_move), _cleaning, ends_at_target=True),
+    KilledCommand("cleanup", clean_up_move, (run_move, switch_move), _cleaning, ends_at_target=True),
 ]
 
 
@@ -103,21 +105,21 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
 
 
 @dataclass(slots=True)
-class Trial:
-    """One deed on one library, again and again from the same beginning."""
+class KillTrial:
+    """Kills one command on one library, repeatedly, from the same initial state."""
 
     library: Library
     nursery: ForkServer
-    deed: Deed
+    killed: KilledCommand
     seed: int = 0
 
     async def prepare(self) -> None:
         if not self.library.files:
             self.seed += 1
-            sizes = COPIED[self.library.to] if self.deed.command is run_move else SMALL
+            sizes = COPIED[self.library.to] if self.killed.command is run_move else SMALL
             await self.library.fill(sizes, seed=self.seed)
-        for command in self.deed.before:
-            assert (await once_free(command, self.library)).problems.count == 0
+        for command in self.killed.before:
+            assert (await run_when_unlocked(command, self.library)).problems.count == 0
         await self.library.age()
 
     async def die(self, **how: str | float) -> tuple[int, list[str]]:
@@ -126,46 +128,46 @@ class Trial:
             "IMMICH_STORAGE_ENGINE": self.library.to.value,
             "MEDIAVAULT_FSYNC": "false",
         }
-        return await asyncio.to_thread(self.nursery.run, settings, command=self.deed.command.__name__, **how)  # pyright: ignore[reportArgumentType]
+        return await asyncio.to_thread(self.nursery.run, settings, command=self.killed.command.__name__, **how)  # pyright: ignore[reportArgumentType]
 
-    async def live(self) -> list[str]:
-        """To its end; its steps. The first time it also copies what is copied once."""
+    async def run_to_end(self) -> list[str]:
+        """Run the command to its end, and return its steps. The first run also copies objects that are copied only once."""
         await self.prepare()
         _, steps = await self.die(effect=0, after=False)
-        await self.again("alive")
+        await self.check_and_complete("alive")
         await self.reset()
         return steps
 
-    async def again(self, where: str) -> None:
-        """What the dead one left is accounted for and still served, and the same command completes it."""
+    async def check_and_complete(self, where: str) -> None:
+        """Assert that all objects have rows and files are still served; then run the same command to its end."""
         found = differences(read_state(self.library.stack), exact=False)
         assert not found, f"{where}: {found}"
         await self.library.check()
-        finished = await self.library.catalog.moves.get_unfinished() is None and self.deed.name != "run"
+        finished = await self.library.catalog.moves.get_unfinished() is None and self.killed.name != "run"
         if not finished:
-            report = await once_free(self.deed.command, self.library)
+            report = await run_when_unlocked(self.killed.command, self.library)
             assert report.problems.count == 0, f"{where}: {report.problems.listed}"
-        base = self.library.target_base if self.deed.ends_at_target else self.library.source_base
+        base = self.library.target_base if self.killed.ends_at_target else self.library.source_base
         await self.library.check(at=base, read=False)
 
     async def reset(self) -> None:
-        """To where every trial begins: files at the source, no move under way, nothing to be swept."""
-        if self.deed.name == "cleanup":
+        """Restore the initial state: files at the source, no move in progress, nothing to sweep."""
+        if self.killed.name == "cleanup":
             await self.library.check_exact(at=self.library.target_base)
             assert not self.library.at_source()
             for kept in list(self.library.files):
                 await self.library.delete(kept)
         elif await self.library.catalog.moves.get_unfinished() is not None:
-            await once_free(roll_back_move, self.library)
-        if self.deed.name == "cleanup":
+            await run_when_unlocked(roll_back_move, self.library)
+        if self.killed.name == "cleanup":
             await self.library.sweep()
         else:
             await self.library.check_exact(at=self.library.source_base)
             assert not self.library.at_target()
 
 
-async def once_free(command: Command, library: Library) -> MoveReport:
-    """PostgreSQL needs a moment to notice that whoever held the lock is dead."""
+async def run_when_unlocked(command: Command, library: Library) -> MoveReport:
+    """Retry until the lock is free: PostgreSQL notices the death of its holder with a delay."""
     end = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -175,17 +177,19 @@ async def once_free(command: Command, library: Library) -> MoveReport:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
-async def test_it_dies_at_every_effect(library: Library, nursery: ForkServer, deed: Deed, note: Note) -> None:
-    """One file at a time, so that effects come one after the other: right before one is right after the one before it."""
-    trial = Trial(library, nursery, deed)
-    steps = await trial.live()
+@pytest.mark.parametrize("killed", KILLED_COMMANDS, ids=lambda killed: killed.name)
+async def test_it_dies_at_every_effect(
+    library: Library, nursery: ForkServer, killed: KilledCommand, note: Note
+) -> None:
+    """One file at a time, so that effects are sequential: a kill right before an effect is one right after the previous effect."""
+    trial = KillTrial(library, nursery, killed)
+    steps = await trial.run_to_end()
     died = 0
 
     for effect, after in ((1, False), *((effect, True) for effect in range(1, MANY_EFFECTS))):
         await trial.prepare()
         status, steps = await trial.die(effect=effect, after=after, concurrency=1)
-        await trial.again(f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}")
+        await trial.check_and_complete(f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}")
         if status == 0:
             await library.verify()
         await trial.reset()
@@ -195,20 +199,20 @@ async def test_it_dies_at_every_effect(library: Library, nursery: ForkServer, de
     else:
         raise AssertionError(f"more than {MANY_EFFECTS} effects")
 
-    note(f"{deed.name} to {library.to} died {died} times, before the first and after each of: {', '.join(steps)}")
+    note(f"{killed.name} to {library.to} died {died} times, before the first and after each of: {', '.join(steps)}")
     assert died == len(steps) + 1
-    assert set(deed.steps(library.to)) <= set(steps)
+    assert set(killed.steps(library.to)) <= set(steps)
 
 
-@pytest.mark.parametrize("deed", DEEDS, ids=lambda deed: deed.name)
+@pytest.mark.parametrize("killed", KILLED_COMMANDS, ids=lambda killed: killed.name)
 async def test_it_dies_at_random_moments(
-    library: Library, nursery: ForkServer, deed: Deed, soak: bool, seed: int, note: Note
+    library: Library, nursery: ForkServer, killed: KilledCommand, soak: bool, seed: int, note: Note
 ) -> None:
     dice = random.Random(seed)
-    trial = Trial(library, nursery, deed)
-    await trial.live()
-    usual = Counter(await trial.live())
-    wanted = deed.steps(library.to)
+    trial = KillTrial(library, nursery, killed)
+    await trial.run_to_end()
+    usual = Counter(await trial.run_to_end())
+    wanted = killed.steps(library.to)
     hit: Counter[str] = Counter()
 
     kills = SOAK_KILLS if soak else KILLS
@@ -217,19 +221,19 @@ async def test_it_dies_at_random_moments(
         await trial.prepare()
         how = {"effect": dice.randint(1, usual[step]), "after": dice.random() < 0.5, "pause": dice.uniform(0.001, 0.03)}
         status, came_to = await trial.die(step=step, **how)
-        if not status:  # it took fewer of them this time
-            await trial.again("alive")
+        if not status:  # this run had fewer steps
+            await trial.check_and_complete("alive")
             await trial.reset()
             await trial.prepare()
             status, came_to = await trial.die(step=step, **(how | {"effect": 1}))
         assert status, f"it never came to {step!r}"
         hit[step] += 1
-        await trial.again(f"kill {number} at {step!r} ({how}), having come to {came_to[-1:]}")
+        await trial.check_and_complete(f"kill {number} at {step!r} ({how}), having come to {came_to[-1:]}")
         if number == kills - 1:
             await library.verify()
         await trial.reset()
 
     shown = ", ".join(f"{step} {hit[step]}" for step in wanted)
-    note(f"{deed.name} to {library.to} killed at: {shown} (seed {seed})")
+    note(f"{killed.name} to {library.to} killed at: {shown} (seed {seed})")
     if soak:
         assert all(hit[step] for step in wanted), hit

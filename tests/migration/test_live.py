@@ -1,4 +1,4 @@
-"""The service goes on while the library moves: real commands beside a real service, in both directions."""
+"""Moves of a library in both directions by real commands, while a real service serves it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ MANY = 2000
 LARGEST = 3_000_000
 SOAK_LARGEST = 200 * 1024 * 1024
 LONG_BYTES = 24_000_000
-"""More than what lies in the sockets between the store and a client that does not read."""
+"""More bytes than fit into the sockets between the store and a client that does not read."""
 SMALL_BUFFER = 64 * 1024
 MOVE_SECONDS = 1800.0
-"""For one command; the long campaign's library takes minutes on a busy machine."""
+"""Time-out of one command; the library of the soak takes minutes on a busy machine."""
 
 
 def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
-    """Mostly small ones, one of a single byte, and one that is the largest; long enough to differ, all others."""
+    """File sizes: mostly small ones, one byte, and one large file; all others are long enough to have different content."""
     return [1, largest, *(dice.choice((40, 900, 20_000, 150_000)) for _ in range(count - 2))]
 
 
@@ -59,7 +59,7 @@ def sizes(dice: random.Random, count: int, largest: int) -> list[int]:
 def serving(
     library: Library, engine: StorageEngine, owner: Account | None = None, *, more: Mapping[str, str] | None = None
 ) -> Iterator[tuple[Service, Account]]:
-    """The service with this engine and `more` settings, and the library's owner as its user."""
+    """A service with this engine and `more` settings, with the library's owner as its user."""
     settings = {"IMMICH_STORAGE_ENGINE": engine.value, "MEDIAVAULT_FSYNC": "false", **(more or {})}
     service = Service(library.stack, settings=settings)
     with service:
@@ -68,7 +68,7 @@ def serving(
 
 
 def migrate(service: Service, command: str, to: StorageEngine) -> dict[str, Any]:
-    """The command as a person gives it; it must find nothing wrong."""
+    """Run a command, and assert that it reports no problem."""
     done = service.run("migrate", command, "--to", to.value, "--json", within=MOVE_SECONDS)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
@@ -143,7 +143,7 @@ async def test_a_download_and_a_zip_outlive_switch_and_cleanup(make_library: Mak
 
 
 async def test_a_direct_link_outlives_a_rollback(make_library: MakeLibrary, way: MoveDirection) -> None:
-    """One that was given out in the last moment, and is followed in its own last one."""
+    """The link was made at the last moment before the switch back, and is followed at its own last moment."""
     library = await make_library()
     (kept,) = await library.fill([50_000])
     link_time = timedelta(minutes=15)

@@ -1,4 +1,4 @@
-"""The whole move as a person makes it, in both directions: copied, verified, switched, cleaned up, or rolled back."""
+"""Complete moves in both directions: run, switch, and cleanup or rollback."""
 
 from __future__ import annotations
 

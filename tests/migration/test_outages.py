@@ -1,4 +1,4 @@
-"""A store that misbehaves while the library moves: the report is true, nothing is lost, and the next run completes it."""
+"""Stores that fail during a move: the report is correct, nothing is lost, and the next run completes the move."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
 
 
 def of_files(request: Recorded) -> bool:
-    """The objects themselves: no listings, markers or probes."""
+    """Matches requests for files, not listings, markers or probes."""
     return (
         request.method in ("GET", "PUT", "HEAD", "POST")
         and "/upload/" in request.path
@@ -48,28 +48,28 @@ def of_bytes(request: Recorded) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Mishap:
-    """What the store does, in whatever direction the files move."""
+class StoreFault:
+    """A fault of the store, for moves in both directions."""
 
     name: str
     faults: Callable[[], list[Fault]]
 
 
-MISHAPS = [
-    Mishap("503 to every second request", lambda: [Fault(every(2), status=503, code="SlowDown")]),
-    Mishap("503 to all of one kind", lambda: [Fault(of_bytes, status=503, code="ServiceUnavailable")]),
-    Mishap("resets in place of answers", lambda: [Fault(every(2, of_bytes), lose_answer=True)]),
-    Mishap("truncated bodies", lambda: [Fault(of_bytes, cut_after=100, times=12)]),
+STORE_FAULTS = [
+    StoreFault("503 to every second request", lambda: [Fault(every(2), status=503, code="SlowDown")]),
+    StoreFault("503 to all of one kind", lambda: [Fault(of_bytes, status=503, code="ServiceUnavailable")]),
+    StoreFault("resets in place of answers", lambda: [Fault(every(2, of_bytes), lose_answer=True)]),
+    StoreFault("truncated bodies", lambda: [Fault(of_bytes, cut_after=100, times=12)]),
 ]
 
 
-@pytest.mark.parametrize("mishap", MISHAPS, ids=lambda mishap: mishap.name)
+@pytest.mark.parametrize("store_fault", STORE_FAULTS, ids=lambda store_fault: store_fault.name)
 async def test_the_report_is_true_and_a_second_run_completes(
-    make_library: MakeLibrary, proxy: Proxy, mishap: Mishap
+    make_library: MakeLibrary, proxy: Proxy, store_fault: StoreFault
 ) -> None:
     library = await make_library(endpoint=proxy.endpoint)
     await library.fill(SIZES)
-    proxy.faults += mishap.faults()
+    proxy.faults += store_fault.faults()
 
     first = await run_move(library.work())
 
@@ -86,7 +86,7 @@ async def test_the_report_is_true_and_a_second_run_completes(
 async def test_a_put_that_is_acknowledged_and_not_kept_is_found(
     make_library: MakeLibrary, seaweedfs: SeaweedFS, proxy: Proxy, way: MoveDirection
 ) -> None:
-    """Where files move to S3; from there a store that has lost one is the same to look at."""
+    """For moves to S3 only; in the other direction it looks the same as a lost source."""
     library = await make_library(endpoint=proxy.endpoint)
     kept, lost, _ = await library.fill([1000, 70_000, 5])
     if way.to is StorageEngine.S3:
@@ -129,7 +129,7 @@ async def test_a_store_that_is_gone_ends_the_run_and_undoing_needs_no_target(
     assert stopped.files == 0
     assert stopped.count_files(MoveState.PLANNED) >= 4, "what it did not come to is not begun"
     if way.to is StorageEngine.LOCAL:
-        proxy.faults.clear()  # the source is what has to answer
+        proxy.faults.clear()  # rollback needs only the source
     undone = await roll_back_move(library.work())
     assert undone.problems.count == 0
     proxy.faults.clear()
@@ -137,7 +137,7 @@ async def test_a_store_that_is_gone_ends_the_run_and_undoing_needs_no_target(
 
 
 async def assert_true(library: Library, report: MoveReport) -> None:
-    """What is told as verified is so, and everything is still served."""
+    """Assert that files reported as verified are, and that all files are still served."""
     verified = await library.catalog.moves.get_moves(_id(report), [MoveState.VERIFIED], limit=100)
     sizes = library.stack.objects()
     assert len(verified) == report.files

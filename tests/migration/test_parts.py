@@ -1,4 +1,4 @@
-"""The parts of a move that decide or count, by themselves."""
+"""Unit tests of a move's parts that decide or count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A catalogue of before, restored beside places that a move has changed since: no object is removed for what is not true any more."""
+"""Restores a catalogue from before a move: outdated rows do not make the sweeper delete objects that are in use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Restored = Callable[[Library, BackupInfo], Awaitable[Library]]
 
 @pytest.fixture
 async def restored(stacks: Stacks, way: MoveDirection) -> AsyncIterator[Restored]:
-    """The library as it was at a backup, in a database of its own, with the objects that there are now."""
+    """The library with its catalogue restored into a new database, and with the current objects."""
     async with AsyncExitStack() as opened:
 
         async def bring_back(library: Library, backup: BackupInfo) -> Library:
@@ -58,7 +58,7 @@ def photos(found: dict[str, int]) -> list[int]:
 
 
 async def test_a_copy_that_was_to_go_and_is_the_only_one_now(library: Library, restored: Restored) -> None:
-    """It was rolled back before the backup, and moved again after it."""
+    """The move was rolled back before the backup, and repeated after it."""
     await library.fill([5000, 6000])
     await run_move(library.work())
     await switch_move(library.work())
@@ -78,7 +78,7 @@ async def test_a_copy_that_was_to_go_and_is_the_only_one_now(library: Library, r
 
 
 async def test_copies_of_a_move_that_was_under_way_and_has_gone_on_since(library: Library, restored: Restored) -> None:
-    """Of one file that was cleaned up then, and of one that its owner had deleted before."""
+    """For a file that was cleaned up after the backup, and one that its owner had deleted before."""
     other = (await make_user(library.catalog)).id
     kept, deleted = *await library.fill([5000]), *await library.fill([6000], owner=other, seed=2)
     await run_move(library.work())

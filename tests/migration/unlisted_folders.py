@@ -1,5 +1,5 @@
-"""Folders that give their files to those who know the names, and no list of them (mode 0311): root, whom tests may run as, is refused
-nothing, so this takes the place of the kernel's refusal. `tests/storage/test_local.py` shows the real one."""
+"""Simulates folders that may be searched but not listed (mode 0311), because the kernel refuses nothing to root, who may run the tests.
+`tests/storage/test_local.py` tests real ones."""
 
 from __future__ import annotations
 

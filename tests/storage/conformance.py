@@ -1,6 +1,6 @@
-"""The guarantees of storage (DESIGN 4.1) as one suite: every backend, and every wrapper around one, passes it unchanged.
+"""`Conformance`: the guarantees of storage (DESIGN 4.1) as one suite, which every backend and every wrapper around one passes unchanged.
 
-A test class inherits `Conformance` and gives a `place` fixture (see `conftest.py`).
+A test class inherits `Conformance` and provides a `place` fixture (see `conftest.py`).
 """
 
 from __future__ import annotations
@@ -27,4 +27,4 @@ class Conformance(
     LocationGuarantees,
     MoveGuarantees,
 ):
-    """All of it."""
+    """All guarantees."""

@@ -1,6 +1,6 @@
-"""What storage tests share: a `place` (its settings, as the environment has them) and the `backend` that lives there.
+"""Fixtures of the storage tests: `place`, the settings of a storage location as environment variables, and `backend`, opened on them.
 
-Who runs the conformance suite against something else defines a `place`, or a `backend`, of their own.
+A test class that runs the conformance suite on another backend overrides `place` or `backend`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def settings_of(place: Place) -> Settings:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the suite against other servers, only the core runs outside the long campaigns."""
+    """Deselects the tests of other servers that are not in the suite's core, unless the run is a soak."""
     for item in items:
         if isinstance(item, pytest.Function) and item.path.name == OTHER_STORES and item.originalname not in CORE:
             item.add_marker(pytest.mark.soak)
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 async def backend(place: Place) -> AsyncIterator[StorageBackend]:
-    """Fresh and empty."""
+    """A new, empty backend."""
     service = await open_storage(settings_of(place))
     yield service.primary_backend
     await service.aclose()

@@ -1,4 +1,4 @@
-"""A process that stages the path it is given and makes a folder for outputs, says where both are, and holds them. Its place is in its environment."""
+"""A process that stages the given path and makes an output folder, prints both paths, and keeps them. Its settings are in its environment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is known of the S3 servers of these tests beside SeaweedFS: the guarantees that they cannot hold, and why.
+"""The guarantees that the tested S3 servers other than SeaweedFS do not keep, with reasons.
 
-What is named here has to fail: a server that learns it is noticed. In `make test` the core of the suite runs against each, in `make soak`
+These tests must fail, so that a server that has been fixed is noticed. In `make test` the core of the suite runs against each, in `make soak`
 all of it.
 """
 
@@ -41,12 +41,12 @@ CORE = frozenset(
         "test_who_is_wrong_about_a_free_key_is_refused",
     }
 )
-"""What depends on how a store answers."""
+"""The guarantees that depend on a store's responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreRecord:
-    """`cannot`: names of guarantees, with why the store breaks them."""
+    """`cannot`: names of guarantees, with the reason why the store breaks them."""
 
     cannot: Mapping[str, str]
 

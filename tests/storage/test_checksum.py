@@ -1,4 +1,4 @@
-"""The CRC-32 is the one that everybody else takes."""
+"""`crc32` computes the same values as zlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conformance suite against S3 servers that are less like AWS. See `stores.py` for what they cannot hold."""
+"""The conformance suite against further S3 servers. `store_records.py` has the guarantees that they break."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OtherStore(Conformance):
 
     @pytest.fixture(autouse=True)
     def known(self, request: pytest.FixtureRequest) -> None:
-        """Marks what the store cannot hold."""
+        """Marks the guarantees that the store breaks as expected failures."""
         name = request.function.__name__
         if name in self.record.cannot:
             request.applymarker(pytest.mark.xfail(strict=True, reason=self.record.cannot[name]))

@@ -1,4 +1,4 @@
-"""Files held open between two reads: the right bytes, and given back in time."""
+"""`DescriptorCache`: correct bytes from cached descriptors, and their closing in time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_there_are_never_more_than_so_many() -> None:
 
 
 async def _after_a_read(folder: Path) -> LocalBackend:
-    """With one file that is in memory and held open."""
+    """A backend with one file in the page cache and in the descriptor cache."""
     backend = LocalBackend(folder / "media")
     await store(backend, NAME, DATA)
     await fetch(backend, NAME)

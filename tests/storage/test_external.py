@@ -1,4 +1,4 @@
-"""External files: read-only, and never a mixture of what was and what is."""
+"""External files: read-only, and never a mixture of two versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def external() -> AsyncIterator[ExternalFiles]:
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "my photo #1.jpg"
     path.write_bytes(DATA)
-    os.utime(path, (1e9, 1e9))  # so that an edit shows however coarse the clock of the file system is
+    os.utime(path, (1e9, 1e9))  # so that an edit changes the time, however coarse the file system's clock is
     return path
 
 

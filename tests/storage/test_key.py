@@ -1,4 +1,4 @@
-"""What a key may be."""
+"""`Key`: valid and invalid names."""
 
 from __future__ import annotations
 

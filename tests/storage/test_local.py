@@ -1,4 +1,4 @@
-"""What only the local backend can show: temporary files, links, descriptors, and file systems that can do less."""
+"""The local backend: temporary files, links, descriptors, and file systems that lack features."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _names(root: Path) -> list[str]:
 
 
 def _open_places() -> list[str]:
-    """Where the open descriptors of this process lead to."""
+    """The paths of this process's open descriptors."""
     places: list[str] = []
     for link in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -54,7 +54,7 @@ def _open_places() -> list[str]:
 
 
 def test_folders_that_may_not_be_looked_into_end_no_listing(tmp_path: Path) -> None:
-    """As somebody who is not root: whoever is may look into everything."""
+    """Runs as a user who is not root, because root may list every folder."""
     for folder, mode in (("a", 0o755), ("closed", 0o000), ("names", 0o444), ("open", 0o755), ("passage", 0o311)):
         (tmp_path / folder / "below").mkdir(parents=True)
         (tmp_path / folder / "file").write_bytes(b"data")
@@ -198,7 +198,9 @@ async def test_what_is_in_memory_is_read_without_a_thread(local: LocalBackend, m
     data = pattern(3 * CHUNK_BYTES + 1)
     await store(local, "file", data)
     await fetch(local, "file")
-    if not local._nowait_support.is_supported:  # tmpfs cannot tell what is in memory, but all of it is
+    if (
+        not local._nowait_support.is_supported
+    ):  # tmpfs does not support RWF_NOWAIT, although all its files are in memory
         monkeypatch.setattr("app.storage.local.file_reader.read_cached", os.pread)
         local._nowait_support.is_supported = True
 

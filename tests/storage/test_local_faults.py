@@ -1,4 +1,4 @@
-"""The local backend on disks that fail, vanish, or can do less than most."""
+"""The local backend on disks that fail, vanish, or lack features."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_a_taken_key_is_refused_whatever_the_file_system_can_do(
 async def test_a_media_folder_that_is_not_the_one_of_the_start_takes_and_loses_nothing(
     local: LocalBackend, tmp_path: Path
 ) -> None:
-    """As when its disk is unmounted, or another one is mounted over it."""
+    """Its disk was unmounted, or another one was mounted over it."""
     await store(local, "a/here", b"here")
     local.root.rename(tmp_path / "unmounted")
     local.root.mkdir()

@@ -1,4 +1,4 @@
-"""The local backend while disks come and go below it: what is acknowledged is in sight, and a disk that is back is used again."""
+"""The local backend while disks are mounted and unmounted: acknowledged objects are visible, and a remounted disk is used again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITNESS = Key(f"{FOLDER}/.witness")
 OURS = b"ours\n"
 
 Place = tuple[LocalBackend, MountedDisk, Path]
-"""The backend, the disk that it began on, and where that is mounted."""
+"""The backend, its first disk, and the mount point."""
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_what_is_not_in_sight_is_neither_kept_nor_lost_and_comes_back(plac
 async def test_it_moves_to_another_disk_with_our_witness_and_lets_go_of_the_old_one(
     place: Place, disks: DiskMounts
 ) -> None:
-    """As when a network share is mounted anew: the same files on another device."""
+    """A network share was remounted: the same files on another device."""
     backend, disk, spot = place
     assert await fetch(backend, f"{FOLDER}/before") == b"before"
     copy = disks.make()
@@ -114,7 +114,7 @@ async def test_a_write_that_ends_on_another_disk_than_it_began_on_is_not_acknowl
 async def test_a_disk_that_goes_at_the_last_moment_is_noticed(
     place: Place, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Just before the file gets its name, and just after."""
+    """The disk is unmounted just before the rename, and just after."""
     backend, disk, spot = place
     rename = PendingFile._rename
 
@@ -171,7 +171,7 @@ async def test_another_folder_is_not_held_up(disks: DiskMounts, tmp_path: Path) 
 async def test_a_folder_that_is_back_with_the_whole_is_not_trusted_before_it_is_recognised(
     disks: DiskMounts, tmp_path: Path
 ) -> None:
-    """The media location and one folder in it are disks of their own; after both were gone only the first is back."""
+    """The media location and one folder in it are separate disks; after both were unmounted only the first is back."""
     whole, thumbs, root = disks.make(), disks.make(), tmp_path / "media"
     whole.mount(root)
     thumbs.mount(root / "thumbs")

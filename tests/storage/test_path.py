@@ -1,4 +1,4 @@
-"""The catalogue's paths: what they mean, and which are refused."""
+"""The catalogue's paths: translation to keys and back, and invalid paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Byte ranges: which there are, how long they are, and what of them an object has."""
+"""`ByteRange`: validity, length, and clamping to an object's size."""
 
 from __future__ import annotations
 

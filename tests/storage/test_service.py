@@ -1,4 +1,4 @@
-"""The service: which path goes where, and what may be done there."""
+"""`StorageService`: routing of paths to backends, and permitted operations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUCKET, PREFIX = "photos", "vault"
 
 
 class Places:
-    """A service whose bucket is played by a second folder, and what lies around it."""
+    """A service with a second folder in place of the bucket, and the paths around it."""
 
     def __init__(self, base: Path, engine: StorageEngine) -> None:
         self.base = base
@@ -60,7 +60,7 @@ class Places:
 
 
 class _Bucket(LocalBackend):
-    """A folder that behaves as S3 does in what the service relies on."""
+    """A folder that behaves like S3 where the service depends on it."""
 
     @property
     def name(self) -> str:

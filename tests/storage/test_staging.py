@@ -1,4 +1,4 @@
-"""Staging: whole local files from both engines, within bounds, and nothing left of them however the work ends."""
+"""`Staging`: complete local files from both engines, within the limit, and no left-overs however the work ends."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def place_of(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 @pytest.fixture
 async def storage(place: Place, tmp_path: Path) -> AsyncIterator[StorageService]:
-    """What a test stages is gone at its end; so is the process's own folder once the service is closed."""
+    """A service; asserts at the end that staged files, and after closing the process's folder, are removed."""
     storage = await open_storage(settings_of(place))
     yield storage
     assert staged_in(tmp_path / "staging") == []
@@ -83,7 +83,7 @@ async def storage(place: Place, tmp_path: Path) -> AsyncIterator[StorageService]
 
 @pytest.fixture
 async def in_bucket(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[StorageService]:
-    """The same, where files have to be downloaded."""
+    """A service with engine S3, where files have to be downloaded."""
     storage = await open_storage(settings_of(place_of("s3", tmp_path, request)))
     yield storage
     assert staged_in(tmp_path / "staging") == []
@@ -91,7 +91,7 @@ async def in_bucket(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIter
 
 
 def staged_in(root: Path) -> list[Path]:
-    """Everything that lies in the staging folder, but the locks."""
+    """All files in the staging folder, without the locks."""
     return [path for path in root.glob("*/*") if path.name != "lock"]
 
 
@@ -196,7 +196,7 @@ async def test_nothing_stays_when_the_work_is_cancelled_wherever_it_is(
         await asyncio.wait([task], timeout=30)
         assert task.cancelled()
         assert staged_in(tmp_path / "staging") == []
-    async with asyncio.timeout(30), in_bucket.stage_to_temp(path) as staged:  # the room is free again
+    async with asyncio.timeout(30), in_bucket.stage_to_temp(path) as staged:  # the reserved bytes are free again
         assert staged.stat().st_size == 12 * MEBIBYTE
 
 
@@ -240,7 +240,7 @@ async def test_room_is_given_in_the_order_in_which_it_is_asked_for() -> None:
         small = asyncio.create_task(work("small", 1))
         gone = asyncio.create_task(work("gone", 2))
         await asyncio.sleep(0)
-        assert order == []  # the small one would fit, but then the large one might wait for ever
+        assert order == []  # the small one would fit, but then the large one could starve
         gone.cancel()
     await asyncio.wait_for(asyncio.gather(large, small), 10)
     assert order == ["large", "small"]
@@ -255,7 +255,7 @@ async def test_room_that_nobody_waits_for_any_more_is_not_lost(late: bool) -> No
         waiting = asyncio.create_task(enter(AsyncExitStack(), room.reserve(10)))
         behind = asyncio.create_task(enter(AsyncExitStack(), room.reserve(3)))
         await asyncio.sleep(0)
-        if late:  # it is admitted and cancelled in the same turn of the loop
+        if late:  # it is admitted and cancelled in the same iteration of the loop
             await holder.aclose()
         waiting.cancel()
         await asyncio.sleep(0)
@@ -368,7 +368,7 @@ async def test_what_a_killed_process_staged_is_swept_and_a_living_one_is_left_al
     assert held[0].exists()
     await _opened_and_closed(tmp_path)
     assert not held[0].parent.exists()
-    async with in_bucket.stage_to_temp(path) as staged:  # this process's own folder was left alone
+    async with in_bucket.stage_to_temp(path) as staged:  # this process's own folder was kept
         assert staged.stat().st_size == MEBIBYTE
 
 
@@ -427,7 +427,7 @@ async def test_a_staging_folder_that_cannot_be_had_is_told(tmp_path: Path) -> No
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """4 MiB."""
+    """A file system of 4 MiB."""
     folder = tmp_path / "staging"
     folder.mkdir()
     if os.geteuid() != 0:
@@ -460,7 +460,7 @@ async def test_a_full_staging_disk_is_told_and_passes(small_disk: Path, in_bucke
 
 
 async def test_a_disk_that_fills_up_during_the_download_is_told(small_disk: Path, in_bucket: StorageService) -> None:
-    """Two that fit one by one, and begin at the same moment."""
+    """Two downloads that fit one at a time begin at the same moment."""
     paths = [await store(in_bucket, pattern(3 * MEBIBYTE), f"upload/{number}") for number in range(2)]
     both = asyncio.Barrier(2)
     staged_at_once = 0

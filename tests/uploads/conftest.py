@@ -1,4 +1,4 @@
-"""A place to upload into, new for each test."""
+"""Fixtures of the upload tests: a new catalogue and storage for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multipart bodies for tests, written by hand so that they may also be wrong."""
+"""Builds multipart bodies by hand, so that they can also be malformed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATES = [("fileCreatedAt", "2024-05-06T07:08:09.123Z"), ("fileModifiedAt", "2024
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file part: `filename` goes into the header as it stands."""
+    """A file part; `filename` goes into the header unchanged."""
 
     name: str
     filename: str
@@ -50,7 +50,7 @@ def encode_part(one: FormPart) -> bytes:
 
 
 def split_at(data: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """`data`, cut at these offsets."""
+    """`data`, split at these offsets."""
     edges = [0, *sorted(set(cuts)), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(edges) if start < end]
 

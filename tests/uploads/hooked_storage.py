@@ -1,4 +1,4 @@
-"""A real catalogue (SQLite) and a real media folder to upload into, with a hook at each moment where something may go wrong."""
+"""A real catalogue (SQLite) and a real media folder to upload into, with hooks at each step that may fail."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def _nothing(_path: str) -> None:
 
 
 class HookedStorage:
-    """The real storage. Hooks are told the path: before each write, and before and after each commit."""
+    """The real storage with hooks, called with the path before each write, and before and after each commit."""
 
     def __init__(self, real: StorageService) -> None:
         self._real = real
@@ -73,7 +73,7 @@ class _HookedWriter:
 
 @dataclass
 class UploadSender:
-    """An ASGI `receive`: hands over `chunks`, then says that the client has gone, unless the body was complete or `stays`."""
+    """An ASGI `receive`: returns `chunks`, then a disconnect, unless the body was complete or the client `stays`."""
 
     chunks: Iterable[bytes]
     complete: bool = True
@@ -106,14 +106,14 @@ class UploadTarget:
     media: Path
 
     def ingest(self, **changes: object) -> UploadIngest:
-        """`changes` are settings, by their fields' names."""
+        """`changes` are settings by field name."""
         settings = self.settings.model_copy(update=changes)
         return UploadIngest(self.catalog, cast("StorageService", self.storage), settings)
 
     async def send(
         self, parts: Iterable[FormPart] | bytes, *, checksum: str | None = None, length: bool = True, **changes: object
     ) -> UploadResult:
-        """Upload these parts, or this body, in chunks as a server hands them over."""
+        """Upload these parts, or this body, in chunks as from a server."""
         whole = parts if isinstance(parts, bytes) else body(parts)
         sender = UploadSender(split_at(whole, range(0, len(whole), 65536)))
         return await self.receive(sender, len(whole) if length else None, checksum=checksum, **changes)
@@ -133,18 +133,18 @@ class UploadTarget:
         return [row async for row in self.catalog.files.iterate_all()]
 
     def objects(self) -> dict[str, bytes]:
-        """Every file below the media folder, unfinished ones too."""
+        """Every file below the media folder, including temporary ones."""
         return {str(path): path.read_bytes() for path in sorted(self.media.rglob("*")) if path.is_file()}
 
     async def sweep(self, after: timedelta) -> None:
-        """What the sweeper does once `after` has passed."""
+        """Sweep as of `after` from now."""
         claimed = await self.catalog.files.claim_sweepable(datetime.now(UTC) + after, 1000)
         failed = await self.storage.unlink_many([row.path for row in claimed])
         assert not failed
         await self.catalog.files.delete_swept(claimed)
 
     async def assert_kept(self, *kept: Upload, after: timedelta = timedelta(0)) -> None:
-        """Exactly these files are there, whole, live and charged for, in catalogue and storage alike, once the sweeper has come."""
+        """Sweep, then assert that exactly these files exist in catalogue and storage, complete, live and counted in the quota."""
         await self.sweep(after)
         rows = await self.rows()
         objects = self.objects()

@@ -1,4 +1,4 @@
-"""A request's body: what ends it early."""
+"""`stream_body`: the limits that end a body early."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMITS = BodyLimits(size=1000, idle_seconds=30, minimum_rate=0)
 
 
 def received(messages: Iterable[dict[str, Any]], *, pause: float = 0) -> Receive:
-    """An ASGI `receive` that hands these over, then waits for ever."""
+    """An ASGI `receive` that returns these messages, then waits for ever."""
     left = iter(messages)
 
     async def receive() -> dict[str, Any]:

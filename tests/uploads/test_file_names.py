@@ -1,4 +1,4 @@
-"""What becomes of the names that clients give: text to be shown, never a path."""
+"""Cleaning of file names that clients send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an accepted upload leaves: the asset, its files, the quota; and what a duplicate does not."""
+"""Accepted uploads: asset, files and quota; and duplicates, which store nothing."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ async def test_a_checksum_that_matches(place: UploadTarget) -> None:
 
 
 async def test_two_uploads_of_the_same_file_at_once(place: UploadTarget) -> None:
-    """Both are past the look for duplicates when the first one commits."""
+    """Both have passed the check for duplicates when the first one commits."""
     meeting = asyncio.Barrier(2)
 
     async def meet(_path: str) -> None:
@@ -234,7 +234,7 @@ async def test_nothing_is_live_before_the_object_is_committed(place: UploadTarge
 
 
 async def test_leases_are_renewed_while_bytes_flow(place: UploadTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And while the store takes its time, until the insert has ended."""
+    """Also while the store is slow, until the insert has ended."""
     monkeypatch.setattr(ingest, "RENEW_SECONDS", 0.01)
     moments: list[str] = []
 
@@ -279,7 +279,7 @@ async def test_half_a_gibibyte_takes_constant_memory(place: UploadTarget) -> Non
         chunk = await anext(left, None)
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
-    await place.send([*DATES, PHOTO])  # warm
+    await place.send([*DATES, PHOTO])  # warm-up
     tracemalloc.start()
     try:
         outcome = await place.receive(receive)
@@ -291,7 +291,7 @@ async def test_half_a_gibibyte_takes_constant_memory(place: UploadTarget) -> Non
 
 
 async def test_a_slow_store_slows_the_sender_down(place: UploadTarget) -> None:
-    """While the store holds a piece, at most another one and the chunk at hand are taken from the sender."""
+    """While the store blocks on one buffer, at most one more buffer and the current chunk are read from the client."""
     held = asyncio.Event()
     release = asyncio.Event()
 

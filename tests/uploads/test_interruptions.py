@@ -1,4 +1,4 @@
-"""Uploads that are cut down at each of their stages, by a cancellation, the store, the catalogue or the sweeper."""
+"""Uploads interrupted at each stage, by a cancellation, the store, the catalogue or the sweeper."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo
 
 
 class Stage:
-    """A point where an upload stops until it is let go on."""
+    """A point where an upload pauses until the test lets it continue."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -63,7 +63,7 @@ async def test_cancelled_while_the_store_takes_bytes(place: UploadTarget) -> Non
 
 
 async def test_a_client_that_vanishes_while_the_store_is_busy(place: UploadTarget) -> None:
-    """The write is given up at once, and nothing of it runs on."""
+    """The write is aborted at once, and nothing runs on in the background."""
     holding: list[asyncio.Task[None] | None] = []
     stage = Stage()
 
@@ -149,7 +149,7 @@ async def test_a_store_whose_answer_is_lost_is_swept_only_after_it_can_have_no_l
 
 
 async def test_one_of_two_objects_fails(place: UploadTarget) -> None:
-    """The other one is committed by then, and goes too."""
+    """The other one is already committed, and is removed, too."""
 
     async def fail(path: str) -> None:
         if path.endswith(".jpg"):
@@ -184,7 +184,7 @@ async def test_an_insert_of_unknown_outcome(place: UploadTarget, monkeypatch: py
 async def test_a_catalogue_that_is_away_while_an_upload_fails(
     place: UploadTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The refusal keeps its reason, and the lease gives the file to the sweeper."""
+    """The upload's own error is raised, and the sweeper takes the file when its lease expires."""
 
     async def away(*_arguments: object) -> int:
         raise CatalogUnavailable("away")
@@ -264,7 +264,7 @@ async def test_a_catalogue_that_is_away_for_one_renewal_loses_nothing(
 
 @pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
 async def test_a_lease_that_ran_out_during_the_commit(place: UploadTarget, moment: str) -> None:
-    """The object may come after the sweeper forgot its row: the row is made again, and both go."""
+    """The object may be stored after the sweeper deleted its row: the row is inserted again, and both are removed."""
 
     async def sweep(_path: str) -> None:
         await place.sweep(UPLOAD_LEASE * 2)
@@ -277,7 +277,7 @@ async def test_a_lease_that_ran_out_during_the_commit(place: UploadTarget, momen
 
 
 async def test_uploads_cancelled_at_many_moments(place: UploadTarget) -> None:
-    """Whatever the moment, the asset is there whole or not at all."""
+    """The upload is atomic: the asset exists completely or not at all."""
     photos = [random_photo(2_000_000, seed) for seed in range(10)]
     for number, photo in enumerate(photos):
         upload = asyncio.create_task(place.send([*DATES, photo]))

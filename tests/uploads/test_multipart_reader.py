@@ -1,4 +1,4 @@
-"""What a multipart body is read as, however it is cut into chunks, and what is refused of it."""
+"""`MultipartReader`: parsing of bodies, however they are split into chunks, and refused bodies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NASTY = [
     b"\0",
     b"jpeg",
 ]
-"""What file contents are made of that look like a boundary but are none."""
+"""Pieces of file contents that resemble a boundary."""
 
 
 @settings(max_examples=300)

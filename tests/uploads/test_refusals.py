@@ -1,4 +1,4 @@
-"""Uploads that are refused: why, how early, and that nothing of them is kept."""
+"""Refused uploads: the reason, how early, and that nothing of them is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalogues to be backed up, and places to keep the backups in."""
+"""Fixtures of the backup tests: catalogues, and storage for the backups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> MakeSettings:
-    """Settings with the catalogue at `db_url` and a media folder of the test's own."""
+    """Settings with the catalogue at `db_url` and a media folder for this test."""
 
     def make(db_url: str, **more: Any) -> Settings:
         values = {

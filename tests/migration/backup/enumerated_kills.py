@@ -1,5 +1,5 @@
-"""`python -m tests.migration.backup.enumerated_kills <most>`: `mediavault backup create` in one child after the other, of which each kills itself one
-step later than the one before, until one lives. Prints how each ended: 0, or the number of the signal.
+"""`python -m tests.migration.backup.enumerated_kills <most>`: runs `mediavault backup create` in child processes. Each
+child kills itself one step later than the previous one, until a child completes. Prints how each ended: 0, or the number of the signal.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from app.storage.s3.protocol.client import S3Client
 from app.storage.service import StorageService
 
 PREPARED = (cli, markers, backup_format, S3Backend)
-"""Imported once, for all children."""
+"""Imported once, before the children are forked."""
 
 
 class KillCountdown:
-    """To the step that is the end."""
+    """Counts steps down, and kills the process at the last one."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
     def watch(self, owner: Any, name: str) -> None:
-        """Count a call of it, before it takes place."""
+        """Count each call of the function before it is made."""
         original: Callable[..., Any] = getattr(owner, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Rows for every table of the catalogue, found in the definitions: text, bytes, JSON and times that are hard on a database, and NULLs."""
+"""Generates rows for every table of the catalogue, from its definitions: difficult text, bytes, JSON and times, and NULLs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileState
 
 ROWS = 4
-"""In each table; the last one has NULL wherever that may be."""
+"""Rows per table; the last one has NULL in every nullable column."""
 
 _LASTING = {
     tables.file.c.state: (FileState.LIVE,),
     tables.migration_item.c.state: (MoveState.REMOVED, MoveState.REVERTED),
 }
-"""Where a row of another state would not come back as it was (`app.catalog.backup.restored_rows`)."""
+"""The states whose rows are restored unchanged (see `app.catalog.backup.restored_rows`)."""
 
 _TEXTS = (
     "plain",
@@ -44,7 +44,7 @@ _BYTES = (bytes(range(256)), b"", b"\0", b"\xff" * 1000)
 
 
 async def fill(catalog: Catalog) -> None:
-    """`ROWS` rows for each table; references lead to rows that come later, too."""
+    """Insert `ROWS` rows into each table; some references point to later rows."""
     async with catalog.engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
@@ -60,7 +60,7 @@ async def fill(catalog: Catalog) -> None:
 
 
 async def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table, and what Alembic says."""
+    """Every row of every table, and Alembic's revision."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     async with catalog.engine.connect() as connection:
         for table in tables.metadata.tables.values():
@@ -77,7 +77,7 @@ def _value(table: Table, column: Column[Any], number: int) -> Any:
         return None
     if column.foreign_keys:
         target = next(iter(column.foreign_keys)).column.table
-        step = 1 if target is table else 0  # to itself: the next row
+        step = 1 if target is table else 0  # a reference to the same table: the next row
         return _id(target.name, (number + step) % ROWS)
     if isinstance(column.type, Uuid):
         return _id(table.name if column.primary_key else f"{table.name}.{column.name}", number)
@@ -106,5 +106,5 @@ def _plain(column: Column[Any], number: int) -> Any:
 
 
 def _id(name: str, number: int) -> UUID:
-    """The same for the same row of the same table."""
+    """A UUID that is determined by table and row number."""
     return UUID(bytes=(name.encode() * 16)[:15] + bytes([number]))

@@ -1,4 +1,4 @@
-"""What is no whole backup is refused with one line, however it came to be so."""
+"""Decoding of backups: every damaged or foreign file is refused with one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLE = {"table": "thing", "columns": [["id", "integer"], ["name", "text"]]}
 
 
 def packed(lines: Iterable[object], *, last: object = None) -> bytes:
-    """As it should be, with another last line where one is given."""
+    """A valid backup, with another last line where one is given."""
     data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     counts = {TABLE["table"]: sum(isinstance(line, list) for line in lines)}
     end = last or {"rows": counts, "sha256": backup_format.hashlib.sha256(data).hexdigest()}
@@ -62,7 +62,7 @@ async def test_one_that_is_cut_short_is_refused_wherever_it_ends() -> None:
 async def test_one_in_which_a_bit_is_flipped_is_refused_wherever_that_is() -> None:
     data = packed(WHOLE)
     dice = random.Random(5)
-    # The ten bytes of gzip's own header say when and by whom it was compressed: nothing of ours.
+    # The ten bytes of gzip's header hold time and system of the compression: changes there do not matter.
     for place in [*range(10, 60), *dice.sample(range(60, len(data)), 150), *range(len(data) - 8, len(data))]:
         damaged = bytearray(data)
         damaged[place] ^= 1 << dice.randrange(8)

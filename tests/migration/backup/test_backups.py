@@ -1,4 +1,4 @@
-"""Backups are made whole, of one moment, by one process at a time, and the newest are kept."""
+"""`BackupStore`: backups are complete, of one snapshot, made by one process at a time, and the newest are kept."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="module")
 def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """Where the media are; making one on S3 takes seconds."""
+    """The storage location; module-wide, because making one on S3 takes seconds."""
     return stacks.create(stack, tmp_path_factory.mktemp("place"))
 
 
@@ -56,7 +56,7 @@ def settings(place: Stack, db_url: str) -> Settings:
 
 @pytest.fixture
 async def storage(settings: Settings) -> AsyncIterator[StorageService]:
-    """With nothing in it."""
+    """Empty storage."""
     opened = await open_storage(settings)
     await opened.primary_backend.delete_objects([Key(info.key) async for info in opened.primary_backend.list_objects()])
     yield opened
@@ -96,7 +96,7 @@ async def test_the_newest_are_kept(backups: BackupStore, storage: StorageService
 async def test_a_name_that_no_clock_gave_decides_nothing(
     backups: BackupStore, storage: StorageService, settings: Settings, catalog: Catalog, name: str
 ) -> None:
-    """Neither which backups are old, nor whether one is due."""
+    """A name far in the future decides neither which backups are old, nor whether one is due."""
     only_one = BackupStore(catalog, storage, settings.model_copy(update={"backup_keep": 1}))
     first = await only_one.create()
     await storage.primary_backend.put_object(Key(f"backups/{name}"), b"junk")
@@ -113,7 +113,7 @@ async def test_a_name_that_no_clock_gave_decides_nothing(
 async def test_the_one_that_was_just_made_stays(
     backups: BackupStore, storage: StorageService, settings: Settings, catalog: Catalog
 ) -> None:
-    """Although the clock went back a few hours before it was made."""
+    """The clock was set back a few hours before the backup was made."""
     hours_ahead = datetime.now(UTC) + timedelta(hours=5)
     for number in range(3):
         name = f"backups/mediavault-{hours_ahead + timedelta(minutes=number):%Y%m%d-%H%M%S}.000.jsonl.gz"
@@ -173,7 +173,7 @@ async def test_what_comes_back_damaged_is_no_backup(
 async def test_what_was_not_read_back_is_not_listed(
     backups: BackupStore, storage: StorageService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store goes away between writing and reading, so that it cannot be removed either."""
+    """The store fails between writing and reading back, so that the backup cannot be removed either."""
 
     async def away(path: str, *_: object) -> None:
         raise StorageUnavailable(path, "test", "does not answer")
@@ -237,13 +237,13 @@ async def enumerated(pieces: AsyncIterator[Any]) -> AsyncIterator[tuple[int, Any
 
 
 async def test_it_is_of_one_moment(catalog: Catalog, stack: Engine) -> None:
-    """What is committed while it is read is in none of its tables."""
+    """Rows committed during the backup are in none of its tables."""
     owner = await make_user(catalog)
     await upload(catalog, owner.id)
     async with catalog.open_snapshot() as snapshot:
         tables = {table.name: table for table in snapshot.tables}
         assert len(await all_rows(snapshot.iterate_rows(tables["asset"]))) == 1
-        await asyncio.wait_for(upload(catalog, owner.id), PATIENCE)  # and it keeps nobody waiting
+        await asyncio.wait_for(upload(catalog, owner.id), PATIENCE)  # and the backup blocks no writer
         assert len(await all_rows(snapshot.iterate_rows(tables["file"]))) == 1
         users = await all_rows(snapshot.iterate_rows(tables["user"]))
         used = [column.name for column in tables["user"].columns].index("used")
@@ -265,7 +265,7 @@ async def all_rows(batches) -> list[list[object]]:
 
 
 async def test_nobody_else_may_read_it(backups: BackupStore, stack: str) -> None:
-    """What `mediavault` writes is its user's only; here it is this process that must say so."""
+    """`mediavault` sets a umask for its process; here the test has to set it."""
     before = os.umask(0o077)
     try:
         backup = await backups.create()

@@ -1,4 +1,4 @@
-"""`mediavault backup`, and the service that makes backups by itself: killed at every step, and as many replicas."""
+"""`mediavault backup`, and scheduled backups of the service: killed at every step, and with several replicas."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.real.waiting import eventually
 
 MOST_STEPS = 40
 HOURS = 0.0003
-"""Between two backups: 1.08 seconds."""
+"""Hours between two backups: 1.08 seconds."""
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -36,7 +36,7 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="module")
 def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With a photo, and stopped."""
+    """A stopped service with a photo."""
     with Service(stacks.create(stack, tmp_path_factory.mktemp("command") / "service")) as running:
         with running.client(running.people.add()) as client:
             uploaded(client, PHOTO)
@@ -58,7 +58,7 @@ def told(service: Service, *arguments: str) -> str:
 
 
 def refused(service: Service, *arguments: str) -> str:
-    """The one line that says why."""
+    """The one line with the reason of a refusal."""
     ended = mediavault(service, "backup", *arguments)
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert ended.stdout == ""
@@ -79,7 +79,7 @@ def fetch(service: Service, path: str, to: Path) -> Path:
 
 @pytest.fixture
 def new_host(service: Service, stack: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Service:
-    """The same media, and a database that has no tables yet."""
+    """The same media location, and a database without tables."""
     postgres: Postgres | None = request.getfixturevalue("postgres") if stack == "s3" else None
     db_url = postgres.create_database() if postgres else f"sqlite:///{tmp_path}/new/catalogue.db"
     host = Stack(service.stack.engine, tmp_path, db_url, service.stack.bucket)
@@ -103,7 +103,7 @@ def test_a_library_comes_back_on_a_new_host(service: Service, new_host: Service,
     assert "no backup of mediavault" in refused(new_host, "restore", str(foreign))
     assert "there is no backup mediavault-x" in refused(new_host, "restore", "mediavault-x")
 
-    told(new_host, "restore")  # the newest one of the media location
+    told(new_host, "restore")  # the newest backup of the media location
 
     with new_host:
         with new_host.client(new_host.people.add()) as client:
@@ -137,7 +137,7 @@ def test_one_that_is_killed_leaves_no_half_backup(service: Service, tmp_path: Pa
 
 
 def test_of_many_replicas_one_makes_it(service: Service, stack: Engine, tmp_path: Path) -> None:
-    """And the service that writes them is as private as the command."""
+    """The service creates backups with the same private mode as the command."""
     replicas = [
         Service(
             service.stack,

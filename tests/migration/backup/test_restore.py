@@ -1,4 +1,4 @@
-"""Restoring takes place whole or not at all, into an empty catalogue only."""
+"""Restore is atomic, and only into an empty catalogue."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.real.catalogues import Databases, Kind
 
 NOBODY = UUID(int=0)
 INFINITE = "1e999"
-"""A number to JSON, and to Python."""
+"""A number that JSON and Python accept."""
 Change = Callable[[list[Any]], list[Any]]
 OLD = Path(__file__).parent / "backup-0002.jsonl"
 
@@ -51,7 +51,7 @@ async def restored(settings: Settings, data: bytes, *, relocate: bool = False) -
 
 
 def changed(data: bytes, change: Change) -> bytes:
-    """The lines of a backup, changed, with a checksum and counts that fit."""
+    """A backup with changed lines, and with matching checksum and counts."""
     *lines, last = [json.loads(line) for line in gzip.decompress(data).splitlines()]
     lines = change(lines)
     text_ = b"".join(json.dumps(line).replace(f'"{INFINITE}"', INFINITE).encode() + b"\n" for line in lines)
@@ -61,7 +61,7 @@ def changed(data: bytes, change: Change) -> bytes:
 
 @pytest.fixture
 async def backup(catalog: Catalog, db_url: str, make_settings: MakeSettings) -> bytes:
-    """Of a small library that lies where `make_settings` says."""
+    """A backup of a small library below the media location of `make_settings`."""
     settings = make_settings(db_url)
     await make_user(catalog)
     owner = await make_user(catalog)
@@ -79,8 +79,8 @@ async def backup(catalog: Catalog, db_url: str, make_settings: MakeSettings) -> 
 
 
 @pytest.fixture
-def there(database: Kind, databases: Databases, make_settings: MakeSettings) -> Settings:
-    """A database without tables, and the same media."""
+def empty(database: Kind, databases: Databases, make_settings: MakeSettings) -> Settings:
+    """Settings with a database without tables, and the same media location."""
     return make_settings(databases.empty(database))
 
 
@@ -89,28 +89,28 @@ async def opened(settings: Settings) -> Catalog:
 
 
 async def is_untouched(settings: Settings) -> bool:
-    """No table has a row: what was to be restored is not there, not even in part."""
+    """True where no table has a row: nothing was restored, not even in part."""
     catalog = await opened(settings)
     found = await contents(catalog)
     await catalog.aclose()
     return found.pop("alembic_version") == [(HEAD,)] and not any(found.values())
 
 
-async def test_a_damaged_backup_leaves_nothing_behind(backup: bytes, there: Settings) -> None:
+async def test_a_damaged_backup_leaves_nothing_behind(backup: bytes, empty: Settings) -> None:
     flipped = bytearray(backup)
     flipped[len(backup) // 2] ^= 1
     lost_row = changed(backup, lambda lines: [line for line in lines if not is_row_of(line, lines, "file")])
     for data in (backup[:-1], backup[: len(backup) // 2], bytes(flipped), b"", lost_row):
         with pytest.raises((BackupDamaged, CatalogError)) as refused:
-            await restored(there, data)
+            await restored(empty, data)
         assert "\n" not in str(refused.value)
-        assert await is_untouched(there)
+        assert await is_untouched(empty)
 
-    assert (await restored(there, backup)).row_counts["asset"] == 2
+    assert (await restored(empty, backup)).row_counts["asset"] == 2
 
 
 def is_row_of(line: Any, lines: list[Any], table: str) -> bool:
-    """One of the rows that follow the line of that table."""
+    """Whether the line is a row of that table."""
     if not isinstance(line, list):
         return False
     heads = [each["table"] for each in lines[: lines.index(line)] if isinstance(each, dict) and "table" in each]
@@ -120,7 +120,7 @@ def is_row_of(line: Any, lines: list[Any], table: str) -> bool:
 @pytest.mark.parametrize(
     ("what", "value"), [("a reference to nothing", "0190f0c4-0000-7000-8000-000000000000"), ("a wrong value", "no id")]
 )
-async def test_rows_that_do_not_fit_leave_nothing_behind(backup: bytes, there: Settings, what: str, value: str) -> None:
+async def test_rows_that_do_not_fit_leave_nothing_behind(backup: bytes, empty: Settings, what: str, value: str) -> None:
     def change(lines: list[Any]) -> list[Any]:
         columns = next(line["columns"] for line in lines if isinstance(line, dict) and line.get("table") == "asset")
         place = [name for name, _ in columns].index("file_id")
@@ -129,8 +129,8 @@ async def test_rows_that_do_not_fit_leave_nothing_behind(backup: bytes, there: S
         ]
 
     with pytest.raises(CatalogError):
-        await restored(there, changed(backup, change))
-    assert await is_untouched(there)
+        await restored(empty, changed(backup, change))
+    assert await is_untouched(empty)
 
 
 def with_header(**values: Any) -> Change:
@@ -138,7 +138,7 @@ def with_header(**values: Any) -> Change:
 
 
 def with_file_cells(**values: Any) -> Change:
-    """In every row of the table `file`."""
+    """Changes cells in every row of the table `file`."""
 
     def change(lines: list[Any]) -> list[Any]:
         head = next(line for line in lines if isinstance(line, dict) and line.get("table") == "file")
@@ -153,7 +153,7 @@ def with_file_cells(**values: Any) -> Change:
 
 
 def with_file_table(**values: Any) -> Change:
-    """Other things than the table `file` has."""
+    """Changes the description of the table `file`."""
 
     def change(lines: list[Any]) -> list[Any]:
         return [
@@ -195,25 +195,25 @@ FORGERIES: dict[str, Change] = {
 }
 
 
-async def test_what_nobody_wrote_is_refused_with_one_line(backup: bytes, there: Settings) -> None:
+async def test_what_nobody_wrote_is_refused_with_one_line(backup: bytes, empty: Settings) -> None:
     forged = {name: changed(backup, forgery) for name, forgery in FORGERIES.items()}
     forged["depth"] = gzip.compress(b"[" * 200_000 + b"\n")
     forged["endless line"] = gzip.compress(b" " * 2_000_000)
     for name, data in forged.items():
-        print(name)  # shown where it fails
+        print(name)  # shown when the test fails
         with pytest.raises((BackupDamaged, CatalogError)) as refused:
-            await restored(there, data)
+            await restored(empty, data)
         assert "\n" not in str(refused.value), name
-        assert await is_untouched(there), name
+        assert await is_untouched(empty), name
 
 
-async def test_it_goes_into_an_empty_catalogue_only(backup: bytes, there: Settings) -> None:
-    catalog = await opened(there)
+async def test_it_goes_into_an_empty_catalogue_only(backup: bytes, empty: Settings) -> None:
+    catalog = await opened(empty)
     user = await make_user(catalog)
     before = await contents(catalog)
 
     with pytest.raises(CatalogNotEmpty, match="user"):
-        await restored(there, backup)
+        await restored(empty, backup)
 
     assert await contents(catalog) == before
     assert (await catalog.users.get(user.id)) is not None
@@ -221,20 +221,20 @@ async def test_it_goes_into_an_empty_catalogue_only(backup: bytes, there: Settin
 
 
 async def test_the_media_location_is_known_again_on_a_new_host(
-    backup: bytes, catalog: Catalog, there: Settings
+    backup: bytes, catalog: Catalog, empty: Settings
 ) -> None:
-    """Although a service that had been started there had made an id of its own."""
-    fresh = await opened(there)
+    """The new database already has another installation id, from a service that was started there before."""
+    fresh = await opened(empty)
     assert await fresh.installation.get_id() != await catalog.installation.get_id()
     await fresh.aclose()
 
-    await restored(there, backup)
+    await restored(empty, backup)
 
-    now = await opened(there)
+    now = await opened(empty)
     assert await now.installation.get_id() == await catalog.installation.get_id()
-    storage = await open_storage(there)
+    storage = await open_storage(empty)
     await MediaLocationCheck(now, storage).verify()
-    Path(there.media_location, "upload", ".immich").unlink()
+    Path(empty.media_location, "upload", ".immich").unlink()
     with pytest.raises(Exception, match="unmounted"):
         await MediaLocationCheck(now, storage).verify()
     await storage.aclose()
@@ -242,15 +242,15 @@ async def test_the_media_location_is_known_again_on_a_new_host(
 
 
 async def test_one_of_an_older_program_is_brought_up_to_date(
-    there: Settings, database: Kind, make_settings: MakeSettings
+    empty: Settings, database: Kind, make_settings: MakeSettings
 ) -> None:
     old = gzip.compress(OLD.read_bytes())
-    at_media = there.model_copy(update={"media_location": Path("/media")})
+    at_media = empty.model_copy(update={"media_location": Path("/media")})
 
     came = await restored(at_media, old)
 
     assert came.header.revision == "0002"
-    catalog = await opened(there)
+    catalog = await opened(empty)
     found = await contents(catalog)
     assert found["alembic_version"] == [(HEAD,)]
     assert {name: len(found[name]) for name in ("user", "asset", "file", "installation")} == came_rows(came)
@@ -263,66 +263,66 @@ def came_rows(came: RestoreResult) -> dict[str, int]:
     return {name: came.row_counts[name] for name in ("user", "asset", "file", "installation")}
 
 
-async def test_an_older_one_goes_into_tables_that_were_made_and_not_used(there: Settings) -> None:
-    await (await opened(there)).aclose()
-    at_media = there.model_copy(update={"media_location": Path("/media")})
+async def test_an_older_one_goes_into_tables_that_were_made_and_not_used(empty: Settings) -> None:
+    await (await opened(empty)).aclose()
+    at_media = empty.model_copy(update={"media_location": Path("/media")})
 
     await restored(at_media, gzip.compress(OLD.read_bytes()))
 
-    catalog = await opened(there)
+    catalog = await opened(empty)
     assert len((await contents(catalog))["asset"]) == 3
     await catalog.aclose()
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["of-today", "of-an-older-program"])
 async def test_what_is_true_of_a_database_stays_with_it(
-    backup: bytes, catalog: Catalog, db_url: str, make_settings: MakeSettings, there: Settings, old: bool
+    backup: bytes, catalog: Catalog, db_url: str, make_settings: MakeSettings, empty: Settings, old: bool
 ) -> None:
-    """Which tables of another program are beside ours."""
+    """The record of another program's tables belongs to the database, and is not restored."""
     await catalog.installation.set_flag("procrastinate", "of the old database")
     data = Path((await back_up(make_settings(db_url), catalog)).path).read_bytes()
-    fresh = await opened(there)
+    fresh = await opened(empty)
     await fresh.installation.set_flag("procrastinate", "of the new database")
     await fresh.aclose()
 
     if old:
-        await restored(there.model_copy(update={"media_location": Path("/media")}), gzip.compress(OLD.read_bytes()))
+        await restored(empty.model_copy(update={"media_location": Path("/media")}), gzip.compress(OLD.read_bytes()))
     else:
-        await restored(there, data)
+        await restored(empty, data)
 
-    now = await opened(there)
+    now = await opened(empty)
     assert await now.installation.get_flag("procrastinate") == "of the new database"
     await now.aclose()
 
 
-async def test_one_of_a_newer_program_is_refused(backup: bytes, there: Settings) -> None:
+async def test_one_of_a_newer_program_is_refused(backup: bytes, empty: Settings) -> None:
     def newer(lines: list[Any]) -> list[Any]:
         return [{**lines[0], "revision": "9999"}, *lines[1:]]
 
     with pytest.raises(SchemaMismatch, match="newer"):
-        await restored(there, changed(backup, newer))
-    assert await is_untouched(there)
+        await restored(empty, changed(backup, newer))
+    assert await is_untouched(empty)
 
 
-async def test_paths_follow_the_media_location_when_asked(backup: bytes, there: Settings, tmp_path: Path) -> None:
-    elsewhere = there.model_copy(update={"media_location": tmp_path / "other"})
+async def test_paths_follow_the_media_location_when_asked(backup: bytes, empty: Settings, tmp_path: Path) -> None:
+    elsewhere = empty.model_copy(update={"media_location": tmp_path / "other"})
     with pytest.raises(MediaLocationDiffers, match=r"IMMICH_MEDIA_LOCATION.*--relocate"):
         await restored(elsewhere, backup)
-    assert await is_untouched(there)
+    assert await is_untouched(empty)
 
     came = await restored(elsewhere, backup, relocate=True)
 
     assert came.relocated_paths == 2
-    catalog = await opened(there)
+    catalog = await opened(empty)
     paths = [file.path async for file in catalog.files.iterate_all()]
     assert {path.rsplit("/", 1)[1] for path in paths} == {"a.jpg", "b.jpg"}
     assert all(path.startswith(f"{tmp_path}/other/upload/") for path in paths)
     await catalog.aclose()
 
 
-async def test_no_reference_stays_unchecked(backup: bytes, there: Settings) -> None:
-    await restored(there, backup)
-    catalog = await opened(there)
+async def test_no_reference_stays_unchecked(backup: bytes, empty: Settings) -> None:
+    await restored(empty, backup)
+    catalog = await opened(empty)
     async with catalog.engine.connect() as connection:
         if connection.dialect.name == "postgresql":
             deferrable = await connection.execute(
@@ -335,7 +335,7 @@ async def test_no_reference_stays_unchecked(backup: bytes, there: Settings) -> N
 
 
 async def stored_photo(catalog: Catalog, storage: StorageService, begun: File) -> Asset:
-    """The later steps of an upload."""
+    """A stored photo, by the later steps of an upload."""
     async with storage.write(begun.path) as writer:
         await writer.write(begun.path.encode())
     kept = stored(begun, begun.path.encode())
@@ -343,9 +343,9 @@ async def stored_photo(catalog: Catalog, storage: StorageService, begun: File) -
 
 
 async def test_nothing_that_is_stored_is_removed_for_what_was_true_at_the_backup(
-    catalog: Catalog, db_url: str, make_settings: MakeSettings, there: Settings
+    catalog: Catalog, db_url: str, make_settings: MakeSettings, empty: Settings
 ) -> None:
-    """Of what was being written, was to be removed, or lay in the trash: any of it may be somebody's by now."""
+    """Files that were being written, doomed or in the trash at the backup may be in use again."""
     settings = make_settings(db_url)
     owner = (await make_user(catalog)).id
     storage = await open_storage(settings)
@@ -363,9 +363,9 @@ async def test_nothing_that_is_stored_is_removed_for_what_was_true_at_the_backup
     await stored_photo(catalog, storage, uploading)
     await catalog.assets.restore(owner, [in_trash.id])
 
-    came = await restored(there, Path(made.path).read_bytes())
+    came = await restored(empty, Path(made.path).read_bytes())
 
-    again = await opened(there)
+    again = await opened(empty)
     later = datetime.now(UTC) + timedelta(days=29)
     await sweep(again, storage, now=later, trashed_before=later - timedelta(days=30))
     for file in (uploading, deleted, binned):

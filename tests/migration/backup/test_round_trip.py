@@ -1,4 +1,4 @@
-"""From SQLite to PostgreSQL and back: every row of every table is the same."""
+"""Backup and restore from SQLite to PostgreSQL and back keep every row of every table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_every_row_comes_back_from_the_other_database(
 
 
 def rows_of(backup: BackupInfo) -> list[str]:
-    """Without the first line and the last, which are about this one backup; the databases sort text in different ways."""
+    """The rows, sorted, because the databases sort text differently; without header and trailer, which differ between backups."""
     return sorted(gzip.decompress(Path(backup.path).read_bytes()).decode().splitlines()[1:-1])
 
 

@@ -1,4 +1,4 @@
-"""Libraries to be looked at, on both stacks."""
+"""Fixtures of the consistency check: storage and catalogue on both stacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="session")
 def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """Where the media are; making one on S3 takes seconds."""
+    """The storage location; module-wide, because making one on S3 takes seconds."""
     return stacks.create(stack, tmp_path_factory.mktemp(f"shelf-{stack}"))
 
 
@@ -41,7 +41,7 @@ async def catalog(stack: Engine, databases: Databases) -> AsyncIterator[Catalog]
 
 @pytest.fixture
 async def storage(place: Stack, tmp_path: Path) -> AsyncIterator[StorageService]:
-    """With nothing in it; on S3 with a local folder beside it."""
+    """Empty storage; on S3 with a local media folder, too."""
     folder = place.media if place.bucket is None else tmp_path / "media"
     folder.mkdir(exist_ok=True)
     values = {**place.settings, "IMMICH_MEDIA_LOCATION": str(folder), "MEDIAVAULT_FSYNC": "false"}

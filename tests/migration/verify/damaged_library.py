@@ -1,4 +1,4 @@
-"""A small library to be looked at: files that are as the catalogue says, and ways to spoil them behind its back."""
+"""Helpers that store files as the catalogue records them, and damage them without its knowledge."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class DamagedLibrary:
             await self.add(ODD_NAMES[number % len(ODD_NAMES)], random.randbytes(number * 1000))
 
     async def add(self, name: str, data: bytes) -> File:
-        """An asset with its original."""
+        """Store an asset with its original."""
         kept = await self.store(FileKind.ORIGINAL, f"upload/{self.owner}/{uuid4()}/{name}", data)
         asset = await self.catalog.assets.insert(new_asset(self.owner, kept.sha1), kept)
         self.files.append(asset.file)
         return asset.file
 
     async def store(self, kind: FileKind, key: str, data: bytes) -> StoredFile:
-        """A file that is `writing`, with its object."""
+        """Store a file in state `writing`, with its object."""
         path = self.storage.managed_path(Key(key))
         row = await self.catalog.files.begin_write(self.owner, kind, path, "image/jpeg", LEASE)
         async with self.storage.write(path) as writer:
@@ -70,7 +70,7 @@ class DamagedLibrary:
         return StoredFile(row.id, len(data), hashlib.sha1(data).digest(), zlib.crc32(data))
 
     async def add_derivative(self, original: File, kind: FileKind = FileKind.THUMBNAIL) -> File:
-        """Made from that original."""
+        """Store a derivative of that original."""
         asset = next(
             each for each in await self.catalog.assets.get_all_visible(self.owner) if each.file.id == original.id
         )
@@ -87,13 +87,13 @@ class DamagedLibrary:
         return found
 
     async def put(self, key: str, data: bytes = b"nobody's") -> str:
-        """An object without a row; returns its path."""
+        """Store an object without a row; returns its path."""
         path = self.storage.managed_path(Key(key))
         await self.spoil(path, data)
         return path
 
     async def spoil(self, path: str, data: bytes | None) -> None:
-        """Other bytes at a path, or none, behind everybody's back."""
+        """Replace the object at a path, or delete it where `data` is None."""
         await asyncio.to_thread(self._spoil, path, data)
 
     def _spoil(self, path: str, data: bytes | None) -> None:
@@ -130,7 +130,7 @@ class DamagedLibrary:
         return await verification.run(), found
 
     async def problems(self, *, checksums: bool = False) -> dict[str, FindingKind]:
-        """By path."""
+        """The problems by path."""
         summary, found = await self.verify(checksums=checksums)
         assert summary.problems.total() == len(found)
         return {finding.path: finding.problem for finding in found}

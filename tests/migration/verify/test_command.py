@@ -1,4 +1,4 @@
-"""`mediavault verify` as scripts see it: its exit status, and what it prints."""
+"""`mediavault verify` on the command line: exit status and output."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.real.uploads import fresh_bytes, uploaded
 
 @pytest.fixture(scope="module")
 def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """With two photos; stopped, for what it is told to look at is spoilt."""
+    """A service with two photos, stopped, because the tests damage its files."""
     with Service(stacks.create(stack, tmp_path_factory.mktemp("command") / "service")) as running:
         with running.client(running.people.add()) as client:
             for _ in range(2):
@@ -44,7 +44,7 @@ def verify(service: Service, *options: str, status: int) -> subprocess.Completed
 
 
 def put(service: Service, key: str, data: bytes) -> str:
-    """An object that no row accounts for; returns its path."""
+    """Store an object without a row; returns its path."""
     bucket = service.stack.bucket
     if bucket is None:
         path = service.stack.media / key
@@ -110,7 +110,7 @@ def test_a_report_that_breaks_off_is_still_one_document(service: Service, monkey
 
 
 def test_what_is_logged_is_not_between_the_answers(stack: Engine, stacks: Stacks, tmp_path: Path) -> None:
-    """Who makes a backup is warned of one whose name lies in the future."""
+    """A backup with a name in the future is logged as a warning."""
     new = Service(stacks.create(stack, tmp_path))
     first = new.run("backup", "create").stdout.strip()
 

@@ -1,4 +1,4 @@
-"""Whatever differs between catalogue and storage is found and named, and nothing else is."""
+"""`ConsistencyCheck` reports every difference between catalogue and storage, and nothing else."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_library_that_is_on_both_engines(shelf: DamagedLibrary, stack: s
 async def test_a_folder_that_may_not_be_listed_is_a_problem_and_what_is_in_it_none(
     shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On disk; with S3, in the folder beside it."""
+    """The folder lies on the local disk, also with engine S3."""
     await shelf.fill(3)
     folder = f"upload/{shelf.owner}"
     place = shelf.storage.find_location(StorageEngine.LOCAL)
@@ -142,8 +142,8 @@ async def test_no_room_for_the_listing_is_told(
         await staging.aclose()
 
 
-class Meanwhile:
-    """Does something at the end of the listing, which is the worst moment for it."""
+class AfterListing:
+    """Storage that calls a function at the end of the listing, the moment at which a change is hardest to detect."""
 
     def __init__(self, storage: StorageService, monkeypatch: pytest.MonkeyPatch) -> None:
         self._list = storage.list_managed
@@ -162,13 +162,13 @@ class Meanwhile:
 
 
 @pytest.fixture
-def meanwhile(shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
-    return Meanwhile(shelf.storage, monkeypatch)
+def after_listing(shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch) -> AfterListing:
+    return AfterListing(shelf.storage, monkeypatch)
 
 
 @pytest.mark.parametrize("checksums", [False, True])
 async def test_what_is_deleted_meanwhile_is_no_loss(
-    shelf: DamagedLibrary, meanwhile: Meanwhile, checksums: bool
+    shelf: DamagedLibrary, after_listing: AfterListing, checksums: bool
 ) -> None:
     await shelf.fill()
     assets = [asset.id for asset in await shelf.catalog.assets.get_all_visible(shelf.owner)]
@@ -177,19 +177,19 @@ async def test_what_is_deleted_meanwhile_is_no_loss(
         await shelf.catalog.assets.delete(shelf.owner, assets)
         await sweep(shelf.catalog, shelf.storage, now=datetime.now(UTC) + AHEAD)
 
-    meanwhile.do(delete_and_sweep())
+    after_listing.do(delete_and_sweep())
     assert await shelf.problems(checksums=checksums) == {}
 
 
-async def test_what_is_uploaded_meanwhile_is_neither(shelf: DamagedLibrary, meanwhile: Meanwhile) -> None:
-    meanwhile.do(shelf.fill())
+async def test_what_is_uploaded_meanwhile_is_neither(shelf: DamagedLibrary, after_listing: AfterListing) -> None:
+    after_listing.do(shelf.fill())
     assert await shelf.problems() == {}
 
 
 async def test_what_is_moved_meanwhile_is_found_where_it_went(
-    shelf: DamagedLibrary, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+    shelf: DamagedLibrary, after_listing: AfterListing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row is read before, the object looked for after its path has changed and its source has gone."""
+    """The row is read before the switch, the object looked up after its source was removed."""
     await shelf.fill(4)
     file = shelf.files[3]
     target = shelf.storage.managed_path(Key("upload/moved.jpg"))
@@ -220,7 +220,7 @@ async def nothing_listed(*_: object) -> dict[str, int]:
 
 
 async def test_a_store_that_is_away_is_no_loss(shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told as such, after a few dozen files, rather than every file as lost."""
+    """The check ends with the store's error after a few dozen files, and reports no file as missing."""
     await shelf.fill(12)
 
     async def away(path: str) -> ObjectInfo:
@@ -254,7 +254,7 @@ async def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_looked_at(
 
 
 async def test_names_that_others_gave_their_objects(shelf: DamagedLibrary, stack: str) -> None:
-    """They are no keys: told, and left alone. On disk such names are no objects of ours at all."""
+    """They are no valid keys: reported, and left alone. On disk such files are not listed at all."""
     await shelf.fill(2)
     if stack == "local":
         Path(shelf.stack.media, "upload", "back\\slash.jpg").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""What is asked for is mended, nothing else, and nothing is ever deleted."""
+"""`ConsistencyRepair` makes the requested repairs only, and deletes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def repair(shelf: DamagedLibrary, jobs: JobService | None = None, *, orphans: bo
 
 
 async def state_of_task(shelf: DamagedLibrary, derivative_path: str) -> TaskState | None:
-    """Of what made the derivative; None while it is done."""
+    """The state of the derivative's task; None where it is done."""
     made = tables.derivative.join(tables.file, tables.file.c.id == tables.derivative.c.file_id)
     asset = select(tables.derivative.c.asset_id).select_from(made).where(tables.file.c.path == derivative_path)
     async with shelf.catalog.engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Memory does not grow with the library."""
+"""The memory use of the consistency check does not depend on the size of the library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def path_of(shelf: DamagedLibrary, number: int) -> str:
 
 
 async def add_rows(shelf: DamagedLibrary, first: int, last: int) -> None:
-    """Made directly: uploads would take an hour."""
+    """Insert rows directly: uploads would take an hour."""
     async with shelf.catalog.engine.begin() as connection:
         for start in range(first, last, 5_000):
             rows = [
@@ -50,7 +50,7 @@ async def add_rows(shelf: DamagedLibrary, first: int, last: int) -> None:
 
 
 async def peak(shelf: DamagedLibrary, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Bytes at the most, with a listing of so many objects, of which every hundredth has no row."""
+    """Peak memory in bytes with a listing of so many objects, of which every hundredth has no row."""
 
     async def listed(prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
         for number in range(count):

@@ -1,4 +1,4 @@
-"""While a service takes uploads, breaks some off, deletes and sweeps, nothing is ever taken for lost or for nobody's."""
+"""The consistency check reports nothing while a service handles uploads, aborted uploads, deletes and sweeps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def service(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Service]:
 
 
 class Load:
-    """Clients that go on until they are told to stop."""
+    """Clients that work until they are stopped."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -1,4 +1,4 @@
-"""Short ways to store and fetch bytes, for the guarantees."""
+"""Helpers of the guarantees that store and fetch bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEBIBYTE = 1024 * 1024
 
 
 def pattern(size: int, seed: int = 0) -> bytes:
-    """Bytes of which no two places look alike."""
+    """Bytes that differ at every offset, so that misplaced ones are noticed."""
     return random.Random(seed).randbytes(size)
 
 
@@ -25,7 +25,7 @@ async def store(backend: StorageBackend, key: str, data: bytes) -> ObjectInfo:
 async def fetch(
     backend: StorageBackend, key: str, byte_range: ByteRange | None = None, if_match: str | None = None
 ) -> bytes:
-    """The bytes, after a look at the promises of `ObjectStream`."""
+    """The object's bytes, after checking the guarantees of `ObjectStream`."""
     async with backend.read_stream(Key(key), byte_range, if_match) as stream:
         chunks = [chunk async for chunk in stream.chunks]
     assert all(0 < len(chunk) <= MAX_CHUNK_BYTES for chunk in chunks)

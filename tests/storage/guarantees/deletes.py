@@ -1,4 +1,4 @@
-"""Deleting: what is there, what is not, and nothing else."""
+"""Guarantees of deletes: existing and missing objects, and no others."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class KillGuarantees:
         try:
             assert writer.stdout is not None
             async with asyncio.timeout(30):
-                while (line := await writer.stdout.readline()) != b"written\n":  # what it logs comes before
+                while (line := await writer.stdout.readline()) != b"written\n":  # its log lines come first
                     assert line, "it ended"
         finally:
             writer.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Listing: complete, by whole segments, and to be continued."""
+"""Guarantees of listings: complete, by whole segments, resumable with `start_after`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ListingGuarantees:
 
 
 async def _store_all(backend: StorageBackend, keys: list[str]) -> None:
-    """Sixteen at a time."""
+    """Store all keys, sixteen at a time."""
     left = iter(keys)
 
     async def work() -> None:

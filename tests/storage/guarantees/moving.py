@@ -1,4 +1,5 @@
-"""What a move between two backends relies on."""
+"""Guarantees that a move between two backends relies on: stored checksums, writes without an existence check,
+pruning of empty folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd but legal names come back as they went in (after rclone's table of encodings)."""
+"""Unusual but valid names are returned unchanged (after rclone's table of encodings)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a place is the one it is thought to be, and how much room it has."""
+"""Guarantees of `check_marker` and `disk_space`."""
 
 from __future__ import annotations
 

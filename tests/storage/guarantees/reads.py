@@ -1,4 +1,4 @@
-"""Reading: whole, by range, of one version, and of what is not there."""
+"""Guarantees of reads: whole objects, ranges, one version only, missing objects."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ReadGuarantees:
         assert await fetch(backend, "marker") == b"two!"
 
     async def test_a_read_never_mixes_two_versions(self, backend: StorageBackend) -> None:
-        """Replaced or deleted in the middle of a read: the bytes of the first version, or an error."""
+        """An object replaced or deleted during a read gives the bytes of its first version, or an error."""
         first, second = pattern(24 * MEBIBYTE, seed=1), pattern(24 * MEBIBYTE, seed=2)
         await backend.put_object(Key("marker"), first)
         read = bytearray()

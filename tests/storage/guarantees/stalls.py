@@ -1,4 +1,4 @@
-"""One reader that does not drain holds up nobody, and still gets its bytes in the end."""
+"""Guarantees for stalled readers: they delay no other reads, and get all their bytes when they go on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.storage.key import Key
 from tests.storage.guarantees.content import MEBIBYTE, fetch, pattern, store
 
 STALL_SECONDS = 60.0 if os.environ.get("MEDIAVAULT_TEST_SOAK") == "1" else 12.0
-"""Longer than the ten seconds after which a connection to S3 is given back."""
+"""Longer than the ten seconds after which a stalled read loses its connection to S3."""
 
 STALLED = 8
 OTHERS = 200
@@ -41,7 +41,7 @@ class StallGuarantees:
             async with asyncio.timeout(30):
                 assert await asyncio.gather(*(fetch(backend, "small") for _ in range(OTHERS))) == [small] * OTHERS
             took = asyncio.get_running_loop().time() - stalled_since
-            await asyncio.sleep(max(0.0, STALL_SECONDS - took))  # the passing of time is what is tested
+            await asyncio.sleep(max(0.0, STALL_SECONDS - took))  # the test needs real time to pass
             done.set()
             async with asyncio.timeout(60):
                 assert all([await reader for reader in readers])

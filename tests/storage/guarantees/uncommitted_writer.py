@@ -1,4 +1,4 @@
-"""A process that writes 20 MiB to the key it is given, says so, and never commits. Its place is in its environment."""
+"""A process that writes 20 MiB to the given key, prints a line, and never commits. Its storage settings are in its environment."""
 
 from __future__ import annotations
 

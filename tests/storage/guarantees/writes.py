@@ -1,4 +1,4 @@
-"""Writing: all or nothing, once per key, of any length."""
+"""Guarantees of writes: atomic, once per key, of any length."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RACERS = 20
 
 
 class BrokenSource(Exception):
-    """What a caller raises in the middle of a write."""
+    """An error that the caller raises during a write."""
 
 
 class WriteGuarantees:
@@ -64,7 +64,7 @@ class WriteGuarantees:
         assert await backend.sweep_leftovers(timedelta(0)) == 0
 
     async def test_a_write_cancelled_at_any_moment_is_all_or_nothing(self, backend: StorageBackend) -> None:
-        """Also within the commit: then the object may be there, but whole, and that is decided when the caller hears of it."""
+        """A write cancelled during its commit may be stored, but only whole, and decided before the cancellation is raised."""
         data = pattern(9 * MEBIBYTE)
         seed = random.randrange(2**32)
         print(f"seed {seed}")
@@ -89,7 +89,7 @@ class WriteGuarantees:
     async def test_a_writer_that_goes_on_after_a_time_out_commits_what_it_says_or_nothing(
         self, backend: StorageBackend
     ) -> None:
-        """A piece may be taken in part then, but never lost without a word."""
+        """A piece may have been written in part after a time-out, but a commit must not hide that."""
 
         async def write(key: str, seconds: float) -> int:
             async with backend.write_stream(Key(key)) as writer:

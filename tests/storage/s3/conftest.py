@@ -1,4 +1,4 @@
-"""Backends on the session's S3 server, each test below a prefix of its own."""
+"""Fixtures that open backends on the session's S3 server, with a prefix for each test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OpenBackend = Callable[..., Awaitable[S3Backend]]
 
 
 def s3_settings(endpoint: str | None, identity: Identity | None, bucket: str, prefix: str, **more: Any) -> Settings:
-    """Settings for a store; `more` by the names of the environment."""
+    """Settings for a store; `more` are environment variables."""
     values: dict[str, Any] = {"S3_BUCKET": bucket, "S3_PREFIX": prefix}
     if endpoint is not None:
         values["S3_ENDPOINT"] = endpoint
@@ -49,8 +49,8 @@ def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
 
 @pytest.fixture
 async def open_backend(seaweedfs: SeaweedFS, bucket: str, prefix: str) -> AsyncIterator[OpenBackend]:
-    """Opens backends on the test's prefix and closes them at its end; `endpoint`, `identity` and settings to taste. Without `trial`
-    they know that the store ignores nothing, and send no requests to find it out."""
+    """Opens backends on the test's prefix and closes them at its end. Without `trial` the features of the store count as confirmed, so
+    that the backend sends no requests to probe them."""
     opened: list[S3Backend] = []
 
     async def open_one(
@@ -82,7 +82,7 @@ async def read(backend: S3Backend, key: str, byte_range: ByteRange | None = None
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until it holds; fails when it does not in time."""
+    """Waits until the condition holds; fails after a time-out."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -1,4 +1,4 @@
-"""The record of what a store lacks."""
+"""`StoreCapabilities`: missing and confirmed features."""
 
 from __future__ import annotations
 

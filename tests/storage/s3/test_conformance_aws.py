@@ -1,4 +1,4 @@
-"""The conformance suite with the SDK's own checksums: all of it that depends on how bytes are sent."""
+"""The conformance suite with the SDK's own checksums (profile `aws`): its guarantees that depend on how bytes are sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the head of an answer to a GET promises, as a table of what stores send."""
+"""`check_content_range`, as a table of responses that stores send."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def promised(
         # the range, but with 200 (rclone)
         (200, "bytes 10-19/100", 10, MIDDLE, MIDDLE, 0, False),
         (200, "bytes 0-99/100", 100, None, WHOLE, 0, False),
-        # more than was asked for
+        # more than was requested
         (206, "bytes 0-31/100", 32, MIDDLE, MIDDLE, 10, True),
         (206, "bytes 10-99/100", 90, MIDDLE, MIDDLE, 0, True),
         (206, "bytes 0-19/100", 20, MIDDLE, MIDDLE, 10, False),
         (200, "bytes 0-99/100", 100, MIDDLE, MIDDLE, 10, True),
-        # less than was asked for: the rest is fetched by another request
+        # less than was requested: another request reads the rest
         (206, "bytes 10-14/100", 5, MIDDLE, MIDDLE, 0, False),
-        # the whole, where that cannot be anything else
+        # the whole object, unambiguously
         (200, None, 100, ByteRange(0, 500), WHOLE, 0, False),
         (200, None, 100, ByteRange(0), WHOLE, 0, False),
     ],
@@ -100,19 +100,19 @@ def test_with_the_size_that_was_asked_for(
 @pytest.mark.parametrize(
     ("status", "content_range", "length", "asked", "size"),
     [
-        (206, None, 10, MIDDLE, None),  # which part?
+        (206, None, 10, MIDDLE, None),  # the part is not named
         (206, "bytes 10-19", 10, MIDDLE, None),
         (206, "bytes=10-19/100", 10, MIDDLE, None),
-        (206, "bytes 20-29/100", 10, MIDDLE, None),  # another one
+        (206, "bytes 20-29/100", 10, MIDDLE, None),  # another range
         (206, "bytes 15-19/100", 5, MIDDLE, None),
-        (206, "bytes 0-9/100", 10, None, None),  # a part of what was asked for whole
+        (206, "bytes 0-9/100", 10, None, None),  # a part, where the whole object was requested
         (200, "bytes 0-9/100", 10, None, None),
-        (206, "bytes 10-19/100", 100, MIDDLE, None),  # another length
+        (206, "bytes 10-19/100", 100, MIDDLE, None),  # a length that differs from the range
         (200, "bytes 10-19/100", 100, MIDDLE, None),
         (206, "bytes 19-10/100", 10, MIDDLE, None),
         (206, "bytes 10-19/15", 10, MIDDLE, None),
         (206, "bytes 10-19/*", 10, MIDDLE, 15),
-        (200, None, 10, MIDDLE, SIZE),  # the range without a word, or half an object
+        (200, None, 10, MIDDLE, SIZE),  # either the range without Content-Range, or a truncated object
         (200, None, 10, ByteRange(0, 9), SIZE),
     ],
 )

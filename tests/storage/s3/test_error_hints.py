@@ -1,4 +1,4 @@
-"""What a person is told of a set-up that does not work: the store's own words without secrets, and which setting to look at."""
+"""Messages and hints of errors: the store's message without secrets, and the setting that is probably wrong."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_code_message_and_hint_of_a_store_arrive(open_backend: OpenBackend
 
 
 async def test_a_web_page_in_the_place_of_a_store_is_no_damage(open_backend: OpenBackend, proxy: Proxy) -> None:
-    """As from the address of a console, or a sign-in page in between."""
+    """The page comes from the address of a console, or from a sign-in page in between."""
     backend = await open_backend(endpoint=proxy.endpoint)
     proxy.faults.append(Fault(status=302, code="x"))
     for call in (read(backend, "a"), backend.probe()):

@@ -1,4 +1,4 @@
-"""Stores that acknowledge what they did not do: nothing is taken for stored, copied or deleted on their word alone."""
+"""Stores that acknowledge requests without carrying them out: stored, copied and deleted objects are verified."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def deleting_a_batch(request: Recorded) -> bool:
 
 @pytest.fixture(params=["empty", "nothing", "short"])
 def spoil(request: pytest.FixtureRequest, seaweedfs: SeaweedFS, bucket: str, prefix: str) -> Spoil:
-    """What becomes of a key right after the store has taken it, before its answer is on the way."""
+    """Changes a key after the store has accepted it, before its response is sent."""
     store = seaweedfs.administration
     if request.param == "nothing":
         return lambda key: store.delete_object(Bucket=bucket, Key=f"{prefix}/{key}")
@@ -99,7 +99,7 @@ async def test_what_is_left_of_an_upload_that_was_not_kept_whole_is_removed_if_i
 async def test_an_object_is_not_removed_on_the_word_of_a_head_that_tells_a_wrong_length(
     open_backend: OpenBackend, proxy: Proxy, told: str | None
 ) -> None:
-    """Nor on that of one byte of it, sent as if that were the whole object."""
+    """The GET of one byte misleads too: it is answered as if that byte were the whole object."""
     backend = await open_backend(endpoint=proxy.endpoint)
 
     def one_byte(_request: Recorded, answered: Answered) -> Answered:

@@ -1,4 +1,4 @@
-"""Which fields of a request are found out to be refused, as a table."""
+"""`send_supported_fields`: which fields are detected as refused, as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS = [
 
 
 class Store:
-    """Refuses requests that have one of these fields."""
+    """A store that refuses requests with one of the given fields."""
 
     def __init__(self, *refused: str, error: Exception | None = None) -> None:
         self.refused = refused

@@ -1,4 +1,4 @@
-"""A store that stops, refuses or is not there: a typed error within the deadline, and nothing left once it is back."""
+"""Stores that hang, refuse or are unreachable: a typed error within the deadline, and no left-overs once the store is back."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ STOPPING: dict[str, object] = {"MEDIAVAULT_S3_DEADLINE": DEADLINE, "MEDIAVAULT_S
 
 @pytest.fixture
 def running(seaweedfs: SeaweedFS) -> Iterator[SeaweedFS]:
-    """The store, which is running again whatever the test did."""
+    """The store, which is restarted after the test if necessary."""
     yield seaweedfs
     seaweedfs.resume()
 
 
 @asynccontextmanager
 async def _unavailable_in_time() -> AsyncIterator[None]:
-    """The call's deadline, its bytes, a question whether the object is there, and giving the parts up."""
+    """Asserts that the call raises in time: its deadline, time for its bytes, a HEAD of the object, and the abort of the parts."""
     started = time.monotonic()
     async with asyncio.timeout(30):
         with pytest.raises(StorageUnavailable):
@@ -43,7 +43,7 @@ async def _unavailable_in_time() -> AsyncIterator[None]:
 
 
 async def _nothing_left(backend: S3Backend, store: SeaweedFS, bucket: str, prefix: str) -> None:
-    """What a store that was stopped had in its sockets it may still carry out; so wait until it has settled."""
+    """Waits until nothing is left: a store that was stopped may still carry out requests that lay in its sockets."""
     await backend.sweep_leftovers(timedelta(0))
     await eventually(lambda: not store.unfinished_uploads(bucket, prefix))
     for key in store.objects(bucket, prefix):
@@ -151,7 +151,7 @@ async def test_batches_report_an_outage_per_key(open_backend: OpenBackend, runni
 
 
 async def _all_calls(backend: S3Backend) -> list[StorageError]:
-    """What every call raises; none may succeed."""
+    """The error of every call; none may succeed."""
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: backend.exists(Key("a")),
         lambda: backend.head(Key("a")),

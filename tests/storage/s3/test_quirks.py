@@ -1,4 +1,4 @@
-"""Stores that answer otherwise than AWS does: what is right in an answer is used, and nothing wrong is ever handed on."""
+"""Stores whose responses differ from those of AWS: correct parts are used, and wrong bytes are never returned."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_reader_that_stalls_is_continued_with_the_same_object_or_not_at_
 
 
 async def _read_with_a_stall(backend: S3Backend, replacing: StorageBackend | None = None) -> bytes:
-    """What is read around a stall in which the connection is given back, and the object replaced where `replacing` is given."""
+    """Reads with a stall in which the connection is closed, and the object is replaced where `replacing` is given."""
     found: list[bytes] = []
     async with asyncio.timeout(20), backend.read_stream(Key("a"), ByteRange(100, None)) as stream:
         found.append(await anext(stream.chunks))

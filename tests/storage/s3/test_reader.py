@@ -1,4 +1,4 @@
-"""Reads that go wrong on the way: broken bodies, stalled readers, expired links, stores that ignore ranges."""
+"""Reads that are disturbed: broken bodies, stalled readers, expired links, stores that ignore ranges."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_waiting_for_a_connection_is_bounded(open_backend: OpenBackend) ->
         with pytest.raises(StorageUnavailable):
             await read(backend, "large")
         assert 0.5 < time.monotonic() - started < 5
-        assert await backend.exists(Key("large"))  # everything but reads has connections of its own
+        assert await backend.exists(Key("large"))  # other requests than reads use another connection pool
     finally:
         for stream in opened:
             await stream.__aexit__(None, None, None)

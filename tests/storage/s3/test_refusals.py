@@ -1,4 +1,4 @@
-"""Stores that refuse or ignore parts of S3: found out once per kind of call, and lived with."""
+"""Stores that refuse or ignore parts of S3: detected once per kind of request, and worked around."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_checksum_fields_that_are_refused_are_left_out(
 async def test_a_checksum_type_that_is_taken_and_refused_at_the_end_is_left_out(
     open_backend: OpenBackend, proxy: Proxy
 ) -> None:
-    """Parts of an upload with a full-object checksum are not found when it is completed."""
+    """The store does not find the parts of an upload with a full-object checksum when it is completed."""
     backend = await open_backend(endpoint=proxy.endpoint, trial=True)
     refused: set[str] = set()
 

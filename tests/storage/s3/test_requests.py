@@ -1,4 +1,4 @@
-"""What is really sent: encryption, checksum profiles, signatures, host names and whose credentials, as a proxy sees it."""
+"""Requests as a recording proxy sees them: encryption, checksum profiles, signatures, host names, credentials."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COPY_SOURCE = "x-amz-copy-source"
 
 
 async def _everything(backend: S3Backend) -> None:
-    """A put, a multipart upload and a copy; what the store cannot do does not matter here."""
+    """A put, a multipart upload and a copy; errors of the store are ignored."""
     for key, size in (("small", 10), ("large", PART + 1)):
         with suppress(StorageError):
             await write(backend, key, b"x" * size, content_type="image/png")
@@ -37,7 +37,7 @@ async def _everything(backend: S3Backend) -> None:
 
 
 def _creations(proxy: Proxy) -> dict[str, Recorded]:
-    """The requests that make objects, by what they are."""
+    """The requests that create objects, by operation."""
     puts = [request for request in proxy.of("PUT") if "partNumber" not in request.query]
     return {
         "put": next(
@@ -65,7 +65,7 @@ async def test_encryption_is_asked_for_on_put_copy_and_multipart_creation(
     open_backend: OpenBackend, proxy: Proxy, settings: dict[str, Any], expected: dict[str, str]
 ) -> None:
     await write(await open_backend(), "source", b"x")
-    # This store has no KMS, so nothing is really written here.
+    # This store has no KMS, so nothing is written.
     creating = Fault(lambda request: request.method in ("PUT", "POST"), status=400, code="InvalidRequest")
     proxy.faults.append(creating)
     await _everything(await open_backend(endpoint=proxy.endpoint, **settings))
@@ -171,7 +171,7 @@ async def test_acceleration_goes_to_its_host_name(bucket: str) -> None:
 
 
 class _Roles(BaseHTTPRequestHandler):
-    """The container's metadata service, which hands out a role's credentials."""
+    """A container's metadata service, which returns a role's credentials."""
 
     credentials: dict[str, str] = {}  # noqa: RUF012 - set on a subclass per test
     asked: list[str] = []  # noqa: RUF012
@@ -230,7 +230,7 @@ async def test_a_roles_session_token_goes_along(bucket: str, prefix: str, proxy:
     roles.credentials["Token"] = "session-token"
     backend = await open_s3(s3_settings(proxy.endpoint, None, bucket, prefix))
     try:
-        with suppress(StorageError):  # this store knows no such session
+        with suppress(StorageError):  # this store does not know the session
             await backend.put_object(Key("marker"), b"x")
         with suppress(StorageError):
             await read(backend, "marker")
@@ -245,7 +245,7 @@ async def test_a_roles_session_token_goes_along(bucket: str, prefix: str, proxy:
 
 
 class _Instance(_Roles):
-    """The instance's metadata service, version 2: a token first, then the role's name, then its credentials."""
+    """An instance's metadata service, version 2: a token first, then the role's name, then its credentials."""
 
     def do_PUT(self) -> None:
         self._answer(b"a-token" if self.path == "/latest/api/token" else None)

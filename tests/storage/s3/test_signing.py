@@ -1,4 +1,4 @@
-"""Keys that are replaced and clocks that differ while the service runs: the store refuses what was signed, once, and nobody notices."""
+"""Replaced keys and wrong clocks while the service runs: one refused request, which is repeated without an error for the caller."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = b"a photo"
 
 
 class Profile:
-    """The file of profiles that the environment names."""
+    """The profile file that the environment names."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -102,7 +102,7 @@ OPERATIONS: dict[str, Callable[[S3Backend], Awaitable[object]]] = {
 async def test_keys_that_were_replaced_are_read_anew(
     open_backend: OpenBackend, seaweedfs: SeaweedFS, profile: Profile, identity: Identity
 ) -> None:
-    """Every kind of call is once the first after the change, also a read whose link was signed before it."""
+    """Each kind of call is the first after the change once, including a read whose link was signed before."""
     profile.write(identity)
     backend = await open_backend(S3_ACCESS_KEY_ID=None, S3_SECRET_ACCESS_KEY=None)
     await write(backend, "kept", DATA)
@@ -139,7 +139,7 @@ async def test_secrets_in_files_are_read_anew(
 async def test_keys_that_stay_refused_are_looked_for_seldom(
     open_backend: OpenBackend, seaweedfs: SeaweedFS, profile: Profile, identity: Identity, proxy: Proxy
 ) -> None:
-    """However many calls fail. And then they come."""
+    """Many failing calls cause few loads; new keys are then found."""
     profile.write(identity)
     backend = await open_backend(endpoint=proxy.endpoint, S3_ACCESS_KEY_ID=None, S3_SECRET_ACCESS_KEY=None)
     await write(backend, "small", SMALL)
@@ -160,7 +160,7 @@ async def test_keys_that_stay_refused_are_looked_for_seldom(
     assert loads == 1
     assert len(proxy.requests) <= 4 * len(calls), "no call is repeated over and over"
     profile.write(renewed)
-    backend.client.signing._loaded_at = float("-inf")  # the pause is over
+    backend.client.signing._loaded_at = float("-inf")  # after the pause
     assert await read(backend, "small") == SMALL
 
 
@@ -187,7 +187,7 @@ async def test_whatever_the_store_calls_it(
     status: int,
     code: str,
 ) -> None:
-    """Signed links of reads, calls, and HEADs, which tell no code."""
+    """Signed links of reads, calls, and HEADs, whose errors have no code."""
     profile.write(identity)
     backend = await open_backend(endpoint=proxy.endpoint, S3_ACCESS_KEY_ID=None, S3_SECRET_ACCESS_KEY=None)
     await write(backend, "small", SMALL)
@@ -214,7 +214,7 @@ async def test_whatever_the_store_calls_it(
 async def test_a_clock_that_is_wrong_is_made_up_for(
     open_backend: OpenBackend, monkeypatch: pytest.MonkeyPatch, proxy: Proxy, hours: int, name: str
 ) -> None:
-    """Also one that is put right again. A real clock of this host cannot be changed: what asks it is."""
+    """Also for a clock that is set right again. The host's clock cannot be changed, so the function that reads it is replaced."""
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "kept", DATA)
     now, sdk_now = signing._now, botocore.auth.get_current_datetime
@@ -241,7 +241,7 @@ async def test_a_clock_that_is_wrong_is_made_up_for(
 async def test_a_refusal_with_a_date_that_means_nothing_does_no_lasting_harm(
     open_backend: OpenBackend, proxy: Proxy
 ) -> None:
-    """As from something in between that is no part of the store."""
+    """The response comes from a proxy in between, not from the store."""
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "small", SMALL)
     wrong = formatdate(time.time() + 3 * 3600, usegmt=True)

@@ -1,4 +1,4 @@
-"""Bodies give back what they took, and all uploads together stay within their memory without blocking each other for ever."""
+"""`UploadBody` returns the bytes appended to it; `WriteBudget` limits the memory of all uploads without deadlocks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_reused_buffers_do_not_change_what_was_taken() -> None:
 
 
 async def test_uploads_that_hold_part_of_everything_still_finish() -> None:
-    """Ten parts of 16 bytes want memory from 64: each holds some, none could be filled without the reserve."""
+    """Ten parts of 16 bytes share 64 bytes: each holds some, and none could be filled without the reserve."""
     budget = WriteBudget(64, 16, timeout_seconds=10)
     held = 0
     most = 0

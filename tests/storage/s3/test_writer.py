@@ -1,4 +1,4 @@
-"""Writes: how they are cut into parts, what is left of those that fail, lost answers, memory and back-pressure."""
+"""`S3Writer`: part sizes, left-overs of failed writes, lost answers, memory and back-pressure."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ UPLOAD_GONE = (404, "NoSuchUpload")
 async def test_a_commit_that_is_refused_where_there_is_no_object_is_worth_another_try(
     open_backend: OpenBackend, proxy: Proxy, size: int, answer: tuple[int, str]
 ) -> None:
-    """The upload was swept, or what was in the way is gone again: neither a missing object nor one that exists."""
+    """The upload was swept, or the object in the way was deleted again: the error is neither `ObjectNotFound` nor `ObjectExists`."""
     backend = await open_backend(endpoint=proxy.endpoint)
     committing = putting if size < 8 * MIB else completing
     proxy.faults.append(Fault(committing, status=answer[0], code=answer[1]))
@@ -234,7 +234,7 @@ async def test_a_store_without_conditional_writes_still_takes_them(
 async def test_a_key_that_is_taken_during_the_write_is_refused_without_conditional_writes(
     open_backend: OpenBackend, proxy: Proxy
 ) -> None:
-    """Also by the very write that finds out that there are none."""
+    """Also by the write that detects that the store has none."""
     backend = await open_backend(endpoint=proxy.endpoint)
     proxy.faults.append(Fault(lambda request: "if-none-match" in request.headers, status=400, code="InvalidArgument"))
 
@@ -324,7 +324,7 @@ async def test_the_sweep_takes_what_dead_processes_left_and_only_below_the_prefi
 async def test_the_sweep_aborts_uploads_whose_keys_look_encoded(
     open_backend: OpenBackend, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
-    """SeaweedFS lists these keys as they are, and says that they are encoded."""
+    """SeaweedFS lists these keys without encoding, and declares that they are encoded."""
     for name in ("a %2Bé+&", "100%25 +plus+.jpg", "plain"):
         seaweedfs.administration.create_multipart_upload(Bucket=bucket, Key=f"{prefix}/{name}")
     backend = await open_backend()
@@ -335,7 +335,7 @@ async def test_the_sweep_aborts_uploads_whose_keys_look_encoded(
 async def test_the_sweep_leaves_what_the_store_tells_no_date_of(
     open_backend: OpenBackend, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
 ) -> None:
-    """It may be a test object of this moment."""
+    """An object without a date may be a test object in use."""
     probe = f"{prefix}/.mediavault-probe-1.tmp"
     seaweedfs.administration.put_object(Bucket=bucket, Key=probe, Body=b"x")
     backend = await open_backend(endpoint=proxy.endpoint)
@@ -397,7 +397,7 @@ async def test_a_slow_store_slows_the_writer_down(open_backend: OpenBackend, pro
     async with asyncio.timeout(60), backend.write_stream(Key("a")) as writer:
         for taken in range(1, 57):
             await writer.write(bytearray(MIB))
-            # Four parts on their way, one being filled, and what the sockets between hold.
+            # Four parts in flight, one being filled, and the sockets' buffers.
             assert taken * MIB < 5_000_000 * (time.monotonic() - started) + 48 * MIB
     assert time.monotonic() - started > 56 * MIB / 5_000_000 * 0.8
 
