@@ -57,4 +57,4 @@ async def read_across_moves(
                     ) from None
                 chunks = reopened.chunks
             else:
-                return  # no check of the total here: `chunks` raises where the body ends early
+                return  # the caller counts the bytes, in case the store has sent fewer

@@ -194,8 +194,8 @@ class _UploadedFile:
     received: ReceivedFile
 
     def choose_display_name(self, wanted: str | None) -> str:
-        """`wanted`, or the part's own file name. Where the extension of `wanted` denotes another type than the file has, the file's extension
-        is appended."""
+        """`wanted`, or the part's own file name. Where the extension of `wanted` denotes another type than the file has, or none, the file's
+        extension is appended."""
         if wanted is None:
             return self.name
         wanted_format = find_format(wanted)

@@ -28,7 +28,7 @@ from tests.storage.guarantees.content import pattern
 BUCKET, PREFIX = "photos", "vault"
 
 
-class Places:
+class TwoLocations:
     """A service with a second folder in place of the bucket, and the paths around it."""
 
     def __init__(self, base: Path, engine: StorageEngine) -> None:
@@ -76,10 +76,10 @@ class _Bucket(LocalBackend):
 
 
 @pytest.fixture(params=StorageEngine)
-async def places(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Places]:
-    places = Places(tmp_path, request.param)
-    yield places
-    await places.storage.aclose()
+async def locations(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TwoLocations]:
+    locations = TwoLocations(tmp_path, request.param)
+    yield locations
+    await locations.storage.aclose()
 
 
 async def _write(storage: StorageService, path: str, data: bytes) -> None:
@@ -92,54 +92,54 @@ async def _read(storage: StorageService, path: str, byte_range: ByteRange | None
         return b"".join([chunk async for chunk in stream.chunks])
 
 
-def _both(places: Places) -> list[str]:
-    return [places.on_disk("upload/a #1.jpg"), places.in_bucket("upload/a #1.jpg")]
+def _both(locations: TwoLocations) -> list[str]:
+    return [locations.on_disk("upload/a #1.jpg"), locations.in_bucket("upload/a #1.jpg")]
 
 
-async def test_a_library_half_on_disk_and_half_in_the_bucket_works(places: Places) -> None:
-    storage = places.storage
-    for path in _both(places):
+async def test_a_library_half_on_disk_and_half_in_the_bucket_works(locations: TwoLocations) -> None:
+    storage = locations.storage
+    for path in _both(locations):
         await _write(storage, path, path.encode())
-    for path in _both(places):
+    for path in _both(locations):
         assert await _read(storage, path) == path.encode()
         assert await _read(storage, path, ByteRange(1, 2)) == path.encode()[1:3]
         assert (await storage.stat(path)).size == len(path.encode())
         assert storage.is_managed_path(path)
-    assert sorted([path async for path, _ in storage.list_managed()]) == sorted(_both(places))
-    assert await storage.unlink_many(_both(places)) == {}
+    assert sorted([path async for path, _ in storage.list_managed()]) == sorted(_both(locations))
+    assert await storage.unlink_many(_both(locations)) == {}
     assert [path async for path, _ in storage.list_managed()] == []
 
 
-async def test_new_files_go_to_the_engine_that_is_set(places: Places) -> None:
-    path = places.storage.managed_path(Key("upload/caf\u00e9 %2F.jpg"))
-    if places.storage.engine is StorageEngine.LOCAL:
-        assert path == f"{places.media}/upload/caf\u00e9 %2F.jpg"
-        assert places.storage.primary_backend is places.disk
+async def test_new_files_go_to_the_engine_that_is_set(locations: TwoLocations) -> None:
+    path = locations.storage.managed_path(Key("upload/caf\u00e9 %2F.jpg"))
+    if locations.storage.engine is StorageEngine.LOCAL:
+        assert path == f"{locations.media}/upload/caf\u00e9 %2F.jpg"
+        assert locations.storage.primary_backend is locations.disk
     else:
         assert path == "s3://photos/vault/upload/caf\u00e9 %2F.jpg"
-        assert places.storage.primary_backend is places.store
-    await _write(places.storage, path, b"new")
-    assert await _read(places.storage, path) == b"new"
-    assert (await places.storage.primary_backend.head(Key("upload/caf\u00e9 %2F.jpg"))).size == 3
+        assert locations.storage.primary_backend is locations.store
+    await _write(locations.storage, path, b"new")
+    assert await _read(locations.storage, path) == b"new"
+    assert (await locations.storage.primary_backend.head(Key("upload/caf\u00e9 %2F.jpg"))).size == 3
 
 
-async def test_a_longer_name_beside_the_media_folder_is_external(places: Places) -> None:
-    storage, path = places.storage, places.external("database/a")
+async def test_a_longer_name_beside_the_media_folder_is_external(locations: TwoLocations) -> None:
+    storage, path = locations.storage, locations.external("database/a")
     assert not storage.is_managed_path(path)
     assert await _read(storage, path) == b"external"
     with pytest.raises(StoragePermission):
         await storage.unlink(path)
 
 
-async def test_external_files_are_read_only(places: Places) -> None:
-    storage, path, mine = places.storage, places.external("library/a.jpg"), places.on_disk("mine")
+async def test_external_files_are_read_only(locations: TwoLocations) -> None:
+    storage, path, mine = locations.storage, locations.external("library/a.jpg"), locations.on_disk("mine")
     await _write(storage, mine, b"mine")
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     with pytest.raises(StoragePermission):
-        storage.write(places.external("library/b.jpg"))
+        storage.write(locations.external("library/b.jpg"))
     for attempt in (
         storage.unlink(path),
-        storage.rename(path, places.on_disk("b")),
+        storage.rename(path, locations.on_disk("b")),
         storage.rename(mine, path),
         storage.copy(mine, path),
         storage.utimes(path, moment, moment),
@@ -153,14 +153,14 @@ async def test_external_files_are_read_only(places: Places) -> None:
     assert not await storage.exists(mine)
 
 
-async def test_an_external_file_is_read_copied_and_pinned(places: Places) -> None:
-    storage, path = places.storage, places.external("library/a.jpg")
+async def test_an_external_file_is_read_copied_and_pinned(locations: TwoLocations) -> None:
+    storage, path = locations.storage, locations.external("library/a.jpg")
     assert await storage.exists(path)
     info = await storage.stat(path)
     assert (info.key, info.size) == (path, 8)
     assert storage.local_path(path) == Path(path)
     assert await storage.presigned_url(path, expires_in=timedelta(minutes=1)) is None
-    for target in (places.on_disk("copy"), places.in_bucket("copy")):
+    for target in (locations.on_disk("copy"), locations.in_bucket("copy")):
         await storage.copy(path, target)
         assert await _read(storage, target) == b"external"
     Path(path).write_bytes(b"edited!!!")
@@ -170,9 +170,9 @@ async def test_an_external_file_is_read_copied_and_pinned(places: Places) -> Non
 
 
 @pytest.mark.parametrize("turned", [False, True])
-async def test_copies_and_renames_cross_from_one_engine_to_the_other(places: Places, turned: bool) -> None:
-    storage, data = places.storage, pattern(3_000_000)
-    source, target = _both(places)[:: -1 if turned else 1]
+async def test_copies_and_renames_cross_from_one_engine_to_the_other(locations: TwoLocations, turned: bool) -> None:
+    storage, data = locations.storage, pattern(3_000_000)
+    source, target = _both(locations)[:: -1 if turned else 1]
     await _write(storage, source, data)
     await storage.copy(source, target)
     assert await _read(storage, target) == data
@@ -185,9 +185,9 @@ async def test_copies_and_renames_cross_from_one_engine_to_the_other(places: Pla
     assert not await storage.exists(source)
 
 
-async def test_copies_and_renames_within_one_engine(places: Places) -> None:
-    storage = places.storage
-    for source in _both(places):
+async def test_copies_and_renames_within_one_engine(locations: TwoLocations) -> None:
+    storage = locations.storage
+    for source in _both(locations):
         await _write(storage, source, b"bytes")
         await storage.copy(source, source + ".copy")
         await storage.rename(source, source + ".moved")
@@ -195,11 +195,11 @@ async def test_copies_and_renames_within_one_engine(places: Places) -> None:
         assert not await storage.exists(source)
 
 
-async def test_direct_ways_are_told_where_there_are_some(places: Places) -> None:
-    storage, lifetime = places.storage, timedelta(seconds=90)
-    for path in _both(places):
+async def test_direct_ways_are_told_where_there_are_some(locations: TwoLocations) -> None:
+    storage, lifetime = locations.storage, timedelta(seconds=90)
+    for path in _both(locations):
         await _write(storage, path, b"direct")
-    disk, bucket = _both(places)
+    disk, bucket = _both(locations)
     assert storage.local_path(disk) == Path(disk)
     assert storage.local_path(bucket) is None
     assert await storage.presigned_url(disk, expires_in=lifetime) is None
@@ -207,25 +207,25 @@ async def test_direct_ways_are_told_where_there_are_some(places: Places) -> None
     assert link == "https://store/upload/a #1.jpg?90&image/jpeg&inline"
 
 
-async def test_times_are_set_on_disk_and_left_alone_in_the_bucket(places: Places) -> None:
+async def test_times_are_set_on_disk_and_left_alone_in_the_bucket(locations: TwoLocations) -> None:
     accessed, modified = datetime(2021, 2, 3, tzinfo=UTC), datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
-    for path in _both(places):
-        await _write(places.storage, path, b"old")
-        before = await places.storage.stat(path)
-        await places.storage.utimes(path, accessed, modified)
-        after = await places.storage.stat(path)
+    for path in _both(locations):
+        await _write(locations.storage, path, b"old")
+        before = await locations.storage.stat(path)
+        await locations.storage.utimes(path, accessed, modified)
+        after = await locations.storage.stat(path)
         assert after.last_modified == (modified if path.startswith("/") else before.last_modified)
     with pytest.raises(ObjectNotFound):
-        await places.storage.utimes(places.on_disk("missing"), accessed, modified)
+        await locations.storage.utimes(locations.on_disk("missing"), accessed, modified)
 
 
-async def test_times_of_what_a_link_leads_out_to_are_left_alone(places: Places) -> None:
-    path = Path(places.external("outside/file"))
+async def test_times_of_what_a_link_leads_out_to_are_left_alone(locations: TwoLocations) -> None:
+    path = Path(locations.external("outside/file"))
     before = path.stat().st_mtime
-    (places.media / "link").symlink_to(path.parent)
+    (locations.media / "link").symlink_to(path.parent)
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     with pytest.raises(StoragePermission):
-        await places.storage.utimes(places.on_disk("link/file"), moment, moment)
+        await locations.storage.utimes(locations.on_disk("link/file"), moment, moment)
     assert path.stat().st_mtime == before
 
 
@@ -247,10 +247,10 @@ async def test_times_of_what_a_link_leads_out_to_are_left_alone(places: Places) 
         "/etc/pass\0wd",
     ],
 )
-async def test_a_path_that_nobody_can_have_is_refused(places: Places, path: str) -> None:
-    path = path.replace("MEDIA", str(places.media))
-    places.external("library/a.jpg")
-    storage = places.storage
+async def test_a_path_that_nobody_can_have_is_refused(locations: TwoLocations, path: str) -> None:
+    path = path.replace("MEDIA", str(locations.media))
+    locations.external("library/a.jpg")
+    storage = locations.storage
     for attempt in (storage.stat(path), storage.exists(path), storage.unlink(path), storage.copy(path, "/x")):
         with pytest.raises((InvalidKey, StoragePermission)) as failure:
             await attempt
@@ -261,18 +261,18 @@ async def test_a_path_that_nobody_can_have_is_refused(places: Places, path: str)
     assert isinstance((await storage.unlink_many([path]))[path], InvalidKey)
 
 
-async def test_the_probe_asks_the_engine_that_is_set_and_a_sweep_all(places: Places) -> None:
-    for root in (places.disk.root, places.store.root):
+async def test_the_probe_asks_the_engine_that_is_set_and_a_sweep_all(locations: TwoLocations) -> None:
+    for root in (locations.disk.root, locations.store.root):
         (root / ".mediavault-1.tmp").write_bytes(b"left by a crash")
-    assert await places.storage.sweep_leftovers(timedelta(days=1)) == 0
-    assert await places.storage.sweep_leftovers(timedelta(0)) == 2
-    await places.storage.probe()
-    idle, busy = (places.store, places.disk)[:: 1 if places.storage.engine is StorageEngine.LOCAL else -1]
-    idle.root.rename(places.base / "away")
-    await places.storage.probe()
-    busy.root.rename(places.base / "away too")
+    assert await locations.storage.sweep_leftovers(timedelta(days=1)) == 0
+    assert await locations.storage.sweep_leftovers(timedelta(0)) == 2
+    await locations.storage.probe()
+    idle, busy = (locations.store, locations.disk)[:: 1 if locations.storage.engine is StorageEngine.LOCAL else -1]
+    idle.root.rename(locations.base / "away")
+    await locations.storage.probe()
+    busy.root.rename(locations.base / "away too")
     with pytest.raises(StorageUnavailable):
-        await places.storage.probe()
+        await locations.storage.probe()
 
 
 def _settings(**values: object) -> Settings:

@@ -45,7 +45,7 @@ _PAGE_ROWS = 500
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
 _MAX_UNAVAILABLE = 50
-"""After this many `StorageUnavailable` errors the store counts as unreachable, and the check ends."""
+"""After this many consecutive `StorageUnavailable` errors the store counts as unreachable, and the check ends."""
 
 
 class FindingKind(StrEnum):
@@ -254,7 +254,8 @@ class ConsistencyCheck:
             self._slots.release()
 
     async def _find_lasting_problem(self, file: File) -> ConsistencyFinding | None:
-        """The file's problem, if the row is still live at the same path afterwards, and the problem is not transient."""
+        """The file's problem, if its row is still live afterwards. Where the path has changed, or the problem is transient, the check is
+        repeated, `_ATTEMPTS` times in all."""
         for attempt in range(1, _ATTEMPTS + 1):
             finding = await self._find_problem(file)
             if finding is None:

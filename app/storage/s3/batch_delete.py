@@ -37,13 +37,13 @@ async def delete_keys(client: S3Client, keys: Sequence[str]) -> dict[str, Storag
         if not isinstance(error := translate_s3_error(key, "delete_objects", code, 0), ObjectNotFound)
     }
     deleted = sorted(result.deleted.intersection(keys))
-    if not await _was_carried_out(client, deleted, named_any=bool(deleted or result.failed)):
+    if not await _are_really_deleted(client, deleted, named_any=bool(deleted or result.failed)):
         deleted = []
     answered = result.failed.keys() | set(deleted)
     return failed | await _delete_singly(client, [key for key in keys if key not in answered])
 
 
-async def _was_carried_out(client: S3Client, deleted: Sequence[str], *, named_any: bool) -> bool:
+async def _are_really_deleted(client: S3Client, deleted: Sequence[str], *, named_any: bool) -> bool:
     """Checks one random key that the answer names as deleted: some stores answer 200 and delete nothing."""
     if not named_any:
         client.capabilities.mark_missing(S3Feature.BATCH_DELETE, "the answer names none of the keys")

@@ -100,7 +100,7 @@ class S3Reader:
         """Send one GET and return after its headers. Raises all errors of a read that occur before the first byte."""
         try:
             async with asyncio.timeout(self.deadline):
-                response = await self._get_adapted(key, byte_range, if_match)
+                response = await self._get_with_fallbacks(key, byte_range, if_match)
                 try:
                     content = await self._check_response(key, response, byte_range)
                     if if_match is not None and content.info.etag != if_match:
@@ -113,7 +113,7 @@ class S3Reader:
             detail = f"no connection or no answer within {self.deadline:.0f} s"
             raise StorageUnavailable(key, BACKEND, detail) from None
 
-    async def _get_adapted(
+    async def _get_with_fallbacks(
         self, key: str, byte_range: ByteRange | None, if_match: str | None
     ) -> aiohttp.ClientResponse:
         """The successful response to a GET. Where a store refuses a range that is longer than the object, or `If-Match`, the GET is sent

@@ -125,7 +125,7 @@ class S3Uploads:
 
     async def resolve_commit(self, key: str, write_id: str, size: int, error: StorageError) -> None:
         """Decides a commit whose answer was lost, or whose repetition was refused because the first request had succeeded. Returns where
-        the object carries `write_id`; otherwise raises `error`, or `ObjectExists`."""
+        the object carries `write_id`; otherwise raises `error`, `ObjectExists` or `StorageUnavailable`."""
         try:
             head = await self.client.head(key, timeout_seconds=self.cleanup_seconds)
         except ObjectNotFound:

@@ -32,7 +32,7 @@ from tests.catalog.rows import LEASE, make_user, new_asset, stored
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import contents
 from tests.migration.backup.test_round_trip import back_up
-from tests.migration.verify.damaged_library import UnreadableFile
+from tests.migration.verify.damaged_library import IgnoredProgress
 from tests.real.catalogues import Databases, Kind
 
 NOBODY = UUID(int=0)
@@ -372,7 +372,7 @@ async def test_nothing_that_is_stored_is_removed_for_what_was_true_at_the_backup
         assert await storage.exists(file.path), file.path
     assert (came.dropped_rows.files, came.dropped_rows.trashed) == (2, 1)
     found: list[ConsistencyFinding] = []
-    await ConsistencyCheck(again, storage, on_finding=found.append, progress=UnreadableFile()).run()
+    await ConsistencyCheck(again, storage, on_finding=found.append, progress=IgnoredProgress()).run()
     assert {finding.path: finding.problem for finding in found} == {
         uploading.path: FindingKind.ORPHAN,
         deleted.path: FindingKind.ORPHAN,

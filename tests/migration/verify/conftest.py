@@ -27,7 +27,7 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture(scope="session")
 def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """The storage location; module-wide, because making one on S3 takes seconds."""
-    return stacks.create(stack, tmp_path_factory.mktemp(f"shelf-{stack}"))
+    return stacks.create(stack, tmp_path_factory.mktemp(f"library-{stack}"))
 
 
 @pytest.fixture
@@ -52,5 +52,5 @@ async def storage(place: Stack, tmp_path: Path) -> AsyncIterator[StorageService]
 
 
 @pytest.fixture
-async def shelf(place: Stack, catalog: Catalog, storage: StorageService) -> DamagedLibrary:
+async def library(place: Stack, catalog: Catalog, storage: StorageService) -> DamagedLibrary:
     return await DamagedLibrary.create(place, catalog, storage)

@@ -30,8 +30,8 @@ from tests.real.stacks import Stack
 ODD_NAMES = ("plain.jpg", "a b#c?d%25+é.jpg", "quote\"'.jpg", "\U0001f600.jpg", "e\u0301.jpg", ".hidden.jpg")
 
 
-class UnreadableFile:
-    """Progress that nobody watches."""
+class IgnoredProgress:
+    """Discards the progress of a check."""
 
     def begin(self, stage: str, total: int | None) -> None: ...
 
@@ -122,7 +122,7 @@ class DamagedLibrary:
             self.catalog,
             self.storage,
             on_finding=found.append,
-            progress=UnreadableFile(),
+            progress=IgnoredProgress(),
             repairer=repairs,
             checksums=checksums,
             concurrency=concurrency,

@@ -22,20 +22,20 @@ ALLOWED_BYTES = 4 * 1024 * 1024
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def path_of(shelf: DamagedLibrary, number: int) -> str:
-    return shelf.storage.managed_path(Key(f"upload/{shelf.owner}/{number % 256:02x}/{number:08}-{'x' * 60}.jpg"))
+def path_of(library: DamagedLibrary, number: int) -> str:
+    return library.storage.managed_path(Key(f"upload/{library.owner}/{number % 256:02x}/{number:08}-{'x' * 60}.jpg"))
 
 
-async def add_rows(shelf: DamagedLibrary, first: int, last: int) -> None:
+async def add_rows(library: DamagedLibrary, first: int, last: int) -> None:
     """Insert rows directly: uploads would take an hour."""
-    async with shelf.catalog.engine.begin() as connection:
+    async with library.catalog.engine.begin() as connection:
         for start in range(first, last, 5_000):
             rows = [
                 {
                     "id": uuid4(),
-                    "owner_id": shelf.owner,
+                    "owner_id": library.owner,
                     "kind": FileKind.ORIGINAL,
-                    "path": path_of(shelf, number),
+                    "path": path_of(library, number),
                     "state": FileState.LIVE,
                     "size": number,
                     "sha1": b"\0" * 20,
@@ -49,20 +49,20 @@ async def add_rows(shelf: DamagedLibrary, first: int, last: int) -> None:
             await connection.execute(insert(tables.file), rows)
 
 
-async def peak(shelf: DamagedLibrary, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+async def peak(library: DamagedLibrary, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Peak memory in bytes with a listing of so many objects, of which every hundredth has no row."""
 
     async def listed(prefix: str = "") -> AsyncIterator[tuple[str, ObjectInfo]]:
         for number in range(count):
-            path = path_of(shelf, number)
+            path = path_of(library, number)
             yield path, ObjectInfo(path.partition("upload/")[2], number, MOMENT, "")
             if number % 100 == 0:
                 yield f"{path}.gone", ObjectInfo("upload/gone.jpg", number, MOMENT, "")
 
-    monkeypatch.setattr(shelf.storage, "list_managed", listed)
+    monkeypatch.setattr(library.storage, "list_managed", listed)
     tracemalloc.start()
     try:
-        summary, found = await shelf.verify()
+        summary, found = await library.verify()
         assert found == []
         assert summary.files == count
         return tracemalloc.get_traced_memory()[1]
@@ -71,12 +71,12 @@ async def peak(shelf: DamagedLibrary, count: int, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_it_does_not_grow_with_the_library(
-    shelf: DamagedLibrary, monkeypatch: pytest.MonkeyPatch, soak: bool, note: Note, stack: str
+    library: DamagedLibrary, monkeypatch: pytest.MonkeyPatch, soak: bool, note: Note, stack: str
 ) -> None:
     many = SOAK if soak else MANY
-    await add_rows(shelf, 0, FEW)
-    small = await peak(shelf, FEW, monkeypatch)
-    await add_rows(shelf, FEW, many)
-    large = await peak(shelf, many, monkeypatch)
+    await add_rows(library, 0, FEW)
+    small = await peak(library, FEW, monkeypatch)
+    await add_rows(library, FEW, many)
+    large = await peak(library, many, monkeypatch)
     note(f"verifying {FEW} files took {small} bytes of memory, {many} files {large} ({stack})")
     assert large - small < (ALLOWED_BYTES if soak else ALLOWED_BYTES // 2)

@@ -19,7 +19,7 @@ from app.jobs.sweeper import sweep
 from app.migration.consistency.consistency_check import ConsistencyCheck, ConsistencyFinding
 from app.storage.service import StorageService
 from tests.api.consistency import assert_consistent
-from tests.migration.verify.damaged_library import UnreadableFile
+from tests.migration.verify.damaged_library import IgnoredProgress
 from tests.real.notes import Note
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
@@ -81,7 +81,7 @@ async def look(catalog: Catalog, storage: StorageService) -> list[ConsistencyFin
     found: list[ConsistencyFinding] = []
     checksums = random.random() < 0.5
     verification = ConsistencyCheck(
-        catalog, storage, on_finding=found.append, progress=UnreadableFile(), checksums=checksums
+        catalog, storage, on_finding=found.append, progress=IgnoredProgress(), checksums=checksums
     )
     await verification.run()
     return found

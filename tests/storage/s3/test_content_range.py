@@ -18,7 +18,7 @@ DATED = {"ETag": '"abc"', "Last-Modified": "Sun, 29 Nov 2026 10:00:00 GMT"}
 MIDDLE, WHOLE = ByteRange(10, 19), ByteRange(0, 99)
 
 
-def promised(
+def check(
     status: int, content_range: str | None, length: int | None, asked: ByteRange | None, size: int | None = None
 ) -> RangeContent:
     headers = DATED | ({"Content-Range": content_range} if content_range else {})
@@ -59,7 +59,7 @@ def test_what_is_right_in_an_answer_is_used(
     skip: int,
     surplus: bool,
 ) -> None:
-    content = promised(status, content_range, length, asked)
+    content = check(status, content_range, length, asked)
     assert (content.served, content.skip_bytes, content.has_surplus) == (served, skip, surplus)
     assert content.info.size == length if served is None else SIZE
 
@@ -78,7 +78,7 @@ def test_a_size_that_is_not_told_for_sure_is_asked_for(
     status: int, content_range: str | None, length: int | None, asked: ByteRange | None
 ) -> None:
     with pytest.raises(SizeUnknown):
-        promised(status, content_range, length, asked)
+        check(status, content_range, length, asked)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_size_that_is_not_told_for_sure_is_asked_for(
 def test_with_the_size_that_was_asked_for(
     status: int, content_range: str | None, length: int | None, asked: ByteRange | None, served: ByteRange, skip: int
 ) -> None:
-    content = promised(status, content_range, length, asked, SIZE)
+    content = check(status, content_range, length, asked, SIZE)
     assert (content.served, content.skip_bytes, content.info.size) == (served, skip, SIZE)
 
 
@@ -120,13 +120,13 @@ def test_an_answer_that_contradicts_itself_is_refused(
     status: int, content_range: str | None, length: int | None, asked: ByteRange | None, size: int | None
 ) -> None:
     with pytest.raises(S3RequestRefused):
-        promised(status, content_range, length, asked, size)
+        check(status, content_range, length, asked, size)
 
 
 @pytest.mark.parametrize("content_range", [None, "bytes 0-99/100"])
 def test_a_range_behind_the_end_of_what_came_is_not_satisfiable(content_range: str | None) -> None:
     with pytest.raises(RangeNotSatisfiable) as caught:
-        promised(200, content_range, SIZE, ByteRange(SIZE), SIZE)
+        check(200, content_range, SIZE, ByteRange(SIZE), SIZE)
     assert caught.value.size == SIZE
 
 

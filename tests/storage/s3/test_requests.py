@@ -27,7 +27,7 @@ PART = 8 * 1024 * 1024
 COPY_SOURCE = "x-amz-copy-source"
 
 
-async def _everything(backend: S3Backend) -> None:
+async def _write_in_all_ways(backend: S3Backend) -> None:
     """A put, a multipart upload and a copy; errors of the store are ignored."""
     for key, size in (("small", 10), ("large", PART + 1)):
         with suppress(StorageError):
@@ -36,7 +36,7 @@ async def _everything(backend: S3Backend) -> None:
         await backend.copy_object(Key("source"), Key("copy"))
 
 
-def _creations(proxy: Proxy) -> dict[str, Recorded]:
+def _creating_requests(proxy: Proxy) -> dict[str, Recorded]:
     """The requests that create objects, by operation."""
     puts = [request for request in proxy.of("PUT") if "partNumber" not in request.query]
     return {
@@ -68,8 +68,8 @@ async def test_encryption_is_asked_for_on_put_copy_and_multipart_creation(
     # This store has no KMS, so nothing is written.
     creating = Fault(lambda request: request.method in ("PUT", "POST"), status=400, code="InvalidRequest")
     proxy.faults.append(creating)
-    await _everything(await open_backend(endpoint=proxy.endpoint, **settings))
-    for what, request in _creations(proxy).items():
+    await _write_in_all_ways(await open_backend(endpoint=proxy.endpoint, **settings))
+    for what, request in _creating_requests(proxy).items():
         sent = {name: value for name, value in request.headers.items() if "server-side-encryption" in name}
         assert sent == expected, what
 
@@ -79,10 +79,10 @@ async def test_the_compatible_profile_sends_one_crc32_and_signs_no_payload(
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "source", b"s")
-    await _everything(backend)
+    await _write_in_all_ways(backend)
     data = b"x" * (PART + 1)
     parts = {request.query["partNumber"]: request for request in proxy.of("PUT", partNumber="")}
-    bodies = {"small": (_creations(proxy)["put"], b"x" * 10)} | {
+    bodies = {"small": (_creating_requests(proxy)["put"], b"x" * 10)} | {
         number: (parts[number], data[(int(number) - 1) * PART : int(number) * PART]) for number in ("1", "2")
     }
     for what, (request, body) in bodies.items():
@@ -97,8 +97,8 @@ async def test_the_compatible_profile_sends_one_crc32_and_signs_no_payload(
 async def test_the_aws_profile_leaves_checksums_to_the_sdk(open_backend: OpenBackend, proxy: Proxy) -> None:
     backend = await open_backend(endpoint=proxy.endpoint, MEDIAVAULT_S3_CHECKSUMS="aws")
     await write(backend, "source", b"s")
-    await _everything(backend)
-    for request in (_creations(proxy)["put"], *proxy.of("PUT", partNumber="")):
+    await _write_in_all_ways(backend)
+    for request in (_creating_requests(proxy)["put"], *proxy.of("PUT", partNumber="")):
         assert request.headers["x-amz-sdk-checksum-algorithm"] == "CRC32"
         assert request.headers["x-amz-content-sha256"] != "UNSIGNED-PAYLOAD"
     assert await read(backend, "large") == b"x" * (PART + 1)
@@ -107,7 +107,7 @@ async def test_the_aws_profile_leaves_checksums_to_the_sdk(open_backend: OpenBac
 async def test_the_profile_none_sends_no_checksum_field(open_backend: OpenBackend, proxy: Proxy) -> None:
     backend = await open_backend(endpoint=proxy.endpoint, MEDIAVAULT_S3_CHECKSUMS="none")
     await write(backend, "source", b"s")
-    await _everything(backend)
+    await _write_in_all_ways(backend)
     assert await backend.delete_objects([Key("small"), Key("source")]) == {}
     assert await read(backend, "large") == b"x" * (PART + 1)
     sent = {name for request in proxy.requests for name in (*request.headers, *request.query)}
@@ -121,7 +121,7 @@ async def test_every_request_is_signed_v4_and_none_waits_for_a_continue(
 ) -> None:
     backend = await open_backend(endpoint=proxy.endpoint)
     await write(backend, "source", b"s")
-    await _everything(backend)
+    await _write_in_all_ways(backend)
     await read(backend, "large")
     for request in proxy.requests:
         signed = request.headers.get("authorization", request.query.get("X-Amz-Algorithm", ""))
@@ -170,7 +170,7 @@ async def test_acceleration_goes_to_its_host_name(bucket: str) -> None:
     assert {urlsplit(url).hostname for url in (*asked, link or "")} == {f"{bucket}.s3-accelerate.amazonaws.com"}
 
 
-class _Roles(BaseHTTPRequestHandler):
+class _ContainerMetadata(BaseHTTPRequestHandler):
     """A container's metadata service, which returns a role's credentials."""
 
     credentials: dict[str, str] = {}  # noqa: RUF012 - set on a subclass per test
@@ -190,14 +190,14 @@ class _Roles(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def roles(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Roles]]:
+def roles(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_ContainerMetadata]]:
     credentials = {
         "AccessKeyId": seaweedfs.admin.access_key,
         "SecretAccessKey": seaweedfs.admin.secret_key,
         "Token": "",
         "Expiration": "2099-01-01T00:00:00Z",
     }
-    handler = type("Roles", (_Roles,), {"credentials": credentials, "asked": []})
+    handler = type("Roles", (_ContainerMetadata,), {"credentials": credentials, "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -214,7 +214,7 @@ def roles(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[typ
 
 
 async def test_a_containers_role_serves_reads_and_writes(
-    seaweedfs: SeaweedFS, bucket: str, prefix: str, roles: type[_Roles]
+    seaweedfs: SeaweedFS, bucket: str, prefix: str, roles: type[_ContainerMetadata]
 ) -> None:
     backend = await open_s3(s3_settings(seaweedfs.endpoint, None, bucket, prefix))
     try:
@@ -226,7 +226,9 @@ async def test_a_containers_role_serves_reads_and_writes(
     assert set(roles.asked) == {"task-token"}
 
 
-async def test_a_roles_session_token_goes_along(bucket: str, prefix: str, proxy: Proxy, roles: type[_Roles]) -> None:
+async def test_a_roles_session_token_goes_along(
+    bucket: str, prefix: str, proxy: Proxy, roles: type[_ContainerMetadata]
+) -> None:
     roles.credentials["Token"] = "session-token"
     backend = await open_s3(s3_settings(proxy.endpoint, None, bucket, prefix))
     try:
@@ -244,7 +246,7 @@ async def test_a_roles_session_token_goes_along(bucket: str, prefix: str, proxy:
         assert token == "session-token"
 
 
-class _Instance(_Roles):
+class _InstanceMetadata(_ContainerMetadata):
     """An instance's metadata service, version 2: a token first, then the role's name, then its credentials."""
 
     def do_PUT(self) -> None:
@@ -264,9 +266,9 @@ class _Instance(_Roles):
 
 
 async def test_an_instances_role_serves_reads_and_writes(
-    seaweedfs: SeaweedFS, bucket: str, prefix: str, roles: type[_Roles], monkeypatch: pytest.MonkeyPatch
+    seaweedfs: SeaweedFS, bucket: str, prefix: str, roles: type[_ContainerMetadata], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instance = type("Instance", (_Instance,), {"credentials": roles.credentials, "asked": []})
+    instance = type("Instance", (_InstanceMetadata,), {"credentials": roles.credentials, "asked": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), instance)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

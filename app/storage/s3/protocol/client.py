@@ -177,7 +177,7 @@ class S3Client:
         self, key: str, body: UploadBody, *, content_type: str | None, metadata: Mapping[str, str], if_absent: bool
     ) -> None:
         """Raises `ObjectExists` where `if_absent` is asked and the key is taken."""
-        await self._call_adapted(
+        await self._call_with_options(
             "put_object",
             key,
             [
@@ -201,7 +201,7 @@ class S3Client:
         whole = OptionalFields(
             S3Feature.FULL_OBJECT_CHECKSUM, {"ChecksumType": "FULL_OBJECT"}, requires=S3Feature.MULTIPART_CHECKSUM
         )
-        answer = await self._call_adapted(
+        answer = await self._call_with_options(
             "create_multipart_upload",
             key,
             [whole, algorithm] if with_checksums else [],
@@ -212,7 +212,7 @@ class S3Client:
         return str(require_field(answer, "UploadId", key, "create_multipart_upload"))
 
     async def upload_part(self, key: str, upload_id: str, number: int, body: UploadBody) -> UploadedPart:
-        answer = await self._call_adapted(
+        answer = await self._call_with_options(
             "upload_part",
             key,
             [_checksum_field(S3Feature.PART_CHECKSUM, body.crc32_base64)],
@@ -239,7 +239,7 @@ class S3Client:
             fields = {"MultipartUpload": {"Parts": checked_parts}}
             options.append(OptionalFields(S3Feature.COMPLETE_CHECKSUM, fields, requires=S3Feature.MULTIPART_CHECKSUM))
         options.append(self._if_absent_field(S3Feature.CONDITIONAL_COMPLETE, key, if_absent))
-        await self._call_adapted(
+        await self._call_with_options(
             "complete_multipart_upload",
             key,
             options,
@@ -260,7 +260,7 @@ class S3Client:
     async def copy(self, source: str, target: str, source_head: HeadResult, metadata: Mapping[str, str]) -> None:
         """Copy within the store, with the source's content type and with `metadata`. Raises `ObjectChanged` where the source is no longer `source_head`,
         `ObjectExists` where the target is taken and the store has conditional copies."""
-        await self._call_adapted(
+        await self._call_with_options(
             "copy_object",
             target,
             [_source_match_field(source_head.etag), self._if_absent_field(S3Feature.CONDITIONAL_COPY, target, True)],
@@ -276,7 +276,7 @@ class S3Client:
     async def copy_part(
         self, source: str, target: str, upload_id: str, number: int, first: int, last: int, etag: str
     ) -> UploadedPart:
-        answer = await self._call_adapted(
+        answer = await self._call_with_options(
             "upload_part_copy",
             target,
             [_source_match_field(etag)],
@@ -334,7 +334,7 @@ class S3Client:
         after = None
         if start_after is not None and not marker:
             after = OptionalFields(S3Feature.START_AFTER, {"StartAfter": self._prefix + start_after})
-        return await self._call_adapted("list_objects_v2", prefix, [after], **params)
+        return await self._call_with_options("list_objects_v2", prefix, [after], **params)
 
     async def list_uploads(self, marker: tuple[str, ...] | None) -> ListingPage[UnfinishedUpload]:
         """Multipart uploads below the prefix that were neither completed nor aborted; empty where the store cannot list them."""
@@ -385,7 +385,7 @@ class S3Client:
             else None
         )
 
-    async def _call_adapted(
+    async def _call_with_options(
         self,
         operation: str,
         key: str,
