@@ -1,6 +1,6 @@
 """Answers GET and HEAD with the bytes of a `ByteSource`: 200, 206 with one or several ranges, 304, or an exception for 412 and 416.
 
-Knows neither storage nor routes. Contract: DESIGN section 7.
+Knows neither storage nor routes.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class ObjectWriter(Protocol):
 
 
 class StorageBackend(Protocol):
-    """See DESIGN 4.1. Methods raise only `StorageError`s and `CancelledError`."""
+    """`tests/storage/conformance.py` asserts what holds for every backend. Methods raise only `StorageError`s and `CancelledError`."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The table of range requests on a file of ten bytes (DESIGN section 7), and the check of a response against it.
+"""The table of range requests on a file of ten bytes, and the check of a response against it.
 
 Used for the parser alone, for the response over a socket, and for the whole service on both storage engines.
 """

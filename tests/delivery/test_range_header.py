@@ -1,4 +1,4 @@
-"""The range parser: the table of DESIGN section 7, and properties that hold for every field (hypothesis)."""
+"""The range parser: a table of cases, and properties that hold for every field (hypothesis)."""
 
 from __future__ import annotations
 

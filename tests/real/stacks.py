@@ -1,4 +1,4 @@
-"""Stacks: storage and database of a service under test. A folder and SQLite, or a prefix of a bucket and PostgreSQL (DESIGN section 1)."""
+"""Stacks: storage and database of a service under test. A folder and SQLite, or a prefix of a bucket and PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Conformance`: the guarantees of storage (DESIGN 4.1) as one suite, which every backend and every wrapper around one passes unchanged.
+"""`Conformance`: the guarantees of storage as one suite, which every backend and every wrapper around one passes unchanged.
 
 A test class inherits `Conformance` and provides a `place` fixture (see `conftest.py`).
 """

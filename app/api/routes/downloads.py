@@ -44,7 +44,7 @@ async def get_download_info(
     body: DownloadInfoRequest, caller: Downloader, services: ServicesDependency
 ) -> DownloadInfoResponse:
     """The selection as archives of at most `archiveSize` bytes (4 GiB by default); one asset that is larger stands alone. The
-    motion parts of live photos go along. All of them can be unpacked into one folder: for a week, whoever asks for the archive of one
+    motion parts of live photos go along. All of them can be unpacked into one folder: for a day, whoever asks for the archive of one
     of these lists gets names that no other of them has. 409 names an asset that is in the trash or offline."""
     if body.album_id is not None:
         raise ApiError(404, "Album not found")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 class FileState(StrEnum):
     """`writing`: before and during the write of the object. `live`: referenced. `doomed`: marked for deletion, until
-    the sweeper has deleted the object (DESIGN section 5)."""
+    the sweeper has deleted the object."""
 
     WRITING = "writing"
     LIVE = "live"

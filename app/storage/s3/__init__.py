@@ -1,4 +1,4 @@
-"""The storage backend for an S3 bucket, opened by `open_s3`. DESIGN 4.2 has its guarantees."""
+"""The storage backend for an S3 bucket, opened by `open_s3`."""
 
 from __future__ import annotations
 
