@@ -107,7 +107,7 @@ async def open_services(
                         "workers": core.jobs.check_workers,
                         "libraries": partial(check_all_mounts, libraries.list_mount_states),
                     },
-                    is_covered=partial(catalog.outages.covers, work=FailedWork.CHECK),
+                    is_outage=partial(catalog.outages.record_failure, work=FailedWork.CHECK),
                 ),
                 mounts=MountRegistry([media_location.list_mount_states, libraries.list_mount_states]),
             )

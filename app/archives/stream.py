@@ -26,7 +26,7 @@ from app.archives.zip_layout import DescriptorPlaceholder, LiteralBytes, MemberB
 from app.catalog.errors import CatalogError
 from app.catalog.schema.records import File, FileKind
 from app.storage.backend import CHUNK_BYTES, ObjectStream
-from app.storage.checksum import crc32
+from app.storage.crc32 import crc32
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
 from app.storage.ranges import ByteRange
 from app.storage.relocated_reads import read_across_moves
@@ -42,7 +42,7 @@ GATHER_BYTES = 128 * 1024
 class FileLookup(Protocol):
     """The catalogue's lookup of members' files."""
 
-    async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
+    async def get_original_files(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
         """The original file of each asset that exists and is not in the trash."""
         ...
 
@@ -50,13 +50,13 @@ class FileLookup(Protocol):
 class Crc32Store(Protocol):
     """Stores a CRC-32 that was computed during a transfer."""
 
-    async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None: ...
+    async def store_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None: ...
 
 
-class Outages(Protocol):
+class OutageFilter(Protocol):
     """Tells whether an outage of the catalogue has been logged already."""
 
-    def covers(self, error: BaseException) -> bool: ...
+    def record_failure(self, error: BaseException) -> bool: ...
 
 
 class ArchiveStorage(Protocol):
@@ -91,7 +91,7 @@ class ArchiveSource:
     lost_members: LostMemberCounter
     filename: str
     last_modified: datetime
-    outages: Outages
+    outages: OutageFilter
     content_type: str = "application/zip"
 
     @property
@@ -231,9 +231,9 @@ class _ArchiveTransfer:
     async def _store_crc32(self, file: File, crc32: int) -> None:
         """Store the CRC-32 for later archives. This transfer does not need it, so a failure is only logged."""
         try:
-            await self._source.crc32_store.keep_crc32(file.id, file.sha1, crc32)
+            await self._source.crc32_store.store_crc32(file.id, file.sha1, crc32)
         except CatalogError as error:
-            if not self._source.outages.covers(error):
+            if not self._source.outages.record_failure(error):
                 _log.warning("could not store a file's CRC-32", file=str(file.id), reason=str(error))
 
     async def _take_member(self, member: MemberBytes, stack: AsyncExitStack) -> AsyncIterator[bytes]:
@@ -258,7 +258,7 @@ class _ArchiveTransfer:
             asset_ids = [self._entries[member.index].asset_id for member in batch]
             kept = {self._entries[member.index].asset_id for member in self._located}
             self._files = {asset_id: file for asset_id, file in self._files.items() if asset_id in kept}
-            self._files.update(await self._source.file_lookup.originals(asset_ids))
+            self._files.update(await self._source.file_lookup.get_original_files(asset_ids))
             self._located.extend(batch)
 
     async def _drop_timed_out(self) -> None:
@@ -312,7 +312,7 @@ class _ArchiveTransfer:
         self, entry: ManifestEntry, missing: File, span: ByteRange
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """Open the file at its new path after it was not found at `missing.path`. Raises `MemberLost` if the path is the same."""
-        current = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
+        current = (await self._source.file_lookup.get_original_files([entry.asset_id])).get(entry.asset_id)
         if current is None or current.path == missing.path:
             raise _build_lost_error(entry, "is deleted or in the trash")
         self._files[entry.asset_id] = current
@@ -320,7 +320,7 @@ class _ArchiveTransfer:
 
     async def _find_current_path(self, entry: ManifestEntry) -> str | None:
         """The current path of a member's file, for a file that moves while it is being sent."""
-        current = (await self._source.file_lookup.originals([entry.asset_id])).get(entry.asset_id)
+        current = (await self._source.file_lookup.get_original_files([entry.asset_id])).get(entry.asset_id)
         return None if current is None else _require_unchanged(entry, current).path
 
     def _require_file(self, member: MemberBytes) -> File:

@@ -10,14 +10,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.catalog.accounts.credentials import ApiKeyRepository, SessionRepository
+from app.catalog.accounts.api_keys_and_sessions import ApiKeyRepository, SessionRepository
 from app.catalog.accounts.persons import PersonRepository
 from app.catalog.accounts.users import UserRepository
 from app.catalog.assets.assets import AssetRepository
 from app.catalog.assets.derivatives import DerivativeRepository
-from app.catalog.assets.folded_names import FoldedNameBackfill
-from app.catalog.assets.motion_photo_videos import MotionPhotoVideos
-from app.catalog.assets.rendition_lookup import RenditionLookup
+from app.catalog.assets.folded_name_backfill import FoldedNameBackfill
+from app.catalog.assets.motion_photo_videos import MotionVideoRepository
+from app.catalog.assets.rendition_lookup import RenditionRepository
 from app.catalog.backup.dump import CatalogRestore, CatalogSnapshot, open_restore, open_snapshot
 from app.catalog.database.engine import Database, now, parse_url
 from app.catalog.database.process_locks import ProcessLock, try_exclusive, try_lock
@@ -50,10 +50,10 @@ class Catalog:
         self.assets = AssetRepository(database)
         self.folded_names = FoldedNameBackfill(database)
         self.derivatives = DerivativeRepository(database)
-        self.motion_photo_videos = MotionPhotoVideos(database)
+        self.motion_photo_videos = MotionVideoRepository(database)
         self.persons = PersonRepository(database)
         self.tasks = TaskRepository(database)
-        self.renditions = RenditionLookup(database)
+        self.renditions = RenditionRepository(database)
         self.archive_links = ArchiveLinkRepository(database)
         self.download_parts = DownloadPartRepository(database)
         self.libraries = LibraryRepository(database)

@@ -123,7 +123,7 @@ class FileRepository:
                 deleted += (await connection.execute(delete(_file).where(condition))).rowcount
         return deleted
 
-    async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None:
+    async def store_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None:
         """Store a CRC-32 that was not known, unless the file's content has changed since `sha1` was read."""
         same = _file.c.sha1.is_(None) if sha1 is None else _file.c.sha1 == sha1
         condition = (_file.c.id == file_id) & same & _file.c.crc32.is_(None)

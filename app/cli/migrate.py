@@ -186,7 +186,7 @@ def _run_with_context(
 ) -> T:
     """Opens catalogue and storage, returns the result of `act`, and closes both. A refusal ends the command with one line."""
     from app.migration.migration_context import MigrationContext  # noqa: PLC0415
-    from app.migration.route import MEDIA_MISSING, MoveRefused, find_route  # noqa: PLC0415
+    from app.migration.source_and_target import MEDIA_MISSING, MoveRefused, find_route  # noqa: PLC0415
     from app.storage.errors import StorageError  # noqa: PLC0415
     from app.storage.service import open_storage  # noqa: PLC0415
 

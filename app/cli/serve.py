@@ -20,7 +20,7 @@ from app.api.authentication.credentials import generate_secret, hash_secret
 from app.api.authentication.permissions import Permission
 from app.api.http.sockets import open_listening_sockets
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import SqliteFile, parse_url
+from app.catalog.database.engine import SqliteLocation, parse_url
 from app.catalog.schema.records import User
 from app.cli.command_runner import call_with_catalog, fail, load_settings_or_exit, run_command
 from app.cli.fast_imports import import_without_gc
@@ -168,4 +168,4 @@ def _describe_media(settings: Settings) -> str:
 def _describe_catalog(settings: Settings) -> str:
     """The path of an SQLite file. The address of PostgreSQL is not shown: it may hold a password."""
     location = parse_url(settings.db_url.get_secret_value())
-    return f"catalogue in {location.path}" if isinstance(location, SqliteFile) else "catalogue in PostgreSQL"
+    return f"catalogue in {location.path}" if isinstance(location, SqliteLocation) else "catalogue in PostgreSQL"

@@ -14,7 +14,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import ProgrammingError
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import Database, SqliteFile, parse_url
+from app.catalog.database.engine import Database, SqliteLocation, parse_url
 from app.catalog.database.schema_upgrade import ensure_current
 from app.catalog.errors import CatalogError, SchemaMismatch
 from app.catalog.schema import tables
@@ -46,8 +46,8 @@ async def open_database(section: ReportSection, settings: Settings) -> OpenedDat
     except CatalogError as error:
         section.fail("address", str(error))
         return None
-    is_sqlite = isinstance(location, SqliteFile)
-    if isinstance(location, SqliteFile) and not await asyncio.to_thread(_check_sqlite_file, section, location.path):
+    is_sqlite = isinstance(location, SqliteLocation)
+    if isinstance(location, SqliteLocation) and not await asyncio.to_thread(_check_sqlite_file, section, location.path):
         return None
     database, is_current = Database(location), True
     try:
@@ -67,7 +67,7 @@ async def open_database(section: ReportSection, settings: Settings) -> OpenedDat
 async def check_database(section: ReportSection, opened: OpenedDatabase) -> None:
     catalog = opened.catalog
     await section.run_check(
-        "version", _check_version(catalog, is_sqlite=isinstance(catalog.database.location, SqliteFile))
+        "version", _check_version(catalog, is_sqlite=isinstance(catalog.database.location, SqliteLocation))
     )
     await _check_latency(section, catalog)
     await section.run_check("writes", _check_writes(opened))

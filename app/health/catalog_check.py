@@ -31,7 +31,7 @@ class CatalogCheck:
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(_catch_error(self._catalog.ping()), name="read of the catalogue")
         if not await _finishes_in_time(self._reading, began):
-            raise self._catalog.outages.no_answer(began, f"no answer within {WRITE_TIMEOUT_SECONDS:.0f} s")
+            raise self._catalog.outages.build_timeout_error(began, f"no answer within {WRITE_TIMEOUT_SECONDS:.0f} s")
         if self._writing is None or self._writing.done():
             write = self._catalog.check_writable(PROBE_SECONDS)
             self._writing = asyncio.create_task(_catch_error(write), name="write to the catalogue")

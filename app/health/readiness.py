@@ -46,12 +46,12 @@ class ReadinessChecks:
         checks: Mapping[str, Check],
         optional_checks: Mapping[str, Check] | None = None,
         *,
-        is_covered: Callable[[Exception], bool] = lambda _: False,
+        is_outage: Callable[[Exception], bool] = lambda _: False,
         cache_seconds: float = CACHE_SECONDS,
     ) -> None:
-        """`optional_checks`: parts without which the service still works, such as one library of many; they are reported only. `is_covered`: whether
+        """`optional_checks`: parts without which the service still works, such as one library of many; they are reported only. `is_outage`: whether
         a failure is logged elsewhere, so that it is not logged here; called in the order of the checks."""
-        self._is_covered = is_covered
+        self._is_outage = is_outage
         self._checks = {**checks, **(optional_checks or {})}
         self._required = frozenset(checks)
         self._cache_seconds = cache_seconds
@@ -98,7 +98,7 @@ class ReadinessChecks:
         if result.failure is None and result.name in self._failing:
             self._failing.remove(result.name)
             log.info("part is well again", part=result.name)
-        elif result.failure is not None and result.name not in self._failing and not self._is_covered(result.failure):
+        elif result.failure is not None and result.name not in self._failing and not self._is_outage(result.failure):
             self._failing.add(result.name)
             reason = str(result.failure) or type(result.failure).__name__
             log.error("part is not well", part=result.name, reason=reason)

@@ -22,7 +22,7 @@ from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException, Un
 from procrastinate.jobs import Job, Status
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import PostgresDatabase, build_postgres_arguments
+from app.catalog.database.engine import PostgresLocation, build_postgres_arguments
 from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.catalog.schema.records import Task, TaskKind
 from app.jobs.connection_failures import connection_failed
@@ -66,7 +66,7 @@ async def open_broker(catalog: Catalog) -> AsyncIterator[TaskBroker]:
     """Open a broker and deliver what `wake` is called for, until the block ends. Raises `CatalogError` when the
     database is unavailable."""
     location = catalog.database.location
-    if not isinstance(location, PostgresDatabase):
+    if not isinstance(location, PostgresLocation):
         raise TypeError("deliveries need PostgreSQL")
     await ensure_delivery_schema(catalog.database)
     connector = PsycopgConnector(kwargs=build_postgres_arguments(location.url), min_size=1, max_size=CONNECTIONS)
@@ -239,17 +239,17 @@ class TaskBroker:
             await asyncio.sleep(RECONCILE_SECONDS)
 
     async def _is_outage_logged(self, error: Exception) -> bool:
-        """As `OutageLog.covers`. After an error of a delivery connection, the catalogue's own connections are tested:
+        """As `OutageLog.record_failure`. After an error of a delivery connection, the catalogue's own connections are tested:
         only that one may have failed."""
         outages = self._catalog.outages
         if not connection_failed(error):
-            return outages.covers(error)
-        if outages.covers(CatalogUnavailable(str(error))):
+            return outages.record_failure(error)
+        if outages.record_failure(CatalogUnavailable(str(error))):
             return True
         try:
             await self._catalog.ping()
         except CatalogError as failure:
-            return outages.covers(failure)
+            return outages.record_failure(failure)
         return False
 
     async def _defer(self, job: Job) -> None:

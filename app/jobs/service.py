@@ -12,7 +12,7 @@ from typing import Protocol
 from uuid import UUID
 
 from app.catalog.catalog import Catalog
-from app.catalog.database.engine import SqliteFile
+from app.catalog.database.engine import SqliteLocation
 from app.catalog.schema.records import Task, TaskKind
 from app.config import Settings
 from app.health.readiness import CheckFailed
@@ -100,7 +100,7 @@ async def open_jobs(
     slots = compute_slots(settings)
     location = catalog.database.location
     async with AsyncExitStack() as stack:
-        if isinstance(location, SqliteFile):
+        if isinstance(location, SqliteLocation):
             if create_processor is None:
                 yield JobService(catalog, _OtherProcessDelivery())
                 return
@@ -120,7 +120,7 @@ async def open_jobs(
 
 async def prepare_delivery_schema(catalog: Catalog) -> None:
     """Upgrade the tables of the delivery, if there are any; `open_jobs` does so, too. Raises `CatalogError`."""
-    if not isinstance(catalog.database.location, SqliteFile):
+    if not isinstance(catalog.database.location, SqliteLocation):
         from app.jobs.delivery_schema import ensure_delivery_schema  # noqa: PLC0415 - see above
 
         await ensure_delivery_schema(catalog.database)

@@ -107,7 +107,7 @@ class SqliteTaskRunner:
         try:
             yield
         except CatalogError as error:
-            if not self._catalog.outages.covers(error):
+            if not self._catalog.outages.record_failure(error):
                 _log.warning("tasks could not be run and are tried again", reason=str(error))
         except Exception:  # noqa: BLE001 - the runner's outermost edge
             _log.exception("tasks could not be run and are tried again")

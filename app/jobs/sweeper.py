@@ -142,7 +142,7 @@ class Sweeper:
                 await self._run_housekeeping(now)
                 self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
         except (CatalogError, StorageError) as error:
-            if not self._catalog.outages.covers(error):
+            if not self._catalog.outages.record_failure(error):
                 _log.warning("the sweep is put off", reason=str(error))
         except Exception:  # noqa: BLE001 - the task's outermost edge: one failed pass must not end the sweeper
             _log.exception("the sweep failed")

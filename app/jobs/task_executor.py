@@ -133,7 +133,7 @@ class TaskExecutor:
                 asset=str(task.asset_id),
             )
         except (MediaError, StorageError, CatalogError) as error:
-            if not self._catalog.outages.covers(error):
+            if not self._catalog.outages.record_failure(error):
                 _log.warning("an attempt failed", task=str(task.id), asset=str(task.asset_id), reason=str(error))
             await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
         except Exception as error:  # noqa: BLE001 - the attempt's outermost edge: every error is recorded in the task
@@ -160,7 +160,7 @@ class TaskExecutor:
         try:
             return await self._catalog.tasks.renew_lease(task.id, _require_run_id(task), LEASE)
         except CatalogError as error:
-            if not self._catalog.outages.covers(error):
+            if not self._catalog.outages.record_failure(error):
                 _log.warning("the lease of a task could not be renewed yet", task=str(task.id), reason=str(error))
             return True
 
@@ -171,7 +171,7 @@ class TaskExecutor:
             try:
                 is_recorded = await self._write_outcome(task, outcome)
             except CatalogError as error:
-                if not self._catalog.outages.covers(error):
+                if not self._catalog.outages.record_failure(error):
                     _log.warning(
                         "the outcome of an attempt could not be recorded yet", task=str(task.id), reason=str(error)
                     )

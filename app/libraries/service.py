@@ -268,7 +268,7 @@ class LibraryService:
         libraries = [each for each in await self._catalog.libraries.list() if each.deleted_at is None]
         return list(await asyncio.gather(*map(self._read_mount_state, libraries)))
 
-    async def find_missing_reason(self, library_id: UUID) -> str | None:
+    async def explain_missing_file(self, library_id: UUID) -> str | None:
         """Why an original of this library may be missing although it was not deleted: unmounted, or the disk hangs. None if neither."""
         if time.monotonic() >= self._unmounted_until:
             self._unmounted = await self._catalog.libraries.get_unmounted()
@@ -323,7 +323,7 @@ class LibraryService:
                     if lock is not None:
                         await self._monitor_all(lock.is_held)
             except CatalogError as error:
-                if not self._catalog.outages.covers(error):
+                if not self._catalog.outages.record_failure(error):
                     log.warning("the libraries are not monitored for now", reason=str(error))
             except Exception:
                 log.exception("monitoring the libraries failed")
@@ -407,7 +407,7 @@ class LibraryService:
         try:
             yield
         except (CatalogError, LibraryError) as error:
-            if not self._catalog.outages.covers(error):
+            if not self._catalog.outages.record_failure(error):
                 log.warning("background work on a library failed", library=str(library_id), reason=str(error))
         except Exception:
             log.exception("work on a library failed", library=str(library_id))

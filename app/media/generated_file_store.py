@@ -105,7 +105,7 @@ class _UnreferencedFiles:
                 for file in self.files:
                     await self._catalog.files.mark_late_upload_for_deletion(file)
         except CatalogError as failure:
-            if not self._catalog.outages.covers(failure):
+            if not self._catalog.outages.record_failure(failure):
                 _log.warning(
                     "generated files could not be marked for deletion; the sweeper deletes them after their leases expire",
                     exc_info=True,
@@ -120,7 +120,7 @@ class _UnreferencedFiles:
                 except WriteLeaseLost:
                     raise
                 except CatalogError as error:
-                    if not self._catalog.outages.covers(error):
+                    if not self._catalog.outages.record_failure(error):
                         _log.warning(
                             "the leases of generated files could not be renewed; next attempt in a few minutes",
                             exc_info=True,

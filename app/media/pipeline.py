@@ -27,7 +27,7 @@ from app.media.metadata.media_metadata import MediaMetadata
 from app.media.processing_results import GeneratedFile, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.media.range_extraction import extract_range
-from app.storage import checksum
+from app.storage.crc32 import crc32
 from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.external import EXTERNAL
 from app.storage.service import StorageService
@@ -116,14 +116,14 @@ class ProcessingPipeline:
         """Compute and store SHA-1 and CRC-32 of an external original. Archives need them to be resumable."""
         if asset.file.sha1 is not None and asset.file.crc32 is not None:
             return
-        sha1, crc32 = hashlib.sha1(usedforsecurity=False), 0
+        sha1, digest = hashlib.sha1(usedforsecurity=False), 0
         async with self._storage.read(asset.file.path) as stream:
             async for chunk in stream.chunks:
                 sha1.update(chunk)
-                crc32 = checksum.crc32(chunk, crc32)
+                digest = crc32(chunk, digest)
         info = stream.info
         files = self._catalog.library_files
-        await files.store_checksums(asset, info.size, info.last_modified, sha1.digest(), crc32)
+        await files.store_checksums(asset, info.size, info.last_modified, sha1.digest(), digest)
 
     async def _check_mounted(self, asset: Asset, error: ObjectNotFound) -> None:
         """Raises `StorageUnavailable`, which is retried, if the original's library is not mounted: then the file is not lost."""

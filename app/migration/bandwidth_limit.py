@@ -6,13 +6,13 @@ import asyncio
 
 
 class BandwidthLimit:
-    """`rate` in bytes per second; None for no limit. `take` waits until the rate allows the bytes of this and all earlier calls."""
+    """`rate` in bytes per second; None for no limit. `acquire` waits until the rate allows the bytes of this and all earlier calls."""
 
     def __init__(self, rate: int | None) -> None:
         self._rate = rate
         self._free_at = 0.0
 
-    async def take(self, size: int) -> None:
+    async def acquire(self, size: int) -> None:
         if self._rate is None:
             return
         now = asyncio.get_running_loop().time()

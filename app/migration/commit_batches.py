@@ -1,4 +1,4 @@
-"""`CommitBatches`: commits results to the catalogue in batches, because a transaction for each file would cost more than its copy."""
+"""`BatchCommitter`: commits results to the catalogue in batches, because a transaction for each file would cost more than its copy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_BATCH_RESULTS = 200
 MAX_DELAY_SECONDS = 1.0
 
 
-class CommitBatches(Generic[T]):
+class BatchCommitter(Generic[T]):
     """Passes added results to `commit`, at most `MAX_BATCH_RESULTS` at a time, and no result later than `MAX_DELAY_SECONDS` while further
     ones are added. The caller calls `flush` at the end."""
 

@@ -17,7 +17,7 @@ from app.migration.problems import (
     MoveProblem,
     describe_target_error,
 )
-from app.storage.checksum import crc32
+from app.storage.crc32 import crc32
 from app.storage.errors import ObjectNotFound, StorageError
 from app.storage.key import Key
 from app.storage.service import StorageLocation
@@ -47,7 +47,7 @@ def get_recorded_checksums(file: File) -> RecordedChecksums | None:
     return RecordedChecksums(file.size, file.sha1, file.crc32)
 
 
-class ChecksumDigest:
+class ContentHasher:
     """Computes size and checksums of the bytes passed to `update`."""
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ async def find_copy_problem(
         return describe_target_error(error)
 
 
-async def read_back(location: StorageLocation, key: Key) -> ChecksumDigest:
+async def read_back(location: StorageLocation, key: Key) -> ContentHasher:
     """Read and hash the whole object. Raises `StorageError`."""
-    digest = ChecksumDigest()
+    digest = ContentHasher()
     async with location.backend.read_stream(key) as stream:
         async for chunk in stream.chunks:
             digest.update(chunk)

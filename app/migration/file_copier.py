@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from app.catalog.schema.move_records import CopyOutcome, FileMove, MoveState
+from app.catalog.schema.move_records import CopyOutcome, MoveItemWithFile, MoveState
 from app.catalog.schema.records import File
 from app.migration.bandwidth_limit import BandwidthLimit
 from app.migration.copy_check import (
-    ChecksumDigest,
+    ContentHasher,
     RecordedChecksums,
     VerifyMethod,
     find_copy_problem,
@@ -28,7 +28,7 @@ from app.migration.problems import (
     describe_target_error,
     describe_wrong_size,
 )
-from app.migration.route import MoveRoute
+from app.migration.source_and_target import MoveRoute
 from app.migration.step_progress import MoveProgress
 from app.storage.errors import ObjectExists, StorageError
 from app.storage.key import Key
@@ -54,7 +54,7 @@ class FileCopier:
         self._throttle = throttle
         self._progress = progress
 
-    async def copy_file(self, move: FileMove, file: File, *, skip_exists_check: bool) -> CopyOutcome:
+    async def copy_file(self, move: MoveItemWithFile, file: File, *, skip_exists_check: bool) -> CopyOutcome:
         """The state of the file afterwards. `skip_exists_check`: a listing has shown that the target is free. Never raises a
         `StorageError`."""
         file_progress = _FileProgress(self._progress)
@@ -64,7 +64,7 @@ class FileCopier:
             self._progress.done(max(0, move.item.size - file_progress.size))
         return CopyOutcome(move.item.file_id, state, None if problem is None else str(problem))
 
-    async def adopt_copy(self, move: FileMove, file: File) -> CopyOutcome | None:
+    async def adopt_copy(self, move: MoveItemWithFile, file: File) -> CopyOutcome | None:
         """Checks the object that lies at the target of a `planned` item, and adopts it as the copy where its bytes are right; None where
         it no longer exists. Writes nothing."""
         recorded, target = get_recorded_checksums(file), self._route.target.paths.to_key(move.item.target_path)
@@ -80,7 +80,7 @@ class FileCopier:
         return CopyOutcome(move.item.file_id, state, None if problem is None else str(problem))
 
     async def _copy_and_verify(
-        self, move: FileMove, file: File, file_progress: _FileProgress, skip_exists_check: bool
+        self, move: MoveItemWithFile, file: File, file_progress: _FileProgress, skip_exists_check: bool
     ) -> tuple[MoveState, MoveProblem | None]:
         recorded = get_recorded_checksums(file)
         if recorded is None:
@@ -154,7 +154,7 @@ class FileCopier:
         recorded: RecordedChecksums,
         file_progress: _FileProgress,
     ) -> None:
-        digest = ChecksumDigest()
+        digest = ContentHasher()
         source_backend = self._route.source.backend.name
         try:
             async with self._route.target.backend.write_stream(
@@ -164,7 +164,7 @@ class FileCopier:
                 skip_exists_check=target.skip_exists_check,
             ) as writer:
                 async for chunk in chunks:
-                    await self._throttle.take(len(chunk))
+                    await self._throttle.acquire(len(chunk))
                     digest.update(chunk)
                     await writer.write(chunk)
                     file_progress.advance(len(chunk))

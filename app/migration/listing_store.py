@@ -48,7 +48,7 @@ class ListingStore:
         """Sizes by path, for those of `paths` that were listed."""
         return await asyncio.to_thread(self._sizes, paths)
 
-    async def suspects(self, after: str) -> list[tuple[str, str, int]]:
+    async def get_mismatches(self, after: str) -> list[tuple[str, str, int]]:
         """The next page of suspects after the path `after`, sorted by path."""
         return await asyncio.to_thread(self._suspects, after)
 

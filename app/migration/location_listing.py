@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from app.migration.listing_store import raise_staging_errors
-from app.migration.route import MoveRefused
+from app.migration.source_and_target import MoveRefused
 from app.storage.errors import ListingIncomplete, StorageError
 from app.storage.key import Key
 from app.storage.process_folder import STAGING
@@ -51,7 +51,7 @@ class LocationListing:
         """Sizes by key, for those of `keys` that exist."""
         return await asyncio.to_thread(self._sizes, list(keys))
 
-    def may_hide(self, key: Key) -> bool:
+    def is_in_unlisted_folder(self, key: Key) -> bool:
         """Whether the object may exist although it was not listed, because its folder may not be listed."""
         return any(key.value.startswith(f"{folder}/") for folder in self.unlisted_folders)
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from app.catalog.catalog import Catalog
 from app.catalog.database.process_locks import LockCheck
-from app.catalog.schema.move_records import FileMove, MoveFilters, MoveState, StorageMigration
+from app.catalog.schema.move_records import MoveFilters, MoveItemWithFile, MoveState, StorageMigration
 from app.config import StorageEngine
 from app.migration.copy_check import VerifyMethod
 from app.migration.reports import MoveReport, ProblemList, load_ledger_problems
-from app.migration.route import MoveRefused, MoveRoute
+from app.migration.source_and_target import MoveRefused, MoveRoute
 from app.migration.step_progress import MoveProgress, SilentProgress
 from app.storage.service import StorageService
 
@@ -70,7 +70,7 @@ async def hold_migration_lock(context: MigrationContext) -> AsyncIterator[LockCh
 
 async def iterate_moves(
     context: MigrationContext, migration: StorageMigration, states: Collection[MoveState]
-) -> AsyncIterator[list[FileMove]]:
+) -> AsyncIterator[list[MoveItemWithFile]]:
     """Pages of all items in these states; each item at most once, also when its state changes meanwhile."""
     after = None
     while True:

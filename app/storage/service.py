@@ -35,7 +35,7 @@ from app.storage.local.os_errors import raise_storage_errors
 from app.storage.path import BucketPaths, LocalPaths, check_local_path, is_s3_uri, parse_s3_uri
 from app.storage.process_folder import STAGING
 from app.storage.ranges import ByteRange
-from app.storage.staging import Staging, StoredDigest
+from app.storage.staging import Staging, StoredContent
 
 PATH_CACHE_SIZE = 4096
 
@@ -249,7 +249,7 @@ class StorageService:
         async with self.staging.download(lambda: self.read(path), size, suffix) as downloaded:
             yield downloaded
 
-    async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> StoredDigest:
+    async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> StoredContent:
         """Store the file `temp` at `path`, and delete `temp` after the commit. After a failure `temp` stays. Raises as `write` does."""
         return await self.staging.upload(temp, lambda size: self.write(path, size=size, content_type=content_type))
 

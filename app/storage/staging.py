@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectStream, ObjectWriter
-from app.storage.checksum import crc32
+from app.storage.crc32 import crc32
 from app.storage.errors import (
     ObjectChanged,
     ObjectIncomplete,
@@ -39,7 +39,7 @@ STAGING_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDigest:
+class StoredContent:
     """Size and checksums of a stored file: `size` in bytes, `sha1` as 20 bytes."""
 
     size: int
@@ -119,7 +119,7 @@ class Staging:
 
     async def upload(
         self, file: Path, open_writer: Callable[[int], AbstractAsyncContextManager[ObjectWriter]]
-    ) -> StoredDigest:
+    ) -> StoredContent:
         """Hash `file` while writing it to the writer that `open_writer` opens for its size, then delete it. After a failure the file
         stays."""
         outgoing = await self._threads.acquire(_OutgoingFile, _OutgoingFile.close, file)
@@ -271,8 +271,8 @@ class _OutgoingFile:
         self._crc32 = crc32(data, self._crc32)
         return data
 
-    def result(self) -> StoredDigest:
-        return StoredDigest(self.size, self._sha1.digest(), self._crc32)
+    def result(self) -> StoredContent:
+        return StoredContent(self.size, self._sha1.digest(), self._crc32)
 
     def close(self) -> None:
         os.close(self._descriptor)

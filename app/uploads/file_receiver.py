@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
-from app.storage.checksum import crc32
+from app.storage.crc32 import crc32
 
 BUFFER_BYTES = MAX_CHUNK_BYTES
 """Bytes that are hashed and written at a time. There are two buffers: one is filled while the other is stored."""

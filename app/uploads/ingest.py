@@ -145,7 +145,7 @@ async def _run_to_completion(upload: _Upload, reader: MultipartReader) -> Upload
         if not upload.is_committing:
             task.cancel()
         error = await _failure_of(task)
-        if error is not None and not upload.is_covered(error):
+        if error is not None and not upload.is_outage(error):
             _log.warning("upload failed after its request was cancelled", exc_info=error)
         raise
 
@@ -243,9 +243,9 @@ class _Upload:
         self._sidecar: _UploadedFile | None = None
         self._lease_lost = False
 
-    def is_covered(self, error: BaseException) -> bool:
+    def is_outage(self, error: BaseException) -> bool:
         """True where the error belongs to an outage that is already logged."""
-        return self._catalog.outages.covers(error, FailedWork.REQUEST)
+        return self._catalog.outages.record_failure(error, FailedWork.REQUEST)
 
     async def run(self, reader: MultipartReader) -> UploadResult:
         try:
@@ -290,7 +290,7 @@ class _Upload:
             except LeaseLost:
                 self._lease_lost = True  # no consequence after the insert
             except CatalogError as error:
-                if not self._catalog.outages.covers(error):
+                if not self._catalog.outages.record_failure(error):
                     _log.warning("the leases of an upload are not renewed yet", exc_info=True)
 
     async def _read(self, reader: MultipartReader, writers: AsyncExitStack) -> None:
@@ -408,5 +408,5 @@ class _Upload:
                 for file in self._files:
                     await files.mark_late_upload_for_deletion(file)
         except CatalogError as error:
-            if not self._catalog.outages.covers(error):
+            if not self._catalog.outages.record_failure(error):
                 _log.warning("files of a failed upload are left to the sweeper until their lease ends", exc_info=True)

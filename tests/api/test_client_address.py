@@ -51,12 +51,12 @@ def test_a_network_that_is_none_is_refused() -> None:
 
 def test_a_client_that_takes_nothing_is_too_slow() -> None:
     meter = ResponseRateMeter(LIMITS)
-    assert [bool(meter.slow_reason(second, 5000, 70_000)) for second in range(1, 13)] == [False] * 10 + [True] * 2
+    assert [bool(meter.cutoff_reason(second, 5000, 70_000)) for second in range(1, 13)] == [False] * 10 + [True] * 2
 
 
 def test_a_client_that_drips_is_too_slow() -> None:
     meter = ResponseRateMeter(LIMITS)
-    told = [meter.slow_reason(second, 99 * second, 70_000) for second in range(1, 40)]
+    told = [meter.cutoff_reason(second, 99 * second, 70_000) for second in range(1, 40)]
     assert [each for each in told if each] == ["The client took less than 100 bytes per second"]
     assert told.index("The client took less than 100 bytes per second") == 30
 
@@ -64,6 +64,6 @@ def test_a_client_that_drips_is_too_slow() -> None:
 def test_time_without_anything_to_take_does_not_count() -> None:
     meter = ResponseRateMeter(LIMITS)
     for second in range(1, 1000, 5):
-        assert meter.slow_reason(second, 5000, 70_000) is None
-        assert meter.slow_reason(second + 1, 5200, 70_000) is None
+        assert meter.cutoff_reason(second, 5000, 70_000) is None
+        assert meter.cutoff_reason(second + 1, 5200, 70_000) is None
         meter.pause()

@@ -88,12 +88,12 @@ class MemberStore:
             outages=OutageLog("shelf"),
         )
 
-    async def originals(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
+    async def get_original_files(self, asset_ids: Iterable[UUID]) -> Mapping[UUID, File]:
         self.lookups += 1
         await asyncio.sleep(0)
         return {asset_id: self.files[asset_id] for asset_id in asset_ids if asset_id in self.files}
 
-    async def keep_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None:
+    async def store_crc32(self, file_id: UUID, sha1: bytes | None, crc32: int) -> None:
         if self.keep_error is not None:
             raise self.keep_error
         self.kept.append((file_id, crc32))

@@ -303,7 +303,7 @@ class TestLosses:
         async def originals(asset_ids: object) -> dict[UUID, object]:
             return dict(answers.pop(0))
 
-        store.originals = originals  # pyright: ignore[reportAttributeAccessIssue]
+        store.get_original_files = originals  # pyright: ignore[reportAttributeAccessIssue]
         _, error = await _until_lost(source)
 
         assert error.asset_id == ids[0]

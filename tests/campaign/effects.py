@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from app.api.http.application import AsgiRequestCycle
 from app.catalog.assets.assets import AssetRepository
 from app.catalog.assets.derivatives import DerivativeRepository
-from app.catalog.assets.motion_photo_videos import MotionPhotoVideos
+from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.files import FileRepository
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
@@ -81,7 +81,7 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (MediaProcessor, "make_playable", _always("playable video made")),
     (MediaProcessor, "find_motion_video", _always("motion looked for")),
     (DerivativeRepository, "swap_files", _always("derivatives swapped")),
-    (MotionPhotoVideos, "link_video", _always("motion added")),
+    (MotionVideoRepository, "link_video", _always("motion added")),
     (TaskRepository, "finish", _always("task done")),
     (LocalBackend, "delete_objects", _always("object deleted")),
     (S3Client, "delete_batch", _always("object deleted")),

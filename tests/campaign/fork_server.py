@@ -34,7 +34,7 @@ from app.media.pipeline import ProcessingPipeline
 from app.media.processing_results import GeneratedFile, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.migration.migration_context import DEFAULT_CONCURRENCY, MigrationContext
-from app.migration.route import find_route
+from app.migration.source_and_target import find_route
 from app.migration.steps.cleanup_step import clean_up_move
 from app.migration.steps.rollback_step import roll_back_move
 from app.migration.steps.run_step import run_move

@@ -23,7 +23,7 @@ from sqlalchemy import insert, text, update
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.database import engine
-from app.catalog.database.sqlite_file import OpenSqliteFile, SqliteConnection
+from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, ConstraintViolation
 from app.catalog.schema import tables
 from app.catalog.schema.records import FileState
@@ -313,7 +313,7 @@ async def test_a_connection_whose_opening_was_cancelled_is_closed(
     opening = threading.Event()
 
     class Watched(SqliteConnection):
-        def __init__(self, *arguments: Any, file: OpenSqliteFile, **options: Any) -> None:
+        def __init__(self, *arguments: Any, file: SqliteFileGuard, **options: Any) -> None:
             super().__init__(*arguments, file=file, **options)
             made.append(self)
             opening.wait(PATIENCE)

@@ -25,8 +25,8 @@ def warnings(lines: Sequence[MutableMapping[str, Any]]) -> list[str]:
 async def test_the_line_names_the_server_without_credentials() -> None:
     database = Database(parse_url("postgresql://anna:secret@db.example:6543/photos?sslpassword=hidden"))
     with capture_logs() as lines:
-        assert database.outages.covers(UNREACHABLE, FailedWork.REQUEST)
-        assert database.outages.covers(UNREACHABLE)
+        assert database.outages.record_failure(UNREACHABLE, FailedWork.REQUEST)
+        assert database.outages.record_failure(UNREACHABLE)
         await database.aclose()
 
     began, ended = (line for line in lines if line["log_level"] == "warning")
@@ -40,7 +40,7 @@ def test_a_database_that_answers_some_calls_only_is_one_outage(monkeypatch: pyte
     outages = OutageLog("db:5432/photos")
     with capture_logs() as lines:
         for _ in range(100):
-            assert outages.covers(UNREACHABLE)
+            assert outages.record_failure(UNREACHABLE)
             outages.record_answer()
         monkeypatch.setattr(outage, "QUIET_SECONDS", 0.0)
         outages.record_answer()
@@ -59,32 +59,32 @@ def test_what_else_fails_meanwhile_is_logged() -> None:
         TimeoutError(),
     ]
     with capture_logs():
-        assert outages.covers(UNREACHABLE)
+        assert outages.record_failure(UNREACHABLE)
 
-        assert [error for error in others if outages.covers(error)] == []
-        assert outages.covers(TimeoutError(), FailedWork.CHECK)
+        assert [error for error in others if outages.record_failure(error)] == []
+        assert outages.record_failure(TimeoutError(), FailedWork.CHECK)
 
 
 def test_one_slow_call_is_no_outage() -> None:
     outages = OutageLog("db:5432/photos")
     began = time.monotonic()
-    assert isinstance(outages.no_answer(began, "no answer"), CatalogUnreachable)
+    assert isinstance(outages.build_timeout_error(began, "no answer"), CatalogUnreachable)
     outages.record_answer()
-    slow = outages.no_answer(began, "no answer")
+    slow = outages.build_timeout_error(began, "no answer")
 
     assert type(slow) is CatalogUnavailable
-    assert not outages.covers(slow)
+    assert not outages.record_failure(slow)
 
 
 def test_calls_that_waited_since_before_the_end_are_covered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outage, "QUIET_SECONDS", 0.0)
     outages = OutageLog("db:5432/photos")
     late: CatalogError = CatalogUnavailable("no connection after 30 s")
-    assert not outages.covers(late)
+    assert not outages.record_failure(late)
     with capture_logs() as lines:
-        outages.covers(UNREACHABLE)
+        outages.record_failure(UNREACHABLE)
         outages.record_answer()
 
-        assert outages.covers(late)
-        assert not outages.covers(late, FailedWork.REQUEST)
+        assert outages.record_failure(late)
+        assert not outages.record_failure(late, FailedWork.REQUEST)
     assert warnings(lines) == ["the catalogue is unreachable", "the catalogue is reachable again"]

@@ -19,9 +19,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, func, select, text
 
 from app.catalog import migrations
-from app.catalog.assets import folded_names
+from app.catalog.assets import folded_name_backfill
 from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
-from app.catalog.database.engine import Database, PostgresDatabase, SqliteFile, parse_url
+from app.catalog.database.engine import Database, PostgresLocation, SqliteLocation, parse_url
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
@@ -102,7 +102,7 @@ def conditions(metadata: MetaData, dialect: str) -> dict[str, str]:
 async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases: Databases) -> None:
     db_url = databases.empty(database)
     older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteFile):
+    if isinstance(older.location, SqliteLocation):
         older.location.path.parent.mkdir(parents=True)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0002")
@@ -121,7 +121,7 @@ async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases:
 async def test_what_an_older_program_planned_may_have_been_copied(database: Kind, databases: Databases) -> None:
     db_url = databases.empty(database)
     older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteFile):
+    if isinstance(older.location, SqliteLocation):
         older.location.path.parent.mkdir(parents=True)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0005")
@@ -150,7 +150,7 @@ async def test_names_of_an_older_program_are_found_before_and_after_they_are_fil
     """The upgrade changes no row of an asset: there may be a million, and readers would wait."""
     db_url = databases.empty(database)
     older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteFile):
+    if isinstance(older.location, SqliteLocation):
         older.location.path.parent.mkdir(parents=True)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0006")
@@ -175,7 +175,7 @@ async def test_names_of_an_older_program_are_found_before_and_after_they_are_fil
     assert await unfilled() == OLD_ASSETS
     assert [await found(part) for part in (f"Er {last}.J", f"ÄRGER {last}.", "_")] == [[last], [last], []]
 
-    folding = folded_names.fold_case
+    folding = folded_name_backfill.fold_case
 
     def killed(name: str) -> str:
         if name == f"ÄRGER {last}.jpg":
@@ -183,14 +183,14 @@ async def test_names_of_an_older_program_are_found_before_and_after_they_are_fil
         return folding(name)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folded_names, "fold_case", killed)
+        patched.setattr(folded_name_backfill, "fold_case", killed)
         with pytest.raises(asyncio.CancelledError):
             await catalog.folded_names.fill_missing()
     left = await unfilled()
     assert 0 < left < OLD_ASSETS, "each batch is a transaction of its own"
     assert [await found(f"er {number}.j") for number in (0, last)] == [[0], [last]]
 
-    monkeypatch.setattr(folded_names, "SCAN_BATCH_SIZE", 7)
+    monkeypatch.setattr(folded_name_backfill, "SCAN_BATCH_SIZE", 7)
     counts = await asyncio.gather(catalog.folded_names.fill_missing(), catalog.folded_names.fill_missing())
     assert await unfilled() == 0
     assert sum(counts) == left
@@ -311,7 +311,7 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None
     ],
 )
 def test_addresses_of_sqlite(db_url: str, path: Path) -> None:
-    assert parse_url(db_url) == SqliteFile(path)
+    assert parse_url(db_url) == SqliteLocation(path)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_addresses_of_sqlite(db_url: str, path: Path) -> None:
 )
 def test_addresses_of_postgresql_keep_their_parameters(scheme: str) -> None:
     location = parse_url(f"{scheme}://me:p%40ss@db:6543/name?sslmode=require&application_name=x&host=/run/postgres")
-    assert isinstance(location, PostgresDatabase)
+    assert isinstance(location, PostgresLocation)
     url = location.url
     assert (url.drivername, url.username, url.password) == ("postgresql+psycopg", "me", "p@ss")
     assert (url.host, url.port, url.database) == ("db", 6543, "name")

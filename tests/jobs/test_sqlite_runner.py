@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database.engine import SqliteFile
+from app.catalog.database.engine import SqliteLocation
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.schema.records import AssetType, TaskKind, TaskState
 from app.jobs import sqlite_runner as module
@@ -53,7 +53,7 @@ def no_polling(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def run_tasks(catalog: Catalog, work: ControlledWork) -> AsyncIterator[SqliteTaskRunner]:
     place = catalog.database.location
-    assert isinstance(place, SqliteFile)
+    assert isinstance(place, SqliteLocation)
     runner = SqliteTaskRunner(catalog, place.path)
     async with runner.running(TaskExecutor(catalog, work, SLOTS)):
         yield runner

@@ -216,7 +216,7 @@ async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again
         await shows(tree, {f"album/{path.name}" for path in paths})
         before = await tree.assets()
         await asyncio.to_thread(unmount, tree.root)
-        assert "is not mounted" in (await libraries.find_missing_reason(tree.id) or "")
+        assert "is not mounted" in (await libraries.explain_missing_file(tree.id) or "")
 
         async def states() -> str:
             (state,) = await libraries.list_mount_states()
@@ -238,7 +238,7 @@ async def test_a_disk_that_goes_away_and_comes_back_is_noticed_and_watched_again
             os.utime(path, ns=(mtime, mtime))
         await eventually(well, "the disk is there again")
         assert await tree.assets() == before
-        assert await libraries.find_missing_reason(tree.id) is None
+        assert await libraries.explain_missing_file(tree.id) is None
         tree.write("after.jpg")
         await shows(tree, {*before, "after.jpg"})
 

@@ -26,7 +26,7 @@ from app.config import Settings, StorageEngine
 from app.health.markers import MediaLocationCheck
 from app.migration.copy_check import VerifyMethod
 from app.migration.migration_context import MigrationContext
-from app.migration.route import OPPOSITE_ENGINE, find_route
+from app.migration.source_and_target import OPPOSITE_ENGINE, find_route
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
 from tests.api.consistency import assert_consistent, differences, read_state

@@ -59,7 +59,7 @@ async def test_what_is_being_copied_stays_accounted_for_until_it_is_gone(
         reading.set()
         await go_on.wait()
 
-    monkeypatch.setattr(BandwidthLimit, "take", hold)
+    monkeypatch.setattr(BandwidthLimit, "acquire", hold)
     async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
         group.create_task(run_move(library.work()))
         await reading.wait()

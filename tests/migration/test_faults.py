@@ -20,7 +20,7 @@ from app.catalog.schema.records import FileKind
 from app.config import StorageEngine
 from app.migration.copy_check import VerifyMethod
 from app.migration.reports import ProblemList
-from app.migration.route import OPPOSITE_ENGINE, MoveRefused, find_route, require_engine
+from app.migration.source_and_target import OPPOSITE_ENGINE, MoveRefused, find_route, require_engine
 from app.migration.steps.cleanup_step import clean_up_move
 from app.migration.steps.plan_step import plan_move
 from app.migration.steps.rollback_step import roll_back_move

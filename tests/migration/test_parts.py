@@ -11,9 +11,9 @@ import pytest
 from app.cli.move_progress import MoveProgressLines, format_duration, format_size
 from app.config import Settings, StorageEngine
 from app.migration.bandwidth_limit import BandwidthLimit
-from app.migration.commit_batches import MAX_BATCH_RESULTS, CommitBatches
-from app.migration.copy_check import ChecksumDigest, RecordedChecksums
-from app.migration.parallel import run_in_parallel
+from app.migration.bounded_concurrency import run_in_parallel
+from app.migration.commit_batches import MAX_BATCH_RESULTS, BatchCommitter
+from app.migration.copy_check import ContentHasher, RecordedChecksums
 from app.migration.problems import describe_source_error, describe_target_error
 from app.migration.source_retention import SOURCE_RETENTION, choose_source_retention
 from app.migration.steps.plan_step import DEFAULT_BYTES_PER_SECOND, estimate_seconds
@@ -63,7 +63,7 @@ def test_only_a_checksum_of_the_whole_counts(value: str | None, kind: str | None
 
 
 def test_every_recorded_checksum_must_agree() -> None:
-    digest = ChecksumDigest()
+    digest = ContentHasher()
     digest.update(b"data")
     right = digest.to_checksums()
     assert digest.matches(right)
@@ -95,9 +95,9 @@ def test_what_was_moved_away_from_rests_as_long_as_links_work() -> None:
 async def test_a_limit_holds_for_all_together() -> None:
     throttle = BandwidthLimit(100_000)
     began = time.monotonic()
-    await asyncio.gather(*(throttle.take(2000) for _ in range(10)))
+    await asyncio.gather(*(throttle.acquire(2000) for _ in range(10)))
     assert time.monotonic() - began >= 0.19
-    await BandwidthLimit(None).take(10**12)
+    await BandwidthLimit(None).acquire(10**12)
 
 
 async def test_results_are_settled_in_batches_and_all_of_them() -> None:
@@ -107,7 +107,7 @@ async def test_results_are_settled_in_batches_and_all_of_them() -> None:
         await asyncio.sleep(0)
         settled.append(batch)
 
-    batches = CommitBatches(settle)
+    batches = BatchCommitter(settle)
     await asyncio.gather(*(batches.add(number) for number in range(2 * MAX_BATCH_RESULTS + 5)))
     await batches.flush()
     assert sorted(number for batch in settled for number in batch) == list(range(2 * MAX_BATCH_RESULTS + 5))

@@ -21,7 +21,7 @@ from app.config import Settings, StorageEngine
 from app.formats import MediaFormat
 from app.media.processing_results import GeneratedFile
 from app.media.processor import MediaProcessor
-from app.migration.route import OPPOSITE_ENGINE
+from app.migration.source_and_target import OPPOSITE_ENGINE
 from app.migration.steps.cleanup_step import clean_up_move
 from app.migration.steps.run_step import run_move
 from app.migration.steps.switch_step import switch_move

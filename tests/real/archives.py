@@ -103,7 +103,7 @@ def move_to_another_key(service: Service, asset_ids: Iterable[str]) -> None:
     """Move originals to other keys, as a migration does: copy, switch the row, delete the source."""
 
     async def move(catalog: Catalog, storage: StorageService) -> None:
-        for asset_id, file in (await catalog.assets.originals(map(UUID, asset_ids))).items():
+        for asset_id, file in (await catalog.assets.get_original_files(map(UUID, asset_ids))).items():
             target = storage.managed_path(Key(f"upload/moved/{asset_id}-{secrets.token_hex(4)}"))
             await storage.copy(file.path, target)
             await _switch(catalog, file.id, target)
@@ -119,7 +119,7 @@ def files_on_disk(service: Service, contents: Mapping[str, bytes], folder: Path)
 
     async def switch_to_disk(catalog: Catalog) -> dict[UUID, str]:
         before = {}
-        for asset_id, file in (await catalog.assets.originals(map(UUID, contents))).items():
+        for asset_id, file in (await catalog.assets.get_original_files(map(UUID, contents))).items():
             target = folder / f"{asset_id}.bin"
             target.write_bytes(contents[str(asset_id)])
             before[file.id] = file.path

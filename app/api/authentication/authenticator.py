@@ -143,7 +143,7 @@ def _is_expired(identity: Identity) -> bool:
     return identity.session is not None and identity.session.expires_at <= datetime.now(UTC)
 
 
-def requires(permission: Permission | None) -> Callable[[Request], Awaitable[Identity]]:
+def require_permission(permission: Permission | None) -> Callable[[Request], Awaitable[Identity]]:
     """FastAPI dependency: the identity of a caller that has this permission (None: any valid credential)."""
 
     async def caller(request: Request) -> Identity:

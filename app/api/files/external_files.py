@@ -74,7 +74,7 @@ class ExternalFile:
 
 async def raise_if_unmounted(library_id: UUID | None, libraries: LibraryService, error: Exception) -> None:
     """Raises `ApiError` 503 if the library is not mounted or its disk does not answer: then the file is not lost."""
-    reason = None if library_id is None else await libraries.find_missing_reason(library_id)
+    reason = None if library_id is None else await libraries.explain_missing_file(library_id)
     if reason is not None:
         raise ApiError(503, reason, headers=RETRY_AFTER_HEADER) from error
 

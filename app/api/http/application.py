@@ -88,8 +88,8 @@ class ApiApplication:
         head, body = answer
         return b"%bx-correlation-id: %b\r\n" % (head, generate_correlation_id().encode()), body
 
-    def _is_covered(self, error: BaseException) -> bool:
-        return self.services.catalog.outages.covers(error, FailedWork.REQUEST)
+    def _is_outage(self, error: BaseException) -> bool:
+        return self.services.catalog.outages.record_failure(error, FailedWork.REQUEST)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -139,7 +139,7 @@ class ApiApplication:
                 await self._app(routed_scope, receive, cycle.send_uncached_json)
         except TransferAborted as aborted:
             cause = aborted.__cause__ or aborted
-            if not self._is_covered(cause):
+            if not self._is_outage(cause):
                 client = (scope.get("client") or ("",))[0]
                 self.refusal_log.log_cut_short(
                     "transfer cut short", client, str(cause), path=redact_path(scope["path"])
@@ -147,7 +147,7 @@ class ApiApplication:
         except asyncio.CancelledError:  # not raised again: uvicorn would log it as a failure of the application
             await cycle.answer_shutdown()
         except Exception as error:  # noqa: BLE001 - the outermost edge
-            await cycle.answer_error(error, is_logged=self._is_covered(error))
+            await cycle.answer_error(error, is_logged=self._is_outage(error))
         finally:
             self._running -= 1
             if self._idle is not None and not self._running:

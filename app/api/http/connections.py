@@ -101,13 +101,13 @@ class ConnectionRegistry:
 
     def admit(self, address: str, *, trusted: bool) -> bool:
         """Count one more connection from `address` if the limits allow it."""
-        if self.full_reason(address, trusted=trusted) is not None:
+        if self.rejection_reason(address, trusted=trusted) is not None:
             return False
         self._admitted[client_key(address)] += 1
         self._count += 1
         return True
 
-    def full_reason(self, address: str, *, trusted: bool, sends_forwarded_for: bool = False) -> str | None:
+    def rejection_reason(self, address: str, *, trusted: bool, sends_forwarded_for: bool = False) -> str | None:
         """Why the limits do not allow one more connection from `address`; None if they do.
 
         `sends_forwarded_for`: the request has `X-Forwarded-For`, so the client is probably a proxy.
@@ -123,7 +123,7 @@ class ConnectionRegistry:
         proxy = "it looks like a proxy:" if sends_forwarded_for else "if it is a proxy,"
         return f"Too many connections from {address}, at most {bound}; {proxy} set MEDIAVAULT_TRUSTED_PROXIES"
 
-    def promote(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> bool:
+    def admit_waiting(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> bool:
         """Admit a `HEALTH_ONLY` connection if the limits allow it now."""
         if not self.admit(address, trusted=trusted):
             return False
@@ -170,14 +170,14 @@ class ConnectionRegistry:
         self._requests[client_key(client)] += 1
         return True
 
-    def busy_reason(self, client: str) -> str:
+    def busy_rejection_reason(self, client: str) -> str:
         bound = f"{self._limits.max_per_address} (MEDIAVAULT_CONNECTIONS_PER_ADDRESS)"
         return f"Too many requests at once from {client}, at most {bound}, try later"
 
     def end_request(self, client: str) -> None:
         _decrement(self._requests, client_key(client))
 
-    def schedule_turn(self, on_turn: Callable[[], None]) -> None:
+    def enqueue_request(self, on_turn: Callable[[], None]) -> None:
         """Call `on_turn` in a later pass of the event loop; it parses a pipelined request or the next part of a long chunked body.
 
         At most `TURNS_PER_PASS` run per pass, so that clients that send one request at a time do not wait behind pipelining clients.
@@ -214,7 +214,7 @@ class ConnectionRegistry:
             unsent = transport.get_write_buffer_size()
             if not unsent:
                 meter.pause()
-            elif reason := meter.slow_reason(now, _read_acknowledged_bytes(transport), unsent):
+            elif reason := meter.cutoff_reason(now, _read_acknowledged_bytes(transport), unsent):
                 yield transport, reason
 
 
@@ -234,7 +234,7 @@ class ResponseRateMeter:
         """Call while no bytes wait to be sent. Keeps the measured sums; they continue when bytes wait again."""
         self._measured_at = 0.0
 
-    def slow_reason(self, now: float, acknowledged: int, unsent: int) -> str | None:
+    def cutoff_reason(self, now: float, acknowledged: int, unsent: int) -> str | None:
         """Why the connection must be aborted; None if the client is fast enough.
 
         `acknowledged`: bytes that the client's TCP has acknowledged since the connection began; `unsent`: bytes in the write buffer.

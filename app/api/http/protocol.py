@@ -373,7 +373,7 @@ class HttpProtocol(HttpToolsProtocol):
         is_health = self.scope["path"] in HEALTH_PATHS
         forwarded = [value for name, value in self.headers if name == _FORWARDED]
         if self._admission is ConnectionAdmission.HEALTH_ONLY:
-            if self._registry.promote(self._address, self.transport, trusted=self._trusted):
+            if self._registry.admit_waiting(self._address, self.transport, trusted=self._trusted):
                 self._admission = ConnectionAdmission.ADMITTED
             elif not is_health:
                 raise self._build_full_error(forwards=bool(forwarded))
@@ -383,11 +383,11 @@ class HttpProtocol(HttpToolsProtocol):
             if is_health:
                 return
             if not self._registry.begin_request(client):
-                raise ApiError(503, self._registry.busy_reason(client), headers={"retry-after": "5"})
+                raise ApiError(503, self._registry.busy_rejection_reason(client), headers={"retry-after": "5"})
             self._client_of_request = client
 
     def _build_full_error(self, *, forwards: bool = False) -> ApiError:
-        reason = self._registry.full_reason(self._address, trusted=self._trusted, sends_forwarded_for=forwards)
+        reason = self._registry.rejection_reason(self._address, trusted=self._trusted, sends_forwarded_for=forwards)
         return ApiError(503, reason or "Too many connections, try later", headers={"retry-after": "5"})
 
     def _on_evicted(self) -> None:
@@ -404,7 +404,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Continue to parse after other connections have had their turn."""
         if not self._is_turn_scheduled:
             self._is_turn_scheduled = True
-            self._registry.schedule_turn(self._on_turn)
+            self._registry.enqueue_request(self._on_turn)
 
     def _on_turn(self) -> None:
         self._is_turn_scheduled = False

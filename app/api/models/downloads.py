@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.api.models.base_model import ApiModel, Selection, StorableText, Timestamp
-from app.catalog.schema.records import ArchiveLink
+from app.catalog.schema.records import ArchiveLinkSummary
 
 DEFAULT_ARCHIVE_BYTES = 4 * 1024**3
 """Immich's default: older file systems and unzip programs are limited to 4 GiB."""
@@ -71,7 +71,7 @@ class ListedLink(ApiModel):
     ends_with_key: bool
 
     @classmethod
-    def from_link(cls, link: ArchiveLink) -> Self:
+    def from_link(cls, link: ArchiveLinkSummary) -> Self:
         return cls(
             id=link.id,
             archive_name=link.name,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.credentials import generate_secret, hash_secret
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
@@ -22,7 +22,7 @@ ServicesDependency = Annotated[Services, Depends(get_services)]
 
 @router.get("")
 async def list_api_keys(
-    caller: Annotated[Identity, Depends(requires(Permission.API_KEY_READ))], services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(Permission.API_KEY_READ))], services: ServicesDependency
 ) -> list[ApiKeyResponse]:
     return [ApiKeyResponse.from_api_key(key) for key in await services.catalog.api_keys.list(caller.user.id)]
 
@@ -30,7 +30,7 @@ async def list_api_keys(
 @router.post("", status_code=201)
 async def create_api_key(
     body: ApiKeyCreate,
-    caller: Annotated[Identity, Depends(requires(Permission.API_KEY_CREATE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.API_KEY_CREATE))],
     services: ServicesDependency,
 ) -> ApiKeyCreated:
     """A new key, with no more permissions than the caller has."""
@@ -43,7 +43,7 @@ async def create_api_key(
 
 
 @router.get("/me")
-async def get_my_api_key(caller: Annotated[Identity, Depends(requires(None))]) -> ApiKeyResponse:
+async def get_my_api_key(caller: Annotated[Identity, Depends(require_permission(None))]) -> ApiKeyResponse:
     """The key that this request was made with."""
     if caller.api_key is None:
         raise ApiError(403, "Not authenticated with an API key")
@@ -53,7 +53,7 @@ async def get_my_api_key(caller: Annotated[Identity, Depends(requires(None))]) -
 @router.get("/{id}")
 async def get_api_key(
     id: UUID,  # noqa: A002 -- the name in the address, as Immich has it
-    caller: Annotated[Identity, Depends(requires(Permission.API_KEY_READ))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.API_KEY_READ))],
     services: ServicesDependency,
 ) -> ApiKeyResponse:
     key = await services.catalog.api_keys.get(caller.user.id, id)
@@ -66,7 +66,7 @@ async def get_api_key(
 async def update_api_key(
     id: UUID,  # noqa: A002
     changes: ApiKeyUpdate,
-    caller: Annotated[Identity, Depends(requires(Permission.API_KEY_UPDATE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.API_KEY_UPDATE))],
     services: ServicesDependency,
 ) -> ApiKeyResponse:
     """Rename a key or change what it may do; never to more than the caller may."""
@@ -90,7 +90,7 @@ async def update_api_key(
 @router.delete("/{id}", status_code=204)
 async def delete_api_key(
     id: UUID,  # noqa: A002
-    caller: Annotated[Identity, Depends(requires(Permission.API_KEY_DELETE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.API_KEY_DELETE))],
     services: ServicesDependency,
 ) -> Response:
     """The key stops working at once (in other processes within five seconds)."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.assets import (
@@ -29,13 +29,13 @@ from app.uploads.ingest import EMPTY_SHA1
 router = APIRouter(prefix="/assets", tags=["assets"], route_class=LargeJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
-Reader = Annotated[Identity, Depends(requires(Permission.ASSET_READ))]
+Reader = Annotated[Identity, Depends(require_permission(Permission.ASSET_READ))]
 
 
 @router.post("/bulk-upload-check")
 async def check_bulk_upload(
     body: UploadCheckRequest,
-    caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_UPLOAD))],
     services: ServicesDependency,
 ) -> UploadCheckResponse:
     """Which of these files you have already, by their checksums. The answer keeps the order. An empty file is never one that you have:
@@ -73,7 +73,7 @@ async def list_assets(
 
 @router.get("/statistics")
 async def get_asset_statistics(
-    caller: Annotated[Identity, Depends(requires(Permission.ASSET_STATISTICS))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_STATISTICS))],
     services: ServicesDependency,
     is_favorite: Annotated[bool | None, Query(alias="isFavorite")] = None,
     is_trashed: Annotated[bool, Query(alias="isTrashed")] = False,
@@ -102,7 +102,7 @@ async def get_asset(
 async def update_asset(
     id: UUID,  # noqa: A002
     body: AssetUpdate,
-    caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPDATE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_UPDATE))],
     services: ServicesDependency,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
@@ -116,7 +116,7 @@ async def update_asset(
 @router.delete("", status_code=204)
 async def delete_assets(
     body: BulkDelete,
-    caller: Annotated[Identity, Depends(requires(Permission.ASSET_DELETE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_DELETE))],
     services: ServicesDependency,
 ) -> Response:
     """Into the trash, or with `force` removed now. If one is not there or not yours: 404, and none is deleted."""

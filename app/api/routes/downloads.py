@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.files.external_files import raise_if_member_unmounted
@@ -36,7 +36,7 @@ from app.delivery.response import NO_CACHE, Representation
 router = APIRouter(prefix="/download", tags=["download"], route_class=LargeJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
-Downloader = Annotated[Identity, Depends(requires(Permission.ASSET_DOWNLOAD))]
+Downloader = Annotated[Identity, Depends(require_permission(Permission.ASSET_DOWNLOAD))]
 
 
 @router.post("/info", status_code=201)

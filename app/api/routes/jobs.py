@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.jobs import QUEUES, CommandRequest, QueueCommand, QueueName, QueueResponse
@@ -23,7 +23,7 @@ ServicesDependency = Annotated[Services, Depends(get_services)]
 
 @router.get("")
 async def get_queues(
-    caller: Annotated[Identity, Depends(requires(Permission.JOB_READ))], services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(Permission.JOB_READ))], services: ServicesDependency
 ) -> dict[QueueName, QueueResponse]:
     """Immich's queues. What is made of photos counts in `thumbnailGeneration`, of videos in `videoConversion`; the latest failures
     are there with their reasons."""
@@ -35,7 +35,7 @@ async def get_queues(
 async def command_queue(
     name: QueueName,
     body: CommandRequest,
-    caller: Annotated[Identity, Depends(requires(Permission.JOB_CREATE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.JOB_CREATE))],
     services: ServicesDependency,
 ) -> QueueResponse:
     """Have assets processed again: what is missing or failed, or with `force` everything. `metadataExtraction` means photos and

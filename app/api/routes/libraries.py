@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.libraries import (
@@ -32,7 +32,7 @@ ServicesDependency = Annotated[Services, Depends(get_services)]
 
 
 def _require_administrator(permission: Permission) -> Callable[[Request], Awaitable[Identity]]:
-    allowed = requires(permission)
+    allowed = require_permission(permission)
 
     async def caller(request: Request) -> Identity:
         identity = await allowed(request)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.files.renditions import PERSON_THUMBNAIL
 from app.api.models.people import PersonThumbnail
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/people", tags=["people"], route_class=AuthenticatedJ
 async def set_person_thumbnail(
     id: UUID,  # noqa: A002 -- the name in the address, as Immich has it
     body: PersonThumbnail,
-    caller: Annotated[Identity, Depends(requires(Permission.PERSON_UPDATE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.PERSON_UPDATE))],
     services: Annotated[Services, Depends(get_services)],
 ) -> Response:
     """Cut the person out of one of your assets: a square JPEG. The person is made where there is none with this id yet."""

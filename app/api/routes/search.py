@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.models.assets import AssetResponse
 from app.api.models.search import MetadataSearch, SearchResponse
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/search", tags=["search"], route_class=AuthenticatedJ
 @router.post("/metadata")
 async def search_metadata(
     body: MetadataSearch,
-    caller: Annotated[Identity, Depends(requires(Permission.ASSET_READ))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_READ))],
     services: Annotated[Services, Depends(get_services)],
 ) -> SearchResponse:
     """Your assets for which all given conditions hold, newest first."""

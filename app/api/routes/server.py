@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from app import __version__
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.server import (
@@ -59,7 +59,7 @@ async def get_media_types() -> MediaTypesResponse:
     return MediaTypesResponse(**list_media_types())
 
 
-@router.get("/about", dependencies=[Depends(requires(Permission.SERVER_ABOUT))])
+@router.get("/about", dependencies=[Depends(require_permission(Permission.SERVER_ABOUT))])
 async def get_about(services: ServicesDependency) -> AboutResponse:
     return AboutResponse(
         version=f"v{__version__}", version_url=f"{services.settings.public_url or ''}/docs", licensed=False
@@ -68,7 +68,7 @@ async def get_about(services: ServicesDependency) -> AboutResponse:
 
 @router.get("/storage")
 async def get_storage(
-    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STORAGE))], services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(Permission.SERVER_STORAGE))], services: ServicesDependency
 ) -> StorageResponse:
     """The disk; with S3, which has no end, what you keep there, and for administrators what everybody does."""
     try:
@@ -85,7 +85,7 @@ async def get_storage(
 
 
 async def require_administrator(
-    caller: Annotated[Identity, Depends(requires(Permission.SERVER_STATISTICS))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.SERVER_STATISTICS))],
 ) -> Identity:
     """FastAPI dependency: an administrator, who may see the figures of all users."""
     if not caller.user.is_admin:

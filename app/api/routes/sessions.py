@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.credentials import SESSION_COOKIE
 from app.api.models.accounts import LoginRequest, LoginResponse, LogoutResponse, TokenStatus
 from app.api.routes.json_routes import JsonRoute
@@ -44,7 +44,7 @@ async def login(
 
 @router.post("/logout")
 async def logout(
-    caller: Annotated[Identity, Depends(requires(None))], response: Response, services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(None))], response: Response, services: ServicesDependency
 ) -> LogoutResponse:
     """End the session of this request, and have the browser forget what it kept of it."""
     await services.authenticator.logout(caller)
@@ -56,7 +56,7 @@ async def logout(
     return LogoutResponse()
 
 
-@router.post("/validateToken", dependencies=[Depends(requires(None))])
+@router.post("/validateToken", dependencies=[Depends(require_permission(None))])
 async def validate_token() -> TokenStatus:
     """200 with a valid credential, else 401."""
     return TokenStatus()

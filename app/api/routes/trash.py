@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.models.assets import BulkIds, TrashResponse
 from app.api.models.base_model import Selection
@@ -15,7 +15,7 @@ from app.api.services import Services, get_services
 
 router = APIRouter(prefix="/trash", tags=["trash"], route_class=LargeJsonRoute)
 
-Caller = Annotated[Identity, Depends(requires(Permission.ASSET_DELETE))]
+Caller = Annotated[Identity, Depends(require_permission(Permission.ASSET_DELETE))]
 ServicesDependency = Annotated[Services, Depends(get_services)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.models.assets import UploadResponse, UploadStatus
 from app.api.services import Services, get_services
@@ -69,7 +69,7 @@ _BODY: dict[str, Any] = {
 async def upload_asset(
     request: Request,
     response: Response,
-    caller: Annotated[Identity, Depends(requires(Permission.ASSET_UPLOAD))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_UPLOAD))],
     services: Annotated[Services, Depends(get_services)],
 ) -> UploadResponse:
     """Upload one photo or video. Fields may come before or after the file; unknown ones are ignored."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.api.authentication.authenticator import Identity, requires
+from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.files.renditions import PROFILE_IMAGE
 from app.api.models.accounts import ProfileImageResponse, UserResponse
@@ -37,7 +37,7 @@ ServicesDependency = Annotated[Services, Depends(get_services)]
 
 @router.get("/me")
 async def get_my_user(
-    caller: Annotated[Identity, Depends(requires(Permission.USER_READ))], services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(Permission.USER_READ))], services: ServicesDependency
 ) -> UserResponse:
     """The caller's user, with its quota and what it uses of it."""
     user, path = await _load_user(caller.user, services)
@@ -51,7 +51,7 @@ async def get_my_user(
 )
 async def create_profile_image(
     request: Request,
-    caller: Annotated[Identity, Depends(requires(Permission.USER_PROFILE_IMAGE_UPDATE))],
+    caller: Annotated[Identity, Depends(require_permission(Permission.USER_PROFILE_IMAGE_UPDATE))],
     services: ServicesDependency,
 ) -> ProfileImageResponse:
     """Send a photo; the middle of it becomes your profile image, a square JPEG, in place of the one before."""
@@ -73,7 +73,8 @@ async def create_profile_image(
 
 @router.delete("/profile-image", status_code=204)
 async def delete_profile_image(
-    caller: Annotated[Identity, Depends(requires(Permission.USER_PROFILE_IMAGE_DELETE))], services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(Permission.USER_PROFILE_IMAGE_DELETE))],
+    services: ServicesDependency,
 ) -> Response:
     """There is none afterwards, whether there was one or not."""
     await services.portraits.remove_profile_image(caller.user.id)

@@ -124,7 +124,7 @@ class AssetRepository:
                 if len(batch) < ID_BATCH_SIZE:
                     return found
 
-    async def originals(self, asset_ids: Iterable[UUID]) -> dict[UUID, File]:
+    async def get_original_files(self, asset_ids: Iterable[UUID]) -> dict[UUID, File]:
         """The original of each asset that exists and is not in the trash, of any owner."""
         found: dict[UUID, File] = {}
         async with self._database.read() as connection:

@@ -19,7 +19,7 @@ from app.catalog.schema.records import AssetType, NewAsset, StoredFile, Visibili
 _asset = tables.asset
 
 
-class MotionPhotoVideos:
+class MotionVideoRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -54,7 +54,7 @@ class PortraitFile:
     file: File
 
 
-class RenditionLookup:
+class RenditionRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -40,8 +40,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.backup.restored_rows import DroppedRows, drop_restored_rows
-from app.catalog.database.engine import Database, PostgresDatabase
+from app.catalog.backup.stale_rows import DroppedRows, drop_restored_rows
+from app.catalog.database.engine import Database, PostgresLocation
 from app.catalog.database.schema_upgrade import (
     apply_migrations,
     get_revision,
@@ -122,7 +122,7 @@ _COLUMN_CODECS = {
 _KIND_OF_TYPE: tuple[tuple[type[Any], str], ...] = (
     (tables.UtcDateTime, "time"),
     (tables.Text, "text"),
-    (tables.Choice, "text"),
+    (tables.StrEnumType, "text"),
     (Uuid, "uuid"),
     (Boolean, "boolean"),
     (Integer, "integer"),
@@ -245,7 +245,7 @@ async def open_restore(database: Database, revision: str) -> AsyncIterator[Catal
     process can write meanwhile, so the caller may await other things than the database inside the block.
     """
     async with lock_for_upgrade(database), open_upgrade_transaction(database) as connection:
-        is_postgres = isinstance(database.location, PostgresDatabase)
+        is_postgres = isinstance(database.location, PostgresLocation)
         if is_postgres:
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await _prepare_tables(connection, revision)

@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from app.catalog.database.outage import OutageLog
-from app.catalog.database.sqlite_file import OpenSqliteFile, SqliteConnection
+from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.database.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 from app.catalog.errors import (
     CatalogDamaged,
@@ -89,20 +89,20 @@ def now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteFile:
+class SqliteLocation:
     """A catalogue in one file; `path` is absolute."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresDatabase:
+class PostgresLocation:
     """A catalogue in PostgreSQL; `url` is SQLAlchemy's, including the driver's name."""
 
     url: URL
 
 
-DatabaseLocation = SqliteFile | PostgresDatabase
+DatabaseLocation = SqliteLocation | PostgresLocation
 
 
 def parse_url(db_url: str) -> DatabaseLocation:
@@ -114,14 +114,14 @@ def parse_url(db_url: str) -> DatabaseLocation:
     backend = url.drivername.partition("+")[0]
     if backend in ("postgresql", "postgres"):
         _check_escaped(db_url, url)
-        return PostgresDatabase(url.set(drivername="postgresql+psycopg"))
+        return PostgresLocation(url.set(drivername="postgresql+psycopg"))
     if backend != "sqlite":
         raise InvalidDatabaseUrl("DB_URL starts with neither sqlite:/// nor postgresql://")
     if url.host or not url.database or url.database == ":memory:":
         raise InvalidDatabaseUrl("DB_URL names no file: sqlite:///relative/path or sqlite:////absolute/path")
     if url.query:
         raise InvalidDatabaseUrl(f"DB_URL: sqlite takes no parameter {next(iter(url.query))!r}")
-    return SqliteFile(Path(url.database).absolute())
+    return SqliteLocation(Path(url.database).absolute())
 
 
 def _check_escaped(db_url: str, url: URL) -> None:
@@ -141,8 +141,8 @@ class Database:
         self.outages = OutageLog(_describe_address(location))
         self.last_write_at = float("-inf")
         """`time.monotonic()` of the last commit, unless a write has failed since."""
-        if isinstance(location, SqliteFile):
-            self._file = file = OpenSqliteFile(location.path)
+        if isinstance(location, SqliteLocation):
+            self._file = file = SqliteFileGuard(location.path)
             self.writer = _sqlite_engine(location.path, file, connections=1, query_only=False)
             self._reader = _sqlite_engine(location.path, file, connections=_SQLITE_READERS, query_only=True)
             self._transaction_seconds: float | None = (
@@ -163,7 +163,7 @@ class Database:
         async with self._acquire_slot(self._read_slots), self._limit_seconds(self._transaction_seconds):
             try:
                 async with self._reader.connect() as connection:
-                    if isinstance(self.location, PostgresDatabase):
+                    if isinstance(self.location, PostgresLocation):
                         await _set_execution_options(connection, isolation_level="AUTOCOMMIT")
                     yield connection
             except _DATABASE_ERRORS as error:
@@ -220,7 +220,7 @@ class Database:
         which the caller may await something else than the database: it locks nothing and cannot write."""
         async with self._acquire_slot(self._read_slots):
             try:
-                if isinstance(self.location, SqliteFile):
+                if isinstance(self.location, SqliteLocation):
                     async with self._reader.connect() as connection, _sqlite_snapshot(connection):
                         yield connection
                 else:
@@ -242,7 +242,7 @@ class Database:
             async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
                 await slots.acquire()
         except TimeoutError:
-            raise self.outages.no_answer(began, "no connection to the database is free") from None
+            raise self.outages.build_timeout_error(began, "no connection to the database is free") from None
         try:
             yield
         finally:
@@ -255,7 +255,7 @@ class Database:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise self.outages.no_answer(began, "the database does not answer") from None
+            raise self.outages.build_timeout_error(began, "the database does not answer") from None
 
 
 # SQLite's driver raises the last two for values that fit no column, and SQLAlchemy does not wrap them.
@@ -294,7 +294,7 @@ def connection_lost(sqlstate: str | None) -> bool:
 
 def _describe_address(location: DatabaseLocation) -> str:
     """The database's address, without the user's name and the password."""
-    if isinstance(location, SqliteFile):
+    if isinstance(location, SqliteLocation):
         return str(location.path)
     host, port = (location.url.query.get(name) for name in ("host", "port"))
     return f"{_join_values(location.url.host or host)}:{_join_values(location.url.port or port or 5432)}/{location.url.database or ''}"
@@ -342,7 +342,7 @@ async def _set_execution_options(connection: AsyncConnection, **mode: Any) -> No
         raise
 
 
-def _sqlite_engine(path: Path, file: OpenSqliteFile, *, connections: int, query_only: bool) -> AsyncEngine:
+def _sqlite_engine(path: Path, file: SqliteFileGuard, *, connections: int, query_only: bool) -> AsyncEngine:
     async def connect() -> aiosqlite.Connection:
         await asyncio.to_thread(file.check_path)  # else a new connection would open or create another file
         factory = partial(SqliteConnection, file=file)
@@ -417,7 +417,7 @@ def build_postgres_arguments(url: URL) -> dict[str, Any]:
 
 
 def _unpooled_engine(location: DatabaseLocation) -> AsyncEngine:
-    if isinstance(location, SqliteFile):
+    if isinstance(location, SqliteLocation):
         raise TypeError("a SQLite file has no sessions")
     return create_async_engine(
         URL.create(location.url.drivername),

@@ -1,7 +1,7 @@
 """Log lines about outages of the database: one when it stops answering, one when it answers again, none for the calls
 that fail meanwhile. It detects outages from the calls of others and makes none itself.
 
-Code that is about to log an error asks `OutageLog.covers` first.
+Code that is about to log an error asks `OutageLog.record_failure` first.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class OutageLog:
         if self._outage is not None:
             self._end_if_quiet(self._outage)
 
-    def no_answer(self, since: float, reason: str) -> CatalogUnavailable:
+    def build_timeout_error(self, since: float, reason: str) -> CatalogUnavailable:
         """The error for a call that has waited since `since` (`time.monotonic()`): `CatalogUnavailable` when another
         call was answered meanwhile, so that the database is only slow, else `CatalogUnreachable`."""
         return CatalogUnavailable(reason) if self._answered_at > since else CatalogUnreachable(reason)
 
-    def covers(self, error: BaseException, work: FailedWork = FailedWork.BACKGROUND) -> bool:
+    def record_failure(self, error: BaseException, work: FailedWork = FailedWork.BACKGROUND) -> bool:
         """Whether the log lines about an outage already explain this error. If so, the error is counted and the caller
         does not log it. Writes the first line of an outage that begins with this error. A check that times out during
         an outage is covered, too."""

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.database.engine import Database, SqliteFile, translate_database_error
+from app.catalog.database.engine import Database, SqliteLocation, translate_database_error
 from app.catalog.errors import CatalogError, CatalogUnavailable
 
 LockCheck = Callable[[], Awaitable[None]]
@@ -50,7 +50,7 @@ class ProcessLock:
 async def try_lock(database: Database, name: str) -> AsyncIterator[ProcessLock | None]:
     """Hold the lock `name` (letters, digits and hyphens) until the block ends. Yields None, without waiting, when
     another process, or another block of this process, holds it."""
-    if isinstance(database.location, SqliteFile):
+    if isinstance(database.location, SqliteLocation):
         path = database.location.path
         descriptor = await asyncio.to_thread(_try_file_lock, path.with_name(f"{path.name}.{name}.lock"))
         try:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, inspect, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import column
 
-from app.catalog.database.engine import Database, PostgresDatabase, SqliteFile
+from app.catalog.database.engine import Database, PostgresLocation, SqliteLocation
 from app.catalog.errors import CatalogError, CatalogUnavailable, SchemaMismatch
 from app.catalog.migrations import HEAD
 
@@ -44,7 +44,7 @@ async def ensure_current(database: Database, *, upgrade: bool) -> bool:
 async def open_upgrade_transaction(database: Database) -> AsyncIterator[AsyncConnection]:
     """A transaction that may change tables. On PostgreSQL only one process at a time has such a transaction."""
     async with database.long_write() as connection:
-        if isinstance(database.location, PostgresDatabase):
+        if isinstance(database.location, PostgresLocation):
             await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
@@ -90,7 +90,7 @@ def _run_alembic(connection: Connection, revision: str) -> None:
 async def lock_for_upgrade(database: Database) -> AsyncIterator[None]:
     """Hold the upgrade lock of a SQLite catalogue, and create its folder. Even switching a new file to WAL mode must
     not run in two processes at once. Does nothing for PostgreSQL."""
-    if not isinstance(database.location, SqliteFile):
+    if not isinstance(database.location, SqliteLocation):
         yield
         return
     path = database.location.path

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-class OpenSqliteFile:
+class SqliteFileGuard:
     """The identity of the file that the first connection opened: device, inode, and the largest size seen.
 
     A file that is shorter than before has been overwritten in place: SQLite itself shortens a file only after `VACUUM`.
@@ -68,7 +68,7 @@ class SqliteConnection(sqlite3.Connection):
     """A connection that checks its file at each commit. It runs in the driver's thread, so a disk that hangs never
     blocks the event loop."""
 
-    def __init__(self, *arguments: Any, file: OpenSqliteFile, **options: Any) -> None:
+    def __init__(self, *arguments: Any, file: SqliteFileGuard, **options: Any) -> None:
         self._file = file
         self._wal_identity: tuple[int, int] | None = None
         super().__init__(*arguments, **options)

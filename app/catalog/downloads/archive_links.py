@@ -12,13 +12,13 @@ from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation, NotFound
 from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
-from app.catalog.schema.records import Archive, ArchiveLink
+from app.catalog.schema.records import Archive, ArchiveLinkSummary
 
 _archive = tables.archive
 _key = tables.api_key
 _session = tables.session
 _COLUMNS = [_archive.c[field] for field in Archive.__dataclass_fields__]
-_LINK_COLUMNS = [_archive.c[field] for field in ArchiveLink.__dataclass_fields__]
+_LINK_COLUMNS = [_archive.c[field] for field in ArchiveLinkSummary.__dataclass_fields__]
 
 
 class ArchiveLinkRepository:
@@ -57,12 +57,12 @@ class ArchiveLinkRepository:
         async with self._database.read() as connection:
             return (await connection.execute(statement)).one_or_none() is not None
 
-    async def list(self, owner_id: UUID, moment: datetime) -> list[ArchiveLink]:
+    async def list(self, owner_id: UUID, moment: datetime) -> list[ArchiveLinkSummary]:
         """Links of the owner that are valid at `moment`, newest first."""
         mine = select(*_LINK_COLUMNS).where(_archive.c.owner_id == owner_id, _where_valid_at(moment))
         async with self._database.read() as connection:
             rows = await connection.execute(mine.order_by(_archive.c.created_at.desc(), _archive.c.id.desc()))
-            return [ArchiveLink(*row) for row in rows]
+            return [ArchiveLinkSummary(*row) for row in rows]
 
     async def delete(self, owner_id: UUID, link_ids: Iterable[UUID]) -> None:
         """Raises `NotFound` with the ids that are not links of this owner; then none is deleted."""

@@ -38,11 +38,11 @@ from app.catalog.files import file_from_row
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import (
     CopyOutcome,
-    FileMove,
     MoveCandidate,
     MoveCounts,
     MoveFilters,
     MoveItem,
+    MoveItemWithFile,
     MoveState,
     StorageMigration,
 )
@@ -166,7 +166,7 @@ class MoveLedger:
         limit: int,
         filters: MoveFilters = NO_FILTERS,
         only_with_problem: bool = False,
-    ) -> list[FileMove]:
+    ) -> list[MoveItemWithFile]:
         """Items in these states with their files, by file id, those after `after`; on request only those with a
         problem."""
         where = [_item.c.migration_id == migration_id, _item.c.state.in_(states)]
@@ -254,9 +254,9 @@ def item_from_row(row: Sequence[Any]) -> MoveItem:
     return MoveItem(*row)
 
 
-def _move_from_row(row: Sequence[Any]) -> FileMove:
+def _move_from_row(row: Sequence[Any]) -> MoveItemWithFile:
     file = row[_ITEM_COLUMNS:]
-    return FileMove(item_from_row(row[:_ITEM_COLUMNS]), None if file[0] is None else file_from_row(tuple(file)))
+    return MoveItemWithFile(item_from_row(row[:_ITEM_COLUMNS]), None if file[0] is None else file_from_row(tuple(file)))
 
 
 def _where_filters(

@@ -54,7 +54,7 @@ class MoveItem:
 
 
 @dataclass(frozen=True, slots=True)
-class FileMove:
+class MoveItemWithFile:
     """An item with the current row of its file; None when that row is gone."""
 
     item: MoveItem

@@ -357,7 +357,7 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveLink:
+class ArchiveLinkSummary:
     """An `Archive` without owner and manifest."""
 
     id: UUID

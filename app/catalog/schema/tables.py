@@ -70,7 +70,7 @@ class Text(TypeDecorator[str]):
         return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
 
 
-class Choice(TypeDecorator[StrEnum]):
+class StrEnumType(TypeDecorator[StrEnum]):
     """A member of a `StrEnum`, stored as its text."""
 
     impl = String
@@ -157,11 +157,11 @@ file = Table(
     metadata,
     _id(),
     _reference("owner_id", "user.id"),
-    _required("kind", Choice(FileKind)),
+    _required("kind", StrEnumType(FileKind)),
     _required(
         "path", String, unique=True
     ),  # not `Text`: a path that the database cannot hold is refused, never altered
-    _required("state", Choice(FileState)),
+    _required("state", StrEnumType(FileState)),
     Column("size", BigInteger),
     Column("sha1", LargeBinary),
     Column("crc32", BigInteger),
@@ -182,7 +182,7 @@ asset = Table(
     metadata,
     _id(),
     _reference("owner_id", "user.id"),
-    _required("type", Choice(AssetType)),
+    _required("type", StrEnumType(AssetType)),
     _reference("file_id", "file.id", unique=True),
     _reference("sidecar_id", "file.id", nullable=True, unique=True),
     Column("checksum", LargeBinary),
@@ -193,7 +193,7 @@ asset = Table(
     _required("created_at", UtcDateTime),
     _required("updated_at", UtcDateTime),
     _required("is_favorite", Boolean),
-    _required("visibility", Choice(Visibility)),
+    _required("visibility", StrEnumType(Visibility)),
     Column("duration", BigInteger),
     Column("width", Integer),
     Column("height", Integer),
@@ -227,7 +227,7 @@ derivative = Table(
     metadata,
     # No cascade: the code that deletes an asset must mark the files of its derivatives for deletion.
     Column("asset_id", Uuid, ForeignKey("asset.id"), primary_key=True),
-    Column("kind", Choice(FileKind), primary_key=True),
+    Column("kind", StrEnumType(FileKind), primary_key=True),
     _reference("file_id", "file.id", unique=True),
 )
 
@@ -236,8 +236,8 @@ task = Table(
     metadata,
     _id(),
     _reference("asset_id", "asset.id", on_delete="CASCADE"),
-    _required("kind", Choice(TaskKind)),
-    _required("state", Choice(TaskState)),
+    _required("kind", StrEnumType(TaskKind)),
+    _required("state", StrEnumType(TaskState)),
     _required("priority", Integer),
     _required("attempts", Integer),
     _required("deaths", Integer),
@@ -298,7 +298,7 @@ migration = Table(
     "migration",
     metadata,
     _id(),
-    _required("target", Choice(StorageEngine)),
+    _required("target", StrEnumType(StorageEngine)),
     _required("created_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
 )
@@ -311,11 +311,11 @@ migration_item = Table(
     Column("file_id", Uuid, primary_key=True),
     _required("twin_id", Uuid, unique=True),
     _required("owner_id", Uuid),
-    _required("kind", Choice(FileKind)),
+    _required("kind", StrEnumType(FileKind)),
     _required("source_path", String),
     _required("target_path", String),
     _required("size", BigInteger),
-    _required("state", Choice(MoveState)),
+    _required("state", StrEnumType(MoveState)),
     Column("problem", Text),
     Column("switched_at", UtcDateTime),
     Index("ix_migration_item_migration_id_state_file_id", "migration_id", "state", "file_id"),
@@ -335,7 +335,7 @@ library = Table(
     _required("created_at", UtcDateTime),
     _required("updated_at", UtcDateTime),
     Column("deleted_at", UtcDateTime),
-    _required("state", Choice(LibraryState)),
+    _required("state", StrEnumType(LibraryState)),
     _required("state_since", UtcDateTime),
     Column("state_error", Text),
     Column("scanned_at", UtcDateTime),

@@ -46,5 +46,5 @@ async def _update_periodically(catalog: Catalog, set_link_roots: SetLinkRoots) -
         try:
             await update_link_roots(catalog, set_link_roots)
         except CatalogError as error:
-            if not catalog.outages.covers(error):
+            if not catalog.outages.record_failure(error):
                 log.warning("the import paths of the libraries could not be read from the catalogue", reason=str(error))

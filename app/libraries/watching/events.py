@@ -19,7 +19,7 @@ from app.libraries.import_paths.overlap import ReservedFolder
 from app.libraries.patterns.exclusions import ExclusionRules
 from app.libraries.scanning.traversal import TraversalRules
 from app.libraries.scanning.walk import ScanScope
-from app.libraries.watching.tree import WatchedTree
+from app.libraries.watching.inotify_tree import WatchedTree
 from app.storage.local.daemon_executor import DaemonExecutor
 
 T = TypeVar("T")

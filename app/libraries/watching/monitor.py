@@ -32,7 +32,7 @@ from app.libraries.watching.events import (
     WatchUnavailable,
     find_changed_scopes,
 )
-from app.libraries.watching.tree import WatchLost
+from app.libraries.watching.inotify_tree import WatchLost
 
 PROBE_SECONDS = 5.0
 """Interval of probes of a library's import paths, and time-out of one."""
@@ -88,7 +88,7 @@ class LibraryMonitor:
                     name = library.name
                     await self._monitor_once(library)
                 except (CatalogError, LibraryError) as error:
-                    if not self._catalog.outages.covers(error):
+                    if not self._catalog.outages.record_failure(error):
                         log.warning("monitoring a library failed and is tried again", library=name, reason=str(error))
                     self._watched_setup = None  # set up again, with a full scan that finds what was missed
                     await asyncio.sleep(1.0)

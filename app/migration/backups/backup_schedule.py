@@ -54,7 +54,7 @@ class BackupSchedule:
             if backup is not None:
                 _log.info("the catalogue is backed up", path=backup.path, size=backup.size)
         except (BackupDamaged, CatalogError, StorageError) as error:
-            if not self._backups.outages.covers(error):
+            if not self._backups.outages.record_failure(error):
                 _log.error("the catalogue could not be backed up", reason=str(error))
         except Exception:  # noqa: BLE001 - the task's outermost edge: one failure must not end all later backups
             _log.exception("backing up the catalogue failed")

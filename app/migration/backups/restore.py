@@ -2,7 +2,7 @@
 
 The rows are inserted into tables of the backup's schema revision, which are then migrated as those of any older catalogue. The installation's id
 and the record of its markers are restored too, so that the same media location is recognised. Rows that would make the sweeper delete objects
-which may be in use again are dropped (see `app.catalog.backup.restored_rows`).
+which may be in use again are dropped (see `app.catalog.backup.stale_rows`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import aiofiles
 
 from app.catalog.backup.dump import CatalogRestore, DumpedTable
-from app.catalog.backup.restored_rows import DroppedRows
+from app.catalog.backup.stale_rows import DroppedRows
 from app.catalog.catalog import restore_into
 from app.config import Settings
 from app.migration.backups.backup_format import BackupDamaged, BackupHeader, BackupTrailer, TableRows, read_backup

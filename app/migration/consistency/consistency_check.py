@@ -185,7 +185,7 @@ class ConsistencyCheck:
     async def _check_suspects(self, listing_store: ListingStore) -> None:
         self._progress.begin("asking again about objects without a row", None)
         last = ""
-        while suspects := await listing_store.suspects(last):
+        while suspects := await listing_store.get_mismatches(last):
             known_paths = await self._catalog.files.find_known_paths([path for path, _, _ in suspects])
             async with asyncio.TaskGroup() as group:
                 for path, key, size in suspects:

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from app.catalog.database.process_locks import LockCheck
 from app.catalog.moves.move_ledger import NO_FILTERS
-from app.catalog.schema.move_records import FileMove, MoveState, StorageMigration
+from app.catalog.schema.move_records import MoveItemWithFile, MoveState, StorageMigration
 from app.catalog.schema.records import File
 from app.config import StorageEngine
 from app.jobs.sweeper import sweep
-from app.migration.commit_batches import CommitBatches
+from app.migration.bounded_concurrency import run_in_parallel
+from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import find_copy_problem, get_recorded_checksums
 from app.migration.migration_context import (
     CommandTally,
@@ -26,10 +27,9 @@ from app.migration.migration_context import (
     make_report,
     require_current_migration,
 )
-from app.migration.parallel import run_in_parallel
 from app.migration.problems import CHECKSUM_UNRECORDED, ROWS_CHANGED, MoveProblem
 from app.migration.reports import MoveReport
-from app.migration.route import check_media_locations, require_engine
+from app.migration.source_and_target import check_media_locations, require_engine
 from app.migration.source_retention import SOURCE_RETENTION
 from app.storage.errors import StorageError
 
@@ -102,7 +102,7 @@ class _SourceCleanup:
         self._context = context
         self._migration = migration
         self._check_lock = check_lock
-        self._checked = CommitBatches(self._commit_checked)
+        self._checked = BatchCommitter(self._commit_checked)
         self.tally = CommandTally()
 
     async def run(self) -> None:
@@ -115,21 +115,21 @@ class _SourceCleanup:
         await run_in_parallel(source, self._context.concurrency, self._check)
         await self._checked.flush()
 
-    async def _check(self, move: FileMove) -> None:
+    async def _check(self, move: MoveItemWithFile) -> None:
         problem = (
             await self._find_copy_problem(move, move.file) if move.file is not None and move.is_file_live else None
         )
         self._context.progress.done(move.item.size)
         await self._checked.add((move, problem))
 
-    async def _find_copy_problem(self, move: FileMove, file: File) -> MoveProblem | None:
+    async def _find_copy_problem(self, move: MoveItemWithFile, file: File) -> MoveProblem | None:
         key = self._context.route.target.paths.to_key(move.item.target_path)
         recorded = get_recorded_checksums(file)
         if key is None or recorded is None:
             return CHECKSUM_UNRECORDED
         return await find_copy_problem(self._context.route.target, key, recorded, self._context.method)
 
-    async def _commit_checked(self, checked: list[tuple[FileMove, MoveProblem | None]]) -> None:
+    async def _commit_checked(self, checked: list[tuple[MoveItemWithFile, MoveProblem | None]]) -> None:
         await self._check_lock()
         verified: dict[UUID, int] = {move.item.file_id: move.item.size for move, problem in checked if problem is None}
         outcome = await self._context.catalog.path_switches.mark_sources_for_deletion(self._migration.id, verified)

@@ -15,10 +15,10 @@ from uuid import UUID
 
 from app.catalog.schema.move_records import MoveCandidate, MoveState
 from app.catalog.schema.records import File, FileKind
+from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.copy_check import find_copy_problem, get_recorded_checksums
 from app.migration.location_listing import LocationListing, open_listing
 from app.migration.migration_context import PAGE_FILES, MigrationContext, find_current_migration
-from app.migration.parallel import run_in_parallel
 from app.migration.problems import (
     CHECKSUM_UNRECORDED,
     FOLDER_UNLISTABLE,
@@ -30,7 +30,7 @@ from app.migration.problems import (
     describe_wrong_size,
 )
 from app.migration.reports import MAX_LISTED_PROBLEMS, ProblemList
-from app.migration.route import check_media_locations
+from app.migration.source_and_target import check_media_locations
 from app.storage.errors import ObjectNotFound, StorageError
 from app.storage.key import Key
 from app.storage.service import StorageLocation

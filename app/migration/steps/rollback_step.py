@@ -15,9 +15,10 @@ from uuid import UUID
 from app.catalog.database.process_locks import LockCheck
 from app.catalog.moves.move_ledger import OPEN_STATES, UNSWITCHED_STATES
 from app.catalog.moves.path_switches import SwitchOutcome
-from app.catalog.schema.move_records import CopyOutcome, FileMove, MoveState, StorageMigration
+from app.catalog.schema.move_records import CopyOutcome, MoveItemWithFile, MoveState, StorageMigration
 from app.catalog.schema.records import File
-from app.migration.commit_batches import CommitBatches
+from app.migration.bounded_concurrency import run_in_parallel
+from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import find_copy_problem, get_recorded_checksums
 from app.migration.migration_context import (
     CommandTally,
@@ -27,7 +28,6 @@ from app.migration.migration_context import (
     make_report,
     require_current_migration,
 )
-from app.migration.parallel import run_in_parallel
 from app.migration.problems import (
     CHECKSUM_UNRECORDED,
     COPY_DAMAGED,
@@ -38,7 +38,7 @@ from app.migration.problems import (
     ProblemKind,
 )
 from app.migration.reports import MoveReport
-from app.migration.route import check_media_locations
+from app.migration.source_and_target import check_media_locations
 from app.migration.source_retention import SOURCE_RETENTION
 
 
@@ -46,7 +46,7 @@ from app.migration.source_retention import SOURCE_RETENTION
 class _CheckedMove:
     """`problem`: the reason why the item must stay as it is. `is_foreign`: the object at its target is no copy of its file."""
 
-    move: FileMove
+    move: MoveItemWithFile
     problem: MoveProblem | None
     is_foreign: bool = False
 
@@ -80,8 +80,8 @@ class _MoveRollback:
         self._migration = migration
         self._check_lock = check_lock
         self._retention = retention
-        self._unswitched = CommitBatches(self._commit_unswitched)
-        self._switched = CommitBatches(self._commit_switched)
+        self._unswitched = BatchCommitter(self._commit_unswitched)
+        self._switched = BatchCommitter(self._commit_switched)
         self.tally = CommandTally()
 
     async def run(self) -> None:
@@ -97,21 +97,21 @@ class _MoveRollback:
         await run_in_parallel(switched, self._context.concurrency, self._check_switched)
         await self._switched.flush()
 
-    async def _check_unswitched(self, move: FileMove) -> None:
+    async def _check_unswitched(self, move: MoveItemWithFile) -> None:
         checked = (
             await self._check_source(move, move.file) if move.file and move.is_file_live else _CheckedMove(move, None)
         )
         self._context.progress.done(move.item.size)
         await self._unswitched.add(checked)
 
-    async def _check_switched(self, move: FileMove) -> None:
+    async def _check_switched(self, move: MoveItemWithFile) -> None:
         problem = (
             await self._find_source_problem(move, move.file) if move.file is not None and move.is_file_live else None
         )
         self._context.progress.done(move.item.size)
         await self._switched.add(_CheckedMove(move, problem))
 
-    async def _check_source(self, move: FileMove, file: File) -> _CheckedMove:
+    async def _check_source(self, move: MoveItemWithFile, file: File) -> _CheckedMove:
         """Checks whether the copy may be deleted: not where the source is missing or damaged, because the copy may be the only one."""
         recorded = get_recorded_checksums(file)
         if move.item.state is MoveState.PLANNED or recorded is None:
@@ -124,7 +124,7 @@ class _MoveRollback:
                 return _CheckedMove(move, None, is_foreign=copy_problem is COPY_DAMAGED)
         return _CheckedMove(move, await self._find_source_problem(move, file))
 
-    async def _find_source_problem(self, move: FileMove, file: File) -> MoveProblem | None:
+    async def _find_source_problem(self, move: MoveItemWithFile, file: File) -> MoveProblem | None:
         key = self._context.route.source.paths.to_key(move.item.source_path)
         recorded = get_recorded_checksums(file)
         if key is None or recorded is None:

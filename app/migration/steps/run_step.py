@@ -16,15 +16,17 @@ from uuid import UUID
 
 from app.catalog.database.process_locks import LockCheck
 from app.catalog.errors import CatalogError
-from app.catalog.schema.move_records import CopyOutcome, FileMove, MoveState, StorageMigration
+from app.catalog.schema.move_records import CopyOutcome, MoveItemWithFile, MoveState, StorageMigration
 from app.catalog.schema.records import File
 from app.config import StorageEngine
 from app.jobs.sweeper import sweep
 from app.migration.bandwidth_limit import BandwidthLimit
-from app.migration.commit_batches import CommitBatches
+from app.migration.bounded_concurrency import run_in_parallel
+from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import get_recorded_checksums
 from app.migration.file_copier import FileCopier
 from app.migration.location_listing import LocationListing, open_listing
+from app.migration.markers_and_backups import copy_untracked_objects
 from app.migration.migration_context import (
     PAGE_FILES,
     CommandTally,
@@ -35,11 +37,9 @@ from app.migration.migration_context import (
     iterate_moves,
     make_report,
 )
-from app.migration.parallel import run_in_parallel
 from app.migration.problems import TARGET_BUSY, ProblemKind, describe_target_error
 from app.migration.reports import MoveReport, ProblemList
-from app.migration.route import check_media_locations, require_engine
-from app.migration.untracked_objects import copy_untracked_objects
+from app.migration.source_and_target import check_media_locations, require_engine
 from app.storage.errors import StorageError
 from app.storage.key import Key
 from app.storage.service import StorageLocation
@@ -131,7 +131,7 @@ class _CopyRun:
         self._migration = migration
         self._check_lock = check_lock
         self._copier = FileCopier(context.route, context.method, BandwidthLimit(context.bandwidth), context.progress)
-        self._results = CommitBatches(self._record_outcomes)
+        self._results = BatchCommitter(self._record_outcomes)
         self._sizes: dict[UUID, int] = {}
         self._consecutive_failures = 0
         self.tally = CommandTally()
@@ -157,7 +157,7 @@ class _CopyRun:
 
     async def _check_targets(
         self, listing: LocationListing | None
-    ) -> AsyncIterator[list[tuple[FileMove, _TargetState]]]:
+    ) -> AsyncIterator[list[tuple[MoveItemWithFile, _TargetState]]]:
         """Pages of items with the state of their targets. Items that may be copied are set to `copying` first, in one statement per
         page."""
         async for page in iterate_moves(self._context, self._migration, _UNVERIFIED_STATES):
@@ -179,8 +179,8 @@ class _CopyRun:
             yield known
 
     async def _check_page_targets(
-        self, page: list[FileMove], listing: LocationListing | None
-    ) -> list[tuple[FileMove, _TargetState]]:
+        self, page: list[MoveItemWithFile], listing: LocationListing | None
+    ) -> list[tuple[MoveItemWithFile, _TargetState]]:
         target = self._context.route.target
         keys = [target.paths.to_key(move.item.target_path) for move in page]
         valid_keys = [key for key in keys if key is not None]
@@ -195,7 +195,7 @@ class _CopyRun:
             for move, key in zip(page, keys, strict=True)
         ]
 
-    async def _process_move(self, item: tuple[FileMove, _TargetState]) -> None:
+    async def _process_move(self, item: tuple[MoveItemWithFile, _TargetState]) -> None:
         move, target = item
         if self.is_stopped:
             outcome = CopyOutcome(
@@ -210,7 +210,7 @@ class _CopyRun:
         self._sizes[move.item.file_id] = move.item.size
         await self._results.add(outcome)
 
-    async def _copy_or_adopt(self, move: FileMove, file: File, target: _TargetState) -> CopyOutcome:
+    async def _copy_or_adopt(self, move: MoveItemWithFile, file: File, target: _TargetState) -> CopyOutcome:
         if target is _TargetState.TAKEN and move.item.state is MoveState.PLANNED:
             # Perhaps a foreign object: the item stays `planned`, so that no later process takes the object for a copy of this move.
             outcome = await self._copier.adopt_copy(move, file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from app.catalog.schema.move_records import CopyOutcome, FileMove, MoveState, StorageMigration
+from app.catalog.schema.move_records import CopyOutcome, MoveItemWithFile, MoveState, StorageMigration
 from app.migration.location_listing import LocationListing, open_listing
 from app.migration.migration_context import (
     CommandTally,
@@ -28,7 +28,7 @@ from app.migration.problems import (
     ProblemKind,
 )
 from app.migration.reports import MoveReport
-from app.migration.route import MoveRefused, check_media_locations, require_engine
+from app.migration.source_and_target import MoveRefused, check_media_locations, require_engine
 from app.storage.errors import StorageError
 
 
@@ -58,7 +58,7 @@ async def switch_move(context: MigrationContext) -> MoveReport:
 async def _switch_page(
     context: MigrationContext,
     migration: StorageMigration,
-    page: list[FileMove],
+    page: list[MoveItemWithFile],
     listing: LocationListing,
     tally: CommandTally,
 ) -> None:
@@ -72,7 +72,7 @@ async def _switch_page(
             _ELSEWHERE_OUTCOME
             if key is None
             else _UNLISTED_OUTCOME
-            if listing.may_hide(key)
+            if listing.is_in_unlisted_folder(key)
             else _find_copy_problem(move, listed_sizes.get(key.value))
         )
         if copy_problem is None:
@@ -93,7 +93,7 @@ _ELSEWHERE_OUTCOME = (MoveState.VERIFIED, PLANNED_ELSEWHERE)
 _UNLISTED_OUTCOME = (MoveState.VERIFIED, FOLDER_UNLISTABLE)
 
 
-def _find_copy_problem(move: FileMove, found_size: int | None) -> tuple[MoveState, MoveProblem] | None:
+def _find_copy_problem(move: MoveItemWithFile, found_size: int | None) -> tuple[MoveState, MoveProblem] | None:
     """The problem of a verified copy that has `found_size` bytes in the listing, and the new state of its item; None where it can be
     switched."""
     if found_size is None:

@@ -7,7 +7,7 @@ from app.storage.s3.backend import S3Backend
 from app.storage.s3.protocol.client import connect_client
 from app.storage.s3.protocol.upload_body import WriteBudget
 from app.storage.s3.reader import open_reader
-from app.storage.s3.writer import MAXIMUM_PART_BYTES, S3Uploads
+from app.storage.s3.writer import MAXIMUM_PART_BYTES, S3WriterFactory
 
 __all__ = ["S3Backend", "open_s3"]
 
@@ -20,4 +20,6 @@ async def open_s3(settings: Settings) -> S3Backend:
     client = await connect_client(settings)
     reader = await open_reader(client, settings)
     budget = WriteBudget(settings.s3_write_buffer, MAXIMUM_PART_BYTES, settings.s3_deadline)
-    return S3Backend(client, reader, S3Uploads(client, budget, settings.s3_deadline), deadline=settings.s3_deadline)
+    return S3Backend(
+        client, reader, S3WriterFactory(client, budget, settings.s3_deadline), deadline=settings.s3_deadline
+    )

@@ -44,7 +44,7 @@ from app.storage.s3.protocol.errors import BACKEND
 from app.storage.s3.protocol.responses import UNKNOWN_DATE, HeadResult, UploadedPart
 from app.storage.s3.protocol.upload_body import UploadBody
 from app.storage.s3.reader import S3Reader
-from app.storage.s3.writer import WRITE_ID_METADATA, S3Uploads
+from app.storage.s3.writer import WRITE_ID_METADATA, S3WriterFactory
 
 MAX_COPY_BYTES = 5 * GIBIBYTE
 """S3's limit for a copy in one request."""
@@ -62,7 +62,7 @@ class S3Backend:
         self,
         client: S3Client,
         reader: S3Reader,
-        uploads: S3Uploads,
+        uploads: S3WriterFactory,
         *,
         deadline: float,
         max_copy_bytes: int = MAX_COPY_BYTES,
@@ -187,7 +187,7 @@ class S3Backend:
                 raise
 
     async def check_marker(self, marker: Key, text: bytes) -> None:
-        if not marker_matches(await self.client.read_start(marker.value, len(text) + MARKER_SLACK_BYTES), text):
+        if not marker_matches(await self.client.read_prefix(marker.value, len(text) + MARKER_SLACK_BYTES), text):
             raise ObjectChanged(marker.value, BACKEND, "holds another text")
 
     async def disk_space(self, prefix: str) -> DiskSpace | None:

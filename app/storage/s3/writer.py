@@ -25,7 +25,7 @@ from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused
 from app.storage.s3.protocol.responses import UploadedPart
-from app.storage.s3.protocol.upload_body import BudgetLease, UploadBody, WriteBudget
+from app.storage.s3.protocol.upload_body import BudgetReservation, UploadBody, WriteBudget
 
 MINIMUM_PART_BYTES = 8 * MEBIBYTE
 MAXIMUM_PART_BYTES = 16 * MEBIBYTE
@@ -49,7 +49,7 @@ def choose_part_size(size: int | None) -> int:
     return min(max(MINIMUM_PART_BYTES, -(-size // _TARGET_PARTS)), MAXIMUM_PART_BYTES)
 
 
-class UncancelledTasks:
+class ShieldedTasks:
     """Owns tasks that must run to their end although their callers were cancelled."""
 
     def __init__(self) -> None:
@@ -74,13 +74,13 @@ class UncancelledTasks:
             task.exception()  # marks it as retrieved: perhaps nobody waits any more
 
 
-class S3Uploads:
+class S3WriterFactory:
     """State that all writers of one backend share: memory budget, uncancelled tasks, ids of active multipart uploads."""
 
     def __init__(self, client: S3Client, budget: WriteBudget, deadline: float) -> None:
         self.client = client
         self.budget = budget
-        self.uncancelled_tasks = UncancelledTasks()
+        self.uncancelled_tasks = ShieldedTasks()
         self.feature_probe = FeatureProbe(client, self.uncancelled_tasks.start)
         self.active_upload_ids: set[str] = set()
         self._commit_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -151,7 +151,13 @@ class S3Writer:
     """Writes one object. Either `commit` or `discard` ends it; a further `discard` does nothing."""
 
     def __init__(
-        self, uploads: S3Uploads, key: str, *, size: int | None, content_type: str | None, metadata: Mapping[str, str]
+        self,
+        uploads: S3WriterFactory,
+        key: str,
+        *,
+        size: int | None,
+        content_type: str | None,
+        metadata: Mapping[str, str],
     ) -> None:
         self._uploads = uploads
         self._client = uploads.client
@@ -208,7 +214,7 @@ class S3Writer:
         clean_up = self._uploads.uncancelled_tasks.start(self._clean_up())
         await asyncio.wait({clean_up}, timeout=self._uploads.cleanup_seconds)
 
-    def _new_part(self) -> tuple[UploadBody, BudgetLease]:
+    def _new_part(self) -> tuple[UploadBody, BudgetReservation]:
         return UploadBody(with_checksum=self._client.sends_own_checksums), self._uploads.budget.create_lease(self._key)
 
     def _check_size(self, more: int) -> None:
@@ -254,7 +260,7 @@ class S3Writer:
     async def _send_part(self, upload_id: str, number: int, body: UploadBody) -> UploadedPart:
         return await self._client.upload_part(self._key, upload_id, number, body)
 
-    def _on_part_done(self, task: asyncio.Task[UploadedPart], lease: BudgetLease) -> None:
+    def _on_part_done(self, task: asyncio.Task[UploadedPart], lease: BudgetReservation) -> None:
         lease.release()
         self._slots.release()
         if not task.cancelled() and (error := task.exception()) is not None and self._failure is None:

@@ -20,7 +20,7 @@ _LASTING = {
     tables.file.c.state: (FileState.LIVE,),
     tables.migration_item.c.state: (MoveState.REMOVED, MoveState.REVERTED),
 }
-"""The states whose rows are restored unchanged (see `app.catalog.backup.restored_rows`)."""
+"""The states whose rows are restored unchanged (see `app.catalog.backup.stale_rows`)."""
 
 _TEXTS = (
     "plain",
@@ -88,7 +88,7 @@ def _plain(column: Column[Any], number: int) -> Any:
     kind = column.type
     if isinstance(kind, tables.UtcDateTime):
         return _TIMES[number] + timedelta(microseconds=number)
-    if isinstance(kind, tables.Choice):
+    if isinstance(kind, tables.StrEnumType):
         choices = _LASTING.get(column) or list(kind.choices)
         return choices[number % len(choices)]
     if isinstance(kind, Boolean):

@@ -1,4 +1,4 @@
-"""Column `asset.folded_name`: names folded by case and normalization, for searches. `app.catalog.assets.folded_names`
+"""Column `asset.folded_name`: names folded by case and normalization, for searches. `app.catalog.assets.folded_name_backfill`
 fills it in."""
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class S3Client:
             return
         answer["Body"].close()
 
-    async def read_start(self, key: str, length: int) -> bytes:
+    async def read_prefix(self, key: str, length: int) -> bytes:
         """The first `length` bytes, or fewer where the object is shorter. Not on `S3Reader`'s connections, which downloads may occupy;
         without a range, because some stores refuse a range that is longer than the object."""
         answer = await self._call("get_object", key, Key=self.add_prefix(key))

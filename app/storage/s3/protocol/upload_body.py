@@ -12,7 +12,7 @@ import io
 from collections import deque
 from collections.abc import AsyncIterator
 
-from app.storage.checksum import crc32
+from app.storage.crc32 import crc32
 from app.storage.errors import StorageUnavailable
 from app.storage.s3.protocol.errors import BACKEND
 
@@ -113,13 +113,13 @@ class WriteBudget:
     def __init__(self, total: int, reserve: int, timeout_seconds: float) -> None:
         self._free = total - reserve
         self._timeout_seconds = timeout_seconds
-        self._reserve_holder: BudgetLease | None = None
-        self._waiting: deque[tuple[BudgetLease, int, asyncio.Future[None]]] = deque()
+        self._reserve_holder: BudgetReservation | None = None
+        self._waiting: deque[tuple[BudgetReservation, int, asyncio.Future[None]]] = deque()
 
-    def create_lease(self, key: str) -> BudgetLease:
-        return BudgetLease(self, key)
+    def create_lease(self, key: str) -> BudgetReservation:
+        return BudgetReservation(self, key)
 
-    async def acquire(self, lease: BudgetLease, count: int) -> None:
+    async def acquire(self, lease: BudgetReservation, count: int) -> None:
         if lease is self._reserve_holder:
             return
         if not self._waiting and self._grant(lease, count):
@@ -137,14 +137,14 @@ class WriteBudget:
                 self._waiting.remove(entry)
                 self._wake()
 
-    def release(self, lease: BudgetLease) -> None:
+    def release(self, lease: BudgetReservation) -> None:
         self._free += lease.held_bytes
         lease.held_bytes = 0
         if lease is self._reserve_holder:
             self._reserve_holder = None
         self._wake()
 
-    def _grant(self, lease: BudgetLease, count: int) -> bool:
+    def _grant(self, lease: BudgetReservation, count: int) -> bool:
         if count <= self._free:
             self._free -= count
             lease.held_bytes += count
@@ -164,7 +164,7 @@ class WriteBudget:
             self._waiting.popleft()
 
 
-class BudgetLease:
+class BudgetReservation:
     """The share of one part in the budget: `held_bytes` bytes, without those in the reserve."""
 
     def __init__(self, budget: WriteBudget, key: str) -> None:

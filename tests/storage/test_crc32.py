@@ -7,7 +7,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.storage.checksum import crc32
+from app.storage.crc32 import crc32
 
 
 @given(st.lists(st.binary(max_size=5000)))

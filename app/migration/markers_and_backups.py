@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from app.health.markers import MARKER_NAME, MEDIA_FOLDERS
 from app.migration.backups.backup_store import BACKUP_FOLDER as BACKUPS
 from app.migration.backups.backup_store import UNVERIFIED_SUFFIX
-from app.migration.copy_check import ChecksumDigest, read_back
+from app.migration.copy_check import ContentHasher, read_back
 from app.migration.migration_context import MigrationContext
 from app.migration.problems import (
     COPY_DAMAGED,
@@ -54,7 +54,7 @@ async def _list_untracked(context: MigrationContext) -> AsyncIterator[str]:
 
 async def _copy_object(context: MigrationContext, key: Key) -> MoveProblem | None:
     source, target = context.route.source, context.route.target
-    digest = ChecksumDigest()
+    digest = ContentHasher()
     try:
         async with (
             source.backend.read_stream(key) as stream,
