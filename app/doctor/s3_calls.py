@@ -14,10 +14,10 @@ from app.storage.errors import ObjectExists, ObjectNotFound, StorageError, Stora
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
 from app.storage.s3.batch_delete import delete_keys
+from app.storage.s3.part_sizes import MINIMUM_PART_BYTES
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.responses import parse_http_date
 from app.storage.s3.protocol.upload_body import UploadBody
-from app.storage.s3.writer import MINIMUM_PART_BYTES
 
 SKEW_WARNING_SECONDS = 5.0
 SKEW_FAILED_SECONDS = 300.0

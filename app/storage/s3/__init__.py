@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from app.config import Settings
 from app.storage.s3.backend import S3Backend
+from app.storage.s3.part_sizes import MAXIMUM_PART_BYTES
 from app.storage.s3.protocol.client import connect_client
 from app.storage.s3.protocol.upload_body import WriteBudget
 from app.storage.s3.reader import open_reader
-from app.storage.s3.writer import MAXIMUM_PART_BYTES, S3WriterFactory
+from app.storage.s3.writer import S3WriterFactory
 
 __all__ = ["S3Backend", "open_s3"]
 

@@ -21,16 +21,13 @@ from app.storage.errors import (
     StorageUnavailable,
 )
 from app.storage.s3.feature_probe import FeatureProbe
+from app.storage.s3.part_sizes import MAXIMUM_PARTS, choose_part_size
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused
 from app.storage.s3.protocol.responses import UploadedPart
 from app.storage.s3.protocol.upload_body import BudgetReservation, UploadBody, WriteBudget
 
-MINIMUM_PART_BYTES = 8 * MEBIBYTE
-MAXIMUM_PART_BYTES = 16 * MEBIBYTE
-MAXIMUM_PARTS = 10_000
-_TARGET_PARTS = 9_000
 _MAX_PARTS_IN_FLIGHT = 4
 _PIECE_BYTES = MEBIBYTE
 _CLEANUP_SECONDS = 5.0
@@ -40,13 +37,6 @@ WRITE_ID_METADATA = "mediavault-write"
 """Metadata field with the id of the write, which tells it from other writes of the same key."""
 
 T = TypeVar("T")
-
-
-def choose_part_size(size: int | None) -> int:
-    """Bytes per part of an upload of `size` bytes (None: unknown); the same for all parts."""
-    if size is None:
-        return MINIMUM_PART_BYTES
-    return min(max(MINIMUM_PART_BYTES, -(-size // _TARGET_PARTS)), MAXIMUM_PART_BYTES)
 
 
 class ShieldedTasks:

@@ -14,8 +14,8 @@ import pytest
 
 from app.storage.errors import InvalidKey, ObjectExists, ObjectTooLarge, StorageError, StorageUnavailable
 from app.storage.key import Key
+from app.storage.s3.part_sizes import MAXIMUM_PART_BYTES
 from app.storage.s3.protocol.capabilities import S3Feature
-from app.storage.s3.writer import MAXIMUM_PART_BYTES, MINIMUM_PART_BYTES, choose_part_size
 from tests.real.proxy import Answered, Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.s3.conftest import OpenBackend, eventually, read, write
@@ -35,22 +35,6 @@ def putting(request: Recorded) -> bool:
 
 def sending_a_part(request: Recorded) -> bool:
     return request.method == "PUT" and "partNumber" in request.query
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        (None, MINIMUM_PART_BYTES),
-        (0, MINIMUM_PART_BYTES),
-        (GIB, MINIMUM_PART_BYTES),
-        (9_000 * 8 * MIB, MINIMUM_PART_BYTES),
-        (9_000 * 8 * MIB + 1, 8 * MIB + 1),
-        (140 * GIB, 16_702_651),
-        (150 * GIB, MAXIMUM_PART_BYTES),
-    ],
-)
-def test_part_sizes(size: int | None, expected: int) -> None:
-    assert choose_part_size(size) == expected
 
 
 async def test_what_no_object_can_hold_is_refused_before_a_byte(open_backend: OpenBackend, proxy: Proxy) -> None:
