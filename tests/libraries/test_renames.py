@@ -9,9 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from app.catalog.schema.library_records import KnownFile, ListedFile
 from app.libraries.scanning import walk
-from app.libraries.scanning.diff import diff_folder, find_renamed
 from tests.libraries.library_tree import LibraryTree
 from tests.libraries.test_scan import process_all, tasks_of
 
@@ -296,26 +294,3 @@ async def test_whatever_happens_to_names_assets_stay_with_their_files(
         unchanged = [str(asset_id) for name, asset_id in before.items() if name != edited]
         assert {each: now[each] for each in unchanged} == {each: tasks[each] for each in unchanged}
         await assert_nothing_left_to_do(tree)
-
-
-def known(number: int, name: str, found: ListedFile, *, missing: bool = False) -> KnownFile:
-    return KnownFile(UUID(int=number), UUID(int=0), name, *found[1:], missing)
-
-
-def test_an_inode_that_the_disk_gave_to_another_file_is_no_rename() -> None:
-    former = known(1, "a.jpg", ("a.jpg", 1, 10, 5, 100))
-    for other in (("b.jpg", 1, 10, 6, 100), ("b.jpg", 1, 10, 5, 101), ("b.jpg", 2, 10, 5, 100)):
-        assert find_renamed([other], [former]) == {}
-    assert find_renamed([("b.jpg", 1, 10, 5, 100)], [former]) == {0: former}
-
-
-def test_a_disk_that_is_mounted_under_another_number_holds_the_same_files() -> None:
-    former = known(1, "a.jpg", ("a.jpg", 1, 10, 5, 100))
-    assert diff_folder([("a.jpg", 2, 10, 5, 100)], [former]).refreshed == [(UUID(int=1), ("a.jpg", 2, 10, 5, 100))]
-    assert diff_folder([("a.jpg", 2, 10, 6, 100)], [former]).replaced == [(former, ("a.jpg", 2, 10, 6, 100))]
-
-
-def test_of_two_known_links_of_one_file_the_one_that_was_there_until_now_is_renamed() -> None:
-    found = ("c.jpg", 1, 10, 5, 100)
-    lost, there = known(1, "a.jpg", found, missing=True), known(2, "b.jpg", found)
-    assert find_renamed([found], [lost, there]) == {0: there}
