@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.catalog.errors import CatalogUnavailable, WriteLeaseLost
+from app.catalog.errors import CatalogDamaged, CatalogUnavailable, WriteLeaseLost
 from app.catalog.schema.records import Task, TaskKind, TaskState
 from app.jobs.retries import (
     MAX_RELEASE_DELAY,
@@ -91,3 +91,20 @@ def test_other_failures_are_tried_three_times_with_growing_pauses(error: Excepti
 )
 def test_what_is_not_the_files_fault_costs_no_attempt(error: Exception, waited: timedelta, delay: timedelta) -> None:
     assert decide_outcome(attempt(3, waited), error, NOW) == TaskReleased(NOW + delay, str(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (DecodeFailed("broken"), "broken"),
+        (StoragePermission("k", "s3"), str(StoragePermission("k", "s3"))),
+        (CatalogDamaged("a page is torn"), "a page is torn"),
+        (ZeroDivisionError("a secret"), "internal error: ZeroDivisionError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failed_task_says_why(error: Exception, reason: str) -> None:
+    outcome = decide_outcome(attempt(1), error, NOW)
+
+    assert isinstance(outcome, TaskFailed)
+    assert outcome.reason == reason
