@@ -52,9 +52,32 @@ def _reached(exclusions: ExclusionRules, root: str, file: str) -> bool:
         (f"{ROOT}/private/*", {"private/p.jpg"}),
         ("**/a/b", {"a/b/x.jpg"}),
         ("**/{private,Raw}", {"private/p.jpg", "private/d/q.jpg", "Raw/r.jpg", "Raw/sub/s.jpg"}),
+        ("**/{ok,p1,film}.jpg/**", {"ok.jpg", "p1.jpg", "film.jpg/in.jpg"}),
         ("**/{a/{b,x},raw?}/**", {"a/b/x.jpg", "raw2/x.jpg"}),
         ("**/@(private|Raw)/**", {"private/p.jpg", "private/d/q.jpg", "Raw/r.jpg", "Raw/sub/s.jpg"}),
+        ("**/@(private|Raw)", set[str]()),
+        ("**/@(r*|p?).jpg", {"Raw/r.jpg", "p1.jpg"}),
+        ("**/@(a/b|Raw)/*.jpg", {"a/b/x.jpg", "Raw/r.jpg"}),
         ("**/p\\(1\\).jpg", {"p(1).jpg"}),
+        ("**/p\\rivate", set[str]()),
+        ("/mnt/**/a/**/b/**/x.jpg", {"a/b/x.jpg"}),
+        ("/a/Raw", set[str]()),
+        ("/a/Raw/a", set[str]()),
+        ("/a/Raw/**", set[str]()),
+        ("**/a", {"a/b/x.jpg", "a/b.jpg", "a/a/a.jpg"}),
+        ("**/?", set[str]()),
+        ("**/*", SHOWN),
+        ("**/*.mp4", set[str]()),
+        ("**/*.j", set[str]()),
+        ("**/*a*b.jpg", {"ab/ba/aab.jpg"}),
+        ("**/*a*a*b.jpg", {"ab/ba/aab.jpg"}),
+        ("**/*a*a*a*b.jpg", set[str]()),
+        ("**/a*a*.jpg", {"ab/ba/aab.jpg"}),
+        ("**/*/zzz/**", set[str]()),
+        ("**/a/a/b.jpg", set[str]()),
+        ("**/{*,a}*/mnt/**", SHOWN),
+        (f"{ROOT}/ok.jpg/**", {"ok.jpg"}),
+        (f"{ROOT}/a/b/**", {"a/b/x.jpg"}),
         ("**/[2020]/**", {"[2020]/a.jpg", "2/b.jpg"}),
         ("**/[!a-z(]/**", {"2/b.jpg"}),
         ("**/a/**/?.jpg", {"a/b/x.jpg", "a/b.jpg", "a/a/a.jpg"}),
@@ -74,6 +97,33 @@ def test_a_pattern_leaves_out(pattern: str, left_out: set[str]) -> None:
     assert SHOWN - walk_files([pattern]) == left_out
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "others"),
+    [
+        ("**/[ab].jpg", ["a.jpg", "B.jpg", "[ab].jpg"], ["c.jpg", "ab.jpg", "[a].jpg", "x.jpg", "^.jpg"]),
+        ("**/[a-c].jpg", ["a.jpg", "b.jpg", "C.jpg"], ["d.jpg", "-.jpg", "[a-c].jpg"]),
+        ("**/x[-a].jpg", ["x-.jpg", "xa.jpg"], ["xb.jpg", "x[-a].jpg"]),
+        ("**/[]].jpg", ["].jpg"], ["[.jpg", "a.jpg", "[]].jpg"]),
+        ("**/[]a].jpg", ["].jpg", "a.jpg"], ["[.jpg", "b.jpg"]),
+        ("**/[!a].jpg", ["b.jpg", "!.jpg"], ["a.jpg", "[!a].jpg"]),
+        ("**/[^a].jpg", ["b.jpg", "^.jpg"], ["a.jpg", "[^a].jpg"]),
+        ("**/[!]].jpg", ["b.jpg", "!.jpg"], ["].jpg", "!].jpg"]),
+        ("**/[^]a].jpg", ["b.jpg", "^.jpg"], ["].jpg", "a.jpg", "^].jpg"]),
+        ("**/[a!].jpg", ["a.jpg", "!.jpg", "[a!].jpg"], ["b.jpg"]),
+        ("**/[a&&b].jpg", ["a.jpg", "&.jpg", "b.jpg", "[a&&b].jpg"], ["c.jpg", "x.jpg"]),
+        ("**/[a||b].jpg", ["a.jpg", "|.jpg", "b.jpg"], ["c.jpg", "x.jpg"]),
+        ("**/[a~~b].jpg", ["a.jpg", "~.jpg", "b.jpg", "[a~~b].jpg"], ["c.jpg", "x.jpg"]),
+        ("**/[Xa].jpg", ["x.jpg", "a.jpg"], ["b.jpg"]),
+        ("**/[ab][12].jpg", ["a1.jpg", "b2.jpg", "[ab]2.jpg", "[ab][12].jpg"], ["a.jpg", "1.jpg", "ab12.jpg"]),
+        ("**/x[!a]", ["xb"], ["x", "xa", "xbc"]),
+    ],
+)
+def test_a_list_of_characters_fits_one_of_them(pattern: str, fitting: list[str], others: list[str]) -> None:
+    exclusions = ExclusionRules([pattern])
+
+    assert [name for name in [*fitting, *others] if exclusions.excludes_file("/mnt", name)] == fitting
+
+
 @pytest.mark.parametrize("pattern", ["**/Ärger/**", "**/ärg?r/**", "**/[äö]rger/**", "/mnt/ÄRGER/**", "**/ärger/*"])
 @pytest.mark.parametrize("wanted", ["NFC", "NFD"])
 @pytest.mark.parametrize("named", ["NFC", "NFD"])
@@ -84,6 +134,42 @@ def test_names_are_the_same_in_either_normalization(
     folder, file = unicodedata.normalize(named, "ärger"), unicodedata.normalize(named, "é.jpg")
 
     assert exclusions.excludes_folder("/mnt", folder) or exclusions.excludes_file(f"/mnt/{folder}", file)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder", "name", "whole"),
+    [
+        ("**/Raw/**", ROOT, "raw", True),
+        ("**/Raw/*", ROOT, "Raw", False),
+        ("**/Raw", ROOT, "Raw", True),
+        (f"{ROOT}/Raw/**", ROOT, "Raw", True),
+        (f"{ROOT}/Raw/**", ROOT, "Raws", False),
+        (f"{ROOT}/Raw/**", f"{ROOT}/Raw", "sub", True),
+        (f"{ROOT}/Raw", ROOT, "Raw", True),
+        (f"{ROOT}/Raw", f"{ROOT}/sub", "Raw", False),
+        ("**/Ra*", ROOT, "Raw", False),
+    ],
+)
+def test_a_folder_of_which_nothing_is_left_is_not_walked(pattern: str, folder: str, name: str, whole: bool) -> None:
+    assert ExclusionRules([pattern]).excludes_folder(folder, name) is whole
+
+
+@pytest.mark.parametrize(
+    ("pattern", "whole"),
+    [
+        ("**/nas/**", True),
+        ("**/mnt/**", True),
+        (f"{ROOT}/**", True),
+        ("/mnt/**", True),
+        ("/mnt/*/**", True),
+        (f"{ROOT}/Raw/**", False),
+        ("**/Raw/**", False),
+        ("**/nas", False),
+        ("/mnt/na/**", False),
+    ],
+)
+def test_an_import_path_of_which_nothing_is_left(pattern: str, whole: bool) -> None:
+    assert ExclusionRules([pattern]).excludes_root(ROOT) is whole
 
 
 def test_what_is_hidden_is_left_out() -> None:
@@ -114,13 +200,36 @@ def test_several_patterns_leave_out_what_each_of_them_does() -> None:
         ("**/private/", "ends with '/': a folder's name goes without, or with '/**'"),
         ("**/../a", "has a '.' or '..' segment"),
         ("**.jpg", "has '**' beside other characters: write '**/*'"),
+        ("**/a**/b", "has '**' beside other characters: write '**/*'"),
+        ("**/**a", "has '**' beside other characters: write '**/*'"),
         ("**/{a,b", "has an open brace"),
         ("**/@(a|b", "has an open parenthesis"),
         ("**/{1..3}", "has braces without a comma; '\\{' stands for the character"),
         ("**/[[:alpha:]]*", "has '[' without a plain list of characters; '\\[' stands for the character"),
         ("**/[z-a]", "has [z-a], which is no list of characters"),
+        ("**/[ab", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[]", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[!]", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[^]", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[a\\b]", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[a/b]", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[a--c]", "has '[' without a plain list of characters; '\\[' stands for the character"),
+        ("**/[ab]+", "has '+' after ']'; '\\+' stands for the character"),
+        ("**/[ab]+x", "has '+' after ']'; '\\+' stands for the character"),
+        ("**/@(a|b)+", "has '+' or '?' after ')'; a backslash before it makes it stand for itself"),
+        ("**/@(a|b)+x", "has '+' or '?' after ')'; a backslash before it makes it stand for itself"),
+        ("**/X(a)", "has '(', which stands for itself only after a backslash"),
+        ("**/@(a|b)?", "has '+' or '?' after ')'; a backslash before it makes it stand for itself"),
+        ("**/***/a", "has more than two '*' in a row"),
+        ("**/a\0b", "holds a control character"),
+        ("**/a\nb", "holds a control character"),
+        ("**/./a", "has a '.' or '..' segment"),
+        ("/", "ends with '/': a folder's name goes without, or with '/**'"),
         ("**/a\\", "ends with a backslash"),
         ("**/" + "{a,b}" * 7, "has too many choices"),
+        ("**/" + "{a,b}" * 3 + "{a,b,c,d,e}" + "x" * 45, "has too many choices"),
+        ("**/" + "{a," * 10 + "}" * 10, "has too many choices within choices"),
+        ("**/" + "{{a,b}," * 10 + "c" + "}" * 10, "has too many choices within choices"),
         ("**/" + "{a," * 20 + "}" * 20, "has too many choices within choices"),
     ],
 )
@@ -130,6 +239,22 @@ def test_a_pattern_that_would_not_do_what_it_says_is_refused(pattern: str, fault
     assert str(refused.value) == fault
     assert walk_files([pattern]) == SHOWN
     assert ExclusionRules([pattern]).invalid_patterns == {pattern: fault}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "**/" + "a" * 497,
+        "**/" + "{a,b}" * 6,
+        "**/" + "{a,b}" * 3 + "{a,b,c,d,e}" + "x" * 44,
+        "**/" + "{a," * 9 + "b" + "}" * 9,
+        "**/" + "@(a)" * 12,
+        "**/" + "@(@(a))" * 9,
+    ],
+    ids=["characters", "choices", "tokens", "depth", "in a row", "in each other in a row"],
+)
+def test_a_pattern_within_all_bounds_is_taken(pattern: str) -> None:
+    check_pattern(pattern)
 
 
 @pytest.mark.parametrize(
