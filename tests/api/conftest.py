@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -119,3 +120,13 @@ def anonymous(service: Service) -> Iterator[httpx.Client]:
     """A blocking client without a key."""
     with service.client() as client:
         yield client
+
+
+@pytest.fixture
+def exclusive_network(tmp_path_factory: pytest.TempPathFactory, *, soak: bool) -> Iterator[None]:
+    """In the long campaigns, tests with thousands of connections run one at a time, also across pytest's processes: together
+    they exhaust the kernel's memory for TCP, and it resets connections of both."""
+    with (tmp_path_factory.getbasetemp().parent / "network.lock").open("w") as lock:
+        if soak:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -120,6 +120,7 @@ def test_a_pipeline_takes_bounded_memory(service: Service, account: Account, fil
     assert memory.growth < 4 * STRANGERS * MOST_OF_A_CONNECTION + NOISE, f"{memory.growth / MEBIBYTE:.0f} MiB"
 
 
+@pytest.mark.usefixtures("exclusive_network")
 def test_stalled_and_flooding_strangers_leave_the_others_alone(start_service: StartService, *, soak: bool) -> None:
     """Others are answered within the time-out of their client, all the time."""
     strangers, seconds = (1000, 60.0) if soak else (100, 2.0)

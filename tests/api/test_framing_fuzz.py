@@ -9,6 +9,7 @@ import re
 from asyncio import Transport
 from dataclasses import dataclass, replace
 
+import pytest
 import uvloop
 from starlette.types import Receive, Scope, Send
 
@@ -222,6 +223,7 @@ async def fuzz(seed: int, requests: int) -> dict[str, int]:
     return counted
 
 
+@pytest.mark.usefixtures("exclusive_network")
 def test_mutated_requests_are_framed_as_the_reference_does(seed: int, note: Note, *, soak: bool) -> None:
     """On uvloop, as the service runs."""
     try:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import sqlite3
 import threading
 import traceback
 from collections.abc import AsyncIterator
@@ -28,7 +27,7 @@ from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, Constrain
 from app.catalog.schema import tables
 from app.catalog.schema.records import FileState
 from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
-from tests.real.catalogues import Databases, Kind
+from tests.real.catalogues import Databases, Kind, locked_table
 from tests.real.waiting import eventually_so
 
 PATIENCE = 10.0
@@ -41,23 +40,6 @@ async def open_and_close(db_url: str) -> AsyncIterator[Catalog]:
         yield catalog
     finally:
         await catalog.aclose()
-
-
-@asynccontextmanager
-async def users_locked(db_url: str) -> AsyncIterator[None]:
-    """Another process locks the users, in a transaction that does not end."""
-    if db_url.startswith("sqlite"):
-        connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            connection.close()
-    else:
-        async with await psycopg.AsyncConnection.connect(db_url) as connection:
-            await connection.execute('LOCK TABLE "user" IN SHARE ROW EXCLUSIVE MODE')
-            yield
-            await connection.rollback()
 
 
 async def check_files_and_quota(catalog: Catalog) -> None:
@@ -91,7 +73,7 @@ async def test_a_lock_that_is_held_for_too_long_is_unavailable(
         user = await make_user(catalog)
         file = stored(await begin(catalog, user.id))
         new = new_asset(user.id, file.sha1)
-        async with users_locked(db_url):
+        async with locked_table(db_url, "user", "SHARE ROW EXCLUSIVE"):
             async with asyncio.timeout(20):
                 with pytest.raises(CatalogUnavailable):
                     await catalog.assets.insert(new, file)
@@ -172,7 +154,7 @@ async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Data
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         file = stored(await begin(catalog, user.id))
-        async with users_locked(db_url):
+        async with locked_table(db_url, "user", "SHARE ROW EXCLUSIVE"):
             inserting = asyncio.create_task(catalog.assets.insert(new_asset(user.id, file.sha1), file))
             await wait_until_blocked(db_url, then="pg_terminate_backend(pid)")
             async with asyncio.timeout(20):
@@ -200,7 +182,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothi
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         files = [stored(await begin(catalog, user.id)) for _ in range(5)]
-        async with users_locked(db_url):
+        async with locked_table(db_url, "user", "SHARE ROW EXCLUSIVE"):
             tasks = [asyncio.create_task(catalog.assets.insert(new_asset(user.id, file.sha1), file)) for file in files]
             if database == "postgresql":
                 await wait_until_blocked(db_url)

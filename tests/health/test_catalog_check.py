@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 
-import psycopg
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
@@ -15,26 +12,9 @@ from app.catalog.database import engine
 from app.catalog.errors import CatalogFileMoved, CatalogLocked
 from app.health import catalog_check
 from app.health.catalog_check import CatalogCheck
-from tests.real.catalogues import Databases
+from tests.real.catalogues import Databases, locked_table
 
 WITHIN = 20.0
-
-
-@asynccontextmanager
-async def writes_blocked(db_url: str) -> AsyncIterator[None]:
-    """Another process holds the lock that a write needs until the block ends."""
-    if db_url.startswith("sqlite"):
-        connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            connection.close()
-    else:
-        async with await psycopg.AsyncConnection.connect(db_url) as connection:
-            await connection.execute("LOCK TABLE installation IN SHARE MODE")
-            yield
-            await connection.rollback()
 
 
 async def writes(catalog: Catalog) -> str | None:
@@ -52,7 +32,7 @@ async def test_a_lock_that_is_not_let_go_is_told_and_passes(
     async with asyncio.timeout(WITHIN), aclosing(catalog), aclosing(CatalogCheck(catalog)) as check:
         await check.check()
         before = await writes(catalog)
-        async with writes_blocked(db_url):
+        async with locked_table(db_url, "installation", "SHARE"):
             for _ in range(2):
                 with pytest.raises(CatalogLocked):
                     await check.check()

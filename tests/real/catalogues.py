@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
+import psycopg
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
@@ -85,3 +88,20 @@ async def catalog(db_url: str) -> AsyncIterator[Catalog]:
     opened = await open_catalog(db_url)
     yield opened
     await opened.aclose()
+
+
+@asynccontextmanager
+async def locked_table(db_url: str, table: str, mode: str) -> AsyncIterator[None]:
+    """Another process holds a lock until the block ends: on PostgreSQL that of `mode` on `table`, on SQLite the write lock."""
+    if db_url.startswith("sqlite"):
+        connection = sqlite3.connect(db_url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.close()
+    else:
+        async with await psycopg.AsyncConnection.connect(db_url) as connection:
+            await connection.execute(f'LOCK TABLE "{table}" IN {mode} MODE'.encode())
+            yield
+            await connection.rollback()
