@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 STEPS = re.findall(r"`(app/[\w/]+\.py): (\w+(?:\.\w+)?)`", TEXT)
-PATHS = sorted(set(re.findall(r"`((?:app|tests|docs)/[\w/.]+)", TEXT)))
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PATHS = sorted(set(re.findall(r"`((?:app|tests|docs)/[\w/.]+)", TEXT + CONTRIBUTING)))
 
 
 def read_layers() -> list[tuple[int, str]]:
