@@ -137,6 +137,26 @@ async def test_a_batch_of_deletes_that_is_acknowledged_and_not_carried_out_is_do
     assert set(backend.client.capabilities.missing) == {S3Feature.BATCH_DELETE}
 
 
+async def test_a_batch_of_deletes_that_can_not_be_checked_is_done_one_by_one(
+    open_backend: OpenBackend, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+    for name in ("a", "b"):
+        await backend.put_object(Key(name), b"x")
+
+    def answer(_request: Recorded, answered: Answered) -> Answered:
+        for name in ("a", "b"):
+            seaweedfs.administration.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=b"x")
+        return answered
+
+    proxy.faults.append(Fault(deleting_a_batch, rewrite=answer))
+    proxy.faults.append(Fault(lambda request: request.method == "HEAD", status=503))
+    assert await backend.delete_objects([Key("a"), Key("b")]) == {}
+    proxy.faults.clear()
+    assert [info.key async for info in backend.list_objects()] == []
+    assert not backend.client.capabilities.missing
+
+
 @pytest.mark.parametrize("named", [[], ["a"]])
 async def test_keys_that_the_answer_to_a_batch_does_not_name_are_deleted_one_by_one(
     open_backend: OpenBackend, proxy: Proxy, seaweedfs: SeaweedFS, bucket: str, prefix: str, named: list[str]
