@@ -1,4 +1,4 @@
-"""Opens the services that every program (server and CLI) needs, in this order: catalogue, storage, media location check, sweeper, tasks.
+"""Opens what the server, `mediavault worker` and `mediavault process` need, in this order: catalogue, storage, media location check, sweeper, tasks.
 
 Closes them in reverse order. A service that cannot be opened raises `StartupError` with a message of one line.
 """

@@ -1,4 +1,5 @@
-"""Checks the configuration of an S3 bucket: encryption, pre-signed links, CORS, lifecycle rules. The calls themselves are in `s3_calls`."""
+"""Checks the configuration of an S3 bucket: encryption, pre-signed links, CORS, lifecycle rules. Whether
+objects can be stored and read is checked in `s3_calls`."""
 
 from __future__ import annotations
 

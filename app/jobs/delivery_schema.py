@@ -1,4 +1,4 @@
-"""Creates and upgrades the tables of procrastinate, in our database, to the version of the installed package.
+"""Creates and upgrades the tables of procrastinate, the task queue that is used on PostgreSQL, to the version of the installed package.
 
 procrastinate ships one script that creates all tables, and migrations to run by hand. The catalogue stores the newest
 migration that was applied, so that the first process that starts after an upgrade runs the missing ones, under the lock

@@ -1,4 +1,5 @@
-"""Requests processing of assets, and opens the delivery that fits the database: `SqliteTaskRunner` or `TaskBroker`. The
+"""Requests processing of assets, and opens what hands tasks to workers: `SqliteTaskRunner` on SQLite, `TaskBroker` on
+PostgreSQL. The
 workers may run in this process or in others."""
 
 from __future__ import annotations

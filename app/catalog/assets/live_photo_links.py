@@ -1,4 +1,4 @@
-"""The videos of live photos: hides a video when a photo is linked to it, and restores its visibility when none is.
+"""The videos of live photos: hides a video when a photo is linked to it, and restores its visibility when no photo is linked to it any more.
 
 All functions run statements in the caller's transaction. The caller has locked the owner's row, so no other transaction
 links or unlinks meanwhile.

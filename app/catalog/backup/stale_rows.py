@@ -1,4 +1,4 @@
-"""Drops rows of a restored backup that would cause the deletion of objects which changed since the backup.
+"""Drops rows of a restored backup that the sweeper would act on. Their state is that of the backup; the objects may be in use since.
 
 A file that was `writing` at the backup may have become a live file since; a `doomed` file may be the only copy again
 (after a move and a move back); an asset in the trash may have been restored. Therefore these rows are dropped or reset

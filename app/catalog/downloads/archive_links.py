@@ -1,4 +1,4 @@
-"""Links to zip archives, each with its manifest, until it expires. Only the hash of a link's token is stored."""
+"""The rows of links to zip archives: created with a manifest, found by token, deleted when they expire or are revoked. Only the hash of a link's token is stored."""
 
 from __future__ import annotations
 

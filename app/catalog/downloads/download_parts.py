@@ -1,5 +1,5 @@
 """Member names of downloads that are split into several archives: stored when the download is planned, until the plan
-expires. No names repeat within one download."""
+expires. Each archive is built by a request of its own, and must use the names that repeat in none of the others."""
 
 from __future__ import annotations
 

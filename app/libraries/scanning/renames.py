@@ -1,4 +1,4 @@
-"""Rename detection: assigns the files of a batch that no asset matches by name to assets, or to new ones. Pure: no I/O.
+"""Rename detection: decides for each file whose name is new, or belonged to another inode, which asset it is, if any. Pure: no I/O.
 
 Such files have a new name, or the name of an asset whose file is another one by inode. A file that is known under another name keeps its
 asset. The asset whose name it took is displaced: its file turns up under another name, in this batch or a later one, or is gone. So chains

@@ -1,6 +1,6 @@
 """The functions that a request may call in a worker, by name, and the conversion of their results and exceptions to JSON.
 
-This module loads every library that decodes: only the fork server imports it.
+Importing this module loads all libraries that decode user data. Therefore only the fork server imports it, never the service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`S3Reader`: reads objects by signed GETs, on its own connection pool, so that downloads never starve uploads or health checks.
 
 The SDK only signs: one link per object, reused for a few minutes. The bytes do not pass through the SDK. When the connection breaks, the read
-continues at the current offset. A stalled reader loses its connection to others, and continues the same way. Both use `Range` and `If-Match`,
+continues at the current offset. A reader whose client stalls gives its connection to others, and opens a new one when the client reads on. Both use `Range` and `If-Match`,
 so that all bytes are those of the object that the read began with.
 """
 
