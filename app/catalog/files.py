@@ -82,19 +82,21 @@ class FileRepository:
         async with self._database.write() as connection:
             return await mark_unfinished_for_deletion(connection, file_ids, grace)
 
-    async def mark_late_upload_for_deletion(self, file: File) -> None:
+    async def mark_late_upload_for_deletion(self, file: File, grace: timedelta = timedelta(0)) -> None:
         """Mark the object of a late upload for deletion: its writer learns only after the object was stored that the
         lease had expired (`WriteLeaseLost`). The sweeper may already have removed the row, which is then inserted
-        again, `doomed`. A live file is not changed."""
+        again, `doomed`. A live file is not changed. `grace`: as long as the store may still carry out a write whose
+        outcome is not known."""
+        due = now() + grace
         async with self._database.write() as connection:
             found = await connection.execute(select(_file.c.id).where(_file.c.id == file.id).with_for_update())
             if found.one_or_none() is None:
-                row = _file_values(file) | {"state": FileState.DOOMED, "not_before": now()}
+                row = _file_values(file) | {"state": FileState.DOOMED, "not_before": due}
                 await connection.execute(insert(_file).values(row))
                 return
             condition = (_file.c.id == file.id) & (_file.c.state != FileState.LIVE)
             # A sweeper that claimed the file may have deleted the object before it was stored: make the file due again.
-            await connection.execute(update(_file).where(condition).values(state=FileState.DOOMED, not_before=now()))
+            await connection.execute(update(_file).where(condition).values(state=FileState.DOOMED, not_before=due))
 
     async def claim_sweepable(self, moment: datetime, limit: int) -> list[File]:
         """Claim files that are `doomed` and due. No other sweeper gets them for `CLAIM_DURATION`, counted from

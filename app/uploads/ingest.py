@@ -406,7 +406,7 @@ class _Upload:
             # A row may be gone: the sweeper may have run before the object was stored.
             if self.is_committing and marked < len(self._files):
                 for file in self._files:
-                    await files.mark_late_upload_for_deletion(file)
+                    await files.mark_late_upload_for_deletion(file, grace)
         except CatalogError as error:
             if not self._catalog.outages.record_failure(error):
                 _log.warning("files of a failed upload are left to the sweeper until their lease ends", exc_info=True)

@@ -90,6 +90,22 @@ async def test_a_file_whose_lease_ran_out_is_doomed_and_swept_after_the_grace(ca
     assert [file.id for file in await catalog.files.claim_sweepable(swept, 10)] == [dead.id]
 
 
+async def test_a_late_upload_of_unknown_outcome_keeps_its_grace(catalog: Catalog) -> None:
+    """The sweeper has doomed one of its files for a lapsed lease, or has removed the row; the put may still arrive."""
+    user = await make_user(catalog)
+    doomed, removed = await begin(catalog, user.id), await begin(catalog, user.id)
+    await catalog.files.mark_many_for_deletion([doomed.id], LATE_WRITE_GRACE)
+    await catalog.files.mark_for_deletion(removed.id)
+    assert await catalog.files.delete_swept(await catalog.files.claim_sweepable(datetime.now(UTC), 10)) == 1
+
+    for file in (doomed, removed):
+        await catalog.files.mark_late_upload_for_deletion(file, LATE_WRITE_GRACE)
+
+    assert await catalog.files.claim_sweepable(datetime.now(UTC) + LATE_WRITE_GRACE / 2, 10) == []
+    later = await catalog.files.claim_sweepable(datetime.now(UTC) + LATE_WRITE_GRACE + timedelta(minutes=1), 10)
+    assert {file.id for file in later} == {doomed.id, removed.id}
+
+
 async def test_a_claim_is_exclusive_until_it_ends(catalog: Catalog) -> None:
     user = await make_user(catalog)
     file = await begin(catalog, user.id)

@@ -6,7 +6,9 @@ import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app.catalog.database import outage
@@ -14,6 +16,7 @@ from app.catalog.database.engine import Database, parse_url
 from app.catalog.database.outage import FailedWork, OutageLog
 from app.catalog.errors import CatalogError, CatalogFull, CatalogUnavailable, CatalogUnreachable, NotFound
 from app.storage.errors import StorageUnavailable
+from tests.real.postgres import Postgres
 
 UNREACHABLE = CatalogUnreachable("connection refused")
 
@@ -88,3 +91,22 @@ def test_calls_that_waited_since_before_the_end_are_covered(monkeypatch: pytest.
         assert outages.record_failure(late)
         assert not outages.record_failure(late, FailedWork.REQUEST)
     assert warnings(lines) == ["the catalogue is unreachable", "the catalogue is reachable again"]
+
+
+async def test_a_lock_connection_that_is_refused_while_queries_are_answered_is_no_outage(postgres: Postgres) -> None:
+    """The role may have one connection, which the pool has."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as administration:
+        administration.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 1")
+        database = Database(parse_url(postgres.url("postgres").replace("postgres:@", "limited:@")))
+        try:
+            with capture_logs() as lines:
+                async with database.read() as connection:
+                    await connection.execute(text("SELECT 1"))
+                with pytest.raises(CatalogUnavailable, match="too many connections") as refused:
+                    async with database.dedicated_connection():
+                        pass
+                assert not database.outages.record_failure(refused.value)
+            assert warnings(lines) == []
+        finally:
+            await database.aclose()
+            administration.execute("DROP ROLE limited")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -207,12 +207,24 @@ class Database:
         try:
             connection = await _unpooled_engine(self.location).connect()
         except _DATABASE_ERRORS as error:
-            raise translate_database_error(error) from error
+            failure = translate_database_error(error)
+            if isinstance(failure, CatalogUnreachable) and await self._answers():
+                failure = CatalogUnavailable(str(failure))  # such as a limit of connections: no outage
+            raise failure from error
         try:
             yield connection
         finally:
             with suppress(SQLAlchemyError):
                 await connection.close()
+
+    async def _answers(self) -> bool:
+        """Whether a query over the pool's connections succeeds."""
+        try:
+            async with self.read() as connection:
+                await connection.execute(text("SELECT 1"))
+        except CatalogError:
+            return False
+        return True
 
     @asynccontextmanager
     async def snapshot_connection(self) -> AsyncIterator[AsyncConnection]:
