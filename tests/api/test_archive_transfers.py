@@ -168,6 +168,11 @@ class TestMemory:
 
 
 class TestLosses:
+    @pytest.fixture
+    def service(self, stack: Engine, start_service: StartService) -> Service:
+        """A service of its own: the refusals of other tests at the shared one are summed up in its log, and these with them."""
+        return start_service(stack)
+
     async def test_a_member_deleted_before_the_first_byte_is_gone(self, service: Service, client: httpx.Client) -> None:
         ids = [uploaded(client, fresh_bytes(3000)) for _ in range(3)]
         link = make_link(client, ids)

@@ -51,7 +51,7 @@ class KilledService:
         return self.service.people.call_with_storage(lambda catalog, storage: sweep(catalog, storage, now=moment))
 
 
-@pytest.fixture(params=["postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Database:
     return request.param
 
@@ -83,7 +83,6 @@ def _send_in_vain(client: httpx.Client) -> None:
         upload(client, fresh_bytes(BYTES))
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_a_put_that_is_carried_out_after_the_lease_ran_out_leaves_nothing(killed: KilledService) -> None:
     killed.sweep(UPLOAD_LEASE)
 

@@ -32,13 +32,15 @@ class SpawnedProcess:
         self._program = program
         self._status = status
         self._returncode: int | None = None
+        self._reading = threading.Lock()
 
     def poll(self) -> int | None:
         """The exit status (negative: killed by that signal); None while it runs."""
-        if self._returncode is None and self._status.exists():
-            self._returncode = int(self._status.read_text())
-            self._status.unlink()
-        return self._returncode
+        with self._reading:  # tests watch a process from several threads
+            if self._returncode is None and self._status.exists():
+                self._returncode = int(self._status.read_text())
+                self._status.unlink()
+            return self._returncode
 
     def wait(self, timeout: float) -> int:
         """Raises `subprocess.TimeoutExpired`."""
