@@ -1,10 +1,12 @@
 """`ZipLayout`: properties of its pieces (hypothesis), zip64 limits, and independent readers that unpack the result."""
 
 import io
+import struct
+import time
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -65,6 +67,10 @@ def archives(draw: st.DrawFn, *, known: bool = True) -> tuple[ZipLayout, list[by
 @given(archives(known=False))
 def test_pieces_cover_the_archive_without_gap_or_overlap(archive: tuple[ZipLayout, list[bytes]]) -> None:
     layout, _ = archive
+    assert_no_gap(layout)
+
+
+def assert_no_gap(layout: ZipLayout) -> None:
     end = 0
     for piece in layout.iter_pieces():
         assert piece.offset == end
@@ -116,6 +122,8 @@ def test_an_independent_reader_finds_every_member(archive: tuple[ZipLayout, list
         (NOON, (2024, 5, 6, 12, 34, 56), True),
         (NOON.astimezone(tz=None), (2024, 5, 6, 12, 34, 56), True),
         (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), True),
+        (datetime(1901, 12, 13, 20, 45, 52, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), True),
+        (datetime(1901, 12, 13, 20, 45, 51, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), False),
         (datetime(1850, 1, 1, tzinfo=UTC), (1980, 1, 1, 0, 0, 0), False),
         (datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC), (2038, 1, 19, 3, 14, 6), True),
         (datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC), (2038, 1, 19, 3, 14, 8), False),
@@ -134,12 +142,29 @@ def test_times_are_utc_and_within_what_the_format_knows(
     )
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_times_are_utc_wherever_the_server_is() -> None:
+    assert NOON.astimezone().hour == 21
+    info = zipfile.ZipFile(io.BytesIO(rendered(ZipLayout([entry("a.jpg", b"x")]), [b"x"]))).infolist()[0]
+    assert info.date_time == (2024, 5, 6, 12, 34, 56)
+
+
 @pytest.mark.parametrize(
     ("size", "wide"), [(0, False), (2**32 - 2, False), (2**32 - 1, True), (2**32, True), (5 * GIBIBYTE, True)]
 )
 @pytest.mark.parametrize("crc32", [7, None])
 def test_sizes_of_64_bits_stand_only_where_needed(size: int, wide: bool, crc32: int | None) -> None:
     layout = ZipLayout([ZipEntry("a.mp4", size, crc32, NOON)])
+    assert_no_gap(layout)
     header = next(iter(layout.iter_pieces()))
     assert isinstance(header, LiteralBytes)
     assert header.data[4:6] == (b"\x2d\x00" if wide else b"\x14\x00")
@@ -151,6 +176,77 @@ def test_sizes_of_64_bits_stand_only_where_needed(size: int, wide: bool, crc32: 
     assert (field in directory) is wide
     # The end record needs 64 bits only where the directory begins beyond 4 GiB.
     assert (b"PK\x06\x06" in directory) is (layout.size - len(directory) >= 2**32 - 1)
+
+
+DOS_NOON = struct.pack("<HH", 12 << 11 | 34 << 5 | 57 // 2, 44 << 9 | 5 << 5 | 6)
+MODE_0644 = (0o100644 << 16).to_bytes(4, "little")
+STAMPED_NOON = b"UT\x05\x00\x01" + int(NOON.timestamp()).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_each_field_is_that_of_the_specification(known: bool) -> None:
+    """Readers differ in what they look at: APPNOTE 4.3.7 (local header), 4.3.9 (descriptor), 4.3.12 (record), 4.3.16 (end)."""
+    name, content = "\xe9.jpg".encode(), b"some bytes"
+    crc32, size = zlib.crc32(content).to_bytes(4, "little"), (10).to_bytes(4, "little")
+    plan = ZipLayout([entry("\xe9.jpg", content, known=known)])
+    flags = b"\x00\x08" if known else b"\x08\x08"
+    local = b"".join([
+        b"PK\x03\x04", b"\x14\x00", flags, b"\x00\x00", DOS_NOON, crc32 if known else bytes(4), size, size,
+        b"\x06\x00", b"\x09\x00", name, STAMPED_NOON,
+    ])  # fmt: skip
+    descriptor = b"" if known else b"PK\x07\x08" + crc32 + size + size
+    record = b"".join([
+        b"PK\x01\x02", b"\x14\x03", b"\x14\x00", flags, b"\x00\x00", DOS_NOON, crc32, size, size,
+        b"\x06\x00", b"\x09\x00", bytes(6), MODE_0644, bytes(4), name, STAMPED_NOON,
+    ])  # fmt: skip
+    member = local + content + descriptor
+    end = b"PK\x05\x06" + struct.pack("<HHHHLLH", 0, 0, 1, 1, len(record), len(member), 0)
+
+    assert rendered(plan, [content]) == member + record + end
+
+
+def test_each_wide_field_is_that_of_the_specification() -> None:
+    """Sizes and an offset that need 64 bits: APPNOTE 4.5.3 (extra field), 4.3.14 and 4.3.15 (end records)."""
+    size, far = 5 * GIBIBYTE, 5 * GIBIBYTE + 30 + 5 + 20 + 9
+    plan = ZipLayout([ZipEntry("a.mp4", size, 1, NOON), ZipEntry("b.mp4", size, 2, NOON)])
+    sizes = b"\xff" * 8
+    extra = struct.pack("<HHQQ", 1, 16, size, size)
+    far_extra = struct.pack("<HHQQQ", 1, 24, size, size, far)
+    header = next(piece for piece in plan.iter_pieces() if isinstance(piece, LiteralBytes))
+    assert header.data == b"".join([
+        b"PK\x03\x04", b"\x2d\x00", b"\x00\x08", b"\x00\x00", DOS_NOON, b"\x01\x00\x00\x00", sizes,
+        b"\x05\x00", b"\x1d\x00", b"a.mp4", extra, STAMPED_NOON,
+    ])  # fmt: skip
+    records = b"".join([
+        b"PK\x01\x02", b"\x2d\x03", b"\x2d\x00", b"\x00\x08", b"\x00\x00", DOS_NOON, b"\x01\x00\x00\x00", sizes,
+        b"\x05\x00", b"\x1d\x00", bytes(6), MODE_0644, bytes(4), b"a.mp4", extra, STAMPED_NOON,
+        b"PK\x01\x02", b"\x2d\x03", b"\x2d\x00", b"\x00\x08", b"\x00\x00", DOS_NOON, b"\x02\x00\x00\x00", sizes,
+        b"\x05\x00", b"\x25\x00", bytes(6), MODE_0644, b"\xff" * 4, b"b.mp4", far_extra, STAMPED_NOON,
+    ])  # fmt: skip
+    start = 2 * far
+    end = b"".join([
+        b"PK\x06\x06", struct.pack("<QHHLLQQQQ", 44, 3 << 8 | 45, 45, 0, 0, 2, 2, len(records), start),
+        b"PK\x06\x07", struct.pack("<LQL", 0, start + len(records), 1),
+        b"PK\x05\x06", struct.pack("<HHHHLLH", 0, 0, 2, 2, len(records), 2**32 - 1, 0),
+    ])  # fmt: skip
+
+    assert plan.build_directory({}) == records + end
+
+
+@pytest.mark.parametrize(
+    ("size", "form"), [(0, "<LLL"), (2**32 - 2, "<LLL"), (2**32 - 1, "<LQQ"), (5 * GIBIBYTE, "<LQQ")]
+)
+def test_a_descriptor_is_as_wide_as_its_entrys_sizes(size: int, form: str) -> None:
+    plan = ZipLayout([ZipEntry("a.mp4", 1, None, NOON), ZipEntry("b.mp4", size, None, NOON)])
+
+    descriptor = plan.build_descriptor(1, 7)
+
+    assert descriptor == b"PK\x07\x08" + struct.pack(form, 7, size, size)
+    place = next(piece for piece in plan.iter_pieces() if isinstance(piece, DescriptorPlaceholder) and piece.index == 1)
+    assert place.length == len(descriptor)
+    directory = list(plan.iter_pieces())[-1]
+    assert directory == DirectoryPlaceholder(place.offset + place.length, plan.size - place.offset - place.length)
+    assert directory.length == len(plan.build_directory({0: 7, 1: 7}))
 
 
 def test_a_far_offset_stands_only_in_the_directory() -> None:
