@@ -93,6 +93,22 @@ def test_any_range_equals_the_slice_of_the_whole(archive: tuple[ZipLayout, list[
     ]
 
 
+def test_ranges_that_begin_and_end_beside_each_boundary() -> None:
+    contents = [b"ab", b"", b"c"]
+    plan = ZipLayout([entry(f"{index}.jpg", content) for index, content in enumerate(contents)])
+    whole = rendered(plan, contents)
+    bounds = [piece.offset for piece in plan.iter_pieces()]
+    places = sorted({place for bound in [*bounds, plan.size] for place in (bound - 1, bound, bound + 1)})
+    for first in places[1:]:
+        for last in places[places.index(first) :]:
+            if first < plan.size:
+                pieces = list(plan.iter_pieces(ByteRange(first, last)))
+                assert all(piece.length for piece in pieces)
+                assert rendered(plan, contents, pieces) == whole[first : last + 1]
+                members = list(plan.iter_members(ByteRange(first, last)))
+                assert members == [piece for piece in pieces if isinstance(piece, MemberBytes)]
+
+
 @given(archives(known=False))
 def test_the_same_entries_give_the_same_bytes(archive: tuple[ZipLayout, list[bytes]]) -> None:
     layout, contents = archive
