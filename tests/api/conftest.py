@@ -84,9 +84,10 @@ def check_consistency(request: pytest.FixtureRequest) -> Iterator[None]:
 
     Tests that differ only in parameters are checked once, after the last of them: the comparison takes longer than most tests.
     """
+    service: Service | None = request.getfixturevalue("service") if "service" in request.fixturenames else None
     yield
-    if "service" in request.fixturenames and not request.node.stash.get(MORE, False):
-        assert_consistent(request.getfixturevalue("service").stack)
+    if service is not None and not request.node.stash.get(MORE, False):
+        assert_consistent(service.stack)
 
 
 @pytest.fixture

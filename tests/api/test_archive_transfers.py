@@ -173,6 +173,15 @@ class TestLosses:
         """A service of its own: the refusals of other tests at the shared one are summed up in its log, and these with them."""
         return start_service(stack)
 
+    @pytest.fixture
+    def owner(self, service: Service) -> Account:
+        return service.people.add()
+
+    @pytest.fixture
+    def client(self, service: Service, owner: Account) -> Iterator[httpx.Client]:
+        with service.client(owner, timeout=120) as client:
+            yield client
+
     async def test_a_member_deleted_before_the_first_byte_is_gone(self, service: Service, client: httpx.Client) -> None:
         ids = [uploaded(client, fresh_bytes(3000)) for _ in range(3)]
         link = make_link(client, ids)
