@@ -17,6 +17,7 @@ from app.delivery.conditions import (
     parse_conditional_fields,
     parse_http_date,
 )
+from tests.real.ids import plain_id
 
 ETAG = '"a,b\\c"'
 """An entity tag that contains a comma and a backslash."""
@@ -91,7 +92,7 @@ VERDICTS: list[tuple[Fields, ConditionResult]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "verdict"), VERDICTS, ids=str)
+@pytest.mark.parametrize(("fields", "verdict"), VERDICTS, ids=plain_id)
 def test_verdicts(fields: Fields, verdict: ConditionResult) -> None:
     assert evaluate_conditions(parse_conditional_fields(raw(fields)), ETAG, MODIFIED) is verdict
 
@@ -117,7 +118,7 @@ def test_verdicts(fields: Fields, verdict: ConditionResult) -> None:
         ([("Range", "bytes=0-1"), ("If-Range", BEFORE)], False),
         ([("Range", "bytes=0-1"), ("If-Range", "Sun, 06 Nov 1994")], False),
     ],
-    ids=str,
+    ids=plain_id,
 )
 def test_when_a_range_counts(fields: Fields, expected: bool) -> None:
     assert is_range_applicable(parse_conditional_fields(raw(fields)), ETAG, MODIFIED) is expected

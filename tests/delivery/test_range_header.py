@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.delivery.range_header import MAX_RANGES, RangeResult, coalesce_ranges, parse_range_header, parse_range_set
 from app.storage.ranges import ByteRange
 from tests.delivery.range_cases import RANGE_CASES, RangeCase
+from tests.real.ids import plain_id
 
 ONE_FIELD = [case for case in RANGE_CASES if len(case.fields) <= 1]
 
@@ -20,7 +21,7 @@ def pairs(selection: RangeResult | tuple[ByteRange, ...]) -> list[tuple[int, int
     return [(item.first, item.last) for item in selection]
 
 
-@pytest.mark.parametrize("case", ONE_FIELD, ids=str)
+@pytest.mark.parametrize("case", ONE_FIELD, ids=plain_id)
 def test_table_on_ten_bytes(case: RangeCase) -> None:
     selection = parse_range_header(case.fields[0] if case.fields else None, 10)
     if case.parts:
@@ -29,7 +30,7 @@ def test_table_on_ten_bytes(case: RangeCase) -> None:
         assert selection is (RangeResult.UNSATISFIABLE if case.unsatisfiable else RangeResult.WHOLE)
 
 
-@pytest.mark.parametrize("case", ONE_FIELD, ids=str)
+@pytest.mark.parametrize("case", ONE_FIELD, ids=plain_id)
 def test_an_empty_file_is_always_whole(case: RangeCase) -> None:
     assert parse_range_header(case.fields[0] if case.fields else None, 0) is RangeResult.WHOLE
 
