@@ -230,6 +230,7 @@ class _Upload:
         on_asset_added: Callable[[UUID], None] | None,
     ) -> None:
         self.is_committing = False
+        self._all_stored = False
         self._catalog = catalog
         self._storage = storage
         self._user = user
@@ -255,6 +256,7 @@ class _Upload:
                     new, original = await self._validate()
                     await self._renew()
                     self.is_committing = True
+                self._all_stored = True
                 return await self._insert(new, original)
         except _DuplicateContent as duplicate:
             await self._mark_for_deletion(timedelta(0))
@@ -406,7 +408,7 @@ class _Upload:
             # A row may be gone: the sweeper may have run before the object was stored.
             if self.is_committing and marked < len(self._files):
                 for file in self._files:
-                    await files.mark_late_upload_for_deletion(file, grace)
+                    await files.mark_late_upload_for_deletion(file, timedelta(0) if self._all_stored else grace)
         except CatalogError as error:
             if not self._catalog.outages.record_failure(error):
                 _log.warning("files of a failed upload are left to the sweeper until their lease ends", exc_info=True)
