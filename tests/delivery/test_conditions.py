@@ -124,6 +124,28 @@ def test_when_a_range_counts(fields: Fields, expected: bool) -> None:
     assert is_range_applicable(parse_conditional_fields(raw(fields)), ETAG, MODIFIED) is expected
 
 
+@pytest.mark.parametrize("around", ["\x0b", "\xa0", "X"], ids=["vertical tab", "no-break space", "letter"])
+def test_only_spaces_and_tabs_around_a_value_are_ignored(around: str) -> None:
+    for field, value in (("If-Match", "*"), ("If-None-Match", "*"), ("If-Range", ETAG)):
+        plain, odd = (
+            parse_conditional_fields(raw([("Range", "bytes=0-"), (field, f"{each}{value}{each}")]))
+            for each in (" \t", around)
+        )
+        if field == "If-Range":
+            assert (is_range_applicable(plain, ETAG, MODIFIED), is_range_applicable(odd, ETAG, MODIFIED)) == (
+                True,
+                False,
+            )
+        else:
+            assert evaluate_conditions(plain, ETAG, MODIFIED) is not evaluate_conditions(odd, ETAG, MODIFIED)
+
+
+@pytest.mark.parametrize(("year", "expected"), [(2001, True), (2050, False)])
+def test_two_digits_of_a_year_in_if_range_go_by_the_clock(year: int, expected: bool) -> None:
+    fields = parse_conditional_fields(raw([("Range", "bytes=0-"), ("If-Range", RFC_850)]))
+    assert is_range_applicable(fields, ETAG, MODIFIED, lambda: datetime(year, 1, 1, tzinfo=UTC)) is expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
