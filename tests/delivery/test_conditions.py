@@ -140,6 +140,20 @@ def test_only_spaces_and_tabs_around_a_value_are_ignored(around: str) -> None:
             assert evaluate_conditions(plain, ETAG, MODIFIED) is not evaluate_conditions(odd, ETAG, MODIFIED)
 
 
+@pytest.mark.parametrize(
+    ("field", "in_1990", "in_2020"),
+    [("If-Modified-Since", PROCEED, NOT_MODIFIED), ("If-Unmodified-Since", FAILED, PROCEED)],
+)
+def test_two_digits_of_a_year_go_by_the_clock(field: str, in_1990: ConditionResult, in_2020: ConditionResult) -> None:
+    """The file is of 2020; year 44 is 1944 in 1990, and 2044 in 2020."""
+    fields = parse_conditional_fields(raw([("Accept", "*/*"), (field, "Sunday, 06-Nov-44 08:49:37 GMT")]))
+    modified = 1577836800
+    for year, expected in ((1990, in_1990), (2020, in_2020)):
+        assert (
+            evaluate_conditions(fields, ETAG, modified, lambda year=year: datetime(year, 1, 1, tzinfo=UTC)) is expected
+        )
+
+
 @pytest.mark.parametrize(("year", "expected"), [(2001, True), (2050, False)])
 def test_two_digits_of_a_year_in_if_range_go_by_the_clock(year: int, expected: bool) -> None:
     fields = parse_conditional_fields(raw([("Range", "bytes=0-"), ("If-Range", RFC_850)]))

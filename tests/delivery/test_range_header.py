@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.delivery.range_header import MAX_RANGES, RangeResult, coalesce_ranges, parse_range_header, parse_range_set
+from app.delivery.range_header import (
+    MAX_FIELD_CHARACTERS,
+    MAX_RANGES,
+    RangeResult,
+    coalesce_ranges,
+    parse_range_header,
+    parse_range_set,
+)
 from app.storage.ranges import ByteRange
 from tests.delivery.range_cases import RANGE_CASES, RangeCase
 from tests.real.ids import plain_id
@@ -33,6 +40,21 @@ def test_table_on_ten_bytes(case: RangeCase) -> None:
 @pytest.mark.parametrize("case", ONE_FIELD, ids=plain_id)
 def test_an_empty_file_is_always_whole(case: RangeCase) -> None:
     assert parse_range_header(case.fields[0] if case.fields else None, 0) is RangeResult.WHOLE
+
+
+def test_one_position_behind_the_end_is_unsatisfiable() -> None:
+    assert parse_range_header("bytes=20-20", 10) is RangeResult.UNSATISFIABLE
+
+
+@pytest.mark.parametrize("field", ["Xbytes=0-1", "bytes=0-1X", "bytes=X0-1", "bytes=0-1,2-3X", "bytes=0-1,X2-3"])
+def test_only_spaces_and_tabs_are_ignored(field: str) -> None:
+    assert parse_range_header(field, 10) is RangeResult.WHOLE
+
+
+def test_a_field_of_just_the_longest_length_is_read() -> None:
+    field = "bytes=0-1,4-5".ljust(MAX_FIELD_CHARACTERS, ",")
+    assert pairs(parse_range_header(field, 10)) == [(0, 1), (4, 5)]
+    assert parse_range_header(field + ",", 10) is RangeResult.WHOLE
 
 
 @pytest.mark.parametrize("last", [0, 1, 2**31, 2**32 + 7, 2**63 - 1])
