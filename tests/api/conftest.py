@@ -18,8 +18,6 @@ from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import COMMAND, Service
 from tests.real.stacks import ENGINES, Database, Engine, Stacks
 
-MORE = pytest.StashKey[bool]()
-
 
 @pytest.fixture(scope="session", params=ENGINES)
 def stack(request: pytest.FixtureRequest) -> Engine:
@@ -67,26 +65,12 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
                 assert_consistent(service.stack)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Record whether the next test is the same one with other parameters, for the fixture `check_consistency`."""
-    item.stash[MORE] = nextitem is not None and _test_and_stack(item) == _test_and_stack(nextitem)
-
-
-def _test_and_stack(item: pytest.Item) -> tuple[str, object]:
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return item.nodeid.partition("[")[0], parameters.get("stack")
-
-
 @pytest.fixture(autouse=True)
 def check_consistency(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test, assert that catalogue and storage of the session's service are consistent.
-
-    Tests that differ only in parameters are checked once, after the last of them: the comparison takes longer than most tests.
-    """
+    """After each test, assert that catalogue and storage of its service are consistent."""
     service: Service | None = request.getfixturevalue("service") if "service" in request.fixturenames else None
     yield
-    if service is not None and not request.node.stash.get(MORE, False):
+    if service is not None:
         assert_consistent(service.stack)
 
 
