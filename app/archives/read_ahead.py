@@ -19,7 +19,7 @@ MAX_BYTES_PER_STREAM = 768 * 1024
 """The most that one prefetched member holds: a chunk in the queue, a chunk being put, and the socket's buffer."""
 
 
-class BudgetReservation:
+class ReadAheadReservation:
     """One stream and some bytes of the budget. `release` is idempotent."""
 
     def __init__(self, budget: ReadAheadBudget, size: int) -> None:
@@ -44,14 +44,14 @@ class ReadAheadBudget:
         self.free_streams = max_streams
         self.free_bytes = max_bytes
 
-    def acquire(self, size: int) -> BudgetReservation | None:
+    def acquire(self, size: int) -> ReadAheadReservation | None:
         """A share for a member of `size` bytes; None if the budget does not allow it. Does not wait."""
         reserved = min(size, MAX_BYTES_PER_STREAM)
         if self.free_streams < 1 or self.free_bytes < reserved:
             return None
         self.free_streams -= 1
         self.free_bytes -= reserved
-        return BudgetReservation(self, reserved)
+        return ReadAheadReservation(self, reserved)
 
 
 class MemberPrefetch:
@@ -62,7 +62,7 @@ class MemberPrefetch:
     """
 
     def __init__(
-        self, open_member: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]], share: BudgetReservation
+        self, open_member: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]], share: ReadAheadReservation
     ) -> None:
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
         self.share = share

@@ -26,7 +26,7 @@ from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused
 from app.storage.s3.protocol.responses import UploadedPart
-from app.storage.s3.protocol.upload_body import BudgetReservation, UploadBody, WriteBudget
+from app.storage.s3.protocol.upload_body import UploadBody, WriteBudget, WriteReservation
 
 _MAX_PARTS_IN_FLIGHT = 4
 _PIECE_BYTES = MEBIBYTE
@@ -158,7 +158,7 @@ class S3Writer:
         self._metadata = {**metadata, WRITE_ID_METADATA: self._write_id}
         self._part_size = choose_part_size(size)
         self._size = 0
-        self._body, self._lease = self._new_part()
+        self._body, self._reservation = self._new_part()
         self._slots = asyncio.Semaphore(_MAX_PARTS_IN_FLIGHT)
         self._create_task: asyncio.Task[str] | None = None
         self._part_tasks: list[asyncio.Task[UploadedPart]] = []
@@ -204,8 +204,10 @@ class S3Writer:
         clean_up = self._uploads.uncancelled_tasks.start(self._clean_up())
         await asyncio.wait({clean_up}, timeout=self._uploads.cleanup_seconds)
 
-    def _new_part(self) -> tuple[UploadBody, BudgetReservation]:
-        return UploadBody(with_checksum=self._client.sends_own_checksums), self._uploads.budget.create_lease(self._key)
+    def _new_part(self) -> tuple[UploadBody, WriteReservation]:
+        return UploadBody(with_checksum=self._client.sends_own_checksums), self._uploads.budget.create_reservation(
+            self._key
+        )
 
     def _check_size(self, more: int) -> None:
         if self._failure is not None:
@@ -217,7 +219,7 @@ class S3Writer:
             raise ObjectTooLarge(self._key, BACKEND, f"more than {MAXIMUM_PARTS} parts of {self._part_size} bytes")
 
     async def _append(self, piece: bytes | memoryview) -> None:
-        await self._lease.grow(len(piece))
+        await self._reservation.grow(len(piece))
         self._body.append(piece)
         self._size += len(piece)
         if len(self._body) == self._part_size:
@@ -232,11 +234,11 @@ class S3Writer:
         if self._failure is not None:
             self._slots.release()
             raise self._failure
-        body, lease = self._body, self._lease
-        self._body, self._lease = self._new_part()
+        body, reservation = self._body, self._reservation
+        self._body, self._reservation = self._new_part()
         number = len(self._part_tasks) + 1
         task = asyncio.create_task(self._send_part(upload_id, number, body))
-        task.add_done_callback(lambda done: self._on_part_done(done, lease))
+        task.add_done_callback(lambda done: self._on_part_done(done, reservation))
         self._part_tasks.append(task)
 
     async def _create_upload(self) -> str:
@@ -250,8 +252,8 @@ class S3Writer:
     async def _send_part(self, upload_id: str, number: int, body: UploadBody) -> UploadedPart:
         return await self._client.upload_part(self._key, upload_id, number, body)
 
-    def _on_part_done(self, task: asyncio.Task[UploadedPart], lease: BudgetReservation) -> None:
-        lease.release()
+    def _on_part_done(self, task: asyncio.Task[UploadedPart], reservation: WriteReservation) -> None:
+        reservation.release()
         self._slots.release()
         if not task.cancelled() and (error := task.exception()) is not None and self._failure is None:
             self._failure = error
@@ -298,7 +300,7 @@ class S3Writer:
 
     def _end(self) -> None:
         self._is_ended = True
-        self._lease.release()
+        self._reservation.release()
         self._body = UploadBody()
 
     async def _clean_up(self) -> None:

@@ -53,14 +53,14 @@ async def test_uploads_that_hold_part_of_everything_still_finish() -> None:
 
     async def fill() -> None:
         nonlocal held, most
-        lease = budget.create_lease("key")
+        reservation = budget.create_reservation("key")
         for _ in range(16):
-            await lease.grow(1)
+            await reservation.grow(1)
             held += 1
             most = max(most, held)
             await asyncio.sleep(0)
         held -= 16
-        lease.release()
+        reservation.release()
 
     async with asyncio.timeout(10):
         await asyncio.gather(*(fill() for _ in range(10)))
@@ -69,7 +69,7 @@ async def test_uploads_that_hold_part_of_everything_still_finish() -> None:
 
 async def test_waiting_for_memory_is_bounded_and_cancelled_waits_leave_nothing() -> None:
     budget = WriteBudget(32, 16, timeout_seconds=0.05)
-    first, second, third = (budget.create_lease(name) for name in "abc")
+    first, second, third = (budget.create_reservation(name) for name in "abc")
     await first.grow(16)
     await second.grow(1)  # from the reserve
     with pytest.raises(StorageUnavailable):
@@ -78,8 +78,8 @@ async def test_waiting_for_memory_is_bounded_and_cancelled_waits_leave_nothing()
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    for lease in (first, second, third):
-        lease.release()
-    for lease in (first, second):
+    for reservation in (first, second, third):
+        reservation.release()
+    for reservation in (first, second):
         async with asyncio.timeout(1):
-            await lease.grow(16)
+            await reservation.grow(16)

@@ -113,58 +113,60 @@ class WriteBudget:
     def __init__(self, total: int, reserve: int, timeout_seconds: float) -> None:
         self._free = total - reserve
         self._timeout_seconds = timeout_seconds
-        self._reserve_holder: BudgetReservation | None = None
-        self._waiting: deque[tuple[BudgetReservation, int, asyncio.Future[None]]] = deque()
+        self._reserve_holder: WriteReservation | None = None
+        self._waiting: deque[tuple[WriteReservation, int, asyncio.Future[None]]] = deque()
 
-    def create_lease(self, key: str) -> BudgetReservation:
-        return BudgetReservation(self, key)
+    def create_reservation(self, key: str) -> WriteReservation:
+        return WriteReservation(self, key)
 
-    async def acquire(self, lease: BudgetReservation, count: int) -> None:
-        if lease is self._reserve_holder:
+    async def acquire(self, reservation: WriteReservation, count: int) -> None:
+        if reservation is self._reserve_holder:
             return
-        if not self._waiting and self._grant(lease, count):
+        if not self._waiting and self._grant(reservation, count):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (lease, count, granted)
+        entry = (reservation, count, granted)
         self._waiting.append(entry)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await granted
         except TimeoutError:
-            raise StorageUnavailable(lease.key, BACKEND, "too many uploads at once: no memory for this one") from None
+            raise StorageUnavailable(
+                reservation.key, BACKEND, "too many uploads at once: no memory for this one"
+            ) from None
         finally:
             if entry in self._waiting:
                 self._waiting.remove(entry)
                 self._wake()
 
-    def release(self, lease: BudgetReservation) -> None:
-        self._free += lease.held_bytes
-        lease.held_bytes = 0
-        if lease is self._reserve_holder:
+    def release(self, reservation: WriteReservation) -> None:
+        self._free += reservation.held_bytes
+        reservation.held_bytes = 0
+        if reservation is self._reserve_holder:
             self._reserve_holder = None
         self._wake()
 
-    def _grant(self, lease: BudgetReservation, count: int) -> bool:
+    def _grant(self, reservation: WriteReservation, count: int) -> bool:
         if count <= self._free:
             self._free -= count
-            lease.held_bytes += count
+            reservation.held_bytes += count
             return True
         if self._reserve_holder is None:
-            self._reserve_holder = lease
+            self._reserve_holder = reservation
             return True
         return False
 
     def _wake(self) -> None:
         while self._waiting:
-            lease, count, granted = self._waiting[0]
+            reservation, count, granted = self._waiting[0]
             if not granted.done():
-                if not self._grant(lease, count):
+                if not self._grant(reservation, count):
                     return
                 granted.set_result(None)
             self._waiting.popleft()
 
 
-class BudgetReservation:
+class WriteReservation:
     """The share of one part in the budget: `held_bytes` bytes, without those in the reserve."""
 
     def __init__(self, budget: WriteBudget, key: str) -> None:
