@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -211,3 +213,22 @@ async def test_a_store_that_refuses_every_delete_is_not_taken_for_one_without_ba
     assert await backend.delete_objects([Key("a"), Key("b")]) == {}
     assert not backend.client.capabilities.missing
     assert len(proxy.of("POST", delete="")) == 2
+
+
+async def test_a_list_of_unfinished_uploads_whose_pages_go_back_comes_to_an_end(
+    open_backend: OpenBackend, proxy: Proxy
+) -> None:
+    backend = await open_backend(endpoint=proxy.endpoint)
+
+    def answer(request: Recorded, answered: Answered) -> Answered:
+        marker = "a" if request.query.get("key-marker") == "b" else "b"
+        body = (
+            f"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>{marker}</NextKeyMarker>"
+            "<NextUploadIdMarker>1</NextUploadIdMarker></ListMultipartUploadsResult>"
+        )
+        return Answered(200, answered.headers, body.encode())
+
+    proxy.faults.append(Fault(lambda request: request.method == "GET" and "uploads" in request.query, rewrite=answer))
+    async with asyncio.timeout(20):
+        assert await backend.sweep_leftovers(timedelta(0)) == 0
+    assert proxy.faults[0].seen == 2

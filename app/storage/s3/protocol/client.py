@@ -349,7 +349,10 @@ class S3Client:
             self.capabilities.mark_missing(S3Feature.LIST_UPLOADS, f"refused: {error.detail}")
             return ListingPage((), None)
         page = responses.parse_unfinished_uploads(answer, self._prefix)
-        return ListingPage(page.items, None) if page.next_marker == marker else page
+        # A store whose pages repeat or go back would be listed for ever.
+        following = page.next_marker
+        is_last = marker is not None and following is not None and (following == marker or following[0] < marker[0])
+        return ListingPage(page.items, None) if is_last else page
 
     async def presign_get(
         self, key: str, seconds: int, *, content_type: str | None = None, disposition: str | None = None
