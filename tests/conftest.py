@@ -13,6 +13,7 @@ import botocore.loaders
 import botocore.session
 import hypothesis
 import pytest
+import structlog
 from _pytest.terminal import TerminalReporter
 
 from tests.accounting import RunRecord, faults, plain
@@ -33,6 +34,20 @@ SEED = pytest.StashKey[int]()
 GARBAGE_OBJECTS = 20_000
 GARBAGE_ROUNDS = 20
 """Thresholds of the garbage collector in the test processes: high, so that it runs seldom."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _uncached_loggers() -> Iterator[None]:
+    """A command that a test runs in this process configures loggers that keep the configuration of their first line: a later
+    `capture_logs` would not see theirs."""
+    configure: Any = structlog.configure
+
+    def configure_uncached(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure_uncached)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from tests.accounting import RunRecord
 from tests.real.secrets import find_leaks
@@ -68,3 +70,21 @@ def test_a_clean_log_is_clean(tmp_path: Path) -> None:
     log.write_text("started\n")
 
     assert find_leaks(["another secret"], [log, tmp_path / "missing.log"]) == []
+
+
+def test_a_logger_that_was_used_after_a_command_configured_logging_is_captured() -> None:
+    before = structlog.get_config()
+    logger = structlog.get_logger("tests")
+    try:
+        for event in ("first", "after a second command"):
+            structlog.configure(
+                processors=[structlog.processors.JSONRenderer()],
+                cache_logger_on_first_use=True,
+                logger_factory=structlog.ReturnLoggerFactory(),
+            )
+            logger.warning(event)
+        with capture_logs() as lines:
+            logger.warning("captured")
+    finally:
+        structlog.configure(**before)
+    assert [line["event"] for line in lines] == ["captured"]
