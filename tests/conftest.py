@@ -17,6 +17,7 @@ import structlog
 from _pytest.terminal import TerminalReporter
 
 from tests.accounting import RunRecord, faults, plain
+from tests.real.databases import DatabaseFactory
 from tests.real.moto import Moto
 from tests.real.notes import Note
 from tests.real.postgres import Postgres, postgres_binaries
@@ -97,9 +98,17 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def stacks(request: pytest.FixtureRequest) -> Stacks:
+def database_factory(request: pytest.FixtureRequest) -> Iterator[DatabaseFactory]:
+    """Creates databases. PostgreSQL is started when the first is asked for."""
+    factory = DatabaseFactory(lambda: request.getfixturevalue("postgres"))
+    yield factory
+    factory.close()
+
+
+@pytest.fixture(scope="session")
+def stacks(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Stacks:
     """Creates stacks: storage and database for services under test."""
-    return Stacks(lambda: request.getfixturevalue("seaweedfs"), lambda: request.getfixturevalue("postgres"))
+    return Stacks(lambda: request.getfixturevalue("seaweedfs"), database_factory)
 
 
 @pytest.fixture

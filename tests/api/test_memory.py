@@ -48,7 +48,7 @@ def tiny_temporary_folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_large_upload_needs_neither_memory_nor_a_temporary_file(
     stack: Engine, start_service: StartService, tiny_temporary_folder: Path, soak: bool
 ) -> None:
-    size = 2048 * MEBIBYTE if soak else 300 * MEBIBYTE
+    size = 2048 * MEBIBYTE if soak else 160 * MEBIBYTE
     service = start_service(stack, settings={"TMPDIR": str(tiny_temporary_folder)}, spawned=False)
     account = service.people.add()
     with service.client(account, timeout=120) as client:

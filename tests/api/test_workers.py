@@ -128,6 +128,9 @@ def test_everything_is_made_again(start_service: StartService, worker: bool) -> 
 
     first = service.run("process")
     assert first.returncode == 0, first.stderr
+    eventually(
+        lambda: task_of(service, broken).state is TaskState.FAILED, "whoever has the last one is done", within=60
+    )
     before = {photo: files_of(service, photo) for photo in photos}
     second = service.run("process", "--all", "--kind", "image")
 

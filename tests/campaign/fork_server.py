@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import tests.real.preloading  # noqa: F401 - for the children
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.schema.records import FileKind
 from app.config import Settings

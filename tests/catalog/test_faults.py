@@ -27,7 +27,8 @@ from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, Constrain
 from app.catalog.schema import tables
 from app.catalog.schema.records import FileState
 from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
-from tests.real.catalogues import Databases, Kind, locked_table
+from tests.real.catalogues import Databases, locked_table
+from tests.real.databases import DatabaseKind
 from tests.real.waiting import eventually_so
 
 PATIENCE = 10.0
@@ -66,7 +67,7 @@ async def test_the_traceback_of_a_failed_statement_tells_no_values(catalog: Cata
 
 
 async def test_a_lock_that_is_held_for_too_long_is_unavailable(
-    database: Kind, db_url: str, monkeypatch: pytest.MonkeyPatch
+    database: DatabaseKind, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
     async with open_and_close(db_url) as catalog:
@@ -97,7 +98,7 @@ async def test_waiting_for_a_connection_is_bounded(catalog: Catalog, monkeypatch
 
 
 async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases) -> None:
-    db_url = await databases.ready("sqlite")
+    db_url = databases.ready("sqlite")
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         kept = await upload(catalog, user.id)
@@ -118,7 +119,7 @@ async def test_a_full_disk_is_unavailable_and_keeps_nothing(databases: Databases
 
 
 async def test_a_restart_of_the_server_is_survived(databases: Databases) -> None:
-    db_url = await databases.ready("postgresql")
+    db_url = databases.ready("postgresql")
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         await asyncio.gather(*(catalog.ping() for _ in range(10)))
@@ -132,7 +133,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 0.5)
-    db_url = await databases.ready("postgresql")
+    db_url = databases.ready("postgresql")
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         await asyncio.gather(*(catalog.ping() for _ in range(10)))  # opens all connections of the pool
@@ -150,7 +151,7 @@ async def test_a_server_that_stops_is_waited_for_only_so_long(
 
 
 async def test_a_connection_that_dies_in_a_transaction_undoes_it(databases: Databases) -> None:
-    db_url = await databases.ready("postgresql")
+    db_url = databases.ready("postgresql")
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)
         file = stored(await begin(catalog, user.id))
@@ -176,7 +177,7 @@ async def wait_until_blocked(db_url: str, then: LiteralString = "pid") -> None:
 
 
 async def test_a_caller_that_is_cancelled_while_it_waits_for_a_lock_leaves_nothing(
-    database: Kind, db_url: str, monkeypatch: pytest.MonkeyPatch
+    database: DatabaseKind, db_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 3)
     async with open_and_close(db_url) as catalog:
@@ -215,7 +216,7 @@ async def test_a_reader_that_is_cancelled_while_the_driver_lets_others_run_gives
         await asyncio.sleep(0)
 
     monkeypatch.setattr(waiting, "sleep", pause)
-    async with open_and_close(await databases.ready("postgresql")) as catalog, asyncio.timeout(120):
+    async with open_and_close(databases.ready("postgresql")) as catalog, asyncio.timeout(120):
         user = await make_user(catalog)
 
         async def read() -> None:

@@ -26,7 +26,8 @@ from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabase
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import AssetFilters
-from tests.real.catalogues import Databases, Kind
+from tests.real.catalogues import Databases
+from tests.real.databases import DatabaseKind
 
 START = """
 import asyncio, sys
@@ -99,7 +100,7 @@ def conditions(metadata: MetaData, dialect: str) -> dict[str, str]:
     }
 
 
-async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases: Databases) -> None:
+async def test_an_older_catalogue_keeps_what_it_holds(database: DatabaseKind, databases: Databases) -> None:
     db_url = databases.empty(database)
     older = Database(parse_url(db_url))
     if isinstance(older.location, SqliteLocation):
@@ -118,7 +119,7 @@ async def test_an_older_catalogue_keeps_what_it_holds(database: Kind, databases:
     await catalog.aclose()
 
 
-async def test_what_an_older_program_planned_may_have_been_copied(database: Kind, databases: Databases) -> None:
+async def test_what_an_older_program_planned_may_have_been_copied(database: DatabaseKind, databases: Databases) -> None:
     db_url = databases.empty(database)
     older = Database(parse_url(db_url))
     if isinstance(older.location, SqliteLocation):
@@ -145,7 +146,7 @@ async def test_what_an_older_program_planned_may_have_been_copied(database: Kind
 
 
 async def test_names_of_an_older_program_are_found_before_and_after_they_are_filled_in(
-    database: Kind, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    database: DatabaseKind, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The upgrade changes no row of an asset: there may be a million, and readers would wait."""
     db_url = databases.empty(database)
@@ -239,7 +240,7 @@ def test_the_head_is_known_without_alembic() -> None:
     assert ScriptDirectory(str(folder)).get_heads() == [migrations.HEAD]
 
 
-async def test_processes_that_start_together_make_the_tables_once(database: Kind, databases: Databases) -> None:
+async def test_processes_that_start_together_make_the_tables_once(database: DatabaseKind, databases: Databases) -> None:
     db_url = databases.empty(database)
     started = await asyncio.gather(*(open_in_new_process(db_url) for _ in range(3)))
     assert len({installation for installation, _ in started}) == 1
@@ -252,7 +253,9 @@ async def test_a_second_start_is_quick(db_url: str) -> None:
     assert time.perf_counter() - began < 15, "three seconds on a machine that is not busy with tests"
 
 
-async def test_upgrading_by_hand_says_whether_there_was_anything_to_do(database: Kind, databases: Databases) -> None:
+async def test_upgrading_by_hand_says_whether_there_was_anything_to_do(
+    database: DatabaseKind, databases: Databases
+) -> None:
     db_url = databases.empty(database)
     with pytest.raises(SchemaMismatch, match="mediavault db upgrade"):
         await open_catalog(db_url, upgrade=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ from app.catalog.catalog import Catalog, upgrade_catalog
 from app.config import Settings
 from app.doctor.database import check_database, open_database
 from app.doctor.findings import CheckOutcome, DiagnosisReport, Finding
-from tests.real.catalogues import Databases, Kind
+from tests.real.catalogues import Databases
+from tests.real.databases import DatabaseKind
 from tests.real.postgres import Postgres
 
 
@@ -30,7 +30,7 @@ async def diagnose_database(db_url: str) -> AsyncIterator[dict[str, Finding]]:
     yield {finding.check: finding for finding in report.findings}
 
 
-async def test_a_catalogue_in_use(catalog: Catalog, db_url: str, database: Kind) -> None:
+async def test_a_catalogue_in_use(catalog: Catalog, db_url: str, database: DatabaseKind) -> None:
     await catalog.installation.get_id()
     async with diagnose_database(db_url) as findings:
         assert {finding.outcome for finding in findings.values()} == {CheckOutcome.OK}
@@ -48,11 +48,11 @@ async def test_a_database_without_tables_is_looked_at_and_gets_none(databases: D
     async with await psycopg.AsyncConnection.connect(db_url) as connection:
         made = await connection.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
         assert await made.fetchone() == (0,)
-    await asyncio.to_thread(databases.done, "postgresql", db_url)
+    databases.done(db_url)
 
 
 async def test_rights_that_lack_are_named(databases: Databases, postgres: Postgres) -> None:
-    db_url = await databases.ready("postgresql")
+    db_url = databases.ready("postgresql")
     async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as administrator:
         name = sql.Identifier("reader_of_the_doctor")
         await administrator.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
@@ -71,7 +71,7 @@ async def test_rights_that_lack_are_named(databases: Databases, postgres: Postgr
         finally:
             await administrator.execute(sql.SQL("DROP OWNED BY {}").format(name))
             await administrator.execute(sql.SQL("DROP ROLE {}").format(name))
-    await asyncio.to_thread(databases.done, "postgresql", db_url)
+    databases.done(db_url)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from app.catalog.errors import CatalogFileMoved, CatalogLocked
 from app.health import catalog_check
 from app.health.catalog_check import CatalogCheck
 from tests.real.catalogues import Databases, locked_table
+from tests.real.databases import sqlite_path
 
 WITHIN = 20.0
 
@@ -55,8 +56,8 @@ async def test_nothing_is_written_where_somebody_has_written_just_now(catalog: C
 
 async def test_a_file_that_was_moved_shows_at_once_and_no_other_one_is_made(databases: Databases) -> None:
     """Also directly after a write, and on a connection that is opened only then."""
-    db_url = await databases.ready("sqlite")
-    file = databases.path(db_url)
+    db_url = databases.ready("sqlite")
+    file = sqlite_path(db_url)
     catalog = await open_catalog(db_url)
     async with aclosing(catalog), aclosing(CatalogCheck(catalog)) as check:
         await check.check()
@@ -73,8 +74,8 @@ async def test_a_file_that_was_moved_shows_at_once_and_no_other_one_is_made(data
 
 
 async def test_a_file_that_is_moved_while_it_is_committed_to_acknowledges_nothing(databases: Databases) -> None:
-    db_url = await databases.ready("sqlite")
-    file = databases.path(db_url)
+    db_url = databases.ready("sqlite")
+    file = sqlite_path(db_url)
     catalog = await open_catalog(db_url)
     async with aclosing(catalog):
         with pytest.raises(CatalogFileMoved):
@@ -85,8 +86,8 @@ async def test_a_file_that_is_moved_while_it_is_committed_to_acknowledges_nothin
 
 async def test_a_write_ahead_log_that_is_removed_or_replaced_is_noticed_by_the_next_write(databases: Databases) -> None:
     """Otherwise the next start would find nothing of what is written from then on."""
-    db_url = await databases.ready("sqlite")
-    log = databases.path(db_url).with_name(f"{databases.path(db_url).name}-wal")
+    db_url = databases.ready("sqlite")
+    log = sqlite_path(db_url).with_name(f"{sqlite_path(db_url).name}-wal")
     catalog = await open_catalog(db_url)
     async with aclosing(catalog):
         await catalog.installation.set_flag("somebody", "writes")
@@ -109,8 +110,8 @@ async def test_a_write_ahead_log_that_is_removed_or_replaced_is_noticed_by_the_n
 
 
 async def test_a_write_ahead_log_that_sqlite_makes_anew_is_none_that_was_replaced(databases: Databases) -> None:
-    db_url = await databases.ready("sqlite")
-    log = databases.path(db_url).with_name(f"{databases.path(db_url).name}-wal")
+    db_url = databases.ready("sqlite")
+    log = sqlite_path(db_url).with_name(f"{sqlite_path(db_url).name}-wal")
     catalog = await open_catalog(db_url)
     async with aclosing(catalog):
         for number in range(3):

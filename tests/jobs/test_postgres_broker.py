@@ -45,9 +45,9 @@ def work() -> ControlledWork:
 
 @pytest.fixture
 async def db_url(databases: Databases) -> AsyncIterator[str]:
-    url = await databases.ready("postgresql")
+    url = databases.ready("postgresql")
     yield url
-    await asyncio.to_thread(databases.done, "postgresql", url)
+    databases.done(url)
 
 
 @pytest.fixture

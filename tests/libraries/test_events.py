@@ -471,7 +471,7 @@ async def test_a_limit_that_is_reached_leads_to_polling_and_says_so(
     """A process in a user namespace has its own inotify limits. It cannot access PostgreSQL's folder."""
     if not shutil.which("unshare") or not Path("/proc/sys/user", limit).exists():
         pytest.skip("no user namespaces here")
-    db_url = await databases.ready("sqlite")
+    db_url = databases.ready("sqlite")
     catalog = await open_catalog(db_url)
     tree = LibraryTree(tmp_path / "nas", catalog, await make_library(catalog, tmp_path / "nas"), threads)
     for folder in range(10):

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import update
 
-from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
+from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.database.engine import now
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveFilters
@@ -80,22 +80,21 @@ class Library:
     owner: UUID
     files: list[ExpectedFile] = field(default_factory=list)
     endpoint: str | None = None
+    _source: StorageService | None = None
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @classmethod
     async def create(cls, stack: Stack, to: StorageEngine, *, endpoint: str | None = None) -> Self:
         """An empty library. `endpoint` is a proxy before the store that only the move uses."""
-        await upgrade_catalog(stack.db_url)
         catalog = await open_catalog(stack.db_url)
         more = {} if endpoint is None else {"S3_ENDPOINT": endpoint}
         if to is StorageEngine.LOCAL:
             stack.media.mkdir(parents=True, exist_ok=True)
-        async with _opened(settings_of(stack, OPPOSITE_ENGINE[to])) as before:
-            await MediaLocationCheck(catalog, before).verify()
         storage = await open_storage(settings_of(stack, to, **more))
         library = cls(stack, to, catalog, storage, (await make_user(catalog)).id, endpoint=endpoint)
         library._open.push_async_callback(catalog.aclose)
         library._open.push_async_callback(storage.aclose)
+        await MediaLocationCheck(catalog, await library._open_source()).verify()
         return library
 
     async def aclose(self) -> None:
@@ -105,13 +104,20 @@ class Library:
         """Store files at the source, some with unusual names."""
         dice = random.Random(seed)
         added: list[ExpectedFile] = []
-        async with _opened(settings_of(self.stack, OPPOSITE_ENGINE[self.to])) as source:
-            for number, size in enumerate(sizes):
-                name = ODD_NAMES[number % len(ODD_NAMES)]
-                folder = f"upload/{owner or self.owner}/{number // 50:02}/{dice.getrandbits(32):08x}"
-                key = Key(f"{folder}/{name}")
-                added.append(await self.add(source, key, dice.randbytes(size), owner=owner))
+        source = await self._open_source()
+        for number, size in enumerate(sizes):
+            name = ODD_NAMES[number % len(ODD_NAMES)]
+            folder = f"upload/{owner or self.owner}/{number // 50:02}/{dice.getrandbits(32):08x}"
+            key = Key(f"{folder}/{name}")
+            added.append(await self.add(source, key, dice.randbytes(size), owner=owner))
         return added
+
+    async def _open_source(self) -> StorageService:
+        """A storage service with the engine of the move's source. It stays open."""
+        if self._source is None:
+            self._source = await open_storage(settings_of(self.stack, OPPOSITE_ENGINE[self.to]))
+            self._open.push_async_callback(self._source.aclose)
+        return self._source
 
     async def add(
         self, storage: StorageService, key: Key, data: bytes, *, owner: UUID | None = None, sidecar: bool = False
@@ -217,22 +223,6 @@ class Library:
 
 def make_filters(owner: UUID | None = None, *kinds: FileKind) -> MoveFilters:
     return MoveFilters(owner, kinds or None)
-
-
-class _opened:  # noqa: N801 - reads as the verb that it is
-    """A storage service that is closed at the end of the block."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._storage: StorageService | None = None
-
-    async def __aenter__(self) -> StorageService:
-        self._storage = await open_storage(self._settings)
-        return self._storage
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._storage is not None:
-            await self._storage.aclose()
 
 
 __all__ = ["ExpectedFile", "Library", "VerifyMethod", "make_filters", "settings_of"]

@@ -29,7 +29,10 @@ from tests.real.notes import Note
 MANY_EFFECTS = 80
 KILLS = 2
 SOAK_KILLS = 50
-"""Kills at random moments, per command and direction; each named step is killed in every run."""
+"""Kills at random moments, per command and direction."""
+KILLED_AT_RANDOM = ("run", "cleanup")
+"""Outside the long campaigns only these, which work on several files at once, are killed at random moments. All commands are killed at every
+effect."""
 LOCK_SECONDS = 20.0
 COPIED = {StorageEngine.S3: (9_000_000, 3000), StorageEngine.LOCAL: (1_800_000, 0)}
 """Size of files to be copied: more than one part on S3, two writes on a disk, whatever the chunks of the source (a write buffers at least
@@ -204,7 +207,14 @@ async def test_it_dies_at_every_effect(
     assert set(killed.steps(library.to)) <= set(steps)
 
 
-@pytest.mark.parametrize("killed", KILLED_COMMANDS, ids=lambda killed: killed.name)
+@pytest.mark.parametrize(
+    "killed",
+    [
+        pytest.param(killed, marks=() if killed.name in KILLED_AT_RANDOM else pytest.mark.soak)
+        for killed in KILLED_COMMANDS
+    ],
+    ids=lambda killed: killed.name,
+)
 async def test_it_dies_at_random_moments(
     library: Library, nursery: ForkServer, killed: KilledCommand, soak: bool, seed: int, note: Note
 ) -> None:

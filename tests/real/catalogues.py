@@ -2,85 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
 
 import psycopg
 import pytest
 
-from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
+from app.catalog.catalog import Catalog, open_catalog
+from tests.real.databases import DatabaseFactory, DatabaseKind, sqlite_path
 from tests.real.postgres import Postgres
-
-Kind = Literal["sqlite", "postgresql"]
 
 
 class Databases:
-    """Creates databases. Those with tables are copies of a template that was migrated once."""
+    """Creates databases, each SQLite file in a folder of its own."""
 
-    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+    def __init__(self, request: pytest.FixtureRequest, factory: DatabaseFactory, folder: Path) -> None:
         self._request = request
+        self._factory = factory
         self._folder = folder
-        self._templates: dict[str, str] = {}
         self._count = 0
 
     @property
     def postgres(self) -> Postgres:
         return self._request.getfixturevalue("postgres")
 
-    def empty(self, kind: Kind) -> str:
-        if kind == "postgresql":
-            return self.postgres.create_database()
-        self._count += 1
-        return f"sqlite:///{self._folder}/{self._count}/catalogue.db"
+    def empty(self, kind: DatabaseKind) -> str:
+        return self._factory.create_empty(kind, self._next_path())
 
-    async def ready(self, kind: Kind) -> str:
-        if kind not in self._templates:
-            url = self.empty(kind)
-            await upgrade_catalog(url)
-            self._templates[kind] = url
-        template = self._templates[kind]
-        if kind == "postgresql":
-            name = template.partition("?")[0].rpartition("/")[2]
-            return await asyncio.to_thread(self.postgres.create_database, name)
-        url = self.empty(kind)
-        path = Path(url.removeprefix("sqlite:///"))
-        path.parent.mkdir(parents=True)
-        shutil.copyfile(template.removeprefix("sqlite:///"), path)
-        return url
+    def ready(self, kind: DatabaseKind) -> str:
+        return self._factory.create(kind, self._next_path())
 
-    @staticmethod
-    def path(url: str) -> Path:
-        """The file of a SQLite URL."""
-        return Path(url.removeprefix("sqlite:///"))
-
-    def done(self, kind: Kind, url: str) -> None:
-        if kind == "postgresql":
-            self.postgres.drop_database(url)
+    def done(self, url: str) -> None:
+        if url.startswith("sqlite"):
+            shutil.rmtree(sqlite_path(url).parent)
         else:
-            shutil.rmtree(Path(url.removeprefix("sqlite:///")).parent)
+            self.postgres.drop_database(url)
+
+    def _next_path(self) -> Path:
+        self._count += 1
+        return self._folder / str(self._count) / "catalogue.db"
 
 
 @pytest.fixture(scope="session")
-def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
-    return Databases(request, tmp_path_factory.mktemp("catalogues"))
+def databases(
+    request: pytest.FixtureRequest, database_factory: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    return Databases(request, database_factory, tmp_path_factory.mktemp("catalogues"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Kind:
+def database(request: pytest.FixtureRequest) -> DatabaseKind:
     return request.param
 
 
 @pytest.fixture
-async def db_url(database: Kind, databases: Databases) -> AsyncIterator[str]:
+def db_url(database: DatabaseKind, databases: Databases) -> Iterator[str]:
     """The URL of a database with empty tables."""
-    url = await databases.ready(database)
+    url = databases.ready(database)
     yield url
-    await asyncio.to_thread(databases.done, database, url)
+    databases.done(url)
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import app.cli
-import app.main  # noqa: F401 - for the children
+import tests.real.preloading  # noqa: F401 - for the children
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.real.postgres import Postgres
+from tests.real.databases import DatabaseFactory, DatabaseKind
 from tests.real.seaweedfs import Identity, SeaweedFS
 from tests.real.secrets import record_secret
 
 Engine = Literal["local", "s3"]
 ENGINES: tuple[Engine, Engine] = ("local", "s3")
-Database = Literal["sqlite", "postgresql"]
+Database = DatabaseKind
 USUAL: dict[Engine, Database] = {"local": "sqlite", "s3": "postgresql"}
 
 
@@ -90,17 +90,24 @@ class Stack:
 class Stacks:
     """Creates stacks. S3 stacks share the session's servers and one bucket, each with a prefix of its own."""
 
-    def __init__(self, seaweedfs: Callable[[], SeaweedFS], postgres: Callable[[], Postgres]) -> None:
+    def __init__(self, seaweedfs: Callable[[], SeaweedFS], databases: DatabaseFactory) -> None:
         self._seaweedfs = seaweedfs
-        self._postgres = postgres
+        self._databases = databases
         self._bucket: str | None = None
 
     def create(
-        self, engine: Engine, folder: Path, *, server: SeaweedFS | None = None, database: Database | None = None
+        self,
+        engine: Engine,
+        folder: Path,
+        *,
+        server: SeaweedFS | None = None,
+        database: Database | None = None,
+        tables: bool = True,
     ) -> Stack:
-        """`server` replaces the shared S3 server, `database` the engine's default database."""
-        kind = database or USUAL[engine]
-        db_url = f"sqlite:///{folder}/catalogue.db" if kind == "sqlite" else self._postgres().create_database()
+        """`server` replaces the shared S3 server, `database` the engine's default database. Without `tables` the catalogue has none, as before the
+        first start of a new installation."""
+        create = self._databases.create if tables else self._databases.create_empty
+        db_url = create(database or USUAL[engine], folder / "catalogue.db")
         if engine == "local":
             return Stack(engine, folder, db_url, None)
         bucket = prefix_of(server, server.create_bucket()) if server else self._prefix_of_shared_bucket()

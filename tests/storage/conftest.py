@@ -17,7 +17,8 @@ from tests.storage.store_records import CORE
 pytest.register_assert_rewrite("tests.storage.guarantees")
 
 Place = Mapping[str, str]
-OTHER_STORES = "test_conformance_stores.py"
+CORE_ONLY = ("test_conformance_stores.py", "test_conformance_aws.py")
+"""Modules that run the conformance suite once more, on another server or with other checksums."""
 
 
 def settings_of(place: Place) -> Settings:
@@ -25,9 +26,9 @@ def settings_of(place: Place) -> Settings:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deselects the tests of other servers that are not in the suite's core, unless the run is a soak."""
+    """Deselects the guarantees of these modules that are not in the suite's core, unless the run is a soak."""
     for item in items:
-        if isinstance(item, pytest.Function) and item.path.name == OTHER_STORES and item.originalname not in CORE:
+        if isinstance(item, pytest.Function) and item.path.name in CORE_ONLY and item.originalname not in CORE:
             item.add_marker(pytest.mark.soak)
 
 

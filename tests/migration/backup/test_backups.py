@@ -43,9 +43,9 @@ def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 async def db_url(stack: Engine, databases: Databases) -> AsyncIterator[str]:
-    url = await databases.ready(USUAL[stack])
+    url = databases.ready(USUAL[stack])
     yield url
-    await asyncio.to_thread(databases.done, USUAL[stack], url)
+    databases.done(url)
 
 
 @pytest.fixture

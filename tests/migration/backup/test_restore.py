@@ -33,7 +33,8 @@ from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import contents
 from tests.migration.backup.test_round_trip import back_up
 from tests.migration.verify.damaged_library import IgnoredProgress
-from tests.real.catalogues import Databases, Kind
+from tests.real.catalogues import Databases
+from tests.real.databases import DatabaseKind
 
 NOBODY = UUID(int=0)
 INFINITE = "1e999"
@@ -79,7 +80,7 @@ async def backup(catalog: Catalog, db_url: str, make_settings: MakeSettings) -> 
 
 
 @pytest.fixture
-def empty(database: Kind, databases: Databases, make_settings: MakeSettings) -> Settings:
+def empty(database: DatabaseKind, databases: Databases, make_settings: MakeSettings) -> Settings:
     """Settings with a database without tables, and the same media location."""
     return make_settings(databases.empty(database))
 
@@ -242,7 +243,7 @@ async def test_the_media_location_is_known_again_on_a_new_host(
 
 
 async def test_one_of_an_older_program_is_brought_up_to_date(
-    empty: Settings, database: Kind, make_settings: MakeSettings
+    empty: Settings, database: DatabaseKind, make_settings: MakeSettings
 ) -> None:
     old = gzip.compress(OLD.read_bytes())
     at_media = empty.model_copy(update={"media_location": Path("/media")})

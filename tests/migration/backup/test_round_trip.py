@@ -16,9 +16,10 @@ from app.migration.backups.restore import read_file_chunks, restore_backup
 from app.storage.service import open_storage
 from tests.migration.backup.conftest import MakeSettings
 from tests.migration.backup.rows import ROWS, contents, fill
-from tests.real.catalogues import Databases, Kind
+from tests.real.catalogues import Databases
+from tests.real.databases import DatabaseKind
 
-OTHER: dict[Kind, Kind] = {"sqlite": "postgresql", "postgresql": "sqlite"}
+OTHER: dict[DatabaseKind, DatabaseKind] = {"sqlite": "postgresql", "postgresql": "sqlite"}
 
 
 async def back_up(settings: Settings, catalog: Catalog) -> BackupInfo:
@@ -41,7 +42,7 @@ async def filled(catalog: Catalog) -> Catalog:
 
 
 async def test_every_row_comes_back_from_the_other_database(
-    filled: Catalog, db_url: str, database: Kind, databases: Databases, make_settings: MakeSettings
+    filled: Catalog, db_url: str, database: DatabaseKind, databases: Databases, make_settings: MakeSettings
 ) -> None:
     before = await contents(filled)
     assert {name for name, rows in before.items() if len(rows) >= ROWS} == set(tables.metadata.tables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,11 +31,11 @@ def place(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 async def catalog(stack: Engine, databases: Databases) -> AsyncIterator[Catalog]:
-    url = await databases.ready(USUAL[stack])
+    url = databases.ready(USUAL[stack])
     opened = await open_catalog(url)
     yield opened
     await opened.aclose()
-    await asyncio.to_thread(databases.done, USUAL[stack], url)
+    databases.done(url)
 
 
 @pytest.fixture

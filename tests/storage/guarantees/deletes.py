@@ -8,6 +8,9 @@ from app.storage.backend import StorageBackend
 from app.storage.key import Key
 from tests.storage.guarantees.content import fetch, keys_of, store
 
+STORED, SOAK_STORED = 300, 1100
+"""Objects among the 1,500 keys of one call. One request deletes at most 1,000 keys."""
+
 
 class DeleteGuarantees:
     async def test_a_deleted_object_is_gone_and_its_key_free(self, backend: StorageBackend) -> None:
@@ -33,9 +36,12 @@ class DeleteGuarantees:
         await backend.delete_object(Key("a/b"))
         assert sorted(await keys_of(backend)) == ["a/b.jpg", "a/bc", "ab/b"]
 
-    async def test_1500_deletes_in_one_call_missing_ones_among_them(self, backend: StorageBackend) -> None:
-        stored = [Key(f"batch/{n % 11}/{n} & <{n}>") for n in range(1100)]
-        missing = [Key(f"missing/{n}") for n in range(400)]
+    async def test_1500_deletes_in_one_call_missing_ones_among_them(
+        self, backend: StorageBackend, *, soak: bool
+    ) -> None:
+        count = SOAK_STORED if soak else STORED
+        stored = [Key(f"batch/{n % 11}/{n} & <{n}>") for n in range(count)]
+        missing = [Key(f"missing/{n}") for n in range(1500 - count)]
         left = iter(stored)
 
         async def put() -> None:
@@ -44,7 +50,8 @@ class DeleteGuarantees:
 
         await asyncio.gather(*(put() for _ in range(16)))
         await store(backend, "batch/stays", b"stays")
-        mixed = [key for pair in zip(stored, missing, strict=False) for key in pair] + stored[400:]
+        mixed = [key for pair in zip(stored, missing, strict=False) for key in pair]
+        mixed += stored[len(missing) :] + missing[len(stored) :]
         async with asyncio.timeout(60):
             assert await backend.delete_objects(iter(mixed)) == {}
         assert await keys_of(backend) == ["batch/stays"]
