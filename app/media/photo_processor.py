@@ -18,7 +18,7 @@ from app.media.containers.signatures import SIGNATURE_BYTES, DetectedFormat, det
 from app.media.containers.truncation import check_not_truncated
 from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed
 from app.media.metadata.media_metadata import MediaMetadata
-from app.media.processing_results import CropBox, GeneratedFile, ProcessingResult
+from app.media.processing_results import CropBox, GeneratedFile, MetadataResult, ProcessingResult
 from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descriptor, path_in_worker
 from app.media.sandbox.result_parsing import parse_result
 from app.media.sandbox.sandbox import Sandbox
@@ -50,6 +50,21 @@ class PhotoProcessor:
             output=_MAX_ANSWER_BYTES,
         )
 
+    async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
+        """See `MediaProcessor`."""
+        content = await asyncio.to_thread(_detect_content, source, format)
+        arguments = {"sidecar": None if sidecar is None else str(sidecar)}
+        return _parse_metadata(await self._call("read_metadata", source, content, None, arguments, sidecar))
+
+    async def merge_sidecar(self, metadata: MediaMetadata, sidecar: Path | None) -> MetadataResult:
+        """`metadata` with the fields of `sidecar`, an XMP file, in place of its own."""
+        if sidecar is None:
+            return MetadataResult(metadata)
+        request = self._build_request(
+            "merge_sidecar", [sidecar], None, {"source": str(sidecar), "metadata": metadata.to_json()}
+        )
+        return _parse_metadata(parse_result(await self._sandbox.run(request)))
+
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""
         content = await detect_format(source, format)
@@ -76,7 +91,6 @@ class PhotoProcessor:
                 height=int(answer["height"]),
                 duration=None,
                 thumbhash=base64.b64decode(answer["thumbhash"], validate=True),
-                metadata=MediaMetadata.from_json(answer["metadata"]),
             )
             rendered = RenderedImages(processed, float(answer["brightness"]))
         await asyncio.to_thread(_check_written, products)
@@ -113,40 +127,75 @@ class PhotoProcessor:
         return product
 
     async def _call(
-        self, name: str, source: Path, content: DetectedFormat, folder: Path | None, arguments: dict[str, Any]
+        self,
+        name: str,
+        source: Path,
+        content: DetectedFormat,
+        folder: Path | None,
+        arguments: dict[str, Any],
+        sidecar: Path | None = None,
     ) -> dict[str, Any]:
-        worker_path = str(path_in_worker(source))
-        request = SandboxRequest(
+        worker_path = path_in_worker(source)
+        shared = {"source": str(worker_path), "content": content.value, "pixels": self._pixels}
+        readable = [worker_path] if sidecar is None else [worker_path, sidecar]
+        request = self._build_request(name, readable, folder, shared | arguments, get_descriptor(source))
+        return parse_result(await self._sandbox.run(request))
+
+    def _build_request(
+        self,
+        name: str,
+        readable: Sequence[Path],
+        folder: Path | None,
+        arguments: dict[str, Any],
+        descriptor: int | None = None,
+    ) -> SandboxRequest:
+        return SandboxRequest(
             call=name,
-            arguments={"source": worker_path, "content": content.value, "pixels": self._pixels} | arguments,
+            arguments=arguments,
             program=(),
             folder=str(folder) if folder else "",
-            readable=(worker_path,),
+            readable=tuple(map(str, readable)),
             limits=self._limits,
-            inherited_descriptor=get_descriptor(source),
+            inherited_descriptor=descriptor,
         )
-        return parse_result(await self._sandbox.run(request))
+
+
+def _parse_metadata(answer: dict[str, Any]) -> MetadataResult:
+    with _check_answer():
+        error = answer["sidecar_error"]
+        return MetadataResult(MediaMetadata.from_json(answer["metadata"]), None if error is None else str(error))
 
 
 async def detect_format(source: Path, format: MediaFormat) -> DetectedFormat:
     """The format of the file by its content. Raises `SourceUnreadable`, and `DecodeFailed` for a truncated file and for content that
     does not match the kind (photo, video) of its name."""
-    return await asyncio.to_thread(_detect_format, source, format)
+    return await asyncio.to_thread(_detect_complete_file, source, format)
 
 
-def _detect_format(source: Path, format: MediaFormat) -> DetectedFormat:
-    try:
-        with source.open("rb") as file:
-            head = file.read(SIGNATURE_BYTES)
-        if not head:
-            raise DecodeFailed("the file is empty")
-        content = detect_by_signature(head, format)
-        if content is None:
-            raise DecodeFailed(f"it is no {format.kind} that can be read, although it is named {format.extension}")
+def _detect_complete_file(source: Path, format: MediaFormat) -> DetectedFormat:
+    content = _detect_content(source, format)
+    with _translate_disk_errors():
         check_not_truncated(source, content)
+    return content
+
+
+def _detect_content(source: Path, format: MediaFormat) -> DetectedFormat:
+    with _translate_disk_errors(), source.open("rb") as file:
+        head = file.read(SIGNATURE_BYTES)
+    if not head:
+        raise DecodeFailed("the file is empty")
+    content = detect_by_signature(head, format)
+    if content is None:
+        raise DecodeFailed(f"it is no {format.kind} that can be read, although it is named {format.extension}")
+    return content
+
+
+@contextmanager
+def _translate_disk_errors() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise SourceUnreadable(f"it cannot be read: {error.strerror}") from None
-    return content
 
 
 def _check_written(products: Sequence[GeneratedFile]) -> None:

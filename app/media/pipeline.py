@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,8 +23,7 @@ from app.formats import MediaFormat, find_format
 from app.media.errors import DecodeFailed, MediaError
 from app.media.generated_file_keys import make_derivative_key, make_motion_video_key
 from app.media.generated_file_store import GeneratedFileStore
-from app.media.metadata.media_metadata import MediaMetadata
-from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.media.range_extraction import extract_range
 from app.storage.crc32 import crc32
@@ -131,22 +130,45 @@ class ProcessingPipeline:
             raise StorageUnavailable(asset.file.path, error.backend, "its library is not mounted") from error
 
     async def _process_photo(self, context: _AssetContext, source: Path, folder: Path) -> None:
-        if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
-            await self._swap_images(context, await self._processor.make_images(source, context.format, folder))
+        await self._store_images_and_metadata(context, source, folder, self._processor.make_images)
         if context.asset.live_photo_video_id is None:
             await self._extract_motion_video(context, source, folder)
 
     async def _process_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
-        if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
-            await self._swap_images(context, await self._processor.make_poster(source, context.format, folder))
+        await self._store_images_and_metadata(context, source, folder, self._processor.make_poster)
         if not context.lacks_any(FileKind.ENCODED_VIDEO):
             return
         async with self._transcode_slots:
             playable = await self._processor.make_playable(source, context.format, folder)
         await self._swap(context, [FileKind.ENCODED_VIDEO], [playable] if playable else [], ExtractedProperties())
 
-    async def _swap_images(self, context: _AssetContext, processed: ProcessingResult) -> None:
-        await self._swap(context, IMAGE_KINDS, processed.files, _extract_properties(processed))
+    async def _store_images_and_metadata(
+        self,
+        context: _AssetContext,
+        source: Path,
+        folder: Path,
+        make_images: Callable[[Path, MediaFormat, Path], Awaitable[ProcessingResult]],
+    ) -> None:
+        """Store the metadata, and the pictures if they are missing, in one transaction. If one of the two fails, the other is stored before
+        the error is raised."""
+        properties, files, kinds = ExtractedProperties(), (), ()
+        failure: MediaError | None = None
+        try:
+            properties |= _extract_metadata(await self._processor.read_metadata(source, context.format))
+        except MediaError as error:
+            failure = error
+        if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
+            try:
+                processed = await make_images(source, context.format, folder)
+            except MediaError as error:
+                failure = error
+            else:
+                kinds, files = IMAGE_KINDS, processed.files
+                properties |= _extract_picture(processed)
+        if kinds or properties:
+            await self._swap(context, kinds, files, properties)
+        if failure is not None:
+            raise failure
 
     async def _swap(
         self,
@@ -240,22 +262,18 @@ class _AssetContext:
         return self._derivatives[kind].file.id if kind in self._derivatives else None
 
 
-def _extract_properties(processed: ProcessingResult) -> ExtractedProperties:
-    properties = ExtractedProperties(
-        width=processed.width,
-        height=processed.height,
-        thumbhash=processed.thumbhash,
-        exif=processed.metadata.to_json(),
-    )
+def _extract_picture(processed: ProcessingResult) -> ExtractedProperties:
+    properties = ExtractedProperties(width=processed.width, height=processed.height, thumbhash=processed.thumbhash)
     if processed.duration is not None:
         properties["duration"] = processed.duration
-    return properties | _extract_capture_time(processed.metadata)
+    return properties
 
 
-def _extract_capture_time(metadata: MediaMetadata) -> ExtractedProperties:
+def _extract_metadata(read: MetadataResult) -> ExtractedProperties:
     """A capture time without a zone counts as UTC, as in Immich."""
-    taken_at = metadata.taken_at
-    if taken_at is None:
-        return ExtractedProperties()
-    local = taken_at.replace(tzinfo=UTC)
-    return ExtractedProperties(taken_at=taken_at if taken_at.tzinfo else local, taken_at_local=local)
+    properties = ExtractedProperties(exif=read.metadata.to_json())
+    taken_at = read.metadata.taken_at
+    if taken_at is not None:
+        local = taken_at.replace(tzinfo=UTC)
+        properties |= ExtractedProperties(taken_at=taken_at if taken_at.tzinfo else local, taken_at_local=local)
+    return properties

@@ -29,7 +29,15 @@ class ProcessingResult:
     height: int
     duration: int | None
     thumbhash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataResult:
+    """`metadata` includes the sidecar's fields, which take precedence. `sidecar_error` is the reason why the sidecar was ignored; None if it
+    was read or there is none."""
+
     metadata: MediaMetadata
+    sidecar_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

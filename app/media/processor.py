@@ -11,7 +11,7 @@ from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import MediaFormat, MediaKind
 from app.media.photo_processor import PhotoProcessor
-from app.media.processing_results import CropBox, GeneratedFile, ProcessingResult
+from app.media.processing_results import CropBox, GeneratedFile, MetadataResult, ProcessingResult
 from app.media.sandbox.sandbox import Sandbox
 from app.media.video_processor import VideoProcessor
 from app.storage.ranges import ByteRange
@@ -41,6 +41,12 @@ class MediaProcessor:
     async def check_ffmpeg(self) -> None:
         """Raises `MissingTool` where ffmpeg is not installed."""
         self._videos.require_ffmpeg()
+
+    async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None = None) -> MetadataResult:
+        """Metadata of a photo or video, also of one that cannot be decoded. `sidecar` is the absolute path of an XMP file."""
+        if format.kind is MediaKind.VIDEO:
+            return await self._videos.read_metadata(source, format, sidecar)
+        return await self._photos.read_metadata(source, format, sidecar)
 
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """Preview and thumbnail of a photo, and a full-size JPEG if browsers cannot show the original."""

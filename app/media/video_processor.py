@@ -16,7 +16,7 @@ from app.formats import MediaFormat
 from app.media.containers.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MediaError, MissingTool
 from app.media.photo_processor import PhotoProcessor, RenderedImages, detect_format
-from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descriptor, path_in_worker
 from app.media.sandbox.result_parsing import parse_output
 from app.media.sandbox.sandbox import Sandbox
@@ -60,6 +60,11 @@ class VideoProcessor:
             raise MissingTool("videos need ffmpeg and ffprobe, which are not installed")
         return self._programs
 
+    async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
+        """See `MediaProcessor`."""
+        video = await self._run_probe(source, await detect_format(source, format))
+        return await self._photos.merge_sidecar(extract_video_metadata(video), sidecar)
+
     async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""
         video = await self._probe(source, format)
@@ -79,9 +84,7 @@ class VideoProcessor:
             raise failure
         width, height = video.video_stream.display_size
         duration = None if video.duration is None else round(video.duration * 1000)
-        return replace(
-            best.result, width=width, height=height, duration=duration, metadata=extract_video_metadata(video)
-        )
+        return replace(best.result, width=width, height=height, duration=duration)
 
     async def make_playable(self, source: Path, format: MediaFormat, folder: Path) -> GeneratedFile | None:
         """See `MediaProcessor`."""

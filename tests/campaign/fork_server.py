@@ -32,7 +32,7 @@ from app.jobs.task_executor import TaskExecutor
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.metadata.media_metadata import MediaMetadata
 from app.media.pipeline import ProcessingPipeline
-from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.migration.migration_context import DEFAULT_CONCURRENCY, MigrationContext
 from app.migration.source_and_target import find_route
@@ -149,9 +149,12 @@ class PreparedProcessor(MediaProcessor):
     def __init__(self) -> None:
         """Does not call the base class: no sandbox is needed."""
 
+    async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None = None) -> MetadataResult:
+        return MetadataResult(MediaMetadata(make="Nobody"))
+
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         products = tuple(_product(kind, folder) for kind in (FileKind.PREVIEW, FileKind.THUMBNAIL))
-        return ProcessingResult(products, 4, 3, None, b"hash", MediaMetadata(make="Nobody"))
+        return ProcessingResult(products, 4, 3, None, b"hash")
 
     async def find_motion_video(self, source: Path, format: MediaFormat) -> ByteRange | None:
         size = source.stat().st_size

@@ -7,10 +7,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from PIL.ExifTags import IFD, Base
 from sqlalchemy import delete
 
 from app.catalog import tasks
@@ -19,10 +22,11 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind, Task, Visibility
 from app.config import Settings
 from app.formats import MediaFormat
-from app.media.errors import MediaError
-from app.media.processing_results import GeneratedFile, ProcessingResult
+from app.media.errors import DecodeFailed, MediaError, WorkerCrashed
+from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.storage.errors import StorageUnavailable
+from tests.media.photo_files import encode_jpeg, make_quarters
 from tests.media.processing_stack import ProcessingStack, open_processing_stack
 from tests.real.sample_media import make_jpeg, make_motion_photo, make_video
 from tests.real.stacks import ENGINES, Engine, Stacks
@@ -82,6 +86,48 @@ async def test_a_photo_gets_its_pictures_and_is_read_once(
             f"/thumbs/{place.user.id}/{str(asset.id)[:2]}/{str(asset.id)[2:4]}/{asset.id}_{kind}_"
             in derivative.file.path
         )
+    await place.check()
+
+
+async def test_metadata_is_stored_also_without_a_picture(
+    place: ProcessingStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(IFD.Exif)[Base.DateTimeOriginal] = "2021:02:03 04:05:06"
+    exif[Base.Make] = "Camera Works"
+    asset, task = await place.keep(encode_jpeg(make_quarters(), exif=exif), "IMG_1.JPG")
+
+    async def fails(source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
+        raise DecodeFailed("it is broken")
+
+    monkeypatch.setattr(place.processor, "make_images", fails)
+    with pytest.raises(DecodeFailed, match="it is broken"):
+        await place.pipeline().process(task)
+    found = await place.catalog.assets.get(asset.id)
+    assert found is not None
+    assert found.exif is not None
+    assert found.exif["make"] == "Camera Works"
+    assert found.file_created_at == found.local_date_time == datetime(2021, 2, 3, 4, 5, 6, tzinfo=UTC)
+    await place.check()
+
+
+async def test_pictures_are_stored_also_without_metadata(
+    place: ProcessingStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset, task = await place.keep(make_jpeg(), "IMG_1.JPG")
+
+    async def crashes(source: Path, format: MediaFormat, sidecar: Path | None = None) -> MetadataResult:
+        raise WorkerCrashed("it crashed")
+
+    monkeypatch.setattr(place.processor, "read_metadata", crashes)
+    with pytest.raises(WorkerCrashed):
+        await place.pipeline().process(task)
+    assert set(await place.made(asset)) == {THUMBNAIL, PREVIEW}
+    monkeypatch.undo()
+    await place.pipeline().process(task)
+    found = await place.catalog.assets.get(asset.id)
+    assert found is not None
+    assert found.exif is not None
     await place.check()
 
 

@@ -18,6 +18,7 @@ from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import find_format
 from app.media.errors import MissingTool, ProcessingTimedOut
+from app.media.metadata.media_metadata import MediaMetadata
 from app.media.processing_results import CropBox, GeneratedFile, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.media.video.ffmpeg_location import find_ffmpeg
@@ -32,6 +33,7 @@ TAGGED = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt
 class ProcessedVideo:
     poster: ProcessingResult
     playable: GeneratedFile | None
+    metadata: MediaMetadata
 
 
 async def process_video(processor: MediaProcessor, folder: Path, data: bytes, extension: str) -> ProcessedVideo:
@@ -40,7 +42,9 @@ async def process_video(processor: MediaProcessor, folder: Path, data: bytes, ex
     format = find_format(source.name)
     assert format is not None
     return ProcessedVideo(
-        await processor.make_poster(source, format, folder), await processor.make_playable(source, format, folder)
+        await processor.make_poster(source, format, folder),
+        await processor.make_playable(source, format, folder),
+        (await processor.read_metadata(source, format)).metadata,
     )
 
 
@@ -72,7 +76,8 @@ async def test_what_browsers_play_is_left_alone(processor: MediaProcessor, folde
     assert abs(poster.duration - 1000) <= 100
     assert {product.kind for product in poster.files} == {FileKind.PREVIEW, FileKind.THUMBNAIL}
     assert_corners(preview(poster))
-    assert (poster.metadata.video_codec, poster.metadata.audio_codec, poster.metadata.fps) == ("h264", "aac", 10)
+    metadata = result.metadata
+    assert (metadata.video_codec, metadata.audio_codec, metadata.fps) == ("h264", "aac", 10)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +252,7 @@ async def test_what_phones_write(processor: MediaProcessor, folder: Path) -> Non
     }
     options = [part for name, value in tags.items() for part in ("-metadata", f"{name}={value}")]
     data = make_video(".mov", *H264, *AAC, "-movflags", "use_metadata_tags", *options)
-    metadata = (await process_video(processor, folder, data, ".mov")).poster.metadata
+    metadata = (await process_video(processor, folder, data, ".mov")).metadata
     assert metadata.date_time_original == datetime(2024, 5, 31, 18, 30, 15, tzinfo=timezone(timedelta(hours=2)))
     assert (metadata.make, metadata.model, metadata.time_zone) == ("Apple", "iPhone 15", "UTC+2")
     assert (metadata.latitude, metadata.longitude) == (52.5186, 13.3763)
@@ -255,7 +260,7 @@ async def test_what_phones_write(processor: MediaProcessor, folder: Path) -> Non
 
 async def test_the_plain_date_of_an_mp4(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mp4", *H264, *AAC, "-metadata", "creation_time=2024-05-31T16:30:15Z")
-    metadata = (await process_video(processor, folder, data, ".mp4")).poster.metadata
+    metadata = (await process_video(processor, folder, data, ".mp4")).metadata
     assert metadata.date_time_original == datetime(2024, 5, 31, 16, 30, 15, tzinfo=UTC)
 
 

@@ -18,7 +18,6 @@ from app.media.images.decoding import OpenedImage, open_image
 from app.media.images.sizes import PREVIEW_EDGE, SQUARE_EDGE, THUMBNAIL_EDGE, compute_square, fit_size
 from app.media.images.thumbhash import MAX_EDGE as THUMBHASH_EDGE
 from app.media.images.thumbhash import thumbhash
-from app.media.metadata.exif import read_metadata
 
 ENCODING_QUALITY = 80
 
@@ -44,9 +43,7 @@ def make_derivatives(
 ) -> dict[str, Any]:
     """Write the named files (no full-size JPEG for None). Returned sizes are in pixels, with orientation applied; `brightness` is the thumbnail's
     mean, 0 to 255."""
-    kind = DetectedFormat(content)
-    picture = open_image(Path(source), kind, pixels)
-    metadata = read_metadata(picture.image, Path(source) if kind is DetectedFormat.RAW else None)
+    picture = open_image(Path(source), DetectedFormat(content), pixels)
     profile = picture.image.info.get("icc_profile")
     size = fit_size(picture.width, picture.height, PREVIEW_EDGE, _JPEG_MAX_EDGE)
     if fullsize is not None:
@@ -65,7 +62,6 @@ def make_derivatives(
         "width": width,
         "height": height,
         "thumbhash": base64.b64encode(make_thumbhash(smaller)).decode(),
-        "metadata": metadata.to_json(),
         "brightness": max(ImageStat.Stat(smaller.convert("L")).mean),
     }
 

@@ -10,14 +10,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from app.media.metadata.media_metadata import MediaMetadata, format_zone
-from app.media.metadata.raw_exif import read_raw_exif
 from app.media.metadata.xmp import XmpProperties, parse_xmp
 
 _RATING = 0x4746
@@ -27,11 +25,9 @@ _QUARTER = timedelta(minutes=15)
 ExifTags = Mapping[int, Any]
 
 
-def read_metadata(image: Image.Image, raw: Path | None = None) -> MediaMetadata:
-    """Metadata of an opened image. `raw` is the path of a camera RAW file, whose own EXIF takes precedence over that of its preview. Unreadable
-    fields are left out."""
-    exif = (read_raw_exif(raw) if raw is not None else None) or image.getexif()
-    xmp = parse_xmp(get_xmp_packet(image))
+def build_metadata(exif: Image.Exif, packet: bytes) -> MediaMetadata:
+    """Metadata from EXIF and an XMP packet. Unreadable fields are left out."""
+    xmp = parse_xmp(packet)
     main: ExifTags = dict(exif)
     details: ExifTags = {}
     gps_tags: ExifTags = {}

@@ -9,8 +9,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+_IRREGULAR_NAMES = {"live_photo_cid": "livePhotoCID"}
+
 
 def _camel(name: str) -> str:
+    if name in _IRREGULAR_NAMES:
+        return _IRREGULAR_NAMES[name]
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
@@ -20,7 +24,8 @@ class MediaMetadata:
     """Fields are None if the file does not contain them. `exposure_time` in seconds, as text (`1/250`, `2.5`); `focal_length` in millimetres;
     `date_time_original` and `modify_date` are aware if the file gives a zone or an offset, else naive local time; `time_zone` is `UTC`,
     `UTC+2`, `UTC-3:30`; `latitude` and `longitude` in degrees, WGS 84, south and west negative; `rating` -1 (rejected) to 5; `orientation` is
-    EXIF's 1 to 8 as text, as in Immich; `fps` in frames per second."""
+    EXIF's 1 to 8 as text, as in Immich; `fps` in frames per second; `live_photo_cid` is Apple's identifier that a
+    live photo and its video share."""
 
     make: str | None = None
     model: str | None = None
@@ -43,6 +48,7 @@ class MediaMetadata:
     fps: float | None = None
     video_codec: str | None = None
     audio_codec: str | None = None
+    live_photo_cid: str | None = None
 
     @property
     def taken_at(self) -> datetime | None:

@@ -14,9 +14,12 @@ from typing import Any
 from app.media.errors import DecodeFailed, LimitExceeded, MediaDiskFull, MediaError, SourceUnreadable
 from app.media.images.motion_photos import locate_motion_video
 from app.media.images.rendering import make_derivatives, make_square
+from app.media.photo_metadata import merge_sidecar, read_metadata
 from app.media.sandbox.result_parsing import redact_path
 
 WORKER_FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "read_metadata": read_metadata,
+    "merge_sidecar": merge_sidecar,
     "make_derivatives": make_derivatives,
     "make_square": make_square,
     "locate_motion": locate_motion_video,
