@@ -7,7 +7,7 @@ import re
 import subprocess
 
 from app.doctor.findings import ReportSection
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.video.ffmpeg_location import find_ffmpeg
 
 ANSWER_SECONDS = 20.0

@@ -14,7 +14,7 @@ from typing import Any
 from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import MediaFormat
-from app.media.containers.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature
+from app.formats.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature
 from app.media.containers.truncation import check_not_truncated
 from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed
 from app.media.metadata.media_metadata import MediaMetadata

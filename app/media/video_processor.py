@@ -13,7 +13,7 @@ import structlog
 from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import MediaFormat
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MediaError, MissingTool
 from app.media.photo_processor import PhotoProcessor, RenderedImages, detect_format
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult

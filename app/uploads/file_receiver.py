@@ -30,6 +30,23 @@ class SizeCheck(Protocol):
     def __call__(self, size: int, /) -> None: ...
 
 
+async def read_head(chunks: AsyncIterator[memoryview], size: int) -> tuple[bytes, AsyncIterator[memoryview]]:
+    """The first `size` bytes of a file (all of a shorter one), and an iterator over the whole file."""
+    read: list[memoryview] = []
+    missing = size
+    while missing > 0 and (chunk := await anext(chunks, None)) is not None:
+        read.append(chunk)
+        missing -= len(chunk)
+    return b"".join(read)[:size], _chain(read, chunks)
+
+
+async def _chain(read: list[memoryview], rest: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:
+    for chunk in read:
+        yield chunk
+    async for chunk in rest:
+        yield chunk
+
+
 async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], check_size: SizeCheck) -> ReceivedFile:
     """Write all of `chunks` to `writer`, without committing it.
 

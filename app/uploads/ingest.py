@@ -23,6 +23,7 @@ from app.catalog.files import LATE_WRITE_GRACE
 from app.catalog.schema.records import AssetType, File, FileKind, NewAsset, StoredFile, User
 from app.config import MEBIBYTE, Settings
 from app.formats import MediaFormat, MediaKind, find_format
+from app.formats.signatures import SIGNATURE_BYTES, find_content_format
 from app.storage.errors import StorageUnavailable
 from app.storage.key import Key
 from app.storage.service import StorageService
@@ -38,7 +39,7 @@ from app.uploads.errors import (
 )
 from app.uploads.fields import UploadFieldParser, UploadFields, parse_checksum_header
 from app.uploads.file_names import build_display_name, extract_extension
-from app.uploads.file_receiver import ReceivedFile, receive_file
+from app.uploads.file_receiver import ReceivedFile, read_head, receive_file
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, FormField, MultipartReader
 
 UPLOAD_LEASE = timedelta(minutes=15)
@@ -186,10 +187,11 @@ class _SizeLimits:
 
 @dataclass(frozen=True, slots=True)
 class _UploadedFile:
-    """A file whose bytes have been written, but not committed yet."""
+    """A file whose bytes have been written, but not committed yet. `named_format` by its name, `format` by its content."""
 
     file_id: UUID
     name: str
+    named_format: MediaFormat
     format: MediaFormat
     received: ReceivedFile
 
@@ -201,7 +203,7 @@ class _UploadedFile:
         wanted_format = find_format(wanted)
         same_type = (
             wanted_format is not None
-            and wanted_format.kind is self.format.kind
+            and wanted_format.kind in (self.format.kind, self.named_format.kind)
             and wanted_format.is_scriptable is self.format.is_scriptable
         )
         return wanted if same_type else build_display_name(wanted + self.format.extension)
@@ -315,8 +317,6 @@ class _Upload:
         if format_ is None or format_.kind is MediaKind.SIDECAR:
             raise UnsupportedType(extract_extension(type_name))
         self._original = await self._receive(part, FileKind.ORIGINAL, format_, self._size_limits, writers)
-        if not self._original.received.size:
-            raise EmptyFile
 
     async def _read_sidecar(self, part: FilePart, writers: AsyncExitStack) -> None:
         if self._sidecar is not None:
@@ -328,15 +328,22 @@ class _Upload:
         self._sidecar = await self._receive(part, FileKind.SIDECAR, format_, size_limits, writers)
 
     async def _receive(
-        self, part: FilePart, kind: FileKind, format_: MediaFormat, size_limits: _SizeLimits, writers: AsyncExitStack
+        self, part: FilePart, kind: FileKind, named: MediaFormat, size_limits: _SizeLimits, writers: AsyncExitStack
     ) -> _UploadedFile:
+        """Type and extension of the stored file are those of its content, which names may not tell."""
+        head, chunks = await read_head(part.chunks, SIGNATURE_BYTES)
+        format_ = named
+        if kind is FileKind.ORIGINAL:
+            if not head:
+                raise EmptyFile
+            format_ = find_content_format(head, named)
         name = f"{self._name}{format_.extension}"
         path = self._storage.managed_path(Key(f"upload/{self._user.id}/{name[:2]}/{name[2:4]}/{name}"))
         row = await self._catalog.files.begin_write(self._user.id, kind, path, format_.mime_type, UPLOAD_LEASE)
         self._files.append(row)
         writer = await writers.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
-        received = await receive_file(writer, part.chunks, size_limits)
-        return _UploadedFile(row.id, build_display_name(part.filename or ""), format_, received)
+        received = await receive_file(writer, chunks, size_limits)
+        return _UploadedFile(row.id, build_display_name(part.filename or ""), named, format_, received)
 
     async def _validate(self) -> tuple[NewAsset, _UploadedFile]:
         """Checks the complete body. Returns the asset to insert and its original; raises to refuse the upload."""

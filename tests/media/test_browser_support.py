@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.formats import MediaFormat, find_format
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 from app.media.video import ffmpeg_commands
 from app.media.video.browser_support import StreamAction, TranscodePlan, plan_transcode

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from app.formats import find_format
-from app.media.containers.signatures import DetectedFormat, detect_by_signature
+from app.formats.signatures import DetectedFormat, detect_by_signature, find_content_format
 from app.media.errors import (
     DecodeFailed,
     LimitExceeded,
@@ -74,6 +74,65 @@ def test_what_a_file_is(head: bytes, extension: str, content: DetectedFormat | N
     format = find_format(f"file{extension}")
     assert format is not None
     assert detect_by_signature(head, format) is content
+
+
+JPEG_HEAD = b"\xff\xd8\xff\xe1"
+BMP_HEAD = b"BM" + bytes(12) + b"\x28\0\0\0"
+MATROSKA_HEAD = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x88matroska"
+WEBM_HEAD = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm"
+
+
+@pytest.mark.parametrize(
+    ("head", "extension", "expected"),
+    [
+        (JPEG_HEAD, ".jpg", ".jpg"),
+        (JPEG_HEAD, ".jpeg", ".jpeg"),
+        (JPEG_HEAD, ".insp", ".insp"),
+        (JPEG_HEAD, ".heic", ".jpg"),
+        (JPEG_HEAD, ".mov", ".jpg"),
+        (b"\x89PNG\r\n\x1a\n", ".jpg", ".png"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", ".avi", ".webp"),
+        (b"GIF89a", ".mp4", ".gif"),
+        (BMP_HEAD, ".mpg", ".bmp"),
+        (b"BM, said the text", ".mpg", ".mpg"),
+        (ftyp(b"heic", b"mif1"), ".jpg", ".heic"),
+        (ftyp(b"heic", b"mif1"), ".mov", ".heic"),
+        (ftyp(b"mif1", b"heic"), ".hif", ".hif"),
+        (ftyp(b"avif", b"mif1"), ".mp4", ".avif"),
+        (ftyp(b"crx ", b"isom"), ".mov", ".cr3"),
+        (ftyp(b"crx ", b"isom"), ".cr3", ".cr3"),
+        (b"FUJIFILMCCD-RAW ", ".mp4", ".raf"),
+        (b"II*\0\x08\0\0\0", ".nef", ".nef"),
+        (b"II*\0\x08\0\0\0", ".jpg", ".tif"),
+        (b"II*\0\x08\0\0\0", ".mp4", ".tif"),
+        (b"whatever it is", ".k25", ".k25"),
+        (ftyp(b"isom", b"mp42"), ".mov", ".mov"),
+        (ftyp(b"isom", b"mp42"), ".jpg", ".mp4"),
+        (ftyp(b"isom", b"mp42"), ".nef", ".mp4"),
+        (ftyp(b"qt  "), ".heic", ".mov"),
+        (ftyp(b"3gp4"), ".jpg", ".3gp"),
+        (b"\0\0\0\x08wide\0\0\0\0mdat", ".jpg", ".mov"),
+        (MATROSKA_HEAD, ".mp4", ".mkv"),
+        (WEBM_HEAD, ".jpg", ".webm"),
+        (MATROSKA_HEAD, ".webm", ".webm"),
+        (b"RIFF\0\0\0\0AVI LIST", ".mp4", ".avi"),
+        (b"RIFF\0\0\0\0AVI LIST", ".webp", ".avi"),
+        (PACKETS, ".mpg", ".mts"),
+        (PACKETS, ".m2t", ".m2t"),
+        (b"\0\0\x01\xba", ".jpg", ".mpg"),
+        (b"FLV\x01", ".png", ".flv"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ".jpg", ".wmv"),
+        (b"<svg xmlns=", ".svg", ".svg"),
+        (b"<svg xmlns=", ".mp4", ".mp4"),
+        (b"#EXTM3U\n", ".mp4", ".mp4"),
+        (b"whatever it is", ".jpg", ".jpg"),
+        (b"", ".jpg", ".jpg"),
+    ],
+)
+def test_what_a_file_is_taken_for(head: bytes, extension: str, expected: str) -> None:
+    named = find_format(f"file{extension}")
+    assert named is not None
+    assert find_content_format(head, named) is find_format(f"file{expected}")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datet
 
 
 def _is_web_image(asset: Asset) -> bool:
-    file_format = find_format(asset.original_file_name) or find_format(asset.file.path)
+    file_format = find_format(asset.file.path) or find_format(asset.original_file_name)
     return file_format is not None and file_format.kind is MediaKind.IMAGE and file_format.is_web_supported
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.formats.signatures import DetectedFormat
 from app.media.containers.iso_boxes import read_top_level_boxes
-from app.media.containers.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 
 _KNOWN_BOXES = frozenset({

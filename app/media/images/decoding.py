@@ -22,7 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MissingTool
 from app.media.images.frame_counts import check_gif_frames, check_tiff_directories
 

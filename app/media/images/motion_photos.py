@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from app.formats.signatures import DetectedFormat
 from app.media.containers.iso_boxes import read_top_level_boxes
-from app.media.containers.signatures import DetectedFormat
 from app.media.images.decoding import open_image
 from app.media.metadata.exif import get_xmp_packet
 from app.media.metadata.xmp import XmpProperties, parse_xmp

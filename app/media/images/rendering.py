@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageStat
 
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 from app.media.images.colour_conversion import to_resizable_mode, to_srgb_on_white
 from app.media.images.decoding import OpenedImage, open_image

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from app.formats import MediaFormat
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.video.probe_output import ProbedVideo
 
 AUDIO_CODECS = frozenset({"aac", "mp3", "opus"})

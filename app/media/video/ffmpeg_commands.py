@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.images.sizes import PREVIEW_EDGE, fit_size
 from app.media.video.browser_support import StreamAction, TranscodePlan
 from app.media.video.probe_output import ProbedVideo, VideoStream

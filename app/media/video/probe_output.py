@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 from app.media.metadata.media_metadata import MediaMetadata, format_zone
 

@@ -1,0 +1,87 @@
+"""Photos and videos under one another's names are taken for what they are, whether uploaded or found in a library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.api.consistency import assert_consistent
+from tests.media.photo_files import encode_jpeg, make_quarters
+from tests.media.video_files import AAC, H264, make_video
+from tests.real.accounts import Account
+from tests.real.processing import fetch_image, wait_until_idle
+from tests.real.service import WORKING, Service
+from tests.real.stacks import Stacks
+from tests.real.uploads import upload, uploaded
+
+INPUTS = Path(__file__).parent.parent / "inputs"
+
+
+@pytest.fixture(scope="module")
+def working(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(stacks.create("local", tmp_path_factory.mktemp("misnamed")), program=WORKING) as running:
+        yield running
+        assert_consistent(running.stack)
+
+
+@pytest.fixture(scope="module")
+def admin(working: Service) -> Account:
+    return working.people.add(is_admin=True)
+
+
+@pytest.fixture
+def owner(working: Service) -> Iterator[httpx.Client]:
+    with working.client(working.people.add()) as client:
+        yield client
+
+
+def assert_photo(client: httpx.Client, asset_id: str, data: bytes, mime_type: str) -> None:
+    asset = client.get(f"/api/assets/{asset_id}").json()
+    assert (asset["type"], asset["originalMimeType"], asset["duration"]) == ("IMAGE", mime_type, None)
+    assert "processingError" not in asset
+    assert fetch_image(client, asset_id, "preview").format == "JPEG"
+    assert client.get(f"/api/assets/{asset_id}/video/playback").status_code == 404
+    original = client.get(f"/api/assets/{asset_id}/original")
+    assert (original.headers["content-type"], original.content) == (mime_type, data)
+
+
+def assert_video(client: httpx.Client, asset_id: str, data: bytes, mime_type: str) -> None:
+    asset = client.get(f"/api/assets/{asset_id}").json()
+    assert (asset["type"], asset["originalMimeType"]) == ("VIDEO", mime_type)
+    assert asset["duration"] > 0
+    assert fetch_image(client, asset_id, "preview").format == "JPEG"
+    played = client.get(f"/api/assets/{asset_id}/video/playback")
+    assert (played.status_code, played.headers["content-type"]) == (200, mime_type)
+    assert played.content == data
+
+
+def test_uploads_are_taken_for_what_they_are(working: Service, admin: Account, owner: httpx.Client) -> None:
+    jpeg, video = (INPUTS / "jpeg-named.MOV").read_bytes(), make_video(".mp4", *H264, *AAC)
+    photo_id, video_id = uploaded(owner, jpeg, "IMG_1.MOV"), uploaded(owner, video, "IMG_2.JPG")
+
+    for asset_id, kind in ((photo_id, "IMAGE"), (video_id, "VIDEO")):
+        assert owner.get(f"/api/assets/{asset_id}").json()["type"] == kind, "before it is processed, too"
+    assert owner.get(f"/api/assets/{photo_id}/video/playback").status_code == 404
+    wait_until_idle(working, admin.key)
+
+    assert_photo(owner, photo_id, jpeg, "image/jpeg")
+    assert_video(owner, video_id, video, "video/mp4")
+    names = {owner.get(f"/api/assets/{each}").json()["originalFileName"] for each in (photo_id, video_id)}
+    assert names == {"IMG_1.MOV", "IMG_2.JPG"}, "the name is the user's"
+    counts = owner.get("/api/assets/statistics").json()
+    assert (counts["images"], counts["videos"]) == (1, 1)
+
+
+def test_a_photo_named_as_a_video_has_a_live_photo_video(owner: httpx.Client) -> None:
+    """What may be linked is decided by the content as well."""
+    photo = encode_jpeg(make_quarters(320, 240))
+    video_id = uploaded(owner, make_video(".mp4", *H264, *AAC), "clip.heic")
+    other_id = uploaded(owner, (INPUTS / "jpeg-named.MOV").read_bytes(), "photo.mov")
+    refused = upload(owner, photo, "live.mov", fields={"livePhotoVideoId": other_id})
+    assert (refused.status_code, "livePhotoVideoId" in refused.json()["message"]) == (400, True)
+    linked = upload(owner, photo, "live.mov", fields={"livePhotoVideoId": video_id})
+    assert linked.status_code == 201, linked.text
+    assert owner.get(f"/api/assets/{linked.json()['id']}").json()["livePhotoVideoId"] == video_id
