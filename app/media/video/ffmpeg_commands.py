@@ -6,6 +6,7 @@ of the detected format, and the only permitted protocol is `file`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,10 @@ _MAX_EDGE = 16_383
 _PROBE_BYTES = 50_000_000
 _PROBE_MICROSECONDS = 20_000_000
 _HIGH_DEFINITION = 720
+_TICKS = 90_000
+"""Units per second of an encoded video's timestamps, as in MPEG. By default there is one per frame at the average rate, to which ffmpeg
+rounds."""
+
 _ENTRIES = (
     "format=duration:format_tags"
     ":stream=index,codec_type,codec_name,pix_fmt,width,height,sample_aspect_ratio,field_order,color_space,color_transfer"
@@ -77,7 +82,7 @@ def build_encode_command(
     return (
         tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", str(threads), "-fflags", "+genpts",
         *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *audio_map, "-sn", "-dn",
-        *_video_options(video.video_stream, plan, tools), *_audio_options(plan), "-threads", str(threads),
+        *_video_options(video, plan, tools), *_audio_options(plan), "-threads", str(threads),
         "-map_metadata", "-1", "-map_chapters", "-1", "-max_muxing_queue_size", "1024", "-t", str(MAX_ENCODED_SECONDS),
         "-fs", str(size_limit), "-movflags", "+faststart", "-f", "mp4", "-y", f"./{target}",
     )  # fmt: skip
@@ -94,13 +99,28 @@ def _input_options(source: Path, content: DetectedFormat) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _video_options(stream: VideoStream, plan: TranscodePlan, tools: FfmpegTools) -> tuple[str, ...]:
+def _video_options(video: ProbedVideo, plan: TranscodePlan, tools: FfmpegTools) -> tuple[str, ...]:
+    stream = video.video_stream
     if plan.video is StreamAction.COPY:
         tag = ("-tag:v", "avc1") if stream.codec == "h264" else ()
         return ("-c:v", "copy", *tag)
     filters = ",".join((*_display_filters(stream, tools, ENCODED_EDGE, even=True), "format=yuv420p"))
     colours = ("-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709") if stream.is_hdr else ()
-    return ("-vf", filters, "-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF), *colours)
+    return (
+        "-vf", filters, *_timestamp_options(video.duration),
+        "-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF), *colours,
+    )  # fmt: skip
+
+
+def _timestamp_options(duration: float | None) -> tuple[str, ...]:
+    """Neither repeat nor move a frame. ffmpeg 8 gives a frame the duration of another one where frames are missing, and the video would
+    end later than the original."""
+    options = ("-fps_mode", "vfr", "-enc_time_base", f"1:{_TICKS}")
+    if duration is None:
+        return options
+    end = math.ceil(duration * _TICKS)
+    shortened = f"if(gt(PTS+DURATION\\,{end})\\,max(1\\,{end}-PTS)\\,DURATION)"
+    return (*options, "-bsf:v", f"setts=pts=PTS:dts=DTS:duration={shortened}")
 
 
 def _audio_options(plan: TranscodePlan) -> tuple[str, ...]:
