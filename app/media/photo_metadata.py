@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.media.containers.signatures import DetectedFormat
+from app.formats.signatures import DetectedFormat
 from app.media.images.decoding import open_image
 from app.media.metadata.exif import build_metadata, clean_text, get_xmp_packet
 from app.media.metadata.media_metadata import MediaMetadata

@@ -11,19 +11,25 @@ _MAX_BOXES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class IsoBox:
-    """`offset` is where the content begins. `length` is the content's length in bytes by the box header; it may reach beyond the end of the file."""
+    """`start` is the offset of the header, `offset` that of the content. `length` is the content's length in bytes by the header; it may reach
+    beyond the end of the file."""
 
     kind: bytes
+    start: int
     offset: int
     length: int
 
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
 
-def read_top_level_boxes(file: BinaryIO, size: int) -> Iterator[IsoBox]:
-    """Yield the boxes in order; `size` is the file's in bytes. Stops at the first header that is no box header."""
-    offset = 0
+
+def read_top_level_boxes(file: BinaryIO, size: int, start: int = 0) -> Iterator[IsoBox]:
+    """Yield the boxes in order, from the offset `start`; `size` is the file's in bytes. Stops at the first header that is no box header."""
+    offset = start
     for _ in range(_MAX_BOXES):
         file.seek(offset)
-        header = file.read(16)
+        header = file.read(min(16, max(size - offset, 0)))
         if len(header) < 8:
             return
         length, kind, header_size = int.from_bytes(header[:4], "big"), header[4:8], 8
@@ -33,5 +39,5 @@ def read_top_level_boxes(file: BinaryIO, size: int) -> Iterator[IsoBox]:
             length = size - offset
         if length < header_size or not kind.isascii():
             return
-        yield IsoBox(kind, offset + header_size, length - header_size)
+        yield IsoBox(kind, offset, offset + header_size, length - header_size)
         offset += length

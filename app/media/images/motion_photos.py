@@ -1,72 +1,103 @@
 """Finds the byte range of the video inside a motion photo. Runs in a worker. Decodes no picture.
 
-Google: XMP lists the files that follow the photo (https://developer.android.com/media/platform/motion-photo-format), or gives the
-video's distance from the end of the file (the older form, MicroVideo). In HEIF the video is in a box `mpvd`. Samsung: a trailer of
-records, followed by its directory (`SEFH` … `SEFT`).
+Samsung: a box `mpvd` in HEIF, or a trailer of records followed by its directory (`SEFH` … `SEFT`). These are exact. Google and those who write
+its XMP: the video follows the pictures. What XMP says about lengths is a hint only: editors insert and remove pictures, makers append records.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from app.formats.signatures import DetectedFormat
+from app.media.containers.embedded_videos import EmbeddedVideo, measure_video, search_video
 from app.media.containers.iso_boxes import read_top_level_boxes
 from app.media.images.decoding import open_image
-from app.media.metadata.exif import get_xmp_packet
-from app.media.metadata.xmp import XmpProperties, parse_xmp
+from app.media.images.motion_photo_xmp import MotionPhotoXmp, parse_motion_photo_xmp
 
 _MOTION_PHOTO_RECORD = 0x0A30
 _MAX_DIRECTORY = 64 * 1024
+_MAX_SEGMENTS = 10_000
+_MARKER, _START_OF_SCAN = 0xFF, 0xDA
+"""ITU-T T.81 section B.1.1.3. A marker may begin with several bytes FF."""
+
+_CONTAINER_FORMATS = (DetectedFormat.HEIF, DetectedFormat.AVIF)
 
 
 def locate_motion_video(source: str, content: str, pixels: int) -> dict[str, Any]:
     """`{"first": …, "last": …}`, byte offsets in the file, both inclusive; `{}` if there is no video."""
     path, kind = Path(source), DetectedFormat(content)
     size = path.stat().st_size
-    xmp = XmpProperties()
-    if kind in (DetectedFormat.JPEG, DetectedFormat.HEIF, DetectedFormat.AVIF):
-        with suppress(Exception):  # rendering reports a photo that cannot be opened
-            xmp = parse_xmp(get_xmp_packet(open_image(path, kind, pixels).image))
     with path.open("rb") as file:
-        for first, length in (*_find_by_xmp(xmp, size), *_find_by_box(file, kind, size), *_find_by_trailer(file, size)):
-            if first > 0 and 0 < length <= size - first and _is_video(file, first):
-                return {"first": first, "last": first + length - 1}
+        for first, end in (*_find_boxes(file, kind, size), *_find_records(file, size)):
+            found = measure_video(file, first, end) or search_video(file, first, end)
+            if found is not None:
+                return _build_answer(found)
+        xmp = _read_xmp(path, kind, pixels)
+        if xmp.is_motion_photo:
+            found = _find_behind_pictures(file, kind, size, xmp)
+            if found is not None:
+                return _build_answer(found)
     return {}
 
 
-def _find_by_xmp(xmp: XmpProperties, size: int) -> list[tuple[int, int]]:
-    candidates = []
-    if xmp.items:
-        end = size
-        for item in reversed(xmp.items):
-            start = end - item.length
-            if item.semantic == "MotionPhoto":
-                candidates.append((start, item.length))
-            end = start - item.padding
-    if xmp.video_offset:
-        candidates.append((size - xmp.video_offset, xmp.video_offset))
-    return candidates
+def _build_answer(found: EmbeddedVideo) -> dict[str, Any]:
+    return {"first": found.start, "last": found.end - 1}
 
 
-def _find_by_box(file: BinaryIO, content: DetectedFormat, size: int) -> list[tuple[int, int]]:
-    if content not in (DetectedFormat.HEIF, DetectedFormat.AVIF):
-        return []
-    return [(box.offset, box.length) for box in read_top_level_boxes(file, size) if box.kind == b"mpvd"]
+def _read_xmp(path: Path, kind: DetectedFormat, pixels: int) -> MotionPhotoXmp:
+    if kind is not DetectedFormat.JPEG and kind not in _CONTAINER_FORMATS:
+        return MotionPhotoXmp()
+    packet = b""
+    with suppress(Exception):  # rendering reports a photo that cannot be opened
+        packet = open_image(path, kind, pixels).image.info.get("xmp", b"")
+    return parse_motion_photo_xmp(packet)
 
 
-def _find_by_trailer(file: BinaryIO, size: int) -> list[tuple[int, int]]:
-    """Each record is two zero bytes, type, length of the name, name, data. The directory gives type, distance and length of each record."""
+def _find_behind_pictures(file: BinaryIO, kind: DetectedFormat, size: int, xmp: MotionPhotoXmp) -> EmbeddedVideo | None:
+    first = _find_image_data(file, kind, size)
+    for distance in xmp.distances:
+        found = measure_video(file, size - distance, size) if size - distance >= first else None
+        if found is not None:
+            return found
+    return search_video(file, first, size)
+
+
+def _find_image_data(file: BinaryIO, kind: DetectedFormat, size: int) -> int:
+    """An offset behind the headers of the first picture. Compressed image data behind it cannot be taken for the boxes of a video."""
+    if kind in _CONTAINER_FORMATS:
+        return next((box.end for box in read_top_level_boxes(file, size)), 0)
+    offset = 2
+    for _ in range(_MAX_SEGMENTS):
+        marker = _read_at(file, offset, 4)
+        if len(marker) < 4 or marker[0] != _MARKER or marker[1] == _START_OF_SCAN:
+            break
+        offset += 1 if marker[1] == _MARKER else 2 + int.from_bytes(marker[2:], "big")
+    return offset
+
+
+def _find_boxes(file: BinaryIO, content: DetectedFormat, size: int) -> Iterator[tuple[int, int]]:
+    """Beginning and end of the content of each box `mpvd`."""
+    if content in _CONTAINER_FORMATS:
+        for box in read_top_level_boxes(file, size):
+            if box.kind == b"mpvd":
+                yield box.offset, min(box.end, size)
+
+
+def _find_records(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """Beginning and end of the data of each video in the trailer.
+
+    Each record is two zero bytes, type, length of the name, name, data. The directory gives type, distance and length of each record."""
     tail = _read_at(file, size - 8, 8)
     if tail[4:] != b"SEFT":
-        return []
+        return
     directory_offset = size - 8 - struct.unpack("<I", tail[:4])[0]
     directory = _read_at(file, directory_offset, min(size - 8 - directory_offset, _MAX_DIRECTORY))
     if directory[:4] != b"SEFH" or len(directory) < 12:
-        return []
-    candidates = []
+        return
     for kind, distance, length in struct.iter_unpack("<2xHII", directory[12 : 12 + (len(directory) - 12) // 12 * 12]):
         if kind != _MOTION_PHOTO_RECORD:
             continue
@@ -74,12 +105,7 @@ def _find_by_trailer(file: BinaryIO, size: int) -> list[tuple[int, int]]:
         header = _read_at(file, record_offset, 8)
         if len(header) == 8:
             header_length = 8 + struct.unpack("<4xI", header)[0]
-            candidates.append((record_offset + header_length, length - header_length))
-    return candidates
-
-
-def _is_video(file: BinaryIO, first: int) -> bool:
-    return _read_at(file, first + 4, 4) == b"ftyp"
+            yield record_offset + header_length, min(record_offset + length, directory_offset)
 
 
 def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
