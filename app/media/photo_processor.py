@@ -16,7 +16,7 @@ from app.config import Settings
 from app.formats import MediaFormat
 from app.formats.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature
 from app.media.containers.truncation import check_not_truncated
-from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed
+from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed, to_one_line
 from app.media.metadata.media_metadata import MediaMetadata
 from app.media.processing_results import CropBox, GeneratedFile, MetadataResult, ProcessingResult
 from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descriptor, path_in_worker
@@ -91,6 +91,7 @@ class PhotoProcessor:
                 height=int(answer["height"]),
                 duration=None,
                 thumbhash=base64.b64decode(answer["thumbhash"], validate=True),
+                damage=None if answer["damage"] is None else to_one_line(str(answer["damage"])),
             )
             rendered = RenderedImages(processed, float(answer["brightness"]))
         await asyncio.to_thread(_check_written, products)

@@ -163,6 +163,10 @@ class ProcessingPipeline:
             except MediaError as error:
                 failure = error
             else:
+                if processed.damage is not None:
+                    _log.warning(
+                        "an original is damaged, but can be shown", asset=str(context.asset.id), reason=processed.damage
+                    )
                 kinds, files = IMAGE_KINDS, processed.files
                 properties |= _extract_picture(processed)
         if kinds or properties:

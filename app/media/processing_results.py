@@ -22,13 +22,14 @@ class GeneratedFile:
 @dataclass(frozen=True, slots=True)
 class ProcessingResult:
     """`width` and `height` of the original in pixels, with orientation applied. `duration` in milliseconds for videos, None for photos.
-    `thumbhash` as https://evanw.github.io/thumbhash defines it."""
+    `thumbhash` as https://evanw.github.io/thumbhash defines it. `damage`: what is wrong with the original, although it could be decoded."""
 
     files: tuple[GeneratedFile, ...]
     width: int
     height: int
     duration: int | None
     thumbhash: bytes
+    damage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

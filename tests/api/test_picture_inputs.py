@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections.abc import Iterator
@@ -10,16 +11,19 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from tests.api.consistency import assert_consistent
+from tests.media.photo_files import encode_jpeg
 from tests.real.archive_programs import program
-from tests.real.processing import wait_until_idle
+from tests.real.processing import fetch_image, wait_until_idle
 from tests.real.service import WORKING, Service
 from tests.real.stacks import Stacks
 from tests.real.uploads import upload
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 MOTION_PHOTOS = ("headline.jpg", "free-first.jpg", "trailing.jpg", "heic-appended.heic")
+WITHOUT_END = ("no-eoi.jpg", "no-eoi-with-exif.jpg")
 MOMENT = "2020-01-02T03:04:05Z"
 
 
@@ -40,7 +44,7 @@ def inputs(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     place = stacks.create("local", tmp_path_factory.mktemp("inputs"))
     with Service(place, program=WORKING) as service, service.client(service.people.add()) as client:
         asset_ids = {}
-        for name in MOTION_PHOTOS:
+        for name in (*MOTION_PHOTOS, *WITHOUT_END):
             answer = upload(
                 client,
                 (INPUTS / name).read_bytes(),
@@ -68,3 +72,14 @@ def test_the_clip_of_a_motion_photo_is_played(inputs: ProcessedInputs, name: str
     assert {stream["codec_type"] for stream in found["streams"]} == {"video", "audio"}
     for stream in found["streams"]:
         assert float(stream["duration"]) == pytest.approx(1, abs=0.05), stream["codec_type"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_END)
+def test_a_jpeg_without_its_last_bytes_is_shown(inputs: ProcessedInputs, name: str) -> None:
+    asset = inputs.asset(name)
+    assert (asset["width"], asset["height"]) == (160, 120)
+    preview = fetch_image(inputs.client, asset["id"], "preview")
+    with Image.open(io.BytesIO((INPUTS / name).read_bytes() + b"\xff\xd9")) as whole:
+        encoded = encode_jpeg(whole, quality=80)
+    with Image.open(io.BytesIO(encoded)) as expected:
+        assert max(ImageStat.Stat(ImageChops.difference(preview, expected)).mean) < 0.5

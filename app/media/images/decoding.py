@@ -21,10 +21,12 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+from PIL.JpegImagePlugin import JpegImageFile
 
 from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MissingTool
 from app.media.images.frame_counts import check_gif_frames, check_tiff_directories
+from app.media.images.truncated_jpegs import decode_jpeg
 
 try:
     from app.media.images.camera_raw import open_raw
@@ -60,6 +62,16 @@ class OpenedImage:
     width: int
     height: int
     orientation: int
+
+    def decode(self, size: tuple[int, int] | None = None) -> bool:
+        """Decode `image`; a JPEG at an eighth, a quarter or a half of its size if that is no smaller than `size`. False if the last bytes are
+        missing. Raises Pillow's exceptions for a damaged file."""
+        if not isinstance(self.image, JpegImageFile):
+            self.image.load()
+            return True
+        if size is not None:
+            self.image.draft(None, size)
+        return decode_jpeg(self.image)
 
     @property
     def display_size(self) -> tuple[int, int]:

@@ -15,15 +15,12 @@ from typing import Any, BinaryIO
 from app.formats.signatures import DetectedFormat
 from app.media.containers.embedded_videos import EmbeddedVideo, measure_video, search_video
 from app.media.containers.iso_boxes import read_top_level_boxes
+from app.media.containers.jpeg_segments import find_first_scan
 from app.media.images.decoding import open_image
 from app.media.images.motion_photo_xmp import MotionPhotoXmp, parse_motion_photo_xmp
 
 _MOTION_PHOTO_RECORD = 0x0A30
 _MAX_DIRECTORY = 64 * 1024
-_MAX_SEGMENTS = 10_000
-_MARKER, _START_OF_SCAN = 0xFF, 0xDA
-"""ITU-T T.81 section B.1.1.3. A marker may begin with several bytes FF."""
-
 _CONTAINER_FORMATS = (DetectedFormat.HEIF, DetectedFormat.AVIF)
 
 
@@ -70,13 +67,7 @@ def _find_image_data(file: BinaryIO, kind: DetectedFormat, size: int) -> int:
     """An offset behind the headers of the first picture. Compressed image data behind it cannot be taken for the boxes of a video."""
     if kind in _CONTAINER_FORMATS:
         return next((box.end for box in read_top_level_boxes(file, size)), 0)
-    offset = 2
-    for _ in range(_MAX_SEGMENTS):
-        marker = _read_at(file, offset, 4)
-        if len(marker) < 4 or marker[0] != _MARKER or marker[1] == _START_OF_SCAN:
-            break
-        offset += 1 if marker[1] == _MARKER else 2 + int.from_bytes(marker[2:], "big")
-    return offset
+    return find_first_scan(file)
 
 
 def _find_boxes(file: BinaryIO, content: DetectedFormat, size: int) -> Iterator[tuple[int, int]]:

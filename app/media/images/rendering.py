@@ -14,7 +14,7 @@ from PIL import Image, ImageStat
 from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 from app.media.images.colour_conversion import to_resizable_mode, to_srgb_on_white
-from app.media.images.decoding import OpenedImage, open_image
+from app.media.images.decoding import open_image
 from app.media.images.sizes import PREVIEW_EDGE, SQUARE_EDGE, THUMBNAIL_EDGE, compute_square, fit_size
 from app.media.images.thumbhash import MAX_EDGE as THUMBHASH_EDGE
 from app.media.images.thumbhash import thumbhash
@@ -42,18 +42,17 @@ def make_derivatives(
     source: str, content: str, pixels: int, fullsize: str | None, preview: str, thumbnail: str
 ) -> dict[str, Any]:
     """Write the named files (no full-size JPEG for None). Returned sizes are in pixels, with orientation applied; `brightness` is the thumbnail's
-    mean, 0 to 255."""
+    mean, 0 to 255; `damage` is None, or says what is wrong with the file."""
     picture = open_image(Path(source), DetectedFormat(content), pixels)
     profile = picture.image.info.get("icc_profile")
     size = fit_size(picture.width, picture.height, PREVIEW_EDGE, _JPEG_MAX_EDGE)
+    is_complete = picture.decode(None if fullsize else size)
     if fullsize is not None:
         full = apply_orientation(to_srgb_on_white(to_resizable_mode(picture.image), profile), picture.orientation)
         _save_jpeg(full, fullsize)
         small = _resize(full, size if picture.orientation < 5 else (size[1], size[0]))
     else:
-        small = apply_orientation(
-            to_srgb_on_white(_resize(_decode_reduced(picture, size), size), profile), picture.orientation
-        )
+        small = apply_orientation(to_srgb_on_white(_resize(picture.image, size), profile), picture.orientation)
     _save_jpeg(small, preview)
     smaller = _resize(small, fit_size(*small.size, THUMBNAIL_EDGE, _WEBP_MAX_EDGE))
     smaller.save(thumbnail, "WEBP", quality=ENCODING_QUALITY, method=4)
@@ -63,6 +62,7 @@ def make_derivatives(
         "height": height,
         "thumbhash": base64.b64encode(make_thumbhash(smaller)).decode(),
         "brightness": max(ImageStat.Stat(smaller.convert("L")).mean),
+        "damage": None if is_complete else "its last bytes are missing",
     }
 
 
@@ -76,8 +76,8 @@ def make_square(
     scale = max(right - left, 1) / SQUARE_EDGE
     needed = [max(1, round(edge / scale)) for edge in (picture.width, picture.height)]
     profile = picture.image.info.get("icc_profile")
-    reduced = _decode_reduced(picture, (min(needed[0], picture.width), min(needed[1], picture.height)))
-    shown = apply_orientation(to_resizable_mode(reduced), picture.orientation)
+    picture.decode((min(needed[0], picture.width), min(needed[1], picture.height)))
+    shown = apply_orientation(to_resizable_mode(picture.image), picture.orientation)
     across, down = (edge / whole for edge, whole in zip(shown.size, picture.display_size, strict=True))
     cut = shown.resize(
         (SQUARE_EDGE, SQUARE_EDGE),
@@ -100,14 +100,6 @@ def make_thumbhash(image: Image.Image) -> bytes:
     scale = min(1.0, THUMBHASH_EDGE / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return thumbhash(*size, _resize(image, size).tobytes())
-
-
-def _decode_reduced(picture: OpenedImage, size: tuple[int, int]) -> Image.Image:
-    """Decode. A JPEG is decoded at an eighth, a quarter or a half of its size if that is no smaller than `size`."""
-    if picture.image.format in ("JPEG", "MPO"):
-        picture.image.draft(None, size)
-    picture.image.load()
-    return picture.image
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
