@@ -1,4 +1,7 @@
-"""Converts any Pillow image to 8-bit sRGB on white: modes, bit depths, transparency, colour profiles."""
+"""Converts any Pillow image to 8-bit sRGB on white: modes, bit depths, transparency, colour profiles, HDR.
+
+Gain maps are ignored on purpose: the picture that they belong to is the one for SDR displays.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from contextlib import suppress
 from typing import cast
 
 from PIL import Image, ImageCms
+
+from app.media.images.colour_spaces import ColourSpace
+from app.media.images.tone_mapping import convert_to_srgb, is_shown_as_srgb
 
 _WHITE = 255
 _SRGB = ImageCms.createProfile("sRGB")
@@ -46,11 +52,14 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("F").point(lambda value: value * scale + (0.5 - low * scale)).convert("L")
 
 
-def to_srgb_on_white(image: Image.Image, profile: bytes | None) -> Image.Image:
+def to_srgb_on_white(image: Image.Image, colours: ColourSpace) -> Image.Image:
     """Convert to `RGB` and drop all metadata. An unreadable profile, or one for another colour space, is ignored."""
     image = _flatten_alpha(image)
+    profile = colours.icc_profile
     converted = _apply_profile(image, profile) if profile or image.mode == "LAB" else None
     plain = converted if converted is not None else image.convert("RGB")
+    if not profile and not is_shown_as_srgb(colours):
+        plain = convert_to_srgb(plain, colours)
     plain.info = {}
     return plain
 

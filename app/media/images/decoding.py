@@ -25,6 +25,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MissingTool
+from app.media.images.colour_spaces import ColourSpace, read_colour_space
 from app.media.images.frame_counts import check_gif_frames, check_tiff_directories
 from app.media.images.truncated_jpegs import decode_jpeg
 
@@ -62,6 +63,7 @@ class OpenedImage:
     width: int
     height: int
     orientation: int
+    colours: ColourSpace
 
     def decode(self, size: tuple[int, int] | None = None) -> bool:
         """Decode `image`; a JPEG at an eighth, a quarter or a half of its size if that is no smaller than `size`. False if the last bytes are
@@ -85,7 +87,7 @@ def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> Opened
             raise MissingTool("camera RAW needs the package rawpy (mediavault[formats])")
         raw = open_raw(source)
         _check_size(raw.width, raw.height, max_pixels)
-        return OpenedImage(raw.image, raw.width, raw.height, raw.orientation)
+        return OpenedImage(raw.image, raw.width, raw.height, raw.orientation, read_colour_space(raw.image, source))
     if content is DetectedFormat.JPEG_XL and pillow_jxl is None:
         raise MissingTool("JPEG XL needs the package pillow-jxl-plugin (mediavault[formats])")
     if content is DetectedFormat.GIF:
@@ -102,7 +104,7 @@ def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> Opened
     _check_size(*image.size, max_pixels)
     if getattr(image, "n_frames", 1) > MAX_FRAMES:
         raise LimitExceeded(f"it has more than {MAX_FRAMES} frames")
-    return OpenedImage(image, *image.size, orientation=get_remaining_orientation(image))
+    return OpenedImage(image, *image.size, get_remaining_orientation(image), read_colour_space(image, source))
 
 
 def get_remaining_orientation(image: Image.Image) -> int:

@@ -44,15 +44,16 @@ def make_derivatives(
     """Write the named files (no full-size JPEG for None). Returned sizes are in pixels, with orientation applied; `brightness` is the thumbnail's
     mean, 0 to 255; `damage` is None, or says what is wrong with the file."""
     picture = open_image(Path(source), DetectedFormat(content), pixels)
-    profile = picture.image.info.get("icc_profile")
     size = fit_size(picture.width, picture.height, PREVIEW_EDGE, _JPEG_MAX_EDGE)
     is_complete = picture.decode(None if fullsize else size)
     if fullsize is not None:
-        full = apply_orientation(to_srgb_on_white(to_resizable_mode(picture.image), profile), picture.orientation)
+        full = apply_orientation(
+            to_srgb_on_white(to_resizable_mode(picture.image), picture.colours), picture.orientation
+        )
         _save_jpeg(full, fullsize)
         small = _resize(full, size if picture.orientation < 5 else (size[1], size[0]))
     else:
-        small = apply_orientation(to_srgb_on_white(_resize(picture.image, size), profile), picture.orientation)
+        small = apply_orientation(to_srgb_on_white(_resize(picture.image, size), picture.colours), picture.orientation)
     _save_jpeg(small, preview)
     smaller = _resize(small, fit_size(*small.size, THUMBNAIL_EDGE, _WEBP_MAX_EDGE))
     smaller.save(thumbnail, "WEBP", quality=ENCODING_QUALITY, method=4)
@@ -75,7 +76,6 @@ def make_square(
     left, top, right, bottom = compute_square(box, *picture.display_size)
     scale = max(right - left, 1) / SQUARE_EDGE
     needed = [max(1, round(edge / scale)) for edge in (picture.width, picture.height)]
-    profile = picture.image.info.get("icc_profile")
     picture.decode((min(needed[0], picture.width), min(needed[1], picture.height)))
     shown = apply_orientation(to_resizable_mode(picture.image), picture.orientation)
     across, down = (edge / whole for edge, whole in zip(shown.size, picture.display_size, strict=True))
@@ -85,7 +85,7 @@ def make_square(
         box=(left * across, top * down, min(right * across, shown.width), min(bottom * down, shown.height)),
         reducing_gap=_REDUCING_GAP,
     )
-    _save_jpeg(to_srgb_on_white(cut, profile), square)
+    _save_jpeg(to_srgb_on_white(cut, picture.colours), square)
     return {}
 
 
