@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
 from app.catalog.assets.derivatives import ExtractedProperties, FileReplacement
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound, WriteLeaseLost
+from app.catalog.schema import tables
 from app.catalog.schema.records import AssetChanges, FileKind, FileState
 from tests.catalog.rows import begin, file_states, make, make_user, stored, upload, used_bytes
 
@@ -171,3 +173,69 @@ async def test_a_date_that_a_user_gave_stays(catalog: Catalog) -> None:
     assert found is not None
     assert found.exif == {"dateTimeOriginal": "2001-01-01T00:00:00Z"}
     assert found.file_created_at == asset.file_created_at
+
+
+async def test_what_nobody_edited_changes_with_the_file(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id)
+    first: dict[str, object] = {
+        "description": "of the file",
+        "rating": 2,
+        "latitude": 1.5,
+        "longitude": 2.5,
+        "timeZone": "UTC+2",
+    }
+    assert await catalog.derivatives.swap_files(user.id, asset.id, [], ExtractedProperties(exif=first))
+    await catalog.assets.update(user.id, asset.id, AssetChanges(exif={"rating": 5, "description": None}))
+
+    assert await catalog.derivatives.swap_files(
+        user.id, asset.id, [], ExtractedProperties(exif={"description": "of the sidecar", "rating": 1, "latitude": 9.5})
+    )
+
+    found = await catalog.assets.get(asset.id)
+    assert found is not None
+    assert found.exif == {"description": None, "rating": 5, "latitude": 9.5}
+
+
+async def test_edits_that_an_older_version_did_not_record_are_those_that_differ_from_the_file(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    untouched, edited = await upload(catalog, user.id), await upload(catalog, user.id)
+    known: dict[str, object] = {
+        "description": "words",
+        "rating": 3,
+        "dateTimeOriginal": "2019-08-07T10:30:00",
+        "timeZone": "UTC",
+    }
+    async with catalog.database.write() as connection:
+        await connection.execute(update(tables.asset).values(exif=known))
+        changed = update(tables.asset).where(tables.asset.c.id == edited.id)
+        await connection.execute(changed.values(exif=known | {"rating": 4, "dateTimeOriginal": "2001-01-01T00:00:00Z"}))
+    read = known | {"dateTimeOriginal": "2019-08-07T12:30:00+02:00", "timeZone": "Europe/Berlin"}
+
+    for values in (read, {"description": "of the sidecar", "rating": 1}):
+        for asset in (untouched, edited):
+            await catalog.derivatives.swap_files(user.id, asset.id, [], ExtractedProperties(exif=values))
+
+    found = await catalog.assets.get_many_owned(user.id, [untouched.id, edited.id])
+    assert found[untouched.id].exif == {"description": "of the sidecar", "rating": 1}
+    assert found[edited.id].exif == {
+        "description": "of the sidecar",
+        "rating": 4,
+        "dateTimeOriginal": "2001-01-01T00:00:00Z",
+        "timeZone": "UTC",
+    }
+
+
+async def test_after_an_edit_nothing_that_an_older_version_stored_is_replaced(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    asset = await upload(catalog, user.id)
+    async with catalog.database.write() as connection:
+        await connection.execute(update(tables.asset).values(exif={"description": "perhaps edited", "make": "Ricoh"}))
+    await catalog.assets.update(user.id, asset.id, AssetChanges(exif={"rating": 5}))
+
+    read = ExtractedProperties(exif={"description": "of the file", "make": "Pentax"})
+    await catalog.derivatives.swap_files(user.id, asset.id, [], read)
+
+    found = await catalog.assets.get(asset.id)
+    assert found is not None
+    assert found.exif == {"description": "perhaps edited", "rating": 5, "make": "Pentax"}

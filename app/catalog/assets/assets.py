@@ -30,6 +30,7 @@ from app.catalog.assets.asset_queries import (
     where_visible,
 )
 from app.catalog.assets.asset_removal import remove_assets
+from app.catalog.assets.exif_edits import merge_edits
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import (
     CatalogUnavailable,
@@ -201,8 +202,8 @@ class AssetRepository:
         return found[:size], page + 1 if len(found) > size else None
 
     async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
-        """Change an asset. Returns None when the owner has no such asset. `exif` is merged into the known EXIF data. A
-        live photo's video that is replaced or unlinked becomes visible again. Raises `NotFound` for a video that does
+        """Change an asset. Returns None when the owner has no such asset. `exif` is merged into the known EXIF data,
+        and stays when the file is read again. A live photo's video that is replaced or unlinked becomes visible again. Raises `NotFound` for a video that does
         not exist, and `NotAPhoto` when the asset that is to show it is not a photo."""
         mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
         values: dict[str, Any] = {**changes, "updated_at": now()}
@@ -216,7 +217,10 @@ class AssetRepository:
                 return None
             former = asset_from_row(before)
             if "exif" in changes:
-                values["exif"] = (former.exif or {}) | (changes["exif"] or {})
+                edits = (await connection.execute(select(_asset.c.exif_edits).where(mine))).scalar_one()
+                edited = changes["exif"] or {}
+                values["exif"] = (former.exif or {}) | edited
+                values["exif_edits"] = merge_edits(edits, former.exif, edited)
             video = changes.get("live_photo_video_id")
             if video is not None:
                 _check_is_photo(asset_id, former.type)

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
 from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
+from app.catalog.assets.exif_edits import find_unrecorded_edits
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import NotFound, WriteLeaseLost
 from app.catalog.files import file_from_row, iterate_batches, make_live, mark_unfinished_for_deletion
@@ -28,9 +29,6 @@ _asset = tables.asset
 _derivative = tables.derivative
 _file = tables.file
 _task = tables.task
-
-USER_EDITED_FIELDS = ("description", "rating", "latitude", "longitude", "dateTimeOriginal", "timeZone")
-"""EXIF fields that a user may have edited: known values stay when the file is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ class DerivativeRepository:
                     await _replace(connection, asset_id, each)
                 replaced = [each.expected_file_id for each in replacements if each.expected_file_id]
                 await mark_live_for_deletion(connection, owner_id, replaced, REPLACED_FILE_GRACE)
-                values = _asset_values(properties or {}, asset.exif)
+                values = _asset_values(properties or {}, asset)
                 await connection.execute(update(_asset).where(_asset.c.id == asset_id).values(values))
         except (WriteLeaseLost, NotFound):
             async with self._database.write() as connection:
@@ -124,7 +122,9 @@ class DerivativeRepository:
 
 async def _lock_asset(connection: AsyncConnection, owner_id: UUID, asset_id: UUID) -> Any:
     mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
-    asset = (await connection.execute(select(_asset.c.exif).where(mine).with_for_update())).one_or_none()
+    asset = (
+        await connection.execute(select(_asset.c.exif, _asset.c.exif_edits).where(mine).with_for_update())
+    ).one_or_none()
     if asset is None:
         raise NotFound("asset", [asset_id])
     return asset
@@ -152,12 +152,15 @@ async def _replace(connection: AsyncConnection, asset_id: UUID, replacement: Fil
         await connection.execute(insert(_derivative).values(row))
 
 
-def _asset_values(properties: ExtractedProperties, known: dict[str, object] | None) -> dict[str, Any]:
+def _asset_values(properties: ExtractedProperties, asset: Any) -> dict[str, Any]:
+    """`asset`: what is known, from `_lock_asset`."""
     values: dict[str, Any] = {**properties, "updated_at": now()}
     taken_at, local = values.pop("taken_at", None), values.pop("taken_at_local", None)
-    edited = {name: value for name, value in (known or {}).items() if name in USER_EDITED_FIELDS}
+    edits = asset.exif_edits
+    if edits is None:
+        edits = find_unrecorded_edits(asset.exif, properties.get("exif", {}))
     if "exif" in properties:
-        values["exif"] = properties["exif"] | edited
-    if taken_at is not None and local is not None and "dateTimeOriginal" not in edited:
+        values |= {"exif": properties["exif"] | edits, "exif_edits": edits}
+    if taken_at is not None and local is not None and "dateTimeOriginal" not in edits:
         values |= {"file_created_at": taken_at, "local_date_time": local}
     return values

@@ -207,6 +207,8 @@ asset = Table(
     Column("device_id", Text),
     Column("metadata", JSON(none_as_null=True)),
     Column("folded_name", Text, default=_folded_name),
+    # The part of `exif` that a user has edited. NULL: nobody has, or an older version, which did not record edits.
+    Column("exif_edits", JSON(none_as_null=True)),
     Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
     Index("ix_asset_deleted_at", "deleted_at"),
     Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
