@@ -41,8 +41,8 @@ _derived_file = tables.file.alias("made")
 _file = tables.file
 _user = tables.user
 
-_INTERNAL_COLUMNS = ("metadata", "folded_name", "exif_edits")
-"""`metadata` may be long and is in no answer; `folded_name` is only searched; `exif` includes `exif_edits`."""
+_INTERNAL_COLUMNS = ("metadata", "folded_name", "exif_edits", "live_photo_cid")
+"""`metadata` may be long and is in no answer; `folded_name` is only searched; `exif` includes the others."""
 _ASSET_COLUMNS = tuple(column for column in _asset.c if column.name not in _INTERNAL_COLUMNS)
 _ASSET_FIELDS = tuple(column.name for column in _ASSET_COLUMNS)
 JOINED_COLUMNS = len(_ASSET_COLUMNS) + len(_file.c)

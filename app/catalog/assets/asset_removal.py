@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
-from app.catalog.assets import live_photo_links
+from app.catalog.assets import live_photo_links, live_photo_pairs
 from app.catalog.database.engine import now
 from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
@@ -34,10 +34,11 @@ _person = tables.person
 
 async def remove_assets(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> int:
     """Remove assets that the caller has found to exist. Returns how many, without motion videos."""
-    visibilities = await _delete_assets(connection, owner_id, asset_ids)
+    visibilities, identifiers = await _delete_assets(connection, owner_id, asset_ids)
     unlinked = await live_photo_links.find_unlinked_videos(connection, visibilities)
     await _delete_assets(connection, owner_id, unlinked, live_photo_links.where_unused())
     await live_photo_links.unhide_videos(connection, owner_id, visibilities)
+    await live_photo_pairs.pair_live_photos(connection, owner_id, identifiers)
     return len(set(asset_ids))
 
 
@@ -60,21 +61,24 @@ async def mark_live_for_deletion(
 
 async def _delete_assets(
     connection: AsyncConnection, owner_id: UUID, asset_ids: Iterable[UUID], *only: ColumnElement[bool]
-) -> dict[UUID, Visibility]:
-    """Returns the motion videos that the removed photos referred to, each with its photo's visibility."""
+) -> tuple[dict[UUID, Visibility], set[str]]:
+    """Returns the motion videos that the removed photos referred to, each with its photo's visibility, and the content
+    identifiers of the removed assets."""
     visibilities: dict[UUID, Visibility] = {}
+    identifiers: set[str] = set()
     for batch in iterate_batches(asset_ids):
         mine = select(_asset.c.id).where(_asset.c.id.in_(batch), _asset.c.owner_id == owner_id, *only)
         locked_ids = list((await connection.execute(mine.with_for_update())).scalars())
         await reset_folder_digests(connection, locked_ids)
         files = await _delete_derivatives(connection, locked_ids)
         deletion = delete(_asset).where(_asset.c.id.in_(locked_ids))
-        columns = (_asset.c.file_id, _asset.c.sidecar_id, _asset.c.live_photo_video_id, _asset.c.visibility)
-        rows = (await connection.execute(deletion.returning(*columns))).all()
+        links = (_asset.c.live_photo_video_id, _asset.c.visibility, _asset.c.live_photo_cid)
+        rows = (await connection.execute(deletion.returning(_asset.c.file_id, _asset.c.sidecar_id, *links))).all()
+        identifiers.update(row.live_photo_cid for row in rows if row.live_photo_cid)
         visibilities.update((row.live_photo_video_id, row.visibility) for row in rows if row.live_photo_video_id)
         files += [file_id for row in rows for file_id in (row.file_id, row.sidecar_id) if file_id]
         await mark_live_for_deletion(connection, owner_id, files)
-    return visibilities
+    return visibilities, identifiers
 
 
 async def _delete_derivatives(connection: AsyncConnection, asset_ids: list[UUID]) -> list[UUID]:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Update, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
-from app.catalog.assets import live_photo_links
+from app.catalog.assets import live_photo_links, live_photo_pairs
 from app.catalog.assets.asset_queries import (
     asset_from_row,
     choose_sort_column,
@@ -216,9 +216,12 @@ class AssetRepository:
             if before is None:
                 return None
             former = asset_from_row(before)
-            if "exif" in changes:
+            edited = changes.get("exif") or {}
+            if "live_photo_video_id" in changes:
+                edited = edited | live_photo_pairs.LINKED_BY_HAND
+                values["live_photo_cid"] = None
+            if edited:
                 edits = (await connection.execute(select(_asset.c.exif_edits).where(mine))).scalar_one()
-                edited = changes["exif"] or {}
                 values["exif"] = (former.exif or {}) | edited
                 values["exif_edits"] = merge_edits(edits, former.exif, edited)
             video = changes.get("live_photo_video_id")
@@ -258,7 +261,9 @@ class AssetRepository:
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
             if asset_ids is None:
+                live = (await connection.execute(select(_asset.c.id).where(there, _where_live))).scalars().all()
                 restored = (await connection.execute(update(_asset).where(there).values(values))).rowcount
+                await _pair_again(connection, owner_id, live)
                 condition = _library_file.c.asset_id.in_(select(_asset.c.id).where(mine))
                 await connection.execute(_restore_when_found(condition))
                 return restored
@@ -269,6 +274,7 @@ class AssetRepository:
                 statement = update(_asset).where(_asset.c.id.in_(batch), there).values(values)
                 restored += (await connection.execute(statement)).rowcount
                 await connection.execute(_restore_when_found(_library_file.c.asset_id.in_(batch)))
+            await _pair_again(connection, owner_id, requested)
             return restored
 
     async def delete(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> int:
@@ -363,6 +369,15 @@ class AssetRepository:
         async with self._database.read() as connection:
             row = (await connection.execute(select_assets_with_files().where(condition))).one_or_none()
         return None if row is None else asset_from_row(row)
+
+
+_where_live = _asset.c.live_photo_cid.is_not(None)
+
+
+async def _pair_again(connection: AsyncConnection, owner_id: UUID, asset_ids: Iterable[UUID]) -> None:
+    """Pair restored live photos, and videos, whose counterparts came while they were in the trash."""
+    unpaired = await live_photo_pairs.find_unpaired_identifiers(connection, asset_ids)
+    await live_photo_pairs.pair_live_photos(connection, owner_id, unpaired)
 
 
 def _restore_when_found(*conditions: ColumnElement[bool]) -> Update:

@@ -17,6 +17,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
+from app.catalog.assets import live_photo_pairs
 from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
 from app.catalog.assets.exif_edits import find_unrecorded_edits
 from app.catalog.database.engine import Database, now
@@ -112,7 +113,7 @@ class DerivativeRepository:
                 replaced = [each.expected_file_id for each in replacements if each.expected_file_id]
                 await mark_live_for_deletion(connection, owner_id, replaced, REPLACED_FILE_GRACE)
                 values = _asset_values(properties or {}, asset)
-                await connection.execute(update(_asset).where(_asset.c.id == asset_id).values(values))
+                await _update_asset(connection, owner_id, asset, values)
         except (WriteLeaseLost, NotFound):
             async with self._database.write() as connection:
                 await mark_unfinished_for_deletion(connection, [stored.file_id for stored in new])
@@ -122,9 +123,14 @@ class DerivativeRepository:
 
 async def _lock_asset(connection: AsyncConnection, owner_id: UUID, asset_id: UUID) -> Any:
     mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
-    asset = (
-        await connection.execute(select(_asset.c.exif, _asset.c.exif_edits).where(mine).with_for_update())
-    ).one_or_none()
+    columns = (
+        _asset.c.id,
+        _asset.c.exif,
+        _asset.c.exif_edits,
+        _asset.c.live_photo_cid,
+        _asset.c.live_photo_video_id,
+    )
+    asset = (await connection.execute(select(*columns).where(mine).with_for_update())).one_or_none()
     if asset is None:
         raise NotFound("asset", [asset_id])
     return asset
@@ -152,6 +158,18 @@ async def _replace(connection: AsyncConnection, asset_id: UUID, replacement: Fil
         await connection.execute(insert(_derivative).values(row))
 
 
+async def _update_asset(connection: AsyncConnection, owner_id: UUID, asset: Any, values: dict[str, Any]) -> None:
+    """Store the new `values` of `asset`, and pair it anew if its content identifier is new or has no counterpart."""
+    identifier = values.get("live_photo_cid", asset.live_photo_cid)
+    former = set[str]()
+    if asset.live_photo_cid not in (None, identifier):
+        former = await live_photo_pairs.unpair_live_photos(connection, owner_id, [asset.id])
+    await connection.execute(update(_asset).where(_asset.c.id == asset.id).values(values))
+    if "live_photo_cid" in values:
+        identifiers = former | ({identifier} if identifier else set[str]())
+        await live_photo_pairs.pair_live_photos(connection, owner_id, identifiers)
+
+
 def _asset_values(properties: ExtractedProperties, asset: Any) -> dict[str, Any]:
     """`asset`: what is known, from `_lock_asset`."""
     values: dict[str, Any] = {**properties, "updated_at": now()}
@@ -159,8 +177,12 @@ def _asset_values(properties: ExtractedProperties, asset: Any) -> dict[str, Any]
     edits = asset.exif_edits
     if edits is None:
         edits = find_unrecorded_edits(asset.exif, properties.get("exif", {}))
+        if asset.live_photo_video_id is not None:
+            edits |= live_photo_pairs.LINKED_BY_HAND
     if "exif" in properties:
-        values |= {"exif": properties["exif"] | edits, "exif_edits": edits}
+        exif = properties["exif"] | edits
+        identifier = live_photo_pairs.get_content_identifier(exif)
+        values |= {"exif": exif, "exif_edits": edits, "live_photo_cid": identifier}
     if taken_at is not None and local is not None and "dateTimeOriginal" not in edits:
         values |= {"file_created_at": taken_at, "local_date_time": local}
     return values

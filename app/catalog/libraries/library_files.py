@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, fun
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
+from app.catalog.assets import live_photo_pairs
 from app.catalog.assets.asset_removal import reset_folder_digests
 from app.catalog.database.engine import Database, now
 from app.catalog.files import ID_BATCH_SIZE, iterate_batches
@@ -220,7 +221,7 @@ class LibraryFileRepository:
                 await connection.execute(
                     _update_identity(), [_identity_values(asset_id, listed) for asset_id, listed in batch]
                 )
-            await _restore_returned(connection, changes.returned)
+            await _restore_returned(connection, owner_id, changes.returned)
             changes.to_process = [asset_id for asset_id, _ in changes.changed]
             for batch in _chunks(changes.new, _STATEMENT_ROWS):
                 changes.to_process += await _insert_new(connection, library_id, owner_id, folders, batch)
@@ -232,6 +233,7 @@ class LibraryFileRepository:
         how many were not marked as missing before. Raises `NotFound` and `LibraryChanged` as `apply_changes`."""
         moment = now()
         missing = 0
+        identifiers: set[str] = set()
         async with self._database.write() as connection:
             owner_id = await lock_library(connection, library)
             await quota.lock_owner(connection, owner_id)
@@ -247,7 +249,9 @@ class LibraryFileRepository:
                     update(_library_file).where(_library_file.c.asset_id.in_(newly)).values(trashed=True)
                 )
                 values = {"is_offline": True, "deleted_at": func.coalesce(_asset.c.deleted_at, moment)}
+                identifiers |= await live_photo_pairs.unpair_live_photos(connection, owner_id, newly)
                 await connection.execute(update(_asset).where(mine).values(**values, updated_at=moment))
+            await live_photo_pairs.pair_live_photos(connection, owner_id, identifiers)
         return missing
 
     async def delete_empty_folders(self, library_id: UUID, folder_ids: Iterable[UUID]) -> None:
@@ -436,7 +440,7 @@ async def _write_renamed(
     await connection.execute(name_update, names)
 
 
-async def _restore_returned(connection: AsyncConnection, asset_ids: list[UUID]) -> None:
+async def _restore_returned(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> None:
     """Restore found files: assets that a scan trashed leave the trash, assets that their owner trashed stay."""
     for batch in iterate_batches(asset_ids):
         mine = _library_file.c.asset_id.in_(batch)
@@ -446,6 +450,8 @@ async def _restore_returned(connection: AsyncConnection, asset_ids: list[UUID]) 
         values = {"is_offline": False, "updated_at": now()}
         await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(values))
         await connection.execute(update(_library_file).where(mine).values(missing_since=None, trashed=False))
+    identifiers = await live_photo_pairs.find_unpaired_identifiers(connection, asset_ids)
+    await live_photo_pairs.pair_live_photos(connection, owner_id, identifiers)
 
 
 def _update_identity() -> Any:

@@ -209,6 +209,8 @@ asset = Table(
     Column("folded_name", Text, default=_folded_name),
     # The part of `exif` that a user has edited. NULL: nobody has, or an older version, which did not record edits.
     Column("exif_edits", JSON(none_as_null=True)),
+    # `exif.livePhotoCID`, for the index.
+    Column("live_photo_cid", Text),
     Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
     Index("ix_asset_deleted_at", "deleted_at"),
     Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
@@ -222,6 +224,14 @@ Index(
     unique=True,
     sqlite_where=asset.c.library_id.is_(None),
     postgresql_where=asset.c.library_id.is_(None),
+)
+
+Index(
+    "ix_asset_owner_id_live_photo_cid",
+    asset.c.owner_id,
+    asset.c.live_photo_cid,
+    sqlite_where=asset.c.live_photo_cid.is_not(None),
+    postgresql_where=asset.c.live_photo_cid.is_not(None),
 )
 
 derivative = Table(
