@@ -15,6 +15,7 @@ from app.catalog.accounts.persons import PersonRepository
 from app.catalog.accounts.users import UserRepository
 from app.catalog.assets.assets import AssetRepository
 from app.catalog.assets.derivatives import DerivativeRepository
+from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
 from app.catalog.assets.folded_name_backfill import FoldedNameBackfill
 from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.assets.rendition_lookup import RenditionRepository
@@ -50,6 +51,7 @@ class Catalog:
         self.assets = AssetRepository(database)
         self.folded_names = FoldedNameBackfill(database)
         self.derivatives = DerivativeRepository(database)
+        self.duplicate_uploads = DuplicateUploadRepository(database)
         self.motion_photo_videos = MotionVideoRepository(database)
         self.persons = PersonRepository(database)
         self.tasks = TaskRepository(database)

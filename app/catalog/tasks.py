@@ -242,6 +242,15 @@ async def add_tasks(
         await connection.execute(insert(_task), rows)
 
 
+async def request_reading(connection: AsyncConnection, asset_ids: Iterable[UUID]) -> None:
+    """Request the metadata of these assets to be read again, in the transaction that changes a sidecar. Derivatives stay.
+    A run that is under way loses its task: it may have read the former sidecar."""
+    moment = now()
+    values: dict[str, Any] = {**_INITIAL_VALUES, "not_before": moment, "updated_at": moment}
+    for batch in iterate_batches(asset_ids):
+        await connection.execute(update(_task).where(_task.c.asset_id.in_(batch)).values(values))
+
+
 async def _request(
     connection: AsyncConnection, condition: ColumnElement[bool], *, remake: bool
 ) -> tuple[list[Task], UUID | None]:

@@ -12,15 +12,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
 
+from app.catalog.assets.duplicate_uploads import DuplicateAddition
 from app.catalog.catalog import Catalog
 from app.catalog.database.outage import FailedWork
-from app.catalog.errors import CatalogError, DuplicateAsset, NotFound, QuotaExceeded, WriteLeaseLost
+from app.catalog.errors import CatalogError, DuplicateAsset, NotFound, WriteLeaseLost
 from app.catalog.files import LATE_WRITE_GRACE
-from app.catalog.schema.records import AssetType, File, FileKind, NewAsset, StoredFile, User
+from app.catalog.schema.records import Asset, AssetType, File, FileKind, NewAsset, StoredFile, User
 from app.config import MEBIBYTE, Settings
 from app.formats import MediaFormat, MediaKind, find_format
 from app.formats.signatures import SIGNATURE_BYTES, find_content_format
@@ -35,12 +37,12 @@ from app.uploads.errors import (
     LeaseLost,
     MalformedBody,
     UnsupportedType,
-    UploadTooLarge,
 )
 from app.uploads.fields import UploadFieldParser, UploadFields, parse_checksum_header
 from app.uploads.file_names import build_display_name, extract_extension
-from app.uploads.file_receiver import ReceivedFile, read_head, receive_file
+from app.uploads.file_receiver import read_head, receive_file
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, FormField, MultipartReader
+from app.uploads.uploaded_file import QuotaCheck, SizeLimits, UploadedFile
 
 UPLOAD_LEASE = timedelta(minutes=15)
 """Duration of a lease: until it expires, the sweeper leaves the file row alone."""
@@ -57,10 +59,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """`created` is False for a duplicate; `asset_id` is then that of the existing asset."""
+    """`created` is False for a duplicate; `asset_id` is then that of the existing asset, and `added` is what this upload
+    added to it."""
 
     created: bool
     asset_id: UUID
+    added: tuple[DuplicateAddition, ...] = ()
 
 
 class UploadIngest:
@@ -74,8 +78,8 @@ class UploadIngest:
         check_media_location: Callable[[], Awaitable[None]] | None = None,
         on_asset_added: Callable[[UUID], None] | None = None,
     ) -> None:
-        """`check_media_location` raises a `StorageError` while nothing may be written. `on_asset_added` is called with the id of each new
-        asset, and must not block."""
+        """`check_media_location` raises a `StorageError` while nothing may be written. `on_asset_added` is called with the id of each
+        asset that has a task to do, and must not block."""
         self._catalog = catalog
         self._storage = storage
         self._settings = settings
@@ -111,19 +115,19 @@ class UploadIngest:
             idle_seconds=self._settings.upload_idle_seconds,
             minimum_rate=self._settings.upload_minimum_rate,
         )
-        size_limits = _SizeLimits(self._settings.upload_limit, quota_check)
+        size_limits = SizeLimits(self._settings.upload_limit, quota_check)
         upload = _Upload(self._catalog, self._storage, user, declared_sha1, size_limits, self._on_asset_added)
         async with aclosing(upload.stop_on_lost_lease(stream_body(receive, content_length, limits))) as body:
             reader = MultipartReader(content_type, body, file_fields=frozenset((ORIGINAL_PART, SIDECAR_PART)))
             return await _run_to_completion(upload, reader)
 
-    async def _load_quota(self, user: User, content_length: int | None) -> _QuotaCheck | None:
+    async def _load_quota(self, user: User, content_length: int | None) -> QuotaCheck | None:
         if user.quota is None:
             return None
         current_user = await self._catalog.users.get(user.id)
         if current_user is None or current_user.quota is None:
             return None
-        quota_check = _QuotaCheck(current_user.quota, current_user.used)
+        quota_check = QuotaCheck(current_user.quota, current_user.used)
         if content_length is not None:
             quota_check.check(content_length - MAX_OVERHEAD_BYTES)
         return quota_check
@@ -161,62 +165,11 @@ async def _failure_of(task: asyncio.Task[UploadResult]) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-@dataclass(frozen=True, slots=True)
-class _QuotaCheck:
-    """The user's quota and usage in bytes when the upload began. An early check, to save the transfer: the insert decides."""
-
-    quota: int
-    used: int
-
-    def check(self, size: int) -> None:
-        if self.used + size > self.quota:
-            raise QuotaExceeded(self.quota, self.used, size)
-
-
-@dataclass(frozen=True, slots=True)
-class _SizeLimits:
-    limit: int
-    quota: _QuotaCheck | None
-
-    def __call__(self, size: int, /) -> None:
-        if size > self.limit:
-            raise UploadTooLarge(self.limit, "The file")
-        if self.quota is not None:
-            self.quota.check(size)
-
-
-@dataclass(frozen=True, slots=True)
-class _UploadedFile:
-    """A file whose bytes have been written, but not committed yet. `named_format` by its name, `format` by its content."""
-
-    file_id: UUID
-    name: str
-    named_format: MediaFormat
-    format: MediaFormat
-    received: ReceivedFile
-
-    def choose_display_name(self, wanted: str | None) -> str:
-        """`wanted`, or the part's own file name. Where the extension of `wanted` denotes another type than the file has, or none, the file's
-        extension is appended."""
-        if wanted is None:
-            return self.name
-        wanted_format = find_format(wanted)
-        same_type = (
-            wanted_format is not None
-            and wanted_format.kind in (self.format.kind, self.named_format.kind)
-            and wanted_format.is_scriptable is self.format.is_scriptable
-        )
-        return wanted if same_type else build_display_name(wanted + self.format.extension)
-
-    def to_stored_file(self) -> StoredFile:
-        return StoredFile(self.file_id, self.received.size, self.received.sha1, self.received.crc32)
-
-
 class _DuplicateContent(Exception):
-    """The user already has this content: the upload is undone, and the existing asset's id is returned."""
+    """The user already has this content as `asset`: the original is not stored."""
 
-    def __init__(self, asset_id: UUID) -> None:
-        self.asset_id = asset_id
+    def __init__(self, asset: Asset) -> None:
+        self.asset = asset
 
 
 class _Upload:
@@ -228,7 +181,7 @@ class _Upload:
         storage: StorageService,
         user: User,
         declared_sha1: bytes | None,
-        size_limits: _SizeLimits,
+        size_limits: SizeLimits,
         on_asset_added: Callable[[UUID], None] | None,
     ) -> None:
         self.is_committing = False
@@ -242,8 +195,9 @@ class _Upload:
         self._name = str(uuid4())
         self._fields = UploadFieldParser()
         self._files: list[File] = []
-        self._original: _UploadedFile | None = None
-        self._sidecar: _UploadedFile | None = None
+        self._original: UploadedFile | None = None
+        self._sidecar: UploadedFile | None = None
+        self._is_favorite = False
         self._lease_lost = False
 
     def is_outage(self, error: BaseException) -> bool:
@@ -253,20 +207,34 @@ class _Upload:
     async def run(self, reader: MultipartReader) -> UploadResult:
         try:
             async with self._renewing_leases():
-                async with AsyncExitStack() as writers:  # a clean exit commits the objects, any other aborts them
-                    await self._read(reader, writers)
-                    new, original = await self._validate()
-                    await self._renew()
-                    self.is_committing = True
-                self._all_stored = True
-                return await self._insert(new, original)
+                return await self._receive(reader)
         except _DuplicateContent as duplicate:
             await self._mark_for_deletion(timedelta(0))
-            return UploadResult(created=False, asset_id=duplicate.asset_id)
+            return await self._complete_existing(duplicate.asset.id, None)
         except BaseException as error:
             may_be_stored = self.is_committing or isinstance(error, StorageUnavailable)
             await self._mark_for_deletion(LATE_WRITE_GRACE if may_be_stored else timedelta(0))
             raise
+
+    async def _receive(self, reader: MultipartReader) -> UploadResult:
+        complete: Callable[[], Awaitable[UploadResult]]
+        async with AsyncExitStack() as sidecar_writer:  # a clean exit commits the object, any other aborts it
+            try:
+                async with AsyncExitStack() as original_writer:
+                    await self._read(reader, original_writer, sidecar_writer)
+                    new, original = await self._validate()
+                    await self._renew()
+                    self.is_committing = True
+                    complete = partial(self._insert, new, original)
+            except _DuplicateContent as duplicate:
+                if self._sidecar is None or duplicate.asset.sidecar_id is not None:
+                    raise
+                await self._discard_original()
+                await self._renew()
+                self.is_committing = True
+                complete = partial(self._complete_existing, duplicate.asset.id, self._sidecar.to_stored_file())
+        self._all_stored = True
+        return await complete()
 
     async def stop_on_lost_lease(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Passes the body on; raises `LeaseLost` once a lease is lost."""
@@ -297,17 +265,19 @@ class _Upload:
                 if not self._catalog.outages.record_failure(error):
                     _log.warning("the leases of an upload are not renewed yet", exc_info=True)
 
-    async def _read(self, reader: MultipartReader, writers: AsyncExitStack) -> None:
+    async def _read(
+        self, reader: MultipartReader, original_writer: AsyncExitStack, sidecar_writer: AsyncExitStack
+    ) -> None:
         async with aclosing(reader.iter_parts()) as parts:
             async for part in parts:
                 if isinstance(part, FormField):
                     self._fields.add(part.name, part.value)
                 elif part.name == ORIGINAL_PART:
-                    await self._read_original(part, writers)
+                    await self._read_original(part, original_writer)
                 elif part.name == SIDECAR_PART and (part.filename or await _has_bytes(part)):
-                    await self._read_sidecar(part, writers)
+                    await self._read_sidecar(part, sidecar_writer)
 
-    async def _read_original(self, part: FilePart, writers: AsyncExitStack) -> None:
+    async def _read_original(self, part: FilePart, writer: AsyncExitStack) -> None:
         if self._original is not None:
             raise MalformedBody(f"The body has more than one {ORIGINAL_PART}")
         type_name = name = part.filename or ""
@@ -316,20 +286,20 @@ class _Upload:
         format_ = find_format(type_name)
         if format_ is None or format_.kind is MediaKind.SIDECAR:
             raise UnsupportedType(extract_extension(type_name))
-        self._original = await self._receive(part, FileKind.ORIGINAL, format_, self._size_limits, writers)
+        self._original = await self._receive_file(part, FileKind.ORIGINAL, format_, self._size_limits, writer)
 
-    async def _read_sidecar(self, part: FilePart, writers: AsyncExitStack) -> None:
+    async def _read_sidecar(self, part: FilePart, writer: AsyncExitStack) -> None:
         if self._sidecar is not None:
             raise MalformedBody(f"The body has more than one {SIDECAR_PART}")
         format_ = find_format(part.filename or "")
         if format_ is None or format_.kind is not MediaKind.SIDECAR:
             raise UnsupportedType(extract_extension(part.filename or ""))
-        size_limits = _SizeLimits(MAX_SIDECAR_BYTES, self._size_limits.quota)
-        self._sidecar = await self._receive(part, FileKind.SIDECAR, format_, size_limits, writers)
+        size_limits = SizeLimits(MAX_SIDECAR_BYTES, self._size_limits.quota)
+        self._sidecar = await self._receive_file(part, FileKind.SIDECAR, format_, size_limits, writer)
 
-    async def _receive(
-        self, part: FilePart, kind: FileKind, named: MediaFormat, size_limits: _SizeLimits, writers: AsyncExitStack
-    ) -> _UploadedFile:
+    async def _receive_file(
+        self, part: FilePart, kind: FileKind, named: MediaFormat, size_limits: SizeLimits, stack: AsyncExitStack
+    ) -> UploadedFile:
         """Type and extension of the stored file are those of its content, which names may not tell."""
         head, chunks = await read_head(part.chunks, SIGNATURE_BYTES)
         format_ = named
@@ -341,16 +311,17 @@ class _Upload:
         path = self._storage.managed_path(Key(f"upload/{self._user.id}/{name[:2]}/{name[2:4]}/{name}"))
         row = await self._catalog.files.begin_write(self._user.id, kind, path, format_.mime_type, UPLOAD_LEASE)
         self._files.append(row)
-        writer = await writers.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
+        writer = await stack.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
         received = await receive_file(writer, chunks, size_limits)
-        return _UploadedFile(row.id, build_display_name(part.filename or ""), named, format_, received)
+        return UploadedFile(row.id, build_display_name(part.filename or ""), named, format_, received)
 
-    async def _validate(self) -> tuple[NewAsset, _UploadedFile]:
+    async def _validate(self) -> tuple[NewAsset, UploadedFile]:
         """Checks the complete body. Returns the asset to insert and its original; raises to refuse the upload."""
         original = self._original
         if original is None:
             raise InvalidField(ORIGINAL_PART, "is required")
         fields = self._fields.finish()
+        self._is_favorite = fields.is_favorite
         checksum = original.received.sha1
         if self._declared_sha1 not in (None, checksum):
             raise ChecksumMismatch
@@ -362,10 +333,10 @@ class _Upload:
                 raise InvalidField("livePhotoVideoId", "is no video of yours")
         known = await self._catalog.assets.get_by_checksum(self._user.id, checksum)
         if known is not None:
-            raise _DuplicateContent(known.id)
+            raise _DuplicateContent(known)
         return self._new_asset(fields, original), original
 
-    def _new_asset(self, fields: UploadFields, original: _UploadedFile) -> NewAsset:
+    def _new_asset(self, fields: UploadFields, original: UploadedFile) -> NewAsset:
         return NewAsset(
             id=uuid4(),
             owner_id=self._user.id,
@@ -384,12 +355,12 @@ class _Upload:
             metadata=fields.metadata,
         )
 
-    async def _insert(self, new: NewAsset, original: _UploadedFile) -> UploadResult:
+    async def _insert(self, new: NewAsset, original: UploadedFile) -> UploadResult:
         sidecar = self._sidecar.to_stored_file() if self._sidecar is not None else None
         try:
             asset = await self._catalog.assets.insert(new, original.to_stored_file(), sidecar)
         except DuplicateAsset as duplicate:
-            return UploadResult(created=False, asset_id=duplicate.asset_id)
+            return await self._complete_existing(duplicate.asset_id, sidecar)
         except WriteLeaseLost:
             raise LeaseLost from None
         except NotFound as missing:
@@ -399,6 +370,26 @@ class _Upload:
         if self._on_asset_added is not None:
             self._on_asset_added(asset.id)
         return UploadResult(created=True, asset_id=asset.id)
+
+    async def _complete_existing(self, asset_id: UUID, sidecar: StoredFile | None) -> UploadResult:
+        """Adds to the existing asset what it lacks."""
+        added: tuple[DuplicateAddition, ...] = ()
+        if sidecar is not None or self._is_favorite:
+            try:
+                added = await self._catalog.duplicate_uploads.complete_asset(
+                    self._user.id, asset_id, sidecar, is_favorite=self._is_favorite
+                )
+            except WriteLeaseLost:
+                raise LeaseLost from None
+        if DuplicateAddition.SIDECAR in added and self._on_asset_added is not None:
+            self._on_asset_added(asset_id)
+        return UploadResult(created=False, asset_id=asset_id, added=added)
+
+    async def _discard_original(self) -> None:
+        """Marks the aborted original of a duplicate for deletion, while the sidecar is still to be stored."""
+        discarded = [file for file in self._files if file.kind is FileKind.ORIGINAL]
+        await self._catalog.files.mark_many_for_deletion([file.id for file in discarded])
+        self._files = [file for file in self._files if file not in discarded]
 
     async def _renew(self) -> None:
         for file in tuple(self._files):

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from app.api.http.application import AsgiRequestCycle
 from app.catalog.assets.assets import AssetRepository
 from app.catalog.assets.derivatives import DerivativeRepository
+from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
 from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.files import FileRepository
 from app.catalog.moves.move_ledger import MoveLedger
@@ -70,6 +71,7 @@ def _upload_answered(cycle: AsgiRequestCycle, message: MutableMapping[str, Any])
 _COROUTINES: list[tuple[type, str, NameStep]] = [
     (FileRepository, "begin_write", _always("file row begun")),
     (AssetRepository, "insert", _always("live transaction")),
+    (DuplicateUploadRepository, "complete_asset", _always("duplicate completed")),
     (AsgiRequestCycle, "send", _upload_answered),
     (AssetRepository, "trash", _always("trash")),
     (AssetRepository, "delete", _always("doom transaction")),

@@ -44,7 +44,7 @@ from app.storage.ranges import ByteRange
 from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import UploadIngest
 from tests.campaign.effects import observe_effects
-from tests.real.uploads import FORM_TAIL, FORM_TYPE, form_head
+from tests.real.uploads import FORM_TAIL, FORM_TYPE, form_head, sidecar_part
 
 CHUNK_BYTES = 64 * 1024
 PRODUCT_BYTES = 3000
@@ -56,7 +56,7 @@ class ChildOrder:
     """One operation, and the moment of the child's death. `effect` counts from 1; 0 lets the child live. With `step`,
     the child dies `pause` seconds after it entered that step for the `effect`-th time, while everything else continues.
     The operation is the `command` of a move (`concurrency` files at once), the removal of `asset`, or the processing of
-    `photo`; without these it is the upload of `data`. The child appends the names of its steps to the file `steps`."""
+    `photo`; without these it is the upload of `data`, with `sidecar` (its text) if there is one. The child appends the names of its steps to the file `steps`."""
 
     settings: dict[str, str]
     user: str
@@ -70,6 +70,7 @@ class ChildOrder:
     step: str = ""
     pause: float = 0.0
     photo: str = ""
+    sidecar: str = ""
 
 
 class KillCountdown:
@@ -129,7 +130,9 @@ async def _move(order: ChildOrder, catalog: Catalog, storage: StorageService) ->
 async def _upload(order: ChildOrder, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
     user = await catalog.users.get(UUID(order.user))
     assert user is not None
-    body = form_head() + Path(order.data).read_bytes() + FORM_TAIL
+    fields = {"isFavorite": "true"} if order.sidecar else {}
+    sidecar = sidecar_part(order.sidecar.encode()) if order.sidecar else b""
+    body = form_head(fields=fields) + Path(order.data).read_bytes() + sidecar + FORM_TAIL
     chunks = iter([body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)])
     unsent = len(body)
 

@@ -104,6 +104,46 @@ def test_an_upload_dies_at_every_effect(
     ]
 
 
+def test_a_duplicate_with_a_sidecar_dies_at_every_effect(
+    fork_server: ForkServer,
+    service: Service,
+    account: Account,
+    client: httpx.Client,
+    stack: Engine,
+    tmp_path: Path,
+    note: Note,
+) -> None:
+    sent = tmp_path / "sent"
+    asset, data = "", b""
+
+    def die(effect: int, after: bool) -> tuple[int, list[str]]:
+        nonlocal asset, data
+        data = fresh_bytes(5000)
+        sent.write_bytes(data)
+        asset = uploaded(client, data)
+        return fork_server.run(
+            service.stack.settings, user=str(account.id), effect=effect, after=after, data=str(sent), sidecar="<x/>"
+        )
+
+    def check() -> None:
+        before = client.get(f"/api/assets/{asset}").json()["isFavorite"]
+        answer = upload(client, data, fields={"isFavorite": "true"}, sidecar=b"<x/>")
+        assert answer.json() == {
+            "id": asset,
+            "status": "duplicate",
+            **({} if before else {"added": ["sidecar", "favorite"]}),
+        }
+        assert client.get(f"/api/assets/{asset}").json()["isFavorite"]
+        assert client.get(f"/api/assets/{asset}/original").content == data
+
+    steps = _die_at_every_effect(service, die, check, moments=(True,))
+
+    note(f"a duplicate with a sidecar died after each of: {', '.join(steps)} ({stack})")
+    assert steps[-1] == "duplicate completed"
+    assert "object put" in steps or "file named" in steps
+    assert "live transaction" not in steps
+
+
 def test_a_removal_dies_at_every_effect(
     fork_server: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
 ) -> None:

@@ -45,6 +45,12 @@ def form_head(name: str = "photo.jpg", fields: Mapping[str, str] | None = None) 
     return "".join([*parts, part]).encode()
 
 
+def sidecar_part(data: bytes) -> bytes:
+    """The sidecar, after the file's bytes."""
+    disposition = 'form-data; name="sidecarData"; filename="photo.xmp"'
+    return f"\r\n--{BOUNDARY}\r\ncontent-disposition: {disposition}\r\n\r\n".encode() + data
+
+
 FORM_TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -56,11 +62,13 @@ def upload(
     *,
     fields: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
+    sidecar: bytes | None = None,
 ) -> httpx.Response:
     """`POST /api/assets`."""
+    beside = b"" if sidecar is None else sidecar_part(sidecar)
     return client.post(
         "/api/assets",
-        content=form_head(name, fields) + data + FORM_TAIL,
+        content=form_head(name, fields) + data + beside + FORM_TAIL,
         headers={"content-type": FORM_TYPE, **(headers or {})},
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema.records import Asset, File, FileState, User
@@ -25,7 +26,7 @@ Hook = Callable[[str], Awaitable[None]]
 WAIT_SECONDS = 120.0
 
 
-async def _nothing(_path: str) -> None:
+async def nothing(_path: str) -> None:
     return
 
 
@@ -34,9 +35,9 @@ class HookedStorage:
 
     def __init__(self, real: StorageService) -> None:
         self._real = real
-        self.on_write: Hook = _nothing
-        self.on_commit: Hook = _nothing
-        self.after_commit: Hook = _nothing
+        self.on_write: Hook = nothing
+        self.on_commit: Hook = nothing
+        self.after_commit: Hook = nothing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
@@ -104,11 +105,13 @@ class UploadTarget:
     settings: Settings
     user: User
     media: Path
+    on_asset_added: Callable[[UUID], None] | None = None
 
     def ingest(self, **changes: object) -> UploadIngest:
         """`changes` are settings by field name."""
         settings = self.settings.model_copy(update=changes)
-        return UploadIngest(self.catalog, cast("StorageService", self.storage), settings)
+        storage = cast("StorageService", self.storage)
+        return UploadIngest(self.catalog, storage, settings, on_asset_added=self.on_asset_added)
 
     async def send(
         self, parts: Iterable[FormPart] | bytes, *, checksum: str | None = None, length: bool = True, **changes: object

@@ -12,9 +12,15 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
+from app.catalog.assets.duplicate_uploads import DuplicateAddition
+from app.catalog.errors import QuotaExceeded
+from app.catalog.files import LATE_WRITE_GRACE
+from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
 from app.uploads import ingest
 from tests.uploads.forms import BOUNDARY, DATES, FormPart, Upload, body, encode_part, split_at
@@ -161,11 +167,70 @@ async def test_the_same_content_again_is_a_duplicate_and_never_becomes_an_object
     async def fail(path: str) -> None:
         pytest.fail(f"{path} is about to be committed")
 
-    first = await place.send([*DATES, PHOTO])
+    first = await place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")])
     place.storage.on_commit = fail
-    again = await place.send([SIDECAR, Upload("assetData", "other name.png", PHOTO.data), *DATES])
-    assert (again.created, again.asset_id) == (False, first.asset_id)
+    other_sidecar = Upload("sidecarData", "other.xmp", b"<other/>")
+    again = await place.send([other_sidecar, Upload("assetData", "other.png", PHOTO.data), *DATES])
+    assert again == ingest.UploadResult(created=False, asset_id=first.asset_id)
+    assert (await place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")])).added == ()
+    await place.assert_kept(PHOTO, SIDECAR)
+
+
+@pytest.mark.parametrize("parts", [[SIDECAR, PHOTO, *DATES], [*DATES, PHOTO, SIDECAR]], ids=["first", "last"])
+@pytest.mark.parametrize("favorite", [False, True], ids=["sidecar", "both"])
+async def test_a_duplicate_adds_what_the_asset_lacks(place: UploadTarget, parts: list[Any], favorite: bool) -> None:
+    first = await place.send([*DATES, PHOTO])
+    committed: list[str] = []
+
+    async def commit(path: str) -> None:
+        committed.append(path)
+
+    place.storage.on_commit = commit
+    woken: list[UUID] = []
+    place.on_asset_added = woken.append
+    again = await place.send([*parts, ("isFavorite", str(favorite).lower())])
+
+    added = (DuplicateAddition.SIDECAR, DuplicateAddition.FAVORITE)
+    assert again == ingest.UploadResult(False, first.asset_id, added if favorite else added[:1])
+    asset = await place.asset(again)
+    assert asset.sidecar_id is not None
+    sidecar = await place.catalog.files.get(asset.sidecar_id)
+    assert sidecar is not None
+    assert committed == [sidecar.path], "the original is there already"
+    assert asset.is_favorite is favorite
+    assert woken == [first.asset_id]
+    await place.assert_kept(PHOTO, SIDECAR)
+
+
+async def test_a_duplicate_that_is_a_favourite_makes_the_asset_one(place: UploadTarget) -> None:
+    first = await place.send([*DATES, PHOTO])
+    again = await place.send([PHOTO, *DATES, ("isFavorite", "true")])
+    assert again.added == (DuplicateAddition.FAVORITE,)
+    assert (await place.asset(first)).is_favorite
+    assert (await place.send([PHOTO, *DATES])).added == ()
+    assert (await place.asset(first)).is_favorite, "a duplicate takes nothing away"
     await place.assert_kept(PHOTO)
+
+
+async def test_a_sidecar_beyond_the_quota_is_not_added(place: UploadTarget) -> None:
+    """Found by the sidecar's size as it arrives, or only when it is added, as other uploads used up the quota."""
+    place.user = await place.catalog.users.create("q@example.org", "Q", quota=len(PHOTO.data) * 2)
+    first = await place.send([*DATES, PHOTO])
+    with pytest.raises(QuotaExceeded):
+        await place.send([*DATES, PHOTO, Upload("sidecarData", "a.xmp", b"x" * (len(PHOTO.data) + 1))])
+
+    async def use_up(_path: str) -> None:
+        async with place.catalog.database.write() as connection:
+            await connection.execute(update(tables.user).values(used=tables.user.c.used + len(PHOTO.data)))
+
+    place.storage.on_commit = use_up
+    with pytest.raises(QuotaExceeded):
+        await place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")])
+    asset = await place.asset(first)
+    assert (asset.sidecar_id, asset.is_favorite) == (None, False)
+    async with place.catalog.database.write() as connection:
+        await connection.execute(update(tables.user).values(used=len(PHOTO.data)))
+    await place.assert_kept(PHOTO, after=LATE_WRITE_GRACE)
 
 
 async def test_what_is_in_the_trash_is_a_duplicate_too(place: UploadTarget) -> None:
@@ -184,6 +249,7 @@ async def test_another_user_may_have_the_same(place: UploadTarget) -> None:
 
 @pytest.mark.parametrize("form", ["hex", "base64"])
 async def test_a_known_checksum_is_answered_before_the_body_is_read(place: UploadTarget, form: str) -> None:
+    """So nothing of the body is added to the asset."""
     first = await place.send([*DATES, PHOTO])
     digest = hashlib.sha1(PHOTO.data).digest()
     sender = UploadSender([b"never read"])
@@ -201,14 +267,21 @@ async def test_two_uploads_of_the_same_file_at_once(place: UploadTarget) -> None
     """Both have passed the check for duplicates when the first one commits."""
     meeting = asyncio.Barrier(2)
 
-    async def meet(_path: str) -> None:
-        await meeting.wait()
+    async def meet(path: str) -> None:
+        if path.endswith(".jpg"):
+            await meeting.wait()
 
     place.storage.on_commit = meet
-    outcomes = await asyncio.gather(place.send([*DATES, PHOTO]), place.send([*DATES, PHOTO]))
+    outcomes = await asyncio.gather(
+        place.send([*DATES, PHOTO]), place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")])
+    )
     assert sorted(outcome.created for outcome in outcomes) == [False, True]
     assert outcomes[0].asset_id == outcomes[1].asset_id
-    await place.assert_kept(PHOTO)
+    assert outcomes[0].added == ()
+    if outcomes[0].created:
+        assert outcomes[1].added == (DuplicateAddition.SIDECAR, DuplicateAddition.FAVORITE)
+    assert (await place.asset(outcomes[0])).is_favorite
+    await place.assert_kept(PHOTO, SIDECAR)
 
 
 async def test_many_uploads_at_once(place: UploadTarget) -> None:

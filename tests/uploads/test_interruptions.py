@@ -18,7 +18,7 @@ from app.uploads import ingest
 from app.uploads.errors import ClientDisconnected, LeaseLost
 from app.uploads.ingest import UPLOAD_LEASE, UploadResult
 from tests.uploads.forms import DATES, body, split_at
-from tests.uploads.hooked_storage import WAIT_SECONDS, UploadSender, UploadTarget
+from tests.uploads.hooked_storage import WAIT_SECONDS, UploadSender, UploadTarget, nothing
 from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo
 
 
@@ -120,6 +120,94 @@ async def test_cancelled_during_the_insert_it_is_carried_to_its_end(
     stage.release.set()
     with pytest.raises(asyncio.CancelledError):
         await upload
+    await place.assert_kept(PHOTO)
+
+
+@pytest.mark.parametrize("moment", ["on_write", "on_commit", "after_commit", "add", "added"])
+@pytest.mark.parametrize("end", ["cancelled", "fails"])
+async def test_a_duplicate_with_a_sidecar_interrupted_at_each_stage(
+    place: UploadTarget, monkeypatch: pytest.MonkeyPatch, moment: str, end: str
+) -> None:
+    """The sidecar is added wholly or not at all, and the asset stays as it is."""
+    first = await place.send([*DATES, PHOTO])
+    stage = Stage()
+    complete = place.catalog.duplicate_uploads.complete_asset
+
+    async def interrupt(path: str = "") -> None:
+        if not path.endswith(".jpg"):
+            await stage()
+            if end == "fails":
+                raise StorageUnavailable(path, "test") if path else CatalogUnavailable("away")
+
+    async def complete_with_interruption(*arguments: Any, **options: Any) -> Any:
+        if moment == "add":
+            await interrupt()
+        added = await complete(*arguments, **options)
+        if moment == "added":
+            await interrupt()
+        return added
+
+    if moment.startswith("add"):
+        monkeypatch.setattr(place.catalog.duplicate_uploads, "complete_asset", complete_with_interruption)
+    else:
+        setattr(place.storage, moment, interrupt)
+    upload = asyncio.create_task(place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")]))
+    await stage.wait()
+    if end == "cancelled":
+        upload.cancel()
+        await asyncio.sleep(0)
+    stage.release.set()
+    with pytest.raises(asyncio.CancelledError if end == "cancelled" else (StorageUnavailable, CatalogUnavailable)):
+        await upload
+
+    asset = await place.asset(first)
+    done = moment == "added" if end == "fails" else moment != "on_write"
+    assert (asset.sidecar_id is not None, asset.is_favorite) == (done, done)
+    await place.assert_kept(PHOTO, *([SIDECAR] if done else []), after=LATE_WRITE_GRACE)
+    monkeypatch.undo()
+    place.storage.on_write = place.storage.on_commit = place.storage.after_commit = nothing
+    again = await place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")])
+    assert bool(again.added) is not done
+    await place.assert_kept(PHOTO, SIDECAR)
+
+
+async def test_a_duplicate_whose_asset_is_deleted_meanwhile_leaves_nothing(place: UploadTarget) -> None:
+    first = await place.send([*DATES, PHOTO])
+
+    async def delete(_path: str) -> None:
+        await place.catalog.assets.delete(place.user.id, [first.asset_id])
+
+    place.storage.after_commit = delete
+    again = await place.send([*DATES, PHOTO, SIDECAR, ("isFavorite", "true")])
+    assert (again.created, again.added) == (False, ())
+    await place.assert_kept()
+
+
+async def test_of_two_sidecars_at_once_one_is_added(place: UploadTarget) -> None:
+    first = await place.send([*DATES, PHOTO])
+    meeting = asyncio.Barrier(2)
+
+    async def meet(_path: str) -> None:
+        await meeting.wait()
+
+    place.storage.on_commit = meet
+    both = await asyncio.gather(*(place.send([*DATES, PHOTO, SIDECAR]) for _ in range(2)))
+    assert {each.asset_id for each in both} == {first.asset_id}
+    assert sorted(len(each.added) for each in both) == [0, 1]
+    await place.assert_kept(PHOTO, SIDECAR)
+
+
+async def test_a_lease_of_a_sidecar_that_ran_out_during_its_commit(place: UploadTarget) -> None:
+    first = await place.send([*DATES, PHOTO])
+
+    async def sweep(_path: str) -> None:
+        await place.sweep(UPLOAD_LEASE * 2)
+        await place.sweep(UPLOAD_LEASE * 2 + LATE_WRITE_GRACE)
+
+    place.storage.after_commit = sweep
+    with pytest.raises(LeaseLost):
+        await place.send([*DATES, PHOTO, SIDECAR])
+    assert (await place.asset(first)).sidecar_id is None
     await place.assert_kept(PHOTO)
 
 

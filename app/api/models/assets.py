@@ -20,6 +20,7 @@ from app.api.models.base_model import (
     is_absent,
     normalize_timestamp,
 )
+from app.catalog.assets.duplicate_uploads import DuplicateAddition
 from app.catalog.schema.records import Asset, AssetChanges, AssetType, Visibility
 
 MAX_IDS = 50_000
@@ -205,6 +206,11 @@ class UploadResponse(ApiModel):
 
     id: UUID
     status: UploadStatus
+    added: list[DuplicateAddition] | None = Field(
+        default=None,
+        exclude_if=is_absent,
+        description="Of a duplicate: what this upload added to the asset, which had none. Left out if nothing.",
+    )
 
 
 class UploadCheckItem(ApiModel):

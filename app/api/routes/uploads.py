@@ -43,7 +43,11 @@ _BODY: dict[str, Any] = {
     "",
     status_code=201,
     responses={
-        200: {"model": UploadResponse, "description": "You have this content already: the asset that holds it."},
+        200: {
+            "model": UploadResponse,
+            "description": "You have this content already: the asset that holds it."
+            " A sidecar that it lacks, and `isFavorite`, are added to it.",
+        },
         201: {"description": "Stored: it survives a power loss from now on."},
         400: {
             "description": "Refused, and nothing is kept: the file is empty, its type is not supported, a field is wrong, …"
@@ -60,7 +64,7 @@ _BODY: dict[str, Any] = {
                 "in": "header",
                 "required": False,
                 "description": "SHA-1 of the file in base64 (28 characters) or hex. One that you have already is answered"
-                " before the body is read; one that does not match the body is refused.",
+                " before the body is read, so that nothing is added to that asset; one that does not match the body is refused.",
                 "schema": {"type": "string"},
             }
         ],
@@ -83,5 +87,7 @@ async def upload_asset(
     )
     response.status_code = 201 if outcome.created else 200
     return UploadResponse(
-        id=outcome.asset_id, status=UploadStatus.CREATED if outcome.created else UploadStatus.DUPLICATE
+        id=outcome.asset_id,
+        status=UploadStatus.CREATED if outcome.created else UploadStatus.DUPLICATE,
+        added=list(outcome.added) or None,
     )

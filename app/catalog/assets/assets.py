@@ -75,8 +75,9 @@ class AssetRepository:
         charged.
 
         Raises `DuplicateAsset`, `QuotaExceeded`, `WriteLeaseLost`, `NotAPhoto` or `NotFound` (the owner, or the video
-        of a live photo); then nothing is inserted and the upload's files are marked for deletion. A motion video is
-        hidden, as in Immich.
+        of a live photo); then nothing is inserted and the upload's files are marked for deletion, except the sidecar of
+        a duplicate, which may be added to the existing asset (see `duplicate_uploads`). A motion video is hidden, as in
+        Immich.
         """
         files = [original, sidecar] if sidecar else [original]
         try:
@@ -88,7 +89,10 @@ class AssetRepository:
                     if existing:
                         raise DuplicateAsset(existing.id, is_trashed=existing.deleted_at is not None) from None
                     # Else the other asset was deleted meanwhile: try again.
-        except (DuplicateAsset, QuotaExceeded, WriteLeaseLost, NotAPhoto, NotFound):
+        except DuplicateAsset:
+            await self._mark_uploads_for_deletion([original.file_id])
+            raise
+        except (QuotaExceeded, WriteLeaseLost, NotAPhoto, NotFound):
             await self._mark_uploads_for_deletion([stored.file_id for stored in files])
             raise
         raise CatalogUnavailable("uploads of the same content were inserted and deleted at the same time")
