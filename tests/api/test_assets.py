@@ -53,6 +53,8 @@ def test_an_upload_shows_with_every_field_of_immich(client: httpx.Client, accoun
     assert (asset["isTrashed"], asset["isOffline"], asset["isEdited"]) == (False, False, False)
     assert (asset["deviceAssetId"], asset["deviceId"]) == ("IMG_1-77", "phone")
     assert asset["exifInfo"]["fileSizeInByte"] == len(content)
+    assert (asset["people"], asset["unassignedFaces"], asset["tags"]) == ([], [], [])
+    assert (asset["stack"], asset["resized"]) == (None, True)
     assert abs(datetime.fromisoformat(asset["createdAt"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
@@ -92,6 +94,18 @@ def test_only_what_is_given_changes(client: httpx.Client) -> None:
     assert after["fileCreatedAt"] == "2020-02-29T22:30:00.000Z"
     assert after["localDateTime"] == "2020-02-29T23:30:00.000Z"
     assert after["checksum"] == before["checksum"]
+
+
+def test_a_snake_case_name_is_no_field(client: httpx.Client) -> None:
+    asset = client.get(f"/api/assets/{_new(client)}").json()
+
+    changed = client.put(f"/api/assets/{asset['id']}", json={"is_favorite": True})
+    searched = client.post("/api/search/metadata", json={"is_favorite": True})
+
+    assert changed.status_code == 200
+    assert changed.json()["isFavorite"] is False
+    assert searched.status_code == 400
+    assert "is_favorite" in searched.json()["message"]
 
 
 def test_a_photo_gets_its_motion_video_and_loses_it(client: httpx.Client) -> None:

@@ -96,7 +96,7 @@ def test_the_client_itself(
     assert account.email in run_client("login-key", "--", service.url, account.key)
     shown = run_client("server-info")
     assert f"Url: {service.url}/api" in shown
-    assert "Version: 0." in shown
+    assert "Version: 3.2." in shown
     upload = ("upload", "--recursive", "--concurrency", "4", "--json-output", "--no-progress", str(folder))
     first = run_client(*upload)
     second = run_client(*upload)

@@ -23,9 +23,13 @@ OPEN = [
     "/api/server/version",
     "/api/server/features",
     "/api/server/media-types",
+    "/api/server/version-history",
+    "/api/server/config",
+    "/api/server/theme",
 ]
 KEYED = [
     "/api/server/about",
+    "/api/server/version-check",
     "/api/server/storage",
     "/api/server/statistics",
     "/api/server/mounts",
@@ -39,6 +43,10 @@ FEATURES = {
     *("configFile", "duplicateDetection", "email", "facialRecognition", "importFaces", "map", "oauth"),
     *("oauthAutoLaunch", "ocr", "passwordLogin", "realtimeTranscoding", "reverseGeocoding", "search", "sidecar"),
     *("smartSearch", "trash"),
+}
+CONFIG = {
+    *("externalDomain", "isInitialized", "isOnboarded", "loginPageMessage", "maintenanceMode", "mapDarkStyleUrl"),
+    *("mapLightStyleUrl", "minFaces", "oauthButtonText", "publicUsers", "trashDays", "userDeleteDelay"),
 }
 SIDECAR = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
 MOMENTS = {"fileCreatedAt": "2024-01-01T00:00:00Z", "fileModifiedAt": "2024-01-01T00:00:00Z"}
@@ -71,13 +79,22 @@ def test_it_tells_where_the_api_is_and_that_it_lives(anonymous: httpx.Client) ->
     assert anonymous.get("/api/server/ping").json() == {"res": "pong"}
 
 
-def test_it_tells_its_version(client: httpx.Client) -> None:
+def test_it_tells_the_level_of_the_api_and_its_own_version(client: httpx.Client) -> None:
     version = client.get("/api/server/version").json()
     about = client.get("/api/server/about").json()
 
-    assert f"{version['major']}.{version['minor']}.{version['patch']}" == __version__
-    assert version["prerelease"] is None
+    assert version == {"major": 3, "minor": 2, "patch": 2, "prerelease": None}
     assert about == {"version": f"v{__version__}", "versionUrl": "/docs", "licensed": False}
+    assert client.get("/api/server/version-check").json() == {"checkedAt": None, "releaseVersion": None}
+    assert client.get("/api/server/version-history").json() == []
+
+
+def test_it_tells_how_it_is_set_up(anonymous: httpx.Client) -> None:
+    config = anonymous.get("/api/server/config").json()
+
+    assert config.keys() == CONFIG
+    assert (config["isInitialized"], config["isOnboarded"], config["trashDays"]) == (True, True, 30)
+    assert anonymous.get("/api/server/theme").json() == {"customCss": ""}
 
 
 def test_it_tells_what_it_can_do(anonymous: httpx.Client) -> None:

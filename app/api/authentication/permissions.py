@@ -30,6 +30,7 @@ class Permission(StrEnum):
     SERVER_ABOUT = "server.about"
     SERVER_STORAGE = "server.storage"
     SERVER_STATISTICS = "server.statistics"
+    SERVER_VERSION_CHECK = "server.versionCheck"
     USER_READ = "user.read"
     USER_PROFILE_IMAGE_READ = "userProfileImage.read"
     USER_PROFILE_IMAGE_UPDATE = "userProfileImage.update"

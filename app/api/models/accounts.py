@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from app.api.models.base_model import ApiModel, Name, StorableText, Timestamp, validation_error
+from app.api.models.base_model import ApiModel, Name, RequestModel, StorableText, Timestamp, validation_error
 from app.api.models.permission_names import PERMISSION_NAMES
 from app.catalog.schema.records import ApiKey, User
 
@@ -115,7 +115,7 @@ Permissions = Annotated[
 ]
 
 
-class ApiKeyCreate(ApiModel):
+class ApiKeyCreate(RequestModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "phone", "permissions": ["asset.upload", "asset.read"]}]}
     )
@@ -124,7 +124,7 @@ class ApiKeyCreate(ApiModel):
     permissions: Permissions = Field(description="Immich's names; `all` for everything.")
 
 
-class ApiKeyUpdate(ApiModel):
+class ApiKeyUpdate(RequestModel):
     """Only what is given changes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "old phone", "permissions": ["asset.read"]}]})
@@ -133,7 +133,7 @@ class ApiKeyUpdate(ApiModel):
     permissions: Permissions | None = None
 
 
-class LoginRequest(ApiModel):
+class LoginRequest(RequestModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"email": "admin@example.org", "password": "correct horse battery staple"}]}
     )

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from app.api.models.base_model import (
     ApiModel,
     Checksum,
+    RequestModel,
     Selection,
     StorableText,
     Timestamp,
@@ -143,6 +144,13 @@ class AssetResponse(ApiModel):
     device_asset_id: str = Field(description="As the uploading client named it (Immich v2), else empty.")
     device_id: str
     exif_info: ExifResponse | None = Field(default=None, exclude_if=is_absent)
+    resized: bool = Field(default=True, description="Always true, as in Immich.")
+    people: tuple[str, ...] = Field(
+        default=(), description="Always empty, as the three that follow: for clients that need them."
+    )
+    unassigned_faces: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    stack: str | None = None
     processing_error: str | None = Field(
         default=None,
         exclude_if=is_absent,
@@ -213,14 +221,14 @@ class UploadResponse(ApiModel):
     )
 
 
-class UploadCheckItem(ApiModel):
+class UploadCheckItem(RequestModel):
     """`id` is the client's own name for the file (often its path) and comes back as it is."""
 
     id: StorableText
     checksum: Checksum = Field(description="SHA-1 in hex or base64.")
 
 
-class UploadCheckRequest(ApiModel):
+class UploadCheckRequest(RequestModel):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -253,7 +261,7 @@ class UploadCheckResponse(ApiModel):
     results: list[UploadCheckResult]
 
 
-class AssetUpdate(ApiModel):
+class AssetUpdate(RequestModel):
     """Only what is given changes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"isFavorite": True, "visibility": "archive"}]})

@@ -26,7 +26,8 @@ _BASE64_CHARACTERS = 28
 
 
 class ApiModel(BaseModel):
-    """Base of all models. Unknown fields are ignored, because clients of other versions send more fields."""
+    """Base of all models; those of answers are built by their field names. Unknown fields are ignored, because clients of other versions
+    send more fields."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -37,7 +38,13 @@ class ApiModel(BaseModel):
     )
 
 
-class Selection(ApiModel):
+class RequestModel(ApiModel):
+    """Base of the models that clients send. Only the camelCase names are accepted: `is_favorite` is an unknown field."""
+
+    model_config = ConfigDict(populate_by_name=False)
+
+
+class Selection(RequestModel):
     """A body that says which assets are meant. A field that is not known may be a condition, and ignoring it would select more than the
     client means: it is refused unless it is null. A null counts as not given, but for the fields in `null_conditions`."""
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.base_model import ApiModel, Name, StorableText, Timestamp
+from app.api.models.base_model import ApiModel, Name, RequestModel, StorableText, Timestamp
 from app.catalog.schema.library_records import Library, LibraryChanges, LibraryState, LibraryUsage, ScanReport
 from app.libraries.import_paths.validation import MAX_IMPORT_PATHS, MAX_PATH_CHARACTERS, CheckedPath
 from app.libraries.patterns.exclusions import DEFAULT_EXCLUSIONS
@@ -22,7 +22,7 @@ Patterns = Annotated[
 _EXAMPLE = {"name": "NAS", "importPaths": ["/mnt/nas/photos"], "exclusionPatterns": list(DEFAULT_EXCLUSIONS)}
 
 
-class LibraryCreate(ApiModel):
+class LibraryCreate(RequestModel):
     """Without `exclusionPatterns` Immich's defaults."""
 
     model_config = ConfigDict(
@@ -35,7 +35,7 @@ class LibraryCreate(ApiModel):
     exclusion_patterns: Patterns = Field(default_factory=lambda: list(DEFAULT_EXCLUSIONS))
 
 
-class LibraryUpdate(ApiModel):
+class LibraryUpdate(RequestModel):
     """Only what is given changes."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -154,7 +154,7 @@ class LibraryResponse(ApiModel):
         )
 
 
-class LibraryValidate(ApiModel):
+class LibraryValidate(RequestModel):
     """What is to be checked; what is left out is not."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"importPaths": ["/mnt/nas/photos"]}]})
@@ -179,7 +179,7 @@ class LibraryValidateResponse(ApiModel):
     import_paths: list[ImportPathCheck]
 
 
-class LibraryScan(ApiModel):
+class LibraryScan(RequestModel):
     """`acceptMissing`: what is missing was deleted, however much it looks like a disk that is away."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"acceptMissing": False}]})

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.base_model import ApiModel
+from app.api.models.base_model import RequestModel
 from app.media.processing_results import CropBox
 
 MAX_PIXELS = 1_000_000
 """Bound of each coordinate and edge length."""
 
 
-class PersonThumbnail(ApiModel):
+class PersonThumbnail(RequestModel):
     """Where the person is: a box within a photo, or within the preview of a video, in pixels of a rendering of `imageWidth` x
     `imageHeight`, the way it is shown. The names are those of Immich's faces."""
 

@@ -1,10 +1,10 @@
-"""Models of the server's information: version, features, storage, mounts and statistics."""
+"""Models of the server's information: version, configuration, features, storage, mounts and statistics."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from app.api.models.base_model import ApiModel, Timestamp
 from app.catalog.schema.records import FileKind
@@ -16,15 +16,52 @@ class PingResponse(ApiModel):
 
 
 class VersionResponse(ApiModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"major": 0, "minor": 1, "patch": 0}]})
+    """The level of Immich's API that is spoken here: clients choose their dialect by it."""
 
-    major: int
-    minor: int
-    patch: int
+    major: int = 3
+    minor: int = 2
+    patch: int = 2
     prerelease: int | None = None
 
 
+class VersionCheckResponse(ApiModel):
+    """Nobody looks for newer releases: both are always null."""
+
+    checked_at: Timestamp | None = None
+    release_version: str | None = None
+
+
+class VersionHistoryEntry(ApiModel):
+    id: UUID
+    version: str
+    created_at: Timestamp
+
+
+class ThemeResponse(ApiModel):
+    custom_css: str = ""
+
+
+class ServerConfigResponse(ApiModel):
+    """`isInitialized`: there is no sign-up here, for the first start makes the administrator. `publicUsers`: only administrators see other
+    users. `trashDays`: 0 keeps the trash for ever."""
+
+    external_domain: str
+    trash_days: int
+    user_delete_delay: int = Field(default=0, description="Days until a deleted user is removed: at once.")
+    is_initialized: bool = True
+    is_onboarded: bool = True
+    public_users: bool = False
+    maintenance_mode: bool = False
+    login_page_message: str = ""
+    oauth_button_text: str = ""
+    map_dark_style_url: str = ""
+    map_light_style_url: str = ""
+    min_faces: int = 3
+
+
 class AboutResponse(ApiModel):
+    """The version of mediavault itself."""
+
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"version": "v0.1.0", "versionUrl": "/docs", "licensed": False}]}
     )
@@ -72,7 +109,8 @@ class MediaTypesResponse(ApiModel):
 
 
 class FeaturesResponse(ApiModel):
-    """What clients may offer. All of Immich's names; most of it is not the business of this service."""
+    """What clients may offer. All of Immich's names; most of it is not the business of this service: places are not looked up for
+    coordinates (`reverseGeocoding`), and faces, duplicates and texts are not searched for."""
 
     config_file: bool = False
     duplicate_detection: bool = False

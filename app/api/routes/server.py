@@ -1,4 +1,4 @@
-"""Routes of the server's information: ping, version, features, storage, mounts and statistics."""
+"""Routes of the server's information: ping, version, configuration, features, storage, mounts and statistics."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from app.api.models.server import (
     MediaTypesResponse,
     MountResponse,
     PingResponse,
+    ServerConfigResponse,
     ServerStatistics,
     StorageResponse,
+    ThemeResponse,
     UserUsage,
+    VersionCheckResponse,
+    VersionHistoryEntry,
     VersionResponse,
 )
 from app.api.services import Services, get_services
@@ -44,9 +48,31 @@ async def ping() -> PingResponse:
 
 @router.get("/version", openapi_extra=NO_SECURITY)
 async def get_version() -> VersionResponse:
-    """The version of mediavault (not of Immich)."""
-    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
-    return VersionResponse(major=major, minor=minor, patch=patch)
+    """The level of Immich's API; `/server/about` tells the version of mediavault."""
+    return VersionResponse()
+
+
+@router.get("/version-check", dependencies=[Depends(require_permission(Permission.SERVER_VERSION_CHECK))])
+async def get_version_check() -> VersionCheckResponse:
+    return VersionCheckResponse()
+
+
+@router.get("/version-history", openapi_extra=NO_SECURITY)
+async def get_version_history() -> list[VersionHistoryEntry]:
+    """Empty: earlier versions are not kept in mind."""
+    return []
+
+
+@router.get("/config", openapi_extra=NO_SECURITY)
+async def get_config(services: ServicesDependency) -> ServerConfigResponse:
+    settings = services.settings
+    return ServerConfigResponse(external_domain=settings.public_url or "", trash_days=settings.trash_days)
+
+
+@router.get("/theme", openapi_extra=NO_SECURITY)
+async def get_theme() -> ThemeResponse:
+    """Of Immich before version 3."""
+    return ThemeResponse()
 
 
 @router.get("/features", openapi_extra=NO_SECURITY)
