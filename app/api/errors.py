@@ -92,6 +92,7 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     catalog.InvalidCursor: _with_status(400),
     catalog.InvalidEmail: _with_status(400),
     catalog.NotAPhoto: _with_status(400),
+    catalog.DateOutOfRange: _with_status(400),
     catalog.EmailTaken: _with_status(409),
     catalog.WriteLeaseLost: _with_status(503, "The upload was given up; send it again", retry_after="1"),
     catalog.CatalogDamaged: _with_status(503, "The catalogue is damaged", retry_after="30"),

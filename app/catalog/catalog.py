@@ -14,6 +14,7 @@ from app.catalog.accounts.api_keys_and_sessions import ApiKeyRepository, Session
 from app.catalog.accounts.persons import PersonRepository
 from app.catalog.accounts.users import UserRepository
 from app.catalog.assets.assets import AssetRepository
+from app.catalog.assets.bulk_updates import BulkUpdateRepository
 from app.catalog.assets.derivatives import DerivativeRepository
 from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
 from app.catalog.assets.folded_name_backfill import FoldedNameBackfill
@@ -49,6 +50,7 @@ class Catalog:
         self.sessions = SessionRepository(database)
         self.files = FileRepository(database)
         self.assets = AssetRepository(database)
+        self.bulk_updates = BulkUpdateRepository(database)
         self.folded_names = FoldedNameBackfill(database)
         self.derivatives = DerivativeRepository(database)
         self.duplicate_uploads = DuplicateUploadRepository(database)

@@ -87,6 +87,13 @@ class InvalidEmail(CatalogError):
         super().__init__(f"{email[:100]!r} is no e-mail address")
 
 
+class DateOutOfRange(CatalogError):
+    """A change would move a date out of the years 1 to 9999."""
+
+    def __init__(self) -> None:
+        super().__init__("the date would be outside of the calendar")
+
+
 class InvalidCursor(CatalogError, ValueError):
     """The text is not a cursor that `AssetRepository.get_page` returned."""
 

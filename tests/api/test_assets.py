@@ -147,7 +147,7 @@ def test_a_video_gets_no_motion_video(client: httpx.Client) -> None:
         {"visibility": "everywhere"},
         {"isFavorite": "perhaps"},
         {"rating": 6},
-        {"latitude": 90.5},
+        {"latitude": 90.5, "longitude": 1},
         {"description": "a\0b"},
         {"dateTimeOriginal": "yesterday"},
         {"dateTimeOriginal": "0001-01-01T00:00:00+14:00"},

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, ConfigDict, Field
 
 from app.api.models.base_model import (
     ApiModel,
@@ -19,10 +17,9 @@ from app.api.models.base_model import (
     Timestamp,
     encode_base64,
     is_absent,
-    normalize_timestamp,
 )
 from app.catalog.assets.duplicate_uploads import DuplicateAddition
-from app.catalog.schema.records import Asset, AssetChanges, AssetType, Visibility
+from app.catalog.schema.records import Asset, AssetType, Visibility
 
 MAX_IDS = 50_000
 
@@ -259,52 +256,6 @@ class UploadCheckResponse(ApiModel):
     """One result for each asset asked about, in the order asked."""
 
     results: list[UploadCheckResult]
-
-
-class AssetUpdate(RequestModel):
-    """Only what is given changes."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"isFavorite": True, "visibility": "archive"}]})
-
-    is_favorite: bool | None = None
-    visibility: Visibility | None = None
-    live_photo_video_id: UUID | None = None
-    date_time_original: datetime | None = Field(
-        default=None, description="When it was taken, with the zone of the place."
-    )
-    description: StorableText | None = Field(default=None, max_length=20_000)
-    rating: int | None = Field(default=None, ge=-1, le=5)
-    latitude: float | None = Field(default=None, ge=-90, le=90)
-    longitude: float | None = Field(default=None, ge=-180, le=180)
-
-    @field_validator("date_time_original")
-    @classmethod
-    def _validate_date(cls, moment: datetime | None) -> datetime | None:
-        """Keep the time zone, because the local time of the photo is stored too."""
-        return None if moment is None else normalize_timestamp(moment)
-
-    def to_changes(self) -> AssetChanges:
-        """The changes for the catalogue; fields that the client did not send stay unchanged."""
-        given = self.model_fields_set
-        changes = AssetChanges()
-        if self.is_favorite is not None:
-            changes["is_favorite"] = self.is_favorite
-        if self.visibility is not None:
-            changes["visibility"] = self.visibility
-        if "live_photo_video_id" in given:
-            changes["live_photo_video_id"] = self.live_photo_video_id
-        if self.date_time_original is not None:
-            changes["file_created_at"] = self.date_time_original.astimezone(UTC)
-            changes["local_date_time"] = self.date_time_original.replace(tzinfo=UTC)
-        exif = {to_camel(name): getattr(self, name) for name in _EXIF_FIELDS if name in given}
-        if self.date_time_original is not None:  # stored as EXIF too, so that the file's own date does not replace it
-            exif["dateTimeOriginal"] = self.date_time_original.isoformat()
-        if exif:
-            changes["exif"] = exif
-        return changes
-
-
-_EXIF_FIELDS = ("description", "rating", "latitude", "longitude")
 
 
 class BulkIds(Selection):

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
+from app.api.models.asset_updates import AssetUpdate, BulkUpdate
 from app.api.models.assets import (
     AssetPage,
     AssetResponse,
-    AssetUpdate,
     BulkDelete,
     StatisticsResponse,
     UploadAction,
@@ -106,11 +106,24 @@ async def update_asset(
     services: ServicesDependency,
 ) -> AssetResponse:
     """Change what is given, keep the rest. The file itself is never changed."""
-    changed = await services.catalog.assets.update(caller.user.id, id, body.to_changes())
+    changed = await services.catalog.assets.update(caller.user.id, id, body.to_changes(), body.to_date_edit())
     if changed is None:
         raise _build_not_found_error()
     services.rendition_cache.invalidate_asset(id)
     return await _build_response(changed, services)
+
+
+@router.put("", status_code=204)
+async def update_assets(
+    body: BulkUpdate,
+    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_UPDATE))],
+    services: ServicesDependency,
+) -> Response:
+    """Change what is given of all these assets. If one is not there or not yours: 404, and none is changed."""
+    await services.catalog.bulk_updates.update(caller.user.id, body.ids, body.to_changes(), body.to_date_edit())
+    for asset_id in body.ids:
+        services.rendition_cache.invalidate_asset(asset_id)
+    return Response(status_code=204)
 
 
 @router.delete("", status_code=204)

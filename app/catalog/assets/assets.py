@@ -30,7 +30,9 @@ from app.catalog.assets.asset_queries import (
     where_visible,
 )
 from app.catalog.assets.asset_removal import remove_assets
+from app.catalog.assets.date_edits import DateEdit, compute_dates
 from app.catalog.assets.exif_edits import merge_edits
+from app.catalog.assets.ownership import check_owned
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import (
     CatalogUnavailable,
@@ -205,10 +207,13 @@ class AssetRepository:
             found = [asset_from_row(row) for row in await connection.execute(statement)]
         return found[:size], page + 1 if len(found) > size else None
 
-    async def update(self, owner_id: UUID, asset_id: UUID, changes: AssetChanges) -> Asset | None:
-        """Change an asset. Returns None when the owner has no such asset. `exif` is merged into the known EXIF data,
-        and stays when the file is read again. A live photo's video that is replaced or unlinked becomes visible again. Raises `NotFound` for a video that does
-        not exist, and `NotAPhoto` when the asset that is to show it is not a photo."""
+    async def update(
+        self, owner_id: UUID, asset_id: UUID, changes: AssetChanges, dates: DateEdit | None = None
+    ) -> Asset | None:
+        """Change an asset. Returns None when the owner has no such asset. `exif` is merged into the known EXIF data, and
+        stays when the file is read again. A live photo's video that is replaced or unlinked becomes visible again.
+        Raises `NotFound` for a video that does not exist, `NotAPhoto` when the asset that is to show it is not a photo,
+        and `DateOutOfRange`."""
         mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
         values: dict[str, Any] = {**changes, "updated_at": now()}
         async with self._database.write() as connection:
@@ -220,10 +225,15 @@ class AssetRepository:
             if before is None:
                 return None
             former = asset_from_row(before)
-            edited = changes.get("exif") or {}
+            edited = dict(changes.get("exif") or {})
             if "live_photo_video_id" in changes:
-                edited = edited | live_photo_pairs.LINKED_BY_HAND
+                edited |= live_photo_pairs.LINKED_BY_HAND
                 values["live_photo_cid"] = None
+            if dates is not None:
+                known = (former.exif or {}) | edited
+                times, written = compute_dates(dates, former.file_created_at, former.local_date_time, known)
+                values |= times
+                edited |= written
             if edited:
                 edits = (await connection.execute(select(_asset.c.exif_edits).where(mine))).scalar_one()
                 values["exif"] = (former.exif or {}) | edited
@@ -248,7 +258,7 @@ class AssetRepository:
         requested = list(asset_ids)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
-            await _check_owned(connection, owner_id, requested)
+            await check_owned(connection, owner_id, requested)
             for batch in iterate_batches(requested):
                 await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(values))
                 # The owner trashed it: a scan that finds the external file again must not restore the asset.
@@ -272,7 +282,7 @@ class AssetRepository:
                 await connection.execute(_restore_when_found(condition))
                 return restored
             requested = list(asset_ids)
-            await _check_owned(connection, owner_id, requested)
+            await check_owned(connection, owner_id, requested)
             restored = 0
             for batch in iterate_batches(requested):
                 statement = update(_asset).where(_asset.c.id.in_(batch), there).values(values)
@@ -288,7 +298,7 @@ class AssetRepository:
         requested = list(asset_ids)
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
-            await _check_owned(connection, owner_id, requested)
+            await check_owned(connection, owner_id, requested)
             return await remove_assets(connection, owner_id, requested)
 
     async def delete_from_library(self, owner_id: UUID, library_id: UUID, limit: int) -> int:
@@ -392,13 +402,3 @@ def _restore_when_found(*conditions: ColumnElement[bool]) -> Update:
 def _check_is_photo(asset_id: UUID, type_: AssetType) -> None:
     if type_ is not AssetType.IMAGE:
         raise NotAPhoto(asset_id)
-
-
-async def _check_owned(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> None:
-    known: set[UUID] = set()
-    for batch in iterate_batches(asset_ids):
-        mine = select(_asset.c.id).where(_asset.c.owner_id == owner_id, _asset.c.id.in_(batch))
-        known.update((await connection.execute(mine)).scalars())
-    unknown = [asset_id for asset_id in dict.fromkeys(asset_ids) if asset_id not in known]
-    if unknown:
-        raise NotFound("asset", unknown)

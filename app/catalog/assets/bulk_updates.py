@@ -1,0 +1,61 @@
+"""Changes of many assets at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog import quota
+from app.catalog.assets.date_edits import DateEdit, compute_dates
+from app.catalog.assets.exif_edits import merge_edits
+from app.catalog.assets.ownership import check_owned
+from app.catalog.database.engine import Database, now
+from app.catalog.files import iterate_batches
+from app.catalog.schema import tables
+from app.catalog.schema.records import AssetChanges
+
+_asset = tables.asset
+
+
+class BulkUpdateRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def update(
+        self, owner_id: UUID, asset_ids: Sequence[UUID], changes: AssetChanges, dates: DateEdit | None = None
+    ) -> None:
+        """Change these assets alike, in one transaction; `exif` is merged into the EXIF data of each, and stays
+        when the file is read again. Links of live photos
+        are not changed here. Raises `NotFound` with the ids that do not belong to the owner, and `DateOutOfRange`; then
+        none is changed."""
+        exif = changes.get("exif") or {}
+        plain = {name: value for name, value in changes.items() if name != "exif"} | {"updated_at": now()}
+        async with self._database.write() as connection:
+            await quota.lock_owner(connection, owner_id)
+            await check_owned(connection, owner_id, asset_ids)
+            for batch in iterate_batches(asset_ids):
+                await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(plain))
+                if exif or dates is not None:
+                    await _update_metadata(connection, batch, exif, dates)
+
+
+async def _update_metadata(
+    connection: AsyncConnection, asset_ids: Sequence[UUID], exif: dict[str, object], dates: DateEdit | None
+) -> None:
+    columns = (_asset.c.id, _asset.c.exif, _asset.c.exif_edits, _asset.c.file_created_at, _asset.c.local_date_time)
+    rows = await connection.execute(select(*columns).where(_asset.c.id.in_(asset_ids)).with_for_update())
+    values: list[dict[str, Any]] = []
+    for row in rows:
+        times, edited = {}, dict(exif)
+        if dates is not None:
+            known = (row.exif or {}) | exif
+            times, written = compute_dates(dates, row.file_created_at, row.local_date_time, known)
+            edited |= written
+        merged = {"exif": (row.exif or {}) | edited, "exif_edits": merge_edits(row.exif_edits, row.exif, edited)}
+        values.append({"id_": row.id, **times, **merged})
+    changed = {name: bindparam(name) for name in values[0] if name != "id_"}
+    await connection.execute(update(_asset).where(_asset.c.id == bindparam("id_")).values(changed), values)
