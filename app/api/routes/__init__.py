@@ -7,22 +7,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.routes import (
-    api_keys,
-    assets,
-    downloads,
-    health,
-    jobs,
-    libraries,
-    people,
-    search,
-    server,
-    sessions,
-    trash,
-    uploads,
-    users,
-    well_known,
-)
+from app.api.routes.accounts import api_keys, login, users
+from app.api.routes.administration import health, jobs, libraries, server, well_known
+from app.api.routes.browsing import people, search
+from app.api.routes.media import assets, downloads, trash, uploads
 
 
 def list_api_routers() -> list[APIRouter]:
@@ -38,7 +26,7 @@ def list_api_routers() -> list[APIRouter]:
         people.router,
         jobs.router,
         api_keys.router,
-        sessions.router,
+        login.router,
         server.router,
     ]
 

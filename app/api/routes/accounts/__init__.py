@@ -1,0 +1,1 @@
+"""Routes of users and their credentials: login, sessions and API keys."""

@@ -1,0 +1,1 @@
+"""Routes of the server itself: information, health, libraries and queues."""

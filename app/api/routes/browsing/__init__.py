@@ -1,0 +1,1 @@
+"""Routes that find assets: search, timeline, folders and people."""

@@ -1,0 +1,1 @@
+"""Routes of assets: upload, changes, trash, and download as archives."""
