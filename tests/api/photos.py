@@ -1,4 +1,4 @@
-"""Makes valid, small photos, each with different bytes."""
+"""Makes small photos and videos, each with different bytes."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def photo(text: str | None = None) -> bytes:
     comment = (text or secrets.token_hex(16)).encode()
     noted = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
     return b"\xff\xd8" + noted + _QUANTIZATION + _FRAME + _TABLES + _SCAN + b"\xff\xd9"
+
+
+def clip() -> bytes:
+    """The first box of an MP4, and bytes that make it unique: enough to be taken for a video, but no decoder can read it."""
+    return b"\0\0\0\x18ftypisom\0\0\2\0isommp42" + secrets.token_bytes(32)

@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.api.photos import photo
+from tests.api.photos import clip, photo
 from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.uploads import upload
@@ -59,8 +59,8 @@ def test_an_upload_shows_with_every_field_of_immich(client: httpx.Client, accoun
 
 
 def test_a_duration_is_a_number_of_milliseconds_whichever_version_sent_it(client: httpx.Client) -> None:
-    old = _new(client, photo(), VIDEO_NAME, {"duration": "0:01:02.50000"})
-    new = _new(client, photo(), VIDEO_NAME, {"duration": "62500"})
+    old = _new(client, clip(), VIDEO_NAME, {"duration": "0:01:02.50000"})
+    new = _new(client, clip(), VIDEO_NAME, {"duration": "62500"})
 
     assert client.get(f"/api/assets/{old}").json()["duration"] == 62500
     assert client.get(f"/api/assets/{new}").json()["duration"] == 62500
@@ -109,7 +109,7 @@ def test_a_snake_case_name_is_no_field(client: httpx.Client) -> None:
 
 
 def test_a_photo_gets_its_motion_video_and_loses_it(client: httpx.Client) -> None:
-    video, still = _new(client, photo(), VIDEO_NAME), _new(client)
+    video, still = _new(client, clip(), VIDEO_NAME), _new(client)
 
     joined = client.put(f"/api/assets/{still}", json={"livePhotoVideoId": video})
     parted = client.put(f"/api/assets/{still}", json={"livePhotoVideoId": None})
@@ -119,7 +119,7 @@ def test_a_photo_gets_its_motion_video_and_loses_it(client: httpx.Client) -> Non
 
 
 def test_a_video_in_sight_outlives_the_photo_that_showed_it(client: httpx.Client) -> None:
-    video, still = _new(client, photo(), VIDEO_NAME), _new(client)
+    video, still = _new(client, clip(), VIDEO_NAME), _new(client)
     client.put(f"/api/assets/{still}", json={"livePhotoVideoId": video})
     client.put(f"/api/assets/{video}", json={"visibility": "timeline", "isFavorite": True})
 
@@ -130,10 +130,10 @@ def test_a_video_in_sight_outlives_the_photo_that_showed_it(client: httpx.Client
 
 
 def test_a_video_gets_no_motion_video(client: httpx.Client) -> None:
-    video, other = _new(client, photo(), VIDEO_NAME), _new(client, photo(), VIDEO_NAME)
+    video, other = _new(client, clip(), VIDEO_NAME), _new(client, clip(), VIDEO_NAME)
 
     changed = client.put(f"/api/assets/{video}", json={"livePhotoVideoId": other})
-    sent = upload(client, photo(), VIDEO_NAME, fields={"livePhotoVideoId": other})
+    sent = upload(client, clip(), VIDEO_NAME, fields={"livePhotoVideoId": other})
 
     assert (changed.status_code, sent.status_code) == (400, 400)
     assert "livePhotoVideoId" in changed.json()["message"]
@@ -181,12 +181,12 @@ def test_pages_show_every_asset_once_and_the_newest_first(client: httpx.Client) 
 
 
 def test_the_list_is_filtered(client: httpx.Client) -> None:
-    still, clip, kept, binned = _new(client), _new(client, photo(), VIDEO_NAME), _new(client), _new(client)
+    still, film, kept, binned = _new(client), _new(client, clip(), VIDEO_NAME), _new(client), _new(client)
     client.put(f"/api/assets/{kept}", json={"visibility": "archive"})
     client.request("DELETE", "/api/assets", json={"ids": [binned]})
 
-    assert _listed(client) == {still, clip, kept}
-    assert _listed(client, type="VIDEO") == {clip}
+    assert _listed(client) == {still, film, kept}
+    assert _listed(client, type="VIDEO") == {film}
     assert _listed(client, type="IMAGE") == {still, kept}
     assert _listed(client, trashed="true") == {binned}
     assert _listed(client, trashed="true", type="VIDEO") == set()
@@ -249,7 +249,7 @@ def test_a_forced_delete_removes_for_good(
 def test_statistics_count_photos_and_videos(client: httpx.Client) -> None:
     loved = _new(client)
     _new(client)
-    _new(client, photo(), VIDEO_NAME)
+    _new(client, clip(), VIDEO_NAME)
     client.put(f"/api/assets/{loved}", json={"isFavorite": True})
 
     assert client.get("/api/assets/statistics").json() == {"images": 2, "videos": 1, "total": 3}
