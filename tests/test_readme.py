@@ -29,6 +29,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 COMMAND_SECONDS = 60.0
 PHOTO_SIZE = (1200, 800)
+MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "ARGS", "PYTEST_FLAGS")
 WEED_PORTS = ("master.port", "volume.port", "filer.port", "admin.port")
 
 
@@ -99,8 +100,8 @@ class Clone:
 
     def _environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if name not in setting_names()}
-        # Make hands a recursive make its own flags and targets, and CI must not turn this into another run of CI.
-        clean = {name: value for name, value in clean.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        # Make hands a recursive make its own flags, targets and variables, and CI must not turn this into another run of CI.
+        clean = {name: value for name, value in clean.items() if name not in MAKE_VARIABLES}
         weed = {"s3.port": self.s3_port} | {name: free_port() for name in WEED_PORTS}
         weed |= {f"{name}.grpc": free_port() for name in ("s3.port", *WEED_PORTS)}
         flags = " ".join(f"-{name}={port}" for name, port in weed.items())

@@ -35,7 +35,8 @@ def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
-    """Starts services for one test, `start_service(engine, settings=…, server=…)`; checks the consistency of each at the end."""
+    """Starts services for one test, `start_service(engine, settings=…, server=…)`; checks the consistency of each at the end. Without
+    `begin` the service is not started, and the database has no tables."""
     with ExitStack() as cleanup:
         started: list[Service] = []
 
@@ -50,7 +51,8 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
             wrap: Sequence[str] = (),
             spawned: bool = True,
         ) -> Service:
-            stack = stacks.create(engine, tmp_path / f"service-{len(started)}", server=server, database=database)
+            place = tmp_path / f"service-{len(started)}"
+            stack = stacks.create(engine, place, server=server, database=database, tables=begin)
             service = Service(stack, settings=settings, program=program, wrap=wrap, spawned=spawned)
             cleanup.callback(shutil.rmtree, stack.media, ignore_errors=True)
             cleanup.callback(service.close)

@@ -18,6 +18,6 @@ def photo(text: str | None = None) -> bytes:
     return b"\xff\xd8" + noted + _QUANTIZATION + _FRAME + _TABLES + _SCAN + b"\xff\xd9"
 
 
-def clip() -> bytes:
+def clip(text: str | None = None) -> bytes:
     """The first box of an MP4, and bytes that make it unique: enough to be taken for a video, but no decoder can read it."""
-    return b"\0\0\0\x18ftypisom\0\0\2\0isommp42" + secrets.token_bytes(32)
+    return b"\0\0\0\x18ftypisom\0\0\2\0isommp42" + (text or secrets.token_hex(16)).encode()

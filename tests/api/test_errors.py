@@ -58,6 +58,7 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.WriteLeaseLost(ID), 503),
     (catalog.LibraryChanged(ID), 500),
     (catalog.NotAPhoto(ID), 400),
+    (catalog.DateOutOfRange(), 400),
     (catalog.MigrationBusy(), 500),
     (catalog.NotFound("asset", [ID]), 404),
     (uploads.UploadError("x"), 400),

@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from app.catalog.catalog import Catalog
-from tests.api.photos import photo
+from tests.api.photos import clip, photo
 from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.uploads import upload
 
-KEY = photo("the one with the key")
+KEY = clip("the one with the key")
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 EXIF: dict[str, dict[str, object]] = {
     "Sommer 100%.jpg": {"make": "Canon", "model": "EOS R5", "lensModel": "RF 50mm", "rating": 4},

@@ -11,7 +11,7 @@ import pytest
 
 from app import __version__
 from app.health.markers import MEDIA_FOLDERS
-from tests.api.photos import photo
+from tests.api.photos import clip, photo
 from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.stacks import Engine
@@ -142,11 +142,11 @@ def test_storage_figures_fit_the_engine(
 
 def test_an_administrator_sees_what_everybody_keeps(service: Service) -> None:
     administrator, member = service.people.add(is_admin=True), service.people.add(quota=10**9)
-    picture, clip = photo(), photo() + b"longer"
+    picture, film = photo(), clip() + b"longer"
     with service.client(member) as client:
         sidecar = {"assetData": ("a.jpg", picture), "sidecarData": ("a.xmp", SIDECAR)}
         assert client.post("/api/assets", data=MOMENTS, files=sidecar).status_code == 201
-        uploaded(client, clip, "b.mp4")
+        uploaded(client, film, "b.mp4")
 
     with service.client(administrator) as client:
         statistics = client.get("/api/server/statistics").json()
@@ -157,10 +157,10 @@ def test_an_administrator_sees_what_everybody_keeps(service: Service) -> None:
         "userName": member.email.partition("@")[0],
         "photos": 1,
         "videos": 1,
-        "usage": len(picture) + len(clip),
+        "usage": len(picture) + len(film),
         "usagePhotos": len(picture),
-        "usageVideos": len(clip),
-        "usageByKind": {"original": len(picture) + len(clip), "sidecar": len(SIDECAR)},
+        "usageVideos": len(film),
+        "usageByKind": {"original": len(picture) + len(film), "sidecar": len(SIDECAR)},
         "quotaSizeInBytes": 10**9,
     }
     assert users[str(administrator.id)]["usage"] == 0

@@ -71,16 +71,16 @@ def settings_of(stack: Stack, engine: StorageEngine, **more: Any) -> Settings:
 
 @dataclass(slots=True)
 class Library:
-    """`storage` has the engine of the move's target, as the service does during a move."""
+    """`source` has the engine of the move's source; `storage` that of its target, as the service does during a move."""
 
     stack: Stack
     to: StorageEngine
     catalog: Catalog
+    source: StorageService
     storage: StorageService
     owner: UUID
     files: list[ExpectedFile] = field(default_factory=list)
     endpoint: str | None = None
-    _source: StorageService | None = None
     _open: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @classmethod
@@ -90,11 +90,12 @@ class Library:
         more = {} if endpoint is None else {"S3_ENDPOINT": endpoint}
         if to is StorageEngine.LOCAL:
             stack.media.mkdir(parents=True, exist_ok=True)
+        source = await open_storage(settings_of(stack, OPPOSITE_ENGINE[to]))
+        await MediaLocationCheck(catalog, source).verify()
         storage = await open_storage(settings_of(stack, to, **more))
-        library = cls(stack, to, catalog, storage, (await make_user(catalog)).id, endpoint=endpoint)
-        library._open.push_async_callback(catalog.aclose)
-        library._open.push_async_callback(storage.aclose)
-        await MediaLocationCheck(catalog, await library._open_source()).verify()
+        library = cls(stack, to, catalog, source, storage, (await make_user(catalog)).id, endpoint=endpoint)
+        for opened in (catalog, source, storage):
+            library._open.push_async_callback(opened.aclose)
         return library
 
     async def aclose(self) -> None:
@@ -104,20 +105,12 @@ class Library:
         """Store files at the source, some with unusual names."""
         dice = random.Random(seed)
         added: list[ExpectedFile] = []
-        source = await self._open_source()
         for number, size in enumerate(sizes):
             name = ODD_NAMES[number % len(ODD_NAMES)]
             folder = f"upload/{owner or self.owner}/{number // 50:02}/{dice.getrandbits(32):08x}"
             key = Key(f"{folder}/{name}")
-            added.append(await self.add(source, key, dice.randbytes(size), owner=owner))
+            added.append(await self.add(self.source, key, dice.randbytes(size), owner=owner))
         return added
-
-    async def _open_source(self) -> StorageService:
-        """A storage service with the engine of the move's source. It stays open."""
-        if self._source is None:
-            self._source = await open_storage(settings_of(self.stack, OPPOSITE_ENGINE[self.to]))
-            self._open.push_async_callback(self._source.aclose)
-        return self._source
 
     async def add(
         self, storage: StorageService, key: Key, data: bytes, *, owner: UUID | None = None, sidecar: bool = False
