@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,28 @@ async def test_a_turned_heic_is_turned_once(processor: MediaProcessor, folder: P
     result = await processed(
         processor, folder, photo_files.encode_image(stored, "HEIF", quality=95, exif=exif.tobytes()), ".heic"
     )
+    assert (result.width, result.height) == (800, 600)
+    assert_corners(open_derivative(result))
+
+
+async def test_exif_does_not_turn_a_heic(processor: MediaProcessor, folder: Path) -> None:
+    """ISO/IEC 23008-12 section 6.5.10: only the container's properties turn a picture; readers ignore EXIF's orientation, as Immich does."""
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    data = photo_files.encode_image(make_quarters(800, 600), "HEIF", quality=95, exif=exif.tobytes())
+    entry = struct.pack(">HHIH", 0x0112, 3, 1, 1)
+    assert data.count(entry) == 1
+    told = data.replace(entry, struct.pack(">HHIH", 0x0112, 3, 1, 6))
+    result = await processed(processor, folder, told, ".heic")
+    assert (result.width, result.height) == (800, 600)
+    assert_corners(open_derivative(result))
+
+
+@pytest.mark.parametrize("text", [b"6", b"6 "])
+async def test_an_orientation_written_as_text(processor: MediaProcessor, folder: Path, text: bytes) -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, len(text) + 1, text, 0)
+    stored = make_quarters(800, 600).transpose(Image.Transpose.ROTATE_90)
+    result = await processed(processor, folder, photo_files.encode_jpeg(stored, exif=exif), ".jpg")
     assert (result.width, result.height) == (800, 600)
     assert_corners(open_derivative(result))
 

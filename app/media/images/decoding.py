@@ -115,8 +115,11 @@ def get_remaining_orientation(image: Image.Image) -> int:
     """
     if image.format in ("TIFF", "HEIF") or (image.format == "JXL" and not getattr(image, "jpeg", False)):
         return _NO_ORIENTATION
-    orientation = image.getexif().get(_ORIENTATION, _NO_ORIENTATION)
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else _NO_ORIENTATION
+    try:
+        orientation = int(image.getexif().get(_ORIENTATION, _NO_ORIENTATION))  # some programs write it as text
+    except (TypeError, ValueError):
+        return _NO_ORIENTATION
+    return orientation if 1 <= orientation <= 8 else _NO_ORIENTATION
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
