@@ -23,6 +23,7 @@ from tests.real.uploads import upload
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 MOTION_PHOTOS = ("headline.jpg", "free-first.jpg", "trailing.jpg", "heic-appended.heic")
+LARGER_SECOND, ORIENTATION_AS_TEXT = "reduced-first.tif", "orient-ascii.jpg"
 WITHOUT_END = ("no-eoi.jpg", "no-eoi-with-exif.jpg")
 MOMENT = "2020-01-02T03:04:05Z"
 
@@ -44,7 +45,7 @@ def inputs(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     place = stacks.create("local", tmp_path_factory.mktemp("inputs"))
     with Service(place, program=WORKING) as service, service.client(service.people.add()) as client:
         asset_ids = {}
-        for name in (*MOTION_PHOTOS, *WITHOUT_END):
+        for name in (*MOTION_PHOTOS, *WITHOUT_END, LARGER_SECOND, ORIENTATION_AS_TEXT):
             answer = upload(
                 client,
                 (INPUTS / name).read_bytes(),
@@ -83,3 +84,21 @@ def test_a_jpeg_without_its_last_bytes_is_shown(inputs: ProcessedInputs, name: s
         encoded = encode_jpeg(whole, quality=80)
     with Image.open(io.BytesIO(encoded)) as expected:
         assert max(ImageStat.Stat(ImageChops.difference(preview, expected)).mean) < 0.5
+
+
+def test_the_largest_page_of_a_tiff_is_shown(inputs: ProcessedInputs) -> None:
+    asset = inputs.asset(LARGER_SECOND)
+    assert (asset["width"], asset["height"]) == (360, 240)
+    for size in ("preview", "thumbnail", "fullsize"):
+        image = fetch_image(inputs.client, asset["id"], size)
+        assert image.width == pytest.approx(image.height * 1.5, abs=1)
+        red, green, blue = ImageStat.Stat(image.convert("RGB")).mean
+        assert red > 150 > 60 > max(green, blue), size
+
+
+def test_the_orientation_that_is_told_is_the_one_that_is_shown(inputs: ProcessedInputs) -> None:
+    asset = inputs.asset(ORIENTATION_AS_TEXT)
+    is_turned = int(asset["exifInfo"]["orientation"] or 1) >= 5
+    shown = fetch_image(inputs.client, asset["id"], "preview").size
+    assert shown == ((480, 640) if is_turned else (640, 480))
+    assert (asset["width"], asset["height"]) == shown

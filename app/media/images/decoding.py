@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pillow_heif
 from PIL import (
@@ -21,12 +22,14 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MissingTool
 from app.media.images.colour_spaces import ColourSpace, read_colour_space
-from app.media.images.frame_counts import check_gif_frames, check_tiff_directories
+from app.media.images.frame_counts import check_gif_frames
+from app.media.images.tiff_pages import choose_page, open_at_page, read_tiff_pages
 from app.media.images.truncated_jpegs import decode_jpeg
 
 try:
@@ -93,7 +96,25 @@ def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> Opened
     if content is DetectedFormat.GIF:
         check_gif_frames(source, MAX_FRAMES)
     if content is DetectedFormat.TIFF:
-        check_tiff_directories(source, MAX_FRAMES)
+        return _open_tiff(source, max_pixels)
+    image = _open_with_pillow(source, content, max_pixels)
+    return OpenedImage(image, *image.size, get_remaining_orientation(image), read_colour_space(image, source))
+
+
+def _open_tiff(source: Path, max_pixels: int) -> OpenedImage:
+    """The largest page. One that gives no orientation has that of the first."""
+    pages = read_tiff_pages(source, MAX_FRAMES)
+    page = choose_page(pages)
+    if page is None or page is pages[0]:
+        image = _open_with_pillow(source, DetectedFormat.TIFF, max_pixels)
+        return OpenedImage(image, *image.size, _NO_ORIENTATION, read_colour_space(image, source))
+    image = _open_with_pillow(open_at_page(source, page), DetectedFormat.TIFF, max_pixels)
+    inherited = pages[0].orientation if page.orientation is None else None
+    orientation = inherited if inherited is not None and 1 <= inherited <= 8 else _NO_ORIENTATION
+    return OpenedImage(image, *image.size, orientation, read_colour_space(image, source))
+
+
+def _open_with_pillow(source: Path | BinaryIO, content: DetectedFormat, max_pixels: int) -> ImageFile:
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with warnings.catch_warnings():
@@ -104,7 +125,7 @@ def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> Opened
     _check_size(*image.size, max_pixels)
     if getattr(image, "n_frames", 1) > MAX_FRAMES:
         raise LimitExceeded(f"it has more than {MAX_FRAMES} frames")
-    return OpenedImage(image, *image.size, get_remaining_orientation(image), read_colour_space(image, source))
+    return image
 
 
 def get_remaining_orientation(image: Image.Image) -> int:
