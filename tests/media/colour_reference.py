@@ -33,6 +33,24 @@ def srgb_of(code: Sequence[int], primaries: int, transfer: int) -> tuple[int, ..
     return tuple(round(255 * _srgb_signal(min(max(level, 0.0), 1.0))) for level in shown)
 
 
+def lab_of_srgb(colour: Sequence[int]) -> tuple[float, float, float]:
+    """CIE L*a*b* with white D50 (ISO 11664-4), adapted by Bradford's matrix as ICC profiles are."""
+    light = [value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in colour]
+    adapted = _multiply(_D65_TO_D50, _multiply(_to_xyz(1), light))
+    x, y, z = (
+        value ** (1 / 3) if value > (6 / 29) ** 3 else value * 841 / 108 + 4 / 29
+        for value in (part / white for part, white in zip(adapted, (0.9642, 1.0, 0.8249), strict=True))
+    )
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+_D65_TO_D50 = [
+    [1.0478112, 0.0228866, -0.0501270],
+    [0.0295424, 0.9904844, -0.0170491],
+    [-0.0092345, 0.0150436, 0.7521316],
+]
+
+
 def _tone_map(luminances: list[float]) -> list[float]:
     """ITU-R BT.2390-11 section 5.4.1 on the highest channel, from `PEAK` to `WHITE`; the result in units of `WHITE`."""
     highest = max(luminances)

@@ -107,6 +107,11 @@ def encode_image(image: Image.Image, format: str, **options: object) -> bytes:
 _SHORT, _LONG, _RATIONAL, _SIGNED_RATIONAL, _BYTE, _ASCII = 3, 4, 5, 10, 1, 2
 _WIDTHS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I", _SIGNED_RATIONAL: "i", _BYTE: "B"}
 
+_XYZ_TO_SRGB = (
+    32406, 10000, -15372, 10000, -4986, 10000, -9689, 10000, 18758, 10000, 415, 10000, 557, 10000, -2040, 10000, 10570, 10000,
+)  # fmt: skip
+"""The matrix from XYZ to the camera's colours, which are sRGB's here."""
+
 
 def _directory(offset: int, entries: dict[int, tuple[int, tuple[int, ...] | bytes]]) -> bytes:
     """A TIFF directory at `offset`, followed by its values."""
@@ -146,8 +151,7 @@ def encode_dng(image: Image.Image, *, preview: Image.Image | None = None, orient
         274: (_SHORT, (orientation,)),
         50706: (_BYTE, (1, 4, 0, 0)),
         50708: (_ASCII, b"Camera Works Model One\0"),
-        # The matrix from XYZ to the camera's colours, which are sRGB's here.
-        50721: (_SIGNED_RATIONAL, (32406, 10000, -15372, 10000, -4986, 10000, -9689, 10000, 18758, 10000, 415, 10000, 557, 10000, -2040, 10000, 10570, 10000)),
+        50721: (_SIGNED_RATIONAL, _XYZ_TO_SRGB),
         50728: (_RATIONAL, (1, 1, 1, 1, 1, 1)),
         50778: (_SHORT, (21,)),
     }  # fmt: skip
@@ -171,3 +175,22 @@ def encode_dng(image: Image.Image, *, preview: Image.Image | None = None, orient
     return (
         b"II*\0" + struct.pack("<I", first_offset) + preview_jpeg + bytes(len(preview_jpeg) % 2) + bytes(sensor) + last
     )
+
+
+def encode_linear_dng(image: Image.Image) -> bytes:
+    """A DNG 1.4 file of demosaiced pixels in linear light, as merges of several exposures and phones write them."""
+    linear = [round(_decode_srgb(value / 255) * 65535) for value in range(256)]
+    pixels = struct.pack(f"<{image.width * image.height * 3}H", *(linear[value] for value in image.tobytes()))
+    tags = {
+        254: (_LONG, (0,)), 256: (_LONG, (image.width,)), 257: (_LONG, (image.height,)), 258: (_SHORT, (16, 16, 16)),
+        259: (_SHORT, (1,)), 262: (_SHORT, (34892,)), 271: (_ASCII, b"Camera Works\0"), 272: (_ASCII, b"Model One\0"),
+        273: (_LONG, (8,)), 274: (_SHORT, (1,)), 277: (_SHORT, (3,)), 278: (_LONG, (image.height,)),
+        279: (_LONG, (len(pixels),)), 284: (_SHORT, (1,)), 50706: (_BYTE, (1, 4, 0, 0)), 50708: (_ASCII, b"Camera Works Model One\0"),
+        50717: (_LONG, (65535, 65535, 65535)), 50721: (_SIGNED_RATIONAL, _XYZ_TO_SRGB),
+        50728: (_RATIONAL, (1, 1, 1, 1, 1, 1)), 50778: (_SHORT, (21,)),
+    }  # fmt: skip
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + _directory(8 + len(pixels), tags)
+
+
+def _decode_srgb(signal: float) -> float:
+    return signal / 12.92 if signal <= 0.04045 else ((signal + 0.055) / 1.055) ** 2.4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from app.formats import find_format
 from app.media.processing_results import CropBox
 from app.media.processor import MediaProcessor
 from tests.media.colour_reference import srgb_of
-from tests.media.photo_files import Colour, assert_corners, encode_image, make_quarters, read_corners
+from tests.media.icc_profiles import build_cmyk_profile
+from tests.media.photo_files import Colour, assert_corners, encode_image, encode_linear_dng, make_quarters, read_corners
+from tests.media.tiff_files import TiffPage, encode_tiff
 from tests.real.archive_programs import program
 
 HDR_CODES = ((60, 40, 30), (140, 130, 120), (150, 150, 150), (190, 186, 170))
@@ -121,3 +125,67 @@ async def test_person_thumbnails_of_hdr(processor: MediaProcessor, folder: Path)
     made = await processor.make_person_thumbnail(source, format, CropBox(0, 0, 30, 30, 160, 120), folder)
     with Image.open(made.path) as image:
         assert_corners(image, (srgb_of(HDR_CODES[0], BT_2020, PQ),) * 4)
+
+
+INKS: dict[tuple[int, int, int, int], tuple[int, int, int]] = {
+    (0, 0, 0, 0): (255, 255, 255),
+    (1, 0, 0, 0): (0, 150, 200),
+    (0, 1, 0, 0): (200, 40, 120),
+    (0, 0, 1, 0): (240, 220, 60),
+    (0, 0, 0, 1): (50, 48, 46),
+}
+"""What the inks of `build_cmyk_profile` look like. Without a profile they would be pure colours."""
+
+INKED = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1), (0, 0, 0, 0))
+
+
+def make_inked() -> Image.Image:
+    channels = [make_quarters(160, 120, tuple((255 * inks[place],) * 3 for inks in INKED)) for place in range(4)]
+    return Image.merge("CMYK", [channel.convert("L") for channel in channels])
+
+
+@pytest.mark.parametrize(("format", "extension"), [("JPEG", ".jpg"), ("TIFF", ".tif")])
+async def test_cmyk(processor: MediaProcessor, folder: Path, format: str, extension: str) -> None:
+    """The JPEG has Adobe's marker and so inverted values."""
+    options = {"quality": 97} if format == "JPEG" else {}
+    data = encode_image(make_inked(), format, icc_profile=build_cmyk_profile(INKS), **options)
+    await assert_rendered(processor, folder, data, extension, tuple(INKS[inks] for inks in INKED))
+    plain = encode_image(make_inked(), format, **options)
+    shown = ((0, 255, 255), (255, 0, 255), (0, 0, 0), (255, 255, 255))
+    await assert_rendered(processor, folder, plain, extension, shown)
+
+
+def encode_deep_png(image: Image.Image) -> bytes:
+    """16 bits a channel."""
+    row = image.width * len(image.getbands())
+    pixels = image.tobytes()
+    rows = (pixels[at : at + row] for at in range(0, len(pixels), row))
+    data = b"".join(b"\0" + b"".join(bytes((value, 255 - value)) for value in each) for each in rows)
+    kind = {"L": 0, "RGB": 2, "RGBA": 6}[image.mode]
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBB3x", *image.size, 16, kind)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+async def test_deep_png(processor: MediaProcessor, folder: Path, mode: str) -> None:
+    image = make_quarters(160, 120).convert(mode)
+    await assert_rendered(processor, folder, encode_deep_png(image), ".png", read_corners(image))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("order", ["<", ">"])
+async def test_deep_tiff(processor: MediaProcessor, folder: Path, mode: str, order: str) -> None:
+    image = make_quarters(160, 120).convert(mode)
+    data = encode_tiff([TiffPage(image, bits=16)], order=order)
+    await assert_rendered(processor, folder, data, ".tif", read_corners(image))
+
+
+async def test_linear_dng(processor: MediaProcessor, folder: Path) -> None:
+    """The white in the middle keeps LibRaw from brightening the picture."""
+    image = make_quarters(320, 240)
+    image.paste((255, 255, 255), (135, 95, 185, 145))
+    await assert_rendered(processor, folder, encode_linear_dng(image), ".dng", read_corners(image))

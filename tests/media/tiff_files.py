@@ -73,6 +73,8 @@ class _TiffWriter:
 
     def _write_array(self, kind: int, values: list[int]) -> int:
         """The content of an entry: the values themselves where they fit, else their offset."""
+        if len(values) == 1:
+            return values[0]
         packed = self._pack(_FORMATS[kind] * len(values), *values)
         field = "Q" if self._big else "I"
         if len(packed) <= struct.calcsize(field):

@@ -17,6 +17,9 @@ from app.media.errors import DecodeFailed
 _LARGE_ENOUGH = 1000
 """Short edge in pixels from which the embedded preview is used. Development is slow and does not reproduce the camera's rendering."""
 
+_SRGB_GAMMA = (2.4, 12.92)
+"""Power and slope at black. LibRaw's default is the curve of BT.709, with which an sRGB picture is too dark."""
+
 _ORIENTATION_OF_FLIP = {0: 1, 3: 3, 5: 8, 6: 6}
 """LibRaw's value (`imgdata.sizes.flip`) to EXIF's."""
 
@@ -39,7 +42,9 @@ def open_raw(source: Path) -> RawImage:
             width, height = raw.sizes.width, raw.sizes.height
             image = _embedded_preview(raw)
             if image is None:
-                image = Image.fromarray(raw.postprocess(use_camera_wb=True, output_bps=8, user_flip=0))
+                image = Image.fromarray(
+                    raw.postprocess(use_camera_wb=True, output_bps=8, user_flip=0, gamma=_SRGB_GAMMA)
+                )
             return RawImage(image, width, height, orientation)
     except rawpy.LibRawError as error:
         raise DecodeFailed(f"it is no camera RAW that can be read: {_text(error)}") from None
