@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ async def test_a_child_has_the_orientation_of_the_first(
     image = await render(processor, folder, encode_tiff([TiffPage(REDUCED, 1, tags={274: 6}, children=[child])]))
     assert image.size == (240, 360)
     assert_corners(image, CORNERS)
+
+
+@pytest.mark.parametrize("big", [False, True])
+async def test_offsets_that_lead_nowhere(processor: MediaProcessor, folder: Path, *, big: bool) -> None:
+    """Those of sub-directories: the first page is shown, as without them."""
+    data = encode_tiff([TiffPage(FULL, 0, children=[TiffPage(REDUCED, 1)])], big=big)
+    entry = struct.pack("<HHQ" if big else "<HHI", 330, 16 if big else 4, 1)
+    at = data.index(entry) + len(entry)
+    width = 8 if big else 4
+    for offset in (b"\xff", b"\x7f", b"\x01"):
+        damaged = data[:at] + offset * width + data[at + width :]
+        assert_corners(await render(processor, folder, damaged), CORNERS)
 
 
 async def test_too_many_pages(processor: MediaProcessor, folder: Path) -> None:

@@ -6,6 +6,7 @@ Scanners and editors write a reduced page first, or the full one into a sub-dire
 from __future__ import annotations
 
 import io
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class _Layout:
     entry: str
     offset: str
     header_size: int
+    file_size: int
 
 
 _Values = dict[int, tuple[int, ...]]
@@ -129,30 +131,29 @@ class _PatchedFile(io.RawIOBase):
 
 
 def _read_layout(file: BinaryIO) -> _Layout | None:
+    file_size = os.fstat(file.fileno()).st_size
     head = file.read(8)
     if len(head) < 8:
         return None
     order = "<" if head[:2] == b"II" else ">"
     (version,) = struct.unpack_from(f"{order}H", head, 2)
     if version == 42:
-        return _Layout(order, "H", "HHI", "I", 8)
-    return _Layout(order, "Q", "HHQ", "Q", 16) if version == 43 else None
+        return _Layout(order, "H", "HHI", "I", 8, file_size)
+    return _Layout(order, "Q", "HHQ", "Q", 16, file_size) if version == 43 else None
 
 
 def _read_offset(file: BinaryIO, layout: _Layout, at: int) -> int:
     """0 where the file ends too early."""
-    file.seek(at)
-    return _unpack(layout, layout.offset, file.read(struct.calcsize(layout.offset)))
+    return _unpack(layout, layout.offset, _read_at(file, layout, at, struct.calcsize(layout.offset)))
 
 
 def _read_directory(file: BinaryIO, layout: _Layout, offset: int) -> tuple[_Values, int]:
     """The values of the tags that are needed, and where the offset of the next directory is."""
     count_width, field = struct.calcsize(layout.count), struct.calcsize(layout.offset)
-    file.seek(offset)
-    count = _unpack(layout, layout.count, file.read(count_width))
+    count = _unpack(layout, layout.count, _read_at(file, layout, offset, count_width))
     entry_size = struct.calcsize(layout.order + layout.entry) + field
     values: _Values = {}
-    entries = file.read(entry_size * min(count, _MAX_ENTRIES))
+    entries = _read_at(file, layout, offset + count_width, entry_size * min(count, _MAX_ENTRIES))
     for at in range(0, len(entries) - entry_size + 1, entry_size):
         tag, kind, length = struct.unpack_from(layout.order + layout.entry, entries, at)
         if tag in _TAGS and kind in _INTEGER_FORMATS:
@@ -165,8 +166,7 @@ def _read_values(file: BinaryIO, layout: _Layout, format: str, length: int, inli
     size = struct.calcsize(format) * length
     data = inline
     if size > len(inline):
-        file.seek(_unpack(layout, layout.offset, inline))
-        data = file.read(size)
+        data = _read_at(file, layout, _unpack(layout, layout.offset, inline), size)
     whole = min(len(data), size) // struct.calcsize(format)
     return struct.unpack_from(f"{layout.order}{whole}{format}", data)
 
@@ -183,6 +183,13 @@ def _build_page(offset: int, values: _Values) -> TiffPage:
         get(_ORIENTATION),
         is_picture=not is_mask and get(_PHOTOMETRIC) not in _SENSOR_DATA,
     )
+
+
+def _read_at(file: BinaryIO, layout: _Layout, offset: int, length: int) -> bytes:
+    if offset >= layout.file_size:
+        return b""  # a file system refuses to seek far beyond the end
+    file.seek(offset)
+    return file.read(length)
 
 
 def _unpack(layout: _Layout, format: str, data: bytes) -> int:
