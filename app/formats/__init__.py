@@ -42,6 +42,9 @@ _WEB_IMAGES = {
     ".webp": "image/webp",
 }
 
+WEB_IMAGE_TYPES = frozenset(_WEB_IMAGES.values())
+"""MIME types of the images that browsers show."""
+
 _OTHER_IMAGES = {
     ".heic": "image/heic",
     ".heif": "image/heif",

@@ -14,7 +14,7 @@ from typing import Any
 from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import MediaFormat
-from app.formats.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature
+from app.formats.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature, find_content_format
 from app.media.containers.truncation import check_not_truncated
 from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed, to_one_line
 from app.media.metadata.media_metadata import MediaMetadata
@@ -165,6 +165,17 @@ def _parse_metadata(answer: dict[str, Any]) -> MetadataResult:
     with _check_answer():
         error = answer["sidecar_error"]
         return MetadataResult(MediaMetadata.from_json(answer["metadata"]), None if error is None else str(error))
+
+
+async def detect_media_format(source: Path, named: MediaFormat) -> MediaFormat:
+    """See `MediaProcessor`."""
+    return await asyncio.to_thread(_detect_media_format, source, named)
+
+
+def _detect_media_format(source: Path, named: MediaFormat) -> MediaFormat:
+    with _translate_disk_errors(), source.open("rb") as file:
+        found = find_content_format(file.read(SIGNATURE_BYTES), named)
+    return found if found.kind is named.kind else named
 
 
 async def detect_format(source: Path, format: MediaFormat) -> DetectedFormat:

@@ -83,7 +83,6 @@ class ProcessingPipeline:
         format_ = find_format(asset.file.path) or find_format(asset.original_file_name)
         if format_ is None:
             raise DecodeFailed("the name says nothing that can be processed")
-        context = _AssetContext(asset, format_, existing, task)
         try:
             await self._check_unchanged(asset)
             if asset.file.kind is FileKind.EXTERNAL:
@@ -92,6 +91,7 @@ class ProcessingPipeline:
                 self._storage.stage_to_temp(asset.file.path, size=asset.file.size) as source,
                 self._storage.staging.temporary_folder() as folder,
             ):
+                context = _AssetContext(asset, await self._processor.detect_format(source, format_), existing, task)
                 if asset.type is AssetType.VIDEO:
                     await self._process_video(context, source, folder)
                 else:
@@ -152,6 +152,8 @@ class ProcessingPipeline:
         """Store the metadata, and the pictures if they are missing, in one transaction. If one of the two fails, the other is stored before
         the error is raised."""
         properties, files, kinds = ExtractedProperties(), (), ()
+        if context.format.mime_type != context.asset.file.mime_type:
+            properties["mime_type"] = context.format.mime_type
         failure: MediaError | None = None
         try:
             properties |= _extract_metadata(await self._processor.read_metadata(source, context.format))

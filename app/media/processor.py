@@ -10,7 +10,7 @@ from typing import Self
 from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import MediaFormat, MediaKind
-from app.media.photo_processor import PhotoProcessor
+from app.media.photo_processor import PhotoProcessor, detect_media_format
 from app.media.processing_results import CropBox, GeneratedFile, MetadataResult, ProcessingResult
 from app.media.sandbox.sandbox import Sandbox
 from app.media.video_processor import VideoProcessor
@@ -41,6 +41,10 @@ class MediaProcessor:
     async def check_ffmpeg(self) -> None:
         """Raises `MissingTool` where ffmpeg is not installed."""
         self._videos.require_ffmpeg()
+
+    async def detect_format(self, source: Path, named: MediaFormat) -> MediaFormat:
+        """The format of the content if it is of the same kind (photo, video) as `named`, and is recognised; otherwise `named`."""
+        return await detect_media_format(source, named)
 
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None = None) -> MetadataResult:
         """Metadata of a photo or video, also of one that cannot be decoded. `sidecar` is the absolute path of an XMP file."""

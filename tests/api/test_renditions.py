@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -23,15 +24,17 @@ from app.api.files.renditions import (
 )
 from app.catalog.assets.rendition_lookup import AssetRenditions, ProcessingState
 from app.catalog.schema.records import Asset, AssetType, File, FileKind, FileState, TaskState, Visibility
+from app.formats import find_format
 
 MOMENT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 OWNER = uuid4()
 
 
 def file(kind: FileKind, path: str) -> File:
-    return File(
-        uuid4(), OWNER, kind, path, FileState.LIVE, 10, b"s" * 20, 1, "image/jpeg", MOMENT - timedelta(hours=1), MOMENT
-    )
+    format = find_format(path)
+    assert format is not None
+    created = MOMENT - timedelta(hours=1)
+    return File(uuid4(), OWNER, kind, path, FileState.LIVE, 10, b"s" * 20, 1, format.mime_type, created, MOMENT)
 
 
 def asset(name: str, type_: AssetType) -> Asset:
@@ -123,6 +126,14 @@ def test_the_file_that_is_sent_and_its_name(
 )
 def test_full_size_is_elsewhere(name: str, made: list[FileKind], address: str, size: str | None) -> None:
     assert select_file(pictures(name, *made), FULLSIZE, MOMENT) == RenditionRedirect(OWNER, address, size)
+
+
+def test_full_size_follows_from_the_type_of_the_content() -> None:
+    """A file of a library keeps its name, and processing stores what it is."""
+    named = pictures("a.jpg", THUMB, PREV)
+    heic = replace(named, asset=replace(named.asset, file=replace(named.asset.file, mime_type="image/heic")))
+    assert select_file(heic, FULLSIZE, MOMENT) == RenditionRedirect(OWNER, "thumbnail", "preview")
+    assert describe(select_file(pictures("a.jpg", FULL), FULLSIZE, MOMENT))[1] == "a_fullsize.jpeg"
 
 
 @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED, TaskState.DONE])

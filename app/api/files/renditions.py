@@ -14,7 +14,7 @@ from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.catalog.assets.rendition_lookup import AssetRenditions, ProcessingState
 from app.catalog.schema.records import Asset, AssetType, File, FileKind, TaskState
-from app.formats import MediaKind, find_format
+from app.formats import WEB_IMAGE_TYPES, find_format
 
 MIN_RETRY_AFTER = timedelta(seconds=2)
 """Bounds of `Retry-After` for a derivative that is still being made."""
@@ -99,11 +99,10 @@ def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datet
     asset, derivative = renditions.asset, renditions.files.get(rendition.file_kind)
     if rendition is ORIGINAL:
         return serve_original(asset)
-    if rendition is FULLSIZE:
-        if _is_web_image(asset):
+    if rendition is FULLSIZE and derivative is None:
+        if asset.file.mime_type in WEB_IMAGE_TYPES:
             return RenditionRedirect(asset.owner_id, ORIGINAL.name, None)
-        if derivative is None:
-            return RenditionRedirect(asset.owner_id, THUMBNAIL.name, PREVIEW.name)
+        return RenditionRedirect(asset.owner_id, THUMBNAIL.name, PREVIEW.name)
     if rendition is PLAYBACK:
         if asset.type is not AssetType.VIDEO:
             raise RenditionMissing(asset.owner_id, ApiError(404, "Asset media not found"))
@@ -112,11 +111,6 @@ def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datet
     if derivative is None:
         raise RenditionMissing(asset.owner_id, _build_missing_error(renditions.processing, moment))
     return ServedFile(asset.owner_id, derivative, _build_file_name(asset, rendition, derivative), derivative.created_at)
-
-
-def _is_web_image(asset: Asset) -> bool:
-    file_format = find_format(asset.file.path) or find_format(asset.original_file_name)
-    return file_format is not None and file_format.kind is MediaKind.IMAGE and file_format.is_web_supported
 
 
 def _is_web_video(renditions: AssetRenditions) -> bool:

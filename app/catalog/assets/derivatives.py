@@ -43,12 +43,13 @@ class FileReplacement:
 
 class ExtractedProperties(TypedDict, total=False):
     """Properties read from an original; an absent key means unchanged. `taken_at` and `taken_at_local` (local time,
-    stored as if it were UTC) apply unless the user has edited the date."""
+    stored as if it were UTC) apply unless the user has edited the date. `mime_type` is that of the original."""
 
     width: int
     height: int
     duration: int
     thumbhash: bytes
+    mime_type: str
     exif: dict[str, object]
     taken_at: datetime
     taken_at_local: datetime
@@ -112,7 +113,10 @@ class DerivativeRepository:
                     await _replace(connection, asset_id, each)
                 replaced = [each.expected_file_id for each in replacements if each.expected_file_id]
                 await mark_live_for_deletion(connection, owner_id, replaced, REPLACED_FILE_GRACE)
-                values = _asset_values(properties or {}, asset)
+                properties = properties or {}
+                if "mime_type" in properties:
+                    await _set_mime_type(connection, asset.file_id, properties["mime_type"])
+                values = _asset_values(properties, asset)
                 await _update_asset(connection, owner_id, asset, values)
         except (WriteLeaseLost, NotFound):
             async with self._database.write() as connection:
@@ -125,6 +129,7 @@ async def _lock_asset(connection: AsyncConnection, owner_id: UUID, asset_id: UUI
     mine = (_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id)
     columns = (
         _asset.c.id,
+        _asset.c.file_id,
         _asset.c.exif,
         _asset.c.exif_edits,
         _asset.c.live_photo_cid,
@@ -134,6 +139,10 @@ async def _lock_asset(connection: AsyncConnection, owner_id: UUID, asset_id: UUI
     if asset is None:
         raise NotFound("asset", [asset_id])
     return asset
+
+
+async def _set_mime_type(connection: AsyncConnection, file_id: UUID, mime_type: str) -> None:
+    await connection.execute(update(_file).where(_file.c.id == file_id).values(mime_type=mime_type))
 
 
 async def _is_task_present(connection: AsyncConnection, task_id: UUID | None) -> bool:
@@ -173,6 +182,7 @@ async def _update_asset(connection: AsyncConnection, owner_id: UUID, asset: Any,
 def _asset_values(properties: ExtractedProperties, asset: Any) -> dict[str, Any]:
     """`asset`: what is known, from `_lock_asset`."""
     values: dict[str, Any] = {**properties, "updated_at": now()}
+    values.pop("mime_type", None)
     taken_at, local = values.pop("taken_at", None), values.pop("taken_at_local", None)
     edits = asset.exif_edits
     if edits is None:

@@ -408,15 +408,9 @@ async def _write_renamed(
     ]
     await connection.execute(folder_update, rows)
     of_asset = select(_asset.c.file_id).where(_asset.c.id == bindparam("of_asset")).scalar_subquery()
-    path_update = (
-        update(_file)
-        .where(_file.c.id == of_asset)
-        .values(path=bindparam("new_path"), mime_type=bindparam("new_mime_type"))
-    )
-    paths = [
-        {"of_asset": asset_id, "new_path": scanned.path, "new_mime_type": scanned.mime_type}
-        for asset_id, scanned in renamed
-    ]
+    # The content has not changed, and processing has stored its MIME type.
+    path_update = update(_file).where(_file.c.id == of_asset).values(path=bindparam("new_path"))
+    paths = [{"of_asset": asset_id, "new_path": scanned.path} for asset_id, scanned in renamed]
     await connection.execute(path_update, paths)
     name_update = (
         update(_asset)
