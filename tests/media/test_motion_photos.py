@@ -163,6 +163,16 @@ async def test_a_flag_without_a_video(processor: MediaProcessor, folder: Path, c
         assert await extract_motion_video(processor, folder, photo(xmp) + video) is None
 
 
+async def test_a_box_that_ends_beyond_everything(processor: MediaProcessor, folder: Path) -> None:
+    """Its 64-bit length is more than a file system can address."""
+    endless = struct.pack(">I4sQ", 1, b"free", 2**63 - 1)
+    xmp = ITEMS.format(length=len(endless), padding=0, more="")
+    assert await extract_motion_video(processor, folder, photo(xmp) + endless) is None
+    heif = photo_files.encode_image(make_quarters(), "HEIF", xmp=xmp.encode())
+    unknown = struct.pack(">I4sQ", 1, b"abcd", 2**63 - 1)
+    assert await extract_motion_video(processor, folder, heif + unknown, ".heic") is None
+
+
 async def test_nothing_in_a_photo_that_claims_no_video(processor: MediaProcessor, folder: Path) -> None:
     assert await extract_motion_video(processor, folder, photo() + make_video(".mp4")) is None
     heif = photo_files.encode_image(make_quarters(), "HEIF")

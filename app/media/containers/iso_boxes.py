@@ -28,8 +28,10 @@ def read_top_level_boxes(file: BinaryIO, size: int, start: int = 0) -> Iterator[
     """Yield the boxes in order, from the offset `start`; `size` is the file's in bytes. Stops at the first header that is no box header."""
     offset = start
     for _ in range(_MAX_BOXES):
+        if offset >= size:
+            return  # a file system refuses to seek far beyond the end
         file.seek(offset)
-        header = file.read(min(16, max(size - offset, 0)))
+        header = file.read(min(16, size - offset))
         if len(header) < 8:
             return
         length, kind, header_size = int.from_bytes(header[:4], "big"), header[4:8], 8
