@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,12 +193,24 @@ class VideoProcessor:
         programs = self.require_ffmpeg()
         async with self._tools_lock:
             if self._tools is None:
-                command = (programs[0], "-hide_banner", "-v", "error", "-filters")
-                filters = parse_output(
-                    await self._sandbox.run(self._build_request(command, None, None, file_size=0))
-                ).split()
-                self._tools = FfmpegTools(*programs, has_tone_mapping={"zscale", "tonemap"} <= set(filters))
+                filters = (await self._ask(programs[0], "-filters")).split()
+                self._tools = FfmpegTools(
+                    *programs,
+                    has_tone_mapping={"zscale", "tonemap"} <= set(filters),
+                    has_input_filters=_is_version_7(await self._ask(programs[0], "-version")),
+                )
             return self._tools
+
+    async def _ask(self, ffmpeg: str, option: str) -> str:
+        """What ffmpeg says about itself."""
+        command = (ffmpeg, "-hide_banner", "-v", "error", option)
+        return parse_output(await self._sandbox.run(self._build_request(command, None, None, file_size=0)))
+
+
+def _is_version_7(output: str) -> bool:
+    """Whether ffmpeg's version is 7 or later. Builds from its repository have no number, and are taken for new."""
+    number = re.match(r"ffmpeg version n?(\d+)\.", output)
+    return number is None or int(number[1]) >= 7
 
 
 def _choose_poster_times(duration: float | None) -> list[tuple[float, bool]]:

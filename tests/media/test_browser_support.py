@@ -18,10 +18,10 @@ from app.media.video.ffmpeg_commands import FfmpegTools
 from app.media.video.probe_output import AudioStream, ProbedVideo, VideoStream, parse_probe
 
 COPY, ENCODE = StreamAction.COPY, StreamAction.ENCODE
-TOOLS = FfmpegTools("/usr/bin/ffmpeg", "/usr/bin/ffprobe", has_tone_mapping=True)
+TOOLS = FfmpegTools("/usr/bin/ffmpeg", "/usr/bin/ffprobe", has_tone_mapping=True, has_input_filters=True)
 STREAM = VideoStream(
     index=0, codec="h264", pixel_format="yuv420p", width=1920, height=1080, pixel_aspect=Fraction(1), rotation=0,
-    is_interlaced=False, matrix="bt709", primaries="bt709", transfer="bt709", fps=30,
+    is_interlaced=False, matrix="bt709", primaries="bt709", transfer="bt709", has_reserved_matrix=False, fps=30,
 )  # fmt: skip
 VIDEO = ProbedVideo(
     content=DetectedFormat.MOV, video_stream=STREAM, audio_stream=AudioStream(1, "aac"), duration=10, tags={}
@@ -67,6 +67,10 @@ def video(content: DetectedFormat = DetectedFormat.MOV, sound: str | None = "aac
         (video(pixel_format="yuv420p10le"), ".mp4", TranscodePlan(ENCODE, COPY)),
         (video(pixel_format="yuv444p", sound="vorbis"), ".mp4", TranscodePlan(ENCODE, ENCODE)),
         (video(transfer="arib-std-b67"), ".mov", TranscodePlan(ENCODE, COPY)),
+        (video(matrix=None, primaries=None, transfer=None), ".mov", None),
+        (video(matrix="bt470bg"), ".mov", None),
+        (video(matrix="gbr"), ".mov", TranscodePlan(ENCODE, COPY)),
+        (video(matrix="ycgco"), ".mp4", TranscodePlan(ENCODE, COPY)),
         (video(codec="hevc", transfer="smpte2084", sound=None), ".mov", TranscodePlan(ENCODE, None)),
     ],
 )
@@ -124,3 +128,22 @@ def test_an_input_may_be_nothing_but_a_file_of_its_kind() -> None:
 def test_what_ffprobe_may_not_say(output: str) -> None:
     with pytest.raises(DecodeFailed):
         parse_probe(output, DetectedFormat.MOV)
+
+
+@pytest.mark.parametrize(
+    ("codec", "is_reserved", "has_input_filters", "expected"),
+    [
+        ("hevc", True, True, ["-bsf:0", "hevc_metadata=matrix_coefficients=2"]),
+        ("hevc", True, False, []),
+        ("hevc", False, True, []),
+        ("mpeg4", True, True, []),
+    ],
+)
+def test_a_reserved_matrix_is_hidden_from_ffmpeg_7(
+    codec: str, is_reserved: bool, has_input_filters: bool, expected: list[str]
+) -> None:
+    tools = replace(TOOLS, has_input_filters=has_input_filters)
+    original = video(codec=codec, matrix=None, has_reserved_matrix=is_reserved)
+    command = ffmpeg_commands.build_poster_command(tools, Path("/a/b.mov"), original, 1, keyframe=True, target="p.ppm")
+    before = command[: command.index("-i")]
+    assert [part for part in before if "bsf" in part or "metadata" in part] == expected

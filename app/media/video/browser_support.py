@@ -16,6 +16,9 @@ _CONTAINERS = frozenset({DetectedFormat.MOV})
 _UNSUPPORTED_EXTENSIONS = frozenset({".3gp", ".3gpp"})
 """MP4 family, but not supported by browsers."""
 
+_IMPOSSIBLE_MATRICES = frozenset({"gbr", "ycgco", "smpte2085", "ictcp", "chroma-derived-nc", "chroma-derived-c"})
+"""Browsers show YUV 4:2:0 that is described so in wrong colours, or not at all."""
+
 
 class StreamAction(Enum):
     COPY = "copy"
@@ -33,7 +36,8 @@ class TranscodePlan:
 def plan_transcode(video: ProbedVideo, format: MediaFormat) -> TranscodePlan | None:
     """None if browsers play the original unchanged."""
     stream = video.video_stream
-    copies_video = stream.codec == "h264" and stream.pixel_format.endswith("420p") and not stream.is_hdr
+    has_plain_colours = not stream.is_hdr and stream.matrix not in _IMPOSSIBLE_MATRICES
+    copies_video = stream.codec == "h264" and stream.pixel_format.endswith("420p") and has_plain_colours
     copies_audio = video.audio_stream is None or video.audio_stream.codec in AUDIO_CODECS
     container_is_supported = video.content in _CONTAINERS and format.extension not in _UNSUPPORTED_EXTENSIONS
     if copies_video and copies_audio and container_is_supported:

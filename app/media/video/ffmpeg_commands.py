@@ -13,6 +13,7 @@ from pathlib import Path
 from app.formats.signatures import DetectedFormat
 from app.media.images.sizes import PREVIEW_EDGE, fit_size
 from app.media.video.browser_support import StreamAction, TranscodePlan
+from app.media.video.colour_filters import build_scale_filters
 from app.media.video.probe_output import ProbedVideo, VideoStream
 
 ENCODED_EDGE = 720
@@ -25,7 +26,6 @@ _CRF = 23
 _MAX_EDGE = 16_383
 _PROBE_BYTES = 50_000_000
 _PROBE_MICROSECONDS = 20_000_000
-_HIGH_DEFINITION = 720
 _TICKS = 90_000
 """Units per second of an encoded video's timestamps, as in MPEG. By default there is one per frame at the average rate, to which ffmpeg
 rounds."""
@@ -40,11 +40,13 @@ _ENTRIES = (
 
 @dataclass(frozen=True, slots=True)
 class FfmpegTools:
-    """Absolute paths. `has_tone_mapping` is True if ffmpeg has the filters that convert HDR to SDR."""
+    """Absolute paths. `has_tone_mapping`: ffmpeg has the filters that convert HDR to SDR. `has_input_filters`: it has bitstream filters for
+    inputs (since version 7)."""
 
     ffmpeg: str
     ffprobe: str
     has_tone_mapping: bool
+    has_input_filters: bool
 
 
 def build_probe_command(tools: FfmpegTools, source: Path, content: DetectedFormat) -> tuple[str, ...]:
@@ -61,7 +63,7 @@ def build_poster_command(
     filters = ",".join((*_display_filters(video.video_stream, tools, PREVIEW_EDGE), "format=rgb24"))
     return (
         tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", "2", "-ss", f"{second:.3f}", *seek_options,
-        *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", "-an", "-sn", "-dn", "-frames:v", "1",
+        *_bitstream_options(video.video_stream, tools), *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", "-an", "-sn", "-dn", "-frames:v", "1",
         "-fps_mode", "passthrough",  # otherwise ffmpeg drops the key frame, which lies before the requested time
         "-vf", filters, "-c:v", "ppm", "-f", "image2", "-update", "1", "-y", f"./{target}",
     )  # fmt: skip
@@ -81,11 +83,27 @@ def build_encode_command(
     audio_map = ("-map", f"0:{video.audio_stream.index}") if video.audio_stream else ("-an",)
     return (
         tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", str(threads), "-fflags", "+genpts",
-        *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *audio_map, "-sn", "-dn",
+        *_bitstream_options(video.video_stream, tools), *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *audio_map, "-sn", "-dn",
         *_video_options(video, plan, tools), *_audio_options(plan), "-threads", str(threads),
         "-map_metadata", "-1", "-map_chapters", "-1", "-max_muxing_queue_size", "1024", "-t", str(MAX_ENCODED_SECONDS),
         "-fs", str(size_limit), "-movflags", "+faststart", "-f", "mp4", "-y", f"./{target}",
     )  # fmt: skip
+
+
+def _bitstream_options(stream: VideoStream, tools: FfmpegTools) -> tuple[str, ...]:
+    """ffmpeg 7 decodes no video whose matrix is a reserved number: replace it by 2, unspecified."""
+    if not stream.has_reserved_matrix or not tools.has_input_filters or stream.codec not in _MATRIX_FILTERS:
+        return ()
+    return (f"-bsf:{stream.index}", _MATRIX_FILTERS[stream.codec])
+
+
+_MATRIX_FILTERS = {
+    "h264": "h264_metadata=matrix_coefficients=2",
+    "hevc": "hevc_metadata=matrix_coefficients=2",
+    "av1": "av1_metadata=matrix_coefficients=2",
+    "mpeg2video": "mpeg2_metadata=matrix_coefficients=2",
+    "vp9": "vp9_metadata=color_space=unknown",
+}
 
 
 def _input_options(source: Path, content: DetectedFormat) -> tuple[str, ...]:
@@ -104,12 +122,9 @@ def _video_options(video: ProbedVideo, plan: TranscodePlan, tools: FfmpegTools) 
     if plan.video is StreamAction.COPY:
         tag = ("-tag:v", "avc1") if stream.codec == "h264" else ()
         return ("-c:v", "copy", *tag)
-    filters = ",".join((*_display_filters(stream, tools, ENCODED_EDGE, even=True), "format=yuv420p"))
-    colours = ("-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709") if stream.is_hdr else ()
-    return (
-        "-vf", filters, *_timestamp_options(video.duration),
-        "-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF), *colours,
-    )  # fmt: skip
+    filters = ",".join(_display_filters(stream, tools, ENCODED_EDGE, encode=True))
+    encoder = ("-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF))
+    return ("-vf", filters, *_timestamp_options(video.duration), *encoder)
 
 
 def _timestamp_options(duration: float | None) -> tuple[str, ...]:
@@ -129,28 +144,11 @@ def _audio_options(plan: TranscodePlan) -> tuple[str, ...]:
     return ("-c:a", "copy") if plan.audio is StreamAction.COPY else ("-c:a", "aac", "-b:a", "160k", "-ac", "2")
 
 
-def _display_filters(stream: VideoStream, tools: FfmpegTools, edge: int, *, even: bool = False) -> tuple[str, ...]:
+def _display_filters(stream: VideoStream, tools: FfmpegTools, edge: int, *, encode: bool = False) -> tuple[str, ...]:
     """Filters to progressive SDR frames with square pixels and a short edge of at most `edge` pixels. ffmpeg applies the rotation before them."""
     width, height = fit_size(*stream.display_size, edge, _MAX_EDGE)
-    if even:
+    if encode:
         width, height = max(2, width // 2 * 2), max(2, height // 2 * 2)
     deinterlace = ("bwdif=deint=interlaced",) if stream.is_interlaced else ()
-    if stream.is_hdr and tools.has_tone_mapping:
-        return (*deinterlace, *_tone_mapping_filters(stream, width, height), "setsar=1")
-    assume_bt709 = stream.matrix is None and min(stream.display_size) >= _HIGH_DEFINITION
-    matrix = ":in_color_matrix=bt709" if assume_bt709 else ""
-    return (*deinterlace, f"scale={width}:{height}:flags=lanczos+accurate_rnd+full_chroma_int{matrix}", "setsar=1")
-
-
-def _tone_mapping_filters(stream: VideoStream, width: int, height: int) -> tuple[str, ...]:
-    """Scale down first, then map in linear light. Missing colour parameters default to BT.2020."""
-    colour_parameters = f"tin={stream.transfer}:min={stream.matrix or 'bt2020nc'}:pin={stream.primaries or 'bt2020'}"
-    return (
-        f"zscale=w={width}:h={height}:filter=bicubic:{colour_parameters}",
-        f"zscale={colour_parameters}:t=linear:npl=100",
-        "format=gbrpf32le",
-        "zscale=p=bt709",
-        "tonemap=tonemap=hable:desat=0",
-        "zscale=t=bt709:m=bt709:r=tv",
-        "format=yuv420p",
-    )
+    scale = build_scale_filters(stream, width, height, has_zscale=tools.has_tone_mapping, encode=encode)
+    return (*deinterlace, *scale, "setsar=1")

@@ -16,13 +16,16 @@ from app.media.errors import DecodeFailed
 from app.media.metadata.media_metadata import MediaMetadata, format_zone
 
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
+_RGB_FORMATS = ("gbr", "rgb", "bgr", "argb", "abgr", "0rgb", "0bgr", "pal8")
+"""Beginnings of ffmpeg's names of pixel formats without a matrix."""
+
 _INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
 
 
 @dataclass(frozen=True, slots=True)
 class VideoStream:
     """`width` and `height` in pixels as stored; `pixel_aspect`, a pixel's width by its height; `rotation` in degrees clockwise (0, 90, 180, 270)
-    that players apply; `matrix`, `primaries` and `transfer` are None if unknown."""
+    that players apply; `matrix`, `primaries` and `transfer` are None if unknown or reserved."""
 
     index: int
     codec: str
@@ -35,7 +38,12 @@ class VideoStream:
     matrix: str | None
     primaries: str | None
     transfer: str | None
+    has_reserved_matrix: bool
     fps: float | None
+
+    @property
+    def is_rgb(self) -> bool:
+        return self.pixel_format.startswith(_RGB_FORMATS)
 
     @property
     def is_hdr(self) -> bool:
@@ -140,6 +148,7 @@ def _parse_video_stream(stream: dict[str, Any]) -> VideoStream:
         matrix=_parse_colour(stream.get("color_space")),
         primaries=_parse_colour(stream.get("color_primaries")),
         transfer=_parse_colour(stream.get("color_transfer")),
+        has_reserved_matrix=stream.get("color_space") == "reserved",
         fps=_read_fps(stream),
     )
 
