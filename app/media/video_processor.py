@@ -114,9 +114,9 @@ class VideoProcessor:
         return video
 
     async def _run_probe(self, source: Path, content: DetectedFormat) -> ProbedVideo:
-        command = ffmpeg_commands.build_probe_command(await self._get_tools(), path_in_worker(source), content)
-        output = await self._run(command, None, source, file_size=0)
-        return parse_probe(output, content)
+        tools = await self._get_tools()
+        command = ffmpeg_commands.build_probe_command(tools, path_in_worker(source), content)
+        return parse_probe(await self._run(command, None, source, file_size=0), content, tools.decodable)
 
     async def _render_frame(
         self, source: Path, video: ProbedVideo, folder: Path, attempt: int, second: float, *, keyframe: bool
@@ -198,6 +198,7 @@ class VideoProcessor:
                     *programs,
                     has_tone_mapping={"zscale", "tonemap"} <= set(filters),
                     has_input_filters=_is_version_7(await self._ask(programs[0], "-version")),
+                    decodable=_read_decodable(await self._ask(programs[0], "-codecs")),
                 )
             return self._tools
 
@@ -211,6 +212,11 @@ def _is_version_7(output: str) -> bool:
     """Whether ffmpeg's version is 7 or later. Builds from its repository have no number, and are taken for new."""
     number = re.match(r"ffmpeg version n?(\d+)\.", output)
     return number is None or int(number[1]) >= 7
+
+
+def _read_decodable(output: str) -> frozenset[str]:
+    """The names in the list of codecs whose flags begin with D: ` DEV.LS h264   H.264 / AVC …`."""
+    return frozenset(re.findall(r"^ D[\w.]{5} (\w\S*)", output, re.MULTILINE))
 
 
 def _choose_poster_times(duration: float | None) -> list[tuple[float, bool]]:

@@ -18,14 +18,17 @@ from app.media.video.ffmpeg_commands import FfmpegTools
 from app.media.video.probe_output import AudioStream, ProbedVideo, VideoStream, parse_probe
 
 COPY, ENCODE = StreamAction.COPY, StreamAction.ENCODE
-TOOLS = FfmpegTools("/usr/bin/ffmpeg", "/usr/bin/ffprobe", has_tone_mapping=True, has_input_filters=True)
+TOOLS = FfmpegTools(
+    "/usr/bin/ffmpeg", "/usr/bin/ffprobe", has_tone_mapping=True, has_input_filters=True, decodable=frozenset()
+)
 STREAM = VideoStream(
     index=0, codec="h264", pixel_format="yuv420p", width=1920, height=1080, pixel_aspect=Fraction(1), rotation=0,
     is_interlaced=False, matrix="bt709", primaries="bt709", transfer="bt709", has_reserved_matrix=False, fps=30,
 )  # fmt: skip
 VIDEO = ProbedVideo(
-    content=DetectedFormat.MOV, video_stream=STREAM, audio_stream=AudioStream(1, "aac"), duration=10, tags={}
-)
+    content=DetectedFormat.MOV, video_stream=STREAM, audio_stream=AudioStream(1, "aac"), has_other_tracks_first=False,
+    duration=10, tags={},
+)  # fmt: skip
 
 
 def named(extension: str) -> MediaFormat:
@@ -54,6 +57,7 @@ def video(content: DetectedFormat = DetectedFormat.MOV, sound: str | None = "aac
         (video(rotation=90), ".mp4", None),
         (video(width=3840, height=2160), ".mp4", None),
         (video(), ".3gp", TranscodePlan(COPY, COPY)),
+        (replace(VIDEO, has_other_tracks_first=True), ".mp4", TranscodePlan(COPY, COPY)),
         (video(DetectedFormat.MATROSKA), ".mkv", TranscodePlan(COPY, COPY)),
         (video(DetectedFormat.MPEG_TS), ".mts", TranscodePlan(COPY, COPY)),
         (video(DetectedFormat.MPEG_TS, "ac3"), ".mts", TranscodePlan(COPY, ENCODE)),
@@ -127,7 +131,7 @@ def test_an_input_may_be_nothing_but_a_file_of_its_kind() -> None:
 )  # fmt: skip
 def test_what_ffprobe_may_not_say(output: str) -> None:
     with pytest.raises(DecodeFailed):
-        parse_probe(output, DetectedFormat.MOV)
+        parse_probe(output, DetectedFormat.MOV, frozenset({"h264", "png", "aac"}))
 
 
 @pytest.mark.parametrize(

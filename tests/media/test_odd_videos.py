@@ -1,33 +1,16 @@
-"""Videos as phones, editors and recorders really write them: odd timestamps, colours and tracks, with each ffmpeg."""
+"""Timestamps and colours of videos as phones, editors and recorders really write them, with each ffmpeg."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from app.catalog.schema.records import FileKind
-from app.formats import find_format
-from app.media.processing_results import GeneratedFile
 from app.media.processor import MediaProcessor
+from tests.media.odd_videos import INPUTS, make_playable, read_streams, render_poster
 from tests.real.archive_programs import program
-
-INPUTS = Path(__file__).parent.parent / "inputs"
-
-
-async def make_playable(processor: MediaProcessor, source: Path, folder: Path) -> GeneratedFile | None:
-    format = find_format(source.name)
-    assert format is not None
-    return await processor.make_playable(source, format, folder)
-
-
-def read_streams(path: Path, entries: str, selection: str = "v:0") -> Any:
-    command = [program("ffprobe"), "-v", "error", "-select_streams", selection, "-show_entries", entries, "-of", "json"]
-    return json.loads(subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=60).stdout)
 
 
 def read_timestamps(path: Path) -> list[float]:
@@ -77,15 +60,6 @@ def make_described(folder: Path, matrix: int, primaries: int, transfer: int, *, 
     ]
     subprocess.run([*rewrite, str(target)], check=True, timeout=60)
     return target
-
-
-async def render_poster(processor: MediaProcessor, source: Path, folder: Path) -> Image.Image:
-    format = find_format(source.name)
-    assert format is not None
-    poster = await processor.make_poster(source, format, folder)
-    preview = next(product for product in poster.files if product.kind is FileKind.PREVIEW)
-    with Image.open(preview.path) as image:
-        return image.convert("RGB")
 
 
 @pytest.mark.parametrize("name", ["hevc-ycgco.mp4", "hevc-pq-matrix3.mp4", "hevc-matrix0-420.mp4"])

@@ -40,7 +40,7 @@ def plan_transcode(video: ProbedVideo, format: MediaFormat) -> TranscodePlan | N
     copies_video = stream.codec == "h264" and stream.pixel_format.endswith("420p") and has_plain_colours
     copies_audio = video.audio_stream is None or video.audio_stream.codec in AUDIO_CODECS
     container_is_supported = video.content in _CONTAINERS and format.extension not in _UNSUPPORTED_EXTENSIONS
-    if copies_video and copies_audio and container_is_supported:
+    if copies_video and copies_audio and container_is_supported and not video.has_other_tracks_first:
         return None
     return TranscodePlan(
         video=StreamAction.COPY if copies_video else StreamAction.ENCODE,

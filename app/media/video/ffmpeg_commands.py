@@ -33,20 +33,21 @@ rounds."""
 _ENTRIES = (
     "format=duration:format_tags"
     ":stream=index,codec_type,codec_name,pix_fmt,width,height,sample_aspect_ratio,field_order,color_space,color_transfer"
-    ",color_primaries,avg_frame_rate,r_frame_rate,duration:stream_disposition=attached_pic:stream_tags"
-    ":stream_side_data=rotation"
+    ",color_primaries,avg_frame_rate,r_frame_rate,duration,codec_tag_string,sample_rate,channels"
+    ":stream_disposition:stream_tags:stream_side_data=rotation"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FfmpegTools:
     """Absolute paths. `has_tone_mapping`: ffmpeg has the filters that convert HDR to SDR. `has_input_filters`: it has bitstream filters for
-    inputs (since version 7)."""
+    inputs (since version 7). `decodable`: names of the codecs that it decodes."""
 
     ffmpeg: str
     ffprobe: str
     has_tone_mapping: bool
     has_input_filters: bool
+    decodable: frozenset[str]
 
 
 def build_probe_command(tools: FfmpegTools, source: Path, content: DetectedFormat) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 from app.media.metadata.media_metadata import MediaMetadata, format_zone
+from app.media.video.stream_selection import select_streams
 
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 _RGB_FORMATS = ("gbr", "rgb", "bgr", "argb", "abgr", "0rgb", "0bgr", "pal8")
@@ -63,35 +64,31 @@ class AudioStream:
 
 @dataclass(frozen=True, slots=True)
 class ProbedVideo:
-    """`duration` in seconds, None if unknown. Names of `tags` are in lower case."""
+    """`duration` in seconds, None if unknown. Names of `tags` are in lower case. `has_other_tracks_first`: a player that takes the first tracks
+    of the file plays others than these."""
 
     content: DetectedFormat
     video_stream: VideoStream
     audio_stream: AudioStream | None
+    has_other_tracks_first: bool
     duration: float | None
     tags: dict[str, str]
 
 
-def parse_probe(output: str, content: DetectedFormat) -> ProbedVideo:
-    """Raises `DecodeFailed` if there is no video stream, or the output is malformed."""
+def parse_probe(output: str, content: DetectedFormat, decodable: frozenset[str]) -> ProbedVideo:
+    """`decodable` are the names of the codecs that ffmpeg decodes. Raises `DecodeFailed` if there is no such video stream, or the output is
+    malformed."""
     try:
         probed = json.loads(output)
-        streams: list[dict[str, Any]] = list(probed.get("streams", []))
-        video_streams = [stream for stream in streams if _is_video_stream(stream)]
-        audio_streams = [
-            stream for stream in streams if stream.get("codec_type") == "audio" and stream.get("codec_name")
-        ]
-        if not video_streams:
-            raise DecodeFailed("it holds no video that can be decoded")
-        container = probed.get("format", {})
+        selected = select_streams(list(probed.get("streams", [])), decodable)
+        container, video, audio = probed.get("format", {}), selected.video, selected.audio
         return ProbedVideo(
             content=content,
-            video_stream=_parse_video_stream(video_streams[0]),
-            audio_stream=AudioStream(int(audio_streams[0]["index"]), str(audio_streams[0]["codec_name"]))
-            if audio_streams
-            else None,
-            duration=_parse_seconds(container.get("duration")) or _parse_seconds(video_streams[0].get("duration")),
-            tags=_read_tags(video_streams[0]) | _read_tags(container),
+            video_stream=_parse_video_stream(video),
+            audio_stream=None if audio is None else AudioStream(int(audio["index"]), str(audio["codec_name"])),
+            has_other_tracks_first=not selected.are_first,
+            duration=_parse_seconds(container.get("duration")) or _parse_seconds(video.get("duration")),
+            tags=_read_tags(video) | _read_tags(container),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DecodeFailed(f"ffprobe cannot make sense of it: {error}") from None
@@ -126,22 +123,13 @@ def extract_video_metadata(video: ProbedVideo) -> MediaMetadata:
 _ORIENTATION_OF_ROTATION = {0: "1", 90: "6", 180: "3", 270: "8"}
 
 
-def _is_video_stream(stream: dict[str, Any]) -> bool:
-    """False for cover art, which is a video stream with the disposition `attached_pic`."""
-    cover = stream.get("disposition", {}).get("attached_pic")
-    return stream.get("codec_type") == "video" and bool(stream.get("codec_name")) and not cover
-
-
 def _parse_video_stream(stream: dict[str, Any]) -> VideoStream:
-    width, height = int(stream["width"]), int(stream["height"])
-    if width < 1 or height < 1:
-        raise DecodeFailed("its video has no pixels")
     return VideoStream(
         index=int(stream["index"]),
         codec=str(stream["codec_name"]),
         pixel_format=str(stream.get("pix_fmt", "")),
-        width=width,
-        height=height,
+        width=int(stream["width"]),
+        height=int(stream["height"]),
         pixel_aspect=_parse_ratio(stream.get("sample_aspect_ratio"), Fraction(1)),
         rotation=_read_rotation(stream),
         is_interlaced=stream.get("field_order") in _INTERLACED,
