@@ -7,6 +7,7 @@ import math
 import os
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -23,9 +24,10 @@ from app.media.sandbox.result_parsing import parse_output
 from app.media.sandbox.sandbox import Sandbox
 from app.media.video import ffmpeg_commands
 from app.media.video.browser_support import StreamAction, TranscodePlan, plan_transcode
+from app.media.video.container_metadata import extract_video_metadata
 from app.media.video.ffmpeg_commands import FfmpegTools
 from app.media.video.ffmpeg_location import find_ffmpeg
-from app.media.video.probe_output import ProbedVideo, extract_video_metadata, parse_probe
+from app.media.video.probe_output import ProbedVideo, parse_probe
 
 _MAX_PROBE_BYTES = 1024 * 1024
 _MAX_POSTER_BYTES = 512 * 1024 * 1024
@@ -64,7 +66,7 @@ class VideoProcessor:
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
         """See `MediaProcessor`."""
         video = await self._run_probe(source, await detect_format(source, format))
-        return await self._photos.merge_sidecar(extract_video_metadata(video), sidecar)
+        return await self._photos.merge_sidecar(extract_video_metadata(video, datetime.now(UTC)), sidecar)
 
     async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""
@@ -108,6 +110,8 @@ class VideoProcessor:
     async def _probe(self, source: Path, format: MediaFormat) -> ProbedVideo:
         content = await detect_format(source, format)
         video = await self._run_probe(source, content)
+        if video.undecodable is not None:
+            raise DecodeFailed(video.undecodable)
         width, height = video.video_stream.display_size
         if width * height > self._settings.media_pixels:
             raise LimitExceeded(f"it has {width} x {height} pixels, more than {self._settings.media_pixels}")

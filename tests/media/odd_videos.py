@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.media.processor import MediaProcessor
 from tests.real.archive_programs import program
 
 INPUTS = Path(__file__).parent.parent / "inputs"
+PLAYABLE_MATRICES = (None, "unknown", "bt709", "smpte170m", "bt470bg")
 
 
 async def make_playable(processor: MediaProcessor, source: Path, folder: Path) -> GeneratedFile | None:
@@ -37,3 +39,24 @@ def read_streams(path: Path, entries: str, selection: str = "v:0") -> Any:
     """What ffprobe tells about the streams of this selection."""
     command = [program("ffprobe"), "-v", "error", "-select_streams", selection, "-show_entries", entries, "-of", "json"]
     return json.loads(subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=60).stdout)
+
+
+def read_timestamps(path: Path) -> list[float]:
+    """When each frame of the video is shown, in seconds after the first."""
+    packets = read_streams(path, "packet=pts_time")["packets"]
+    times = sorted(float(packet["pts_time"]) for packet in packets)
+    return [time - times[0] for time in times]
+
+
+def run_ffmpeg(*arguments: str) -> bytes:
+    """The standard output of the system's ffmpeg."""
+    command = [program("ffmpeg"), "-nostdin", "-v", "error", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
+
+def measure_pitch(path: Path) -> int:
+    """Of the first sound track, in hertz, to the nearest multiple of 40."""
+    decoded = run_ffmpeg("-i", str(path), "-map", "0:a:0", "-ac", "1", "-ar", "16000", "-f", "s16le", "-")
+    samples = memoryview(decoded).cast("h")
+    crossings = sum(before < 0 <= after for before, after in pairwise(samples))
+    return round(crossings * 16_000 / len(samples) / 40) * 40

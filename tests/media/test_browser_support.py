@@ -27,7 +27,7 @@ STREAM = VideoStream(
 )  # fmt: skip
 VIDEO = ProbedVideo(
     content=DetectedFormat.MOV, video_stream=STREAM, audio_stream=AudioStream(1, "aac"), has_other_tracks_first=False,
-    duration=10, tags={},
+    duration=10, tags={}, creation_times=(), undecodable=None,
 )  # fmt: skip
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,7 @@ from PIL import Image
 from app.formats import find_format
 from app.media.errors import DecodeFailed
 from app.media.processor import MediaProcessor
-from tests.media.odd_videos import INPUTS, make_playable, read_streams, render_poster
-from tests.real.archive_programs import program
+from tests.media.odd_videos import INPUTS, make_playable, measure_pitch, read_streams, render_poster, run_ffmpeg
 
 SOUND_440 = ("-f", "lavfi", "-i", "sine=440:duration=1")
 SOUND_880 = ("-f", "lavfi", "-i", "sine=880:duration=1")
@@ -24,23 +21,9 @@ H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 TWO_SOUNDS = (*RED, *SOUND_440, *SOUND_880, "-map", "0", "-map", "1", "-map", "2", *H264, "-c:a", "aac")
 
 
-def run_ffmpeg(*arguments: str) -> bytes:
-    command = [program("ffmpeg"), "-nostdin", "-v", "error", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
-
-
 def make_film(target: Path, *arguments: str) -> Path:
     run_ffmpeg(*arguments, "-y", str(target))
     return target
-
-
-def measure_pitch(path: Path) -> int:
-    """Of the first sound track, in hertz, to the nearest multiple of 40."""
-    samples = memoryview(
-        run_ffmpeg("-i", str(path), "-map", "0:a:0", "-ac", "1", "-ar", "16000", "-f", "s16le", "-")
-    ).cast("h")
-    crossings = sum(before < 0 <= after for before, after in pairwise(samples))
-    return round(crossings * 16_000 / len(samples) / 40) * 40
 
 
 def rename_codec(path: Path, codec: bytes, other: bytes) -> None:
@@ -61,6 +44,7 @@ def remove_samples(path: Path, handler: bytes) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.parametrize("each_processor", ["packaged"], indirect=True)  # the system's: tests/api/test_input_videos.py
 async def test_the_sound_is_the_one_marked_default(each_processor: MediaProcessor, folder: Path) -> None:
     product = await make_playable(each_processor, INPUTS / "commentary-first.mkv", folder)
     assert product is not None

@@ -1,4 +1,4 @@
-"""Parses the JSON output of ffprobe into typed values and `MediaMetadata`. Pure."""
+"""Parses the JSON output of ffprobe into typed values. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
 from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
-from app.media.metadata.media_metadata import MediaMetadata, format_zone
 from app.media.video.stream_selection import select_streams
 
 _HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
@@ -64,8 +62,9 @@ class AudioStream:
 
 @dataclass(frozen=True, slots=True)
 class ProbedVideo:
-    """`duration` in seconds, None if unknown. Names of `tags` are in lower case. `has_other_tracks_first`: a player that takes the first tracks
-    of the file plays others than these."""
+    """`duration` in seconds, None if unknown. Names of `tags` are in lower case; `creation_times` are those of the container, of the video
+    stream and of all streams. `has_other_tracks_first`: a player that takes the first tracks of the file plays others than these.
+    `undecodable`: why the video stream cannot be decoded, None if it can."""
 
     content: DetectedFormat
     video_stream: VideoStream
@@ -73,14 +72,17 @@ class ProbedVideo:
     has_other_tracks_first: bool
     duration: float | None
     tags: dict[str, str]
+    creation_times: tuple[str, ...]
+    undecodable: str | None
 
 
 def parse_probe(output: str, content: DetectedFormat, decodable: frozenset[str]) -> ProbedVideo:
-    """`decodable` are the names of the codecs that ffmpeg decodes. Raises `DecodeFailed` if there is no such video stream, or the output is
+    """`decodable` are the names of the codecs that ffmpeg decodes. Raises `DecodeFailed` if there is no video stream, or the output is
     malformed."""
     try:
         probed = json.loads(output)
-        selected = select_streams(list(probed.get("streams", [])), decodable)
+        streams: list[dict[str, Any]] = list(probed.get("streams", []))
+        selected = select_streams(streams, decodable)
         container, video, audio = probed.get("format", {}), selected.video, selected.audio
         return ProbedVideo(
             content=content,
@@ -89,44 +91,19 @@ def parse_probe(output: str, content: DetectedFormat, decodable: frozenset[str])
             has_other_tracks_first=not selected.are_first,
             duration=_parse_seconds(container.get("duration")) or _parse_seconds(video.get("duration")),
             tags=_read_tags(video) | _read_tags(container),
+            creation_times=tuple(
+                filter(None, (_read_tags(part).get("creation_time") for part in (container, video, *streams)))
+            ),
+            undecodable=selected.undecodable,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DecodeFailed(f"ffprobe cannot make sense of it: {error}") from None
 
 
-def extract_video_metadata(video: ProbedVideo) -> MediaMetadata:
-    """Metadata that cameras and phones write into containers. QuickTime's keys take precedence over plain ones."""
-    tags = video.tags
-    taken = _parse_date(tags.get("com.apple.quicktime.creationdate")) or _parse_date(tags.get("creation_time"))
-    latitude, longitude = _parse_position(tags.get("com.apple.quicktime.location.iso6709") or tags.get("location"))
-    return MediaMetadata(
-        make=_clean_text(
-            tags.get("com.apple.quicktime.make") or tags.get("com.android.manufacturer") or tags.get("make")
-        ),
-        model=_clean_text(tags.get("com.apple.quicktime.model") or tags.get("com.android.model") or tags.get("model")),
-        date_time_original=taken,
-        time_zone=format_zone(taken),
-        latitude=latitude,
-        longitude=longitude,
-        description=_clean_text(
-            tags.get("com.apple.quicktime.description") or tags.get("description") or tags.get("comment")
-        ),
-        orientation=_ORIENTATION_OF_ROTATION[video.video_stream.rotation],
-        exif_image_width=video.video_stream.width,
-        exif_image_height=video.video_stream.height,
-        fps=video.video_stream.fps,
-        video_codec=video.video_stream.codec,
-        audio_codec=video.audio_stream.codec if video.audio_stream else None,
-    )
-
-
-_ORIENTATION_OF_ROTATION = {0: "1", 90: "6", 180: "3", 270: "8"}
-
-
 def _parse_video_stream(stream: dict[str, Any]) -> VideoStream:
     return VideoStream(
         index=int(stream["index"]),
-        codec=str(stream["codec_name"]),
+        codec=str(stream.get("codec_name", "unknown")),
         pixel_format=str(stream.get("pix_fmt", "")),
         width=int(stream["width"]),
         height=int(stream["height"]),
@@ -181,28 +158,3 @@ def _parse_colour(value: Any) -> str | None:
 
 def _read_tags(part: dict[str, Any]) -> dict[str, str]:
     return {str(name).lower(): str(value) for name, value in part.get("tags", {}).items()}
-
-
-def _clean_text(value: str | None) -> str | None:
-    kept = "".join(letter for letter in (value or "")[:20_000] if letter.isprintable() or letter in "\n\t")
-    return kept.strip() or None
-
-
-def _parse_date(value: str | None) -> datetime | None:
-    """None for years up to 1970: many programs write 0 for unknown, which is 1904 in QuickTime."""
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", value or ""))
-        if moment.year > 1970:
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return None
-
-
-def _parse_position(value: str | None) -> tuple[float | None, float | None]:
-    """ISO 6709, as in `+52.5186+013.3763+034.000/`."""
-    matched = re.match(r"([+-]\d{1,2}(?:\.\d+)?)([+-]\d{1,3}(?:\.\d+)?)", value or "")
-    if matched is None:
-        return None, None
-    latitude, longitude = map(float, matched.groups())
-    if abs(latitude) > 90 or abs(longitude) > 180 or latitude == longitude == 0:
-        return None, None
-    return latitude, longitude

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,29 +18,37 @@ _SECONDARY_DISPOSITIONS = ("comment", "hearing_impaired", "visual_impaired", "de
 
 @dataclass(frozen=True, slots=True)
 class SelectedStreams:
-    """`are_first`: players that know nothing of dispositions play the same tracks."""
+    """`are_first`: players that know nothing of dispositions play the same tracks. `undecodable`: why no video can be decoded; then `video` is
+    one that cannot."""
 
     video: dict[str, Any]
     audio: dict[str, Any] | None
     are_first: bool
+    undecodable: str | None
 
 
 def select_streams(streams: Sequence[dict[str, Any]], decodable: frozenset[str]) -> SelectedStreams:
-    """The best tracks whose codec is in `decodable`. Raises `DecodeFailed` if there is no such video."""
-    videos = [stream for stream in streams if stream.get("codec_type") == "video" and not _is_cover(stream)]
+    """The best tracks, if there are any, among those whose codec is in `decodable`. Raises `DecodeFailed` if there is no video."""
     sounds = [stream for stream in streams if stream.get("codec_type") == "audio"]
-    shown = [stream for stream in videos if _is_decodable(stream, decodable) and _has_size(stream)]
-    heard = [stream for stream in sounds if _is_decodable(stream, decodable) and _has_samples(stream)]
+    videos = [stream for stream in streams if stream.get("codec_type") == "video" and not _is_cover(stream)]
+    shown = [stream for stream in videos if _has_size(stream)]
     if not shown:
-        raise DecodeFailed(_explain_missing_video(videos))
-    video = min(shown, key=_rank_video)
+        raise DecodeFailed("there is no video in it")
+    decoded = [stream for stream in shown if _is_decodable(stream, decodable)]
+    video = min(decoded or shown, key=_rank_video)
+    heard = [stream for stream in sounds if _is_decodable(stream, decodable) and _has_samples(stream)]
     audio = min(heard, key=_rank_sound, default=None)
-    return SelectedStreams(video, audio, are_first=[video, audio] == [videos[0], next(iter(sounds), None)])
+    return SelectedStreams(
+        video,
+        audio,
+        are_first=[video, audio] == [videos[0], next(iter(sounds), None)],
+        undecodable=None if decoded else f"its video cannot be decoded: {_name_codec(video)}",
+    )
 
 
 def _rank_video(stream: dict[str, Any]) -> tuple[bool, bool, bool, int]:
     is_empty = stream.get("pix_fmt") in (None, "unknown")
-    return is_empty, stream["codec_name"] in _PICTURE_CODECS, not _has(stream, "default"), int(stream["index"])
+    return is_empty, stream.get("codec_name") in _PICTURE_CODECS, not _has(stream, "default"), int(stream["index"])
 
 
 def _rank_sound(stream: dict[str, Any]) -> tuple[bool, bool, int]:
@@ -69,6 +77,6 @@ def _has(stream: dict[str, Any], disposition: str) -> bool:
     return bool(stream.get("disposition", {}).get(disposition))
 
 
-def _explain_missing_video(videos: Iterable[dict[str, Any]]) -> str:
-    codecs = sorted({str(video.get("codec_name") or video.get("codec_tag_string") or "unknown") for video in videos})
-    return f"its video cannot be decoded: {', '.join(codecs)}" if codecs else "there is no video in it"
+def _name_codec(stream: dict[str, Any]) -> str:
+    known = stream.get("codec_name")
+    return str(known if known not in (None, "unknown", "none") else stream.get("codec_tag_string", "unknown"))
