@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
@@ -244,11 +244,27 @@ async def add_tasks(
 
 async def request_reading(connection: AsyncConnection, asset_ids: Iterable[UUID]) -> None:
     """Request the metadata of these assets to be read again, in the transaction that changes a sidecar. Derivatives stay.
-    A run that is under way loses its task: it may have read the former sidecar."""
+    Each task is replaced by another one: a run that is under way may have read the former sidecar, and finds at its end
+    that its task is gone."""
     moment = now()
-    values: dict[str, Any] = {**_INITIAL_VALUES, "not_before": moment, "updated_at": moment}
     for batch in iterate_batches(asset_ids):
-        await connection.execute(update(_task).where(_task.c.asset_id.in_(batch)).values(values))
+        former = delete(_task).where(_task.c.asset_id.in_(batch)).returning(_task)
+        tasks = [_task_from_row(row) for row in await connection.execute(former)]
+        again: dict[str, Any] = {**_INITIAL_VALUES, "not_before": moment, "updated_at": moment}
+        rows = [
+            {
+                "id": uuid4(),
+                "asset_id": task.asset_id,
+                "kind": task.kind,
+                "priority": REPEATED_PRIORITY,
+                "requested_at": task.requested_at,
+                "created_at": task.created_at,
+                **again,
+            }
+            for task in tasks
+        ]
+        if rows:
+            await connection.execute(insert(_task), rows)
 
 
 async def _request(

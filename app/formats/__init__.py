@@ -94,6 +94,8 @@ _OTHER_VIDEOS = {
 }
 
 _SIDECARS = {".xmp": "application/xml"}
+MAX_SIDECAR_BYTES = 16 * 1024 * 1024
+"""Larger ones are not taken in by an upload, and not read in a library."""
 
 _SCRIPTABLE_TYPES = frozenset({
     "application/pdf",

@@ -26,6 +26,7 @@ from app.media.generated_file_store import GeneratedFileStore
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.processor import MediaProcessor
 from app.media.range_extraction import extract_range
+from app.media.sidecar_staging import SidecarStager
 from app.storage.crc32 import crc32
 from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.external import EXTERNAL
@@ -52,6 +53,7 @@ class ProcessingPipeline:
         self._storage = storage
         self._processor = processor
         self._file_store = file_store
+        self._sidecars = SidecarStager(catalog, storage)
         self._on_asset_added = on_asset_added
         self._transcode_slots = asyncio.Semaphore(max_transcodes)
 
@@ -154,10 +156,10 @@ class ProcessingPipeline:
         properties, files, kinds = ExtractedProperties(), (), ()
         if context.format.mime_type != context.asset.file.mime_type:
             properties["mime_type"] = context.format.mime_type
-        failure: MediaError | None = None
+        failure: MediaError | StorageError | None = None
         try:
-            properties |= _extract_metadata(await self._processor.read_metadata(source, context.format))
-        except MediaError as error:
+            properties |= await self._read_metadata(context, source, folder)
+        except (MediaError, StorageError) as error:
             failure = error
         if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
             try:
@@ -175,6 +177,15 @@ class ProcessingPipeline:
             await self._swap(context, kinds, files, properties)
         if failure is not None:
             raise failure
+
+    async def _read_metadata(self, context: _AssetContext, source: Path, folder: Path) -> ExtractedProperties:
+        sidecar = await self._sidecars.stage_sidecar(context.asset, folder)
+        read = await self._processor.read_metadata(source, context.format, sidecar.path)
+        properties = _extract_metadata(read, sidecar.error)
+        if sidecar.path is not None and await self._catalog.derivatives.has_unrecorded_edits(context.asset.id):
+            of_file = await self._processor.read_metadata(source, context.format)
+            properties["exif_of_file"] = of_file.metadata.to_json()
+        return properties
 
     async def _swap(
         self,
@@ -275,9 +286,9 @@ def _extract_picture(processed: ProcessingResult) -> ExtractedProperties:
     return properties
 
 
-def _extract_metadata(read: MetadataResult) -> ExtractedProperties:
+def _extract_metadata(read: MetadataResult, sidecar_error: str | None) -> ExtractedProperties:
     """A capture time without a zone counts as UTC, as in Immich."""
-    properties = ExtractedProperties(exif=read.metadata.to_json())
+    properties = ExtractedProperties(exif=read.metadata.to_json(), sidecar_error=sidecar_error or read.sidecar_error)
     taken_at = read.metadata.taken_at
     if taken_at is not None:
         local = taken_at.replace(tzinfo=UTC)

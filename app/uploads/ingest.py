@@ -23,8 +23,8 @@ from app.catalog.database.outage import FailedWork
 from app.catalog.errors import CatalogError, DuplicateAsset, NotFound, WriteLeaseLost
 from app.catalog.files import LATE_WRITE_GRACE
 from app.catalog.schema.records import Asset, AssetType, File, FileKind, NewAsset, StoredFile, User
-from app.config import MEBIBYTE, Settings
-from app.formats import MediaFormat, MediaKind, find_format
+from app.config import Settings
+from app.formats import MAX_SIDECAR_BYTES, MediaFormat, MediaKind, find_format
 from app.formats.signatures import SIGNATURE_BYTES, find_content_format
 from app.storage.errors import StorageUnavailable
 from app.storage.key import Key
@@ -48,7 +48,7 @@ UPLOAD_LEASE = timedelta(minutes=15)
 """Duration of a lease: until it expires, the sweeper leaves the file row alone."""
 RENEW_SECONDS = 180.0
 """Seconds between two renewals; a lease outlasts several failed renewals."""
-MAX_SIDECAR_BYTES = 16 * MEBIBYTE
+
 EMPTY_SHA1 = hashlib.sha1(usedforsecurity=False).digest()
 
 ORIGINAL_PART = "assetData"

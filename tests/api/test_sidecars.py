@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+
 import httpx
+import pytest
 
 from tests.api.consistency import assert_consistent
-from tests.real.service import Service
+from tests.media.photo_files import encode_jpeg, make_quarters
+from tests.media.sidecar_files import make_sidecar
+from tests.real.processing import wait_until_idle
+from tests.real.service import WORKING, Service
+from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
 from tests.real.uploads import fresh_bytes, upload, uploaded
+
+
+@pytest.fixture(scope="module")
+def working(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that also works on tasks."""
+    with Service(stacks.create(stack, tmp_path_factory.mktemp(f"sidecars-{stack}")), program=WORKING) as running:
+        yield running
+
+
+def test_a_sidecar_wins_over_the_file_and_an_edit_over_both(working: Service) -> None:
+    account = working.people.add(is_admin=True)
+    with working.client(account) as client:
+        data = [encode_jpeg(make_quarters(80, 60)) + random.randbytes(20) for _ in range(2)]
+        early = upload(client, data[0], sidecar=make_sidecar(3, "from the start")).json()["id"]
+        late = uploaded(client, data[1])
+        wait_until_idle(working, account.key)
+        thumbnail = client.get(f"/api/assets/{late}/thumbnail").headers["etag"]
+
+        assert upload(client, data[1], sidecar=make_sidecar(4, "later")).json()["added"] == ["sidecar"]
+        edited = client.put(f"/api/assets/{early}", json={"description": "edited"})
+        wait_until_idle(working, account.key)
+
+        assert edited.status_code == 200
+        found = {asset: client.get(f"/api/assets/{asset}").json() for asset in (early, late)}
+        exif = {asset: (each["exifInfo"]["rating"], each["exifInfo"]["description"]) for asset, each in found.items()}
+        assert exif == {early: (3, "edited"), late: (4, "later")}
+        assert not any("sidecarError" in each or "processingError" in each for each in found.values())
+        assert client.get(f"/api/assets/{late}/thumbnail").headers["etag"] == thumbnail, "made once"
+        assert client.get("/api/server/features").json()["sidecar"]
+    assert_consistent(working.stack)
 
 
 def test_a_duplicate_adds_a_sidecar_and_a_favourite_and_says_so(service: Service, client: httpx.Client) -> None:

@@ -154,6 +154,12 @@ class AssetResponse(ApiModel):
         description="Why no thumbnails or no playable video could be made; left out while that may still come.",
     )
 
+    sidecar_error: str | None = Field(
+        default=None,
+        exclude_if=is_absent,
+        description="Why the XMP sidecar was ignored; the metadata is then that of the file alone.",
+    )
+
     @classmethod
     def from_asset(cls, asset: Asset, *, failure: str | None = None, with_exif: bool = True) -> Self:
         """`failure`: the reason if processing of the asset was given up."""
@@ -187,6 +193,7 @@ class AssetResponse(ApiModel):
             device_id=asset.device_id or "",
             exif_info=ExifResponse.from_asset(asset) if with_exif else None,
             processing_error=failure,
+            sidecar_error=asset.sidecar_error,
         )
 
 

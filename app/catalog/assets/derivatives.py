@@ -43,7 +43,8 @@ class FileReplacement:
 
 class ExtractedProperties(TypedDict, total=False):
     """Properties read from an original; an absent key means unchanged. `taken_at` and `taken_at_local` (local time,
-    stored as if it were UTC) apply unless the user has edited the date. `mime_type` is that of the original."""
+    stored as if it were UTC) apply unless the user has edited the date. `mime_type` is that of the original. `exif` includes
+    the values of the sidecar, `exif_of_file` does not; it is needed only for an asset with unrecorded edits."""
 
     width: int
     height: int
@@ -51,6 +52,8 @@ class ExtractedProperties(TypedDict, total=False):
     thumbhash: bytes
     mime_type: str
     exif: dict[str, object]
+    exif_of_file: dict[str, object]
+    sidecar_error: str | None
     taken_at: datetime
     taken_at_local: datetime
 
@@ -75,6 +78,13 @@ class DerivativeRepository:
                     asset_id, kind, *file = tuple(row)
                     found.setdefault(asset_id, {})[kind] = Derivative(asset_id, kind, file_from_row(tuple(file)))
         return found
+
+    async def has_unrecorded_edits(self, asset_id: UUID) -> bool:
+        """Whether an older version, which did not record a user's edits, has stored the asset's EXIF."""
+        unrecorded = _asset.c.exif.is_not(None) & _asset.c.exif_edits.is_(None)
+        async with self._database.read() as connection:
+            found = await connection.execute(select(_asset.c.id).where(_asset.c.id == asset_id, unrecorded))
+            return found.one_or_none() is not None
 
     async def find_asset_id(self, file_id: UUID) -> UUID | None:
         """The asset whose derivative is the file; None when no derivative refers to it."""
@@ -184,9 +194,10 @@ def _asset_values(properties: ExtractedProperties, asset: Any) -> dict[str, Any]
     values: dict[str, Any] = {**properties, "updated_at": now()}
     values.pop("mime_type", None)
     taken_at, local = values.pop("taken_at", None), values.pop("taken_at_local", None)
+    of_file = values.pop("exif_of_file", properties.get("exif", {}))
     edits = asset.exif_edits
     if edits is None:
-        edits = find_unrecorded_edits(asset.exif, properties.get("exif", {}))
+        edits = find_unrecorded_edits(asset.exif, of_file)
         if asset.live_photo_video_id is not None:
             edits |= live_photo_pairs.LINKED_BY_HAND
     if "exif" in properties:

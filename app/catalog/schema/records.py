@@ -136,7 +136,8 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One photo or video with its original `file`. `duration` in milliseconds, `width` and `height` in pixels.
-    `deleted_at`: when it was moved to the trash."""
+    `deleted_at`: when it was moved to the trash. `sidecar_error`: why the sidecar was ignored when the metadata was
+    read."""
 
     id: UUID
     owner_id: UUID
@@ -163,6 +164,7 @@ class Asset:
     deleted_at: datetime | None
     device_asset_id: str | None
     device_id: str | None
+    sidecar_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

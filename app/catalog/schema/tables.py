@@ -211,6 +211,8 @@ asset = Table(
     Column("exif_edits", JSON(none_as_null=True)),
     # `exif.livePhotoCID`, for the index.
     Column("live_photo_cid", Text),
+    # Why the sidecar was ignored when the metadata was read.
+    Column("sidecar_error", Text),
     Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
     Index("ix_asset_deleted_at", "deleted_at"),
     Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
