@@ -158,7 +158,7 @@ def _parse_metadata(name: str, text: str) -> dict[str, Any]:
     """A JSON object, or Immich's list of `{key, value}`."""
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidField(name, f"is longer than {MAX_METADATA_BYTES} bytes")
-    if _measure_depth(text) > MAX_METADATA_DEPTH:
+    if measure_depth(text) > MAX_METADATA_DEPTH:
         raise InvalidField(name, f"is nested deeper than {MAX_METADATA_DEPTH}")
     try:
         value = json.loads(text)
@@ -174,7 +174,7 @@ def _parse_metadata(name: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _measure_depth(text: str) -> int:
+def measure_depth(text: str) -> int:
     """The nesting depth of JSON text, without parsing it: Python's parser recurses."""
     depth = deepest = 0
     for token in _JSON_STRUCTURE.finditer(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from app.catalog.catalog import Catalog
 from tests.api.photos import clip, photo
 from tests.real.accounts import Account
 from tests.real.service import Service
@@ -227,6 +229,25 @@ def test_everything_comes_back_out_of_the_trash(client: httpx.Client) -> None:
     assert _listed(client) == set(ids)
 
 
+def test_the_trash_is_emptied_and_nothing_else(
+    client: httpx.Client, other_client: httpx.Client, account: Account
+) -> None:
+    kept, trashed, others = _new(client), [_new(client) for _ in range(3)], _new(other_client)
+    client.request("DELETE", "/api/assets", json={"ids": trashed})
+    other_client.request("DELETE", "/api/assets", json={"ids": [others]})
+    assert client.get(f"/api/assets/{trashed[0]}/original").status_code == 200
+
+    assert client.post("/api/trash/empty").json() == {"count": 3}
+
+    assert client.post("/api/trash/empty").json() == {"count": 0}
+    for asset in trashed:
+        assert client.get(f"/api/assets/{asset}").status_code == 404
+        assert client.get(f"/api/assets/{asset}/original").status_code == 404
+    assert _listed(client) == {kept}
+    assert _listed(other_client, trashed="true") == {others}
+    assert client.get("/api/users/me").json()["quotaUsageInBytes"] == len(photo())
+
+
 @pytest.mark.parametrize("first_into_the_trash", [False, True], ids=["at once", "out of the trash"])
 def test_a_forced_delete_removes_for_good(
     client: httpx.Client, account: Account, *, first_into_the_trash: bool
@@ -244,6 +265,36 @@ def test_a_forced_delete_removes_for_good(
     assert client.get(f"/api/assets/{asset}/original").status_code == 404
     assert client.get("/api/users/me").json()["quotaUsageInBytes"] == 0
     assert _new(client, content) != asset
+
+
+def test_what_a_client_sent_with_the_upload_is_told_again(client: httpx.Client) -> None:
+    sent = [{"key": "mobile-app", "value": {"iCloudId": "A1", "parts": [1, None]}}, {"key": "note", "value": {}}]
+    asset = _new(client, fields={"metadata": json.dumps(sent)})
+
+    items = client.get(f"/api/assets/{asset}/metadata").json()
+
+    assert [{name: item[name] for name in ("key", "value")} for item in items] == sent
+    assert all(item["updatedAt"] == client.get(f"/api/assets/{asset}").json()["createdAt"] for item in items)
+    assert client.get(f"/api/assets/{asset}/metadata/note").json() == items[1]
+    assert client.get(f"/api/assets/{asset}/metadata/other").status_code == 404
+    assert client.get(f"/api/assets/{_new(client)}/metadata").json() == []
+
+
+def test_assets_are_processed_again(service: Service, client: httpx.Client) -> None:
+    still, video = _new(client), _new(client, clip(), VIDEO_NAME)
+    names = ("refresh-metadata", "regenerate-thumbnail", "transcode-video")
+    requested: list[set[str]] = []
+
+    for name in names:
+        before = _requested_at(service, still, video)
+        answer = client.post("/api/assets/jobs", json={"assetIds": [still, video], "name": name})
+        assert answer.status_code == 204
+        after = _requested_at(service, still, video)
+        requested.append({asset for asset, moment in after.items() if moment > before[asset]})
+
+    assert requested == [{still, video}, {still, video}, {video}]
+    refused = client.post("/api/assets/jobs", json={"assetIds": [still], "name": "refresh-faces"})
+    assert (refused.status_code, "name" in refused.json()["message"]) == (400, True)
 
 
 def test_statistics_count_photos_and_videos(client: httpx.Client) -> None:
@@ -270,6 +321,8 @@ def test_what_is_not_yours_is_not_there(client: httpx.Client, other_client: http
         client.request("DELETE", "/api/assets", json={"ids": [mine, asset], "force": True}),
         client.post("/api/trash/restore/assets", json={"ids": [mine, asset]}),
         client.put(f"/api/assets/{mine}", json={"livePhotoVideoId": asset}),
+        client.post("/api/assets/jobs", json={"assetIds": [mine, asset], "name": "refresh-metadata"}),
+        client.get(f"/api/assets/{asset}/metadata"),
     ]
 
     assert [answer.status_code for answer in answers] == [404] * len(answers)
@@ -347,7 +400,14 @@ def test_a_check_refuses_what_is_no_checksum(client: httpx.Client, checksum: obj
         ("asset.read", "GET", f"/api/assets/{NOBODY}", None),
         ("asset.read", "POST", "/api/search/metadata", {}),
         ("asset.statistics", "GET", "/api/assets/statistics", None),
+        ("asset.read", "GET", "/api/assets/random", None),
+        ("asset.read", "POST", "/api/search/random", {}),
+        ("asset.read", "POST", "/api/search/large-assets", None),
+        ("asset.statistics", "POST", "/api/search/statistics", {}),
         ("asset.update", "PUT", f"/api/assets/{NOBODY}", {}),
+        ("asset.update", "PUT", "/api/assets", {"ids": []}),
+        ("asset.delete", "POST", "/api/trash/empty", None),
+        ("job.create", "POST", "/api/assets/jobs", {"assetIds": [], "name": "refresh-metadata"}),
         ("asset.delete", "DELETE", "/api/assets", {"ids": []}),
         ("asset.delete", "POST", "/api/trash/restore/assets", {"ids": []}),
         ("asset.delete", "POST", "/api/trash/restore", None),
@@ -375,6 +435,14 @@ def _new(
     answer = upload(client, content or photo(), name, fields=fields)
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
+
+
+def _requested_at(service: Service, *assets: str) -> dict[str, datetime]:
+    async def look(catalog: Catalog) -> dict[str, datetime]:
+        tasks = await catalog.tasks.get_for_assets([UUID(asset) for asset in assets])
+        return {str(task.asset_id): task.requested_at for task in tasks}
+
+    return service.people.call(look)
 
 
 def _pages(client: httpx.Client, **query: Any) -> list[list[dict[str, Any]]]:

@@ -55,6 +55,7 @@ def test_metadata_that_is_deep_already_hinders_nobody(service: Service, client: 
     service.people.call(keep)
 
     _assert_all_is_shown(client, content, [asset])
+    assert client.get(f"/api/assets/{asset}/metadata").status_code == 200
 
 
 @pytest.mark.parametrize(("method", "path", "field"), ROUTES)

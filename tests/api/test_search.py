@@ -227,6 +227,45 @@ def test_the_answer_has_immichs_shape(client: httpx.Client, album: dict[str, str
     assert {**plain["assets"]["items"][0], "exifInfo": None} == {**detailed["items"][0], "exifInfo": None}
 
 
+def test_a_random_choice_is_of_what_matches(client: httpx.Client, album: dict[str, str]) -> None:
+    everything = client.post("/api/search/random", json={}).json()
+    one = client.post("/api/search/random", json={"size": 1, "isFavorite": False}).json()
+    some = client.get("/api/assets/random", params={"count": 3, "apiKey": "ignored-beside-the-header"}).json()
+
+    visible = set(album.values()) - {album["old.jpg"]}
+    assert {asset["id"] for asset in everything} == visible
+    assert len(everything) == len(visible)
+    assert len(one) == 1
+    assert not one[0]["isFavorite"]
+    assert len({asset["id"] for asset in some} & visible) == 3
+    assert client.post("/api/search/random", json={"libraryId": album["kept.jpg"]}).json() == []
+
+
+def test_what_matches_is_counted(client: httpx.Client, album: dict[str, str]) -> None:
+    def count(**conditions: Any) -> int:
+        answer = client.post("/api/search/statistics", json=conditions)
+        assert answer.status_code == 200
+        return answer.json()["total"]
+
+    assert (count(), count(withDeleted=True)) == (len(album) - 1, len(album))
+    assert count(id=album["kept.jpg"], type="IMAGE") == 1
+
+
+def test_the_largest_come_first(client: httpx.Client, album: dict[str, str]) -> None:
+    found = client.post(
+        "/api/search/large-assets", params={"size": 3, "withExif": "true", "isFavorite": "false"}
+    ).json()
+    none = client.post("/api/search/large-assets", params={"minFileSize": 10**12}).json()
+    refused = client.post("/api/search/large-assets", params={"colour": "red"})
+
+    sizes = [asset["exifInfo"]["fileSizeInByte"] for asset in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0 < len(found) <= 3
+    assert {asset["id"] for asset in found} <= set(album.values())
+    assert none == []
+    assert (refused.status_code, "colour" in refused.json()["message"]) == (400, True)
+
+
 @pytest.mark.usefixtures("album")
 def test_nobody_finds_what_belongs_to_others(other_client: httpx.Client) -> None:
     assert _search(other_client, {"withDeleted": True})["items"] == []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -19,7 +20,9 @@ from app.api.models.base_model import (
     is_absent,
 )
 from app.catalog.assets.duplicate_uploads import DuplicateAddition
+from app.catalog.browsing.client_metadata import ClientMetadata
 from app.catalog.schema.records import Asset, AssetType, Visibility
+from app.uploads.fields import MAX_METADATA_DEPTH, measure_depth
 
 MAX_IDS = 50_000
 
@@ -289,3 +292,37 @@ class StatisticsResponse(ApiModel):
     images: int
     videos: int
     total: int
+
+
+class AssetJobName(StrEnum):
+    """Immich's, without the one of faces."""
+
+    REFRESH_METADATA = "refresh-metadata"
+    REGENERATE_THUMBNAIL = "regenerate-thumbnail"
+    TRANSCODE_VIDEO = "transcode-video"
+
+
+class AssetJobRequest(RequestModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"assetIds": ["6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d"], "name": "regenerate-thumbnail"}]
+        }
+    )
+
+    asset_ids: Annotated[list[UUID], Field(max_length=MAX_IDS)]
+    name: AssetJobName
+
+
+class MetadataItem(ApiModel):
+    """What a client stored with the upload, as it was sent. An older version took what is nested too deep to be sent again."""
+
+    key: str
+    value: Any
+    updated_at: Timestamp
+
+    @classmethod
+    def list_from_metadata(cls, metadata: ClientMetadata) -> list[Self]:
+        if measure_depth(metadata.text) > MAX_METADATA_DEPTH:
+            return []
+        values: dict[str, Any] = json.loads(metadata.text)
+        return [cls(key=key, value=value, updated_at=metadata.stored_at) for key, value in values.items()]

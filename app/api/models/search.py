@@ -44,13 +44,9 @@ ExifText = Annotated[Name | None, Field(description="The whole text, in its case
 FileSize = Annotated[int | None, Field(ge=0, le=2**63 - 1)]
 
 
-class MetadataSearch(Selection):
+class AssetSearch(Selection):
     """All given conditions hold together. Each is Immich's, or one that its older versions had; a condition that this service does not
     know is refused. `minFileSize` and `maxFileSize` are bytes, and inclusive."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"originalFileName": "IMG_", "type": "IMAGE", "page": 1, "size": 100}]}
-    )
 
     null_conditions: ClassVar[frozenset[str]] = frozenset({*map(to_camel, _EXIF_TEXTS), "rating"})
 
@@ -99,12 +95,9 @@ class MetadataSearch(Selection):
     with_people: bool = Field(default=False, description="Without effect: there are no people.")
     with_deleted: bool = Field(default=False, description="The trash, too; so do `isOffline` and `trashed…`.")
     with_exif: bool = False
-    order: Order = Order.DESC
-    order_by: SearchOrder | None = None
-    page: int = Field(default=1, ge=1, le=1_000_000)
-    size: int = Field(default=250, ge=1, le=1000)
 
-    def to_filters(self) -> AssetFilters:
+    def to_filters(self, order: SearchOrder | None = None) -> AssetFilters:
+        order = order or SearchOrder()
         shared_fields = {name: getattr(self, name) for name in _SHARED_FIELD_NAMES}
         trash_times = (self.trashed_after, self.trashed_before)
         paths = {
@@ -112,7 +105,6 @@ class MetadataSearch(Selection):
             FileKind.THUMBNAIL: self.thumbnail_path,
             FileKind.ENCODED_VIDEO: self.encoded_video_path,
         }
-        order = self.order_by or SearchOrder(direction=self.order)
         given = [name for name in (*_EXIF_TEXTS, "rating") if name in self.model_fields_set]
         return AssetFilters(
             **shared_fields,
@@ -141,12 +133,46 @@ class MetadataSearch(Selection):
         return selected if self.with_archived else selected - {Visibility.ARCHIVE}
 
 
+class MetadataSearch(AssetSearch):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"originalFileName": "IMG_", "type": "IMAGE", "page": 1, "size": 100}]}
+    )
+
+    order: Order = Order.DESC
+    order_by: SearchOrder | None = None
+    page: int = Field(default=1, ge=1, le=1_000_000)
+    size: int = Field(default=250, ge=1, le=1000)
+
+    def to_filters(self, order: SearchOrder | None = None) -> AssetFilters:
+        return super().to_filters(order or self.order_by or SearchOrder(direction=self.order))
+
+
+class RandomSearch(AssetSearch):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "IMAGE", "size": 10}]})
+
+    size: int = Field(default=250, ge=1, le=1000)
+
+
+class LargeAssetSearch(AssetSearch):
+    """The conditions are parameters of the address, beside which there may be a credential: `refuse_unknown_parameters` refuses others."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    size: int = Field(default=250, ge=1, le=1000)
+
+
+class SearchStatistics(ApiModel):
+    """How many assets match."""
+
+    total: int
+
+
 _SORT_KEYS = {
     OrderField.FILE_CREATED_AT: SortKey.FILE_CREATED_AT,
     OrderField.LOCAL_DATE_TIME: SortKey.LOCAL_DATE_TIME,
     OrderField.FILE_SIZE: SortKey.FILE_SIZE,
 }
-_SHARED_FIELD_NAMES = (AssetFilters.__dataclass_fields__.keys() & MetadataSearch.model_fields.keys()) - {
+_SHARED_FIELD_NAMES = (AssetFilters.__dataclass_fields__.keys() & AssetSearch.model_fields.keys()) - {
     "with_deleted",
     "order_by",
 }

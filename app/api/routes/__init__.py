@@ -10,15 +10,16 @@ from fastapi import APIRouter, FastAPI
 from app.api.routes.accounts import api_keys, login, users
 from app.api.routes.administration import health, jobs, libraries, server, well_known
 from app.api.routes.browsing import people, search
-from app.api.routes.media import assets, downloads, trash, uploads
+from app.api.routes.media import asset_tasks, assets, downloads, trash, uploads
 
 
 def list_api_routers() -> list[APIRouter]:
     """The routers of paths below `/api`."""
     return [
         uploads.router,
-        assets.router,
         search.router,
+        asset_tasks.router,
+        assets.router,
         trash.router,
         downloads.router,
         libraries.router,

@@ -6,11 +6,12 @@ Also has a dependency that refuses unknown query parameters, for routes that sel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.types import Message
 
 from app.api.authentication.credentials import CREDENTIAL_PARAMETERS
@@ -54,10 +55,20 @@ class LargeJsonRoute(AuthenticatedJsonRoute):
 async def refuse_unknown_parameters(request: Request) -> None:
     """FastAPI dependency for routes that select assets by query: an unknown parameter that is ignored would select more assets than the
     client means. Raises `ApiError` 400."""
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params} | CREDENTIAL_PARAMETERS
+    known = {*_list_parameters(request.scope["route"].dependant.query_params), *CREDENTIAL_PARAMETERS}
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
         raise ApiError(400, f"{unknown[0][:100]}: not known here, and without it other assets would be meant")
+
+
+def _list_parameters(declared: Iterable[Any]) -> Iterator[str]:
+    """The names of the declared query parameters; of one whose type is a model, the names of its fields."""
+    for parameter in declared:
+        model = parameter.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from (field.alias or name for name, field in model.model_fields.items())
+        else:
+            yield parameter.alias
 
 
 def _limit_body(request: Request, limit: int, seconds: float) -> Request:

@@ -1,8 +1,9 @@
-"""Changes of many assets at once."""
+"""Changes of many assets at once, and the emptying of a trash."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
+from app.catalog.assets.asset_removal import remove_assets
 from app.catalog.assets.date_edits import DateEdit, compute_dates
 from app.catalog.assets.exif_edits import merge_edits
 from app.catalog.assets.ownership import check_owned
@@ -41,6 +43,16 @@ class BulkUpdateRepository:
                 await connection.execute(update(_asset).where(_asset.c.id.in_(batch)).values(plain))
                 if exif or dates is not None:
                     await _update_metadata(connection, batch, exif, dates)
+
+    async def remove_trashed(self, owner_id: UUID, before: datetime, limit: int = 500) -> list[UUID]:
+        """Remove at most `limit` of the owner's assets permanently that were moved to the trash before `before`. Returns
+        their ids; an empty list at the end. Assets of external libraries stay, as in `AssetRepository.purge_trash`."""
+        old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None) & (_asset.c.owner_id == owner_id)
+        async with self._database.write() as connection:
+            await quota.lock_owner(connection, owner_id)
+            removed = list((await connection.execute(select(_asset.c.id).where(old).limit(limit))).scalars())
+            await remove_assets(connection, owner_id, removed)
+        return removed
 
 
 async def _update_metadata(

@@ -1,7 +1,8 @@
-"""Routes that restore assets from the trash."""
+"""Routes that restore assets from the trash, and empty it."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -33,3 +34,16 @@ async def restore_assets(body: BulkIds, caller: Caller, services: ServicesDepend
 async def restore_trash(caller: Caller, services: ServicesDependency, wanted: Selection | None = None) -> TrashResponse:
     """Without a body, or with an empty one: take everything out of the trash but what a library's folder no longer holds; that comes out when its file is there again."""
     return TrashResponse(count=await services.catalog.assets.restore(caller.user.id, None))
+
+
+@router.post("/empty")
+async def empty_trash(caller: Caller, services: ServicesDependency) -> TrashResponse:
+    """Remove what is in the trash now, for good; if the request breaks off, what is left stays in the trash. Assets of libraries stay
+    there: their files are yours, and a scan would bring them back."""
+    before, count = datetime.now(UTC), 0
+    while removed := await services.catalog.bulk_updates.remove_trashed(caller.user.id, before):
+        count += len(removed)
+        for asset_id in removed:
+            services.rendition_cache.invalidate_asset(asset_id)
+        services.sweeper.wake()
+    return TrashResponse(count=count)

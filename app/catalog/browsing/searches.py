@@ -1,0 +1,46 @@
+"""Searches whose result is a number or a random choice. `AssetRepository.search` returns pages."""
+
+from __future__ import annotations
+
+import random
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+
+from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, where_filters
+from app.catalog.database.engine import Database
+from app.catalog.schema import tables
+from app.catalog.schema.records import Asset, AssetFilters
+
+_asset = tables.asset
+_file = tables.file
+
+
+class SearchRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def count(self, owner_id: UUID, filters: AssetFilters) -> int:
+        """How many of the owner's assets match."""
+        matching = (
+            select(func.count())
+            .select_from(_asset.join(_file, _asset.c.file_id == _file.c.id))
+            .where(_asset.c.owner_id == owner_id, *where_filters(filters))
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(matching)).scalar_one()
+
+    async def choose(self, owner_id: UUID, filters: AssetFilters, size: int) -> list[Asset]:
+        """At most `size` of the owner's matching assets, in random order. Those whose ids follow a random id, as in Immich:
+        ids are random, and sorting all assets by a random number would read them all."""
+        matching = select_assets_with_files().where(_asset.c.owner_id == owner_id, *where_filters(filters))
+        start = uuid4()
+        chosen: list[Asset] = []
+        async with self._database.read() as connection:
+            for part in (_asset.c.id >= start, _asset.c.id < start):
+                page = matching.where(part).order_by(_asset.c.id).limit(size - len(chosen))
+                chosen += [asset_from_row(row) for row in await connection.execute(page)]
+                if len(chosen) == size:
+                    break
+        random.SystemRandom().shuffle(chosen)
+        return chosen
