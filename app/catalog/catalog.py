@@ -22,7 +22,9 @@ from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.assets.rendition_lookup import RenditionRepository
 from app.catalog.backup.dump import CatalogRestore, CatalogSnapshot, open_restore, open_snapshot
 from app.catalog.browsing.client_metadata import ClientMetadataRepository
+from app.catalog.browsing.folders import FolderRepository
 from app.catalog.browsing.searches import SearchRepository
+from app.catalog.browsing.timeline import TimelineRepository
 from app.catalog.database.engine import Database, now, parse_url
 from app.catalog.database.process_locks import ProcessLock, try_exclusive, try_lock
 from app.catalog.database.schema_upgrade import ensure_current
@@ -55,6 +57,8 @@ class Catalog:
         self.bulk_updates = BulkUpdateRepository(database)
         self.client_metadata = ClientMetadataRepository(database)
         self.searches = SearchRepository(database)
+        self.timeline = TimelineRepository(database)
+        self.folders = FolderRepository(database)
         self.folded_names = FoldedNameBackfill(database)
         self.derivatives = DerivativeRepository(database)
         self.duplicate_uploads = DuplicateUploadRepository(database)

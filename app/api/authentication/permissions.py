@@ -23,6 +23,7 @@ class Permission(StrEnum):
     LIBRARY_UPDATE = "library.update"
     LIBRARY_DELETE = "library.delete"
     LIBRARY_STATISTICS = "library.statistics"
+    FOLDER_READ = "folder.read"
     JOB_READ = "job.read"
     JOB_CREATE = "job.create"
     PERSON_READ = "person.read"

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from app.api.routes.accounts import api_keys, login, users
 from app.api.routes.administration import health, jobs, libraries, server, well_known
-from app.api.routes.browsing import people, search
+from app.api.routes.browsing import folders, people, search, timeline
 from app.api.routes.media import asset_tasks, assets, downloads, trash, uploads
 
 
@@ -18,6 +18,8 @@ def list_api_routers() -> list[APIRouter]:
     return [
         uploads.router,
         search.router,
+        timeline.router,
+        folders.router,
         asset_tasks.router,
         assets.router,
         trash.router,
