@@ -36,6 +36,7 @@ from app.catalog.libraries.libraries import LibraryRepository
 from app.catalog.libraries.library_files import LibraryFileRepository
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
+from app.catalog.task_queues import TaskQueueRepository
 from app.catalog.tasks import TaskRepository
 
 _WRITE_PROBE = "write-probe"
@@ -65,6 +66,7 @@ class Catalog:
         self.motion_photo_videos = MotionVideoRepository(database)
         self.persons = PersonRepository(database)
         self.tasks = TaskRepository(database)
+        self.task_queues = TaskQueueRepository(database)
         self.renditions = RenditionRepository(database)
         self.archive_links = ArchiveLinkRepository(database)
         self.download_parts = DownloadPartRepository(database)

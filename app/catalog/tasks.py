@@ -19,6 +19,7 @@ from app.catalog.errors import ConstraintViolation
 from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, FileKind, Task, TaskCounts, TaskKind, TaskState
+from app.catalog.task_queues import where_not_paused
 
 _asset = tables.asset
 _derivative = tables.derivative
@@ -43,7 +44,8 @@ class TaskRepository:
         self._database = database
 
     async def claim(self, task_id: UUID, run_id: UUID, lease: timedelta) -> Task | None:
-        """Begin an attempt. Returns None when the task is not due, belongs to another run, or does not exist."""
+        """Begin an attempt. Returns None when the task is not due, belongs to another run, or does not exist, or its queue
+        is paused."""
         return await self._claim(_task.c.id == task_id, run_id, lease)
 
     async def claim_next(self, kind: TaskKind, run_id: UUID, lease: timedelta) -> Task | None:
@@ -100,8 +102,8 @@ class TaskRepository:
             return [task for task in map(_task_from_row, rows) if task.state is TaskState.PENDING]
 
     async def get_next_due(self, kind: TaskKind) -> datetime | None:
-        """When the next pending task may begin; None when there is none."""
-        pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING)
+        """When the next pending task may begin; None when there is none, or the queue is paused."""
+        pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING) & where_not_paused()
         async with self._database.read() as connection:
             found = await connection.execute(
                 select(_task.c.not_before).where(pending).order_by(_task.c.not_before).limit(1)
@@ -109,9 +111,10 @@ class TaskRepository:
             return found.scalar_one_or_none()
 
     async def has_neglected(self, due_before: datetime) -> bool:
-        """Whether a task has been due since before `due_before` and no process is working on any task."""
+        """Whether a task has been due since before `due_before`, its queue is not paused, and no process is working on any
+        task."""
         kinds = list(TaskKind)
-        due = (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= due_before)
+        due = (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= due_before) & where_not_paused()
         worked_on = (_task.c.state == TaskState.RUNNING) & (_task.c.not_before > now())
         async with self._database.read() as connection:
             for condition, expected in ((due, True), (worked_on, False)):
@@ -190,7 +193,7 @@ class TaskRepository:
 
     async def _claim(self, condition: ColumnElement[bool], run_id: UUID, lease: timedelta) -> Task | None:
         moment = now()
-        due = condition & (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= moment)
+        due = condition & (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= moment) & where_not_paused()
         order = (_task.c.priority, _task.c.not_before)
         chosen = select(_task.c.id).where(due).order_by(*order).limit(1).with_for_update(skip_locked=True)
         values = {

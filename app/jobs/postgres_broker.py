@@ -25,6 +25,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.database.engine import PostgresLocation, build_postgres_arguments
 from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.catalog.schema.records import Task, TaskKind
+from app.catalog.task_queues import PAUSED_FLAG
 from app.jobs.connection_failures import connection_failed
 from app.jobs.delivery_schema import ensure_delivery_schema
 from app.jobs.task_executor import ExecutorStopping, TaskExecutor
@@ -50,6 +51,7 @@ _FAILURES = (ProcrastinateException, psycopg.Error, OSError, CatalogError)
 _UNDELIVERED = """
     SELECT id FROM task
     WHERE kind = ANY(%(kinds)s::varchar[]) AND state = 'pending' AND not_before <= %(before)s
+    AND NOT EXISTS (SELECT 1 FROM installation WHERE name = %(paused)s || task.kind)
     AND NOT EXISTS (
         SELECT 1 FROM procrastinate_jobs AS job
         WHERE job.queueing_lock = task.id::text AND job.status = 'todo'
@@ -163,7 +165,7 @@ class TaskBroker:
         if recovered:
             _log.warning("tasks of workers that died are taken back", count=len(recovered))
         rows = await self._app.connector.execute_query_all_async(
-            _UNDELIVERED, kinds=[kind.value for kind in TaskKind], before=now, limit=10 * BATCH
+            _UNDELIVERED, kinds=[kind.value for kind in TaskKind], before=now, paused=PAUSED_FLAG, limit=10 * BATCH
         )
         undelivered = await self._catalog.tasks.get_many([row["id"] for row in rows])
         await self.deliver_all(undelivered)

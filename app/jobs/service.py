@@ -27,6 +27,9 @@ CHECK_ROUNDS = 3
 CHECK_PAUSE_SECONDS = 0.5
 """A check repeats after this pause, as a worker may be between two tasks."""
 
+RESUMED_AT_ONCE = 1000
+"""Tasks delivered when a queue is resumed; the brokers find further ones."""
+
 WakeWorkers = Callable[[UUID], None]
 
 
@@ -69,6 +72,11 @@ class JobService:
         requested = await self._catalog.tasks.request_for(owner_id, asset_ids)
         await self._delivery.deliver_all(requested)
         return len(requested)
+
+    async def resume(self, kind: TaskKind) -> None:
+        """Have the tasks of a paused queue run again, at once."""
+        await self._catalog.task_queues.resume(kind)
+        await self._delivery.deliver_all(await self._catalog.task_queues.list_due(kind, RESUMED_AT_ONCE))
 
     async def request_all(self, kinds: Sequence[TaskKind], *, remake: bool) -> AsyncIterator[int]:
         """Request processing of the assets of all users again: all of them with `remake`, else those that lack a

@@ -88,8 +88,8 @@ def test_what_waits_and_what_failed_is_counted(engine: Engine, start_service: St
 @pytest.mark.parametrize(
     ("name", "body", "status"),
     [
-        (PHOTOS, {"command": "pause"}, 400),
-        (PHOTOS, {"command": "clear-failed"}, 400),
+        ("metadataExtraction", {"command": "pause"}, 400),
+        ("library", {"command": "clear-failed"}, 400),
         (PHOTOS, {"command": "explode"}, 400),
         (PHOTOS, {}, 400),
         ("smartSearch", {"command": "start"}, 400),
@@ -102,14 +102,59 @@ def test_commands_that_there_are_not(admin_client: httpx.Client, name: str, body
     assert answer.json()["message"]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_queue_is_paused_emptied_and_resumed(engine: Engine, start_service: StartService) -> None:
+    service = start_service(engine)
+    with service.client(service.people.add(is_admin=True)) as client:
+        photos = [uploaded(client, fresh_bytes(100)) for _ in range(3)]
+        give_up(service, photos[0], "it is torn")
+
+        paused = client.put(f"/api/queues/{PHOTOS}", json={"isPaused": True}).json()
+
+        zeros = {"active": 0, "completed": 0, "failed": 0, "delayed": 0, "waiting": 0, "paused": 0}
+        assert paused == {"name": PHOTOS, "isPaused": True, "statistics": zeros | {"paused": 2, "failed": 1}}
+        assert client.put(f"/api/jobs/{PHOTOS}", json={"command": "pause"}).json()["queueStatus"]["isPaused"] is True
+        queues = {queue.pop("name"): queue for queue in client.get("/api/queues").json()}
+        assert len(queues) == 19
+        assert queues[PHOTOS] | {"name": PHOTOS} == client.get(f"/api/queues/{PHOTOS}").json() == paused
+        assert queues[VIDEOS] == queues["search"] == {"isPaused": False, "statistics": zeros}
+        waiting = client.get(f"/api/queues/{PHOTOS}/jobs", params={"status": ["waiting", "active"]}).json()
+        assert {job["data"]["id"] for job in waiting} == set(photos[1:])
+        assert {job["name"] for job in waiting} == {"AssetGenerateThumbnails"}
+        assert [job["data"]["id"] for job in client.get(f"/api/queues/{PHOTOS}/jobs?status=failed").json()] == photos[
+            :1
+        ]
+        assert client.get("/api/queues/ocr/jobs").json() == []
+
+        assert client.request("DELETE", f"/api/queues/{PHOTOS}/jobs", json={}).status_code == 204
+
+        resumed = client.put(f"/api/queues/{PHOTOS}", json={"isPaused": False}).json()
+        assert resumed == {"name": PHOTOS, "isPaused": False, "statistics": zeros | {"failed": 1}}
+        assert client.get(f"/api/assets/{photos[1]}").status_code == 200
+        cleared = client.put(f"/api/jobs/{PHOTOS}", json={"command": "clear-failed"}).json()
+        assert cleared["jobCounts"] == zeros
+        again = client.put(f"/api/jobs/{PHOTOS}", json={"command": "start"}).json()
+        assert again["jobCounts"] == zeros | {"waiting": 3}
+        assert client.put("/api/queues/faceDetection", json={"isPaused": True}).status_code == 400
+        assert client.get("/api/queues/none").status_code == 400
+
+
 def test_for_administrators_only(
     client: httpx.Client, anonymous: httpx.Client, service: Service, admin: Account
 ) -> None:
     command = {"command": "start"}
-    for method, address in (("GET", "/api/jobs"), ("PUT", f"/api/jobs/{PHOTOS}")):
+    routes = {
+        ("GET", "/api/jobs"): "job.read",
+        ("PUT", f"/api/jobs/{PHOTOS}"): "job.create",
+        ("GET", "/api/queues"): "queue.read",
+        ("GET", f"/api/queues/{PHOTOS}"): "queue.read",
+        ("PUT", f"/api/queues/{PHOTOS}"): "queue.update",
+        ("GET", f"/api/queues/{PHOTOS}/jobs"): "queueJob.read",
+        ("DELETE", f"/api/queues/{PHOTOS}/jobs"): "queueJob.delete",
+    }
+    for (method, address), wanted in routes.items():
         assert anonymous.request(method, address, json=command).status_code == 401
         assert client.request(method, address, json=command).status_code == 403
         limited = {"x-api-key": service.people.add_key(admin.id, ("asset.read",))}
         refused = anonymous.request(method, address, headers=limited, json=command)
-        wanted = "job.read" if method == "GET" else "job.create"
         assert (refused.status_code, refused.json()["message"]) == (403, f"Missing required permission: {wanted}")

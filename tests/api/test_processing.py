@@ -55,6 +55,18 @@ def written(kept: ExpectedCorners, image: Image.Image, folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def test_a_resumed_queue_goes_on(working: Service, admin: Account, owner: httpx.Client) -> None:
+    with working.client(admin) as administrator:
+        administrator.put("/api/queues/thumbnailGeneration", json={"isPaused": True})
+        photo = uploaded(owner, encode_jpeg(make_quarters()))
+        waiting = administrator.get("/api/queues/thumbnailGeneration").json()["statistics"]
+        administrator.put("/api/queues/thumbnailGeneration", json={"isPaused": False})
+
+    assert (waiting["paused"], waiting["active"]) == (1, 0)
+    wait_until_idle(working, admin.key)
+    fetch_image(owner, photo, "preview")
+
+
 def test_every_format_becomes_the_same_pictures(
     working: Service, admin: Account, owner: httpx.Client, tmp_path: Path
 ) -> None:

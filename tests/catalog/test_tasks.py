@@ -227,3 +227,40 @@ async def test_tasks_are_neglected_while_they_are_due_and_nobody_works(catalog: 
     assert await catalog.tasks.has_neglected(soon)
     await claim_task(catalog, second)
     assert not await catalog.tasks.has_neglected(soon)
+
+
+async def test_a_paused_queue_starts_nothing(catalog: Catalog) -> None:
+    _, photo_task = await add_asset_with_task(catalog)
+    _, video_task = await add_asset_with_task(catalog, AssetType.VIDEO)
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+
+    await catalog.task_queues.pause(TaskKind.IMAGE)
+    await catalog.task_queues.pause(TaskKind.IMAGE)
+
+    assert await catalog.task_queues.list_paused() == {TaskKind.IMAGE}
+    assert await catalog.tasks.claim(photo_task.id, uuid4(), LEASE) is None
+    assert await catalog.tasks.claim_next(TaskKind.IMAGE, uuid4(), LEASE) is None
+    assert await catalog.tasks.get_next_due(TaskKind.IMAGE) is None
+    assert await catalog.tasks.has_neglected(soon), "the video's"
+    video_run = get_run(await claim_task(catalog, video_task))
+    assert await catalog.tasks.finish(*video_run)
+    assert not await catalog.tasks.has_neglected(soon)
+
+    await catalog.task_queues.resume(TaskKind.IMAGE)
+
+    assert await catalog.task_queues.list_paused() == frozenset()
+    assert [task.id for task in await catalog.task_queues.list_due(TaskKind.IMAGE, 10)] == [photo_task.id]
+    assert await catalog.tasks.claim_next(TaskKind.IMAGE, uuid4(), LEASE)
+
+
+async def test_what_was_removed_from_a_queue_is_found_again(catalog: Catalog) -> None:
+    asset, task = await add_asset_with_task(catalog)
+    _, running = await add_asset_with_task(catalog)
+    await claim_task(catalog, running)
+
+    assert await catalog.task_queues.remove_tasks(TaskKind.IMAGE, [TaskState.PENDING]) == 1
+
+    assert await catalog.tasks.get(task.id) is None
+    assert await catalog.tasks.get(running.id) is not None
+    requested, _ = await catalog.tasks.request(BOTH, remake=False)
+    assert [each.asset_id for each in requested] == [asset.id]

@@ -18,7 +18,13 @@ from app.api.authentication.credentials import (
     hash_secret,
     is_same_site,
 )
-from app.api.authentication.passwords import LoginRateLimiter, PasswordService, TooManyLogins, WrongPassword
+from app.api.authentication.passwords import (
+    InvalidPassword,
+    LoginRateLimiter,
+    PasswordService,
+    TooManyLogins,
+    WrongPassword,
+)
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.ttl_cache import TTLCache
@@ -117,6 +123,16 @@ class Authenticator:
             await self._catalog.sessions.delete_by_hash(identity.credential_hash)
         self.clear_cache()
 
+    async def hash_password(self, password: str) -> str:
+        """Raises `ApiError` 400 if it is too short or too long."""
+        try:
+            return await self._passwords.hash(password)
+        except InvalidPassword as error:
+            raise ApiError(400, f"password: {error}") from None
+
+    async def verify_password(self, user: User, password: str) -> bool:
+        return await self._passwords.verify(user.password_hash, password)
+
     def clear_cache(self) -> None:
         """Call after a key or session was revoked or changed: the next request of every caller queries the catalogue."""
         self._identities.clear()
@@ -153,3 +169,16 @@ def require_permission(permission: Permission | None) -> Callable[[Request], Awa
         return identity
 
     return caller
+
+
+def require_administrator(permission: Permission) -> Callable[[Request], Awaitable[Identity]]:
+    """FastAPI dependency: an administrator whose credential has the permission."""
+    require_caller = require_permission(permission)
+
+    async def administrator(request: Request) -> Identity:
+        identity = await require_caller(request)
+        if not identity.user.is_admin:
+            raise ApiError(403, "Forbidden: for administrators only")
+        return identity
+
+    return administrator

@@ -1,4 +1,4 @@
-"""Models of background tasks, in the format of Immich's job queues."""
+"""Models of background tasks, in the formats of Immich's job queues: that of version 3, and the older one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from app.api.models.base_model import ApiModel, Selection, Timestamp, is_absent
-from app.catalog.schema.records import Task, TaskCounts, TaskKind
+from app.api.models.base_model import ApiModel, RequestModel, Selection, Timestamp, is_absent
+from app.catalog.schema.records import Task, TaskCounts, TaskKind, TaskState
 
 
 class QueueName(StrEnum):
@@ -52,8 +52,10 @@ class QueueCommand(StrEnum):
 class CommandRequest(Selection):
     model_config = ConfigDict(json_schema_extra={"examples": [{"command": "start", "force": False}]})
 
-    command: QueueCommand = Field(description="Only `start` is supported.")
-    force: bool = Field(default=False, description="Make everything again, not only what is missing or failed.")
+    command: QueueCommand
+    force: bool = Field(
+        default=False, description="Of `start`: make everything again, not only what is missing or failed."
+    )
 
 
 class QueueCounts(ApiModel):
@@ -62,7 +64,19 @@ class QueueCounts(ApiModel):
     failed: int = 0
     delayed: int = Field(default=0, description="To be tried again later.")
     waiting: int = 0
-    paused: int = 0
+    paused: int = Field(default=0, description="Waiting while the queue is paused.")
+
+    @classmethod
+    def from_counts(cls, counts: TaskCounts, *, is_paused: bool) -> Self:
+        waiting = counts.pending - counts.delayed
+        return cls(
+            active=counts.running,
+            completed=counts.done,
+            failed=counts.failed,
+            delayed=counts.delayed,
+            waiting=0 if is_paused else waiting,
+            paused=waiting if is_paused else 0,
+        )
 
 
 class QueueStatus(ApiModel):
@@ -88,27 +102,81 @@ class Failure(ApiModel):
         )
 
 
-class QueueResponse(ApiModel):
-    """`failures`, which Immich has not: the latest of them, with their reasons."""
+class QueueDetails(ApiModel):
+    """Of Immich before version 3. `failures`, which Immich has not: the latest of them, with their reasons."""
 
     job_counts: QueueCounts
     queue_status: QueueStatus
     failures: list[Failure] | None = Field(default=None, exclude_if=is_absent)
 
     @classmethod
-    def from_counts(cls, counts: TaskCounts, failed: Iterable[Task]) -> Self:
+    def from_counts(cls, counts: TaskCounts, failed: Iterable[Task], *, is_paused: bool) -> Self:
         return cls(
-            job_counts=QueueCounts(
-                active=counts.running,
-                completed=counts.done,
-                failed=counts.failed,
-                delayed=counts.delayed,
-                waiting=counts.pending - counts.delayed,
-            ),
-            queue_status=QueueStatus(is_active=counts.running > 0),
+            job_counts=QueueCounts.from_counts(counts, is_paused=is_paused),
+            queue_status=QueueStatus(is_active=counts.running > 0, is_paused=is_paused),
             failures=[Failure.from_task(task) for task in failed],
         )
 
     @classmethod
     def empty(cls) -> Self:
         return cls(job_counts=QueueCounts(), queue_status=QueueStatus())
+
+
+class QueueResponse(ApiModel):
+    name: QueueName
+    is_paused: bool = False
+    statistics: QueueCounts = QueueCounts()
+
+
+class QueueUpdate(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"isPaused": True}]})
+
+    is_paused: bool | None = None
+
+
+class QueueDelete(Selection):
+    """What waits is taken out of the queue; with `failed` also what has failed."""
+
+    failed: bool = False
+
+
+class JobStatus(StrEnum):
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    DELAYED = "delayed"
+    WAITING = "waiting"
+    PAUSED = "paused"
+
+
+JOB_STATES = {
+    JobStatus.ACTIVE: TaskState.RUNNING,
+    JobStatus.COMPLETED: TaskState.DONE,
+    JobStatus.FAILED: TaskState.FAILED,
+    JobStatus.DELAYED: TaskState.PENDING,
+    JobStatus.WAITING: TaskState.PENDING,
+    JobStatus.PAUSED: TaskState.PENDING,
+}
+_JOB_NAMES = {TaskKind.IMAGE: "AssetGenerateThumbnails", TaskKind.VIDEO: "AssetEncodeVideo"}
+
+
+class JobData(ApiModel):
+    id: UUID = Field(description="The asset.")
+
+
+class JobResponse(ApiModel):
+    """`timestamp`: milliseconds since 1970."""
+
+    id: str
+    name: str
+    timestamp: int
+    data: JobData
+
+    @classmethod
+    def from_task(cls, task: Task) -> Self:
+        return cls(
+            id=str(task.id),
+            name=_JOB_NAMES[task.kind],
+            timestamp=int(task.created_at.timestamp() * 1000),
+            data=JobData(id=task.asset_id),
+        )

@@ -9,9 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from app import __version__
-from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.authenticator import Identity, require_administrator, require_permission
 from app.api.authentication.permissions import Permission
-from app.api.errors import ApiError
 from app.api.models.server import (
     AboutResponse,
     FeaturesResponse,
@@ -110,22 +109,13 @@ async def get_storage(
     )
 
 
-async def require_administrator(
-    caller: Annotated[Identity, Depends(require_permission(Permission.SERVER_STATISTICS))],
-) -> Identity:
-    """FastAPI dependency: an administrator, who may see the figures of all users."""
-    if not caller.user.is_admin:
-        raise ApiError(403, "Forbidden: for administrators only")
-    return caller
-
-
-@router.get("/mounts", dependencies=[Depends(require_administrator)])
+@router.get("/mounts", dependencies=[Depends(require_administrator(Permission.SERVER_STATISTICS))])
 async def get_mounts(services: ServicesDependency) -> list[MountResponse]:
     """Each media folder (on S3: the bucket) and each external library; for administrators."""
     return [MountResponse(**asdict(state)) for state in await services.mounts.list_mount_states()]
 
 
-@router.get("/statistics", dependencies=[Depends(require_administrator)])
+@router.get("/statistics", dependencies=[Depends(require_administrator(Permission.SERVER_STATISTICS))])
 async def get_server_statistics(services: ServicesDependency) -> ServerStatistics:
     """Of all users; for administrators."""
     bytes_by_user = await services.catalog.files.sum_bytes_by_kind()
