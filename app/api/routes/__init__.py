@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from app.api.routes.accounts import api_keys, login, users
 from app.api.routes.administration import health, libraries, queues, server, well_known
-from app.api.routes.browsing import folders, people, search, timeline
+from app.api.routes.browsing import absent_features, folders, people, search, timeline
 from app.api.routes.media import asset_tasks, assets, downloads, trash, uploads
 
 
@@ -27,6 +27,7 @@ def list_api_routers() -> list[APIRouter]:
         libraries.router,
         users.router,
         people.router,
+        absent_features.router,
         queues.router,
         api_keys.router,
         login.router,
