@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.catalog.accounts.api_keys_and_sessions import ApiKeyRepository, SessionRepository
 from app.catalog.accounts.persons import PersonRepository
+from app.catalog.accounts.user_removal import UserRemovalRepository
 from app.catalog.accounts.users import UserRepository
 from app.catalog.assets.assets import AssetRepository
 from app.catalog.assets.bulk_updates import BulkUpdateRepository
@@ -51,6 +52,7 @@ class Catalog:
         """For packages that keep their own tables in the same database."""
         self.outages = database.outages
         self.users = UserRepository(database)
+        self.user_removal = UserRemovalRepository(database)
         self.api_keys = ApiKeyRepository(database)
         self.sessions = SessionRepository(database)
         self.files = FileRepository(database)

@@ -3,8 +3,8 @@ files.
 
 Any number of processes may sweep at once and be killed at any point: a row stays until its object is known to be gone,
 and deleting an object that is already gone succeeds. A file whose writer died is deleted only after `LATE_WRITE_GRACE`.
-The sweeper also empties the trash by age, deletes expired sessions and links, and fills in folded names of assets after
-an upgrade.
+The sweeper also empties the trash by age, removes users that were deleted, deletes expired sessions and links, and
+fills in folded names of assets after an upgrade.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from app.storage.service import StorageService
 
 SWEEP_INTERVAL_SECONDS = 60.0
 HOUSEKEEPING_SECONDS = 3600.0
+USER_REMOVAL_BATCH = 500
 LEFTOVER_AGE = timedelta(days=1)
 """Unfinished writes (temporary files, multipart uploads) that are older than this have no writer any more."""
 
@@ -37,11 +38,12 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class SweepReport:
     """`trash`: assets removed from the trash. `objects`: objects deleted with their rows. `failed`: objects that the
-    store refused to delete; they are tried again later."""
+    store refused to delete; they are tried again later. `users`: users removed, after the last of their files."""
 
     trash: int = 0
     objects: int = 0
     failed: int = 0
+    users: int = 0
 
 
 async def sweep(
@@ -66,7 +68,7 @@ async def sweep(
         failed += len(claimed) - len(gone)
         if not gone:
             break  # the store is unavailable: leave the rest for the next pass
-    return SweepReport(trash, objects, failed)
+    return SweepReport(trash, objects, failed, await catalog.user_removal.delete_marked())
 
 
 async def _empty_trash(catalog: Catalog, before: datetime, limit: int) -> int:
@@ -133,11 +135,13 @@ class Sweeper:
         try:
             if self._check_media_location is not None:
                 await self._check_media_location()
-            now = datetime.now(UTC)
+            while await self._catalog.user_removal.remove_some(USER_REMOVAL_BATCH):
+                pass
+            now = datetime.now(UTC)  # after the removal: its files are due in the same pass
             before = now - self._trash_age if self._trash_age else None
             report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)
             if report != SweepReport():
-                _log.info("swept", trash=report.trash, objects=report.objects, failed=report.failed)
+                _log.info("swept", trash=report.trash, objects=report.objects, failed=report.failed, users=report.users)
             if time.monotonic() >= self._housekeeping_due:
                 await self._run_housekeeping(now)
                 self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -37,7 +38,8 @@ class UserResponse(ApiModel):
     license: str | None = None
 
     @classmethod
-    def from_user(cls, user: User, profile_image_path: str) -> Self:
+    def from_user(cls, user: User, profile_image_path: str, removed_at: datetime | None = None) -> Self:
+        """`removed_at`: since when the user is being removed."""
         return cls(
             id=user.id,
             email=user.email,
@@ -49,6 +51,8 @@ class UserResponse(ApiModel):
             updated_at=user.updated_at,
             profile_changed_at=user.profile_changed_at or user.created_at,
             profile_image_path=profile_image_path,
+            deleted_at=removed_at,
+            status="active" if removed_at is None else "removing",
             cluster_group_id=str(user.id),
         )
 

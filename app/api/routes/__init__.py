@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from app.api.routes.accounts import api_keys, login, users
+from app.api.routes.accounts import admin_users, api_keys, login, sessions, user_profiles, users
 from app.api.routes.administration import health, libraries, queues, server, well_known
 from app.api.routes.browsing import absent_features, folders, people, search, timeline
 from app.api.routes.media import asset_tasks, assets, downloads, trash, uploads
@@ -26,11 +26,14 @@ def list_api_routers() -> list[APIRouter]:
         downloads.router,
         libraries.router,
         users.router,
+        user_profiles.router,
+        admin_users.router,
         people.router,
         absent_features.router,
         queues.router,
         api_keys.router,
         login.router,
+        sessions.router,
         server.router,
     ]
 

@@ -111,6 +111,27 @@ class SessionRepository:
         found = await _find_with_user(self._database, _SESSION_COLUMNS, _session.c.user_id, condition)
         return None if found is None else (Session(**found[0]), found[1])
 
+    async def list(self, user_id: UUID) -> list[Session]:
+        """The user's sessions that have not expired, the latest first."""
+        mine = (_session.c.user_id == user_id) & (_session.c.expires_at > now())
+        statement = select(*_SESSION_COLUMNS).where(mine).order_by(_session.c.created_at.desc(), _session.c.id)
+        async with self._database.read() as connection:
+            return [Session(**row) for row in (await connection.execute(statement)).mappings()]
+
+    async def delete(self, user_id: UUID, session_id: UUID) -> bool:
+        """Returns False when the user has no such session."""
+        mine = (_session.c.user_id == user_id) & (_session.c.id == session_id)
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(_session).where(mine))).rowcount > 0
+
+    async def delete_others(self, user_id: UUID, kept_id: UUID | None) -> None:
+        """Delete the user's sessions but `kept_id`."""
+        others = _session.c.user_id == user_id
+        if kept_id is not None:
+            others &= _session.c.id != kept_id
+        async with self._database.write() as connection:
+            await connection.execute(delete(_session).where(others))
+
     async def delete_by_hash(self, token_hash: bytes) -> bool:
         async with self._database.write() as connection:
             result = await connection.execute(delete(_session).where(_session.c.token_hash == token_hash))
