@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.catalog.catalog import Catalog
-from tests.api.photos import photo
+from tests.api.photos import clip, photo
 from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.uploads import upload
@@ -45,7 +45,7 @@ def album(service: Service, account: Account, client: httpx.Client) -> dict[str,
     """The ids of the assets, by name. `thrown.jpg` is in the trash; `clip.mp4` has a size and a place."""
     ids: dict[str, str] = {}
     for name, fields in WANTED.items():
-        answer = upload(client, photo(), name, fields=fields)
+        answer = upload(client, clip() if name == "clip.mp4" else photo(), name, fields=fields)
         assert answer.status_code == 201, answer.text
         ids[name] = answer.json()["id"]
     client.request("DELETE", "/api/assets", json={"ids": [ids["thrown.jpg"]]})
