@@ -302,7 +302,7 @@ class AssetJobName(StrEnum):
     TRANSCODE_VIDEO = "transcode-video"
 
 
-class AssetJobRequest(RequestModel):
+class AssetJobRequest(Selection):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"assetIds": ["6f9f8f4e-58e3-4a63-9f0a-0f5b4b8f1c2d"], "name": "regenerate-thumbnail"}]

@@ -37,9 +37,9 @@ async def restore_trash(caller: Caller, services: ServicesDependency, wanted: Se
 
 
 @router.post("/empty")
-async def empty_trash(caller: Caller, services: ServicesDependency) -> TrashResponse:
-    """Remove what is in the trash now, for good; if the request breaks off, what is left stays in the trash. Assets of libraries stay
-    there: their files are yours, and a scan would bring them back."""
+async def empty_trash(caller: Caller, services: ServicesDependency, wanted: Selection | None = None) -> TrashResponse:
+    """Without a body, or with an empty one: remove what is in the trash now, for good; if the request breaks off, what is left stays in
+    the trash. Assets of libraries stay there: their files are yours, and a scan would bring them back."""
     before, count = datetime.now(UTC), 0
     while removed := await services.catalog.bulk_updates.remove_trashed(caller.user.id, before):
         count += len(removed)
