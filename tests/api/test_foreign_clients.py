@@ -9,7 +9,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,10 +19,8 @@ import pytest
 
 from tests.api.photos import photo
 from tests.api.start_service import StartService
-from tests.real.accounts import Account
 from tests.real.foreign_clients import FOLDER, foreign_clients_python
 from tests.real.immich import CLIENT_FOLDER, immich_packages, node
-from tests.real.service import Service
 
 RUN_SECONDS = 120
 OWN_ROUTES = {
@@ -33,17 +31,6 @@ OWN_ROUTES = {
 }
 OUTSIDE = re.compile(r"^HEAD |/api/download/archives/| /(?!api/)")
 """HEAD, links to archives, and what is not below `/api`."""
-
-
-@pytest.fixture
-def admin(service: Service) -> Account:
-    return service.people.add(is_admin=True)
-
-
-@pytest.fixture
-def admin_client(service: Service, admin: Account) -> Iterator[httpx.Client]:
-    with service.client(admin) as client:
-        yield client
 
 
 @pytest.fixture
@@ -58,9 +45,9 @@ def folder(tmp_path: Path) -> dict[str, bytes]:
     return photos
 
 
-def test_every_function_of_immichs_sdk(
-    service: Service, admin: Account, admin_client: httpx.Client, tmp_path: Path
-) -> None:
+def test_every_function_of_immichs_sdk(start_service: StartService, tmp_path: Path) -> None:
+    service = start_service("local")
+    admin = service.people.add(is_admin=True)
     (tmp_path / "photo.jpg").write_bytes(photo())
     (tmp_path / "library").mkdir()
     script = CLIENT_FOLDER / "call_every_function.mjs"
@@ -76,7 +63,7 @@ def test_every_function_of_immichs_sdk(
     assert results["createAlbum"] == "There are no albums here"
     described = {
         f"{method.upper()} {path}"
-        for path, operations in admin_client.get("/openapi.json").json()["paths"].items()
+        for path, operations in httpx.get(f"{service.url}/openapi.json").json()["paths"].items()
         for method in operations
     }
     uncalled = {operation for operation in described if not _is_called(operation, report["requests"])}
