@@ -164,7 +164,8 @@ def test_a_deleted_user_leaves_nothing_behind(
         assets = [uploaded(theirs, photo()) for _ in range(3)]
         theirs.request("DELETE", "/api/assets", json={"ids": assets[:1]})
         theirs.post("/api/users/profile-image", files={"file": ("me.jpg", photo())}).raise_for_status()
-        theirs.post("/api/download/links", json={"assetIds": assets[1:]}).raise_for_status()
+        link = theirs.post("/api/download/links", json={"assetIds": assets[1:]}).json()["url"]
+        assert anonymous.get(link).status_code == 200
         assert theirs.get("/api/users/me").status_code == 200
         token = _login(anonymous, gone.email, PASSWORD).json()["accessToken"]
 
@@ -175,6 +176,7 @@ def test_a_deleted_user_leaves_nothing_behind(
         assert deleted.status_code == 200
         assert (deleted.json()["status"], deleted.json()["deletedAt"] is None) == ("removing", False)
         assert theirs.get("/api/users/me").status_code == 401
+    assert anonymous.get(link).status_code == 404
     assert anonymous.get("/api/users/me", headers={"authorization": f"Bearer {token}"}).status_code == 401
     assert _login(anonymous, gone.email, PASSWORD).status_code == 401
     assert str(gone.id) not in {user["id"] for user in admin_client.get("/api/admin/users").json()}

@@ -33,23 +33,28 @@ class UserRemovalRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def mark(self, user_id: UUID) -> None:
-        """Begin the removal: the user's keys, logins and password work no more, and their libraries are marked for
-        removal. Does nothing for an unknown user, or for one that is marked already."""
+    async def mark(self, user_id: UUID) -> list[UUID]:
+        """Begin the removal: the user's keys, logins, password and links work no more, and their libraries are marked for
+        removal. Does nothing for an unknown user, or for one that is marked already. Returns the links that ended."""
         try:
             async with self._database.write() as connection:
                 await quota.lock_owner(connection, user_id)
                 cleared = update(_user).where(_user.c.id == user_id).values(password_hash=None, updated_at=now())
                 if (await connection.execute(cleared)).rowcount == 0:
-                    return
+                    return []
                 flag = {"name": f"{_FLAG}{user_id}", "value": now().isoformat()}
                 await connection.execute(insert(_installation).values(flag))
                 for credentials in (tables.api_key, tables.session):
                     await connection.execute(delete(credentials).where(credentials.c.user_id == user_id))
+                links = (
+                    delete(tables.archive).where(tables.archive.c.owner_id == user_id).returning(tables.archive.c.id)
+                )
+                ended = list((await connection.execute(links)).scalars())
                 libraries = (_library.c.owner_id == user_id) & _library.c.deleted_at.is_(None)
                 await connection.execute(update(_library).where(libraries).values(deleted_at=now()))
         except ConstraintViolation:
-            return  # it is marked already
+            return []  # it is marked already
+        return ended
 
     async def has_assets(self, user_id: UUID) -> bool:
         """Also in the trash."""

@@ -75,6 +75,8 @@ async def update_any_user(
     caller: Annotated[Identity, Depends(require_administrator(Permission.ADMIN_USER_UPDATE))],
     services: ServicesDependency,
 ) -> UserResponse:
+    if id in await services.catalog.user_removal.list_marked():
+        raise ApiError(404, "User not found")
     if body.is_admin is False and id == caller.user.id:
         raise ApiError(400, "Admin status can only be changed by another admin")
     changes = await collect_changes(body, services)
@@ -92,14 +94,14 @@ async def delete_user(
     services: ServicesDependency,
     body: Annotated[UserDelete | None, Body()] = None,
 ) -> UserResponse:
-    """The user's keys and logins end at once (in other processes within five seconds); assets, files and then the user are removed in the
+    """The user's keys, logins and links end at once (in other processes within five seconds); assets, files and then the user are removed in the
     background, for good. Files of libraries stay where they are."""
     user = await _load_user(id, services)
     if id == caller.user.id:
         raise ApiError(403, "Cannot delete your own account")
     if not (body is not None and body.force) and await services.catalog.user_removal.has_assets(id):
         raise ApiError(400, "The user has assets: only with `force` they are deleted for good")
-    await services.catalog.user_removal.mark(id)
+    services.archive_links.drop_revoked(await services.catalog.user_removal.mark(id))
     services.authenticator.clear_cache()
     services.sweeper.wake()
     removed = await services.catalog.user_removal.list_marked()
