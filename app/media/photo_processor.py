@@ -16,7 +16,7 @@ from app.config import Settings
 from app.formats import MediaFormat
 from app.formats.signatures import SIGNATURE_BYTES, DetectedFormat, detect_by_signature, find_content_format
 from app.media.containers.truncation import check_not_truncated
-from app.media.errors import DecodeFailed, SourceUnreadable, WorkerCrashed, to_one_line
+from app.media.errors import DecodeFailed, LimitExceeded, SourceUnreadable, WorkerCrashed, to_one_line
 from app.media.metadata.media_metadata import MediaMetadata
 from app.media.processing_results import CropBox, GeneratedFile, MetadataResult, ProcessingResult
 from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descriptor, path_in_worker
@@ -53,17 +53,30 @@ class PhotoProcessor:
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
         """See `MediaProcessor`."""
         content = await asyncio.to_thread(_detect_content, source, format)
-        arguments = {"sidecar": None if sidecar is None else str(sidecar)}
-        return _parse_metadata(await self._call("read_metadata", source, content, None, arguments, sidecar))
+        return await self._read_metadata("read_metadata", source, sidecar, {"content": content.value})
 
-    async def merge_sidecar(self, metadata: MediaMetadata, sidecar: Path | None) -> MetadataResult:
-        """`metadata` with the fields of `sidecar`, an XMP file, in place of its own."""
-        if sidecar is None:
+    async def complete_metadata(self, source: Path, metadata: MediaMetadata, sidecar: Path | None) -> MetadataResult:
+        """`metadata` of `source` with the fields of the sidecar in place of its own, and with the time zone of its position."""
+        if sidecar is None and (metadata.time_zone is not None or metadata.latitude is None):
             return MetadataResult(metadata)
-        request = self._build_request(
-            "merge_sidecar", [sidecar], None, {"source": str(sidecar), "metadata": metadata.to_json()}
-        )
-        return _parse_metadata(parse_result(await self._sandbox.run(request)))
+        return await self._read_metadata("complete_metadata", source, sidecar, {"metadata": metadata.to_json()})
+
+    async def _read_metadata(
+        self, name: str, source: Path, sidecar: Path | None, arguments: dict[str, Any]
+    ) -> MetadataResult:
+        paths = [path_in_worker(source)] if sidecar is None else [path_in_worker(source), sidecar]
+        shared = {"source": str(paths[0]), "sidecar": None if sidecar is None else str(sidecar)}
+        request = self._build_request(name, paths, None, shared | arguments, get_descriptor(source))
+        try:
+            answer = parse_result(await self._sandbox.run(request))
+        except (WorkerCrashed, LimitExceeded) as error:
+            if sidecar is None:
+                raise
+            alone = await self._read_metadata(name, source, None, arguments)
+            return MetadataResult(alone.metadata, error.reason)
+        with _check_answer():
+            failure = answer["sidecar_error"]
+            return MetadataResult(MediaMetadata.from_json(answer["metadata"]), failure and str(failure))
 
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""
@@ -134,12 +147,10 @@ class PhotoProcessor:
         content: DetectedFormat,
         folder: Path | None,
         arguments: dict[str, Any],
-        sidecar: Path | None = None,
     ) -> dict[str, Any]:
         worker_path = path_in_worker(source)
         shared = {"source": str(worker_path), "content": content.value, "pixels": self._pixels}
-        readable = [worker_path] if sidecar is None else [worker_path, sidecar]
-        request = self._build_request(name, readable, folder, shared | arguments, get_descriptor(source))
+        request = self._build_request(name, [worker_path], folder, shared | arguments, get_descriptor(source))
         return parse_result(await self._sandbox.run(request))
 
     def _build_request(
@@ -148,7 +159,7 @@ class PhotoProcessor:
         readable: Sequence[Path],
         folder: Path | None,
         arguments: dict[str, Any],
-        descriptor: int | None = None,
+        descriptor: int | None,
     ) -> SandboxRequest:
         return SandboxRequest(
             call=name,
@@ -159,12 +170,6 @@ class PhotoProcessor:
             limits=self._limits,
             inherited_descriptor=descriptor,
         )
-
-
-def _parse_metadata(answer: dict[str, Any]) -> MetadataResult:
-    with _check_answer():
-        error = answer["sidecar_error"]
-        return MetadataResult(MediaMetadata.from_json(answer["metadata"]), None if error is None else str(error))
 
 
 async def detect_media_format(source: Path, named: MediaFormat) -> MediaFormat:

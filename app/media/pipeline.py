@@ -21,6 +21,7 @@ from app.catalog.errors import ConstraintViolation, NotFound
 from app.catalog.schema.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
 from app.formats import MediaFormat, find_format
 from app.media.errors import DecodeFailed, MediaError
+from app.media.extracted_properties import complete_properties
 from app.media.generated_file_keys import make_derivative_key, make_motion_video_key
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
@@ -174,7 +175,7 @@ class ProcessingPipeline:
                 kinds, files = IMAGE_KINDS, processed.files
                 properties |= _extract_picture(processed)
         if kinds or properties:
-            await self._swap(context, kinds, files, properties)
+            await self._swap(context, kinds, files, complete_properties(context.asset, properties))
         if failure is not None:
             raise failure
 

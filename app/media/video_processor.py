@@ -66,7 +66,8 @@ class VideoProcessor:
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
         """See `MediaProcessor`."""
         video = await self._run_probe(source, await detect_format(source, format))
-        return await self._photos.merge_sidecar(extract_video_metadata(video, datetime.now(UTC)), sidecar)
+        metadata = extract_video_metadata(video, datetime.now(UTC))
+        return await self._photos.complete_metadata(source, metadata, sidecar)
 
     async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""

@@ -117,7 +117,7 @@ async def test_orientations(processor: MediaProcessor, folder: Path, orientation
 
     assert (result.width, result.height) == (800, 600)
     metadata = await read_metadata(processor, folder, extension)
-    assert metadata.orientation == (str(orientation) if (extension, orientation) != (".avif", 1) else None)
+    assert metadata.orientation == str(orientation)
     for product in result.files:
         with Image.open(product.path) as image:
             assert image.width > image.height
