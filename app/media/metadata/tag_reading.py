@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.media.metadata.tag_table import INTEGERS_ONLY, LENS_IDS, MAKER_NOTE, WANTED_KEYS
+from app.media.metadata.tag_table import LENS_IDS, MAKER_NOTE, WANTED_KEYS
 
 try:
     exiv2: Any = importlib.import_module("exiv2")
@@ -21,7 +21,6 @@ try:
 except ImportError:  # no wheel for this system
     exiv2 = None
 
-_INTEGER_TYPES = frozenset({"Byte", "Short", "Long", "SByte", "SShort", "SLong"})
 _MAX_VALUE_BYTES = 64 * 1024
 """Longer values are ignored. A maker note without known tags may be longer."""
 
@@ -112,8 +111,6 @@ def clean_text(value: str, max_length: int = 20_000) -> str | None:
 
 
 def _read_exif_value(datum: Any, key: str, data: Any) -> str:
-    if key in INTEGERS_ONLY and datum.typeName() not in _INTEGER_TYPES:
-        return ""
     # Of a lens, exiv2 needs the other tags to choose between lenses of the same number.
     return clean_text(datum.print(data) if key in _LENS_IDS else datum.toString()) or ""
 

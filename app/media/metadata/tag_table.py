@@ -85,9 +85,6 @@ LENS_NAMES = (
     "Exif.Photo.LensModel", "Exif.Image.LensInfo",
 )  # fmt: skip
 
-INTEGERS_ONLY = frozenset({"Exif.Image.Orientation", "Exif.PanasonicRaw.Orientation"})
-"""Tags that decoders ignore if they are no integers."""
-
 WANTED_KEYS = frozenset(
     key
     for keys in (
