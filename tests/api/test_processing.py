@@ -1,4 +1,8 @@
-"""Processing of real photos and videos by a running service, checked through the API on both stacks."""
+"""Processing of real photos and videos by a running service, checked through the API.
+
+Outside the long campaigns on S3 and PostgreSQL only: `tests/media/test_pipeline.py` stages originals and swaps derivatives on both stacks, and decoders
+do not know where a file came from.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,12 @@ ORIENTATION = 0x0112
 WEB = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
-@pytest.fixture(scope="module")
-def working(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(stacks.create(stack, tmp_path_factory.mktemp(f"working-{stack}")), program=WORKING) as running:
+@pytest.fixture(scope="module", params=[pytest.param("local", marks=pytest.mark.soak), "s3"])
+def working(
+    request: pytest.FixtureRequest, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    engine: Engine = request.param
+    with Service(stacks.create(engine, tmp_path_factory.mktemp(f"working-{engine}")), program=WORKING) as running:
         yield running
 
 
