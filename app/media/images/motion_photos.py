@@ -50,7 +50,8 @@ def _read_xmp(path: Path, kind: DetectedFormat, pixels: int) -> MotionPhotoXmp:
         return MotionPhotoXmp()
     packet = b""
     with suppress(Exception):  # rendering reports a photo that cannot be opened
-        packet = open_image(path, kind, pixels).image.info.get("xmp", b"")
+        with open_image(path, kind, pixels).image as image:
+            packet = image.info.get("xmp", b"")
     return parse_motion_photo_xmp(packet)
 
 
