@@ -16,6 +16,7 @@ from app.catalog.accounts.user_removal import UserRemovalRepository
 from app.catalog.accounts.users import UserRepository
 from app.catalog.assets.assets import AssetRepository
 from app.catalog.assets.bulk_updates import BulkUpdateRepository
+from app.catalog.assets.content_types import ContentTypeRepository
 from app.catalog.assets.derivatives import DerivativeRepository
 from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
 from app.catalog.assets.folded_name_backfill import FoldedNameBackfill
@@ -64,6 +65,7 @@ class Catalog:
         self.folders = FolderRepository(database)
         self.folded_names = FoldedNameBackfill(database)
         self.derivatives = DerivativeRepository(database)
+        self.content_types = ContentTypeRepository(database)
         self.duplicate_uploads = DuplicateUploadRepository(database)
         self.motion_photo_videos = MotionVideoRepository(database)
         self.persons = PersonRepository(database)

@@ -75,6 +75,9 @@ _WEB_VIDEOS = {
     ".webm": "video/webm",
 }
 
+WEB_VIDEO_TYPES = frozenset(_WEB_VIDEOS.values())
+"""MIME types of the videos that browsers play, if the codecs inside are supported."""
+
 _OTHER_VIDEOS = {
     ".3gp": "video/3gpp",
     ".3gpp": "video/3gpp",

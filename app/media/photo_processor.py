@@ -179,8 +179,7 @@ async def detect_media_format(source: Path, named: MediaFormat) -> MediaFormat:
 
 def _detect_media_format(source: Path, named: MediaFormat) -> MediaFormat:
     with _translate_disk_errors(), source.open("rb") as file:
-        found = find_content_format(file.read(SIGNATURE_BYTES), named)
-    return found if found.kind is named.kind else named
+        return find_content_format(file.read(SIGNATURE_BYTES), named)
 
 
 async def detect_format(source: Path, format: MediaFormat) -> DetectedFormat:

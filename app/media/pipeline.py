@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -19,7 +20,7 @@ from app.catalog.assets.derivatives import ExtractedProperties, FileReplacement
 from app.catalog.catalog import Catalog
 from app.catalog.errors import ConstraintViolation, NotFound
 from app.catalog.schema.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
-from app.formats import MediaFormat, find_format
+from app.formats import MediaFormat, MediaKind, find_format
 from app.media.errors import DecodeFailed, MediaError
 from app.media.extracted_properties import complete_properties
 from app.media.generated_file_keys import make_derivative_key, make_motion_video_key
@@ -94,7 +95,9 @@ class ProcessingPipeline:
                 self._storage.stage_to_temp(asset.file.path, size=asset.file.size) as source,
                 self._storage.staging.temporary_folder() as folder,
             ):
-                context = _AssetContext(asset, await self._processor.detect_format(source, format_), existing, task)
+                format_ = await self._processor.detect_format(source, format_)
+                asset = await self._correct_type(asset, format_, task)
+                context = _AssetContext(asset, format_, existing, task)
                 if asset.type is AssetType.VIDEO:
                     await self._process_video(context, source, folder)
                 else:
@@ -104,6 +107,16 @@ class ProcessingPipeline:
         except ObjectNotFound as error:
             await self._check_mounted(asset, error)
             raise
+
+    async def _correct_type(self, asset: Asset, format_: MediaFormat, task: Task) -> Asset:
+        """The asset with the type of its content, also in the catalogue. The file of a library has that of its name until now."""
+        type_ = AssetType.VIDEO if format_.kind is MediaKind.VIDEO else AssetType.IMAGE
+        if type_ is asset.type:
+            return asset
+        await self._check_unchanged(asset)
+        await self._catalog.content_types.correct(asset, type_, format_.mime_type, task.id)
+        file = replace(asset.file, mime_type=format_.mime_type)
+        return replace(asset, type=type_, file=file, live_photo_video_id=None)
 
     async def _check_unchanged(self, asset: Asset) -> None:
         """Check that an external original has the size and time of the last scan. A user may have renamed another file to its path; the
@@ -133,6 +146,8 @@ class ProcessingPipeline:
             raise StorageUnavailable(asset.file.path, error.backend, "its library is not mounted") from error
 
     async def _process_photo(self, context: _AssetContext, source: Path, folder: Path) -> None:
+        if context.current_file_id(FileKind.ENCODED_VIDEO) is not None:  # the original was a video before
+            await self._swap(context, [FileKind.ENCODED_VIDEO], [], ExtractedProperties())
         await self._store_images_and_metadata(context, source, folder, self._processor.make_images)
         if context.asset.live_photo_video_id is None:
             await self._extract_motion_video(context, source, folder)

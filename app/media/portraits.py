@@ -97,7 +97,7 @@ class PortraitService:
 
     @asynccontextmanager
     async def _stage_source(self, owner_id: UUID, asset_id: UUID) -> AsyncIterator[tuple[Path, MediaFormat]]:
-        """A local copy of the asset's original (of a video: of its preview), and the format by its name."""
+        """A local copy of the asset's original (of a video: of its preview), and its format."""
         file = await self._find_source(owner_id, asset_id)
         async with AsyncExitStack() as stack:
             try:
@@ -110,7 +110,7 @@ class PortraitService:
             format = find_format(file.path)
             if format is None:
                 raise PortraitSourceMissing("The asset is of a kind that nothing can be cut out of")
-            yield source, format
+            yield source, await self._processor.detect_format(source, format)
 
     async def _find_source(self, owner_id: UUID, asset_id: UUID) -> File:
         renditions = await self._catalog.renditions.get_for_asset(asset_id)

@@ -43,7 +43,7 @@ class MediaProcessor:
         self._videos.require_ffmpeg()
 
     async def detect_format(self, source: Path, named: MediaFormat) -> MediaFormat:
-        """The format of the content if it is of the same kind (photo, video) as `named`, and is recognised; otherwise `named`."""
+        """The format of the content if it is recognised, also if it is of another kind (photo, video) than `named`; otherwise `named`."""
         return await detect_media_format(source, named)
 
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None = None) -> MetadataResult:

@@ -16,6 +16,7 @@ from tests.real.processing import fetch_image, wait_until_idle
 from tests.real.service import WORKING, Service
 from tests.real.stacks import Stacks
 from tests.real.uploads import upload, uploaded
+from tests.real.waiting import eventually
 
 INPUTS = Path(__file__).parent.parent / "inputs"
 
@@ -85,3 +86,50 @@ def test_a_photo_named_as_a_video_has_a_live_photo_video(owner: httpx.Client) ->
     linked = upload(owner, photo, "live.mov", fields={"livePhotoVideoId": video_id})
     assert linked.status_code == 201, linked.text
     assert owner.get(f"/api/assets/{linked.json()['id']}").json()["livePhotoVideoId"] == video_id
+
+
+def scan(client: httpx.Client, library: str) -> None:
+    before = client.get(f"/api/libraries/{library}").json()["lastScan"]
+    assert client.post(f"/api/libraries/{library}/scan").status_code == 204
+    eventually(lambda: client.get(f"/api/libraries/{library}").json()["lastScan"] != before, "the scan ends")
+
+
+def test_files_of_a_library_are_taken_for_what_they_are(working: Service, admin: Account, tmp_path: Path) -> None:
+    """When they are processed: a scan opens no file. A new name changes nothing, new content does."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    jpeg, video = encode_jpeg(make_quarters(322, 240)), make_video(".mp4", *H264, *AAC)
+    (folder / "photo.MOV").write_bytes(jpeg)
+    (folder / "video.jpg").write_bytes(video)
+    (folder / "text.mov").write_bytes(b"neither of the two" * 100)
+    with working.client(admin) as owner:
+        body = {"ownerId": str(admin.id), "importPaths": [str(folder)]}
+        library = owner.post("/api/libraries", json=body).json()["id"]
+        scan(owner, library)
+        wait_until_idle(working, admin.key)
+        query = {"library": library, "limit": 100}
+        ids = {each["originalFileName"]: each["id"] for each in owner.get("/api/assets", params=query).json()["items"]}
+        forget(owner, ids["video.jpg"], "video/mp4")
+        forget(owner, ids["photo.MOV"], "image/jpeg")
+        assert_photo(owner, ids["photo.MOV"], jpeg, "image/jpeg")
+        assert_video(owner, ids["video.jpg"], video, "video/mp4")
+        assert "named .mov" in owner.get(f"/api/assets/{ids['text.mov']}").json()["processingError"]
+
+        (folder / "photo.MOV").rename(folder / "photo.mp4")
+        (folder / "video.jpg").write_bytes(jpeg + b"trailing")
+        scan(owner, library)
+        wait_until_idle(working, admin.key)
+        forget(owner, ids["video.jpg"], "image/jpeg")
+        assert owner.get(f"/api/assets/{ids['photo.MOV']}").json()["originalFileName"] == "photo.mp4"
+        assert_photo(owner, ids["photo.MOV"], jpeg, "image/jpeg")
+        assert_photo(owner, ids["video.jpg"], jpeg + b"trailing", "image/jpeg")
+    assert_consistent(working.stack)
+
+
+def forget(client: httpx.Client, asset_id: str, mime_type: str) -> None:
+    """Wait until the service no longer remembers the file as it was: for a few seconds."""
+
+    def is_sent() -> bool:
+        return client.get(f"/api/assets/{asset_id}/original").headers["content-type"] == mime_type
+
+    eventually(is_sent, f"the original is sent as {mime_type}")

@@ -14,7 +14,7 @@ from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.catalog.assets.rendition_lookup import AssetRenditions, ProcessingState
 from app.catalog.schema.records import Asset, AssetType, File, FileKind, TaskState
-from app.formats import WEB_IMAGE_TYPES, find_format
+from app.formats import WEB_IMAGE_TYPES, WEB_VIDEO_TYPES
 
 MIN_RETRY_AFTER = timedelta(seconds=2)
 """Bounds of `Retry-After` for a derivative that is still being made."""
@@ -114,12 +114,11 @@ def select_file(renditions: AssetRenditions, rendition: Rendition, moment: datet
 
 
 def _is_web_video(renditions: AssetRenditions) -> bool:
-    """Whether browsers play the original. They do if processing is done and made no playable version; before that only the file
-    extension tells."""
+    """Whether browsers play the original. They do if processing is done and made no playable version; before that only its
+    type tells."""
     if renditions.processing is not None and renditions.processing.state is TaskState.DONE:
         return True
-    file_format = find_format(renditions.asset.file.path)
-    return file_format is not None and file_format.is_web_supported
+    return renditions.asset.file.mime_type in WEB_VIDEO_TYPES
 
 
 def _build_missing_error(processing: ProcessingState | None, moment: datetime) -> ApiError:

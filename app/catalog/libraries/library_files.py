@@ -408,7 +408,7 @@ async def _write_renamed(
     ]
     await connection.execute(folder_update, rows)
     of_asset = select(_asset.c.file_id).where(_asset.c.id == bindparam("of_asset")).scalar_subquery()
-    # The content has not changed, and processing has stored its MIME type.
+    # The content has not changed, and processing has stored its type and MIME type.
     path_update = update(_file).where(_file.c.id == of_asset).values(path=bindparam("new_path"))
     paths = [{"of_asset": asset_id, "new_path": scanned.path} for asset_id, scanned in renamed]
     await connection.execute(path_update, paths)
@@ -418,7 +418,6 @@ async def _write_renamed(
         .values(
             original_file_name=bindparam("new_name"),
             folded_name=bindparam("new_folded_name"),
-            type=bindparam("new_type"),
             updated_at=moment,
         )
     )
@@ -427,7 +426,6 @@ async def _write_renamed(
             "of_asset": asset_id,
             "new_name": scanned.listed[0],
             "new_folded_name": fold_case(scanned.listed[0]),
-            "new_type": scanned.type,
         }
         for asset_id, scanned in renamed
     ]
