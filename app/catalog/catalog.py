@@ -36,6 +36,7 @@ from app.catalog.files import FileRepository
 from app.catalog.installation import InstallationFlags
 from app.catalog.libraries.libraries import LibraryRepository
 from app.catalog.libraries.library_files import LibraryFileRepository
+from app.catalog.libraries.library_sidecars import LibrarySidecarRepository
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
 from app.catalog.task_queues import TaskQueueRepository
@@ -76,6 +77,7 @@ class Catalog:
         self.download_parts = DownloadPartRepository(database)
         self.libraries = LibraryRepository(database)
         self.library_files = LibraryFileRepository(database)
+        self.library_sidecars = LibrarySidecarRepository(database)
         self.installation = InstallationFlags(database)
         self.moves = MoveLedger(database)
         self.path_switches = PathSwitches(database)

@@ -96,7 +96,8 @@ _OTHER_VIDEOS = {
     ".wmv": "video/x-ms-wmv",
 }
 
-_SIDECARS = {".xmp": "application/xml"}
+SIDECAR_EXTENSION = ".xmp"
+_SIDECARS = {SIDECAR_EXTENSION: "application/xml"}
 MAX_SIDECAR_BYTES = 16 * 1024 * 1024
 """Larger ones are not taken in by an upload, and not read in a library."""
 

@@ -36,12 +36,14 @@ class SidecarStager:
             return StagedSidecar()
         try:
             content = await self._read(path)
-        except ObjectNotFound:
-            return StagedSidecar(error="it is missing")
         except StorageError as error:
             if error.retryable:
                 raise
-            return StagedSidecar(error=to_one_line(f"it cannot be read: {error.detail or type(error).__name__}"))
+            if asset.library_id is not None:
+                await self._catalog.library_sidecars.mark_unread(asset.id)
+            is_missing = isinstance(error, ObjectNotFound)
+            reason = "it is missing" if is_missing else f"it cannot be read: {error.detail or type(error).__name__}"
+            return StagedSidecar(error=to_one_line(reason))
         if content is None:
             return StagedSidecar(error=f"it is larger than {MAX_SIDECAR_BYTES // MEBIBYTE} MiB")
         staged = folder / "sidecar.xmp"
@@ -49,6 +51,8 @@ class SidecarStager:
         return StagedSidecar(staged)
 
     async def _find_path(self, asset: Asset) -> str | None:
+        if asset.library_id is not None:
+            return await self._catalog.library_sidecars.get_path(asset.id)
         if asset.sidecar_id is None:
             return None
         file = await self._catalog.files.get(asset.sidecar_id)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.api.consistency import assert_consistent
+from tests.api.test_libraries import scan, snapshot
 from tests.media.photo_files import encode_jpeg, make_quarters
 from tests.media.sidecar_files import make_sidecar
 from tests.real.processing import wait_until_idle
@@ -16,6 +18,7 @@ from tests.real.service import WORKING, Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
 from tests.real.uploads import fresh_bytes, upload, uploaded
+from tests.real.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,49 @@ def test_a_sidecar_wins_over_the_file_and_an_edit_over_both(working: Service) ->
         assert not any("sidecarError" in each or "processingError" in each for each in found.values())
         assert client.get(f"/api/assets/{late}/thumbnail").headers["etag"] == thumbnail, "made once"
         assert client.get("/api/server/features").json()["sidecar"]
+    assert_consistent(working.stack)
+
+
+def test_sidecars_beside_the_files_of_a_library(working: Service, tmp_path: Path) -> None:
+    """They are read as they come, change and go, and never touched."""
+    nas = tmp_path / "nas"
+    nas.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (nas / name).write_bytes(encode_jpeg(make_quarters(80, 60)) + name.encode())
+    (nas / "a.xmp").write_bytes(make_sidecar(2, "of a.xmp"))
+    (nas / "b.xmp").symlink_to(tmp_path / "secret.xmp")
+    (tmp_path / "secret.xmp").write_bytes(make_sidecar(5, "secret"))
+    account = working.people.add(is_admin=True)
+    with working.client(account) as client:
+        body = {"ownerId": str(account.id), "name": "NAS", "importPaths": [str(nas)]}
+        library = client.post("/api/libraries", json=body).json()["id"]
+
+        def read() -> dict[str, tuple[int | None, str | None]]:
+            before = snapshot(nas)
+            scan(client, library)
+            wait_until_idle(working, account.key)
+            assert snapshot(nas) == before
+            items = client.get("/api/assets", params={"library": library}).json()["items"]
+            assert not any("sidecarError" in each for each in items)
+            return {
+                each["originalFileName"]: (each["exifInfo"]["rating"], each["exifInfo"]["description"])
+                for each in items
+            }
+
+        nothing = read()["b.jpg"]
+        assert read() == {"a.jpg": (2, "of a.xmp"), "b.jpg": nothing}
+        (nas / "a.jpg.xmp").write_bytes(make_sidecar(3, "of a.jpg.xmp"))
+        (nas / "b.xmp").unlink()
+        (nas / "b.xmp").write_bytes(make_sidecar(4, "of b.xmp"))
+        assert read() == {"a.jpg": (3, "of a.jpg.xmp"), "b.jpg": (4, "of b.xmp")}
+        (nas / "b.xmp").write_bytes(make_sidecar(1, "changed"))
+        (nas / "a.jpg.xmp").unlink()
+        assert read() == {"a.jpg": (2, "of a.xmp"), "b.jpg": (1, "changed")}
+        (nas / "a.xmp").unlink()
+        (nas / "b.xmp").unlink()
+        assert read() == {"a.jpg": nothing, "b.jpg": nothing}
+        assert client.delete(f"/api/libraries/{library}").status_code == 204
+        eventually(lambda: client.get(f"/api/libraries/{library}").status_code == 404, "the library is removed")
     assert_consistent(working.stack)
 
 

@@ -18,6 +18,7 @@ from app.media.errors import DecodeFailed
 from app.media.processor import MediaProcessor
 from app.storage.errors import StorageUnavailable
 from tests.media.processing_stack import ProcessingStack, open_processing_stack
+from tests.media.sidecar_files import make_sidecar
 from tests.real.hanging_file_systems import mount_hanging_file_system
 from tests.real.sample_media import make_jpeg
 from tests.real.stacks import ENGINES, Engine, Stacks
@@ -144,3 +145,35 @@ async def test_a_task_waits_for_a_disk_that_does_not_answer(
             return FileKind.THUMBNAIL in await place.catalog.derivatives.get_for_asset(task.asset_id)
 
         await eventually_so(processed, "it is processed when the disk answers")
+
+
+@pytest.mark.parametrize("fault", ["gone", "led out of the library"])
+async def test_a_sidecar_that_cannot_be_read_is_told_until_the_next_scan(
+    place: ProcessingStack, library: Library, tmp_path: Path, fault: str
+) -> None:
+    """The photo is processed as without it, and nothing outside of the library is read."""
+    path = tmp_path / "nas/lying.xmp"
+    path.write_bytes(make_sidecar())
+    await scan(place, library)
+    task = await task_of(place, "lying.jpg")
+    path.unlink()
+    (tmp_path / "secret.xmp").write_bytes(make_sidecar(5, "secret"))
+    if fault != "gone":
+        path.symlink_to(tmp_path / "secret.xmp")
+    place.storage.set_external_link_roots([str(tmp_path / "nas")])
+
+    await place.pipeline().process(task)
+
+    asset = await place.catalog.assets.get(task.asset_id)
+    assert asset is not None
+    assert asset.sidecar_error == "it is missing"
+    assert "secret" not in str(asset.exif)
+    assert set(await place.made(asset)) == {FileKind.THUMBNAIL, FileKind.PREVIEW}
+
+    path.unlink(missing_ok=True)
+    await scan(place, library)
+    await place.pipeline().process(await task_of(place, "lying.jpg"))
+    asset = await place.catalog.assets.get(task.asset_id)
+    assert asset is not None
+    assert (asset.sidecar_error, asset.file_created_at) == (None, asset.file_modified_at)
+    await place.check()

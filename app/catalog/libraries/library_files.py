@@ -23,8 +23,16 @@ from app.catalog.database.engine import Database, now
 from app.catalog.files import ID_BATCH_SIZE, iterate_batches
 from app.catalog.libraries import path_conflicts
 from app.catalog.libraries.libraries import lock_library
+from app.catalog.libraries.library_sidecars import sidecar_values, write_sidecars
 from app.catalog.schema import tables
-from app.catalog.schema.library_records import KnownFile, KnownFolder, Library, ListedFile, ScanChanges, ScannedFile
+from app.catalog.schema.library_records import (
+    KnownFile,
+    KnownFolder,
+    Library,
+    ListedFile,
+    ScanChanges,
+    ScannedFile,
+)
 from app.catalog.schema.records import Asset, FileKind, FileState, Visibility
 from app.unicode_folding import fold_case
 
@@ -49,6 +57,9 @@ _KNOWN_COLUMNS = (
     _library_file.c.size,
     _library_file.c.mtime_ns,
     _library_file.c.missing_since.is_not(None),
+    _library_file.c.sidecar_name,
+    _library_file.c.sidecar_size,
+    _library_file.c.sidecar_mtime_ns,
 )
 
 
@@ -106,7 +117,7 @@ class LibraryFileRepository:
             for batch in _chunks(list(inodes)):
                 where = (_folder.c.library_id == library_id) & _library_file.c.inode.in_(batch)
                 for row in await connection.execute(joined.where(where)):
-                    known = KnownFile(*row[:-1])
+                    known = KnownFile(*tuple[Any, ...](row)[:-1])
                     found.append((known, f"{row[-1]}/{known.name}"))
         return found
 
@@ -215,6 +226,8 @@ class LibraryFileRepository:
                 await _release_names(connection, batch)
             for batch in _chunks(changes.renamed, _STATEMENT_ROWS):
                 await _write_renamed(connection, folders, batch)
+            for batch in _chunks(changes.sidecars, _STATEMENT_ROWS):
+                await write_sidecars(connection, batch)
             for batch in _chunks(changes.changed, _STATEMENT_ROWS):
                 await _write_changed(connection, batch)
             for batch in _chunks(changes.refreshed, _STATEMENT_ROWS):
@@ -222,7 +235,7 @@ class LibraryFileRepository:
                     _update_identity(), [_identity_values(asset_id, listed) for asset_id, listed in batch]
                 )
             await _restore_returned(connection, owner_id, changes.returned)
-            changes.to_process = [asset_id for asset_id, _ in changes.changed]
+            changes.to_process = list(dict.fromkeys(id_ for id_, _ in [*changes.changed, *changes.sidecars]))
             for batch in _chunks(changes.new, _STATEMENT_ROWS):
                 changes.to_process += await _insert_new(connection, library_id, owner_id, folders, batch)
             await _store_digests(connection, folders, changes.digests)
@@ -338,6 +351,7 @@ async def _insert_new(
         known.append({
             "asset_id": asset_id, "folder_id": folders[each.folder], "name": name, "device": device, "inode": inode,
             "size": size, "mtime_ns": mtime_ns, "missing_since": None, "trashed": False,
+            **sidecar_values(each.sidecar),
         })  # fmt: skip
     await connection.execute(insert(_file), files)
     await connection.execute(insert(_asset), assets)

@@ -16,6 +16,11 @@ ListedFile = tuple[str, int, int, int, int]
 plain tuple for speed and memory: a scan makes hundreds of thousands of them and compares them whole."""
 
 
+ListedSidecar = tuple[str, int, int]
+"""The XMP sidecar of a file: name, size (bytes), modification time (nanoseconds since 1970). It is in the same folder, and may belong to several
+files."""
+
+
 class LibraryState(StrEnum):
     OK = "ok"
     UNMOUNTED = "unmounted"
@@ -25,7 +30,7 @@ class LibraryState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ScanReport:
     """The result of a scan; counts are files. `complete`: the scan saw the whole library and left out no file that was
-    still being written. `back`: missing files that were found again. `unreadable` names the first of `unreadable_count`
+    still being written. `changed` includes files whose sidecar has come, changed or gone. `back`: missing files that were found again. `unreadable` names the first of `unreadable_count`
     paths that could not be read. `refused` says why missing files were not moved to the trash, if they were not."""
 
     started_at: datetime
@@ -103,6 +108,15 @@ class KnownFile(NamedTuple):
     size: int
     mtime_ns: int
     missing: bool
+    sidecar_name: str | None = None
+    sidecar_size: int | None = None
+    sidecar_mtime_ns: int | None = None
+
+    @property
+    def sidecar(self) -> ListedSidecar | None:
+        if self.sidecar_name is None or self.sidecar_size is None or self.sidecar_mtime_ns is None:
+            return None
+        return self.sidecar_name, self.sidecar_size, self.sidecar_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,7 @@ class ScannedFile:
     type: AssetType
     mime_type: str
     modified: datetime
+    sidecar: ListedSidecar | None = None
 
     @property
     def path(self) -> str:
@@ -132,6 +147,8 @@ class ScanChanges:
     returned: list[UUID] = field(default_factory=list)
     refreshed: list[tuple[UUID, ListedFile]] = field(default_factory=list)
     """Other device or inode but the same content: after a remount."""
+    sidecars: list[tuple[UUID, ListedSidecar | None]] = field(default_factory=list)
+    """Known files whose sidecar has come, changed or gone (None)."""
     digests: dict[str, bytes | None] = field(default_factory=dict)
     """By path of the folder."""
     conflicts: list[tuple[str, str]] = field(default_factory=list)

@@ -382,6 +382,10 @@ library_file = Table(
     _required("mtime_ns", BigInteger),
     Column("missing_since", UtcDateTime),
     _required("trashed", Boolean),
+    # The sidecar at the last scan, in the same folder.
+    Column("sidecar_name", String),
+    Column("sidecar_size", BigInteger),
+    Column("sidecar_mtime_ns", BigInteger),
     UniqueConstraint("folder_id", "name"),
     Index("ix_library_file_inode", "inode"),
     Index("ix_library_file_missing_since", "missing_since"),

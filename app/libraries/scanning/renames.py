@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.catalog.schema.library_records import KnownFile, ListedFile, ScanChanges, ScannedFile
+from app.catalog.schema.library_records import KnownFile, ListedFile, ListedSidecar, ScanChanges, ScannedFile
 from app.catalog.schema.records import AssetType
 from app.formats import MediaKind, find_format
 from app.libraries.scanning.diff import has_same_content
@@ -25,6 +25,7 @@ class UnmatchedFile:
     folder: str
     listed: ListedFile
     name_owner: KnownFile | None = None
+    sidecar: ListedSidecar | None = None
 
 
 @dataclass(slots=True)
@@ -46,34 +47,44 @@ def resolve_renames(
     moved = {known.asset_id for known in renamed.values()}
     for index, file in enumerate(files):
         folder, listed, name_owner = file.folder, file.listed, file.name_owner
+        scanned = build_scanned_file(folder, listed, file.sidecar)
         renamed_from = renamed.get(index)
         if renamed_from is not None:
-            changes.renamed.append((renamed_from.asset_id, build_scanned_file(folder, listed)))
+            changes.renamed.append((renamed_from.asset_id, scanned))
+            _compare_sidecar(renamed_from, file, changes)
             if renamed_from.missing:
                 changes.returned.append(renamed_from.asset_id)
             if name_owner is not None:
-                changes.displaced.append((name_owner.asset_id, build_scanned_file(folder, listed)))
+                changes.displaced.append((name_owner.asset_id, scanned))
                 if name_owner.asset_id not in moved and not name_owner.missing:
                     unresolved.displaced[name_owner.asset_id] = folder
         elif name_owner is None or name_owner.asset_id in moved:
-            changes.new.append(build_scanned_file(folder, listed))
+            changes.new.append(scanned)
         elif has_same_content(name_owner, listed):
             changes.refreshed.append((name_owner.asset_id, listed))
+            _compare_sidecar(name_owner, file, changes)
             _restore_missing(name_owner, changes)
         elif all_seen:
-            changes.changed.append((name_owner.asset_id, build_scanned_file(folder, listed)))
+            changes.changed.append((name_owner.asset_id, scanned))
+            _compare_sidecar(name_owner, file, changes)
             _restore_missing(name_owner, changes)
         else:
             unresolved.folders.add(folder)
     return unresolved
 
 
-def build_scanned_file(folder: str, listed: ListedFile) -> ScannedFile:
+def build_scanned_file(folder: str, listed: ListedFile, sidecar: ListedSidecar | None = None) -> ScannedFile:
     media = find_format(listed[0])
     if media is None:
         raise ValueError("a file of no known type was listed")
     kind = AssetType.VIDEO if media.kind is MediaKind.VIDEO else AssetType.IMAGE
-    return ScannedFile(folder, listed, kind, media.mime_type, datetime_from_ns(listed[4]))
+    return ScannedFile(folder, listed, kind, media.mime_type, datetime_from_ns(listed[4]), sidecar)
+
+
+def _compare_sidecar(known: KnownFile, file: UnmatchedFile, changes: ScanChanges) -> None:
+    """A sidecar that moved to another folder under its name, with its file, is the same."""
+    if known.sidecar != file.sidecar:
+        changes.sidecars.append((known.asset_id, file.sidecar))
 
 
 def _restore_missing(name_owner: KnownFile, changes: ScanChanges) -> None:

@@ -161,7 +161,7 @@ class LibraryScan:
     async def _apply_batch(self, batch: Sequence[FolderListing], *, compare_inodes: bool, all_seen: bool) -> None:
         """Compares a batch of listings with the catalogue and writes the changes. `all_seen`: all other folders were listed before, and missing
         files of these folders were recorded then."""
-        digests = await self._in_thread(lambda: [digest_files(listing.files) for listing in batch])
+        digests = await self._in_thread(lambda: [digest_files(listing.files, listing.sidecars) for listing in batch])
         folders = await self._catalog.library_files.get_folders(self._library.id, {listing.folder for listing in batch})
         changes = ScanChanges()
         unmatched: list[UnmatchedFile] = []
@@ -173,12 +173,15 @@ class LibraryScan:
             self._record_seen(listing, folder)
             if folder is not None and not listing.is_part and listing.is_complete and folder.digest == digest:
                 continue
-            diff = diff_folder(listing.files, known_files)
-            unmatched += [UnmatchedFile(listing.folder, file) for file in diff.new]
-            unmatched += [UnmatchedFile(listing.folder, file, known) for known, file in diff.replaced]
+            diff = diff_folder(listing.files, known_files, listing.sidecars, is_complete=listing.is_complete)
+            unmatched += [
+                UnmatchedFile(listing.folder, file, known, listing.sidecars.get(file[0]))
+                for known, file in [*((None, file) for file in diff.new), *diff.replaced]
+            ]
             absent |= {known.asset_id for known, _ in diff.replaced}
             changes.changed += [(asset_id, build_scanned_file(listing.folder, file)) for asset_id, file in diff.changed]
             changes.refreshed += diff.refreshed
+            changes.sidecars += diff.sidecars
             changes.returned += diff.returned
             if not listing.is_part:
                 gone.update(diff.gone)
@@ -276,8 +279,8 @@ class LibraryScan:
             after = page[-1].name
 
     async def _write_changes(self, changes: ScanChanges, found_count: int) -> None:
-        lists = (changes.new, changes.changed, changes.renamed, changes.returned, changes.refreshed, changes.digests)
-        if any(lists):
+        lists = (changes.new, changes.changed, changes.renamed, changes.returned, changes.refreshed, changes.sidecars)
+        if any(lists) or changes.digests:
             folder_ids = await self._catalog.library_files.apply_changes(self._library, changes)
             self._seen.update(folder_ids.values())
             if self._on_asset_added is not None:
@@ -288,7 +291,7 @@ class LibraryScan:
             report,
             found=report.found + found_count,
             new=report.new + len(changes.new),
-            changed=report.changed + len(changes.changed),
+            changed=report.changed + len({asset_id for asset_id, _ in [*changes.changed, *changes.sidecars]}),
             renamed=report.renamed + len(changes.renamed),
             back=report.back + len(changes.returned),
         )

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.catalog.schema.library_records import ListedFile
-from app.formats import MediaKind, find_format
+from app.catalog.schema.library_records import ListedFile, ListedSidecar
+from app.formats import SIDECAR_EXTENSION, MediaKind, find_format
 from app.libraries.import_paths.overlap import ReservedFolder
 from app.libraries.patterns.exclusions import ExclusionRules
 from app.libraries.scanning.traversal import TraversalRules, is_utf8_name
@@ -37,11 +37,12 @@ ScanScope = tuple[str, bool]
 
 @dataclass(slots=True)
 class FolderListing:
-    """The media files of one folder, or one part of them. `is_complete`: no file was left out because it could not be read or was still being
-    written."""
+    """The media files of one folder, or one part of them, and their sidecars by the files' names. `is_complete`: no file was left out because it
+    could not be read or was still being written."""
 
     folder: str
     files: list[ListedFile]
+    sidecars: dict[str, ListedSidecar] = field(default_factory=dict[str, ListedSidecar])
     is_part: bool = False
     is_last_part: bool = True
     is_complete: bool = True
@@ -117,6 +118,7 @@ class FolderWalk:
             return
         listing = FolderListing(folder, [])
         subfolders: list[tuple[str, bool]] = []
+        sidecar_names: set[str] = set()
         try:
             # Listed by descriptor: the kernel then resolves the names from the folder, and not from the root each time.
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -130,10 +132,12 @@ class FolderWalk:
                 return
             with os.scandir(descriptor) as entries:
                 for entry in entries:
-                    if self._add_entry(listing, entry, subfolders, descriptor) and len(listing.files) >= PART_FILES:
-                        listing.is_part, listing.is_last_part = True, False
+                    added = self._add_entry(listing, entry, subfolders, sidecar_names)
+                    if added and len(listing.files) >= PART_FILES:
+                        self._end_part(listing, sidecar_names, descriptor)
                         yield listing
                         listing = FolderListing(folder, [], is_part=True, is_complete=listing.is_complete)
+            self._add_sidecars(listing, sidecar_names, descriptor)
         except OSError as error:
             self.unreadable.add(folder, _error_reason(error))
             listing.is_complete = False
@@ -144,9 +148,14 @@ class FolderWalk:
         yield listing
 
     def _add_entry(
-        self, listing: FolderListing, entry: os.DirEntry[str], subfolders: list[tuple[str, bool]], descriptor: int
+        self,
+        listing: FolderListing,
+        entry: os.DirEntry[str],
+        subfolders: list[tuple[str, bool]],
+        sidecar_names: set[str],
     ) -> bool:
-        """Adds an entry to the listing or to `subfolders`, if it belongs to the library. True if a file was added to the listing."""
+        """Adds an entry to the listing, to `subfolders` or to `sidecar_names`, if it belongs to the library. True if a file was added to the
+        listing."""
         name = entry.name
         try:
             is_link = entry.is_symlink()
@@ -163,26 +172,85 @@ class FolderWalk:
                 if self._rules.allows_link_target(listing.folder, name, *link_target):
                     subfolders.append((f"{listing.folder}/{name}", True))
                 return False
-            media_format = find_format(name)
-            if (
-                media_format is None
-                or media_format.kind is MediaKind.SIDECAR
-                or self._exclusions.excludes_file(listing.folder, name)
-            ):
+            if not self._is_wanted(listing.folder, name, sidecar_names):
                 return False
             status = link_target[1] if link_target is not None else entry.stat(follow_symlinks=False)
         except OSError as error:
             return self._record_unreadable(listing, name, error)
         if not stat.S_ISREG(status.st_mode) or not self._can_be_stored(listing.folder, name):
             return False
-        if self._settled_before is not None and 0 < status.st_ctime - self._settled_before < MAX_CLOCK_SKEW_SECONDS:
-            listing.is_complete = False
-            self.unsettled_folders.add(listing.folder)
+        if self._is_unsettled(listing, status):
             return False
         listing.files.append(
             (name, status.st_dev, _to_signed_inode(status), status.st_size, modification_time_ns(status))
         )
         return True
+
+    def _is_wanted(self, folder: str, name: str, sidecar_names: set[str]) -> bool:
+        """Whether the name is that of a photo or video of the library. Adds that of a sidecar to `sidecar_names`."""
+        media_format = find_format(name)
+        if media_format is None or self._exclusions.excludes_file(folder, name):
+            return False
+        if media_format.kind is not MediaKind.SIDECAR:
+            return True
+        sidecar_names.add(name)
+        return False
+
+    def _is_unsettled(self, listing: FolderListing, status: os.stat_result) -> bool:
+        """Whether the file is still being written. Then the listing is incomplete."""
+        if self._settled_before is None or not 0 < status.st_ctime - self._settled_before < MAX_CLOCK_SKEW_SECONDS:
+            return False
+        listing.is_complete = False
+        self.unsettled_folders.add(listing.folder)
+        return True
+
+    def _end_part(self, listing: FolderListing, sidecar_names: set[str], descriptor: int) -> None:
+        if not listing.is_part:  # the sidecars of the first part may be listed after it
+            sidecar_names |= _list_sidecar_names(descriptor)
+        listing.is_part, listing.is_last_part = True, False
+        self._add_sidecars(listing, sidecar_names, descriptor)
+
+    def _add_sidecars(self, listing: FolderListing, names: Collection[str], descriptor: int) -> None:
+        """Adds the sidecars of the listed files: of `photo.jpg`, `photo.jpg.xmp` before `photo.xmp`, as in Immich. Only those that belong to a file
+        are examined. A file whose sidecar is still being written is left out, too."""
+        if not names:
+            return
+        by_stem = {name[: -len(SIDECAR_EXTENSION)]: name for name in sorted(names)}  # sorted: `.xmp` replaces `.XMP`
+        examined: dict[str, os.stat_result | None] = {}
+        unsettled: set[str] = set()
+        for file in listing.files:
+            for stem in (file[0], file[0].rpartition(".")[0]):
+                name = by_stem.get(stem)
+                if name is None:
+                    continue
+                if name not in examined:
+                    examined[name] = self._examine_sidecar(listing, name, descriptor)
+                status = examined[name]
+                if status is None:
+                    continue
+                if self._is_unsettled(listing, status):
+                    unsettled.add(file[0])
+                else:
+                    listing.sidecars[file[0]] = (name, status.st_size, modification_time_ns(status))
+                break
+        if unsettled:
+            listing.files = [file for file in listing.files if file[0] not in unsettled]
+
+    def _examine_sidecar(self, listing: FolderListing, name: str, descriptor: int) -> os.stat_result | None:
+        """The status of a sidecar; None for one that does not belong to the library or cannot be examined."""
+        if self._exclusions.excludes_file(listing.folder, name) or not self._can_be_stored(listing.folder, name):
+            return None  # excluded names come from `_list_sidecar_names`
+        try:
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                target = self._rules.resolve_link(listing.folder, name)
+                if target is None:
+                    return None
+                status = target[1]
+        except OSError as error:
+            self._record_unreadable(listing, name, error)
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     def _record_unreadable(self, listing: FolderListing, name: str, error: OSError) -> bool:
         if error.errno not in _GONE:  # else it was deleted while the folder was listed
@@ -205,6 +273,16 @@ class FolderWalk:
             self.unreadable.add(f"{folder}/{name}", "has a name that is not UTF-8")
             return False
         return True
+
+
+def _list_sidecar_names(descriptor: int) -> set[str]:
+    """The names of all sidecars in the folder of the descriptor. It is opened again, since both listings would share its position. Raises `OSError`."""
+    again = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
+    try:
+        with os.scandir(again) as entries:
+            return {entry.name for entry in entries if entry.name[-4:].lower() == SIDECAR_EXTENSION}
+    finally:
+        os.close(again)
 
 
 def is_file_at(path: str, device: int, inode: int) -> bool:
