@@ -104,33 +104,30 @@ def test_a_zone_keeps_the_moment(client: httpx.Client) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"timeZone": "Mars/Olympus"}, "timeZone"),
-        ({"timeZone": "../../etc/passwd"}, "timeZone"),
-        ({"timeZone": "Europe"}, "timeZone"),
-        ({"dateTimeRelative": 1.5}, "dateTimeRelative"),
-        ({"dateTimeRelative": 10**12}, "dateTimeRelative"),
-        ({"dateTimeRelative": 5 * 10**9}, "calendar"),
-        ({"dateTimeOriginal": "9999-12-31T23:59:00Z", "dateTimeRelative": 1}, "calendar"),
-        ({"dateTimeOriginal": "9999-12-31T23:59:00Z", "timeZone": "Asia/Tokyo"}, "calendar"),
-        ({"latitude": 1.5}, "longitude"),
-        ({"latitude": 1.5, "longitude": None}, "longitude"),
-        ({"visibility": "everywhere"}, "visibility"),
-        ({"ids": None}, "ids"),
-    ],
-    ids=str,
-)
-def test_a_change_that_makes_no_sense_says_why_and_changes_nothing(
-    client: httpx.Client, change: dict[str, Any], named: str
-) -> None:
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"timeZone": "Mars/Olympus"}, "timeZone"),
+    ({"timeZone": "../../etc/passwd"}, "timeZone"),
+    ({"timeZone": "Europe"}, "timeZone"),
+    ({"dateTimeRelative": 1.5}, "dateTimeRelative"),
+    ({"dateTimeRelative": 10**12}, "dateTimeRelative"),
+    ({"dateTimeRelative": 5 * 10**9}, "calendar"),
+    ({"dateTimeOriginal": "9999-12-31T23:59:00Z", "dateTimeRelative": 1}, "calendar"),
+    ({"dateTimeOriginal": "9999-12-31T23:59:00Z", "timeZone": "Asia/Tokyo"}, "calendar"),
+    ({"latitude": 1.5}, "longitude"),
+    ({"latitude": 1.5, "longitude": None}, "longitude"),
+    ({"visibility": "everywhere"}, "visibility"),
+    ({"ids": None}, "ids"),
+]
+
+
+def test_a_change_that_makes_no_sense_says_why_and_changes_nothing(client: httpx.Client) -> None:
     asset_id = _new(client)
 
-    answer = client.put("/api/assets", json={"ids": [asset_id], "isFavorite": True, **change})
+    for change, named in NONSENSE:
+        answer = client.put("/api/assets", json={"ids": [asset_id], "isFavorite": True, **change})
 
-    assert answer.status_code == 400
-    assert named in answer.json()["message"]
+        assert answer.status_code == 400, change
+        assert named in answer.json()["message"]
     after = _get(client, asset_id)
     assert (after["isFavorite"], after["fileCreatedAt"], after["exifInfo"]["latitude"]) == (False, CREATED, None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +12,6 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.catalog.catalog import Catalog
 from tests.api.photos import clip, photo
 from tests.real.accounts import Account
 from tests.real.service import Service
@@ -267,36 +265,6 @@ def test_a_forced_delete_removes_for_good(
     assert _new(client, content) != asset
 
 
-def test_what_a_client_sent_with_the_upload_is_told_again(client: httpx.Client) -> None:
-    sent = [{"key": "mobile-app", "value": {"iCloudId": "A1", "parts": [1, None]}}, {"key": "note", "value": {}}]
-    asset = _new(client, fields={"metadata": json.dumps(sent)})
-
-    items = client.get(f"/api/assets/{asset}/metadata").json()
-
-    assert [{name: item[name] for name in ("key", "value")} for item in items] == sent
-    assert all(item["updatedAt"] == client.get(f"/api/assets/{asset}").json()["createdAt"] for item in items)
-    assert client.get(f"/api/assets/{asset}/metadata/note").json() == items[1]
-    assert client.get(f"/api/assets/{asset}/metadata/other").status_code == 404
-    assert client.get(f"/api/assets/{_new(client)}/metadata").json() == []
-
-
-def test_assets_are_processed_again(service: Service, client: httpx.Client) -> None:
-    still, video = _new(client), _new(client, clip(), VIDEO_NAME)
-    names = ("refresh-metadata", "regenerate-thumbnail", "transcode-video")
-    requested: list[set[str]] = []
-
-    for name in names:
-        before = _requested_at(service, still, video)
-        answer = client.post("/api/assets/jobs", json={"assetIds": [still, video], "name": name})
-        assert answer.status_code == 204
-        after = _requested_at(service, still, video)
-        requested.append({asset for asset, moment in after.items() if moment > before[asset]})
-
-    assert requested == [{still, video}, {still, video}, {video}]
-    refused = client.post("/api/assets/jobs", json={"assetIds": [still], "name": "refresh-faces"})
-    assert (refused.status_code, "name" in refused.json()["message"]) == (400, True)
-
-
 def test_statistics_count_photos_and_videos(client: httpx.Client) -> None:
     loved = _new(client)
     _new(client)
@@ -435,14 +403,6 @@ def _new(
     answer = upload(client, content or photo(), name, fields=fields)
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
-
-
-def _requested_at(service: Service, *assets: str) -> dict[str, datetime]:
-    async def look(catalog: Catalog) -> dict[str, datetime]:
-        tasks = await catalog.tasks.get_for_assets([UUID(asset) for asset in assets])
-        return {str(task.asset_id): task.requested_at for task in tasks}
-
-    return service.people.call(look)
 
 
 def _pages(client: httpx.Client, **query: Any) -> list[list[dict[str, Any]]]:

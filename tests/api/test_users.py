@@ -188,26 +188,24 @@ def test_a_deleted_user_leaves_nothing_behind(
     ).raise_for_status()
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "permission", "body"),
-    [
-        ("GET", "/admin/users", "adminUser.read", None),
-        ("POST", "/admin/users", "adminUser.create", {"email": "x@example.org", "name": "x", "password": PASSWORD}),
-        ("GET", f"/admin/users/{NOBODY}", "adminUser.read", None),
-        ("PUT", f"/admin/users/{NOBODY}", "adminUser.update", {}),
-        ("DELETE", f"/admin/users/{NOBODY}", "adminUser.delete", {}),
-        ("GET", f"/admin/users/{NOBODY}/sessions", "adminSession.read", None),
-    ],
-)
-def test_for_administrators_with_the_permission_only(
-    service: Service, client: httpx.Client, admin: Account, method: str, path: str, permission: str, body: Any
-) -> None:
-    refused = client.request(method, f"/api{path}", json=body)
-    key = service.people.add_key(admin.id, ("user.read",))
-    limited = client.request(method, f"/api{path}", json=body, headers={"x-api-key": key})
+ADMIN_ROUTES: list[tuple[str, str, str, Any]] = [
+    ("GET", "/admin/users", "adminUser.read", None),
+    ("POST", "/admin/users", "adminUser.create", {"email": "x@example.org", "name": "x", "password": PASSWORD}),
+    ("GET", f"/admin/users/{NOBODY}", "adminUser.read", None),
+    ("PUT", f"/admin/users/{NOBODY}", "adminUser.update", {}),
+    ("DELETE", f"/admin/users/{NOBODY}", "adminUser.delete", {}),
+    ("GET", f"/admin/users/{NOBODY}/sessions", "adminSession.read", None),
+]
 
-    assert (refused.status_code, refused.json()["message"]) == (403, "Forbidden: for administrators only")
-    assert (limited.status_code, limited.json()["message"]) == (403, f"Missing required permission: {permission}")
+
+def test_for_administrators_with_the_permission_only(service: Service, client: httpx.Client, admin: Account) -> None:
+    key = service.people.add_key(admin.id, ("user.read",))
+    for method, path, permission, body in ADMIN_ROUTES:
+        refused = client.request(method, f"/api{path}", json=body)
+        limited = client.request(method, f"/api{path}", json=body, headers={"x-api-key": key})
+
+        assert (refused.status_code, refused.json()["message"]) == (403, "Forbidden: for administrators only"), path
+        assert (limited.status_code, limited.json()["message"]) == (403, f"Missing required permission: {permission}")
 
 
 async def _list_files(catalog: Catalog) -> list[File]:
