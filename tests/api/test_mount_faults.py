@@ -16,8 +16,9 @@ from tests.api.consistency import assert_consistent
 from tests.api.photos import photo
 from tests.api.start_service import StartService
 from tests.media.photo_files import encode_jpeg, make_quarters
+from tests.real.accounts import Account
 from tests.real.mounts import DiskMounts, disks_below
-from tests.real.processing import wait_until_idle
+from tests.real.processing import queues, wait_until_idle
 from tests.real.service import COMMAND, WORKING, Service
 from tests.real.stacks import Engine
 from tests.real.sweeping import sweep_everything
@@ -86,6 +87,11 @@ def test_uploads_are_refused_while_the_marker_is_not_ours(start_service: StartSe
         assert set(states(client).values()) == {"ok"}
 
 
+def is_at_work(service: Service, admin: Account) -> bool:
+    counts = queues(service, admin.key)["thumbnailGeneration"]["jobCounts"]
+    return bool(counts["active"] or counts["waiting"])
+
+
 @pytest.mark.parametrize("engine", ["local", "s3"])
 def test_nothing_is_made_or_removed_while_the_marker_is_not_ours(start_service: StartService, engine: Engine) -> None:
     """Thumbnails, portraits and the sweeper stop too: files written to a foreign place would be lost; files missing there still exist."""
@@ -99,6 +105,7 @@ def test_nothing_is_made_or_removed_while_the_marker_is_not_ours(start_service: 
 
         marker.write(b"1732300000000\n")
         eventually(lambda: upload(client, photo()).status_code == 503, "uploads are refused")
+        eventually(lambda: not is_at_work(service, account), "what was taken before is processed or put off", within=60)
         before = service.stack.objects()
         put_off = service.log.count("the sweep is put off")
         failed = service.log.count("an attempt failed")

@@ -49,9 +49,9 @@ def _read_xmp(path: Path, kind: DetectedFormat, pixels: int) -> MotionPhotoXmp:
     if kind is not DetectedFormat.JPEG and kind not in _CONTAINER_FORMATS:
         return MotionPhotoXmp()
     packet = b""
-    with suppress(Exception):  # rendering reports a photo that cannot be opened
-        with open_image(path, kind, pixels).image as image:
-            packet = image.info.get("xmp", b"")
+    # Rendering reports a photo that cannot be opened.
+    with suppress(Exception), open_image(path, kind, pixels).image as image:
+        packet = image.info.get("xmp", b"")
     return parse_motion_photo_xmp(packet)
 
 
