@@ -37,7 +37,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "dateTimeOriginal": "2026-05-15T05:19:37.000Z", "timeZone": "UTC+8", "make": "XM", "model": "XN",
     },
     "iso-0-200.jpg": {"iso": 200},
-    "orient-ascii.jpg": {"orientation": None, "exifImageWidth": 640, "exifImageHeight": 480},
+    "orient-ascii.jpg": {"orientation": "6", "exifImageWidth": 640, "exifImageHeight": 480, "width": 480, "height": 640},
     "no-eoi-with-exif.jpg": {
         "dateTimeOriginal": "2024-05-06T05:08:09.000Z", "timeZone": "UTC+2", "make": "Maker", "exifImageWidth": 160, "exifImageHeight": 120,
     },
