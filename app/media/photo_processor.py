@@ -7,7 +7,7 @@ import base64
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,11 @@ class PhotoProcessor:
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
         """See `MediaProcessor`."""
         content = await asyncio.to_thread(_detect_content, source, format)
-        return await self._read_metadata("read_metadata", source, sidecar, {"content": content.value})
+        arguments = {"content": content.value}
+        try:
+            return await self._read_metadata("inspect_photo", source, sidecar, arguments | {"pixels": self._pixels})
+        except (WorkerCrashed, LimitExceeded, DecodeFailed):  # perhaps while it looked for a motion video
+            return await self._read_metadata("read_metadata", source, sidecar, arguments)
 
     async def complete_metadata(self, source: Path, metadata: MediaMetadata, sidecar: Path | None) -> MetadataResult:
         """`metadata` of `source` with the fields of the sidecar in place of its own, and with the time zone of its position."""
@@ -73,10 +77,15 @@ class PhotoProcessor:
             if sidecar is None:
                 raise
             alone = await self._read_metadata(name, source, None, arguments)
-            return MetadataResult(alone.metadata, error.reason)
+            return replace(alone, sidecar_error=error.reason)
         with _check_answer():
-            failure = answer["sidecar_error"]
-            return MetadataResult(MediaMetadata.from_json(answer["metadata"]), failure and str(failure))
+            failure, motion = answer["sidecar_error"], answer.get("motion")
+            return MetadataResult(
+                MediaMetadata.from_json(answer["metadata"]),
+                None if failure is None else str(failure),
+                is_motion_known=motion is not None,
+                motion_video=ByteRange(int(motion["first"]), int(motion["last"])) if motion else None,
+            )
 
     async def make_images(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""

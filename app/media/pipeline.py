@@ -197,6 +197,7 @@ class ProcessingPipeline:
     async def _read_metadata(self, context: _AssetContext, source: Path, folder: Path) -> ExtractedProperties:
         sidecar = await self._sidecars.stage_sidecar(context.asset, folder)
         read = await self._processor.read_metadata(source, context.format, sidecar.path)
+        context.inspected = read
         properties = _extract_metadata(context.asset, read, sidecar.error)
         if sidecar.path is not None and await self._catalog.derivatives.has_unrecorded_edits(context.asset.id):
             of_file = await self._processor.read_metadata(source, context.format)
@@ -235,7 +236,10 @@ class ProcessingPipeline:
     async def _extract_motion_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
         """Store a motion photo's video as an asset of its own. A damaged video is logged and skipped, so that the photo does not fail."""
         try:
-            video_range = await self._processor.find_motion_video(source, context.format)
+            if context.inspected is not None and context.inspected.is_motion_known:
+                video_range = context.inspected.motion_video
+            else:
+                video_range = await self._processor.find_motion_video(source, context.format)
         except MediaError as error:
             if error.retryable:
                 raise
@@ -284,6 +288,7 @@ class _AssetContext:
         self.asset = asset
         self.format = format_
         self.task = task
+        self.inspected: MetadataResult | None = None
         self._derivatives = existing
 
     def lacks_any(self, *kinds: FileKind) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.catalog.schema.records import FileKind
 from app.media.metadata.media_metadata import MediaMetadata
+from app.storage.ranges import ByteRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,13 @@ class ProcessingResult:
 @dataclass(frozen=True, slots=True)
 class MetadataResult:
     """`metadata` includes the sidecar's fields, which take precedence. `sidecar_error` is the reason why the sidecar was ignored; None if it
-    was read or there is none."""
+    was read or there is none. `motion_video` is the byte range of the video inside a motion photo, if `is_motion_known`; otherwise it must be looked
+    for, see `MediaProcessor.find_motion_video`."""
 
     metadata: MediaMetadata
     sidecar_error: str | None = None
+    is_motion_known: bool = False
+    motion_video: ByteRange | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (MediaProcessor, "make_images", _always("pictures made")),
     (MediaProcessor, "make_poster", _always("pictures made")),
     (MediaProcessor, "make_playable", _always("playable video made")),
-    (MediaProcessor, "find_motion_video", _always("motion looked for")),
+    (MediaProcessor, "read_metadata", _always("metadata read")),
     (DerivativeRepository, "swap_files", _always("derivatives swapped")),
     (MotionVideoRepository, "link_video", _always("motion added")),
     (TaskRepository, "finish", _always("task done")),

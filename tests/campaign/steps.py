@@ -41,8 +41,8 @@ STEPS = {
 WORK_STEPS = (
     "task claimed",
     "original staged",
+    "metadata read",
     "pictures made",
-    "motion looked for",
     "playable video made",
     "file row begun",
     "object put",

@@ -18,7 +18,19 @@ from app.media.metadata.photo_metadata import complete_metadata, read_metadata
 from app.media.metadata.tag_reading import read_packet_tags
 from app.media.sandbox.result_parsing import redact_path
 
+
+def inspect_photo(source: str, content: str, pixels: int, sidecar: str | None) -> dict[str, Any]:
+    """As `read_metadata`, and `motion` as `locate_motion_video` gives it, None if that failed. One request: starting a worker costs more than both."""
+    answer = read_metadata(source, content, sidecar)
+    try:
+        answer["motion"] = locate_motion_video(source, content, pixels)
+    except Exception:  # noqa: BLE001 - a request of its own tells the reason
+        answer["motion"] = None
+    return answer
+
+
 WORKER_FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "inspect_photo": inspect_photo,
     "read_metadata": read_metadata,
     "complete_metadata": complete_metadata,
     "make_derivatives": make_derivatives,
