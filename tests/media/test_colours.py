@@ -45,9 +45,9 @@ def encode_heic(image: Image.Image, primaries: int, transfer: int) -> bytes:
     return buffer.getvalue()
 
 
-def encode_avif(image: Image.Image, primaries: int, transfer: int) -> bytes:
+def encode_avif(image: Image.Image, primaries: int, transfer: int, **metadata: bytes) -> bytes:
     """Pillow's encoder writes sRGB into the box; two of its fields are changed afterwards."""
-    data = encode_image(image, "AVIF", quality=100, subsampling="4:4:4", speed=10)
+    data = encode_image(image, "AVIF", quality=100, subsampling="4:4:4", speed=10, **metadata)
     fields = data.index(b"colrnclx") + 8
     return data[:fields] + bytes((0, primaries, 0, transfer)) + data[fields + 4 :]
 

@@ -6,7 +6,8 @@ import random
 from contextlib import suppress
 from pathlib import Path
 
-from app.media.containers.heif_colours import read_nclx
+from app.media.containers.heif_items import read_heif_items
+from app.media.containers.heif_properties import read_nclx
 from app.media.errors import MediaError
 from app.media.images.motion_photos import locate_motion_video
 from app.media.images.tiff_pages import choose_page, read_tiff_pages
@@ -60,10 +61,11 @@ def test_damaged_directories(tmp_path: Path, seed: int, *, soak: bool) -> None:
             choose_page(read_tiff_pages(source, 1000))
 
 
-def test_damaged_colours(tmp_path: Path, seed: int, *, soak: bool) -> None:
+def test_damaged_items(tmp_path: Path, seed: int, *, soak: bool) -> None:
     chance = random.Random(seed)
-    whole = encode_avif(make_quarters(64, 48), BT_2020, PQ)
+    whole = encode_avif(make_quarters(64, 48), BT_2020, PQ, xmp=b"<x/>", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0")
     source = tmp_path / "damaged"
     for _ in range(50_000 if soak else 300):
         source.write_bytes(damage(whole, chance))
         read_nclx(source)
+        read_heif_items(source)

@@ -1,4 +1,4 @@
-"""Reads the `meta` box of HEIF and AVIF files (ISO/IEC 14496-12 section 8.11, ISO/IEC 23008-12): metadata items, and the orientation of the picture.
+"""Reads the metadata items of HEIF and AVIF files (ISO/IEC 14496-12 section 8.11, ISO/IEC 23008-12), and the orientation of the picture.
 Decodes no picture.
 
 libexiv2 0.28 finds items only where it expects them, which is not where exiftool and some phones put them.
@@ -6,7 +6,6 @@ libexiv2 0.28 finds items only where it expects them, which is not where exiftoo
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,10 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from app.media.containers.iso_boxes import read_top_level_boxes
+from app.media.containers.heif_properties import (
+    MAX_ENTRIES,
+    FieldReader,
+    MetaBoxes,
+    read_children,
+    read_meta_boxes,
+    read_primary_properties,
+)
 
-_MAX_META_BYTES = 4 * 1024 * 1024
-_MAX_ENTRIES = 65_536
 _MAX_ITEM_BYTES = 16 * 1024 * 1024
 _UPRIGHT = 1
 _XMP_TYPE = b"application/rdf+xml"
@@ -48,11 +52,7 @@ def read_heif_items(source: Path) -> HeifItems:
     """What is damaged is left out. Raises `OSError`."""
     size = source.stat().st_size
     with source.open("rb") as file:
-        meta = next((box for box in read_top_level_boxes(file, size) if box.kind == b"meta"), None)
-        if meta is None:
-            return HeifItems()
-        file.seek(meta.offset)
-        boxes = dict(_read_children(file.read(min(meta.length, _MAX_META_BYTES))[4:]))
+        boxes = read_meta_boxes(file, size)
         exif = xmp = b""
         orientation = _UPRIGHT
         with suppress(struct.error, IndexError, KeyError):
@@ -61,9 +61,9 @@ def read_heif_items(source: Path) -> HeifItems:
             kinds = dict(_read_item_kinds(boxes[b"iinf"]))
             for item, location in _read_locations(boxes[b"iloc"]):
                 if kinds.get(item) == b"Exif" and not exif:
-                    exif = _strip_exif_header(_read_item(file, boxes, location))
+                    exif = _strip_exif_header(_read_item(file, size, boxes, location))
                 elif kinds.get(item) == _XMP_TYPE and not xmp:
-                    xmp = _read_item(file, boxes, location)
+                    xmp = _read_item(file, size, boxes, location)
     return HeifItems(exif, xmp, orientation)
 
 
@@ -75,16 +75,10 @@ class _Location:
     extents: tuple[tuple[int, int], ...]
 
 
-def _read_children(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each box in `content`."""
-    for box in read_top_level_boxes(io.BytesIO(content), len(content)):
-        yield box.kind, content[box.offset : box.offset + box.length]
-
-
 def _read_item_kinds(iinf: bytes) -> Iterator[tuple[int, bytes]]:
     """Item id and its type; of an item of type `mime` the content type."""
     entries = iinf[6:] if iinf[0] == 0 else iinf[8:]
-    for kind, infe in _read_children(entries):
+    for kind, infe in read_children(entries):
         if kind != b"infe" or infe[0] < 2:
             continue
         (item,) = struct.unpack_from(">H" if infe[0] == 2 else ">I", infe, 4)
@@ -96,34 +90,34 @@ def _read_item_kinds(iinf: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_locations(iloc: bytes) -> Iterator[tuple[int, _Location]]:
-    reader = _FieldReader(iloc)
+    reader = FieldReader(iloc)
     version = reader.read(1)
     reader.read(3)
     sizes = reader.read(2)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version in (1, 2) else 0
     id_size = 4 if version == 2 else 2
-    for _ in range(min(reader.read(id_size), _MAX_ENTRIES)):
+    for _ in range(min(reader.read(id_size), MAX_ENTRIES)):
         item = reader.read(id_size)
         method = reader.read(2) & 15 if version in (1, 2) else _IN_FILE
         reader.read(2)
         base = reader.read(base_size)
         extents = []
-        for _ in range(min(reader.read(2), _MAX_ENTRIES)):
+        for _ in range(min(reader.read(2), MAX_ENTRIES)):
             reader.read(index_size)
             offset = base + reader.read(offset_size)
             extents.append((offset, reader.read(length_size)))
         yield item, _Location(method, tuple(extents))
 
 
-def _read_item(file: BinaryIO, boxes: dict[bytes, bytes], location: _Location) -> bytes:
+def _read_item(file: BinaryIO, size: int, boxes: MetaBoxes, location: _Location) -> bytes:
     if location.method not in (_IN_FILE, _IN_META) or sum(length for _, length in location.extents) > _MAX_ITEM_BYTES:
         return b""
     content = bytearray()
     for offset, length in location.extents:
         if location.method == _IN_META:
             content += boxes[b"idat"][offset : offset + length]
-        else:
+        elif offset < size:  # a file system refuses to seek far beyond the end
             file.seek(offset)
             content += file.read(length)
     return bytes(content)
@@ -135,30 +129,11 @@ def _strip_exif_header(item: bytes) -> bytes:
     return item[4 + offset :]
 
 
-def _read_orientation(boxes: dict[bytes, bytes]) -> int:
-    parts = dict(_read_children(boxes[b"iprp"]))
-    properties = list(_read_children(parts[b"ipco"]))
-    pitm = boxes[b"pitm"]
-    (primary,) = struct.unpack_from(">H" if pitm[0] == 0 else ">I", pitm, 4)
+def _read_orientation(boxes: MetaBoxes) -> int:
     orientation = _UPRIGHT
-    for index in _read_associations(parts[b"ipma"], primary):
-        if 1 <= index <= len(properties):
-            orientation = _transform(orientation, *properties[index - 1])
+    for kind, content in read_primary_properties(boxes):
+        orientation = _transform(orientation, kind, content)
     return orientation
-
-
-def _read_associations(ipma: bytes, item: int) -> list[int]:
-    """The properties of the item, as numbers from 1, in the order of their application."""
-    reader = _FieldReader(ipma)
-    version, flags = reader.read(1), reader.read(3)
-    index_size = 2 if flags & 1 else 1
-    essential = 1 << (8 * index_size - 1)
-    for _ in range(min(reader.read(4), _MAX_ENTRIES)):
-        owner = reader.read(2 if version < 1 else 4)
-        indexes = [reader.read(index_size) & (essential - 1) for _ in range(reader.read(1))]
-        if owner == item:
-            return indexes
-    return []
 
 
 def _transform(orientation: int, kind: bytes, content: bytes) -> int:
@@ -168,19 +143,3 @@ def _transform(orientation: int, kind: bytes, content: bytes) -> int:
     elif kind == b"imir":
         orientation = (_MIRRORED_ACROSS if content[0] & 1 else _MIRRORED_DOWN)[orientation]
     return orientation
-
-
-class _FieldReader:
-    """Reads big-endian numbers one after the other. Raises `IndexError` at the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def read(self, size: int) -> int:
-        end = self._at + size
-        if end > len(self._data):
-            raise IndexError("the box is too short")
-        value = int.from_bytes(self._data[self._at : end], "big")
-        self._at = end
-        return value

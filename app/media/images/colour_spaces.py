@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image
 
-from app.media.containers.heif_colours import read_nclx
+from app.media.containers.heif_properties import read_nclx
 
 UNSPECIFIED: Final = 2
 BT_2020: Final = 9
