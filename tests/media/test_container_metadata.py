@@ -81,6 +81,11 @@ def test_zones(value: str, expected: datetime, zone: str | None) -> None:
     assert metadata.time_zone == zone
 
 
+def test_the_clock_of_quicktime_tells_no_zone() -> None:
+    metadata = extract_video_metadata(probed({"creation_time": GOOD}), NOW)
+    assert (metadata.date_time_original, metadata.time_zone) == (RIGHT, None)
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_no_text_is_an_error(date: str, position: str) -> None:
     tags = {KEY: date, "creation_time": date, "date": date, "location": position}

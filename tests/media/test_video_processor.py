@@ -258,6 +258,13 @@ async def test_what_phones_write(processor: MediaProcessor, folder: Path) -> Non
     assert (metadata.latitude, metadata.longitude) == (52.5186, 13.3763)
 
 
+async def test_the_zone_of_a_video_is_that_of_its_place(processor: MediaProcessor, folder: Path) -> None:
+    tags = ("-metadata", "creation_time=2024-05-31T16:30:15Z", "-metadata", "location=+52.5186+013.3763/")
+    metadata = (await process_video(processor, folder, make_video(".mp4", *H264, *AAC, *tags), ".mp4")).metadata
+    assert metadata.to_json()["dateTimeOriginal"] == "2024-05-31T18:30:15+02:00"
+    assert metadata.time_zone == "Europe/Berlin"
+
+
 async def test_the_plain_date_of_an_mp4(processor: MediaProcessor, folder: Path) -> None:
     data = make_video(".mp4", *H264, *AAC, "-metadata", "creation_time=2024-05-31T16:30:15Z")
     metadata = (await process_video(processor, folder, data, ".mp4")).metadata

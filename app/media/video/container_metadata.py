@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from app.media.metadata.dates import parse_date
 from app.media.metadata.media_metadata import MediaMetadata, format_zone
 from app.media.video.probe_output import ProbedVideo
 
@@ -27,7 +27,7 @@ _ORIENTATION_OF_ROTATION = {0: "1", 90: "6", 180: "3", 270: "8"}
 def extract_video_metadata(video: ProbedVideo, now: datetime) -> MediaMetadata:
     """`now` is the current time: dates after tomorrow are wrong."""
     tags = video.tags
-    taken = find_capture_time(video, now)
+    taken, zone = _find_capture_time(video, now)
     position = parse_position(_first(tags, _POSITION) or "")
     latitude, longitude = position or (None, None)
     return MediaMetadata(
@@ -35,7 +35,7 @@ def extract_video_metadata(video: ProbedVideo, now: datetime) -> MediaMetadata:
         model=_clean_text(_first(tags, _MODEL)),
         lens_model=_clean_text(_first(tags, _LENS)),
         date_time_original=taken,
-        time_zone=format_zone(taken),
+        time_zone=zone,
         latitude=latitude,
         longitude=longitude,
         description=_clean_text(_first(tags, _DESCRIPTION)),
@@ -49,31 +49,24 @@ def extract_video_metadata(video: ProbedVideo, now: datetime) -> MediaMetadata:
     )
 
 
-def find_capture_time(video: ProbedVideo, now: datetime) -> datetime | None:
-    """The first date that is possible: after 1970 began (0 means unknown, in QuickTime 1904), and no later than tomorrow."""
-    for value in _list_dates(video):
+def _find_capture_time(video: ProbedVideo, now: datetime) -> tuple[datetime | None, str | None]:
+    """The first date that is possible: after 1970 began (0 means unknown, in QuickTime 1904), and no later than tomorrow; and its zone."""
+    for value, tells_zone in _list_dates(video):
         moment = parse_date(value)
         if moment is not None and _EPOCH < (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) <= now + _DAY:
-            return moment
-    return None
+            return moment, format_zone(moment) if tells_zone else None
+    return None, None
 
 
-def _list_dates(video: ProbedVideo) -> Iterator[str]:
-    """By precedence: Apple's key, which has a zone; `mvhd` (Matroska's DateUTC, AVI's IDIT); `mdhd` of each track; `©day` if it is more than a
-    day."""
-    yield video.tags.get(f"{_QUICKTIME}creationdate", "")
-    yield from video.creation_times
+def _list_dates(video: ProbedVideo) -> Iterator[tuple[str, bool]]:
+    """By precedence: Apple's key; `mvhd` (Matroska's DateUTC, AVI's IDIT); `mdhd` of each track; `©day` if it is more than a day. Each with
+    whether it tells the zone: clocks of QuickTime and Matroska are UTC everywhere."""
+    yield video.tags.get(f"{_QUICKTIME}creationdate", ""), True
+    for value in video.creation_times:
+        yield value, False
     day = video.tags.get("date", "")
     if ":" in day[10:]:
-        yield day
-
-
-def parse_date(value: str) -> datetime | None:
-    """ISO 8601, also with colons or slashes in the date; aware if it has an offset. None if it is no date."""
-    text = re.sub(r"^(\d{4})[:/](\d\d)[:/](\d\d)", r"\1-\2-\3", value.strip())
-    with suppress(ValueError):
-        return datetime.fromisoformat(text)
-    return None
+        yield day, True
 
 
 def parse_position(value: str) -> tuple[float, float] | None:
