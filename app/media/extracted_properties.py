@@ -34,8 +34,11 @@ def complete_properties(asset: Asset, properties: ExtractedProperties) -> Extrac
 
 def choose_file_date(asset: Asset) -> datetime:
     """The date of an original whose metadata gives none: the earlier of creation and modification, as the client or the file system tells them;
-    the time of the upload if both are in the future."""
-    dates = [asset.file_created_at, asset.file_modified_at]
+    the time of the upload if both are in the future. Of a library's file only its modification is known: the other date may be that of former
+    content or of a sidecar that is gone."""
+    dates = [asset.file_modified_at]
+    if asset.library_id is None:
+        dates.append(asset.file_created_at)
     earliest = min((date for date in dates if date >= _UNKNOWN_FILE_TIME), default=min(dates))
     return earliest if earliest <= asset.created_at + _CLOCK_TOLERANCE else asset.created_at
 

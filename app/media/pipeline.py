@@ -198,7 +198,7 @@ class ProcessingPipeline:
         sidecar = await self._sidecars.stage_sidecar(context.asset, folder)
         read = await self._processor.read_metadata(source, context.format, sidecar.path)
         context.inspected = read
-        properties = _extract_metadata(context.asset, read, sidecar.error)
+        properties = _extract_metadata(read, sidecar.error)
         if sidecar.path is not None and await self._catalog.derivatives.has_unrecorded_edits(context.asset.id):
             of_file = await self._processor.read_metadata(source, context.format)
             properties["exif_of_file"] = of_file.metadata.to_json()
@@ -307,13 +307,10 @@ def _extract_picture(processed: ProcessingResult) -> ExtractedProperties:
     return properties
 
 
-def _extract_metadata(asset: Asset, read: MetadataResult, sidecar_error: str | None) -> ExtractedProperties:
-    """A capture time without a zone counts as UTC, as in Immich. The file of a library that has none has the time of its modification: it may
-    have had another one, of a sidecar that is gone."""
+def _extract_metadata(read: MetadataResult, sidecar_error: str | None) -> ExtractedProperties:
+    """A capture time without a zone counts as UTC, as in Immich."""
     properties = ExtractedProperties(exif=read.metadata.to_json(), sidecar_error=sidecar_error or read.sidecar_error)
     taken_at = read.metadata.taken_at
-    if taken_at is None and asset.library_id is not None:
-        taken_at = asset.file_modified_at
     if taken_at is not None:
         local = taken_at.replace(tzinfo=UTC)
         properties |= ExtractedProperties(taken_at=taken_at if taken_at.tzinfo else local, taken_at_local=local)

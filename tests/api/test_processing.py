@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from tests.api.consistency import assert_consistent
@@ -283,3 +285,47 @@ def test_made_again_on_request_without_a_gap(working: Service, admin: Account, o
 
 def stored_of(service: Service, asset_id: str) -> set[str]:
     return {path for path in service.stack.objects() if asset_id in path}
+
+
+def live_photo(identifier: str) -> bytes:
+    """A JPEG with Apple's maker note, which holds the content identifier."""
+    text = identifier.encode() + b"\0"
+    note = b"Apple iOS\0\0\1MM" + struct.pack(">HHHII", 1, 0x0011, 2, len(text), 28) + text
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Apple"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = note
+    return encode_jpeg(make_quarters(80, 60), exif=exif) + identifier.encode()
+
+
+def live_video(identifier: str) -> bytes:
+    key = f"com.apple.quicktime.content.identifier={identifier}"
+    return make_video(".mov", *H264, "-an", "-movflags", "use_metadata_tags", "-metadata", key, sound=False)
+
+
+@pytest.mark.parametrize("place", ["uploads", "library"])
+def test_a_live_photo_is_paired_with_its_video(working: Service, admin: Account, tmp_path: Path, place: str) -> None:
+    identifiers = {name: str(uuid4()).upper() for name in ("IMG_1", "IMG_2")}
+    files = {f"{name}.JPG": live_photo(identifier) for name, identifier in identifiers.items()}
+    files |= {f"{name}.MOV": live_video(identifier) for name, identifier in identifiers.items()}
+    order = ("IMG_1.JPG", "IMG_1.MOV", "IMG_2.MOV", "IMG_2.JPG")
+    owner = working.people.add(is_admin=True)
+    with working.client(owner) as client:
+        if place == "uploads":
+            for name in order:
+                uploaded(client, files[name], name)
+        else:
+            for name in order:
+                (tmp_path / name).write_bytes(files[name])
+            body = {"ownerId": str(owner.id), "name": "Phone", "importPaths": [str(tmp_path)]}
+            library = client.post("/api/libraries", json=body).json()["id"]
+            client.post(f"/api/libraries/{library}/scan")
+            eventually(lambda: client.get(f"/api/libraries/{library}").json()["lastScan"], "the scan ends")
+        wait_until_idle(working, admin.key)
+
+        photos = {each["originalFileName"]: each for each in client.get("/api/assets").json()["items"]}
+        assert set(photos) == {"IMG_1.JPG", "IMG_2.JPG"}, "the videos are hidden"
+        for name, photo in photos.items():
+            video = client.get(f"/api/assets/{photo['livePhotoVideoId']}").json()
+            assert (video["originalFileName"], video["visibility"]) == (name.replace("JPG", "MOV"), "hidden")
+            assert client.get(f"/api/assets/{video['id']}/video/playback").status_code == 200
+    assert_consistent(working.stack)

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.formats import MAX_SIDECAR_BYTES
 from tests.api.consistency import assert_consistent
 from tests.api.test_libraries import scan, snapshot
 from tests.media.photo_files import encode_jpeg, make_quarters
@@ -65,6 +66,8 @@ def test_sidecars_beside_the_files_of_a_library(working: Service, tmp_path: Path
         body = {"ownerId": str(account.id), "name": "NAS", "importPaths": [str(nas)]}
         library = client.post("/api/libraries", json=body).json()["id"]
 
+        dates: dict[str, tuple[str, str]] = {}
+
         def read() -> dict[str, tuple[int | None, str | None]]:
             before = snapshot(nas)
             scan(client, library)
@@ -72,6 +75,7 @@ def test_sidecars_beside_the_files_of_a_library(working: Service, tmp_path: Path
             assert snapshot(nas) == before
             items = client.get("/api/assets", params={"library": library}).json()["items"]
             assert not any("sidecarError" in each for each in items)
+            dates.update({each["originalFileName"]: (each["fileCreatedAt"], each["fileModifiedAt"]) for each in items})
             return {
                 each["originalFileName"]: (each["exifInfo"]["rating"], each["exifInfo"]["description"])
                 for each in items
@@ -83,14 +87,62 @@ def test_sidecars_beside_the_files_of_a_library(working: Service, tmp_path: Path
         (nas / "b.xmp").unlink()
         (nas / "b.xmp").write_bytes(make_sidecar(4, "of b.xmp"))
         assert read() == {"a.jpg": (3, "of a.jpg.xmp"), "b.jpg": (4, "of b.xmp")}
-        (nas / "b.xmp").write_bytes(make_sidecar(1, "changed"))
+        (nas / "b.xmp").write_bytes(make_sidecar(1, "changed", taken="2001-02-03T04:05:06Z"))
         (nas / "a.jpg.xmp").unlink()
         assert read() == {"a.jpg": (2, "of a.xmp"), "b.jpg": (1, "changed")}
+        assert dates["b.jpg"][0] == "2001-02-03T04:05:06.000Z"
         (nas / "a.xmp").unlink()
         (nas / "b.xmp").unlink()
         assert read() == {"a.jpg": nothing, "b.jpg": nothing}
+        assert dates["b.jpg"][0] == dates["b.jpg"][1], "the date went with the sidecar"
         assert client.delete(f"/api/libraries/{library}").status_code == 204
         eventually(lambda: client.get(f"/api/libraries/{library}").status_code == 404, "the library is removed")
+    assert_consistent(working.stack)
+
+
+INPUTS = Path(__file__).parents[1] / "inputs"
+FROM_SIDECAR = {"latitude": 28.1844781, "longitude": -14.16067}
+"""What `b-sidecar.xmp` says about `photo.jpg`."""
+FAULTY = {
+    "cut.xmp": make_sidecar()[:200],
+    "empty.xmp": b"",
+    "half-utf-16.xmp": b"\xff\xfe" + make_sidecar().decode().encode("utf-16-le")[:-1],
+    "bomb.xmp": b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    + make_sidecar(4, "&b;"),
+    "deep.xmp": b"<a>" * 100_000 + b"</a>" * 100_000,
+    "large.xmp": make_sidecar() + b" " * MAX_SIDECAR_BYTES,
+}
+
+
+def test_a_fault_of_a_sidecar_is_its_own_and_the_inputs_are_read(working: Service, tmp_path: Path) -> None:
+    """As uploads and beside the files of a library. All but the largest, which an upload refuses."""
+    nas = tmp_path / "nas"
+    nas.mkdir()
+    account = working.people.add(is_admin=True)
+    photo, sidecar = ((INPUTS / name).read_bytes() for name in ("photo.jpg", "b-sidecar.xmp"))
+    good = {"photo.xmp": sidecar, "utf-16.xmp": sidecar.decode().encode("utf-16"), "bom.xmp": b"\xef\xbb\xbf" + sidecar}
+    with working.client(account) as client:
+        for name, data in {**good, **FAULTY}.items():
+            own = photo + name.encode()
+            file_name = name.replace(".xmp", ".jpg")
+            (nas / file_name).write_bytes(own)
+            (nas / (f"{file_name}.xmp" if name == "bom.xmp" else name)).write_bytes(data)
+            status = upload(client, own, file_name, sidecar=data).status_code
+            assert status == (413 if len(data) > MAX_SIDECAR_BYTES else 201), name
+        body = {"ownerId": str(account.id), "name": "NAS", "importPaths": [str(nas)]}
+        library = client.post("/api/libraries", json=body).json()["id"]
+        scan(client, library)
+        wait_until_idle(working, account.key)
+        items = client.get("/api/assets", params={"limit": 1000}).json()["items"]
+        assert len(items) == 2 * len(good) + 2 * len(FAULTY) - 1
+        for each in items:
+            name = each["originalFileName"].replace(".jpg", ".xmp")
+            assert each["thumbhash"], name
+            assert "processingError" not in each, name
+            assert ("sidecarError" in each) is (name in FAULTY), (name, each.get("sidecarError"))
+            position = {key: each["exifInfo"][key] for key in FROM_SIDECAR}
+            assert position == (pytest.approx(FROM_SIDECAR) if name in good else dict.fromkeys(FROM_SIDECAR)), name
+            assert each["exifInfo"]["description"] in (None, ""), name
     assert_consistent(working.stack)
 
 
