@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, Uuid, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Select, String, Uuid, func, literal, select, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -75,8 +75,7 @@ class TimelineRepository:
 
     async def count_by_month(self, owner_id: UUID, filters: TimelineFilters) -> list[tuple[date, int]]:
         """The first day of each month that has assets, and how many; in the order of the filters."""
-        month = _MonthText(_sort_column(filters))
-        counted = select(month.label("month"), func.count()).where(*_where(owner_id, filters)).group_by("month")
+        counted = select_months(owner_id, filters)
         async with self._database.read() as connection:
             rows = [(date.fromisoformat(f"{row[0]}-01"), row[1]) for row in await connection.execute(counted)]
         return sorted(rows, reverse=not filters.ascending)
@@ -98,6 +97,12 @@ class TimelineRepository:
             async with self._database.read() as connection:
                 page = [TimelineAsset(*row) for row in await connection.execute(statement)]
             yield page
+
+
+def select_months(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
+    """Months, such as `2024-05`, with the number of their assets."""
+    month = _MonthText(_sort_column(filters))
+    return select(month.label("month"), func.count()).where(*_where(owner_id, filters)).group_by("month")
 
 
 def _sort_column(filters: TimelineFilters) -> ColumnElement[Any]:

@@ -214,6 +214,11 @@ asset = Table(
     # Why the sidecar was ignored when the metadata was read.
     Column("sidecar_error", Text),
     Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
+    # With what a timeline is filtered by, so that its months are counted from the index alone.
+    Index(
+        "ix_asset_owner_id_local_date_time_id",
+        *("owner_id", "local_date_time", "id", "visibility", "deleted_at", "is_favorite"),
+    ),
     Index("ix_asset_deleted_at", "deleted_at"),
     Index("ix_asset_live_photo_video_id", "live_photo_video_id"),
     Index("ix_asset_library_id", "library_id"),
