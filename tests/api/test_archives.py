@@ -29,7 +29,7 @@ from tests.real.service import Service
 from tests.real.uploads import fresh_bytes, upload, uploaded
 from tests.real.waiting import eventually
 
-SIZES = [1, 70_000, 300_000, 2_000_000]
+SIZES = [5, 70_000, 300_000, 2_000_000]
 
 
 @pytest.fixture(scope="module")
