@@ -36,7 +36,9 @@ ORIENTATION = 0x0112
 WEB = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
-@pytest.fixture(scope="module", params=[pytest.param("local", marks=pytest.mark.soak), "s3"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("local", id="disk", marks=pytest.mark.soak), pytest.param("s3", id="bucket")]
+)
 def working(
     request: pytest.FixtureRequest, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
