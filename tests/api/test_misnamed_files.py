@@ -132,4 +132,8 @@ def forget(client: httpx.Client, asset_id: str, mime_type: str) -> None:
     def is_sent() -> bool:
         return client.get(f"/api/assets/{asset_id}/original").headers["content-type"] == mime_type
 
+    def is_played() -> bool:
+        return client.get(f"/api/assets/{asset_id}/video/playback", headers={"range": "bytes=0-0"}).is_success
+
     eventually(is_sent, f"the original is sent as {mime_type}")
+    eventually(lambda: is_played() == mime_type.startswith("video/"), "only a video is played")
