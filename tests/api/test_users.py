@@ -100,6 +100,19 @@ def test_a_new_password_ends_other_logins(client: httpx.Client, anonymous: httpx
     assert len(anonymous.get("/api/sessions", headers=first).json()) == 1
 
 
+def test_guesses_of_the_own_password_are_limited(client: httpx.Client) -> None:
+    """Who has found a session or a key must not find out the password with it."""
+    client.put("/api/users/me", json={"password": PASSWORD})
+    wrong, right = ({"password": password, "newPassword": NEW_PASSWORD} for password in ("a wrong one", PASSWORD))
+
+    answers = [client.post("/api/auth/change-password", json=wrong).status_code for _ in range(11)]
+    refused = client.post("/api/auth/change-password", json=right)
+
+    assert answers == [*[400] * 10, 429]
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+
+
 def test_users_see_themselves_and_administrators_all(
     client: httpx.Client, account: Account, other_account: Account, admin_client: httpx.Client
 ) -> None:

@@ -100,18 +100,9 @@ class Authenticator:
         logins, 503 while too many logins are being checked.
         """
         self._refuse_cross_site(scope, default=True)
-        client = scope.get("client")
-        try:
-            async with self._login_limiter.attempt(client[0] if client else "", email.strip().casefold()):
-                user = await self._catalog.users.get_by_email(email)
-                if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
-                    raise WrongPassword
-        except WrongPassword:
-            raise ApiError(401, "Incorrect email or password") from None
-        except TooManyLogins as refusal:
-            message = "Too many logins at once" if refusal.is_overloaded else "Too many failed logins"
-            status = 503 if refusal.is_overloaded else 429
-            raise ApiError(status, f"{message}, try later", headers={"retry-after": str(refusal.retry_after)}) from None
+        user = await self.verify_password(email, password, scope)
+        if user is None:
+            raise ApiError(401, "Incorrect email or password")
         token = generate_secret()
         await self._catalog.sessions.create(
             user.id, hash_secret(token), datetime.now(UTC) + self._settings.session_lifetime
@@ -124,14 +115,29 @@ class Authenticator:
         self.clear_cache()
 
     async def hash_password(self, password: str) -> str:
-        """Raises `ApiError` 400 if it is too short or too long."""
+        """Raises `ApiError`: 400 if it is too short or too long, 503 while too many passwords are being checked."""
         try:
-            return await self._passwords.hash(password)
+            with self._login_limiter.wait_for_turn():
+                return await self._passwords.hash(password)
         except InvalidPassword as error:
             raise ApiError(400, f"password: {error}") from None
+        except TooManyLogins as refusal:
+            raise _build_refusal(refusal) from None
 
-    async def verify_password(self, user: User, password: str) -> bool:
-        return await self._passwords.verify(user.password_hash, password)
+    async def verify_password(self, email: str, password: str, scope: Scope) -> User | None:
+        """The user with this email, if the password is right. Raises `ApiError`: 429 after too many wrong ones, 503 while too many are being
+        checked."""
+        client = scope.get("client")
+        try:
+            async with self._login_limiter.attempt(client[0] if client else "", email.strip().casefold()):
+                user = await self._catalog.users.get_by_email(email)
+                if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
+                    raise WrongPassword
+                return user
+        except WrongPassword:
+            return None
+        except TooManyLogins as refusal:
+            raise _build_refusal(refusal) from None
 
     def clear_cache(self) -> None:
         """Call after a key or session was revoked or changed: the next request of every caller queries the catalogue."""
@@ -153,6 +159,12 @@ class Authenticator:
                 key, user = key_row
                 return Identity(user, frozenset(key.permissions), digest, api_key=key)
         return None
+
+
+def _build_refusal(refusal: TooManyLogins) -> ApiError:
+    message = "Too many logins at once" if refusal.is_overloaded else "Too many failed logins"
+    status = 503 if refusal.is_overloaded else 429
+    return ApiError(status, f"{message}, try later", headers={"retry-after": str(refusal.retry_after)})
 
 
 def _is_expired(identity: Identity) -> bool:

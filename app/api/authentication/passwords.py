@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import anyio.to_thread
@@ -18,7 +18,7 @@ MAX_PASSWORD_CHARACTERS = 1024
 MAX_ATTEMPTS_PER_ACCOUNT = 10
 MAX_ATTEMPTS_PER_ADDRESS = 100
 MAX_PENDING_LOGINS = 8
-"""Logins that are being checked or wait for a check. Two are checked at a time, so a wait lasts at most a second or two."""
+"""Passwords that are being checked or hashed, or wait for it. Two are checked at a time, so a wait lasts at most a second or two."""
 
 WINDOW_SECONDS = 15 * 60.0
 """How long a failed attempt counts."""
@@ -98,23 +98,30 @@ class LoginRateLimiter:
         limits = (((address, account), MAX_ATTEMPTS_PER_ACCOUNT), ((address,), MAX_ATTEMPTS_PER_ADDRESS))
         if wait := max(self._seconds_until_allowed(key, limit) for key, limit in limits):
             raise TooManyLogins(math.ceil(wait))
+        with self.wait_for_turn():
+            moment = time.monotonic()
+            for key, limit in limits:
+                self._record_attempt(key, limit, moment)
+            try:
+                yield
+            except WrongPassword:
+                raise
+            except Exception:  # a failure of the catalogue is no failed login
+                self._remove_attempt((address, account), moment)
+                self._remove_attempt((address,), moment)
+                raise
+            else:
+                self._attempts.pop((address, account), None)
+                self._remove_attempt((address,), moment)
+
+    @contextmanager
+    def wait_for_turn(self) -> Iterator[None]:
+        """Context manager around the check or the hashing of a password. Raises `TooManyLogins` if too many wait already."""
         if self._waiting >= MAX_PENDING_LOGINS:
             raise TooManyLogins(1, is_overloaded=True)
-        moment = time.monotonic()
-        for key, limit in limits:
-            self._record_attempt(key, limit, moment)
         self._waiting += 1
         try:
             yield
-        except WrongPassword:
-            raise
-        except Exception:  # a failure of the catalogue is no failed login
-            self._remove_attempt((address, account), moment)
-            self._remove_attempt((address,), moment)
-            raise
-        else:
-            self._attempts.pop((address, account), None)
-            self._remove_attempt((address,), moment)
         finally:
             self._waiting -= 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from app.api.authentication.authenticator import Identity, require_permission
 from app.api.authentication.permissions import Permission
@@ -73,11 +73,13 @@ async def get_user(
 @router.post("/auth/change-password")
 async def change_password(
     body: PasswordChange,
+    request: Request,
     caller: Annotated[Identity, Depends(require_permission(Permission.AUTH_CHANGE_PASSWORD))],
     services: ServicesDependency,
 ) -> UserResponse:
+    """Wrong passwords count as failed logins do."""
     user = await services.catalog.users.get(caller.user.id)
-    if user is None or not await services.authenticator.verify_password(user, body.password):
+    if user is None or not await services.authenticator.verify_password(user.email, body.password, request.scope):
         raise ApiError(400, "Wrong password")
     hashed = await services.authenticator.hash_password(body.new_password)
     response = await update_user(user.id, UserChanges(password_hash=hashed), services)
