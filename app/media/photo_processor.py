@@ -82,7 +82,7 @@ class PhotoProcessor:
             failure, motion = answer["sidecar_error"], answer.get("motion")
             return MetadataResult(
                 MediaMetadata.from_json(answer["metadata"]),
-                None if failure is None else str(failure),
+                None if failure is None else to_one_line(str(failure)),
                 is_motion_known=motion is not None,
                 motion_video=ByteRange(int(motion["first"]), int(motion["last"])) if motion else None,
             )

@@ -63,4 +63,9 @@ class SidecarStager:
         async with self._storage.read(path) as stream:
             if stream.info.size > MAX_SIDECAR_BYTES:
                 return None
-            return b"".join([bytes(chunk) async for chunk in stream.chunks])
+            content = bytearray()
+            async for chunk in stream.chunks:
+                content += chunk
+                if len(content) > MAX_SIDECAR_BYTES:  # it is longer than it was said to be
+                    return None
+            return bytes(content)
