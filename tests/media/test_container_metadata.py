@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.formats.signatures import DetectedFormat
-from app.media.video.container_metadata import extract_video_metadata, parse_position
+from app.media.video.container_metadata import extract_video_metadata, parse_iso_6709
 from app.media.video.probe_output import ProbedVideo, parse_probe
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -109,7 +109,7 @@ def test_no_text_is_an_error(date: str, position: str) -> None:
     ],
 )
 def test_positions(value: str, expected: tuple[float, float] | None) -> None:
-    assert parse_position(value) == (None if expected is None else pytest.approx(expected, abs=1e-5))
+    assert parse_iso_6709(value) == (None if expected is None else pytest.approx(expected, abs=1e-5))
 
 
 def test_what_an_iphone_writes() -> None:

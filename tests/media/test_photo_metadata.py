@@ -13,7 +13,7 @@ from app.media.metadata.maker_notes import read_content_identifier
 from app.media.metadata.media_metadata import MediaMetadata
 from app.media.metadata.photo_metadata import build_metadata, complete_metadata
 from app.media.metadata.positions import find_zone, localize, parse_number, parse_position
-from app.media.metadata.tag_reading import TagSet, clean_text
+from app.media.metadata.tag_reading import TagSet, decode_text
 from tests.media.xmp_files import make_xmp
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -164,10 +164,10 @@ def test_zones_of_positions() -> None:
 
 
 def test_texts_are_cleaned() -> None:
-    assert clean_text("a\0b\x07c") == "abc"
-    assert clean_text("Caf\udce9") == "Café"
-    assert clean_text("Straße") == "Straße"
-    assert clean_text(" \0 ") is None
+    assert decode_text("a\0b\x07c") == "abc"
+    assert decode_text("Caf\udce9") == "Café"
+    assert decode_text("Straße") == "Straße"
+    assert decode_text(" \0 ") is None
 
 
 def apple_note(identifier: bytes, *, entries: int = 1, offset: int = 28) -> bytes:

@@ -82,3 +82,9 @@ def format_zone(moment: datetime | None) -> str | None:
     hours, minutes = divmod(abs(offset) // timedelta(minutes=1), 60)
     sign = "-" if offset < timedelta(0) else "+"
     return "UTC" + (f"{sign}{hours}" + (f":{minutes:02}" if minutes else "") if offset else "")
+
+
+def clean_text(value: str, max_length: int = 20_000) -> str | None:
+    """Strip control characters and white space around; None for an empty text."""
+    kept = "".join(letter for letter in value[:max_length] if letter.isprintable() or letter in "\n\t")
+    return kept.strip() or None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from app.media.metadata.media_metadata import clean_text
 from app.media.metadata.tag_table import LENS_IDS, MAKER_NOTE, WANTED_KEYS
 
 try:
@@ -99,20 +100,19 @@ def _read_tags(source: str | bytes) -> TagSet:
     return TagSet(values, maker_note, image.pixelWidth(), image.pixelHeight())
 
 
-def clean_text(value: str, max_length: int = 20_000) -> str | None:
-    """Strip control characters; None for an empty text. Texts should be ASCII or UTF-8; others are taken for Latin-1."""
+def decode_text(value: str) -> str | None:
+    """A text as exiv2 gives it, without control characters; None if it is empty. Texts should be ASCII or UTF-8; others are taken for Latin-1."""
     written = value.encode("utf-8", "surrogateescape")
     try:
         value = written.decode()
     except UnicodeDecodeError:
         value = written.decode("latin-1")
-    kept = "".join(letter for letter in value[:max_length] if letter.isprintable() or letter in "\n\t")
-    return kept.strip() or None
+    return clean_text(value)
 
 
 def _read_exif_value(datum: Any, key: str, data: Any) -> str:
     # Of a lens, exiv2 needs the other tags to choose between lenses of the same number.
-    return clean_text(datum.print(data) if key in _LENS_IDS else datum.toString()) or ""
+    return decode_text(datum.print(data) if key in _LENS_IDS else datum.toString()) or ""
 
 
 def _add_values(values: dict[str, str], data: Iterable[Any]) -> None:
@@ -125,4 +125,4 @@ def _add_values(values: dict[str, str], data: Iterable[Any]) -> None:
                 text = languages.get("x-default") or next(iter(languages.values()), "")
             else:
                 text = datum.toString()
-            values[key] = clean_text(text) or ""
+            values[key] = decode_text(text) or ""

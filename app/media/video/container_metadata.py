@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from app.media.metadata.dates import parse_date
-from app.media.metadata.media_metadata import MediaMetadata, format_zone
+from app.media.metadata.media_metadata import MediaMetadata, clean_text, format_zone
 from app.media.video.probe_output import ProbedVideo
 
 _QUICKTIME = "com.apple.quicktime."
@@ -28,24 +28,24 @@ def extract_video_metadata(video: ProbedVideo, now: datetime) -> MediaMetadata:
     """`now` is the current time: dates after tomorrow are wrong."""
     tags = video.tags
     taken, zone = _find_capture_time(video, now)
-    position = parse_position(_first(tags, _POSITION) or "")
+    position = parse_iso_6709(_first(tags, _POSITION) or "")
     latitude, longitude = position or (None, None)
     return MediaMetadata(
-        make=_clean_text(_first(tags, _MAKE)),
-        model=_clean_text(_first(tags, _MODEL)),
-        lens_model=_clean_text(_first(tags, _LENS)),
+        make=clean_text(_first(tags, _MAKE) or ""),
+        model=clean_text(_first(tags, _MODEL) or ""),
+        lens_model=clean_text(_first(tags, _LENS) or ""),
         date_time_original=taken,
         time_zone=zone,
         latitude=latitude,
         longitude=longitude,
-        description=_clean_text(_first(tags, _DESCRIPTION)),
+        description=clean_text(_first(tags, _DESCRIPTION) or ""),
         orientation=_ORIENTATION_OF_ROTATION[video.video_stream.rotation],
         exif_image_width=video.video_stream.width,
         exif_image_height=video.video_stream.height,
         fps=video.video_stream.fps,
         video_codec=video.video_stream.codec,
         audio_codec=video.audio_stream.codec if video.audio_stream else None,
-        live_photo_cid=_clean_text(_first(tags, _LIVE_PHOTO)),
+        live_photo_cid=clean_text(_first(tags, _LIVE_PHOTO) or ""),
     )
 
 
@@ -69,7 +69,7 @@ def _list_dates(video: ProbedVideo) -> Iterator[tuple[str, bool]]:
         yield day, True
 
 
-def parse_position(value: str) -> tuple[float, float] | None:
+def parse_iso_6709(value: str) -> tuple[float, float] | None:
     """Latitude and longitude in ISO 6709: degrees (`+52.5186+013.3763+034.000/`), degrees and minutes (`+5231.1+01322.6/`), or degrees,
     minutes and seconds. None for the point 0, 0, which many programs write for unknown."""
     matched = re.match(r"([+-]\d{1,6}(?:\.\d+)?)([+-]\d{1,7}(?:\.\d+)?)", value)
@@ -97,8 +97,3 @@ def _parse_degrees(value: str, digits: int) -> float:
 
 def _first(tags: dict[str, str], names: tuple[str, ...]) -> str | None:
     return next((tags[name] for name in names if tags.get(name, "").strip()), None)
-
-
-def _clean_text(value: str | None) -> str | None:
-    kept = "".join(letter for letter in (value or "")[:20_000] if letter.isprintable() or letter in "\n\t")
-    return kept.strip() or None

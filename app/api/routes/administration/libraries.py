@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 
-from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.authenticator import require_administrator
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.models.libraries import (
@@ -31,23 +30,11 @@ router = APIRouter(prefix="/libraries", tags=["libraries"], route_class=Authenti
 ServicesDependency = Annotated[Services, Depends(get_services)]
 
 
-def _require_administrator(permission: Permission) -> Callable[[Request], Awaitable[Identity]]:
-    allowed = require_permission(permission)
-
-    async def caller(request: Request) -> Identity:
-        identity = await allowed(request)
-        if not identity.user.is_admin:
-            raise ApiError(403, "Forbidden: for administrators only")
-        return identity
-
-    return caller
-
-
-_READ = [Depends(_require_administrator(Permission.LIBRARY_READ))]
-_CREATE = [Depends(_require_administrator(Permission.LIBRARY_CREATE))]
-_UPDATE = [Depends(_require_administrator(Permission.LIBRARY_UPDATE))]
-_DELETE = [Depends(_require_administrator(Permission.LIBRARY_DELETE))]
-_STATISTICS = [Depends(_require_administrator(Permission.LIBRARY_STATISTICS))]
+_READ = [Depends(require_administrator(Permission.LIBRARY_READ))]
+_CREATE = [Depends(require_administrator(Permission.LIBRARY_CREATE))]
+_UPDATE = [Depends(require_administrator(Permission.LIBRARY_UPDATE))]
+_DELETE = [Depends(require_administrator(Permission.LIBRARY_DELETE))]
+_STATISTICS = [Depends(require_administrator(Permission.LIBRARY_STATISTICS))]
 
 
 @router.get("", dependencies=_READ)
