@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from uuid import UUID, uuid4
@@ -42,6 +41,7 @@ from app.uploads.fields import UploadFieldParser, UploadFields, parse_checksum_h
 from app.uploads.file_names import build_display_name, extract_extension
 from app.uploads.file_receiver import read_head, receive_file
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, FormField, MultipartReader
+from app.uploads.upload_result import UploadResult
 from app.uploads.uploaded_file import QuotaCheck, SizeLimits, UploadedFile
 
 UPLOAD_LEASE = timedelta(minutes=15)
@@ -55,16 +55,6 @@ ORIGINAL_PART = "assetData"
 SIDECAR_PART = "sidecarData"
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class UploadResult:
-    """`created` is False for a duplicate; `asset_id` is then that of the existing asset, and `added` is what this upload
-    added to it."""
-
-    created: bool
-    asset_id: UUID
-    added: tuple[DuplicateAddition, ...] = ()
 
 
 class UploadIngest:

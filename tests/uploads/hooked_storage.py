@@ -19,7 +19,8 @@ from app.config import Settings
 from app.storage.backend import ObjectWriter
 from app.storage.service import StorageService
 from app.uploads.body_stream import Receive
-from app.uploads.ingest import UploadIngest, UploadResult
+from app.uploads.ingest import UploadIngest
+from app.uploads.upload_result import UploadResult
 from tests.uploads.forms import CONTENT_TYPE, FormPart, Upload, body, split_at
 
 Hook = Callable[[str], Awaitable[None]]

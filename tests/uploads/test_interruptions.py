@@ -16,7 +16,8 @@ from app.catalog.schema.records import Asset, FileState, NewAsset, StoredFile
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.uploads import ingest
 from app.uploads.errors import ClientDisconnected, LeaseLost
-from app.uploads.ingest import UPLOAD_LEASE, UploadResult
+from app.uploads.ingest import UPLOAD_LEASE
+from app.uploads.upload_result import UploadResult
 from tests.uploads.forms import DATES, body, split_at
 from tests.uploads.hooked_storage import WAIT_SECONDS, UploadSender, UploadTarget, nothing
 from tests.uploads.test_ingest import PHOTO, SIDECAR, random_photo

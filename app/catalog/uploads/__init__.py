@@ -1,0 +1,1 @@
+"""Table `upload`: sessions of resumable uploads."""
