@@ -6,7 +6,7 @@ Callers outside this package use `StorageService`, not a backend. An operation t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ from typing import Protocol
 from app.storage.errors import StorageError
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
+from app.storage.resumable import ResumableWrites
 
 CHUNK_BYTES = 256 * 1024
 """The size of the chunks that a read yields, and so the memory that a stalled reader holds."""
@@ -25,6 +26,9 @@ MAX_CHUNK_BYTES = 1024 * 1024
 
 MARKER_SLACK_BYTES = 64
 """A marker is read up to this many bytes past the length of its expected text (see `marker_matches`)."""
+
+FindKeysInUse = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Returns those of the given keys for which a resumable write may still go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,9 @@ class StorageBackend(Protocol):
     def name(self) -> str:
         """`local` or `s3`: for errors, logs and metrics."""
         ...
+
+    @property
+    def resumable_writes(self) -> ResumableWrites: ...
 
     async def exists(self, key: Key) -> bool: ...
 
@@ -179,8 +186,9 @@ class StorageBackend(Protocol):
         """The space of the file system that holds the folder `prefix`; None on S3. Raises `ObjectNotFound`, …"""
         ...
 
-    async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Remove temporary files and multipart uploads that writes of dead processes left; returns how many."""
+    async def sweep_leftovers(self, older_than: timedelta, find_in_use: FindKeysInUse | None = None) -> int:
+        """Remove temporary files, multipart uploads and tails that writes of dead processes, and ended resumable writes, left; returns
+        how many. Without `find_in_use` no resumable write counts as in use. It is asked after the leftovers were found."""
         ...
 
     def local_path(self, key: Key) -> Path | None:

@@ -12,6 +12,7 @@ from tests.storage.guarantees.moving import MoveGuarantees
 from tests.storage.guarantees.names import NameGuarantees
 from tests.storage.guarantees.places import LocationGuarantees
 from tests.storage.guarantees.reads import ReadGuarantees
+from tests.storage.guarantees.resumable import ResumableGuarantees
 from tests.storage.guarantees.stalls import StallGuarantees
 from tests.storage.guarantees.writes import WriteGuarantees
 
@@ -20,6 +21,7 @@ class Conformance(
     NameGuarantees,
     ReadGuarantees,
     WriteGuarantees,
+    ResumableGuarantees,
     KillGuarantees,
     ListingGuarantees,
     DeleteGuarantees,

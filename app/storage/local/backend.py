@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from datetime import timedelta
@@ -16,7 +15,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVarTuple
 
-from app.storage.backend import DiskSpace, ObjectInfo, ObjectStream, ObjectWriter, StoredChecksum
+from app.storage.backend import DiskSpace, FindKeysInUse, ObjectInfo, ObjectStream, ObjectWriter, StoredChecksum
 from app.storage.errors import ListingIncomplete, ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local.descriptor_cache import DescriptorCache
@@ -35,9 +34,10 @@ from app.storage.local.file_writer import (
     PendingFile,
     check_name_free,
     make_temporary_name,
-    sweep_temporary,
 )
+from app.storage.local.leftovers import exclude_in_use, find_old, sweep_files
 from app.storage.local.os_errors import raise_storage_errors, translate_os_error
+from app.storage.local.resumable import LocalResumableWrites
 from app.storage.local.root_folder import FolderIdentity, FoundFile, RootFolder
 from app.storage.local.syscalls import read_cached, rename_noreplace
 from app.storage.local.threads import ThreadPool
@@ -70,6 +70,7 @@ class LocalBackend:
             self._root_folder.record_identities()
         self._readers = ThreadPool("storage-read", READ_THREADS)
         self._workers = ThreadPool("storage", WORKER_THREADS)
+        self.resumable_writes = LocalResumableWrites(lambda: self._root_folder, self._workers, fsync=fsync)
         self._nowait_support = NowaitSupport()
         self._descriptors = DescriptorCache(lambda descriptor: self._readers.run_in_background(os.close, descriptor))
 
@@ -222,12 +223,12 @@ class LocalBackend:
     async def disk_space(self, prefix: str) -> DiskSpace | None:
         return await self._workers.run(self._disk_space, prefix)
 
-    async def sweep_leftovers(self, older_than: timedelta) -> int:
+    async def sweep_leftovers(self, older_than: timedelta, find_in_use: FindKeysInUse | None = None) -> int:
         swept = 0
         walk = self._root_folder.walk_files("", None, [])  # folders that may not be listed are skipped
         while batch := await self._workers.run(_next_batch, walk, ""):
-            if any(file.is_temporary for file in batch):
-                swept += await self._workers.run(self._sweep, batch, older_than)
+            if leftovers := await exclude_in_use(find_old(batch, older_than), find_in_use):
+                swept += await self._workers.run(sweep_files, self._root_folder, leftovers)
         return swept
 
     def local_path(self, key: Key) -> Path | None:
@@ -375,20 +376,6 @@ class LocalBackend:
                 os.unlink(name, dir_fd=root_folder.descriptor)
         if data != name:
             raise StorageUnavailable(name.decode(), BACKEND, "reads back other bytes than were written")
-
-    def _sweep(self, batch: list[FoundFile], older_than: timedelta) -> int:
-        now = time.time()
-        with raise_storage_errors(str(self.root), BACKEND):
-            return sum(
-                sweep_temporary(
-                    self._root_folder,
-                    file.name.encode(),
-                    older_than=older_than,
-                    age=timedelta(seconds=now - file.status.st_mtime),
-                )
-                for file in batch
-                if file.is_temporary
-            )
 
 
 def _next_batch(walk: Iterator[FoundFile], below: str) -> list[FoundFile]:

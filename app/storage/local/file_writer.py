@@ -10,9 +10,8 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 
 from app.storage.backend import MAX_CHUNK_BYTES
 from app.storage.errors import InvalidKey, ObjectExists, ObjectIncomplete, ObjectTooLarge, StorageFull
@@ -26,9 +25,6 @@ BACKEND = "local"
 MAX_WRITEV_PIECES = 512
 """Most pieces for one `writev` (IOV_MAX is 1,024); more pieces are joined first."""
 
-MIN_AGE_WITHOUT_LOCKS = timedelta(days=1)
-"""Where a file system has no locks, a temporary file of at least this age counts as that of a dead writer."""
-
 _LOCKS_UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -39,8 +35,17 @@ def make_temporary_name() -> bytes:
 class PendingFile:
     """A temporary file beside its target, locked (flock) as long as it is open: a sweep removes only unlocked ones, of dead writers."""
 
-    def __init__(self, root_folder: RootFolder, key: Key, size: int | None, fsync: bool, target: bytes | None) -> None:
-        """`target` replaces the key's last segment as the final name. Raises `InvalidKey`, `StorageFull`, …"""
+    def __init__(
+        self,
+        root_folder: RootFolder,
+        key: Key,
+        size: int | None,
+        fsync: bool,
+        target: bytes | None,
+        open_temporary: Callable[[int], tuple[bytes, int]] | None = None,
+    ) -> None:
+        """`target` replaces the key's last segment as the final name. `open_temporary` takes the folder's descriptor and returns name and
+        descriptor of the temporary file; without it, a new one is made. Raises `InvalidKey`, `StorageFull`, …"""
         self._root_folder = root_folder
         self._key = key.value
         self._fsync = fsync
@@ -51,7 +56,7 @@ class PendingFile:
             self._folder = root_folder.make_folder(above)
             try:
                 self._check_free_space(size or 0)
-                self._temporary, self._descriptor = _create_locked_temporary(self._folder)
+                self._temporary, self._descriptor = (open_temporary or create_locked_temporary)(self._folder)
             except BaseException:
                 os.close(self._folder)
                 raise
@@ -111,7 +116,7 @@ class PendingFile:
             self._rename(replace=replace)
             self._sync(self._folder)
             self._root_folder.check_open_folder(self._folder, self._key, BACKEND)
-        self._close()
+        self.close()
 
     def abort(self) -> None:
         """Remove the temporary file. Never raises: a file that cannot be removed now is swept later. Does nothing after a commit."""
@@ -119,7 +124,15 @@ class PendingFile:
             return
         with suppress(OSError):
             os.unlink(self._temporary, dir_fd=self._folder)
-        self._close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the temporary file, and leave it. Does nothing after a commit or an abort."""
+        if self.is_ended:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+        os.close(self._folder)
 
     def _sync(self, descriptor: int) -> None:
         if self._fsync:
@@ -144,11 +157,6 @@ class PendingFile:
         except FileExistsError:
             check_name_free(self._folder, self._name, self._key)
             raise
-
-    def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        os.close(descriptor)
-        os.close(self._folder)
 
 
 class LocalWriter:
@@ -203,36 +211,15 @@ class LocalWriter:
         return pieces
 
 
-def sweep_temporary(root_folder: RootFolder, name: bytes, *, older_than: timedelta, age: timedelta) -> bool:
-    """Remove a temporary file that no live writer holds; False where it stays."""
-    if age < older_than:
-        return False
-    above, _, last = name.rpartition(b"/")
-    try:
-        folder = root_folder.open(above)
-    except FileNotFoundError:
-        return False
-    try:
-        descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and age < MIN_AGE_WITHOUT_LOCKS:
-                return False
-            os.unlink(last, dir_fd=folder)
-        finally:
-            os.close(descriptor)
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    finally:
-        os.close(folder)
-    return True
-
-
-def _create_locked_temporary(folder: int) -> tuple[bytes, int]:
+def create_locked_temporary(
+    folder: int, make_name: Callable[[], bytes] = make_temporary_name, access: int = os.O_WRONLY
+) -> tuple[bytes, int]:
+    """Name and descriptor of a new, locked file in the open folder. `access` is the mode in which it is opened."""
     while True:
-        name = make_temporary_name()
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        name = make_name()
+        descriptor = os.open(name, access | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
         try:
-            _lock(descriptor, fcntl.LOCK_EX)
+            lock_file(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return name, descriptor
         except BaseException:
@@ -243,8 +230,8 @@ def _create_locked_temporary(folder: int) -> tuple[bytes, int]:
         os.close(descriptor)  # a sweep removed it before it was locked
 
 
-def _lock(descriptor: int, operation: int) -> bool:
-    """False where the file system has no locks."""
+def lock_file(descriptor: int, operation: int) -> bool:
+    """Lock an open file (flock). False where the file system has no locks; `BlockingIOError` where another holds one."""
     try:
         fcntl.flock(descriptor, operation)
     except OSError as error:

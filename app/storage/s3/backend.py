@@ -19,6 +19,7 @@ from app.config import GIBIBYTE
 from app.storage.backend import (
     MARKER_SLACK_BYTES,
     DiskSpace,
+    FindKeysInUse,
     ObjectInfo,
     ObjectStream,
     ObjectWriter,
@@ -37,13 +38,15 @@ from app.storage.errors import (
 from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key, is_temporary
 from app.storage.ranges import ByteRange
 from app.storage.s3.batch_delete import MAX_BATCH_KEYS, delete_keys
+from app.storage.s3.leftovers import LeftoverSweeper
 from app.storage.s3.object_lister import ObjectLister
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.s3.protocol.errors import BACKEND
-from app.storage.s3.protocol.responses import UNKNOWN_DATE, HeadResult, UploadedPart
+from app.storage.s3.protocol.responses import HeadResult, UploadedPart
 from app.storage.s3.protocol.upload_body import UploadBody
 from app.storage.s3.reader import S3Reader
+from app.storage.s3.resumable import S3ResumableWrites
 from app.storage.s3.writer import WRITE_ID_METADATA, S3WriterFactory
 
 MAX_COPY_BYTES = 5 * GIBIBYTE
@@ -77,6 +80,8 @@ class S3Backend:
         self._known_folders: OrderedDict[str, None] = OrderedDict()
         self.feature_probe = uploads.feature_probe
         self._lister = ObjectLister(client, uploads.feature_probe)
+        self._sweeper = LeftoverSweeper(client, self._lister, uploads.active_upload_ids)
+        self.resumable_writes = S3ResumableWrites(uploads, self._lister, self._check_key_free)
 
     async def aclose(self) -> None:
         await self.uploads.uncancelled_tasks.aclose(self._deadline)
@@ -193,31 +198,9 @@ class S3Backend:
     async def disk_space(self, prefix: str) -> DiskSpace | None:
         return None
 
-    async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Removes left-over probe objects and aborts unfinished multipart uploads below the prefix. Aborting needs a separate permission,
-        and so comes last. Uploads that this process is writing, and those whose age the store does not tell, stay."""
-        limit = datetime.now(UTC) - older_than
-        swept = 0
-        probes = await self._lister.list_page(TEMPORARY_PREFIX)
-        for probe in probes.items:
-            if UNKNOWN_DATE < probe.last_modified <= limit and is_temporary(probe.key):
-                await self.client.delete(probe.key)
-                swept += 1
-        current_marker: tuple[str, ...] | None = None
-        while True:
-            uploads = await self.client.list_uploads(current_marker)
-            for upload in uploads.items:
-                if (
-                    upload.started_at is not None
-                    and upload.started_at <= limit
-                    and upload.upload_id not in self.uploads.active_upload_ids
-                ):
-                    for key in upload.keys:
-                        await self.client.abort(key, upload.upload_id)
-                    swept += 1
-            current_marker = uploads.next_marker
-            if current_marker is None:
-                return swept
+    async def sweep_leftovers(self, older_than: timedelta, find_in_use: FindKeysInUse | None = None) -> int:
+        """Uploads that this process is writing, and leftovers whose age the store does not tell, stay."""
+        return await self._sweeper.sweep(datetime.now(UTC) - older_than, find_in_use)
 
     def local_path(self, key: Key) -> Path | None:
         return None

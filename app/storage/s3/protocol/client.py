@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -34,6 +34,7 @@ from app.storage.s3.protocol.sdk import make_client, uses_own_checksums
 from app.storage.s3.protocol.transport import RangeOutside, S3Transport
 from app.storage.s3.protocol.upload_body import UploadBody
 
+_READ_BYTES = 256 * 1024
 _SIZE_IN_RANGE = re.compile(r"bytes (?:\d+-\d+|\*)/(\d{1,19})")
 
 
@@ -80,15 +81,24 @@ class S3Client(S3Transport):
         raise ObjectExists(key, BACKEND)
 
     async def read_prefix(self, key: str, length: int) -> bytes:
-        """The first `length` bytes, or fewer where the object is shorter. Not on `S3Reader`'s connections, which downloads may occupy;
-        without a range, because some stores refuse a range that is longer than the object."""
+        """The first `length` bytes, or fewer where the object is shorter."""
+        async with aclosing(self.read_pieces(key, length)) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+    async def read_pieces(self, key: str, length: int) -> AsyncGenerator[bytes]:
+        """As `read_prefix`, in pieces. Not on `S3Reader`'s connections, which downloads may occupy; without a range, because some stores
+        refuse a range that is longer than the object. Close the generator: it holds a connection."""
         answer = await self._call("get_object", key, Key=self.add_prefix(key))
-        body, start = answer["Body"], b""
+        body, left = answer["Body"], length
+        end = asyncio.get_running_loop().time() + self._deadline + length / self._rate
         try:
-            async with asyncio.timeout(self._deadline):
-                while len(start) < length and (piece := await body.read(length - len(start))):
-                    start += piece
-                return start
+            while left > 0:
+                async with asyncio.timeout_at(end):
+                    piece = await body.read(min(left, _READ_BYTES))
+                if not piece:
+                    return
+                left -= len(piece)
+                yield piece
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise StorageUnavailable(key, BACKEND, f"get_object: {type(error).__name__}") from error
         finally:
@@ -257,15 +267,18 @@ class S3Client(S3Transport):
             after = OptionalFields(S3Feature.START_AFTER, {"StartAfter": self._prefix + start_after})
         return await self._call_with_options("list_objects_v2", prefix, [after], **params)
 
-    async def list_uploads(self, marker: tuple[str, ...] | None) -> ListingPage[UnfinishedUpload]:
-        """Multipart uploads below the prefix that were neither completed nor aborted; empty where the store cannot list them."""
+    async def list_uploads(self, marker: tuple[str, ...] | None, prefix: str = "") -> ListingPage[UnfinishedUpload]:
+        """Multipart uploads whose key starts with `prefix` and that were neither completed nor aborted; empty where the store cannot list
+        them."""
         if not self.capabilities.has(S3Feature.LIST_UPLOADS):
             return ListingPage((), None)
         extra: dict[str, Any] = {}
         if marker:
             extra = {"KeyMarker": marker[0], "UploadIdMarker": marker[1]}
         try:
-            answer = await self._call("list_multipart_uploads", "", Prefix=self._prefix, EncodingType="url", **extra)
+            answer = await self._call(
+                "list_multipart_uploads", "", Prefix=self._prefix + prefix, EncodingType="url", **extra
+            )
         except (S3RequestRefused, ObjectNotFound) as error:
             self.capabilities.mark_missing(S3Feature.LIST_UPLOADS, f"refused: {error.detail}")
             return ListingPage((), None)
@@ -274,6 +287,11 @@ class S3Client(S3Transport):
         following = page.next_marker
         is_last = marker is not None and following is not None and (following == marker or following[0] < marker[0])
         return ListingPage(page.items, None) if is_last else page
+
+    async def check_upload(self, key: str, upload_id: str) -> None:
+        """Raises `ObjectNotFound` where the multipart upload is missing. Returns also where the store cannot list its parts."""
+        with suppress(S3RequestRefused):
+            await self._call("list_parts", key, Key=self.add_prefix(key), UploadId=upload_id, MaxParts=1)
 
     async def presign_get(
         self, key: str, seconds: int, *, content_type: str | None = None, disposition: str | None = None

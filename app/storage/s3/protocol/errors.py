@@ -92,6 +92,10 @@ class S3RequestRefused(StorageRefused):
     """The store refused a valid request; `detail` has its code."""
 
 
+class MultipartUploadMissing(StorageUnavailable):
+    """The multipart upload was aborted or completed, or never existed. A plain write may be repeated as a whole."""
+
+
 def translate_s3_error(key: str, operation: str, code: str, status: int) -> StorageError:
     """The `StorageError` for an error response. `code` is S3's; for a HEAD it is the status as text."""
     kind = _ERRORS_BY_CODE.get(code) or _ERRORS_BY_STATUS.get(status)

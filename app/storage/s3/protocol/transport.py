@@ -24,7 +24,14 @@ from app.storage.errors import (
 from app.storage.key import MAX_KEY_BYTES
 from app.storage.s3.protocol.capabilities import S3Feature, StoreCapabilities
 from app.storage.s3.protocol.error_hints import ErrorExplainer
-from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused, is_denied, is_unsupported, translate_s3_error
+from app.storage.s3.protocol.errors import (
+    BACKEND,
+    MultipartUploadMissing,
+    S3RequestRefused,
+    is_denied,
+    is_unsupported,
+    translate_s3_error,
+)
 from app.storage.s3.protocol.optional_fields import OptionalFields, send_supported_fields
 from app.storage.s3.protocol.sdk import (
     SdkCredentialErrors,
@@ -198,6 +205,8 @@ class S3Transport:
         if operation in ("head_object", "get_object") and self.means_missing_object(code, status):
             return ObjectNotFound(key, BACKEND, f"{operation}: {code or status}")
         error = translate_s3_error(key, operation, code, status)
+        if isinstance(error, ObjectNotFound) and operation == "upload_part" and code == "NoSuchUpload":
+            return MultipartUploadMissing(key, BACKEND, f"{operation}: {code}")
         if isinstance(error, ObjectNotFound) and _is_upload_missing(operation, code):
             return StorageUnavailable(key, BACKEND, f"{operation}: {code or status}")
         return error

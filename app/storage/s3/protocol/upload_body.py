@@ -61,6 +61,16 @@ class UploadBody:
             return None
         return base64.b64encode(self._crc.to_bytes(4, "big")).decode("ascii")
 
+    @property
+    def crc32(self) -> int:
+        """The CRC-32 over all bytes."""
+        if self._with_checksum:
+            return self._crc
+        value = 0
+        for piece in (*self._pieces, self._tail):
+            value = crc32(piece, value)
+        return value
+
     def tell(self) -> int:
         return self._position
 
