@@ -17,14 +17,13 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from app.config import Settings, StorageEngine
-from app.storage.backend import ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
+from app.storage.backend import FindKeysInUse, ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
 from app.storage.errors import (
     InvalidKey,
     ListingIncomplete,
     ObjectChanged,
     ObjectNotFound,
     StorageError,
-    StorageFull,
     StoragePermission,
     StorageUnavailable,
 )
@@ -35,15 +34,10 @@ from app.storage.local.os_errors import raise_storage_errors
 from app.storage.path import BucketPaths, LocalPaths, check_local_path, is_s3_uri, parse_s3_uri
 from app.storage.process_folder import STAGING
 from app.storage.ranges import ByteRange
+from app.storage.resumable_files import ManagedObject, ResumableFiles, WriteCounts, find_by_path
 from app.storage.staging import Staging, StoredContent
 
 PATH_CACHE_SIZE = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _ManagedObject:
-    backend: StorageBackend
-    key: Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +67,7 @@ class StorageService:
         in the bucket, not of the backend's keys. The service closes the backends and the staging."""
         self.engine = engine
         self.staging = staging
-        self.failed_writes = 0
-        """Number of writes that a backend failed (full, no permission, unavailable)."""
-        self.s3_writes = 0
-        """Number of writes committed to the bucket."""
+        self._counts = WriteCounts()
         self._local = local
         self._s3 = s3
         self._local_paths = LocalPaths(str(media_root)) if media_root else None
@@ -89,6 +80,17 @@ class StorageService:
         self._primary_paths: LocalPaths | BucketPaths = primary[1]
         # A path's backend and key never change; resolving them would be a quarter of the cost of a small read.
         self._resolve = lru_cache(PATH_CACHE_SIZE)(self._resolve_path)
+        self.resumable = ResumableFiles(self._resolve_writable, self._counts)
+
+    @property
+    def failed_writes(self) -> int:
+        """Number of writes that a backend failed (full, no permission, unavailable)."""
+        return self._counts.failed
+
+    @property
+    def s3_writes(self) -> int:
+        """Number of writes committed to the bucket."""
+        return self._counts.in_s3
 
     def managed_path(self, key: Key) -> str:
         """The path of a new file in the primary location, as the catalogue stores it."""
@@ -157,14 +159,11 @@ class StorageService:
         self, write: AbstractAsyncContextManager[ObjectWriter], *, in_s3: bool
     ) -> AsyncGenerator[ObjectWriter]:
         """Counts failed writes, and those that the bucket committed."""
-        try:
+        with self._counts.count_failure():
             async with write as writer:
                 yield writer
-        except (StorageFull, StoragePermission, StorageUnavailable):
-            self.failed_writes += 1
-            raise
         if in_s3:
-            self.s3_writes += 1
+            self._counts.in_s3 += 1
 
     async def copy(self, source: str, target: str) -> None:
         """Within one backend the store copies; between two backends the bytes pass through this process. Raises `ObjectNotFound`,
@@ -274,9 +273,16 @@ class StorageService:
         """Writes, reads and deletes a test object in the primary location; raises the first error."""
         await self.primary_backend.probe()
 
-    async def sweep_leftovers(self, older_than: timedelta) -> int:
-        """Remove what writes of dead processes left on every backend; returns how many."""
-        return sum([await backend.sweep_leftovers(older_than) for backend in self._backends()])
+    async def sweep_leftovers(self, older_than: timedelta, find_paths_in_use: FindKeysInUse | None = None) -> int:
+        """Remove what writes of dead processes, and ended resumable writes, left on every backend; returns how many. Without
+        `find_paths_in_use`, which returns those of the given paths for which a resumable write may still go on, none counts as in
+        use."""
+        swept = 0
+        for engine in StorageEngine:
+            if (location := self.find_location(engine)) is not None:
+                find_in_use = find_by_path(location.paths, find_paths_in_use) if find_paths_in_use is not None else None
+                swept += await location.backend.sweep_leftovers(older_than, find_in_use)
+        return swept
 
     async def presigned_url(
         self, path: str, *, expires_in: timedelta, content_type: str | None = None, disposition: str | None = None
@@ -303,7 +309,7 @@ class StorageService:
     def _backends(self) -> list[StorageBackend]:
         return [backend for backend in (self._local, self._s3) if backend is not None]
 
-    def _resolve_path(self, path: str) -> _ManagedObject | None:
+    def _resolve_path(self, path: str) -> ManagedObject | None:
         """Backend and key of a managed path; None for an external path."""
         if is_s3_uri(path):
             parse_s3_uri(path)
@@ -316,12 +322,12 @@ class StorageService:
         return None if key is None else self._require_backend(self._local, key, path)
 
     @staticmethod
-    def _require_backend(backend: StorageBackend | None, key: Key, path: str) -> _ManagedObject:
+    def _require_backend(backend: StorageBackend | None, key: Key, path: str) -> ManagedObject:
         if backend is None:
             raise StorageUnavailable(path, "s3" if is_s3_uri(path) else "local", "is not connected")
-        return _ManagedObject(backend, key)
+        return ManagedObject(backend, key)
 
-    def _resolve_writable(self, path: str) -> _ManagedObject:
+    def _resolve_writable(self, path: str) -> ManagedObject:
         return self._resolve(path) or self._external.refuse_write(path)
 
 
