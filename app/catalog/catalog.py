@@ -41,6 +41,7 @@ from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
 from app.catalog.task_queues import TaskQueueRepository
 from app.catalog.tasks import TaskRepository
+from app.catalog.uploads.uploads import UploadRepository
 
 _WRITE_PROBE = "write-probe"
 
@@ -78,6 +79,7 @@ class Catalog:
         self.libraries = LibraryRepository(database)
         self.library_files = LibraryFileRepository(database)
         self.library_sidecars = LibrarySidecarRepository(database)
+        self.uploads = UploadRepository(database)
         self.installation = InstallationFlags(database)
         self.moves = MoveLedger(database)
         self.path_switches = PathSwitches(database)

@@ -126,6 +126,14 @@ class WriteLeaseLost(CatalogError):
         super().__init__(f"file {file_id} is no longer being written")
 
 
+class UploadSuperseded(CatalogError):
+    """A newer request has taken the upload over, or it has ended."""
+
+    def __init__(self, upload_id: UUID) -> None:
+        self.upload_id = upload_id
+        super().__init__(f"upload {upload_id} was taken over by a newer request")
+
+
 class LibraryChanged(CatalogError):
     """The library's import paths or exclusion patterns have changed since the scan began."""
 

@@ -48,23 +48,8 @@ class FileRepository:
     async def begin_write(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
         """Insert the row of an object that is about to be written; the row is committed when this returns. The writer
         renews the lease. Raises `ConstraintViolation` when the path is taken or the owner does not exist."""
-        moment = now()
-        begun = File(
-            id=uuid4(),
-            owner_id=owner_id,
-            kind=kind,
-            path=path,
-            state=FileState.WRITING,
-            size=None,
-            sha1=None,
-            crc32=None,
-            mime_type=mime_type,
-            created_at=moment,
-            not_before=moment + lease,
-        )
         async with self._database.write() as connection:
-            await connection.execute(insert(_file).values(_file_values(begun)))
-        return begun
+            return await insert_writing_file(connection, owner_id, kind, path, mime_type, now() + lease)
 
     async def renew_lease(self, file_id: UUID, lease: timedelta) -> bool:
         """Returns False when the file is no longer `writing`; the writer must then abort."""
@@ -199,6 +184,27 @@ class FileRepository:
             if len(rows) < ID_BATCH_SIZE:
                 return
             last = rows[-1].id
+
+
+async def insert_writing_file(
+    connection: AsyncConnection, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease_end: datetime
+) -> File:
+    """Insert the row of an object that is about to be written."""
+    begun = File(
+        id=uuid4(),
+        owner_id=owner_id,
+        kind=kind,
+        path=path,
+        state=FileState.WRITING,
+        size=None,
+        sha1=None,
+        crc32=None,
+        mime_type=mime_type,
+        created_at=now(),
+        not_before=lease_end,
+    )
+    await connection.execute(insert(_file).values(_file_values(begun)))
+    return begun
 
 
 async def make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile) -> FileKind:

@@ -1,5 +1,5 @@
-"""The owner's row as a lock for all rows of that owner, and as the counter of used bytes. Statements that run in the
-caller's transaction.
+"""The owner's row as a lock for all rows of that owner, and as the counter of used bytes. Unfinished uploads reserve
+bytes beside those. Statements that run in the caller's transaction.
 
 A transaction that touches several rows of an owner locks the owner's row first, so that two transactions cannot
 deadlock.
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import Select, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.errors import NotFound, QuotaExceeded
 from app.catalog.schema import tables
+from app.catalog.schema.upload_records import OPEN_UPLOAD_STATES
 
+_upload = tables.upload
 _user = tables.user
 
 
@@ -25,14 +27,42 @@ async def lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
 
 async def charge_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
     """Add `size` bytes to the owner's used bytes. Raises `QuotaExceeded`, or `NotFound` for an unknown owner."""
-    within = or_(_user.c.quota.is_(None), _user.c.used + size <= _user.c.quota)
+    needed = _user.c.used + _reserved_bytes(owner_id).scalar_subquery() + size
+    within = or_(_user.c.quota.is_(None), needed <= _user.c.quota)
     charge = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
-    if (await connection.execute(charge)).rowcount == 1:
-        return
-    owner = (await connection.execute(select(_user.c.quota, _user.c.used).where(_user.c.id == owner_id))).one_or_none()
-    if owner is None:
+    if (await connection.execute(charge)).rowcount != 1:
+        await check_quota(connection, owner_id, size)
         raise NotFound("user", [owner_id])
-    raise QuotaExceeded(owner.quota, owner.used, size)
+
+
+async def check_quota(connection: AsyncConnection, owner_id: UUID, size: int, *, upload_id: UUID | None = None) -> None:
+    """Raises `QuotaExceeded` where `size` more bytes would exceed the owner's quota, `upload_id`'s reservation not
+    counted. Does nothing for an unknown owner."""
+    limits = await read_usage(connection, owner_id, upload_id=upload_id)
+    if limits is not None and limits[1] + size > limits[0]:
+        raise QuotaExceeded(*limits, size)
+
+
+async def read_usage(
+    connection: AsyncConnection, owner_id: UUID, *, upload_id: UUID | None = None
+) -> tuple[int, int] | None:
+    """The owner's quota, and the bytes that are used or reserved, without those that `upload_id` reserves. None without
+    a quota."""
+    found = await connection.execute(select(_user.c.quota, _user.c.used).where(_user.c.id == owner_id))
+    owner = found.one_or_none()
+    if owner is None or owner.quota is None:
+        return None
+    reserved = _reserved_bytes(owner_id)
+    if upload_id is not None:
+        reserved = reserved.where(_upload.c.id != upload_id)
+    return owner.quota, owner.used + int((await connection.execute(reserved)).scalar_one())
+
+
+def _reserved_bytes(owner_id: UUID) -> Select[int]:
+    """The bytes that the owner's unfinished uploads reserve: the length of each, where it is known."""
+    size = func.coalesce(_upload.c.length, _upload.c.offset)
+    mine = (_upload.c.owner_id == owner_id) & _upload.c.state.in_(OPEN_UPLOAD_STATES)
+    return select(func.coalesce(func.sum(size), 0).label("reserved")).where(mine)
 
 
 async def refund_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:

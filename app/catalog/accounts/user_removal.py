@@ -17,12 +17,15 @@ from app.catalog.assets.asset_removal import mark_live_for_deletion, remove_asse
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation
 from app.catalog.schema import tables
+from app.catalog.schema.upload_records import UploadState
+from app.catalog.uploads.upload_rows import end_uploads
 
 _asset = tables.asset
 _file = tables.file
 _installation = tables.installation
 _library = tables.library
 _person = tables.person
+_upload = tables.upload
 _user = tables.user
 
 _FLAG = "removed-user:"
@@ -34,8 +37,8 @@ class UserRemovalRepository:
         self._database = database
 
     async def mark(self, user_id: UUID) -> list[UUID]:
-        """Begin the removal: the user's keys, logins, password and links work no more, and their libraries are marked for
-        removal. Does nothing for an unknown user, or for one that is marked already. Returns the links that ended."""
+        """Begin the removal: the user's keys, logins, password and links work no more, their unfinished uploads end, and their
+        libraries are marked for removal. Does nothing for an unknown user, or for one that is marked already. Returns the links that ended."""
         try:
             async with self._database.write() as connection:
                 await quota.lock_owner(connection, user_id)
@@ -50,6 +53,8 @@ class UserRemovalRepository:
                     delete(tables.archive).where(tables.archive.c.owner_id == user_id).returning(tables.archive.c.id)
                 )
                 ended = list((await connection.execute(links)).scalars())
+                mine = _upload.c.owner_id == user_id
+                await end_uploads(connection, mine, UploadState.CANCELLED, now())
                 libraries = (_library.c.owner_id == user_id) & _library.c.deleted_at.is_(None)
                 await connection.execute(update(_library).where(libraries).values(deleted_at=now()))
         except ConstraintViolation:
@@ -89,6 +94,7 @@ class UserRemovalRepository:
         deleted = 0
         for user_id in await self.list_marked():
             belongings = [exists().where(table.c.owner_id == user_id) for table in (_asset, _file, _library, _person)]
+            belongings.append(exists().where(_upload.c.owner_id == user_id, _upload.c.cleanup_at.is_not(None)))
             nothing_left = delete(_user).where(_user.c.id == user_id, *(~each for each in belongings))
             try:
                 async with self._database.write() as connection:

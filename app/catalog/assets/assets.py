@@ -41,6 +41,7 @@ from app.catalog.errors import (
     NotAPhoto,
     NotFound,
     QuotaExceeded,
+    UploadSuperseded,
     WriteLeaseLost,
 )
 from app.catalog.files import ID_BATCH_SIZE, file_from_row, iterate_batches, make_live, mark_unfinished_for_deletion
@@ -57,6 +58,7 @@ from app.catalog.schema.records import (
     StoredFile,
     Visibility,
 )
+from app.catalog.uploads.upload_rows import UploadCompletion, complete_upload
 
 _asset = tables.asset
 _file = tables.file
@@ -72,7 +74,14 @@ class AssetRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(self, new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
+    async def insert(
+        self,
+        new: NewAsset,
+        original: StoredFile,
+        sidecar: StoredFile | None = None,
+        *,
+        completion: UploadCompletion | None = None,
+    ) -> Asset:
         """Finish an upload in one transaction: its files become live, the asset and its task are inserted, the quota is
         charged.
 
@@ -80,22 +89,27 @@ class AssetRepository:
         of a live photo); then nothing is inserted and the upload's files are marked for deletion, except the sidecar of
         a duplicate, which may be added to the existing asset (see `duplicate_uploads`). A motion video is hidden, as in
         Immich.
+
+        `completion`: the session of a resumable upload is completed in the same transaction. Raises `UploadSuperseded`
+        too; and the session decides what becomes of a file that is refused, which stays `writing`.
         """
         files = [original, sidecar] if sidecar else [original]
         try:
             for _ in range(_INSERT_ATTEMPTS):
                 try:
-                    return await self._insert(new, files)
+                    return await self._insert(new, files, completion)
                 except ConstraintViolation:
                     existing = await self.get_by_checksum(new.owner_id, new.checksum)
                     if existing:
                         raise DuplicateAsset(existing.id, is_trashed=existing.deleted_at is not None) from None
                     # Else the other asset was deleted meanwhile: try again.
         except DuplicateAsset:
-            await self._mark_uploads_for_deletion([original.file_id])
+            if completion is None:
+                await self._mark_uploads_for_deletion([original.file_id])
             raise
         except (QuotaExceeded, WriteLeaseLost, NotAPhoto, NotFound):
-            await self._mark_uploads_for_deletion([stored.file_id for stored in files])
+            if completion is None:
+                await self._mark_uploads_for_deletion([stored.file_id for stored in files])
             raise
         raise CatalogUnavailable("uploads of the same content were inserted and deleted at the same time")
 
@@ -353,9 +367,13 @@ class AssetRepository:
         async with self._database.read() as connection:
             return [usage_from_row(row) for row in await connection.execute(select_usage_by_user())]
 
-    async def _insert(self, new: NewAsset, files: Sequence[StoredFile]) -> Asset:
+    async def _insert(self, new: NewAsset, files: Sequence[StoredFile], completion: UploadCompletion | None) -> Asset:
         moment = now()
         async with self._database.write() as connection:
+            if completion is not None:
+                await quota.lock_owner(connection, new.owner_id)
+                if not await complete_upload(connection, completion, new.id, created=True):
+                    raise UploadSuperseded(completion.upload.id)
             for stored in files:
                 await make_live(connection, new.owner_id, stored)
             await quota.charge_quota(connection, new.owner_id, sum(stored.size for stored in files))

@@ -4,6 +4,9 @@ A file that was `writing` at the backup may have become a live file since; a `do
 (after a move and a move back); an asset in the trash may have been restored. Therefore these rows are dropped or reset
 before any program acts on them. Their objects are then unreferenced: a verification reports them, and a person decides
 about them.
+
+Uploads that were unfinished at the backup may be complete since: their rows are deleted, and no object is. Answers of
+complete ones are kept.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from app.catalog.moves.move_ledger import OPEN_STATES
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileState
+from app.catalog.schema.upload_records import UploadState
 
 _asset = tables.asset
 _file = tables.file
 _item = tables.migration_item
+_upload = tables.upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class DroppedRows:
 async def drop_restored_rows(connection: AsyncConnection) -> DroppedRows:
     """Call it in the transaction of the restore."""
     await _drop_unwanted_moves(connection)
+    await _drop_unfinished_uploads(connection)
     return DroppedRows(await _delete_unreferenced_files(connection), await _restart_trash_age(connection))
 
 
@@ -44,6 +50,12 @@ async def _drop_unwanted_moves(connection: AsyncConnection) -> None:
     live = select(_file.c.id).where(_file.c.id == _item.c.file_id, _file.c.state == FileState.LIVE)
     unwanted = _item.c.state.in_(OPEN_STATES) & ~live.exists()
     await connection.execute(update(_item).where(unwanted).values(state=MoveState.DROPPED, problem=None))
+
+
+async def _drop_unfinished_uploads(connection: AsyncConnection) -> None:
+    await connection.execute(delete(_upload).where(_upload.c.state != UploadState.COMPLETE))
+    nothing = {"cleanup_at": None, "path": None, "file_id": None, "storage_state": None}
+    await connection.execute(update(_upload).values(nothing))
 
 
 async def _delete_unreferenced_files(connection: AsyncConnection) -> int:

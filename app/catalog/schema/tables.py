@@ -34,6 +34,7 @@ from sqlalchemy.types import TypeDecorator
 from app.catalog.schema.library_records import LibraryState
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
+from app.catalog.schema.upload_records import UploadState
 from app.config import StorageEngine
 from app.unicode_folding import fold_case
 
@@ -394,6 +395,49 @@ library_file = Table(
     UniqueConstraint("folder_id", "name"),
     Index("ix_library_file_inode", "inode"),
     Index("ix_library_file_missing_since", "missing_since"),
+)
+
+# No foreign keys to `file` and `asset`: a session outlives its file's row, and its answer the asset.
+upload = Table(
+    "upload",
+    metadata,
+    _id(),
+    _reference("owner_id", "user.id", on_delete="CASCADE"),
+    Column("credential_id", Uuid),
+    _required("permission", Text),
+    _required("protocol", Text),
+    _required("state", StrEnumType(UploadState)),
+    Column("length", BigInteger),
+    _required("offset", BigInteger),
+    _required("all_received", Boolean),
+    _required("raw_metadata", Text),
+    _required("fields", JSON),
+    _required("filename", Text),
+    Column("declared_sha1", LargeBinary),
+    # The first bytes, as long as they are not in the storage: the stored file's extension depends on them.
+    Column("head", LargeBinary),
+    Column("file_id", Uuid),
+    Column("path", String),
+    Column("storage_state", String),
+    Column("sha1_state", LargeBinary),
+    _required("crc32", BigInteger),
+    _required("generation", BigInteger),
+    Column("writer", Uuid),
+    _required("is_contested", Boolean),
+    _required("received_bytes", BigInteger),
+    _required("resumptions", Integer),
+    Column("result_asset_id", Uuid),
+    Column("result_created", Boolean),
+    Column("result_added", JSON(none_as_null=True)),
+    Column("failure", Text),
+    _required("created_at", UtcDateTime),
+    _required("updated_at", UtcDateTime),
+    _required("expires_at", UtcDateTime),
+    Column("cleanup_at", UtcDateTime),
+    Index("ix_upload_owner_id_state", "owner_id", "state"),
+    Index("ix_upload_expires_at", "expires_at"),
+    Index("ix_upload_cleanup_at", "cleanup_at"),
+    Index("ix_upload_path", "path"),
 )
 
 installation = Table(
