@@ -16,33 +16,32 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from app.catalog.assets.duplicate_uploads import DuplicateAddition
 from app.catalog.catalog import Catalog
 from app.catalog.database.outage import FailedWork
-from app.catalog.errors import CatalogError, DuplicateAsset, NotFound, WriteLeaseLost
+from app.catalog.errors import CatalogError, DuplicateAsset
 from app.catalog.files import LATE_WRITE_GRACE
-from app.catalog.schema.records import Asset, AssetType, File, FileKind, NewAsset, StoredFile, User
+from app.catalog.schema.records import File, FileKind, NewAsset, StoredFile, User
 from app.config import Settings
 from app.formats import MAX_SIDECAR_BYTES, MediaFormat, MediaKind, find_format
 from app.formats.signatures import SIGNATURE_BYTES, find_content_format
 from app.storage.errors import StorageUnavailable
-from app.storage.key import Key
 from app.storage.service import StorageService
+from app.uploads.asset_insertion import AssetInsertion, DuplicateContent, build_upload_key
 from app.uploads.body_stream import BodyLimits, Receive, stream_body
 from app.uploads.errors import (
-    ChecksumMismatch,
     EmptyFile,
     InvalidField,
     LeaseLost,
     MalformedBody,
     UnsupportedType,
 )
-from app.uploads.fields import UploadFieldParser, UploadFields, parse_checksum_header
+from app.uploads.fields import UploadFieldParser, parse_checksum_header
 from app.uploads.file_names import build_display_name, extract_extension
 from app.uploads.file_receiver import read_head, receive_file
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, FormField, MultipartReader
+from app.uploads.shielding import run_shielded
 from app.uploads.upload_result import UploadResult
-from app.uploads.uploaded_file import QuotaCheck, SizeLimits, UploadedFile
+from app.uploads.uploaded_file import QuotaCheck, SizeLimits, UploadedFile, find_named_format
 
 UPLOAD_LEASE = timedelta(minutes=15)
 """Duration of a lease: until it expires, the sweeper leaves the file row alone."""
@@ -114,10 +113,10 @@ class UploadIngest:
     async def _load_quota(self, user: User, content_length: int | None) -> QuotaCheck | None:
         if user.quota is None:
             return None
-        current_user = await self._catalog.users.get(user.id)
-        if current_user is None or current_user.quota is None:
+        usage = await self._catalog.uploads.read_usage(user.id)
+        if usage is None:
             return None
-        quota_check = QuotaCheck(current_user.quota, current_user.used)
+        quota_check = QuotaCheck(*usage)
         if content_length is not None:
             quota_check.check(content_length - MAX_OVERHEAD_BYTES)
         return quota_check
@@ -133,33 +132,12 @@ async def _has_bytes(part: FilePart) -> bool:
 
 async def _run_to_completion(upload: _Upload, reader: MultipartReader) -> UploadResult:
     """Run the upload in its own task, so that a cancellation of the request does not interrupt a commit."""
-    task = asyncio.create_task(upload.run(reader))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
+
+    def cancel_unless_committing(task: asyncio.Task[UploadResult]) -> None:
         if not upload.is_committing:
             task.cancel()
-        error = await _failure_of(task)
-        if error is not None and not upload.is_outage(error):
-            _log.warning("upload failed after its request was cancelled", exc_info=error)
-        raise
 
-
-async def _failure_of(task: asyncio.Task[UploadResult]) -> BaseException | None:
-    """Wait for the task's end, and return its error."""
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            continue  # the caller re-raises the cancellation when the task has ended
-    return None if task.cancelled() else task.exception()
-
-
-class _DuplicateContent(Exception):
-    """The user already has this content as `asset`: the original is not stored."""
-
-    def __init__(self, asset: Asset) -> None:
-        self.asset = asset
+    return await run_shielded(upload.run(reader), cancel_unless_committing, upload.is_outage)
 
 
 class _Upload:
@@ -181,7 +159,7 @@ class _Upload:
         self._user = user
         self._declared_sha1 = declared_sha1
         self._size_limits = size_limits
-        self._on_asset_added = on_asset_added
+        self._insertion = AssetInsertion(catalog, user.id, on_asset_added)
         self._name = str(uuid4())
         self._fields = UploadFieldParser()
         self._files: list[File] = []
@@ -198,7 +176,7 @@ class _Upload:
         try:
             async with self._renewing_leases():
                 return await self._receive(reader)
-        except _DuplicateContent as duplicate:
+        except DuplicateContent as duplicate:
             await self._mark_for_deletion(timedelta(0))
             return await self._complete_existing(duplicate.asset.id, None)
         except BaseException as error:
@@ -216,7 +194,7 @@ class _Upload:
                     await self._renew()
                     self.is_committing = True
                     complete = partial(self._insert, new, original)
-            except _DuplicateContent as duplicate:
+            except DuplicateContent as duplicate:
                 if self._sidecar is None or duplicate.asset.sidecar_id is not None:
                     raise
                 await self._discard_original()
@@ -273,9 +251,7 @@ class _Upload:
         type_name = name = part.filename or ""
         if not extract_extension(name) and self._fields.filename:
             type_name = self._fields.filename
-        format_ = find_format(type_name)
-        if format_ is None or format_.kind is MediaKind.SIDECAR:
-            raise UnsupportedType(extract_extension(type_name))
+        format_ = find_named_format(type_name)
         self._original = await self._receive_file(part, FileKind.ORIGINAL, format_, self._size_limits, writer)
 
     async def _read_sidecar(self, part: FilePart, writer: AsyncExitStack) -> None:
@@ -297,8 +273,7 @@ class _Upload:
             if not head:
                 raise EmptyFile
             format_ = find_content_format(head, named)
-        name = f"{self._name}{format_.extension}"
-        path = self._storage.managed_path(Key(f"upload/{self._user.id}/{name[:2]}/{name[2:4]}/{name}"))
+        path = self._storage.managed_path(build_upload_key(self._user.id, self._name, format_))
         row = await self._catalog.files.begin_write(self._user.id, kind, path, format_.mime_type, UPLOAD_LEASE)
         self._files.append(row)
         writer = await stack.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
@@ -312,68 +287,17 @@ class _Upload:
             raise InvalidField(ORIGINAL_PART, "is required")
         fields = self._fields.finish()
         self._is_favorite = fields.is_favorite
-        checksum = original.received.sha1
-        if self._declared_sha1 not in (None, checksum):
-            raise ChecksumMismatch
-        if fields.live_photo_video_id is not None:
-            if original.format.kind is not MediaKind.IMAGE:
-                raise InvalidField("livePhotoVideoId", "is for photos only")
-            video = await self._catalog.assets.get_owned(self._user.id, fields.live_photo_video_id)
-            if video is None or video.type is not AssetType.VIDEO:
-                raise InvalidField("livePhotoVideoId", "is no video of yours")
-        known = await self._catalog.assets.get_by_checksum(self._user.id, checksum)
-        if known is not None:
-            raise _DuplicateContent(known)
-        return self._new_asset(fields, original), original
-
-    def _new_asset(self, fields: UploadFields, original: UploadedFile) -> NewAsset:
-        return NewAsset(
-            id=uuid4(),
-            owner_id=self._user.id,
-            type=AssetType.VIDEO if original.format.kind is MediaKind.VIDEO else AssetType.IMAGE,
-            checksum=original.received.sha1,
-            original_file_name=original.choose_display_name(fields.filename),
-            file_created_at=fields.file_created_at,
-            file_modified_at=fields.file_modified_at,
-            local_date_time=fields.local_date_time,
-            is_favorite=fields.is_favorite,
-            visibility=fields.visibility,
-            duration=fields.duration,
-            live_photo_video_id=fields.live_photo_video_id,
-            device_asset_id=fields.device_asset_id,
-            device_id=fields.device_id,
-            metadata=fields.metadata,
-        )
+        return await self._insertion.validate(fields, original, self._declared_sha1), original
 
     async def _insert(self, new: NewAsset, original: UploadedFile) -> UploadResult:
         sidecar = self._sidecar.to_stored_file() if self._sidecar is not None else None
         try:
-            asset = await self._catalog.assets.insert(new, original.to_stored_file(), sidecar)
+            return await self._insertion.insert(new, original, sidecar)
         except DuplicateAsset as duplicate:
             return await self._complete_existing(duplicate.asset_id, sidecar)
-        except WriteLeaseLost:
-            raise LeaseLost from None
-        except NotFound as missing:
-            if new.live_photo_video_id in missing.ids:
-                raise InvalidField("livePhotoVideoId", "is no video of yours") from None
-            raise
-        if self._on_asset_added is not None:
-            self._on_asset_added(asset.id)
-        return UploadResult(created=True, asset_id=asset.id)
 
     async def _complete_existing(self, asset_id: UUID, sidecar: StoredFile | None) -> UploadResult:
-        """Adds to the existing asset what it lacks."""
-        added: tuple[DuplicateAddition, ...] = ()
-        if sidecar is not None or self._is_favorite:
-            try:
-                added = await self._catalog.duplicate_uploads.complete_asset(
-                    self._user.id, asset_id, sidecar, is_favorite=self._is_favorite
-                )
-            except WriteLeaseLost:
-                raise LeaseLost from None
-        if DuplicateAddition.SIDECAR in added and self._on_asset_added is not None:
-            self._on_asset_added(asset_id)
-        return UploadResult(created=False, asset_id=asset_id, added=added)
+        return await self._insertion.complete_existing(asset_id, sidecar, is_favorite=self._is_favorite)
 
     async def _discard_original(self) -> None:
         """Marks the aborted original of a duplicate for deletion, while the sidecar is still to be stored."""

@@ -7,15 +7,23 @@ from uuid import UUID
 
 from app.catalog.errors import QuotaExceeded
 from app.catalog.schema.records import StoredFile
-from app.formats import MediaFormat, find_format
-from app.uploads.errors import UploadTooLarge
-from app.uploads.file_names import build_display_name
+from app.formats import MediaFormat, MediaKind, find_format
+from app.uploads.errors import UnsupportedType, UploadTooLarge
+from app.uploads.file_names import build_display_name, extract_extension
 from app.uploads.file_receiver import ReceivedFile
+
+
+def find_named_format(name: str) -> MediaFormat:
+    """The type that the file name tells. Raises `UnsupportedType`, also for a sidecar."""
+    format_ = find_format(name)
+    if format_ is None or format_.kind is MediaKind.SIDECAR:
+        raise UnsupportedType(extract_extension(name))
+    return format_
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaCheck:
-    """The user's quota and usage in bytes when the upload began. An early check, to save the transfer: the insert decides."""
+    """The user's quota, and the bytes that were used and reserved when the upload began. An early check, to save the transfer: the insert decides."""
 
     quota: int
     used: int

@@ -110,9 +110,9 @@ async def test_cancelled_during_the_insert_it_is_carried_to_its_end(
     stage = Stage()
     insert = place.catalog.assets.insert
 
-    async def slow(new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
+    async def slow(new: NewAsset, original: StoredFile, sidecar: StoredFile | None, **options: Any) -> Asset:
         await stage()
-        return await insert(new, original, sidecar)
+        return await insert(new, original, sidecar, **options)
 
     monkeypatch.setattr(place.catalog.assets, "insert", slow)
     upload = asyncio.create_task(place.send([*DATES, PHOTO]))
@@ -254,9 +254,9 @@ async def test_one_of_two_objects_fails(place: UploadTarget) -> None:
 async def test_an_insert_of_unknown_outcome(place: UploadTarget, monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
     insert = place.catalog.assets.insert
 
-    async def lost(new: NewAsset, original: StoredFile, sidecar: StoredFile | None = None) -> Asset:
+    async def lost(new: NewAsset, original: StoredFile, sidecar: StoredFile | None, **options: Any) -> Asset:
         if done:
-            await insert(new, original, sidecar)
+            await insert(new, original, sidecar, **options)
         raise CatalogUnavailable("the answer was lost")
 
     monkeypatch.setattr(place.catalog.assets, "insert", lost)
