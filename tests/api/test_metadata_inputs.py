@@ -90,6 +90,10 @@ SIBLINGS: dict[str, tuple[bytes, dict[str, Any]]] = {
         encode_jpeg(PICTURE, xmp=make_xmp(POSITION)),
         {"dateTimeOriginal": "2024-07-21T21:39:24.000Z", "timeZone": "Europe/Berlin", "localDateTime": "2024-07-21T23:39:24.000Z"},
     ),
+    "before-time-zones.jpg": (  # Berlin's local mean time has an offset of 53 minutes and 28 seconds
+        encode_jpeg(PICTURE, xmp=make_xmp(POSITION | {"exif:DateTimeOriginal": "1888-03-09T12:00:00"})),
+        {"dateTimeOriginal": "1888-03-09T11:06:32.000Z", "timeZone": "Europe/Berlin", "localDateTime": "1888-03-09T12:00:00.000Z"},
+    ),
     "rated.jpg": (
         encode_jpeg(PICTURE, xmp=make_xmp({"xmp:Rating": "4"}, description="hello words")),
         {"rating": 4, "description": "hello words", "dateTimeOriginal": MOMENT},

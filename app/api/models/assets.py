@@ -15,6 +15,7 @@ from app.api.models.base_model import (
     RequestModel,
     Selection,
     StorableText,
+    StoredTimestamp,
     Timestamp,
     encode_base64,
     is_absent,
@@ -41,8 +42,10 @@ class ExifResponse(ApiModel):
     iso: int | None = None
     exposure_time: str | None = None
     orientation: str | None = None
-    date_time_original: Timestamp | None = Field(default=None, description="As if in UTC where the zone is not known.")
-    modify_date: Timestamp | None = None
+    date_time_original: StoredTimestamp | None = Field(
+        default=None, description="As if in UTC where the zone is not known."
+    )
+    modify_date: StoredTimestamp | None = None
     time_zone: str | None = None
     latitude: float | None = None
     longitude: float | None = None

@@ -121,5 +121,14 @@ Timestamp = Annotated[
 ]
 """A time with a time zone; a time without one is taken as UTC."""
 
+
+def _parse_stored_timestamp(value: object) -> object:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+StoredTimestamp = Annotated[Timestamp, BeforeValidator(_parse_stored_timestamp)]
+"""As `Timestamp`, of a text that the catalogue holds. Its offset may have seconds, as those of local mean time have (before about 1900); pydantic
+refuses them."""
+
 Checksum = Annotated[bytes, BeforeValidator(parse_checksum), WithJsonSchema({"type": "string"})]
 """A SHA-1 in hex or base64, parsed to its 20 bytes."""
