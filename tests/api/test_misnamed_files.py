@@ -95,7 +95,7 @@ def scan(client: httpx.Client, library: str) -> None:
 
 
 def test_files_of_a_library_are_taken_for_what_they_are(working: Service, admin: Account, tmp_path: Path) -> None:
-    """When they are processed: a scan opens no file. A new name changes nothing, new content does."""
+    """As soon as they are found. A new name changes nothing, new content does when it is processed."""
     folder = tmp_path / "library"
     folder.mkdir()
     jpeg, video = encode_jpeg(make_quarters(322, 240)), make_video(".mp4", *H264, *AAC)
@@ -105,12 +105,19 @@ def test_files_of_a_library_are_taken_for_what_they_are(working: Service, admin:
     with working.client(admin) as owner:
         body = {"ownerId": str(admin.id), "importPaths": [str(folder)]}
         library = owner.post("/api/libraries", json=body).json()["id"]
+        command_queues(owner, "pause")
         scan(owner, library)
-        wait_until_idle(working, admin.key)
         query = {"library": library, "limit": 100}
         ids = {each["originalFileName"]: each["id"] for each in owner.get("/api/assets", params=query).json()["items"]}
-        forget(owner, ids["video.jpg"], "video/mp4")
-        forget(owner, ids["photo.MOV"], "image/jpeg")
+        for name, type_, mime_type, playback in (
+            ("photo.MOV", "IMAGE", "image/jpeg", 404), ("video.jpg", "VIDEO", "video/mp4", 200), ("text.mov", "VIDEO", "video/quicktime", 200),
+        ):  # fmt: skip
+            asset = owner.get(f"/api/assets/{ids[name]}").json()
+            assert (asset["type"], asset["originalMimeType"]) == (type_, mime_type)
+            assert owner.get(f"/api/assets/{ids[name]}/original").headers["content-type"] == mime_type
+            assert owner.get(f"/api/assets/{ids[name]}/video/playback").status_code == playback
+        command_queues(owner, "resume")
+        wait_until_idle(working, admin.key)
         assert_photo(owner, ids["photo.MOV"], jpeg, "image/jpeg")
         assert_video(owner, ids["video.jpg"], video, "video/mp4")
         assert "named .mov" in owner.get(f"/api/assets/{ids['text.mov']}").json()["processingError"]
@@ -124,6 +131,11 @@ def test_files_of_a_library_are_taken_for_what_they_are(working: Service, admin:
         assert_photo(owner, ids["photo.MOV"], jpeg, "image/jpeg")
         assert_photo(owner, ids["video.jpg"], jpeg + b"trailing", "image/jpeg")
     assert_consistent(working.stack)
+
+
+def command_queues(client: httpx.Client, command: str) -> None:
+    for name in ("thumbnailGeneration", "videoConversion"):
+        assert client.put(f"/api/jobs/{name}", json={"command": command, "force": False}).is_success
 
 
 def forget(client: httpx.Client, asset_id: str, mime_type: str) -> None:

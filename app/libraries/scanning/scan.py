@@ -22,6 +22,7 @@ from app.libraries.import_paths.overlap import ReservedFolder
 from app.libraries.import_paths.probe import ImportPathStatus, probe_import_paths
 from app.libraries.patterns.exclusions import ExclusionRules
 from app.libraries.scanning import offline_guard
+from app.libraries.scanning.content_detection import detect_contents
 from app.libraries.scanning.diff import diff_folder, digest_files, find_renamed, identify_file
 from app.libraries.scanning.missing_files import MissingFiles
 from app.libraries.scanning.renames import UnmatchedFile, UnresolvedFiles, build_scanned_file, resolve_renames
@@ -279,6 +280,7 @@ class LibraryScan:
             after = page[-1].name
 
     async def _write_changes(self, changes: ScanChanges, found_count: int) -> None:
+        changes.new = await self._in_thread(lambda: detect_contents(changes.new))
         lists = (changes.new, changes.changed, changes.renamed, changes.returned, changes.refreshed, changes.sidecars)
         if any(lists) or changes.digests:
             folder_ids = await self._catalog.library_files.apply_changes(self._library, changes)

@@ -1,7 +1,8 @@
 """Walks an import path and lists its media files, a bounded number at a time. Does not compare them with the catalogue.
 
-Only `opendir`, `readdir` and `stat` are called: no file is opened, nothing is written. What cannot be read is recorded and left out; it does
-not end the walk. Symbolic links are followed if their target is inside the import path. Blocking: run it in a thread.
+Only `opendir`, `readdir` and `stat` are called: no file is opened (`content_detection` opens new ones), nothing is written. What cannot be read
+is recorded and left out; it does not end the walk. Symbolic links are followed if their target is inside the import path. Blocking: run it in
+a thread.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class FolderWalk:
         if self._is_unsettled(listing, status):
             return False
         listing.files.append(
-            (name, status.st_dev, _to_signed_inode(status), status.st_size, modification_time_ns(status))
+            (name, status.st_dev, to_signed_inode(status), status.st_size, modification_time_ns(status))
         )
         return True
 
@@ -291,10 +292,10 @@ def is_file_at(path: str, device: int, inode: int) -> bool:
         status = Path(path).stat()
     except OSError as error:
         return error.errno not in (*_GONE, errno.ELOOP)
-    return (status.st_dev, _to_signed_inode(status)) == (device, inode)
+    return (status.st_dev, to_signed_inode(status)) == (device, inode)
 
 
-def _to_signed_inode(status: os.stat_result) -> int:
+def to_signed_inode(status: os.stat_result) -> int:
     """The inode as a signed 64-bit number, which is what the database can store."""
     return status.st_ino if status.st_ino < _WRAP >> 1 else status.st_ino - _WRAP
 
