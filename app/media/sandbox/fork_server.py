@@ -1,9 +1,10 @@
 """The fork server: a process that has loaded the decoding libraries and forks one supervisor per request. It has no network and reads no
 user data.
 
-`python -I -m app.media.sandbox.fork_server DESCRIPTOR`: the descriptor is a socket, from which it receives requests. With each request come the
-control socket of its supervisor and, if the original is an open file without a reliable path, the descriptor of that file. The fork server ends
-when the socket is closed. It inherits neither environment variables nor other descriptors of the service.
+`python -I -m app.media.sandbox.fork_server DESCRIPTOR`, which `network_isolation` executes: the descriptor is a socket, from which it receives
+requests. With each request come the control socket of its supervisor and, if the original is an open file without a reliable path, the
+descriptor of that file. The fork server ends when the socket is closed. It inherits neither environment variables nor other descriptors of the
+service.
 """
 
 from __future__ import annotations
@@ -31,13 +32,6 @@ _ORPHAN_ROUNDS = 1000
 
 def main() -> None:
     descriptor = int(sys.argv[1])
-    if len(sys.argv) == 2:
-        process_isolation.unshare_network()
-        os.set_inheritable(descriptor, True)
-        # exec drops the capabilities that the process holds in its new user namespace.
-        os.execv(  # noqa: S606 - intentionally without a shell
-            sys.executable, [sys.executable, "-I", "-m", "app.media.sandbox.fork_server", str(descriptor), "inside"]
-        )
     inbox = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     os.nice(NICENESS)

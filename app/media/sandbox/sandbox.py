@@ -127,7 +127,7 @@ class _ForkServer:
         with closing(theirs):
             try:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-I", "-m", "app.media.sandbox.fork_server", str(theirs.fileno()),
+                    sys.executable, "-I", "-m", "app.media.sandbox.network_isolation", str(theirs.fileno()),
                     stdin=DEVNULL, stdout=DEVNULL, cwd="/", env=_ENVIRONMENT, pass_fds=[theirs.fileno()], start_new_session=True,
                 )  # fmt: skip
             except BaseException:
