@@ -1,25 +1,41 @@
-"""Importing this module loads what services and commands load after their start: the S3 client and its service description, the HTTP server, the
-PostgreSQL driver. Processes that are forked afterwards start without that work, which is a second of CPU for a service on S3.
+"""Importing this module loads what services and commands load after their start: the whole application with its routes, the S3 client and its
+service description, the HTTP server, the PostgreSQL driver. Processes that are forked afterwards start without that work, which is more than a
+second of CPU for a service on S3.
 """
 
 from __future__ import annotations
 
+import encodings.idna
 from functools import cache
 
+import alembic.command
+import anyio._backends._asyncio
 import anyio._core._sockets
 import anyio._core._streams
 import botocore.loaders
 import botocore.session
 import fastapi_offline
 import psycopg
-import uvicorn
+import typer._adapters
+import uvicorn.lifespan.on
+import uvicorn.loops.uvloop
 import uvloop
 
 import app.api.http.protocol
+import app.api.logging_setup
+import app.cli
+import app.cli.storage_access
 import app.jobs.postgres_broker
+import app.main
+import app.migration.consistency.consistency_check
+import app.migration.steps.cleanup_step
+import app.migration.steps.plan_step
+import app.migration.steps.rollback_step
+import app.migration.steps.run_step
+import app.migration.steps.switch_step
 import app.storage.s3
 
-__all__ = ["anyio", "app", "fastapi_offline", "psycopg", "uvicorn", "uvloop"]
+__all__ = ["alembic", "anyio", "app", "encodings", "fastapi_offline", "psycopg", "typer", "uvicorn", "uvloop"]
 
 
 def preload_s3_description() -> None:
