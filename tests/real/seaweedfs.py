@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
 
 import botocore.session
 from botocore.config import Config
@@ -66,6 +69,8 @@ class Identity:
     policy: str | None = None
 
 
+_LISTED = "Listed"
+"""Where a page has its objects: key to size in bytes."""
 ADMIN = Identity("admin", "testadminkey", "testadminsecret", ("Admin", "Read", "Write", "List", "Tagging"))
 
 
@@ -81,6 +86,8 @@ class SeaweedFS:
         self._identities = [ADMIN]
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
+        self._session = botocore.session.Session()
+        self._creating = threading.Lock()
         self._client: Any = None
         self._paused = False
 
@@ -206,29 +213,31 @@ class SeaweedFS:
 
     def client(self, identity: Identity = ADMIN) -> Any:
         """A blocking botocore client."""
-        session = botocore.session.Session()
-        session.set_credentials(identity.access_key, identity.secret_key)
-        return session.create_client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                connect_timeout=5,
-                read_timeout=20,
-                proxies={},
-                retries={"mode": "standard", "max_attempts": 3},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        with self._creating:  # a session is for one thread at a time
+            return self._session.create_client(
+                "s3",
+                region_name="us-east-1",
+                endpoint_url=self.endpoint,
+                aws_access_key_id=identity.access_key,
+                aws_secret_access_key=identity.secret_key,
+                config=Config(
+                    signature_version="s3v4",
+                    s3={"addressing_style": "path"},
+                    connect_timeout=5,
+                    read_timeout=20,
+                    proxies={},
+                    retries={"mode": "standard", "max_attempts": 3},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                ),
+            )
 
     @property
     def administration(self) -> Any:
         """The admin's blocking botocore client, for calls without a helper here."""
         if self._client is None:
             self._client = self.client()
+            self._client.meta.events.register("before-parse.s3.ListObjectsV2", _take_objects)
         return self._client
 
     def create_bucket(self, name: str | None = None) -> str:
@@ -240,7 +249,7 @@ class SeaweedFS:
     def objects(self, bucket: str, prefix: str = "") -> dict[str, int]:
         """All objects of the bucket: key to size in bytes."""
         pages = self.administration.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
+        return {key: size for page in pages for key, size in page[_LISTED].items()}
 
     def unfinished_uploads(self, bucket: str, prefix: str = "") -> dict[str, str]:
         """All multipart uploads that were neither completed nor aborted: upload id to key."""
@@ -335,6 +344,21 @@ class SeaweedFS:
             return
         process.kill()  # its folder is removed anyway; SIGTERM would wait for open connections
         process.wait(STOP_SECONDS)
+
+
+def _take_objects(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Take the objects out of a listing before botocore parses it, which takes 50 µs for each object: ten times as long."""
+    if response_dict["status_code"] != 200:
+        return
+    listing = ElementTree.fromstring(response_dict["body"])
+    namespace = listing.tag.removesuffix("ListBucketResult")
+    decode = unquote_plus if listing.findtext(f"{namespace}EncodingType") == "url" else str
+    listed: dict[str, int] = {}
+    for item in listing.findall(f"{namespace}Contents"):
+        listed[decode(item.findtext(f"{namespace}Key", ""))] = int(item.findtext(f"{namespace}Size", ""))
+        listing.remove(item)
+    customized_response_dict[_LISTED] = listed
+    response_dict["body"] = ElementTree.tostring(listing)
 
 
 def _refusal(client: Any) -> str:
