@@ -30,8 +30,9 @@ run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
 
 # tests/test_wheels.py runs in `make check` only: it takes minutes and needs a package index.
+# Without compiled files, each of pytest's processes would compile all tests again.
 test: $(DEV_STAMP) $(TOOLS_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(ARGS),$(ARGS),--ignore=tests/test_wheels.py)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_FLAGS) $(if $(ARGS),$(ARGS),--ignore=tests/test_wheels.py)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
