@@ -361,3 +361,14 @@ async def test_profile_images(processor: MediaProcessor, folder: Path) -> None:
     with Image.open(result.path) as image:
         assert (image.format, image.size) == ("JPEG", (250, 250))
         assert_corners(image)
+
+
+@pytest.mark.parametrize("brand", ["mif1", "mif2", "miaf", "avci", "isom"])
+@pytest.mark.parametrize(("format", "extension"), [("HEIF", ".heic"), ("AVIF", ".avif")])
+async def test_any_major_brand(
+    processor: MediaProcessor, folder: Path, brand: str, format: str, extension: str
+) -> None:
+    """The compatible brands tell what a file is (ISO/IEC 14496-12 section 4.3)."""
+    data = photo_files.encode_image(make_quarters(160, 120), format, quality=95)
+    result = await processed(processor, folder, data[:8] + brand.encode() + data[12:], extension)
+    assert_corners(open_derivative(result))

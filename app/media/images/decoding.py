@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import pillow_heif
@@ -49,6 +51,11 @@ PLUGINS = (
 """Pillow knows only the formats whose plugins are imported. All other formats stay disabled."""
 
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=2)
+
+_OPENERS: Mapping[DetectedFormat, Callable[[Path | BinaryIO], ImageFile]] = MappingProxyType(
+    {DetectedFormat.HEIF: pillow_heif.HeifImageFile, DetectedFormat.AVIF: AvifImagePlugin.AvifImageFile}
+)
+"""Of formats whose plugins refuse major brands that their decoders accept, such as `miaf`, `mif2` and `avci`."""
 
 MAX_FRAMES = 10_000
 """Limit on the frames of an animation. Only the first is decoded, but opening some formats reads all of them."""
@@ -119,7 +126,8 @@ def _open_with_pillow(source: Path | BinaryIO, content: DetectedFormat, max_pixe
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(source, formats=[content.value])
+            opener = _OPENERS.get(content)
+            image = Image.open(source, formats=[content.value]) if opener is None else opener(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise LimitExceeded(f"it has more than {max_pixels} pixels") from None
     _check_size(*image.size, max_pixels)
