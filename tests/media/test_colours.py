@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from app.formats import find_format
 from app.media.processing_results import CropBox
@@ -61,10 +61,20 @@ def encode_jxl(image: Image.Image, primaries: int, transfer: int) -> bytes:
     return subprocess.run(command, input=encode_image(image, "PNG"), check=True, timeout=60, capture_output=True).stdout
 
 
+def encode_png(
+    image: Image.Image, primaries: int, transfer: int, *, is_full: bool = True, icc_profile: bytes | None = None
+) -> bytes:
+    data = encode_image(image, "PNG", icc_profile=icc_profile)
+    content = b"cICP" + bytes((primaries, transfer, 0, is_full))
+    chunk = struct.pack(">I", 4) + content + struct.pack(">I", zlib.crc32(content))
+    return data[:33] + chunk + data[33:]
+
+
 ENCODERS: dict[str, Callable[[Image.Image, int, int], bytes]] = {
     ".heic": encode_heic,
     ".avif": encode_avif,
     ".jxl": encode_jxl,
+    ".png": encode_png,
 }
 
 
@@ -189,3 +199,13 @@ async def test_linear_dng(processor: MediaProcessor, folder: Path) -> None:
     image = make_quarters(320, 240)
     image.paste((255, 255, 255), (135, 95, 185, 145))
     await assert_rendered(processor, folder, encode_linear_dng(image), ".dng", read_corners(image))
+
+
+async def test_code_points_of_a_png_go_before_its_profile(processor: MediaProcessor, folder: Path) -> None:
+    """PNG, third edition, section 4.3. The profile alone would change no colour."""
+    image = make_quarters(160, 120, HDR_CODES)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    expected = tuple(srgb_of(code, BT_2020, PQ) for code in HDR_CODES)
+    await assert_rendered(processor, folder, encode_png(image, BT_2020, PQ, icc_profile=profile), ".png", expected)
+    narrow = encode_png(image, BT_2020, PQ, is_full=False)
+    await assert_rendered(processor, folder, narrow, ".png", HDR_CODES)

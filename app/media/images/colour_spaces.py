@@ -10,6 +10,7 @@ from typing import Final
 from PIL import Image
 
 from app.media.containers.heif_properties import read_nclx
+from app.media.containers.png_chunks import read_cicp
 
 UNSPECIFIED: Final = 2
 BT_2020: Final = 9
@@ -27,7 +28,8 @@ _MAX_TAGS = 100
 
 @dataclass(frozen=True, slots=True)
 class ColourSpace:
-    """An ICC profile takes precedence over code points (ISO/IEC 23000-22 section 7.3.6.4), except for HDR: profiles tell of it only by code points."""
+    """An ICC profile takes precedence over code points (ISO/IEC 23000-22 section 7.3.6.4), except for HDR: profiles tell of it only by code points.
+    In PNG code points take precedence (PNG, third edition, section 4.3)."""
 
     icc_profile: bytes | None = None
     primaries: int = UNSPECIFIED
@@ -35,9 +37,11 @@ class ColourSpace:
 
 
 def read_colour_space(image: Image.Image, source: Path) -> ColourSpace:
+    if image.format == "PNG" and (points := read_cicp(source)) is not None:
+        return ColourSpace(None, *points)
     profile = image.info.get("icc_profile")
     if profile:
-        points = _read_cicp(profile)
+        points = _read_profile_cicp(profile)
         return ColourSpace(profile) if points is None or points[1] not in HDR_TRANSFERS else ColourSpace(None, *points)
     if image.format == "AVIF":
         points = read_nclx(source)
@@ -48,7 +52,7 @@ def read_colour_space(image: Image.Image, source: Path) -> ColourSpace:
     return ColourSpace()
 
 
-def _read_cicp(profile: bytes) -> tuple[int, int] | None:
+def _read_profile_cicp(profile: bytes) -> tuple[int, int] | None:
     """Primaries and transfer of the tag `cicp` (ICC.1:2022 section 9.2.17). JPEG XL has no other way to tell them."""
     try:
         (count,) = struct.unpack_from(">I", profile, 128)
