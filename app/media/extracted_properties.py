@@ -1,4 +1,4 @@
-"""Completes what was extracted from an original by what only the asset or the picture tells: a date, and the size as stored. Pure."""
+"""Completes what was extracted from an original by what only the asset or the picture tells: a date, the size as stored, damage. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from app.catalog.assets.derivatives import ExtractedProperties
 from app.catalog.schema.records import Asset, AssetType
 
+_DAMAGE = "originalDamage"
+"""Name of the damage among an asset's EXIF values."""
+
 _UNKNOWN_FILE_TIME = datetime(1970, 1, 2, tzinfo=UTC)
 """File systems and clients give the beginning of 1970 for unknown."""
 
@@ -14,9 +17,9 @@ _CLOCK_TOLERANCE = timedelta(days=1)
 _FIRST_TURNED_ORIENTATION = 5
 
 
-def complete_properties(asset: Asset, properties: ExtractedProperties) -> ExtractedProperties:
-    """`properties` with the date of the file if the metadata has none, and with a size of the picture that is consistent with its orientation.
-    Unchanged if no metadata was read."""
+def complete_properties(asset: Asset, properties: ExtractedProperties, damage: str | None) -> ExtractedProperties:
+    """`properties` with the date of the file if the metadata has none, with a size of the picture that is consistent with its orientation, and with
+    the `damage` of the original (see `ProcessingResult`). Unchanged if no metadata was read."""
     if "exif" not in properties:
         return properties
     completed = properties.copy()
@@ -29,7 +32,15 @@ def complete_properties(asset: Asset, properties: ExtractedProperties) -> Extrac
             completed |= ExtractedProperties(taken_at=taken_at, taken_at_local=taken_at)
     if asset.type is AssetType.IMAGE:
         _complete_size(asset, completed, exif)
+    if damage is not None:
+        exif[_DAMAGE] = damage
     return completed
+
+
+def get_damage(asset: Asset) -> str | None:
+    """What is wrong with the original although its picture could be made, as the last processing found."""
+    damage = (asset.exif or {}).get(_DAMAGE)
+    return damage if isinstance(damage, str) else None
 
 
 def choose_file_date(asset: Asset) -> datetime:

@@ -22,7 +22,7 @@ from app.catalog.errors import ConstraintViolation, NotFound
 from app.catalog.schema.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
 from app.formats import MediaFormat, MediaKind, find_format
 from app.media.errors import DecodeFailed, MediaError
-from app.media.extracted_properties import complete_properties
+from app.media.extracted_properties import complete_properties, get_damage
 from app.media.generated_file_keys import make_derivative_key, make_motion_video_key
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
@@ -173,24 +173,25 @@ class ProcessingPipeline:
         if context.format.mime_type != context.asset.file.mime_type:
             properties["mime_type"] = context.format.mime_type
         failure: MediaError | StorageError | None = None
+        damage = get_damage(context.asset)
         try:
             properties |= await self._read_metadata(context, source, folder)
         except (MediaError, StorageError) as error:
             failure = error
         if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
+            damage = None
             try:
                 processed = await make_images(source, context.format, folder)
             except MediaError as error:
                 failure = error
             else:
-                if processed.damage is not None:
-                    _log.warning(
-                        "an original is damaged, but can be shown", asset=str(context.asset.id), reason=processed.damage
-                    )
+                damage = processed.damage
+                if damage is not None:
+                    _log.warning("an original is damaged, but can be shown", asset=str(context.asset.id), reason=damage)
                 kinds, files = IMAGE_KINDS, processed.files
                 properties |= _extract_picture(processed)
         if kinds or properties:
-            await self._swap(context, kinds, files, complete_properties(context.asset, properties))
+            await self._swap(context, kinds, files, complete_properties(context.asset, properties, damage))
         if failure is not None:
             raise failure
 

@@ -112,6 +112,8 @@ def test_the_clip_of_a_motion_photo_is_played(inputs: ProcessedInputs, name: str
 def test_a_jpeg_without_its_last_bytes_is_shown(inputs: ProcessedInputs, name: str) -> None:
     asset = inputs.asset(name)
     assert (asset["width"], asset["height"]) == (160, 120)
+    assert asset["originalDamage"] == "its last bytes are missing"
+    assert "originalDamage" not in inputs.asset(MOTION_PHOTOS[0])
     preview = fetch_image(inputs.client, asset["id"], "preview")
     with Image.open(io.BytesIO((INPUTS / name).read_bytes() + b"\xff\xd9")) as whole:
         encoded = encode_jpeg(whole, quality=80)

@@ -15,6 +15,7 @@ from app.catalog.schema.records import FileKind, Task
 from app.config import Settings
 from app.libraries.scanning.scan import LibraryScan
 from app.media.errors import DecodeFailed
+from app.media.extracted_properties import get_damage
 from app.media.processor import MediaProcessor
 from app.storage.errors import StorageUnavailable
 from tests.media.processing_stack import ProcessingStack, open_processing_stack
@@ -177,3 +178,20 @@ async def test_a_sidecar_that_cannot_be_read_is_told_until_the_next_scan(
     assert asset is not None
     assert (asset.sidecar_error, asset.file_created_at) == (None, asset.file_modified_at)
     await place.check()
+
+
+async def test_damage_is_told_until_a_whole_copy_comes(
+    place: ProcessingStack, library: Library, tmp_path: Path
+) -> None:
+    photo, sidecar = tmp_path / "nas/lying.jpg", tmp_path / "nas/lying.xmp"
+    whole = photo.read_bytes()
+    told: list[str | None] = []
+    for path, content in ((photo, whole[:-2]), (sidecar, make_sidecar()), (photo, whole)):
+        path.write_bytes(content)
+        await scan(place, library)
+        task = await task_of(place, "lying.jpg")
+        await place.pipeline().process(task)
+        asset = await place.catalog.assets.get(task.asset_id)
+        assert asset is not None
+        told.append(get_damage(asset))
+    assert told == ["its last bytes are missing", "its last bytes are missing", None]

@@ -23,6 +23,7 @@ from app.api.models.base_model import (
 from app.catalog.assets.duplicate_uploads import DuplicateAddition
 from app.catalog.browsing.client_metadata import ClientMetadata
 from app.catalog.schema.records import Asset, AssetType, Visibility
+from app.media.extracted_properties import get_damage
 from app.uploads.fields import MAX_METADATA_DEPTH, measure_depth
 
 MAX_IDS = 50_000
@@ -166,6 +167,12 @@ class AssetResponse(ApiModel):
         description="Why the XMP sidecar was ignored; the metadata is then that of the file alone.",
     )
 
+    original_damage: str | None = Field(
+        default=None,
+        exclude_if=is_absent,
+        description="What is wrong with the original although its picture could be made, such as missing last bytes.",
+    )
+
     @classmethod
     def from_asset(cls, asset: Asset, *, failure: str | None = None, with_exif: bool = True) -> Self:
         """`failure`: the reason if processing of the asset was given up."""
@@ -200,6 +207,7 @@ class AssetResponse(ApiModel):
             exif_info=ExifResponse.from_asset(asset) if with_exif else None,
             processing_error=failure,
             sidecar_error=asset.sidecar_error,
+            original_damage=get_damage(asset),
         )
 
 
