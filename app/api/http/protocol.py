@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.api.errors import ApiError
 from app.api.http.application import ApiApplication, build_problem_response, generate_correlation_id
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
+from app.api.http.interim_responses import INTERIM_RESPONSES, InterimResponder
 from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
 from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
@@ -268,6 +269,8 @@ class HttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
             request_body=self._body,
         )
+        if self._is_http_1_1:
+            self.scope["extensions"] = {INTERIM_RESPONSES: InterimResponder(self.cycle)}  # pyright: ignore[reportGeneralTypeIssues]
         self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
 
     def on_body(self, body: bytes) -> None:
