@@ -32,6 +32,7 @@ from app.migration.backups.backup_schedule import BackupSchedule
 from app.migration.backups.backup_store import BackupStore
 from app.startup import open_core_services
 from app.uploads.ingest import UploadIngest
+from app.uploads.sessions.service import UploadSessions
 
 
 def create_app(
@@ -88,6 +89,7 @@ async def open_services(
                 catalog=catalog,
                 storage=storage,
                 ingest=UploadIngest(catalog, storage, settings, media_location.check_before_write, core.jobs.wake),
+                upload_sessions=UploadSessions(),
                 portraits=PortraitService(catalog, storage, core.processor, core.publisher),
                 archive_planner=archive_planner,
                 archive_links=archive_links,

@@ -25,25 +25,40 @@ from app.storage import errors as storage
 from app.uploads import errors as uploads
 
 PROBLEM_JSON = "application/problem+json"
+ERROR_CONVERSION = "convert_error"
+"""Key of the scope under which a route puts the function that replaces `to_api_error` for its requests."""
+
+_UNREGISTERED_STATUSES = {460: "Checksum Mismatch"}
 
 
 class ApiError(Exception):
-    """A response with an error status. `message` is read by people; `headers` are added to the response."""
+    """A response with an error status. `message` is read by people; `headers` are added to the response, and `members` to the problem
+    details of type `problem_type` (RFC 9457 section 3.2)."""
 
     def __init__(
-        self, status: int, message: str, *, detail: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        detail: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        problem_type: str = "about:blank",
+        members: Mapping[str, int] | None = None,
     ) -> None:
         self.status = status
         self.message = message
         self.detail = detail or message
         self.headers = dict(headers or {})
+        self.problem_type = problem_type
+        self.members = dict(members or {})
         super().__init__(message)
 
 
 def build_problem(error: ApiError, correlation_id: str) -> dict[str, Any]:
-    title = HTTPStatus(error.status).phrase
+    title = _UNREGISTERED_STATUSES.get(error.status) or HTTPStatus(error.status).phrase
     return {
-        "type": "about:blank",
+        **error.members,
+        "type": error.problem_type,
         "title": title,
         "status": error.status,
         "detail": error.detail,
@@ -152,7 +167,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def build_error_response(request: Request, error: Exception) -> Response:
     """The response to any exception, in the error format."""
-    api_error = to_api_error(error)
+    convert: Callable[[Exception], ApiError] = request.scope.get(ERROR_CONVERSION, to_api_error)
+    api_error = convert(error)
     body = encode_problem(api_error, request.scope["correlation_id"])
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", **api_error.headers}
     return Response(body, status_code=api_error.status, media_type=PROBLEM_JSON, headers=headers)

@@ -23,6 +23,7 @@ from app.libraries.service import LibraryService
 from app.media.portraits import PortraitService
 from app.storage.service import StorageService
 from app.uploads.ingest import UploadIngest
+from app.uploads.sessions.service import UploadSessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Services:
     catalog: Catalog
     storage: StorageService
     ingest: UploadIngest
+    upload_sessions: UploadSessions
     portraits: PortraitService
     archive_planner: ArchivePlanner
     archive_links: ArchiveLinkService

@@ -1,0 +1,1 @@
+"""Routes of resumable uploads: tus below `/uploads`, the IETF draft below `/upload`."""

@@ -1,0 +1,85 @@
+"""What the routes of both protocols have in common: the caller, the id in the path, the asset in the response, the form of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request, Response
+
+from app.api.authentication.authenticator import Identity, require_permission
+from app.api.authentication.permissions import Permission
+from app.api.errors import ApiError, to_api_error
+from app.api.models.assets import UploadResponse, UploadStatus
+from app.api.services import Services, get_services
+from app.uploads.protocols.errors import Refusal
+from app.uploads.protocols.request_fields import RequestFields
+from app.uploads.sessions.errors import UploadNotFound
+from app.uploads.sessions.session_values import UploadCaller
+from app.uploads.upload_result import UploadResult
+
+COLLECTION_METHODS = "OPTIONS, POST"
+UPLOAD_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
+_NIL = UUID(int=0)
+
+Uploader = Annotated[Identity, Depends(require_permission(Permission.ASSET_UPLOAD))]
+ServicesDependency = Annotated[Services, Depends(get_services)]
+RefuseError = Callable[[Exception], Refusal | None]
+
+
+def read_fields(request: Request) -> RequestFields:
+    """Dependency: the request's header fields."""
+    return RequestFields(request.scope["headers"])
+
+
+Fields = Annotated[RequestFields, Depends(read_fields)]
+
+
+def build_caller(identity: Identity) -> UploadCaller:
+    return UploadCaller(identity.user, identity.credential_id, Permission.ASSET_UPLOAD)
+
+
+def parse_upload_id(text: str) -> UUID:
+    """Raises `UploadNotFound` for a text that is no id of ours."""
+    try:
+        upload_id = UUID(text)
+    except ValueError:
+        raise UploadNotFound(_NIL) from None
+    if str(upload_id) != text.lower():
+        raise UploadNotFound(_NIL)
+    return upload_id
+
+
+def build_location(services: Services, prefix: str, upload_id: UUID) -> str:
+    return f"{services.settings.public_url or ''}/api{prefix}/{upload_id}"
+
+
+def build_asset_response(result: UploadResult, headers: dict[str, str], status_code: int) -> Response:
+    """The asset's JSON, as a plain upload has it."""
+    asset = UploadResponse(
+        id=result.asset_id,
+        status=UploadStatus.CREATED if result.created else UploadStatus.DUPLICATE,
+        added=list(result.added) or None,
+    )
+    return Response(
+        asset.model_dump_json(by_alias=True, exclude_none=True),
+        status_code=status_code,
+        headers={"Cache-Control": "no-store"} | headers,
+        media_type="application/json",
+    )
+
+
+def convert_error(error: Exception, refuse: RefuseError) -> ApiError:
+    """The response by the protocol's table; by the general table for an error that is not in it."""
+    general = to_api_error(error)
+    refusal = refuse(error)
+    if refusal is None:
+        return general
+    return ApiError(
+        refusal.status,
+        str(error),
+        headers={**general.headers, **refusal.headers},
+        problem_type=refusal.problem_type,
+        members=refusal.members,
+    )
