@@ -16,6 +16,7 @@ from app.api.files.rendition_cache import RenditionCache
 from app.api.handlers.file_requests import answer_from_memory, find_file_handler
 from app.api.http.allowed_methods import install_method_handlers
 from app.api.http.application import ApiApplication
+from app.api.http.cors import CorsPolicy
 from app.api.openapi import install_openapi
 from app.api.routes import install_routes
 from app.api.services import Services
@@ -57,7 +58,8 @@ def create_app(
         ) as services:
             yield services
 
-    return ApiApplication(api, find_file_handler, answer_from_memory, open_configured_services, api.state)
+    cors = CorsPolicy.create(effective_settings.allowed_origins)
+    return ApiApplication(api, find_file_handler, answer_from_memory, open_configured_services, api.state, cors)
 
 
 @asynccontextmanager

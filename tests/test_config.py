@@ -238,3 +238,34 @@ def test_addresses_and_prefix_lose_their_outer_slashes(monkeypatch: pytest.Monke
 
 def test_a_relative_media_location_is_made_absolute(clean_environment: Path) -> None:
     assert load_settings().media_location == clean_environment / "data" / "media"
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", set()),
+        ("*", {"*"}),
+        (" https://A.example , http://localhost:3000,", {"https://a.example", "http://localhost:3000"}),
+    ],
+)
+def test_origins_of_other_pages(monkeypatch: pytest.MonkeyPatch, value: str, origins: set[str]) -> None:
+    monkeypatch.setenv("MEDIAVAULT_CORS_ORIGINS", value)
+    assert load_settings().allowed_origins == origins
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a.example",
+        "https://",
+        "https://a.example/",
+        "https://a.example/x",
+        "https://u@a.example",
+        "https://a:0",
+        "https://ä.example",
+    ],
+)
+def test_what_is_no_origin(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MEDIAVAULT_CORS_ORIGINS", value)
+    with pytest.raises(SettingsError, match="MEDIAVAULT_CORS_ORIGINS"):
+        load_settings()

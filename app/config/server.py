@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from pydantic import field_validator
 from pydantic_settings import BaseSettings
 
 from app.config.fields import WebAddress, setting
+
+ANY_ORIGIN = "*"
 
 
 class LogLevel(StrEnum):
@@ -54,6 +57,11 @@ class ServerSettings(BaseSettings):
         "",
         "Networks of reverse proxies, such as 127.0.0.1,172.16.0.0/12: their X-Forwarded-For tells the client's address.",
     )
+    cors_origins: str = setting(
+        "MEDIAVAULT_CORS_ORIGINS",
+        "",
+        "Origins whose pages may upload and read, such as https://gallery.example.org,https://photos.example.net; * for all, which then send no cookies.",
+    )
     session_days: int = setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
 
     @field_validator("trusted_proxies")
@@ -65,3 +73,34 @@ class ServerSettings(BaseSettings):
         except ValueError as error:
             raise ValueError(f"is no list of networks: {error}") from None
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _validate_origins(cls, value: str) -> str:
+        for each in _split_origins(value):
+            if each != ANY_ORIGIN and not _is_origin(each):
+                raise ValueError("is no list of origins, such as https://photos.example.org without a path")
+        return value
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of `cors_origins`, in lower case."""
+        return _split_origins(self.cors_origins)
+
+
+def _split_origins(value: str) -> frozenset[str]:
+    return frozenset(filter(None, (each.strip().lower() for each in value.split(","))))
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            text.isascii()
+            and bool(parts.hostname)
+            and parts.port != 0
+            and text == f"{parts.scheme}://{parts.netloc}"
+            and "@" not in text
+        )
+    except ValueError:
+        return False

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from app.api.authentication.credentials import (
     SAFE_METHODS,
+    TRUSTED_ORIGIN,
     CredentialKind,
     find_credential,
     generate_secret,
@@ -74,7 +75,7 @@ class Authenticator:
         credential = find_credential(scope)
         if credential is None:
             raise ApiError(401, "Authentication required")
-        if credential.is_ambient and scope["method"] not in SAFE_METHODS:
+        if credential.is_ambient and scope["method"] not in SAFE_METHODS and not scope.get(TRUSTED_ORIGIN, False):
             self._refuse_cross_site(scope, default=False)
         digest = hash_secret(credential.secret)
         identity = await self._identities.get((credential.kind, digest), lambda: self._look_up(credential.kind, digest))

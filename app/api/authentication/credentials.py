@@ -14,6 +14,9 @@ from starlette.types import Scope
 SESSION_COOKIE = "immich_access_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+TRUSTED_ORIGIN = "trusted_origin"
+"""Key of the scope that is true for a request from a page of a configured origin, to a path that such pages may use."""
+
 MAX_COOKIE_BYTES = 8 * 1024
 """Browsers keep cookies of 4 KiB each; a longer `Cookie` field is ignored."""
 

@@ -14,8 +14,10 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.authentication.credentials import TRUSTED_ORIGIN
 from app.api.errors import PROBLEM_JSON, ApiError, encode_problem, to_api_error
 from app.api.handlers.archive_requests import redact_path
+from app.api.http.cors import CorsPolicy, with_fields
 from app.api.http.refusal_log import RefusalLog
 from app.api.services import Services
 from app.archives.errors import MemberLost
@@ -48,12 +50,14 @@ class ApiApplication:
         answer_from_memory: AnswerFromMemory,
         open_services: OpenServices,
         state: Any,
+        cors: CorsPolicy | None = None,
     ) -> None:
         self._app = app
         self._find_file_handler = find_file_handler
         self._answer_from_memory = answer_from_memory
         self._open_services = open_services
         self._state = state
+        self._cors = cors
         self.start_failure: str | None = None
         """The reason in one line, if the services could not be opened."""
         self.refusal_log = RefusalLog()
@@ -86,6 +90,8 @@ class ApiApplication:
         if answer is None:
             return None
         head, body = answer
+        if self._cors is not None:
+            head += b"".join(b"%b: %b\r\n" % field for field in self._cors.build_fields(scope))
         return b"%bx-correlation-id: %b\r\n" % (head, generate_correlation_id().encode()), body
 
     def _is_outage(self, error: BaseException) -> bool:
@@ -125,6 +131,14 @@ class ApiApplication:
             log.warning("requests still run while the service closes", count=self._running)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._cors is not None:
+            preflight = self._cors.answer_preflight(scope)
+            if preflight is not None:
+                await send({"type": "http.response.start", "status": 204, "headers": preflight})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            scope[TRUSTED_ORIGIN] = self._cors.is_trusted(scope)
+            send = with_fields(send, self._cors.build_fields(scope))
         cycle = AsgiRequestCycle(scope, send, self.refusal_log)
         scope["correlation_id"] = cycle.correlation_id
         structlog.contextvars.bind_contextvars(correlation_id=cycle.correlation_id)
