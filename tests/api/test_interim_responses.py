@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -10,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.http.interim_responses import find_interim_responder
 from tests.api.echo_server import echo, run_server
 from tests.real.http_raw import RawConnection
+from tests.real.nginx import Nginx
 
 HEADERS = {"Location": "/api/upload/1", "Upload-Draft-Interop-Version": "8"}
 REQUEST = "POST /{} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n{}\r\n"
@@ -59,6 +61,15 @@ async def test_none_on_http_1_0() -> None:
     async with run_server(answer_twice) as port, await RawConnection.open("127.0.0.1", port) as connection:
         await connection.send(b"POST /a HTTP/1.0\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello")
         assert (await connection.read_head())[0] == 200
+
+
+async def test_none_through_a_proxy_that_takes_them_for_the_answer(tmp_path: Path) -> None:
+    async with run_server(answer_twice) as port:
+        with Nginx(tmp_path, port) as proxy:
+            async with await RawConnection.open("127.0.0.1", proxy.port) as connection:
+                for target in ("/first", "/second"):  # on one connection
+                    answer = await connection.request("POST", target, body=b"hello")
+                    assert (answer.status, answer.body) == (200, f"POST {target} 5 hello".encode())
 
 
 async def test_none_after_the_client_is_gone() -> None:

@@ -11,6 +11,7 @@ from app.api.http.uvicorn_cycle import UvicornRequestCycle
 INTERIM_RESPONSES = "mediavault.interim_responses"
 """Key of the scope's extensions under which a request of HTTP/1.1 has its `InterimResponder`."""
 
+_PROXY_FIELDS = frozenset((b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"))
 _REASONS = {104: b"Upload Resumption Supported"}
 
 
@@ -34,5 +35,10 @@ class InterimResponder:
 
 
 def find_interim_responder(scope: Scope) -> InterimResponder | None:
-    """None where the server or the request's version of HTTP has no interim responses."""
+    """None where the server or the request's version of HTTP has no interim responses, and behind a proxy.
+
+    nginx before 1.29 takes an interim response of its upstream for the final one: a client of HTTP/2 would get a 104 and nothing else.
+    """
+    if any(name in _PROXY_FIELDS for name, _ in scope.get("headers", ())):
+        return None
     return scope.get("extensions", {}).get(INTERIM_RESPONSES)
