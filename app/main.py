@@ -34,6 +34,7 @@ from app.migration.backups.backup_store import BackupStore
 from app.startup import open_core_services
 from app.uploads.ingest import UploadIngest
 from app.uploads.sessions.service import UploadSessions
+from app.uploads.sessions.upload_sweeper import UploadSweeper
 
 
 def create_app(
@@ -80,7 +81,18 @@ async def open_services(
         backups = BackupStore(catalog, storage, settings)
         backup_schedule = BackupSchedule(backups, settings.backup_hours, media_location.check_markers)
         catalog_check = CatalogCheck(catalog)
+        upload_sweeper = UploadSweeper(catalog, storage, settings.upload_lifetime, media_location.check_markers)
+        upload_sessions = UploadSessions(
+            catalog,
+            storage,
+            settings,
+            check_media_location=media_location.check_before_write,
+            on_asset_added=core.jobs.wake,
+            on_ended=upload_sweeper.wake,
+        )
         async with (
+            upload_sessions.running(),
+            upload_sweeper.running(upload_sessions.complete_idle),
             aclosing(catalog_check),
             libraries.running(),
             backup_schedule.run_in_background(),
@@ -91,7 +103,7 @@ async def open_services(
                 catalog=catalog,
                 storage=storage,
                 ingest=UploadIngest(catalog, storage, settings, media_location.check_before_write, core.jobs.wake),
-                upload_sessions=UploadSessions(),
+                upload_sessions=upload_sessions,
                 portraits=PortraitService(catalog, storage, core.processor, core.publisher),
                 archive_planner=archive_planner,
                 archive_links=archive_links,

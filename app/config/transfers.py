@@ -1,6 +1,8 @@
-"""Settings of uploads and downloads: size limit, idle time, minimum rate."""
+"""Settings of uploads and downloads: size limit, idle time, minimum rate, unfinished uploads."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from pydantic_settings import BaseSettings
 
@@ -22,6 +24,17 @@ class TransferSettings(BaseSettings):
         "Bytes per second, averaged over a minute, below which an upload is given up.",
         ge=0,
     )
+    upload_expires_hours: float = setting(
+        "MEDIAVAULT_UPLOAD_EXPIRES",
+        24.0,
+        "Hours after its last byte until an unfinished resumable upload is deleted.",
+        gt=0,
+        le=24 * 365,
+        allow_inf_nan=False,
+    )
+    upload_sessions: int = setting(
+        "MEDIAVAULT_UPLOAD_SESSIONS", 1000, "Most unfinished resumable uploads of one user.", ge=1
+    )
     download_idle_seconds: float = setting(
         "MEDIAVAULT_DOWNLOAD_IDLE_SECONDS",
         60.0,
@@ -35,3 +48,7 @@ class TransferSettings(BaseSettings):
         "Bytes per second, averaged over a minute of waiting for the client, below which an answer is cut off.",
         ge=0,
     )
+
+    @property
+    def upload_lifetime(self) -> timedelta:
+        return timedelta(hours=self.upload_expires_hours)

@@ -156,7 +156,7 @@ class Sweeper:
         await self._catalog.archive_links.delete_expired(now)
         await self._catalog.download_parts.delete_expired(now)
         try:
-            leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE)
+            leftovers = await self._storage.sweep_leftovers(LEFTOVER_AGE, self._catalog.uploads.find_paths_in_use)
         except StoragePermission as error:
             # Not fatal: a lifecycle rule of the bucket can do it instead (docs/s3.md).
             _log.warning("leftovers of unfinished writes may not be swept", reason=str(error))

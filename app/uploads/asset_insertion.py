@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -16,6 +17,8 @@ from app.uploads.errors import ChecksumMismatch, InvalidField, LeaseLost
 from app.uploads.fields import UploadFields
 from app.uploads.upload_result import UploadResult
 from app.uploads.uploaded_file import UploadedFile
+
+EMPTY_SHA1 = hashlib.sha1(usedforsecurity=False).digest()
 
 
 class DuplicateContent(Exception):

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -93,6 +94,14 @@ class UploadFieldParser:
         if value is None:
             raise InvalidField(name, "is required")
         return value
+
+
+def parse_fields(fields: Mapping[str, str]) -> UploadFields:
+    """The fields of an upload that come all at once. Raises `InvalidField`."""
+    parser = UploadFieldParser()
+    for name, text in fields.items():
+        parser.add(name, text.encode("utf-8", "surrogatepass"))
+    return parser.finish()
 
 
 def parse_checksum_header(header: str | None) -> bytes | None:
@@ -217,3 +226,6 @@ _PARSERS = {
     "deviceAssetId": _parse_device_text,
     "deviceId": _parse_device_text,
 }
+
+FIELD_NAMES = frozenset(_PARSERS)
+"""The names of the fields that are not ignored."""

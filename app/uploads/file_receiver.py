@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,27 +55,60 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
     `chunks`, `writer` and `check_size`; afterwards nothing runs on in the background.
     """
     digest = _UploadDigests()
-    piece, stored = _Buffer(), _Buffer()
-    storing: asyncio.Task[None] | None = None
     size = 0
-    try:
+    async with aclosing(PipelinedWriter(writer.write, digest.update)) as pipeline:
         async for chunk in chunks:
             size += len(chunk)
             check_size(size)
-            while chunk := piece.fill(chunk):
-                if storing is not None:
-                    await storing
-                storing = asyncio.create_task(_store(piece.filled(), writer, digest))
-                piece, stored = stored, piece
-                piece.clear()
-        if storing is not None:
-            await storing
-    finally:
-        if storing is not None:
-            await _cancel(storing)
-    if rest := piece.filled():
-        await _store(rest, writer, digest)
+            await pipeline.feed(chunk)
+        await pipeline.flush()
     return ReceivedFile(size, digest.sha1.digest(), digest.crc32)
+
+
+class PipelinedWriter:
+    """Hashes and writes the bytes that it is fed, `BUFFER_BYTES` at a time, while the next ones are awaited."""
+
+    def __init__(
+        self, write: Callable[[memoryview], Awaitable[None]], update_digest: Callable[[memoryview], None]
+    ) -> None:
+        """`update_digest` is called in a thread, `write` meanwhile."""
+        self._write = write
+        self._update_digest = update_digest
+        self._filling, self._storing = _Buffer(), _Buffer()
+        self._task: asyncio.Task[None] | None = None
+
+    async def feed(self, chunk: memoryview) -> None:
+        """Raises the errors of an earlier write."""
+        while chunk := self._filling.fill(chunk):
+            await self._wait()
+            self._task = asyncio.create_task(self._store(self._filling.filled()))
+            self._filling, self._storing = self._storing, self._filling
+            self._filling.clear()
+
+    async def flush(self) -> None:
+        """Returns when all bytes are hashed and written."""
+        await self._wait()
+        if rest := self._filling.filled():
+            await self._store(rest)
+            self._filling.clear()
+
+    async def aclose(self) -> None:
+        """Cancel a write that is under way, and forget what was not written."""
+        if self._task is not None:
+            await _cancel(self._task)
+            self._task = None
+
+    async def _wait(self) -> None:
+        if self._task is not None:
+            await self._task
+            self._task = None
+
+    async def _store(self, data: memoryview) -> None:
+        hashing = asyncio.get_running_loop().run_in_executor(None, self._update_digest, data)
+        try:
+            await self._write(data)
+        finally:
+            await hashing
 
 
 @dataclass(slots=True)
@@ -107,14 +141,6 @@ class _Buffer:
 
     def clear(self) -> None:
         self._used = 0
-
-
-async def _store(data: memoryview, writer: ObjectWriter, digest: _UploadDigests) -> None:
-    hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, data)
-    try:
-        await writer.write(data)
-    finally:
-        await hashing
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -7,7 +7,6 @@ In this order a failure or a crash at any point leaves no object without a row.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import timedelta
@@ -26,7 +25,7 @@ from app.formats import MAX_SIDECAR_BYTES, MediaFormat, MediaKind, find_format
 from app.formats.signatures import SIGNATURE_BYTES, find_content_format
 from app.storage.errors import StorageUnavailable
 from app.storage.service import StorageService
-from app.uploads.asset_insertion import AssetInsertion, DuplicateContent, build_upload_key
+from app.uploads.asset_insertion import EMPTY_SHA1, AssetInsertion, DuplicateContent, build_upload_key
 from app.uploads.body_stream import BodyLimits, Receive, stream_body
 from app.uploads.errors import (
     EmptyFile,
@@ -47,8 +46,6 @@ UPLOAD_LEASE = timedelta(minutes=15)
 """Duration of a lease: until it expires, the sweeper leaves the file row alone."""
 RENEW_SECONDS = 180.0
 """Seconds between two renewals; a lease outlasts several failed renewals."""
-
-EMPTY_SHA1 = hashlib.sha1(usedforsecurity=False).digest()
 
 ORIGINAL_PART = "assetData"
 SIDECAR_PART = "sidecarData"

@@ -66,7 +66,7 @@ class Stack:
         stored: dict[str, int] = {}
         if self.bucket:
             listed = self.bucket.server.objects(self.bucket.name, f"{self.bucket.prefix}/")
-            stored |= {f"s3://{self.bucket.name}/{key}": size for key, size in listed.items()}
+            stored |= {f"s3://{self.bucket.name}/{key}": size for key, size in listed.items() if not _is_tail(key)}
         for folder, _, names in os.walk(self.media):
             for path in (Path(folder) / name for name in names if not _temporary(name)):
                 with suppress(FileNotFoundError):  # it may be deleted meanwhile
@@ -78,9 +78,10 @@ class Stack:
         return sorted(str(path) for path in (self.folder / "data" / "staging").glob("*/*") if path.name != "lock")
 
     def leftovers(self) -> list[str]:
-        """Leftovers of unfinished writes: temporary files and multipart uploads."""
+        """Leftovers of unfinished writes: temporary files, multipart uploads and tails."""
         left: list[str] = []
         if self.bucket:
+            left += filter(_is_tail, self.bucket.server.objects(self.bucket.name, f"{self.bucket.prefix}/"))
             left += sorted(self.bucket.server.unfinished_uploads(self.bucket.name, f"{self.bucket.prefix}/").values())
         for folder, _, names in os.walk(self.media):
             left += [str(Path(folder) / name) for name in names if _temporary(name)]
@@ -126,6 +127,11 @@ def prefix_of(server: SeaweedFS, bucket: str) -> Bucket:
     identity = server.add_prefix_identity(f"service-{label}-", bucket, prefix)
     record_secret(identity.secret_key)
     return Bucket(server, bucket, prefix, identity)
+
+
+def _is_tail(key: str) -> bool:
+    """Whether the object holds the last bytes of an unfinished upload: its folder has the name of a temporary file."""
+    return any(map(_temporary, key.split("/")[:-1]))
 
 
 def _temporary(name: str) -> bool:

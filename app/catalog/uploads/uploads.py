@@ -59,7 +59,6 @@ class UploadRepository:
         self,
         owner_id: UUID,
         upload_id: UUID,
-        expires_at: datetime | None,
         *,
         writer: UUID | None = None,
         **changes: Any,
@@ -73,8 +72,6 @@ class UploadRepository:
             if upload is None or not upload.is_open:
                 return upload
             values: dict[str, Any] = {**changes, "generation": upload.generation + 1, "updated_at": now()}
-            if expires_at is not None:
-                values["expires_at"] = expires_at
             if writer is not None:
                 values["writer"] = writer
                 values["resumptions"] = upload.resumptions + (upload.offset > 0)

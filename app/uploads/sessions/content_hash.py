@@ -1,0 +1,40 @@
+"""`ContentHash`: SHA-1 and CRC-32 of an upload's bytes so far, whose state can be saved and continued by another process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rehashes import PySha1  # pyright: ignore[reportAttributeAccessIssue]
+
+from app.storage.crc32 import crc32
+
+_PIECE_BYTES = 256 * 1024
+"""`rehashes` holds the interpreter's lock while it hashes, and takes only `bytes`: other threads run between the pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashState:
+    """The state after some bytes; `sha1` None: after none."""
+
+    sha1: bytes | None = None
+    crc32: int = 0
+
+
+class ContentHash:
+    def __init__(self, state: HashState) -> None:
+        self._sha1 = PySha1() if state.sha1 is None else PySha1.deserialize(state.sha1)
+        self._crc32 = state.crc32
+
+    def update(self, data: memoryview) -> None:
+        for start in range(0, len(data), _PIECE_BYTES):
+            self._sha1.update(bytes(data[start : start + _PIECE_BYTES]))
+        self._crc32 = crc32(data, self._crc32)
+
+    def save(self) -> HashState:
+        return HashState(self._sha1.serialize(), self._crc32)
+
+
+def finish_sha1(state: HashState) -> bytes:
+    """The SHA-1 of the bytes, 20 bytes."""
+    sha1 = PySha1() if state.sha1 is None else PySha1.deserialize(state.sha1)
+    return bytes.fromhex(sha1.finalize())
