@@ -47,6 +47,33 @@ def make_photo(size: int, seed: int = 0) -> bytes:
     return (JPEG + random.Random(seed).randbytes(max(size - len(JPEG), 0)))[:size]
 
 
+def make_user() -> User:
+    moment = datetime.now(UTC)
+    return User(uuid4(), "a@example.org", "A", False, None, 0, None, moment, moment)
+
+
+class Client:
+    """An ASGI `receive` that a test feeds. `wanted` is set while the service waits for more."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.wanted = asyncio.Event()
+
+    def send(self, data: bytes, *, is_last: bool = False) -> None:
+        self.wanted.clear()
+        self._messages.put_nowait({"type": "http.request", "body": data, "more_body": not is_last})
+
+    async def __call__(self) -> dict[str, Any]:
+        if self._messages.empty():
+            self.wanted.set()
+        return await self._messages.get()
+
+    async def wait(self) -> None:
+        """Wait until the service has taken all bytes."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            await self.wanted.wait()
+
+
 @dataclass(frozen=True)
 class Process:
     """What one process of the service holds: nothing is shared with others but the database and the store."""
@@ -112,6 +139,13 @@ class SessionPlace:
         async with asyncio.timeout(WAIT_SECONDS):
             return await sessions.append(self.caller, upload_id, chunk, sender)
 
+    def begin(
+        self, upload_id: UUID, offset: int, client: Client, process: Process | None = None
+    ) -> asyncio.Task[UploadStatus]:
+        """One request whose body the test sends bit by bit."""
+        sessions = (process or self.processes[0]).sessions
+        return asyncio.create_task(sessions.append(self.caller, upload_id, UploadChunk(offset), client))
+
     async def status(self, upload_id: UUID, process: Process | None = None) -> UploadStatus:
         async with asyncio.timeout(WAIT_SECONDS):
             return await (process or self.processes[0]).sessions.get_status(self.caller, upload_id)
@@ -133,11 +167,13 @@ class SessionPlace:
             assert b"".join([chunk async for chunk in stream.chunks]) == data
         return asset
 
-    async def sweep(self, after: timedelta = timedelta(0)) -> None:
+    async def sweep(self, after: timedelta = timedelta(0), *, completes: bool = False) -> None:
         """Sweep sessions and files as of `after` from now."""
         now = datetime.now(UTC) + after
         process = self.processes[0]
-        await sweep_uploads(process.catalog, process.storage, now=now, lifetime=self.settings.upload_lifetime)
+        complete = process.sessions.complete_idle if completes else None
+        lifetime = self.settings.upload_lifetime
+        await sweep_uploads(process.catalog, process.storage, now=now, lifetime=lifetime, complete=complete)
         await sweep(process.catalog, process.storage, now=now)
 
     async def assert_consistent(self) -> None:

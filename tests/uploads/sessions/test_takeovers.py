@@ -1,0 +1,86 @@
+"""Two requests for one session: the newer one takes it over at once, and the older one acknowledges nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.uploads.sessions.errors import OffsetMismatch, UploadTakenOver
+from tests.uploads.sessions.session_place import WAIT_SECONDS, Client, SessionPlace, make_photo
+
+MIB = 1024 * 1024
+
+
+async def test_a_status_ends_a_stalled_request_and_tells_what_it_received(place: SessionPlace) -> None:
+    data = make_photo(9 * MIB)
+    status = await place.create(len(data))
+    client = Client()
+    older = place.begin(status.id, 0, client)
+    client.send(data[: 6 * MIB])
+    await client.wait()
+    status = await place.status(status.id)
+    assert status.offset == 6 * MIB, "what had arrived is durable, and told"
+    with pytest.raises(UploadTakenOver):
+        await older
+    status = await place.send(status.id, status.offset, data[status.offset :])
+    await place.assert_stored(status, data)
+
+
+async def test_a_request_in_another_process_takes_the_session_over(place: SessionPlace) -> None:
+    data = make_photo(12 * MIB)
+    status = await place.create(len(data))
+    await place.send(status.id, 0, data[: 3 * MIB])
+    client = Client()
+    older = place.begin(status.id, 3 * MIB, client)
+    client.send(data[3 * MIB : 8 * MIB])
+    await client.wait()
+    other = await place.add_process()
+    status = await place.status(status.id, other)
+    assert status.offset == 3 * MIB, "no more was acknowledged to anybody"
+    newer = asyncio.create_task(place.send(status.id, status.offset, data[status.offset :], process=other))
+    with pytest.raises(UploadTakenOver):
+        async with asyncio.timeout(WAIT_SECONDS):
+            await older
+    status = await newer
+    await place.assert_stored(status, data)
+
+
+async def test_a_dead_writer_leaves_no_byte_that_was_not_acknowledged(place: SessionPlace) -> None:
+    """The older process never notices that it was taken over: it writes on, and then tries to save."""
+    data = make_photo(12 * MIB)
+    status = await place.create(len(data))
+    await place.send(status.id, 0, data[: 3 * MIB])
+    client = Client()
+    older = place.begin(status.id, 3 * MIB, client)
+    client.send(data[3 * MIB : 4 * MIB])
+    await client.wait()
+    other = await place.add_process()
+    await place.status(status.id, other)
+    newer = asyncio.create_task(place.send(status.id, 3 * MIB, data[3 * MIB : 10 * MIB], process=other))
+    client.send(bytes(8 * MIB), is_last=True)  # other bytes than the newer request sends
+    with pytest.raises(UploadTakenOver):
+        async with asyncio.timeout(WAIT_SECONDS):
+            await older
+    status = await newer
+    assert status.offset == 10 * MIB
+    status = await place.send(status.id, 10 * MIB, data[10 * MIB :])
+    await place.assert_stored(status, data)
+
+
+async def test_of_many_requests_at_once_the_offset_never_goes_back(local_place: SessionPlace) -> None:
+    place = local_place
+    data = make_photo(2 * MIB)
+    status = await place.create(len(data))
+    results = await asyncio.gather(
+        *(place.send(status.id, 0, data[: MIB + n]) for n in range(8)), return_exceptions=True
+    )
+    accepted = [result.offset for result in results if not isinstance(result, BaseException)]
+    assert all(
+        isinstance(each, UploadTakenOver | OffsetMismatch) for each in results if isinstance(each, BaseException)
+    )
+    assert len(accepted) <= 1
+    status = await place.status(status.id)
+    assert not accepted or status.offset == accepted[0]
+    status = await place.send(status.id, status.offset, data[status.offset :])
+    await place.assert_stored(status, data)
