@@ -32,6 +32,7 @@ from app.media.sidecar_staging import SidecarStager
 from app.storage.crc32 import crc32
 from app.storage.errors import ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.external import EXTERNAL
+from app.storage.ranges import ByteRange
 from app.storage.service import StorageService
 
 IMAGE_KINDS = (FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE)
@@ -149,8 +150,7 @@ class ProcessingPipeline:
         if context.current_file_id(FileKind.ENCODED_VIDEO) is not None:  # the original was a video before
             await self._swap(context, [FileKind.ENCODED_VIDEO], [], ExtractedProperties())
         await self._store_images_and_metadata(context, source, folder, self._processor.make_images)
-        if context.asset.live_photo_video_id is None:
-            await self._extract_motion_video(context, source, folder)
+        await self._extract_motion_video(context, source, folder)
 
     async def _process_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
         await self._store_images_and_metadata(context, source, folder, self._processor.make_poster)
@@ -235,23 +235,41 @@ class ProcessingPipeline:
                 )
 
     async def _extract_motion_video(self, context: _AssetContext, source: Path, folder: Path) -> None:
-        """Store a motion photo's video as an asset of its own. A damaged video is logged and skipped, so that the photo does not fail."""
+        """Store a motion photo's video as an asset of its own, in place of that of former content. A damaged video is logged and skipped, so that
+        the photo does not fail."""
+        photo = context.asset
+        former = await self._find_former_video(photo)
+        if photo.live_photo_video_id is not None and former is None:
+            return
         try:
-            if context.inspected is not None and context.inspected.is_motion_known:
-                video_range = context.inspected.motion_video
-            else:
-                video_range = await self._processor.find_motion_video(source, context.format)
+            video_range = await self._find_motion_video(context, source)
         except MediaError as error:
             if error.retryable:
                 raise
-            _log.warning("the video of a motion photo cannot be read", asset=str(context.asset.id), reason=error.reason)
-            return
-        if video_range is None:
-            return
+            _log.warning("the video of a motion photo cannot be read", asset=str(photo.id), reason=error.reason)
+            video_range = None
         video = folder / "motion.mp4"
-        await extract_range(source, video_range, video)
-        await self._check_unchanged(context.asset)
-        await self._store_motion_video(context.asset, GeneratedFile(FileKind.MOTION, video, ".mp4", "video/mp4"))
+        if video_range is not None:
+            await extract_range(source, video_range, video)
+        await self._check_unchanged(photo)
+        if former is not None:
+            if video_range is not None and await asyncio.to_thread(_compute_sha1, video) == former.checksum:
+                return
+            await self._catalog.motion_photo_videos.remove_video(photo, former.id)
+        if video_range is not None:
+            await self._store_motion_video(photo, GeneratedFile(FileKind.MOTION, video, ".mp4", "video/mp4"))
+
+    async def _find_former_video(self, photo: Asset) -> Asset | None:
+        """The video that was taken out of the photo before, if the photo may have changed since: the file of a library."""
+        if photo.live_photo_video_id is None or photo.file.kind is not FileKind.EXTERNAL:
+            return None
+        video = await self._catalog.assets.get(photo.live_photo_video_id)
+        return video if video is not None and video.file.kind is FileKind.MOTION else None
+
+    async def _find_motion_video(self, context: _AssetContext, source: Path) -> ByteRange | None:
+        if context.inspected is not None and context.inspected.is_motion_known:
+            return context.inspected.motion_video
+        return await self._processor.find_motion_video(source, context.format)
 
     async def _store_motion_video(self, photo: Asset, product: GeneratedFile) -> None:
         video_id = uuid4()
@@ -299,6 +317,11 @@ class _AssetContext:
 
     def current_file_id(self, kind: FileKind) -> UUID | None:
         return self._derivatives[kind].file.id if kind in self._derivatives else None
+
+
+def _compute_sha1(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.sha1(usedforsecurity=False)).digest()
 
 
 def _extract_picture(processed: ProcessingResult) -> ExtractedProperties:

@@ -21,7 +21,7 @@ from app.storage.errors import StorageUnavailable
 from tests.media.processing_stack import ProcessingStack, open_processing_stack
 from tests.media.sidecar_files import make_sidecar
 from tests.real.hanging_file_systems import mount_hanging_file_system
-from tests.real.sample_media import make_jpeg
+from tests.real.sample_media import make_jpeg, make_motion_photo
 from tests.real.stacks import ENGINES, Engine, Stacks
 from tests.real.waiting import eventually_so
 
@@ -195,3 +195,37 @@ async def test_damage_is_told_until_a_whole_copy_comes(
         assert asset is not None
         told.append(get_damage(asset))
     assert told == ["its last bytes are missing", "its last bytes are missing", None]
+
+
+async def test_the_clip_of_a_replaced_motion_photo_goes_with_it(
+    place: ProcessingStack, library: Library, tmp_path: Path
+) -> None:
+    photo = tmp_path / "nas/lying.jpg"
+    plain = photo.read_bytes()
+    moving, clip = make_motion_photo(tmp_path)
+    other_clip = clip + b"\0\0\0\x0cfree" + bytes(4)
+    clips: list[tuple[UUID, bytes] | None] = []
+    for content in (moving, moving + other_clip[len(clip) :], plain):
+        photo.write_bytes(content)
+        await scan(place, library)
+        task = await task_of(place, "lying.jpg")
+        await place.pipeline().process(task)
+        clips.append(await clip_of(place, task.asset_id))
+
+    first, second, none = clips
+    assert first is not None
+    assert second is not None
+    assert (first[1], second[1], none) == (clip, other_clip, None)
+    assert [await place.catalog.assets.get(video_id) for video_id, _ in (first, second)] == [None, None]
+    await place.check()
+
+
+async def clip_of(place: ProcessingStack, photo_id: UUID) -> tuple[UUID, bytes] | None:
+    photo = await place.catalog.assets.get(photo_id)
+    assert photo is not None
+    if photo.live_photo_video_id is None:
+        return None
+    video = await place.catalog.assets.get(photo.live_photo_video_id)
+    assert video is not None
+    async with place.storage.read(video.file.path) as stream:
+        return video.id, b"".join([bytes(chunk) async for chunk in stream.chunks])

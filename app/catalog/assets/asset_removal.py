@@ -7,7 +7,7 @@ adds a derivative meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -35,11 +35,19 @@ _person = tables.person
 async def remove_assets(connection: AsyncConnection, owner_id: UUID, asset_ids: list[UUID]) -> int:
     """Remove assets that the caller has found to exist. Returns how many, without motion videos."""
     visibilities, identifiers = await _delete_assets(connection, owner_id, asset_ids)
+    await remove_unlinked_videos(connection, owner_id, visibilities)
+    await live_photo_pairs.pair_live_photos(connection, owner_id, identifiers)
+    return len(set(asset_ids))
+
+
+async def remove_unlinked_videos(
+    connection: AsyncConnection, owner_id: UUID, visibilities: Mapping[UUID, Visibility]
+) -> None:
+    """Remove those of the videos that no photo shows any more, but for those that their owner made visible or a
+    favourite: these have the visibility of their former photos."""
     unlinked = await live_photo_links.find_unlinked_videos(connection, visibilities)
     await _delete_assets(connection, owner_id, unlinked, live_photo_links.where_unused())
     await live_photo_links.unhide_videos(connection, owner_id, visibilities)
-    await live_photo_pairs.pair_live_photos(connection, owner_id, identifiers)
-    return len(set(asset_ids))
 
 
 async def mark_live_for_deletion(

@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
 from app.catalog.assets import live_photo_links
+from app.catalog.assets.asset_removal import remove_unlinked_videos
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation, NotFound, WriteLeaseLost
 from app.catalog.files import make_live, mark_unfinished_for_deletion
 from app.catalog.schema import tables
-from app.catalog.schema.records import AssetType, NewAsset, StoredFile, Visibility
+from app.catalog.schema.records import Asset, AssetType, NewAsset, StoredFile, Visibility
 
 _asset = tables.asset
 
@@ -40,6 +41,16 @@ class MotionVideoRepository:
             async with self._database.write() as connection:
                 await mark_unfinished_for_deletion(connection, [stored.file_id])
             raise
+
+    async def remove_video(self, photo: Asset, video_id: UUID) -> None:
+        """Unlink the photo's video and remove its asset, unless another photo shows it or its owner made it visible or a
+        favourite."""
+        async with self._database.write() as connection:
+            await quota.lock_owner(connection, photo.owner_id)
+            linked = (_asset.c.id == photo.id) & (_asset.c.live_photo_video_id == video_id)
+            unlink = update(_asset).where(linked).values(live_photo_video_id=None, updated_at=now())
+            if (await connection.execute(unlink)).rowcount:
+                await remove_unlinked_videos(connection, photo.owner_id, {video_id: photo.visibility})
 
     async def _link_video(self, photo_id: UUID, new: NewAsset, stored: StoredFile) -> UUID | None:
         async with self._database.write() as connection:
