@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import botocore.loaders
@@ -31,6 +32,7 @@ FAULTS = pytest.StashKey[list[str]]()
 NOTES = pytest.StashKey[list[str]]()
 LEAKS = pytest.StashKey[list[str]]()
 SEED = pytest.StashKey[int]()
+DATABASES = pytest.StashKey[DatabaseFactory]()
 
 GARBAGE_OBJECTS = 20_000
 GARBAGE_ROUNDS = 20
@@ -98,10 +100,11 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def database_factory(request: pytest.FixtureRequest) -> Iterator[DatabaseFactory]:
+def database_factory(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Iterator[DatabaseFactory]:
     """Creates databases. PostgreSQL is started when the first is asked for."""
-    factory = DatabaseFactory(lambda: request.getfixturevalue("postgres"))
+    factory = pytestconfig.stash[DATABASES] = DatabaseFactory(lambda: request.getfixturevalue("postgres"))
     yield factory
+    del pytestconfig.stash[DATABASES]
     factory.close()
 
 
@@ -158,6 +161,16 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     item.config.stash[LEDGER].note(item.nodeid, by_stack="stack" in getattr(item, "fixturenames", ()))
     return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """After all fixtures of the test: drop its databases, which are below its temporary folder."""
+    folder: Path | None = getattr(item, "funcargs", {}).get("tmp_path")
+    yield
+    factory = item.config.stash.get(DATABASES, None)
+    if folder is not None and factory is not None:
+        factory.drop_below(folder)
 
 
 @pytest.hookimpl(optionalhook=True)
