@@ -29,7 +29,7 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The session's service of each stack. A test that stops, breaks or configures a service uses `start_service`."""
     place = stacks.create(stack, tmp_path_factory.mktemp(f"service-{stack}"), tables=False)
-    with Service(place, spawned=False) as running:
+    with Service(place) as running:
         yield running
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -17,14 +17,13 @@ SETTLE_SECONDS = 5.0
 
 CHARGED = ("original", "sidecar")
 """The kinds of files that count against a quota."""
-REFERENCES = {
-    "an asset": "SELECT owner_id, file_id FROM asset",
-    "an asset's sidecar": "SELECT owner_id, sidecar_id FROM asset WHERE sidecar_id IS NOT NULL",
-    "a derivative": "SELECT asset.owner_id, derivative.file_id FROM derivative JOIN asset ON asset.id = asset_id",
-    "a person": "SELECT owner_id, thumbnail_file_id FROM person WHERE thumbnail_file_id IS NOT NULL",
-    "a user": 'SELECT id, profile_file_id FROM "user" WHERE profile_file_id IS NOT NULL',
-}
-"""The queries for all references to files, with the owner of each reference."""
+REFERENCES = """
+    SELECT 'an asset', owner_id, file_id FROM asset
+    UNION ALL SELECT 'an asset''s sidecar', owner_id, sidecar_id FROM asset WHERE sidecar_id IS NOT NULL
+    UNION ALL SELECT 'a derivative', asset.owner_id, derivative.file_id FROM derivative JOIN asset ON asset.id = asset_id
+    UNION ALL SELECT 'a person', owner_id, thumbnail_file_id FROM person WHERE thumbnail_file_id IS NOT NULL
+    UNION ALL SELECT 'a user', id, profile_file_id FROM "user" WHERE profile_file_id IS NOT NULL"""
+"""All references to files, with the owner of each reference."""
 EXTERNAL = """
     SELECT file.path, asset.library_id, library_file.size, library_folder.path, library_file.name
     FROM asset JOIN file ON file.id = asset.file_id
@@ -74,10 +73,12 @@ def read_state(stack: Stack) -> CatalogueAndStorage:
     objects = stack.objects()
     with _engine(stack.db_url).connect() as connection:
         files = [
-            FileRow(*row)
-            for row in connection.execute(sa.text("SELECT id, owner_id, path, state, size, kind FROM file"))
+            FileRow(str(file_id), str(owner_id), *row)
+            for file_id, owner_id, *row in connection.execute(
+                sa.text("SELECT id, owner_id, path, state, size, kind FROM file")
+            )
         ]
-        referring = [(name, *row) for name, query in REFERENCES.items() for row in connection.execute(sa.text(query))]
+        referring = connection.execute(sa.text(REFERENCES)).all()
         used = connection.execute(sa.text('SELECT id, used FROM "user"')).all()
         external = connection.execute(sa.text(EXTERNAL)).all()
     references: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -85,7 +86,7 @@ def read_state(stack: Stack) -> CatalogueAndStorage:
         references[str(file_id)].append((name, str(owner)))
     return CatalogueAndStorage(
         objects,
-        [replace(file, id=str(file.id), owner_id=str(file.owner_id)) for file in files],
+        files,
         references,
         {str(user): amount for user, amount in used},
         {path: (library, size, f"{folder}/{name}") for path, library, size, folder, name in external},
