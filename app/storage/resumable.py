@@ -70,7 +70,8 @@ class ResumableWrites(Protocol):
     ) -> AbstractAsyncContextManager[ResumableAppender]:
         """Go on from `state`, the last one saved. `size` is the number of bytes of the whole object, where it is known by now.
         `is_contested`: an older append of this write may still run. Leaving the context forgets what was written since the last
-        checkpoint. On entry or at the first write, raises `ObjectNotFound` where stored bytes have been lost."""
+        checkpoint. On entry or at a write, raises `ObjectNotFound` where stored bytes have been lost, or the write was committed: where
+        all bytes are durable, only `commit` tells."""
         ...
 
     async def commit(self, key: Key, state: ResumableWriteState, size: int, *, is_contested: bool = False) -> None:

@@ -13,6 +13,7 @@ from tests.storage.guarantees.names import NameGuarantees
 from tests.storage.guarantees.places import LocationGuarantees
 from tests.storage.guarantees.reads import ReadGuarantees
 from tests.storage.guarantees.resumable import ResumableGuarantees
+from tests.storage.guarantees.resumable_kills import ResumableKillGuarantees
 from tests.storage.guarantees.stalls import StallGuarantees
 from tests.storage.guarantees.writes import WriteGuarantees
 
@@ -22,6 +23,7 @@ class Conformance(
     ReadGuarantees,
     WriteGuarantees,
     ResumableGuarantees,
+    ResumableKillGuarantees,
     KillGuarantees,
     ListingGuarantees,
     DeleteGuarantees,

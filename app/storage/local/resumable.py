@@ -72,6 +72,9 @@ class LocalResumableWrites:
             try:
                 file = await self._open(opened, key, state, 0)
                 if not await self._may_write(file, is_contested=is_contested):
+                    if await self._threads.run(file.is_committed, size):
+                        await self._threads.run(_finish_commit, self._get_root_folder(), key, size, self._fsync)
+                        return
                     file = await self._copy(opened, file, key, size)
                 await self._threads.run(self._commit, file, key, size)
             except ObjectNotFound as error:

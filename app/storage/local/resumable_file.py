@@ -120,21 +120,28 @@ class ResumableFile(PendingFile):
             super().commit(size, replace=replace)
         except ObjectExists:
             with raise_storage_errors(self._key, BACKEND, is_write=True):
-                if not self._has_same_bytes_as_target():
+                if not self._has_target_same_bytes(size):
                     raise
                 self._sync(self._folder)
             self.abort()
 
-    def _has_same_bytes_as_target(self) -> bool:
+    def is_committed(self, size: int) -> bool:
+        """Whether the object is there and has the file's first `size` bytes: a process that died has committed a copy."""
+        with raise_storage_errors(self._key, BACKEND, is_write=True):
+            try:
+                return self._has_target_same_bytes(size)
+            except FileNotFoundError:
+                return False
+
+    def _has_target_same_bytes(self, size: int) -> bool:
         target = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
         try:
-            ours, theirs = os.fstat(self._descriptor), os.fstat(target)
-            if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
-                return True
-            if not stat.S_ISREG(theirs.st_mode) or ours.st_size != theirs.st_size:
+            status = os.fstat(target)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return False
-            for offset in range(0, ours.st_size, MAX_CHUNK_BYTES):
-                if os.pread(self._descriptor, MAX_CHUNK_BYTES, offset) != os.pread(target, MAX_CHUNK_BYTES, offset):
+            for offset in range(0, size, MAX_CHUNK_BYTES):
+                count = min(MAX_CHUNK_BYTES, size - offset)
+                if os.pread(self._descriptor, count, offset) != os.pread(target, count, offset):
                     return False
             return True
         finally:
