@@ -150,6 +150,8 @@ def test_a_video_gets_no_motion_video(client: httpx.Client) -> None:
         {"latitude": 90.5, "longitude": 1},
         {"description": "a\0b"},
         {"dateTimeOriginal": "yesterday"},
+        {"dateTimeOriginal": "2024"},
+        {"dateTimeOriginal": 1_700_000_000},
         {"dateTimeOriginal": "0001-01-01T00:00:00+14:00"},
         {"livePhotoVideoId": "none"},
     ],

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from app.api.models.assets import MAX_IDS
-from app.api.models.base_model import RequestModel, StorableText, normalize_timestamp, validation_error
+from app.api.models.base_model import RequestModel, StorableText, normalize_timestamp, refuse_numbers, validation_error
 from app.catalog.assets.date_edits import DateEdit, parse_zone
 from app.catalog.schema.records import AssetChanges, Visibility
 from app.media.metadata.media_metadata import format_zone
@@ -36,9 +36,11 @@ class AssetEdit(RequestModel):
 
     is_favorite: bool | None = None
     visibility: Visibility | None = None
-    date_time_original: Annotated[datetime, AfterValidator(_validate_date)] | None = Field(
-        default=None,
-        description="When it was taken. An offset or `Z` also sets the time zone; without one it is UTC, and the time zone stays.",
+    date_time_original: Annotated[datetime, BeforeValidator(refuse_numbers), AfterValidator(_validate_date)] | None = (
+        Field(
+            default=None,
+            description="When it was taken. An offset or `Z` also sets the time zone; without one it is UTC, and the time zone stays.",
+        )
     )
     description: StorableText | None = Field(default=None, max_length=20_000)
     rating: int | None = Field(default=None, ge=-1, le=5)

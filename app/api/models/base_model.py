@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
@@ -23,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 SHA1_BYTES = 20
 _BASE64_CHARACTERS = 28
+_DATE_START = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class ApiModel(BaseModel):
@@ -106,6 +108,13 @@ def normalize_timestamp(moment: datetime) -> datetime:
     return aware
 
 
+def refuse_numbers(value: object) -> object:
+    """Before `datetime` is parsed: pydantic takes numbers, also in texts such as `2024`, for seconds or milliseconds since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE_START.match(value)):
+        return value
+    raise validation_error("is no ISO 8601 date and time")
+
+
 def is_absent(value: object) -> bool:
     """`exclude_if` condition for fields that Immich omits instead of sending null."""
     return value is None
@@ -120,6 +129,9 @@ Timestamp = Annotated[
     datetime, AfterValidator(normalize_timestamp), PlainSerializer(format_timestamp, return_type=str, when_used="json")
 ]
 """A time with a time zone; a time without one is taken as UTC."""
+
+SentTimestamp = Annotated[Timestamp, BeforeValidator(refuse_numbers)]
+"""As `Timestamp`, from a client."""
 
 
 def _parse_stored_timestamp(value: object) -> object:

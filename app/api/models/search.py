@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from app.api.models.assets import AssetResponse
-from app.api.models.base_model import ApiModel, Checksum, Name, Selection, Timestamp
+from app.api.models.base_model import ApiModel, Checksum, Name, Selection, SentTimestamp
 from app.catalog.schema.records import AssetFilters, AssetType, FileKind, SortKey, Visibility
 
 
@@ -79,14 +79,14 @@ class AssetSearch(Selection):
     is_visible: bool | None = Field(default=None, description="False: what is hidden.")
     is_archived: bool | None = None
     with_archived: bool = Field(default=True, description="False: without the archive.")
-    taken_after: Timestamp | None = None
-    taken_before: Timestamp | None = None
-    created_after: Timestamp | None = None
-    created_before: Timestamp | None = None
-    updated_after: Timestamp | None = None
-    updated_before: Timestamp | None = None
-    trashed_after: Timestamp | None = None
-    trashed_before: Timestamp | None = None
+    taken_after: SentTimestamp | None = None
+    taken_before: SentTimestamp | None = None
+    created_after: SentTimestamp | None = None
+    created_before: SentTimestamp | None = None
+    updated_after: SentTimestamp | None = None
+    updated_before: SentTimestamp | None = None
+    trashed_after: SentTimestamp | None = None
+    trashed_before: SentTimestamp | None = None
     person_ids: EmptyIdList = Field(default=None, description=_EMPTY_LIST_ONLY.format("people"))
     tag_ids: EmptyIdList = Field(default=None, description=_EMPTY_LIST_ONLY.format("tags"))
     album_ids: EmptyIdList = Field(default=None, description=_EMPTY_LIST_ONLY.format("albums"))
