@@ -28,6 +28,7 @@ from app.libraries.watching import monitor
 from app.libraries.watching.events import PendingFolders, find_changed_scopes
 from tests.libraries.library_tree import LibraryTree, Mount, make_library, unmount
 from tests.real.catalogues import Databases
+from tests.real.waiting import eventually_so
 
 SETTLE = 0.5
 WRITING_SETTLE = 1.0
@@ -35,10 +36,7 @@ WITHIN = 20.0
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], what: str, within: float = WITHIN) -> None:
-    end = time.monotonic() + within
-    while not await condition():
-        assert time.monotonic() < end, f"not within {within:g} s: {what}"
-        await asyncio.sleep(0.05)
+    await eventually_so(condition, what, within=within)
 
 
 class SlowWriter:

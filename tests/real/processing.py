@@ -18,21 +18,28 @@ QUEUES = ("thumbnailGeneration", "videoConversion")
 def queues(service: Service, key: str) -> dict[str, Any]:
     """`GET /jobs`, with an administrator's key."""
     with service.client() as client:
-        answer = client.get("/api/jobs", headers={"x-api-key": key})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+        return _fetch_queues(client, key)
 
 
 def wait_until_idle(service: Service, key: str, *, within: float = WITHIN_SECONDS) -> dict[str, Any]:
     """Wait until every task has succeeded or failed; returns `queues`."""
 
+    current: dict[str, Any] = {}
+
     def idle() -> bool:
-        current = queues(service, key)
+        current.update(_fetch_queues(client, key))
         counts = [current[name]["jobCounts"] for name in QUEUES]
         return not any(each["active"] + each["waiting"] + each["delayed"] for each in counts)
 
-    eventually(idle, "all tasks have ended", within=within)
-    return queues(service, key)
+    with service.client() as client:
+        eventually(idle, "all tasks have ended", within=within)
+    return current
+
+
+def _fetch_queues(client: httpx.Client, key: str) -> dict[str, Any]:
+    answer = client.get("/api/jobs", headers={"x-api-key": key})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def fetch_image(client: httpx.Client, asset_id: str, size: str) -> Image.Image:
