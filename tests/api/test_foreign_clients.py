@@ -20,7 +20,8 @@ import pytest
 from tests.api.photos import photo
 from tests.api.start_service import StartService
 from tests.real.foreign_clients import FOLDER, foreign_clients_python
-from tests.real.immich import CLIENT_FOLDER, immich_packages, node
+from tests.real.immich import CLIENT_FOLDER, immich_packages
+from tests.real.npm import node
 
 RUN_SECONDS = 120
 OWN_ROUTES = {
@@ -28,6 +29,8 @@ OWN_ROUTES = {
     *("GET /api/assets", "GET /api/assets/random", "GET /api/server/mounts", "GET /api/server/theme"),
     *("GET /api/download/links", "POST /api/download/links", "DELETE /api/download/links"),
     "PUT /api/people/{id}/thumbnail",
+    *(f"{method} /api/{path}" for path in ("uploads", "upload") for method in ("OPTIONS", "POST")),
+    *(f"{method} /api/{path}/{{upload_id}}" for path in ("uploads", "upload") for method in ("DELETE", "PATCH")),
 }
 OUTSIDE = re.compile(r"^HEAD |/api/download/archives/| /(?!api/)")
 """HEAD, links to archives, and what is not below `/api`."""

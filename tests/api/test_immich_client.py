@@ -17,7 +17,8 @@ import pytest
 
 from tests.api.photos import photo
 from tests.real.accounts import Account
-from tests.real.immich import immich_packages, node
+from tests.real.immich import immich_packages
+from tests.real.npm import node
 from tests.real.service import Service
 
 RUN_SECONDS = 60

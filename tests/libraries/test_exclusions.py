@@ -15,7 +15,8 @@ import pytest
 
 from app.libraries.patterns.exclusions import ExclusionRules, check_pattern
 from app.libraries.patterns.globs import InvalidPattern
-from tests.real.immich import immich_packages, node
+from tests.real.immich import immich_packages
+from tests.real.npm import node
 
 ROOT = "/mnt/nas"
 FILES = (
