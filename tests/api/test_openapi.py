@@ -76,6 +76,12 @@ def test_every_call_is_described(description: dict[str, Any]) -> None:
         *("GET /api/api-keys/{id}", "PUT /api/api-keys/{id}", "DELETE /api/api-keys/{id}"),
         *("POST /api/auth/login", "POST /api/auth/logout", "POST /api/auth/validateToken", "GET /.well-known/immich"),
         *("POST /api/download/info", "POST /api/download/archive", "POST /api/download/links"),
+        *("POST /api/uploads", "OPTIONS /api/uploads", "POST /api/upload", "OPTIONS /api/upload"),
+        *(
+            f"{method} /api/{path}/{{upload_id}}"
+            for method in ("HEAD", "PATCH", "DELETE")
+            for path in ("uploads", "upload")
+        ),
         *("GET /api/download/archives/{token}/{name}", "HEAD /api/download/archives/{token}/{name}"),
     }
     assert description["openapi"].startswith("3.1")

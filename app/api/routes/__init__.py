@@ -10,13 +10,17 @@ from fastapi import APIRouter, FastAPI
 from app.api.routes.accounts import admin_users, api_keys, login, sessions, user_profiles, users
 from app.api.routes.administration import health, libraries, queues, server, well_known
 from app.api.routes.browsing import absent_features, folders, people, search, timeline
-from app.api.routes.media import asset_tasks, assets, downloads, trash, uploads
+from app.api.routes.media import asset_tasks, assets, downloads, trash
+from app.api.routes.media import uploads as plain_uploads
+from app.api.routes.uploads import ietf, tus
 
 
 def list_api_routers() -> list[APIRouter]:
     """The routers of paths below `/api`."""
     return [
-        uploads.router,
+        plain_uploads.router,
+        tus.router,
+        ietf.router,
         search.router,
         timeline.router,
         folders.router,

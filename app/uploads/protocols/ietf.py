@@ -187,6 +187,8 @@ def build_status_fields(version: InteropVersion, status: UploadStatus, max_size:
     }
     if status.length is not None:
         fields["Upload-Length"] = str(status.length)
+    if status.result is not None:
+        fields["Mediavault-Asset-Id"] = str(status.result.asset_id)
     return fields | build_version_fields(version)
 
 

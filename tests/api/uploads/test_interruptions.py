@@ -1,0 +1,180 @@
+"""Uploads in chunks of all sizes, and what happens when clients break off, stall, or are two."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.api.start_service import StartService
+from tests.api.uploads.upload_clients import (
+    TUS,
+    TUS_TYPE,
+    append_tus,
+    begun_tus,
+    create_tus,
+    finish_tus,
+    metadata,
+    tus_offset,
+)
+from tests.real.accounts import Account
+from tests.real.service import Service
+from tests.real.uploads import UploadConnection, fresh_bytes, some_bytes
+
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+CHUNKS = [*[1] * 30, *[KIBIBYTE] * 10, 5 * MEBIBYTE - 1, 8 * MEBIBYTE, MEBIBYTE + 1]
+SOAK_CHUNKS = [
+    *[1] * 100,
+    *[KIBIBYTE] * 500,
+    *[5 * MEBIBYTE - 1] * 10,
+    *[8 * MEBIBYTE] * 10,
+    *[64 * MEBIBYTE] * 2,
+    41 * MEBIBYTE,
+]
+"""Together some 300 MiB."""
+
+
+def assert_stored(client: httpx.Client, asset_id: str, data: bytes) -> None:
+    digest = hashlib.sha1()
+    with client.stream("GET", f"/api/assets/{asset_id}/original") as original:
+        for piece in original.iter_bytes():
+            digest.update(piece)
+    assert digest.digest() == hashlib.sha1(data).digest()
+
+
+def split(data: bytes, sizes: list[int]) -> Iterator[tuple[int, bytes]]:
+    """Offset and bytes of each chunk."""
+    offset = 0
+    for size in sizes:
+        yield offset, data[offset : offset + size]
+        offset += size
+
+
+@pytest.mark.parametrize("is_deferred", [False, True])
+def test_chunks_of_all_sizes(client: httpx.Client, seed: int, *, is_deferred: bool, soak: bool) -> None:
+    sizes = SOAK_CHUNKS if soak else CHUNKS
+    data = some_bytes(sum(sizes), seed)
+    location = begun_tus(client, None if is_deferred else len(data))
+    chunks = list(split(data, sizes))
+    for offset, chunk in chunks[:-1]:
+        answer = append_tus(client, location, offset, chunk)
+        assert (answer.status_code, int(answer.headers["upload-offset"])) == (204, offset + len(chunk))
+    offset, chunk = chunks[-1]
+    told = {"upload-length": str(len(data))} if is_deferred else {}
+    last = append_tus(client, location, offset, chunk, told)
+    assert last.status_code == 200, last.text
+    assert_stored(client, last.json()["id"], data)
+
+
+def test_a_length_that_is_told_last_may_not_be_zero(client: httpx.Client) -> None:
+    location = begun_tus(client, None)
+    answer = append_tus(client, location, 0, b"", {"upload-length": "0"})
+    assert answer.status_code == 400
+    assert "empty" in answer.json()["message"]
+    assert client.head(location, headers=TUS).status_code == 410
+
+
+def begin_append(wire: UploadConnection, account: Account, location: str, offset: int, length: int) -> None:
+    """Send the head of a PATCH whose body is to have `length` bytes, and wait until the server asks for the body."""
+    fields = {**TUS, "content-type": TUS_TYPE, "upload-offset": str(offset), "content-length": str(length)}
+    wire.send_head("PATCH", urlsplit(location).path, {**fields, "x-api-key": account.key, "expect": "100-continue"})
+    assert wire.head()[0] == 100
+
+
+def test_what_arrived_before_the_connection_broke_is_kept(
+    service: Service, client: httpx.Client, account: Account, seed: int, *, soak: bool
+) -> None:
+    chance = random.Random(seed)
+    data = fresh_bytes(MEBIBYTE)
+    location = begun_tus(client, len(data))
+    offset = 0
+    for _ in range(20 if soak else 4):
+        sent = chance.randrange(1, max(2, (len(data) - offset) // 2))
+        with UploadConnection(service.port) as wire:
+            begin_append(wire, account, location, offset, len(data) - offset)
+            wire.send(data[offset : offset + sent])
+            if chance.random() < 0.5:
+                wire.end()  # all bytes arrive, and then the end
+                assert wire.head()[0] == 400
+                assert tus_offset(client, location) == offset + sent
+            else:
+                wire.vanish()
+        before, offset = offset, tus_offset(client, location)
+        assert before <= offset <= before + sent
+    assert_stored(client, finish_tus(client, location, data), data)
+
+
+def test_two_clients_on_one_upload(service: Service, client: httpx.Client, account: Account) -> None:
+    """The newcomer gets the offset and goes on; the older request, whose client stalls, ends without an acknowledgement."""
+    data = fresh_bytes(300 * KIBIBYTE)
+    location = begun_tus(client, len(data))
+    with UploadConnection(service.port) as older:
+        begin_append(older, account, location, 0, len(data))
+        older.send(data[: 100 * KIBIBYTE])
+
+        offset = tus_offset(client, location)
+        last = append_tus(client, location, offset, data[offset:])
+
+        assert 0 <= offset <= 100 * KIBIBYTE
+        assert last.status_code == 200
+        status, headers = older.head()
+        assert status == 409
+        assert "upload-offset" not in headers
+    assert_stored(client, last.json()["id"], data)
+
+
+def test_the_offset_of_an_upload_that_goes_on_elsewhere_is_stale(
+    service: Service, client: httpx.Client, account: Account
+) -> None:
+    data = fresh_bytes(1000)
+    location = begun_tus(client, len(data))
+    first = append_tus(client, location, 0, data[:300])
+    stale = append_tus(client, location, 0, data[:300])
+    last = append_tus(client, location, 300, data[300:])
+    assert (first.status_code, stale.status_code, last.status_code) == (204, 409, 200)
+    assert_stored(client, last.json()["id"], data)
+
+
+def test_a_client_that_sends_nothing_is_given_up(start_service: StartService) -> None:
+    service = start_service("local", settings={"MEDIAVAULT_UPLOAD_IDLE_SECONDS": "0.5"})
+    account = service.people.add()
+    data = fresh_bytes(300 * KIBIBYTE)
+    with service.client(account) as client:
+        location = begun_tus(client, len(data))
+        with UploadConnection(service.port) as wire:
+            begin_append(wire, account, location, 0, len(data))
+            wire.send(data[: 100 * KIBIBYTE])
+            assert wire.head()[0] == 408
+        assert tus_offset(client, location) == 100 * KIBIBYTE
+        last = append_tus(client, location, 100 * KIBIBYTE, data[100 * KIBIBYTE :])
+        assert_stored(client, last.json()["id"], data)
+
+
+def test_a_creation_whose_first_bytes_are_refused_leaves_nothing(client: httpx.Client) -> None:
+    """The client does not know the location: nobody could continue."""
+    headers = {"upload-checksum": "sha1 " + "A" * 27 + "="}
+    answer = create_tus(client, 1000, data=b"x" * 500, headers=headers)
+    assert answer.status_code == 460
+    assert "location" not in answer.headers
+
+
+def test_bytes_beyond_the_length_are_refused(client: httpx.Client) -> None:
+    location = begun_tus(client, 1000)
+    append_tus(client, location, 0, b"x" * 600)
+    answer = append_tus(client, location, 600, b"x" * 401)
+    assert answer.status_code == 400
+    assert tus_offset(client, location) == 600
+
+
+def test_fields_are_those_of_a_plain_upload(client: httpx.Client) -> None:
+    data = fresh_bytes(100)
+    told = metadata(fields={"isFavorite": "true", "visibility": "archive", "fileCreatedAt": "2020-02-03T04:05:06Z"})
+    answer = create_tus(client, len(data), data=data, headers={"upload-metadata": told})
+    asset = client.get(f"/api/assets/{answer.json()['id']}").json()
+    assert (asset["isFavorite"], asset["visibility"]) == (True, "archive")
+    assert asset["fileCreatedAt"].startswith("2020-02-03T04:05:06")
