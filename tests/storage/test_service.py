@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from app.storage.errors import (
 from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.ranges import ByteRange
+from app.storage.resumable import ResumableWriteState
 from app.storage.service import StorageService, open_storage
 from app.storage.staging import Staging
 from tests.real.seaweedfs import SeaweedFS
@@ -273,6 +274,38 @@ async def test_the_probe_asks_the_engine_that_is_set_and_a_sweep_all(locations: 
     busy.root.rename(locations.base / "away too")
     with pytest.raises(StorageUnavailable):
         await locations.storage.probe()
+
+
+async def test_a_resumable_write_goes_on_where_it_began(locations: TwoLocations) -> None:
+    """Also one that began before the engine was switched."""
+    storage = locations.storage
+    paths = [locations.on_disk("upload/a"), locations.in_bucket("upload/a")]
+    states: dict[str, ResumableWriteState] = {}
+    asked: set[str] = set()
+
+    async def find_in_use(found: Collection[str]) -> Collection[str]:
+        asked.update(found)
+        return paths
+
+    for path in paths:
+
+        async def save(state: ResumableWriteState, path: str = path) -> None:
+            states[path] = state
+
+        await save(await storage.resumable.begin(path, size=None, content_type=None))
+        async with storage.resumable.append(path, states[path], size=None, save=save, is_contested=False) as appender:
+            await appender.write(path.encode())
+            await appender.checkpoint()
+    assert await storage.sweep_leftovers(timedelta(0), find_in_use) == 0
+    assert asked == set(paths)
+    for path, state in states.items():
+        await storage.resumable.check(path, state)
+        await storage.resumable.commit(path, state, len(path))
+        await storage.resumable.abort(path, state)
+        assert await _read(storage, path) == path.encode()
+    assert storage.s3_writes == 1
+    with pytest.raises(StoragePermission):
+        await storage.resumable.begin(locations.external("library/a.jpg"), size=None, content_type=None)
 
 
 def _settings(**values: object) -> Settings:

@@ -11,10 +11,11 @@ from tests.storage.conftest import Place
 from tests.storage.guarantees.deletes import DeleteGuarantees
 from tests.storage.guarantees.names import NameGuarantees
 from tests.storage.guarantees.reads import ReadGuarantees
+from tests.storage.guarantees.resumable import ResumableGuarantees
 from tests.storage.guarantees.writes import WriteGuarantees
 
 
-class TestAwsProfile(NameGuarantees, ReadGuarantees, WriteGuarantees, DeleteGuarantees):
+class TestAwsProfile(NameGuarantees, ReadGuarantees, WriteGuarantees, DeleteGuarantees, ResumableGuarantees):
     @pytest.fixture
     def place(self, seaweedfs: SeaweedFS, bucket: str, prefix: str, tmp_path: Path) -> Place:
         return {
