@@ -13,7 +13,18 @@ from typing import Any, Protocol, Self
 
 from app.migration.consistency.consistency_check import ConsistencyFinding, ConsistencySummary
 
-_COLUMNS = ("problem", "kind", "path", "expected_size", "found_size", "detail", "repair", "file_id", "owner_id")
+_COLUMNS = (
+    "problem",
+    "kind",
+    "path",
+    "expected_size",
+    "found_size",
+    "detail",
+    "repair",
+    "file_id",
+    "owner_id",
+    "upload_id",
+)
 _LINE_SECONDS = 10.0
 
 
@@ -52,6 +63,7 @@ def _finding_to_dict(finding: ConsistencyFinding) -> dict[str, Any]:
         "repair": finding.repair,
         "file_id": str(file.id) if file else None,
         "owner_id": str(file.owner_id) if file else None,
+        "upload_id": str(finding.upload_id) if finding.upload_id else None,
     }
 
 
@@ -63,6 +75,7 @@ def _summary_to_dict(summary: ConsistencySummary) -> dict[str, Any]:
         "known": dict(summary.known),
         "external": summary.external,
         "unsettled": summary.unsettled,
+        "uploads": summary.uploads,
         "problems": {problem.value: count for problem, count in summary.problems.items()},
         "repaired": dict(summary.repaired),
     }
@@ -95,6 +108,7 @@ class TableReport:
         print(f"{summary.files} files", end="")
         print(f", {summary.bytes_read} bytes read" if summary.bytes_read else "", end="")
         print(f", {summary.unsettled} being written or deleted" if summary.unsettled else "", end="")
+        print(f", {summary.uploads} unfinished uploads" if summary.uploads else "", end="")
         print(f", {summary.external} in external folders, which a scan looks after" if summary.external else "")
         problems = ", ".join(f"{count} {problem}" for problem, count in sorted(summary.problems.items()))
         repaired = ", ".join(f"{count} {repair}" for repair, count in sorted(summary.repaired.items()))

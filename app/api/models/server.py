@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from app.api.models.base_model import ApiModel, Timestamp
 from app.catalog.schema.records import FileKind
+from app.catalog.schema.upload_records import UploadState
 from app.health.mount_states import MountCondition, MountKind
 
 
@@ -171,6 +172,17 @@ class UserUsage(ApiModel):
     quota_size_in_bytes: int | None
 
 
+class UploadStatisticsResponse(ApiModel):
+    """Resumable uploads: how many are unfinished, how many bytes of them have arrived, and how many they reserve of their owners'
+    quotas. `byState`: how many are known in each state, those that have ended until they are forgotten. `resumptions` of all of these."""
+
+    unfinished: int
+    received_bytes: int
+    reserved_bytes: int
+    resumptions: int
+    by_state: dict[UploadState, int]
+
+
 class ServerStatistics(ApiModel):
     """Counts of assets, and bytes, of all users together and of each."""
 
@@ -181,6 +193,7 @@ class ServerStatistics(ApiModel):
     usage_videos: int
     usage_by_kind: dict[FileKind, int]
     usage_by_user: list[UserUsage]
+    uploads: UploadStatisticsResponse
 
 
 class WellKnownApi(ApiModel):

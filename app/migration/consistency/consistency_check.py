@@ -18,9 +18,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema.records import File, FileKind, FileState
+from app.catalog.schema.upload_records import Upload
 from app.health.markers import MARKER_NAME, MEDIA_FOLDERS
 from app.migration.backups.backup_store import BACKUP_FOLDER as BACKUPS
 from app.migration.listing_store import ListingStore
@@ -33,6 +35,7 @@ from app.storage.errors import (
     StorageUnavailable,
 )
 from app.storage.path import is_s3_uri
+from app.storage.resumable import ResumableWriteState
 from app.storage.service import StorageService
 
 QUARANTINE_FOLDER = "quarantine"
@@ -49,7 +52,7 @@ _MAX_UNAVAILABLE = 50
 
 
 class FindingKind(StrEnum):
-    """`missing`: a live file has no object. `size`, `checksum`: its object differs from the row. `unreadable`: it could not be read.
+    """`missing`: a live file has no object, or an unfinished upload has lost bytes that were acknowledged. `size`, `checksum`: its object differs from the row. `unreadable`: it could not be read.
     `unplaced`: its path lies in no location of the settings. `orphan`: an object without a row."""
 
     MISSING = "missing"
@@ -63,7 +66,7 @@ class FindingKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ConsistencyFinding:
     """`file` is None for an orphan and for a folder. `key` is an orphan's key. Sizes in bytes. `repair` names the repair that was made, if
-    any. `is_transient`: a second check may give another result."""
+    any. `is_transient`: a second check may give another result. `upload_id`: of the unfinished upload that has lost bytes."""
 
     problem: FindingKind
     path: str
@@ -73,12 +76,13 @@ class ConsistencyFinding:
     detail: str = ""
     repair: str | None = None
     is_transient: bool = False
+    upload_id: UUID | None = None
 
 
 @dataclass(slots=True)
 class ConsistencySummary:
     """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not checked:
-    `external` ones, and `unsettled` ones (state writing or doomed)."""
+    `external` ones, and `unsettled` ones (state writing or doomed). `uploads`: unfinished ones that have bytes in the storage."""
 
     objects: int = 0
     files: int = 0
@@ -86,6 +90,7 @@ class ConsistencySummary:
     known: Counter[str] = field(default_factory=Counter[str])
     external: int = 0
     unsettled: int = 0
+    uploads: int = 0
     problems: Counter[FindingKind] = field(default_factory=Counter[FindingKind])
     repaired: Counter[str] = field(default_factory=Counter[str])
 
@@ -147,6 +152,7 @@ class ConsistencyCheck:
                     await self._list_objects(listing_store)
                     await self._check_suspects(listing_store)
                     await self._check_files(listing_store)
+            await self._check_uploads()
         except ExceptionGroup as failures:  # of concurrent checks
             raise failures.exceptions[0] from None
         return self._summary
@@ -292,6 +298,47 @@ class ConsistencyCheck:
                 FindingKind.CHECKSUM, file.path, file, found_size=size, detail=f"SHA-1 is {sha1.hex()}"
             )
         return None
+
+    async def _check_uploads(self) -> None:
+        """Unfinished uploads whose stored bytes are gone. Their tails and temporary files are no objects, so no orphans."""
+        self._progress.begin("checking unfinished uploads", None)
+        async for page in self._catalog.uploads.iterate_stored():
+            async with asyncio.TaskGroup() as group:
+                for upload in page:
+                    await self._slots.acquire()
+                    group.create_task(self._check_upload(upload))
+
+    async def _check_upload(self, upload: Upload) -> None:
+        """Reports the upload, if its row is still the same afterwards."""
+        try:
+            if upload.path is None or upload.storage_state is None:
+                return
+            self._summary.uploads += 1
+            try:
+                await self._storage.resumable.check(upload.path, ResumableWriteState(upload.storage_state))
+            except InvalidKey as error:
+                finding = ConsistencyFinding(
+                    FindingKind.UNPLACED, upload.path, detail=error.detail, upload_id=upload.id
+                )
+            except ObjectNotFound as error:
+                finding = ConsistencyFinding(
+                    FindingKind.MISSING,
+                    upload.path,
+                    detail=f"an unfinished upload: {error.detail}",
+                    upload_id=upload.id,
+                )
+            except StorageError as error:
+                self._note_unavailable(error)
+                detail = f"an unfinished upload: {error.detail or type(error).__name__}"
+                finding = ConsistencyFinding(FindingKind.UNREADABLE, upload.path, detail=detail, upload_id=upload.id)
+            else:
+                return
+            current = await self._catalog.uploads.get(upload.owner_id, upload.id)
+            if current is not None and current.is_open and current.storage_state == upload.storage_state:
+                await self._report_finding(finding)
+        finally:
+            self._progress.advance(1)
+            self._slots.release()
 
     async def _stat(self, file: File) -> tuple[int, bytes | None]:
         return (await self._storage.stat(file.path)).size, None

@@ -21,6 +21,7 @@ from app.api.models.server import (
     ServerStatistics,
     StorageResponse,
     ThemeResponse,
+    UploadStatisticsResponse,
     UserUsage,
     VersionCheckResponse,
     VersionHistoryEntry,
@@ -134,6 +135,7 @@ async def get_server_statistics(services: ServicesDependency) -> ServerStatistic
         usage_videos=sum(user.usage_videos for user in users),
         usage_by_kind=by_kind,
         usage_by_user=users,
+        uploads=UploadStatisticsResponse(**asdict(await services.catalog.uploads.get_statistics())),
     )
 
 
