@@ -1,9 +1,12 @@
-"""The stacks (storage and database) of the services that the tests kill."""
+"""The stacks (storage and database) of the services that the tests kill, and the process that forks those that are killed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.campaign.fork_client import ForkServer
 from tests.real.stacks import ENGINES, Engine
 
 
@@ -12,3 +15,10 @@ def stack(request: pytest.FixtureRequest) -> Engine:
     """`local` (a folder and SQLite) or `s3` (a prefix of a bucket, with credentials for that prefix only, and
     PostgreSQL)."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"))
+    yield fork_server
+    fork_server.close()

@@ -18,11 +18,14 @@ from app.catalog.files import FileRepository
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
 from app.catalog.tasks import TaskRepository
+from app.catalog.uploads.uploads import UploadRepository
 from app.media.processor import MediaProcessor
 from app.storage.key import is_temporary
 from app.storage.local.backend import LocalBackend
 from app.storage.local.file_writer import PendingFile
+from app.storage.local.resumable_file import ResumableFile
 from app.storage.s3.protocol.client import S3Client
+from app.storage.s3.resumable_state import find_tail_owner
 from app.storage.staging import _StagedFile
 
 P = ParamSpec("P")
@@ -54,9 +57,16 @@ def _always(step: str) -> NameStep:
     return lambda *_, **__: step
 
 
-def _unless_temporary(step: str) -> NameStep:
-    """The step, except for temporary objects, with which a process tests the capabilities of the store."""
-    return lambda _client, key, *_, **__: None if is_temporary(key) else step
+def _unless_temporary(step: str, of_tail: str | None = None) -> NameStep:
+    """The step, except for temporary objects, with which a process tests the capabilities of the store. `of_tail`: the step of a tail of
+    an unfinished upload, which is a temporary object, too."""
+
+    def name_step(_client: S3Client, key: str, *_: object, **__: object) -> str | None:
+        if find_tail_owner(key) is not None:
+            return of_tail
+        return None if is_temporary(key) else step
+
+    return name_step
 
 
 def _synced(file: PendingFile, descriptor: int) -> str:
@@ -70,6 +80,9 @@ def _upload_answered(cycle: AsgiRequestCycle, message: MutableMapping[str, Any])
 
 _COROUTINES: list[tuple[type, str, NameStep]] = [
     (FileRepository, "begin_write", _always("file row begun")),
+    (UploadRepository, "take_over", _always("session taken over")),
+    (UploadRepository, "save", _always("session saved")),
+    (UploadRepository, "begin_file", _always("file row begun")),
     (AssetRepository, "insert", _always("live transaction")),
     (DuplicateUploadRepository, "complete_asset", _always("duplicate completed")),
     (AsgiRequestCycle, "send", _upload_answered),
@@ -87,8 +100,8 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (TaskRepository, "finish", _always("task done")),
     (LocalBackend, "delete_objects", _always("object deleted")),
     (S3Client, "delete_batch", _always("object deleted")),
-    (S3Client, "delete", _unless_temporary("object deleted")),
-    (S3Client, "put", _unless_temporary("object put")),
+    (S3Client, "delete", _unless_temporary("object deleted", "tail deleted")),
+    (S3Client, "put", _unless_temporary("object put", "tail put")),
     (S3Client, "create_upload", _unless_temporary("multipart upload created")),
     (S3Client, "upload_part", _unless_temporary("part uploaded")),
     (S3Client, "complete", _unless_temporary("multipart upload completed")),
@@ -108,6 +121,7 @@ _FUNCTIONS: list[tuple[type, str, NameStep]] = [
     (PendingFile, "write", _always("bytes written")),
     (PendingFile, "_sync", _synced),
     (PendingFile, "_rename", _always("file named")),
+    (ResumableFile, "close", _always("file closed")),
     (_StagedFile, "finish", _always("original staged")),
 ]
 

@@ -46,13 +46,6 @@ TASKS: dict[str, list[str]] = {
 REMOVAL = ["doom transaction", "claim", "object deleted", "row forgotten"]
 
 
-@pytest.fixture(scope="module")
-def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
-    fork_server = ForkServer(tmp_path_factory.mktemp("fork_server"))
-    yield fork_server
-    fork_server.close()
-
-
 @pytest.fixture
 def service(stack: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[Service]:
     """A service on the same data, which shows the state to clients."""
