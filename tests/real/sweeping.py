@@ -9,6 +9,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.files import LATE_WRITE_GRACE
 from app.jobs.sweeper import sweep
 from app.storage.service import StorageService
+from app.uploads.sessions.upload_sweeper import sweep_uploads
 from tests.real.service import Service
 from tests.real.stacks import Stack
 
@@ -17,7 +18,8 @@ AHEAD = timedelta(days=3)
 
 
 def sweep_everything(service: Service) -> None:
-    """Delete all doomed files, all files in state `writing`, and leftovers of unfinished writes. No upload may be running."""
+    """End all unfinished uploads, delete all doomed files, all files in state `writing`, and leftovers of unfinished writes. No upload may be
+    running."""
     service.people.call_with_storage(lambda catalog, storage: sweep_all(service.stack, catalog, storage))
 
 
@@ -27,8 +29,7 @@ async def sweep_all(stack: Stack, catalog: Catalog, storage: StorageService) -> 
     if stack.bucket:
         await asyncio.to_thread(stack.bucket.server.finish)
     late = datetime.now(UTC) + AHEAD
-    await sweep(catalog, storage, now=late)
-    await sweep(
-        catalog, storage, now=late + LATE_WRITE_GRACE
-    )  # the first sweep doomed the files that were being written
+    for moment in (late, late + LATE_WRITE_GRACE):  # the first sweep dooms the files that were being written
+        await sweep_uploads(catalog, storage, now=moment, lifetime=timedelta(0))
+        await sweep(catalog, storage, now=moment)
     await storage.sweep_leftovers(timedelta(0))
