@@ -59,11 +59,21 @@ class PhotoProcessor:
         except (WorkerCrashed, LimitExceeded, DecodeFailed):  # perhaps while it looked for a motion video
             return await self._read_metadata("read_metadata", source, sidecar, arguments)
 
-    async def complete_metadata(self, source: Path, metadata: MediaMetadata, sidecar: Path | None) -> MetadataResult:
-        """`metadata` of `source` with the fields of the sidecar in place of its own, and with the time zone of its position."""
-        if sidecar is None and (metadata.time_zone is not None or metadata.latitude is None):
+    async def complete_metadata(
+        self, source: Path, metadata: MediaMetadata, sidecar: Path | None, *, has_packet: bool
+    ) -> MetadataResult:
+        """`metadata` of the video `source` with the fields of the sidecar, or of its own XMP packet if it `has_packet`, in place of its own, and
+        with the time zone of its position."""
+        has_zone = metadata.time_zone is not None or metadata.latitude is None
+        if sidecar is None and not has_packet and has_zone:
             return MetadataResult(metadata)
-        return await self._read_metadata("complete_metadata", source, sidecar, {"metadata": metadata.to_json()})
+        arguments = {"metadata": metadata.to_json(), "has_packet": has_packet}
+        try:
+            return await self._read_metadata("complete_metadata", source, sidecar, arguments)
+        except (WorkerCrashed, LimitExceeded):
+            if not has_packet:
+                raise
+            return await self.complete_metadata(source, metadata, sidecar, has_packet=False)
 
     async def _read_metadata(
         self, name: str, source: Path, sidecar: Path | None, arguments: dict[str, Any]

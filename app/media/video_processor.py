@@ -16,6 +16,7 @@ from app.catalog.schema.records import FileKind
 from app.config import Settings
 from app.formats import MediaFormat
 from app.formats.signatures import DetectedFormat
+from app.media.containers.xmp_boxes import has_xmp_packet
 from app.media.errors import DecodeFailed, LimitExceeded, MediaError, MissingTool
 from app.media.photo_processor import PhotoProcessor, RenderedImages, detect_format
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
@@ -67,7 +68,8 @@ class VideoProcessor:
         """See `MediaProcessor`."""
         video = await self._run_probe(source, await detect_format(source, format))
         metadata = extract_video_metadata(video, datetime.now(UTC))
-        return await self._photos.complete_metadata(source, metadata, sidecar)
+        has_packet = video.content is DetectedFormat.MOV and await asyncio.to_thread(has_xmp_packet, source)
+        return await self._photos.complete_metadata(source, metadata, sidecar, has_packet=has_packet)
 
     async def make_poster(self, source: Path, format: MediaFormat, folder: Path) -> ProcessingResult:
         """See `MediaProcessor`."""

@@ -189,11 +189,15 @@ def test_a_sidecar_of_a_video(tmp_path: Path) -> None:
         make_xmp({"exif:GPSLatitude": "52,31.117N", "exif:GPSLongitude": "13,24.617E", "xmp:Rating": "4"})
     )
     own = MediaMetadata(date_time_original=datetime(2024, 7, 21, 21, 39, 24, tzinfo=UTC), fps=25, description="kept")
-    read = MediaMetadata.from_json(complete_metadata("unused", str(sidecar), own.to_json())["metadata"])
+    read = MediaMetadata.from_json(
+        complete_metadata("unused", str(sidecar), own.to_json(), has_packet=False)["metadata"]
+    )
     assert read.date_time_original is not None
     assert (read.date_time_original.utcoffset(), read.time_zone) == (timedelta(hours=2), "Europe/Berlin")
     assert read.date_time_original == own.date_time_original
     assert (read.rating, read.fps, read.description) == (4, 25, "kept")
     zoned = replace(own, time_zone="UTC")
-    again = MediaMetadata.from_json(complete_metadata("unused", str(sidecar), zoned.to_json())["metadata"])
+    again = MediaMetadata.from_json(
+        complete_metadata("unused", str(sidecar), zoned.to_json(), has_packet=False)["metadata"]
+    )
     assert (again.date_time_original, again.time_zone) == (own.date_time_original, "UTC")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from app.formats.signatures import DetectedFormat
 from app.media.containers.heif_items import read_heif_items
 from app.media.containers.jxl_header import read_jxl_header
+from app.media.containers.xmp_boxes import read_xmp_packet
 from app.media.metadata import tag_table
 from app.media.metadata.dates import (
     CaptureDate,
@@ -25,7 +26,7 @@ from app.media.metadata.dates import (
 from app.media.metadata.maker_notes import read_content_identifier
 from app.media.metadata.media_metadata import MediaMetadata, format_zone
 from app.media.metadata.positions import find_zone, localize, parse_number, parse_position
-from app.media.metadata.sidecar_files import SidecarError, read_sidecar
+from app.media.metadata.sidecar_files import SidecarError, read_sidecar, read_xmp_file
 from app.media.metadata.tag_reading import TagSet, add_exif_tags, add_packet_tags, read_file_tags
 from app.media.metadata.tag_table import DateTags
 
@@ -61,10 +62,16 @@ def _read_photo(source: Path, content: DetectedFormat, sidecar: TagSet) -> Media
     return metadata if orientation is None else replace(metadata, orientation=str(orientation))
 
 
-def complete_metadata(source: str, sidecar: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
-    """As `read_metadata`, for a file whose `metadata` was read otherwise. `source` is not opened."""
+def complete_metadata(
+    source: str, sidecar: str | None, metadata: dict[str, Any], *, has_packet: bool
+) -> dict[str, Any]:
+    """As `read_metadata`, for a video whose `metadata` was read otherwise. `source` is opened only if it `has_packet`, see `_merge_packet`."""
+    now = datetime.now(UTC)
     tags, error = _read_sidecar(sidecar)
-    return _answer(_merge_sidecar(MediaMetadata.from_json(metadata), tags, datetime.now(UTC)), error)
+    own = MediaMetadata.from_json(metadata)
+    if has_packet:
+        own = _merge_packet(own, read_xmp_packet(Path(source)), now)
+    return _answer(_merge_sidecar(own, tags, now), error)
 
 
 def get_position(metadata: MediaMetadata) -> tuple[float, float] | None:
@@ -122,14 +129,29 @@ def _merge_sidecar(own: MediaMetadata, sidecar: TagSet, now: datetime) -> MediaM
     theirs = build_metadata(TagSet(), sidecar, now)
     position = _read_position(sidecar) or get_position(own)
     captured = _read_capture_date((sidecar,), sidecar, now)
-    if captured is None and own.date_time_original is not None:
-        captured = CaptureDate(own.date_time_original, has_zone=own.time_zone is not None)
-    taken, zone = _locate_date(captured, position)
-    if captured is not None and zone is None and captured.moment == own.date_time_original:
-        zone = own.time_zone
+    taken, zone = own.date_time_original, own.time_zone
+    if captured is not None:
+        taken, zone = _locate_date(captured, position)
+        if zone is None and taken == own.date_time_original:
+            zone = own.time_zone
+    elif taken is not None and zone is None:
+        taken, zone = _locate_date(CaptureDate(taken, has_zone=False), position)
     given = {each.name: value for each in fields(MediaMetadata) if (value := getattr(theirs, each.name)) is not None}
     located = {"date_time_original": taken, "time_zone": zone}
     return replace(own, **given | located)
+
+
+def _merge_packet(own: MediaMetadata, packet: bytes, now: datetime) -> MediaMetadata:
+    """Fields of a video's XMP packet in place of the container's `own`, as in exiftool; unchanged if the packet cannot be read. Of its dates only the
+    original one goes before those of the container: programs write the others when they export."""
+    try:
+        tags = read_xmp_file(packet)
+    except SidecarError:
+        return own
+    if own.date_time_original is not None:
+        others = {names.text for names in tag_table.CAPTURE_DATES} - {tag_table.XMP_DATE_TIME_ORIGINAL.text}
+        tags = replace(tags, values={key: value for key, value in tags.values.items() if key not in others})
+    return _merge_sidecar(own, tags, now)
 
 
 def _first(tag_sets: Iterable[TagSet], read: Callable[[TagSet], _T | None]) -> _T | None:

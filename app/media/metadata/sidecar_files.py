@@ -39,6 +39,11 @@ def read_sidecar(source: Path) -> TagSet:
         raise SidecarError(f"it cannot be read: {error.strerror}") from None
     if len(data) > MAX_SIDECAR_BYTES:
         raise SidecarError(f"it is larger than {MAX_SIDECAR_BYTES} bytes")
+    return read_xmp_file(data)
+
+
+def read_xmp_file(data: bytes) -> TagSet:
+    """The tags of a whole XMP file in any encoding. Raises `SidecarError`."""
     return read_packet_tags(_extract_packet(_recode(data)))
 
 

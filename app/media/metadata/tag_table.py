@@ -24,11 +24,12 @@ class DateTags:
 GPS_DATE = DateTags("Exif.GPSInfo.GPSDateStamp", time="Exif.GPSInfo.GPSTimeStamp", is_utc=True)
 MODIFY_DATE = DateTags("Exif.Image.DateTime", "Exif.Photo.SubSecTime", "Exif.Photo.OffsetTime")
 XMP_MODIFY_DATE = DateTags("Xmp.xmp.ModifyDate")
+XMP_DATE_TIME_ORIGINAL = DateTags("Xmp.exif.DateTimeOriginal")
 
 CAPTURE_DATES = (
     DateTags("Exif.Photo.DateTimeOriginal", "Exif.Photo.SubSecTimeOriginal", "Exif.Photo.OffsetTimeOriginal"),
     DateTags("Exif.Image.DateTimeOriginal", "Exif.Photo.SubSecTimeOriginal", "Exif.Photo.OffsetTimeOriginal"),
-    DateTags("Xmp.exif.DateTimeOriginal"),
+    XMP_DATE_TIME_ORIGINAL,
     DateTags("Exif.Photo.DateTimeDigitized", "Exif.Photo.SubSecTimeDigitized", "Exif.Photo.OffsetTimeDigitized"),
     DateTags("Xmp.exif.DateTimeDigitized"),
     DateTags("Xmp.xmp.CreateDate"),
