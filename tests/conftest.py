@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,9 @@ def note(pytestconfig: pytest.Config) -> Note:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background of a script inherits that SIGINT is ignored; so would the commands that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # No deadline: a busy machine is no failure. Hypothesis prints the blob that reproduces a failure.
     hypothesis.settings.register_profile("mediavault", deadline=None, print_blob=True)
     hypothesis.settings.load_profile("mediavault")
