@@ -72,7 +72,8 @@ class ActiveRequests:
     def __init__(self, get_generations: Callable[[Iterable[UUID]], Awaitable[dict[UUID, int]]]) -> None:
         """`get_generations` returns the generations of those of the sessions that have not ended."""
         self._get_generations = get_generations
-        self._requests: dict[UUID, ActiveRequest] = {}
+        self._requests: dict[tuple[UUID, UUID], ActiveRequest] = {}
+        """By user and session: a user who knows the id of another's session does not end that one's request."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -85,11 +86,12 @@ class ActiveRequests:
             await asyncio.wait([task])
 
     @asynccontextmanager
-    async def enter(self, upload_id: UUID) -> AsyncIterator[ActiveRequest]:
-        """End the older request for this session, and wait for its end, at most `HANDOVER_SECONDS`. Raises `UploadTakenOver` where a
-        still newer one came meanwhile."""
-        request, older = ActiveRequest(), self._requests.get(upload_id)
-        self._requests[upload_id] = request
+    async def enter(self, user_id: UUID, upload_id: UUID) -> AsyncIterator[ActiveRequest]:
+        """End the user's older request for this session, and wait for its end, at most `HANDOVER_SECONDS`. Raises `UploadTakenOver` where
+        a still newer one came meanwhile."""
+        name = (user_id, upload_id)
+        request, older = ActiveRequest(), self._requests.get(name)
+        self._requests[name] = request
         try:
             if older is not None:
                 older.stop()
@@ -99,15 +101,19 @@ class ActiveRequests:
             yield request
         finally:
             request.ended.set()
-            if self._requests.get(upload_id) is request:
-                del self._requests[upload_id]
+            if self._requests.get(name) is request:
+                del self._requests[name]
 
-    def is_active(self, upload_id: UUID) -> bool:
-        return upload_id in self._requests
+    def is_active(self, user_id: UUID, upload_id: UUID) -> bool:
+        return (user_id, upload_id) in self._requests
 
     async def stop_superseded(self) -> None:
         """End the requests whose sessions another process has taken over, or that have ended."""
-        active = {upload_id: request for upload_id, request in self._requests.items() if request.generation is not None}
+        active = {
+            upload_id: request
+            for (_, upload_id), request in self._requests.items()
+            if request.generation is not None  # so only the owner's
+        }
         if not active:
             return
         generations = await self._get_generations(active)

@@ -103,7 +103,7 @@ class UploadSessions:
         `OffsetMismatch`, `InconsistentLength`, `ChunkDigestMismatch`, `UploadTakenOver`, `UploadForbidden` too. A repeated last
         request of a complete upload gets the upload's answer again; its body is not received.
         """
-        async with self._active.enter(upload_id) as request:
+        async with self._active.enter(caller.user.id, upload_id) as request:
             upload = await self._take_over(caller, upload_id, request, begins_append=True)
             if not upload.is_open:
                 if not repeats_last_chunk(upload, chunk):
@@ -115,7 +115,7 @@ class UploadSessions:
     async def get_status(self, caller: UploadCaller, upload_id: UUID) -> UploadStatus:
         """Take the session over, so that its offset is the one at which the next request continues. Completes an upload all of whose
         bytes are there. Raises `UploadNotFound`, `UploadGone`, and what completing raises."""
-        async with self._active.enter(upload_id) as request:
+        async with self._active.enter(caller.user.id, upload_id) as request:
             upload = await self._take_over(caller, upload_id, request)
             if upload.is_open and upload.all_received:
                 upload = await self._take_over(caller, upload_id, request, begins_append=True)
@@ -126,7 +126,7 @@ class UploadSessions:
     async def cancel(self, caller: UploadCaller, upload_id: UUID) -> None:
         """End the session; what is stored of it is deleted soon. Raises `UploadNotFound`; `UploadGone` where it has ended already. A
         complete upload's answer is forgotten, and its asset stays."""
-        async with self._active.enter(upload_id) as request:
+        async with self._active.enter(caller.user.id, upload_id) as request:
             upload = await self._take_over(caller, upload_id, request)
             forget_at = datetime.now(UTC) + self._lifetime
             if upload.is_open and not await self._catalog.uploads.end(upload, UploadState.CANCELLED, forget_at):
@@ -135,9 +135,9 @@ class UploadSessions:
 
     async def complete_idle(self, upload: Upload) -> None:
         """Complete an upload all of whose bytes are there and whose client does not come back. Raises as `append`."""
-        if self._active.is_active(upload.id):
+        if self._active.is_active(upload.owner_id, upload.id):
             return
-        async with self._active.enter(upload.id) as request:
+        async with self._active.enter(upload.owner_id, upload.id) as request:
             taken = await self._catalog.uploads.take_over(upload.owner_id, upload.id, writer=uuid4())
             if taken is not None and taken.is_open and taken.all_received:
                 request.generation = taken.generation

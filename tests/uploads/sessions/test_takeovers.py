@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from app.uploads.sessions.errors import OffsetMismatch, UploadTakenOver
-from tests.uploads.sessions.session_place import WAIT_SECONDS, Client, SessionPlace, make_photo
+from app.uploads.sessions.errors import OffsetMismatch, UploadNotFound, UploadTakenOver
+from tests.uploads.sessions.session_place import WAIT_SECONDS, Client, SessionPlace, make_photo, make_user
 
 MIB = 1024 * 1024
 
@@ -84,3 +85,19 @@ async def test_of_many_requests_at_once_the_offset_never_goes_back(local_place: 
     assert not accepted or status.offset == accepted[0]
     status = await place.send(status.id, status.offset, data[status.offset :])
     await place.assert_stored(status, data)
+
+
+async def test_a_stranger_who_knows_the_id_ends_no_request(local_place: SessionPlace) -> None:
+    place = local_place
+    data = make_photo(2 * MIB)
+    status = await place.create(len(data))
+    client = Client()
+    upload = place.begin(status.id, 0, client)
+    client.send(data[:MIB])
+    await client.wait()
+    stranger = replace(place.caller, user=make_user())
+    for attempt in (place.sessions.get_status, place.sessions.cancel):
+        with pytest.raises(UploadNotFound):
+            await attempt(stranger, status.id)
+    client.send(data[MIB:], is_last=True)
+    await place.assert_stored(await upload, data)
