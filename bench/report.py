@@ -16,6 +16,8 @@ from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, 
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, find_nginx
 from bench.photos import SHARP_VERSION
 from bench.pipeline import ROW as PIPELINE
+from bench.resumable_uploads import PLAIN, ROW_AT_ONCE
+from bench.resumable_uploads import ROW as RESUMABLE_ROW
 from bench.rows import ResultRow, Sample
 from bench.s3_moves import LARGE_FILES, PLANNED_FILES, SMALL_FILES
 from bench.scans import FILES
@@ -57,6 +59,8 @@ ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
 ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECONDS * 1000:.0f} ms latency added"
 PHOTO = "preview, thumbnail and thumbhash of a photo"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
+RESUMABLE = "resumable upload of 1 GiB by tus, chunks of 8 MiB, CPU"
+AT_ONCE = "16 resumable uploads of 64 MiB at once, CPU"
 MOVE = f"move of {SMALL_FILES} small and {LARGE_FILES} large files to S3, read back, time"
 FIRST_SCAN = f"first scan of {FILES:,} files, time"
 SECOND_SCAN = f"scan of {FILES:,} files without a change, time"
@@ -68,6 +72,9 @@ GOALS = (
     RatioGoal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, is_inverted=True),
     RatioGoal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
     RatioGoal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
+    RatioGoal(RESUMABLE_ROW, PLAIN, RESUMABLE, "our CPU / that of our plain upload", at_most=1.2),
+    RatioGoal(RESUMABLE_ROW, "tuspyserver", RESUMABLE, "our CPU / theirs", at_most=0.7),
+    RatioGoal(ROW_AT_ONCE, "tuspyserver", AT_ONCE, "our CPU / theirs"),
     RatioGoal("zip from disk", "archiver", f"{ZIP}, CPU", "our CPU / theirs", at_most=0.25, figure="cpu_seconds"),
     RatioGoal("zip from disk", "archiver", f"{ZIP}, time", "their time / ours", at_least=3, is_inverted=True),
     RatioGoal("zip from S3", "one ahead", f"{ZIP_S3}, time", "their time / ours", at_least=6, is_inverted=True),
@@ -136,7 +143,9 @@ def format_table(rows: Iterable[ResultRow], rounds: int) -> list[str]:
         lines.append(f"| {goal.work} | {goal.peer} | {figures} | {ratio:.2f} | {goal.ratio} | {goal_text} | {met} |")
     rows_without_peer = (
         _format_pipeline(by_name.get(PIPELINE))
-        + _format_memory(by_name.get("upload"))
+        + _format_memory(by_name.get("upload"), "upload of 1 GiB, multipart")
+        + _format_memory(by_name.get(RESUMABLE_ROW), "resumable upload of 1 GiB by tus")
+        + _format_memory(by_name.get(ROW_AT_ONCE), "16 resumable uploads at once")
         + _format_plan_memory(by_name.get("plan of a million files"))
         + _format_scan_memory(by_name.get("first scan"))
     )
@@ -152,13 +161,13 @@ def _format_pipeline(row: ResultRow | None) -> list[str]:
     return [f"| photos through the whole pipeline from S3 | | {figures} | | |"]
 
 
-def _format_memory(row: ResultRow | None) -> list[str]:
+def _format_memory(row: ResultRow | None, work: str) -> list[str]:
     if row is None:
         return []
     growth = max(sample["memory_growth_mib"] for sample in row.samples["mediavault"])
     met = "met" if growth <= MEMORY_GOAL_MIB else "not met"
     figures = f"{growth:.0f} MiB | | | peak of memory over its start"
-    return [f"| upload of 1 GiB, multipart, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
+    return [f"| {work}, memory | | {figures} | at most {MEMORY_GOAL_MIB} MiB | {met} |"]
 
 
 def _format_plan_memory(row: ResultRow | None) -> list[str]:
