@@ -32,6 +32,7 @@ VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"
 CONTENT_TYPE = "application/offset+octet-stream"
 CHECKSUM_MISMATCH = 460
+LOCKED = 423
 MAX_METADATA_CHARACTERS = 48 * 1024
 MAX_METADATA_PAIRS = 100
 
@@ -48,10 +49,10 @@ _STATUSES: dict[type[Exception], int] = {
     sessions.UploadNotFound: 404,
     sessions.UploadGone: 410,
     sessions.OffsetMismatch: 409,
-    sessions.UploadTakenOver: 409,
+    sessions.UploadTakenOver: LOCKED,
     sessions.InconsistentLength: 400,
     sessions.ChunkDigestMismatch: CHECKSUM_MISMATCH,
-    sessions.UploadBusy: 503,
+    sessions.UploadBusy: LOCKED,
     sessions.TooManyUploads: 429,
     sessions.UploadForbidden: 403,
     UploadTooLarge: 413,
@@ -179,6 +180,11 @@ def refuse(error: Exception) -> Refusal | None:
     if isinstance(error, sessions.UploadBusy | sessions.TooManyUploads):
         headers["Retry-After"] = str(error.retry_after)
     return Refusal(status, headers)
+
+
+def choose_status_of_head(status: int) -> int:
+    """The status of a failed HEAD. tus-js-client begins a new upload after any status but 423, also after one that passes."""
+    return LOCKED if status >= 500 else status
 
 
 def _parse_length(fields: RequestFields) -> int | None:

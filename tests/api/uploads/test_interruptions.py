@@ -123,7 +123,7 @@ def test_two_clients_on_one_upload(service: Service, client: httpx.Client, accou
         assert 0 <= offset <= 100 * KIBIBYTE
         assert last.status_code == 200
         status, headers = older.head()
-        assert status == 409
+        assert status == 423
         assert "upload-offset" not in headers
     assert_stored(client, last.json()["id"], data)
 

@@ -181,10 +181,10 @@ def test_other_versions(version: str | None) -> None:
         (sessions.UploadNotFound(ID), 404, {}),
         (sessions.UploadGone(UploadState.EXPIRED), 410, {}),
         (sessions.OffsetMismatch(5, 7), 409, {"Upload-Offset": "5"}),
-        (sessions.UploadTakenOver(), 409, {}),
+        (sessions.UploadTakenOver(), 423, {}),
         (sessions.InconsistentLength(1, 2), 400, {}),
         (sessions.ChunkDigestMismatch(), 460, {}),
-        (sessions.UploadBusy(3), 503, {"Retry-After": "3"}),
+        (sessions.UploadBusy(3), 423, {"Retry-After": "3"}),
         (sessions.TooManyUploads(1000, 60), 429, {"Retry-After": "60"}),
         (sessions.UploadForbidden("asset.upload"), 403, {}),
     ],
@@ -217,3 +217,10 @@ def test_the_fields_of_a_status() -> None:
         ("Upload-Metadata", "filename YQ=="),
         ("Mediavault-Asset-Id", str(ID)),
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "of_head"), [(404, 404), (410, 410), (423, 423), (500, 423), (503, 423), (507, 423)]
+)
+def test_a_failure_of_head_that_passes_is_no_reason_to_begin_anew(status: int, of_head: int) -> None:
+    assert tus.choose_status_of_head(status) == of_head

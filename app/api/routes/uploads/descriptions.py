@@ -106,6 +106,7 @@ TUS_STATUS: _Responses = {
     },
     404: _NOT_FOUND,
     410: _GONE,
+    423: {"description": "Not known at the moment; try again."},
 }
 TUS_APPENDED: _Responses = {
     200: {
@@ -115,9 +116,10 @@ TUS_APPENDED: _Responses = {
     },
     204: {"description": "Appended.", "headers": _headers(Upload_Offset="How many bytes have arrived.")},
     404: _NOT_FOUND,
-    409: {"description": "Another `Upload-Offset` than ours, or another request has taken the upload over."},
+    409: {"description": "Another `Upload-Offset` than ours."},
     410: _GONE,
     415: {"description": "The body is no application/offset+octet-stream."},
+    423: {"description": "Another request has the upload, or has taken it over."},
     460: {"description": "The body does not match `Upload-Checksum`; nothing was appended."},
 }
 TUS_CANCELLED: _Responses = {204: {"description": "Ended."}, 404: _NOT_FOUND, 410: _GONE}

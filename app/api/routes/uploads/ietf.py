@@ -20,6 +20,7 @@ from app.api.routes.uploads.upload_requests import (
     build_caller,
     build_location,
     convert_error,
+    get_settled_status,
     parse_upload_id,
     read_fields,
 )
@@ -86,7 +87,7 @@ async def create_ietf_upload(
 @router.get("/{upload_id}", status_code=204, include_in_schema=False)
 async def get_ietf_status(upload_id: str, fields: Fields, identity: Uploader, services: ServicesDependency) -> Response:
     """How many bytes have arrived. The next PATCH continues there, and a request that is still sending ends."""
-    status = await services.upload_sessions.get_status(build_caller(identity), parse_upload_id(upload_id))
+    status = await get_settled_status(services, identity, parse_upload_id(upload_id))
     headers = ietf.build_status_fields(ietf.find_version(fields), status, services.settings.upload_limit)
     return Response(status_code=204, headers=headers)
 

@@ -22,6 +22,7 @@ from app.api.routes.uploads.upload_requests import (
     build_caller,
     build_location,
     convert_error,
+    get_settled_status,
     parse_upload_id,
     read_fields,
 )
@@ -42,9 +43,12 @@ class TusRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
-            request.scope[ERROR_CONVERSION] = _to_api_error
             fields = read_fields(request)
-            if tus.find_method(request.method, fields) != "OPTIONS":
+            request.scope[ERROR_CONVERSION] = _to_api_error
+            method = tus.find_method(request.method, fields)
+            if method in ("GET", "HEAD"):  # HEAD is routed as GET
+                request.scope[ERROR_CONVERSION] = _to_api_error_of_head
+            if method != "OPTIONS":
                 tus.check_version(fields)
             return await handle(request)
 
@@ -132,7 +136,7 @@ def _describe(services: Services, methods: str) -> Response:
 
 
 async def _get_status(upload_id: str, identity: Identity, services: Services) -> Response:
-    status = await services.upload_sessions.get_status(build_caller(identity), parse_upload_id(upload_id))
+    status = await get_settled_status(services, identity, parse_upload_id(upload_id))
     return Response(status_code=200, headers=tus.build_status_fields(status))
 
 
@@ -163,4 +167,10 @@ def _accepts_asset(fields: RequestFields) -> bool:
 def _to_api_error(error: Exception) -> ApiError:
     api_error = convert_error(error, tus.refuse)
     api_error.headers.setdefault("Tus-Resumable", tus.VERSION)
+    return api_error
+
+
+def _to_api_error_of_head(error: Exception) -> ApiError:
+    api_error = _to_api_error(error)
+    api_error.status = tus.choose_status_of_head(api_error.status)
     return api_error

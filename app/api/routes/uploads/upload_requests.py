@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
 
@@ -15,12 +16,14 @@ from app.api.models.assets import UploadResponse, UploadStatus
 from app.api.services import Services, get_services
 from app.uploads.protocols.errors import Refusal
 from app.uploads.protocols.request_fields import RequestFields
-from app.uploads.sessions.errors import UploadNotFound
+from app.uploads.sessions.errors import UploadNotFound, UploadTakenOver
 from app.uploads.sessions.session_values import UploadCaller
+from app.uploads.sessions.session_values import UploadStatus as UploadSessionStatus
 from app.uploads.upload_result import UploadResult
 
 COLLECTION_METHODS = "OPTIONS, POST"
 UPLOAD_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
+STATUS_ATTEMPTS = 3
 _NIL = UUID(int=0)
 
 Uploader = Annotated[Identity, Depends(require_permission(Permission.ASSET_UPLOAD))]
@@ -49,6 +52,15 @@ def parse_upload_id(text: str) -> UUID:
     if str(upload_id) != text.lower():
         raise UploadNotFound(_NIL)
     return upload_id
+
+
+async def get_settled_status(services: Services, identity: Identity, upload_id: UUID) -> UploadSessionStatus:
+    """The upload's status. A late request of a broken connection may take the upload over meanwhile: this request takes it back, since its
+    client has sent it last. Raises `UploadTakenOver` after some attempts: then another client is at work."""
+    for _ in range(STATUS_ATTEMPTS - 1):
+        with suppress(UploadTakenOver):
+            return await services.upload_sessions.get_status(build_caller(identity), upload_id)
+    return await services.upload_sessions.get_status(build_caller(identity), upload_id)
 
 
 def build_location(services: Services, prefix: str, upload_id: UUID) -> str:
