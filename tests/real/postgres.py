@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MEMORY = Path("/dev/shm")
 LEAST_MEMORY_BYTES = 4 * 1024**3
-"""The free memory for which servers keep their data in memory. A run of all tests needs a tenth of it, and the long campaigns half."""
+"""The free memory for which servers keep their data in memory. Four processes of a run were seen to use a tenth of it."""
 
 
 def postgres_binaries() -> Path | None:
