@@ -56,13 +56,12 @@ class LocalResumableWrites:
                 raise
             if await self._may_write(file, is_contested=is_contested):
                 await save(state)
-                await self._threads.run(file.check_stored, state.offset)
             else:
                 replaced, file = file, await self._copy(opened, file, key, state.offset)
                 # Where this fails it is not known which name is saved: both files stay, and the commit or abort removes the other.
                 await save(_make_state(file, state.offset))
                 await self._threads.run_uncancelled(replaced.abort)
-            await self._threads.run(file.go_to, state.offset)
+            await self._threads.run(file.continue_at, state.offset)
             yield LocalAppender(file, key, state.offset, size, save, self._threads)
 
     async def commit(self, key: Key, state: ResumableWriteState, size: int, *, is_contested: bool = False) -> None:

@@ -96,6 +96,10 @@ class ResumableFile(PendingFile):
         if status.st_size < size:
             raise ObjectNotFound(self._key, BACKEND, f"the unfinished file lacks {size - status.st_size} stored bytes")
 
+    def continue_at(self, offset: int) -> None:
+        self.check_stored(offset)
+        self.go_to(offset)
+
     def go_to(self, offset: int) -> None:
         """Drop what the file has after `offset`, and write there next."""
         with raise_storage_errors(self._key, BACKEND, is_write=True):
