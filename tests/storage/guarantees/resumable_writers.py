@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -152,6 +153,8 @@ def main(row: UploadRow, chunks: Sequence[int]) -> None:
     s3_resumable.choose_part_size = lambda size: PART_BYTES
     local_resumable.LOCK_SECONDS = 0.1
     asyncio.run(warm_up())
+    gc.disable()  # the writers share memory with this process, and live shortly
+    gc.freeze()
     stopped = 0
     for line in sys.stdin:
         command, *effect = line.split()
