@@ -417,7 +417,7 @@ async def test_what_may_not_be_swept_puts_nothing_else_off(
     """A bucket policy may forbid to list unfinished uploads: the sweeper logs that once an hour, not at every pass."""
     asked: list[timedelta] = []
 
-    async def refused(older_than: timedelta) -> int:
+    async def refused(older_than: timedelta, find_in_use: object) -> int:
         asked.append(older_than)
         raise StoragePermission("", "s3", "may not be listed")
 

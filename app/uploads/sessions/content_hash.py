@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rehashes import PySha1  # pyright: ignore[reportAttributeAccessIssue]
-
 from app.storage.crc32 import crc32
 
+try:
+    from rehashes import PySha1 as _Sha1  # pyright: ignore[reportAttributeAccessIssue]
+except ImportError:  # it has no wheels for macOS
+    from cykooz_rehash import Sha1 as _Sha1  # pyright: ignore[reportMissingImports]
+
 _PIECE_BYTES = 256 * 1024
-"""`rehashes` holds the interpreter's lock while it hashes, and takes only `bytes`: other threads run between the pieces."""
+"""Both packages hold the interpreter's lock while they hash, and take only `bytes`: other threads run between the pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class HashState:
 
 class ContentHash:
     def __init__(self, state: HashState) -> None:
-        self._sha1 = PySha1() if state.sha1 is None else PySha1.deserialize(state.sha1)
+        self._sha1 = _load(state)
         self._crc32 = state.crc32
 
     def update(self, data: memoryview) -> None:
@@ -36,5 +39,9 @@ class ContentHash:
 
 def finish_sha1(state: HashState) -> bytes:
     """The SHA-1 of the bytes, 20 bytes."""
-    sha1 = PySha1() if state.sha1 is None else PySha1.deserialize(state.sha1)
-    return bytes.fromhex(sha1.finalize())
+    sha1 = _load(state)
+    return bytes.fromhex(sha1.finalize() if hasattr(sha1, "finalize") else sha1.hexdigest())
+
+
+def _load(state: HashState) -> _Sha1:
+    return _Sha1() if state.sha1 is None else _Sha1.deserialize(state.sha1)

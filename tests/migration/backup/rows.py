@@ -12,6 +12,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileState
+from app.catalog.schema.upload_records import UploadState
 
 ROWS = 4
 """Rows per table; the last one has NULL in every nullable column."""
@@ -19,8 +20,13 @@ ROWS = 4
 _LASTING = {
     tables.file.c.state: (FileState.LIVE,),
     tables.migration_item.c.state: (MoveState.REMOVED, MoveState.REVERTED),
+    tables.upload.c.state: (UploadState.COMPLETE,),
+    **dict.fromkeys(
+        (tables.upload.c.cleanup_at, tables.upload.c.path, tables.upload.c.file_id, tables.upload.c.storage_state),
+        (None,),
+    ),
 }
-"""The states whose rows are restored unchanged (see `app.catalog.backup.stale_rows`)."""
+"""The values whose rows are restored unchanged (see `app.catalog.backup.stale_rows`)."""
 
 _TEXTS = (
     "plain",
@@ -73,7 +79,7 @@ async def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def _value(table: Table, column: Column[Any], number: int) -> Any:
-    if column.nullable and number == ROWS - 1:
+    if column.nullable and (number == ROWS - 1 or _LASTING.get(column) == (None,)):
         return None
     if column.foreign_keys:
         target = next(iter(column.foreign_keys)).column.table
