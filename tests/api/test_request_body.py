@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.errors import ApiError
+from app.api.http.protocol import HttpProtocol
 from app.api.http.request_body import MAX_LINE_BYTES, BodyFraming
 from tests.api.echo_server import echo, echo_body, run_server
 from tests.real.accounts import Account
@@ -179,3 +182,26 @@ def test_who_waits_for_an_invitation_and_is_answered_without_has_no_next_request
         end = wire.receive(1)
 
     assert (answer.status, answer.headers["connection"], end) == (200, "close", b"")
+
+
+async def test_what_arrived_before_the_client_was_gone_comes_before_the_disconnect() -> None:
+    lost = asyncio.Event()
+    received: asyncio.Future[list[tuple[str, bytes]]] = asyncio.get_running_loop().create_future()
+
+    class ObservedProtocol(HttpProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    async def read_late(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await lost.wait()
+        messages = [await receive(), await receive()]
+        received.set_result([(message["type"], message.get("body", b"")) for message in messages])
+
+    async with run_server(read_late, ObservedProtocol) as port:
+        async with await RawConnection.open("127.0.0.1", port) as connection:
+            await connection.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhello")
+        async with asyncio.timeout(10):
+            messages = await received
+
+    assert messages == [("http.request", b"hello"), ("http.disconnect", b"")]

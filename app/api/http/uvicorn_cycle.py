@@ -49,6 +49,16 @@ class UvicornRequestCycle(RequestResponseCycle):
         super().__init__(**options)
         self._request_body = request_body
 
+    async def receive(self) -> Any:
+        """Bytes that arrived before the client disconnected come before the disconnect: a resumable upload keeps them."""
+        if self.disconnected and self.body and not self.response_complete:
+            body, self.body = bytes(self.body), bytearray()
+            return {"type": "http.request", "body": body, "more_body": self.more_body}
+        message = await super().receive()
+        if message["type"] == "http.disconnect" and self.body and not self.response_complete:
+            return await self.receive()
+        return message
+
     async def send(self, message: Any) -> None:
         if not self.response_started and self.more_body and self._has_unread_body:
             self.keep_alive = False
