@@ -23,6 +23,7 @@ from app.media import errors as media
 from app.media import portraits
 from app.storage import errors as storage
 from app.uploads import errors as uploads
+from app.uploads.sessions import errors as sessions
 
 PROBLEM_JSON = "application/problem+json"
 ERROR_CONVERSION = "convert_error"
@@ -119,6 +120,13 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     uploads.UploadTooLarge: _with_status(413),
     uploads.UploadTooSlow: _with_status(408),
     uploads.LeaseLost: _with_status(503, retry_after="1"),
+    sessions.UploadNotFound: _with_status(404),
+    sessions.UploadGone: _with_status(410),
+    sessions.OffsetMismatch: _with_status(409),
+    sessions.UploadTakenOver: _with_status(409),
+    sessions.UploadForbidden: _with_status(403),
+    sessions.UploadBusy: _with_status(503),
+    sessions.TooManyUploads: _with_status(429),
     uploads.UploadError: _with_status(400),
     delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decode_headers(error.headers)),
     delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decode_headers(error.headers)),

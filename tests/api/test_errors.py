@@ -9,12 +9,16 @@ import pytest
 from app.api.errors import to_api_error
 from app.archives import errors as archives
 from app.catalog import errors as catalog
+from app.catalog.schema.upload_records import UploadState
 from app.delivery.errors import PreconditionFailed, UnsatisfiableRange
 from app.media import errors as media
 from app.media import portraits
 from app.storage import errors as storage
-from app.storage.s3.protocol.errors import S3RequestRefused
+from app.storage.s3.protocol.errors import MultipartUploadMissing, S3RequestRefused
+from app.storage.s3.protocol.transport import RangeOutside
 from app.uploads import errors as uploads
+from app.uploads.protocols import errors as protocols
+from app.uploads.sessions import errors as sessions
 
 ID = UUID("0d4c1d0e-0000-4000-8000-000000000000")
 PLACE = ("key", "local")
@@ -37,6 +41,8 @@ CASES: list[tuple[Exception, int]] = [
     (storage.StorageReadOnly(*PLACE), 503),
     (storage.StorageRefused("key", "s3"), 503),
     (S3RequestRefused("key", "s3"), 503),
+    (MultipartUploadMissing("key", "s3"), 503),
+    (RangeOutside("key", "s3"), 500),
     (catalog.CatalogError("x"), 500),
     (catalog.CatalogUnavailable("x"), 503),
     (catalog.CatalogUnreachable("x"), 503),
@@ -56,6 +62,7 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.QuotaExceeded(1, 1, 1), 400),
     (catalog.DuplicateAsset(ID, is_trashed=False), 500),
     (catalog.WriteLeaseLost(ID), 503),
+    (catalog.UploadSuperseded(ID), 500),
     (catalog.LibraryChanged(ID), 500),
     (catalog.NotAPhoto(ID), 400),
     (catalog.DateOutOfRange(), 400),
@@ -73,6 +80,20 @@ CASES: list[tuple[Exception, int]] = [
     (uploads.ChecksumMismatch(), 400),
     (uploads.EmptyFile(), 400),
     (uploads.LeaseLost(), 503),
+    (protocols.ProtocolViolation("x"), 400),
+    (protocols.UnsupportedVersion("x"), 400),
+    (protocols.UnsupportedContentType("x"), 400),
+    (protocols.FieldTooLarge("x"), 400),
+    (protocols.InvalidDigest("x"), 400),
+    (sessions.UploadNotFound(ID), 404),
+    (sessions.UploadGone(UploadState.EXPIRED), 410),
+    (sessions.OffsetMismatch(1, 2), 409),
+    (sessions.InconsistentLength(1, 2), 400),
+    (sessions.ChunkDigestMismatch(), 400),
+    (sessions.UploadTakenOver(), 409),
+    (sessions.UploadBusy(), 503),
+    (sessions.TooManyUploads(1, 60), 429),
+    (sessions.UploadForbidden("x"), 403),
     (archives.ManifestUnreadable("x"), 410),
     (archives.NotArchivable(ID, "x", "y"), 409),
     (archives.MemberLost(ID, "x", "y"), 410),
