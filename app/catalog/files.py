@@ -49,7 +49,7 @@ class FileRepository:
         """Insert the row of an object that is about to be written; the row is committed when this returns. The writer
         renews the lease. Raises `ConstraintViolation` when the path is taken or the owner does not exist."""
         async with self._database.write() as connection:
-            return await insert_writing_file(connection, owner_id, kind, path, mime_type, now() + lease)
+            return await insert_writing_file(connection, owner_id, kind, path, mime_type, lease)
 
     async def renew_lease(self, file_id: UUID, lease: timedelta) -> bool:
         """Returns False when the file is no longer `writing`; the writer must then abort."""
@@ -187,9 +187,10 @@ class FileRepository:
 
 
 async def insert_writing_file(
-    connection: AsyncConnection, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease_end: datetime
+    connection: AsyncConnection, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta | datetime
 ) -> File:
-    """Insert the row of an object that is about to be written."""
+    """Insert the row of an object that is about to be written. `lease`: its duration, or when it ends."""
+    moment = now()
     begun = File(
         id=uuid4(),
         owner_id=owner_id,
@@ -200,8 +201,8 @@ async def insert_writing_file(
         sha1=None,
         crc32=None,
         mime_type=mime_type,
-        created_at=now(),
-        not_before=lease_end,
+        created_at=moment,
+        not_before=moment + lease if isinstance(lease, timedelta) else lease,
     )
     await connection.execute(insert(_file).values(_file_values(begun)))
     return begun
