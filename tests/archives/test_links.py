@@ -160,7 +160,7 @@ async def test_the_sweeper_removes_expired_links_only(catalog: Catalog) -> None:
     kept, _ = await links.create(owner, ids, "long.zip", DAY)
 
     class NoLeftovers:
-        async def sweep_leftovers(self, older_than: timedelta) -> int:
+        async def sweep_leftovers(self, older_than: timedelta, find_paths_in_use: object) -> int:
             return 0
 
     sweeper = Sweeper(catalog, cast("Any", NoLeftovers()), Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
