@@ -18,6 +18,8 @@ HANDOVER_SECONDS = 5.0
 """How long a newer request waits for the older one of the same process to make durable what has arrived."""
 POLL_SECONDS = 1.0
 """How often a request looks whether another process has taken its session over."""
+MAX_BYTES_AFTER_STOP = 1024 * 1024
+"""A request that is ended takes what has arrived already, but not from a client that goes on sending for ever."""
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +32,7 @@ class ActiveRequest:
         self.is_stopped = False
         self.is_superseded = False
         self.ended = asyncio.Event()
+        self._bytes_after_stop = 0
         self._waiting: asyncio.Timeout | None = None
 
     def stop(self, *, is_superseded: bool = False) -> None:
@@ -50,22 +53,34 @@ class ActiveRequest:
             yield chunk
 
     def wrap_receive(self, receive: Receive) -> Receive:
-        """`receive`, which tells a disconnect once the request is stopped."""
+        """`receive`, which tells a disconnect once the request is stopped and what had arrived is received."""
 
         async def receive_until_stopped() -> MutableMapping[str, Any]:
             if self.is_stopped:
-                return {"type": "http.disconnect"}
+                return await self._receive_buffered(receive)
             try:
                 async with asyncio.timeout(None) as self._waiting:
                     return await receive()
             except TimeoutError:
                 if not self.is_stopped:
                     raise
-                return {"type": "http.disconnect"}
             finally:
                 self._waiting = None
+            return await self._receive_buffered(receive)
 
         return receive_until_stopped
+
+    async def _receive_buffered(self, receive: Receive) -> MutableMapping[str, Any]:
+        """What has arrived by now, without waiting for more."""
+        try:
+            async with asyncio.timeout(0):
+                if self._bytes_after_stop >= MAX_BYTES_AFTER_STOP:
+                    return _disconnect()
+                message = await receive()
+        except TimeoutError:
+            return _disconnect()
+        self._bytes_after_stop += len(message.get("body", b""))
+        return message
 
 
 class ActiveRequests:
@@ -136,3 +151,7 @@ async def _wait_for_end(request: ActiveRequest) -> None:
             await request.ended.wait()
     except TimeoutError:
         return  # its generation ends it
+
+
+def _disconnect() -> MutableMapping[str, Any]:
+    return {"type": "http.disconnect"}

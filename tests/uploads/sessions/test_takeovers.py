@@ -28,6 +28,21 @@ async def test_a_status_ends_a_stalled_request_and_tells_what_it_received(place:
     await place.assert_stored(status, data)
 
 
+async def test_bytes_that_have_arrived_when_a_status_ends_the_request_are_kept(local_place: SessionPlace) -> None:
+    place = local_place
+    data = make_photo(2 * MIB)
+    status = await place.create(len(data))
+    client = Client()
+    older = place.begin(status.id, 0, client)
+    client.send(data[: MIB // 2])
+    await client.wait()
+    for start in range(MIB // 2, MIB, 64 * 1024):
+        client.send(data[start : start + 64 * 1024])
+    assert (await place.status(status.id)).offset == MIB
+    with pytest.raises(UploadTakenOver):
+        await older
+
+
 async def test_a_request_in_another_process_takes_the_session_over(place: SessionPlace) -> None:
     data = make_photo(12 * MIB)
     status = await place.create(len(data))
