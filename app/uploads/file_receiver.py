@@ -14,6 +14,7 @@ from app.storage.crc32 import crc32
 
 BUFFER_BYTES = MAX_CHUNK_BYTES
 """Bytes that are hashed and written at a time. There are two buffers: one is filled while the other is stored."""
+MAX_SPARE_BUFFERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,36 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
     return ReceivedFile(size, digest.sha1.digest(), digest.crc32)
 
 
+class BufferPool:
+    """Keeps the buffers of ended requests for the next ones: a resumable upload is many requests, and new buffers cost page faults."""
+
+    def __init__(self) -> None:
+        self._spare: list[_Buffer] = []
+
+    def take(self) -> _Buffer:
+        return self._spare.pop() if self._spare else _Buffer()
+
+    def give_back(self, *buffers: _Buffer) -> None:
+        for buffer in buffers:
+            if len(self._spare) < MAX_SPARE_BUFFERS:
+                buffer.clear()
+                self._spare.append(buffer)
+
+
 class PipelinedWriter:
     """Hashes and writes the bytes that it is fed, `BUFFER_BYTES` at a time, while the next ones are awaited."""
 
     def __init__(
-        self, write: Callable[[memoryview], Awaitable[None]], update_digest: Callable[[memoryview], None]
+        self,
+        write: Callable[[memoryview], Awaitable[None]],
+        update_digest: Callable[[memoryview], None],
+        pool: BufferPool | None = None,
     ) -> None:
-        """`update_digest` is called in a thread, `write` meanwhile."""
+        """`update_digest` is called in a thread, `write` meanwhile. `pool` lends the buffers until `aclose`."""
         self._write = write
         self._update_digest = update_digest
-        self._filling, self._storing = _Buffer(), _Buffer()
+        self._pool = pool or BufferPool()
+        self._filling, self._storing = self._pool.take(), self._pool.take()
         self._task: asyncio.Task[None] | None = None
 
     async def feed(self, chunk: memoryview) -> None:
@@ -97,6 +118,7 @@ class PipelinedWriter:
         if self._task is not None:
             await _cancel(self._task)
             self._task = None
+        self._pool.give_back(self._filling, self._storing)
 
     async def _wait(self) -> None:
         if self._task is not None:

@@ -21,6 +21,7 @@ from app.storage.errors import ObjectNotFound
 from app.storage.service import StorageService
 from app.uploads.body_stream import BodyLimits, Receive, stream_body
 from app.uploads.errors import UploadError
+from app.uploads.file_receiver import BufferPool
 from app.uploads.sessions.active_requests import ActiveRequest, ActiveRequests
 from app.uploads.sessions.chunk_rules import ChunkPlan, plan_chunk, repeats_last_chunk
 from app.uploads.sessions.completion import LOST_BYTES, UploadCompleter
@@ -65,6 +66,7 @@ class UploadSessions:
         self._lifetime = settings.upload_lifetime
         self._check_media_location = check_media_location
         self._on_ended = on_ended
+        self._pool = BufferPool()
         self._active = ActiveRequests(catalog.uploads.get_generations)
         self._completer = UploadCompleter(
             catalog,
@@ -180,6 +182,7 @@ class UploadSessions:
             self._lifetime,
             update_digest=digest.update if digest is not None else None,
             on_progress=chunk.on_progress,
+            pool=self._pool,
         )
         limits = BodyLimits(
             size=self._settings.upload_limit,

@@ -20,7 +20,7 @@ from app.formats.signatures import SIGNATURE_BYTES, find_content_format
 from app.storage.resumable import ResumableAppender, ResumableWriteState
 from app.storage.service import StorageService
 from app.uploads.asset_insertion import build_upload_key
-from app.uploads.file_receiver import PipelinedWriter
+from app.uploads.file_receiver import BufferPool, PipelinedWriter
 from app.uploads.sessions.content_hash import ContentHash, HashState
 from app.uploads.sessions.errors import UploadTakenOver
 from app.uploads.uploaded_file import find_named_format
@@ -42,6 +42,7 @@ class SessionAppend:
         *,
         update_digest: Callable[[memoryview], None] | None = None,
         on_progress: Callable[[int], None] | None = None,
+        pool: BufferPool | None = None,
     ) -> None:
         """`lifetime`: how long the session is kept after its last byte. `update_digest` gets the bytes of this request."""
         self.upload = upload
@@ -53,6 +54,7 @@ class SessionAppend:
         self._lifetime = lifetime
         self._update_digest = update_digest
         self._on_progress = on_progress
+        self._pool = pool
         self._hash = ContentHash(HashState(upload.sha1_state, upload.crc32))
         self._head = bytearray(upload.head or b"")
         self._is_head_open = upload.path is None
@@ -158,7 +160,9 @@ class SessionAppend:
                 is_contested=self.upload.writer is not None,
             )
         )
-        pipeline = await self._stack.enter_async_context(aclosing(PipelinedWriter(appender.write, self._hash_now)))
+        pipeline = await self._stack.enter_async_context(
+            aclosing(PipelinedWriter(appender.write, self._hash_now, self._pool))
+        )
         if missing := self._head[state.offset :]:
             await appender.write(missing)
         self._appender, self._pipeline = appender, pipeline
