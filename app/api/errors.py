@@ -125,7 +125,6 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     sessions.OffsetMismatch: _with_status(409),
     sessions.UploadTakenOver: _with_status(409),
     sessions.UploadForbidden: _with_status(403),
-    sessions.UploadBusy: _with_status(503),
     sessions.TooManyUploads: _with_status(429),
     uploads.UploadError: _with_status(400),
     delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decode_headers(error.headers)),

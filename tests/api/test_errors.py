@@ -91,7 +91,6 @@ CASES: list[tuple[Exception, int]] = [
     (sessions.InconsistentLength(1, 2), 400),
     (sessions.ChunkDigestMismatch(), 400),
     (sessions.UploadTakenOver(), 409),
-    (sessions.UploadBusy(), 503),
     (sessions.TooManyUploads(1, 60), 429),
     (sessions.UploadForbidden("x"), 403),
     (archives.ManifestUnreadable("x"), 410),

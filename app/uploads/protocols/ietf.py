@@ -72,7 +72,6 @@ _STATUSES: dict[type[Exception], tuple[int, str]] = {
     sessions.InconsistentLength: (400, f"{PROBLEM_TYPES}inconsistent-upload-length"),
     sessions.ChunkDigestMismatch: (400, f"{PROBLEM_TYPES}digest-mismatching-values"),
     ChecksumMismatch: (400, f"{PROBLEM_TYPES}digest-mismatching-values"),
-    sessions.UploadBusy: (503, ABOUT_BLANK),
     sessions.TooManyUploads: (429, ABOUT_BLANK),
     sessions.UploadForbidden: (403, ABOUT_BLANK),
     UploadTooLarge: (413, ABOUT_BLANK),
@@ -207,7 +206,7 @@ def refuse(error: Exception, version: InteropVersion, max_size: int) -> Refusal 
     if isinstance(error, sessions.OffsetMismatch):
         headers["Upload-Offset"] = str(error.expected)
         members = {"expected-offset": error.expected, "provided-offset": error.provided}
-    if isinstance(error, sessions.UploadBusy | sessions.TooManyUploads):
+    if isinstance(error, sessions.TooManyUploads):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, UploadTooLarge):
         headers |= build_limit_fields(version, max_size)

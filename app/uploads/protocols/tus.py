@@ -52,7 +52,6 @@ _STATUSES: dict[type[Exception], int] = {
     sessions.UploadTakenOver: LOCKED,
     sessions.InconsistentLength: 400,
     sessions.ChunkDigestMismatch: CHECKSUM_MISMATCH,
-    sessions.UploadBusy: LOCKED,
     sessions.TooManyUploads: 429,
     sessions.UploadForbidden: 403,
     UploadTooLarge: 413,
@@ -177,7 +176,7 @@ def refuse(error: Exception) -> Refusal | None:
         headers["Tus-Version"] = VERSION
     if isinstance(error, sessions.OffsetMismatch):
         headers["Upload-Offset"] = str(error.expected)
-    if isinstance(error, sessions.UploadBusy | sessions.TooManyUploads):
+    if isinstance(error, sessions.TooManyUploads):
         headers["Retry-After"] = str(error.retry_after)
     return Refusal(status, headers)
 

@@ -61,14 +61,6 @@ class UploadTakenOver(UploadError):
         super().__init__("Another request has taken the upload over")
 
 
-class UploadBusy(UploadError):
-    """An older request could not be ended in time; try again in `retry_after` seconds."""
-
-    def __init__(self, retry_after: int = 1) -> None:
-        self.retry_after = retry_after
-        super().__init__("An older request still has the upload; try again")
-
-
 class TooManyUploads(UploadError):
     """The user has as many unfinished uploads as are allowed; try again in `retry_after` seconds."""
 

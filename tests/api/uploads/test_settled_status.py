@@ -16,9 +16,9 @@ from app.api.authentication.authenticator import Identity
 from app.api.errors import install_error_handlers
 from app.api.http.application import ApiApplication
 from app.api.routes.uploads import ietf, tus
-from app.catalog.errors import CatalogLocked
+from app.catalog.errors import CatalogLocked, CatalogUnavailable
 from app.catalog.schema.upload_records import UploadState
-from app.uploads.sessions.errors import UploadBusy, UploadTakenOver
+from app.uploads.sessions.errors import UploadTakenOver
 from app.uploads.sessions.session_values import UploadStatus
 from tests.api.uploads.upload_clients import TUS
 
@@ -76,7 +76,7 @@ async def test_another_client_that_is_at_work_wins(path: str, status: int) -> No
 
 
 @pytest.mark.parametrize(("path", "status"), [("uploads", 423), ("upload", 503)])
-@pytest.mark.parametrize("error", [UploadBusy(2), CatalogLocked("x")])
+@pytest.mark.parametrize("error", [CatalogLocked("x"), CatalogUnavailable("x")])
 async def test_what_passes_is_no_reason_to_begin_anew(path: str, status: int, error: Exception) -> None:
     answer = await head(path, error)
     assert answer.status_code == status

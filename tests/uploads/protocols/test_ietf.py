@@ -230,7 +230,6 @@ def test_content_digests_that_are_refused(digest: str) -> None:
         (sessions.UploadTakenOver(), 409, {}, "about:blank"),
         (sessions.InconsistentLength(1, 2), 400, {}, f"{TYPES}inconsistent-upload-length"),
         (sessions.ChunkDigestMismatch(), 400, {}, f"{TYPES}digest-mismatching-values"),
-        (sessions.UploadBusy(3), 503, {"Retry-After": "3"}, "about:blank"),
         (sessions.TooManyUploads(1000, 60), 429, {"Retry-After": "60"}, "about:blank"),
         (sessions.UploadForbidden("asset.upload"), 403, {}, "about:blank"),
     ],

@@ -184,7 +184,6 @@ def test_other_versions(version: str | None) -> None:
         (sessions.UploadTakenOver(), 423, {}),
         (sessions.InconsistentLength(1, 2), 400, {}),
         (sessions.ChunkDigestMismatch(), 460, {}),
-        (sessions.UploadBusy(3), 423, {"Retry-After": "3"}),
         (sessions.TooManyUploads(1000, 60), 429, {"Retry-After": "60"}),
         (sessions.UploadForbidden("asset.upload"), 403, {}),
     ],
