@@ -44,6 +44,16 @@ def test_the_quota_counts_what_unfinished_uploads_reserve(service: Service) -> N
         begun_tus(client, 6_000)
 
 
+def test_a_creation_whose_bytes_exceed_the_quota_leaves_no_upload(start_service: StartService) -> None:
+    """Its client never learns the location."""
+    service = start_service("local")
+    with service.client(service.people.add(quota=5_000)) as client:
+        refused = create_tus(client, None, data=fresh_bytes(6_000))
+        assert (refused.status_code, refused.json()["message"]) == (400, "Quota has been exceeded!")
+    with service.client(service.people.add(is_admin=True)) as admin:
+        assert admin.get("/api/server/statistics").json()["uploads"]["unfinished"] == 0
+
+
 def test_an_upload_whose_key_was_revoked_does_not_complete(client: httpx.Client, service: Service) -> None:
     data = fresh_bytes(1000)
     key = client.post("/api/api-keys", json={"name": "phone", "permissions": ["asset.upload"]}).json()

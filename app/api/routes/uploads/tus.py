@@ -27,6 +27,8 @@ from app.api.routes.uploads.upload_requests import (
     read_fields,
 )
 from app.api.services import Services
+from app.catalog.errors import CatalogError
+from app.storage.errors import StorageError
 from app.uploads.errors import UploadError
 from app.uploads.protocols import tus
 from app.uploads.protocols.errors import ProtocolViolation
@@ -82,8 +84,12 @@ async def create_tus_upload(
     if creation.chunk is not None and status.result is None:
         try:
             status = await services.upload_sessions.append(caller, status.id, creation.chunk, request.receive)
-        except UploadError:  # the client does not know the location, so it cannot continue
-            with suppress(UploadError):
+        except (
+            UploadError,
+            CatalogError,
+            StorageError,
+        ):  # the client does not know the location, so it cannot continue
+            with suppress(UploadError, CatalogError):
                 await services.upload_sessions.cancel(caller, status.id)
             raise
     headers = {"Location": build_location(services, PREFIX, status.id), **tus.build_offset_fields(status)}
