@@ -28,7 +28,14 @@ from app.storage.s3.protocol.errors import BACKEND, MultipartUploadMissing
 from app.storage.s3.protocol.responses import UploadedPart
 from app.storage.s3.protocol.upload_body import UploadBody
 from app.storage.s3.resumable_appender import S3Appender, load_tail, make_metadata
-from app.storage.s3.resumable_state import S3WriteState, make_tail_token, parse_state, tail_key, tails_prefix
+from app.storage.s3.resumable_state import (
+    S3WriteState,
+    TailObject,
+    make_tail_token,
+    parse_state,
+    tail_key,
+    tails_prefix,
+)
 from app.storage.s3.writer import WRITE_ID_METADATA, S3WriterFactory
 
 
@@ -133,23 +140,22 @@ class S3ResumableWrites:
     async def _complete(self, key: str, state: S3WriteState, upload_id: str) -> None:
         parts = state.parts
         if state.tail is not None:
-            parts = (*parts, await self._send_tail(key, state, upload_id))
+            parts = (*parts, await self._send_tail(key, state.tail, state.reserved + 1, upload_id))
         async with self._uploads.commit_lock(key):
             await self._uploads.check_key_free(S3Feature.CONDITIONAL_COMPLETE, key)
             await self._client.complete(key, upload_id, parts, size=state.offset, if_absent=True)
         await self._uploads.verify_stored(key, state.write_id, state.offset)
 
-    async def _send_tail(self, key: str, state: S3WriteState, upload_id: str) -> UploadedPart:
+    async def _send_tail(self, key: str, tail: TailObject, number: int, upload_id: str) -> UploadedPart:
         """Send the tail as the last part. Two commits of one state send the same bytes under the same number."""
-        assert state.tail is not None  # noqa: S101 - for the type checker
-        if state.reserved >= MAXIMUM_PARTS:
+        if number > MAXIMUM_PARTS:
             raise ObjectTooLarge(key, BACKEND, f"all {MAXIMUM_PARTS} part numbers are used up")
         body = UploadBody(with_checksum=self._client.sends_own_checksums)
         reservation = self._uploads.budget.create_reservation(key)
         try:
-            await reservation.grow(state.tail.size)
-            await load_tail(self._uploads, key, state.tail, body)
-            return await self._client.upload_part(key, upload_id, state.reserved + 1, body)
+            await reservation.grow(tail.size)
+            await load_tail(self._uploads, key, tail, body)
+            return await self._client.upload_part(key, upload_id, number, body)
         except MultipartUploadMissing as error:
             raise ObjectNotFound(key, BACKEND, "the multipart upload is gone, and with it stored bytes") from error
         finally:
