@@ -55,6 +55,7 @@ async def complete_upload(
         "result_asset_id": asset_id,
         "result_created": created,
         "result_added": list(added),
+        "fields": {},
         "writer": None,
         "head": None,
         "sha1_state": None,
@@ -84,6 +85,8 @@ async def end_uploads(
     values = {
         "state": state,
         "failure": failure,
+        "raw_metadata": "",
+        "fields": {},
         "generation": _upload.c.generation + 1,
         "head": None,
         "updated_at": moment,

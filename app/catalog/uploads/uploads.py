@@ -163,12 +163,21 @@ class UploadRepository:
         async with self._database.write() as connection:
             await connection.execute(update(_upload).where(_upload.c.id == upload_id).values(values))
 
-    async def forget(self, moment: datetime) -> int:
-        """Delete the rows of sessions that have ended and been cleared. Returns how many."""
+    async def forget(self, moment: datetime, max_ended: int) -> int:
+        """Delete the rows of sessions that have ended and been cleared: those that have expired, and the oldest of an owner who has more
+        than `max_ended`. Returns how many."""
         ended = _upload.c.state.not_in(OPEN_UPLOAD_STATES) & _upload.c.cleanup_at.is_(None)
+        owners = select(_upload.c.owner_id).where(ended).group_by(_upload.c.owner_id).having(func.count() > max_ended)
         async with self._database.write() as connection:
-            statement = delete(_upload).where(ended, _upload.c.expires_at <= moment)
-            return (await connection.execute(statement)).rowcount
+            expired = delete(_upload).where(ended, _upload.c.expires_at <= moment)
+            forgotten = (await connection.execute(expired)).rowcount
+            for owner_id in list((await connection.execute(owners)).scalars()):
+                theirs = ended & (_upload.c.owner_id == owner_id)
+                newest = select(_upload.c.id).where(theirs).order_by(_upload.c.updated_at.desc()).limit(max_ended)
+                forgotten += (
+                    await connection.execute(delete(_upload).where(theirs, _upload.c.id.not_in(newest)))
+                ).rowcount
+            return forgotten
 
     async def get_generations(self, upload_ids: Iterable[UUID]) -> dict[UUID, int]:
         """The generations of those of the sessions that have not ended."""

@@ -25,6 +25,9 @@ SWEEP_INTERVAL_SECONDS = 60.0
 IDLE_BEFORE_COMPLETION = timedelta(minutes=5)
 """A client gets its answer from the request that sent the last byte; only after this time the sweeper completes the upload."""
 RETRY_INTERVAL = timedelta(minutes=5)
+MAX_ENDED_UPLOADS = 10_000
+"""Ended sessions of a user whose answers are kept until they expire. More of them, of a client that begins and cancels for ever, are forgotten
+earlier."""
 BATCH_SIZE = 100
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +48,7 @@ async def sweep_uploads(
     now: datetime,
     lifetime: timedelta,
     complete: Callable[[Upload], Awaitable[None]] | None = None,
+    max_ended: int = MAX_ENDED_UPLOADS,
 ) -> UploadSweepReport:
     """One pass as of `now`. Raises `CatalogError`; errors of the storage, and of completing an upload, are logged."""
     completed = 0
@@ -56,7 +60,7 @@ async def sweep_uploads(
     while due := await catalog.uploads.claim_cleanups(now, now + LATE_WRITE_GRACE, BATCH_SIZE):
         for upload in due:
             cleared += await _clear(catalog, storage, upload, now)
-    return UploadSweepReport(expired, completed, cleared, await catalog.uploads.forget(now))
+    return UploadSweepReport(expired, completed, cleared, await catalog.uploads.forget(now, max_ended))
 
 
 async def _complete(complete: Callable[[Upload], Awaitable[None]], upload: Upload) -> bool:

@@ -32,7 +32,7 @@ from app.uploads.sessions.session_values import (
     UploadProtocol,
     UploadStatus,
 )
-from app.uploads.sessions.upload_sweeper import sweep_uploads
+from app.uploads.sessions.upload_sweeper import MAX_ENDED_UPLOADS, sweep_uploads
 from tests.real.stacks import Engine, Stack, Stacks
 from tests.uploads.hooked_storage import UploadSender
 
@@ -167,13 +167,17 @@ class SessionPlace:
             assert b"".join([chunk async for chunk in stream.chunks]) == data
         return asset
 
-    async def sweep(self, after: timedelta = timedelta(0), *, completes: bool = False) -> None:
+    async def sweep(
+        self, after: timedelta = timedelta(0), *, completes: bool = False, max_ended: int = MAX_ENDED_UPLOADS
+    ) -> None:
         """Sweep sessions and files as of `after` from now."""
         now = datetime.now(UTC) + after
         process = self.processes[0]
         complete = process.sessions.complete_idle if completes else None
         lifetime = self.settings.upload_lifetime
-        await sweep_uploads(process.catalog, process.storage, now=now, lifetime=lifetime, complete=complete)
+        await sweep_uploads(
+            process.catalog, process.storage, now=now, lifetime=lifetime, complete=complete, max_ended=max_ended
+        )
         await sweep(process.catalog, process.storage, now=now)
 
     async def assert_consistent(self) -> None:

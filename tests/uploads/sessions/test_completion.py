@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -37,6 +37,10 @@ class Death(Exception):
     """What is left is that of a process that died here."""
 
 
+async def die(*_args: object, **_options: object) -> None:
+    raise Death
+
+
 async def test_a_lost_last_answer_is_given_again(place: SessionPlace) -> None:
     data = make_photo(3 * MIB)
     status = await place.create(len(data))
@@ -52,9 +56,6 @@ async def test_a_lost_last_answer_is_given_again(place: SessionPlace) -> None:
 async def test_an_upload_whose_process_died_before_the_insert_is_completed_by_a_status(place: SessionPlace) -> None:
     data = make_photo(9 * MIB)
     status = await place.create(len(data))
-
-    async def die(*_args: object, **_options: object) -> None:
-        raise Death
 
     for step in ("uploads.has_credential", "assets.get_by_checksum", "assets.insert"):
         offset = (await place.row(status.id)).offset
@@ -74,8 +75,8 @@ async def test_the_sweeper_completes_what_no_client_asks_for(place: SessionPlace
     data = make_photo(2 * MIB)
     status = await place.create(len(data))
     dying = await place.add_process()
-    dying.catalog.assets.insert = None  # type: ignore[assignment]
-    with pytest.raises(TypeError):
+    dying.catalog.assets.insert = die  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(Death):
         await place.send(status.id, 0, data, process=dying)
     assert (await place.row(status.id)).state is UploadState.RECEIVING
     await place.sweep(timedelta(minutes=10), completes=True)
@@ -263,3 +264,23 @@ async def test_sessions_of_others_and_ended_ones(place: SessionPlace) -> None:
     with pytest.raises(UploadGone) as gone:
         await place.status(expired.id)
     assert gone.value.state is UploadState.EXPIRED
+
+
+async def test_who_begins_and_cancels_for_ever_fills_no_table(place: SessionPlace) -> None:
+    data = make_photo(1000)
+    ids: list[UUID] = []
+    for _ in range(5):
+        status = await place.create(len(data))
+        await place.send(status.id, 0, data[:500])
+        await place.sessions.cancel(place.caller, status.id)
+        ids.append(status.id)
+    assert (await place.row(ids[0])).raw_metadata == "", "what no answer needs is not kept"
+    kept = await place.send((await place.create(len(data))).id, 0, data)
+    await place.sweep(max_ended=3)
+    for upload_id in ids[:3]:
+        with pytest.raises(UploadNotFound):
+            await place.status(upload_id)
+    for upload_id in ids[3:]:
+        with pytest.raises(UploadGone):
+            await place.status(upload_id)
+    assert (await place.status(kept.id)).result == kept.result
