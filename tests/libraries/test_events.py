@@ -74,7 +74,9 @@ class SlowWriter:
 async def watching(
     tree: LibraryTree, db_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
 ) -> AsyncIterator[LibraryService]:
-    """A library service that watches, and probes import paths every half second."""
+    """A library service that watches, and probes import paths every half second. Begins once the watches of earlier tests are closed: the
+    service that ends does not wait for the thread that closes them."""
+    await eventually(no_inode_is_watched, "no folder is watched by an earlier test")
     for module, name in ((monitor, "PROBE_SECONDS"), (service, "LEADER_CHECK_SECONDS")):
         monkeypatch.setattr(module, name, 0.5)
     values = {
@@ -97,6 +99,10 @@ def watched_inodes() -> set[int]:
         with suppress(FileNotFoundError):
             inodes |= {int(each, 16) for each in re.findall(r"inotify wd:\w+ ino:(\w+)", folder.read_text())}
     return inodes
+
+
+async def no_inode_is_watched() -> bool:
+    return not watched_inodes()
 
 
 async def is_watched(tree: LibraryTree) -> bool:
