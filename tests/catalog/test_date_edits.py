@@ -48,7 +48,11 @@ def test_a_difference_and_its_opposite_cancel_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "UTC+24", "UTC+1:60", "utc+2 ", "Mars", "Europe", "/etc/passwd", "../UTC", "a\0b"]
+    "name",
+    [
+        *("", "UTC+24", "UTC+1:60", "utc+2 ", "Mars", "Europe", "/etc/passwd", "../UTC", "a\0b"),
+        *("localtime", "posixrules", "Factory", "posix/Europe/Berlin", "right/Europe/Berlin"),
+    ],
 )
 def test_what_is_no_zone(name: str) -> None:
     assert parse_zone(name) is None

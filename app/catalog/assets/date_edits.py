@@ -14,6 +14,8 @@ from app.catalog.errors import DateOutOfRange
 
 _FIXED_OFFSET = re.compile(r"UTC(?:([+-])(\d{1,2})(?::([0-5]\d))?)?", re.ASCII)
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
+_NO_IANA_NAME = re.compile(r"localtime|posixrules|Factory|posix/.*|right/.*", re.ASCII)
+"""Files beside those of the zones: they differ from host to host, or count leap seconds."""
 _NO_SHIFT = timedelta(0)
 
 
@@ -34,7 +36,7 @@ def parse_zone(name: str) -> tzinfo | None:
         sign, hours, minutes = match.groups()
         offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
         return timezone(-offset if sign == "-" else offset) if offset < timedelta(hours=24) else None
-    if not _ZONE_NAME.fullmatch(name):
+    if not _ZONE_NAME.fullmatch(name) or _NO_IANA_NAME.fullmatch(name):
         return None
     try:
         return ZoneInfo(name)
