@@ -1,0 +1,21 @@
+/** Boot of the page: builds the frame, installs the views and opens the one that the address names. */
+
+import "./signin/signin-view.js";
+import "./library/library-view.js";
+import "./viewer/viewer-view.js";
+
+import { installConnectionWatch } from "./shell/connection.js";
+import { buildFrame } from "./shell/frame.js";
+import { installShortcuts } from "./shell/keyboard.js";
+import { startRouter } from "./shell/router.js";
+import { restoreSession } from "./shell/session.js";
+
+async function boot() {
+  buildFrame(document.body);
+  installShortcuts();
+  installConnectionWatch();
+  await restoreSession();
+  startRouter();
+}
+
+boot();

@@ -1,0 +1,58 @@
+/** Numbers, sizes and times, written as the visitor's region does; dates of photos are local times and know no zone. */
+
+const LOCALE = navigator.language?.startsWith("en") ? navigator.language : "en-GB";
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+
+const numbers = new Intl.NumberFormat(LOCALE);
+const days = new Intl.DateTimeFormat(LOCALE, { weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+const longDays = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
+const times = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+const months = new Intl.DateTimeFormat(LOCALE, { month: "long", year: "numeric", timeZone: "UTC" });
+
+/** @param {number} value */
+export function formatNumber(value) {
+  return numbers.format(value);
+}
+
+/** @param {number} bytes */
+export function formatBytes(bytes) {
+  const power = Math.min(Math.max(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), 0), UNITS.length - 1);
+  const scaled = bytes / 1000 ** power;
+  const digits = scaled < 10 && power > 0 ? 1 : 0;
+  const options = { style: "unit", unit: UNITS[power], unitDisplay: power > 0 ? "short" : "long", maximumFractionDigits: digits };
+  return new Intl.NumberFormat(LOCALE, /** @type {Intl.NumberFormatOptions} */ (options)).format(scaled);
+}
+
+/**
+ * A length such as 1:05 or 2:00:09.
+ * @param {number} milliseconds
+ */
+export function formatDuration(milliseconds) {
+  const seconds = Math.round(milliseconds / 1000);
+  const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const parts = hours ? [hours, String(minutes).padStart(2, "0")] : [minutes];
+  return [...parts, String(rest).padStart(2, "0")].join(":");
+}
+
+/**
+ * The day of a local time that is kept as if it were UTC.
+ * @param {Date} local
+ */
+export function formatDay(local) {
+  return days.format(local);
+}
+
+/** @param {Date} local */
+export function formatLongDay(local) {
+  return longDays.format(local);
+}
+
+/** @param {Date} local */
+export function formatTime(local) {
+  return times.format(local);
+}
+
+/** @param {Date} local */
+export function formatMonth(local) {
+  return months.format(local);
+}
