@@ -20,6 +20,7 @@ from app.api.http.cors import CorsPolicy
 from app.api.openapi import install_openapi
 from app.api.routes import install_routes
 from app.api.services import Services
+from app.api.web.routes import install_web
 from app.archives.links import ArchiveLinkService
 from app.archives.planner import ArchivePlanner
 from app.catalog.database.outage import FailedWork
@@ -51,6 +52,7 @@ def create_app(
     install_method_handlers(api)
     install_routes(api)
     install_openapi(api)
+    install_web(api, effective_settings)
 
     @asynccontextmanager
     async def open_configured_services() -> AsyncIterator[Services]:

@@ -6,8 +6,10 @@ Part of `make check`.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -60,6 +62,19 @@ def test_all_lock_files_are_looked_at() -> None:
 def test_a_package_without_a_wheel_is_named(tmp_path: Path) -> None:
     """`docopt` has been published as source only."""
     assert _first_without_wheel("docopt==0.6.2\n", "3.13", "x86_64-manylinux_2_28", tmp_path) == "docopt"
+
+
+def test_the_wheel_of_this_package_holds_the_page(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "app", source / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
+    command = [_uv(), "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable, str(source)]
+    subprocess.run([*command, "--out-dir", str(tmp_path)], timeout=SECONDS, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+
+    page = {path.relative_to(source).as_posix() for path in (source / "app" / "web").rglob("*") if path.is_file()}
+    assert page - set(zipfile.ZipFile(wheel).namelist()) == set()
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from app.api.errors import ApiError
 from app.api.openapi_files import describe_file_paths
@@ -100,7 +100,7 @@ _PROBLEM_RESPONSE = {
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Add the routes `/openapi.json` and `/docs`, and a redirect from `/` to `/docs`."""
+    """Add the routes `/openapi.json` and `/docs`."""
     static = {name: files("fastapi_offline").joinpath("static", name).read_bytes() for name in _STATIC}
     app.openapi = lambda: _build_schema(app)
 
@@ -124,10 +124,6 @@ def install_openapi(app: FastAPI) -> None:
             raise ApiError(404, "Not Found")
         headers = _security_headers() | {"cache-control": "max-age=3600"}
         return Response(static[name], media_type=_STATIC[name], headers=headers)
-
-    @app.get("/", include_in_schema=False)
-    async def home() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
 
 def _security_headers() -> dict[str, str]:

@@ -1,0 +1,113 @@
+"""The static files of the page, in memory: content, gzip encoding, ETags and the version that their URLs contain."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+
+INDEX = "index.html"
+VERSION_PLACEHOLDER = b"{version}"
+"""Stands for the version in the index, which is the only file that contains it: other files refer to each other by relative URLs."""
+
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml; charset=utf-8",
+    ".webmanifest": "application/manifest+json; charset=utf-8",
+    ".webp": "image/webp",
+}
+_IGNORED_FOLDERS = frozenset({"__pycache__"})
+_IGNORED_EXTENSIONS = (".py", ".pyc")
+_VERSION_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A file's bytes as they are sent. `etag` is strong and differs between the encodings of a file (RFC 9110 section 8.8.3.3)."""
+
+    body: bytes
+    etag: str
+    content_encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """`gzipped` is None if gzip does not make the file smaller."""
+
+    content_type: str
+    plain: Encoding
+    gzipped: Encoding | None
+
+    @classmethod
+    def create(cls, name: str, content: bytes) -> StaticFile:
+        """Raises `ValueError` for a name whose extension has no content type here."""
+        extension = name[name.rfind(".") :]
+        if extension not in _CONTENT_TYPES:
+            raise ValueError(f"{name}: no content type is known for this extension")
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        packed = gzip.compress(content, 9, mtime=0)
+        return cls(
+            _CONTENT_TYPES[extension],
+            Encoding(content, f'"{digest}"'),
+            Encoding(packed, f'"{digest}-gzip"', "gzip") if len(packed) < len(content) else None,
+        )
+
+    def choose_encoding(self, accept_encoding: str) -> Encoding:
+        """The encoding for a request with this `Accept-Encoding` (all fields joined by commas; empty: not sent)."""
+        return self.gzipped if self.gzipped is not None and accepts_gzip(accept_encoding) else self.plain
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFiles:
+    """`version` changes with the content of any file. `files` has the key `scripts/main.js` for `/web/{version}/scripts/main.js`; `index` is
+    not among them."""
+
+    version: str
+    index: StaticFile
+    files: dict[str, StaticFile]
+
+    @classmethod
+    def load(cls, root: Traversable) -> StaticFiles:
+        """Read all files below `root`. Raises `ValueError` if one is of an unknown type."""
+        contents = dict(sorted(_read_files(root, "")))
+        digest = hashlib.sha256()
+        for name, content in contents.items():
+            digest.update(b"%d %b %d " % (len(name.encode()), name.encode(), len(content)) + content)
+        version = digest.hexdigest()[:_VERSION_CHARACTERS]
+        index = contents.pop(INDEX).replace(VERSION_PLACEHOLDER, version.encode())
+        files = {name: StaticFile.create(name, content) for name, content in contents.items()}
+        return cls(version, StaticFile.create(INDEX, index), files)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is acceptable (RFC 9110 section 12.5.3). A field without gzip and `*` accepts no encoding."""
+    weights: dict[str, bool] = {}
+    for part in accept_encoding.split(","):
+        coding, *parameters = (text.strip().lower() for text in part.split(";"))
+        weights[coding] = not any(_is_zero_weight(parameter) for parameter in parameters)
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
+
+
+def _is_zero_weight(parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
+    return name.strip() == "q" and value.strip().rstrip("0").rstrip(".") in ("", "0")
+
+
+def _read_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in _sort(folder.iterdir()):
+        name = f"{prefix}{entry.name}"
+        if entry.is_dir():
+            if entry.name not in _IGNORED_FOLDERS:
+                yield from _read_files(entry, f"{name}/")
+        elif not entry.name.endswith(_IGNORED_EXTENSIONS):
+            yield name, entry.read_bytes()
+
+
+def _sort(entries: Iterable[Traversable]) -> list[Traversable]:
+    return sorted(entries, key=lambda entry: entry.name)
