@@ -42,7 +42,7 @@ async def head(path: str, *outcomes: Outcome) -> httpx.Response:
     api = FastAPI()
     install_error_handlers(api)
     for router in (tus.router, ietf.router):
-        api.include_router(router, prefix="/api")
+        api.include_router(router)
     user: Any = SimpleNamespace(id=uuid4())
 
     async def identify(_scope: Any) -> Identity:

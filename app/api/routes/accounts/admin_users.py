@@ -18,7 +18,7 @@ from app.api.routes.json_routes import AuthenticatedJsonRoute
 from app.api.services import Services, get_services
 from app.catalog.schema.records import User, Visibility
 
-router = APIRouter(prefix="/admin/users", tags=["users"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api/admin/users", tags=["users"], route_class=AuthenticatedJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 Reading = Annotated[Identity, Depends(require_administrator(Permission.ADMIN_USER_READ))]

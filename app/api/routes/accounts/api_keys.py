@@ -15,7 +15,7 @@ from app.api.models.accounts import ApiKeyCreate, ApiKeyCreated, ApiKeyResponse,
 from app.api.routes.json_routes import AuthenticatedJsonRoute
 from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/api-keys", tags=["api keys"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api/api-keys", tags=["api keys"], route_class=AuthenticatedJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 

@@ -13,7 +13,7 @@ from app.api.routes.json_routes import JsonRoute
 from app.api.services import Services, get_services
 from app.config import Settings
 
-router = APIRouter(prefix="/auth", tags=["sessions"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/auth", tags=["sessions"], route_class=JsonRoute)
 
 AUTH_TYPE_COOKIE = "immich_auth_type"
 SIGNED_IN_COOKIE = "immich_is_authenticated"

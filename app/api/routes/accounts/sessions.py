@@ -14,7 +14,7 @@ from app.api.models.users import SessionResponse
 from app.api.routes.json_routes import AuthenticatedJsonRoute
 from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api/sessions", tags=["sessions"], route_class=AuthenticatedJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 Deleter = Annotated[Identity, Depends(require_permission(Permission.SESSION_DELETE))]

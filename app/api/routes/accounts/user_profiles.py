@@ -17,7 +17,7 @@ from app.api.services import Services, get_services
 from app.catalog.accounts.users import UserChanges
 from app.catalog.schema.records import User
 
-router = APIRouter(tags=["users"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api", tags=["users"], route_class=AuthenticatedJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 Reader = Annotated[Identity, Depends(require_permission(Permission.USER_READ))]

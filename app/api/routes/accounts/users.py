@@ -22,7 +22,7 @@ from app.uploads.errors import InvalidField, UnsupportedType
 from app.uploads.file_names import extract_extension
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, MultipartReader
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = APIRouter(prefix="/api/users", tags=["users"])
 
 FILE_PART = "file"
 

@@ -25,7 +25,7 @@ from app.api.services import Services, get_services
 from app.catalog.errors import NotFound
 from app.catalog.schema.library_records import Library
 
-router = APIRouter(prefix="/libraries", tags=["libraries"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api/libraries", tags=["libraries"], route_class=AuthenticatedJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 

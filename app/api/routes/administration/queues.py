@@ -28,7 +28,7 @@ from app.api.routes.json_routes import AuthenticatedJsonRoute
 from app.api.services import Services, get_services
 from app.catalog.schema.records import TaskKind, TaskState
 
-router = APIRouter(tags=["jobs"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api", tags=["jobs"], route_class=AuthenticatedJsonRoute)
 
 MAX_LISTED_FAILURES = 200
 MAX_LISTED_JOBS = 1000

@@ -32,7 +32,7 @@ from app.catalog.schema.records import AccountUsage, FileKind
 from app.formats import list_media_types
 from app.storage.errors import ObjectNotFound, StorageUnavailable
 
-router = APIRouter(prefix="/server", tags=["server"])
+router = APIRouter(prefix="/api/server", tags=["server"])
 
 NO_SECURITY = {"security": []}
 S3_PATH_PREFIX = "s3://"

@@ -80,7 +80,7 @@ def _refuse(status: int, message: str) -> Callable[[], Awaitable[None]]:
 
 
 def _build_router() -> APIRouter:
-    built = APIRouter(include_in_schema=False)
+    built = APIRouter(prefix="/api", include_in_schema=False)
     for empty in _EMPTY_ANSWERS:
         allowed = [Depends(require_permission(empty.permission))]
         built.add_api_route(empty.path, _answer_empty(empty.content), methods=["GET"], dependencies=allowed)

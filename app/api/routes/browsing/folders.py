@@ -17,7 +17,7 @@ from app.api.models.base_model import Name
 from app.api.services import Services, get_services
 from app.catalog.schema.records import Asset
 
-router = APIRouter(prefix="/view/folder", tags=["folders"])
+router = APIRouter(prefix="/api/view/folder", tags=["folders"])
 
 Reader = Annotated[Identity, Depends(require_permission(Permission.FOLDER_READ))]
 ServicesDependency = Annotated[Services, Depends(get_services)]

@@ -14,7 +14,7 @@ from app.api.models.people import PersonThumbnail
 from app.api.routes.json_routes import AuthenticatedJsonRoute
 from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/people", tags=["people"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api/people", tags=["people"], route_class=AuthenticatedJsonRoute)
 
 
 @router.put("/{id}/thumbnail", status_code=204)

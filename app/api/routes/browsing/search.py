@@ -24,7 +24,7 @@ from app.api.routes.json_routes import AuthenticatedJsonRoute, refuse_unknown_pa
 from app.api.services import Services, get_services
 from app.catalog.schema.records import Asset, AssetFilters
 
-router = APIRouter(tags=["search"], route_class=AuthenticatedJsonRoute)
+router = APIRouter(prefix="/api", tags=["search"], route_class=AuthenticatedJsonRoute)
 
 Reader = Annotated[Identity, Depends(require_permission(Permission.ASSET_READ))]
 ServicesDependency = Annotated[Services, Depends(get_services)]

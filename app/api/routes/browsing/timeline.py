@@ -21,7 +21,7 @@ from app.api.models.timeline import (
 from app.api.routes.json_routes import refuse_unknown_parameters
 from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/timeline", tags=["timeline"], dependencies=[Depends(refuse_unknown_parameters)])
+router = APIRouter(prefix="/api/timeline", tags=["timeline"], dependencies=[Depends(refuse_unknown_parameters)])
 
 Reader = Annotated[Identity, Depends(require_permission(Permission.ASSET_READ))]
 ServicesDependency = Annotated[Services, Depends(get_services)]

@@ -16,7 +16,7 @@ from app.api.services import Services, get_services
 from app.catalog.errors import NotFound
 from app.catalog.schema.records import AssetType
 
-router = APIRouter(prefix="/assets", tags=["assets"], route_class=LargeJsonRoute)
+router = APIRouter(prefix="/api/assets", tags=["assets"], route_class=LargeJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 Reader = Annotated[Identity, Depends(require_permission(Permission.ASSET_READ))]

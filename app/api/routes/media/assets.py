@@ -26,7 +26,7 @@ from app.api.services import Services, get_services
 from app.catalog.schema.records import Asset, AssetType, Visibility
 from app.uploads.ingest import EMPTY_SHA1
 
-router = APIRouter(prefix="/assets", tags=["assets"], route_class=LargeJsonRoute)
+router = APIRouter(prefix="/api/assets", tags=["assets"], route_class=LargeJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 Reader = Annotated[Identity, Depends(require_permission(Permission.ASSET_READ))]

@@ -33,7 +33,7 @@ from app.archives.member_names import clean_member_name
 from app.archives.stream import ArchiveSource
 from app.delivery.response import NO_CACHE, Representation
 
-router = APIRouter(prefix="/download", tags=["download"], route_class=LargeJsonRoute)
+router = APIRouter(prefix="/api/download", tags=["download"], route_class=LargeJsonRoute)
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
 Downloader = Annotated[Identity, Depends(require_permission(Permission.ASSET_DOWNLOAD))]

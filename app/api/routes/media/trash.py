@@ -14,7 +14,7 @@ from app.api.models.base_model import Selection
 from app.api.routes.json_routes import LargeJsonRoute
 from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/trash", tags=["trash"], route_class=LargeJsonRoute)
+router = APIRouter(prefix="/api/trash", tags=["trash"], route_class=LargeJsonRoute)
 
 Caller = Annotated[Identity, Depends(require_permission(Permission.ASSET_DELETE))]
 ServicesDependency = Annotated[Services, Depends(get_services)]

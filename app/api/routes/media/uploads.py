@@ -11,7 +11,7 @@ from app.api.authentication.permissions import Permission
 from app.api.models.assets import UploadResponse, UploadStatus
 from app.api.services import Services, get_services
 
-router = APIRouter(prefix="/assets", tags=["assets"])
+router = APIRouter(prefix="/api/assets", tags=["assets"])
 
 _MOMENT = {"type": "string", "format": "date-time"}
 _OPTIONAL_TEXT = {"type": "string", "default": ""}

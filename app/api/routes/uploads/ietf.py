@@ -29,7 +29,7 @@ from app.uploads.protocols import ietf
 from app.uploads.protocols.ietf import InteropVersion
 from app.uploads.sessions.session_values import UploadStatus
 
-PREFIX = "/upload"
+PREFIX = "/api/upload"
 
 
 class IetfRoute(APIRoute):

@@ -34,7 +34,7 @@ from app.uploads.protocols import tus
 from app.uploads.protocols.errors import ProtocolViolation
 from app.uploads.protocols.request_fields import RequestFields
 
-PREFIX = "/uploads"
+PREFIX = "/api/uploads"
 _ASSET_MEDIA_TYPES = frozenset(("*/*", "application/*", "application/json"))
 
 

@@ -64,7 +64,7 @@ async def get_settled_status(services: Services, identity: Identity, upload_id: 
 
 
 def build_location(services: Services, prefix: str, upload_id: UUID) -> str:
-    return f"{services.settings.public_url or ''}/api{prefix}/{upload_id}"
+    return f"{services.settings.public_url or ''}{prefix}/{upload_id}"
 
 
 def build_asset_response(result: UploadResult, headers: dict[str, str], status_code: int) -> Response:
