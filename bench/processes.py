@@ -96,7 +96,7 @@ def run_server(
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=folder,
-            env=inherited | {"PYTHONPATH": str(ROOT)} | dict(environment),
+            env=inherited | {"PYTHONPATH": str(ROOT), "MEDIAVAULT_DRAIN_DELAY": "0"} | dict(environment),
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,

@@ -10,7 +10,6 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from app.api.http.application import ApiApplication
 
 FIRST_USER = "admin@mediavault.local"
-STOP_SECONDS = 6
-"""How long a stop waits for running transfers. With the steps that follow, a stop takes less than the ten seconds after which containers are
-killed."""
-BACKLOG = 2048
 SPARE_DESCRIPTORS = 1024
 
 
@@ -54,7 +49,6 @@ def serve(
     settings = load_settings_or_exit()
     _raise_descriptor_limit(2 * settings.connections + SPARE_DESCRIPTORS)
     sockets = _open_sockets(settings)
-
     with import_without_gc():
         from app.api.logging_setup import configure_logging  # noqa: PLC0415 - see above
         from app.main import create_app  # noqa: PLC0415
@@ -78,35 +72,21 @@ async def create_api_key(catalog: Catalog, user: User, name: str, permissions: l
 def _run_server(app: ApiApplication, settings: Settings, sockets: list[socket.socket], first_key: str | None) -> bool:
     """Serves until a signal ends it. False if the start failed. `first_key`: the API key of a user that was just created, to print."""
     with import_without_gc():
-        import uvicorn  # noqa: PLC0415 - see above
+        from app.api.http.connections import create_connection_registry  # noqa: PLC0415 - see above
+        from app.api.http.server import DrainingServer  # noqa: PLC0415
 
-        from app.api.http.connections import create_connection_registry  # noqa: PLC0415
-        from app.api.http.protocol import HttpProtocol  # noqa: PLC0415
+    async def print_start_message() -> None:
+        users = await app.services.catalog.users.count()
+        typer.echo("\n".join(_format_start_message(settings, users, first_key)))
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                users = await app.services.catalog.users.count()
-                typer.echo("\n".join(_format_start_message(settings, users, first_key)))
-
-    server = Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http=partial(HttpProtocol, registry=create_connection_registry(settings, app.refusal_log)),  # pyright: ignore[reportArgumentType]
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
+    server = DrainingServer(
+        app,
+        create_connection_registry(settings, app.refusal_log),
+        drain_delay=settings.drain_delay,
+        drain_seconds=settings.drain_seconds,
+        on_started=print_start_message,
     )
-    # After a clean stop uvicorn raises KeyboardInterrupt again, if Ctrl-C was its cause; a failed start raises SystemExit.
-    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+    with contextlib.suppress(SystemExit):  # raised by a failed start
         server.run(sockets)
     return server.started
 
@@ -141,7 +121,7 @@ async def _create_first_user(catalog: Catalog) -> str | None:
 
 def _open_sockets(settings: Settings) -> list[socket.socket]:
     try:
-        return open_listening_sockets(settings.host, settings.port, BACKLOG)
+        return open_listening_sockets(settings.host, settings.port)
     except SettingsError as error:
         fail(str(error))
 

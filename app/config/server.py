@@ -62,6 +62,20 @@ class ServerSettings(BaseSettings):
         "",
         "Origins whose pages may upload and read, such as https://gallery.example.org,https://photos.example.net; * for all, which then send no cookies.",
     )
+    drain_delay: float = setting(
+        "MEDIAVAULT_DRAIN_DELAY",
+        5.0,
+        "After SIGTERM, how long /readyz answers 503 while everything is still served, so that a load balancer sends no more requests here.",
+        ge=0,
+        le=3600,
+    )
+    drain_seconds: float = setting(
+        "MEDIAVAULT_DRAIN_SECONDS",
+        30.0,
+        "How long running requests may go on once a stopping process accepts no more connections; then they are cut.",
+        ge=0,
+        le=86400,
+    )
     session_days: int = setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
 
     @field_validator("trusted_proxies")

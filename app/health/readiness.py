@@ -60,10 +60,17 @@ class ReadinessChecks:
         self._expires = float("-inf")
         self._lock = asyncio.Lock()
         self._failing: set[str] = set()
+        self._draining_since: datetime | None = None
         self._abandoned: set[asyncio.Future[None]] = set()
 
+    def begin_drain(self) -> None:
+        """From now on the process is not ready, whatever the checks say: it is about to stop."""
+        self._draining_since = datetime.now(UTC)
+
     async def read_results(self) -> tuple[CheckResult, ...]:
-        """The result of each check, at most `cache_seconds` old."""
+        """The result of each check, at most `cache_seconds` old. Of a process that is about to stop, that result alone."""
+        if self._draining_since is not None:
+            return (CheckResult("process", CheckFailed("is stopping"), 0.0, True, self._draining_since),)
         async with self._lock:
             if time.monotonic() >= self._expires:
                 checks = (self._run(name, check) for name, check in self._checks.items())

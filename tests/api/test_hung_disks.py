@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,7 +124,7 @@ def test_a_library_that_hangs_keeps_nobody_else_waiting(
         lambda: admin_client.get(f"/api/libraries/{hung}").json()["state"] == "ok", "it is well again", within=PATIENCE
     )
     assert set(assets(admin_client, hung)) == {"a.jpg", "b.jpg", "film.mp4"}
-    assert started.stop() == -signal.SIGTERM
+    assert started.stop() == 0
 
 
 def test_a_transfer_from_a_disk_that_hangs_is_broken_off(
@@ -142,4 +141,4 @@ def test_a_transfer_from_a_disk_that_hangs_is_broken_off(
     assert 0 < received < LARGE_BYTES
     assert admin_client.get("/livez").status_code == 200
     # With threads that wait for the disk still.
-    assert started.stop() == -signal.SIGTERM
+    assert started.stop() == 0

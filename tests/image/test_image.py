@@ -50,7 +50,7 @@ def test_serves_with_few_rights(image: Image, uid: int, gid: int, tmp_path: Path
     os.chown(data, 1000, 0)
     data.chmod((image.root / "data").stat().st_mode)
     port = free_port()
-    settings = {"IMMICH_PORT": str(port)}
+    settings = {"IMMICH_PORT": str(port), "MEDIAVAULT_DRAIN_DELAY": "1", "MEDIAVAULT_DRAIN_SECONDS": "2"}
     log = record_log(tmp_path / "service.log")
     service = start(image, data, uid, gid, settings, log)
     try:

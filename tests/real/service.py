@@ -61,6 +61,8 @@ class Service:
             "IMMICH_HOST": "127.0.0.1",
             "IMMICH_PORT": str(self.port),
             "IMMICH_LOG_LEVEL": "verbose",
+            "MEDIAVAULT_DRAIN_DELAY": "0",
+            "MEDIAVAULT_DRAIN_SECONDS": "2",
             "MEDIAVAULT_BACKUP_HOURS": "0",  # no backups: some tests compare all stored objects
             **(settings or {}),
         }
@@ -167,6 +169,12 @@ class Service:
         if self._process.poll() is None:
             with suppress(psutil.Error, RuntimeError):
                 self.process.send_signal(sent_signal)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end; returns the exit status. Kills it after a time limit."""
+        if self._process is None:
+            raise RuntimeError("the service was not started")
         try:
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

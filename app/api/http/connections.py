@@ -65,6 +65,8 @@ class ConnectionRegistry:
         self._limits = limits
         self.trusted_proxies = trusted_proxies or TrustedProxies()
         self.refusal_log = refusal_log or RefusalLog()
+        self.is_draining = False
+        """The process is stopping: each connection closes after its next response."""
         self._count = 0
         self._admitted: Counter[str] = Counter()
         self._health_only: dict[str, dict[asyncio.Transport, Callable[[], None]]] = {}

@@ -110,6 +110,16 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_turn_scheduled:
             self._parse()
 
+    @property
+    def is_idle(self) -> bool:
+        """No request has begun to arrive, or waits for its response."""
+        return not (self._answering or self._in_message or self._in_head or self._is_turn_scheduled or self._data)
+
+    def shutdown(self) -> None:
+        """Close an idle connection. Another one closes after the responses to the requests that have arrived (`ConnectionRegistry.is_draining`)."""
+        if self.is_idle and not self._lingering:
+            self.transport.close()
+
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The client closed its side. It still gets the responses to complete requests; an incomplete body gets a 400."""
         if self._lingering:
@@ -238,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _try_answer_from_memory(self, application: ApiApplication) -> bool:
         # uvicorn's flow control handles a client that reads slowly.
-        if self.flow.write_paused or self.transport.is_closing():
+        if self.flow.write_paused or self.transport.is_closing() or self._registry.is_draining:
             return False
         if self.expect_100_continue or self._body.may_exceed(
             MAX_IGNORED_BODY_BYTES
@@ -268,6 +278,7 @@ class HttpProtocol(HttpToolsProtocol):
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
             request_body=self._body,
+            is_draining=lambda: self._registry.is_draining,
         )
         if self._is_http_1_1:
             self.scope["extensions"] = {INTERIM_RESPONSES: InterimResponder(self.cycle)}  # pyright: ignore[reportGeneralTypeIssues]

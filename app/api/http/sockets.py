@@ -10,11 +10,13 @@ import psutil
 
 from app.config import SettingsError
 
+BACKLOG = 2048
+"""Connections that wait to be accepted."""
 _UNSUPPORTED_FAMILY_ERRORS = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """A name such as `localhost` may resolve to an address family that this machine does not support."""
 
 
-def open_listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
+def open_listening_sockets(host: str, port: int, backlog: int = BACKLOG) -> list[socket.socket]:
     """One listening socket for each address of `host`; the caller closes them. Clients wait in the backlog until the service accepts.
 
     Raises `SettingsError`, which names the setting and, for a taken port, the process that has it.

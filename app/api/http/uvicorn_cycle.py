@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Transport
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -40,14 +41,15 @@ class UvicornRequestCycle(RequestResponseCycle):
     """A request cycle that does not close the connection itself: it sets `closes_connection` before it calls `on_response`.
 
     The connection closes if the response starts while more than `MAX_IGNORED_BODY_BYTES` of the body may still arrive. It also closes if
-    the response replaces `100 Continue`: the client may then send no body.
+    the response replaces `100 Continue`: the client may then send no body. It closes too if `is_draining()` when the response starts.
     """
 
     closes_connection = False
 
-    def __init__(self, *, request_body: BodyFraming, **options: Any) -> None:
+    def __init__(self, *, request_body: BodyFraming, is_draining: Callable[[], bool], **options: Any) -> None:
         super().__init__(**options)
         self._request_body = request_body
+        self._is_draining = is_draining
 
     async def receive(self) -> Any:
         """Bytes that arrived before the client disconnected come before the disconnect: a resumable upload keeps them."""
@@ -60,7 +62,7 @@ class UvicornRequestCycle(RequestResponseCycle):
         return message
 
     async def send(self, message: Any) -> None:
-        if not self.response_started and self.more_body and self._has_unread_body:
+        if not self.response_started and (self._is_draining() or (self.more_body and self._has_unread_body)):
             self.keep_alive = False
         if not self.keep_alive and self.response_started and not message.get("more_body", False):
             self.closes_connection = self.keep_alive = True

@@ -1,0 +1,116 @@
+"""The server of one process: a uvicorn server that drains before it stops.
+
+SIGTERM: `/readyz` answers 503, and everything is still served for `drain_delay` seconds. Then the process closes its listeners and idle
+connections. Running requests have `drain_seconds` to end; then they are cut. SIGINT (Ctrl-C) skips the delay. A second signal cuts all
+requests at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from app.api.http.application import ApiApplication
+from app.api.http.connections import ConnectionRegistry
+from app.api.http.protocol import HttpProtocol
+from app.api.http.sockets import BACKLOG
+
+LAST_REQUESTS_SECONDS = 0.2
+"""How long idle connections stay open after the listeners have closed: requests that were sent to them before are still answered."""
+_POLL_SECONDS = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """Serves `app` until a signal ends it. `run` returns then, also for SIGTERM, so that the process can exit with status 0."""
+
+    def __init__(
+        self,
+        app: ApiApplication,
+        registry: ConnectionRegistry,
+        *,
+        drain_delay: float,
+        drain_seconds: float,
+        on_started: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Delays in seconds. `on_started` is called once the server listens."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http=partial(HttpProtocol, registry=registry),  # pyright: ignore[reportArgumentType]
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+            )
+        )
+        self._app = app
+        self._registry = registry
+        self._drain_delay = drain_delay
+        self._drain_seconds = drain_seconds
+        self._on_started = on_started
+        self._signals = 0
+        self._stop_at = float("inf")
+        """On the monotonic clock: when the listeners close."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            await self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal is not raised again after the stop, as uvicorn would do: a stop that was asked for is no failure."""
+        self._signals += 1
+        if self._signals > 1:
+            self.should_exit = self.force_exit = True
+        else:
+            self._stop_at = time.monotonic() + (self._drain_delay if sig == signal.SIGTERM else 0.0)
+
+    async def on_tick(self, counter: int) -> bool:
+        if await super().on_tick(counter):
+            return True
+        if self._stop_at < float("inf") and not self._registry.is_draining:
+            self._begin_drain()
+        return time.monotonic() >= self._stop_at
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if not self._registry.is_draining:
+            self._begin_drain()
+        for server in self.servers:
+            server.close()
+        for each in sockets or []:
+            each.close()
+        await self._wait_for_requests()
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self.lifespan.shutdown()
+
+    def _begin_drain(self) -> None:
+        self._registry.is_draining = True
+        if self.started and not self.lifespan.should_exit:
+            self._app.services.health.begin_drain()
+        log.info("the service stops", delay=self._drain_delay, seconds=self._drain_seconds)
+
+    async def _wait_for_requests(self) -> None:
+        """Wait until all requests have ended, for at most `drain_seconds`, or until a second signal comes. Idle connections close."""
+        begun = time.monotonic()
+        while not self.force_exit and time.monotonic() - begun < self._drain_seconds:
+            if time.monotonic() - begun >= min(LAST_REQUESTS_SECONDS, self._drain_seconds):
+                for connection in list(self.server_state.connections):
+                    connection.shutdown()
+            await asyncio.sleep(_POLL_SECONDS)
+            if not self.server_state.connections and not self.server_state.tasks:
+                return
