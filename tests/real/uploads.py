@@ -19,11 +19,14 @@ BOUNDARY = "mediavault-tests-3d1f"
 FIELDS = {"fileCreatedAt": "2024-05-01T10:00:00.000Z", "fileModifiedAt": "2024-05-01T10:00:00.000Z"}
 WAIT_SECONDS = 30.0
 RECEIVE_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024 * 1024
 
 
 def some_bytes(size: int, seed: int) -> bytes:
     """Incompressible bytes, equal for equal seeds."""
-    return random.Random(seed).randbytes(size)
+    dice = random.Random(seed)
+    # `randbytes` makes at most 256 MiB.
+    return b"".join(dice.randbytes(min(PIECE_BYTES, size - start)) for start in range(0, size, PIECE_BYTES))
 
 
 def fresh_bytes(size: int) -> bytes:
