@@ -45,6 +45,6 @@ class Services:
     mounts: MountRegistry
 
 
-def get_services(request: Request) -> Services:
-    """FastAPI dependency: the application's services."""
+async def get_services(request: Request) -> Services:
+    """FastAPI dependency: the application's services. Async, since FastAPI calls other functions in a thread."""
     return request.app.state.services

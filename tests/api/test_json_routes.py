@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, Body, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from app.api.errors import install_error_handlers
+from app.api.routes import list_api_routers
 from app.api.routes.json_routes import JsonRoute
 from tests.real.accounts import Account
 from tests.real.service import Service
@@ -171,3 +175,17 @@ def _assert_problem(answer: httpx.Response) -> None:
 def _pieces(body: bytes) -> Iterator[bytes]:
     for start in range(0, len(body), 256 * 1024):
         yield body[start : start + 256 * 1024]
+
+
+def test_no_request_goes_to_a_thread_to_read_its_parameters() -> None:
+    """FastAPI calls dependencies and routes that are not coroutines in a thread: each costs a request more than all its parsing."""
+    routes = [route for router in list_api_routers() for route in router.routes if isinstance(route, APIRoute)]
+
+    called = {each for route in routes for each in _list_calls(route.dependant)}
+
+    assert len(called) > len(routes) / 2
+    assert [each for each in called if not inspect.iscoroutinefunction(each)] == []
+
+
+def _list_calls(dependant: Dependant) -> list[Callable[..., Any] | None]:
+    return [dependant.call, *(call for each in dependant.dependencies for call in _list_calls(each))]

@@ -32,11 +32,16 @@ RefuseError = Callable[[Exception], Refusal | None]
 
 
 def read_fields(request: Request) -> RequestFields:
-    """Dependency: the request's header fields."""
+    """The request's header fields."""
     return RequestFields(request.scope["headers"])
 
 
-Fields = Annotated[RequestFields, Depends(read_fields)]
+async def get_fields(request: Request) -> RequestFields:
+    """Dependency, as `read_fields`. Async, since FastAPI calls other functions in a thread."""
+    return read_fields(request)
+
+
+Fields = Annotated[RequestFields, Depends(get_fields)]
 
 
 def build_caller(identity: Identity) -> UploadCaller:
