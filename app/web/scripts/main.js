@@ -9,11 +9,13 @@ import { buildFrame } from "./shell/frame.js";
 import { installShortcuts } from "./shell/keyboard.js";
 import { startRouter } from "./shell/router.js";
 import { restoreSession } from "./shell/session.js";
+import { installUploads } from "./uploads/uploads.js";
 
 async function boot() {
   buildFrame(document.body);
   installShortcuts();
   installConnectionWatch();
+  installUploads();
   await restoreSession();
   startRouter();
 }

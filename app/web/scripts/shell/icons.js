@@ -28,6 +28,8 @@ export const ICON_PATHS = {
   folder: "M3 6h7l2 2h9v11H3z",
   disk: "M4 5h16v6H4z M4 13h16v6H4z M7.500 8h.01 M7.500 16h.01",
   cloud: "M7 18h10a4 4 0 0 0 .5-8A6 6 0 0 0 6 10.500 3.800 3.800 0 0 0 7 18z",
+  collapse: "M6 9l6 6 6-6",
+  expand: "M6 15l6-6 6 6",
   more: "M5 12h.01 M12 12h.01 M19 12h.01",
   select: "M4 4h16v16H4z M8 12l3 3 5-6",
   person: "M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8z M4.500 20a7.500 7.500 0 0 1 15 0",
