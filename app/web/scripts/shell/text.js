@@ -44,6 +44,31 @@ const TEXTS = {
   "key.PageUp": "Page ↑",
   "key.PageDown": "Page ↓",
 
+  // Library
+  "grid.label": "Photos by month",
+  "grid.month.failed": "This month could not be loaded.",
+  "grid.day.select": "Select {day}",
+  "library.empty.title": "Room for your photos",
+  "library.empty.body": "Drop photos and videos anywhere on this page, or choose them.",
+  "library.empty.action": "Choose files",
+  "library.error.title": "The photos could not be read",
+  "scrubber.label": "Jump to a month",
+  "tile.photo": "Photo, {day}, {time}",
+  "tile.live": "Live photo, {day}, {time}",
+  "tile.video": "Video, {day}, {time}",
+  "tile.video.duration": "Video of {duration}, {day}, {time}",
+  "tile.favorite": ", favorite",
+  "tile.select": "Select {name}",
+  "shortcuts.grid": "Photos",
+  "shortcuts.grid.step": "Previous or next",
+  "shortcuts.grid.row": "Row above or below",
+  "shortcuts.grid.page": "A screen up or down",
+  "shortcuts.grid.ends": "Newest or oldest",
+  "shortcuts.grid.open": "Open",
+  "shortcuts.grid.select": "Select",
+  "shortcuts.grid.range": "Select up to here",
+  "shortcuts.grid.day": "Select the day",
+
   // Sign-in
   "signin.title": "Sign in",
   // Uploads

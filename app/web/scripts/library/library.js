@@ -1,0 +1,28 @@
+/** The timeline of who is signed in, which grid and viewer share. */
+
+import { bus } from "../shell/events.js";
+import { Timeline } from "./timeline.js";
+
+class Library {
+  /** @type {Timeline | null} */
+  #timeline = null;
+  /** The asset that the viewer showed last, which the grid shows when the viewer closes. @type {string | null} */
+  lastViewed = null;
+
+  constructor() {
+    bus.on("session-changed", ({ user }) => {
+      if (user === null) {
+        this.#timeline?.close();
+        this.#timeline = null;
+        this.lastViewed = null;
+      }
+    });
+  }
+
+  get timeline() {
+    this.#timeline ??= new Timeline();
+    return this.#timeline;
+  }
+}
+
+export const library = new Library();

@@ -1,0 +1,90 @@
+/**
+ * Scrolls over more pixels than a browser lets an element have, and lets heights above the screen change without a movement on it.
+ *
+ * What is shown has virtual coordinates, from 0 to `height`. The scroller has physical ones, at most `LIMIT`. The difference is
+ * the `origin`: a correction above the screen changes only the origin, never the position of the scroller, so that it
+ * disturbs no gesture. When nothing moves any more, `settle` brings both back into proportion.
+ */
+
+const LIMIT = 6_000_000;
+
+export class ScrollSpace {
+  origin = 0;
+  height = 0;
+  #scroller;
+  #spacer;
+
+  /**
+   * @param {HTMLElement} scroller
+   * @param {HTMLElement} spacer an element inside, whose height is set
+   */
+  constructor(scroller, spacer) {
+    this.#scroller = scroller;
+    this.#spacer = spacer;
+  }
+
+  get viewport() {
+    return this.#scroller.clientHeight;
+  }
+
+  /** @returns {number} the virtual position of the upper edge of the screen */
+  get top() {
+    return this.#scroller.scrollTop + this.origin;
+  }
+
+  /** @returns {number} the greatest `top` */
+  get end() {
+    return Math.max(0, this.height - this.viewport);
+  }
+
+  /**
+   * Tells the new height, and by how much what is on the screen has moved in virtual coordinates.
+   * @param {number} height
+   * @param {number} shift
+   */
+  resize(height, shift) {
+    const top = this.top + shift;
+    this.height = height;
+    this.#spacer.style.height = `${Math.min(height, LIMIT)}px`;
+    this.origin = Math.min(Math.max(top, 0), this.end) - this.#scroller.scrollTop;
+  }
+
+  /** @param {number} top virtual */
+  moveTo(top) {
+    const target = Math.min(Math.max(top, 0), this.end);
+    this.#scroller.scrollTop = Math.round(this.#project(target));
+    this.origin = target - this.#scroller.scrollTop;
+  }
+
+  /** @returns {boolean} whether the end of the physical space is so near that `settle` must not wait */
+  isNearEdge() {
+    const physical = this.#scroller.scrollTop;
+    const margin = this.viewport * 2;
+    const isOff = Math.abs(physical - this.#project(this.top)) > 1;
+    return isOff && (physical < margin || physical > Math.min(this.height, LIMIT) - this.viewport - margin);
+  }
+
+  /**
+   * Brings physical and virtual position into proportion, without a movement on the screen.
+   * @returns {boolean} whether the origin has changed
+   */
+  settle() {
+    const before = this.origin;
+    const top = Math.min(Math.max(this.top, 0), this.end);
+    const wanted = Math.round(this.#project(top));
+    const isFar = Math.abs(this.#scroller.scrollTop - wanted) > (this.height > LIMIT ? LIMIT / 8 : 0.5);
+    if (isFar || this.isNearEdge()) {
+      this.#scroller.scrollTop = wanted;
+      this.origin = top - this.#scroller.scrollTop;
+    }
+    return this.origin !== before;
+  }
+
+  /** @param {number} top */
+  #project(top) {
+    if (this.height <= LIMIT) {
+      return top;
+    }
+    return this.end === 0 ? 0 : (top / this.end) * (LIMIT - this.viewport);
+  }
+}
