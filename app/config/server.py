@@ -55,7 +55,7 @@ class ServerSettings(BaseSettings):
     trusted_proxies: str = setting(
         "MEDIAVAULT_TRUSTED_PROXIES",
         "",
-        "Networks of reverse proxies, such as 127.0.0.1,172.16.0.0/12: their X-Forwarded-For tells the client's address.",
+        "Networks of reverse proxies, such as 127.0.0.1,172.16.0.0/12: their X-Forwarded-For, X-Forwarded-Proto or Forwarded tells the client's address and scheme.",
     )
     cors_origins: str = setting(
         "MEDIAVAULT_CORS_ORIGINS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.api.http.client_address import TrustedProxies, client_key, parse_networks
+from app.api.http.client_address import ForwardedClient, TrustedProxies, client_key, parse_networks
 from app.api.http.connections import ConnectionLimits, ResponseRateMeter
 from app.config import Settings
 
@@ -28,7 +28,42 @@ LIMITS = ConnectionLimits(max_connections=1, max_per_address=1, idle_seconds=10,
     ],
 )
 def test_the_client_is_the_last_that_is_no_trusted_proxy(forwarded: list[bytes], client: str) -> None:
-    assert TRUSTED.find_client_address("127.0.0.1", forwarded) == client
+    assert TRUSTED.find_client("127.0.0.1", [(b"x-forwarded-for", each) for each in forwarded]).address == client
+
+
+@pytest.mark.parametrize(
+    ("field", "client"),
+    [
+        (b"for=203.0.113.7", ForwardedClient("203.0.113.7")),
+        (b"for=9.9.9.9;proto=https, For=203.0.113.7;Proto=HTTP", ForwardedClient("203.0.113.7", "http")),
+        (b"for=203.0.113.7;proto=https;by=10.1.2.3, for=10.1.2.3;proto=http", ForwardedClient("203.0.113.7", "https")),
+        (b'for="[2001:db8::1]:4711";host="a,b;c\\"d";proto=https', ForwardedClient("2001:db8::1", "https")),
+        (b"for=203.0.113.7;proto=gopher", ForwardedClient("203.0.113.7")),
+        *(
+            (field, ForwardedClient("127.0.0.1"))
+            for field in (b"for=_hidden;proto=https", b"proto=https", b"", b"\xff")
+        ),
+        *(
+            (field, ForwardedClient("127.0.0.1"))
+            for field in (b"for=203.0.113.7,", b'for="203.0.113.7', b"for = 1.2.3.4")
+        ),
+    ],
+)
+def test_the_forwarded_field_tells_address_and_scheme(field: bytes, client: ForwardedClient) -> None:
+    assert TRUSTED.find_client("127.0.0.1", [(b"forwarded", field)]) == client
+
+
+def test_the_scheme_is_the_last_that_a_proxy_tells() -> None:
+    fields = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-proto", b"http"), (b"x-forwarded-proto", b"HTTPS")]
+    assert TRUSTED.find_client("127.0.0.1", fields) == ForwardedClient("203.0.113.7", "https")
+
+
+def test_a_field_that_the_client_may_have_written_is_not_believed() -> None:
+    """A proxy writes one of the two fields and passes on the other one."""
+    agree = [(b"forwarded", b"for=203.0.113.7;proto=https"), (b"x-forwarded-for", b"203.0.113.7")]
+    assert TRUSTED.find_client("127.0.0.1", agree).address == "203.0.113.7"
+    for forged in ((b"x-forwarded-for", b"9.9.9.9"), (b"x-forwarded-for", b"")):
+        assert TRUSTED.find_client("127.0.0.1", [agree[0], forged]) == ForwardedClient("127.0.0.1")
 
 
 def test_only_the_named_networks_are_trusted() -> None:

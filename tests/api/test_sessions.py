@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from http.cookies import Morsel, SimpleCookie
 
@@ -75,6 +76,23 @@ def test_the_cookie_keeps_to_https_where_the_service_does(start_service: StartSe
         assert client.get("/api/server/about", headers=member.headers).json()["versionUrl"] == (
             "https://photos.example.org/docs"
         )
+
+
+def test_the_cookie_keeps_to_https_where_a_trusted_proxy_speaks_it(
+    start_service: StartService, anonymous: httpx.Client, member: Account
+) -> None:
+    service = start_service("local", settings={"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1"})
+    guest = service.people.add(password=PASSWORD)
+    https = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
+    fields = (https, https | {"x-forwarded-proto": "http"}, {"forwarded": "for=203.0.113.7;proto=https"}, {})
+    with service.client() as client:
+        answers = [_login(client, guest.email, headers=each) for each in fields]
+        token = answers[0].json()["accessToken"]
+        end = client.post("/api/auth/logout", headers=https | {"authorization": f"Bearer {token}"})
+    for answer, secure in zip([*answers, end], [True, False, True, False, True], strict=True):
+        assert {bool(cookie["secure"]) for cookie in _cookies(answer).values()} == {secure}
+    strangers = _login(anonymous, member.email, headers=https)
+    assert not any(cookie["secure"] for cookie in _cookies(strangers).values())
 
 
 def test_a_logout_ends_the_session(anonymous: httpx.Client, member: Account) -> None:
@@ -226,9 +244,9 @@ def _from(address: str, service: Service) -> httpx.Client:
     return httpx.Client(base_url=service.url, transport=httpx.HTTPTransport(local_address=address), timeout=30)
 
 
-def _login(client: httpx.Client, email: str) -> httpx.Response:
+def _login(client: httpx.Client, email: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """Log in without filling the client's cookie jar, so that the test decides which cookies are sent."""
-    answer = client.post("/api/auth/login", json={"email": email, "password": PASSWORD})
+    answer = client.post("/api/auth/login", json={"email": email, "password": PASSWORD}, headers=headers)
     client.cookies.clear()
     assert answer.status_code == 201, answer.text
     record_secret(answer.json()["accessToken"])

@@ -1,8 +1,11 @@
-"""Determines the client's IP address: the peer of the connection, or `X-Forwarded-For` from a trusted proxy. No I/O."""
+"""Determines the client's IP address and scheme: those of the connection, or what a trusted proxy tells in `X-Forwarded-For` and
+`X-Forwarded-Proto`, or in `Forwarded` (RFC 7239). No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPAddress = IPv4Address | IPv6Address
@@ -31,8 +34,26 @@ def parse_networks(text: str) -> tuple[IPNetwork, ...]:
     return tuple(ip_network(each.strip(), strict=False) for each in text.split(",") if each.strip())
 
 
+FORWARDED_FOR = b"x-forwarded-for"
+FORWARDED_PROTO = b"x-forwarded-proto"
+FORWARDED = b"forwarded"
+
+_SCHEMES = frozenset({"http", "https"})
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*(;|,|$)')
+_ESCAPED = re.compile(r"\\(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedClient:
+    """`scheme`: that of the client's request to the proxy, `http` or `https`; None if the proxies do not tell it."""
+
+    address: str
+    scheme: str | None = None
+
+
 class TrustedProxies:
-    """The networks of the reverse proxies whose `X-Forwarded-For` is trusted."""
+    """The networks of the reverse proxies that are believed about their clients."""
 
     def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
         self._networks = tuple(networks)
@@ -41,21 +62,59 @@ class TrustedProxies:
         parsed = parse_address(address) if self._networks else None
         return parsed is not None and self._contain(parsed)
 
-    def find_client_address(self, peer: str, forwarded_for: Iterable[bytes]) -> str:
-        """The last address in the values of `X-Forwarded-For` that is no trusted proxy. `peer` must be a trusted proxy; it is the result if
-        `X-Forwarded-For` has no valid address at its end."""
-        client = peer
-        for entry in reversed(b",".join(forwarded_for).decode("latin-1").split(",")):
-            address = parse_address(entry)
+    def find_client(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> ForwardedClient:
+        """The client of a request that came from `peer`, a trusted proxy; `headers` have names in lower case.
+
+        Its address is the last one of the field that is no trusted proxy's, or `peer`'s if the field ends without a valid address. A proxy
+        passes on the field that it does not write itself, so a client can send that one: where `X-Forwarded-For` and `Forwarded` name
+        different clients, neither is believed."""
+        values: dict[bytes, str] = {}
+        for name, value in headers:
+            if name in (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED):
+                text = value.decode("latin-1")
+                values[name] = f"{values[name]},{text}" if name in values else text
+        clients: list[ForwardedClient] = []
+        if FORWARDED_FOR in values:
+            scheme = values.get(FORWARDED_PROTO, "").rpartition(",")[2].strip().lower()
+            hops = [(address, scheme) for address in values[FORWARDED_FOR].split(",")]
+            clients.append(self._find_outermost(peer, hops))
+        if FORWARDED in values:
+            clients.append(self._find_outermost(peer, parse_forwarded(values[FORWARDED])))
+        if not clients or clients[0].address != clients[-1].address:
+            return ForwardedClient(peer)
+        return clients[0]
+
+    def _find_outermost(self, peer: str, hops: Sequence[tuple[str, str]]) -> ForwardedClient:
+        """`hops`: address and scheme that each proxy tells of its client, the outermost first."""
+        client = ForwardedClient(peer)
+        for text, scheme in reversed(hops):
+            address = parse_address(text)
             if address is None:
                 break
-            client = str(address)
+            client = ForwardedClient(str(address), scheme if scheme in _SCHEMES else None)
             if not self._contain(address):
                 break
         return client
 
     def _contain(self, address: IPAddress) -> bool:
         return any(address.version == network.version and address in network for network in self._networks)
+
+
+def parse_forwarded(text: str) -> list[tuple[str, str]]:
+    """`for` and `proto` of each element of a `Forwarded` field (RFC 7239 section 4), empty where they are missing. Nothing for a malformed
+    field."""
+    elements: list[dict[str, str]] = [{}]
+    position = 0
+    while position < len(text):
+        parameter = _PARAMETER.match(text, position)
+        if parameter is None:
+            return []
+        name, token, quoted, separator = parameter.groups()
+        elements[-1][name.lower()] = _ESCAPED.sub(r"\1", quoted) if token is None else token
+        if separator == ",":
+            elements.append({})
+        position = parameter.end()
+    return [(element.get("for", ""), element.get("proto", "").lower()) for element in elements]
 
 
 def client_key(address: str) -> str:

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.errors import ApiError
 from app.api.http.application import ApiApplication, build_problem_response, generate_correlation_id
+from app.api.http.client_address import FORWARDED, FORWARDED_FOR
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
 from app.api.http.interim_responses import INTERIM_RESPONSES, InterimResponder
 from app.api.http.request_body import BodyFraming
@@ -43,7 +44,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 _BLANK_LINES = re.compile(rb"(?:\r\n)+")
 _CARRIAGE_RETURN = 13
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
-_FORWARDED = b"x-forwarded-for"
+_FORWARDED = frozenset({FORWARDED_FOR, FORWARDED})
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -385,20 +386,21 @@ class HttpProtocol(HttpToolsProtocol):
     def _admit(self) -> None:
         """Raises `ApiError` 503 if the connection, or the client behind a trusted proxy, is over its limit."""
         is_health = self.scope["path"] in HEALTH_PATHS
-        forwarded = [value for name, value in self.headers if name == _FORWARDED]
         if self._admission is ConnectionAdmission.HEALTH_ONLY:
             if self._registry.admit_waiting(self._address, self.transport, trusted=self._trusted):
                 self._admission = ConnectionAdmission.ADMITTED
             elif not is_health:
-                raise self._build_full_error(forwards=bool(forwarded))
+                raise self._build_full_error(forwards=any(name in _FORWARDED for name, _ in self.headers))
         if self._trusted:
-            client = self._registry.trusted_proxies.find_client_address(self._address, forwarded)
-            self.scope["client"] = (client, 0)
+            client = self._registry.trusted_proxies.find_client(self._address, self.headers)
+            self.scope["client"] = (client.address, 0)
+            if client.scheme is not None:
+                self.scope["scheme"] = client.scheme  # pyright: ignore[reportGeneralTypeIssues]
             if is_health:
                 return
-            if not self._registry.begin_request(client):
-                raise ApiError(503, self._registry.busy_rejection_reason(client), headers={"retry-after": "5"})
-            self._client_of_request = client
+            if not self._registry.begin_request(client.address):
+                raise ApiError(503, self._registry.busy_rejection_reason(client.address), headers={"retry-after": "5"})
+            self._client_of_request = client.address
 
     def _build_full_error(self, *, forwards: bool = False) -> ApiError:
         reason = self._registry.rejection_reason(self._address, trusted=self._trusted, sends_forwarded_for=forwards)

@@ -35,7 +35,7 @@ async def login(
             max_age=int(services.settings.session_lifetime.total_seconds()),
             httponly=name != SIGNED_IN_COOKIE,
             samesite="lax",
-            secure=_is_https(services.settings),
+            secure=_is_https(request, services.settings),
         )
     response.headers["cache-control"] = "no-store"
     portrait = await services.catalog.renditions.get_for_user(user.id)
@@ -44,13 +44,16 @@ async def login(
 
 @router.post("/logout")
 async def logout(
-    caller: Annotated[Identity, Depends(require_permission(None))], response: Response, services: ServicesDependency
+    caller: Annotated[Identity, Depends(require_permission(None))],
+    request: Request,
+    response: Response,
+    services: ServicesDependency,
 ) -> LogoutResponse:
     """End the session of this request, and have the browser forget what it kept of it."""
     await services.authenticator.logout(caller)
     for name in (SESSION_COOKIE, AUTH_TYPE_COOKIE, SIGNED_IN_COOKIE):
         response.delete_cookie(
-            name, httponly=name != SIGNED_IN_COOKIE, samesite="lax", secure=_is_https(services.settings)
+            name, httponly=name != SIGNED_IN_COOKIE, samesite="lax", secure=_is_https(request, services.settings)
         )
     response.headers["clear-site-data"] = '"cache"'
     return LogoutResponse()
@@ -62,5 +65,6 @@ async def validate_token() -> TokenStatus:
     return TokenStatus()
 
 
-def _is_https(settings: Settings) -> bool:
-    return (settings.public_url or "").startswith("https://")
+def _is_https(request: Request, settings: Settings) -> bool:
+    """Whether the browser speaks HTTPS: with the proxy that forwarded the request, or by the public address."""
+    return request.url.scheme == "https" or (settings.public_url or "").startswith("https://")
