@@ -32,32 +32,38 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-    upstream service {{ server 127.0.0.1:{upstream}; keepalive 1; }}
-    server {{
-        listen 127.0.0.1:{port};
+    {servers}
+}}
+"""
+WEBSOCKETS = """
+    map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+    upstream service { server 127.0.0.1:2283; keepalive 1; }
+    server {
+        listen 443 ssl;
         client_max_body_size 0;
         proxy_request_buffering off;
-        location / {{
+        location / {
             proxy_pass http://service;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_upgrade;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        }}
-    }}
-}}
+        }
+    }
 """
 
 
 class Nginx:
-    """One worker before the service on `upstream`, with at most one idle connection to it."""
+    """One worker before the service on `upstream`.
 
-    def __init__(self, folder: Path, upstream: int) -> None:
+    `servers`: what stands in the `http` block, for a service on port 2283 and clients of port 443 with TLS. It runs without TLS, on a free
+    port. The default has at most one idle connection to the service, and the usual lines for WebSockets."""
+
+    def __init__(self, folder: Path, upstream: int, servers: str = WEBSOCKETS) -> None:
         self.port = free_port()
+        self._servers = _without_tls(servers, upstream, self.port)
         self._folder = folder
-        self._upstream = upstream
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -66,7 +72,7 @@ class Nginx:
             pytest.skip("no nginx here: install the package nginx-light")
         # Started by root, nginx runs its workers as nobody, who cannot read a private folder.
         user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
-        text = CONFIGURATION.format(user=user, folder=self._folder, port=self.port, upstream=self._upstream)
+        text = CONFIGURATION.format(user=user, folder=self._folder, servers=self._servers)
         configuration = self._folder / "nginx.conf"
         configuration.write_text(text, encoding="utf-8")
         command = [program, "-c", str(configuration), "-p", str(self._folder)]
@@ -91,3 +97,13 @@ class Nginx:
                 time.sleep(0.02)
             else:
                 return
+
+
+def _without_tls(servers: str, upstream: int, port: int) -> str:
+    lines = [line for line in servers.splitlines() if not line.strip().startswith("ssl_")]
+    changes = {"listen 443 ssl;": f"listen 127.0.0.1:{port};", "127.0.0.1:2283": f"127.0.0.1:{upstream}"}
+    text = "\n".join(lines)
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
