@@ -14,7 +14,7 @@ from pathlib import Path
 from app.cli import main
 from app.jobs import sweeper, task_executor
 from tests.campaign.effects import observe_effects
-from tests.campaign.steps import STEPS, SWEEPER_STEPS, WORK_STEPS, SharedPage
+from tests.campaign.steps import SERVER_STEPS, SWEEPER_STEPS, WORK_STEPS, SharedPage
 
 SWEEP_PAUSE_SECONDS = 0.1
 
@@ -37,7 +37,7 @@ if __name__ == "__main__":
         steps = (*WORK_STEPS, *SWEEPER_STEPS)
         shorten_leases()
     else:
-        steps = STEPS[os.environ["IMMICH_STORAGE_ENGINE"]]
+        steps = SERVER_STEPS[os.environ["IMMICH_STORAGE_ENGINE"]]
     observe_effects(SharedPage(Path(os.environ["MEDIAVAULT_TEST_PAGE"]), steps))
     sweeper.SWEEP_INTERVAL_SECONDS = SWEEP_PAUSE_SECONDS
     main()

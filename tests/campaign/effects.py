@@ -74,12 +74,20 @@ def _synced(file: PendingFile, descriptor: int) -> str:
 
 
 def _upload_answered(cycle: AsgiRequestCycle, message: MutableMapping[str, Any]) -> str | None:
-    is_upload = cycle._scope["method"] == "POST" and cycle._scope["path"] == "/api/assets"
-    return "answer" if is_upload and message["type"] == "http.response.start" and message["status"] == 201 else None
+    """`answer`: the response with the asset. `chunk answered`: that of another request of a resumable upload."""
+    if message["type"] != "http.response.start":
+        return None
+    request = cycle._scope["method"], cycle._scope["path"], message["status"]
+    if request == ("POST", "/api/assets", 201):
+        return "answer"
+    if request[0] == "PATCH" and request[1].startswith("/api/uploads/"):
+        return {200: "answer", 204: "chunk answered"}.get(request[2])
+    return None
 
 
 _COROUTINES: list[tuple[type, str, NameStep]] = [
     (FileRepository, "begin_write", _always("file row begun")),
+    (UploadRepository, "create", _always("session created")),
     (UploadRepository, "take_over", _always("session taken over")),
     (UploadRepository, "save", _always("session saved")),
     (UploadRepository, "begin_file", _always("file row begun")),

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +43,6 @@ from app.migration.steps.switch_step import switch_move
 from app.storage.ranges import ByteRange
 from app.storage.service import StorageService, open_storage
 from app.uploads.ingest import UploadIngest
-from app.uploads.sessions.service import UploadSessions
-from app.uploads.sessions.session_values import UploadCaller, UploadChunk
 from tests.campaign.effects import observe_effects
 from tests.real.uploads import FORM_TAIL, FORM_TYPE, form_head, sidecar_part
 
@@ -58,8 +56,8 @@ class ChildOrder:
     """One operation, and the moment of the child's death. `effect` counts from 1; 0 lets the child live. With `step`,
     the child dies `pause` seconds after it entered that step for the `effect`-th time, while everything else continues.
     The operation is the `command` of a move (`concurrency` files at once), the removal of `asset`, or the processing of
-    `photo`; without these it is the upload of `data`, with `sidecar` (its text) if there is one. With `session`, an upload session of `credential`, `data` is sent from where the session
-    is, in requests that end at `cuts` (offsets with commas); the child appends the acknowledged offsets to `data`.acknowledged. The child appends the names of its steps to the file `steps`."""
+    `photo`; without these it is the upload of `data`, with `sidecar` (its text) if there is one.
+    The child appends the names of its steps to the file `steps`."""
 
     settings: dict[str, str]
     user: str
@@ -74,9 +72,6 @@ class ChildOrder:
     pause: float = 0.0
     photo: str = ""
     sidecar: str = ""
-    session: str = ""
-    credential: str = ""
-    cuts: str = ""
 
 
 class KillCountdown:
@@ -118,8 +113,6 @@ async def carry_out(order: ChildOrder) -> None:
         elif order.asset:
             await catalog.assets.delete(UUID(order.user), [UUID(order.asset)])
             await sweep(catalog, storage, now=datetime.now(UTC))
-        elif order.session:
-            await _continue_session(order, catalog, storage, settings)
         elif order.photo:
             await _process(order, catalog, storage)
         else:
@@ -151,31 +144,6 @@ async def _upload(order: ChildOrder, catalog: Catalog, storage: StorageService, 
         return {"type": "http.request", "body": chunk, "more_body": unsent > 0}
 
     await UploadIngest(catalog, storage, settings).upload(user, FORM_TYPE, len(body), None, receive)
-
-
-async def _continue_session(order: ChildOrder, catalog: Catalog, storage: StorageService, settings: Settings) -> None:
-    user = await catalog.users.get(UUID(order.user))
-    assert user is not None
-    caller = UploadCaller(user, UUID(order.credential), "asset.upload")
-    sessions = UploadSessions(catalog, storage, settings)
-    data = Path(order.data).read_bytes()
-    acknowledged = os.open(f"{order.data}.acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    status = await sessions.get_status(caller, UUID(order.session))
-    for end in (*map(int, order.cuts.split(",")), len(data)):
-        if end <= status.offset:
-            continue
-        body = data[status.offset : end]
-        pieces = iter([body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)])
-        unsent = len(body)
-
-        async def receive(pieces: Iterator[bytes] = pieces) -> MutableMapping[str, Any]:
-            nonlocal unsent
-            piece = next(pieces)
-            unsent -= len(piece)
-            return {"type": "http.request", "body": piece, "more_body": unsent > 0}
-
-        status = await sessions.append(caller, status.id, UploadChunk(status.offset, len(body)), receive)
-        os.write(acknowledged, f"{status.offset}\n".encode())
 
 
 class PreparedProcessor(MediaProcessor):

@@ -37,7 +37,41 @@ STEPS = {
         "multipart upload completed",
     ),
 }
-"""The steps of the service, by storage engine."""
+"""The steps of the service at plain uploads and deletions, by storage engine."""
+SESSION_STEPS = {
+    "local": (
+        "session created",
+        "session taken over",
+        "session saved",
+        "file row begun",
+        "temporary file made",
+        "bytes written",
+        "file flushed",
+        "chunk answered",
+        "file named",
+        "live transaction",
+        "answer",
+    ),
+    "s3": (
+        "session created",
+        "session taken over",
+        "session saved",
+        "file row begun",
+        "tail put",
+        "chunk answered",
+        "tail deleted",
+        "multipart upload created",
+        "part uploaded",
+        "multipart upload completed",
+        "live transaction",
+        "answer",
+    ),
+}
+"""The steps of the service at resumable uploads, by storage engine, in the order in which an upload first comes to them."""
+SERVER_STEPS = {
+    engine: tuple(dict.fromkeys((*STEPS[engine], *SESSION_STEPS[engine], "file closed"))) for engine in STEPS
+}
+"""All steps that a service may enter, by storage engine."""
 WORK_STEPS = (
     "task claimed",
     "original staged",
@@ -99,6 +133,10 @@ class SharedPage:
             for number, step in enumerate(self._steps)
             if _COUNTERS.unpack_from(self._memory, _offset(number))[0] > 0
         ]
+
+    def count(self, step: str) -> int:
+        """How often the service has entered the step."""
+        return _COUNTERS.unpack_from(self._memory, _offset(self._steps.index(step)))[1]
 
     def enter(self, step: str) -> tuple[bool, bool]:
         """Record that a step begins. Returns whether to wait before its effect, and whether to wait after it."""

@@ -17,7 +17,7 @@ import pytest
 
 from tests.api.consistency import assert_consistent, differences, read_state
 from tests.campaign.load import LoadClient
-from tests.campaign.steps import STEPS, SharedPage
+from tests.campaign.steps import SERVER_STEPS, STEPS, SharedPage
 from tests.real.notes import Note
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
@@ -77,7 +77,7 @@ def campaign(stack: Engine, stacks: Stacks, tmp_path: Path, seed: int) -> Iterat
         settings={"MEDIAVAULT_TEST_PAGE": str(page)},
         program=("-m", "tests.campaign.dying_server", "serve", "--no-worker"),
     )
-    shared = SharedPage(page, STEPS[stack])
+    shared = SharedPage(page, SERVER_STEPS[stack])
     campaign = Campaign(service, shared, [], dice)
     campaign.start()
     campaign.people += [LoadClient(service, service.people.add(), dice.randrange(2**32)) for _ in range(PEOPLE)]

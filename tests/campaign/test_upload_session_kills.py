@@ -1,152 +1,174 @@
-"""A process is killed right after each single effect that a resumable upload has on catalogue and storage, and at random moments.
+"""A service is killed at every effect of resumable uploads on catalogue, storage and client, before it and after it, and at random moments.
 
-After each kill the session goes on in another process, at an offset that no acknowledged byte lies behind; in the end the file is whole,
-and nothing of the session is left.
+After each kill the client goes on where the service says. No byte that was acknowledged is sent again; in the end each file is whole, and
+nothing else is left.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import random
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from app.catalog.schema.upload_records import UploadState
-from app.uploads.sessions.session_values import UploadStatus
-from tests.api.consistency import differences, read_state
-from tests.campaign.fork_client import ForkServer
+from tests.api.consistency import assert_consistent, differences, read_state
+from tests.campaign.resuming_client import ResumingClient
+from tests.campaign.steps import SERVER_STEPS, SESSION_STEPS, SharedPage
+from tests.real.accounts import Account
 from tests.real.notes import Note
+from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
-from tests.uploads.sessions.session_place import SessionPlace, make_photo, open_place
+from tests.real.sweeping import sweep_everything
+from tests.real.waiting import eventually
 
-SIZES = {"local": 300_000, "s3": 9_500_000}
-CUTS = {"local": (1_000, 70_000, 200_000), "s3": (1_000, 70_000, 5_000_000)}
-"""Ends of requests: in the head, after it, in the first part of S3; the last request fills that part."""
-UNCHECKED_ORDER = ("file closed", "folder flushed")
-EFFECTS = {
-    "local": [
-        "session taken over",
-        "session saved",
-        "file row begun",
-        "temporary file made",
-        "bytes written",
-        "file flushed",
-        "file named",
-    ],
-    "s3": [
-        "session taken over",
-        "session saved",
-        "file row begun",
-        "tail put",
-        "tail deleted",
-        "multipart upload created",
-        "part uploaded",
-        "multipart upload completed",
-    ],
-}
+SIZES = {"local": 300_000, "s3": 5_700_000}
+ENDS = (1_000, 70_000, 200_000)
+"""Where requests end: in the head, after it, again. The last one, on S3, fills a part and sends another one."""
+KILLS_ANYWHERE = 10
+SOAK_KILLS_ANYWHERE = SOAK_KILLS_DRAWN = 100
+REACH_SECONDS = 30.0
+LIFE_SECONDS = 0.25
+"""An undisturbed upload takes about so long."""
+BETWEEN = "between two steps"
+
+
+@dataclass(frozen=True, slots=True)
+class KillMoment:
+    """Before or after the effect of `step`, when the service enters it for the `entry`-th time."""
+
+    step: str
+    entry: int
+    is_after: bool
+
+
+@dataclass
+class Campaign:
+    service: Service
+    page: SharedPage
+    steps: tuple[str, ...]
+    account: Account
+    client: ResumingClient
+    dice: random.Random
+
+    def kill_at(self, moment: KillMoment, *, is_upload_new: bool) -> list[str]:
+        """Kill the service at `moment`; `is_upload_new`: first complete the unfinished upload. Returns the step."""
+        self.start()
+        if is_upload_new:
+            self.client.complete()
+        self.page.aim(moment.step, moment.entry, after=moment.is_after)
+
+        def wait() -> None:
+            eventually(lambda: self.page.reached, f"the service comes to {moment}", within=REACH_SECONDS)
+            time.sleep(self.dice.choice((0, 0, 0.01, 0.03)))  # parts that are being sent may arrive
+
+        self._work_and_kill(wait)
+        assert moment.step in self.page.inside()
+        return [moment.step]
+
+    def kill_anywhere(self) -> list[str]:
+        """Returns the steps that the service was in."""
+        self.start()
+        self._work_and_kill(lambda: time.sleep(self.dice.uniform(0, LIFE_SECONDS)))
+        return [step for step in self.page.inside() if step in self.steps] or [BETWEEN]
+
+    def count_entries(self) -> dict[str, int]:
+        """How often one upload enters each step."""
+        self.start()
+        before = {step: self.page.count(step) for step in self.steps}
+        self.client.complete()
+        entries = {step: self.page.count(step) - before[step] for step in self.steps}
+        self.service.kill()
+        return entries
+
+    def start(self) -> None:
+        self.page.clear()
+        self.service.start()
+
+    def _work_and_kill(self, wait: Callable[[], None]) -> None:
+        def kill() -> None:
+            try:
+                wait()
+            finally:
+                self.service.kill()
+
+        with ThreadPoolExecutor(1) as threads:
+            killing = threads.submit(kill)
+            self.client.work_until_death()
+            killing.result(REACH_SECONDS)
+        found = differences(read_state(self.service.stack), exact=False)
+        assert not found, "\n".join(found)
+        self._delete_completed()
+
+    def _delete_completed(self) -> None:
+        """So that a campaign needs little space."""
+        found = [upload for upload in self.client.completed if upload.asset]
+        ids = [UUID(upload.asset) for upload in found]
+        self.service.people.call(lambda catalog: catalog.assets.delete(self.account.id, ids))
+        for upload in found:
+            upload.asset, upload.data = "", b""
+
+    def check(self) -> str:
+        """Complete what is unfinished; nothing is left afterwards but the file. Returns what was sent."""
+        self.start()
+        self.client.complete()
+        with self.service.client(self.account) as client:
+            assert client.get("/api/assets/statistics").json()["total"] == 1
+        self.service.stop()
+        sweep_everything(self.service)
+        assert_consistent(self.service.stack, exact=True)
+        assert self.service.stack.leftovers() == []
+        uploads = self.client.completed
+        assert sum(upload.repeated for upload in uploads) == 0
+        return f"{len(uploads)} uploads, {sum(upload.sent for upload in uploads)} bytes sent, none of them acknowledged before"
 
 
 @pytest.fixture
-async def place(stack: Engine, stacks: Stacks, tmp_path: Path) -> AsyncIterator[SessionPlace]:
-    async with open_place(stacks, stack, tmp_path) as place:
-        yield place
-        await place.assert_consistent()
-
-
-class KilledUpload:
-    """One session whose process is killed again and again."""
-
-    def __init__(
-        self, place: SessionPlace, fork_server: ForkServer, folder: Path, status: UploadStatus, seed: int
-    ) -> None:
-        self._place = place
-        self._fork_server = fork_server
-        self._id = status.id
-        self.data = make_photo(status.length or 0, seed)
-        self._sent = folder / f"sent-{seed}"
-        self._sent.write_bytes(self.data)
-
-    async def die(self, effect: int, cuts: tuple[int, ...], *, step: str = "", pause: float = 0.0) -> list[str]:
-        """Go on in a process that is killed after its `effect`-th effect. Returns its steps."""
-        _, steps = await asyncio.to_thread(
-            self._fork_server.run,
-            self._place.stack.settings,
-            user=str(self._place.user.id),
-            effect=effect,
-            after=True,
-            data=str(self._sent),
-            session=str(self._id),
-            credential=str(self._place.caller.credential_id),
-            cuts=",".join(map(str, cuts)),
-            step=step,
-            pause=pause,
-        )
-        return steps
-
-    async def check(self, moment: str) -> UploadStatus:
-        """What the killed process left: every object has a row, and no acknowledged byte has to be sent again."""
-        found = await asyncio.to_thread(lambda: differences(read_state(self._place.stack), exact=False))
-        assert not found, f"killed {moment}: {found}"
-        status = await self._place.status(self._id)
-        acknowledged = self._sent.with_name(f"{self._sent.name}.acknowledged")
-        told = [int(line) for line in acknowledged.read_text().split()] if acknowledged.exists() else []
-        assert status.offset >= max(told, default=0), f"killed {moment}: {told} were acknowledged"
-        return status
-
-    async def finish(self, status: UploadStatus) -> None:
-        if status.state is not UploadState.COMPLETE:
-            status = await self._place.send(self._id, status.offset, self.data[status.offset :])
-        assert status.result is not None
-        asset = await self._place.catalog.assets.get(status.result.asset_id)
-        assert asset is not None
-        assert (asset.checksum, asset.file.size) == (hashlib.sha1(self.data).digest(), len(self.data))
-        async with self._place.processes[0].storage.read(asset.file.path) as stream:
-            assert b"".join([chunk async for chunk in stream.chunks]) == self.data
-        await self._place.catalog.assets.delete(self._place.user.id, [asset.id])
-
-
-async def test_an_upload_session_dies_at_every_effect(
-    place: SessionPlace, fork_server: ForkServer, stack: Engine, tmp_path: Path, soak: bool, note: Note
-) -> None:
-    """In the short run at the first and the last occurrence of each effect."""
-    whole = KilledUpload(place, fork_server, tmp_path, await place.create(SIZES[stack]), 0)
-    steps = await whole.die(0, CUTS[stack])
-    await whole.finish(await whole.check("at no effect"))
-    assert [each for each in dict.fromkeys(steps) if each not in UNCHECKED_ORDER] == [
-        *EFFECTS[stack],
-        "live transaction",
-    ]
-
-    occurrences = {step: [at for at, each in enumerate(steps, start=1) if each == step] for step in steps}
-    chosen = {at for each in occurrences.values() for at in (each[0], each[-1])}
-    for effect in range(1, len(steps) + 1) if soak else sorted(chosen):
-        upload = KilledUpload(place, fork_server, tmp_path, await place.create(SIZES[stack]), effect)
-        died = await upload.die(effect, CUTS[stack])
-        assert len(died) >= effect
-        await upload.finish(await upload.check(f"after effect {effect}, {died[-1]!r}"))
-    note(f"an upload session died after each of: {', '.join(dict.fromkeys(steps))} ({stack})")
-
-
-async def test_an_upload_session_dies_at_random_moments(
-    place: SessionPlace, fork_server: ForkServer, stack: Engine, tmp_path: Path, soak: bool, seed: int, note: Note
-) -> None:
+def campaign(stack: Engine, stacks: Stacks, tmp_path: Path, seed: int) -> Iterator[Campaign]:
     dice = random.Random(seed)
-    kills = 200 if soak else 10
+    page = tmp_path / "page"
+    service = Service(
+        stacks.create(stack, tmp_path / "service"),
+        settings={"MEDIAVAULT_TEST_PAGE": str(page)},
+        program=("-m", "tests.campaign.dying_server", "serve", "--no-worker"),
+    )
+    account = service.people.add()
+    client = ResumingClient(service, account, SIZES[stack], dice)
+    yield Campaign(service, SharedPage(page, SERVER_STEPS[stack]), SESSION_STEPS[stack], account, client, dice)
+    service.kill()
+    service.people.close()
+
+
+def test_uploads_survive_kills_at_every_effect_and_at_random_moments(
+    campaign: Campaign, stack: Engine, soak: bool, seed: int, note: Note
+) -> None:
+    """In the short run one upload is killed the first time that it comes to each effect; in the long run one upload for each time, and
+    then uploads whose requests end anywhere."""
     hit: Counter[str] = Counter()
-    number = 0
-    while hit.total() < kills:
-        number += 1
-        upload = KilledUpload(place, fork_server, tmp_path, await place.create(SIZES[stack]), seed + number)
-        status = None
-        while status is None or status.state is not UploadState.COMPLETE:
-            cuts = tuple(sorted(dice.sample(range(1, SIZES[stack]), 3)))
-            died = await upload.die(dice.randrange(1, 20), cuts, pause=dice.uniform(0.001, 0.05))
-            status = await upload.check(f"in {died[-1]!r} (seed {seed})")
-            if status.state is not UploadState.COMPLETE:
-                hit[died[-1]] += 1
-        await upload.finish(status)
-    note(f"{hit.total()} kills of {number} upload sessions on {stack}: {dict(hit.most_common())} (seed {seed})")
+    dice, client = campaign.dice, campaign.client
+    client.prepare(ENDS)
+    entries = campaign.count_entries() if soak else dict.fromkeys(campaign.steps, 1)
+    for step in campaign.steps:
+        for entry in range(1, entries[step] + 1):
+            for is_after in (False, True):
+                hit.update(campaign.kill_at(KillMoment(step, entry, is_after), is_upload_new=soak))
+
+    drawn = [dice.choice(campaign.steps) for _ in range(SOAK_KILLS_DRAWN if soak else 0)]
+    anywhere = [None] * (SOAK_KILLS_ANYWHERE if soak else KILLS_ANYWHERE)
+    for step in dice.sample([*drawn, *anywhere], len(drawn) + len(anywhere)):
+        if not client.current.location:
+            client.prepare(tuple(sorted(dice.sample(range(1, SIZES[stack]), 3))))
+        if step is None:
+            hit.update(campaign.kill_anywhere())
+        else:
+            moment = KillMoment(step, dice.randrange(1, 4), dice.random() < 0.5)
+            hit.update(campaign.kill_at(moment, is_upload_new=False))
+
+    shown = ", ".join(f"{step} {hit[step]}" for step in (*campaign.steps, BETWEEN))
+    note(f"kills of uploads on {stack}: {shown} (seed {seed}); {campaign.check()}")
+    assert all(hit[step] >= 2 for step in campaign.steps), hit
