@@ -30,15 +30,18 @@ registerShortcuts(text("shortcuts.grid"), [
 export class GridInput {
   #grid;
   #selection;
+  #opensViewer;
   #moves = 0;
 
   /**
    * @param {Grid} grid
    * @param {Selection} selection
+   * @param {{opensViewer?: boolean}} options without the viewer a click selects
    */
-  constructor(grid, selection) {
+  constructor(grid, selection, { opensViewer = true } = {}) {
     this.#grid = grid;
     this.#selection = selection;
+    this.#opensViewer = opensViewer;
     grid.element.addEventListener("click", (event) => this.#click(event));
     grid.element.addEventListener("keydown", (event) => this.#press(event));
     grid.element.addEventListener("dragstart", (event) => event.preventDefault());
@@ -68,7 +71,7 @@ export class GridInput {
       return;
     }
     event.preventDefault();
-    if (target.closest(".tile-check") || this.#selection.size > 0 || event.shiftKey) {
+    if (target.closest(".tile-check") || !this.#opensViewer || this.#selection.size > 0 || event.shiftKey) {
       this.#toggle(place, event.shiftKey);
     } else {
       navigate(`/photos/${place.id}`);

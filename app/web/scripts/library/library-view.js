@@ -8,6 +8,7 @@ import { text } from "../shell/text.js";
 import { GridInput } from "./grid-input.js";
 import { Grid } from "./grid.js";
 import { LibraryRefresh } from "./library-refresh.js";
+import { LibrarySelection } from "./library-selection.js";
 import { buildEmptyState, buildErrorState } from "./library-states.js";
 import { library } from "./library.js";
 import { Scrubber } from "./scrubber.js";
@@ -23,12 +24,14 @@ class LibraryView {
   #grid;
   #input;
   #refresh;
+  #selecting;
   #isOpen = true;
 
   /** @param {HTMLElement} container */
   constructor(container) {
     this.#grid = new Grid(this.#scroller, this.#timeline, { onMove: () => this.#moved(), onSettle: () => this.#settled() });
     this.#input = new GridInput(this.#grid, selection);
+    this.#selecting = new LibrarySelection(this.#grid);
     this.#scrubber = new Scrubber(this.#grid);
     this.#refresh = new LibraryRefresh({
       refresh: (changed) => this.#read(changed),
@@ -60,6 +63,7 @@ class LibraryView {
 
   close() {
     this.#isOpen = false;
+    this.#selecting.close();
     this.#refresh.close();
     this.#grid.close();
   }

@@ -1,13 +1,35 @@
 /** What is selected: ids, in the order of their selection. */
 
+import { showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
 
-class Selection {
+/**
+ * What a selection is made from: the timeline that is shown.
+ * @typedef {{
+ *   total: number,
+ *   find: (id: string) => {month: {start: number}, index: number} | null,
+ *   listIds: (first: number, last: number) => Promise<string[]>,
+ * }} Source
+ *
+ * @typedef {{id: string, index: number}} Anchor where a range begins; `index` is its place in the whole timeline
+ */
+
+export class Selection {
   /** @type {Set<string>} */
   #ids = new Set();
+  /** @type {Source | null} */
+  #source = null;
+  /** @type {Anchor | null} */
+  #anchor = null;
+  #changes = 0;
 
   get size() {
     return this.#ids.size;
+  }
+
+  /** @returns {string[]} */
+  get ids() {
+    return [...this.#ids];
   }
 
   /** @param {string} id */
@@ -16,11 +38,25 @@ class Selection {
   }
 
   /**
+   * Begins anew with another timeline.
+   * @param {Source | null} source
+   */
+  setSource(source) {
+    this.#source = source;
+    this.clear();
+  }
+
+  /**
+   * Selects one that is not selected, and the other way round. With `range`: selects all from the one before up to this one.
    * @param {string} id
    * @param {{range: boolean, index: number}} options
    */
-  toggle(id, options) {
-    void options;
+  toggle(id, { range, index }) {
+    if (range && this.#anchor !== null) {
+      this.extend(new Set(this.#ids), this.#anchor, { id, index }).catch(showError);
+      return;
+    }
+    this.#anchor = { id, index };
     if (!this.#ids.delete(id)) {
       this.#ids.add(id);
     }
@@ -37,14 +73,62 @@ class Selection {
     this.#emit();
   }
 
+  /**
+   * Selects `others` and all from `anchor` to `end`; of several calls the latest counts. Throws `ApiError`.
+   * @param {ReadonlySet<string>} others
+   * @param {Anchor} anchor
+   * @param {Anchor} end
+   */
+  async extend(others, anchor, end) {
+    const change = (this.#changes += 1);
+    const places = [this.#locate(anchor), this.#locate(end)];
+    const ids = (await this.#source?.listIds(Math.min(...places), Math.max(...places))) ?? [];
+    if (change === this.#changes) {
+      this.#anchor = anchor;
+      this.#ids = new Set([...others, ...ids]);
+      this.#emit();
+    }
+  }
+
+  /** Selects everything. Throws `ApiError`. */
+  async selectAll() {
+    const change = (this.#changes += 1);
+    const ids = (await this.#source?.listIds(0, this.#source.total - 1)) ?? [];
+    if (change === this.#changes) {
+      this.#ids = new Set(ids);
+      this.#emit();
+    }
+  }
+
+  /** @param {string[]} ids are not there any more */
+  remove(ids) {
+    const before = this.#ids.size;
+    ids.forEach((id) => this.#ids.delete(id));
+    if (this.#ids.size < before) {
+      this.#emit();
+    }
+  }
+
   clear() {
+    this.#anchor = null;
     this.#ids.clear();
     this.#emit();
   }
 
+  /**
+   * The place of an asset now: what was added or removed since has moved it.
+   * @param {Anchor} anchor
+   */
+  #locate({ id, index }) {
+    const place = this.#source?.find(id);
+    return place ? place.month.start + place.index : index;
+  }
+
   #emit() {
+    this.#changes += 1;
     bus.emit("selection-changed", { ids: new Set(this.#ids) });
   }
 }
 
 export const selection = new Selection();
+bus.on("assets-removed", ({ ids }) => selection.remove(ids));

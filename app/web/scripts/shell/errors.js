@@ -1,0 +1,8 @@
+/** Tells of errors that end what the user asked for. */
+
+import { toast } from "./toasts.js";
+
+/** @param {unknown} error */
+export function showError(error) {
+  toast(error instanceof Error ? error.message : String(error), { kind: "error" });
+}
