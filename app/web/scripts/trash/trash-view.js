@@ -1,0 +1,193 @@
+/** The view of `/trash`: what was deleted, with the way back, and the end. */
+
+import { deleteAssets, restoreAssets } from "../library/asset-actions.js";
+import { DragSelection } from "../library/drag-selection.js";
+import { GridInput } from "../library/grid-input.js";
+import { Grid } from "../library/grid.js";
+import { LibraryRefresh } from "../library/library-refresh.js";
+import { buildErrorState } from "../library/library-states.js";
+import { Scrubber } from "../library/scrubber.js";
+import { SelectionBar } from "../library/selection-bar.js";
+import { selection } from "../library/selection.js";
+import { Timeline } from "../library/timeline.js";
+import { announce } from "../shell/announcer.js";
+import { request } from "../shell/api.js";
+import { confirm } from "../shell/dialogs.js";
+import { element, icon } from "../shell/dom.js";
+import { showError } from "../shell/errors.js";
+import { bus } from "../shell/events.js";
+import { registerHeaderLink } from "../shell/header.js";
+import { registerView, setTitle } from "../shell/router.js";
+import { text } from "../shell/text.js";
+import { toast } from "../shell/toasts.js";
+
+registerHeaderLink({ path: "/trash", label: text("trash.title"), icon: "trash", order: 20 });
+
+class TrashView {
+  #timeline = new Timeline({ isTrashed: "true" });
+  #scroller = element("div", { class: "grid-scroller", role: "region", "aria-label": text("trash.title") });
+  #state = element("div", { class: "library-state", hidden: true });
+  #note = element("p", { class: "trash-note" });
+  #buttons;
+  #grid;
+  #scrubber;
+  #refresh;
+  #drag;
+  #bar;
+
+  /** @param {HTMLElement} container */
+  constructor(container) {
+    this.#grid = new Grid(this.#scroller, this.#timeline, { onMove: () => this.#moved(), onSettle: () => this.#scrubber.update() });
+    new GridInput(this.#grid, selection, { opensViewer: false });
+    this.#scrubber = new Scrubber(this.#grid);
+    this.#drag = new DragSelection(this.#grid, selection);
+    this.#bar = new SelectionBar([
+      { label: text("trash.restore"), icon: "restore", run: (ids) => this.#restore(ids) },
+      { label: text("trash.delete"), icon: "trash", key: "Delete", run: (ids) => this.#delete(ids) },
+    ]);
+    this.#refresh = new LibraryRefresh({
+      refresh: () => this.#read(),
+      reloadWaiting: () => this.#grid.reloadWaiting(),
+      remove: (ids) => this.#timeline.remove(ids),
+    });
+    this.#buttons = [
+      element("button", { type: "button", class: "button", onclick: () => this.#restoreAll() }, icon("restore"), text("trash.restore.all")),
+      element("button", { type: "button", class: "button button-danger", onclick: () => this.#empty() }, icon("trash"), text("trash.empty")),
+    ];
+    const head = element("div", { class: "trash-head" }, element("h1", {}, text("trash.title")), this.#note, element("div", { class: "trash-buttons" }, this.#buttons));
+    const body = element("div", { class: "trash-body" }, this.#scrubber.element, this.#scroller, this.#state);
+    container.classList.add("trash");
+    container.append(head, body);
+    selection.setSource(this.#timeline);
+  }
+
+  async start() {
+    void this.#describe();
+    await this.#read();
+  }
+
+  close() {
+    this.#drag.close();
+    this.#bar.close();
+    this.#refresh.close();
+    this.#grid.close();
+    this.#timeline.close();
+    selection.setSource(null);
+  }
+
+  async #describe() {
+    try {
+      const { trashDays } = await request("GET", "/server/config");
+      this.#note.textContent = trashDays > 0 ? text("trash.note", { count: trashDays }) : text("trash.note.forever");
+    } catch {
+      this.#note.textContent = "";
+    }
+  }
+
+  async #read() {
+    try {
+      await this.#timeline.refresh({ changed: "all" });
+      this.#grid.retry();
+      this.#showState(this.#timeline.total === 0 ? buildEmptyState() : null);
+    } catch (error) {
+      if (this.#timeline.months.length === 0) {
+        this.#showState(buildErrorState(error instanceof Error ? error.message : String(error), () => this.#read()));
+      }
+    }
+  }
+
+  /** @param {HTMLElement | null} state */
+  #showState(state) {
+    this.#state.replaceChildren(...(state ? [state] : []));
+    this.#state.hidden = state === null;
+    this.#scroller.hidden = state !== null;
+    this.#buttons.forEach((button) => {
+      button.hidden = this.#timeline.total === 0;
+    });
+    this.#scrubber.update();
+  }
+
+  #moved() {
+    this.#scrubber.update();
+    this.#scrubber.reveal();
+  }
+
+  /** @param {string[]} ids */
+  async #restore(ids) {
+    await restoreAssets(ids);
+    await this.#read();
+  }
+
+  /** @param {string[]} ids */
+  async #delete(ids) {
+    if (await deleteAssets(ids)) {
+      await this.#read();
+    }
+  }
+
+  #restoreAll() {
+    return this.#runForAll(async () => {
+      const { count } = await request("POST", "/trash/restore");
+      bus.emit("assets-added", { ids: [] });
+      toast(text("assets.restored", { count }));
+    });
+  }
+
+  async #empty() {
+    const count = this.#timeline.total;
+    const question = { title: text("trash.empty.title", { count }), body: text("trash.empty.body"), action: text("trash.empty") };
+    if (await confirm(question)) {
+      await this.#runForAll(async () => {
+        const removed = await request("POST", "/trash/empty");
+        toast(text("trash.emptied", { count: removed.count }));
+      });
+    }
+  }
+
+  /** @param {() => Promise<void>} act */
+  async #runForAll(act) {
+    this.#setBusy(true);
+    try {
+      await act();
+      selection.clear();
+    } catch (error) {
+      showError(error);
+    } finally {
+      this.#setBusy(false);
+    }
+    await this.#read();
+  }
+
+  /** @param {boolean} isBusy */
+  #setBusy(isBusy) {
+    this.#buttons.forEach((button) => {
+      button.disabled = isBusy;
+    });
+  }
+}
+
+function buildEmptyState() {
+  return element(
+    "div",
+    { class: "state" },
+    element("div", { class: "state-art", "aria-hidden": "true" }, icon("trash")),
+    element("h2", {}, text("trash.nothing.title")),
+    element("p", {}, text("trash.nothing.body")),
+  );
+}
+
+/** @type {{view: TrashView | null}} */
+const current = { view: null };
+
+registerView("/trash", {
+  open(_, container) {
+    setTitle(text("trash.title"));
+    current.view = new TrashView(container);
+    void current.view.start();
+    announce(text("trash.title"));
+  },
+  close() {
+    current.view?.close();
+    current.view = null;
+  },
+});
