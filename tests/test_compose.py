@@ -54,6 +54,10 @@ def test_variables_of_the_files_are_settings_or_documented(file: str) -> None:
     assert all(name in comments for name in named & OF_COMPOSE)
 
 
+def test_the_first_start_prints_how_to_get_in() -> None:
+    assert compose("docker-compose.yml")["services"]["mediavault"]["command"] == ["mediavault", "serve", "--first-run"]
+
+
 def test_a_bucket_without_an_endpoint_is_one_of_aws() -> None:
     assert "S3_ENDPOINT" not in container_environment(KEYS | {"IMMICH_STORAGE_ENGINE": "s3"})
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.catalog.accounts.api_keys_and_sessions import ApiKeyRepository, SessionRepository
 from app.catalog.accounts.persons import PersonRepository
+from app.catalog.accounts.sign_in_tokens import SignInTokenRepository
 from app.catalog.accounts.user_removal import UserRemovalRepository
 from app.catalog.accounts.users import UserRepository
 from app.catalog.assets.assets import AssetRepository
@@ -58,6 +59,7 @@ class Catalog:
         self.user_removal = UserRemovalRepository(database)
         self.api_keys = ApiKeyRepository(database)
         self.sessions = SessionRepository(database)
+        self.sign_in_tokens = SignInTokenRepository(database)
         self.files = FileRepository(database)
         self.assets = AssetRepository(database)
         self.bulk_updates = BulkUpdateRepository(database)

@@ -22,9 +22,10 @@ from app.cli.command_runner import (
     run_command,
 )
 from app.cli.doctor import doctor
+from app.cli.first_run import create_api_key
 from app.cli.library import library_cli
 from app.cli.migrate import migrate_cli
-from app.cli.serve import create_api_key, serve
+from app.cli.serve import serve
 from app.cli.task_commands import process_assets, run_worker
 from app.cli.verify import verify
 

@@ -15,27 +15,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app import __version__
-from app.api.authentication.credentials import generate_secret, hash_secret
-from app.api.authentication.permissions import Permission
 from app.api.http.sockets import open_listening_sockets
-from app.catalog.catalog import Catalog
 from app.catalog.database.engine import SqliteLocation, parse_url
-from app.catalog.schema.records import User
 from app.cli.command_runner import call_with_catalog, fail, load_settings_or_exit, run_command
 from app.cli.fast_imports import import_without_gc
+from app.cli.first_run import FIRST_USER, SIGN_IN_MINUTES, create_first_user, create_sign_in_token
 from app.config import Settings, SettingsError, StorageEngine
 
 if TYPE_CHECKING:
     from app.api.http.application import ApiApplication
 
-FIRST_USER = "admin@mediavault.local"
 SPARE_DESCRIPTORS = 1024
 
 
 def serve(
     first_run: Annotated[
         bool,
-        typer.Option("--first-run", help="Make the first user and key if there is no user yet, and print the key."),
+        typer.Option(
+            "--first-run",
+            help="Make the first user and key if there is no user yet; print the key, and an address that signs in.",
+        ),
     ] = False,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take the media location over, whatever its markers say.")
@@ -54,30 +53,28 @@ def serve(
         from app.main import create_app  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
-    first_key = run_command(call_with_catalog(settings, _create_first_user)) if first_run else None
+    first_key = run_command(call_with_catalog(settings, create_first_user)) if first_run else None
     app = create_app(settings, process_tasks=worker, adopt_markers=adopt)
-    if not _run_server(app, settings, sockets, first_key):
+    if not _run_server(app, settings, sockets, first_run=first_run, first_key=first_key):
         if first_key is not None:
             typer.echo(_format_key_line(first_key))
         fail(app.start_failure or "does not start", status=3)
 
 
-async def create_api_key(catalog: Catalog, user: User, name: str, permissions: list[Permission]) -> str:
-    """Make an API key and return it; the catalogue keeps a hash only."""
-    secret = generate_secret()
-    await catalog.api_keys.create(user.id, name, permissions, hash_secret(secret))
-    return secret
-
-
-def _run_server(app: ApiApplication, settings: Settings, sockets: list[socket.socket], first_key: str | None) -> bool:
-    """Serves until a signal ends it. False if the start failed. `first_key`: the API key of a user that was just created, to print."""
+def _run_server(
+    app: ApiApplication, settings: Settings, sockets: list[socket.socket], *, first_run: bool, first_key: str | None
+) -> bool:
+    """Serves until a signal ends it. False if the start failed. `first_run`: print a sign-in address if one is needed; `first_key`: the API
+    key of a user that was just created, to print."""
     with import_without_gc():
         from app.api.http.connections import create_connection_registry  # noqa: PLC0415 - see above
         from app.api.http.server import DrainingServer  # noqa: PLC0415
 
     async def print_start_message() -> None:
-        users = await app.services.catalog.users.count()
-        typer.echo("\n".join(_format_start_message(settings, users, first_key)))
+        catalog = app.services.catalog
+        users = await catalog.users.count()
+        token = await create_sign_in_token(catalog) if first_run else None
+        typer.echo("\n".join(_format_start_message(settings, users, token, first_key)))
 
     server = DrainingServer(
         app,
@@ -91,9 +88,14 @@ def _run_server(app: ApiApplication, settings: Settings, sockets: list[socket.so
     return server.started
 
 
-def _format_start_message(settings: Settings, users: int, first_key: str | None) -> Iterator[str]:
+def _format_start_message(
+    settings: Settings, users: int, sign_in_token: str | None, first_key: str | None
+) -> Iterator[str]:
     """The lines to print after a start."""
     address = settings.public_url or _format_address(settings)
+    if sign_in_token is not None:
+        yield f"Open this address to sign in; it works once, within {SIGN_IN_MINUTES} minutes:"
+        yield f"{address}/#signin={sign_in_token}"
     yield f"mediavault {__version__} listens on {address}"
     yield f"API page: {address}/docs"
     if first_key is not None:
@@ -109,14 +111,6 @@ def _format_start_message(settings: Settings, users: int, first_key: str | None)
 
 def _format_key_line(key: str) -> str:
     return f"API key: {key}"
-
-
-async def _create_first_user(catalog: Catalog) -> str | None:
-    """Creates a user if there is none, and returns its API key."""
-    if await catalog.users.count():
-        return None
-    user = await catalog.users.create(FIRST_USER, "Admin", is_admin=True)
-    return await create_api_key(catalog, user, "first key", [Permission.ALL])
 
 
 def _open_sockets(settings: Settings) -> list[socket.socket]:

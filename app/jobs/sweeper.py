@@ -153,6 +153,7 @@ class Sweeper:
 
     async def _run_housekeeping(self, now: datetime) -> None:
         await self._catalog.sessions.delete_expired(now)
+        await self._catalog.sign_in_tokens.delete_expired(now)
         await self._catalog.archive_links.delete_expired(now)
         await self._catalog.download_parts.delete_expired(now)
         try:

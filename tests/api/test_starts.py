@@ -180,12 +180,52 @@ def test_the_key_of_a_first_run_is_shown_once(start_service: StartService) -> No
     headers = {"x-api-key": record_secret(key[1])}
     assert httpx.get(f"{service.url}/api/users/me", headers=headers, trust_env=False).status_code == 200
 
+    again = _restart(service)
+
+    assert "\nUsers: 1\n" in again
+    assert "API key" not in again
+
+
+def test_the_address_that_a_first_run_prints_signs_in_once(start_service: StartService) -> None:
+    service = start_service("local", begin=False, program=(*COMMAND, "--first-run"))
+    service.start()
+    eventually(lambda: "Stop:" in service.output, "the introduction is printed")
+    first = _sign_in_token(service, service.output)
+
+    renewed = _sign_in_token(service, _restart(service))  # not used so far
+    with service.client() as client:
+        assert client.post("/api/auth/sign-in-token", json={"token": first}).status_code == 401
+        signed_in = client.post("/api/auth/sign-in-token", json={"token": renewed})
+        assert signed_in.status_code == 201
+        record_secret(signed_in.json()["accessToken"])
+        assert client.get("/api/users/me").json()["isAdmin"] is True
+        assert client.post("/api/auth/sign-in-token", json={"token": renewed}).status_code == 401
+        assert "#signin=" not in _restart(service)
+
+        browser = {"sec-fetch-site": "same-origin"}
+        assert client.post("/api/auth/logout", headers=browser).status_code == 200
+        assert "#signin=" in _restart(service)  # the only user would be locked out without the key
+        assert service.run("user", "add", "me@example.org").returncode == 0
+        assert "#signin=" not in _restart(service)
+
+
+def _restart(service: Service) -> str:
+    """Returns what the new start prints."""
     seen = len(service.output)
     service.restart()
-
     eventually(lambda: "Stop:" in service.output[seen:], "the introduction is printed again")
-    assert "\nUsers: 1\n" in service.output[seen:]
-    assert "API key" not in service.output[seen:]
+    printed = service.output[seen:]
+    for token in re.findall("#signin=(.+)", printed):
+        record_secret(token)
+    return printed
+
+
+def _sign_in_token(service: Service, printed: str) -> str:
+    """The token of the address in the first lines of the output."""
+    _, address, *_ = printed.splitlines()
+    found = re.fullmatch(rf"{re.escape(service.url)}/#signin=(\w{{64}})", address)
+    assert found
+    return record_secret(found[1])
 
 
 def test_the_key_of_a_first_run_is_shown_although_the_start_fails(start_service: StartService) -> None:

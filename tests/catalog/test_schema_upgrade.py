@@ -109,12 +109,14 @@ async def test_an_older_catalogue_keeps_what_it_holds(database: DatabaseKind, da
         await connection.run_sync(upgrade_to, "0002")
         await connection.execute(text(OLD_USER))
         await connection.execute(text(OLD_KEY))
+        await connection.execute(text(OLD_SESSION))
     await older.aclose()
 
     catalog = await open_catalog(db_url)
 
     (user,) = await catalog.users.list()
     assert [key.name for key in await catalog.api_keys.list(user.id)] == ["kept"]
+    assert [session.api_key_id for session in await catalog.sessions.list(user.id)] == [None]
     assert user.profile_file_id is None
     await catalog.aclose()
 
@@ -207,6 +209,9 @@ OLD_USER = f"""INSERT INTO "user" (id, email, name, is_admin, used, created_at, 
     VALUES ('{USER_ID}', 'a@example.org', 'A', true, 0, '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
 OLD_KEY = f"""INSERT INTO api_key (id, user_id, name, permissions, key_hash, created_at, updated_at)
     VALUES ('{USER_ID}', '{USER_ID}', 'kept', '[]', 'hash', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""
+
+OLD_SESSION = f"""INSERT INTO session (id, user_id, token_hash, expires_at, created_at)
+    VALUES ('{USER_ID}', '{USER_ID}', 'hash', '2126-01-01 00:00:00', '2026-01-01 00:00:00')"""
 
 OLD_FILE = f"""INSERT INTO file (id, owner_id, kind, path, state, mime_type, created_at, not_before)
     VALUES (:id, '{USER_ID}', 'original', :path, 'live', 'image/jpeg', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 from uuid import UUID
 
 from fastapi import Request
@@ -30,10 +31,17 @@ from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.ttl_cache import TTLCache
 from app.catalog.catalog import Catalog
+from app.catalog.errors import NotFound
 from app.catalog.schema.records import ApiKey, Session, User
 from app.config import Settings
 
 MAX_CACHED_IDENTITIES = 10_000
+
+_TOKEN_ATTEMPTS = "sign-in token"  # noqa: S105 - no password
+_KEY_ATTEMPTS = "API key"
+"""In place of an account's address, to count failed sign-ins per client address."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +112,29 @@ class Authenticator:
         user = await self.verify_password(email, password, scope)
         if user is None:
             raise ApiError(401, "Incorrect email or password")
-        token = generate_secret()
-        await self._catalog.sessions.create(
-            user.id, hash_secret(token), datetime.now(UTC) + self._settings.session_lifetime
-        )
-        return user, token
+        return user, await self._create_session(user)
+
+    async def sign_in_with_token(self, token: str, scope: Scope) -> tuple[User, str]:
+        """Like `login`, by the token of a sign-in address, which is used up. The limits on failed logins apply."""
+        self._refuse_cross_site(scope, default=True)
+        redeem = self._catalog.sign_in_tokens.redeem
+        user = await self._attempt(scope, _TOKEN_ATTEMPTS, lambda: redeem(hash_secret(token), datetime.now(UTC)))
+        if user is None:
+            raise ApiError(401, "This sign-in address was used already, has expired or is unknown")
+        return user, await self._create_session(user)
+
+    async def sign_in_with_key(self, api_key: str, scope: Scope) -> tuple[User, str]:
+        """Like `login`, by an API key. The session has the key's permissions and ends with it. The limits on failed logins apply."""
+        self._refuse_cross_site(scope, default=True)
+        get_key = self._catalog.api_keys.get_by_hash
+        found = await self._attempt(scope, _KEY_ATTEMPTS, lambda: get_key(hash_secret(api_key)))
+        if found is None:
+            raise ApiError(401, "Invalid API key")
+        key, user = found
+        try:
+            return user, await self._create_session(user, key)
+        except NotFound:  # the key was deleted meanwhile
+            raise ApiError(401, "Invalid API key") from None
 
     async def logout(self, identity: Identity) -> None:
         if identity.session is not None:
@@ -128,17 +154,13 @@ class Authenticator:
     async def verify_password(self, email: str, password: str, scope: Scope) -> User | None:
         """The user with this email, if the password is right. Raises `ApiError`: 429 after too many wrong ones, 503 while too many are being
         checked."""
-        client = scope.get("client")
-        try:
-            async with self._login_limiter.attempt(client[0] if client else "", email.strip().casefold()):
-                user = await self._catalog.users.get_by_email(email)
-                if not await self._passwords.verify(user.password_hash if user else None, password) or user is None:
-                    raise WrongPassword
-                return user
-        except WrongPassword:
-            return None
-        except TooManyLogins as refusal:
-            raise _build_refusal(refusal) from None
+
+        async def check() -> User | None:
+            user = await self._catalog.users.get_by_email(email)
+            is_right = await self._passwords.verify(user.password_hash if user else None, password)
+            return user if is_right else None
+
+        return await self._attempt(scope, email.strip().casefold(), check)
 
     def clear_cache(self) -> None:
         """Call after a key or session was revoked or changed: the next request of every caller queries the catalogue."""
@@ -148,18 +170,47 @@ class Authenticator:
         if not is_same_site(scope, self._settings.public_url, default=default):
             raise ApiError(403, "Refused: this request comes from another site")
 
+    async def _attempt(self, scope: Scope, account: str, check: Callable[[], Awaitable[_T | None]]) -> _T | None:
+        """The result of `check`; None counts as a failed login to `account`. Raises `ApiError`: 429, 503."""
+        client = scope.get("client")
+        try:
+            async with self._login_limiter.attempt(client[0] if client else "", account):
+                result = await check()
+                if result is None:
+                    raise WrongPassword
+                return result
+        except WrongPassword:
+            return None
+        except TooManyLogins as refusal:
+            raise _build_refusal(refusal) from None
+
+    async def _create_session(self, user: User, key: ApiKey | None = None) -> str:
+        """Returns the session's token. `key`: the session has this key's permissions. Raises `NotFound` if user or key were deleted."""
+        token = generate_secret()
+        expires_at = datetime.now(UTC) + self._settings.session_lifetime
+        await self._catalog.sessions.create(user.id, hash_secret(token), expires_at, key.id if key else None)
+        return token
+
     async def _look_up(self, kind: CredentialKind, digest: bytes) -> Identity | None:
         if kind is not CredentialKind.API_KEY:
             session_row = await self._catalog.sessions.get_by_hash(digest, datetime.now(UTC))
             if session_row is not None:
                 session, user = session_row
-                return Identity(user, frozenset({Permission.ALL}), digest, session=session)
+                permissions = await self._get_session_permissions(session)
+                return None if permissions is None else Identity(user, permissions, digest, session=session)
         if kind is not CredentialKind.SESSION:
             key_row = await self._catalog.api_keys.get_by_hash(digest)
             if key_row is not None:
                 key, user = key_row
                 return Identity(user, frozenset(key.permissions), digest, api_key=key)
         return None
+
+    async def _get_session_permissions(self, session: Session) -> frozenset[str] | None:
+        """All, or those of the session's key; None if the key was deleted meanwhile."""
+        if session.api_key_id is None:
+            return frozenset({Permission.ALL})
+        key = await self._catalog.api_keys.get(session.user_id, session.api_key_id)
+        return None if key is None else frozenset(key.permissions)
 
 
 def _build_refusal(refusal: TooManyLogins) -> ApiError:

@@ -146,6 +146,18 @@ class LoginRequest(RequestModel):
     password: StorableText = Field(min_length=1, max_length=1024)
 
 
+class TokenSignInRequest(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"token": "5d0c…"}]})
+
+    token: StorableText = Field(min_length=1, max_length=128, description="What stands behind `#signin=`.")
+
+
+class KeySignInRequest(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"apiKey": "5d0c…"}]})
+
+    api_key: StorableText = Field(min_length=1, max_length=128)
+
+
 class LoginResponse(ApiModel):
     """`accessToken` is the session's token: as `Authorization: Bearer`, or in the cookie that comes along."""
 

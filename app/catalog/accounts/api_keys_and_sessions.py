@@ -94,15 +94,17 @@ class SessionRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, user_id: UUID, token_hash: bytes, expires_at: datetime) -> Session:
-        """Raises `NotFound` for an unknown user."""
-        created = Session(id=uuid4(), user_id=user_id, expires_at=expires_at, created_at=now())
+    async def create(
+        self, user_id: UUID, token_hash: bytes, expires_at: datetime, api_key_id: UUID | None = None
+    ) -> Session:
+        """Raises `NotFound` for an unknown user or key."""
+        created = Session(id=uuid4(), user_id=user_id, expires_at=expires_at, created_at=now(), api_key_id=api_key_id)
         values = {column.name: getattr(created, column.name) for column in _SESSION_COLUMNS}
         try:
             async with self._database.write() as connection:
                 await connection.execute(insert(_session).values(**values, token_hash=token_hash))
         except ConstraintViolation:
-            raise NotFound("user", [user_id]) from None
+            raise NotFound("user or key", [api_key_id or user_id]) from None
         return created
 
     async def get_by_hash(self, token_hash: bytes, moment: datetime) -> tuple[Session, User] | None:

@@ -5,6 +5,8 @@ A file that was `writing` at the backup may have become a live file since; a `do
 before any program acts on them. Their objects are then unreferenced: a verification reports them, and a person decides
 about them.
 
+Tokens of sign-in addresses work once; one that the backup holds may have been used since, so all are deleted.
+
 Uploads that were unfinished at the backup may be complete since: their rows are deleted, and no object is. Answers of
 complete ones are kept.
 """
@@ -42,6 +44,7 @@ async def drop_restored_rows(connection: AsyncConnection) -> DroppedRows:
     """Call it in the transaction of the restore."""
     await _drop_unwanted_moves(connection)
     await _drop_unfinished_uploads(connection)
+    await connection.execute(delete(tables.sign_in_token))
     return DroppedRows(await _delete_unreferenced_files(connection), await _restart_trash_age(connection))
 
 

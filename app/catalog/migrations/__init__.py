@@ -1,4 +1,4 @@
 """Alembic's migrations of the schema. `HEAD` is the newest revision, readable without importing Alembic (a test
 compares it)."""
 
-HEAD = "0015"
+HEAD = "0016"

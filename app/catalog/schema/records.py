@@ -106,12 +106,14 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A login. Only the SHA-256 of its token is stored."""
+    """A login. Only the SHA-256 of its token is stored. `api_key_id`: the session has the permissions of this key and ends with it;
+    None: all permissions."""
 
     id: UUID
     user_id: UUID
     expires_at: datetime
     created_at: datetime
+    api_key_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

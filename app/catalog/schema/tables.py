@@ -149,8 +149,19 @@ session = Table(
     _required("token_hash", LargeBinary, unique=True),
     _required("expires_at", UtcDateTime),
     _required("created_at", UtcDateTime),
+    _reference("api_key_id", "api_key.id", nullable=True, on_delete="CASCADE"),
     Index("ix_session_user_id", "user_id"),
     Index("ix_session_expires_at", "expires_at"),
+    Index("ix_session_api_key_id", "api_key_id"),
+)
+
+sign_in_token = Table(
+    "sign_in_token",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    _required("token_hash", LargeBinary, unique=True),
+    _required("expires_at", UtcDateTime),
+    _required("created_at", UtcDateTime),
 )
 
 file = Table(

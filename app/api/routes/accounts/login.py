@@ -1,4 +1,7 @@
-"""Routes of login and logout with a password, for browsers (cookies) and for clients that store the token themselves."""
+"""Routes that begin a session (by password, by the token of a sign-in address, by an API key) and that end it.
+
+The answer holds the session's token for clients that store it themselves, and sets it as a cookie for browsers.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,50 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.authentication.authenticator import Identity, require_permission
-from app.api.authentication.credentials import SESSION_COOKIE
-from app.api.models.accounts import LoginRequest, LoginResponse, LogoutResponse, TokenStatus
+from app.api.models.accounts import (
+    KeySignInRequest,
+    LoginRequest,
+    LoginResponse,
+    LogoutResponse,
+    TokenSignInRequest,
+    TokenStatus,
+)
+from app.api.routes.accounts.session_cookies import delete_session_cookies, set_session_cookies
 from app.api.routes.json_routes import JsonRoute
 from app.api.services import Services, get_services
-from app.config import Settings
+from app.catalog.schema.records import User
 
 router = APIRouter(prefix="/api/auth", tags=["sessions"], route_class=JsonRoute)
 
-AUTH_TYPE_COOKIE = "immich_auth_type"
-SIGNED_IN_COOKIE = "immich_is_authenticated"
-"""The only cookie that scripts can read: it says that a session exists, and contains no secret."""
-
 ServicesDependency = Annotated[Services, Depends(get_services)]
+_NO_SECURITY = {"security": []}
 
 
-@router.post("/login", status_code=201, openapi_extra={"security": []})
+@router.post("/login", status_code=201, openapi_extra=_NO_SECURITY)
 async def login(
     credentials: LoginRequest, request: Request, response: Response, services: ServicesDependency
 ) -> LoginResponse:
     """A new session. Its token comes in the answer and as the cookie `immich_access_token`."""
     user, token = await services.authenticator.login(credentials.email, credentials.password, request.scope)
-    for name, value in ((SESSION_COOKIE, token), (AUTH_TYPE_COOKIE, "password"), (SIGNED_IN_COOKIE, "true")):
-        response.set_cookie(
-            name,
-            value,
-            max_age=int(services.settings.session_lifetime.total_seconds()),
-            httponly=name != SIGNED_IN_COOKIE,
-            samesite="lax",
-            secure=_is_https(request, services.settings),
-        )
-    response.headers["cache-control"] = "no-store"
-    portrait = await services.catalog.renditions.get_for_user(user.id)
-    return LoginResponse.from_login(user, token, portrait.file.path if portrait else "")
+    return await _begin_session(user, token, request, response, services)
+
+
+@router.post("/sign-in-token", status_code=201, openapi_extra=_NO_SECURITY)
+async def sign_in_with_token(
+    body: TokenSignInRequest, request: Request, response: Response, services: ServicesDependency
+) -> LoginResponse:
+    """A new session for the token of a printed address (`…/#signin=TOKEN`). A token works once, for ten minutes; then the answer is 401."""
+    user, token = await services.authenticator.sign_in_with_token(body.token, request.scope)
+    return await _begin_session(user, token, request, response, services)
+
+
+@router.post("/sign-in-key", status_code=201, openapi_extra=_NO_SECURITY)
+async def sign_in_with_key(
+    body: KeySignInRequest, request: Request, response: Response, services: ServicesDependency
+) -> LoginResponse:
+    """A new session with the permissions that the API key has at each time. It ends when the key is deleted."""
+    user, token = await services.authenticator.sign_in_with_key(body.api_key, request.scope)
+    return await _begin_session(user, token, request, response, services)
 
 
 @router.post("/logout")
@@ -51,10 +65,7 @@ async def logout(
 ) -> LogoutResponse:
     """End the session of this request, and have the browser forget what it kept of it."""
     await services.authenticator.logout(caller)
-    for name in (SESSION_COOKIE, AUTH_TYPE_COOKIE, SIGNED_IN_COOKIE):
-        response.delete_cookie(
-            name, httponly=name != SIGNED_IN_COOKIE, samesite="lax", secure=_is_https(request, services.settings)
-        )
+    delete_session_cookies(request, response, services.settings)
     response.headers["clear-site-data"] = '"cache"'
     return LogoutResponse()
 
@@ -65,6 +76,9 @@ async def validate_token() -> TokenStatus:
     return TokenStatus()
 
 
-def _is_https(request: Request, settings: Settings) -> bool:
-    """Whether the browser speaks HTTPS: with the proxy that forwarded the request, or by the public address."""
-    return request.url.scheme == "https" or (settings.public_url or "").startswith("https://")
+async def _begin_session(
+    user: User, token: str, request: Request, response: Response, services: Services
+) -> LoginResponse:
+    set_session_cookies(request, response, token, services.settings)
+    portrait = await services.catalog.renditions.get_for_user(user.id)
+    return LoginResponse.from_login(user, token, portrait.file.path if portrait else "")
