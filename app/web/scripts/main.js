@@ -9,7 +9,8 @@ import { installConnectionWatch } from "./shell/connection.js";
 import { buildFrame } from "./shell/frame.js";
 import { installShortcuts } from "./shell/keyboard.js";
 import { startRouter } from "./shell/router.js";
-import { restoreSession } from "./shell/session.js";
+import { installSessionWatch, restoreSession } from "./shell/session.js";
+import { signInByToken } from "./signin/signin-token.js";
 import { installUploads } from "./uploads/uploads.js";
 
 async function boot() {
@@ -17,8 +18,10 @@ async function boot() {
   installShortcuts();
   installConnectionWatch();
   installUploads();
+  await signInByToken();
   await restoreSession();
   startRouter();
+  installSessionWatch();
 }
 
 boot();

@@ -29,6 +29,22 @@ export function reportReachability(reached) {
   }
 }
 
+/** @returns {Promise<void>} when the service is reached again */
+export function waitForConnection() {
+  return new Promise((resolve) => {
+    if (state.online) {
+      resolve();
+      return;
+    }
+    const end = bus.on("connection-changed", ({ online }) => {
+      if (online) {
+        end();
+        resolve();
+      }
+    });
+  });
+}
+
 /** Follows what the system says of the network, too. */
 export function installConnectionWatch() {
   window.addEventListener("offline", () => reportReachability(false));

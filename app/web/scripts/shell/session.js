@@ -1,6 +1,7 @@
 /** Who is signed in. The session itself is a cookie that scripts cannot read. */
 
-import { request } from "./api.js";
+import { ApiError, request } from "./api.js";
+import { waitForConnection } from "./connection.js";
 import { bus } from "./events.js";
 
 /** @typedef {{id: string, name: string, email: string, isAdmin: boolean}} User */
@@ -17,21 +18,37 @@ export function isSignedIn() {
   return state.user !== null;
 }
 
-/** Asks the service who is signed in, without a request if nobody is; the service's cookie for scripts tells. */
+/**
+ * Asks the service who is signed in, without a request if nobody is; the service's cookie for scripts tells. Where the service
+ * is not reached, waits until it is.
+ */
 export async function restoreSession() {
-  if (!document.cookie.includes("immich_is_authenticated=true")) {
-    return;
-  }
-  try {
-    setUser(await request("GET", "/users/me"));
-  } catch {
-    // Signed out, or not reachable: the sign-in view says which.
+  while (state.user === null && document.cookie.includes("immich_is_authenticated=true")) {
+    try {
+      setUser(await request("GET", "/users/me"));
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 0) {
+        return;
+      }
+      await waitForConnection();
+    }
   }
 }
 
-/** After a sign-in: reads who it is. Throws `ApiError`. */
-export async function beginSession() {
-  setUser(await request("GET", "/users/me"));
+/**
+ * After a sign-in: reads who it is. A session of a key that may not read its user has the few values of the sign-in's answer.
+ * Throws `ApiError`.
+ * @param {{userId: string, name: string, userEmail: string, isAdmin: boolean}} login
+ */
+export async function beginSession(login) {
+  try {
+    setUser(await request("GET", "/users/me"));
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 403) {
+      throw error;
+    }
+    setUser({ id: login.userId, name: login.name, email: login.userEmail, isAdmin: login.isAdmin });
+  }
 }
 
 /** Ends the session, here and at the service. Throws `ApiError` if it is not reached. */
@@ -40,9 +57,9 @@ export async function endSession() {
   setUser(null);
 }
 
-/** The service has said that the session is over. */
-export function forgetSession() {
-  setUser(null);
+/** Follows the service when it says that the session is over. */
+export function installSessionWatch() {
+  window.addEventListener("signed-out", () => state.user && setUser(null));
 }
 
 /** @param {User | null} user */

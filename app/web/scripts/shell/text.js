@@ -71,6 +71,18 @@ const TEXTS = {
 
   // Sign-in
   "signin.title": "Sign in",
+  "signin.email": "E-mail",
+  "signin.password": "Password",
+  "signin.key": "API key",
+  "signin.submit": "Sign in",
+  "signin.withkey": "Sign in with an API key",
+  "signin.withpassword": "Sign in with e-mail and password",
+  "signin.expired": "Your session has ended. Sign in to go on where you were.",
+  "signin.password.wrong": "That e-mail and password do not match.",
+  "signin.key.wrong": "That key is not valid.",
+  "signin.toomany": "Too many attempts. Wait a moment, then try again.",
+  "signin.token.used": "That address has been used already, or it is older than ten minutes.",
+
   // Uploads
   "uploads.button": "Upload",
   "uploads.shortcuts": "Uploads",
