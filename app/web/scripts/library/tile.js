@@ -131,8 +131,7 @@ export class Tile {
     this.#version = version;
     this.#image = null;
     this.element.classList.remove("has-image");
-    const decoded = hash && decodeThumbhash(hash);
-    this.#picture.replaceChildren(decoded ? drawCanvas(decoded) : element("span", { class: "tile-waiting" }, icon("photos")));
+    this.#picture.replaceChildren(hash ? drawThumbhash(hash, "tile-hash") : element("span", { class: "tile-waiting" }, icon("photos")));
   }
 
   /**
@@ -161,9 +160,17 @@ export class Tile {
   }
 }
 
-/** @param {{width: number, height: number, pixels: Uint8ClampedArray<ArrayBuffer>}} picture */
-function drawCanvas({ width, height, pixels }) {
-  const canvas = element("canvas", { class: "tile-hash", width, height });
-  canvas.getContext("2d")?.putImageData(new ImageData(pixels, width, height), 0, 0);
+/**
+ * A canvas with the picture of a thumbhash; an empty one if the bytes are none.
+ * @param {Uint8Array} hash
+ * @param {string} className
+ * @returns {HTMLCanvasElement}
+ */
+export function drawThumbhash(hash, className) {
+  const decoded = decodeThumbhash(hash);
+  const canvas = element("canvas", { class: className, width: decoded?.width ?? 1, height: decoded?.height ?? 1 });
+  if (decoded) {
+    canvas.getContext("2d")?.putImageData(new ImageData(decoded.pixels, decoded.width, decoded.height), 0, 0);
+  }
   return canvas;
 }

@@ -3,7 +3,7 @@
 const LOCALE = navigator.language?.startsWith("en") ? navigator.language : "en-GB";
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
-const numbers = new Intl.NumberFormat(LOCALE);
+const numbers = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 1 });
 const days = new Intl.DateTimeFormat(LOCALE, { weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const longDays = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
 const times = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });

@@ -25,7 +25,7 @@ export function registerShortcuts(title, shortcuts) {
 export function installShortcuts() {
   registerShortcuts(text("shortcuts.everywhere"), [{ keys: ["?"], label: text("shortcuts.help"), run: showShortcuts }]);
   document.addEventListener("keydown", (event) => {
-    if (!isShortcutEvent(event)) {
+    if (!isShortcutEvent(event) || isForControl(event)) {
       return;
     }
     const pressed = groups
@@ -49,6 +49,16 @@ export function isShortcutEvent(event) {
   }
   const target = event.target;
   return !(target instanceof HTMLElement && target.closest("input, textarea, select, [contenteditable]"));
+}
+
+/**
+ * Whether the key means something to the control that has the focus.
+ * @param {KeyboardEvent} event
+ */
+function isForControl({ key, target }) {
+  const control = target instanceof Element ? target.closest("button, a[href], video, [role=slider]") : null;
+  const isArrow = key.startsWith("Arrow") || key === "Home" || key === "End";
+  return control !== null && (key === " " || key === "Enter" || (isArrow && !control.matches("button, a")));
 }
 
 export function showShortcuts() {
