@@ -181,7 +181,8 @@ class SessionAppend:
         self._is_head_open = False
         path = self._path()
         mime_type = find_named_format(path).mime_type
-        await self._storage.resumable.abort(path, None)  # what a process left that died before it could save the state
+        # What an earlier process has begun here stays until the commit or the abort: this process may have been stopped meanwhile, and a
+        # newer one may have stored bytes.
         return await self._storage.resumable.begin(path, size=self.upload.length, content_type=mime_type)
 
     async def _save_state(self, state: ResumableWriteState) -> None:

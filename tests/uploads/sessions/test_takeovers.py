@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
+from app.catalog.schema.upload_records import Upload
 from app.uploads.sessions.errors import OffsetMismatch, UploadNotFound, UploadTakenOver
 from tests.uploads.sessions.session_place import WAIT_SECONDS, Client, SessionPlace, make_photo, make_user
 
@@ -81,6 +83,34 @@ async def test_a_dead_writer_leaves_no_byte_that_was_not_acknowledged(place: Ses
     status = await newer
     assert status.offset == 10 * MIB
     status = await place.send(status.id, 10 * MIB, data[10 * MIB :])
+    await place.assert_stored(status, data)
+
+
+async def test_a_writer_that_was_stopped_before_its_first_byte_removes_nothing_of_a_newer_one(
+    place: SessionPlace,
+) -> None:
+    """The older process is stopped right after it has begun the file's row, and wakes up when the newer one has acknowledged bytes."""
+    data = make_photo(12 * MIB)
+    status = await place.create(len(data))
+    other = await place.add_process()
+    begin_file, is_stopped, wakes_up = other.catalog.uploads.begin_file, asyncio.Event(), asyncio.Event()
+
+    async def begin_file_and_stop(upload: Upload, path: str, mime_type: str) -> UUID | None:
+        file_id = await begin_file(upload, path, mime_type)
+        is_stopped.set()
+        await wakes_up.wait()
+        return file_id
+
+    other.catalog.uploads.begin_file = begin_file_and_stop
+    older = asyncio.create_task(place.send(status.id, 0, data[:MIB], process=other))
+    async with asyncio.timeout(WAIT_SECONDS):
+        await is_stopped.wait()
+    status = await place.send(status.id, 0, data[: 8 * MIB])
+    wakes_up.set()
+    with pytest.raises(UploadTakenOver):
+        async with asyncio.timeout(WAIT_SECONDS):
+            await older
+    status = await place.send(status.id, status.offset, data[status.offset :])
     await place.assert_stored(status, data)
 
 
