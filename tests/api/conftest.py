@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.api.consistency import assert_consistent
+from tests.api.shared_services import SharedServices
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
 from tests.real.seaweedfs import SeaweedFS
@@ -26,11 +27,17 @@ def stack(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The session's service of each stack. A test that stops, breaks or configures a service uses `start_service`."""
-    place = stacks.create(stack, tmp_path_factory.mktemp(f"service-{stack}"), tables=False)
-    with Service(place) as running:
-        yield running
+def shared_services(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServices]:
+    """The services that tests share, one of each stack at a time."""
+    shared = SharedServices(stacks, tmp_path_factory)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="module")
+def service(stack: Engine, shared_services: SharedServices) -> Service:
+    """The shared service of each stack. A test that stops, breaks or configures a service uses `start_service`."""
+    return shared_services.get(stack)
 
 
 @pytest.fixture
@@ -70,10 +77,12 @@ def start_service(stacks: Stacks, tmp_path: Path) -> Iterator[StartService]:
 @pytest.fixture(autouse=True)
 def check_consistency(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test, assert that catalogue and storage of its service are consistent."""
-    service: Service | None = request.getfixturevalue("service") if "service" in request.fixturenames else None
+    uses_service = "service" in request.fixturenames
+    service: Service | None = request.getfixturevalue("service") if uses_service else None
+    shared: SharedServices | None = request.getfixturevalue("shared_services") if uses_service else None
     yield
-    if service is not None:
-        assert_consistent(service.stack)
+    if service is not None and shared is not None:
+        assert_consistent(service.stack, engine=shared.get_engine(service))
 
 
 @pytest.fixture
