@@ -10,6 +10,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,9 +24,11 @@ from app.cli.first_run import FIRST_USER, SIGN_IN_MINUTES, create_first_user, cr
 from app.config import Settings, SettingsError, StorageEngine
 
 if TYPE_CHECKING:
-    from app.api.http.application import ApiApplication
+    from app.cli.process_supervisor import ServingProcess
 
 SPARE_DESCRIPTORS = 1024
+FAILED_START = 3
+"""The exit status of a service that could not start."""
 
 
 def serve(
@@ -43,38 +46,76 @@ def serve(
         bool,
         typer.Option("--worker/--no-worker", help="Also make thumbnails and playable video, or leave it to workers."),
     ] = True,
+    processes: Annotated[
+        str | None, typer.Option("--processes", help="How many processes serve, or auto (MEDIAVAULT_PROCESSES).")
+    ] = None,
 ) -> None:
     """Run the service until it is told to stop."""
+    if processes is not None:
+        os.environ["MEDIAVAULT_PROCESSES"] = (
+            processes  # also for the processes that SIGHUP starts, which read the settings anew
+        )
     settings = load_settings_or_exit()
     _raise_descriptor_limit(2 * settings.connections + SPARE_DESCRIPTORS)
     sockets = _open_sockets(settings)
     with import_without_gc():
-        from app.api.logging_setup import configure_logging  # noqa: PLC0415 - see above
-        from app.main import create_app  # noqa: PLC0415
+        from app.api.http.server import DrainingServer  # noqa: F401, PLC0415 - see above; before the fork
+        from app.api.logging_setup import configure_logging  # noqa: PLC0415
+        from app.cli.process_supervisor import ProcessSupervisor  # noqa: PLC0415
+        from app.main import create_app  # noqa: F401, PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
     first_key = run_command(call_with_catalog(settings, create_first_user)) if first_run else None
-    app = create_app(settings, process_tasks=worker, adopt_markers=adopt)
-    if not _run_server(app, settings, sockets, first_run=first_run, first_key=first_key):
-        if first_key is not None:
-            typer.echo(_format_key_line(first_key))
-        fail(app.start_failure or "does not start", status=3)
+    options = _ServeOptions(sockets, first_run, first_key, adopt=adopt, worker=worker)
+    if settings.process_count == 1:
+        status = _run_server(settings, options)
+    else:
+
+        def serve_in_process(process: ServingProcess) -> int:
+            try:
+                current = settings if process.is_first else load_settings_or_exit()
+            except typer.Exit as invalid:
+                return invalid.exit_code
+            return _run_server(current, options, process)
+
+        status = ProcessSupervisor(
+            settings.process_count, serve_in_process, sockets, drain_delay=settings.drain_delay
+        ).run()
+    if status:
+        raise typer.Exit(status)
 
 
-def _run_server(
-    app: ApiApplication, settings: Settings, sockets: list[socket.socket], *, first_run: bool, first_key: str | None
-) -> bool:
-    """Serves until a signal ends it. False if the start failed. `first_run`: print a sign-in address if one is needed; `first_key`: the API
-    key of a user that was just created, to print."""
-    with import_without_gc():
-        from app.api.http.connections import create_connection_registry  # noqa: PLC0415 - see above
-        from app.api.http.server import DrainingServer  # noqa: PLC0415
+@dataclass(frozen=True, slots=True)
+class _ServeOptions:
+    """What the command line says, and what was made before the start. `first_key`: the API key of a user that was just created, to print."""
+
+    sockets: list[socket.socket]
+    first_run: bool
+    first_key: str | None
+    adopt: bool
+    worker: bool
+
+
+def _run_server(settings: Settings, options: _ServeOptions, process: ServingProcess | None = None) -> int:
+    """Serves until a signal ends it. Returns the exit status. `process`: which one of several processes this is; the first one prints, and
+    only number 0 works on tasks: the slots for tasks are those of the host."""
+    from app.api.http.connections import create_connection_registry  # noqa: PLC0415 - see above
+    from app.api.http.server import DrainingServer  # noqa: PLC0415
+    from app.main import create_app  # noqa: PLC0415
+
+    is_first = process is None or process.is_first
+    app = create_app(
+        settings,
+        process_tasks=options.worker and (process is None or process.slot == 0),
+        adopt_markers=options.adopt and is_first,
+    )
 
     async def print_start_message() -> None:
-        catalog = app.services.catalog
-        users = await catalog.users.count()
-        token = await create_sign_in_token(catalog) if first_run else None
-        typer.echo("\n".join(_format_start_message(settings, users, token, first_key)))
+        if is_first:
+            catalog = app.services.catalog
+            users = await catalog.users.count()
+            token = await create_sign_in_token(catalog) if options.first_run else None
+            typer.echo("\n".join(_format_start_message(settings, users, token, options.first_key)))
 
     server = DrainingServer(
         app,
@@ -82,10 +123,16 @@ def _run_server(
         drain_delay=settings.drain_delay,
         drain_seconds=settings.drain_seconds,
         on_started=print_start_message,
+        supervisor=process.channel if process is not None else None,
     )
     with contextlib.suppress(SystemExit):  # raised by a failed start
-        server.run(sockets)
-    return server.started
+        server.run(options.sockets)
+    if server.started:
+        return 0
+    if options.first_key is not None and is_first:
+        typer.echo(_format_key_line(options.first_key))
+    typer.echo(f"mediavault: {app.start_failure or 'does not start'}", err=True)
+    return FAILED_START
 
 
 def _format_start_message(
@@ -106,7 +153,8 @@ def _format_start_message(
     else:
         yield "Users: none yet. Add one: mediavault user add ADDRESS --admin; then make a key: mediavault key add ADDRESS"
     yield f"Data: {_describe_media(settings)}, {_describe_catalog(settings)}"
-    yield f"Stop: Ctrl-C, or SIGTERM to process {os.getpid()}"
+    main_process = os.getpid() if settings.process_count == 1 else os.getppid()
+    yield f"Stop: Ctrl-C, or SIGTERM to process {main_process}"
 
 
 def _format_key_line(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from pydantic_settings import BaseSettings
 from app.config.fields import WebAddress, setting
 
 ANY_ORIGIN = "*"
+AUTO = "auto"
+MOST_PROCESSES = 256
 
 
 class LogLevel(StrEnum):
@@ -62,6 +65,11 @@ class ServerSettings(BaseSettings):
         "",
         "Origins whose pages may upload and read, such as https://gallery.example.org,https://photos.example.net; * for all, which then send no cookies.",
     )
+    processes: str = setting(
+        "MEDIAVAULT_PROCESSES",
+        "1",
+        "Processes that serve on the same port; auto for one of each core. Limits of connections hold for each of them.",
+    )
     drain_delay: float = setting(
         "MEDIAVAULT_DRAIN_DELAY",
         5.0,
@@ -77,6 +85,13 @@ class ServerSettings(BaseSettings):
         le=86400,
     )
     session_days: int = setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
+
+    @field_validator("processes")
+    @classmethod
+    def _validate_processes(cls, value: str) -> str:
+        if value != AUTO and not (value.isascii() and value.isdigit() and 1 <= int(value) <= MOST_PROCESSES):
+            raise ValueError(f"is neither auto nor a number from 1 to {MOST_PROCESSES}")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -95,6 +110,11 @@ class ServerSettings(BaseSettings):
             if each != ANY_ORIGIN and not _is_origin(each):
                 raise ValueError("is no list of origins, such as https://photos.example.org without a path")
         return value
+
+    @property
+    def process_count(self) -> int:
+        """The number of serving processes; with `auto` one for each core that this process may use."""
+        return len(os.sched_getaffinity(0)) if self.processes == AUTO else int(self.processes)
 
     @property
     def allowed_origins(self) -> frozenset[str]:

@@ -3,6 +3,9 @@
 SIGTERM: `/readyz` answers 503, and everything is still served for `drain_delay` seconds. Then the process closes its listeners and idle
 connections. Running requests have `drain_seconds` to end; then they are cut. SIGINT (Ctrl-C) skips the delay. A second signal cuts all
 requests at once.
+
+One of several processes of a supervisor takes orders from it over a pair of sockets, see `StopOrder`. It ignores repeated signals, which may
+come from an init system that signals each process. It stops when its supervisor has ended.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import Enum
 from functools import partial
 from types import FrameType
 
@@ -25,9 +30,20 @@ from app.api.http.sockets import BACKLOG
 
 LAST_REQUESTS_SECONDS = 0.2
 """How long idle connections stay open after the listeners have closed: requests that were sent to them before are still answered."""
+READY = b"r"
+"""What a process tells its supervisor once it serves."""
 _POLL_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
+
+
+class StopOrder(Enum):
+    """What a supervisor tells a process. `DRAIN`: as SIGTERM. `REPLACED`: as SIGINT, since other processes accept the connections. `END`: cut
+    what is running."""
+
+    DRAIN = b"d"
+    REPLACED = b"n"
+    END = b"e"
 
 
 class DrainingServer(uvicorn.Server):
@@ -41,8 +57,9 @@ class DrainingServer(uvicorn.Server):
         drain_delay: float,
         drain_seconds: float,
         on_started: Callable[[], Awaitable[None]],
+        supervisor: socket.socket | None = None,
     ) -> None:
-        """Delays in seconds. `on_started` is called once the server listens."""
+        """Delays in seconds. `on_started` is called once the server listens. `supervisor`: this process's end of the pair of sockets."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -62,7 +79,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_delay = drain_delay
         self._drain_seconds = drain_seconds
         self._on_started = on_started
-        self._signals = 0
+        self._supervisor = supervisor
         self._stop_at = float("inf")
         """On the monotonic clock: when the listeners close."""
 
@@ -70,14 +87,31 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             await self._on_started()
+            if self._supervisor is not None:
+                self._supervisor.setblocking(False)
+                asyncio.get_running_loop().add_reader(self._supervisor, self._read_orders, self._supervisor)
+                self._supervisor.send(READY)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The signal is not raised again after the stop, as uvicorn would do: a stop that was asked for is no failure."""
-        self._signals += 1
-        if self._signals > 1:
-            self.should_exit = self.force_exit = True
-        else:
+        if self._stop_at == float("inf"):
             self._stop_at = time.monotonic() + (self._drain_delay if sig == signal.SIGTERM else 0.0)
+        elif self._supervisor is None:
+            self._end_now()
+
+    def _read_orders(self, supervisor: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            orders = supervisor.recv(64)
+            if not orders:
+                asyncio.get_running_loop().remove_reader(supervisor)
+                log.error("the supervisor of this process has ended")
+            if StopOrder.END.value in orders:
+                self._end_now()
+            elif self._stop_at == float("inf"):
+                self._stop_at = time.monotonic() + (self._drain_delay if StopOrder.DRAIN.value in orders else 0.0)
+
+    def _end_now(self) -> None:
+        self.should_exit = self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         if await super().on_tick(counter):
