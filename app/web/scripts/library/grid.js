@@ -14,7 +14,8 @@ import { ScrollSpace } from "./scroll-space.js";
  */
 
 const MOST_TILES = 480;
-const SETTLE_AFTER = 150;
+const SETTLE_AFTER = 120;
+const SPEED_INTERVAL = 50;
 /** Screens per second above which pictures and months wait until the scrolling slows down. */
 const FAST = 4;
 
@@ -29,7 +30,7 @@ export class Grid {
   #space;
   #frame = 0;
   #settling = 0;
-  #last = { top: 0, moment: 0, isFast: false };
+  #last = { top: 0, moment: 0, scrolledAt: 0, isFast: false };
   /** @type {(() => void)[]} */
   #endings = [];
 
@@ -83,10 +84,14 @@ export class Grid {
     return this.#measures.findMonth(this.#space.top + 1);
   }
 
-  /** @param {number} top in virtual pixels */
-  scrollTo(top) {
+  /**
+   * @param {number} top in virtual pixels
+   * @param {{isDragged?: boolean}} options `isDragged`: more will follow, so that nothing is loaded yet
+   */
+  scrollTo(top, { isDragged = false } = {}) {
     this.#space.moveTo(top);
-    this.#scrolled();
+    this.#last = { top: this.#space.top, moment: performance.now(), scrolledAt: performance.now(), isFast: isDragged };
+    this.#scheduleSettle();
     this.#render();
   }
 
@@ -194,7 +199,7 @@ export class Grid {
     this.#measures.measure();
     const shift = before < 1 ? 0 : this.#measures.locate(anchor) - before;
     this.#space.resize(this.#measures.height, shift);
-    if (performance.now() - this.#last.moment > SETTLE_AFTER || this.#space.isNearEdge()) {
+    if (performance.now() - this.#last.scrolledAt > SETTLE_AFTER || this.#space.isNearEdge()) {
       this.#space.settle();
     }
     this.#render();
@@ -203,6 +208,7 @@ export class Grid {
 
   #resize() {
     const width = this.element.clientWidth;
+    this.#space.read();
     if (width > 0 && width !== this.#measures.metrics.width) {
       const anchor = this.getAnchor();
       const isAtTop = this.#space.top < 1;
@@ -215,10 +221,15 @@ export class Grid {
   }
 
   #scrolled() {
+    this.#space.read();
     const { top, viewport } = this.position;
     const now = performance.now();
-    const passed = Math.max(now - this.#last.moment, 1);
-    this.#last = { top, moment: now, isFast: Math.abs(top - this.#last.top) / viewport / passed > FAST / 1000 };
+    const passed = now - this.#last.moment;
+    this.#last.scrolledAt = now;
+    if (passed > SPEED_INTERVAL) {
+      const isFast = Math.abs(top - this.#last.top) / viewport / passed > FAST / 1000;
+      this.#last = { top, moment: now, scrolledAt: now, isFast };
+    }
     if (this.#space.isNearEdge()) {
       this.#space.settle();
     }
@@ -227,6 +238,10 @@ export class Grid {
       this.#render();
       this.#listeners.onMove();
     });
+    this.#scheduleSettle();
+  }
+
+  #scheduleSettle() {
     clearTimeout(this.#settling);
     this.#settling = window.setTimeout(() => this.#settle(), SETTLE_AFTER);
   }

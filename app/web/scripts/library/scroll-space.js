@@ -11,6 +11,8 @@ const LIMIT = 6_000_000;
 export class ScrollSpace {
   origin = 0;
   height = 0;
+  #physical = 0;
+  #viewport = 1;
   #scroller;
   #spacer;
 
@@ -24,12 +26,18 @@ export class ScrollSpace {
   }
 
   get viewport() {
-    return this.#scroller.clientHeight;
+    return this.#viewport;
+  }
+
+  /** Reads where the scroller stands, which has the browser lay out the page: once for each event, not for each question. */
+  read() {
+    this.#physical = this.#scroller.scrollTop;
+    this.#viewport = Math.max(1, this.#scroller.clientHeight);
   }
 
   /** @returns {number} the virtual position of the upper edge of the screen */
   get top() {
-    return this.#scroller.scrollTop + this.origin;
+    return this.#physical + this.origin;
   }
 
   /** @returns {number} the greatest `top` */
@@ -46,22 +54,21 @@ export class ScrollSpace {
     const top = this.top + shift;
     this.height = height;
     this.#spacer.style.height = `${Math.min(height, LIMIT)}px`;
-    this.origin = Math.min(Math.max(top, 0), this.end) - this.#scroller.scrollTop;
+    this.read();
+    this.origin = Math.min(Math.max(top, 0), this.end) - this.#physical;
   }
 
   /** @param {number} top virtual */
   moveTo(top) {
     const target = Math.min(Math.max(top, 0), this.end);
-    this.#scroller.scrollTop = Math.round(this.#project(target));
-    this.origin = target - this.#scroller.scrollTop;
+    this.#setPhysical(target);
   }
 
   /** @returns {boolean} whether the end of the physical space is so near that `settle` must not wait */
   isNearEdge() {
-    const physical = this.#scroller.scrollTop;
     const margin = this.viewport * 2;
-    const isOff = Math.abs(physical - this.#project(this.top)) > 1;
-    return isOff && (physical < margin || physical > Math.min(this.height, LIMIT) - this.viewport - margin);
+    const isOff = Math.abs(this.#physical - this.#project(this.top)) > 1;
+    return isOff && (this.#physical < margin || this.#physical > Math.min(this.height, LIMIT) - this.viewport - margin);
   }
 
   /**
@@ -71,13 +78,18 @@ export class ScrollSpace {
   settle() {
     const before = this.origin;
     const top = Math.min(Math.max(this.top, 0), this.end);
-    const wanted = Math.round(this.#project(top));
-    const isFar = Math.abs(this.#scroller.scrollTop - wanted) > (this.height > LIMIT ? LIMIT / 8 : 0.5);
+    const isFar = Math.abs(this.#physical - this.#project(top)) > (this.height > LIMIT ? LIMIT / 8 : 1);
     if (isFar || this.isNearEdge()) {
-      this.#scroller.scrollTop = wanted;
-      this.origin = top - this.#scroller.scrollTop;
+      this.#setPhysical(top);
     }
     return this.origin !== before;
+  }
+
+  /** @param {number} top the virtual position that is shown from now on */
+  #setPhysical(top) {
+    this.#scroller.scrollTop = Math.round(this.#project(top));
+    this.read();
+    this.origin = top - this.#physical;
   }
 
   /** @param {number} top */

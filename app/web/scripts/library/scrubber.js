@@ -149,7 +149,7 @@ export class Scrubber {
   #move(event) {
     const top = this.#findTop(event);
     if (this.#isDragged) {
-      this.#grid.scrollTo(top);
+      this.#grid.scrollTo(top, { isDragged: true });
       this.update();
     } else if (event.pointerType === "mouse") {
       this.#showLabel(this.#project(top), this.#grid.measures.findMonth(top));

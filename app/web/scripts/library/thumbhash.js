@@ -21,15 +21,44 @@ export function decodeThumbhash(hash) {
   const [light, blue, red, alpha] = planes;
   const pixels = new Uint8ClampedArray(width * height * 4);
   for (let place = 0; place < width * height; place += 1) {
-    const [l, p, q] = [light?.[place] ?? 0, blue?.[place] ?? 0, red?.[place] ?? 0];
-    const b = l - (2 / 3) * p;
-    const r = (3 * l - b + q) / 2;
-    pixels[place * 4] = r * 255;
-    pixels[place * 4 + 1] = (r - q) * 255;
-    pixels[place * 4 + 2] = b * 255;
+    const colour = mixColor(light?.[place] ?? 0, blue?.[place] ?? 0, red?.[place] ?? 0);
+    for (let channel = 0; channel < 3; channel += 1) {
+      pixels[place * 4 + channel] = colour[channel] * 255;
+    }
     pixels[place * 4 + 3] = (alpha ? alpha[place] : 1) * 255;
   }
   return { width, height, pixels };
+}
+
+/**
+ * The average colour of the picture, as CSS writes it; "" if the bytes are no thumbhash.
+ * @param {Uint8Array} hash
+ */
+export function readAverageColor(hash) {
+  if (hash.length < 5) {
+    return "";
+  }
+  const { luminance, yellowBlue, redGreen } = readAverages(hash);
+  const colour = mixColor(luminance, yellowBlue, redGreen).map((value) => Math.round(Math.min(Math.max(value, 0), 1) * 255));
+  return `rgb(${colour.join(" ")})`;
+}
+
+/**
+ * Red, green and blue from 0 to 1.
+ * @param {number} luminance
+ * @param {number} yellowBlue
+ * @param {number} redGreen
+ */
+function mixColor(luminance, yellowBlue, redGreen) {
+  const blue = luminance - (2 / 3) * yellowBlue;
+  const red = (3 * luminance - blue + redGreen) / 2;
+  return [red, red - redGreen, blue];
+}
+
+/** @param {Uint8Array} hash */
+function readAverages(hash) {
+  const head = hash[0] | (hash[1] << 8) | (hash[2] << 16);
+  return { luminance: (head & 63) / 63, yellowBlue: ((head >> 6) & 63) / 31.5 - 1, redGreen: ((head >> 12) & 63) / 31.5 - 1 };
 }
 
 /**
@@ -48,13 +77,14 @@ function readWaves(hash) {
   const across = Math.max(3, isLandscape ? longSide : shortSide);
   const down = Math.max(3, isLandscape ? shortSide : longSide);
   const nibbles = readNibbles(hash, hasAlpha ? 6 : 5);
+  const averages = readAverages(hash);
   /** @type {(average: number, columns: number, rows: number, scale: number) => Waves} */
   const read = (average, columns, rows, scale) => readChannel(nibbles, average, columns, rows, scale);
   return {
     ratio: (isLandscape ? longSide : shortSide) / (isLandscape ? shortSide : longSide) || 1,
-    luminance: read((head & 63) / 63, across, down, ((head >> 18) & 31) / 31),
-    yellowBlue: read(((head >> 6) & 63) / 31.5 - 1, 3, 3, (((tail >> 3) & 63) / 63) * 1.25),
-    redGreen: read(((head >> 12) & 63) / 31.5 - 1, 3, 3, (((tail >> 9) & 63) / 63) * 1.25),
+    luminance: read(averages.luminance, across, down, ((head >> 18) & 31) / 31),
+    yellowBlue: read(averages.yellowBlue, 3, 3, (((tail >> 3) & 63) / 63) * 1.25),
+    redGreen: read(averages.redGreen, 3, 3, (((tail >> 9) & 63) / 63) * 1.25),
     opacity: hasAlpha ? read((hash[5] & 15) / 15, 5, 5, (hash[5] >> 4) / 15) : null,
   };
 }

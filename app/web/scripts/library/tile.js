@@ -3,7 +3,7 @@
 import { element, icon } from "../shell/dom.js";
 import { formatDuration, formatLongDay, formatTime } from "../shell/format.js";
 import { text } from "../shell/text.js";
-import { decodeThumbhash } from "./thumbhash.js";
+import { decodeThumbhash, readAverageColor } from "./thumbhash.js";
 
 /** @typedef {import("./month-assets.js").MonthAssets} MonthAssets */
 
@@ -28,25 +28,23 @@ export function buildVersion(hash) {
 export class Tile {
   #link;
   #check;
-  #badges;
+  /** @type {HTMLElement[]} */
+  #badges = [];
   #picture = element("span", { class: "tile-picture" });
   /** @type {HTMLImageElement | null} */
   #image = null;
   y = 0;
   height = 0;
   #version = "";
+  /** @type {Uint8Array | null} */
+  #hash = null;
   #drawn = "";
 
   /** @param {string} id */
   constructor(id) {
     this.id = id;
-    this.#badges = element("span", { class: "tile-badges" });
-    this.#link = element("a", { class: "tile-link", href: `/photos/${id}`, tabindex: "-1", draggable: "false" }, this.#picture, this.#badges);
-    this.#check = element(
-      "button",
-      { type: "button", class: "tile-check", role: "checkbox", "aria-checked": "false", tabindex: "-1" },
-      icon("check"),
-    );
+    this.#link = element("a", { class: "tile-link", href: `/photos/${id}`, tabindex: "-1", draggable: "false" }, this.#picture);
+    this.#check = element("button", { type: "button", class: "tile-check", role: "checkbox", "aria-checked": "false", tabindex: "-1" });
     this.element = element("div", { class: "tile", dataset: { id } }, this.#link, this.#check);
   }
 
@@ -98,20 +96,14 @@ export class Tile {
     return this.#version !== "" && this.#image === null;
   }
 
-  /** Starts to load the thumbnail, which then replaces the thumbhash. */
+  /** Draws the thumbhash, and starts to load the thumbnail, which then covers it. */
   loadImage() {
     const image = element("img", { class: "tile-image", alt: "", decoding: "async", draggable: "false" });
-    image.addEventListener("load", () => {
-      image.classList.add("is-loaded");
-      this.element.classList.add("has-image");
-    });
-    image.addEventListener("error", () => {
-      image.remove();
-      this.#picture.append(element("span", { class: "tile-waiting" }, icon("broken")));
-    });
+    image.addEventListener("load", () => image.classList.add("is-loaded"));
+    image.addEventListener("error", () => image.replaceWith(element("span", { class: "tile-waiting" }, icon("broken"))));
     image.src = buildPictureAddress(this.id, "thumbnail", this.#version);
     this.#image = image;
-    this.#picture.append(image);
+    this.#picture.replaceChildren(...(this.#hash ? [drawThumbhash(this.#hash, "tile-hash")] : []), image);
   }
 
   /** Takes the tile out, and ends the loading of its thumbnail. */
@@ -129,9 +121,10 @@ export class Tile {
       return;
     }
     this.#version = version;
+    this.#hash = hash;
     this.#image = null;
-    this.element.classList.remove("has-image");
-    this.#picture.replaceChildren(hash ? drawThumbhash(hash, "tile-hash") : element("span", { class: "tile-waiting" }, icon("photos")));
+    this.#link.style.backgroundColor = hash ? readAverageColor(hash) : "";
+    this.#picture.replaceChildren(...(hash ? [] : [element("span", { class: "tile-waiting" }, icon("photos"))]));
   }
 
   /**
@@ -151,7 +144,9 @@ export class Tile {
     if (assets.isFavorite(index)) {
       badges.push(element("span", { class: "badge badge-favorite" }, icon("favorite")));
     }
-    this.#badges.replaceChildren(...badges);
+    this.#badges.forEach((badge) => badge.remove());
+    this.#badges = badges;
+    this.#link.append(...badges);
     const when = { day: formatLongDay(local), time: formatTime(local), duration };
     const kind = isVideo ? (duration ? "tile.video.duration" : "tile.video") : assets.getLiveId(index) ? "tile.live" : "tile.photo";
     const name = text(kind, when) + (assets.isFavorite(index) ? text("tile.favorite") : "");

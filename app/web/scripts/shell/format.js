@@ -9,6 +9,23 @@ const longDays = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long"
 const times = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
 const months = new Intl.DateTimeFormat(LOCALE, { month: "long", year: "numeric", timeZone: "UTC" });
 
+/** @type {Record<"day" | "longDay", {number: number, text: string}>} the last days: tiles of one day follow each other */
+const lastDays = { day: { number: NaN, text: "" }, longDay: { number: NaN, text: "" } };
+
+/**
+ * @param {"day" | "longDay"} kind
+ * @param {Date} local
+ */
+function formatOnce(kind, local) {
+  const last = lastDays[kind];
+  const number = Math.floor(local.getTime() / 86_400_000);
+  if (last.number !== number) {
+    last.number = number;
+    last.text = (kind === "day" ? days : longDays).format(local);
+  }
+  return last.text;
+}
+
 /** @param {number} value */
 export function formatNumber(value) {
   return numbers.format(value);
@@ -39,12 +56,12 @@ export function formatDuration(milliseconds) {
  * @param {Date} local
  */
 export function formatDay(local) {
-  return days.format(local);
+  return formatOnce("day", local);
 }
 
 /** @param {Date} local */
 export function formatLongDay(local) {
-  return longDays.format(local);
+  return formatOnce("longDay", local);
 }
 
 /** @param {Date} local */
