@@ -3,15 +3,18 @@ process; tasks that are running end."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, String, and_, delete, exists, insert, literal, select, type_coerce
 
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation
+from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
 from app.catalog.schema.records import Task, TaskKind, TaskState
 
+_asset = tables.asset
 _installation = tables.installation
 _task = tables.task
 
@@ -64,6 +67,15 @@ class TaskQueueRepository:
         """Tasks in these states, the most urgent first."""
         wanted = (_task.c.kind == kind) & _task.c.state.in_(list(states))
         return await self._list(wanted, limit)
+
+    async def get_file_names(self, tasks: Iterable[Task]) -> dict[UUID, str]:
+        """By asset id: the name of the file that each task works on."""
+        names: dict[UUID, str] = {}
+        async with self._database.read() as connection:
+            for batch in iterate_batches(task.asset_id for task in tasks):
+                statement = select(_asset.c.id, _asset.c.original_file_name).where(_asset.c.id.in_(batch))
+                names.update((asset_id, name) for asset_id, name in await connection.execute(statement))
+        return names
 
     async def _list(self, condition: ColumnElement[bool], limit: int) -> list[Task]:
         statement = select(_task).where(condition).order_by(_task.c.priority, _task.c.not_before).limit(limit)

@@ -175,6 +175,10 @@ class LibraryService:
         self._requested_scans[library_id] = self._requested_scans.get(library_id, False) or accept_missing
         self._start_task(self._scanning, library_id, self._run_requested_scans)
 
+    def is_scanning(self, library_id: UUID) -> bool:
+        """Whether a scan that was requested of this process by `start_scan` runs or waits."""
+        return library_id in self._scanning
+
     async def scan(
         self, library_id: UUID, *, accept_missing: bool = False, on_progress: OnScanProgress | None = None
     ) -> ScanReport:

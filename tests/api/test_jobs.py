@@ -55,7 +55,7 @@ def admin_client(service: Service, admin: Account) -> Iterator[httpx.Client]:
 def test_what_waits_and_what_failed_is_counted(engine: Engine, start_service: StartService) -> None:
     service = start_service(engine)
     with service.client(service.people.add(is_admin=True)) as client:
-        photos = [uploaded(client, fresh_bytes(100)) for _ in range(3)]
+        photos = [uploaded(client, fresh_bytes(100), f"{n}.jpg") for n in range(3)]
         film = uploaded(client, fresh_bytes(100), "film.mp4")
         give_up(service, photos[1], "it is torn")
         give_up(service, film, "no picture in it")
@@ -69,7 +69,7 @@ def test_what_waits_and_what_failed_is_counted(engine: Engine, start_service: St
         assert len(found) == 19, "Immich's clients expect all of them"
         (failure,) = found[PHOTOS]["failures"]
         assert failure.pop("failedAt").endswith("Z")
-        assert failure == {"assetId": photos[1], "reason": "it is torn", "attempts": 1}
+        assert failure == {"assetId": photos[1], "fileName": "1.jpg", "reason": "it is torn", "attempts": 1}
         assert [each["assetId"] for each in found[VIDEOS]["failures"]] == [film]
         listed = {asset["id"]: asset.get("processingError") for asset in client.get("/api/assets").json()["items"]}
         assert listed == {photos[0]: None, photos[1]: "it is torn", photos[2]: None, film: "no picture in it"}

@@ -73,11 +73,10 @@ def scan(client: httpx.Client, library: str, *, accept_missing: bool = False) ->
     body = {"acceptMissing": True} if accept_missing else None
     assert client.post(f"/api/libraries/{library}/scan", json=body).status_code == 204
 
-    def scanned() -> bool:
-        return client.get(f"/api/libraries/{library}").json()["lastScan"] != before
-
-    eventually(scanned, "the scan ends")
-    return client.get(f"/api/libraries/{library}").json()["lastScan"]
+    eventually(lambda: not client.get(f"/api/libraries/{library}").json()["scanning"], "the scan ends")
+    report = client.get(f"/api/libraries/{library}").json()["lastScan"]
+    assert report != before
+    return report
 
 
 def assets(client: httpx.Client, library: str, *, trashed: bool = False) -> dict[str, str]:

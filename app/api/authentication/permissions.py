@@ -33,6 +33,7 @@ class Permission(StrEnum):
     LIBRARY_UPDATE = "library.update"
     LIBRARY_DELETE = "library.delete"
     LIBRARY_STATISTICS = "library.statistics"
+    BACKUP_LIST = "backup.list"
     DUPLICATE_READ = "duplicate.read"
     FACE_READ = "face.read"
     FOLDER_READ = "folder.read"

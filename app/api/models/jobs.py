@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Self
 from uuid import UUID
@@ -88,14 +88,16 @@ class Failure(ApiModel):
     """One asset that was given up."""
 
     asset_id: UUID
+    file_name: str
     reason: str
     attempts: int
     failed_at: Timestamp
 
     @classmethod
-    def from_task(cls, task: Task) -> Self:
+    def from_task(cls, task: Task, file_name: str) -> Self:
         return cls(
             asset_id=task.asset_id,
+            file_name=file_name,
             reason=task.error or "unknown",
             attempts=task.attempts,
             failed_at=task.updated_at,
@@ -110,11 +112,14 @@ class QueueDetails(ApiModel):
     failures: list[Failure] | None = Field(default=None, exclude_if=is_absent)
 
     @classmethod
-    def from_counts(cls, counts: TaskCounts, failed: Iterable[Task], *, is_paused: bool) -> Self:
+    def from_counts(
+        cls, counts: TaskCounts, failed: Iterable[Task], names: Mapping[UUID, str], *, is_paused: bool
+    ) -> Self:
+        """`names` by asset id; an asset that is missing there was deleted meanwhile."""
         return cls(
             job_counts=QueueCounts.from_counts(counts, is_paused=is_paused),
             queue_status=QueueStatus(is_active=counts.running > 0, is_paused=is_paused),
-            failures=[Failure.from_task(task) for task in failed],
+            failures=[Failure.from_task(task, names[task.asset_id]) for task in failed if task.asset_id in names],
         )
 
     @classmethod

@@ -96,7 +96,7 @@ class ScanResponse(ApiModel):
 
 class LibraryResponse(ApiModel):
     """`assetCount` without the trash; `refreshedAt`: when the last complete scan ended. Own fields: `state` with `stateSince` and
-    `stateError`, `watch` (how it is watched; null where it is not), `lastScan`."""
+    `stateError`, `watch` (how it is watched; null where it is not), `lastScan`, `scanning` (whether a scan that was requested of this process runs or waits)."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -114,6 +114,7 @@ class LibraryResponse(ApiModel):
                     "stateError": "/mnt/nas/photos: No such file or directory",
                     "watch": "events of the system",
                     "lastScan": _SCAN_EXAMPLE,
+                    "scanning": False,
                 }
             ]
         }
@@ -133,9 +134,10 @@ class LibraryResponse(ApiModel):
     state_error: str | None
     watch: str | None
     last_scan: ScanResponse | None
+    scanning: bool
 
     @classmethod
-    def from_library(cls, library: Library, asset_count: int) -> Self:
+    def from_library(cls, library: Library, asset_count: int, *, is_scanning: bool = False) -> Self:
         return cls(
             id=library.id,
             owner_id=library.owner_id,
@@ -151,6 +153,7 @@ class LibraryResponse(ApiModel):
             state_error=library.state_error,
             watch=library.watch,
             last_scan=None if library.last_scan is None else ScanResponse.from_report(library.last_scan),
+            scanning=is_scanning,
         )
 
 

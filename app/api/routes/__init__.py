@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from app.api.routes.accounts import admin_users, api_keys, login, sessions, user_profiles, users
-from app.api.routes.administration import health, libraries, queues, server, well_known
+from app.api.routes.administration import health, libraries, moves_and_backups, queues, server, well_known
 from app.api.routes.browsing import absent_features, folders, people, search, timeline
 from app.api.routes.media import asset_tasks, assets, downloads, trash
 from app.api.routes.media import uploads as plain_uploads
@@ -39,6 +39,7 @@ def list_api_routers() -> list[APIRouter]:
         login.router,
         sessions.router,
         server.router,
+        moves_and_backups.router,
     ]
 
 

@@ -41,7 +41,11 @@ _STATISTICS = [Depends(require_administrator(Permission.LIBRARY_STATISTICS))]
 async def list_libraries(services: ServicesDependency) -> list[LibraryResponse]:
     counts = await services.catalog.libraries.count_assets()
     libraries = await services.catalog.libraries.list()
-    return [LibraryResponse.from_library(each, counts.get(each.id, 0)) for each in libraries if each.deleted_at is None]
+    return [
+        LibraryResponse.from_library(each, counts.get(each.id, 0), is_scanning=services.libraries.is_scanning(each.id))
+        for each in libraries
+        if each.deleted_at is None
+    ]
 
 
 @router.post("", status_code=201, dependencies=_CREATE)
@@ -108,7 +112,8 @@ async def _get_library(library_id: UUID, services: Services) -> Library:
 
 async def _build_response(library: Library, services: Services) -> LibraryResponse:
     counts = await services.catalog.libraries.count_assets()
-    return LibraryResponse.from_library(library, counts.get(library.id, 0))
+    is_scanning = services.libraries.is_scanning(library.id)
+    return LibraryResponse.from_library(library, counts.get(library.id, 0), is_scanning=is_scanning)
 
 
 def _build_not_found_error() -> ApiError:

@@ -135,10 +135,11 @@ async def _list_queues(services: Services) -> list[QueueResponse]:
 async def _list_queue_details(services: Services) -> dict[QueueName, QueueDetails]:
     counts = await services.catalog.tasks.count_by_kind()
     failed = await services.catalog.tasks.get_failures(MAX_LISTED_FAILURES)
+    names = await services.catalog.task_queues.get_file_names(failed)
     paused = await services.catalog.task_queues.list_paused()
     used = {
         name: QueueDetails.from_counts(
-            counts[kind], [task for task in failed if task.kind is kind], is_paused=kind in paused
+            counts[kind], [task for task in failed if task.kind is kind], names, is_paused=kind in paused
         )
         for name, kind in QUEUES.items()
     }
