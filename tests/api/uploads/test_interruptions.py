@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,7 +24,9 @@ from tests.api.uploads.upload_clients import (
 )
 from tests.real.accounts import Account
 from tests.real.service import Service
+from tests.real.stacks import ENGINES, Engine
 from tests.real.uploads import UploadConnection, fresh_bytes, some_bytes
+from tests.real.waiting import eventually
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
@@ -107,6 +110,37 @@ def test_what_arrived_before_the_connection_broke_is_kept(
         before, offset = offset, tus_offset(client, location)
         assert before <= offset <= before + sent
     assert_stored(client, finish_tus(client, location, data), data)
+
+
+def has_read_everything(service: Service) -> bool:
+    """Whether no bytes of any connection with the service are in the kernel's queues."""
+    port = f":{service.port:04X}"
+    connections = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return all(
+        queues == "00000000:00000000"
+        for _, local, remote, state, queues in (fields[:5] for fields in connections)
+        if state == "01" and port in (local[-5:], remote[-5:])
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_arrived_before_the_service_was_stopped_is_kept(start_service: StartService, engine: Engine) -> None:
+    service = start_service(engine, settings={"MEDIAVAULT_DRAIN_SECONDS": "0.2"})
+    account = service.people.add()
+    data = fresh_bytes(300 * KIBIBYTE)
+    with service.client(account) as client, UploadConnection(service.port) as wire:
+        location = begun_tus(client, len(data))
+        begin_append(wire, account, location, 0, len(data))
+        wire.send(data[: 100 * KIBIBYTE])
+        eventually(lambda: has_read_everything(service), "the service has read all bytes")
+        assert service.stop() == 0
+        status, headers = wire.head()
+        assert status == 503
+        assert "upload-offset" not in headers
+    service.start()
+    with service.client(account) as client:
+        assert tus_offset(client, location) == 100 * KIBIBYTE
+        assert_stored(client, finish_tus(client, location, data), data)
 
 
 def test_two_clients_on_one_upload(service: Service, client: httpx.Client, account: Account) -> None:
