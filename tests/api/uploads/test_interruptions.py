@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ from tests.api.uploads.upload_clients import (
     begun_tus,
     create_tus,
     finish_tus,
+    ietf_append_fields,
+    ietf_creation_fields,
     metadata,
     tus_offset,
 )
@@ -82,10 +84,19 @@ def test_a_length_that_is_told_last_may_not_be_zero(client: httpx.Client) -> Non
     assert client.head(location, headers=TUS).status_code == 410
 
 
-def begin_append(wire: UploadConnection, account: Account, location: str, offset: int, length: int) -> None:
-    """Send the head of a PATCH whose body is to have `length` bytes, and wait until the server asks for the body."""
-    fields = {**TUS, "content-type": TUS_TYPE, "upload-offset": str(offset), "content-length": str(length)}
-    wire.send_head("PATCH", urlsplit(location).path, {**fields, "x-api-key": account.key, "expect": "100-continue"})
+def begin_append(
+    wire: UploadConnection,
+    account: Account,
+    location: str,
+    offset: int,
+    length: int,
+    fields: Mapping[str, str] | None = None,
+) -> None:
+    """Send the head of a PATCH whose body is to have `length` bytes, and wait until the server asks for the body. `fields` replace those
+    of tus."""
+    fields = fields or {**TUS, "content-type": TUS_TYPE, "upload-offset": str(offset)}
+    told = {"content-length": str(length), "x-api-key": account.key, "expect": "100-continue"}
+    wire.send_head("PATCH", urlsplit(location).path, {**fields, **told})
     assert wire.head()[0] == 100
 
 
@@ -174,18 +185,34 @@ def test_the_offset_of_an_upload_that_goes_on_elsewhere_is_stale(
     assert_stored(client, last.json()["id"], data)
 
 
-def test_a_client_that_sends_nothing_is_given_up(start_service: StartService) -> None:
+def test_a_client_that_sends_a_byte_a_minute_is_given_up(start_service: StartService) -> None:
+    """The limit is half a second here. What has arrived is kept."""
     service = start_service("local", settings={"MEDIAVAULT_UPLOAD_IDLE_SECONDS": "0.5"})
     account = service.people.add()
     data = fresh_bytes(300 * KIBIBYTE)
     with service.client(account) as client:
         location = begun_tus(client, len(data))
+        for sent in (1, 100 * KIBIBYTE):
+            before = tus_offset(client, location)
+            with UploadConnection(service.port) as wire:
+                begin_append(wire, account, location, before, len(data) - before)
+                wire.send(data[before : before + sent])
+                assert wire.head()[0] == 408
+            assert tus_offset(client, location) == before + sent
+        assert_stored(client, finish_tus(client, location, data), data)
+
+        data = fresh_bytes(1000)
+        begun = client.post("/api/upload", headers=ietf_creation_fields(data, is_complete=False))
+        location = begun.headers["location"]
         with UploadConnection(service.port) as wire:
-            begin_append(wire, account, location, 0, len(data))
-            wire.send(data[: 100 * KIBIBYTE])
+            fields = ietf_append_fields(0, is_complete=True)
+            begin_append(wire, account, location, 0, len(data), fields)
+            wire.send(data[:1])
+            status, headers = wire.head()
+            assert (status, headers["upload-offset"]) == (104, "1")
             assert wire.head()[0] == 408
-        assert tus_offset(client, location) == 100 * KIBIBYTE
-        last = append_tus(client, location, 100 * KIBIBYTE, data[100 * KIBIBYTE :])
+        assert client.head(location).headers["upload-offset"] == "1"
+        last = client.patch(location, content=data[1:], headers=ietf_append_fields(1, is_complete=True))
         assert_stored(client, last.json()["id"], data)
 
 

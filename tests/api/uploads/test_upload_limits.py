@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import httpx
+from typing import Any
+from uuid import UUID, uuid4
 
+import httpx
+from sqlalchemy import delete, insert, select
+
+from app.catalog.catalog import Catalog
+from app.catalog.schema import tables
 from tests.api.start_service import StartService
 from tests.api.uploads.upload_clients import (
     TUS,
@@ -13,6 +19,7 @@ from tests.api.uploads.upload_clients import (
     ietf_creation_fields,
     tus_offset,
 )
+from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.uploads import fresh_bytes
 
@@ -32,6 +39,40 @@ def test_unfinished_uploads_of_one_user_are_bounded(start_service: StartService)
         assert create_tus(other, 1000).status_code == 201
         client.delete(location, headers=TUS)
         assert create_tus(client, 1000).status_code == 201
+
+
+def test_a_user_may_have_a_thousand_unfinished_uploads(
+    client: httpx.Client, account: Account, service: Service
+) -> None:
+    """The default limit; the first 999 are rows only."""
+    begun_tus(client, 1000)
+    (row,) = service.people.call(lambda catalog: read_rows(catalog, account.id))
+    copies = [{**row, "id": uuid4()} for _ in range(998)]
+    service.people.call(lambda catalog: insert_rows(catalog, copies))
+
+    assert create_tus(client, 1000).status_code == 201
+    for answer in (create_tus(client, 1000), create_tus(client, None, data=fresh_bytes(100))):
+        assert (answer.status_code, "location" in answer.headers) == (429, False)
+        assert int(answer.headers["retry-after"]) > 0
+        assert "1000 unfinished" in answer.json()["message"]
+    assert len(service.people.call(lambda catalog: read_rows(catalog, account.id))) == 1000
+    service.people.call(lambda catalog: delete_rows(catalog, account.id))
+
+
+async def read_rows(catalog: Catalog, owner_id: UUID) -> list[dict[str, Any]]:
+    async with catalog.database.read() as connection:
+        rows = await connection.execute(select(tables.upload).where(tables.upload.c.owner_id == owner_id))
+        return [dict(row) for row in rows.mappings()]
+
+
+async def insert_rows(catalog: Catalog, rows: list[dict[str, Any]]) -> None:
+    async with catalog.database.write() as connection:
+        await connection.execute(insert(tables.upload), rows)
+
+
+async def delete_rows(catalog: Catalog, owner_id: UUID) -> None:
+    async with catalog.database.write() as connection:
+        await connection.execute(delete(tables.upload).where(tables.upload.c.owner_id == owner_id))
 
 
 def test_the_quota_counts_what_unfinished_uploads_reserve(service: Service) -> None:
