@@ -28,6 +28,7 @@ from app.config import Settings, load_settings
 from app.health.catalog_check import CatalogCheck
 from app.health.mount_states import MountRegistry, check_all_mounts
 from app.health.readiness import ReadinessChecks
+from app.jobs.elected_work import ElectedWork
 from app.libraries.service import LibraryService
 from app.media.portraits import PortraitService
 from app.migration.backups.backup_schedule import BackupSchedule
@@ -94,10 +95,14 @@ async def open_services(
         )
         async with (
             upload_sessions.running(),
-            upload_sweeper.running(upload_sessions.complete_idle),
             aclosing(catalog_check),
             libraries.running(),
-            backup_schedule.run_in_background(),
+            ElectedWork(
+                catalog,
+                "schedules",
+                partial(upload_sweeper.running, upload_sessions.complete_idle),
+                backup_schedule.run_in_background,
+            ).running(),
             aclosing(ArchiveLinkService(catalog, archive_planner)) as archive_links,
         ):
             yield Services(

@@ -16,6 +16,7 @@ from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, prefix_setting_name
 from app.health.markers import MediaLocationCheck, check_root_exists
 from app.health.media_folder import MountCheckFailed
+from app.jobs.elected_work import ElectedWork
 from app.jobs.service import JobService, WakeWorkers, open_jobs
 from app.jobs.sweeper import Sweeper
 from app.jobs.task_executor import ProcessTask
@@ -76,7 +77,7 @@ async def open_core_services(
         await _verify_media_location(media_location, storage.engine, adopt_markers=adopt_markers)
         await _refuse_unplaced_files(catalog, storage)
         sweeper = Sweeper(catalog, storage, settings, media_location.check_markers)
-        await stack.enter_async_context(sweeper.running())
+        await stack.enter_async_context(ElectedWork(catalog, "sweeper", sweeper.running).running())
         await _keep_link_roots_current(stack, catalog, storage)
         processor = await stack.enter_async_context(MediaProcessor(settings).running())
         publisher = GeneratedFileStore(catalog, storage, media_location.check_before_write)

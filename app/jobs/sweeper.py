@@ -1,8 +1,9 @@
 """Deletes files that are marked for deletion (`doomed`): first the object, then its row. No other code deletes managed
 files.
 
-Any number of processes may sweep at once and be killed at any point: a row stays until its object is known to be gone,
-and deleting an object that is already gone succeeds. A file whose writer died is deleted only after `LATE_WRITE_GRACE`.
+One process of the installation sweeps (see `elected_work`). Several could sweep at once, and each be killed at any
+point: a row stays until its object is known to be gone, and deleting an object that is already gone succeeds. A file
+whose writer died is deleted only after `LATE_WRITE_GRACE`.
 The sweeper also empties the trash by age, removes users that were deleted, deletes expired sessions and links, and
 fills in folded names of assets after an upgrade.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -81,6 +82,22 @@ def test_a_process_that_ends_is_replaced(service: Service) -> None:
     assert service.log.count("a serving process ended") == 2
     assert service.stop() == 0
     assert "Traceback" not in service.log
+
+
+def test_another_process_takes_over_what_one_does_for_all(service: Service) -> None:
+    """The log has a line for each beginning and each orderly end; who is killed has no end."""
+
+    def find_elected() -> dict[str, int]:
+        """The process that was elected last, of each kind of work."""
+        lines = re.findall(r"this process is elected .*?process=(\d+) work=(\w+)", service.log)
+        return {work: int(process) for process, work in lines}
+
+    eventually(lambda: find_elected().keys() == {"sweeper", "schedules"}, "all work is done")
+    for _ in range(2):
+        killed = find_elected()["sweeper"]
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda former=killed: former not in find_elected().values(), "another one does it", within=10)
+    assert set(find_elected().values()) <= serving(service).keys()
 
 
 def test_processes_are_replaced_without_a_failed_request(service: Service) -> None:
