@@ -9,7 +9,7 @@ const EDGE_PIXELS = 72;
 const MOST_SCROLL_PIXELS = 24;
 
 /**
- * @typedef {import("./grid.js").Grid} Grid
+ * @typedef {import("./grid/grid.js").Grid} Grid
  * @typedef {import("./selection.js").Selection} Selection
  * @typedef {import("./selection.js").Anchor} Anchor
  * @typedef {{anchor: Anchor, others: ReadonlySet<string>, last: string}} Drag

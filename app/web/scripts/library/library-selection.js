@@ -12,7 +12,7 @@ export class LibrarySelection {
   #drag;
   #bar;
 
-  /** @param {import("./grid.js").Grid} grid */
+  /** @param {import("./grid/grid.js").Grid} grid */
   constructor(grid) {
     this.#timeline = grid.timeline;
     this.#drag = new DragSelection(grid, selection);

@@ -5,13 +5,13 @@ import { element } from "../shell/dom.js";
 import { registerHeaderLink } from "../shell/header.js";
 import { registerView, setTitle } from "../shell/router.js";
 import { text } from "../shell/text.js";
-import { GridInput } from "./grid-input.js";
-import { Grid } from "./grid.js";
+import { GridInput } from "./grid/grid-input.js";
+import { Grid } from "./grid/grid.js";
 import { LibraryRefresh } from "./library-refresh.js";
 import { LibrarySelection } from "./library-selection.js";
 import { buildEmptyState, buildErrorState } from "./library-states.js";
 import { library } from "./library.js";
-import { Scrubber } from "./scrubber.js";
+import { Scrubber } from "./grid/scrubber.js";
 import { selection } from "./selection.js";
 
 registerHeaderLink({ path: "/", label: text("header.photos"), icon: "photos", order: 10 });
@@ -43,7 +43,7 @@ class LibraryView {
     container.append(title, this.#scrubber.element, this.#scroller, this.#state);
   }
 
-  /** @param {import("./measures.js").Anchor | undefined} anchor where the grid was when this entry of the history was left */
+  /** @param {import("./grid/measures.js").Anchor | undefined} anchor where the grid was when this entry of the history was left */
   async start(anchor) {
     await this.#read(this.#timeline.months.length > 0 ? new Set() : "all");
     if (anchor && this.#isOpen) {

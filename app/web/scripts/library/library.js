@@ -1,7 +1,7 @@
 /** The timeline of who is signed in, which grid and viewer share. */
 
 import { bus } from "../shell/events.js";
-import { Timeline } from "./timeline.js";
+import { Timeline } from "./timeline/timeline.js";
 
 class Library {
   /** @type {Timeline | null} */

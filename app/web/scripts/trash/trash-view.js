@@ -2,14 +2,14 @@
 
 import { deleteAssets, restoreAssets } from "../library/asset-actions.js";
 import { DragSelection } from "../library/drag-selection.js";
-import { GridInput } from "../library/grid-input.js";
-import { Grid } from "../library/grid.js";
+import { GridInput } from "../library/grid/grid-input.js";
+import { Grid } from "../library/grid/grid.js";
 import { LibraryRefresh } from "../library/library-refresh.js";
 import { buildErrorState } from "../library/library-states.js";
-import { Scrubber } from "../library/scrubber.js";
+import { Scrubber } from "../library/grid/scrubber.js";
 import { SelectionBar } from "../library/selection-bar.js";
 import { selection } from "../library/selection.js";
-import { Timeline } from "../library/timeline.js";
+import { Timeline } from "../library/timeline/timeline.js";
 import { announce } from "../shell/announcer.js";
 import { request } from "../shell/api.js";
 import { confirm } from "../shell/dialogs.js";

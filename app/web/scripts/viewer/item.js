@@ -1,6 +1,6 @@
 /** What the viewer needs to show an asset at once, read from the grid's columns or from the asset itself. */
 
-import { buildPictureAddress, buildVersion } from "../library/tile.js";
+import { buildPictureAddress, buildVersion } from "../library/grid/tile.js";
 
 /**
  * `hash`, `version`: of the thumbnail, null and "" while none is made; `time`: local, as if it were UTC.
@@ -11,7 +11,7 @@ import { buildPictureAddress, buildVersion } from "../library/tile.js";
  */
 
 /**
- * @param {import("../library/timeline.js").Place} place
+ * @param {import("../library/timeline/timeline.js").Place} place
  * @returns {Item | null} null if the month is not loaded
  */
 export function readPlace({ month, index, id }) {

@@ -2,7 +2,7 @@
 
 import { element, icon } from "../shell/dom.js";
 import { text } from "../shell/text.js";
-import { drawThumbhash } from "../library/tile.js";
+import { drawThumbhash } from "../library/grid/tile.js";
 import { getPictureAddress, getVideoAddress } from "./item.js";
 import { fitPicture, limitZoom, WHOLE, zoomAt } from "./zoom.js";
 

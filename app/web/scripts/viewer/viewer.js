@@ -16,7 +16,7 @@ import { Preloader } from "./preloader.js";
 import { Toolbar } from "./toolbar.js";
 import { Video } from "./video.js";
 
-/** @typedef {import("../library/timeline.js").Place} Place */
+/** @typedef {import("../library/timeline/timeline.js").Place} Place */
 
 const SWIPE = 60;
 const CENTER = { x: 0, y: 0 };

@@ -1,12 +1,12 @@
 /** Pointer and keyboard on the grid: opening, selecting, and moving the focus from tile to tile. */
 
-import { isShortcutEvent, registerShortcuts } from "../shell/keyboard.js";
-import { navigate } from "../shell/router.js";
-import { text } from "../shell/text.js";
+import { isShortcutEvent, registerShortcuts } from "../../shell/keyboard.js";
+import { navigate } from "../../shell/router.js";
+import { text } from "../../shell/text.js";
 
 /**
  * @typedef {import("./grid.js").Grid} Grid
- * @typedef {import("./timeline.js").Place} Place
+ * @typedef {import("../timeline/timeline.js").Place} Place
  *
  * What the grid needs of the selection. `index` is the place in the whole timeline, `range`: up to the last one that was toggled.
  * @typedef {{

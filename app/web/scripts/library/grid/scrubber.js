@@ -1,8 +1,8 @@
 /** The strip beside the grid: where in time one is, and a jump to any month. */
 
-import { element } from "../shell/dom.js";
-import { formatMonth } from "../shell/format.js";
-import { text } from "../shell/text.js";
+import { element } from "../../shell/dom.js";
+import { formatMonth } from "../../shell/format.js";
+import { text } from "../../shell/text.js";
 
 /** @typedef {import("./grid.js").Grid} Grid */
 

@@ -1,13 +1,13 @@
 /** One month in the grid: its headings, and those of its tiles that are near the screen. */
 
-import { element, icon } from "../shell/dom.js";
-import { formatDay, formatMonth } from "../shell/format.js";
-import { text } from "../shell/text.js";
+import { element, icon } from "../../shell/dom.js";
+import { formatDay, formatMonth } from "../../shell/format.js";
+import { text } from "../../shell/text.js";
 import { findFirstBelow } from "./layout.js";
 import { Tile } from "./tile.js";
 
 /**
- * @typedef {import("./timeline.js").Month} Month
+ * @typedef {import("../timeline/timeline.js").Month} Month
  * @typedef {import("./layout.js").MonthLayout} MonthLayout
  * @typedef {import("./layout.js").Day} Day
  */
@@ -68,7 +68,7 @@ export class MonthSection {
    * @param {Tile | null} kept a tile that stays wherever it is
    */
   show(layout, from, to, kept) {
-    const assets = /** @type {import("./month-assets.js").MonthAssets} */ (this.month.assets);
+    const assets = /** @type {import("../timeline/month-assets.js").MonthAssets} */ (this.month.assets);
     if (layout !== this.#layout) {
       this.element.classList.remove("is-loading");
       this.#failure.hidden = true;

@@ -9,7 +9,7 @@
  * @typedef {{start: number, end: number, x: number, y: number, width: number}} Day
  * @typedef {{height: number, boxes: Float32Array, days: Day[]}} MonthLayout
  *
- * @typedef {import("./month-assets.js").MonthAssets} MonthAssets
+ * @typedef {import("../timeline/month-assets.js").MonthAssets} MonthAssets
  * @typedef {{boxes: Float32Array, metrics: Metrics, assets: MonthAssets}} Target
  */
 

@@ -1,11 +1,11 @@
 /** One tile of the grid: a link that shows thumbhash, thumbnail and badges, and a box to select it by. */
 
-import { element, icon } from "../shell/dom.js";
-import { formatDuration, formatLongDay, formatTime } from "../shell/format.js";
-import { text } from "../shell/text.js";
+import { element, icon } from "../../shell/dom.js";
+import { formatDuration, formatLongDay, formatTime } from "../../shell/format.js";
+import { text } from "../../shell/text.js";
 import { decodeThumbhash, readAverageColor } from "./thumbhash.js";
 
-/** @typedef {import("./month-assets.js").MonthAssets} MonthAssets */
+/** @typedef {import("../timeline/month-assets.js").MonthAssets} MonthAssets */
 
 /**
  * The address of a picture of an asset; it changes with the picture, so that browsers may keep it.

@@ -3,7 +3,7 @@
 import { chooseMetrics, estimateHeight, findFirstBelow, layoutMonth } from "./layout.js";
 
 /**
- * @typedef {import("./timeline.js").Month} Month
+ * @typedef {import("../timeline/timeline.js").Month} Month
  * @typedef {import("./layout.js").MonthLayout} MonthLayout
  *
  * What stays where it is while heights change: an asset, or a share of a month's height, at `offset` pixels below the upper edge.
@@ -13,14 +13,14 @@ import { chooseMetrics, estimateHeight, findFirstBelow, layoutMonth } from "./la
 export class Measures {
   metrics = chooseMetrics(1);
   #timeline;
-  /** @type {WeakMap<import("./month-assets.js").MonthAssets, MonthLayout>} */
+  /** @type {WeakMap<import("../timeline/month-assets.js").MonthAssets, MonthLayout>} */
   #layouts = new WeakMap();
   /** @type {Map<string, {height: number, count: number}>} */
   #known = new Map();
   /** @type {number[]} of each month, and after them the height of all */
   #tops = [0];
 
-  /** @param {import("./timeline.js").Timeline} timeline */
+  /** @param {import("../timeline/timeline.js").Timeline} timeline */
   constructor(timeline) {
     this.#timeline = timeline;
   }

@@ -1,15 +1,15 @@
 /** The grid: months as sections on a scroll space, of which only what is near the screen is in the document. */
 
-import { element } from "../shell/dom.js";
-import { bus } from "../shell/events.js";
+import { element } from "../../shell/dom.js";
+import { bus } from "../../shell/events.js";
 import { Measures } from "./measures.js";
 import { MonthSection } from "./month-section.js";
 import { ScrollSpace } from "./scroll-space.js";
 
 /**
- * @typedef {import("./timeline.js").Timeline} Timeline
- * @typedef {import("./timeline.js").Month} Month
- * @typedef {import("./timeline.js").Place} Place
+ * @typedef {import("../timeline/timeline.js").Timeline} Timeline
+ * @typedef {import("../timeline/timeline.js").Month} Month
+ * @typedef {import("../timeline/timeline.js").Place} Place
  * @typedef {import("./measures.js").Anchor} Anchor
  */
 

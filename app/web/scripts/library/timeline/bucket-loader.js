@@ -1,8 +1,8 @@
 /** Loads months through the worker: a bounded number at once, the most wanted first, what is no longer wanted aborted. */
 
-import { ApiError } from "../shell/api.js";
-import { reportReachability } from "../shell/connection.js";
-import { text } from "../shell/text.js";
+import { ApiError } from "../../shell/api.js";
+import { reportReachability } from "../../shell/connection.js";
+import { text } from "../../shell/text.js";
 import { MonthAssets } from "./month-assets.js";
 
 const MOST_AT_ONCE = 3;

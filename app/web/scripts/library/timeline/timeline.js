@@ -1,6 +1,6 @@
 /** The timeline: which months there are, and the assets of those that are loaded. */
 
-import { request } from "../shell/api.js";
+import { request } from "../../shell/api.js";
 import { BucketLoader } from "./bucket-loader.js";
 
 /**
