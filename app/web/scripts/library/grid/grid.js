@@ -194,6 +194,7 @@ export class Grid {
 
   /** Measures everything anew, and keeps what is on the screen where it is. */
   #rebuild() {
+    this.#space.read();
     const anchor = this.getAnchor();
     const before = this.#space.top;
     this.#measures.measure();
@@ -207,8 +208,8 @@ export class Grid {
   }
 
   #resize() {
-    const width = this.element.clientWidth;
     this.#space.read();
+    const width = this.element.clientWidth;
     if (width > 0 && width !== this.#measures.metrics.width) {
       const anchor = this.getAnchor();
       const isAtTop = this.#space.top < 1;
@@ -247,6 +248,7 @@ export class Grid {
   }
 
   #settle() {
+    this.#space.read();
     this.#last.isFast = false;
     this.#space.settle();
     this.#render();
