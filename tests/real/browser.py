@@ -1,4 +1,4 @@
-"""A real headless Chromium, driven over its DevTools protocol, that downloads files."""
+"""A real headless Chromium, driven over its DevTools protocol, that downloads files and runs scripts of pages."""
 
 from __future__ import annotations
 
@@ -88,6 +88,25 @@ class Browser:
                     return folder / name
                 elif event["method"] == "Browser.downloadProgress" and params["state"] == "canceled":
                     raise DownloadFailed(f"after {params['receivedBytes']} of {params['totalBytes']} bytes")
+
+    async def run(self, page: str, script: str) -> Any:
+        """Open `page`, and run `script` there, the body of an asynchronous function. Returns what it returns (JSON); raises `RuntimeError`
+        with what it throws."""
+        async with asyncio.timeout(PATIENCE):
+            target = (await self._call("Target.createTarget", {"url": page}))["targetId"]
+            session = (await self._call("Target.attachToTarget", {"targetId": target, "flatten": True}))["sessionId"]
+            loaded = "document.readyState == 'complete' && location.href != 'about:blank'"
+            while True:
+                answer = await self._call("Runtime.evaluate", {"expression": loaded}, session)
+                if answer["result"].get("value") is True:
+                    break
+                await asyncio.sleep(0.02)
+            request = {"expression": f"(async () => {{ {script} }})()", "awaitPromise": True, "returnByValue": True}
+            answer = await self._call("Runtime.evaluate", request, session)
+            await self._call("Target.closeTarget", {"targetId": target})
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", "the script failed"))
+        return answer["result"].get("value")
 
     async def _start(self) -> None:
         self._process = subprocess.Popen(
