@@ -22,6 +22,7 @@ from tests.real.cutting_proxy import CuttingProxy
 from tests.real.foreign_clients import FOLDER, foreign_clients_python
 from tests.real.npm import node, npm_packages
 from tests.real.service import ROOT, Service
+from tests.real.stacks import Database, Engine
 from tests.real.uploads import FIELDS, fresh_bytes
 
 RUN_SECONDS = 120
@@ -133,9 +134,11 @@ def test_tuspy(service: Service, client: httpx.Client, account: Account, tmp_pat
     assert_one_asset(client, data)
 
 
-def test_aiotus(start_service: StartService, tmp_path: Path) -> None:
-    """It takes a location for an absolute address, or one below the endpoint."""
-    service = start_service("local", begin=False)
+@pytest.mark.parametrize(("engine", "database"), [("local", "postgresql"), ("s3", "sqlite")])
+def test_aiotus(start_service: StartService, tmp_path: Path, engine: Engine, database: Database) -> None:
+    """It takes a location for an absolute address, or one below the endpoint. The other tests have the usual pairs of storage and
+    database."""
+    service = start_service(engine, database=database, begin=False)
     service.settings["MEDIAVAULT_PUBLIC_URL"] = service.url
     service.start()
     account = service.people.add()
