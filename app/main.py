@@ -19,6 +19,7 @@ from app.api.http.application import ApiApplication
 from app.api.http.cors import CorsPolicy
 from app.api.openapi import install_openapi
 from app.api.routes import install_routes
+from app.api.routes.uploads.tus import find_error_conversion
 from app.api.services import Services
 from app.api.web.routes import install_web
 from app.archives.links import ArchiveLinkService
@@ -50,7 +51,7 @@ def create_app(
     effective_settings = settings or load_settings()
     api = FastAPI(title="mediavault", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(api)
-    install_method_handlers(api)
+    install_method_handlers(api, find_error_conversion)
     install_routes(api)
     install_openapi(api)
     install_web(api, effective_settings)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Scope
 
-from app.api.errors import build_error_response
+from app.api.errors import ERROR_CONVERSION, ApiError, build_error_response
 from app.api.handlers.file_requests import find_file_handler
 from app.api.http.request_head import KNOWN_METHODS
 
 WHOLE_SERVER = "*"
 _PROBED_METHODS = sorted(method.decode("ascii") for method in KNOWN_METHODS - {b"HEAD", b"OPTIONS", b"TRACE"})
 
+FindErrorConversion = Callable[[str], Callable[[Exception], ApiError] | None]
+"""Returns what replaces `to_api_error` for requests to a path; None where nothing does."""
 
-def install_method_handlers(app: FastAPI) -> None:
-    """Install handlers of 404 and 405 on `app` that cover its routes and those of the fast path.
+
+def install_method_handlers(app: FastAPI, find_error_conversion: FindErrorConversion = lambda _path: None) -> None:
+    """Install handlers of 404 and 405 on `app` that cover its routes and those of the fast path. `find_error_conversion`: for the paths of a
+    protocol with fields of its own on every response, also where no route matches.
 
     HEAD is supported wherever GET is, because `ApiApplication` sends HEAD to the GET route.
     """
 
     async def handle(request: Request, error: Exception) -> Response:
+        convert = find_error_conversion(request.scope["path"])
+        if convert is not None:
+            request.scope.setdefault(ERROR_CONVERSION, convert)
         allowed = _find_allowed_methods(app, request.scope)
         if not allowed or request.method in allowed:
             return build_error_response(request, error)

@@ -165,10 +165,25 @@ def test_requests_that_are_refused(client: httpx.Client) -> None:
             method, location, content=b"12345" if method == "PATCH" else None, headers={**TUS, **headers}
         )
         assert answer.status_code == status, (method, headers)
-        if method != "PUT":
-            assert answer.headers["tus-resumable"] == "1.0.0"
+        assert answer.headers["tus-resumable"] == "1.0.0"
         assert (status == 412) is (answer.headers.get("tus-version") == "1.0.0")
         assert tus_offset(client, location) == 0
+
+
+def test_requests_that_match_no_route(client: httpx.Client) -> None:
+    for method, path, status in [
+        ("PUT", "/api/uploads", 405),
+        ("GET", "/api/uploads", 405),
+        ("DELETE", "/api/uploads", 405),
+        ("GET", "/api/uploads/", 404),
+        ("PATCH", "/api/uploads/a/b", 404),
+    ]:
+        answer = client.request(method, path, headers=TUS)
+        assert (answer.status_code, answer.headers.get("tus-resumable")) == (status, "1.0.0"), (method, path)
+        assert answer.json()["statusCode"] == status
+        assert ("allow" in answer.headers) is (status == 405)
+    for path in ("/api/upload", "/api/uploadsy"):
+        assert "tus-resumable" not in client.put(path, headers=TUS).headers
 
 
 REFUSED_CREATIONS: list[tuple[dict[str, Any], int]] = [

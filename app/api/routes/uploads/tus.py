@@ -57,6 +57,11 @@ class TusRoute(APIRoute):
         return answer
 
 
+def find_error_conversion(path: str) -> Callable[[Exception], ApiError] | None:
+    """For errors of requests that match no route."""
+    return _to_api_error if path == PREFIX or path.startswith(f"{PREFIX}/") else None
+
+
 router = APIRouter(prefix=PREFIX, tags=["uploads"], route_class=TusRoute)
 
 
