@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from app.catalog.database.outage import OutageLog
+from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.database.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 from app.catalog.errors import (
@@ -377,6 +378,7 @@ def _sqlite_engine(path: Path, file: SqliteFileGuard, *, connections: int, query
     options = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True} if query_only else {}
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
+        module=SqliteDriver(),
         async_creator=connect,
         pool_size=connections,
         max_overflow=0,
@@ -406,7 +408,9 @@ def _close_unused(task: asyncio.Future[aiosqlite.Connection]) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    driver_connection = connection.connection.dbapi_connection
+    if isinstance(driver_connection, SqliteDriverConnection):
+        driver_connection.begin_at_next_statement()
 
 
 def build_postgres_arguments(url: URL) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""SQLAlchemy's adapter of aiosqlite, with one call of the connection's thread for each statement.
+
+The adapter that SQLAlchemy has makes four calls: new cursor, statement, rows, end of the cursor. Each wakes a thread and then the event
+loop, which takes longer than a small statement. The begin of a transaction goes with its first statement.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import aiosqlite
+from sqlalchemy.dialects.sqlite.aiosqlite import (
+    AsyncAdapt_aiosqlite_connection,
+    AsyncAdapt_aiosqlite_cursor,
+    AsyncAdapt_aiosqlite_dbapi,
+)
+from sqlalchemy.util.concurrency import await_
+
+BEGIN = "BEGIN IMMEDIATE"
+
+
+class _Outcome(NamedTuple):
+    rows: Sequence[Any]
+    description: Any
+    rowcount: int
+    lastrowid: int | None
+
+
+class SqliteCursor(AsyncAdapt_aiosqlite_cursor):
+    """Holds the outcome of one statement. The driver's own cursor ends in the call that made it."""
+
+    __slots__ = ("_driver_connection", "_outcome", "arraysize")
+
+    def __init__(self, adapt_connection: SqliteDriverConnection) -> None:  # pyright: ignore[reportMissingSuperCall]
+        self._driver_connection = adapt_connection
+        self._rows: deque[Any] = deque()
+        self._outcome = _Outcome((), None, -1, None)
+        self.arraysize = 1  # pyright: ignore[reportIncompatibleMethodOverride]
+
+    @property
+    def description(self) -> Any:
+        return self._outcome.description
+
+    @property
+    def rowcount(self) -> int:
+        return self._outcome.rowcount
+
+    @property
+    def lastrowid(self) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self._outcome.lastrowid
+
+    async def _async_soft_close(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._rows.clear()
+
+    def execute(self, operation: Any, parameters: Any = None) -> None:
+        self._run(sqlite3.Cursor.execute, operation, () if parameters is None else parameters)
+
+    def executemany(self, operation: Any, seq_of_parameters: Any) -> None:
+        self._run(sqlite3.Cursor.executemany, operation, seq_of_parameters)
+
+    def _run(self, execute: Callable[..., Any], operation: Any, parameters: Any) -> None:
+        self._outcome = self._driver_connection.run(_execute, execute, operation, parameters)
+        self._rows = deque(self._outcome.rows)
+
+
+class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
+    __slots__ = ("_begins", "_is_idle")
+
+    _cursor_cls = SqliteCursor
+    _connection: aiosqlite.Connection  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, dbapi: Any, connection: aiosqlite.Connection) -> None:
+        super().__init__(dbapi, connection)  # pyright: ignore[reportArgumentType]
+        self._begins = False
+        self._is_idle = True
+        """Whether nothing has run since the last commit or rollback. SQLAlchemy's pool rolls back after each commit once more."""
+
+    def begin_at_next_statement(self) -> None:
+        """Begin a transaction with the next statement, which also raises what refuses the begin."""
+        self._begins = True
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function` in the connection's thread, with its connection as first argument."""
+        if self._begins:
+            function, arguments = _begin_and_call, (function, *arguments)
+            self._begins = False
+        self._is_idle = False
+        try:
+            return await_(self._connection._execute(_call, self._connection, function, arguments))  # noqa: SLF001
+        except Exception as error:  # noqa: BLE001 - as the methods of the base class
+            self._handle_exception(error)
+
+    def rollback(self) -> None:
+        self._begins = False
+        if not self._is_idle:
+            super().rollback()
+            self._is_idle = True
+
+    def commit(self) -> None:
+        self._begins = False
+        if not self._is_idle:
+            super().commit()
+            self._is_idle = True
+
+
+class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):
+    """The `module` of an engine."""
+
+    def __init__(self) -> None:
+        super().__init__(aiosqlite, sqlite3)
+
+    def connect(self, *arg: Any, **kw: Any) -> SqliteDriverConnection:
+        creator: Callable[..., Any] = kw.pop("async_creator_fn")
+        return SqliteDriverConnection(self, await_(creator(*arg, **kw)))
+
+
+def _call(connection: aiosqlite.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return function(connection._conn, *arguments)  # noqa: SLF001
+
+
+def _begin_and_call(connection: sqlite3.Connection, function: Callable[..., Any], *arguments: Any) -> Any:
+    connection.execute(BEGIN).close()
+    return function(connection, *arguments)
+
+
+def _execute(connection: sqlite3.Connection, execute: Callable[..., Any], operation: str, parameters: Any) -> _Outcome:
+    cursor = connection.cursor()
+    try:
+        execute(cursor, operation, parameters)
+        rows = cursor.fetchall() if cursor.description else ()
+        return _Outcome(rows, cursor.description, cursor.rowcount, cursor.lastrowid)
+    finally:
+        cursor.close()
