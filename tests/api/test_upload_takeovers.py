@@ -27,7 +27,7 @@ TUS = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-strea
 @pytest.fixture(params=ENGINES, ids=["on a disk", "in a bucket"])
 def services(request: pytest.FixtureRequest, stacks: Stacks, tmp_path: Path) -> Iterator[tuple[Service, Service]]:
     stack = stacks.create(request.param, tmp_path / "service", database="postgresql")
-    with Service(stack, spawned=False) as first, Service(stack, spawned=False) as second:
+    with Service(stack) as first, Service(stack) as second:
         yield first, second
         assert_consistent(stack)
 
