@@ -7,12 +7,9 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import botocore.loaders
-import botocore.session
 import hypothesis
 import pytest
 import structlog
@@ -23,6 +20,7 @@ from tests.real.databases import DatabaseFactory
 from tests.real.moto import Moto
 from tests.real.notes import Note
 from tests.real.postgres import Postgres, postgres_binaries
+from tests.real.sdk_caches import keep_sdk_descriptions
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
 from tests.real.secrets import record_secret, recorded_leaks
 from tests.real.stacks import Stacks
@@ -128,8 +126,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # No deadline: a busy machine is no failure. Hypothesis prints the blob that reproduces a failure.
     hypothesis.settings.register_profile("mediavault", deadline=None, print_blob=True)
     hypothesis.settings.load_profile("mediavault")
-    # Each S3 client loads the same service description; a service loads it once, so the tests cache it.
-    botocore.session.create_loader = cache(botocore.loaders.create_loader)
+    keep_sdk_descriptions()
     config.stash[LEDGER] = RunRecord()
     config.stash[NOTES] = []
     config.stash[LEAKS] = []

@@ -6,13 +6,11 @@ second of CPU for a service on S3.
 from __future__ import annotations
 
 import encodings.idna
-from functools import cache
 
 import alembic.command
 import anyio._backends._asyncio
 import anyio._core._sockets
 import anyio._core._streams
-import botocore.loaders
 import botocore.session
 import fastapi_offline
 import psycopg
@@ -34,13 +32,14 @@ import app.migration.steps.rollback_step
 import app.migration.steps.run_step
 import app.migration.steps.switch_step
 import app.storage.s3
+from tests.real.sdk_caches import keep_sdk_descriptions
 
 __all__ = ["alembic", "anyio", "app", "encodings", "fastapi_offline", "psycopg", "typer", "uvicorn", "uvloop"]
 
 
 def preload_s3_description() -> None:
-    """Keep the SDK's service description in memory: without this, each client parses megabytes of JSON."""
-    botocore.session.create_loader = cache(botocore.loaders.create_loader)
+    """Load the SDK's service description, and keep it."""
+    keep_sdk_descriptions()
     session = botocore.session.get_session()
     session.create_client(
         "s3",

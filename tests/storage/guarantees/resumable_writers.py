@@ -15,13 +15,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-
-import botocore.loaders
-import botocore.session
 
 from app.config import Settings
 from app.storage.errors import StorageError
@@ -35,6 +31,7 @@ from app.storage.s3 import resumable as s3_resumable
 from app.storage.s3.protocol.capabilities import S3Feature
 from app.storage.s3.protocol.client import S3Client
 from app.storage.service import open_storage
+from tests.real.sdk_caches import keep_sdk_descriptions
 from tests.storage.guarantees.content import MEBIBYTE, pattern
 from tests.storage.guarantees.resumable_row import TakenOver, UploadRow
 
@@ -144,8 +141,7 @@ def wait_for(child: int) -> None:
 
 async def warm_up() -> None:
     """Load what a writer needs before the first fork."""
-    botocore_session: Any = botocore.session
-    botocore_session.create_loader = cache(botocore.loaders.create_loader)
+    keep_sdk_descriptions()
     await (await open_storage(Settings(_env_file=None))).aclose()  # pyright: ignore[reportCallIssue]
 
 
