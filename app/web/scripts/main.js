@@ -4,6 +4,7 @@ import "./signin/signin-view.js";
 import "./library/library-view.js";
 import "./viewer/viewer-view.js";
 import "./trash/trash-view.js";
+import "./administration/administration-view.js";
 
 import { installConnectionWatch } from "./shell/connection.js";
 import { buildFrame } from "./shell/frame.js";

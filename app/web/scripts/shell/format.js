@@ -8,6 +8,7 @@ const days = new Intl.DateTimeFormat(LOCALE, { weekday: "short", day: "numeric",
 const longDays = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
 const times = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
 const months = new Intl.DateTimeFormat(LOCALE, { month: "long", year: "numeric", timeZone: "UTC" });
+const moments = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
 
 /** @type {Record<"day" | "longDay", {number: number, text: string}>} the last days: tiles of one day follow each other */
 const lastDays = { day: { number: NaN, text: "" }, longDay: { number: NaN, text: "" } };
@@ -72,4 +73,12 @@ export function formatTime(local) {
 /** @param {Date} local */
 export function formatMonth(local) {
   return months.format(local);
+}
+
+/**
+ * A moment in the zone of the visitor.
+ * @param {Date} moment
+ */
+export function formatMoment(moment) {
+  return moments.format(moment);
 }
