@@ -67,7 +67,7 @@ export class ScrollSpace {
   /** @returns {boolean} whether the end of the physical space is so near that `settle` must not wait */
   isNearEdge() {
     const margin = this.viewport * 2;
-    const isOff = Math.abs(this.#physical - this.#project(this.top)) > 1;
+    const isOff = Math.abs(this.#physical - this.#project(this.top)) > 0.5;
     return isOff && (this.#physical < margin || this.#physical > Math.min(this.height, LIMIT) - this.viewport - margin);
   }
 
@@ -78,7 +78,7 @@ export class ScrollSpace {
   settle() {
     const before = this.origin;
     const top = Math.min(Math.max(this.top, 0), this.end);
-    const isFar = Math.abs(this.#physical - this.#project(top)) > (this.height > LIMIT ? LIMIT / 8 : 1);
+    const isFar = Math.abs(this.#physical - this.#project(top)) > (this.height > LIMIT ? LIMIT / 8 : 0.5);
     if (isFar || this.isNearEdge()) {
       this.#setPhysical(top);
     }
@@ -92,11 +92,19 @@ export class ScrollSpace {
     this.origin = top - this.#physical;
   }
 
-  /** @param {number} top */
+  /**
+   * The physical position for a virtual one: near both ends pixel by pixel, so that they are reached, in proportion between.
+   * @param {number} top
+   */
   #project(top) {
-    if (this.height <= LIMIT) {
+    const [end, most] = [this.end, LIMIT - this.viewport];
+    const margin = this.viewport * 4;
+    if (this.height <= LIMIT || top <= margin) {
       return top;
     }
-    return this.end === 0 ? 0 : (top / this.end) * (LIMIT - this.viewport);
+    if (end - top <= margin) {
+      return most - (end - top);
+    }
+    return margin + ((top - margin) / (end - margin * 2)) * (most - margin * 2);
   }
 }
