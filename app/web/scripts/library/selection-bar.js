@@ -33,6 +33,7 @@ registerShortcuts(text("shortcuts.selection"), [
 
 export class SelectionBar {
   #actions;
+  #region;
   #count = element("strong", { class: "selection-count" });
   #buttons;
   #announcing = 0;
@@ -52,14 +53,15 @@ export class SelectionBar {
       this.#buttons,
     );
     this.#stopListening = bus.on("selection-changed", ({ ids }) => this.#show(ids.size));
-    document.body.append(this.node);
+    this.#region = element("div", { role: "region", "aria-label": text("selection.bar") }, this.node);
+    document.body.append(this.#region);
     current.bar = this;
   }
 
   close() {
     clearTimeout(this.#announcing);
     this.#stopListening();
-    this.node.remove();
+    this.#region.remove();
     if (current.bar === this) {
       current.bar = null;
     }
