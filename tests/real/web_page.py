@@ -97,6 +97,10 @@ class WebPage:
         errors = [error for error in self.errors if not any(allowed.search(error) for allowed in self.allowed)]
         return [*errors, *violations, *(f"a request to {url}" for url in self.foreign)]
 
+    def allow_status(self, status: int) -> None:
+        """Expect a response with this status, of which Chromium's console tells."""
+        self.allowed.append(re.compile(f"the server responded with a status of {status} "))
+
     def watch(self) -> None:
         """Playwright sets attributes on the methods that it is given, which an instance with slots has not: hence the functions."""
         self.page.on("console", lambda message: self._note_console(message))  # noqa: PLW0108
@@ -115,16 +119,16 @@ class WebPage:
 
 @asynccontextmanager
 async def open_web_page(
-    browser: Browser, base: str, account: Account, *, options: dict[str, Any] | None = None
+    browser: Browser, base: str, account: Account | None, *, options: dict[str, Any] | None = None
 ) -> AsyncIterator[WebPage]:
-    """A tab of its own profile, in which `account` is signed in; nothing is opened yet. `options` are those of Playwright's `new_context`.
+    """A tab of its own profile, in which `account` is signed in (None: nobody); nothing is opened yet. `options` are those of Playwright's `new_context`.
     Fails if something happened that must not."""
     context = await browser.new_context(base_url=base, **(options or {}))
     try:
-        answer = await context.request.post(
-            "/api/auth/login", data={"email": account.email, "password": account.password}
-        )
-        assert answer.status == 201, await answer.text()
+        if account is not None:
+            credentials = {"email": account.email, "password": account.password}
+            answer = await context.request.post("/api/auth/login", data=credentials)
+            assert answer.status == 201, await answer.text()
         context.set_default_timeout(PATIENCE_MS)
         await context.add_init_script(_WATCH)
         page = await context.new_page()

@@ -1,0 +1,75 @@
+"""Ways in other than the printed address: password and API key; and what happens when the session ends."""
+
+from __future__ import annotations
+
+import httpx
+from playwright.async_api import Browser, Page, expect
+
+from tests.real.accounts import Account
+from tests.real.service import Service
+from tests.real.web_page import WebPage, open_web_page
+
+
+async def test_a_password_opens_the_address_that_was_asked_for(
+    chromium: Browser, service: Service, account: Account
+) -> None:
+    async with open_web_page(chromium, service.url, None) as web_page:
+        page = web_page.page
+        web_page.allow_status(401)
+        await page.goto(f"{service.url}/trash")
+        assert account.password
+        await _fill_in(page, account.email, "not this one")
+        await expect(page.get_by_role("alert")).to_have_text("That e-mail and password do not match.")
+
+        await _fill_in(page, account.email, account.password)
+
+        await expect(page.get_by_text("The trash is empty")).to_be_visible()
+        assert page.url == f"{service.url}/trash"
+
+
+async def test_a_key_signs_in_and_the_browser_does_not_keep_it(
+    chromium: Browser, service: Service, client: httpx.Client, account: Account
+) -> None:
+    async with open_web_page(chromium, service.url, None) as web_page:
+        page = web_page.page
+        await page.goto(service.url)
+        await page.get_by_role("button", name="Sign in with an API key").click()
+        await page.get_by_label("API key").fill(account.key)
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(page.get_by_text("Room for your photos")).to_be_visible()
+
+        kept = await page.evaluate("JSON.stringify({...localStorage, ...sessionStorage}) + document.cookie + location")
+        cookies = await web_page.context.cookies()
+        assert account.key not in kept + "".join(cookie.get("value", "") for cookie in cookies)
+        token = next(cookie for cookie in cookies if cookie.get("name") == "immich_access_token")
+        assert (token.get("httpOnly"), token.get("sameSite")) == (True, "Lax")
+
+        key_id = client.get("/api/api-keys/me").json()["id"]
+        client.delete(f"/api/api-keys/{key_id}")
+        web_page.allow_status(401)
+        await page.get_by_role("link", name="Trash").click()
+        await expect(page.get_by_text("Your session has ended.")).to_be_visible()
+
+
+async def test_after_an_expired_session_it_goes_on_at_the_same_place(
+    web_page: WebPage, client: httpx.Client, account: Account
+) -> None:
+    page = web_page.page
+    await web_page.open("/")
+    web_page.allow_status(401)
+    (session,) = client.get("/api/sessions").json()
+    client.delete(f"/api/sessions/{session['id']}")
+    await page.get_by_role("link", name="Trash").click()
+    await expect(page.get_by_text("Your session has ended.")).to_be_visible()
+
+    assert account.password
+    await _fill_in(page, account.email, account.password)
+
+    await expect(page.get_by_text("The trash is empty")).to_be_visible()
+    assert page.url == f"{web_page.base}/trash"
+
+
+async def _fill_in(page: Page, email: str, password: str) -> None:
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(password)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
