@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 from sqlalchemy import Connection, event, text
@@ -43,6 +43,8 @@ from app.catalog.errors import (
     ConstraintViolation,
     InvalidDatabaseUrl,
 )
+
+T = TypeVar("T")
 
 POOL_TIMEOUT_SECONDS = 30
 """How long a call waits for a free connection."""
@@ -175,16 +177,31 @@ class Database:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
         return self._transaction(self._transaction_seconds)
 
+    async def transact(self, function: Callable[[Connection], T]) -> T:
+        """One transaction, whose statements `function` makes, without an await. On SQLite it runs in the connection's thread, in one
+        call: cheaper than `write` for transactions of every upload. A cancelled caller's transaction may take place all the same."""
+        async with self._handle_transaction(self._transaction_seconds):
+            if isinstance(self.location, PostgresLocation):
+                async with self.writer.begin() as connection:
+                    return await connection.run_sync(function)
+            async with self.writer.connect() as connection:
+                return await connection.run_sync(_transact_in_one_call, function)
+
     def long_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """As `write`, without a time limit: for schema upgrades and restores, which run alone."""
         return self._transaction(None)
 
     @asynccontextmanager
     async def _transaction(self, seconds: float | None) -> AsyncIterator[AsyncConnection]:
+        async with self._handle_transaction(seconds), self.writer.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _handle_transaction(self, seconds: float | None) -> AsyncIterator[None]:
+        """Holds one of the slots for writers, limits the time, translates errors and records the outcome."""
         async with self._acquire_slot(self._write_slots), self._limit_seconds(seconds):
             try:
-                async with self.writer.begin() as connection:
-                    yield connection
+                yield
             except _DATABASE_ERRORS as error:
                 failure = translate_database_error(error)
                 if isinstance(failure, CatalogUnavailable):
@@ -405,6 +422,13 @@ async def _open_connection(opening: aiosqlite.Connection) -> aiosqlite.Connectio
 def _close_unused(task: asyncio.Future[aiosqlite.Connection]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().stop()
+
+
+def _transact_in_one_call(connection: Connection, function: Callable[[Connection], T]) -> T:
+    driver_connection = connection.connection.dbapi_connection
+    if not isinstance(driver_connection, SqliteDriverConnection):
+        raise TypeError("a connection to SQLite is expected")
+    return driver_connection.transact(function)
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -1,7 +1,7 @@
-"""SQLAlchemy's adapter of aiosqlite, with one call of the connection's thread for each statement.
+"""SQLAlchemy's adapter of aiosqlite, with one call of the connection's thread for each statement, or for a whole transaction.
 
-The adapter that SQLAlchemy has makes four calls: new cursor, statement, rows, end of the cursor. Each wakes a thread and then the event
-loop, which takes longer than a small statement. The begin of a transaction goes with its first statement.
+The adapter that SQLAlchemy has makes four calls for a statement: new cursor, statement, rows, end of the cursor. Each wakes a thread and
+then the event loop, which takes longer than a small statement. The begin of a transaction goes with its first statement.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiosqlite
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_connection,
     AsyncAdapt_aiosqlite_cursor,
     AsyncAdapt_aiosqlite_dbapi,
 )
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.util.concurrency import await_
 
 BEGIN = "BEGIN IMMEDIATE"
+
+_T = TypeVar("_T")
 
 
 class _Outcome(NamedTuple):
@@ -70,7 +74,7 @@ class SqliteCursor(AsyncAdapt_aiosqlite_cursor):
 
 
 class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
-    __slots__ = ("_begins", "_is_idle")
+    __slots__ = ("_begins", "_engine", "_is_idle")
 
     _cursor_cls = SqliteCursor
     _connection: aiosqlite.Connection  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -78,12 +82,23 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
     def __init__(self, dbapi: Any, connection: aiosqlite.Connection) -> None:
         super().__init__(dbapi, connection)  # pyright: ignore[reportArgumentType]
         self._begins = False
+        self._engine: Engine | None = None
         self._is_idle = True
         """Whether nothing has run since the last commit or rollback. SQLAlchemy's pool rolls back after each commit once more."""
 
     def begin_at_next_statement(self) -> None:
         """Begin a transaction with the next statement, which also raises what refuses the begin."""
         self._begins = True
+
+    def transact(self, function: Callable[[Connection], _T]) -> _T:
+        """A whole transaction in one call of the thread, where `function` makes its statements."""
+        return self.run(self._transact, function)
+
+    def _transact(self, connection: sqlite3.Connection, function: Callable[[Connection], _T]) -> _T:
+        if self._engine is None:
+            self._engine = _build_engine(connection)
+        with self._engine.begin() as transaction:
+            return function(transaction)
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function` in the connection's thread, with its connection as first argument."""
@@ -118,6 +133,17 @@ class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):
     def connect(self, *arg: Any, **kw: Any) -> SqliteDriverConnection:
         creator: Callable[..., Any] = kw.pop("async_creator_fn")
         return SqliteDriverConnection(self, await_(creator(*arg, **kw)))
+
+
+def _build_engine(connection: sqlite3.Connection) -> Engine:
+    """An engine that has only this connection, for calls in its thread."""
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql(BEGIN)
 
 
 def _call(connection: aiosqlite.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

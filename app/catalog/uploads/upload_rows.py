@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, update
+from sqlalchemy import BindParameter, ColumnElement, case, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import now
@@ -22,7 +22,7 @@ SESSION_LEASE_END = datetime(9000, 1, 1, tzinfo=UTC)
 _upload = tables.upload
 
 
-def owns_generation(upload_id: UUID, generation: int) -> ColumnElement[bool]:
+def owns_generation(upload_id: UUID | BindParameter[Any], generation: int | BindParameter[Any]) -> ColumnElement[bool]:
     """Whether the session has not ended, and no newer request has taken it over."""
     is_open = _upload.c.state.in_(OPEN_UPLOAD_STATES)
     return (_upload.c.id == upload_id) & (_upload.c.generation == generation) & is_open

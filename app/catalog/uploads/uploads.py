@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from app.catalog import quota
 from app.catalog.database.engine import Database, now
@@ -29,6 +29,14 @@ from app.catalog.uploads.upload_rows import (
 )
 
 _upload = tables.upload
+
+# Statements of every request, built once. Names of the columns are names of the values to set.
+_MINE = (_upload.c.id == bindparam("upload_id")) & (_upload.c.owner_id == bindparam("upload_owner_id"))
+_OWN = owns_generation(bindparam("upload_id"), bindparam("upload_generation"))
+_SELECT_FOR_UPDATE = select(_upload).where(_MINE).with_for_update()
+_SELECT_OWN = select(_upload.c.id).where(_OWN)
+_UPDATE_MINE = update(_upload).where(_MINE)
+_UPDATE_OWN = update(_upload).where(_OWN)
 
 
 class UploadRepository:
@@ -65,9 +73,10 @@ class UploadRepository:
     ) -> Upload | None:
         """Raise the session's generation, unless it has ended. Returns the row as it is afterwards, but with the former
         `writer`; None when the owner has no such session. `writer`: the append that begins now."""
-        mine = (_upload.c.id == upload_id) & (_upload.c.owner_id == owner_id)
-        async with self._database.write() as connection:
-            former = (await connection.execute(select(_upload).where(mine).with_for_update())).mappings().one_or_none()
+
+        def take(connection: Connection) -> Upload | None:
+            names = {"upload_id": upload_id, "upload_owner_id": owner_id}
+            former = connection.execute(_SELECT_FOR_UPDATE, names).mappings().one_or_none()
             upload = None if former is None else Upload(**former)
             if upload is None or not upload.is_open:
                 return upload
@@ -76,14 +85,21 @@ class UploadRepository:
                 values["writer"] = writer
                 values["resumptions"] = upload.resumptions + (upload.offset > 0)
                 values["is_contested"] = upload.is_contested or upload.writer is not None
-            await connection.execute(update(_upload).where(mine).values(values))
-        return replace(upload, **{**values, "writer": upload.writer})
+            connection.execute(_UPDATE_MINE, names | values)
+            return replace(upload, **{**values, "writer": upload.writer})
+
+        return await self._database.transact(take)
 
     async def save(self, upload: Upload, **changes: Any) -> bool:
         """Change the row. Returns False when a newer request has the session, or it has ended."""
-        statement = update(_upload).where(owns_generation(upload.id, upload.generation))
-        async with self._database.write() as connection:
-            return (await connection.execute(statement.values(**changes, updated_at=now()))).rowcount == 1
+        values = {"upload_id": upload.id, "upload_generation": upload.generation, **changes, "updated_at": now()}
+        return await self._database.transact(lambda connection: connection.execute(_UPDATE_OWN, values).rowcount == 1)
+
+    async def owns(self, upload: Upload) -> bool:
+        """Whether `save` would change the row."""
+        async with self._database.read() as connection:
+            names = {"upload_id": upload.id, "upload_generation": upload.generation}
+            return (await connection.execute(_SELECT_OWN, names)).one_or_none() is not None
 
     async def set_length(self, upload: Upload, length: int) -> bool:
         """As `save`. Raises `QuotaExceeded`."""

@@ -186,6 +186,10 @@ class SessionAppend:
         return await self._storage.resumable.begin(path, size=self.upload.length, content_type=mime_type)
 
     async def _save_state(self, state: ResumableWriteState) -> None:
+        if self._unsaved is None and state.value == self.upload.storage_state:
+            if not await self._catalog.uploads.owns(self.upload):
+                raise UploadTakenOver
+            return
         values = self._unsaved if self._unsaved is not None and state.offset == self._unsaved["offset"] else {}
         await self._save(**values, storage_state=state.value)
 
