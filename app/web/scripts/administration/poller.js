@@ -1,5 +1,7 @@
 /** Repeats a load: often while the page is seen, seldom while it is hidden or the load fails. */
 
+import { bus } from "../shell/events.js";
+
 const EVERY_MS = 5000;
 const LONGEST_MS = 60_000;
 
@@ -8,6 +10,7 @@ export class Poller {
   #timer = 0;
   #failures = 0;
   #ending = new AbortController();
+  #stopWatching = bus.on("connection-changed", ({ online }) => online && this.hurry());
 
   /**
    * @param {(signal: AbortSignal) => Promise<boolean>} load whether everything could be loaded
@@ -20,6 +23,7 @@ export class Poller {
 
   close() {
     this.#ending.abort();
+    this.#stopWatching();
     clearTimeout(this.#timer);
   }
 

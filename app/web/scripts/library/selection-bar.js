@@ -15,7 +15,7 @@ const ANNOUNCE_DELAY_MS = 600;
  * @typedef {object} Action
  * @property {string} label
  * @property {string} icon
- * @property {(ids: string[]) => Promise<void>} run the selection ends afterwards; rejects with `ApiError`
+ * @property {(ids: string[]) => Promise<unknown>} run the selection ends afterwards, unless this is false; rejects with `ApiError`
  * @property {string} [key] a shortcut, as in `KeyboardEvent.key`
  * @property {boolean} [keepsSelection]
  */
@@ -105,8 +105,8 @@ export class SelectionBar {
     }
     this.#setRunning(true);
     try {
-      await action.run(selection.ids);
-      if (!action.keepsSelection) {
+      const isDone = await action.run(selection.ids);
+      if (isDone !== false && !action.keepsSelection) {
         selection.clear();
       }
     } catch (error) {

@@ -120,9 +120,11 @@ class TrashView {
 
   /** @param {string[]} ids */
   async #delete(ids) {
-    if (await deleteAssets(ids)) {
+    const isDone = await deleteAssets(ids);
+    if (isDone) {
       await this.#read();
     }
+    return isDone;
   }
 
   #restoreAll() {
