@@ -10,10 +10,9 @@ fills in folded names of assets after an upgrade.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -24,6 +23,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
 from app.catalog.schema.records import File
 from app.config import Settings
+from app.periodic_task import PeriodicTask
 from app.storage.errors import StorageError, StoragePermission
 from app.storage.service import StorageService
 
@@ -107,50 +107,38 @@ class Sweeper:
         self._storage = storage
         self._check_media_location = check_media_location
         self._trash_age = timedelta(days=settings.trash_days) if settings.trash_days else None
-        self._woken = asyncio.Event()
         self._housekeeping_due = 0.0
+        self._task = PeriodicTask(
+            "the sweep",
+            self._sweep_once,
+            SWEEP_INTERVAL_SECONDS,
+            expected_errors=(CatalogError, StorageError),
+            is_logged=catalog.outages.record_failure,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Sweep until the block ends, and wait for the end of the sweeping task."""
-        task = asyncio.create_task(self._run(), name="sweeper")
-        try:
+        async with self._task.running():
             yield self
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     def wake(self) -> None:
         """Sweep soon: files were marked for deletion."""
-        self._woken.set()
-
-    async def _run(self) -> None:
-        while True:
-            self._woken.clear()
-            await self._sweep_once()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_INTERVAL_SECONDS):
-                    await self._woken.wait()
+        self._task.wake()
 
     async def _sweep_once(self) -> None:
-        try:
-            if self._check_media_location is not None:
-                await self._check_media_location()
-            while await self._catalog.user_removal.remove_some(USER_REMOVAL_BATCH):
-                pass
-            now = datetime.now(UTC)  # after the removal: its files are due in the same pass
-            before = now - self._trash_age if self._trash_age else None
-            report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)
-            if report != SweepReport():
-                _log.info("swept", trash=report.trash, objects=report.objects, failed=report.failed, users=report.users)
-            if time.monotonic() >= self._housekeeping_due:
-                await self._run_housekeeping(now)
-                self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
-        except (CatalogError, StorageError) as error:
-            if not self._catalog.outages.record_failure(error):
-                _log.warning("the sweep is put off", reason=str(error))
-        except Exception:  # noqa: BLE001 - the task's outermost edge: one failed pass must not end the sweeper
-            _log.exception("the sweep failed")
+        if self._check_media_location is not None:
+            await self._check_media_location()
+        while await self._catalog.user_removal.remove_some(USER_REMOVAL_BATCH):
+            pass
+        now = datetime.now(UTC)  # after the removal: its files are due in the same pass
+        before = now - self._trash_age if self._trash_age else None
+        report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)
+        if report != SweepReport():
+            _log.info("swept", trash=report.trash, objects=report.objects, failed=report.failed, users=report.users)
+        if time.monotonic() >= self._housekeeping_due:
+            await self._run_housekeeping(now)
+            self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
 
     async def _run_housekeeping(self, now: datetime) -> None:
         await self._catalog.sessions.delete_expired(now)

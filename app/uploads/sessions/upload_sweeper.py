@@ -3,9 +3,8 @@ sessions have left. Any number of processes may sweep at once and be killed at a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -16,6 +15,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
 from app.catalog.files import LATE_WRITE_GRACE
 from app.catalog.schema.upload_records import Upload
+from app.periodic_task import PeriodicTask
 from app.storage.errors import StorageError
 from app.storage.resumable import ResumableWriteState
 from app.storage.service import StorageService
@@ -102,41 +102,32 @@ class UploadSweeper:
         self._storage = storage
         self._lifetime = lifetime
         self._check_media_location = check_media_location
-        self._woken = asyncio.Event()
+        self._complete: Callable[[Upload], Awaitable[None]] | None = None
+        self._task = PeriodicTask(
+            "the sweep of uploads",
+            self._sweep_once,
+            SWEEP_INTERVAL_SECONDS,
+            expected_errors=(CatalogError, StorageError),
+            is_logged=catalog.outages.record_failure,
+        )
 
     @asynccontextmanager
     async def running(self, complete: Callable[[Upload], Awaitable[None]]) -> AsyncIterator[Self]:
         """Sweep until the block ends. `complete`: see `UploadSessions.complete_idle`."""
-        task = asyncio.create_task(self._run(complete), name="upload sweeper")
-        try:
+        self._complete = complete
+        async with self._task.running():
             yield self
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
     def wake(self) -> None:
         """Sweep soon: a session has ended."""
-        self._woken.set()
+        self._task.wake()
 
-    async def _run(self, complete: Callable[[Upload], Awaitable[None]]) -> None:
-        while True:
-            self._woken.clear()
-            await self._sweep_once(complete)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_INTERVAL_SECONDS):
-                    await self._woken.wait()
-
-    async def _sweep_once(self, complete: Callable[[Upload], Awaitable[None]]) -> None:
-        try:
-            if self._check_media_location is not None:
-                await self._check_media_location()
-            report = await sweep_uploads(
-                self._catalog, self._storage, now=datetime.now(UTC), lifetime=self._lifetime, complete=complete
-            )
-            if report != UploadSweepReport():
-                _log.info("swept uploads", **{name: getattr(report, name) for name in report.__dataclass_fields__})
-        except (CatalogError, StorageError) as error:
-            if not self._catalog.outages.record_failure(error):
-                _log.warning("the sweep of uploads is put off", reason=str(error))
-        except Exception:  # noqa: BLE001 - the task's outermost edge: one failed pass must not end the sweeper
-            _log.exception("the sweep of uploads failed")
+    async def _sweep_once(self) -> None:
+        if self._check_media_location is not None:
+            await self._check_media_location()
+        now = datetime.now(UTC)
+        report = await sweep_uploads(
+            self._catalog, self._storage, now=now, lifetime=self._lifetime, complete=self._complete
+        )
+        if report != UploadSweepReport():
+            _log.info("swept uploads", **{name: getattr(report, name) for name in report.__dataclass_fields__})
