@@ -1,5 +1,6 @@
 """A process is killed right before and right after each single effect that an upload, a removal or a task has on
-catalogue and storage, on both stacks.
+catalogue and storage, on both stacks. Outside the long campaigns, at every second of these moments: the seed tells with
+which to begin.
 
 After each kill, every stored object has a row, a sweep makes catalogue and storage agree exactly, and the operation can
 be repeated.
@@ -8,6 +9,7 @@ be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -25,6 +27,8 @@ from tests.real.sweeping import sweep_everything
 from tests.real.uploads import fresh_bytes, upload, uploaded
 
 MANY_EFFECTS = 60
+SHORT_STRIDE = 2
+"""Outside the long campaigns, one moment in so many."""
 UPLOADS = {
     ("local", "small"): ["file row begun", "temporary file made", "bytes written", "file flushed", "file named"],
     ("s3", "small"): ["file row begun", "object put"],
@@ -64,6 +68,27 @@ def client(service: Service, account: Account) -> Iterator[httpx.Client]:
         yield client
 
 
+@dataclass(frozen=True, slots=True)
+class KillMoments:
+    """Which of the moments are tried: one in `stride`, from the one with number `first`."""
+
+    first: int
+    stride: int
+
+    def iterate(self, *, before: bool) -> Iterator[tuple[int, bool]]:
+        """Numbers of effects, and whether to die after the effect. Without `before` only after effects."""
+        moments = [
+            (effect, after) for effect in range(1, MANY_EFFECTS) for after in ((False, True) if before else (True,))
+        ]
+        yield from moments[self.first :: self.stride]
+
+
+@pytest.fixture
+def moments(*, soak: bool, seed: int) -> KillMoments:
+    stride = 1 if soak else SHORT_STRIDE
+    return KillMoments(seed % stride, stride)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_an_upload_dies_at_every_effect(
     fork_server: ForkServer,
@@ -72,6 +97,7 @@ def test_an_upload_dies_at_every_effect(
     client: httpx.Client,
     stack: Engine,
     size: str,
+    moments: KillMoments,
     tmp_path: Path,
     note: Note,
 ) -> None:
@@ -89,9 +115,9 @@ def test_an_upload_dies_at_every_effect(
         assert answer.status_code in (200, 201), answer.text
         assert client.get(f"/api/assets/{answer.json()['id']}/original").content == data
 
-    steps = _die_at_every_effect(service, die, check)
+    steps = _die_at_every_effect(service, die, check, moments.iterate(before=True))
 
-    note(f"an upload ({size}) died before and after each of: {', '.join(steps)} ({stack})")
+    note(f"an upload ({size}) died before and after effects of: {', '.join(steps)} ({stack})")
     assert [*UPLOADS[stack, size], "live transaction"] == [
         step for step in _remove_duplicates(steps) if step != "folder flushed"
     ]
@@ -103,6 +129,7 @@ def test_a_duplicate_with_a_sidecar_dies_at_every_effect(
     account: Account,
     client: httpx.Client,
     stack: Engine,
+    moments: KillMoments,
     tmp_path: Path,
     note: Note,
 ) -> None:
@@ -129,16 +156,22 @@ def test_a_duplicate_with_a_sidecar_dies_at_every_effect(
         assert client.get(f"/api/assets/{asset}").json()["isFavorite"]
         assert client.get(f"/api/assets/{asset}/original").content == data
 
-    steps = _die_at_every_effect(service, die, check, moments=(True,))
+    steps = _die_at_every_effect(service, die, check, moments.iterate(before=False))
 
-    note(f"a duplicate with a sidecar died after each of: {', '.join(steps)} ({stack})")
+    note(f"a duplicate with a sidecar died after effects of: {', '.join(steps)} ({stack})")
     assert steps[-1] == "duplicate completed"
     assert "object put" in steps or "file named" in steps
     assert "live transaction" not in steps
 
 
 def test_a_removal_dies_at_every_effect(
-    fork_server: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+    fork_server: ForkServer,
+    service: Service,
+    account: Account,
+    client: httpx.Client,
+    stack: Engine,
+    moments: KillMoments,
+    note: Note,
 ) -> None:
     data = fresh_bytes(5000)
     asset = ""
@@ -156,15 +189,21 @@ def test_a_removal_dies_at_every_effect(
             assert client.request("DELETE", "/api/assets", json={"ids": [asset], "force": True}).status_code == 204
         assert client.get(f"/api/assets/{asset}").status_code == 404
 
-    steps = _die_at_every_effect(service, die, check)
+    steps = _die_at_every_effect(service, die, check, moments.iterate(before=True))
 
-    note(f"a removal died before and after each of: {', '.join(steps)} ({stack})")
+    note(f"a removal died before and after effects of: {', '.join(steps)} ({stack})")
     assert _remove_duplicates(steps) == REMOVAL
     uploaded(client, fresh_bytes(1000))
 
 
 def test_a_task_dies_at_every_effect(
-    fork_server: ForkServer, service: Service, account: Account, client: httpx.Client, stack: Engine, note: Note
+    fork_server: ForkServer,
+    service: Service,
+    account: Account,
+    client: httpx.Client,
+    stack: Engine,
+    moments: KillMoments,
+    note: Note,
 ) -> None:
     """After each kill, the task is taken back as from a dead process, and the next process completes it."""
     photo = ""
@@ -187,9 +226,9 @@ def test_a_task_dies_at_every_effect(
 
     # Only after each effect: a task has nothing between two effects, so before one is the same as after the previous
     # one.
-    steps = _die_at_every_effect(service, die, check, moments=(True,))
+    steps = _die_at_every_effect(service, die, check, moments.iterate(before=False))
 
-    note(f"a task died after each of: {', '.join(steps)} ({stack})")
+    note(f"a task died after effects of: {', '.join(steps)} ({stack})")
     assert [step for step in _remove_duplicates(steps) if step != "folder flushed"] == TASKS[stack]
 
 
@@ -197,22 +236,20 @@ def _die_at_every_effect(
     service: Service,
     die: Callable[[int, bool], tuple[int, list[str]]],
     check: Callable[[], None],
-    *,
-    moments: tuple[bool, ...] = (False, True),
+    moments: Iterator[tuple[int, bool]],
 ) -> list[str]:
-    """Returns the steps of the run that survived. `moments`: False kills before an effect, True after it."""
-    for effect in range(1, MANY_EFFECTS):
-        for after in moments:
-            status, steps = die(effect, after)
-            moment = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
-            found = differences(read_state(service.stack), exact=False)
-            assert not found, f"killed {moment}: {found}"
-            sweep_everything(service)
-            assert_consistent(service.stack, exact=True)
-            assert service.stack.leftovers() == [], moment
-            check()
-            if status == 0:
-                return steps
+    """Returns the steps of the run that survived."""
+    for effect, after in moments:
+        status, steps = die(effect, after)
+        moment = f"{'after' if after else 'before'} effect {effect}, {steps[-1]!r}"
+        found = differences(read_state(service.stack), exact=False)
+        assert not found, f"killed {moment}: {found}"
+        sweep_everything(service)
+        assert_consistent(service.stack, exact=True)
+        assert service.stack.leftovers() == [], moment
+        check()
+        if status == 0:
+            return steps
     raise AssertionError(f"more than {MANY_EFFECTS} effects")
 
 

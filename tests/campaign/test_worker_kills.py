@@ -25,7 +25,7 @@ from tests.real.waiting import eventually
 from tests.real.worker import Worker
 
 PICTURES = {FileKind.THUMBNAIL, FileKind.PREVIEW}
-SMALL, LARGE = (4, 12), (20, 200)
+SMALL, LARGE = (3, 6), (20, 200)
 """Numbers of kills and of assets."""
 STRAY = "stored without a row"
 REACH_SECONDS = 20.0

@@ -40,7 +40,7 @@ from tests.real.waiting import eventually_so
 
 __all__ = ["database"]
 
-SECONDS = 10
+SECONDS = 4
 WITHIN = 120.0
 CUT_AFTER = 100_000
 """Bytes of the original that a worker receives before its connection breaks."""
@@ -62,10 +62,10 @@ async def processor() -> AsyncIterator[MediaProcessor]:
         yield processor
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def unplayable() -> bytes:
-    """A video whose transcode takes about a second."""
-    pattern = f"testsrc2=size=960x540:rate=30:duration={SECONDS}"
+    """A video whose transcode takes half a second."""
+    pattern = f"testsrc2=size=640x360:rate=30:duration={SECONDS}"
     return make_video(".mp4", "-c:v", "mpeg4", "-q:v", "5", "-c:a", "aac", seconds=SECONDS, picture=pattern)
 
 
