@@ -41,7 +41,7 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml compose.*.yml
-	$(BIN)/python -m pytest -q --numprocesses=2 tests/test_settings_documented.py tests/test_compose.py tests/test_wheels.py
+	$(BIN)/python -m pytest -q --numprocesses=2 tests/test_settings_documented.py tests/test_compose.py tests/test_deployment.py tests/test_wheels.py
 
 soak: $(DEV_STAMP) $(SOAK_TOOLS_STAMP)
 	MEDIAVAULT_TEST_SOAK=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) --timeout=7200 $(ARGS)
