@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, String, Uuid, func, literal, select, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
 
 from app.catalog.assets.asset_queries import where_trashed, where_visible
 from app.catalog.database.engine import Database
@@ -77,8 +78,8 @@ class TimelineRepository:
         """The first day of each month that has assets, and how many; in the order of the filters."""
         counted = select_months(owner_id, filters)
         async with self._database.read() as connection:
-            rows = [(date.fromisoformat(f"{row[0]}-01"), row[1]) for row in await connection.execute(counted)]
-        return sorted(rows, reverse=not filters.ascending)
+            rows = [(date.fromisoformat(f"{month}-01"), count) for month, count in await connection.execute(counted)]
+        return sorted((row for row in rows if row[1]), reverse=not filters.ascending)
 
     async def iter_month(
         self, owner_id: UUID, filters: TimelineFilters, month: date
@@ -100,9 +101,23 @@ class TimelineRepository:
 
 
 def select_months(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
-    """Months, such as `2024-05`, with the number of their assets."""
-    month = _MonthText(_sort_column(filters))
-    return select(month.label("month"), func.count()).where(*_where(owner_id, filters)).group_by("month")
+    """Months, such as `2024-05`, with the number of their assets, which may be 0."""
+    if filters.by_upload:  # no index has these times in their order
+        month = _MonthText(_Month(_asset.c.created_at))
+        return select(month.label("month"), func.count()).where(*_where(owner_id, filters)).group_by("month")
+    return _select_months_in_index(owner_id, filters)
+
+
+def _select_months_in_index(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
+    """Finds each month by a seek to the first asset after the month before, and counts it as a range of the index. Grouping by a text of
+    each time would take three times as long."""
+    column, mine = _asset.c.local_date_time, _asset.c.owner_id == owner_id
+    months = select(_Month(func.min(column)).label("month")).where(mine).cte("months", recursive=True)
+    following = select(_Month(func.min(column))).where(mine, column >= _MonthEnd(months.c.month)).scalar_subquery()
+    months = months.union_all(select(following).where(months.c.month.is_not(None)))
+    in_month = (column >= _MonthStart(months.c.month)) & (column < _MonthEnd(months.c.month))
+    count = select(func.count()).select_from(_asset).where(in_month, *_where(owner_id, filters)).scalar_subquery()
+    return select(_MonthText(months.c.month), count).where(months.c.month.is_not(None))
 
 
 def _sort_column(filters: TimelineFilters) -> ColumnElement[Any]:
@@ -125,18 +140,54 @@ def _where_in_month(column: ColumnElement[Any], month: date) -> list[ColumnEleme
     return where
 
 
-class _MonthText(FunctionElement[str]):
-    """`2024-05` of a time, in UTC."""
+class _MonthFunction(FunctionElement[Any]):
+    """An expression of one argument. `sqlite` and `postgresql` are its SQL. SQLite stores times as texts, such as `2024-05-01 12:00:00.000000`,
+    so a month is the text `2024-05` there; in PostgreSQL it is the time at which it begins, in UTC."""
+
+    type = NullType()
+    inherit_cache = True
+    sqlite: ClassVar[str]
+    postgresql: ClassVar[str]
+
+
+class _Month(_MonthFunction):
+    """The month of a time."""
+
+    inherit_cache = True
+    sqlite = "substr({}, 1, 7)"
+    postgresql = "date_trunc('month', {} AT TIME ZONE 'UTC')"
+
+
+class _MonthStart(_MonthFunction):
+    """The first time of a month."""
+
+    inherit_cache = True
+    sqlite = "{} || '-01'"
+    postgresql = "{} AT TIME ZONE 'UTC'"
+
+
+class _MonthEnd(_MonthFunction):
+    """Later than all times of a month, and not later than the first time of the next one, which may be in the year 10,000."""
+
+    inherit_cache = True
+    sqlite = "{} || '-32'"
+    postgresql = "({} + interval '1 month') AT TIME ZONE 'UTC'"
+
+
+class _MonthText(_MonthFunction):
+    """A month as `2024-05`."""
 
     type = String()
     inherit_cache = True
+    sqlite = "{}"
+    postgresql = "to_char({}, 'YYYY-MM')"
 
 
-@compiles(_MonthText, "sqlite")
-def _for_sqlite(element: _MonthText, compiler: Any, **options: Any) -> str:
-    return f"substr({compiler.process(element.clauses, **options)}, 1, 7)"
+@compiles(_MonthFunction, "sqlite")
+def _for_sqlite(element: _MonthFunction, compiler: Any, **options: Any) -> str:
+    return f"({element.sqlite.format(compiler.process(element.clauses, **options))})"
 
 
-@compiles(_MonthText, "postgresql")
-def _for_postgresql(element: _MonthText, compiler: Any, **options: Any) -> str:
-    return f"to_char({compiler.process(element.clauses, **options)} AT TIME ZONE 'UTC', 'YYYY-MM')"
+@compiles(_MonthFunction, "postgresql")
+def _for_postgresql(element: _MonthFunction, compiler: Any, **options: Any) -> str:
+    return f"({element.postgresql.format(compiler.process(element.clauses, **options))})"
