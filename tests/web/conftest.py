@@ -12,8 +12,9 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from tests.api.consistency import assert_consistent
 from tests.real.accounts import Account
+from tests.real.albums import Album, create_album
 from tests.real.archive_programs import program
-from tests.real.service import Service
+from tests.real.service import WORKING, Service
 from tests.real.stacks import Stacks
 from tests.real.web_page import FLAGS, PATIENCE_MS, WebPage, open_web_page
 
@@ -69,4 +70,20 @@ def client(service: Service, account: Account) -> Iterator[httpx.Client]:
 async def web_page(chromium: Browser, service: Service, account: Account) -> AsyncIterator[WebPage]:
     """A tab in which `account` is signed in; fails if something happens there that must not."""
     async with open_web_page(chromium, service.url, account) as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
+def album(stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Album]:
+    """Photos and videos of every kind, of a service that makes thumbnails. A test leaves them as it found them."""
+    folder = tmp_path_factory.mktemp("album")
+    with Service(stacks.create("local", folder / "service", tables=False), program=WORKING) as running:
+        yield create_album(running, folder)
+        assert_consistent(running.stack)
+
+
+@pytest.fixture
+async def album_page(chromium: Browser, album: Album) -> AsyncIterator[WebPage]:
+    """A tab in which the owner of `album` is signed in."""
+    async with open_web_page(chromium, album.service.url, album.account) as page:
         yield page

@@ -1,0 +1,228 @@
+"""The viewer, in Chromium: where it opens and leads, zoom, video, live photos, and what it tells of an asset."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import httpx
+from playwright.async_api import Browser, Locator, Request, expect
+
+from tests.real.albums import Album
+from tests.real.web_page import WebPage, open_web_page
+
+
+async def test_keys_lead_through_the_album_and_back_to_the_grid(album_page: WebPage, album: Album) -> None:
+    page, order = album_page.page, album.order
+    await album_page.open()
+    await _tile(album_page, order[0]).click()
+    await expect(_viewer(album_page)).to_be_visible()
+
+    for key, expected in (
+        ("ArrowRight", order[1]),
+        ("ArrowRight", order[2]),
+        ("ArrowLeft", order[1]),
+        ("End", order[-1]),
+        ("Home", order[0]),
+        ("ArrowLeft", order[0]),
+        ("End", order[-1]),
+    ):
+        await page.keyboard.press(key)
+        await expect(page).to_have_url(f"{album_page.base}/photos/{expected}")
+
+    await page.keyboard.press("Escape")
+    await expect(_viewer(album_page)).to_be_hidden()
+    assert page.url == f"{album_page.base}/"
+    await expect(_tile(album_page, order[-1])).to_be_focused()
+    await expect(_tile(album_page, order[-1])).to_be_in_viewport()
+
+
+async def test_an_address_can_be_shared_reloaded_and_left(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    await album_page.open(f"/photos/{album.ids['3']}")
+    await expect(page.locator(".picture-preview.is-loaded")).to_be_visible()
+    await page.get_by_role("button", name="Previous").click()
+    await expect(page).to_have_url(f"{album_page.base}/photos/{album.ids['2']}")
+
+    await page.reload()
+    await expect(page.locator(".picture-preview.is-loaded")).to_be_visible()
+    await page.get_by_role("button", name="Back to the photos").click()
+
+    await expect(_tile(album_page, album.ids["2"])).to_be_focused()
+    assert page.url == f"{album_page.base}/"
+
+
+async def test_back_of_the_browser_closes_the_viewer(album_page: WebPage, album: Album) -> None:
+    await album_page.open()
+    await _tile(album_page, album.ids["1"]).click()
+    await expect(_viewer(album_page)).to_be_visible()
+    await album_page.page.keyboard.press("ArrowRight")
+
+    await album_page.page.go_back()
+
+    await expect(_viewer(album_page)).to_be_hidden()
+    await album_page.page.go_forward()
+    await expect(_viewer(album_page)).to_be_visible()
+
+
+async def test_the_full_size_picture_comes_with_zoom(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    await album_page.open(f"/photos/{album.ids['1']}")
+    await expect(page.locator(".picture-preview.is-loaded")).to_be_visible()
+    assert await page.locator(".picture-fullsize").count() == 0
+
+    await page.mouse.move(500, 300)
+    await page.mouse.wheel(0, -240)
+
+    full = page.locator(".picture-fullsize.is-loaded")
+    await expect(full).to_be_visible()
+    assert await full.evaluate("image => image.naturalWidth") == 3000
+    assert await _get_scale(page.locator(".picture-layers")) > 1.5
+    await page.mouse.dblclick(500, 300)
+    assert await _get_scale(page.locator(".picture-layers")) == 1
+
+
+async def test_fingers_zoom_move_and_swipe(chromium: Browser, album: Album) -> None:
+    options = {"viewport": {"width": 390, "height": 800}, "has_touch": True, "is_mobile": True}
+    async with open_web_page(chromium, album.service.url, album.account, options=options) as phone:
+        await phone.open()
+        await _tile(phone, album.ids["2"]).tap()
+        await expect(phone.page.locator(".picture-preview.is-loaded")).to_be_visible()
+
+        await _touch(phone, [[(150, 400), (240, 400)], [(100, 400), (290, 400)], [(50, 400), (340, 400)]])
+        layers = phone.page.locator(".picture-layers")
+        assert await _get_scale(layers) > 2
+        await phone.page.keyboard.press("-")
+        for _ in range(4):
+            await phone.page.keyboard.press("-")
+        assert await _get_scale(layers) == 1
+
+        await _touch(phone, [[(300, 400)], [(200, 405)], [(90, 410)]])
+        await expect(phone.page).to_have_url(f"{phone.base}/photos/{album.ids['3']}")
+        await _touch(phone, [[(100, 400)], [(200, 400)], [(320, 400)]])
+        await expect(phone.page).to_have_url(f"{phone.base}/photos/{album.ids['2']}")
+        await _touch(phone, [[(200, 300)], [(200, 420)], [(205, 560)]])
+        await expect(_viewer(phone)).to_be_hidden()
+
+
+async def test_only_the_neighbours_are_loaded_ahead(album_page: WebPage, album: Album) -> None:
+    previews: set[str] = set()
+
+    def note(request: Request) -> None:
+        if "size=preview" in request.url:
+            previews.add(request.url.split("/assets/")[1].split("/")[0])
+
+    await album_page.open()
+    await _tile(album_page, album.ids["3"]).wait_for()
+    album_page.page.on("request", note)
+    await _tile(album_page, album.ids["3"]).click()
+    await expect(album_page.page.locator(".picture-preview.is-loaded")).to_be_visible()
+    await album_page.page.wait_for_load_state("networkidle")
+
+    assert previews == {album.ids[name] for name in ("2", "3", "4")}
+
+
+async def test_a_live_photo_plays_under_the_pointer(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    await album_page.open(f"/photos/{album.ids['live']}")
+    await expect(page.locator(".picture-preview.is-loaded")).to_be_visible()
+    await page.mouse.move(5, 790)
+
+    await page.get_by_role("button", name="Play the live photo").click()
+
+    await expect(page.locator(".picture-live.is-loaded")).to_be_attached()
+    await expect(page.locator(".picture-live")).to_have_count(0)  # it ends by itself
+
+
+async def test_the_panel_tells_what_is_known(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    with album.service.client(album.account) as client:
+        asset = client.get(f"/api/assets/{album.ids['1']}").json()
+    await album_page.open(f"/photos/{album.ids['1']}")
+    await page.keyboard.press("i")
+    panel = page.get_by_role("complementary", name="Details")
+
+    for told in (
+        re.compile("Jun 20, 2024|20 Jun 2024"),
+        re.compile("12:34.*UTC\\+2"),
+        "Fujifilm X-T5",
+        "XF 16-55",
+        "ƒ/2.8 · 1/250 s · 35 mm · ISO 200",
+        "33.85700° S, 151.21500° E",
+        "1.jpg",
+        re.compile("3000 × 2000.*image/jpeg"),
+        "On the server's disk",
+        asset["originalPath"],
+        base64.b64decode(asset["checksum"]).hex(),
+    ):
+        await expect(panel.get_by_text(told)).to_be_visible()
+
+
+async def test_a_broken_photo_says_why_and_can_be_downloaded(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    await album_page.open(f"/photos/{album.ids['broken']}")
+    await expect(page.get_by_text("No preview yet")).to_be_visible()
+
+    await page.keyboard.press("i")
+    await expect(page.get_by_text("Something is wrong")).to_be_visible()
+    async with page.expect_download() as started:
+        await page.keyboard.press("d")
+    assert (await started.value).suggested_filename == "broken.jpg"
+
+
+async def test_a_favourite_is_marked_in_the_grid_too(album_page: WebPage, album: Album) -> None:
+    page, asset_id = album_page.page, album.ids["2"]
+    await album_page.open(f"/photos/{asset_id}")
+    button = page.get_by_role("button", name="Favourite")
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "true")
+
+    with album.service.client(album.account) as client:
+        await _expect_favorite(client, asset_id, expected=True)
+        await page.keyboard.press("Escape")
+        await expect(page.locator(f".tile[data-id='{asset_id}'] .badge-favorite")).to_be_visible()
+        await _tile(album_page, asset_id).click()
+        await button.click()
+        await expect(button).to_have_attribute("aria-pressed", "false")
+        await _expect_favorite(client, asset_id, expected=False)
+
+
+async def test_trash_goes_on_to_the_next_and_can_be_undone(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    await album_page.open(f"/photos/{album.ids['3']}")
+    await expect(page.get_by_role("button", name="Next")).to_be_visible()
+
+    await page.keyboard.press("Delete")
+    await expect(page).to_have_url(f"{album_page.base}/photos/{album.ids['4']}")
+    await page.get_by_role("button", name="Undo").click()
+
+    await expect(page.get_by_text("Restored from the trash")).to_be_attached()
+    await page.keyboard.press("Escape")
+    await expect(_tile(album_page, album.ids["3"])).to_be_visible()
+    with album.service.client(album.account) as client:
+        assert client.get("/api/assets/statistics").json()["total"] == len(album.ids)
+
+
+def _viewer(web_page: WebPage) -> Locator:
+    return web_page.page.get_by_role("dialog", name="Viewer")
+
+
+def _tile(web_page: WebPage, asset_id: str) -> Locator:
+    return web_page.page.locator(f".tile[data-id='{asset_id}'] .tile-link")
+
+
+async def _get_scale(layers: Locator) -> float:
+    return await layers.evaluate("element => new DOMMatrix(getComputedStyle(element).transform).a")
+
+
+async def _expect_favorite(client: httpx.Client, asset_id: str, *, expected: bool) -> None:
+    assert client.get(f"/api/assets/{asset_id}").json()["isFavorite"] is expected
+
+
+async def _touch(web_page: WebPage, steps: list[list[tuple[int, int]]]) -> None:
+    """Fingers go down at the first points, move over the others, and go up at the last."""
+    for number, points in enumerate(steps):
+        kind = "touchMove" if number else "touchStart"
+        touches = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        await web_page.devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+    await web_page.devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
