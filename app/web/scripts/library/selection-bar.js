@@ -33,7 +33,6 @@ registerShortcuts(text("shortcuts.selection"), [
 
 export class SelectionBar {
   #actions;
-  #region;
   #count = element("strong", { class: "selection-count" });
   #buttons;
   #announcing = 0;
@@ -44,24 +43,24 @@ export class SelectionBar {
   constructor(actions) {
     this.#actions = actions;
     this.#buttons = actions.map((action) => this.#buildButton(action));
-    this.node = element(
+    const tools = element(
       "div",
-      { class: "selection-bar", role: "toolbar", "aria-label": text("selection.bar"), hidden: true },
+      { class: "selection-tools", role: "toolbar", "aria-label": text("selection.bar") },
       iconButton({ icon: "close", label: text("selection.clear"), onClick: () => selection.clear() }),
       this.#count,
       iconButton({ icon: "select", label: text("selection.all"), onClick: selectAll }),
       this.#buttons,
     );
+    this.node = element("section", { class: "selection-bar", "aria-label": text("selection.bar"), hidden: true }, tools);
     this.#stopListening = bus.on("selection-changed", ({ ids }) => this.#show(ids.size));
-    this.#region = element("div", { role: "region", "aria-label": text("selection.bar") }, this.node);
-    document.body.append(this.#region);
+    document.body.append(this.node);
     current.bar = this;
   }
 
   close() {
     clearTimeout(this.#announcing);
     this.#stopListening();
-    this.#region.remove();
+    this.node.remove();
     if (current.bar === this) {
       current.bar = null;
     }

@@ -28,7 +28,8 @@ export function installUploads() {
     onDrop: ({ entries, files }) => add(entries.length > 0 ? walkDropped(entries) : listChosenFiles(files)),
     onPaste: (files) => add(listChosenFiles(files)),
   });
-  document.body.append(new UploadPanel(queue).node, cover, buildMenu((files) => add(listChosenFiles(files))));
+  installMenu((files) => add(listChosenFiles(files)));
+  document.body.append(new UploadPanel(queue).node, cover);
   queue.addEventListener("uploaded", collectAdded());
   followSession(queue);
   addEventListener("beforeunload", (event) => queue.isBusy && event.preventDefault());
@@ -66,9 +67,8 @@ async function loadMediaTypes() {
 /**
  * The button in the header and its menu: files, or a folder.
  * @param {(files: File[]) => void} onChosen
- * @returns {HTMLElement}
  */
-function buildMenu(onChosen) {
+function installMenu(onChosen) {
   const buildInput = (/** @type {Record<string, any>} */ props) => {
     const input = element("input", { type: "file", multiple: true, hidden: true, ...props });
     input.addEventListener("change", () => {
@@ -95,18 +95,13 @@ function buildMenu(onChosen) {
     buildItem("folder", text("uploads.choose.folder"), folder),
     element("p", { class: "menu-note" }, text("uploads.choose.hint")),
   );
-  registerHeaderButton({
-    id: "upload",
-    label: text("uploads.button"),
-    icon: "upload",
-    order: 90,
-    isPrimary: true,
-    onClick: () => {},
-  }).setAttribute("popovertarget", "upload-menu");
+  const onClick = () => {}; // the browser opens the menu
+  const button = registerHeaderButton({ id: "upload", label: text("uploads.button"), icon: "upload", order: 90, isPrimary: true, onClick });
+  button.setAttribute("popovertarget", "upload-menu");
+  button.after(menu, files, folder);
   registerShortcuts(text("uploads.shortcuts"), [
     { keys: ["u"], label: text("uploads.shortcut"), when: () => getUser() !== null, run: () => menu.showPopover() },
   ]);
-  return element("div", {}, menu, files, folder);
 }
 
 /** Tells the other parts of the page of new assets, many at once. */
@@ -139,8 +134,7 @@ function followSession(queue) {
       return;
     }
     if (ownerId !== null && ownerId !== user.id) {
-      queue.cancel(queue.entries);
-      queue.clearEnded();
+      queue.abandon();
     } else if (queue.pauseCause === "sign-in") {
       queue.resume();
     }

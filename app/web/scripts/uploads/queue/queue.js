@@ -139,6 +139,16 @@ export class UploadQueue extends EventTarget {
     this.#advance();
   }
 
+  /** Ends everything and empties the list. What the server has stays there: its owner may go on with it. */
+  abandon() {
+    for (const entry of this.entries.splice(0)) {
+      entry.activity?.abort(new Interrupted());
+      this.#end(entry, "cancelled", null);
+    }
+    this.pauseCause = null;
+    this.#notify();
+  }
+
   /** Takes what has ended off the list. */
   clearEnded() {
     this.entries = this.entries.filter((entry) => !entry.hasEnded);
