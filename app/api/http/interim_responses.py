@@ -23,15 +23,16 @@ class InterimResponder:
     def __init__(self, cycle: UvicornRequestCycle) -> None:
         self._cycle = cycle
 
-    def send(self, status: int, headers: Mapping[str, str]) -> None:
-        """Does nothing where the final response has begun, the connection is closing, or the client does not read."""
+    def send(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Returns False, and does nothing, where the final response has begun, the connection is closing, or the client does not read."""
         cycle = self._cycle
         if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or cycle.transport.is_closing():
-            return
+            return False
         lines = b"".join(
             b"%b: %b\r\n" % (name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()
         )
         cycle.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _REASONS[status], lines))
+        return True
 
 
 def find_interim_responder(scope: Scope) -> InterimResponder | None:

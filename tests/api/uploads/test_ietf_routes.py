@@ -21,6 +21,7 @@ from tests.api.uploads.upload_clients import (
 from tests.real.accounts import Account
 from tests.real.service import Service
 from tests.real.uploads import UploadConnection, fresh_bytes, upload
+from tests.real.waiting import eventually
 
 VERSIONS = [3, 5, 6, 7, 8]
 PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
@@ -138,6 +139,26 @@ def test_no_interim_response_without_a_known_version(service: Service, account: 
         wire.send_head("POST", "/api/upload", {**fields, "x-api-key": account.key, "content-length": "1000"})
         wire.send(data)
         assert wire.answer().status == 201
+
+
+@pytest.mark.parametrize("told", [{}, {"upload-draft-interop-version": "8", "via": "1.1 proxy"}])
+def test_a_creation_that_breaks_before_its_location_is_told_leaves_nothing(
+    service: Service, told: dict[str, str]
+) -> None:
+    """Nobody could continue, and what it reserved of the quota would be missing."""
+    data = fresh_bytes(1000)
+    account = service.people.add(quota=1500)
+    with UploadConnection(service.port) as wire:
+        fields = ietf_creation_fields(data, version=None, is_complete=True) | told
+        wire.send_head("POST", "/api/upload", {**fields, "x-api-key": account.key, "content-length": "1000"})
+        wire.send(data[:600])
+        wire.end()
+        assert wire.answer().status == 400
+    with service.client(account) as client:
+        fields = ietf_creation_fields(data, is_complete=True)
+        eventually(
+            lambda: client.post("/api/upload", content=data, headers=fields).status_code == 201, "the quota is free"
+        )
 
 
 def test_no_interim_response_before_a_refusal(service: Service, account: Account) -> None:

@@ -16,6 +16,7 @@ from app.api.routes.uploads.upload_requests import (
     Fields,
     ServicesDependency,
     Uploader,
+    append_first_bytes,
     build_asset_response,
     build_caller,
     build_location,
@@ -77,9 +78,9 @@ async def create_ietf_upload(
     location = {"Location": build_location(services, PREFIX, status.id)}
     if creation.chunk is not None and status.result is None:
         interim = _Interim(request, version, services)
-        interim.send(location | ietf.build_limit_fields(version, interim.max_size, status.expires_at))
+        is_told = interim.send(location | ietf.build_limit_fields(version, interim.max_size, status.expires_at))
         chunk = ietf.with_progress(creation.chunk, interim.on_progress)
-        status = await services.upload_sessions.append(caller, status.id, chunk, request.receive)
+        status = await append_first_bytes(request, services, caller, status.id, chunk, is_location_known=is_told)
     return _respond(version, status, services, unfinished_status=201, headers=location)
 
 
@@ -120,9 +121,11 @@ class _Interim:
         self._version = version
         self._responder = None if version is InteropVersion.LATEST else find_interim_responder(request.scope)
 
-    def send(self, headers: dict[str, str]) -> None:
-        if self._responder is not None:
-            self._responder.send(ietf.INTERIM_STATUS, ietf.build_version_fields(self._version) | headers)
+    def send(self, headers: dict[str, str]) -> bool:
+        """Returns whether it was sent."""
+        if self._responder is None:
+            return False
+        return self._responder.send(ietf.INTERIM_STATUS, ietf.build_version_fields(self._version) | headers)
 
     def on_progress(self, offset: int) -> None:
         self.send({"Upload-Offset": str(offset)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -18,6 +17,7 @@ from app.api.routes.uploads.upload_requests import (
     Fields,
     ServicesDependency,
     Uploader,
+    append_first_bytes,
     build_asset_response,
     build_caller,
     build_location,
@@ -27,9 +27,6 @@ from app.api.routes.uploads.upload_requests import (
     read_fields,
 )
 from app.api.services import Services
-from app.catalog.errors import CatalogError
-from app.storage.errors import StorageError
-from app.uploads.errors import UploadError
 from app.uploads.protocols import tus
 from app.uploads.protocols.errors import ProtocolViolation
 from app.uploads.protocols.request_fields import RequestFields
@@ -87,16 +84,7 @@ async def create_tus_upload(
     caller = build_caller(identity)
     status = await services.upload_sessions.create(caller, creation.new)
     if creation.chunk is not None and status.result is None:
-        try:
-            status = await services.upload_sessions.append(caller, status.id, creation.chunk, request.receive)
-        except (
-            UploadError,
-            CatalogError,
-            StorageError,
-        ):  # the client does not know the location, so it cannot continue
-            with suppress(UploadError, CatalogError):
-                await services.upload_sessions.cancel(caller, status.id)
-            raise
+        status = await append_first_bytes(request, services, caller, status.id, creation.chunk, is_location_known=False)
     headers = {"Location": build_location(services, PREFIX, status.id), **tus.build_offset_fields(status)}
     if status.result is not None:
         return build_asset_response(status.result, headers, 201)

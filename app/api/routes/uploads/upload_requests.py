@@ -14,10 +14,13 @@ from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError, to_api_error
 from app.api.models.assets import UploadResponse, UploadStatus
 from app.api.services import Services, get_services
+from app.catalog.errors import CatalogError
+from app.storage.errors import StorageError
+from app.uploads.errors import UploadError
 from app.uploads.protocols.errors import Refusal
 from app.uploads.protocols.request_fields import RequestFields
 from app.uploads.sessions.errors import UploadNotFound, UploadTakenOver
-from app.uploads.sessions.session_values import UploadCaller
+from app.uploads.sessions.session_values import UploadCaller, UploadChunk
 from app.uploads.sessions.session_values import UploadStatus as UploadSessionStatus
 from app.uploads.upload_result import UploadResult
 
@@ -66,6 +69,26 @@ async def get_settled_status(services: Services, identity: Identity, upload_id: 
         with suppress(UploadTakenOver):
             return await services.upload_sessions.get_status(build_caller(identity), upload_id)
     return await services.upload_sessions.get_status(build_caller(identity), upload_id)
+
+
+async def append_first_bytes(
+    request: Request,
+    services: Services,
+    caller: UploadCaller,
+    upload_id: UUID,
+    chunk: UploadChunk,
+    *,
+    is_location_known: bool,
+) -> UploadSessionStatus:
+    """Append the body of the request that began the upload. Where that fails and the client does not know the location, nobody can
+    continue: the upload is cancelled."""
+    try:
+        return await services.upload_sessions.append(caller, upload_id, chunk, request.receive)
+    except (UploadError, CatalogError, StorageError):
+        if not is_location_known:
+            with suppress(UploadError, CatalogError):
+                await services.upload_sessions.cancel(caller, upload_id)
+        raise
 
 
 def build_location(services: Services, prefix: str, upload_id: UUID) -> str:
