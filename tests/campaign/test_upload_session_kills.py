@@ -27,9 +27,9 @@ from tests.real.stacks import Engine, Stacks
 from tests.real.sweeping import sweep_everything
 from tests.real.waiting import eventually
 
-SIZES = {"local": 300_000, "s3": 5_700_000}
+SIZES = {"local": 300_000, "s3": 8_600_000}
 ENDS = (1_000, 70_000, 200_000)
-"""Where requests end: in the head, after it, again. The last one, on S3, fills a part and sends another one."""
+"""Where requests end: in the head, after it, again. The last one, on S3, fills a part of 8 MiB and sends another one."""
 KILLS_ANYWHERE = 10
 SOAK_KILLS_ANYWHERE = SOAK_KILLS_DRAWN = 100
 REACH_SECONDS = 30.0
