@@ -68,6 +68,12 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 
 @pytest.fixture(scope="session")
+def run_seed(pytestconfig: pytest.Config) -> int:
+    """As `seed`, for fixtures of the whole session. The summary prints it."""
+    return pytestconfig.stash[SEED]
+
+
+@pytest.fixture(scope="session")
 def seaweedfs() -> Iterator[SeaweedFS]:
     """One S3 server for the whole session. A test that pauses it must resume it; a test that breaks one starts its own."""
     if seaweedfs_binary() is None:
@@ -127,6 +133,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("mediavault", deadline=None, print_blob=True)
     hypothesis.settings.load_profile("mediavault")
     keep_sdk_descriptions()
+    gc.set_threshold(GARBAGE_OBJECTS, GARBAGE_ROUNDS, GARBAGE_ROUNDS)
     config.stash[LEDGER] = RunRecord()
     config.stash[NOTES] = []
     config.stash[LEAKS] = []
@@ -155,7 +162,6 @@ def pytest_collection_finish() -> None:
     """Exempt all objects that exist now from garbage collection: they live until the end, and scanning them took longer than many tests."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_OBJECTS, GARBAGE_ROUNDS, GARBAGE_ROUNDS)
 
 
 @pytest.hookimpl(wrapper=True)

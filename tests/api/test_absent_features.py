@@ -5,7 +5,10 @@ from __future__ import annotations
 import httpx
 
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.service import Service
+
+__all__ = ["stack"]
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 LISTS = {

@@ -10,8 +10,11 @@ import pytest
 
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.service import Service
 from tests.real.uploads import FORM_TAIL, FORM_TYPE, UploadConnection, form_head, fresh_bytes, uploaded
+
+__all__ = ["stack"]
 
 SOMETHING = "0d4c1d0e-0000-4000-8000-000000000000"
 MEBIBYTE = 1024 * 1024

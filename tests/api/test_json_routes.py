@@ -18,8 +18,11 @@ from app.api.errors import install_error_handlers
 from app.api.routes import list_api_routers
 from app.api.routes.json_routes import JsonRoute
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.service import Service
 from tests.real.uploads import UploadConnection
+
+__all__ = ["stack"]
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 

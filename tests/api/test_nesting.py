@@ -10,8 +10,11 @@ import sqlalchemy as sa
 
 from app.catalog.catalog import Catalog
 from tests.api.photos import photo
+from tests.real.chosen import stack
 from tests.real.service import Service
 from tests.real.uploads import upload, uploaded
+
+__all__ = ["stack"]
 
 NOBODY = "0d4c1d0e-0000-4000-8000-000000000000"
 JSON = {"content-type": "application/json"}

@@ -15,8 +15,11 @@ from referencing.jsonschema import DRAFT202012
 
 from tests.api.photos import photo
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.service import Service
 from tests.real.uploads import uploaded
+
+__all__ = ["stack"]
 
 DOCUMENT = "urn:description"
 

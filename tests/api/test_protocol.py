@@ -14,9 +14,12 @@ from app.api.http.protocol import HttpProtocol
 from tests.api.echo_server import run_server
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.chosen import stack
 from tests.real.http_raw import RawConnection, RawResponse
 from tests.real.service import Service
 from tests.real.uploads import UploadConnection
+
+__all__ = ["stack"]
 
 MEBIBYTE = 1024 * 1024
 LINE = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
