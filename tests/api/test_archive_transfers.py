@@ -152,7 +152,7 @@ class TestMemory:
     def test_stays_flat_while_ten_clients_download(
         self, stack: Engine, start_service: StartService, soak: bool
     ) -> None:
-        size = 2 * GIBIBYTE if soak else 100 * MEBIBYTE
+        size = 2 * GIBIBYTE if soak else 40 * MEBIBYTE
         service = start_service(stack, spawned=False)
         owner = service.people.add()
         with service.client(owner, timeout=600) as client:

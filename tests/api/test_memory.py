@@ -26,7 +26,7 @@ MEBIBYTE = 1024 * 1024
 ALLOWED_GROWTH = 64 * MEBIBYTE
 WARM_UP_BYTES = 9 * MEBIBYTE
 STALLED_CLIENTS = 64
-STORE_BYTES_PER_SECOND = 5 * MEBIBYTE
+STORE_BYTES_PER_SECOND = 10 * MEBIBYTE
 SLOW_BYTES = 80 * MEBIBYTE
 """Larger than the memory that the service may use."""
 
@@ -48,7 +48,7 @@ def tiny_temporary_folder(tmp_path: Path) -> Iterator[Path]:
 def test_a_large_upload_needs_neither_memory_nor_a_temporary_file(
     stack: Engine, start_service: StartService, tiny_temporary_folder: Path, soak: bool
 ) -> None:
-    size = 2048 * MEBIBYTE if soak else 160 * MEBIBYTE
+    size = 2048 * MEBIBYTE if soak else 100 * MEBIBYTE
     service = start_service(stack, settings={"TMPDIR": str(tiny_temporary_folder)}, spawned=False)
     account = service.people.add()
     with service.client(account, timeout=120) as client:
