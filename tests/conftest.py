@@ -23,6 +23,7 @@ from tests.real.postgres import Postgres, postgres_binaries
 from tests.real.sdk_caches import keep_sdk_descriptions
 from tests.real.seaweedfs import SeaweedFS, seaweedfs_binary
 from tests.real.secrets import record_secret, recorded_leaks
+from tests.real.sql_caches import keep_compiled_statements
 from tests.real.stacks import Stacks
 
 SOAK = os.environ.get("MEDIAVAULT_TEST_SOAK") == "1"
@@ -133,6 +134,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("mediavault", deadline=None, print_blob=True)
     hypothesis.settings.load_profile("mediavault")
     keep_sdk_descriptions()
+    keep_compiled_statements()
     gc.set_threshold(GARBAGE_OBJECTS, GARBAGE_ROUNDS, GARBAGE_ROUNDS)
     config.stash[LEDGER] = RunRecord()
     config.stash[NOTES] = []
