@@ -61,7 +61,6 @@ class LocalResumableWrites:
                 # Where this fails it is not known which name is saved: both files stay, and the commit or abort removes the other.
                 await save(_make_state(file, state.offset))
                 await self._threads.run_uncancelled(replaced.abort)
-            await self._threads.run(file.continue_at, state.offset)
             yield LocalAppender(file, key, state.offset, size, save, self._threads)
 
     async def commit(self, key: Key, state: ResumableWriteState, size: int, *, is_contested: bool = False) -> None:
@@ -103,9 +102,16 @@ class LocalResumableWrites:
     async def _open(
         self, opened: list[ResumableFile], key: Key, state: ResumableWriteState, more_bytes: int
     ) -> ResumableFile:
+        """The write's file. `_may_write` tells whether it could be locked."""
         name = str(json.loads(state.value)["file"])
         file = await self._threads.acquire(
-            ResumableFile.open, ResumableFile.close, self._get_root_folder(), key, name, more_bytes, self._fsync
+            ResumableFile.open_for_writing,
+            ResumableFile.close,
+            self._get_root_folder(),
+            key,
+            name,
+            more_bytes,
+            self._fsync,
         )
         opened.append(file)
         return file
@@ -129,11 +135,12 @@ class LocalResumableWrites:
     async def _may_write(self, file: ResumableFile, *, is_contested: bool) -> bool:
         """Whether no older writer can still write to the file, after waiting for one that is about to end."""
         end = time.monotonic() + LOCK_SECONDS
-        while (outcome := await self._threads.run(file.try_lock)) is LockOutcome.HELD:
+        while file.lock_outcome is LockOutcome.HELD:
             if time.monotonic() >= end:
                 return False
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)
-        return outcome is LockOutcome.LOCKED or not is_contested
+            await self._threads.run(file.try_lock)
+        return file.lock_outcome is LockOutcome.LOCKED or not is_contested
 
     def _commit(self, file: ResumableFile, key: Key, size: int) -> None:
         file.check_stored(size)
@@ -163,6 +170,8 @@ class LocalAppender:
         self._save = save
         self._threads = threads
         self._offset = offset
+        self._is_positioned = False
+        """Whether the file has been checked, and cut to the durable bytes: that goes with the first write."""
         self._pieces: list[bytes] = []
         self._buffered_bytes = 0
         self._failure: StorageError | None = None
@@ -196,11 +205,21 @@ class LocalAppender:
     async def discard(self) -> None:
         self._take_pieces()
         self._offset = self._durable_offset
-        await self._threads.run_uncancelled(self._file.go_to, self._durable_offset)
+        await self._threads.run_uncancelled(self._discard)
+
+    def _discard(self) -> None:
+        self._position()
+        self._file.go_to(self._durable_offset)
+
+    def _position(self) -> None:
+        if not self._is_positioned:
+            self._file.continue_at(self._durable_offset)
+            self._is_positioned = True
 
     def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Records the error: a cancelled caller does not see it."""
         try:
+            self._position()
             self._file.write(pieces)
         except StorageError as error:
             self._failure = error
@@ -211,6 +230,7 @@ class LocalAppender:
             raise self._failure
         if pieces:
             self._write(pieces)
+        self._position()
         self._file.flush_to_disk()
 
     def _take_pieces(self) -> list[bytes]:

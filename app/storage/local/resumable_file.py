@@ -35,7 +35,10 @@ class LockOutcome(Enum):
 
 
 class ResumableFile(PendingFile):
-    """`close` leaves the file to the next append; `abort` removes it; `commit` gives it the object's name."""
+    """`close` leaves the file to the next append; `abort` removes it; `commit` gives it the object's name. `lock_outcome`: of the last
+    attempt to lock the file; `create` locks it."""
+
+    lock_outcome = LockOutcome.LOCKED
 
     @classmethod
     def create(cls, root_folder: RootFolder, key: Key, size: int | None, fsync: bool) -> ResumableFile:
@@ -74,17 +77,32 @@ class ResumableFile(PendingFile):
 
         return cls(root_folder, key, more_bytes, fsync, None, open_temporary)
 
+    @classmethod
+    def open_for_writing(
+        cls, root_folder: RootFolder, key: Key, name: str, more_bytes: int, fsync: bool
+    ) -> ResumableFile:
+        """As `open`, then `try_lock`."""
+        file = cls.open(root_folder, key, name, more_bytes, fsync)
+        try:
+            file.try_lock()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
     @property
     def name(self) -> str:
         return self._temporary.decode()
 
-    def try_lock(self) -> LockOutcome:
+    def try_lock(self) -> None:
+        """Lock the file, if no other writer has it; `lock_outcome` tells."""
         with raise_storage_errors(self._key, BACKEND, is_write=True):
             try:
                 is_locked = lock_file(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return LockOutcome.HELD
-            return LockOutcome.LOCKED if is_locked else LockOutcome.UNSUPPORTED
+                self.lock_outcome = LockOutcome.HELD
+            else:
+                self.lock_outcome = LockOutcome.LOCKED if is_locked else LockOutcome.UNSUPPORTED
 
     def check_stored(self, size: int) -> None:
         """Raises `ObjectNotFound` where the file has fewer than `size` bytes, or has lost its name."""
