@@ -24,7 +24,7 @@ IMAGE ?= mediavault
 TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 exiftool:libimage-exiftool-perl wget:wget curl:curl chromium:chromium
 SOAK_TOOLS := $(TOOLS) buildah:buildah mmdebstrap:mmdebstrap
 
-.PHONY: run test check soak bench s3 image lock clean
+.PHONY: run test check soak bench screenshots s3 image lock clean
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/mediavault serve --first-run
@@ -52,6 +52,10 @@ bench: $(DEV_STAMP)
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install --yes --quiet --no-install-recommends nginx-light wrk; } \
 		|| { echo "make bench needs nginx and wrk; on Debian: apt-get install nginx-light wrk" >&2; exit 1; }
 	$(BIN)/python -m bench $(BENCH_FLAGS)
+
+# The pictures in docs/screenshots, which the README shows.
+screenshots: $(DEV_STAMP) $(TOOLS_STAMP)
+	$(BIN)/python -m tests.web.screenshots
 
 # Runs in the foreground until Ctrl-C, with its files in ./data/s3. The bucket is `photos`; the keys are in the command.
 s3: $(DEV_STAMP)
