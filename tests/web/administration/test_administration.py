@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from app.catalog.catalog import Catalog
 from tests.api.photos import photo
+from tests.real.accessibility import list_violations
 from tests.real.service import Service
 from tests.real.uploads import fresh_bytes, uploaded
 from tests.real.web_page import WebPage, open_web_page
@@ -54,6 +55,10 @@ async def test_what_is_stored_done_and_wrong(chromium: Browser, own_service: Ser
             await expect(jobs).to_contain_text("0 under way, 1 waiting, 0 done")
             await expect(jobs).to_contain_text("1 has failed")
             await expect(jobs.locator(".failure")).to_contain_text(REASON)
+
+            assert await list_violations(page) == []
+            await page.set_viewport_size({"width": 320, "height": 568})
+            assert await page.evaluate("document.querySelector('.administration').scrollWidth <= innerWidth")
 
             await jobs.get_by_role("button", name="Try again").click()
             await expect(jobs).to_contain_text("0 under way, 2 waiting, 0 done")

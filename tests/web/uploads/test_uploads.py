@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.real.accessibility import list_violations
 from tests.real.sample_media import make_jpeg, make_video
 from tests.real.web_page import WebPage
 
@@ -68,6 +69,7 @@ async def test_what_cannot_be_kept_is_listed_with_its_reason(
     await web_page.drop(*(tmp_path / name for name in contents))
 
     await web_page.expect_uploads("2 uploaded · 1 already here · 3 failed")
+    assert await list_violations(web_page.page) == []
     names = ("copy of a.jpg", "notes.txt", "empty.jpg", "lone.xmp")
     details = {name: await web_page.row(name).locator(".upload-detail").inner_text() for name in names}
     assert details["notes.txt"] == "Not a photo or video that can be kept here."
