@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Locator, Route, expect
+from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.api.photos import photo
+from tests.real.accounts import Account
+from tests.real.service import Service
 from tests.real.uploads import upload
-from tests.real.web_page import WebPage
+from tests.real.web_page import WebPage, open_web_page
 
 DAYS = ("2024-05-03", "2024-05-03", "2024-05-03", "2024-05-02", "2024-05-02", "2024-05-01")
 
@@ -104,6 +106,32 @@ async def test_a_drag_selects_and_opens_nothing(web_page: WebPage, photos: list[
     assert web_page.page.url == f"{web_page.base}/"
 
 
+async def test_a_finger_scrolls_and_after_a_long_press_selects(
+    chromium: Browser, service: Service, account: Account, photos: list[tuple[str, bytes]]
+) -> None:
+    ids = [asset_id for asset_id, _ in photos]
+    options = {"has_touch": True, "viewport": {"width": 390, "height": 500}}
+    async with open_web_page(chromium, service.url, account, options=options) as web_page:
+        await web_page.open()
+        start, end = await _middle(_tile(web_page, ids[0])), await _middle(_tile(web_page, ids[2]))
+
+        await _touch(web_page, "touchStart", start)
+        await _touch(web_page, "touchMove", (start[0], start[1] - 60))
+        await _touch(web_page, "touchEnd")
+        assert await _get_selected(web_page) == []
+
+        await _tile(web_page, ids[0]).scroll_into_view_if_needed()
+        start, end = await _middle(_tile(web_page, ids[0])), await _middle(_tile(web_page, ids[2]))
+        await _touch(web_page, "touchStart", start)
+        await expect(_count(web_page)).to_have_text("1 selected")
+        await _touch(web_page, "touchMove", end)
+        await expect(_count(web_page)).to_have_text("3 selected")
+        await _touch(web_page, "touchEnd")
+
+        assert await _get_selected(web_page) == ids[:3]
+        assert web_page.page.url == f"{web_page.base}/"
+
+
 async def test_everything_is_also_what_is_not_loaded(web_page: WebPage, client: httpx.Client) -> None:
     for year in range(1990, 2026):
         for index in range(2):
@@ -167,6 +195,11 @@ def _bar(web_page: WebPage) -> Locator:
 
 def _count(web_page: WebPage) -> Locator:
     return web_page.page.locator(".selection-count")
+
+
+async def _touch(web_page: WebPage, kind: str, point: tuple[float, float] | None = None) -> None:
+    points = [] if point is None else [{"x": point[0], "y": point[1]}]
+    await web_page.devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 async def _get_selected(web_page: WebPage) -> list[str]:

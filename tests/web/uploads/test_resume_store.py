@@ -10,7 +10,7 @@ PREPARE = """
   const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, text) => kept.set(key, text) };
   const id = (index) => "00000000-0000-4000-8000-" + String(index).padStart(12, "0");
   const later = Date.now() + 60_000;
-  const store = new ResumeStore(storage);
+  const store = new ResumeStore(() => storage);
 """
 
 
@@ -19,7 +19,7 @@ def test_an_upload_is_found_again_until_it_expires() -> None:
       store.add({ fingerprint: "a", id: id(1), expiresAt: later });
       store.add({ fingerprint: "b", id: id(2), expiresAt: Date.now() - 1 });
       store.add({ fingerprint: "a", id: id(3), expiresAt: later });
-      const again = new ResumeStore(storage);
+      const again = new ResumeStore(() => storage);
       const found = [again.find("a"), again.find("b"), again.find("c")];
       again.remove("a");
       return [...found, store.find("a"), [...kept.values()]];
@@ -47,7 +47,9 @@ def test_a_storage_that_is_damaged_full_or_forbidden_stops_no_upload() -> None:
       storage.getItem = storage.setItem = () => { throw new Error("forbidden"); };
       store.add({ fingerprint: "a", id: id(1), expiresAt: later });
       store.remove("a");
-      return [...results, store.find("a")];
+      const forbidden = new ResumeStore(() => { throw new Error("forbidden"); });
+      forbidden.add({ fingerprint: "a", id: id(1), expiresAt: later });
+      return [...results, store.find("a"), forbidden.find("a")];
     """
 
-    assert run_modules(PREPARE + program) == [None, None, None, None, None]
+    assert run_modules(PREPARE + program) == [None] * 6

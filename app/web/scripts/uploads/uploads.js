@@ -22,7 +22,7 @@ const ADDED_INTERVAL_MS = 500;
 
 /** Builds all of it. */
 export function installUploads() {
-  const queue = new UploadQueue(new Hasher(), new ResumeStore(localStorage));
+  const queue = new UploadQueue(new Hasher(), new ResumeStore(() => localStorage));
   const add = (/** @type {Iterable<Batch> | AsyncIterable<Batch>} */ batches) => void addBatches(queue, batches);
   const cover = installDropZone({
     onDrop: ({ entries, files }) => add(entries.length > 0 ? walkDropped(entries) : listChosenFiles(files)),

@@ -21,11 +21,11 @@ export function buildFingerprint(file, sha1) {
 
 /** Reads the storage each time: other tabs write to it too. A full or forbidden storage costs the resumption after a reload only. */
 export class ResumeStore {
-  #storage;
+  #getStorage;
 
-  /** @param {Storage} storage */
-  constructor(storage) {
-    this.#storage = storage;
+  /** @param {() => Storage} getStorage throws where the browser's settings forbid it */
+  constructor(getStorage) {
+    this.#getStorage = getStorage;
   }
 
   /**
@@ -54,7 +54,7 @@ export class ResumeStore {
   /** @returns {StoredUpload[]} those that have not expired, oldest first */
   #read() {
     try {
-      const stored = JSON.parse(this.#storage.getItem(KEY) ?? "[]");
+      const stored = JSON.parse(this.#getStorage().getItem(KEY) ?? "[]");
       return Array.isArray(stored) ? stored.filter(isCurrent) : [];
     } catch {
       return [];
@@ -64,7 +64,7 @@ export class ResumeStore {
   /** @param {StoredUpload[]} uploads */
   #write(uploads) {
     try {
-      this.#storage.setItem(KEY, JSON.stringify(uploads));
+      this.#getStorage().setItem(KEY, JSON.stringify(uploads));
     } catch {
       // full, or forbidden by the browser's settings
     }
