@@ -112,7 +112,7 @@ async def _trash_and_restore(page: Page, client: httpx.Client) -> None:
 
 async def _mark_as_favorite(page: Page, client: httpx.Client) -> None:
     await page.get_by_role("link", name="Photo,").first.click()
-    await page.get_by_role("button", name="Favorite").click()
+    await page.get_by_role("button", name="Favourite").click()
     await expect(page.get_by_text("Marked as a favorite")).to_be_visible()
     shown = page.url.rpartition("/")[2]
     assert client.get(f"/api/assets/{shown}").json()["isFavorite"] is True

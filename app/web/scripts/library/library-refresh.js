@@ -15,6 +15,7 @@ export class LibraryRefresh {
   /** @type {Set<string>} */
   #changed = new Set();
   #timer = 0;
+  #isWanted = false;
   #lastRun = 0;
   #poll = { timer: 0, wait: FIRST_POLL, count: 0 };
   #hiddenAt = 0;
@@ -61,6 +62,7 @@ export class LibraryRefresh {
   /** @param {string[]} ids */
   #schedule(ids) {
     ids.forEach((id) => this.#changed.add(id));
+    this.#isWanted = true;
     if (this.#timer === 0) {
       const wait = Math.max(DELAY, this.#lastRun + LEAST_INTERVAL - performance.now());
       this.#timer = window.setTimeout(() => this.#run(), wait);
@@ -70,11 +72,12 @@ export class LibraryRefresh {
   async #run() {
     const changed = this.#changed;
     this.#changed = new Set();
+    this.#isWanted = false;
     await this.#refresh(changed);
     this.#timer = 0;
     this.#lastRun = performance.now();
     this.watchThumbnails();
-    if (this.#changed.size > 0) {
+    if (this.#isWanted) {
       this.#schedule([]);
     }
   }

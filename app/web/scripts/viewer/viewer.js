@@ -34,6 +34,8 @@ export class Viewer {
   #preloader = new Preloader();
   #resizes = new ResizeObserver(() => this.#fit());
   #openings = 0;
+  /** Settled when the place of the shown asset in the timeline is known, or known to be none. */
+  #located = Promise.resolve();
   /** @type {() => void} */
   #endEvents;
 
@@ -52,6 +54,8 @@ export class Viewer {
     const main = element("div", { class: "viewer-main" }, this.#stage, this.#previous, this.#next, this.#toolbar.element);
     this.element = element("div", { class: "viewer", role: "dialog", "aria-modal": "true", "aria-label": text("viewer.label"), tabindex: "-1" }, main, this.#info.element);
     container.append(this.element);
+    this.#toolbar.showItem(null);
+    this.#showSides();
     this.#resizes.observe(this.#stage);
     this.#installGestures();
     this.#stage.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.#shown?.playLive(true));
@@ -78,7 +82,7 @@ export class Viewer {
       }
       this.#show(readAsset(asset));
       this.#updateInfo(asset);
-      await this.#locate(id, asset.localDateTime);
+      this.#located = this.#locate(id, asset.localDateTime).catch(() => {}); // without neighbours, then
     } catch (error) {
       if (opening === this.#openings) {
         this.#showFailure(error);
@@ -105,6 +109,7 @@ export class Viewer {
    * @param {number} direction
    */
   async step(direction) {
+    await this.#located;
     const position = this.#getPosition();
     if (position !== null) {
       await this.jump(position + direction);
@@ -148,6 +153,7 @@ export class Viewer {
 
   async trash() {
     const item = this.#item;
+    await this.#located;
     const position = this.#getPosition();
     if (!item || !(await moveToTrash(item.id))) {
       return;

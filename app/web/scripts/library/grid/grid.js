@@ -183,9 +183,7 @@ export class Grid {
    */
   reloadWaiting() {
     const waiting = [...this.#sections.values()].filter((section) => [...section.tiles.values()].some((tile) => tile.isWaiting));
-    waiting.forEach(({ month }) => {
-      month.isStale = true;
-    });
+    waiting.forEach(({ month }) => this.#timeline.markStale(month));
     if (waiting.length > 0) {
       this.#render();
     }

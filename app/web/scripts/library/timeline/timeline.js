@@ -5,9 +5,9 @@ import { BucketLoader } from "./bucket-loader.js";
 
 /**
  * `start`: the place of the month's first asset in the whole timeline. `assets` null: not loaded. `isStale`: it has changed at
- * the service since.
+ * the service since; `changes` counts how often it was found so, `loadedAt` is what it was when `assets` were asked for.
  * @typedef {{
- *   key: string, date: Date, count: number, start: number, isStale: boolean, error: Error | null, usedAt: number,
+ *   key: string, date: Date, count: number, start: number, isStale: boolean, changes: number, loadedAt: number, error: Error | null, usedAt: number,
  *   assets: import("./month-assets.js").MonthAssets | null,
  * }} Month
  *
@@ -61,8 +61,11 @@ export class Timeline {
     let start = 0;
     this.months = buckets.map(({ timeBucket, count }) => {
       const month = known.get(timeBucket) ?? createMonth(timeBucket);
-      const isChanged = changed === "all" || month.assets?.count !== count || hasAny(month, changed);
-      Object.assign(month, { start, count, isStale: month.assets !== null && isChanged, error: null });
+      const isChanged = changed === "all" || (month.assets ?? month).count !== count || mayHaveAny(month, changed);
+      Object.assign(month, { start, count, error: null });
+      if (isChanged) {
+        this.markStale(month);
+      }
       start += count;
       return month;
     });
@@ -82,9 +85,11 @@ export class Timeline {
       return true;
     }
     const query = [`timeBucket=${month.key}`, this.#query].filter(Boolean).join("&");
+    const { changes } = month;
     try {
-      const assets = await this.#loader.load(month.key, `/api/timeline/bucket?${query}`, options);
-      if (assets && (month.isStale || assets !== month.assets)) {
+      const assets = await this.#loader.load(nameLoad(month), `/api/timeline/bucket?${query}`, options);
+      if (assets && assets !== month.assets && changes >= month.loadedAt) {
+        month.loadedAt = changes;
         this.#accept(month, assets);
       }
       return assets !== null;
@@ -96,11 +101,20 @@ export class Timeline {
   }
 
   /**
+   * Has a month be loaded again when it is next wanted.
+   * @param {Month} month
+   */
+  markStale(month) {
+    month.isStale = month.assets !== null;
+    month.changes += 1;
+  }
+
+  /**
    * Aborts the loads that are not of these months.
    * @param {Month[]} wanted the most wanted first
    */
   keepLoading(wanted) {
-    this.#loader.keepOnly(wanted.map((month) => month.key));
+    this.#loader.keepOnly(wanted.map(nameLoad));
   }
 
   /**
@@ -186,7 +200,7 @@ export class Timeline {
    */
   #accept(month, assets) {
     const isCountNew = assets.count !== month.count;
-    Object.assign(month, { assets, isStale: false, error: null, count: assets.count });
+    Object.assign(month, { assets, isStale: month.changes !== month.loadedAt, error: null, count: assets.count });
     this.#forgetUnused(month);
     if (isCountNew) {
       this.#countStarts();
@@ -225,14 +239,25 @@ export class Timeline {
 
 /** @param {string} key */
 function createMonth(key) {
-  return { key, date: new Date(`${key}T00:00:00Z`), count: 0, start: 0, isStale: false, error: null, usedAt: 0, assets: null };
+  return { key, date: new Date(`${key}T00:00:00Z`), count: 0, start: 0, isStale: false, changes: 0, loadedAt: 0, error: null, usedAt: 0, assets: null };
 }
 
 /**
- * Whether the month may have any of these assets.
+ * A name that is another one after each change, so that no load that began before is taken for one that begins now.
+ * @param {Month} month
+ */
+function nameLoad({ key, changes }) {
+  return `${key} ${changes}`;
+}
+
+/**
+ * Whether any of these assets may be of the month. What a month that is not loaded has is not known.
  * @param {Month} month
  * @param {Set<string>} ids
  */
-function hasAny(month, ids) {
-  return month.assets !== null && (ids.size > MOST_SOUGHT || [...ids].some((id) => (month.assets?.indexOf(id) ?? -1) >= 0));
+function mayHaveAny({ assets }, ids) {
+  if (assets === null || ids.size > MOST_SOUGHT) {
+    return ids.size > 0;
+  }
+  return [...ids].some((id) => assets.indexOf(id) >= 0);
 }
