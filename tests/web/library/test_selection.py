@@ -132,13 +132,23 @@ async def test_a_finger_scrolls_and_after_a_long_press_selects(
         assert web_page.page.url == f"{web_page.base}/"
 
 
-async def test_everything_is_also_what_is_not_loaded(web_page: WebPage, client: httpx.Client) -> None:
+async def test_a_drag_at_the_edge_moves_on_and_everything_is_also_what_is_not_loaded(
+    web_page: WebPage, client: httpx.Client
+) -> None:
     for year in range(1990, 2026):
         for index in range(2):
             _upload(client, f"{year}-{index}.jpg", f"{year}-05-01T12:00:0{index}Z")
     await web_page.page.set_viewport_size({"width": 600, "height": 400})
     await web_page.open()
-    await web_page.page.locator(".tile").first.wait_for()
+    page = web_page.page
+    start = await _middle(page.locator(".tile").first)
+
+    await page.mouse.move(*start)
+    await page.mouse.down()
+    await page.mouse.move(start[0], 390, steps=5)
+    await expect(_count(web_page)).to_have_text(re.compile(r"^[3-7]\d selected"))
+    await page.mouse.up()
+    await page.keyboard.press("Escape")
 
     await web_page.page.keyboard.press("a")
     await expect(_count(web_page)).to_have_text("72 selected")
