@@ -22,7 +22,7 @@ from app.storage.errors import ObjectExists, ObjectIncomplete, ObjectNotFound
 from app.storage.resumable import ResumableWriteState
 from app.storage.service import StorageService
 from app.uploads.asset_insertion import AssetInsertion, DuplicateContent
-from app.uploads.errors import ChecksumMismatch, EmptyFile, InvalidField, LeaseLost
+from app.uploads.errors import ChecksumMismatch, EmptyFile, InvalidField, LeaseLost, UploadError
 from app.uploads.fields import UploadFields, parse_fields
 from app.uploads.file_names import build_display_name
 from app.uploads.file_receiver import ReceivedFile
@@ -70,15 +70,22 @@ class UploadCompleter:
         except UploadSuperseded:
             raise UploadTakenOver from None
         except _REFUSALS as error:
-            await self.fail(upload, str(error))
+            await self._fail(upload, str(error))
             raise
         except _LOSSES as error:
-            await self.fail(upload, LOST_BYTES)
-            raise UploadGone(UploadState.FAILED, LOST_BYTES) from error
+            raise await self.fail_for_loss(upload) from error
 
-    async def fail(self, upload: Upload, reason: str) -> None:
-        await self._catalog.uploads.end(upload, UploadState.FAILED, self._forget_at(), reason)
+    async def fail_for_loss(self, upload: Upload) -> UploadError:
+        """End a session whose bytes are missing. Returns the error to raise: `UploadTakenOver` where a newer request has the session, which
+        may have moved them."""
+        is_failed = await self._fail(upload, LOST_BYTES)
+        return UploadGone(UploadState.FAILED, LOST_BYTES) if is_failed else UploadTakenOver()
+
+    async def _fail(self, upload: Upload, reason: str) -> bool:
+        """Returns False where a newer request has the session, or it has ended."""
+        is_failed = await self._catalog.uploads.end(upload, UploadState.FAILED, self._forget_at(), reason)
         self._on_ended()
+        return is_failed
 
     async def _complete(self, upload: Upload) -> Upload:
         fields = parse_fields(upload.fields)

@@ -24,7 +24,7 @@ from app.uploads.errors import UploadError
 from app.uploads.file_receiver import BufferPool
 from app.uploads.sessions.active_requests import ActiveRequest, ActiveRequests
 from app.uploads.sessions.chunk_rules import ChunkPlan, plan_chunk, repeats_last_chunk
-from app.uploads.sessions.completion import LOST_BYTES, UploadCompleter
+from app.uploads.sessions.completion import UploadCompleter
 from app.uploads.sessions.errors import ChunkDigestMismatch, TooManyUploads, UploadGone, UploadNotFound, UploadTakenOver
 from app.uploads.sessions.new_session import build_session
 from app.uploads.sessions.session_append import SessionAppend, append_body
@@ -164,8 +164,7 @@ class UploadSessions:
             plan = plan_chunk(upload, chunk, self._settings.upload_limit)
             upload = await self._receive(upload, chunk, plan, request, receive)
         except ObjectNotFound as error:
-            await self._completer.fail(upload, LOST_BYTES)
-            raise UploadGone(UploadState.FAILED, LOST_BYTES) from error
+            raise await self._completer.fail_for_loss(upload) from error
         return await self._complete(upload) if upload.all_received else upload
 
     async def _receive(

@@ -9,6 +9,8 @@ from uuid import UUID
 import pytest
 
 from app.catalog.schema.upload_records import Upload
+from app.storage.local import resumable
+from app.uploads.sessions import active_requests
 from app.uploads.sessions.errors import OffsetMismatch, UploadNotFound, UploadTakenOver
 from tests.uploads.sessions.session_place import WAIT_SECONDS, Client, SessionPlace, make_photo, make_user
 
@@ -107,6 +109,30 @@ async def test_a_writer_that_was_stopped_before_its_first_byte_removes_nothing_o
         await is_stopped.wait()
     status = await place.send(status.id, 0, data[: 8 * MIB])
     wakes_up.set()
+    with pytest.raises(UploadTakenOver):
+        async with asyncio.timeout(WAIT_SECONDS):
+            await older
+    status = await place.send(status.id, status.offset, data[status.offset :])
+    await place.assert_stored(status, data)
+
+
+async def test_a_writer_whose_file_a_newer_one_has_replaced_is_told_so(
+    local_place: SessionPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older process holds the file's lock and is stopped, so that the newer one goes on with a copy. The upload is not lost, and the
+    older client must not take it for lost."""
+    monkeypatch.setattr(resumable, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(active_requests, "POLL_SECONDS", 3600.0)
+    place = local_place
+    data = make_photo(8 * MIB)
+    status = await place.create(len(data))
+    await place.send(status.id, 0, data[:MIB])
+    other, client = await place.add_process(), Client()
+    older = place.begin(status.id, MIB, client, other)
+    client.send(data[MIB : MIB + 100_000])
+    await client.wait()
+    status = await place.send(status.id, MIB, data[MIB : 4 * MIB])
+    client.send(bytes(3 * MIB), is_last=True)
     with pytest.raises(UploadTakenOver):
         async with asyncio.timeout(WAIT_SECONDS):
             await older

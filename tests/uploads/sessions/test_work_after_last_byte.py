@@ -90,6 +90,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> WorkLog:
     monkeypatch.setattr(active_requests, "POLL_SECONDS", 3600.0)  # its reads belong to no request
     observe(Database, "read", "database read")
     observe(Database, "write", "database write")
+    observe(Database, "transact", "database write")
     for name, _ in inspect.getmembers(S3Client, inspect.isfunction):
         if not name.startswith("_") and name != "add_prefix":
             observe(S3Client, name, f"s3 {name}")
