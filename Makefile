@@ -22,7 +22,7 @@ BUILDER ?= $(firstword $(shell docker info >/dev/null 2>&1 && echo docker) $(she
 IMAGE ?= mediavault
 # Programs that the tests run beside the service, and the Debian package of each.
 TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 exiftool:libimage-exiftool-perl wget:wget curl:curl chromium:chromium
-SOAK_TOOLS := $(TOOLS) buildah:buildah mmdebstrap:mmdebstrap
+SOAK_TOOLS := $(TOOLS) firefox-esr:firefox-esr buildah:buildah mmdebstrap:mmdebstrap
 
 .PHONY: run test check soak bench screenshots s3 image lock clean
 

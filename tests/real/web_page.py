@@ -33,15 +33,21 @@ _WATCH = """
 
 @dataclass(slots=True)
 class WebPage:
-    """A tab that is signed in. `allowed`: console errors that the test causes."""
+    """A tab. `allowed`: console errors that the test causes. `chromium_session`: None in Firefox."""
 
     page: Page
     context: BrowserContext
-    devtools: CDPSession
+    chromium_session: CDPSession | None
     base: str
     allowed: list[re.Pattern[str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+
+    @property
+    def devtools(self) -> CDPSession:
+        """Chromium's DevTools protocol."""
+        assert self.chromium_session is not None
+        return self.chromium_session
 
     async def open(self, path: str = "/") -> None:
         await self.page.goto(self.base + path)
@@ -132,7 +138,8 @@ async def open_web_page(
         context.set_default_timeout(PATIENCE_MS)
         await context.add_init_script(_WATCH)
         page = await context.new_page()
-        web_page = WebPage(page, context, await context.new_cdp_session(page), base)
+        is_chromium = browser.browser_type.name == "chromium"
+        web_page = WebPage(page, context, await context.new_cdp_session(page) if is_chromium else None, base)
         web_page.watch()
         yield web_page
         faults = await web_page.list_faults()

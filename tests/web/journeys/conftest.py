@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
+import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +13,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.api.consistency import assert_consistent
 from tests.real.accounts import Account
+from tests.real.firefox_adapter import PROGRAM
 from tests.real.sample_media import make_jpeg, make_video
 from tests.real.secrets import record_secret
-from tests.real.service import WORKING, Service
+from tests.real.service import ROOT, WORKING, Service
 from tests.real.stacks import ENGINES, Engine, Stacks
 from tests.real.waiting import eventually
-from tests.real.web_page import WebPage, open_web_page
+from tests.real.web_page import PATIENCE_MS, WebPage, open_web_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,21 @@ def first_run(engine: Engine, stacks: Stacks, tmp_path: Path) -> Iterator[FirstR
         record_secret(found[2])
         yield FirstRun(service, found[1], record_secret(found[3]))
         assert_consistent(stack)
+
+
+@pytest.fixture
+async def firefox(tmp_path: Path) -> AsyncIterator[Browser]:
+    """Debian's Firefox, through `tests.real.firefox_adapter`."""
+    if shutil.which(PROGRAM) is None:
+        pytest.skip(f"{PROGRAM} is not installed")
+    adapter = tmp_path / "firefox"
+    adapter.write_text(f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m tests.real.firefox_adapter "$@"\n')
+    adapter.chmod(0o755)
+    async with async_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
+        browser = await playwright.firefox.launch(channel="moz-firefox", executable_path=adapter)
+        yield browser
+        await browser.close()
 
 
 @dataclass(frozen=True, slots=True)
