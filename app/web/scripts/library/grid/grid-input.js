@@ -120,7 +120,7 @@ export class GridInput {
   }
 
   /**
-   * The asset that stands about `rows` rows further, nearest to the one at `place`.
+   * The asset in the next row in a direction (1 or -1), or, with 2 or -2, a screen further or at the end; nearest to the one at `place`.
    * @param {Place} place
    * @param {number} rows
    */
@@ -131,7 +131,8 @@ export class GridInput {
       return null;
     }
     const direction = Math.sign(rows);
-    const pages = Math.abs(rows) > 1 ? this.#grid.position.viewport - start.height : 0;
+    const isPage = Math.abs(rows) > 1;
+    const pages = isPage ? this.#grid.position.viewport - start.height : 0;
     const center = start.x + start.width / 2;
     let position = place.month.start + place.index;
     /** @type {{place: Place, y: number, distance: number} | null} */
@@ -141,7 +142,7 @@ export class GridInput {
       const next = await timeline.at(position);
       const box = next && measures.getBox(next.month, next.index);
       if (!next || !box) {
-        return best?.place ?? null;
+        return best?.place ?? (isPage ? timeline.at(position - direction) : null);
       }
       const isBeyond = direction > 0 ? box.y >= start.y + pages && box.y > start.y : box.y <= start.y - pages && box.y < start.y;
       if (best && box.y !== best.y) {
