@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+
+from app.api.web.source_compaction import compact_script, compact_style
 
 INDEX = "index.html"
 VERSION_PLACEHOLDER = b"{version}"
@@ -25,9 +26,7 @@ _CONTENT_TYPES = {
 }
 _IGNORED_FOLDERS = frozenset({"__pycache__"})
 _IGNORED_EXTENSIONS = (".py", ".pyc")
-_STRIPPED_EXTENSIONS = (".css", ".js")
-_COMMENT = re.compile(rb"^[ ]*/\*.*?\*/|/\*\* .*?\*/ ?", re.DOTALL | re.MULTILINE)
-"""A block of its own lines, or a JSDoc comment before an expression."""
+_COMPACTIONS: dict[str, Callable[[str], str]] = {".css": compact_style, ".js": compact_script}
 _VERSION_CHARACTERS = 16
 
 
@@ -79,10 +78,7 @@ class StaticFiles:
     @classmethod
     def load(cls, root: Traversable) -> StaticFiles:
         """Read all files below `root`. Raises `ValueError` if one is of an unknown type."""
-        contents = {
-            name: strip_comments(content) if name.endswith(_STRIPPED_EXTENSIONS) else content
-            for name, content in sorted(_read_files(root, ""))
-        }
+        contents = {name: _compact(name, content) for name, content in sorted(_read_files(root, ""))}
         digest = hashlib.sha256()
         for name, content in contents.items():
             digest.update(b"%d %b %d " % (len(name.encode()), name.encode(), len(content)) + content)
@@ -92,12 +88,10 @@ class StaticFiles:
         return cls(version, StaticFile.create(INDEX, index), files)
 
 
-def strip_comments(content: bytes) -> bytes:
-    """A script or style sheet without comments, indentation and empty lines: a third is for those who read the source.
-
-    No parser: see the test of the sources for what it relies on."""
-    lines = (line.strip() for line in _COMMENT.sub(b"", content).splitlines())
-    return b"\n".join([*(line for line in lines if line and not line.startswith(b"//")), b""])
+def _compact(name: str, content: bytes) -> bytes:
+    """What is sent of a file: scripts and style sheets without what only readers of the source need."""
+    compact = _COMPACTIONS.get(name[name.rfind(".") :])
+    return content if compact is None else compact(content.decode()).encode()
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

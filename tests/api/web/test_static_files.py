@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from app.api.web.routes import build_security_headers
-from app.api.web.static_files import StaticFiles, accepts_gzip, strip_comments
+from app.api.web.static_files import StaticFiles, accepts_gzip
 from app.config import Settings
 
-WEB = Path(__file__).parents[3] / "app/web"
 VIEWS = ("/", "/photos/0b3f1c9d-2e3a-4b5c-8d6e-7f8091a2b3c4", "/trash", "/administration", "/sign-in")
 
 
@@ -132,33 +131,6 @@ def test_a_changed_file_changes_the_version_and_the_page(tmp_path: Path) -> None
     assert before.version != after.version
     assert before.index.plain.etag != after.index.plain.etag
     assert f"/web/{after.version}/".encode() in after.index.plain.body
-
-
-def test_comments_are_not_sent() -> None:
-    source = b"""/** Adds.
- * @returns {number}
- */
-export function add(a, b) {
-  // the sum
-  return a + b; // no line of its own: it stays
-
-  /* one line */
-  const c = /** @type {number} */ (a);
-}
-"""
-    stripped = b"export function add(a, b) {\nreturn a + b; // no line of its own: it stays\nconst c = (a);\n}\n"
-    assert strip_comments(source) == stripped
-
-
-@pytest.mark.parametrize("path", [path for path in sorted(WEB.rglob("*")) if path.suffix in (".css", ".js")], ids=str)
-def test_a_source_is_one_whose_comments_can_be_told(path: Path) -> None:
-    """No string looks like a comment, no comment begins after code but JSDoc, and no template literal has a line break."""
-    source = path.read_text(encoding="utf-8")
-    assert not re.search(r"""["'`][^"'`\n]*/\*""", re.sub(r"/\*\* .*?\*/", "", source))
-    code = re.sub(r"^ */\*.*?\*/$|/\*\* .*?\*/", "", source, flags=re.DOTALL | re.MULTILINE)
-    for line in code.splitlines():
-        assert "/*" not in line
-        assert line.lstrip().startswith("//") or line.count("`") % 2 == 0
 
 
 def test_a_file_of_an_unknown_type_stops_the_start(tmp_path: Path) -> None:
