@@ -17,7 +17,7 @@ const CONTENTS = [storageCard, jobsCard, usersCard, librariesCard, mountsCard, b
 
 registerHeaderLink({
   path: "/administration",
-  label: text("administration.title"),
+  label: text("admin.title"),
   icon: "administration",
   order: 30,
   isFor: (user) => user.isAdmin,
@@ -32,7 +32,7 @@ class AdministrationView {
     const cards = CONTENTS.map((content) => new Card(content, () => this.#poller.hurry()));
     container.classList.add("administration");
     container.append(
-      element("h1", {}, text("administration.title")),
+      element("h1", {}, text("admin.title")),
       element("div", { class: "cards" }, cards.map((card) => card.node)),
     );
     this.#poller = new Poller(async (signal) => {
@@ -58,9 +58,9 @@ registerView("/administration", {
       navigate("/", { replace: true });
       return;
     }
-    setTitle(text("administration.title"));
+    setTitle(text("admin.title"));
     current.view = new AdministrationView(container);
-    announce(text("administration.title"));
+    announce(text("admin.title"));
   },
   close() {
     current.view?.close();

@@ -2,7 +2,7 @@
 
 import { request } from "../shell/api.js";
 import { element, icon, replaceChildren } from "../shell/dom.js";
-import { showError } from "../shell/errors.js";
+import { describeError, showError } from "../shell/errors.js";
 import { text } from "../shell/text.js";
 
 /**
@@ -18,7 +18,7 @@ import { text } from "../shell/text.js";
 
 export class Card {
   #content;
-  #body = element("div", { class: "card-body" }, element("p", { class: "muted" }, text("administration.loading")));
+  #body = element("div", { class: "card-body" }, element("p", { class: "muted" }, text("admin.loading")));
   #problem = element("p", { class: "card-problem", role: "status", hidden: true });
   #shown = "";
   #round = 0;
@@ -52,7 +52,7 @@ export class Card {
       return true;
     } catch (error) {
       if (!signal.aborted) {
-        this.#problem.textContent = text("administration.failed", { reason: error instanceof Error ? error.message : String(error) });
+        this.#problem.textContent = text("admin.failed", { reason: describeError(error) });
         this.#problem.hidden = false;
       }
       return false;
@@ -76,7 +76,7 @@ export class Card {
         button.disabled = false;
       }
     };
-    const button = element("button", { type: "button", class: "button button-small", dataset: { key }, onclick: press }, icon(name), label);
+    const button = element("button", { class: "button button-small", dataset: { key }, onclick: press }, icon(name), label);
     return button;
   }
 

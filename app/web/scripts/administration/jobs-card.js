@@ -16,7 +16,7 @@ const MOST_SHOWN = 10;
 
 /** @type {import("./card.js").CardContent} */
 export const jobsCard = {
-  title: text("administration.jobs"),
+  title: text("admin.jobs"),
   icon: "retry",
   paths: ["/jobs"],
   build: ([queues], card) => [
@@ -35,25 +35,25 @@ function buildQueue(name, { jobCounts, queueStatus }, card) {
   const waiting = jobCounts.waiting + jobCounts.delayed + jobCounts.paused;
   const isBusy = jobCounts.active + waiting > 0;
   const chip = isPaused
-    ? buildChip("bad", text("administration.jobs.paused"))
-    : buildChip(isBusy ? "busy" : "idle", text(isBusy ? "administration.jobs.busy" : "administration.jobs.idle"));
+    ? buildChip("bad", text("admin.jobs.paused"))
+    : buildChip(isBusy ? "busy" : "idle", text(isBusy ? "admin.jobs.busy" : "admin.jobs.idle"));
   const pause = card.buildButton({
     key: `${name}-pause`,
-    label: text(isPaused ? "administration.jobs.resume" : "administration.jobs.pause"),
+    label: text(isPaused ? "admin.jobs.resume" : "admin.jobs.pause"),
     name: isPaused ? "play" : "pause",
     act: () => command(name, isPaused ? "resume" : "pause"),
   });
   const retry = card.buildButton({
     key: `${name}-retry`,
-    label: text("administration.jobs.retry"),
+    label: text("admin.jobs.retry"),
     name: "retry",
     act: () => command(name, "start"),
   });
   return buildEntry({
-    name: text(`administration.jobs.${name}`),
+    name: text(`admin.jobs.${name}`),
     chip,
-    details: [text("administration.jobs.counts", { active: jobCounts.active, waiting, completed: jobCounts.completed })],
-    problem: jobCounts.failed > 0 ? text("administration.jobs.failed", { count: jobCounts.failed }) : null,
+    details: [text("admin.jobs.counts", { active: jobCounts.active, waiting, completed: jobCounts.completed })],
+    problem: jobCounts.failed > 0 ? text("admin.jobs.failed", { count: jobCounts.failed }) : null,
     button: element("div", { class: "entry-buttons" }, jobCounts.failed > 0 && retry, (isBusy || isPaused) && pause),
   });
 }
@@ -72,16 +72,16 @@ function buildFailures(name, { failures = [], jobCounts }) {
       { class: "failure" },
       element("bdi", { class: "entry-name" }, failure.fileName ?? failure.assetId),
       element("p", { class: "failure-reason" }, failure.reason),
-      element("p", { class: "muted" }, text("administration.jobs.attempts", { count: failure.attempts, moment: describeMoment(failure.failedAt) })),
+      element("p", { class: "muted" }, text("admin.jobs.attempts", { count: failure.attempts, moment: describeMoment(failure.failedAt) })),
     ),
   );
   const more = jobCounts.failed - rows.length;
   return element(
     "div",
     { class: "failures" },
-    element("h3", {}, text("administration.jobs.failures", { queue: text(`administration.jobs.${name}`) })),
+    element("h3", {}, text("admin.jobs.failures", { queue: text(`admin.jobs.${name}`) })),
     element("ul", {}, rows),
-    more > 0 && element("p", { class: "muted" }, text("administration.jobs.more", { count: more })),
+    more > 0 && element("p", { class: "muted" }, text("admin.jobs.more", { count: more })),
   );
 }
 

@@ -68,5 +68,5 @@ export function buildNothing(message) {
 
 /** @param {string | null} moment ISO 8601 */
 export function describeMoment(moment) {
-  return moment === null ? text("administration.never") : formatMoment(new Date(moment));
+  return moment === null ? text("admin.never") : formatMoment(new Date(moment));
 }

@@ -16,7 +16,7 @@ import { buildChip, buildEntries, buildEntry, buildNothing, describeMoment } fro
 
 /** @type {import("./card.js").CardContent} */
 export const mountsCard = {
-  title: text("administration.mounts"),
+  title: text("admin.mounts"),
   icon: "folder",
   paths: ["/server/mounts"],
   build: ([mounts]) => [buildEntries(mounts.filter((/** @type {Mount} */ mount) => mount.kind === "media").map(buildMount))],
@@ -24,22 +24,22 @@ export const mountsCard = {
 
 /** @type {import("./card.js").CardContent} */
 export const librariesCard = {
-  title: text("administration.libraries"),
+  title: text("admin.libraries"),
   icon: "photos",
   paths: ["/libraries"],
   build: ([libraries], card) =>
     libraries.length === 0
-      ? [buildNothing(text("administration.libraries.none"))]
+      ? [buildNothing(text("admin.libraries.none"))]
       : [buildEntries(libraries.map((/** @type {Library} */ library) => buildLibrary(library, card)))],
 };
 
 /** @param {Mount} mount */
 function buildMount({ name, state, since, error, freeBytes, totalBytes }) {
-  const space = freeBytes === null || totalBytes === null ? null : text("administration.space", { free: formatBytes(freeBytes), size: formatBytes(totalBytes) });
+  const space = freeBytes === null || totalBytes === null ? null : text("admin.space", { free: formatBytes(freeBytes), size: formatBytes(totalBytes) });
   return buildEntry({
     name,
     chip: buildState(state),
-    details: [state === "ok" ? space : text("administration.since", { moment: describeMoment(since) })],
+    details: [state === "ok" ? space : text("admin.since", { moment: describeMoment(since) })],
     problem: error,
   });
 }
@@ -52,14 +52,14 @@ function buildLibrary(library, card) {
   const { id, name, importPaths, assetCount, state, stateError, lastScan, scanning = false } = library;
   const scan = card.buildButton({
     key: `${id}-scan`,
-    label: text("administration.scan"),
+    label: text("admin.scan"),
     name: "retry",
     act: () => request("POST", `/libraries/${id}/scan`, { json: {} }),
   });
   return buildEntry({
     name,
-    chip: scanning ? buildChip("busy", text("administration.scanning")) : buildState(state),
-    details: [importPaths.join(", "), text("administration.library.count", { count: assetCount }), describeScan(lastScan)],
+    chip: scanning ? buildChip("busy", text("admin.scanning")) : buildState(state),
+    details: [importPaths.join(", "), text("admin.library.count", { count: assetCount }), describeScan(lastScan)],
     problem: stateError ?? lastScan?.refused ?? null,
     button: scan,
   });
@@ -68,14 +68,14 @@ function buildLibrary(library, card) {
 /** @param {Scan | null} scan */
 function describeScan(scan) {
   if (scan === null) {
-    return text("administration.scan.none");
+    return text("admin.scan.none");
   }
   const values = { moment: describeMoment(scan.startedAt), found: scan.found, added: scan.new, changed: scan.changed, trashed: scan.trashed };
-  return text("administration.scan.last", values);
+  return text("admin.scan.last", values);
 }
 
 /** @param {string} state */
 function buildState(state) {
-  const word = text.has(`administration.state.${state}`) ? text(`administration.state.${state}`) : state;
+  const word = text.has(`admin.state.${state}`) ? text(`admin.state.${state}`) : state;
   return buildChip(state === "ok" ? "good" : "bad", word);
 }

@@ -19,7 +19,7 @@ const MOST_PROBLEMS = 10;
 
 /** @type {import("./card.js").CardContent} */
 export const backupsCard = {
-  title: text("administration.backups"),
+  title: text("admin.backups"),
   icon: "file",
   paths: ["/server/backups"],
   rounds: 6,
@@ -28,24 +28,24 @@ export const backupsCard = {
 
 /** @type {import("./card.js").CardContent} */
 export const moveCard = {
-  title: text("administration.move"),
+  title: text("admin.move"),
   icon: "cloud",
   paths: ["/server/move"],
-  build: ([move]) => (move === null ? [buildNothing(text("administration.move.none"))] : buildMove(move)),
+  build: ([move]) => (move === null ? [buildNothing(text("admin.move.none"))] : buildMove(move)),
 };
 
 /** @param {Backups} answer */
 function buildBackups({ backups, everyHours, keep }) {
   const latest = backups[0];
-  const schedule = everyHours > 0 ? text("administration.backups.schedule", { hours: everyHours, keep }) : text("administration.backups.manual");
+  const schedule = everyHours > 0 ? text("admin.backups.schedule", { hours: everyHours, keep }) : text("admin.backups.manual");
   if (latest === undefined) {
-    return [element("p", { class: "entry-problem" }, text("administration.backups.none")), element("p", { class: "muted" }, schedule)];
+    return [element("p", { class: "entry-problem" }, text("admin.backups.none")), element("p", { class: "muted" }, schedule)];
   }
   return [
     element("p", { class: "card-figure" }, describeMoment(latest.createdAt)),
     buildLines([
-      buildLine(text("administration.backups.size"), formatBytes(latest.size)),
-      buildLine(text("administration.backups.kept"), text("administration.number", { count: backups.length })),
+      buildLine(text("admin.backups.size"), formatBytes(latest.size)),
+      buildLine(text("admin.backups.kept"), text("admin.number", { count: backups.length })),
     ]),
     element("p", { class: "muted" }, schedule),
   ];
@@ -55,13 +55,13 @@ function buildBackups({ backups, everyHours, keep }) {
 function buildMove({ target, startedAt, finishedAt, files, bytes, states, problems }) {
   const done = states.reduce((sum, { state, bytes: some }) => sum + some * (SHARES[state] ?? 0), 0);
   const share = finishedAt !== null || bytes === 0 ? 1 : done / bytes;
-  const title = text(target === "s3" ? "administration.move.s3" : "administration.move.local");
-  const chip = finishedAt === null ? buildChip("busy", text("administration.move.running")) : buildChip("good", text("administration.move.finished"));
+  const title = text(target === "s3" ? "admin.move.s3" : "admin.move.local");
+  const chip = finishedAt === null ? buildChip("busy", text("admin.move.running")) : buildChip("good", text("admin.move.finished"));
   return [
     element("p", { class: "entry-head" }, element("strong", {}, title), chip),
-    buildBar(text("administration.move.label"), share),
-    element("p", { class: "muted" }, text("administration.move.amount", { files, size: formatBytes(bytes), moment: describeMoment(startedAt) })),
-    buildLines(states.map((each) => buildLine(describeState(each.state), text("administration.move.files", { count: each.files, size: formatBytes(each.bytes) })))),
+    buildBar(text("admin.move.label"), share),
+    element("p", { class: "muted" }, text("admin.move.amount", { files, size: formatBytes(bytes), moment: describeMoment(startedAt) })),
+    buildLines(states.map((each) => buildLine(describeState(each.state), text("admin.move.files", { count: each.files, size: formatBytes(each.bytes) })))),
     problems.length > 0 &&
       buildEntries(
         problems.slice(0, MOST_PROBLEMS).map(({ path, state, problem }) =>
@@ -73,5 +73,5 @@ function buildMove({ target, startedAt, finishedAt, files, bytes, states, proble
 
 /** @param {string} state */
 function describeState(state) {
-  return text.has(`administration.move.${state}`) ? text(`administration.move.${state}`) : state;
+  return text.has(`admin.move.${state}`) ? text(`admin.move.${state}`) : state;
 }

@@ -14,15 +14,15 @@ import { buildBar, buildLine, buildLines, buildNothing } from "./parts.js";
 
 /** @type {import("./card.js").CardContent} */
 export const storageCard = {
-  title: text("administration.storage"),
+  title: text("admin.storage"),
   icon: "disk",
   paths: ["/server/storage", "/server/statistics"],
   rounds: 6,
   build: ([disk, statistics]) => [
     buildDisk(disk),
     buildLines([
-      buildLine(text("administration.photos"), text("administration.number", { count: statistics.photos })),
-      buildLine(text("administration.videos"), text("administration.number", { count: statistics.videos })),
+      buildLine(text("admin.photos"), text("admin.number", { count: statistics.photos })),
+      buildLine(text("admin.videos"), text("admin.number", { count: statistics.videos })),
       ...buildKinds(statistics.usageByKind),
       ...buildUnfinished(statistics.uploads),
     ]),
@@ -31,7 +31,7 @@ export const storageCard = {
 
 /** @type {import("./card.js").CardContent} */
 export const usersCard = {
-  title: text("administration.users"),
+  title: text("admin.users"),
   icon: "person",
   paths: ["/server/statistics"],
   rounds: 6,
@@ -47,9 +47,9 @@ function buildDisk({ diskSizeRaw, diskUseRaw, diskAvailableRaw }) {
   return element(
     "div",
     {},
-    element("p", { class: "card-figure" }, text("administration.disk.free", values)),
-    buildBar(text("administration.disk.label"), 1 - diskAvailableRaw / diskSizeRaw),
-    element("p", { class: "muted" }, text("administration.disk.used", values)),
+    element("p", { class: "card-figure" }, text("admin.disk.free", values)),
+    buildBar(text("admin.disk.label"), 1 - diskAvailableRaw / diskSizeRaw),
+    element("p", { class: "muted" }, text("admin.disk.used", values)),
   );
 }
 
@@ -62,21 +62,21 @@ function buildKinds(usageByKind) {
 
 /** @param {string} kind */
 function describeKind(kind) {
-  return text.has(`administration.kind.${kind}`) ? text(`administration.kind.${kind}`) : kind;
+  return text.has(`admin.kind.${kind}`) ? text(`admin.kind.${kind}`) : kind;
 }
 
 /** @param {Statistics["uploads"]} uploads */
 function buildUnfinished({ unfinished, receivedBytes }) {
-  const value = text("administration.unfinished.value", { count: unfinished, size: formatBytes(receivedBytes) });
-  return unfinished === 0 ? [] : [buildLine(text("administration.unfinished"), value)];
+  const value = text("admin.unfinished.value", { count: unfinished, size: formatBytes(receivedBytes) });
+  return unfinished === 0 ? [] : [buildLine(text("admin.unfinished"), value)];
 }
 
 /** @param {UserUsage[]} users */
 function buildUsers(users) {
   if (users.length === 0) {
-    return buildNothing(text("administration.users.none"));
+    return buildNothing(text("admin.users.none"));
   }
-  const columns = ["administration.user", "administration.photos", "administration.videos", "administration.originals", "administration.made"];
+  const columns = ["admin.user", "admin.photos", "admin.videos", "admin.originals", "admin.made"];
   const head = element("tr", {}, columns.map((key) => element("th", { scope: "col" }, text(key))));
   const rows = users.map((user) => {
     const stored = Object.values(user.usageByKind).reduce((sum, bytes) => sum + bytes, 0);
@@ -84,15 +84,15 @@ function buildUsers(users) {
       "tr",
       {},
       element("th", { scope: "row" }, element("bdi", {}, user.userName), buildQuota(user)),
-      element("td", {}, text("administration.number", { count: user.photos })),
-      element("td", {}, text("administration.number", { count: user.videos })),
+      element("td", {}, text("admin.number", { count: user.photos })),
+      element("td", {}, text("admin.number", { count: user.videos })),
       element("td", {}, formatBytes(user.usage)),
       element("td", {}, formatBytes(Math.max(stored - user.usage, 0))),
     );
   });
   return element(
     "div",
-    { class: "table-scroller", tabindex: "0", role: "group", "aria-label": text("administration.users") },
+    { class: "table-scroller", tabindex: "0", role: "group", "aria-label": text("admin.users") },
     element("table", { class: "table" }, element("thead", {}, head), element("tbody", {}, rows)),
   );
 }
@@ -102,6 +102,6 @@ function buildQuota({ usage, quotaSizeInBytes }) {
   if (quotaSizeInBytes === null) {
     return null;
   }
-  const label = text("administration.quota", { size: formatBytes(quotaSizeInBytes) });
+  const label = text("admin.quota", { size: formatBytes(quotaSizeInBytes) });
   return element("span", { class: "quota" }, buildBar(label, quotaSizeInBytes === 0 ? 1 : usage / quotaSizeInBytes), label);
 }

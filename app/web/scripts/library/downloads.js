@@ -5,7 +5,8 @@
 
 import { request } from "../shell/api.js";
 import { openDialog } from "../shell/dialogs.js";
-import { element, icon } from "../shell/dom.js";
+import { element, iconButton } from "../shell/dom.js";
+import { describeError } from "../shell/errors.js";
 import { formatBytes } from "../shell/format.js";
 import { text } from "../shell/text.js";
 
@@ -47,13 +48,12 @@ function offerParts(archives) {
         followLink(await createLink(part, buildName(number)));
         state.textContent = text("downloads.part.started");
       } catch (error) {
-        state.textContent = error instanceof Error ? error.message : String(error);
+        state.textContent = describeError(error);
       } finally {
         button.disabled = false;
       }
     };
-    const label = text("downloads.part.download", { number });
-    const button = element("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick: download }, icon("download"));
+    const button = iconButton({ icon: "download", label: text("downloads.part.download", { number }), onClick: download });
     return element("li", { class: "download-part" }, element("span", { class: "download-name" }, buildName(number), state), button);
   });
   openDialog({

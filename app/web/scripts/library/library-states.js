@@ -12,7 +12,7 @@ export function buildEmptyState() {
     element("div", { class: "state-art", "aria-hidden": "true" }, icon("photos")),
     element("h1", {}, text("library.empty.title")),
     element("p", {}, text("library.empty.body")),
-    element("button", { type: "button", class: "button button-primary", onclick: chooseFiles }, icon("upload"), text("library.empty.action")),
+    element("button", { class: "button button-primary", onclick: chooseFiles }, icon("upload"), text("library.empty.action")),
   );
 }
 
@@ -28,6 +28,6 @@ export function buildErrorState(message, onRetry) {
     element("div", { class: "state-art", "aria-hidden": "true" }, icon("warning")),
     element("h1", {}, text("library.error.title")),
     element("p", {}, message),
-    element("button", { type: "button", class: "button", onclick: onRetry }, icon("retry"), text("error.retry")),
+    element("button", { class: "button", onclick: onRetry }, icon("retry"), text("error.retry")),
   );
 }

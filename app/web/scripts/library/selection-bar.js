@@ -83,7 +83,7 @@ export class SelectionBar {
   #buildButton(action) {
     return element(
       "button",
-      { type: "button", class: "header-item", "aria-label": action.label, title: action.label, onclick: () => this.#run(action) },
+      { class: "header-item", "aria-label": action.label, title: action.label, onclick: () => this.#run(action) },
       icon(action.icon),
       element("span", { class: "header-label" }, action.label),
     );

@@ -20,8 +20,8 @@ export function confirm({ title, body, action, danger = true }) {
       element(
         "div",
         { class: "dialog-actions" },
-        element("button", { type: "button", class: "button", onclick: close("") }, text("dialog.cancel")),
-        element("button", { type: "button", class: danger ? "button button-danger" : "button button-primary", onclick: close("yes") }, action),
+        element("button", { class: "button", onclick: close("") }, text("dialog.cancel")),
+        element("button", { class: danger ? "button button-danger" : "button button-primary", onclick: close("yes") }, action),
       ),
     );
     show(dialog, () => resolve(dialog.returnValue === "yes"));

@@ -8,7 +8,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * An element. Of `props`, functions become listeners (`onclick`), `dataset` and `style` are maps (`style` by CSSOM, which
- * the Content-Security-Policy allows), true is an empty attribute, and false, null and undefined are left out.
+ * the Content-Security-Policy allows), true is an empty attribute, and false, null and undefined are left out. Buttons
+ * submit no form unless told to.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, any>} props
@@ -17,6 +18,9 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export function element(tag, props = {}, ...children) {
   const node = document.createElement(tag);
+  if (node instanceof HTMLButtonElement) {
+    node.type = "button";
+  }
   for (const [name, value] of Object.entries(props)) {
     setProperty(node, name, value);
   }
@@ -96,5 +100,5 @@ export function icon(name) {
  */
 export function iconButton({ icon: name, label, onClick, class: className = "" }) {
   const classes = `icon-button ${className}`.trim();
-  return element("button", { type: "button", class: classes, "aria-label": label, title: label, onclick: onClick }, icon(name));
+  return element("button", { class: classes, "aria-label": label, title: label, onclick: onClick }, icon(name));
 }

@@ -3,6 +3,11 @@
 import { toast } from "./toasts.js";
 
 /** @param {unknown} error */
+export function describeError(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** @param {unknown} error */
 export function showError(error) {
-  toast(error instanceof Error ? error.message : String(error), { kind: "error" });
+  toast(describeError(error), { kind: "error" });
 }

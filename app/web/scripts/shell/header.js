@@ -1,12 +1,12 @@
 /** The bar at the top: name, links to the views, buttons of the views, and the menu of who is signed in. */
 
 import { element, icon } from "./dom.js";
+import { showError } from "./errors.js";
 import { bus } from "./events.js";
 import { showShortcuts } from "./keyboard.js";
 import { navigate } from "./router.js";
 import { endSession } from "./session.js";
 import { text } from "./text.js";
-import { toast } from "./toasts.js";
 
 /**
  * @typedef {import("./session.js").User} User
@@ -25,7 +25,7 @@ const buttons = element("div", { class: "header-buttons" });
 export function registerHeaderButton({ id, label, icon: name, onClick, order, isPrimary = false }) {
   const button = element(
     "button",
-    { type: "button", id: `header-${id}`, class: `header-item ${isPrimary ? "header-primary" : ""}`, onclick: onClick, "aria-label": label, title: label },
+    { id: `header-${id}`, class: `header-item ${isPrimary ? "header-primary" : ""}`, onclick: onClick, "aria-label": label, title: label },
     icon(name),
     element("span", { class: "header-label" }, label),
   );
@@ -89,12 +89,12 @@ function buildAccountMenu() {
     "div",
     { class: "menu", popover: "auto", id: "account-menu" },
     element("p", { class: "menu-who" }, name, email),
-    element("button", { type: "button", class: "menu-item", onclick: openShortcuts }, icon("help"), text("shortcuts.title")),
-    element("button", { type: "button", class: "menu-item", onclick: signOut }, icon("signout"), text("account.signout")),
+    element("button", { class: "menu-item", onclick: openShortcuts }, icon("help"), text("shortcuts.title")),
+    element("button", { class: "menu-item", onclick: signOut }, icon("signout"), text("account.signout")),
   );
   const button = element(
     "button",
-    { type: "button", class: "header-item account-button", popovertarget: "account-menu", "aria-label": text("account.menu"), title: text("account.menu") },
+    { class: "header-item account-button", popovertarget: "account-menu", "aria-label": text("account.menu"), title: text("account.menu") },
     icon("person"),
   );
   bus.on("session-changed", ({ user }) => {
@@ -122,6 +122,6 @@ async function signOut() {
     await endSession();
     navigate("/sign-in");
   } catch (error) {
-    toast(error instanceof Error ? error.message : String(error), { kind: "error" });
+    showError(error);
   }
 }

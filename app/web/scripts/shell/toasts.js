@@ -39,7 +39,7 @@ export function toast(message, { action, kind = "info" } = {}) {
     "div",
     { class: `toast toast-${kind}`, onpointerenter: hold, onfocusin: hold, onpointerleave: start, onfocusout: start },
     element("span", { class: "toast-message" }, message),
-    action && element("button", { type: "button", class: "toast-action", onclick: run }, action.label),
+    action && element("button", { class: "toast-action", onclick: run }, action.label),
     iconButton({ icon: "close", label: text("toasts.close"), onClick: remove }),
   );
   region.append(node);

@@ -2,6 +2,7 @@
 
 import { ApiError, request } from "../shell/api.js";
 import { element, icon } from "../shell/dom.js";
+import { describeError } from "../shell/errors.js";
 import { leaveSignIn, registerView, setTitle } from "../shell/router.js";
 import { beginSession } from "../shell/session.js";
 import { text } from "../shell/text.js";
@@ -41,7 +42,7 @@ class SignInView {
     this.#form.replaceChildren(
       ...fields,
       element("button", { type: "submit", class: "button button-primary" }, text("signin.submit")),
-      element("button", { type: "button", class: "signin-other", onclick: () => this.#switch() }, text(isPassword ? "signin.withkey" : "signin.withpassword")),
+      element("button", { class: "signin-other", onclick: () => this.#switch() }, text(isPassword ? "signin.withkey" : "signin.withpassword")),
     );
     this.#form.querySelector("input")?.focus();
   }
@@ -122,7 +123,7 @@ function describeFailure(error, method) {
   if (error instanceof ApiError && error.status === 429) {
     return text("signin.toomany");
   }
-  return error instanceof Error ? error.message : String(error);
+  return describeError(error);
 }
 
 registerView("/sign-in", {

@@ -14,7 +14,7 @@ import { announce } from "../shell/announcer.js";
 import { request } from "../shell/api.js";
 import { confirm } from "../shell/dialogs.js";
 import { element, icon } from "../shell/dom.js";
-import { showError } from "../shell/errors.js";
+import { describeError, showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
 import { registerHeaderLink } from "../shell/header.js";
 import { registerView, setTitle } from "../shell/router.js";
@@ -51,8 +51,8 @@ class TrashView {
       remove: (ids) => this.#timeline.remove(ids),
     });
     this.#buttons = [
-      element("button", { type: "button", class: "button", onclick: () => this.#restoreAll() }, icon("restore"), text("trash.restore.all")),
-      element("button", { type: "button", class: "button button-danger", onclick: () => this.#empty() }, icon("trash"), text("trash.empty")),
+      element("button", { class: "button", onclick: () => this.#restoreAll() }, icon("restore"), text("trash.restore.all")),
+      element("button", { class: "button button-danger", onclick: () => this.#empty() }, icon("trash"), text("trash.empty")),
     ];
     const head = element("div", { class: "trash-head" }, element("h1", {}, text("trash.title")), this.#note, element("div", { class: "trash-buttons" }, this.#buttons));
     const body = element("div", { class: "trash-body" }, this.#scrubber.element, this.#scroller, this.#state);
@@ -91,7 +91,7 @@ class TrashView {
       this.#showState(this.#timeline.total === 0 ? buildEmptyState() : null);
     } catch (error) {
       if (this.#timeline.months.length === 0) {
-        this.#showState(buildErrorState(error instanceof Error ? error.message : String(error), () => this.#read()));
+        this.#showState(buildErrorState(describeError(error), () => this.#read()));
       }
     }
   }

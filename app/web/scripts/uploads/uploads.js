@@ -86,7 +86,7 @@ function installMenu(onChosen) {
       menu.hidePopover();
       input.click();
     };
-    return element("button", { type: "button", class: "menu-item", onclick: choose }, icon(name), label);
+    return element("button", { class: "menu-item", onclick: choose }, icon(name), label);
   };
   const menu = element(
     "div",

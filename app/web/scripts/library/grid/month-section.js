@@ -33,7 +33,7 @@ export class MonthSection {
       "div",
       { class: "month-failure", hidden: true },
       element("span", {}, text("grid.month.failed")),
-      element("button", { type: "button", class: "button", onclick: () => onRetry(this.month) }, icon("retry"), text("error.retry")),
+      element("button", { class: "button", onclick: () => onRetry(this.month) }, icon("retry"), text("error.retry")),
     );
     this.element = element(
       "section",
@@ -167,7 +167,7 @@ export class MonthSection {
       "div",
       { class: "day", style: { transform: `translate(${day.x}px, ${day.y}px)`, width: `${day.width}px` }, dataset: { start: day.start, end: day.end } },
       element("h3", { class: "day-title" }, name),
-      element("button", { type: "button", class: "day-check", tabindex: "-1", "aria-label": text("grid.day.select", { day: name }), title: text("grid.day.select", { day: name }) }, icon("check")),
+      element("button", { class: "day-check", tabindex: "-1", "aria-label": text("grid.day.select", { day: name }), title: text("grid.day.select", { day: name }) }, icon("check")),
     );
   }
 }

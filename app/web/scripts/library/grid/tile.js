@@ -44,7 +44,7 @@ export class Tile {
   constructor(id) {
     this.id = id;
     this.#link = element("a", { class: "tile-link", href: `/photos/${id}`, tabindex: "-1", draggable: "false" }, this.#picture);
-    this.#check = element("button", { type: "button", class: "tile-check", role: "checkbox", "aria-checked": "false", tabindex: "-1" });
+    this.#check = element("button", { class: "tile-check", role: "checkbox", "aria-checked": "false", tabindex: "-1" });
     this.element = element("div", { class: "tile", dataset: { id } }, this.#link, this.#check);
   }
 

@@ -1,6 +1,6 @@
 /** One row of the upload panel. */
 
-import { element, icon, replaceChildren } from "../../shell/dom.js";
+import { element, icon, iconButton, replaceChildren } from "../../shell/dom.js";
 import { formatBytes } from "../../shell/format.js";
 import { text } from "../../shell/text.js";
 
@@ -62,7 +62,8 @@ export function describeState(entry) {
   if (entry.state === "sending") {
     return text("uploads.state.sending", { sent: formatBytes(entry.progress), size });
   }
-  return `${size} · ${text(`uploads.state.${entry.state}`)}`;
+  const state = text(`uploads.state.${entry.state}`);
+  return `${size} · ${state}`;
 }
 
 /**
@@ -74,26 +75,17 @@ function showButtons(place, entry, queue) {
   const hadFocus = place.contains(document.activeElement);
   const buttons = [];
   if (entry.state === "paused") {
-    buttons.push(buildButton("play", text("uploads.resume.one", { name: entry.name }), () => queue.resumeEntries([entry])));
+    buttons.push(iconButton({ icon: "play", label: text("uploads.resume.one", { name: entry.name }), onClick: () => queue.resumeEntries([entry]) }));
   } else if (entry.state === "failed" && entry.file !== null) {
-    buttons.push(buildButton("retry", text("uploads.retry.one", { name: entry.name }), () => queue.resumeEntries([entry])));
+    buttons.push(iconButton({ icon: "retry", label: text("uploads.retry.one", { name: entry.name }), onClick: () => queue.resumeEntries([entry]) }));
   } else if (!entry.hasEnded) {
-    buttons.push(buildButton("pause", text("uploads.pause.one", { name: entry.name }), () => queue.pauseEntry(entry)));
+    buttons.push(iconButton({ icon: "pause", label: text("uploads.pause.one", { name: entry.name }), onClick: () => queue.pauseEntry(entry) }));
   }
   if (!entry.hasEnded) {
-    buttons.push(buildButton("close", text("uploads.cancel.one", { name: entry.name }), () => queue.cancel([entry])));
+    buttons.push(iconButton({ icon: "close", label: text("uploads.cancel.one", { name: entry.name }), onClick: () => queue.cancel([entry]) }));
   }
   replaceChildren(place, buttons);
   if (hadFocus) {
     buttons[0]?.focus({ preventScroll: true });
   }
-}
-
-/**
- * @param {string} name
- * @param {string} label
- * @param {() => void} onclick
- */
-function buildButton(name, label, onclick) {
-  return element("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick }, icon(name));
 }

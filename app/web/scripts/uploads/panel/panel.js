@@ -124,7 +124,7 @@ export class UploadPanel {
     const names = /** @type {Filter[]} */ (["all", "failed", "duplicate"]).filter((name) => counts[name] > 0);
     const retry = element(
       "button",
-      { type: "button", class: "upload-filter upload-retry", id: "upload-retry", onclick: () => this.#retryFailed() },
+      { class: "upload-filter upload-retry", id: "upload-retry", onclick: () => this.#retryFailed() },
       icon("retry"),
       text("uploads.retry"),
     );
@@ -144,7 +144,7 @@ export class UploadPanel {
       this.#render();
     };
     const isChosen = this.#filter === name;
-    const props = { type: "button", class: "upload-filter", id: `upload-filter-${name}`, "aria-pressed": String(isChosen), onclick: choose };
+    const props = { class: "upload-filter", id: `upload-filter-${name}`, "aria-pressed": String(isChosen), onclick: choose };
     return element("button", props, text(`uploads.filter.${name}`, { count }));
   }
 
