@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from app.storage.digests import UpdateDigest
 from app.storage.errors import StorageError
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
@@ -75,8 +76,9 @@ class DiskSpace:
 class ObjectWriter(Protocol):
     """Receives an object's bytes, in pieces of any size."""
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Returns when the store can take more (back-pressure). `data` may be reused afterwards."""
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
+        """Returns when the store can take more (back-pressure). `data` may be reused afterwards. `update_digest` is called with `data` in
+        a thread: where a thread writes, in that call of it."""
         ...
 
     @property

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.storage.digests import UpdateDigest
 from app.storage.key import Key
 
 
@@ -43,9 +44,8 @@ class ResumableAppender(Protocol):
         """The offset of the next byte: durable bytes, and those written since."""
         ...
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Returns when the store can take more (back-pressure). `data` may be reused afterwards. May call `save`, without a new
-        offset. Raises `ObjectTooLarge` past the write's size."""
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
+        """As `ObjectWriter.write`. May call `save`, without a new offset. Raises `ObjectTooLarge` past the write's size."""
         ...
 
     async def checkpoint(self) -> None:

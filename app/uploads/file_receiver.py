@@ -11,6 +11,7 @@ from typing import Protocol
 
 from app.storage.backend import MAX_CHUNK_BYTES, ObjectWriter
 from app.storage.crc32 import crc32
+from app.storage.digests import UpdateDigest
 
 BUFFER_BYTES = MAX_CHUNK_BYTES
 """Bytes that are hashed and written at a time. There are two buffers: one is filled while the other is stored."""
@@ -52,8 +53,8 @@ async def _chain(read: list[memoryview], rest: AsyncIterator[memoryview]) -> Asy
 async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], check_size: SizeCheck) -> ReceivedFile:
     """Write all of `chunks` to `writer`, without committing it.
 
-    Hashing runs in a thread, concurrently with the write, and both concurrently with the wait for the next bytes. Raises the errors of
-    `chunks`, `writer` and `check_size`; afterwards nothing runs on in the background.
+    Hashing and writing run in threads, concurrently with the wait for the next bytes. Raises the errors of `chunks`, `writer` and
+    `check_size`; afterwards nothing runs on in the background.
     """
     digest = _UploadDigests()
     size = 0
@@ -87,11 +88,11 @@ class PipelinedWriter:
 
     def __init__(
         self,
-        write: Callable[[memoryview], Awaitable[None]],
-        update_digest: Callable[[memoryview], None],
+        write: Callable[[memoryview, UpdateDigest], Awaitable[None]],
+        update_digest: UpdateDigest,
         pool: BufferPool | None = None,
     ) -> None:
-        """`update_digest` is called in a thread, `write` meanwhile. `pool` lends the buffers until `aclose`."""
+        """`write`: see `ObjectWriter.write`. `pool` lends the buffers until `aclose`."""
         self._write = write
         self._update_digest = update_digest
         self._pool = pool or BufferPool()
@@ -126,11 +127,7 @@ class PipelinedWriter:
             self._task = None
 
     async def _store(self, data: memoryview) -> None:
-        hashing = asyncio.get_running_loop().run_in_executor(None, self._update_digest, data)
-        try:
-            await self._write(data)
-        finally:
-            await hashing
+        await self._write(data, self._update_digest)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.schema.records import Asset, File, FileState, User
 from app.config import Settings
 from app.storage.backend import ObjectWriter
+from app.storage.digests import UpdateDigest
 from app.storage.service import StorageService
 from app.uploads.body_stream import Receive
 from app.uploads.ingest import UploadIngest
@@ -64,9 +65,9 @@ class _HookedWriter:
         self._path = path
         self._storage = storage
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
         await self._storage.on_write(self._path)
-        await self._real.write(data)
+        await self._real.write(data, update_digest)
 
     @property
     def size(self) -> int:

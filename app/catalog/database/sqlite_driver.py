@@ -92,7 +92,9 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
 
     def transact(self, function: Callable[[Connection], _T]) -> _T:
         """A whole transaction in one call of the thread, where `function` makes its statements."""
-        return self.run(self._transact, function)
+        result = self.run(self._transact, function)
+        self._is_idle = True
+        return result
 
     def _transact(self, connection: sqlite3.Connection, function: Callable[[Connection], _T]) -> _T:
         if self._engine is None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from app.storage.backend import MAX_CHUNK_BYTES
+from app.storage.digests import UpdateDigest, digesting
 from app.storage.errors import InvalidKey, ObjectExists, ObjectIncomplete, ObjectTooLarge, StorageFull
 from app.storage.key import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Key
 from app.storage.local.os_errors import raise_storage_errors
@@ -175,7 +176,7 @@ class LocalWriter:
     def size(self) -> int:
         return self._size
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
         if not data:
             return
         self._size += len(data)
@@ -183,13 +184,14 @@ class LocalWriter:
             raise ObjectTooLarge(self._key.value, BACKEND, f"more than the announced {self._expected} bytes")
         if not self._pieces and len(data) >= MAX_CHUNK_BYTES:
             # From the caller's buffer, without a copy: `run` returns only when the thread no longer uses it, even when cancelled.
-            await self._threads.run(self._pending.write, [data])
+            await self._threads.run(self._digest_and_write, memoryview(data), update_digest)
             return
-        piece = bytes(data)  # the caller may reuse its buffer; for `bytes` this copies nothing
-        self._pieces.append(piece)
-        self._buffered_bytes += len(piece)
-        if self._buffered_bytes >= MAX_CHUNK_BYTES:
-            await self._threads.run(self._pending.write, self._take_pieces())
+        async with digesting(data, update_digest):
+            piece = bytes(data)  # the caller may reuse its buffer; for `bytes` this copies nothing
+            self._pieces.append(piece)
+            self._buffered_bytes += len(piece)
+            if self._buffered_bytes >= MAX_CHUNK_BYTES:
+                await self._threads.run(self._pending.write, self._take_pieces())
 
     async def commit(self, *, replace: bool = False) -> None:
         """Runs to its end: a cancellation is raised only after the outcome is decided.
@@ -200,6 +202,11 @@ class LocalWriter:
             detail = f"{self._size} of the announced {self._expected} bytes"
             raise ObjectIncomplete(self._key.value, BACKEND, detail)
         await self._threads.run(self._finish, self._take_pieces(), replace)
+
+    def _digest_and_write(self, data: memoryview, update_digest: UpdateDigest | None) -> None:
+        if update_digest is not None:
+            update_digest(data)
+        self._pending.write([data])
 
     def _finish(self, pieces: list[bytes], replace: bool) -> None:
         if pieces:

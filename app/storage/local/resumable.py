@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from app.storage.backend import MAX_CHUNK_BYTES
+from app.storage.digests import UpdateDigest, digesting
 from app.storage.errors import ObjectIncomplete, ObjectNotFound, ObjectTooLarge, StorageError
 from app.storage.key import Key
 from app.storage.local.file_writer import BACKEND
@@ -180,7 +181,7 @@ class LocalAppender:
     def offset(self) -> int:
         return self._offset
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
         if self._failure is not None:
             raise self._failure
         count = data.nbytes if isinstance(data, memoryview) else len(data)
@@ -189,12 +190,13 @@ class LocalAppender:
         self._offset += count
         if not self._pieces and count >= MAX_CHUNK_BYTES:
             # From the caller's buffer, without a copy: returns only when the thread no longer uses it, even when cancelled.
-            await self._threads.run_uncancelled(self._write, [data])
+            await self._threads.run_uncancelled(self._digest_and_write, memoryview(data), update_digest)
         elif count:
-            self._pieces.append(bytes(data))  # the caller may reuse its buffer; for `bytes` this copies nothing
-            self._buffered_bytes += count
-            if self._buffered_bytes >= MAX_CHUNK_BYTES:
-                await self._threads.run_uncancelled(self._write, self._take_pieces())
+            async with digesting(data, update_digest):
+                self._pieces.append(bytes(data))  # the caller may reuse its buffer; for `bytes` this copies nothing
+                self._buffered_bytes += count
+                if self._buffered_bytes >= MAX_CHUNK_BYTES:
+                    await self._threads.run_uncancelled(self._write, self._take_pieces())
 
     async def checkpoint(self) -> None:
         offset = self._offset
@@ -215,6 +217,11 @@ class LocalAppender:
         if not self._is_positioned:
             self._file.continue_at(self._durable_offset)
             self._is_positioned = True
+
+    def _digest_and_write(self, data: memoryview, update_digest: UpdateDigest | None) -> None:
+        if update_digest is not None:
+            update_digest(data)
+        self._write([data])
 
     def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Records the error: a cancelled caller does not see it."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from app.config import MEBIBYTE
 from app.storage.crc32 import crc32
+from app.storage.digests import UpdateDigest, digesting
 from app.storage.errors import ObjectNotFound, ObjectTooLarge, StorageError
 from app.storage.key import Key
 from app.storage.resumable import SaveState
@@ -57,7 +58,11 @@ class S3Appender:
     def offset(self) -> int:
         return self._offset
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
+        async with digesting(data, update_digest):
+            await self._write(data)
+
+    async def _write(self, data: bytes | bytearray | memoryview) -> None:
         count = data.nbytes if isinstance(data, memoryview) else len(data)
         self._check_size(count)
         await self._check_failure()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from app.config import MEBIBYTE
+from app.storage.digests import UpdateDigest, digesting
 from app.storage.errors import (
     ObjectExists,
     ObjectNotFound,
@@ -169,8 +170,12 @@ class S3Writer:
     def size(self) -> int:
         return self._size
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
         """See `ObjectWriter.write`. Raises the first error of any part so far."""
+        async with digesting(data, update_digest):
+            await self._write(data)
+
+    async def _write(self, data: bytes | bytearray | memoryview) -> None:
         self._check_size(data.nbytes if isinstance(data, memoryview) else len(data))
         if isinstance(data, bytes) and len(data) <= min(_PIECE_BYTES, self._part_size - len(self._body)):
             await self._append(data)
