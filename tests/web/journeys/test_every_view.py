@@ -39,6 +39,10 @@ async def walk_through_views(web_page: WebPage, library: FilledLibrary) -> Async
         await page.get_by_role("button", name="Details").first.click()
         await expect(page.get_by_text("SHA-1")).to_be_visible()
         yield name
+    await web_page.open("/administration")
+    await expect(page.get_by_text("There is no backup yet.")).to_be_visible()
+    await expect(page.get_by_text("Loading…")).to_have_count(0)
+    yield "administration"
     await web_page.context.clear_cookies()
     await page.goto(f"{web_page.base}/sign-in")
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
