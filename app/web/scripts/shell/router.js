@@ -80,11 +80,6 @@ export function goBack(fallback) {
   }
 }
 
-/** @returns {string} the path of the view that is open */
-export function getCurrentPath() {
-  return location.pathname;
-}
-
 /** @returns {boolean} whether a view lies over another one */
 export function isOverlayOpen() {
   return state.overlay !== null;

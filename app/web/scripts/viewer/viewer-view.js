@@ -27,8 +27,8 @@ function shortcut(keys, label, act) {
 }
 
 registerShortcuts(text("shortcuts.viewer"), [
-  shortcut(["ArrowLeft", "ArrowRight"], "shortcuts.viewer.step", (viewer, { key }) => viewer.step(key === "ArrowRight" ? 1 : -1)),
-  shortcut(["Home", "End"], "shortcuts.viewer.ends", (viewer, { key }) => viewer.jump(key === "Home" ? 0 : library.timeline.total - 1)),
+  shortcut(["ArrowLeft", "ArrowRight"], "shortcuts.grid.step", (viewer, { key }) => viewer.step(key === "ArrowRight" ? 1 : -1)),
+  shortcut(["Home", "End"], "shortcuts.grid.ends", (viewer, { key }) => viewer.jump(key === "Home" ? 0 : library.timeline.total - 1)),
   shortcut(["+", "-"], "shortcuts.viewer.zoom", (viewer, { key }) => viewer.zoom(key === "+" ? ZOOM_STEP : 1 / ZOOM_STEP)),
   shortcut([" "], "shortcuts.viewer.play", (viewer) => viewer.togglePlay()),
   shortcut(["i"], "viewer.info", (viewer) => viewer.toggleInfo()),

@@ -195,12 +195,13 @@ export class Viewer {
     this.#stage.replaceChildren(this.#shown.element);
     this.#fit();
     const local = new Date(item.time);
-    const title = `${formatDay(local)} · ${formatTime(local)}`;
+    const [day, time] = [formatDay(local), formatTime(local)];
+    const title = `${day} · ${time}`;
     this.#toolbar.setTitle(title);
     this.#toolbar.showItem(item);
     setTitle(title);
     this.#showSides();
-    announce(text(item.isImage ? "viewer.shown.photo" : "viewer.shown.video", { when: title }));
+    announce(text(item.isImage ? "tile.photo" : "tile.video", { day, time }));
   }
 
   /** @param {unknown} error */

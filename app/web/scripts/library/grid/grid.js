@@ -125,12 +125,6 @@ export class Grid {
     return this.#sections.get(month.key)?.tiles.get(id)?.link ?? null;
   }
 
-  /** @returns {Place | null} the first asset on the screen */
-  getFirstSeen() {
-    const { id } = this.getAnchor();
-    return id ? this.#timeline.find(id) : null;
-  }
-
   /**
    * What is to stay: the first asset that is shown on the screen, else a share of the month at the upper edge. It reads what the
    * sections show, which may be older than the timeline.

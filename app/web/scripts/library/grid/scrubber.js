@@ -8,7 +8,7 @@ import { text } from "../../shell/text.js";
 
 const LEAST_BETWEEN_YEARS = 30;
 const LEAST_BETWEEN_MONTHS = 7;
-const MARGIN = 16;
+const MARGIN = 26;
 const SHOWN_AFTER_SCROLL = 1200;
 
 export class Scrubber {

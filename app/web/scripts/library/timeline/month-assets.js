@@ -1,6 +1,6 @@
 /** The assets of one month, newest first, read from packed columns. */
 
-import { IS_FAVORITE, IS_IMAGE, readId, writeId } from "./packed-columns.js";
+import { IS_FAVORITE, IS_IMAGE, PER_ASSET, readId, writeId } from "./packed-columns.js";
 
 /** @typedef {import("./packed-columns.js").PackedColumns} PackedColumns */
 
@@ -70,7 +70,7 @@ export class MonthAssets {
    * @returns {Uint8Array | null} null while no thumbnail has been made
    */
   getThumbhash(index) {
-    const [start, end] = [this.#packed.hashStarts[index], this.#packed.hashStarts[index + 1]];
+    const [start, end] = [this.#packed.hashStarts[index], this.#packed.hashEnds[index]];
     return end > start ? this.#packed.hashes.subarray(start, end) : null;
   }
 
@@ -94,12 +94,6 @@ export class MonthAssets {
     return -1;
   }
 
-  /** @returns {boolean} whether some asset still waits for its thumbnail */
-  hasPending() {
-    const starts = this.#packed.hashStarts;
-    return starts.some((start, index) => index + 1 < starts.length && starts[index + 1] === start);
-  }
-
   /**
    * The month without these assets.
    * @param {Set<string>} ids
@@ -118,28 +112,13 @@ export class MonthAssets {
  * @returns {PackedColumns}
  */
 function selectRows(packed, rows) {
-  const hashParts = rows.map((row) => packed.hashes.subarray(packed.hashStarts[row], packed.hashStarts[row + 1]));
-  const hashStarts = new Uint32Array(rows.length + 1);
-  hashParts.forEach((part, index) => {
-    hashStarts[index + 1] = hashStarts[index] + part.length;
-  });
-  const hashes = new Uint8Array(hashStarts[rows.length]);
-  hashParts.forEach((part, index) => hashes.set(part, hashStarts[index]));
-  const ids = new Uint8Array(rows.length * 16);
-  const liveIds = new Uint8Array(rows.length * 16);
-  rows.forEach((row, index) => {
-    ids.set(packed.ids.subarray(row * 16, row * 16 + 16), index * 16);
-    liveIds.set(packed.liveIds.subarray(row * 16, row * 16 + 16), index * 16);
-  });
-  return {
-    count: rows.length,
-    ids,
-    liveIds,
-    times: Float64Array.from(rows, (row) => packed.times[row]),
-    ratios: Float32Array.from(rows, (row) => packed.ratios[row]),
-    flags: Uint8Array.from(rows, (row) => packed.flags[row]),
-    durations: Uint32Array.from(rows, (row) => packed.durations[row]),
-    hashStarts,
-    hashes,
-  };
+  const selected = { ...packed, count: rows.length };
+  for (const name of PER_ASSET) {
+    const column = packed[name];
+    const size = column.length / packed.count;
+    const kept = new (/** @type {any} */ (column).constructor)(rows.length * size);
+    rows.forEach((row, index) => kept.set(column.subarray(row * size, (row + 1) * size), index * size));
+    Object.assign(selected, { [name]: kept });
+  }
+  return selected;
 }

@@ -9,7 +9,7 @@ const LOWEST_RATIO = 0.05;
 
 /**
  * `times`: local time in milliseconds, as if it were UTC; `durations`: milliseconds, 0 where there is none; `hashes`: the
- * thumbhashes one after the other, asset `i`'s from `hashStarts[i]` to `hashStarts[i + 1]`; `liveIds`: zeros where there is none.
+ * thumbhashes one after the other, asset `i`'s from `hashStarts[i]` to before `hashEnds[i]`; `liveIds`: zeros where there is none.
  * @typedef {{
  *   count: number,
  *   ids: Uint8Array,
@@ -19,9 +19,13 @@ const LOWEST_RATIO = 0.05;
  *   flags: Uint8Array,
  *   durations: Uint32Array,
  *   hashStarts: Uint32Array,
+ *   hashEnds: Uint32Array,
  *   hashes: Uint8Array,
  * }} PackedColumns
  */
+
+/** @type {("ids" | "liveIds" | "times" | "ratios" | "flags" | "durations" | "hashStarts" | "hashEnds")[]} the columns with values of each asset */
+export const PER_ASSET = ["ids", "liveIds", "times", "ratios", "flags", "durations", "hashStarts", "hashEnds"];
 
 /**
  * Packs the answer of `GET /api/timeline/bucket`.
@@ -31,10 +35,6 @@ const LOWEST_RATIO = 0.05;
 export function packColumns(columns) {
   const count = columns.id.length;
   const hashes = columns.thumbhash.map((/** @type {string | null} */ hash) => (hash ? atob(hash) : ""));
-  const hashStarts = new Uint32Array(count + 1);
-  for (let index = 0; index < count; index += 1) {
-    hashStarts[index + 1] = hashStarts[index] + hashes[index].length;
-  }
   const packed = {
     count,
     ids: new Uint8Array(count * ID_BYTES),
@@ -43,9 +43,11 @@ export function packColumns(columns) {
     ratios: new Float32Array(count),
     flags: new Uint8Array(count),
     durations: new Uint32Array(count),
-    hashStarts,
-    hashes: new Uint8Array(hashStarts[count]),
+    hashStarts: new Uint32Array(count),
+    hashEnds: new Uint32Array(count),
+    hashes: Uint8Array.from(hashes.join(""), (character) => character.charCodeAt(0)),
   };
+  let hashEnd = 0;
   for (let index = 0; index < count; index += 1) {
     packed.times[index] = Date.parse(columns.fileCreatedAt[index]) + columns.localOffsetHours[index] * HOUR;
     packed.ratios[index] = Math.max(columns.ratio[index] || 1, LOWEST_RATIO);
@@ -55,9 +57,9 @@ export function packColumns(columns) {
     if (columns.livePhotoVideoId[index]) {
       writeId(packed.liveIds, index, columns.livePhotoVideoId[index]);
     }
-    for (let place = 0; place < hashes[index].length; place += 1) {
-      packed.hashes[hashStarts[index] + place] = hashes[index].charCodeAt(place);
-    }
+    packed.hashStarts[index] = hashEnd;
+    hashEnd += hashes[index].length;
+    packed.hashEnds[index] = hashEnd;
   }
   return packed;
 }
