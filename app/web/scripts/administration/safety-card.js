@@ -1,7 +1,7 @@
 /** The backups of the catalogue, and the latest move between disk and S3. */
 
 import { element } from "../shell/dom.js";
-import { formatBytes } from "../shell/format.js";
+import { formatBytes, formatNumber } from "../shell/format.js";
 import { text } from "../shell/text.js";
 import { buildBar, buildChip, buildEntries, buildEntry, buildLine, buildLines, buildNothing, describeMoment } from "./parts.js";
 
@@ -45,7 +45,7 @@ function buildBackups({ backups, everyHours, keep }) {
     element("p", { class: "card-figure" }, describeMoment(latest.createdAt)),
     buildLines([
       buildLine(text("admin.backups.size"), formatBytes(latest.size)),
-      buildLine(text("admin.backups.kept"), text("admin.number", { count: backups.length })),
+      buildLine(text("admin.backups.kept"), formatNumber(backups.length)),
     ]),
     element("p", { class: "muted" }, schedule),
   ];

@@ -1,9 +1,9 @@
 /** How much is stored: on the disk, by user, and by kind of file. */
 
 import { element } from "../shell/dom.js";
-import { formatBytes } from "../shell/format.js";
+import { formatBytes, formatNumber } from "../shell/format.js";
 import { text } from "../shell/text.js";
-import { buildBar, buildLine, buildLines, buildNothing } from "./parts.js";
+import { buildBar, buildLine, buildLines } from "./parts.js";
 
 /**
  * @typedef {{userName: string, photos: number, videos: number, usage: number, usageByKind: Record<string, number>, quotaSizeInBytes: number | null}} UserUsage
@@ -21,8 +21,8 @@ export const storageCard = {
   build: ([disk, statistics]) => [
     buildDisk(disk),
     buildLines([
-      buildLine(text("admin.photos"), text("admin.number", { count: statistics.photos })),
-      buildLine(text("admin.videos"), text("admin.number", { count: statistics.videos })),
+      buildLine(text("admin.photos"), formatNumber(statistics.photos)),
+      buildLine(text("admin.videos"), formatNumber(statistics.videos)),
       ...buildKinds(statistics.usageByKind),
       ...buildUnfinished(statistics.uploads),
     ]),
@@ -73,9 +73,6 @@ function buildUnfinished({ unfinished, receivedBytes }) {
 
 /** @param {UserUsage[]} users */
 function buildUsers(users) {
-  if (users.length === 0) {
-    return buildNothing(text("admin.users.none"));
-  }
   const columns = ["admin.user", "admin.photos", "admin.videos", "admin.originals", "admin.made"];
   const head = element("tr", {}, columns.map((key) => element("th", { scope: "col" }, text(key))));
   const rows = users.map((user) => {
@@ -84,8 +81,8 @@ function buildUsers(users) {
       "tr",
       {},
       element("th", { scope: "row" }, element("bdi", {}, user.userName), buildQuota(user)),
-      element("td", {}, text("admin.number", { count: user.photos })),
-      element("td", {}, text("admin.number", { count: user.videos })),
+      element("td", {}, formatNumber(user.photos)),
+      element("td", {}, formatNumber(user.videos)),
       element("td", {}, formatBytes(user.usage)),
       element("td", {}, formatBytes(Math.max(stored - user.usage, 0))),
     );

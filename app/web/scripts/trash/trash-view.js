@@ -1,20 +1,14 @@
 /** The view of `/trash`: what was deleted, with the way back, and the end. */
 
 import { deleteAssets, restoreAssets } from "../library/asset-actions.js";
-import { DragSelection } from "../library/drag-selection.js";
-import { GridInput } from "../library/grid/grid-input.js";
-import { Grid } from "../library/grid/grid.js";
-import { LibraryRefresh } from "../library/library-refresh.js";
-import { buildErrorState } from "../library/library-states.js";
-import { Scrubber } from "../library/grid/scrubber.js";
-import { SelectionBar } from "../library/selection-bar.js";
+import { PhotoGrid } from "../library/photo-grid.js";
 import { selection } from "../library/selection.js";
 import { Timeline } from "../library/timeline/timeline.js";
 import { announce } from "../shell/announcer.js";
 import { request } from "../shell/api.js";
 import { confirm } from "../shell/dialogs.js";
 import { element, icon } from "../shell/dom.js";
-import { describeError, showError } from "../shell/errors.js";
+import { showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
 import { registerHeaderLink } from "../shell/header.js";
 import { registerView, setTitle } from "../shell/router.js";
@@ -25,40 +19,29 @@ registerHeaderLink({ path: "/trash", label: text("trash.title"), icon: "trash", 
 
 class TrashView {
   #timeline = new Timeline({ isTrashed: "true" });
-  #scroller = element("div", { class: "grid-scroller", role: "region", "aria-label": text("trash.title") });
-  #state = element("div", { class: "library-state", hidden: true });
   #note = element("p", { class: "trash-note" });
   #buttons;
-  #grid;
-  #scrubber;
-  #refresh;
-  #drag;
-  #bar;
+  #photos;
 
   /** @param {HTMLElement} container */
   constructor(container) {
-    this.#grid = new Grid(this.#scroller, this.#timeline, { onMove: () => this.#moved(), onSettle: () => this.#scrubber.update() });
-    new GridInput(this.#grid, selection, { opensViewer: false });
-    this.#scrubber = new Scrubber(this.#grid);
-    this.#drag = new DragSelection(this.#grid, selection);
-    this.#bar = new SelectionBar([
-      { label: text("trash.restore"), icon: "restore", run: (ids) => this.#restore(ids) },
-      { label: text("trash.delete"), icon: "trash", key: "Delete", run: (ids) => this.#delete(ids) },
-    ]);
-    this.#refresh = new LibraryRefresh({
-      refresh: () => this.#read(),
-      reloadWaiting: () => this.#grid.reloadWaiting(),
-      remove: (ids) => this.#timeline.remove(ids),
+    this.#photos = new PhotoGrid(this.#timeline, {
+      label: text("trash.title"),
+      actions: [
+        { label: text("trash.restore"), icon: "restore", run: (ids) => this.#restore(ids) },
+        { label: text("trash.delete"), icon: "trash", key: "Delete", run: (ids) => this.#delete(ids) },
+      ],
+      opensViewer: false,
+      buildEmptyState,
+      onRead: () => this.#showButtons(),
     });
     this.#buttons = [
       element("button", { class: "button", onclick: () => this.#restoreAll() }, icon("restore"), text("trash.restore.all")),
       element("button", { class: "button button-danger", onclick: () => this.#empty() }, icon("trash"), text("trash.empty")),
     ];
     const head = element("div", { class: "trash-head" }, element("h1", {}, text("trash.title")), this.#note, element("div", { class: "trash-buttons" }, this.#buttons));
-    const body = element("div", { class: "trash-body" }, this.#scrubber.element, this.#scroller, this.#state);
     container.classList.add("trash");
-    container.append(head, body);
-    selection.setSource(this.#timeline);
+    container.append(head, element("div", { class: "trash-body" }, this.#photos.nodes));
   }
 
   async start() {
@@ -67,12 +50,8 @@ class TrashView {
   }
 
   close() {
-    this.#drag.close();
-    this.#bar.close();
-    this.#refresh.close();
-    this.#grid.close();
+    this.#photos.close();
     this.#timeline.close();
-    selection.setSource(null);
   }
 
   async #describe() {
@@ -84,32 +63,14 @@ class TrashView {
     }
   }
 
-  async #read() {
-    try {
-      await this.#timeline.refresh({ changed: "all" });
-      this.#grid.retry();
-      this.#showState(this.#timeline.total === 0 ? buildEmptyState() : null);
-    } catch (error) {
-      if (this.#timeline.months.length === 0) {
-        this.#showState(buildErrorState(describeError(error), () => this.#read()));
-      }
-    }
+  #read() {
+    return this.#photos.read("all");
   }
 
-  /** @param {HTMLElement | null} state */
-  #showState(state) {
-    this.#state.replaceChildren(...(state ? [state] : []));
-    this.#state.hidden = state === null;
-    this.#scroller.hidden = state !== null;
+  #showButtons() {
     this.#buttons.forEach((button) => {
       button.hidden = this.#timeline.total === 0;
     });
-    this.#scrubber.update();
-  }
-
-  #moved() {
-    this.#scrubber.update();
-    this.#scrubber.reveal();
   }
 
   /** @param {string[]} ids */

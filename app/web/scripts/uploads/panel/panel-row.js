@@ -20,7 +20,7 @@ const ICONS = { done: "check", duplicate: "check", failed: "warning", cancelled:
 export function createRow(entry, queue) {
   const mark = element("span", { class: "upload-mark" });
   const detail = element("span", { class: "upload-detail" });
-  const bar = element("progress", { class: "upload-bar", max: 1, "aria-label": entry.name });
+  const bar = element("progress", { class: "bar upload-bar", max: 1, "aria-label": entry.name });
   const buttons = element("span", { class: "upload-buttons" });
   const path = entry.folder === "" ? entry.name : `${entry.folder}/${entry.name}`;
   const node = element(

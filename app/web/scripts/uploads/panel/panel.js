@@ -28,7 +28,7 @@ export class UploadPanel {
   #filter = "all";
   #title = element("h2", { class: "upload-title", id: "upload-title" });
   #status = element("p", { class: "upload-status" });
-  #bar = element("progress", { class: "upload-total", max: 1, "aria-labelledby": "upload-title" });
+  #bar = element("progress", { class: "bar upload-total", max: 1, "aria-labelledby": "upload-title" });
   #pause = iconButton({ icon: "pause", label: text("uploads.pause"), onClick: () => this.#togglePause() });
   #fold = iconButton({ icon: "collapse", label: text("uploads.fold"), onClick: () => this.#toggleFold() });
   #filters = element("div", { class: "upload-filters", role: "group", "aria-label": text("uploads.filters") });
