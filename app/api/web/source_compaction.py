@@ -13,6 +13,7 @@ _CHANGED = re.compile(
     r"""
       (?P<text>     "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | (?<=[(,=:!&|?{};\[>\s]) / (?![/*\s]) (?:[^/\\\n]|\\.)+ /(?=[a-z]*[.,;)\s]) )
     | (?P<template> `(?:[^`\\]|\\.)*` )
+    | (?<=[(,=:?\[{>&|]) \s? \( (?P<parameter> [A-Za-z_$][\w$]* ) \) (?=\s*=>)
     | (?P<gap>      (?: \s | /\*.*?\*/ | //[^\n]* )+ )
     | (?P<private>  \#\w+ )
     | (?P<needless> ;(?=\s*\}) | ,(?=\s*[\])}]) )
@@ -49,6 +50,8 @@ def compact_script(source: str) -> str:
                 return shorten(found)
             case "needless":
                 return ""
+            case "parameter":
+                return found["parameter"]
             case "template":
                 return _PRIVATE_IN_TEMPLATE.sub(shorten, found[0])
             case _:

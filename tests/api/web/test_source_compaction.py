@@ -63,6 +63,7 @@ def test_all_scripts_are_sent_with_the_syntax_trees_of_their_sources() -> None:
             "class A {\n  #time = 1;\n  #at() {\n    return #time in this;\n  }\n}",
             "class A{#a=1;#b(){return #a in this}}",
         ),
+        ("f((a) => a, async (b) => b);\nreturn (c) => c;", "f(a=>a,async(b)=>b);return(c)=>c;"),
         ("const x = [\n  1,\n  { a: 2, },\n];", "const x=[1,{a:2}];"),
         ("const u = p\n  .then(() => 1)\n  ?.a;", "const u=p.then(()=>1)?.a;"),
     ],
