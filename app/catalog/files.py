@@ -40,6 +40,13 @@ _file = tables.file
 _SELECT_KNOWN_PATHS = select(_file.c.path).where(_file.c.path.in_(bindparam("paths", expanding=True)))
 _NO_GRACE = timedelta(0)
 
+# Statements of every upload, built once. Names of columns are names of the values to set.
+_INSERT = insert(_file)
+_UPDATE_WRITING = update(_file).where(_file.c.id == bindparam("writing_id"), _file.c.state == FileState.WRITING)
+_UPDATE_WRITING_OF_OWNER = _UPDATE_WRITING.where(_file.c.owner_id == bindparam("writing_owner_id")).returning(
+    _file.c.kind
+)
+
 
 class FileRepository:
     def __init__(self, database: Database) -> None:
@@ -48,14 +55,20 @@ class FileRepository:
     async def begin_write(self, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta) -> File:
         """Insert the row of an object that is about to be written; the row is committed when this returns. The writer
         renews the lease. Raises `ConstraintViolation` when the path is taken or the owner does not exist."""
-        async with self._database.write() as connection:
+
+        async def insert_file(connection: AsyncConnection) -> File:
             return await insert_writing_file(connection, owner_id, kind, path, mime_type, lease)
+
+        return await self._database.transact(insert_file)
 
     async def renew_lease(self, file_id: UUID, lease: timedelta) -> bool:
         """Returns False when the file is no longer `writing`; the writer must then abort."""
-        statement = update(_file).where(_file.c.id == file_id, _file.c.state == FileState.WRITING)
-        async with self._database.write() as connection:
-            return (await connection.execute(statement.values(not_before=now() + lease))).rowcount == 1
+        values = {"writing_id": file_id, "not_before": now() + lease}
+
+        async def renew(connection: AsyncConnection) -> bool:
+            return (await connection.execute(_UPDATE_WRITING, values)).rowcount == 1
+
+        return await self._database.transact(renew)
 
     async def mark_for_deletion(self, file_id: UUID, grace: timedelta = _NO_GRACE) -> bool:
         """Mark a `writing` file for deletion. Returns False when it is not `writing`: a live file stays live, so this
@@ -204,17 +217,23 @@ async def insert_writing_file(
         created_at=moment,
         not_before=moment + lease if isinstance(lease, timedelta) else lease,
     )
-    await connection.execute(insert(_file).values(_file_values(begun)))
+    await connection.execute(_INSERT, _file_values(begun))
     return begun
 
 
 async def make_live(connection: AsyncConnection, owner_id: UUID, stored: StoredFile) -> FileKind:
     """Make a `writing` file live and return its kind. Call it in the transaction that inserts the reference to the
     file. Raises `WriteLeaseLost` when the file is not `writing`."""
-    writing = (_file.c.id == stored.file_id) & (_file.c.owner_id == owner_id) & (_file.c.state == FileState.WRITING)
-    known = {"size": stored.size, "sha1": stored.sha1, "crc32": stored.crc32, "not_before": now()}
-    made = update(_file).where(writing).values(state=FileState.LIVE, **known).returning(_file.c.kind)
-    kind = (await connection.execute(made)).scalar_one_or_none()
+    values = {
+        "writing_id": stored.file_id,
+        "writing_owner_id": owner_id,
+        "state": FileState.LIVE,
+        "size": stored.size,
+        "sha1": stored.sha1,
+        "crc32": stored.crc32,
+        "not_before": now(),
+    }
+    kind = (await connection.execute(_UPDATE_WRITING_OF_OWNER, values)).scalar_one_or_none()
     if kind is None:
         raise WriteLeaseLost(stored.file_id)
     return kind

@@ -7,9 +7,10 @@ deadlock.
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, func, or_, select, update
+from sqlalchemy import BigInteger, BindParameter, Select, Update, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.errors import NotFound, QuotaExceeded
@@ -27,10 +28,7 @@ async def lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
 
 async def charge_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
     """Add `size` bytes to the owner's used bytes. Raises `QuotaExceeded`, or `NotFound` for an unknown owner."""
-    needed = _user.c.used + _reserved_bytes(owner_id).scalar_subquery() + size
-    within = or_(_user.c.quota.is_(None), needed <= _user.c.quota)
-    charge = update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
-    if (await connection.execute(charge)).rowcount != 1:
+    if (await connection.execute(_CHARGE, {"charged_owner_id": owner_id, "charged_size": size})).rowcount != 1:
         await check_quota(connection, owner_id, size)
         raise NotFound("user", [owner_id])
 
@@ -58,7 +56,7 @@ async def read_usage(
     return owner.quota, owner.used + int((await connection.execute(reserved)).scalar_one())
 
 
-def _reserved_bytes(owner_id: UUID) -> Select[int]:
+def _reserved_bytes(owner_id: UUID | BindParameter[Any]) -> Select[int]:
     """The bytes that the owner's unfinished uploads reserve: the length of each, where it is known."""
     size = func.coalesce(_upload.c.length, _upload.c.offset)
     mine = (_upload.c.owner_id == owner_id) & _upload.c.state.in_(OPEN_UPLOAD_STATES)
@@ -69,3 +67,13 @@ async def refund_quota(connection: AsyncConnection, owner_id: UUID, size: int) -
     """Subtract `size` bytes from the owner's used bytes."""
     used = case((_user.c.used > size, _user.c.used - size), else_=0)
     await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=used))
+
+
+def _build_charge() -> Update:
+    owner_id, size = bindparam("charged_owner_id", type_=_user.c.id.type), bindparam("charged_size", type_=BigInteger())
+    needed = _user.c.used + _reserved_bytes(owner_id).scalar_subquery() + size
+    within = or_(_user.c.quota.is_(None), needed <= _user.c.quota)
+    return update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
+
+
+_CHARGE = _build_charge()

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.catalog import Catalog
+from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.database.sqlite_driver import Transaction
 from app.catalog.errors import ConstraintViolation
 from app.catalog.schema import tables
 from tests.catalog.rows import make_user
+from tests.real.catalogues import Databases
 
 PATIENCE = 20.0
 
 _user = tables.user
 
 
-def rename(name: str) -> Callable[[Connection], str | None]:
-    def function(connection: Connection) -> str | None:
-        connection.execute(update(_user).values(name=name))
-        return connection.execute(select(_user.c.name)).scalar_one()
+def rename(name: str) -> Transaction[str | None]:
+    async def function(connection: AsyncConnection) -> str | None:
+        await connection.execute(update(_user).values(name=name))
+        return (await connection.execute(select(_user.c.name))).scalar_one()
 
     return function
 
@@ -40,9 +42,9 @@ async def test_its_result_is_the_functions(catalog: Catalog) -> None:
 async def test_an_error_undoes_it_and_is_translated(catalog: Catalog) -> None:
     user = await make_user(catalog)
 
-    def fail(connection: Connection) -> None:
-        rename("Berta")(connection)
-        connection.execute(update(_user).values(email=None))
+    async def fail(connection: AsyncConnection) -> None:
+        await rename("Berta")(connection)
+        await connection.execute(update(_user).values(email=None))
 
     with pytest.raises(ConstraintViolation):
         await catalog.database.transact(fail)
@@ -55,12 +57,12 @@ async def test_a_cancelled_one_takes_place_whole_or_not_at_all(catalog: Catalog)
     user = await make_user(catalog)
     begun, released = threading.Event(), threading.Event()
 
-    def wait(connection: Connection) -> None:
-        connection.execute(update(_user).values(name="Berta"))
+    async def wait(connection: AsyncConnection) -> None:
+        await connection.execute(update(_user).values(name="Berta"))
         begun.set()
         if threading.current_thread() is not threading.main_thread():
             released.wait(PATIENCE)
-        connection.execute(update(_user).values(email="berta@example.com"))
+        await connection.execute(update(_user).values(email="berta@example.com"))
 
     cancelled = asyncio.create_task(catalog.database.transact(wait))
     async with asyncio.timeout(PATIENCE):
@@ -70,7 +72,29 @@ async def test_a_cancelled_one_takes_place_whole_or_not_at_all(catalog: Catalog)
         released.set()
         await asyncio.wait([cancelled])
 
-        assert await catalog.database.transact(lambda connection: None) is None
-    changed = await catalog.users.get(user.id)
-    assert changed is not None
-    assert (changed.name, changed.email) in {(user.name, user.email), ("Berta", "berta@example.com")}
+        names = await catalog.database.transact(read_names)  # after the cancelled one
+
+    assert names in {(user.name, user.email), ("Berta", "berta@example.com")}
+
+
+async def read_names(connection: AsyncConnection) -> tuple[str, str]:
+    row = (await connection.execute(select(_user.c.name, _user.c.email))).one()
+    return row.name, row.email
+
+
+async def test_nothing_else_is_awaited_in_it(databases: Databases) -> None:
+    """In SQLite's thread nothing could be: the mistake is an error at the first call, and undoes the transaction."""
+    catalog = await open_catalog(databases.ready("sqlite"))
+    try:
+        user = await make_user(catalog)
+
+        async def wait(connection: AsyncConnection) -> None:
+            await rename("Berta")(connection)
+            await asyncio.sleep(0)
+
+        with pytest.raises(RuntimeError, match="awaits something else"):
+            await catalog.database.transact(wait)
+
+        assert await catalog.users.get(user.id) == user
+    finally:
+        await catalog.aclose()

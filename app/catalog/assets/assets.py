@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
@@ -68,6 +68,10 @@ _user = tables.user
 _INSERT_ATTEMPTS = 3
 _CHECKSUM_BATCH = 1000
 _NEW_FIELDS = tuple(NewAsset.__dataclass_fields__)
+
+# Statements of every upload, built once.
+_INSERT = insert(_asset)
+_SELECT_BY_ID = select_assets_with_files().where(_asset.c.id == bindparam("id"))
 
 
 class AssetRepository:
@@ -369,7 +373,8 @@ class AssetRepository:
 
     async def _insert(self, new: NewAsset, files: Sequence[StoredFile], completion: UploadCompletion | None) -> Asset:
         moment = now()
-        async with self._database.write() as connection:
+
+        async def insert_asset(connection: AsyncConnection) -> Asset:
             if completion is not None:
                 await quota.lock_owner(connection, new.owner_id)
                 if not await complete_upload(connection, completion, new.id, created=True):
@@ -387,11 +392,11 @@ class AssetRepository:
                 "updated_at": moment,
                 "is_offline": False,
             }
-            await connection.execute(insert(_asset).values(values))
+            await connection.execute(_INSERT, values)
             await tasks.add_tasks(connection, [(new.id, new.type)], moment)
-            return asset_from_row(
-                (await connection.execute(select_assets_with_files().where(_asset.c.id == new.id))).one()
-            )
+            return asset_from_row((await connection.execute(_SELECT_BY_ID, {"id": new.id})).one())
+
+        return await self._database.transact(insert_asset)
 
     async def _mark_uploads_for_deletion(self, file_ids: Iterable[UUID]) -> None:
         async with self._database.write() as connection:

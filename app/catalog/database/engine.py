@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from app.catalog.database.outage import OutageLog
-from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection
+from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection, Transaction
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.database.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 from app.catalog.errors import (
@@ -177,15 +177,14 @@ class Database:
         """One transaction: a clean exit commits, an exception or a cancellation rolls back."""
         return self._transaction(self._transaction_seconds)
 
-    async def transact(self, function: Callable[[Connection], T]) -> T:
-        """One transaction, whose statements `function` makes, without an await. On SQLite it runs in the connection's thread, in one
-        call: cheaper than `write` for transactions of every upload. A cancelled caller's transaction may take place all the same."""
-        async with self._handle_transaction(self._transaction_seconds):
-            if isinstance(self.location, PostgresLocation):
-                async with self.writer.begin() as connection:
-                    return await connection.run_sync(function)
-            async with self.writer.connect() as connection:
-                return await connection.run_sync(_transact_in_one_call, function)
+    async def transact(self, function: Transaction[T]) -> T:
+        """As `write`, for the transactions of every upload: on SQLite all statements are one call of the connection's thread. A cancelled
+        caller's transaction may take place all the same."""
+        if isinstance(self.location, PostgresLocation):
+            async with self.write() as connection:
+                return await function(connection)
+        async with self._handle_transaction(self._transaction_seconds), self.writer.connect() as connection:
+            return await connection.run_sync(_transact_in_one_call, function)
 
     def long_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """As `write`, without a time limit: for schema upgrades and restores, which run alone."""
@@ -424,7 +423,7 @@ def _close_unused(task: asyncio.Future[aiosqlite.Connection]) -> None:
         task.result().stop()
 
 
-def _transact_in_one_call(connection: Connection, function: Callable[[Connection], T]) -> T:
+def _transact_in_one_call(connection: Connection, function: Transaction[T]) -> T:
     driver_connection = connection.connection.dbapi_connection
     if not isinstance(driver_connection, SqliteDriverConnection):
         raise TypeError("a connection to SQLite is expected")

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosqlite
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event
 from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_connection,
     AsyncAdapt_aiosqlite_cursor,
     AsyncAdapt_aiosqlite_dbapi,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.util.concurrency import await_
 
 BEGIN = "BEGIN IMMEDIATE"
 
 _T = TypeVar("_T")
+
+Transaction = Callable[[AsyncConnection], Coroutine[Any, Any, _T]]
+"""Makes the statements of one transaction by `execute`, and awaits nothing else."""
 
 
 class _Outcome(NamedTuple):
@@ -90,17 +94,17 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
         """Begin a transaction with the next statement, which also raises what refuses the begin."""
         self._begins = True
 
-    def transact(self, function: Callable[[Connection], _T]) -> _T:
+    def transact(self, function: Transaction[_T]) -> _T:
         """A whole transaction in one call of the thread, where `function` makes its statements."""
         result = self.run(self._transact, function)
         self._is_idle = True
         return result
 
-    def _transact(self, connection: sqlite3.Connection, function: Callable[[Connection], _T]) -> _T:
+    def _transact(self, connection: sqlite3.Connection, function: Transaction[_T]) -> _T:
         if self._engine is None:
             self._engine = _build_engine(connection)
         with self._engine.begin() as transaction:
-            return function(transaction)
+            return _run_without_waiting(function(cast("AsyncConnection", _BlockingConnection(transaction))))
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function` in the connection's thread, with its connection as first argument."""
@@ -126,6 +130,16 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
             self._is_idle = True
 
 
+class _BlockingConnection:
+    """Stands in for an `AsyncConnection` in a thread, where its methods block."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+
 class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):
     """The `module` of an engine."""
 
@@ -142,6 +156,16 @@ def _build_engine(connection: sqlite3.Connection) -> Engine:
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _run_without_waiting(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """The result of a coroutine that awaits nothing but a `_BlockingConnection`."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("a transaction awaits something else than its statements")
 
 
 def _begin_immediate(connection: Connection) -> None:

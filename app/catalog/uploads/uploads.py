@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
 from app.catalog.database.engine import Database, now
@@ -74,9 +75,9 @@ class UploadRepository:
         """Raise the session's generation, unless it has ended. Returns the row as it is afterwards, but with the former
         `writer`; None when the owner has no such session. `writer`: the append that begins now."""
 
-        def take(connection: Connection) -> Upload | None:
+        async def take(connection: AsyncConnection) -> Upload | None:
             names = {"upload_id": upload_id, "upload_owner_id": owner_id}
-            former = connection.execute(_SELECT_FOR_UPDATE, names).mappings().one_or_none()
+            former = (await connection.execute(_SELECT_FOR_UPDATE, names)).mappings().one_or_none()
             upload = None if former is None else Upload(**former)
             if upload is None or not upload.is_open:
                 return upload
@@ -85,7 +86,7 @@ class UploadRepository:
                 values["writer"] = writer
                 values["resumptions"] = upload.resumptions + (upload.offset > 0)
                 values["is_contested"] = upload.is_contested or upload.writer is not None
-            connection.execute(_UPDATE_MINE, names | values)
+            await connection.execute(_UPDATE_MINE, names | values)
             return replace(upload, **{**values, "writer": upload.writer})
 
         return await self._database.transact(take)
@@ -93,7 +94,11 @@ class UploadRepository:
     async def save(self, upload: Upload, **changes: Any) -> bool:
         """Change the row. Returns False when a newer request has the session, or it has ended."""
         values = {"upload_id": upload.id, "upload_generation": upload.generation, **changes, "updated_at": now()}
-        return await self._database.transact(lambda connection: connection.execute(_UPDATE_OWN, values).rowcount == 1)
+
+        async def change(connection: AsyncConnection) -> bool:
+            return (await connection.execute(_UPDATE_OWN, values)).rowcount == 1
+
+        return await self._database.transact(change)
 
     async def owns(self, upload: Upload) -> bool:
         """Whether `save` would change the row."""
