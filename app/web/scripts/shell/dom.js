@@ -85,8 +85,7 @@ export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("focusable", "false");
-  svg.classList.add("icon", `icon-${name}`);
+  svg.classList.add("icon");
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", ICON_PATHS[name] ?? ICON_PATHS.missing);
   svg.append(path);
