@@ -91,6 +91,9 @@ export class SelectionBar {
 
   /** @param {number} count */
   #show(count) {
+    if (this.node.hidden && count === 0) {
+      return;
+    }
     this.node.hidden = count === 0;
     this.#count.textContent = text("selection.count", { count });
     clearTimeout(this.#announcing);
