@@ -91,6 +91,17 @@ async def test_ranges_days_and_everything(web_page: WebPage, photos: list[tuple[
     await expect(_count(web_page)).to_have_text("6 selected")
 
 
+async def test_nothing_is_announced_where_nothing_was_selected(web_page: WebPage) -> None:
+    await web_page.page.clock.install()
+    await web_page.open()
+    announced = web_page.page.locator(".visually-hidden[role=status]")
+    await expect(announced).to_have_text("Photos")
+
+    await web_page.page.clock.run_for(5000)
+
+    await expect(announced).to_have_text("Photos")
+
+
 async def test_a_drag_selects_and_opens_nothing(web_page: WebPage, photos: list[tuple[str, bytes]]) -> None:
     ids = [asset_id for asset_id, _ in photos]
     await web_page.open()
