@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import os
 import random
 import subprocess
@@ -304,3 +305,32 @@ async def test_a_cancelled_call_waits_for_its_thread(tmp_path: Path) -> None:
         await asyncio.wait_for(task, 10)
     assert left.is_set()
     await threads.aclose()
+
+
+async def test_a_piece_of_a_write_is_hashed_and_written_in_one_call_of_a_thread(
+    local: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call wakes a thread and then the event loop, for every MiB of an upload."""
+    data = bytearray(pattern(3 * MEBIBYTE))
+    digest = hashlib.sha1(usedforsecurity=False)
+    async with local.write_stream(Key("folder/object")) as writer:
+        calls = 0
+        submit = ThreadPool.submit
+
+        def count(self: ThreadPool, function: Any, *arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return submit(self, function, *arguments)
+
+        def refuse(*_: Any) -> NoReturn:
+            pytest.fail("a second thread hashes")
+
+        monkeypatch.setattr(ThreadPool, "submit", count)
+        monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+        for start in range(0, len(data), MEBIBYTE):
+            await writer.write(memoryview(data)[start : start + MEBIBYTE], digest.update)
+        monkeypatch.undo()
+
+    assert calls == 3
+    assert digest.digest() == hashlib.sha1(data, usedforsecurity=False).digest()
+    assert await fetch(local, "folder/object") == data
