@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 
 from app.api.errors import ApiError
-from app.api.web.static_files import StaticFile, StaticFiles
+from app.api.web.static_files import StaticFile, StaticFiles, read_files
 from app.config import S3Delivery, Settings, StorageEngine
 from app.delivery.conditions import matches_weak_etag
 
@@ -20,14 +21,16 @@ _REVALIDATED = "no-cache"
 
 
 def install_web(app: FastAPI, settings: Settings) -> None:
-    """Add the page's routes. All files are read now, and stay in memory."""
-    static = StaticFiles.load(files("app.web"))
+    """Add the page's routes. All files are read now, so that an update of the package does not mix versions, and compressed at the first
+    request: most starts serve no page."""
+    page = _Page(read_files(files("app.web")))
     security = build_security_headers(settings)
 
     async def open_page(request: Request) -> Response:
-        return _build_response(static.index, request, security | {"cache-control": _REVALIDATED})
+        return _build_response((await page.get_files()).index, request, security | {"cache-control": _REVALIDATED})
 
     async def get_file(request: Request, version: str, name: str) -> Response:
+        static = await page.get_files()
         file = static.files.get(name) if version == static.version else None
         if file is None:
             raise ApiError(404, "Not Found")
@@ -36,6 +39,22 @@ def install_web(app: FastAPI, settings: Settings) -> None:
     for path in PAGE_PATHS:
         app.add_api_route(path, open_page, include_in_schema=False)
     app.add_api_route("/web/{version}/{name:path}", get_file, include_in_schema=False)
+
+
+class _Page:
+    def __init__(self, sources: dict[str, bytes]) -> None:
+        self._sources = sources
+        self._lock = asyncio.Lock()
+        self._files: StaticFiles | None = None
+
+    async def get_files(self) -> StaticFiles:
+        """Made once, outside the event loop."""
+        if self._files is None:
+            async with self._lock:
+                if self._files is None:
+                    self._files = await asyncio.to_thread(StaticFiles.create, self._sources)
+                    self._sources = {}
+        return self._files
 
 
 def build_security_headers(settings: Settings) -> dict[str, str]:

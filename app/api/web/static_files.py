@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
@@ -77,8 +77,13 @@ class StaticFiles:
 
     @classmethod
     def load(cls, root: Traversable) -> StaticFiles:
-        """Read all files below `root`. Raises `ValueError` if one is of an unknown type."""
-        contents = {name: _compact(name, content) for name, content in sorted(_read_files(root, ""))}
+        """Raises `ValueError` if a file below `root` is of an unknown type."""
+        return cls.create(read_files(root))
+
+    @classmethod
+    def create(cls, sources: Mapping[str, bytes]) -> StaticFiles:
+        """Takes 40 ms. Raises `ValueError` if a file is of an unknown type."""
+        contents = {name: _compact(name, content) for name, content in sorted(sources.items())}
         digest = hashlib.sha256()
         for name, content in contents.items():
             digest.update(b"%d %b %d " % (len(name.encode()), name.encode(), len(content)) + content)
@@ -86,6 +91,11 @@ class StaticFiles:
         index = contents.pop(INDEX).replace(VERSION_PLACEHOLDER, version.encode())
         files = {name: StaticFile.create(name, content) for name, content in contents.items()}
         return cls(version, StaticFile.create(INDEX, index), files)
+
+
+def read_files(root: Traversable) -> dict[str, bytes]:
+    """The files below `root`, by their paths."""
+    return dict(_read_files(root, ""))
 
 
 def _compact(name: str, content: bytes) -> bytes:

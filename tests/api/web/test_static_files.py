@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from app.api.web.routes import build_security_headers
 from app.api.web.static_files import StaticFiles, accepts_gzip
 from app.config import Settings
+from tests.api.start_service import StartService
 
 VIEWS = ("/", "/photos/0b3f1c9d-2e3a-4b5c-8d6e-7f8091a2b3c4", "/trash", "/administration", "/sign-in")
 
@@ -186,3 +188,12 @@ def test_pictures_may_come_from_the_store_where_links_lead_there(
     assert f"media-src 'self' blob: {source};" in policy
     assert "script-src 'self';" in policy
     assert "connect-src 'self';" in policy
+
+
+async def test_first_requests_at_the_same_time_get_the_same_page(start_service: StartService) -> None:
+    service = start_service("local")
+    async with service.async_client() as client:
+        pages = await asyncio.gather(*(client.get("/") for _ in range(8)))
+
+    assert {page.status_code for page in pages} == {200}
+    assert len({page.headers["etag"] for page in pages}) == 1
