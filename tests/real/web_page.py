@@ -56,8 +56,10 @@ class WebPage:
     async def drop(self, *paths: Path) -> None:
         """Drop files and folders on the middle of the page, as the system's file manager does."""
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
+        for kind in ("dragEnter", "dragOver"):
             await self.devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
+        await self.page.locator(".drop-cover:not([hidden])").wait_for(state="attached")
+        await self.devtools.send("Input.dispatchDragEvent", {"type": "drop", "x": 400, "y": 300, "data": data})
 
     async def choose(self, *paths: Path) -> None:
         """Choose files with the button, as far as a test can: the system's dialog is skipped."""
