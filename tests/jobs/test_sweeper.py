@@ -230,7 +230,7 @@ async def test_a_download_outlives_the_removal_of_its_object(catalog: Catalog, s
 async def test_old_trash_goes_in_the_same_pass(catalog: Catalog, storage: Storage, user: User) -> None:
     assets = [await upload(catalog, storage, user) for _ in range(5)]
     await catalog.assets.trash(user.id, [asset.id for asset in assets[:3]])
-    report = await sweep(catalog, storage, now=in_the_future(seconds=1), limit=2, trashed_before=in_the_future())
+    report = await sweep(catalog, storage, now=in_the_future(minutes=1), limit=2, trashed_before=in_the_future())
     assert report == SweepReport(trash=3, objects=3)
     assert await list_objects(storage) == {asset.file.path for asset in assets[3:]}
     await assert_agreement(catalog, storage, user)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from app.api.web.static_files import StaticFiles, accepts_gzip
 from app.config import Settings
 from tests.api.start_service import StartService
 
+MOST_BYTES = 200 * 1024
 VIEWS = ("/", "/photos/0b3f1c9d-2e3a-4b5c-8d6e-7f8091a2b3c4", "/trash", "/administration", "/sign-in")
 
 
@@ -133,6 +135,12 @@ def test_a_changed_file_changes_the_version_and_the_page(tmp_path: Path) -> None
     assert before.version != after.version
     assert before.index.plain.etag != after.index.plain.etag
     assert f"/web/{after.version}/".encode() in after.index.plain.body
+
+
+def test_the_page_is_small() -> None:
+    """What is sent of all its files, before gzip."""
+    static = StaticFiles.load(files("app.web"))
+    assert sum(len(file.plain.body) for file in (static.index, *static.files.values())) < MOST_BYTES
 
 
 def test_a_file_of_an_unknown_type_stops_the_start(tmp_path: Path) -> None:
