@@ -9,9 +9,11 @@ import contextlib
 import os
 import resource
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -85,6 +87,13 @@ def serve(
         raise typer.Exit(status)
 
 
+def _exit(status: int) -> NoReturn:
+    """Ends the process without waiting for its threads, which may hang on a dead disk."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 @dataclass(frozen=True, slots=True)
 class _ServeOptions:
     """What the command line says, and what was made before the start. `first_key`: the API key of a user that was just created, to print."""
@@ -123,6 +132,7 @@ def _run_server(settings: Settings, options: _ServeOptions, process: ServingProc
         drain_delay=settings.drain_delay,
         drain_seconds=settings.drain_seconds,
         on_started=print_start_message,
+        on_stopped=partial(_exit, 0),
         supervisor=process.channel if process is not None else None,
     )
     with contextlib.suppress(SystemExit):  # raised by a failed start

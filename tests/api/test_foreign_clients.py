@@ -27,6 +27,7 @@ RUN_SECONDS = 120
 OWN_ROUTES = {
     # That Immich has not, or had in version 2 only.
     *("GET /api/assets", "GET /api/assets/random", "GET /api/server/mounts", "GET /api/server/theme"),
+    *("GET /api/server/backups", "GET /api/server/move", "POST /api/auth/sign-in-key", "POST /api/auth/sign-in-token"),
     *("GET /api/download/links", "POST /api/download/links", "DELETE /api/download/links"),
     "PUT /api/people/{id}/thumbnail",
     *(f"{method} /api/{path}" for path in ("uploads", "upload") for method in ("OPTIONS", "POST")),

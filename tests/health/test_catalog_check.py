@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from sqlalchemy import text
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.database import engine
@@ -16,6 +17,8 @@ from tests.real.catalogues import Databases, locked_table
 from tests.real.databases import sqlite_path
 
 WITHIN = 20.0
+ANY_STATEMENT = "SELECT 1"
+"""Begins the transaction, which comes with its first statement."""
 
 
 async def writes(catalog: Catalog) -> str | None:
@@ -78,8 +81,9 @@ async def test_a_file_that_is_moved_while_it_is_committed_to_acknowledges_nothin
     file = sqlite_path(db_url)
     catalog = await open_catalog(db_url)
     async with aclosing(catalog):
-        with pytest.raises(CatalogFileMoved):
-            async with catalog.database.write():
+        with pytest.raises(CatalogFileMoved):  # noqa: PT012 - the end of the block is what raises
+            async with catalog.database.write() as connection:
+                await connection.execute(text(ANY_STATEMENT))
                 file.rename(file.with_name("aside.db"))
         file.with_name("aside.db").rename(file)
 
@@ -99,8 +103,9 @@ async def test_a_write_ahead_log_that_is_removed_or_replaced_is_noticed_by_the_n
             await catalog.installation.set_flag("somebody", "writes on")
         aside.rename(log)
         await catalog.installation.set_flag("somebody", "writes again")
-        with pytest.raises(CatalogFileMoved, match="write-ahead log"):
-            async with catalog.database.write():
+        with pytest.raises(CatalogFileMoved, match="write-ahead log"):  # noqa: PT012 - as above
+            async with catalog.database.write() as connection:
+                await connection.execute(text(ANY_STATEMENT))
                 log.rename(aside)
         aside.rename(log)
     assert not log.exists(), "SQLite removes it itself when the last connection is closed"

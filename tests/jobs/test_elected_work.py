@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 
 import pytest
 from sqlalchemy import text
 
-from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.catalog import open_catalog
 from app.jobs import elected_work
 from app.jobs.elected_work import ElectedWork
+from tests.real.catalogues import Databases
 from tests.real.waiting import eventually_so
 
 PROCESSES = 3
@@ -70,11 +71,11 @@ async def test_one_works_and_another_takes_over(db_url: str) -> None:
     assert work.most == 1
 
 
-@pytest.mark.parametrize("database", ["postgresql"])
-async def test_a_lost_lock_ends_the_work_until_it_is_held_again(catalog: Catalog) -> None:
-    """The connection that holds it is gone, as after a restart of the database."""
+async def test_a_lost_lock_ends_the_work_until_it_is_held_again(databases: Databases) -> None:
+    """The connection that holds it is gone, as after a restart of PostgreSQL."""
     work = Work()
-    async with ElectedWork(catalog, "test", work.of(0)).running():
+    catalog = await open_catalog(databases.ready("postgresql"))
+    async with aclosing(catalog), ElectedWork(catalog, "test", work.of(0)).running():
         await eventually_so(work.is_somebody_at_work, "it is at work")
         async with catalog.database.write() as connection:
             await connection.execute(text(END_LOCK_HOLDERS))

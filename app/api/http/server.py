@@ -57,9 +57,12 @@ class DrainingServer(uvicorn.Server):
         drain_delay: float,
         drain_seconds: float,
         on_started: Callable[[], Awaitable[None]],
+        on_stopped: Callable[[], object],
         supervisor: socket.socket | None = None,
     ) -> None:
-        """Delays in seconds. `on_started` is called once the server listens. `supervisor`: this process's end of the pair of sockets."""
+        """Delays in seconds. `on_started` is called once the server listens, `on_stopped` once all services are closed: it should end the
+        process, since the end of the event loop waits for threads that hang on a dead disk. `supervisor`: this process's end of the pair of
+        sockets."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -79,6 +82,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_delay = drain_delay
         self._drain_seconds = drain_seconds
         self._on_started = on_started
+        self._on_stopped = on_stopped
         self._supervisor = supervisor
         self._stop_at = float("inf")
         """On the monotonic clock: when the listeners close."""
@@ -131,6 +135,7 @@ class DrainingServer(uvicorn.Server):
         for task in self.server_state.tasks:
             task.cancel()
         await self.lifespan.shutdown()
+        self._on_stopped()
 
     def _begin_drain(self) -> None:
         self._registry.is_draining = True

@@ -181,7 +181,7 @@ class Database:
         """As `write`, for the transactions of every upload: on SQLite all statements are one call of the connection's thread. A cancelled
         caller's transaction may take place all the same."""
         if isinstance(self.location, PostgresLocation):
-            async with self.write() as connection:
+            async with self._transaction(self._transaction_seconds) as connection:
                 return await function(connection)
         async with self._handle_transaction(self._transaction_seconds), self.writer.connect() as connection:
             return await connection.run_sync(_transact_in_one_call, function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,18 @@ async def test_every_row_comes_back_from_the_other_database(
     first = await back_up(make_settings(db_url), filled)
     there = make_settings(databases.empty(OTHER[database]))
     elsewhere = await brought_to(there, first)
-    assert await contents(elsewhere) == before
+    restored = before | {"sign_in_token": []}  # each works once, and may have been used since the backup
+    assert await contents(elsewhere) == restored
 
     second = await back_up(there, elsewhere)
     await elsewhere.aclose()
     again = await brought_to(make_settings(databases.empty(database)), second)
-    assert await contents(again) == before
+    assert await contents(again) == restored
     await again.aclose()
-    assert rows_of(first) == rows_of(second), "the two databases write the same"
+    lost = Counter(rows_of(first))
+    lost.subtract(rows_of(second))
+    assert set(lost.values()) <= {0, 1}
+    assert lost.total() == len(before["sign_in_token"]), "the two databases write the same"
 
 
 def rows_of(backup: BackupInfo) -> list[str]:
