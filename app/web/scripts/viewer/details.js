@@ -83,7 +83,9 @@ function formatPosition(latitude, longitude) {
  * @returns {Detail}
  */
 function describeFile(asset, exif) {
-  const pixels = asset.width && asset.height ? text("info.pixels", { size: `${asset.width} × ${asset.height}`, count: (asset.width * asset.height) / 1e6 }) : "";
+  const area = `${asset.width} × ${asset.height}`;
+  const megapixels = Math.round((asset.width * asset.height) / 1e6);
+  const pixels = megapixels > 0 ? text("info.pixels", { size: area, count: megapixels }) : asset.width && asset.height ? area : "";
   const size = typeof exif.fileSizeInByte === "number" ? formatBytes(exif.fileSizeInByte) : "";
   const video = [asset.duration ? formatDuration(asset.duration) : "", exif.videoCodec, exif.audioCodec, exif.fps ? text("info.fps", { value: exif.fps }) : ""];
   const lines = [[pixels, size, asset.originalMimeType], video].map((parts) => parts.filter(Boolean).join(" · "));
