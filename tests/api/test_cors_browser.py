@@ -106,10 +106,9 @@ def assert_stored(service: Service, account: Account, count: int) -> None:
     with service.client(account) as client:
         items = client.get("/api/assets").json()["items"]
         assert len(items) == count
-        for number, asset in enumerate(reversed(items), start=1):
-            data = bytes((at * number >> 3) & 255 for at in range(SIZE))
-            original = client.get(f"/api/assets/{asset['id']}/original").content
-            assert hashlib.sha1(original).digest() == hashlib.sha1(data).digest()
+        stored = {hashlib.sha1(client.get(f"/api/assets/{asset['id']}/original").content).digest() for asset in items}
+    sent = (bytes((at * number >> 3) & 255 for at in range(SIZE)) for number in range(1, count + 1))
+    assert stored == {hashlib.sha1(data).digest() for data in sent}
 
 
 async def assert_refused(visitor: Visitor, origin: str) -> None:
