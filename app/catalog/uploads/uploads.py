@@ -132,17 +132,19 @@ class UploadRepository:
             return await quota.read_usage(connection, owner_id, upload_id=upload_id)
 
     async def has_credential(self, owner_id: UUID, credential_id: UUID, permissions: Iterable[str]) -> bool:
-        """Whether the API key or login still exists, and has one of the permissions (a login has all)."""
+        """Whether the API key or session still exists, and has one of the permissions: a session those of its key, or all without one."""
         key, session = tables.api_key, tables.session
-        keys = select(key.c.permissions).where(key.c.id == credential_id, key.c.user_id == owner_id)
-        logins = select(session.c.id).where(
+        sessions = select(session.c.api_key_id).where(
             session.c.id == credential_id, session.c.user_id == owner_id, session.c.expires_at > now()
         )
         async with self._database.read() as connection:
-            found = (await connection.execute(keys)).scalar_one_or_none()
-            if found is not None:
-                return not set(permissions).isdisjoint(found)
-            return (await connection.execute(logins)).one_or_none() is not None
+            found = (await connection.execute(sessions)).one_or_none()
+            if found is not None and found.api_key_id is None:
+                return True
+            key_id = credential_id if found is None else found.api_key_id
+            keys = select(key.c.permissions).where(key.c.id == key_id, key.c.user_id == owner_id)
+            granted = (await connection.execute(keys)).scalar_one_or_none()
+            return granted is not None and not set(permissions).isdisjoint(granted)
 
     async def complete(self, completion: UploadCompletion, asset_id: UUID, added: Sequence[str]) -> bool:
         """Keep the answer of an upload whose content the asset has already. Returns False where `save` does."""

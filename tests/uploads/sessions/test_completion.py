@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -151,6 +151,21 @@ async def test_a_key_that_was_revoked_is_refused_and_another_one_completes(place
         await place.status(status.id)
     key = await place.catalog.api_keys.create(place.user.id, "new", ["all"], uuid4().bytes)
     place.caller = UploadCaller(place.user, key.id, PERMISSION)
+    await place.assert_stored(await place.status(status.id), data)
+
+
+async def test_a_session_of_a_key_may_complete_what_the_key_may(place: SessionPlace) -> None:
+    data = make_photo(MIB)
+    key = await place.catalog.api_keys.create(place.user.id, "phone", ["asset.upload"], uuid4().bytes)
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    session = await place.catalog.sessions.create(place.user.id, uuid4().bytes, expires_at, key.id)
+    place.caller = UploadCaller(place.user, session.id, PERMISSION)
+    status = await place.create(len(data))
+    await place.send(status.id, 0, data[:-1])
+    await place.catalog.api_keys.update(place.user.id, key.id, "phone", ["asset.read"])
+    with pytest.raises(UploadForbidden):
+        await place.send(status.id, len(data) - 1, data[-1:])
+    await place.catalog.api_keys.update(place.user.id, key.id, "phone", ["asset.upload"])
     await place.assert_stored(await place.status(status.id), data)
 
 
