@@ -27,6 +27,8 @@ import structlog
 
 from app.api.http.server import READY, StopOrder
 
+REPLACEMENT_SECONDS = 120.0
+"""How long a process that replaces another one may take to become ready; then it is killed, and the other one stays."""
 MOST_PAUSE_SECONDS = 30.0
 """The longest pause before a process is started again that has ended without becoming ready."""
 
@@ -47,12 +49,14 @@ class ServingProcess:
 
 @dataclass(slots=True, eq=False)
 class _Member:
-    """A forked process, as its supervisor sees it. `replaces`: the older process that is told to stop once this one is ready."""
+    """A forked process, as its supervisor sees it. `replaces`: the older process that is told to stop once this one is ready. `started_at`: on
+    the monotonic clock."""
 
     slot: int
     pid: int
     channel: socket.socket
     replaces: _Member | None
+    started_at: float
     is_ready: bool = False
     is_stopping: bool = False
 
@@ -119,7 +123,8 @@ class ProcessSupervisor:
 
     def _wait(self, wake: socket.socket) -> None:
         """Wait for a signal, for a message of a process, or until something is due."""
-        due = min([*self._starts.values(), self._close_at])
+        replacing = [member.started_at + REPLACEMENT_SECONDS for member in self._members.values() if member.replaces]
+        due = min([*self._starts.values(), *replacing, self._close_at])
         timeout = None if due == float("inf") else max(0.0, due - time.monotonic())
         for key, _ in self._selector.select(timeout):
             if key.data is None:
@@ -205,8 +210,12 @@ class ProcessSupervisor:
         self._starts[member.slot] = time.monotonic() + pause
 
     def _advance(self) -> None:
-        """Do what is due: close the listening sockets, start processes, replace the next one."""
+        """Do what is due: close the listening sockets, give up a replacement, start processes, replace the next one."""
         now = time.monotonic()
+        for member in self._members.values():
+            if member.replaces is not None and now >= member.started_at + REPLACEMENT_SECONDS:
+                member.started_at = float("inf")  # killed once: `_on_ended` reports it
+                os.kill(member.pid, signal.SIGKILL)
         if now >= self._close_at:
             self._close_at = float("inf")
             for each in self._sockets:
@@ -231,7 +240,7 @@ class ProcessSupervisor:
             self._run_process(ServingProcess(slot, not self._was_ready, theirs))
         theirs.close()
         ours.setblocking(False)
-        member = self._members[pid] = _Member(slot, pid, ours, replaces)
+        member = self._members[pid] = _Member(slot, pid, ours, replaces, time.monotonic())
         self._selector.register(ours, selectors.EVENT_READ, member)
 
     def _run_process(self, process: ServingProcess) -> None:

@@ -94,7 +94,8 @@ class DrainingServer(uvicorn.Server):
             if self._supervisor is not None:
                 self._supervisor.setblocking(False)
                 asyncio.get_running_loop().add_reader(self._supervisor, self._read_orders, self._supervisor)
-                self._supervisor.send(READY)
+                with suppress(OSError):  # the supervisor has ended, which `_read_orders` notices
+                    self._supervisor.send(READY)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The signal is not raised again after the stop, as uvicorn would do: a stop that was asked for is no failure."""
@@ -141,7 +142,8 @@ class DrainingServer(uvicorn.Server):
         self._registry.is_draining = True
         if self.started and not self.lifespan.should_exit:
             self._app.services.health.begin_drain()
-        log.info("the service stops", delay=self._drain_delay, seconds=self._drain_seconds)
+        delay = max(0.0, self._stop_at - time.monotonic())
+        log.info("the service stops", delay=round(delay, 1), seconds=self._drain_seconds)
 
     async def _wait_for_requests(self) -> None:
         """Wait until all requests have ended, for at most `drain_seconds`, or until a second signal comes. Idle connections close."""
