@@ -123,7 +123,7 @@ class Sweeper:
             yield self
 
     def wake(self) -> None:
-        """Sweep soon: files were marked for deletion."""
+        """Sweep soon: files were marked for deletion. Where another process sweeps, it finds them within a minute."""
         self._task.wake()
 
     async def _sweep_once(self) -> None:

@@ -11,6 +11,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
+FORWARDED_FOR = b"x-forwarded-for"
+FORWARDED_PROTO = b"x-forwarded-proto"
+FORWARDED = b"forwarded"
+
+_SCHEMES = frozenset({"http", "https"})
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*(;|,|$)')
+_ESCAPED = re.compile(r"\\(.)")
 _IPV6_CLIENT_BITS = 64
 """An Internet provider assigns each customer at least a /64 network."""
 
@@ -32,16 +40,6 @@ def parse_address(text: str) -> IPAddress | None:
 def parse_networks(text: str) -> tuple[IPNetwork, ...]:
     """Networks such as `10.0.0.0/8`, or single addresses, separated by commas. Raises `ValueError`."""
     return tuple(ip_network(each.strip(), strict=False) for each in text.split(",") if each.strip())
-
-
-FORWARDED_FOR = b"x-forwarded-for"
-FORWARDED_PROTO = b"x-forwarded-proto"
-FORWARDED = b"forwarded"
-
-_SCHEMES = frozenset({"http", "https"})
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAMETER = re.compile(rf'[ \t]*({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")[ \t]*(;|,|$)')
-_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,8 @@ class ScanResponse(ApiModel):
 
 class LibraryResponse(ApiModel):
     """`assetCount` without the trash; `refreshedAt`: when the last complete scan ended. Own fields: `state` with `stateSince` and
-    `stateError`, `watch` (how it is watched; null where it is not), `lastScan`, `scanning` (whether a scan that was requested of this process runs or waits)."""
+    `stateError`, `watch` (how it is watched; null where it is not), `lastScan`, `scanning` (whether a scan that was requested of
+    this process runs or waits)."""
 
     model_config = ConfigDict(
         json_schema_extra={

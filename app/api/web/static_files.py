@@ -76,11 +76,6 @@ class StaticFiles:
     files: dict[str, StaticFile]
 
     @classmethod
-    def load(cls, root: Traversable) -> StaticFiles:
-        """Raises `ValueError` if a file below `root` is of an unknown type."""
-        return cls.create(read_files(root))
-
-    @classmethod
     def create(cls, sources: Mapping[str, bytes]) -> StaticFiles:
         """Takes 40 ms. Raises `ValueError` if a file is of an unknown type."""
         contents = {name: _compact(name, content) for name, content in sorted(sources.items())}

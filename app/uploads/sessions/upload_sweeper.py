@@ -119,7 +119,7 @@ class UploadSweeper:
             yield self
 
     def wake(self) -> None:
-        """Sweep soon: a session has ended."""
+        """Sweep soon: a session has ended. Where another process sweeps, it finds that within a minute."""
         self._task.wake()
 
     async def _sweep_once(self) -> None:

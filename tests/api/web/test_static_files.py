@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.api.web.routes import build_security_headers
-from app.api.web.static_files import StaticFiles, accepts_gzip
+from app.api.web.static_files import StaticFiles, accepts_gzip, read_files
 from app.config import Settings
 from tests.api.start_service import StartService
 
@@ -127,9 +127,9 @@ def test_a_changed_file_changes_the_version_and_the_page(tmp_path: Path) -> None
     (tmp_path / "scripts").mkdir()
     (tmp_path / "index.html").write_text('<script src="/web/{version}/scripts/main.js"></script>')
     (tmp_path / "scripts" / "main.js").write_text("let a = 1;")
-    before, same = StaticFiles.load(tmp_path), StaticFiles.load(tmp_path)
+    before, same = StaticFiles.create(read_files(tmp_path)), StaticFiles.create(read_files(tmp_path))
     (tmp_path / "scripts" / "main.js").write_text("let a = 2;")
-    after = StaticFiles.load(tmp_path)
+    after = StaticFiles.create(read_files(tmp_path))
 
     assert (before.version, before.index.plain.etag) == (same.version, same.index.plain.etag)
     assert before.version != after.version
@@ -139,7 +139,7 @@ def test_a_changed_file_changes_the_version_and_the_page(tmp_path: Path) -> None
 
 def test_the_page_is_small() -> None:
     """What is sent of all its files, before gzip."""
-    static = StaticFiles.load(files("app.web"))
+    static = StaticFiles.create(read_files(files("app.web")))
     assert sum(len(file.plain.body) for file in (static.index, *static.files.values())) < MOST_BYTES
 
 
@@ -147,7 +147,7 @@ def test_a_file_of_an_unknown_type_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("")
     (tmp_path / "notes.docx").write_text("")
     with pytest.raises(ValueError, match=r"notes\.docx"):
-        StaticFiles.load(tmp_path)
+        StaticFiles.create(read_files(tmp_path))
 
 
 @pytest.mark.parametrize(
