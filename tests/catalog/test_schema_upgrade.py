@@ -16,18 +16,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, func, select, text
+from sqlalchemy import Connection, MetaData, delete, func, select, text, update
 
 from app.catalog import migrations
 from app.catalog.assets import folded_name_backfill
 from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
 from app.catalog.database.engine import Database, PostgresLocation, SqliteLocation, parse_url
+from app.catalog.database.schema_upgrade import OLDEST_PROGRAM_FLAG
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import AssetFilters
 from tests.real.catalogues import Databases
 from tests.real.databases import DatabaseKind
+from tests.real.waiting import eventually_so
 
 START = """
 import asyncio, sys
@@ -270,13 +272,55 @@ async def test_upgrading_by_hand_says_whether_there_was_anything_to_do(
     await catalog.aclose()
 
 
-async def test_a_catalogue_newer_than_the_program_is_left_alone(db_url: str) -> None:
+@pytest.mark.parametrize("oldest", [None, "9998", migrations.HEAD, "0001"])
+async def test_a_newer_catalogue_is_used_only_if_it_suits_this_program(db_url: str, oldest: str | None) -> None:
+    """`oldest`: the oldest revision whose program works with the tables, as the newer program's upgrade stored it."""
     catalog = await open_catalog(db_url)
+    flag = tables.installation.c.name == OLDEST_PROGRAM_FLAG
     async with catalog.engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        if oldest is None:
+            await connection.execute(delete(tables.installation).where(flag))
+        else:
+            await connection.execute(update(tables.installation).where(flag).values(value=oldest))
     await catalog.aclose()
-    with pytest.raises(SchemaMismatch, match="newer"):
-        await open_catalog(db_url)
+    if oldest in (None, "9998"):
+        with pytest.raises(SchemaMismatch, match="newer"):
+            await open_catalog(db_url)
+        return
+    assert not await upgrade_catalog(db_url)
+    catalog = await open_catalog(db_url, upgrade=False)
+    assert await catalog.users.list() == []
+    await catalog.aclose()
+
+
+def test_the_program_before_works_with_each_upgrade() -> None:
+    """Old and new processes run side by side during an upgrade."""
+    assert int(migrations.OLDEST_PROGRAM) < int(migrations.HEAD)
+
+
+async def test_queries_do_not_wait_for_an_upgrade_that_waits(
+    databases: Databases, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An upgrade that waits for a long query's table lets other queries pass in between, and ends when it can."""
+    db_url = databases.empty("postgresql")
+    older = Database(parse_url(db_url))
+    async with older.write() as connection:
+        await connection.run_sync(upgrade_to, "0015")
+    caplog.set_level("INFO", "app.catalog.database.schema_upgrade")
+    async with asyncio.timeout(60), older.write() as slow:
+        await slow.execute(select(tables.session.c.id))
+        upgrade = asyncio.create_task(upgrade_catalog(db_url))
+        await eventually_so(lambda: _has_begun_again(caplog), "the upgrade begins again")
+        async with older.read() as other:
+            await other.execute(select(tables.session.c.id))
+        assert not upgrade.done()
+    assert await upgrade
+    await older.aclose()
+
+
+async def _has_begun_again(caplog: pytest.LogCaptureFixture) -> bool:
+    return "begins again" in caplog.text
 
 
 async def test_sqlite_is_set_up_to_survive_a_power_loss(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from app.api.authentication.credentials import (
     TRUSTED_ORIGIN,
     CredentialKind,
     find_credential,
+    generate_key_session_token,
     generate_secret,
     hash_secret,
     is_same_site,
@@ -186,7 +187,7 @@ class Authenticator:
 
     async def _create_session(self, user: User, key: ApiKey | None = None) -> str:
         """Returns the session's token. `key`: the session has this key's permissions. Raises `NotFound` if user or key were deleted."""
-        token = generate_secret()
+        token = generate_key_session_token() if key else generate_secret()
         expires_at = datetime.now(UTC) + self._settings.session_lifetime
         await self._catalog.sessions.create(user.id, hash_secret(token), expires_at, key.id if key else None)
         return token

@@ -43,6 +43,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.catalog.backup.stale_rows import DroppedRows, drop_restored_rows
 from app.catalog.database.engine import Database, PostgresLocation
 from app.catalog.database.schema_upgrade import (
+    OLDEST_PROGRAM_FLAG,
     apply_migrations,
     get_revision,
     lock_for_upgrade,
@@ -57,8 +58,8 @@ _installation = tables.installation
 JsonValue = Any
 """A JSON value: text, number, boolean, null, list or object."""
 
-DATABASE_SPECIFIC_FLAGS = frozenset({"procrastinate"})
-"""Flags of `installation` that describe this database (which tables of other programs it has) and not the installation:
+DATABASE_SPECIFIC_FLAGS = frozenset({"procrastinate", OLDEST_PROGRAM_FLAG})
+"""Flags of `installation` that describe this database (its tables and those of other programs) and not the installation:
 they are not exported."""
 
 _FOREIGN_TABLE_PREFIXES = ("alembic_", "procrastinate_")
