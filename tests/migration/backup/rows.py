@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table, Uuid, insert, select, text
 
 from app.catalog.catalog import Catalog
+from app.catalog.database.schema_upgrade import OLDEST_PROGRAM_FLAG
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileState
@@ -66,11 +67,11 @@ async def fill(catalog: Catalog) -> None:
 
 
 async def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table, and Alembic's revision."""
+    """Every row of every table, and Alembic's revision; without the flag that describes this database's tables and is never exported."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     async with catalog.engine.connect() as connection:
         for table in tables.metadata.tables.values():
-            rows = [tuple(row) for row in await connection.execute(select(table))]
+            rows = [tuple(row) for row in await connection.execute(select(table)) if OLDEST_PROGRAM_FLAG not in row]
             found[table.name] = sorted(rows, key=repr)
         found["alembic_version"] = [
             tuple(row) for row in await connection.execute(text("SELECT * FROM alembic_version"))

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import text, update
 
 from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.database.schema_upgrade import OLDEST_PROGRAM_FLAG
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
-from app.catalog.migrations import HEAD
+from app.catalog.migrations import HEAD, OLDEST_PROGRAM
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, File, FileKind
 from app.config import Settings
@@ -255,6 +256,7 @@ async def test_one_of_an_older_program_is_brought_up_to_date(
     found = await contents(catalog)
     assert found["alembic_version"] == [(HEAD,)]
     assert {name: len(found[name]) for name in ("user", "asset", "file", "installation")} == came_rows(came)
+    assert await catalog.installation.get_flag(OLDEST_PROGRAM_FLAG) == OLDEST_PROGRAM
     photos = [row for row in found["asset"] if row[6] == "photo.jpg"]
     assert photos[0][19] in {row[0] for row in found["asset"]}, "the motion video that follows it"
     await catalog.aclose()
