@@ -138,7 +138,9 @@ def test_nginx_is_set_up_as_documented() -> None:
     ours = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
 
     def directives(text: str) -> set[str]:
-        return set(re.findall(r"^\s*((?:proxy_|client_|keepalive)\S* .*;)$", text, re.MULTILINE))
+        return set(
+            re.findall(r"^\s*(?:server \S+ )?((?:proxy_|client_|keepalive|max_fails)\S*.*;)$", text, re.MULTILINE)
+        )
 
     assert directives(ours) == directives(documented)
 

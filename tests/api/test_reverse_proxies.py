@@ -33,7 +33,7 @@ def service(start_service: StartService) -> Service:
 @pytest.fixture
 def nginx(service: Service, tmp_path: Path) -> Iterator[Nginx]:
     (block,) = re.findall(r"^```nginx\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    with Nginx(tmp_path, service.port, block) as running:
+    with Nginx(tmp_path, service.port, servers=block) as running:
         yield running
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +20,8 @@ from tests.real.service import free_port
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+LISTEN = "listen 443 ssl;"
+UPSTREAM = re.compile(r"server 127\.0\.0\.1:2283([^;]*);")
 CONFIGURATION = """
 {user}
 worker_processes 1;
@@ -55,14 +59,14 @@ WEBSOCKETS = """
 
 
 class Nginx:
-    """One worker before the service on `upstream`.
+    """One worker before the services on the ports `upstreams`.
 
     `servers`: what stands in the `http` block, for a service on port 2283 and clients of port 443 with TLS. It runs without TLS, on a free
     port. The default has at most one idle connection to the service, and the usual lines for WebSockets."""
 
-    def __init__(self, folder: Path, upstream: int, servers: str = WEBSOCKETS) -> None:
+    def __init__(self, folder: Path, *upstreams: int, servers: str = WEBSOCKETS) -> None:
         self.port = free_port()
-        self._servers = _without_tls(servers, upstream, self.port)
+        self._servers = _without_tls(servers, upstreams, self.port)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,11 +103,10 @@ class Nginx:
                 return
 
 
-def _without_tls(servers: str, upstream: int, port: int) -> str:
-    lines = [line for line in servers.splitlines() if not line.strip().startswith("ssl_")]
-    changes = {"listen 443 ssl;": f"listen 127.0.0.1:{port};", "127.0.0.1:2283": f"127.0.0.1:{upstream}"}
-    text = "\n".join(lines)
-    for old, new in changes.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
+def _without_tls(servers: str, upstreams: Sequence[int], port: int) -> str:
+    """The configuration with this port for clients, and a server for each upstream port."""
+    text = "\n".join(line for line in servers.splitlines() if not line.strip().startswith("ssl_"))
+    assert LISTEN in text, servers
+    assert len(UPSTREAM.findall(text)) == 1, servers
+    text = UPSTREAM.sub(lambda found: " ".join(f"server 127.0.0.1:{each}{found[1]};" for each in upstreams), text)
+    return text.replace(LISTEN, f"listen 127.0.0.1:{port};")
