@@ -136,10 +136,10 @@ async def _is_first_tile(page: Page, expected: tuple[str, int]) -> bool:
 
 
 async def _read_first_tile(page: Page) -> tuple[str, int]:
-    """Id and height on the screen of the first photo that is at least in part on it."""
+    """Id and height on the screen of the first photo that is at least in part on it; no id if there is none yet."""
     found: list[Any] = await page.evaluate(
         """() => {
-          const edge = document.querySelector(".grid-scroller").getBoundingClientRect().top;
+          const edge = document.querySelector(".grid-scroller")?.getBoundingClientRect().top ?? 0;
           for (const tile of document.querySelectorAll(".tile")) {
             const box = tile.getBoundingClientRect();
             if (box.bottom > edge + 1) return [tile.dataset.id, Math.round(box.top)];

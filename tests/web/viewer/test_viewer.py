@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
-from playwright.async_api import Browser, Locator, Request, expect
+from playwright.async_api import Browser, Locator, Request, Route, expect
 
 from tests.real.albums import Album
 from tests.real.waiting import eventually
@@ -51,6 +54,29 @@ async def test_an_address_can_be_shared_reloaded_and_left(album_page: WebPage, a
 
     await expect(_tile(album_page, album.ids["2"])).to_be_focused()
     assert page.url == f"{album_page.base}/"
+
+
+async def test_a_viewer_that_closes_early_leads_to_its_photo_once_the_place_is_known(
+    album_page: WebPage, album: Album
+) -> None:
+    """The page is loaded with the viewer open; what tells the place of the photo in the grid comes after the viewer has closed."""
+    page, last = album_page.page, album.order[-1]
+    await page.set_viewport_size({"width": 500, "height": 300})
+    await album_page.open()
+    await page.locator(".grid-scroller").evaluate("scroller => { scroller.scrollTop = scroller.scrollHeight; }")
+    await _tile(album_page, last).click()
+    for late in ("**/api/timeline/buckets?*", "**/api/timeline/bucket?*", f"**/api/assets/{last}"):
+        async with _delay(album_page, late):
+            await page.reload()
+            await expect(_viewer(album_page)).to_be_visible()
+            await page.keyboard.press("Escape")
+            await expect(_viewer(album_page)).to_be_hidden()
+            await expect(page).to_have_url(f"{album_page.base}/")
+
+        await expect(_tile(album_page, last)).to_be_focused()
+        await expect(_tile(album_page, last)).to_be_in_viewport()
+        await page.keyboard.press("Enter")
+        await expect(_viewer(album_page)).to_be_visible()
 
 
 async def test_back_of_the_browser_closes_the_viewer(album_page: WebPage, album: Album) -> None:
@@ -202,6 +228,20 @@ async def test_trash_goes_on_to_the_next_and_can_be_undone(album_page: WebPage, 
     await expect(_tile(album_page, album.ids["3"])).to_be_visible()
     with album.service.client(album.account) as client:
         assert client.get("/api/assets/statistics").json()["total"] == len(album.ids)
+
+
+@asynccontextmanager
+async def _delay(web_page: WebPage, address: str) -> AsyncIterator[None]:
+    """Requests whose address matches are sent only at the end of the block."""
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await released.wait()
+        await route.continue_()
+
+    await web_page.context.route(address, hold)
+    yield
+    released.set()
 
 
 def _viewer(web_page: WebPage) -> Locator:

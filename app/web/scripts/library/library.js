@@ -8,6 +8,8 @@ class Library {
   #timeline = null;
   /** The asset that the viewer showed last, which the grid shows when the viewer closes. @type {string | null} */
   lastViewed = null;
+  /** Settled when the place of `lastViewed` in the timeline is known, or known to be none. @type {Promise<void>} */
+  locating = Promise.resolve();
 
   constructor() {
     bus.on("session-changed", ({ user }) => {

@@ -34,8 +34,6 @@ export class Viewer {
   #preloader = new Preloader();
   #resizes = new ResizeObserver(() => this.#fit());
   #openings = 0;
-  /** Settled when the place of the shown asset in the timeline is known, or known to be none. */
-  #located = Promise.resolve();
   /** @type {() => void} */
   #endEvents;
 
@@ -75,14 +73,15 @@ export class Viewer {
       this.#updateInfo(null);
       return;
     }
+    const reading = request("GET", `/assets/${encodeURIComponent(id)}`);
+    library.locating = reading.then((asset) => this.#locate(id, asset.localDateTime)).catch(() => {}); // without neighbours, then
     try {
-      const asset = await request("GET", `/assets/${encodeURIComponent(id)}`);
+      const asset = await reading;
       if (opening !== this.#openings) {
         return;
       }
       this.#show(readAsset(asset));
       this.#updateInfo(asset);
-      this.#located = this.#locate(id, asset.localDateTime).catch(() => {}); // without neighbours, then
     } catch (error) {
       if (opening === this.#openings) {
         this.#showFailure(error);
@@ -109,7 +108,7 @@ export class Viewer {
    * @param {number} direction
    */
   async step(direction) {
-    await this.#located;
+    await library.locating;
     const position = this.#getPosition();
     if (position !== null) {
       await this.jump(position + direction);
@@ -153,7 +152,7 @@ export class Viewer {
 
   async trash() {
     const item = this.#item;
-    await this.#located;
+    await library.locating;
     const position = this.#getPosition();
     if (!item || !(await moveToTrash(item.id))) {
       return;
@@ -225,15 +224,13 @@ export class Viewer {
   }
 
   /**
-   * Finds the place of an asset that was opened by its address, for its neighbours and for the grid below.
+   * Finds the place of an asset that was opened by its address, for its neighbours and for the grid below, also after the viewer has closed.
    * @param {string} id
    * @param {string} localDateTime
    */
   async #locate(id, localDateTime) {
     const { timeline } = library;
-    if (timeline.months.length === 0) {
-      await timeline.refresh({ changed: "all" });
-    }
+    await timeline.readMonths();
     await timeline.locate(id, localDateTime);
     this.#showSides();
   }

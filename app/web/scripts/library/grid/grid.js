@@ -30,6 +30,7 @@ export class Grid {
   #space;
   #frame = 0;
   #settling = 0;
+  #moves = 0;
   #last = { top: 0, moment: 0, scrolledAt: 0, isFast: false };
   /** @type {(() => void)[]} */
   #endings = [];
@@ -51,6 +52,9 @@ export class Grid {
     resizes.observe(scroller);
     const onScroll = () => this.#scrolled();
     scroller.addEventListener("scroll", onScroll, { passive: true });
+    for (const name of ["wheel", "pointerdown", "keydown"]) {
+      scroller.addEventListener(name, () => (this.#moves += 1), { passive: true });
+    }
     this.#endings = [
       () => resizes.disconnect(),
       () => scroller.removeEventListener("scroll", onScroll),
@@ -79,6 +83,11 @@ export class Grid {
     return { top: this.#space.top, end: this.#space.end, viewport: this.#space.viewport };
   }
 
+  /** @returns {number} another one after whatever has moved the grid or may do so: what waits to move it must not do so any more */
+  get moves() {
+    return this.#moves;
+  }
+
   /** @returns {number} the number of the month at the upper edge */
   getCurrentMonth() {
     return this.#measures.findMonth(this.#space.top + 1);
@@ -89,6 +98,15 @@ export class Grid {
    * @param {{isDragged?: boolean}} options `isDragged`: more will follow, so that nothing is loaded yet
    */
   scrollTo(top, { isDragged = false } = {}) {
+    this.#moves += 1;
+    this.#moveTo(top, isDragged);
+  }
+
+  /**
+   * @param {number} top in virtual pixels
+   * @param {boolean} isDragged
+   */
+  #moveTo(top, isDragged = false) {
     this.#space.moveTo(top);
     this.#last = { top: this.#space.top, moment: performance.now(), scrolledAt: performance.now(), isFast: isDragged };
     this.#scheduleSettle();
@@ -151,15 +169,18 @@ export class Grid {
   }
 
   /**
-   * Comes back to a place, whose month is loaded for it. Throws `ApiError`.
+   * Comes back to a place, whose month is loaded for it, unless something else moves the grid meanwhile. Throws `ApiError`.
    * @param {Anchor} anchor
    */
   async restore(anchor) {
     const month = this.#timeline.months.find((each) => each.key === anchor.key);
-    this.scrollTo(this.#measures.locate(anchor));
+    const moves = this.#moves;
+    this.#moveTo(this.#measures.locate(anchor));
     if (month) {
       await this.#timeline.load(month, { isPinned: true });
-      this.scrollTo(this.#measures.locate(anchor));
+      if (moves === this.#moves) {
+        this.#moveTo(this.#measures.locate(anchor));
+      }
     }
   }
 

@@ -26,6 +26,8 @@ export class Timeline {
   #query;
   #loader = new BucketLoader();
   #uses = 0;
+  /** @type {Promise<void> | null} */
+  #reading = null;
   /** @type {Set<(change: {months: Month[] | null}) => void>} */
   #listeners = new Set();
 
@@ -53,8 +55,24 @@ export class Timeline {
    * Reads the list of months. Those whose count differs, and those of `changed`, are loaded again when they are next wanted.
    * Throws `ApiError`.
    * @param {{changed?: Set<string> | "all", signal?: AbortSignal}} options
+   * @returns {Promise<void>}
    */
-  async refresh({ changed = new Set(), signal } = {}) {
+  refresh(options = {}) {
+    const reading = this.#read(options);
+    this.#reading = reading;
+    return reading;
+  }
+
+  /** Waits until the list of months has been read, or reads it. Throws `ApiError`. */
+  async readMonths() {
+    await this.#reading?.catch(() => {});
+    if (this.months.length === 0) {
+      await this.refresh({ changed: "all" });
+    }
+  }
+
+  /** @param {{changed?: Set<string> | "all", signal?: AbortSignal}} options */
+  async #read({ changed = new Set(), signal }) {
     /** @type {{timeBucket: string, count: number}[]} */
     const buckets = await request("GET", `/timeline/buckets?${this.#query}`, { signal });
     const known = new Map(this.months.map((month) => [month.key, month]));
