@@ -12,14 +12,15 @@ from app.config import Settings, StorageEngine
 from app.storage.local.backend import LocalBackend
 from app.storage.service import StorageService
 from app.storage.staging import Staging
+from tests.real.databases import DatabaseFactory
 from tests.uploads.hooked_storage import HookedStorage, UploadTarget
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[UploadTarget]:
+async def place(database_factory: DatabaseFactory, tmp_path: Path) -> AsyncIterator[UploadTarget]:
     media = tmp_path / "media"
     media.mkdir()
-    catalog = await open_catalog(f"sqlite:///{tmp_path / 'catalogue.db'}")
+    catalog = await open_catalog(database_factory.create("sqlite", tmp_path / "catalogue.db"), upgrade=False)
     backend = LocalBackend(media, fsync=False)
     storage = StorageService(
         local=backend,
