@@ -1,4 +1,4 @@
-"""Configures logging: structlog to standard error, as text or JSON, with the correlation id of the request.
+"""Configures logging: structlog to standard error, as text or JSON, with the ids of the request.
 
 Secrets are not logged. URLs are logged as paths without their query, because a query may contain keys and tokens.
 """
@@ -11,6 +11,7 @@ from typing import TextIO
 
 import structlog
 
+from app.api.request_context import add_request_fields
 from app.config import LogFormat, LogLevel
 from app.jobs.connection_failures import connection_failed
 
@@ -31,7 +32,7 @@ _QUIETED_LOGGERS = (
 def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     """Send the records of structlog and of the standard library through one formatter to standard error."""
     shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_fields,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -30,6 +30,7 @@ from app.api.authentication.passwords import (
 )
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
+from app.api.request_context import record_user
 from app.api.ttl_cache import TTLCache
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound
@@ -93,6 +94,7 @@ class Authenticator:
             raise ApiError(401, message)
         if _is_expired(identity):
             raise ApiError(401, "Invalid user token")
+        record_user(scope, identity.user.id)
         return identity
 
     def identify_from_cache(self, scope: Scope) -> Identity | None:

@@ -6,7 +6,6 @@ There is no middleware stack: the bytes of a file pass through no other ASGI lay
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
@@ -19,6 +18,7 @@ from app.api.errors import PROBLEM_JSON, ApiError, encode_problem, to_api_error
 from app.api.handlers.archive_requests import redact_path
 from app.api.http.cors import CorsPolicy, with_fields
 from app.api.http.refusal_log import RefusalLog
+from app.api.request_context import RequestContext, choose_correlation_id
 from app.api.services import Services
 from app.archives.errors import MemberLost
 from app.catalog.database.outage import FailedWork
@@ -92,7 +92,7 @@ class ApiApplication:
         head, body = answer
         if self._cors is not None:
             head += b"".join(b"%b: %b\r\n" % field for field in self._cors.build_fields(scope))
-        return b"%bx-correlation-id: %b\r\n" % (head, generate_correlation_id().encode()), body
+        return b"%bx-correlation-id: %b\r\n" % (head, choose_correlation_id(scope["headers"]).encode()), body
 
     def _is_outage(self, error: BaseException) -> bool:
         return self.services.catalog.outages.record_failure(error, FailedWork.REQUEST)
@@ -139,9 +139,9 @@ class ApiApplication:
                 return
             scope[TRUSTED_ORIGIN] = self._cors.is_trusted(scope)
             send = with_fields(send, self._cors.build_fields(scope))
-        cycle = AsgiRequestCycle(scope, send, self.refusal_log)
-        scope["correlation_id"] = cycle.correlation_id
-        structlog.contextvars.bind_contextvars(correlation_id=cycle.correlation_id)
+        context = RequestContext(scope)
+        context.bind(scope)
+        cycle = AsgiRequestCycle(scope, send, self.refusal_log, context.correlation_id)
         self._running += 1
         try:
             handle_file = self._find_file_handler(scope)
@@ -169,13 +169,13 @@ class ApiApplication:
 
 
 class AsgiRequestCycle:
-    """One request and its response: assigns the correlation id, and records whether the response has started and is complete."""
+    """One request and its response: adds the correlation id, and records whether the response has started and is complete."""
 
     __slots__ = ("_refusal_log", "_scope", "_send", "complete", "correlation_id", "started")
 
-    def __init__(self, scope: Scope, send: Send, refusal_log: RefusalLog) -> None:
+    def __init__(self, scope: Scope, send: Send, refusal_log: RefusalLog, correlation_id: str) -> None:
         self._refusal_log = refusal_log
-        self.correlation_id = generate_correlation_id()
+        self.correlation_id = correlation_id
         self.started = False
         self.complete = False
         self._scope = scope
@@ -260,7 +260,3 @@ def _describe_startup_error(error: Exception) -> str:
         return str(error)
     log.error("the start failed", exc_info=error)
     return f"unforeseen {type(error).__name__}, see the log"
-
-
-def generate_correlation_id() -> str:
-    return f"{random.getrandbits(64):016x}"  # no secret, so it needs no system call for random bytes

@@ -22,13 +22,14 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.errors import ApiError
-from app.api.http.application import ApiApplication, build_problem_response, generate_correlation_id
+from app.api.http.application import ApiApplication, build_problem_response
 from app.api.http.client_address import FORWARDED, FORWARDED_FOR
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
 from app.api.http.interim_responses import INTERIM_RESPONSES, InterimResponder
 from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
 from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
+from app.api.request_context import generate_correlation_id
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_SECONDS = 15.0
