@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from uuid import UUID, uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from app.catalog.database.engine import Database
 from app.catalog.errors import ConstraintViolation
@@ -13,6 +13,8 @@ from app.catalog.schema import tables
 
 _installation = tables.installation
 _ID = "id"
+ELECTED_FLAG = "elected:"
+"""Prefix of the flags of processes that do work for all of them, see `app.jobs.elected_work`. The value names the term."""
 
 
 class InstallationFlags:
@@ -46,6 +48,12 @@ class InstallationFlags:
                 await connection.execute(insert(_installation).values(name=name, value=value))
         except ConstraintViolation:
             await self._replace(name, value)
+
+    async def remove_flag(self, name: str, value: str) -> None:
+        """Remove the flag if it has this value."""
+        is_same = (_installation.c.name == name, _installation.c.value == value)
+        async with self._database.write() as connection:
+            await connection.execute(delete(_installation).where(*is_same))
 
     async def _replace(self, name: str, value: str) -> bool:
         statement = update(_installation).where(_installation.c.name == name).values(value=value)

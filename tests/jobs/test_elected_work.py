@@ -16,6 +16,7 @@ from tests.real.catalogues import Databases
 from tests.real.waiting import eventually_so
 
 PROCESSES = 3
+LOSSES = 8
 TURNS = 50
 END_LOCK_HOLDERS = """
     SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -28,12 +29,14 @@ class Work:
 
     def __init__(self) -> None:
         self.at_work: list[int] = []
+        self.begun = 0
         self.most = 0
 
     def of(self, number: int) -> Callable[[], AbstractAsyncContextManager[None]]:
         @asynccontextmanager
         async def opened() -> AsyncIterator[None]:
             self.at_work.append(number)
+            self.begun += 1
             self.most = max(self.most, len(self.at_work))
             try:
                 yield
@@ -44,6 +47,10 @@ class Work:
 
         return opened
 
+    async def has_begun(self, times: int) -> bool:
+        """Whether work was begun so often."""
+        return self.begun >= times
+
     async def is_somebody_at_work(self) -> bool:
         return len(self.at_work) == 1
 
@@ -51,6 +58,7 @@ class Work:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elected_work, "ELECTION_SECONDS", 0.05)
+    monkeypatch.setattr(elected_work, "FORMER_HOLDER_SECONDS", 0.25)
 
 
 async def test_one_works_and_another_takes_over(db_url: str) -> None:
@@ -85,6 +93,34 @@ async def test_a_lost_lock_ends_the_work_until_it_is_held_again(databases: Datab
 
         await eventually_so(is_nobody_at_work, "it has noticed")
         await eventually_so(work.is_somebody_at_work, "it is at work again")
+
+
+async def test_never_two_work_when_locks_are_lost(databases: Databases) -> None:
+    """The former holder notices the loss later than another one gets the lock."""
+    url, work = databases.ready("postgresql"), Work()
+    async with AsyncExitStack() as stack:
+        disturber = await stack.enter_async_context(aclosing(await open_catalog(url)))
+        for number in range(PROCESSES):
+            catalog = await open_catalog(url)
+            stack.push_async_callback(catalog.aclose)
+            await stack.enter_async_context(ElectedWork(catalog, "test", work.of(number)).running())
+        for loss in range(LOSSES):
+            await eventually_so(lambda begun=loss + 1: work.has_begun(begun), "one is at work")
+            async with disturber.database.write() as connection:
+                await connection.execute(text(END_LOCK_HOLDERS))
+        await eventually_so(lambda: work.has_begun(LOSSES + 1), "one is at work")
+        assert work.most == 1
+
+
+async def test_another_takes_over_at_once_after_an_orderly_end(databases: Databases) -> None:
+    work = Work()
+    catalog = await open_catalog(databases.ready("postgresql"))
+    async with aclosing(catalog):
+        for number in range(2):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(elected_work, "FORMER_HOLDER_SECONDS", 3600.0)
+                async with ElectedWork(catalog, "test", work.of(number)).running():
+                    await eventually_so(work.is_somebody_at_work, "it is at work")
 
 
 async def test_work_that_fails_is_opened_again(db_url: str) -> None:

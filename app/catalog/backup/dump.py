@@ -22,6 +22,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Float,
     Integer,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     insert,
     inspect,
     literal,
+    or_,
     select,
     text,
     tuple_,
@@ -50,6 +52,7 @@ from app.catalog.database.schema_upgrade import (
     open_upgrade_transaction,
 )
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
+from app.catalog.installation import ELECTED_FLAG
 from app.catalog.migrations import HEAD
 from app.catalog.schema import tables
 
@@ -60,7 +63,7 @@ JsonValue = Any
 
 DATABASE_SPECIFIC_FLAGS = frozenset({"procrastinate", OLDEST_PROGRAM_FLAG})
 """Flags of `installation` that describe this database (its tables and those of other programs) and not the installation:
-they are not exported."""
+they are not exported, nor are those that begin with `ELECTED_FLAG`."""
 
 _FOREIGN_TABLE_PREFIXES = ("alembic_", "procrastinate_")
 """Prefixes of the names of other programs' tables in the same database."""
@@ -165,7 +168,7 @@ class CatalogSnapshot:
         at_once = 1 if dumped.name in _LARGE_ROW_TABLES else _ROWS_PER_FETCH
         page = select(table).order_by(*key).limit(at_once)
         if table is _installation:
-            page = page.where(_installation.c.name.not_in(DATABASE_SPECIFIC_FLAGS))
+            page = page.where(~_is_database_specific())
         statement = page
         while rows := (await self._connection.execute(statement)).all():
             yield await asyncio.to_thread(_encode_rows, rows, writers)
@@ -221,8 +224,13 @@ class CatalogRestore:
         """How many rows the table has, without rows that are not exported."""
         counted = select(func.count()).select_from(Table(dumped.name, MetaData()))
         if dumped.name == _installation.name:
-            counted = select(func.count()).where(_installation.c.name.not_in(DATABASE_SPECIFIC_FLAGS))
+            counted = select(func.count()).where(~_is_database_specific())
         return (await self._connection.execute(counted)).scalar_one()
+
+
+def _is_database_specific() -> ColumnElement[bool]:
+    name = _installation.c.name
+    return or_(name.in_(DATABASE_SPECIFIC_FLAGS), name.startswith(ELECTED_FLAG, autoescape=True))
 
 
 def _decode_rows(
@@ -268,11 +276,11 @@ async def _prepare_tables(connection: AsyncConnection, revision: str) -> None:
         if table is not _installation and (await connection.execute(select(1).select_from(table).limit(1))).all():
             raise CatalogNotEmpty(table.name)
     if current == revision:
-        await connection.execute(_installation.delete().where(_installation.c.name.not_in(DATABASE_SPECIFIC_FLAGS)))
+        await connection.execute(_installation.delete().where(~_is_database_specific()))
         return
     kept_flags: list[dict[str, Any]] = []
     if current is not None:
-        flags = await connection.execute(select(_installation).where(_installation.c.name.in_(DATABASE_SPECIFIC_FLAGS)))
+        flags = await connection.execute(select(_installation).where(_is_database_specific()))
         kept_flags = [dict(flag) for flag in flags.mappings()]
         await _drop_tables(connection, [*(table.name for table in reversed(ours)), "alembic_version"])
     await apply_migrations(connection, revision)

@@ -30,6 +30,11 @@ class ProcessLock:
     def __init__(self, connection: AsyncConnection | None = None) -> None:
         self._connection = connection
 
+    @property
+    def can_be_lost(self) -> bool:
+        """Whether the lock ends before the process when its connection is lost."""
+        return self._connection is not None
+
     async def is_held(self) -> bool:
         """False when the connection was lost, and with it the lock."""
         if self._connection is None:
