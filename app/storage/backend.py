@@ -6,8 +6,9 @@ Callers outside this package use `StorageService`, not a backend. An operation t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,8 +29,21 @@ MAX_CHUNK_BYTES = 1024 * 1024
 MARKER_SLACK_BYTES = 64
 """A marker is read up to this many bytes past the length of its expected text (see `marker_matches`)."""
 
+_READING_ACCOUNT: ContextVar[Hashable] = ContextVar("the account for which a task reads", default=None)
+
 FindKeysInUse = Callable[[Collection[str]], Awaitable[Collection[str]]]
 """Returns those of the given keys for which a resumable write may still go on."""
+
+
+def read_for_account(account: Hashable) -> None:
+    """From now on the current task, and the tasks that it starts, read for this account: connections to a store are shared fairly between
+    accounts. A task that does not call it reads for the service."""
+    _READING_ACCOUNT.set(account)
+
+
+def find_reading_account() -> Hashable:
+    """The account of the current task; None for the service."""
+    return _READING_ACCOUNT.get()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from app.api.files.external_files import raise_if_member_unmounted
 from app.api.services import Services
 from app.archives.errors import MemberLost
 from app.delivery.response import NO_CACHE, Representation
+from app.storage.backend import read_for_account
 
 ARCHIVE_PATH_PREFIX = "/api/download/archives/"
 
@@ -34,6 +35,7 @@ async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Se
     link = await services.archive_links.open(match[1]) if match else None
     if link is None:
         raise ApiError(404, "The link is unknown or has expired")
+    read_for_account(link.id)
     representation = Representation(
         link.source,
         attachment=True,

@@ -35,6 +35,7 @@ from app.delivery.conditions import may_redirect
 from app.delivery.disposition import content_disposition
 from app.delivery.stored_source import StoredSource
 from app.formats import can_run_scripts
+from app.storage.backend import read_for_account
 from app.storage.errors import ObjectNotFound
 
 _PATH_SUFFIXES = ("/original", "/thumbnail", "/video/playback", "/profile-image")
@@ -113,6 +114,7 @@ def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] 
 async def serve_file(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
     """Send a file of an asset, a person or a user. An item of another user and a missing item get the same 404."""
     identity = await services.authenticator.identify(scope)
+    read_for_account(identity.user.id)
     _, _, subject, item_id, rest = scope["path"].lower().split("/", 4)
     if subject == "assets":
         request = _parse_file_request(f"/{rest}", scope["query_string"])

@@ -18,7 +18,7 @@ from app.storage.errors import (
 )
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
-from app.storage.s3.reader import MAX_CONTINUATIONS
+from app.storage.s3.read_chunks import MAX_CONTINUATIONS
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.s3.conftest import OpenBackend, eventually, read, write
@@ -93,18 +93,16 @@ async def test_stalled_readers_give_their_connections_back_and_finish_later(
 async def test_waiting_for_a_connection_is_bounded(open_backend: OpenBackend) -> None:
     backend = await open_backend(MEDIAVAULT_S3_CONNECTIONS=4, MEDIAVAULT_S3_DEADLINE=1)
     await write(backend, "large", LARGE)
-    opened = [backend.read_stream(Key("large")) for _ in range(4)]
-    try:
-        for stream in opened:
-            await stream.__aenter__()
-        started = time.monotonic()
-        with pytest.raises(StorageUnavailable):
-            await read(backend, "large")
-        assert 0.5 < time.monotonic() - started < 5
-        assert await backend.exists(Key("large"))  # other requests than reads use another connection pool
-    finally:
-        for stream in opened:
-            await stream.__aexit__(None, None, None)
+    connections = backend.reader.connections
+    busy = [await connections.acquire() for _ in range(4)]  # as reads that wait for the store
+    started = time.monotonic()
+    with pytest.raises(StorageUnavailable, match="no connection within 1 s"):
+        await read(backend, "large")
+    assert 0.5 < time.monotonic() - started < 5
+    assert (connections.in_use, connections.waiting, connections.refused_total) == (4, 0, 1)
+    assert await backend.exists(Key("large"))  # other requests than reads use another connection pool
+    for connection in busy:
+        connection.release()
     assert await read(backend, "large", ByteRange(0, 9)) == LARGE[:10]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
@@ -32,6 +33,7 @@ from app.archives.errors import MemberLost
 from app.archives.member_names import clean_member_name
 from app.archives.stream import ArchiveSource
 from app.delivery.response import NO_CACHE, Representation
+from app.storage.backend import read_for_account
 
 router = APIRouter(prefix="/api/download", tags=["download"], route_class=LargeJsonRoute)
 
@@ -70,7 +72,7 @@ async def download_archive(body: ArchiveRequest, caller: Downloader, services: S
     source = await services.archive_planner.build_source(
         manifest, build_archive_file_name(body.archive_name), datetime.now(UTC)
     )
-    return ArchiveResponse(replace(source, content_type="application/octet-stream"), services)
+    return ArchiveResponse(replace(source, content_type="application/octet-stream"), services, caller.user.id)
 
 
 @router.post("/links", status_code=201)
@@ -117,12 +119,14 @@ def build_archive_file_name(wanted: str | None) -> str:
 class ArchiveResponse(Response):
     """A whole archive as the response to a POST: the request's conditions and ranges are ignored."""
 
-    def __init__(self, source: ArchiveSource, services: Services) -> None:
+    def __init__(self, source: ArchiveSource, services: Services, user_id: UUID) -> None:
         super().__init__()
         self._services = services
+        self._user_id = user_id
         self._representation = Representation(source, attachment=True, cache_control=NO_CACHE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read_for_account(self._user_id)
         try:
             await self._representation.deliver({**scope, "method": "GET", "headers": []}, receive, send)
         except MemberLost as lost:
