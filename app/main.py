@@ -21,6 +21,7 @@ from app.api.openapi import install_openapi
 from app.api.routes import install_routes
 from app.api.routes.uploads.tus import find_error_conversion
 from app.api.services import Services
+from app.api.transfer_limits import create_transfer_limits
 from app.api.web.routes import install_web
 from app.archives.links import ArchiveLinkService
 from app.archives.planner import ArchivePlanner
@@ -117,6 +118,7 @@ async def open_services(
                 archive_links=archive_links,
                 authenticator=Authenticator(catalog, settings, PasswordService()),
                 rendition_cache=RenditionCache(catalog, storage),
+                limits=create_transfer_limits(settings),
                 sweeper=core.sweeper,
                 libraries=libraries,
                 jobs=core.jobs,

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from app.archives import errors as archives
 from app.catalog import errors as catalog
+from app.concurrency_limit import LimitReached
 from app.delivery import errors as delivery
 from app.libraries import errors as libraries
 from app.media import errors as media
@@ -143,6 +144,9 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     media.MediaError: _with_status(400),
     portraits.PortraitSourceMissing: _with_status(409),
     portraits.PortraitConflict: _with_status(409, "Somebody changed it at the same moment; send it again"),
+    LimitReached: lambda error: ApiError(
+        429 if error.is_own else 503, str(error), headers={"retry-after": str(error.retry_after)}
+    ),
     HTTPException: lambda error: ApiError(error.status_code, str(error.detail), headers=error.headers),
     RequestValidationError: lambda error: ApiError(400, _describe_validation_error(error)),
     ClientDisconnect: _with_status(400, "The client closed the connection"),

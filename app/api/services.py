@@ -11,6 +11,7 @@ from fastapi import Request
 
 from app.api.authentication.authenticator import Authenticator
 from app.api.files.rendition_cache import RenditionCache
+from app.api.transfer_limits import TransferLimits
 from app.archives.links import ArchiveLinkService
 from app.archives.planner import ArchivePlanner
 from app.catalog.catalog import Catalog
@@ -38,6 +39,7 @@ class Services:
     archive_links: ArchiveLinkService
     authenticator: Authenticator
     rendition_cache: RenditionCache
+    limits: TransferLimits
     sweeper: Sweeper
     libraries: LibraryService
     jobs: JobService

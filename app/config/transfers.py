@@ -1,4 +1,4 @@
-"""Settings of uploads and downloads: size limit, idle time, minimum rate, unfinished uploads."""
+"""Settings of uploads and downloads: size, number at once, idle time, minimum rate, unfinished uploads."""
 
 from __future__ import annotations
 
@@ -34,6 +34,27 @@ class TransferSettings(BaseSettings):
     )
     upload_sessions: int = setting(
         "MEDIAVAULT_UPLOAD_SESSIONS", 1000, "Most unfinished resumable uploads of one user.", ge=1
+    )
+    uploads: int = setting(
+        "MEDIAVAULT_UPLOADS",
+        256,
+        "Most requests that upload bytes at once; one more is answered with 503. Like the next three, for each serving process.",
+        ge=1,
+    )
+    uploads_per_user: int = setting(
+        "MEDIAVAULT_UPLOADS_PER_USER", 64, "The same of one user; one more is answered with 429.", ge=1
+    )
+    downloads_per_user: int = setting(
+        "MEDIAVAULT_DOWNLOADS_PER_USER",
+        200,
+        "Most answers of more than 256 KiB that are sent to one user at once; one more is answered with 429.",
+        ge=1,
+    )
+    archives_per_user: int = setting(
+        "MEDIAVAULT_ARCHIVES_PER_USER",
+        32,
+        "Most zips, or parts of a zip, that are sent to one user or over one download link at once; one more is answered with 429.",
+        ge=1,
     )
     download_idle_seconds: float = setting(
         "MEDIAVAULT_DOWNLOAD_IDLE_SECONDS",

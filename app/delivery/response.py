@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from email.utils import formatdate
 from math import floor
 
@@ -33,6 +34,9 @@ from app.storage.ranges import ByteRange, ByteSource
 _SANDBOX = b"default-src 'none'; sandbox"
 # For video and audio: in a sandboxed document Chromium does not play media.
 _MEDIA = b"default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
+
+HoldSlot = Callable[[], AbstractContextManager[None]]
+"""Counts the block as a transfer, or raises."""
 
 NO_CACHE = "private, no-cache"
 IMMUTABLE = "private, max-age=31536000, immutable"
@@ -107,9 +111,17 @@ class Representation:
             (b"content-length", b"%d" % self._size),
         )
 
-    async def deliver(self, scope: Scope, receive: Receive, send: Send, extra_headers: RawHeaders = ()) -> None:
+    async def deliver(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        extra_headers: RawHeaders = (),
+        hold_slot: HoldSlot = nullcontext,
+    ) -> None:
         """Send one complete response, or return when the client disconnects.
 
+        `hold_slot` is entered while more than one chunk is sent: a response of one chunk leaves at once. Its exceptions are raised too.
         Raises `PreconditionFailed`, `UnsatisfiableRange` and the source's own exceptions before anything is sent, and
         `TransferAborted` afterwards.
         """
@@ -130,19 +142,17 @@ class Representation:
             await self._run_readable_check()
             await _send_head(send, 200, (*self._full_headers, *extra_headers))
         elif selection is RangeResult.WHOLE:
-            await self._send_single(
-                receive, _ResponseSender(send, 200, (*self._full_headers, *extra_headers), self._size), None
-            )
+            sender = _ResponseSender(send, 200, (*self._full_headers, *extra_headers), self._size)
+            await self._send_single(receive, sender, None, hold_slot)
         elif selection is RangeResult.UNSATISFIABLE:
             raise UnsatisfiableRange(self._size, self._validator_headers)
         elif len(selection) == 1:
-            await self._send_single(
-                receive, self._build_partial_sender(send, selection[0], extra_headers), selection[0]
-            )
+            sender = self._build_partial_sender(send, selection[0], extra_headers)
+            await self._send_single(receive, sender, selection[0], hold_slot)
         else:
-            await self._send_multipart(
-                receive, send, lay_out_byteranges(selection, self._size, self._content_type), extra_headers
-            )
+            layout = lay_out_byteranges(selection, self._size, self._content_type)
+            with hold_slot():
+                await self._send_multipart(receive, send, layout, extra_headers)
 
     def answer_from_memory(
         self, headers: RawHeaders, read_from_memory: Callable[[ByteRange], bytes | None]
@@ -191,14 +201,17 @@ class Representation:
         )
         return _ResponseSender(send, 206, headers, length)
 
-    async def _send_single(self, receive: Receive, sender: _ResponseSender, part: ByteRange | None) -> None:
+    async def _send_single(
+        self, receive: Receive, sender: _ResponseSender, part: ByteRange | None, hold_slot: HoldSlot
+    ) -> None:
         # Cancelling a response of one chunk saves nothing, so no task listens for a disconnect.
         if sender.length <= CHUNK_BYTES:
             await self._send_source(sender, part)
             return
-        async with CancelOnDisconnect(receive) as connection:
-            sender.connection = connection
-            await self._send_source(sender, part)
+        with hold_slot():
+            async with CancelOnDisconnect(receive) as connection:
+                sender.connection = connection
+                await self._send_source(sender, part)
 
     async def _send_source(self, sender: _ResponseSender, part: ByteRange | None) -> None:
         try:

@@ -11,7 +11,7 @@ from app.api.errors import ApiError
 from app.api.files.renditions import ServedFile
 from app.archives.errors import MemberLost
 from app.catalog.catalog import Catalog
-from app.delivery.response import NO_CACHE, Representation
+from app.delivery.response import NO_CACHE, HoldSlot, Representation
 from app.delivery.stored_source import StoredSource
 from app.libraries.service import LibraryService
 from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
@@ -41,13 +41,14 @@ class ExternalFile:
         libraries: LibraryService,
         *,
         attachment: bool,
+        hold_slot: HoldSlot,
     ) -> None:
         """Raises `ObjectNotFound`, or `ApiError` 503 if the file's library is not mounted or its disk does not answer."""
         for attempt in range(MAX_ATTEMPTS):
             try:
                 source = await self._stat_source(storage)
                 representation = Representation(source, attachment=attachment, cache_control=NO_CACHE)
-                await representation.deliver(scope, receive, send)
+                await representation.deliver(scope, receive, send, hold_slot=hold_slot)
             except ObjectChanged:  # between stat and open; a later change raises `TransferAborted`
                 if attempt == MAX_ATTEMPTS - 1:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
@@ -43,7 +44,8 @@ async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Se
         check_readable=link.source.check_first_members,
     )
     try:
-        await representation.deliver(scope, receive, send, _HEADERS)
+        hold_slot = partial(services.limits.archives.hold, link.id)
+        await representation.deliver(scope, receive, send, _HEADERS, hold_slot)
     except MemberLost as lost:
         await raise_if_member_unmounted(lost, services.catalog, services.libraries)
         raise

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
@@ -33,6 +34,7 @@ from app.api.services import Services
 from app.config import S3Delivery
 from app.delivery.conditions import may_redirect
 from app.delivery.disposition import content_disposition
+from app.delivery.response import HoldSlot
 from app.delivery.stored_source import StoredSource
 from app.formats import can_run_scripts
 from app.storage.backend import read_for_account
@@ -125,19 +127,22 @@ async def serve_file(scope: Scope, receive: Receive, send: Send, services: Servi
     if isinstance(resolved, RenditionRedirect):
         await _redirect(_build_redirect_location(resolved, scope["query_string"]), send)
         return
+    hold_slot = partial(services.limits.downloads.hold, identity.user.id)
     if isinstance(resolved, ExternalFile):
         storage, libraries = services.storage, services.libraries
-        await resolved.deliver(scope, receive, send, storage, libraries, attachment=request.attachment)
+        await resolved.deliver(
+            scope, receive, send, storage, libraries, attachment=request.attachment, hold_slot=hold_slot
+        )
         return
     try:
-        await _deliver_or_redirect(resolved, request, scope, receive, send, services)
+        await _deliver_or_redirect(resolved, request, scope, receive, send, services, hold_slot)
     except ObjectNotFound:
         # The file was moved, replaced or deleted since its row was read: read the row again, and retry once if the path differs.
         services.rendition_cache.invalidate(item_id, request.rendition)
         current = await _resolve_for(identity, item_id, request.rendition, services)
         if not isinstance(current, PreparedFile) or current.source.path == resolved.source.path:
             raise
-        await _deliver_or_redirect(current, request, scope, receive, send, services)
+        await _deliver_or_redirect(current, request, scope, receive, send, services, hold_slot)
 
 
 async def _resolve_for(identity: Identity, item_id: str, rendition: Rendition, services: Services) -> ResolvedRendition:
@@ -154,7 +159,13 @@ async def _resolve_for(identity: Identity, item_id: str, rendition: Rendition, s
 
 
 async def _deliver_or_redirect(
-    file: PreparedFile, request: _FileRequest, scope: Scope, receive: Receive, send: Send, services: Services
+    file: PreparedFile,
+    request: _FileRequest,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    services: Services,
+    hold_slot: HoldSlot,
 ) -> None:
     if services.settings.s3_delivery is S3Delivery.REDIRECT and may_redirect(scope["method"], scope["headers"]):
         url = await _sign_url(file.source, services, attachment=request.attachment)
@@ -162,7 +173,7 @@ async def _deliver_or_redirect(
             await _redirect(url, send)
             return
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
-    await representation.deliver(scope, receive, send)
+    await representation.deliver(scope, receive, send, hold_slot=hold_slot)
 
 
 async def _sign_url(source: StoredSource, services: Services, *, attachment: bool) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
@@ -128,7 +129,10 @@ class ArchiveResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         read_for_account(self._user_id)
         try:
-            await self._representation.deliver({**scope, "method": "GET", "headers": []}, receive, send)
+            hold_slot = partial(self._services.limits.archives.hold, self._user_id)
+            await self._representation.deliver(
+                {**scope, "method": "GET", "headers": []}, receive, send, hold_slot=hold_slot
+            )
         except MemberLost as lost:
             await raise_if_member_unmounted(lost, self._services.catalog, self._services.libraries)
             raise

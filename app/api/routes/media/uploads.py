@@ -54,7 +54,10 @@ _BODY: dict[str, Any] = {
         },
         413: {"description": "Larger than MEDIAVAULT_UPLOAD_LIMIT."},
         507: {"description": "The disk is full."},
-        503: {"description": "The storage does not answer; try again after Retry-After seconds."},
+        429: {"description": "Too many uploads of yours at once; try again after Retry-After seconds."},
+        503: {
+            "description": "The storage does not answer, or uploads are too many; try again after Retry-After seconds."
+        },
     },
     openapi_extra={
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _BODY}}},
@@ -78,13 +81,14 @@ async def upload_asset(
 ) -> UploadResponse:
     """Upload one photo or video. Fields may come before or after the file; unknown ones are ignored."""
     length = request.headers.get("content-length")
-    outcome = await services.ingest.upload(
-        caller.user,
-        request.headers.get("content-type"),
-        None if length is None else int(length),
-        request.headers.get("x-immich-checksum"),
-        request.receive,
-    )
+    with services.limits.uploads.hold(caller.user.id):
+        outcome = await services.ingest.upload(
+            caller.user,
+            request.headers.get("content-type"),
+            None if length is None else int(length),
+            request.headers.get("x-immich-checksum"),
+            request.receive,
+        )
     response.status_code = 201 if outcome.created else 200
     return UploadResponse(
         id=outcome.asset_id,

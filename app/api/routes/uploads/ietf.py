@@ -22,6 +22,7 @@ from app.api.routes.uploads.upload_requests import (
     build_location,
     convert_error,
     get_settled_status,
+    hold_upload,
     parse_upload_id,
     read_fields,
 )
@@ -74,13 +75,14 @@ async def create_ietf_upload(
     version = ietf.find_version(fields)
     creation = ietf.parse_creation(fields, version)
     caller = build_caller(identity)
-    status = await services.upload_sessions.create(caller, creation.new)
-    location = {"Location": build_location(services, PREFIX, status.id)}
-    if creation.chunk is not None and status.result is None:
-        interim = _Interim(request, version, services)
-        is_told = interim.send(location | ietf.build_limit_fields(version, interim.max_size, status.expires_at))
-        chunk = ietf.with_progress(creation.chunk, interim.on_progress)
-        status = await append_first_bytes(request, services, caller, status.id, chunk, is_location_known=is_told)
+    with hold_upload(services, identity, creation.chunk):
+        status = await services.upload_sessions.create(caller, creation.new)
+        location = {"Location": build_location(services, PREFIX, status.id)}
+        if creation.chunk is not None and status.result is None:
+            interim = _Interim(request, version, services)
+            is_told = interim.send(location | ietf.build_limit_fields(version, interim.max_size, status.expires_at))
+            chunk = ietf.with_progress(creation.chunk, interim.on_progress)
+            status = await append_first_bytes(request, services, caller, status.id, chunk, is_location_known=is_told)
     return _respond(version, status, services, unfinished_status=201, headers=location)
 
 
@@ -100,9 +102,10 @@ async def append_to_ietf_upload(
     """Append bytes; with `Upload-Complete: ?1` the last ones, and the response is that of the whole upload."""
     version = ietf.find_version(fields)
     chunk = ietf.with_progress(ietf.parse_append(fields, version), _Interim(request, version, services).on_progress)
-    status = await services.upload_sessions.append(
-        build_caller(identity), parse_upload_id(upload_id), chunk, request.receive
-    )
+    with hold_upload(services, identity, chunk):
+        status = await services.upload_sessions.append(
+            build_caller(identity), parse_upload_id(upload_id), chunk, request.receive
+        )
     return _respond(version, status, services, unfinished_status=204, headers={})
 
 

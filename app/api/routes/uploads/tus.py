@@ -23,6 +23,7 @@ from app.api.routes.uploads.upload_requests import (
     build_location,
     convert_error,
     get_settled_status,
+    hold_upload,
     parse_upload_id,
     read_fields,
 )
@@ -82,9 +83,12 @@ async def create_tus_upload(
         return _describe(services, COLLECTION_METHODS)
     creation = tus.parse_creation(fields, request.headers.get("x-immich-checksum"))
     caller = build_caller(identity)
-    status = await services.upload_sessions.create(caller, creation.new)
-    if creation.chunk is not None and status.result is None:
-        status = await append_first_bytes(request, services, caller, status.id, creation.chunk, is_location_known=False)
+    with hold_upload(services, identity, creation.chunk):
+        status = await services.upload_sessions.create(caller, creation.new)
+        if creation.chunk is not None and status.result is None:
+            status = await append_first_bytes(
+                request, services, caller, status.id, creation.chunk, is_location_known=False
+            )
     headers = {"Location": build_location(services, PREFIX, status.id), **tus.build_offset_fields(status)}
     if status.result is not None:
         return build_asset_response(status.result, headers, 201)
@@ -143,9 +147,10 @@ async def _append(
     request: Request, upload_id: str, fields: RequestFields, identity: Identity, services: Services
 ) -> Response:
     chunk = tus.parse_append(fields)
-    status = await services.upload_sessions.append(
-        build_caller(identity), parse_upload_id(upload_id), chunk, request.receive
-    )
+    with hold_upload(services, identity, chunk):
+        status = await services.upload_sessions.append(
+            build_caller(identity), parse_upload_id(upload_id), chunk, request.receive
+        )
     headers = tus.build_offset_fields(status)
     if status.result is not None and _accepts_asset(fields):
         return build_asset_response(status.result, headers, 200)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Annotated
 from uuid import UUID
 
@@ -69,6 +69,11 @@ async def get_settled_status(services: Services, identity: Identity, upload_id: 
         with suppress(UploadTakenOver):
             return await services.upload_sessions.get_status(build_caller(identity), upload_id)
     return await services.upload_sessions.get_status(build_caller(identity), upload_id)
+
+
+def hold_upload(services: Services, identity: Identity, chunk: UploadChunk | None) -> AbstractContextManager[None]:
+    """Counts the block as an upload of the caller's, if it brings bytes. Raises `LimitReached`."""
+    return nullcontext() if chunk is None else services.limits.uploads.hold(identity.user.id)
 
 
 async def append_first_bytes(
