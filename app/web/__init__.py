@@ -1,1 +1,1 @@
-"""The page: plain HTML, CSS and JavaScript modules, which `app.api.web` serves without comments and layout. No Python but this line."""
+"""The page: plain HTML, CSS and JavaScript modules, which `app.api.web` serves as one script, without comments and layout. No Python but this line."""

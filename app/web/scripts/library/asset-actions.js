@@ -1,7 +1,7 @@
 /** What is done with many assets at once. All functions throw `ApiError`. */
 
 import { request } from "../shell/api.js";
-import { confirm } from "../shell/dialogs.js";
+import { askToConfirm } from "../shell/dialogs.js";
 import { showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
 import { text } from "../shell/text.js";
@@ -43,7 +43,7 @@ export async function restoreAssets(ids) {
 export async function deleteAssets(ids) {
   const count = ids.length;
   const question = { title: text("assets.delete.title", { count }), body: text("assets.delete.body"), action: text("assets.delete.action") };
-  if (!(await confirm(question))) {
+  if (!(await askToConfirm(question))) {
     return false;
   }
   await inBatches(ids, (some) => request("DELETE", "/assets", { json: { ids: some, force: true } }), "assets-removed");

@@ -10,7 +10,7 @@ const MOST_SCROLL_PIXELS = 24;
 
 /**
  * @typedef {import("./grid/grid.js").Grid} Grid
- * @typedef {import("./selection.js").Selection} Selection
+ * @typedef {import("./selection.js").AssetSelection} Selection
  * @typedef {import("./selection.js").Anchor} Anchor
  * @typedef {{anchor: Anchor, others: ReadonlySet<string>, last: string}} Drag
  */

@@ -14,7 +14,7 @@ import { bus } from "../shell/events.js";
  * @typedef {{id: string, index: number}} Anchor where a range begins; `index` is its place in the whole timeline
  */
 
-export class Selection {
+export class AssetSelection {
   /** @type {Set<string>} */
   #ids = new Set();
   /** @type {Source | null} */
@@ -130,5 +130,5 @@ export class Selection {
   }
 }
 
-export const selection = new Selection();
+export const selection = new AssetSelection();
 bus.on("assets-removed", ({ ids }) => selection.remove(ids));

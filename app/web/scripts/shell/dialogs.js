@@ -8,7 +8,7 @@ import { text } from "./text.js";
  * @param {{title: string, body: string, action: string, danger?: boolean}} question
  * @returns {Promise<boolean>}
  */
-export function confirm({ title, body, action, danger = true }) {
+export function askToConfirm({ title, body, action, danger = true }) {
   return new Promise((resolve) => {
     const heading = element("h2", { id: "confirm-title" }, title);
     const close = (/** @type {string} */ value) => () => dialog.close(value);

@@ -6,7 +6,7 @@ import { selection } from "../library/selection.js";
 import { Timeline } from "../library/timeline/timeline.js";
 import { announce } from "../shell/announcer.js";
 import { request } from "../shell/api.js";
-import { confirm } from "../shell/dialogs.js";
+import { askToConfirm } from "../shell/dialogs.js";
 import { element, icon } from "../shell/dom.js";
 import { showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
@@ -99,7 +99,7 @@ class TrashView {
   async #empty() {
     const count = this.#timeline.total;
     const question = { title: text("trash.empty.title", { count }), body: text("trash.empty.body"), action: text("trash.empty") };
-    if (await confirm(question)) {
+    if (await askToConfirm(question)) {
       await this.#runForAll(async () => {
         const removed = await request("POST", "/trash/empty");
         toast(text("trash.emptied", { count: removed.count }));

@@ -11,7 +11,7 @@ import { toast } from "../shell/toasts.js";
  * @param {boolean} isFavorite
  * @returns {Promise<boolean>} whether it was done
  */
-export async function setFavorite(id, isFavorite) {
+export async function markFavorite(id, isFavorite) {
   return attempt(async () => {
     await request("PUT", `/assets/${id}`, { json: { isFavorite } });
     announce(text(isFavorite ? "viewer.favorite.added" : "viewer.favorite.removed"));

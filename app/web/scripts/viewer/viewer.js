@@ -7,7 +7,7 @@ import { element, icon, iconButton } from "../shell/dom.js";
 import { formatDay, formatTime } from "../shell/format.js";
 import { goBack, navigate, setTitle } from "../shell/router.js";
 import { text } from "../shell/text.js";
-import { downloadOriginal, moveToTrash, setFavorite } from "./actions.js";
+import { downloadOriginal, markFavorite, moveToTrash } from "./actions.js";
 import { Gestures } from "./gestures.js";
 import { InfoPanel } from "./info-panel.js";
 import { readAsset, readPlace } from "./item.js";
@@ -137,7 +137,7 @@ export class Viewer {
     if (item) {
       item.isFavorite = !item.isFavorite;
       this.#toolbar.showItem(this.#item);
-      if (!(await setFavorite(item.id, item.isFavorite))) {
+      if (!(await markFavorite(item.id, item.isFavorite))) {
         item.isFavorite = !item.isFavorite;
         this.#toolbar.showItem(this.#item);
       }

@@ -2,7 +2,7 @@
 
 import { announce } from "../../shell/announcer.js";
 import { isOnline } from "../../shell/connection.js";
-import { confirm } from "../../shell/dialogs.js";
+import { askToConfirm } from "../../shell/dialogs.js";
 import { element, icon, iconButton, replaceChildren } from "../../shell/dom.js";
 import { formatBytes } from "../../shell/format.js";
 import { text } from "../../shell/text.js";
@@ -181,7 +181,7 @@ export class UploadPanel {
   async #close() {
     if (this.#queue.isBusy) {
       const question = { title: text("uploads.stop.title"), body: text("uploads.stop.body"), action: text("uploads.stop.action") };
-      if (!(await confirm(question))) {
+      if (!(await askToConfirm(question))) {
         return;
       }
       this.#queue.cancel(this.#queue.entries);

@@ -7,7 +7,7 @@ import { ConnectionLost, exchange } from "./exchange.js";
 import { UnreadableFile } from "../hashing/hasher.js";
 import { buildFingerprint } from "./resume-store.js";
 import { chooseDelay, decide, pauseBeforeRetry } from "./retry.js";
-import * as tus from "./tus.js";
+import { appendChunk, cancelUpload, createUpload, describeFile, getStatus } from "./tus.js";
 
 export const CHUNK_BYTES = 8 * 1024 * 1024;
 const MOST_RESTARTS = 3;
@@ -80,7 +80,7 @@ export class Transfer {
   async discard() {
     this.#store.remove(this.#fingerprint);
     if (this.#id !== null) {
-      await tus.cancel(this.#id, { signal: AbortSignal.timeout(DISCARD_MS) }).catch(() => {});
+      await cancelUpload(this.#id, { signal: AbortSignal.timeout(DISCARD_MS) }).catch(() => {});
     }
   }
 
@@ -96,13 +96,13 @@ export class Transfer {
       return this.#accept(await this.#create(signal));
     }
     if (!this.#isOffsetKnown) {
-      return this.#accept(await tus.getStatus(this.#id, { signal }));
+      return this.#accept(await getStatus(this.#id, { signal }));
     }
     const { file } = this.#source;
     const chunk = file.slice(this.#offset, this.#offset + CHUNK_BYTES);
     const start = this.#offset;
     const onProgress = (/** @type {number} */ bytes) => this.#listener.onProgress(start + Math.min(bytes, chunk.size), false);
-    return this.#accept(await tus.append(this.#id, start, chunk, { signal, onProgress }));
+    return this.#accept(await appendChunk(this.#id, start, chunk, { signal, onProgress }));
   }
 
   /**
@@ -114,7 +114,7 @@ export class Transfer {
     const { file, name, sha1 } = this.#source;
     const body = file.size <= CHUNK_BYTES && this.#failures === 0 ? file : undefined;
     const onProgress = (/** @type {number} */ bytes) => this.#listener.onProgress(Math.min(bytes, file.size), false);
-    return tus.create({ file, name, sha1, body }, { signal, onProgress });
+    return createUpload({ file, name, sha1, body }, { signal, onProgress });
   }
 
   /** @param {import("./tus.js").UploadStatus} status */
@@ -137,7 +137,7 @@ export class Transfer {
   async #sendWithSidecar(sidecar, signal) {
     const { file, name, sha1 } = this.#source;
     const body = new FormData();
-    for (const [field, value] of Object.entries(tus.describe(file, name))) {
+    for (const [field, value] of Object.entries(describeFile(file, name))) {
       body.append(field, value);
     }
     body.append("sidecarData", sidecar, sidecar.name);

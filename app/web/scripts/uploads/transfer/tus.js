@@ -26,11 +26,11 @@ const BODY_TYPE = "application/offset+octet-stream";
  * @param {Options} options
  * @returns {Promise<UploadStatus>}
  */
-export async function create({ file, name, sha1, body }, { signal, onProgress }) {
+export async function createUpload({ file, name, sha1, body }, { signal, onProgress }) {
   const headers = {
     ...VERSION,
     "Upload-Length": String(file.size),
-    "Upload-Metadata": encodeMetadata(describe(file, name)),
+    "Upload-Metadata": encodeMetadata(describeFile(file, name)),
     "x-immich-checksum": sha1,
     ...(body === undefined ? {} : { "Content-Type": BODY_TYPE }),
   };
@@ -54,7 +54,7 @@ export async function getStatus(id, { signal }) {
  * @param {Options} options
  * @returns {Promise<UploadStatus>}
  */
-export async function append(id, offset, body, { signal, onProgress }) {
+export async function appendChunk(id, offset, body, { signal, onProgress }) {
   const headers = { ...VERSION, "Upload-Offset": String(offset), "Content-Type": BODY_TYPE };
   return readStatus(id, await exchange("PATCH", `${COLLECTION}/${id}`, { headers, body, signal, onProgress }));
 }
@@ -64,7 +64,7 @@ export async function append(id, offset, body, { signal, onProgress }) {
  * @param {string} id
  * @param {Options} options
  */
-export async function cancel(id, { signal }) {
+export async function cancelUpload(id, { signal }) {
   await exchange("DELETE", `${COLLECTION}/${id}`, { headers: VERSION, signal });
 }
 
@@ -74,7 +74,7 @@ export async function cancel(id, { signal }) {
  * @param {string} name
  * @returns {Record<string, string>}
  */
-export function describe(file, name) {
+export function describeFile(file, name) {
   const modified = new Date(file.lastModified).toISOString();
   return { filename: name, fileCreatedAt: modified, fileModifiedAt: modified };
 }
