@@ -6,13 +6,17 @@ import "./viewer/viewer-view.js";
 import "./trash/trash-view.js";
 import "./administration/administration-view.js";
 
+import { library } from "./library/library.js";
 import { installConnectionWatch } from "./shell/connection.js";
 import { buildFrame } from "./shell/frame.js";
 import { installShortcuts } from "./shell/keyboard.js";
 import { startRouter } from "./shell/router.js";
-import { installSessionWatch, restoreSession } from "./shell/session.js";
+import { installSessionWatch, maySignIn, restoreSession } from "./shell/session.js";
 import { signInByToken } from "./signin/signin-token.js";
 import { installUploads } from "./uploads/uploads.js";
+
+/** The addresses whose views show the library. */
+const LIBRARY = /^\/(photos\/.*)?$/;
 
 async function boot() {
   buildFrame(document.body);
@@ -20,6 +24,9 @@ async function boot() {
   installConnectionWatch();
   installUploads();
   await signInByToken();
+  if (maySignIn() && LIBRARY.test(location.pathname)) {
+    library.readAhead();
+  }
   await restoreSession();
   startRouter();
   installSessionWatch();

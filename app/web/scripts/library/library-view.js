@@ -34,9 +34,12 @@ class LibraryView {
     container.append(title, ...this.#photos.nodes);
   }
 
-  /** @param {Anchor | undefined} anchor where the grid was when this entry of the history was left */
-  start(anchor) {
-    this.#starting = this.#restore(this.#photos.read(this.#timeline.months.length > 0 ? new Set() : "all"), anchor);
+  /**
+   * @param {Anchor | undefined} anchor where the grid was when this entry of the history was left
+   * @param {boolean} isAgain whether the months were read for a view before
+   */
+  start(anchor, isAgain) {
+    this.#starting = this.#restore(this.#photos.read(isAgain ? new Set() : null), anchor);
   }
 
   /**
@@ -95,14 +98,15 @@ class LibraryView {
   }
 }
 
-/** @type {{view: LibraryView | null}} */
-const current = { view: null };
+/** @type {{view: LibraryView | null, wasOpen: boolean}} */
+const current = { view: null, wasOpen: false };
 
 registerView("/", {
   open(_, container) {
     setTitle("");
     current.view = new LibraryView(container);
-    current.view.start(history.state?.anchor);
+    current.view.start(history.state?.anchor, current.wasOpen);
+    current.wasOpen = true;
     announce(text("header.photos"));
   },
   resume() {

@@ -21,6 +21,11 @@ class Library {
     });
   }
 
+  /** Reads the list of months before a view asks for it. */
+  readAhead() {
+    this.timeline.readMonths().catch(() => {}); // a view reads it again
+  }
+
   get timeline() {
     this.#timeline ??= new Timeline();
     return this.#timeline;

@@ -68,11 +68,11 @@ export class PhotoGrid {
 
   /**
    * Reads the timeline again.
-   * @param {Set<string> | "all"} changed
+   * @param {Set<string> | "all" | null} changed null: only if it is not known
    */
   async read(changed) {
     try {
-      await this.#timeline.refresh({ changed });
+      await (changed ? this.#timeline.refresh({ changed }) : this.#timeline.readMonths());
       this.grid.retry();
       this.#showState(this.#timeline.total === 0 ? this.#options.buildEmptyState() : null);
       this.#options.onRead?.();

@@ -18,12 +18,14 @@ export function isSignedIn() {
   return state.user !== null;
 }
 
-/**
- * Asks the service who is signed in, without a request if nobody is; the service's cookie for scripts tells. Where the service
- * is not reached, waits until it is.
- */
+/** @returns {boolean} whether there may be a session; the service's cookie for scripts tells */
+export function maySignIn() {
+  return document.cookie.includes("immich_is_authenticated=true");
+}
+
+/** Asks the service who is signed in, without a request if nobody is. Where the service is not reached, waits until it is. */
 export async function restoreSession() {
-  while (state.user === null && document.cookie.includes("immich_is_authenticated=true")) {
+  while (state.user === null && maySignIn()) {
     try {
       setUser(await request("GET", "/users/me"));
     } catch (error) {

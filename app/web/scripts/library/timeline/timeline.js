@@ -63,11 +63,13 @@ export class Timeline {
     return reading;
   }
 
-  /** Waits until the list of months has been read, or reads it. Throws `ApiError`. */
+  /** Waits for the list of months if it is being read, reads it if it is not known, and calls the listeners. Throws `ApiError`. */
   async readMonths() {
     await this.#reading?.catch(() => {});
     if (this.months.length === 0) {
       await this.refresh({ changed: "all" });
+    } else {
+      this.#emit(null);
     }
   }
 
