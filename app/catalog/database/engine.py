@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app.catalog.database.connection_slots import ConnectionSlots
 from app.catalog.database.outage import OutageLog
 from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection, Transaction
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
@@ -151,14 +152,21 @@ class Database:
             self._transaction_seconds: float | None = (
                 None  # no limit for SQLite: a thread that waits for a file cannot be cancelled
             )
-            self._write_slots = asyncio.Semaphore(1)
-            self._read_slots = asyncio.Semaphore(_SQLITE_READERS)
+            self._write_slots = ConnectionSlots(1)
+            self._read_slots = ConnectionSlots(_SQLITE_READERS)
         else:
             self._file = None
             self.writer = _postgres_engine(location.url)
             self._reader = self.writer
             self._transaction_seconds = TRANSACTION_SECONDS
-            self._write_slots = self._read_slots = asyncio.Semaphore(_POSTGRES_CONNECTIONS)
+            self._write_slots = self._read_slots = ConnectionSlots(_POSTGRES_CONNECTIONS)
+
+    @property
+    def pools(self) -> Mapping[str, ConnectionSlots]:
+        """The use of the pools of connections, by name."""
+        if self._write_slots is self._read_slots:
+            return {"all": self._read_slots}
+        return {"writer": self._write_slots, "readers": self._read_slots}
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -264,7 +272,7 @@ class Database:
         await self._reader.dispose()
 
     @asynccontextmanager
-    async def _acquire_slot(self, slots: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _acquire_slot(self, slots: ConnectionSlots) -> AsyncIterator[None]:
         # Wait here, never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
         began = time.monotonic()
         try:
