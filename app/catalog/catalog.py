@@ -28,6 +28,8 @@ from app.catalog.browsing.client_metadata import ClientMetadataRepository
 from app.catalog.browsing.folders import FolderRepository
 from app.catalog.browsing.searches import SearchRepository
 from app.catalog.browsing.timeline import TimelineRepository
+from app.catalog.counts.counts import CountRepository
+from app.catalog.counts.kept_counts import KeptCountRepository
 from app.catalog.database.engine import Database, now, parse_url
 from app.catalog.database.process_locks import ProcessLock, try_exclusive, try_lock
 from app.catalog.database.schema_upgrade import ensure_current
@@ -64,6 +66,8 @@ class Catalog:
         self.assets = AssetRepository(database)
         self.bulk_updates = BulkUpdateRepository(database)
         self.client_metadata = ClientMetadataRepository(database)
+        self.counts = CountRepository(database)
+        self.kept_counts = KeptCountRepository(database)
         self.searches = SearchRepository(database)
         self.timeline = TimelineRepository(database)
         self.folders = FolderRepository(database)

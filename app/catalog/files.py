@@ -130,22 +130,6 @@ class FileRepository:
         async with self._database.write() as connection:
             await connection.execute(update(_file).where(condition).values(crc32=crc32))
 
-    async def sum_bytes_by_kind(
-        self, owner_id: UUID | None = None, *, path_prefix: str = ""
-    ) -> dict[UUID, dict[FileKind, int]]:
-        """Bytes of the live files of each owner (or of `owner_id` only) by kind, of files whose paths begin with
-        `path_prefix`."""
-        where = [_file.c.state == FileState.LIVE, func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix]
-        if owner_id is not None:
-            where.append(_file.c.owner_id == owner_id)
-        columns = (_file.c.owner_id, _file.c.kind)
-        statement = select(*columns, func.sum(func.coalesce(_file.c.size, 0))).where(*where).group_by(*columns)
-        sizes: dict[UUID, dict[FileKind, int]] = {}
-        async with self._database.read() as connection:
-            for owner, kind, size in await connection.execute(statement):
-                sizes.setdefault(owner, {})[kind] = int(size)  # PostgreSQL sums bigints into a decimal
-        return sizes
-
     async def get(self, file_id: UUID) -> File | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_file).where(_file.c.id == file_id))).one_or_none()
@@ -178,11 +162,6 @@ class FileRepository:
         statement = select(_file.c.id).where(_file.c.state == FileState.LIVE, is_below).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).scalar_one_or_none() is not None
-
-    async def count_live(self) -> int:
-        statement = select(func.count()).where(_file.c.state == FileState.LIVE)
-        async with self._database.read() as connection:
-            return (await connection.execute(statement)).scalar_one()
 
     async def iterate_all(self) -> AsyncIterator[File]:
         """Every row, in batches. Changes made during the iteration may or may not be included."""

@@ -51,7 +51,7 @@ def library_list() -> None:
 
     async def list_rows(libraries: LibraryService, catalog: Catalog) -> list[tuple[str, ...]]:
         _ = libraries
-        counts = await catalog.libraries.count_assets()
+        counts = await catalog.counts.count_by_library()
         return [_format_library_row(each, counts.get(each.id, 0)) for each in await catalog.libraries.list()]
 
     print_table(("id", "name", "state", "assets", "scanned", "import paths"), _run_with_libraries(list_rows))

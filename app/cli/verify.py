@@ -26,7 +26,8 @@ def verify(
         bool, typer.Option("--checksums", help="Read every byte of every file and compare its SHA-1.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Have thumbnails and the like that are lost or damaged made again.")
+        bool,
+        typer.Option("--repair", help="Have lost or damaged thumbnails and the like made again, and correct counts."),
     ] = False,
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Move objects that no row accounts for below quarantine/.")

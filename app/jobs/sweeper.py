@@ -4,7 +4,7 @@ files.
 One process of the installation sweeps (see `elected_work`). Several could sweep at once, and each be killed at any
 point: a row stays until its object is known to be gone, and deleting an object that is already gone succeeds. A file
 whose writer died is deleted only after `LATE_WRITE_GRACE`.
-The sweeper also empties the trash by age, removes users that were deleted, deletes expired sessions and links, and
+The sweeper also adds up kept counts, empties the trash by age, removes users that were deleted, deletes expired sessions and links, and
 fills in folded names of assets after an upgrade.
 """
 
@@ -131,6 +131,7 @@ class Sweeper:
             await self._check_media_location()
         while await self._catalog.user_removal.remove_some(USER_REMOVAL_BATCH):
             pass
+        await self._catalog.kept_counts.fold()
         now = datetime.now(UTC)  # after the removal: its files are due in the same pass
         before = now - self._trash_age if self._trash_age else None
         report = await sweep(self._catalog, self._storage, now=now, trashed_before=before)

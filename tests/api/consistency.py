@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import sqlalchemy as sa
 
+from tests.real.kept_counts import find_wrong_counts
 from tests.real.stacks import Stack
 
 SETTLE_SECONDS = 5.0
@@ -53,6 +54,7 @@ class CatalogueAndStorage:
     used: dict[str, int]
     external: dict[str, tuple[str | None, int, str]] = field(default_factory=dict)
     """By path: the library of the asset, and the size and path in the library's own rows."""
+    wrong_counts: list[str] = field(default_factory=list)
 
 
 def assert_consistent(stack: Stack, *, exact: bool = False, engine: sa.Engine | None = None) -> None:
@@ -82,6 +84,7 @@ def read_state(stack: Stack, engine: sa.Engine | None = None) -> CatalogueAndSto
         referring = connection.execute(sa.text(REFERENCES)).all()
         used = connection.execute(sa.text('SELECT id, used FROM "user"')).all()
         external = connection.execute(sa.text(EXTERNAL)).all()
+        wrong_counts = find_wrong_counts(connection)
     references: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name, owner, file_id in referring:
         references[str(file_id)].append((name, str(owner)))
@@ -91,6 +94,7 @@ def read_state(stack: Stack, engine: sa.Engine | None = None) -> CatalogueAndSto
         references,
         {str(user): amount for user, amount in used},
         {path: (library, size, f"{folder}/{name}") for path, library, size, folder, name in external},
+        wrong_counts,
     )
 
 
@@ -102,6 +106,7 @@ def differences(snapshot: CatalogueAndStorage, *, exact: bool) -> list[str]:
         *_wrong_references(snapshot),
         *_wrong_sums(snapshot),
         *_wrong_externals(snapshot),
+        *snapshot.wrong_counts,
         *(_not_exact(snapshot) if exact else ()),
     ]
 

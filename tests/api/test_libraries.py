@@ -397,7 +397,7 @@ def test_removing_a_library_leaves_nothing_of_it(service: Service, admin_client:
 
     async def rows(catalog: Catalog) -> int:
         libraries = [each for each in await catalog.libraries.list() if str(each.id) == library]
-        return len(libraries) + (await catalog.libraries.count_assets()).get(UUID(library), 0)
+        return len(libraries) + (await catalog.counts.count_by_library()).get(UUID(library), 0)
 
     eventually(lambda: service.people.call(rows) == 0, "the rows are gone")
     sweep_everything(service)

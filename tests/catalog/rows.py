@@ -22,8 +22,14 @@ async def make_user(catalog: Catalog, *, quota: int | None = None) -> User:
     return await catalog.users.create(f"{uuid4()}@example.org", "Someone", quota=quota)
 
 
-async def begin(catalog: Catalog, owner: UUID, kind: FileKind = FileKind.ORIGINAL, lease: timedelta = LEASE) -> File:
-    return await catalog.files.begin_write(owner, kind, f"/media/upload/{owner}/{uuid4()}", "image/jpeg", lease)
+async def begin(
+    catalog: Catalog,
+    owner: UUID,
+    kind: FileKind = FileKind.ORIGINAL,
+    lease: timedelta = LEASE,
+    mime_type: str = "image/jpeg",
+) -> File:
+    return await catalog.files.begin_write(owner, kind, f"/media/upload/{owner}/{uuid4()}", mime_type, lease)
 
 
 def stored(file: File, content: bytes | None = None, size: int = 100) -> StoredFile:
@@ -55,10 +61,11 @@ async def upload(
     content: bytes | None = None,
     size: int = 100,
     sidecar_size: int | None = None,
+    mime_type: str = "image/jpeg",
     **changes: Any,
 ) -> Asset:
     """An upload as the catalogue sees it: begin the write, store the bytes, insert the asset."""
-    original = stored(await begin(catalog, owner), content, size)
+    original = stored(await begin(catalog, owner, mime_type=mime_type), content, size)
     sidecar = None
     if sidecar_size is not None:
         sidecar = stored(await begin(catalog, owner, FileKind.SIDECAR), size=sidecar_size)

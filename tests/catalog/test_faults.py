@@ -45,7 +45,7 @@ async def open_and_close(db_url: str) -> AsyncIterator[Catalog]:
 
 async def check_files_and_quota(catalog: Catalog) -> None:
     """Check that the live files are exactly those of assets, and that each owner is charged for exactly those."""
-    for usage in await catalog.assets.get_usage_by_user():
+    for usage in await catalog.counts.get_usage_by_user():
         assert usage.used == usage.usage
     async with catalog.engine.connect() as connection:
         referred = set(

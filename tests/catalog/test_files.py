@@ -46,7 +46,7 @@ async def test_only_a_file_that_is_being_written_can_be_given_up(catalog: Catalo
 
 async def test_bytes_are_counted_by_owner_and_kind(catalog: Catalog) -> None:
     user, other, empty = await make_user(catalog), await make_user(catalog), await make_user(catalog)
-    first = await upload(catalog, user.id, size=100, sidecar_size=9)
+    await upload(catalog, user.id, size=100, sidecar_size=9)
     await upload(catalog, user.id, size=2000)
     await upload(catalog, other.id, size=3)
     await begin(catalog, user.id)
@@ -54,11 +54,10 @@ async def test_bytes_are_counted_by_owner_and_kind(catalog: Catalog) -> None:
     await catalog.assets.delete(user.id, [gone.id])
 
     of_user = {FileKind.ORIGINAL: 2100, FileKind.SIDECAR: 9}
-    assert await catalog.files.sum_bytes_by_kind() == {user.id: of_user, other.id: {FileKind.ORIGINAL: 3}}
-    assert await catalog.files.sum_bytes_by_kind(user.id) == {user.id: of_user}
-    assert await catalog.files.sum_bytes_by_kind(empty.id) == {}
-    assert await catalog.files.sum_bytes_by_kind(path_prefix=first.file.path) == {user.id: {FileKind.ORIGINAL: 100}}
-    assert await catalog.files.sum_bytes_by_kind(path_prefix="%") == {}
+    assert await catalog.counts.sum_bytes_by_kind() == {user.id: of_user, other.id: {FileKind.ORIGINAL: 3}}
+    assert await catalog.counts.sum_bytes_by_kind(user.id) == {user.id: of_user}
+    assert await catalog.counts.sum_bytes_by_kind(empty.id) == {}
+    assert await catalog.counts.sum_bytes_by_kind(only_remote=True) == {}
 
 
 async def test_what_is_given_up_with_grace_is_swept_after_it(catalog: Catalog) -> None:

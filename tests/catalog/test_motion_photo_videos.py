@@ -40,7 +40,7 @@ async def test_it_becomes_a_hidden_video_that_goes_with_the_photo(catalog: Catal
     assert (video.visibility, video.file.id, video.file.kind) == (Visibility.HIDDEN, file.file_id, FileKind.MOTION)
     assert (await task_of(catalog, video)).kind is TaskKind.VIDEO
     assert await used_bytes(catalog, user.id) == 100
-    (usage,) = await catalog.assets.get_usage_by_user()
+    (usage,) = await catalog.counts.get_usage_by_user()
     assert (usage.usage, usage.used) == (100, 100)
     await catalog.assets.delete(user.id, [photo.id])
     assert set((await file_states(catalog)).values()) == {FileState.DOOMED}

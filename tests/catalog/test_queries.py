@@ -247,7 +247,7 @@ async def test_statistics_count_what_is_shown(catalog: Catalog) -> None:
     await upload(catalog, user.id, visibility=Visibility.HIDDEN)
     trashed = await upload(catalog, user.id)
     await catalog.assets.trash(user.id, [trashed.id])
-    count = catalog.assets.get_statistics
+    count = catalog.counts.get_statistics
     assert await count(user.id) == AssetStatistics(1, 1, 2)
     assert await count(user.id, trashed=True) == AssetStatistics(1, 0, 1)
     assert await count(user.id, is_favorite=True) == AssetStatistics(1, 0, 1)
@@ -258,8 +258,8 @@ async def test_statistics_count_what_is_shown(catalog: Catalog) -> None:
 async def test_usage_sums_the_originals_of_every_user(catalog: Catalog) -> None:
     user, empty = await make_user(catalog, quota=5000), await make_user(catalog)
     await upload(catalog, user.id, size=100, sidecar_size=9)
-    await upload(catalog, user.id, size=2000, type=AssetType.VIDEO)
-    assert await catalog.assets.get_usage_by_user() == [
+    await upload(catalog, user.id, size=2000, mime_type="video/mp4", type=AssetType.VIDEO)
+    assert await catalog.counts.get_usage_by_user() == [
         AccountUsage(user.id, "Someone", 1, 1, 2100, 100, 2000, 2109, 5000),
         AccountUsage(empty.id, "Someone", 0, 0, 0, 0, 0, 0, None),
     ]

@@ -18,7 +18,6 @@ from sqlalchemy import (
     String,
     Tuple,
     Uuid,
-    case,
     cast,
     exists,
     func,
@@ -31,8 +30,8 @@ from app.catalog.database.text_functions import contains_folded
 from app.catalog.errors import InvalidCursor
 from app.catalog.files import file_from_row
 from app.catalog.schema import tables
-from app.catalog.schema.records import AccountUsage, Asset, AssetFilters, AssetType, FileKind, SortKey, Visibility
-from app.catalog.schema.tables import UtcDateTime
+from app.catalog.schema.column_types import UtcDateTime
+from app.catalog.schema.records import Asset, AssetFilters, FileKind, SortKey, Visibility
 from app.unicode_folding import fold_case
 
 _asset = tables.asset
@@ -186,35 +185,3 @@ def _where_between(filters: AssetFilters) -> list[ColumnElement[bool]]:
     )
     after = [column >= earliest for column, earliest, _ in spans if earliest is not None]
     return after + [column <= latest for column, _, latest in spans if latest is not None]
-
-
-def select_usage_by_user() -> Select[*tuple[Any, ...]]:
-    """One row for each user; `usage_from_row` takes the rows."""
-    photo, video = _asset.c.type == AssetType.IMAGE, _asset.c.type == AssetType.VIDEO
-    is_upload = (
-        _file.c.kind == FileKind.ORIGINAL
-    )  # without videos extracted from a photo: the photo's size includes them
-    return (
-        select(
-            _user.c.id,
-            _user.c.name,
-            func.count(case((photo, _asset.c.id))),
-            func.count(case((video, _asset.c.id))),
-            func.sum(case((photo, _file.c.size))),
-            func.sum(case((video & is_upload, _file.c.size))),
-            _user.c.used,
-            _user.c.quota,
-        )
-        .select_from(
-            _user.outerjoin(_asset, _asset.c.owner_id == _user.c.id).outerjoin(_file, _asset.c.file_id == _file.c.id)
-        )
-        .group_by(_user.c.id)
-        .order_by(_user.c.created_at, _user.c.id)
-    )
-
-
-def usage_from_row(row: Row[*tuple[Any, ...]]) -> AccountUsage:
-    user_id, name, photos, videos, photo_bytes, video_bytes, used, quota = row
-    # PostgreSQL returns the sum of bigints as a decimal, and the sum of no rows as NULL.
-    photo_sum, video_sum = int(photo_bytes or 0), int(video_bytes or 0)
-    return AccountUsage(user_id, name, photos, videos, photo_sum + video_sum, photo_sum, video_sum, used, quota)

@@ -21,8 +21,6 @@ from app.catalog.assets.asset_queries import (
     choose_sort_column,
     encode_cursor,
     select_assets_with_files,
-    select_usage_by_user,
-    usage_from_row,
     where_after_cursor,
     where_filters,
     where_later_than,
@@ -47,11 +45,9 @@ from app.catalog.errors import (
 from app.catalog.files import ID_BATCH_SIZE, file_from_row, iterate_batches, make_live, mark_unfinished_for_deletion
 from app.catalog.schema import tables
 from app.catalog.schema.records import (
-    AccountUsage,
     Asset,
     AssetChanges,
     AssetFilters,
-    AssetStatistics,
     AssetType,
     File,
     NewAsset,
@@ -347,29 +343,6 @@ class AssetRepository:
                 due_ids = list((await connection.execute(still.with_for_update())).scalars())
                 removed += await remove_assets(connection, owner_id, due_ids)
         return removed
-
-    async def get_statistics(
-        self,
-        owner_id: UUID,
-        *,
-        trashed: bool = False,
-        visibility: Visibility | None = None,
-        is_favorite: bool | None = None,
-    ) -> AssetStatistics:
-        """`visibility` None: timeline and archive."""
-        where = [_asset.c.owner_id == owner_id, where_visible(visibility), where_trashed(trashed)]
-        if is_favorite is not None:
-            where.append(_asset.c.is_favorite == is_favorite)
-        statement = select(_asset.c.type, func.count()).where(*where).group_by(_asset.c.type)
-        async with self._database.read() as connection:
-            counts = {row[0]: row[1] for row in await connection.execute(statement)}
-        images, videos = counts.get(AssetType.IMAGE, 0), counts.get(AssetType.VIDEO, 0)
-        return AssetStatistics(images, videos, images + videos)
-
-    async def get_usage_by_user(self) -> list[AccountUsage]:
-        """The usage of every user, oldest user first."""
-        async with self._database.read() as connection:
-            return [usage_from_row(row) for row in await connection.execute(select_usage_by_user())]
 
     async def _insert(self, new: NewAsset, files: Sequence[StoredFile], completion: UploadCompletion | None) -> Asset:
         moment = now()

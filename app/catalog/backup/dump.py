@@ -54,7 +54,7 @@ from app.catalog.database.schema_upgrade import (
 from app.catalog.errors import CatalogError, CatalogNotEmpty, SchemaMismatch
 from app.catalog.installation import ELECTED_FLAG
 from app.catalog.migrations import HEAD
-from app.catalog.schema import tables
+from app.catalog.schema import column_types, tables
 
 _installation = tables.installation
 
@@ -119,14 +119,14 @@ _COLUMN_CODECS = {
     "integer": _ColumnCodec(BigInteger, int, int),
     "number": _ColumnCodec(Float, float, float),
     "boolean": _ColumnCodec(Boolean, bool, bool),
-    "time": _ColumnCodec(tables.UtcDateTime, _write_time, datetime.fromisoformat),
+    "time": _ColumnCodec(column_types.UtcDateTime, _write_time, datetime.fromisoformat),
     "binary": _ColumnCodec(LargeBinary, _write_binary, _read_binary),
     "json": _ColumnCodec(JSON(none_as_null=True), _keep_value, _keep_value),
 }
 _KIND_OF_TYPE: tuple[tuple[type[Any], str], ...] = (
-    (tables.UtcDateTime, "time"),
-    (tables.Text, "text"),
-    (tables.StrEnumType, "text"),
+    (column_types.UtcDateTime, "time"),
+    (column_types.Text, "text"),
+    (column_types.StrEnumType, "text"),
     (Uuid, "uuid"),
     (Boolean, "boolean"),
     (Integer, "integer"),
@@ -138,10 +138,11 @@ _KIND_OF_TYPE: tuple[tuple[type[Any], str], ...] = (
 
 
 def list_dumped_tables() -> tuple[DumpedTable, ...]:
-    """Every table of this program's schema, sorted by name."""
+    """Every table of this program's schema but for those whose rows triggers derive from others, sorted by name."""
     return tuple(
         DumpedTable(table.name, tuple(DumpedColumn(column.name, _kind_of(column)) for column in table.c))
         for table in sorted(tables.metadata.tables.values(), key=lambda table: table.name)
+        if tables.IS_DERIVED not in table.info
     )
 
 
@@ -273,7 +274,8 @@ async def _prepare_tables(connection: AsyncConnection, revision: str) -> None:
         raise SchemaMismatch("the catalogue's tables are not those of this program: run `mediavault db upgrade`")
     for table in ours:
         # A service that was started once has created an installation id and nothing else: the backup's id replaces it.
-        if table is not _installation and (await connection.execute(select(1).select_from(table).limit(1))).all():
+        is_free = table is _installation or tables.IS_DERIVED in table.info
+        if not is_free and (await connection.execute(select(1).select_from(table).limit(1))).all():
             raise CatalogNotEmpty(table.name)
     if current == revision:
         await connection.execute(_installation.delete().where(~_is_database_specific()))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, Uuid, func, literal, select, tuple_
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import NullType
+from sqlalchemy import ColumnElement, Select, func, select
 
 from app.catalog.assets.asset_queries import where_trashed, where_visible
+from app.catalog.counts.counts import where_counted
 from app.catalog.database.engine import Database
+from app.catalog.database.month_functions import Month, MonthText
 from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, Visibility
-from app.catalog.schema.tables import UtcDateTime
 
 _asset = tables.asset
+_asset_count = tables.asset_count
 
 _PAGE = 1000
 _EXIF_FIELDS = {"city": "city", "country": "country", "projection_type": "projectionType"}
@@ -76,48 +76,42 @@ class TimelineRepository:
 
     async def count_by_month(self, owner_id: UUID, filters: TimelineFilters) -> list[tuple[date, int]]:
         """The first day of each month that has assets, and how many; in the order of the filters."""
-        counted = select_months(owner_id, filters)
+        counted = (
+            _select_months_of_upload(owner_id, filters) if filters.by_upload else _select_months(owner_id, filters)
+        )
         async with self._database.read() as connection:
-            rows = [(date.fromisoformat(f"{month}-01"), count) for month, count in await connection.execute(counted)]
+            rows = [
+                (date.fromisoformat(f"{month}-01"), int(total)) for month, total in await connection.execute(counted)
+            ]
         return sorted((row for row in rows if row[1]), reverse=not filters.ascending)
 
     async def iter_month(
         self, owner_id: UUID, filters: TimelineFilters, month: date
-    ) -> AsyncIterator[list[TimelineAsset]]:
-        """The assets of the month that `month` is in, in pages, in the order of the filters."""
+    ) -> AsyncGenerator[list[TimelineAsset]]:
+        """The assets of the month that `month` is in, in the order of the filters. One query, whose rows become records a page at a time,
+        as the event loop has other work, too."""
         column = _sort_column(filters)
-        position = tuple_(column, _asset.c.id)
         order = [each.asc() if filters.ascending else each.desc() for each in (column, _asset.c.id)]
         assets = select(*_COLUMNS).where(*_where(owner_id, filters), *_where_in_month(column, month)).order_by(*order)
-        page: list[TimelineAsset] | None = None
-        while page is None or len(page) == _PAGE:
-            statement = assets.limit(_PAGE)
-            if page:
-                last = tuple_(literal(getattr(page[-1], column.name), UtcDateTime), literal(page[-1].id, Uuid))
-                statement = statement.where(position > last if filters.ascending else position < last)
-            async with self._database.read() as connection:
-                page = [TimelineAsset(*row) for row in await connection.execute(statement)]
-            yield page
+        async with self._database.read() as connection:
+            for page in (await connection.execute(assets)).partitions(_PAGE):
+                yield [TimelineAsset(*row) for row in page]
+                await asyncio.sleep(0)
 
 
-def select_months(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
+def _select_months(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
     """Months, such as `2024-05`, with the number of their assets, which may be 0."""
-    if filters.by_upload:  # no index has these times in their order
-        month = _MonthText(_Month(_asset.c.created_at))
-        return select(month.label("month"), func.count()).where(*_where(owner_id, filters)).group_by("month")
-    return _select_months_in_index(owner_id, filters)
+    where = where_counted(
+        owner_id, trashed=filters.trashed, visibility=filters.visibility, is_favorite=filters.is_favorite
+    )
+    month = _asset_count.c.month
+    return select(month, func.sum(_asset_count.c.assets)).where(*where).group_by(month)
 
 
-def _select_months_in_index(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
-    """Finds each month by a seek to the first asset after the month before, and counts it as a range of the index. Grouping by a text of
-    each time would take three times as long."""
-    column, mine = _asset.c.local_date_time, _asset.c.owner_id == owner_id
-    months = select(_Month(func.min(column)).label("month")).where(mine).cte("months", recursive=True)
-    following = select(_Month(func.min(column))).where(mine, column >= _MonthEnd(months.c.month)).scalar_subquery()
-    months = months.union_all(select(following).where(months.c.month.is_not(None)))
-    in_month = (column >= _MonthStart(months.c.month)) & (column < _MonthEnd(months.c.month))
-    count = select(func.count()).select_from(_asset).where(in_month, *_where(owner_id, filters)).scalar_subquery()
-    return select(_MonthText(months.c.month), count).where(months.c.month.is_not(None))
+def _select_months_of_upload(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
+    """The same by the time of the upload, which no kept count has."""
+    month = MonthText(Month(_asset.c.created_at))
+    return select(month.label("month"), func.count()).where(*_where(owner_id, filters)).group_by("month")
 
 
 def _sort_column(filters: TimelineFilters) -> ColumnElement[Any]:
@@ -138,56 +132,3 @@ def _where_in_month(column: ColumnElement[Any], month: date) -> list[ColumnEleme
         following = start.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
         where.append(column < following)
     return where
-
-
-class _MonthFunction(FunctionElement[Any]):
-    """An expression of one argument. `sqlite` and `postgresql` are its SQL. SQLite stores times as texts, such as `2024-05-01 12:00:00.000000`,
-    so a month is the text `2024-05` there; in PostgreSQL it is the time at which it begins, in UTC."""
-
-    type = NullType()
-    inherit_cache = True
-    sqlite: ClassVar[str]
-    postgresql: ClassVar[str]
-
-
-class _Month(_MonthFunction):
-    """The month of a time."""
-
-    inherit_cache = True
-    sqlite = "substr({}, 1, 7)"
-    postgresql = "date_trunc('month', {} AT TIME ZONE 'UTC')"
-
-
-class _MonthStart(_MonthFunction):
-    """The first time of a month."""
-
-    inherit_cache = True
-    sqlite = "{} || '-01'"
-    postgresql = "{} AT TIME ZONE 'UTC'"
-
-
-class _MonthEnd(_MonthFunction):
-    """Later than all times of a month, and not later than the first time of the next one, which may be in the year 10,000."""
-
-    inherit_cache = True
-    sqlite = "{} || '-32'"
-    postgresql = "({} + interval '1 month') AT TIME ZONE 'UTC'"
-
-
-class _MonthText(_MonthFunction):
-    """A month as `2024-05`."""
-
-    type = String()
-    inherit_cache = True
-    sqlite = "{}"
-    postgresql = "to_char({}, 'YYYY-MM')"
-
-
-@compiles(_MonthFunction, "sqlite")
-def _for_sqlite(element: _MonthFunction, compiler: Any, **options: Any) -> str:
-    return f"({element.sqlite.format(compiler.process(element.clauses, **options))})"
-
-
-@compiles(_MonthFunction, "postgresql")
-def _for_postgresql(element: _MonthFunction, compiler: Any, **options: Any) -> str:
-    return f"({element.postgresql.format(compiler.process(element.clauses, **options))})"

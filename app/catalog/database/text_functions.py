@@ -8,7 +8,7 @@ from sqlalchemy import Boolean, ColumnElement, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from app.catalog.schema.tables import Text
+from app.catalog.schema.column_types import Text
 from app.unicode_folding import fold_case
 
 SQLITE_FUNCTION = "contains_folded"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Select, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
@@ -145,13 +145,6 @@ class LibraryRepository:
             rows = {row[0]: (row[1], int(row[2] or 0)) for row in await connection.execute(statement)}
         photos, videos = (rows.get(kind, (0, 0))[0] for kind in (AssetType.IMAGE, AssetType.VIDEO))
         return LibraryUsage(photos, videos, photos + videos, sum(size for _, size in rows.values()))
-
-    async def count_assets(self) -> dict[UUID, int]:
-        """The number of assets of each library that are not in the trash; libraries without any are left out."""
-        present = and_(_asset.c.library_id.is_not(None), _asset.c.deleted_at.is_(None))
-        statement = select(_asset.c.library_id, func.count()).where(present).group_by(_asset.c.library_id)
-        async with self._database.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(statement)}
 
     async def get_unmounted(self) -> dict[UUID, Library]:
         """Libraries whose files cannot be seen, by id."""

@@ -24,7 +24,7 @@ from app.catalog.files import ID_BATCH_SIZE, iterate_batches
 from app.catalog.libraries import path_conflicts
 from app.catalog.libraries.libraries import lock_library
 from app.catalog.libraries.library_sidecars import sidecar_values, write_sidecars
-from app.catalog.schema import tables
+from app.catalog.schema import column_types, tables
 from app.catalog.schema.library_records import (
     KnownFile,
     KnownFolder,
@@ -373,7 +373,7 @@ async def _write_changed(connection: AsyncConnection, changed: Sequence[tuple[UU
     size_update = update(_file).where(_file.c.id == of_asset).values(size=bindparam("new_size"), sha1=None, crc32=None)
     sizes = [{"of_asset": asset_id, "new_size": scanned.listed[3]} for asset_id, scanned in changed]
     await connection.execute(size_update, sizes)
-    when = bindparam("modified", type_=tables.UtcDateTime())
+    when = bindparam("modified", type_=column_types.UtcDateTime())
     date_update = (
         update(_asset)
         .where(_asset.c.id == bindparam("of_asset"))

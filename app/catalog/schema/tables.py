@@ -1,4 +1,4 @@
-"""The definitions of all tables, and column types that return the same values from SQLite and PostgreSQL.
+"""The definitions of all tables.
 
 Migrations create the tables, not these definitions; a test compares the two. Column names equal the field names of the
 records.
@@ -6,8 +6,6 @@ records.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +14,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -29,64 +25,14 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.engine.interfaces import ExecutionContext
-from sqlalchemy.types import TypeDecorator
 
+from app.catalog.schema.column_types import StrEnumType, Text, UtcDateTime
 from app.catalog.schema.library_records import LibraryState
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
 from app.catalog.schema.upload_records import UploadState
 from app.config import StorageEngine
 from app.unicode_folding import fold_case
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Takes aware datetimes and returns aware UTC datetimes, to the microsecond. SQLite stores no zone, and PostgreSQL
-    answers in the session's zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a datetime without a time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Text(TypeDecorator[str]):
-    """Text that both databases can hold: NUL (not in PostgreSQL) and lone surrogates (in neither) become U+FFFD."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
-
-
-class StrEnumType(TypeDecorator[StrEnum]):
-    """A member of a `StrEnum`, stored as its text."""
-
-    impl = String
-    cache_ok = True
-
-    def __init__(self, choices: type[StrEnum]) -> None:
-        super().__init__()
-        self.choices = choices
-
-    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
-        return None if value is None else self.choices(value).value
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
-        return None if value is None else self.choices(value)
-
 
 metadata = MetaData(
     naming_convention={
@@ -96,6 +42,10 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+
+_COUNTER = BigInteger().with_variant(Integer(), "sqlite")
+"""Of a primary key that the database counts up."""
 
 
 def _id() -> Column[UUID]:
@@ -450,6 +400,53 @@ upload = Table(
     Index("ix_upload_cleanup_at", "cleanup_at"),
     Index("ix_upload_path", "path"),
 )
+
+# Kept counts. Triggers of `asset` and `file`, made by revision 0017, change them in each transaction. A count is the sum of
+# the matching rows. On PostgreSQL a trigger only inserts rows, with `is_delta`, so that no writer waits for another one;
+# `KeptCountRepository.fold` adds them up. No foreign keys: checking one would lock the user's row.
+IS_DERIVED = "is_derived"
+"""In `Table.info`: the rows follow from those of other tables, so backups leave them out."""
+
+asset_count = Table(
+    "asset_count",
+    metadata,
+    Column("id", _COUNTER, primary_key=True, autoincrement=True),
+    _required("owner_id", Uuid),
+    Column("library_id", Uuid),
+    _required("month", String),
+    _required("type", StrEnumType(AssetType)),
+    _required("visibility", StrEnumType(Visibility)),
+    _required("is_favorite", Boolean),
+    _required("is_trashed", Boolean),
+    _required("assets", BigInteger),
+    _required("is_delta", Boolean),
+    Index("ix_asset_count_owner_id_month", "owner_id", "month"),
+    info={IS_DERIVED: True},
+)
+
+# Live files. `is_image` by their MIME type; `is_remote`: in S3.
+file_count = Table(
+    "file_count",
+    metadata,
+    Column("id", _COUNTER, primary_key=True, autoincrement=True),
+    _required("owner_id", Uuid),
+    _required("kind", StrEnumType(FileKind)),
+    _required("is_image", Boolean),
+    _required("is_remote", Boolean),
+    _required("files", BigInteger),
+    _required("bytes", BigInteger),
+    _required("is_delta", Boolean),
+    Index("ix_file_count_owner_id", "owner_id"),
+    info={IS_DERIVED: True},
+)
+
+for _counts in (asset_count, file_count):
+    Index(
+        f"ix_{_counts.name}_delta",
+        _counts.c.id,
+        sqlite_where=_counts.c.is_delta,
+        postgresql_where=_counts.c.is_delta,
+    )
 
 installation = Table(
     "installation",

@@ -3,6 +3,7 @@
 1. All objects are listed into a `ListingStore` on disk.
 2. Objects without a row are looked up in the catalogue again.
 3. Each live file is compared with the listing, and with its object where the listing differs or checksums are to be read.
+4. The kept counts are compared with the rows that they count.
 
 Each suspected problem is checked again before it is reported. The order of the checks follows the order of writes: a row exists before its
 object and is deleted after it, and a file's path changes before its source is removed. So uploads, deletions and moves in progress are never
@@ -53,7 +54,8 @@ _MAX_UNAVAILABLE = 50
 
 class FindingKind(StrEnum):
     """`missing`: a live file has no object, or an unfinished upload has lost bytes that were acknowledged. `size`, `checksum`: its object differs from the row. `unreadable`: it could not be read.
-    `unplaced`: its path lies in no location of the settings. `orphan`: an object without a row."""
+    `unplaced`: its path lies in no location of the settings. `orphan`: an object without a row. `count`: a kept count is not that of the
+    rows."""
 
     MISSING = "missing"
     SIZE = "size"
@@ -61,11 +63,12 @@ class FindingKind(StrEnum):
     UNREADABLE = "unreadable"
     UNPLACED = "unplaced"
     ORPHAN = "orphan"
+    COUNT = "count"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyFinding:
-    """`file` is None for an orphan and for a folder. `key` is an orphan's key. Sizes in bytes. `repair` names the repair that was made, if
+    """`file` is None for an orphan, a folder and a count, whose `path` is the name of the table. `key` is an orphan's key. Sizes in bytes. `repair` names the repair that was made, if
     any. `is_transient`: a second check may give another result. `upload_id`: of the unfinished upload that has lost bytes."""
 
     problem: FindingKind
@@ -153,6 +156,7 @@ class ConsistencyCheck:
                     await self._check_suspects(listing_store)
                     await self._check_files(listing_store)
             await self._check_uploads()
+            await self._check_counts()
         except ExceptionGroup as failures:  # of concurrent checks
             raise failures.exceptions[0] from None
         return self._summary
@@ -219,7 +223,7 @@ class ConsistencyCheck:
             self._slots.release()
 
     async def _check_files(self, listing_store: ListingStore) -> None:
-        count = await self._catalog.files.count_live()
+        count = await self._catalog.counts.count_live_files()
         self._progress.begin("reading files" if self._checksums else "comparing files", count)
         async with asyncio.TaskGroup() as group:
             async for page in self._iterate_live_files():
@@ -339,6 +343,12 @@ class ConsistencyCheck:
         finally:
             self._progress.advance(1)
             self._slots.release()
+
+    async def _check_counts(self) -> None:
+        self._progress.begin("comparing counts", None)
+        for difference in await self._catalog.kept_counts.find_differences():
+            detail = f"{difference.groups} counts of {difference.owners} users differ from the rows"
+            await self._report_finding(ConsistencyFinding(FindingKind.COUNT, difference.table, detail=detail))
 
     async def _stat(self, file: File) -> tuple[int, bytes | None]:
         return (await self._storage.stat(file.path)).size, None

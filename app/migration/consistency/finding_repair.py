@@ -1,6 +1,6 @@
 """`ConsistencyRepair`: repairs findings of the consistency check, on request only.
 
-Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder. Nothing is deleted.
+Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder; kept counts are corrected. Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from app.storage.service import StorageService
 
 REQUEUED = "requeued"
 QUARANTINED = "quarantined"
+RECOUNTED = "recounted"
 
 _DERIVATIVES = frozenset((FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE, FileKind.ENCODED_VIDEO))
 _REPAIRABLE_KINDS = frozenset((FindingKind.MISSING, FindingKind.SIZE, FindingKind.CHECKSUM))
 
 
 class ConsistencyRepair:
-    """With `jobs` derivatives are generated again. With `quarantine_orphans` orphans are moved to `quarantine/<moment>/<key>`."""
+    """With `jobs` derivatives are generated again and kept counts corrected. With `quarantine_orphans` orphans are moved to `quarantine/<moment>/<key>`."""
 
     def __init__(
         self,
@@ -45,6 +46,9 @@ class ConsistencyRepair:
         if file is not None:
             is_repairable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
             return await self._requeue_derivatives(file, self._jobs) if is_repairable and self._jobs else None
+        if finding.problem is FindingKind.COUNT and self._jobs:
+            await self._catalog.kept_counts.correct()
+            return RECOUNTED
         if self._quarantine_orphans and finding.key is not None:
             return await self._move_to_quarantine(finding.path, finding.key)
         return None

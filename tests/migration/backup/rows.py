@@ -10,13 +10,15 @@ from sqlalchemy import JSON, Boolean, Column, Float, Integer, LargeBinary, Table
 
 from app.catalog.catalog import Catalog
 from app.catalog.database.schema_upgrade import OLDEST_PROGRAM_FLAG
-from app.catalog.schema import tables
+from app.catalog.schema import column_types, tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileState
 from app.catalog.schema.upload_records import UploadState
 
 ROWS = 4
 """Rows per table; the last one has NULL in every nullable column."""
+
+FILLED_TABLES = tuple(table for table in tables.metadata.tables.values() if tables.IS_DERIVED not in table.info)
 
 _LASTING = {
     tables.file.c.state: (FileState.LIVE,),
@@ -57,7 +59,7 @@ async def fill(catalog: Catalog) -> None:
             await connection.execute(text("SET LOCAL session_replication_role = replica"))
         else:
             await connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        for table in tables.metadata.tables.values():
+        for table in FILLED_TABLES:
             await connection.execute(table.delete())
             for number in range(ROWS):
                 values = {column.name: _value(table, column, number) for column in table.c}
@@ -70,7 +72,7 @@ async def contents(catalog: Catalog) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, and Alembic's revision; without the flag that describes this database's tables and is never exported."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     async with catalog.engine.connect() as connection:
-        for table in tables.metadata.tables.values():
+        for table in FILLED_TABLES:
             rows = [tuple(row) for row in await connection.execute(select(table)) if OLDEST_PROGRAM_FLAG not in row]
             found[table.name] = sorted(rows, key=repr)
         found["alembic_version"] = [
@@ -93,9 +95,9 @@ def _value(table: Table, column: Column[Any], number: int) -> Any:
 
 def _plain(column: Column[Any], number: int) -> Any:
     kind = column.type
-    if isinstance(kind, tables.UtcDateTime):
+    if isinstance(kind, column_types.UtcDateTime):
         return _TIMES[number] + timedelta(microseconds=number)
-    if isinstance(kind, tables.StrEnumType):
+    if isinstance(kind, column_types.StrEnumType):
         choices = _LASTING.get(column) or list(kind.choices)
         return choices[number % len(choices)]
     if isinstance(kind, Boolean):

@@ -10,13 +10,12 @@ import pytest
 
 from app.catalog.backup.dump import list_dumped_tables
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.schema import tables
 from app.config import Settings
 from app.migration.backups.backup_store import BackupInfo, BackupStore
 from app.migration.backups.restore import read_file_chunks, restore_backup
 from app.storage.service import open_storage
 from tests.migration.backup.conftest import MakeSettings
-from tests.migration.backup.rows import ROWS, contents, fill
+from tests.migration.backup.rows import FILLED_TABLES, ROWS, contents, fill
 from tests.real.catalogues import Databases
 from tests.real.databases import DatabaseKind
 
@@ -46,7 +45,7 @@ async def test_every_row_comes_back_from_the_other_database(
     filled: Catalog, db_url: str, database: DatabaseKind, databases: Databases, make_settings: MakeSettings
 ) -> None:
     before = await contents(filled)
-    assert {name for name, rows in before.items() if len(rows) >= ROWS} == set(tables.metadata.tables)
+    assert {name for name, rows in before.items() if len(rows) >= ROWS} == {table.name for table in FILLED_TABLES}
 
     first = await back_up(make_settings(db_url), filled)
     there = make_settings(databases.empty(OTHER[database]))
@@ -72,4 +71,4 @@ def rows_of(backup: BackupInfo) -> list[str]:
 
 def test_there_is_a_way_for_every_column() -> None:
     found = {table.name: [column.name for column in table.columns] for table in list_dumped_tables()}
-    assert found == {table.name: [column.name for column in table.c] for table in tables.metadata.tables.values()}
+    assert found == {table.name: [column.name for column in table.c] for table in FILLED_TABLES}

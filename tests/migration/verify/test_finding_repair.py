@@ -12,7 +12,7 @@ from app.catalog.schema.records import FileKind, TaskState
 from app.config import Settings
 from app.jobs.service import JobService, open_jobs
 from app.migration.consistency.consistency_check import FindingKind
-from app.migration.consistency.finding_repair import QUARANTINED, REQUEUED, ConsistencyRepair
+from app.migration.consistency.finding_repair import QUARANTINED, RECOUNTED, REQUEUED, ConsistencyRepair
 from app.storage.key import Key
 from tests.catalog.rows import LEASE
 from tests.migration.verify.damaged_library import DamagedLibrary
@@ -67,6 +67,23 @@ async def test_lost_and_damaged_derivatives_are_made_again(library: DamagedLibra
         TaskState.DONE,
     ]
     assert await library.bytes_of(orphan) == b"nobody's"
+
+
+async def test_wrong_counts_are_corrected_where_repairs_are_asked_for(library: DamagedLibrary) -> None:
+    await library.fill(2)
+    async with library.catalog.engine.begin() as connection:
+        await connection.execute(tables.asset_count.update().values(assets=7))
+
+    unasked, found = await library.verify(repairs=repair(library))
+    async with open_jobs(Settings(_env_file=None), library.catalog, None) as jobs:  # pyright: ignore[reportCallIssue]
+        asked, _ = await library.verify(repairs=repair(library, jobs))
+
+    assert [(finding.problem, finding.path, finding.repair) for finding in found] == [
+        (FindingKind.COUNT, "asset", None)
+    ]
+    assert (unasked.unrepaired, asked.unrepaired, asked.repaired) == (1, 0, {RECOUNTED: 1})
+    assert (await library.catalog.counts.get_statistics(library.owner)).total == 2
+    assert await library.problems() == {}
 
 
 async def test_nothing_is_mended_unasked(library: DamagedLibrary) -> None:

@@ -128,7 +128,7 @@ async def get_any_statistics(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> StatisticsResponse:
     await _load_user(id, services)
-    statistics = await services.catalog.assets.get_statistics(
+    statistics = await services.catalog.counts.get_statistics(
         id, trashed=is_trashed, visibility=visibility, is_favorite=is_favorite
     )
     return StatisticsResponse(images=statistics.images, videos=statistics.videos, total=statistics.total)

@@ -39,7 +39,7 @@ _STATISTICS = [Depends(require_administrator(Permission.LIBRARY_STATISTICS))]
 
 @router.get("", dependencies=_READ)
 async def list_libraries(services: ServicesDependency) -> list[LibraryResponse]:
-    counts = await services.catalog.libraries.count_assets()
+    counts = await services.catalog.counts.count_by_library()
     libraries = await services.catalog.libraries.list()
     return [
         LibraryResponse.from_library(each, counts.get(each.id, 0), is_scanning=services.libraries.is_scanning(each.id))
@@ -111,7 +111,7 @@ async def _get_library(library_id: UUID, services: Services) -> Library:
 
 
 async def _build_response(library: Library, services: Services) -> LibraryResponse:
-    counts = await services.catalog.libraries.count_assets()
+    counts = await services.catalog.counts.count_by_library()
     is_scanning = services.libraries.is_scanning(library.id)
     return LibraryResponse.from_library(library, counts.get(library.id, 0), is_scanning=is_scanning)
 

@@ -35,7 +35,6 @@ from app.storage.errors import ObjectNotFound, StorageUnavailable
 router = APIRouter(prefix="/api/server", tags=["server"])
 
 NO_SECURITY = {"security": []}
-S3_PATH_PREFIX = "s3://"
 SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 ServicesDependency = Annotated[Services, Depends(get_services)]
@@ -104,7 +103,7 @@ async def get_storage(
     if disk is not None:
         return _build_storage_response(size=disk.total, used=disk.used, available=disk.free)
     owner_id = None if caller.user.is_admin else caller.user.id
-    bytes_by_user = await services.catalog.files.sum_bytes_by_kind(owner_id, path_prefix=S3_PATH_PREFIX)
+    bytes_by_user = await services.catalog.counts.sum_bytes_by_kind(owner_id, only_remote=True)
     return _build_storage_response(
         size=0, used=sum(sum(by_kind.values()) for by_kind in bytes_by_user.values()), available=0
     )
@@ -119,10 +118,10 @@ async def get_mounts(services: ServicesDependency) -> list[MountResponse]:
 @router.get("/statistics", dependencies=[Depends(require_administrator(Permission.SERVER_STATISTICS))])
 async def get_server_statistics(services: ServicesDependency) -> ServerStatistics:
     """Of all users; for administrators."""
-    bytes_by_user = await services.catalog.files.sum_bytes_by_kind()
+    bytes_by_user = await services.catalog.counts.sum_bytes_by_kind()
     users = [
         _build_user_usage(user, bytes_by_user.get(user.user_id, {}))
-        for user in await services.catalog.assets.get_usage_by_user()
+        for user in await services.catalog.counts.get_usage_by_user()
     ]
     by_kind = Counter[FileKind]()
     for user in users:

@@ -80,7 +80,7 @@ async def get_asset_statistics(
     visibility: Annotated[Visibility | None, Query()] = None,
 ) -> StatisticsResponse:
     """How many photos and videos you have."""
-    statistics = await services.catalog.assets.get_statistics(
+    statistics = await services.catalog.counts.get_statistics(
         caller.user.id, trashed=is_trashed, visibility=visibility, is_favorite=is_favorite
     )
     return StatisticsResponse(images=statistics.images, videos=statistics.videos, total=statistics.total)

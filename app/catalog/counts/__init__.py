@@ -1,0 +1,1 @@
+"""Numbers of assets and files, and bytes, that triggers keep: their queries and their maintenance."""
