@@ -14,15 +14,18 @@ RUN apt-get update \
     && /opt/build/bin/pip --python /opt/mediavault/bin/python install --quiet --only-binary=:all: --require-hashes -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY app ./app
-# Saves space: of the SDK's descriptions of some 400 services, only those of S3 and of the credential providers stay. Debug symbols are
-# stripped except in packages that bundle libraries, which strip would break.
+# Saves space: of the SDK's descriptions of some 400 services, only those of S3 and of the credential providers stay. Translated messages,
+# other databases and numpy's build tools go. Debug symbols are stripped except in bundled libraries (….libs), which strip would break.
+# hadolint ignore=DL3003
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/build/bin/pip --python /opt/mediavault/bin/python install --quiet --no-deps dist/*.whl \
     && find /opt/mediavault/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
         ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
-    && find /opt/mediavault/lib/python3*/site-packages/numpy -type d -name tests -prune -exec rm -r {} + \
-    && find /opt/mediavault/lib/python3*/site-packages/uvloop /opt/mediavault/lib/python3*/site-packages/aiohttp \
-        /opt/mediavault/lib/python3*/site-packages/sqlalchemy -name '*.so' -exec strip --strip-debug {} +
+    && cd /opt/mediavault/lib/python3*/site-packages \
+    && find numpy -type d -name tests -prune -exec rm -r {} + \
+    && rm -rf numpy/distutils numpy/f2py exiv2/locale exiv2/examples \
+        sqlalchemy/testing sqlalchemy/dialects/mssql sqlalchemy/dialects/mysql sqlalchemy/dialects/oracle \
+    && find aiohttp exiv2 PIL sqlalchemy uvloop -name '*.so' -exec strip --strip-debug {} +
 
 FROM python:3.13-slim-trixie
 # Security updates of ffmpeg matter more than a fixed version, which Debian withdraws. Drivers for graphics cards (Mesa, LLVM) are 200 MB
@@ -31,7 +34,7 @@ FROM python:3.13-slim-trixie
 RUN printf 'path-exclude=%s\n' \
         '/usr/lib/*/libLLVM*' '/usr/lib/*/libgallium*' '/usr/lib/*/libz3.so*' '/usr/lib/*/dri/*' '/usr/lib/*/libvulkan_*' \
         '/usr/share/X11/*' '/usr/share/alsa/*' '/usr/share/doc/*' '/usr/share/fonts/*' '/usr/share/icons/*' \
-        '/usr/share/locale/*' '/usr/share/man/*' '/usr/lib/*/libhwy_*' > /etc/dpkg/dpkg.cfg.d/mediavault \
+        '/usr/share/libmysofa/*' '/usr/share/locale/*' '/usr/share/man/*' '/usr/lib/*/libhwy_*' > /etc/dpkg/dpkg.cfg.d/mediavault \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ffmpeg tzdata \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \

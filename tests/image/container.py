@@ -28,11 +28,12 @@ mount --bind "$root" "$root"
 mount --bind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --bind "$data" "$root/data"
+if [ -n "$sockets" ]; then mkdir -p "$root/run/postgresql" && mount --bind "$sockets" "$root/run/postgresql"; fi
 mount -o remount,bind,ro "$root"
 exec chroot "$root" setpriv --reuid="$uid" --regid="$gid" --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs \\
     env --ignore-environment --chdir="$folder" "$@"
 """
-"""Shell script of a container: read-only root, no capabilities, only `/data` writable."""
+"""Shell script of a container: read-only root, no capabilities, only `/data` writable. `sockets` is seen as `/run/postgresql`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,19 @@ def build_image(folder: Path) -> Image:
 
 
 def start(
-    image: Image, data: Path, uid: int, gid: int, settings: Mapping[str, str], log: Path, *command: str
+    image: Image,
+    data: Path,
+    uid: int,
+    gid: int,
+    settings: Mapping[str, str],
+    log: Path,
+    *command: str,
+    sockets: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start the image's command, or `command`, in a container with `data` mounted as `/data`."""
+    """Start the image's command, or `command`, in a container with `data` mounted as `/data`. `sockets`: the folder of PostgreSQL's socket."""
     environment = (*image.environment, *(f"{name}={value}" for name, value in settings.items()))
     variables = {"root": str(image.root), "data": str(data), "uid": str(uid), "gid": str(gid), "folder": image.folder}
+    variables["sockets"] = str(sockets or "")
     with log.open("ab") as output:
         return subprocess.Popen(
             ["unshare", "--mount", "sh", "-euc", ENTER, "sh", *environment, *(command or image.command)],

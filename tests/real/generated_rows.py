@@ -110,21 +110,21 @@ def _build_statements(owner: str, media: str, dialect: _Dialect) -> Iterator[str
     ):
         path = f"'{media}/{folder}/' || {file_id} || '.jpg'"
         yield (
-            f"INSERT INTO file ({file_columns}) SELECT {file_id}, {owner}, '{kind}', {path}, 'live', "  # noqa: S608
+            f"INSERT INTO file ({file_columns}) SELECT {file_id}, {owner}, '{kind}', {path}, 'live', "
             f"100000 + n % 5000000, {checksum}, n % 4294967296, '{mime}', {uploaded}, {uploaded} FROM {numbers}"
         )
     yield (
-        "INSERT INTO asset (id, owner_id, type, file_id, checksum, original_file_name, folded_name, file_created_at, "  # noqa: S608
+        "INSERT INTO asset (id, owner_id, type, file_id, checksum, original_file_name, folded_name, file_created_at, "
         "file_modified_at, local_date_time, created_at, updated_at, is_favorite, visibility, width, height, exif, "
         f"is_offline) SELECT {asset}, {owner}, CASE WHEN n % 10 = 0 THEN 'VIDEO' ELSE 'IMAGE' END, {original}, "
         f"{checksum}, 'IMG_' || n || '.JPG', 'img_' || n || '.jpg', {taken}, {taken}, {taken}, {uploaded}, {uploaded}, "
         f"n % 50 = 0, CASE WHEN n % 20 = 0 THEN 'archive' ELSE 'timeline' END, 4000, 3000, {exif}, false FROM {numbers}"
     )
     yield (
-        f"INSERT INTO derivative (asset_id, kind, file_id) SELECT {asset}, 'thumbnail', {thumbnail} FROM {numbers}"  # noqa: S608
+        f"INSERT INTO derivative (asset_id, kind, file_id) SELECT {asset}, 'thumbnail', {thumbnail} FROM {numbers}"
     )
     yield (
-        "INSERT INTO task (id, asset_id, kind, state, priority, attempts, deaths, not_before, requested_at, created_at, "  # noqa: S608
+        "INSERT INTO task (id, asset_id, kind, state, priority, attempts, deaths, not_before, requested_at, created_at, "
         f"updated_at) SELECT {task}, {asset}, CASE WHEN n % 10 = 0 THEN 'video' ELSE 'image' END, 'done', 0, 1, 0, "
         f"{uploaded}, {uploaded}, {uploaded}, {uploaded} FROM {numbers}"
     )
