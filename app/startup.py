@@ -16,6 +16,7 @@ from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, prefix_setting_name
 from app.health.markers import MediaLocationCheck, check_root_exists
 from app.health.media_folder import MountCheckFailed
+from app.health.process_gauges import add_process_gauges
 from app.jobs.elected_work import ElectedWork
 from app.jobs.service import JobService, WakeWorkers, open_jobs
 from app.jobs.sweeper import Sweeper
@@ -24,6 +25,7 @@ from app.libraries.import_paths.link_roots import keep_link_roots_current
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.pipeline import ProcessingPipeline
 from app.media.processor import MediaProcessor
+from app.metrics.instruments import ProcessMetrics
 from app.storage.errors import StagingFull, StorageError
 from app.storage.path import is_s3_uri
 from app.storage.service import StorageService, open_storage
@@ -51,12 +53,12 @@ class CoreServices:
 
 @asynccontextmanager
 async def open_core_services(
-    settings: Settings, *, process_tasks: bool, adopt_markers: bool = False
+    settings: Settings, *, process_tasks: bool, adopt_markers: bool = False, metrics: ProcessMetrics | None = None
 ) -> AsyncIterator[CoreServices]:
     """Open the core services, and close them on exit.
 
     `process_tasks`: this process works on background tasks. `adopt_markers`: rewrite the media location's markers with this
-    installation's id. Raises `StartupError`.
+    installation's id. `metrics`: what this process records its metrics with, if they are exported. Raises `StartupError`.
     """
     async with AsyncExitStack() as stack:
         try:
@@ -67,10 +69,12 @@ async def open_core_services(
         if not (adopt_markers or settings.ignore_mount_check_errors) and settings.storage_engine is StorageEngine.LOCAL:
             await _check_media_root(catalog, settings)
         try:
-            storage = await open_storage(settings)
+            storage = await open_storage(settings, metrics)
         except StorageError as error:
             raise StartupError(_describe_storage_error(error)) from error
         stack.push_async_callback(storage.aclose)
+        if metrics is not None:
+            add_process_gauges(metrics, catalog.database, storage.staging)
         await _open_staging(storage.staging)
         media_location = MediaLocationCheck(catalog, storage, ignore_errors=settings.ignore_mount_check_errors)
         stack.push_async_callback(media_location.aclose)
@@ -90,7 +94,7 @@ async def open_core_services(
 
         try:
             jobs = await stack.enter_async_context(
-                open_jobs(settings, catalog, process_with if process_tasks else None)
+                open_jobs(settings, catalog, process_with if process_tasks else None, metrics)
             )
         except CatalogError as error:
             raise StartupError(prefix_setting_name("DB_URL", error)) from error

@@ -16,6 +16,7 @@ from app.archives.links import ArchiveLinkService
 from app.archives.planner import ArchivePlanner
 from app.catalog.catalog import Catalog
 from app.config import Settings
+from app.health.installation_metrics import InstallationMetrics
 from app.health.mount_states import MountRegistry
 from app.health.readiness import ReadinessChecks
 from app.jobs.service import JobService
@@ -29,6 +30,8 @@ from app.uploads.sessions.service import UploadSessions
 
 @dataclass(frozen=True, slots=True)
 class Services:
+    """`storage` counts the bytes of its reads as sent to clients, where metrics are exported."""
+
     settings: Settings
     catalog: Catalog
     storage: StorageService
@@ -45,6 +48,7 @@ class Services:
     jobs: JobService
     health: ReadinessChecks
     mounts: MountRegistry
+    installation_metrics: InstallationMetrics
 
 
 async def get_services(request: Request) -> Services:

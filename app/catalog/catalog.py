@@ -40,11 +40,13 @@ from app.catalog.installation import InstallationFlags
 from app.catalog.libraries.libraries import LibraryRepository
 from app.catalog.libraries.library_files import LibraryFileRepository
 from app.catalog.libraries.library_sidecars import LibrarySidecarRepository
+from app.catalog.metric_queries import MetricQueries
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
 from app.catalog.task_queues import TaskQueueRepository
 from app.catalog.tasks import TaskRepository
 from app.catalog.uploads.uploads import UploadRepository
+from app.catalog.verify_results import VerifyResultRepository
 
 _WRITE_PROBE = "write-probe"
 
@@ -89,6 +91,8 @@ class Catalog:
         self.installation = InstallationFlags(database)
         self.moves = MoveLedger(database)
         self.path_switches = PathSwitches(database)
+        self.verify_results = VerifyResultRepository(database)
+        self.metrics = MetricQueries(database)
 
     @property
     def engine(self) -> AsyncEngine:

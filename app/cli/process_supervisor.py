@@ -26,6 +26,7 @@ from types import FrameType
 import structlog
 
 from app.api.http.server import READY, StopOrder
+from app.metrics.segments import SharedSegments
 
 REPLACEMENT_SECONDS = 120.0
 """How long a process that replaces another one may take to become ready; then it is killed, and the other one stays."""
@@ -40,11 +41,13 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class ServingProcess:
     """What a forked process is told of itself. `slot`: its number, from 0, which a process that replaces another one takes over. `is_first`: no
-    process has served before. `channel`: its end of the pair of sockets."""
+    process has served before. `channel`: its end of the pair of sockets. `segment`: the index of its segment of `SharedSegments`, if there is
+    one left."""
 
     slot: int
     is_first: bool
     channel: socket.socket
+    segment: int | None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +58,7 @@ class _Member:
     slot: int
     pid: int
     channel: socket.socket
+    segment: int | None
     replaces: _Member | None
     started_at: float
     is_ready: bool = False
@@ -71,12 +75,15 @@ class ProcessSupervisor:
         sockets: Sequence[socket.socket],
         *,
         drain_delay: float,
+        segments: SharedSegments | None = None,
     ) -> None:
-        """`sockets`: the listening sockets, which the supervisor keeps open while any process may be replaced. `drain_delay`: in seconds."""
+        """`sockets`: the listening sockets, which the supervisor keeps open while any process may be replaced. `drain_delay`: in seconds.
+        `segments`: the memory for the processes' metrics."""
         self._count = count
         self._serve = serve
         self._sockets = sockets
         self._drain_delay = drain_delay
+        self._segments = segments
         self._selector = selectors.DefaultSelector()
         self._members: dict[int, _Member] = {}
         self._starts: dict[int, float] = {0: 0.0}
@@ -189,6 +196,8 @@ class ProcessSupervisor:
     def _on_ended(self, member: _Member, status: int) -> None:
         """`status`: the exit status; negative: the signal that killed the process."""
         del self._members[member.pid]
+        if self._segments is not None and member.segment is not None:
+            self._segments.release(member.segment)
         with suppress(KeyError, ValueError):
             self._selector.unregister(member.channel)
         member.channel.close()
@@ -232,15 +241,16 @@ class ProcessSupervisor:
 
     def _start(self, slot: int, replaces: _Member | None) -> None:
         ours, theirs = socket.socketpair()
+        segment = self._segments.acquire() if self._segments is not None else None
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
             ours.close()
-            self._run_process(ServingProcess(slot, not self._was_ready, theirs))
+            self._run_process(ServingProcess(slot, not self._was_ready, theirs, segment))
         theirs.close()
         ours.setblocking(False)
-        member = self._members[pid] = _Member(slot, pid, ours, replaces, time.monotonic())
+        member = self._members[pid] = _Member(slot, pid, ours, segment, replaces, time.monotonic())
         self._selector.register(ours, selectors.EVENT_READ, member)
 
     def _run_process(self, process: ServingProcess) -> None:

@@ -49,12 +49,19 @@ def serve(
     sockets = _open_sockets(settings)
     with import_without_gc():
         from app.api.logging_setup import configure_logging  # noqa: PLC0415 - see above
+        from app.cli.metrics_listener import open_metrics_listener  # noqa: PLC0415
         from app.cli.process_supervisor import ProcessSupervisor, ServingProcess  # noqa: PLC0415
         from app.cli.server_process import ServeOptions, run_server  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
+    try:
+        metrics = open_metrics_listener(
+            settings, settings.metrics_port, "MEDIAVAULT_METRICS_PORT", settings.process_count
+        )
+    except SettingsError as error:
+        fail(str(error))
     first_key = run_command(call_with_catalog(settings, create_first_user)) if first_run else None
-    options = ServeOptions(sockets, first_run, first_key, adopt=adopt, worker=worker)
+    options = ServeOptions(sockets, metrics, first_run, first_key, adopt=adopt, worker=worker)
     if settings.process_count == 1:
         status = run_server(settings, options)
     else:
@@ -67,7 +74,11 @@ def serve(
             return run_server(current, options, process)
 
         status = ProcessSupervisor(
-            settings.process_count, serve_in_process, sockets, drain_delay=settings.drain_delay
+            settings.process_count,
+            serve_in_process,
+            sockets,
+            drain_delay=settings.drain_delay,
+            segments=metrics.segments if metrics is not None else None,
         ).run()
     if status:
         raise typer.Exit(status)

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
@@ -18,6 +19,7 @@ from app.api.http.connections import create_connection_registry
 from app.api.http.server import DrainingServer
 from app.catalog.database.engine import SqliteLocation, parse_url
 from app.cli.first_run import FIRST_USER, SIGN_IN_MINUTES, create_sign_in_token
+from app.cli.metrics_listener import MetricsListener
 from app.cli.process_supervisor import ServingProcess
 from app.config import Settings, StorageEngine
 from app.main import create_app
@@ -28,9 +30,11 @@ FAILED_START = 3
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What the command line says, and what was made before the start. `first_key`: the API key of a user that was just created, to print."""
+    """What the command line says, and what was made before the start. `first_key`: the API key of a user that was just created, to print.
+    `metrics`: what all processes share for their metrics, if these are exported."""
 
     sockets: list[socket.socket]
+    metrics: MetricsListener | None
     first_run: bool
     first_key: str | None
     adopt: bool
@@ -41,13 +45,21 @@ def run_server(settings: Settings, options: ServeOptions, process: ServingProces
     """Serves until a signal ends it. Returns the exit status. `process`: which one of several processes this is; the first one prints, and
     only number 0 works on tasks: the slots for tasks are those of the host."""
     is_first = process is None or process.is_first
+    metrics = options.metrics.create_metrics(process) if options.metrics is not None else None
     app = create_app(
         settings,
         process_tasks=options.worker and (process is None or process.slot == 0),
         adopt_markers=options.adopt and is_first,
+        metrics=metrics,
     )
+    registry = create_connection_registry(settings, app.refusal_log)
+    metrics_server = AsyncExitStack()  # open until the process ends: metrics are answered during the drain, too
 
-    async def print_start_message() -> None:
+    async def begin_serving() -> None:
+        if options.metrics is not None and metrics is not None:
+            await metrics_server.enter_async_context(
+                options.metrics.serving(metrics, app.services.installation_metrics, registry)
+            )
         if is_first:
             catalog = app.services.catalog
             users = await catalog.users.count()
@@ -56,10 +68,10 @@ def run_server(settings: Settings, options: ServeOptions, process: ServingProces
 
     server = DrainingServer(
         app,
-        create_connection_registry(settings, app.refusal_log),
+        registry,
         drain_delay=settings.drain_delay,
         drain_seconds=settings.drain_seconds,
-        on_started=print_start_message,
+        on_started=begin_serving,
         on_stopped=partial(_exit, 0),
         supervisor=process.channel if process is not None else None,
     )

@@ -13,7 +13,7 @@ import typer
 from app.catalog.schema.records import TaskKind
 from app.cli.command_runner import fail, load_settings_or_exit, load_settings_with_logging
 from app.cli.fast_imports import import_without_gc
-from app.config import Settings
+from app.config import Settings, SettingsError
 
 LOOK_SECONDS = 0.5
 
@@ -26,15 +26,24 @@ def run_worker() -> None:
         import structlog  # noqa: PLC0415 - slow to import
 
         from app.api.logging_setup import configure_logging  # noqa: PLC0415
+        from app.cli.worker_metrics import open_worker_metrics, serving_worker_metrics  # noqa: PLC0415
         from app.startup import open_core_services  # noqa: PLC0415
 
     configure_logging(settings.log_level, settings.log_format)
+    try:
+        listener = open_worker_metrics(settings)
+    except SettingsError as error:
+        fail(str(error))
 
     async def until_stopped() -> None:
         stopped = asyncio.Event()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_number, stopped.set)
-        async with open_core_services(settings, process_tasks=True):
+        metrics = listener.create_metrics() if listener is not None else None
+        async with (
+            open_core_services(settings, process_tasks=True, metrics=metrics) as services,
+            serving_worker_metrics(listener, metrics, services),
+        ):
             structlog.get_logger(__name__).info("the worker is ready")
             await stopped.wait()
 

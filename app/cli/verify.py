@@ -8,14 +8,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError
+from app.catalog.verify_results import VerifyResult
 from app.cli.command_runner import call_with_catalog, fail, load_settings_with_logging, run_command
 from app.config import Settings
 from app.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from app.migration.consistency.consistency_check import ConsistencySummary
 
 PROBLEMS, REPAIRED = 1, 3
 FORMATS = ("table", "json", "csv")
@@ -84,6 +89,7 @@ async def _run_verification(
                     concurrency=concurrency,
                 )
                 summary = await check.run()
+                await _save_result(catalog, summary, checksums=checksums)
     except StorageError as error:
         report.fail(describe_storage_error(error))
         fail(describe_storage_error(error))
@@ -94,3 +100,14 @@ async def _run_verification(
     if not summary.problems:
         return 0
     return PROBLEMS if summary.unrepaired else REPAIRED
+
+
+async def _save_result(catalog: Catalog, summary: ConsistencySummary, *, checksums: bool) -> None:
+    """For `/metrics`. A database that cannot be written does not change what was found."""
+    from app.migration.consistency.consistency_check import FindingKind  # noqa: PLC0415 - slow to import
+
+    problems = {kind.value: summary.problems[kind] for kind in FindingKind}
+    try:
+        await catalog.verify_results.save(VerifyResult(datetime.now(UTC), checksums, problems, summary.unrepaired))
+    except CatalogError as error:
+        typer.echo(f"mediavault: the result could not be saved for metrics: {error}", err=True)

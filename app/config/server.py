@@ -84,6 +84,25 @@ class ServerSettings(BaseSettings):
         ge=0,
         le=86400,
     )
+    metrics_host: str = setting(
+        "MEDIAVAULT_METRICS_HOST",
+        "127.0.0.1",
+        "Address on which /metrics is answered, for Prometheus; it must not be reachable for others.",
+    )
+    metrics_port: int | None = setting(
+        "MEDIAVAULT_METRICS_PORT",
+        None,
+        "Port on which serve answers /metrics; none without it. It is never answered on the service's own port.",
+        ge=1,
+        le=65535,
+    )
+    worker_metrics_port: int | None = setting(
+        "MEDIAVAULT_WORKER_METRICS_PORT",
+        None,
+        "Port on which worker answers /metrics; of several workers on one host, each needs its own.",
+        ge=1,
+        le=65535,
+    )
     session_days: int = setting("MEDIAVAULT_SESSION_DAYS", 365, "Days that a login lasts.", ge=1)
 
     @field_validator("processes")

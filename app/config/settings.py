@@ -62,6 +62,9 @@ class Settings(
     def _check_consistency(self) -> Self:
         if self.storage_engine is StorageEngine.S3 and not self.s3_bucket:
             raise SettingsError("S3_BUCKET is not set, but IMMICH_STORAGE_ENGINE is s3")
+        if self.port in (self.metrics_port, self.worker_metrics_port):
+            name = "MEDIAVAULT_METRICS_PORT" if self.port == self.metrics_port else "MEDIAVAULT_WORKER_METRICS_PORT"
+            raise SettingsError(f"{name} is IMMICH_PORT: metrics are not for clients")
         if self.staging_folder.is_relative_to(self.media_location):
             raise SettingsError("MEDIAVAULT_STAGING_FOLDER lies in IMMICH_MEDIA_LOCATION")
         return self

@@ -19,6 +19,8 @@ from app.config import Settings
 from app.health.readiness import CheckFailed
 from app.jobs.sqlite_runner import SqliteTaskRunner
 from app.jobs.task_executor import ProcessTask, TaskExecutor
+from app.jobs.task_metrics import TaskMetrics
+from app.metrics.instruments import ProcessMetrics
 
 NEGLECTED_AFTER = timedelta(minutes=2)
 """If a task has been due for so long and no task is being worked on, there are no workers, or they have lost the
@@ -102,11 +104,15 @@ class _OtherProcessDelivery:
 
 @asynccontextmanager
 async def open_jobs(
-    settings: Settings, catalog: Catalog, create_processor: Callable[[WakeWorkers], ProcessTask] | None
+    settings: Settings,
+    catalog: Catalog,
+    create_processor: Callable[[WakeWorkers], ProcessTask] | None,
+    metrics: ProcessMetrics | None = None,
 ) -> AsyncIterator[JobService]:
     """Open the delivery, and run tasks with the processor that `create_processor` returns; if it is None, this process
     only requests work. Raises `CatalogError`."""
     slots = compute_slots(settings)
+    on_attempt_ended = TaskMetrics(metrics).record_attempt if metrics is not None else None
     location = catalog.database.location
     async with AsyncExitStack() as stack:
         if isinstance(location, SqliteLocation):
@@ -114,7 +120,7 @@ async def open_jobs(
                 yield JobService(catalog, _OtherProcessDelivery())
                 return
             runner = SqliteTaskRunner(catalog, location.path)
-            executor = TaskExecutor(catalog, create_processor(runner.wake), slots)
+            executor = TaskExecutor(catalog, create_processor(runner.wake), slots, on_attempt_ended=on_attempt_ended)
             await stack.enter_async_context(runner.running(executor))
             yield JobService(catalog, runner, runner)
             return
@@ -122,7 +128,7 @@ async def open_jobs(
 
         broker = await stack.enter_async_context(open_broker(catalog))
         if create_processor is not None:
-            executor = TaskExecutor(catalog, create_processor(broker.wake), slots, broker.deliver)
+            executor = TaskExecutor(catalog, create_processor(broker.wake), slots, broker.deliver, on_attempt_ended)
             await stack.enter_async_context(broker.run_workers(executor, slots))
         yield JobService(catalog, broker)
 

@@ -7,6 +7,7 @@ It does not choose how tasks arrive; see `sqlite_runner` and `postgres_broker`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -31,6 +32,8 @@ STOP_SECONDS = 10.0
 ProcessTask = Callable[[Task], Awaitable[None]]
 OnRetryScheduled = Callable[[Task, datetime], Awaitable[None]]
 ClaimTask = Callable[[UUID], Awaitable[Task | None]]
+OnAttemptEnded = Callable[[Task, TaskOutcome, float], None]
+"""Called with the task, the outcome, and the seconds that the attempt took."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,12 +51,14 @@ class TaskExecutor:
         process_task: ProcessTask,
         slots: Mapping[TaskKind, int],
         on_retry_scheduled: OnRetryScheduled | None = None,
+        on_attempt_ended: OnAttemptEnded | None = None,
     ) -> None:
         """`process_task` does a task's work. `on_retry_scheduled` is called with each task that is to be tried again,
         and the time."""
         self._catalog = catalog
         self._process_task = process_task
         self._on_retry_scheduled = on_retry_scheduled
+        self._on_attempt_ended = on_attempt_ended
         self._slots = {kind: asyncio.Semaphore(number) for kind, number in slots.items()}
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -121,11 +126,12 @@ class TaskExecutor:
 
     async def _run_attempt(self, task: Task) -> None:
         """Run an attempt and record its outcome. Raises nothing but cancellation."""
+        began = time.monotonic()
         try:
             await self._run_under_lease(task)
         except asyncio.CancelledError:
             if self._stopping:
-                await self._record_outcome(task, TaskReleased(datetime.now(UTC)))
+                await self._end_attempt(task, TaskReleased(datetime.now(UTC)), began)
                 raise
             _log.warning(
                 "an attempt was stopped: its task belongs to another run or is gone",
@@ -135,12 +141,17 @@ class TaskExecutor:
         except (MediaError, StorageError, CatalogError) as error:
             if not self._catalog.outages.record_failure(error):
                 _log.warning("an attempt failed", task=str(task.id), asset=str(task.asset_id), reason=str(error))
-            await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
+            await self._end_attempt(task, decide_outcome(task, error, datetime.now(UTC)), began)
         except Exception as error:  # noqa: BLE001 - the attempt's outermost edge: every error is recorded in the task
             _log.exception("an attempt failed", task=str(task.id), asset=str(task.asset_id))
-            await self._record_outcome(task, decide_outcome(task, error, datetime.now(UTC)))
+            await self._end_attempt(task, decide_outcome(task, error, datetime.now(UTC)), began)
         else:
-            await self._record_outcome(task, TaskDone())
+            await self._end_attempt(task, TaskDone(), began)
+
+    async def _end_attempt(self, task: Task, outcome: TaskOutcome, began: float) -> None:
+        if self._on_attempt_ended is not None:
+            self._on_attempt_ended(task, outcome, time.monotonic() - began)
+        await self._record_outcome(task, outcome)
 
     async def _run_under_lease(self, task: Task) -> None:
         """Do the work while renewing the lease; cancel the work when the task belongs to another run."""

@@ -7,6 +7,7 @@ is external and read-only. Both managed locations stay usable while a move is in
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from app.config import Settings, StorageEngine
+from app.metrics.instruments import ProcessMetrics
 from app.storage.backend import FindKeysInUse, ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
 from app.storage.errors import (
     InvalidKey,
@@ -31,6 +34,8 @@ from app.storage.external import ExternalFiles
 from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.local.os_errors import raise_storage_errors
+from app.storage.metered.backend import MeteredBackend
+from app.storage.metered.calls import StorageCalls
 from app.storage.path import BucketPaths, LocalPaths, check_local_path, is_s3_uri, parse_s3_uri
 from app.storage.process_folder import STAGING
 from app.storage.ranges import ByteRange
@@ -38,6 +43,12 @@ from app.storage.resumable_files import ManagedObject, ResumableFiles, WriteCoun
 from app.storage.staging import Staging, StoredContent
 
 PATH_CACHE_SIZE = 4096
+
+
+class WrapRead(Protocol):
+    def __call__(
+        self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
+    ) -> AbstractAsyncContextManager[ObjectStream]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,7 @@ class StorageService:
         self._local_paths = LocalPaths(str(media_root)) if media_root else None
         self._bucket_paths = BucketPaths(bucket, prefix) if bucket else None
         self._external = ExternalFiles()
+        self._wrap_read: WrapRead | None = None
         primary = (local, self._local_paths) if engine is StorageEngine.LOCAL else (s3, self._bucket_paths)
         if primary[0] is None or primary[1] is None:
             raise ValueError(f"the engine is {engine}, but it has no backend")
@@ -133,8 +145,18 @@ class StorageService:
         """See `StorageBackend.read_stream`."""
         managed = self._resolve(path)
         if managed is None:
-            return self._external.read_stream(path, byte_range, if_match)
-        return managed.backend.read_stream(managed.key, byte_range, if_match)
+            opened = self._external.read_stream(path, byte_range, if_match)
+        else:
+            opened = managed.backend.read_stream(managed.key, byte_range, if_match)
+        if self._wrap_read is None:
+            return opened
+        return self._wrap_read(opened, is_s3=managed is not None and managed.backend is self._s3)
+
+    def with_wrapped_reads(self, wrap_read: WrapRead) -> StorageService:
+        """The same storage, whose `read` passes through `wrap_read`. Only the original is to be closed."""
+        view = copy.copy(self)
+        view._wrap_read = wrap_read  # noqa: SLF001 - of this class
+        return view
 
     def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None:
         """See `StorageBackend.read_from_memory`; always None for external files, which may change while they are read."""
@@ -331,20 +353,18 @@ class StorageService:
         return self._resolve(path) or self._external.refuse_write(path)
 
 
-async def open_storage(settings: Settings) -> StorageService:
-    """Open the backends that the settings name. With engine `s3` the local folder is opened too where it exists, for files that have
+async def open_storage(settings: Settings, metrics: ProcessMetrics | None = None) -> StorageService:
+    """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too where it exists, for files that have
     not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the media folder cannot
     be opened."""
     root = settings.media_location
-    local: LocalBackend | None = None
+    local: StorageBackend | None = None
     s3: StorageBackend | None = None
     if settings.storage_engine is StorageEngine.LOCAL or await asyncio.to_thread(root.is_dir):
-        local = await asyncio.to_thread(_open_local, root, settings.fsync)
+        local = _meter(await asyncio.to_thread(_open_local, root, settings.fsync), metrics)
     try:
         if settings.s3_bucket:
-            from app.storage.s3 import open_s3  # noqa: PLC0415 - the S3 client takes 0.5 s to load
-
-            s3 = await open_s3(settings)
+            s3 = await _open_s3(settings, metrics)
     except BaseException:
         if local is not None:
             await local.aclose()
@@ -358,6 +378,21 @@ async def open_storage(settings: Settings) -> StorageService:
         engine=settings.storage_engine,
         staging=Staging(settings.staging_folder, settings.staging_limit),
     )
+
+
+def _meter(backend: StorageBackend, metrics: ProcessMetrics | None) -> StorageBackend:
+    return backend if metrics is None else MeteredBackend(backend, StorageCalls(metrics, backend.name))
+
+
+async def _open_s3(settings: Settings, metrics: ProcessMetrics | None) -> StorageBackend:
+    from app.storage.s3 import open_s3  # noqa: PLC0415 - the S3 client takes 0.5 s to load
+
+    backend = await open_s3(settings)
+    if metrics is not None:
+        from app.storage.metered.s3_requests import meter_s3_requests  # noqa: PLC0415 - see above
+
+        meter_s3_requests(backend, metrics)
+    return _meter(backend, metrics)
 
 
 def _open_local(root: Path, fsync: bool) -> LocalBackend:

@@ -57,6 +57,10 @@ class Staging:
         self._folder: ProcessFolder | None = None
         self._lock = threading.Lock()
 
+    @property
+    def reserved_bytes(self) -> int:
+        return self._budget.used
+
     async def open(self) -> None:
         """Remove the folders of dead processes, and make that of this process. Raises a `StorageError` where that fails."""
         await self._threads.run(self._open_process_folder)
@@ -196,6 +200,11 @@ class ByteBudget:
             else:
                 self._grant_waiting()
             raise
+
+    @property
+    def used(self) -> int:
+        """Reserved bytes."""
+        return self._used
 
     def _release(self, size: int) -> None:
         self._used -= size

@@ -1,17 +1,22 @@
-"""The conformance suite against further S3 servers. `store_records.py` has the guarantees that they break."""
+"""The conformance suite against further S3 servers, and against the wrapper that measures calls. `store_records.py` has the guarantees that
+servers break."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from app.metrics.instruments import ProcessMetrics
+from app.metrics.segments import SharedSegments
+from app.storage.backend import StorageBackend
+from app.storage.service import open_storage
 from tests.real.moto import Moto
 from tests.real.rclone import Rclone, rclone_binary
 from tests.storage.conformance import Conformance
-from tests.storage.conftest import Place
+from tests.storage.conftest import Place, settings_of
 from tests.storage.store_records import MOTO, RCLONE, StoreRecord
 
 
@@ -55,6 +60,20 @@ class TestRclone(OtherStore):
     @pytest.fixture
     def place(self, rclone: Rclone, rclone_bucket: str, tmp_path: Path) -> Place:
         return _place(rclone, rclone_bucket, tmp_path)
+
+
+class TestMetered(Conformance):
+    """A local folder whose calls are measured."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Place:
+        return {"IMMICH_STORAGE_ENGINE": "local", "IMMICH_MEDIA_LOCATION": str(tmp_path / "media")}
+
+    @pytest.fixture
+    async def backend(self, place: Place) -> AsyncIterator[StorageBackend]:
+        service = await open_storage(settings_of(place), ProcessMetrics(SharedSegments(1), 0))
+        yield service.primary_backend
+        await service.aclose()
 
 
 def _place(store: Moto | Rclone, bucket: str, folder: Path) -> Place:

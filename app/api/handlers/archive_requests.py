@@ -15,6 +15,7 @@ from app.delivery.response import NO_CACHE, Representation
 from app.storage.backend import read_for_account
 
 ARCHIVE_PATH_PREFIX = "/api/download/archives/"
+ARCHIVE_ROUTE = f"{ARCHIVE_PATH_PREFIX}{{token}}/{{name}}"
 
 _LINK_PATTERN = re.compile(r"/api/download/archives/([A-Za-z0-9_-]{1,128})/[^/]{1,1024}", re.DOTALL)
 # The URL contains the token: the browser must not send it to other pages as `Referer`.

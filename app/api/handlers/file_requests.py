@@ -29,7 +29,7 @@ from app.api.files.renditions import (
     RenditionRedirect,
     parse_thumbnail_size,
 )
-from app.api.handlers.archive_requests import is_archive_link, serve_archive
+from app.api.handlers.archive_requests import ARCHIVE_ROUTE, is_archive_link, serve_archive
 from app.api.services import Services
 from app.config import S3Delivery
 from app.delivery.conditions import may_redirect
@@ -46,7 +46,8 @@ _PATH_PATTERN = re.compile(
     f"/api/(?:assets/{_ID}/(?:original|thumbnail|video/playback)|people/{_ID}/thumbnail|users/{_ID}/profile-image)"
 )
 _ASSETS_PREFIX = "/api/assets/"
-_ID_END = len(_ASSETS_PREFIX) + 36
+ASSET_PATH_LENGTH = len(_ASSETS_PREFIX) + 36
+"""Of an asset's path, up to the end of its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +91,26 @@ def find_file_handler(scope: Scope) -> Callable[[Scope, Receive, Send, Services]
     return serve_archive if is_archive_link(path) else None
 
 
+def find_route_template(scope: Scope) -> str | None:
+    """The path of the fast-path route that answers this request, as OpenAPI describes it; None if there is none."""
+    handler = find_file_handler(scope)
+    if handler is serve_file:
+        _, _, subject, _, rest = scope["path"].split("/", 4)
+        return f"/api/{subject}/{{id}}/{rest}"
+    return ARCHIVE_ROUTE if handler is serve_archive else None
+
+
 def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] | None:
     """Head and body of the response to a GET of an asset's file, if caller, file and bytes are in memory and the body is one chunk.
 
     None for every other request, and for refusals and failures: `serve_file` answers those.
     """
     path: str = scope["path"]
-    if scope["method"] != "GET" or not path.startswith(_ASSETS_PREFIX) or path[_ID_END:] not in _DEFAULT_REQUESTS:
+    suffix = path[ASSET_PATH_LENGTH:]
+    if scope["method"] != "GET" or not path.startswith(_ASSETS_PREFIX) or suffix not in _DEFAULT_REQUESTS:
         return None
-    request = _parse_file_request(path[_ID_END:], scope["query_string"])
-    file = services.rendition_cache.peek(path[len(_ASSETS_PREFIX) : _ID_END], request.rendition)
+    request = _parse_file_request(suffix, scope["query_string"])
+    file = services.rendition_cache.peek(path[len(_ASSETS_PREFIX) : ASSET_PATH_LENGTH], request.rendition)
     if not isinstance(file, PreparedFile):
         return None
     identity = services.authenticator.identify_from_cache(scope)

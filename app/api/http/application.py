@@ -18,6 +18,7 @@ from app.api.errors import PROBLEM_JSON, ApiError, encode_problem, to_api_error
 from app.api.handlers.archive_requests import redact_path
 from app.api.http.cors import CorsPolicy, with_fields
 from app.api.http.refusal_log import RefusalLog
+from app.api.http.request_metrics import ROUTED_SCOPE, RequestMetrics
 from app.api.request_context import RequestContext, choose_correlation_id
 from app.api.services import Services
 from app.archives.errors import MemberLost
@@ -51,6 +52,7 @@ class ApiApplication:
         open_services: OpenServices,
         state: Any,
         cors: CorsPolicy | None = None,
+        metrics: RequestMetrics | None = None,
     ) -> None:
         self._app = app
         self._find_file_handler = find_file_handler
@@ -58,6 +60,7 @@ class ApiApplication:
         self._open_services = open_services
         self._state = state
         self._cors = cors
+        self.metrics = metrics
         self.start_failure: str | None = None
         """The reason in one line, if the services could not be opened."""
         self.refusal_log = RefusalLog()
@@ -67,10 +70,12 @@ class ApiApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
+        elif scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
+        elif self.metrics is not None:
+            await self.metrics.observe(self._http, scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
 
     @property
     def services(self) -> Services:
@@ -149,7 +154,9 @@ class ApiApplication:
                 await handle_file(scope, receive, cycle.send, self._state.services)
             else:
                 # FastAPI sees GET for HEAD; uvicorn omits the body.
-                routed_scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                routed_scope = scope
+                if scope["method"] == "HEAD":
+                    routed_scope = scope[ROUTED_SCOPE] = {**scope, "method": "GET"}
                 await self._app(routed_scope, receive, cycle.send_uncached_json)
         except TransferAborted as aborted:
             cause = aborted.__cause__ or aborted

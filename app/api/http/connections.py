@@ -77,6 +77,10 @@ class ConnectionRegistry:
         self._stall_check: asyncio.TimerHandle | None = None
         self._turns: deque[Callable[[], None]] = deque()
 
+    def count_connections(self) -> dict[str, int]:
+        """Open connections by state."""
+        return {"admitted": self._count, "over_limit": sum(map(len, self._health_only.values()))}
+
     def register(
         self, address: str, transport: asyncio.Transport, *, trusted: bool, on_evicted: Callable[[], None]
     ) -> ConnectionAdmission:

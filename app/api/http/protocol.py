@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from asyncio import TimerHandle, Transport
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.errors import ApiError
+from app.api.handlers.file_requests import ASSET_PATH_LENGTH
 from app.api.http.application import ApiApplication, build_problem_response
 from app.api.http.client_address import FORWARDED, FORWARDED_FOR
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
@@ -256,12 +258,17 @@ class HttpProtocol(HttpToolsProtocol):
             MAX_IGNORED_BODY_BYTES
         ):  # the response may need `Connection: close`
             return False
+        metrics = application.metrics
+        began = time.perf_counter() if metrics is not None else 0.0
         answer = application.answer_from_memory(self.scope)  # pyright: ignore[reportArgumentType]
         if answer is None:
             return False
         head, body = answer
         lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
+        if metrics is not None:
+            path_end, status = self.scope["path"][ASSET_PATH_LENGTH:], head[9:12]
+            metrics.record_memory_answer(path_end, status, len(body), time.perf_counter() - began)
         self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
         self.on_response_complete()
         return True
@@ -471,6 +478,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         headers, body = build_problem_response(error, correlation_id)
         headers += [(b"x-correlation-id", correlation_id.encode()), (b"connection", b"close")]
+        if self._application is not None and self._application.metrics is not None and not in_body:
+            self._application.metrics.record_refusal(self._method.decode("ascii"), error.status)
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
         self.transport.writelines(
             [STATUS_LINE[error.status], *lines, b"\r\n", b"" if self._method == b"HEAD" else body]

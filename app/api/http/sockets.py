@@ -16,16 +16,20 @@ _UNSUPPORTED_FAMILY_ERRORS = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 """A name such as `localhost` may resolve to an address family that this machine does not support."""
 
 
-def open_listening_sockets(host: str, port: int, backlog: int = BACKLOG) -> list[socket.socket]:
+def open_listening_sockets(
+    host: str, port: int, backlog: int = BACKLOG, *, settings: tuple[str, str] = ("IMMICH_HOST", "IMMICH_PORT")
+) -> list[socket.socket]:
     """One listening socket for each address of `host`; the caller closes them. Clients wait in the backlog until the service accepts.
 
-    Raises `SettingsError`, which names the setting and, for a taken port, the process that has it.
+    `settings`: the names of the settings that have host and port. Raises `SettingsError`, which names the setting and, for a taken port, the
+    process that has it.
     """
+    host_setting, port_setting = settings
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else "no name of a host"
-        raise SettingsError(f"IMMICH_HOST: {host!r}: {reason}") from None
+        raise SettingsError(f"{host_setting}: {host!r}: {reason}") from None
     sockets: list[socket.socket] = []
     unsupported: OSError | None = None
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in addresses):
@@ -38,14 +42,14 @@ def open_listening_sockets(host: str, port: int, backlog: int = BACKLOG) -> list
             _close(sockets)
             if error.errno == errno.EADDRINUSE:
                 raise SettingsError(
-                    f"IMMICH_PORT: port {port} of {address[0]} is taken by {_describe_port_owner(port)}"
+                    f"{port_setting}: port {port} of {address[0]} is taken by {_describe_port_owner(port)}"
                 ) from None
             raise SettingsError(
-                f"IMMICH_PORT: cannot listen on port {port} of {address[0]}: {error.strerror}"
+                f"{port_setting}: cannot listen on port {port} of {address[0]}: {error.strerror}"
             ) from None
     if not sockets:
         raise SettingsError(
-            f"IMMICH_HOST: cannot listen on {host!r}: {unsupported.strerror if unsupported else 'no address'}"
+            f"{host_setting}: cannot listen on {host!r}: {unsupported.strerror if unsupported else 'no address'}"
         )
     return sockets
 

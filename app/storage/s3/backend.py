@@ -83,6 +83,14 @@ class S3Backend:
         self._sweeper = LeftoverSweeper(client, self._lister, uploads.active_upload_ids)
         self.resumable_writes = S3ResumableWrites(uploads, self._lister, self._check_key_free)
 
+    def count_connections(self) -> Mapping[str, tuple[int, int]]:
+        """By pool: connections in use, and requests that wait for one. `reads` serve downloads, `calls` everything else."""
+        calls, limit = self.client.calls_in_flight, self.client.max_connections
+        return {
+            "reads": (self.reader.connections.in_use, self.reader.connections.waiting),
+            "calls": (min(calls, limit), max(0, calls - limit)),
+        }
+
     async def aclose(self) -> None:
         await self.uploads.uncancelled_tasks.aclose(self._deadline)
         await self.reader.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -29,6 +30,7 @@ class RangeReader(Protocol):
     minimum_rate: int
     stall_seconds: float
     open_reads: set[ReadChunks]
+    on_retry: Callable[[], None]
 
     @property
     def keeps_ranges(self) -> bool: ...
@@ -180,6 +182,7 @@ class ReadChunks:
         if self._break_count > MAX_CONTINUATIONS:
             detail = f"the body broke {self._break_count} times: {type(error).__name__}"
             raise StorageUnavailable(self._info.key, BACKEND, detail) from error
+        self._reader.on_retry()
 
     def _release_if_stalled(self) -> None:
         """Close the connection of a reader that has stalled, so that other reads can use it."""

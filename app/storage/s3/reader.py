@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import unescape
 
@@ -62,6 +62,8 @@ class S3Reader:
         self.minimum_rate = minimum_rate
         self.stall_seconds = STALL_SECONDS
         self.open_reads: set[ReadChunks] = set()
+        self.on_retry: Callable[[], None] = lambda: None
+        """Called before a request that repeats another one, or continues one that broke."""
 
     @property
     def connections_in_use(self) -> int:
@@ -206,6 +208,7 @@ class S3Reader:
                     continue
             if not error.retryable or attempt >= _ATTEMPTS:
                 raise error
+            self.on_retry()
             await asyncio.sleep(_BACKOFF_SECONDS * attempt)
 
     async def _to_storage_error(self, key: str, response: aiohttp.ClientResponse, code: str) -> StorageError:

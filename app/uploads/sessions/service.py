@@ -58,14 +58,17 @@ class UploadSessions:
         check_media_location: Callable[[], Awaitable[None]] | None = None,
         on_asset_added: Callable[[UUID], None] | None = None,
         on_ended: Callable[[], None] = lambda: None,
+        on_outcome: Callable[[str, str], None] | None = None,
     ) -> None:
-        """See `UploadIngest` and `UploadCompleter`."""
+        """See `UploadIngest` and `UploadCompleter`. `on_outcome` is called with the protocol, and with `created`, `duplicate`, `refused`
+        or `failed`, for each attempt to complete an upload."""
         self._catalog = catalog
         self._storage = storage
         self._settings = settings
         self._lifetime = settings.upload_lifetime
         self._check_media_location = check_media_location
         self._on_ended = on_ended
+        self._on_outcome = on_outcome or (lambda _protocol, _outcome: None)
         self._pool = BufferPool()
         self._active = ActiveRequests(catalog.uploads.get_generations)
         self._completer = UploadCompleter(
@@ -96,6 +99,8 @@ class UploadSessions:
             await self._check_media_location()
         if not await self._catalog.uploads.create(upload, self._settings.upload_sessions):
             raise TooManyUploads(self._settings.upload_sessions, RETRY_SECONDS)
+        if upload.state is UploadState.COMPLETE:
+            self._on_outcome(upload.protocol, "duplicate")
         return _to_status(upload)
 
     async def append(self, caller: UploadCaller, upload_id: UUID, chunk: UploadChunk, receive: Receive) -> UploadStatus:
@@ -232,7 +237,16 @@ class UploadSessions:
         return upload, check_size
 
     async def _complete(self, upload: Upload) -> Upload:
-        return await self._completer.complete(upload)
+        outcome = "failed"
+        try:
+            completed = await self._completer.complete(upload)
+            outcome = "created" if completed.result_created else "duplicate"
+        except (UploadError, QuotaExceeded):
+            outcome = "refused"
+            raise
+        finally:
+            self._on_outcome(upload.protocol, outcome)
+        return completed
 
     def _is_known(self, error: BaseException) -> bool:
         """True where the error is no news: of an outage that is logged already, or that the client's leaving explains."""

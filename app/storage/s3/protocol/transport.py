@@ -80,6 +80,8 @@ class S3Transport:
             self._encryption["SSEKMSKeyId"] = settings.s3_sse_kms_key_id
         self._sends_own_checksums = sends_own_checksums
         self.capabilities = StoreCapabilities(disabled_features(settings))
+        self.calls_in_flight = 0
+        self.max_connections = settings.s3_connections
         self.decode_key: Callable[[str], str] | None = None
         """Decodes the keys of listings; None: as each response declares."""
 
@@ -155,6 +157,7 @@ class S3Transport:
         self, operation: str, key: str, deadline: float, method: str, *args: Any, if_absent: bool = False, **params: Any
     ) -> Any:
         generation = self.signing.generation
+        self.calls_in_flight += 1
         try:
             async with asyncio.timeout(deadline):
                 try:
@@ -180,6 +183,8 @@ class S3Transport:
         except (SdkFailure, aiohttp.ClientError, OSError) as error:
             detail = f"{operation}: {type(error).__name__}"
             raise self.error_explainer.explain_failure(StorageUnavailable(key, BACKEND, detail), error) from error
+        finally:
+            self.calls_in_flight -= 1
 
     async def _renew_signature(self, operation: str, key: str, response: ErrorResponse, generation: int) -> bool:
         """True where the request would now be signed differently. A refused HEAD has no error code, so a GET is sent, which renews the

@@ -1,0 +1,49 @@
+"""`SentBytes`: counts the bytes of files that are read for clients, by where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from types import TracebackType
+
+from app.metrics.families import DISK, S3, SENT_BYTES
+from app.metrics.instruments import ProcessMetrics
+from app.storage.backend import ObjectStream
+
+
+class SentBytes:
+    def __init__(self, metrics: ProcessMetrics) -> None:
+        series = metrics.counter(SENT_BYTES).series
+        self._disk, self._s3 = series.find((DISK,)), series.find((S3,))
+
+    def count(
+        self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        """The same read, whose bytes are counted as they are taken."""
+        return _CountedRead(opened, self._s3 if is_s3 else self._disk)
+
+
+class _CountedRead:
+    """A class, because a generator would cost each request more time."""
+
+    __slots__ = ("_opened", "_total")
+
+    def __init__(self, opened: AbstractAsyncContextManager[ObjectStream], total: memoryview[float]) -> None:
+        self._opened = opened
+        self._total = total
+
+    async def __aenter__(self) -> ObjectStream:
+        stream = await self._opened.__aenter__()
+        return replace(stream, chunks=_count_chunks(stream.chunks, self._total))
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._opened.__aexit__(exc_type, exc, traceback)
+
+
+async def _count_chunks(chunks: AsyncIterator[bytes], total: memoryview[float]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        total[0] += len(chunk)
+        yield chunk
