@@ -146,7 +146,7 @@ async def open_services(
                 archive_planner=archive_planner,
                 archive_links=archive_links,
                 authenticator=Authenticator(catalog, settings, PasswordService()),
-                rendition_cache=RenditionCache(catalog, sent_files),
+                rendition_cache=RenditionCache(catalog, sent_files, settings.stale_seconds),
                 limits=limits,
                 sweeper=core.sweeper,
                 libraries=libraries,

@@ -62,7 +62,7 @@ async def open_core_services(
     """
     async with AsyncExitStack() as stack:
         try:
-            catalog = await open_catalog(settings.db_url.get_secret_value())
+            catalog = await open_catalog(settings.db_url.get_secret_value(), max_waiting=settings.database_waiting)
         except CatalogError as error:
             raise StartupError(prefix_setting_name("DB_URL", error)) from error
         stack.push_async_callback(catalog.aclose)

@@ -117,6 +117,7 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     catalog.CatalogFull: _with_status(503, "The catalogue's disk is full", retry_after="30"),
     catalog.CatalogReadOnly: _with_status(503, "The catalogue can be read only", retry_after="30"),
     catalog.CatalogFileMoved: _with_status(503, "The catalogue's file was moved away or replaced", retry_after="30"),
+    catalog.CatalogBusy: _with_status(503, "Too many requests wait for the catalogue, try later", retry_after="5"),
     catalog.CatalogUnavailable: _with_status(503, "The catalogue does not answer", retry_after="5"),
     uploads.UploadTooLarge: _with_status(413),
     uploads.UploadTooSlow: _with_status(408),

@@ -1,4 +1,4 @@
-"""A bounded in-memory cache with a time to live, which saves the fast path repeated catalogue queries."""
+"""A bounded in-memory cache with a time to live, which saves the fast path repeated catalogue queries, and outlasts an outage of the catalogue."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+
+from app.catalog.errors import CatalogUnreachable
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -18,12 +20,14 @@ TTL_SECONDS = 5.0
 class TTLCache(Generic[K, V]):
     """Keeps at most `max_entries` values for `ttl_seconds` each, and evicts the least recently loaded.
 
-    A value whose load began before the latest `invalidate` or `clear` is returned but not kept: it may be the invalidated value.
+    While loads fail because the catalogue is unreachable, an expired value is good for `stale_seconds` more: nobody can revoke or delete
+    anything then. A value whose load began before the latest `invalidate` or `clear` is returned but not kept: it may be the invalidated value.
     """
 
-    def __init__(self, max_entries: int, ttl_seconds: float = TTL_SECONDS) -> None:
+    def __init__(self, max_entries: int, ttl_seconds: float = TTL_SECONDS, stale_seconds: float = 0.0) -> None:
         self._max_entries = max_entries
         self._ttl_seconds = ttl_seconds
+        self._stale_seconds = stale_seconds
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._loading: dict[K, asyncio.Task[V | None]] = {}
         self._epoch = 0
@@ -44,7 +48,13 @@ class TTLCache(Generic[K, V]):
             loading = self._loading[key] = asyncio.create_task(self._load(key, load))
             loading.add_done_callback(lambda done: self._on_loaded(key, done))
         # A cancelled caller must not cancel the load that others wait for.
-        return await asyncio.shield(loading)
+        try:
+            return await asyncio.shield(loading)
+        except CatalogUnreachable:
+            expired = self._entries.get(key)
+            if expired is None or time.monotonic() >= expired[0] + self._stale_seconds:
+                raise
+            return expired[1]
 
     async def _load(self, key: K, load: Callable[[], Awaitable[V | None]]) -> V | None:
         epoch, started = self._epoch, time.monotonic()

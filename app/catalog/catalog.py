@@ -30,7 +30,7 @@ from app.catalog.browsing.searches import SearchRepository
 from app.catalog.browsing.timeline import TimelineRepository
 from app.catalog.counts.counts import CountRepository
 from app.catalog.counts.kept_counts import KeptCountRepository
-from app.catalog.database.engine import Database, now, parse_url
+from app.catalog.database.engine import MAX_WAITING, Database, now, parse_url
 from app.catalog.database.process_locks import ProcessLock, try_exclusive, try_lock
 from app.catalog.database.schema_upgrade import ensure_current
 from app.catalog.downloads.archive_links import ArchiveLinkRepository
@@ -128,10 +128,10 @@ class Catalog:
         await self.database.aclose()
 
 
-async def open_catalog(db_url: str, *, upgrade: bool = True) -> Catalog:
-    """Raises `InvalidDatabaseUrl`, `CatalogUnavailable`, or `SchemaMismatch` when the tables are not current and
+async def open_catalog(db_url: str, *, upgrade: bool = True, max_waiting: int = MAX_WAITING) -> Catalog:
+    """`max_waiting`: see `Database`. Raises `InvalidDatabaseUrl`, `CatalogUnavailable`, or `SchemaMismatch` when the tables are not current and
     `upgrade` is False."""
-    database = Database(parse_url(db_url))
+    database = Database(parse_url(db_url), max_waiting)
     try:
         await ensure_current(database, upgrade=upgrade)
     except BaseException:

@@ -68,6 +68,10 @@ class CatalogNotEmpty(CatalogError):
         super().__init__(f"the catalogue is not empty: there are rows in its table {table!r}")
 
 
+class CatalogBusy(CatalogUnavailable):
+    """Too many calls wait for the database already."""
+
+
 class ConstraintViolation(CatalogError):
     """A unique value is taken, or a referenced row does not exist."""
 

@@ -16,6 +16,19 @@ class DatabaseSettings(BaseSettings):
         SecretStr("sqlite:///./data/catalogue.db"),
         "sqlite:///path or postgresql://user:password@host/database.",
     )
+    database_waiting: int = setting(
+        "MEDIAVAULT_DATABASE_WAITING",
+        500,
+        "Most calls that wait for a free connection to the database at once; a request beyond them is answered with 503.",
+        ge=1,
+    )
+    stale_seconds: float = setting(
+        "MEDIAVAULT_STALE_SECONDS",
+        120.0,
+        "While the database does not answer, how long files, keys and logins that were in use shortly before are still served from memory; 0 for not at all.",
+        ge=0,
+        le=3600,
+    )
     backup_hours: float = setting(
         "MEDIAVAULT_BACKUP_HOURS",
         24.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from procrastinate.exceptions import ConnectorException
 from psycopg import OperationalError
 
-from app.catalog.database.engine import connection_lost
+from app.catalog.database.error_translation import connection_lost
 
 
 def connection_failed(error: BaseException | None) -> bool:

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from app.api.ttl_cache import TTLCache
+from app.catalog.errors import CatalogUnreachable
 
 
 class Source:
@@ -105,3 +108,22 @@ async def test_who_asks_after_something_was_forgotten_joins_no_older_loading() -
     deleted.set()
     assert await asyncio.wait_for(older, 5) == "deleted"
     assert cache.peek("a") == "kept"
+
+
+class UnreachableSource(Source):
+    async def __call__(self) -> str | None:
+        raise CatalogUnreachable("no answer")
+
+
+async def test_an_expired_value_outlasts_an_outage_for_a_while() -> None:
+    lasting = TTLCache[str, str](10, ttl_seconds=0.0, stale_seconds=60.0)
+    await lasting.get("a", Source())
+    assert await lasting.get("a", UnreachableSource()) == "value"
+    assert await lasting.get("a", Source("new")) == "new", "it is asked first"
+    lasting.invalidate("a")
+    with pytest.raises(CatalogUnreachable):
+        await lasting.get("a", UnreachableSource())
+    strict = TTLCache[str, str](10, ttl_seconds=0.0)
+    await strict.get("a", Source())
+    with pytest.raises(CatalogUnreachable):
+        await strict.get("a", UnreachableSource())

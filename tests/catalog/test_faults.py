@@ -21,7 +21,7 @@ from psycopg import waiting
 from sqlalchemy import insert, text, update
 
 from app.catalog.catalog import Catalog, open_catalog
-from app.catalog.database import engine
+from app.catalog.database import availability, engine
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.errors import CatalogUnavailable, CatalogUnreachable, ConstraintViolation
 from app.catalog.schema import tables
@@ -132,7 +132,9 @@ async def test_a_restart_of_the_server_is_survived(databases: Databases) -> None
 async def test_a_server_that_stops_is_waited_for_only_so_long(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By the limit of a transaction alone."""
     monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 0.5)
+    monkeypatch.setattr(availability, "SILENCE_SECONDS", 10 * PATIENCE)
     db_url = databases.ready("postgresql")
     async with open_and_close(db_url) as catalog:
         user = await make_user(catalog)

@@ -120,9 +120,7 @@ def _build_statements(owner: str, media: str, dialect: _Dialect) -> Iterator[str
         f"{checksum}, 'IMG_' || n || '.JPG', 'img_' || n || '.jpg', {taken}, {taken}, {taken}, {uploaded}, {uploaded}, "
         f"n % 50 = 0, CASE WHEN n % 20 = 0 THEN 'archive' ELSE 'timeline' END, 4000, 3000, {exif}, false FROM {numbers}"
     )
-    yield (
-        f"INSERT INTO derivative (asset_id, kind, file_id) SELECT {asset}, 'thumbnail', {thumbnail} FROM {numbers}"
-    )
+    yield (f"INSERT INTO derivative (asset_id, kind, file_id) SELECT {asset}, 'thumbnail', {thumbnail} FROM {numbers}")
     yield (
         "INSERT INTO task (id, asset_id, kind, state, priority, attempts, deaths, not_before, requested_at, created_at, "
         f"updated_at) SELECT {task}, {asset}, CASE WHEN n % 10 = 0 THEN 'video' ELSE 'image' END, 'done', 0, 1, 0, "

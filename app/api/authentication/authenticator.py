@@ -78,7 +78,9 @@ class Authenticator:
         self._settings = settings
         self._passwords = passwords
         self._login_limiter = LoginRateLimiter()
-        self._identities: TTLCache[tuple[CredentialKind, bytes], Identity] = TTLCache(MAX_CACHED_IDENTITIES)
+        self._identities: TTLCache[tuple[CredentialKind, bytes], Identity] = TTLCache(
+            MAX_CACHED_IDENTITIES, stale_seconds=settings.stale_seconds
+        )
 
     async def identify(self, scope: Scope) -> Identity:
         """Raises `ApiError`: 401 without a valid credential, 403 for a state-changing request that may be a cross-site forgery."""

@@ -73,10 +73,13 @@ ResolvedRendition = PreparedFile | ExternalFile | RenditionRedirect
 class RenditionCache:
     """Recently requested files of all users. A missing file is not cached: each request looks it up again."""
 
-    def __init__(self, catalog: Catalog, storage: StorageService) -> None:
+    def __init__(self, catalog: Catalog, storage: StorageService, stale_seconds: float) -> None:
+        """`stale_seconds`: see `TTLCache`."""
         self._catalog = catalog
         self._storage = storage
-        self._resolved: TTLCache[tuple[str, Rendition], ResolvedRendition] = TTLCache(MAX_CACHED_FILES)
+        self._resolved: TTLCache[tuple[str, Rendition], ResolvedRendition] = TTLCache(
+            MAX_CACHED_FILES, stale_seconds=stale_seconds
+        )
 
     async def get(self, item_id: str, rendition: Rendition) -> ResolvedRendition | None:
         """The file, from the cache or the catalogue; None if there is no such item. Raises `RenditionMissing`."""

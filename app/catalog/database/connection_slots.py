@@ -14,6 +14,11 @@ class ConnectionSlots:
         self.waiting = 0
         self._free = asyncio.Semaphore(limit)
 
+    @property
+    def must_wait(self) -> bool:
+        """True where `acquire` would not return at once."""
+        return self._free.locked()
+
     async def acquire(self) -> None:
         self.waiting += 1
         try:

@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,28 +22,26 @@ from typing import Any, TypeVar
 import aiosqlite
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app.catalog.database.availability import AvailabilityMonitor
 from app.catalog.database.connection_slots import ConnectionSlots
+from app.catalog.database.error_translation import DATABASE_ERRORS, translate_database_error
 from app.catalog.database.outage import OutageLog
 from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection, Transaction
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.database.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 from app.catalog.errors import (
-    CatalogDamaged,
+    CatalogBusy,
     CatalogError,
     CatalogFileMoved,
-    CatalogFull,
-    CatalogLocked,
-    CatalogReadOnly,
     CatalogUnavailable,
     CatalogUnreachable,
-    ConstraintViolation,
     InvalidDatabaseUrl,
 )
+from app.concurrency_limit import ConcurrencyLimit, LimitReached
 
 T = TypeVar("T")
 
@@ -57,34 +55,10 @@ TRANSACTION_SECONDS = 90
 none of its own."""
 CONNECT_SECONDS = 10
 
+MAX_WAITING = 500
+
 _SQLITE_READERS = 4
 _POSTGRES_CONNECTIONS = 10
-
-_SQLITE_STATES: dict[int, type[CatalogError]] = {
-    sqlite3.SQLITE_BUSY: CatalogLocked,
-    sqlite3.SQLITE_CANTOPEN: CatalogUnavailable,
-    sqlite3.SQLITE_CORRUPT: CatalogDamaged,
-    sqlite3.SQLITE_FULL: CatalogFull,
-    sqlite3.SQLITE_IOERR: CatalogUnavailable,
-    sqlite3.SQLITE_LOCKED: CatalogLocked,
-    sqlite3.SQLITE_NOMEM: CatalogUnavailable,
-    sqlite3.SQLITE_NOTADB: CatalogDamaged,
-    sqlite3.SQLITE_PERM: CatalogReadOnly,
-    sqlite3.SQLITE_PROTOCOL: CatalogLocked,
-    sqlite3.SQLITE_READONLY: CatalogReadOnly,
-    sqlite3.SQLITE_READONLY_DBMOVED: CatalogFileMoved,
-}
-"""By extended result code, else by primary result code."""
-
-_POSTGRES_STATES: dict[str, type[CatalogUnavailable]] = {
-    "25006": CatalogReadOnly,  # read_only_sql_transaction: a standby, or a server that was told to be one
-    "53100": CatalogFull,  # disk_full
-    "55P03": CatalogLocked,  # lock_not_available
-}
-"""By SQLSTATE. Other transient errors are `CatalogUnavailable`."""
-
-_LOST_CONNECTION = ("08", "57P01", "57P02", "57P03")
-"""Prefixes of SQLSTATEs: connection_exception, admin_shutdown, crash_shutdown, cannot_connect_now."""
 
 
 def now() -> datetime:
@@ -140,13 +114,17 @@ def _check_escaped(db_url: str, url: URL) -> None:
 class Database:
     """Opens connections, each for one short transaction. All errors that leave it are `CatalogError`s."""
 
-    def __init__(self, location: DatabaseLocation) -> None:
+    def __init__(self, location: DatabaseLocation, max_waiting: int = MAX_WAITING) -> None:
+        """`max_waiting`: how many calls may wait for a connection; one more is refused with `CatalogBusy`."""
         self.location = location
+        self.waits = ConcurrencyLimit("calls wait for the database", limit=(max_waiting, "MEDIAVAULT_DATABASE_WAITING"))
+        """The calls that wait for a connection now."""
         self.outages = OutageLog(_describe_address(location))
         self.last_write_at = float("-inf")
         """`time.monotonic()` of the last commit, unless a write has failed since."""
         if isinstance(location, SqliteLocation):
             self._file = file = SqliteFileGuard(location.path)
+            self.availability = None
             self.writer = _sqlite_engine(location.path, file, connections=1, query_only=False)
             self._reader = _sqlite_engine(location.path, file, connections=_SQLITE_READERS, query_only=True)
             self._transaction_seconds: float | None = (
@@ -156,7 +134,8 @@ class Database:
             self._read_slots = ConnectionSlots(_SQLITE_READERS)
         else:
             self._file = None
-            self.writer = _postgres_engine(location.url)
+            self.availability = AvailabilityMonitor(self._probe, self.outages)
+            self.writer = _postgres_engine(location.url, self.availability)
             self._reader = self.writer
             self._transaction_seconds = TRANSACTION_SECONDS
             self._write_slots = self._read_slots = ConnectionSlots(_POSTGRES_CONNECTIONS)
@@ -177,7 +156,7 @@ class Database:
                     if isinstance(self.location, PostgresLocation):
                         await _set_execution_options(connection, isolation_level="AUTOCOMMIT")
                     yield connection
-            except _DATABASE_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 raise translate_database_error(error) from error
             self.outages.record_answer()
 
@@ -209,7 +188,7 @@ class Database:
         async with self._acquire_slot(self._write_slots), self._limit_seconds(seconds):
             try:
                 yield
-            except _DATABASE_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 failure = translate_database_error(error)
                 if isinstance(failure, CatalogUnavailable):
                     self.last_write_at = float("-inf")
@@ -231,7 +210,7 @@ class Database:
         belong to a connection."""
         try:
             connection = await _unpooled_engine(self.location).connect()
-        except _DATABASE_ERRORS as error:
+        except DATABASE_ERRORS as error:
             failure = translate_database_error(error)
             if isinstance(failure, CatalogUnreachable) and await self._answers():
                 failure = CatalogUnavailable(str(failure))  # such as a limit of connections: no outage
@@ -241,6 +220,14 @@ class Database:
         finally:
             with suppress(SQLAlchemyError):
                 await connection.close()
+
+    async def _probe(self) -> None:
+        """One query over a connection that was never used. Raises `CatalogError`."""
+        try:
+            async with _unpooled_engine(self.location).connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except DATABASE_ERRORS as error:
+            raise translate_database_error(error) from error
 
     async def _answers(self) -> bool:
         """Whether a query over the pool's connections succeeds."""
@@ -263,10 +250,12 @@ class Database:
                 else:
                     async with self.writer.connect() as connection, _postgres_snapshot(connection) as view:
                         yield view
-            except _DATABASE_ERRORS as error:
+            except DATABASE_ERRORS as error:
                 raise translate_database_error(error) from error
 
     async def aclose(self) -> None:
+        if self.availability is not None:
+            await self.availability.aclose()
         self.outages.close()
         await self.writer.dispose()
         await self._reader.dispose()
@@ -276,8 +265,11 @@ class Database:
         # Wait here, never in the pool: Python 3.11's wait_for, which the pool uses, can swallow a cancellation.
         began = time.monotonic()
         try:
-            async with asyncio.timeout(POOL_TIMEOUT_SECONDS):
-                await slots.acquire()
+            async with asyncio.timeout(POOL_TIMEOUT_SECONDS) as limit:
+                with self._watching(limit), self.waits.hold() if slots.must_wait else nullcontext():
+                    await slots.acquire()
+        except LimitReached as refusal:
+            raise CatalogBusy(str(refusal)) from None
         except TimeoutError:
             raise self.outages.build_timeout_error(began, "no connection to the database is free") from None
         try:
@@ -289,44 +281,14 @@ class Database:
     async def _limit_seconds(self, seconds: float | None) -> AsyncIterator[None]:
         began = time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            async with asyncio.timeout(seconds) as limit:
+                with self._watching(limit):
+                    yield
         except TimeoutError:
             raise self.outages.build_timeout_error(began, "the database does not answer") from None
 
-
-# SQLite's driver raises the last two for values that fit no column, and SQLAlchemy does not wrap them.
-_DATABASE_ERRORS = (SQLAlchemyError, OverflowError, UnicodeError)
-
-
-def translate_database_error(error: SQLAlchemyError | OverflowError | UnicodeError) -> CatalogError:
-    """Translate an error of the database to an error of the catalogue."""
-    if isinstance(error, PoolTimeout):
-        return CatalogUnavailable("no connection to the database is free")
-    if isinstance(error, IntegrityError):
-        return ConstraintViolation(_first_error_line(error))
-    if isinstance(error, DBAPIError):
-        return _error_class(error)(_first_error_line(error))
-    return CatalogError(f"{type(error).__name__}: {error.args[0] if error.args else ''}")
-
-
-def _error_class(error: DBAPIError) -> type[CatalogError]:
-    if isinstance(error.orig, sqlite3.Error):
-        # getattr: errors that the sqlite3 module itself raises have no code.
-        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        kind = _SQLITE_STATES.get(code) or _SQLITE_STATES.get(code & 0xFF)
-    else:
-        state: str | None = getattr(error.orig, "sqlstate", None)
-        kind = _POSTGRES_STATES.get(state or "")
-        if isinstance(error, (OperationalError, InterfaceError)):
-            kind = kind or (CatalogUnreachable if connection_lost(state) else CatalogUnavailable)
-    return kind or (CatalogUnavailable if error.connection_invalidated else CatalogError)
-
-
-def connection_lost(sqlstate: str | None) -> bool:
-    """Whether an operational error of PostgreSQL's driver with this SQLSTATE means a lost connection. Errors of the
-    driver itself have no SQLSTATE."""
-    return sqlstate is None or sqlstate.startswith(_LOST_CONNECTION)
+    def _watching(self, limit: asyncio.Timeout) -> AbstractContextManager[None]:
+        return nullcontext() if self.availability is None else self.availability.watching(limit)
 
 
 def _describe_address(location: DatabaseLocation) -> str:
@@ -339,12 +301,6 @@ def _describe_address(location: DatabaseLocation) -> str:
 
 def _join_values(value: str | int | tuple[str, ...] | None) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value or "")
-
-
-def _first_error_line(error: DBAPIError) -> str:
-    # The first line of the driver's own text: SQLAlchemy's text would add the values of the statement.
-    lines = str(error.orig).strip().splitlines()
-    return lines[0] if lines else type(error.orig).__name__
 
 
 @asynccontextmanager
@@ -475,8 +431,8 @@ def _unpooled_engine(location: DatabaseLocation) -> AsyncEngine:
     )
 
 
-def _postgres_engine(url: URL) -> AsyncEngine:
-    return create_async_engine(
+def _postgres_engine(url: URL, availability: AvailabilityMonitor) -> AsyncEngine:
+    engine = create_async_engine(
         URL.create(url.drivername),
         connect_args=build_postgres_arguments(url),
         pool_size=_POSTGRES_CONNECTIONS,
@@ -486,3 +442,9 @@ def _postgres_engine(url: URL) -> AsyncEngine:
         hide_parameters=True,
         skip_autocommit_rollback=True,
     )
+
+    def add_connection(connection: Any, _record: Any) -> None:
+        availability.add_connection(connection.driver_connection)
+
+    event.listen(engine.sync_engine, "connect", add_connection)
+    return engine

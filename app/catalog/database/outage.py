@@ -50,6 +50,11 @@ class OutageLog:
         self._answered_at = time.monotonic()
         self._ended_at = float("-inf")
 
+    @property
+    def answered_at(self) -> float:
+        """`time.monotonic()` of the last answer; at first, of the beginning."""
+        return self._answered_at
+
     def record_answer(self) -> None:
         """Record that a call succeeded."""
         self._answered_at = time.monotonic()
