@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -48,7 +48,7 @@ class StepObserver(Protocol):
 def observe_effects(observer: StepObserver) -> None:
     """Wrap the methods, in this process, for the rest of its life."""
     for owner, name, step in _COROUTINES:
-        setattr(owner, name, _observe_coroutine(getattr(owner, name), step, observer))
+        setattr(owner, name, observe_coroutine(getattr(owner, name), step, observer))
     for owner, name, step in _FUNCTIONS:
         setattr(owner, name, _observe_function(getattr(owner, name), step, observer))
 
@@ -134,9 +134,11 @@ _FUNCTIONS: list[tuple[type, str, NameStep]] = [
 ]
 
 
-def _observe_coroutine(
+def observe_coroutine(
     original: Callable[P, Awaitable[R]], name_step: NameStep, observer: StepObserver
-) -> Callable[P, Awaitable[R]]:
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """The coroutine function, which reports the step that `name_step` names for its arguments (None: no step)."""
+
     @wraps(original)
     async def observed(*args: P.args, **kwargs: P.kwargs) -> R:
         step = name_step(*args, **kwargs)

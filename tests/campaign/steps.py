@@ -121,6 +121,10 @@ class SharedPage:
         _, entered = _COUNTERS.unpack_from(self._memory, _offset(number))
         _TARGET.pack_into(self._memory, 0, number, entered + entries, int(after), 0)
 
+    def release(self) -> None:
+        """Make the service wait nowhere from now on. One that waits already goes on waiting."""
+        _TARGET.pack_into(self._memory, 0, -1, 0, 0, 0)
+
     @property
     def reached(self) -> bool:
         """True when the service waits at the step that `aim` named."""

@@ -62,6 +62,10 @@ class Worker:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(self._started.pid)
+
+    @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
