@@ -6,21 +6,27 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.types import Message
+import uvloop
+from starlette.types import Message, Receive, Scope, Send
 
+from app.api.http import server as server_module
 from app.api.http.application import ApiApplication
+from app.api.http.client_address import TrustedProxies
+from app.api.http.connections import ConnectionLimits, ConnectionRegistry
+from app.api.http.server import DrainingServer
+from app.api.http.sockets import open_listening_sockets
 from app.catalog.catalog import Catalog
 from app.catalog.schema.records import FileState
 from tests.api.start_service import StartService
 from tests.real.service import Service
 from tests.real.uploads import UploadConnection, assert_next_upload_works, fresh_bytes, uploaded
-from tests.real.waiting import eventually
+from tests.real.waiting import eventually, eventually_so
 
 PATIENCE = 10.0
 MOST_SECONDS = 10.0
@@ -163,3 +169,78 @@ async def test_the_services_stay_open_until_cancelled_exchanges_have_ended() -> 
 
     assert order.index("committed") < order.index("services closed")
     assert order[-1] == "lifespan.shutdown.complete"
+
+
+@asynccontextmanager
+async def serving_in_this_process() -> AsyncIterator[tuple[DrainingServer, list[socket.socket]]]:
+    """A server on this test's event loop, which answers every request with 204, and its listening socket. The block stops it."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Any]:
+        yield SimpleNamespace(health=SimpleNamespace(begin_drain=lambda: None))
+
+    async def ignore() -> None:
+        """Nothing is told at the start."""
+
+    front = ApiApplication(answer, lambda _: None, lambda *_: None, opened, SimpleNamespace())
+    limits = ConnectionLimits(10, 10, PATIENCE, 0)
+    registry = ConnectionRegistry(limits, front.refusal_log, TrustedProxies(()))
+    server = DrainingServer(
+        front, registry, drain_delay=0, drain_seconds=PATIENCE, on_started=ignore, on_stopped=lambda: None
+    )
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    listening = open_listening_sockets("127.0.0.1", 0)
+    await server.startup(listening)
+    yield server, listening
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+    await eventually_so(lambda: has_no_connections(server), "all connections are closed")
+
+
+def test_connections_that_wait_to_be_accepted_are_served() -> None:
+    """They are in the backlog when the listener is to be closed: nothing was awaited in between."""
+
+    async def stop_with_full_backlog() -> None:
+        async with serving_in_this_process() as (server, listening):
+            port = listening[0].getsockname()[1]
+            with UploadConnection(port) as first, UploadConnection(port) as second:
+                for connection in (first, second):
+                    connection.send_head("GET", "/", {})
+                await server.shutdown(listening)
+                assert [connection.head()[0] for connection in (first, second)] == [204, 204]
+
+    uvloop.run(stop_with_full_backlog())
+
+
+def test_a_request_that_arrives_when_its_connection_is_to_be_closed_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "LAST_REQUESTS_SECONDS", 0.0)
+
+    async def stop_with_unread_request() -> None:
+        async with serving_in_this_process() as (server, listening):
+            with UploadConnection(listening[0].getsockname()[1]) as connection:
+                connection.send_head("GET", "/", {})
+                await eventually_so(server_has_answered(server, 1), "the first request is answered")
+                assert connection.head()[0] == 204
+                connection.send_head("GET", "/", {})
+                await server.shutdown(listening)
+                assert connection.head()[0] == 204
+
+    uvloop.run(stop_with_unread_request())
+
+
+def server_has_answered(server: DrainingServer, number: int) -> Callable[[], Awaitable[bool]]:
+    async def has_answered() -> bool:
+        return server.server_state.total_requests >= number
+
+    return has_answered
+
+
+async def has_no_connections(server: DrainingServer) -> bool:
+    return not server.server_state.connections

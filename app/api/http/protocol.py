@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
 from asyncio import TimerHandle, Transport
 from typing import Any
@@ -30,6 +31,7 @@ from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
 from app.api.http.interim_responses import INTERIM_RESPONSES, InterimResponder
 from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
+from app.api.http.sockets import is_readable
 from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
 from app.api.request_context import generate_correlation_id
 
@@ -121,8 +123,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close an idle connection. Another one closes after the responses to the requests that have arrived (`ConnectionRegistry.is_draining`)."""
-        if self.is_idle and not self._lingering:
+        if self.is_idle and not self._lingering and not self._has_unread_bytes():
             self.transport.close()
+
+    def _has_unread_bytes(self) -> bool:
+        """Whether a request has arrived that the event loop has not read yet. To close now would reset the connection."""
+        connection: socket.socket | None = self.transport.get_extra_info("socket")
+        return connection is not None and is_readable(connection)
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The client closed its side. It still gets the responses to complete requests; an incomplete body gets a 400."""

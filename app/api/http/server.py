@@ -26,10 +26,12 @@ import uvicorn
 from app.api.http.application import ApiApplication
 from app.api.http.connections import ConnectionRegistry
 from app.api.http.protocol import HttpProtocol
-from app.api.http.sockets import BACKLOG
+from app.api.http.sockets import BACKLOG, is_readable
 
 LAST_REQUESTS_SECONDS = 0.2
 """How long idle connections stay open after the listeners have closed: requests that were sent to them before are still answered."""
+ACCEPT_SECONDS = 1.0
+"""How long connections that wait in the backlog are still accepted before the listeners close, if ever more come."""
 READY = b"r"
 """What a process tells its supervisor once it serves."""
 _POLL_SECONDS = 0.05
@@ -128,6 +130,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if not self._registry.is_draining:
             self._begin_drain()
+        await _accept_waiting(sockets or [])
         for server in self.servers:
             server.close()
         for each in sockets or []:
@@ -155,3 +158,11 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(_POLL_SECONDS)
             if not self.server_state.connections and not self.server_state.tasks:
                 return
+
+
+async def _accept_waiting(sockets: list[socket.socket]) -> None:
+    """Let the event loop accept what waits in the backlogs: the kernel resets those connections when the listeners close, and their clients may
+    have sent a request already. Returns right after a look at empty backlogs."""
+    end = time.monotonic() + ACCEPT_SECONDS
+    while any(map(is_readable, sockets)) and time.monotonic() < end:  # noqa: ASYNC110 - the event loop does not tell
+        await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from contextlib import suppress
 
@@ -52,6 +53,15 @@ def open_listening_sockets(
             f"{host_setting}: cannot listen on {host!r}: {unsupported.strerror if unsupported else 'no address'}"
         )
     return sockets
+
+
+def is_readable(connection: socket.socket) -> bool:
+    """Whether reading, or accepting, would not wait. False for a closed socket."""
+    if connection.fileno() < 0:
+        return False
+    poll = select.poll()  # `select.select` takes no descriptors above 1,023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _listen_on(family: int, address: tuple[str | int, ...] | tuple[int, bytes], backlog: int) -> socket.socket:
