@@ -26,7 +26,7 @@ from tests.scale.activities import PAGE_STEPS
 SERVICES = WORKERS = 3
 START_SECONDS = 90.0
 DOCUMENT = Path(__file__).parents[2] / "docs/proxies.md"
-SETTINGS = {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1", "MEDIAVAULT_DRAIN_DELAY": "1", "MEDIAVAULT_DRAIN_SECONDS": "15"}
+SETTINGS = {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1", "MEDIAVAULT_DRAIN_DELAY": "1", "MEDIAVAULT_DRAIN_SECONDS": "30"}
 PROGRAM = ("-m", "tests.scale.observed_program")
 
 
