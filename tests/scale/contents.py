@@ -41,6 +41,7 @@ class ContentFactory:
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
+        self._label = dice.randbytes(NUMBER_BYTES)
         self._photo = make_jpeg()
         self._filling = memoryview(dice.randbytes(LARGE_BYTES[1] + SMALL_BYTES[1]))
         self._made = 0
@@ -49,4 +50,6 @@ class ContentFactory:
         size = self._dice.randrange(*(LARGE_BYTES if large else SMALL_BYTES))
         start = self._dice.randrange(SMALL_BYTES[1])
         self._made += 1
-        return Content(self._photo + self._made.to_bytes(NUMBER_BYTES), self._filling[start : start + size])
+        return Content(
+            self._photo + self._label + self._made.to_bytes(NUMBER_BYTES), self._filling[start : start + size]
+        )

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 
+from tests.real.postgres import Postgres
+from tests.real.seaweedfs import SeaweedFS
 from tests.scale.activities import API_TARGETS, WORKER_TARGETS
 from tests.scale.installation import Installation, ObservedProcess
 
@@ -55,8 +57,12 @@ class Hit:
 class FaultSchedule:
     """Disturbs an installation. Two threads disturb processes that serve, so that two of three may be down; one disturbs workers."""
 
-    def __init__(self, installation: Installation, plan: Plan, dice: random.Random) -> None:
+    def __init__(
+        self, installation: Installation, postgres: Postgres, store: SeaweedFS, plan: Plan, dice: random.Random
+    ) -> None:
         self._installation = installation
+        self._postgres = postgres
+        self._store = store
         self._plan = plan
         self._dice = dice
         self._hits: list[Hit] = []
@@ -141,10 +147,10 @@ class FaultSchedule:
 
     def _restart_database(self) -> None:
         self._record(RESTARTED, "PostgreSQL", self._installation.processes)
-        self._installation.postgres.restart()
+        self._postgres.restart()
 
     def _pause_store(self) -> None:
-        with self._installation.store.paused():
+        with self._store.paused():
             self._record(PAUSED, "store", self._installation.processes)
             self._ended.wait(self._plan.store_pause)
 

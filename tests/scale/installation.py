@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,8 +79,6 @@ class ObservedProcess:
 @dataclass(slots=True)
 class Installation:
     stack: Stack
-    postgres: Postgres
-    store: SeaweedFS
     nginx: Nginx
     services: list[ObservedProcess] = field(default_factory=list)
     workers: list[ObservedProcess] = field(default_factory=list)
@@ -117,13 +115,15 @@ class Installation:
 
 
 @contextmanager
-def running_installation(folder: Path, store: SeaweedFS, *, workers: int = WORKERS) -> Iterator[Installation]:
-    """`store` may be shared with other tests; PostgreSQL is started anew."""
+def own_database(folder: Path, store: SeaweedFS) -> Iterator[tuple[Stack, Postgres]]:
+    """A stack on a PostgreSQL of its own, which may be restarted. `store` may be shared with other tests."""
+    with Postgres() as postgres, closing(DatabaseFactory(lambda: postgres)) as databases:
+        yield Stacks(lambda: store, databases).create("s3", folder / "service"), postgres
+
+
+@contextmanager
+def running_installation(folder: Path, place: Stack, *, workers: int = WORKERS) -> Iterator[Installation]:
     with ExitStack() as stack:
-        postgres = stack.enter_context(Postgres())
-        databases = DatabaseFactory(lambda: postgres)
-        stack.callback(databases.close)
-        place = Stacks(lambda: store, databases).create("s3", folder / "service")
         services: list[ObservedProcess] = []
         ports: list[int] = []
         for number in range(SERVICES):
@@ -134,7 +134,7 @@ def running_installation(folder: Path, store: SeaweedFS, *, workers: int = WORKE
             services.append(ObservedProcess("API", service, SharedPage(page, PAGE_STEPS)))
             ports.append(service.port)
         nginx = stack.enter_context(Nginx(folder, *ports, servers=read_example()))
-        made = Installation(place, postgres, store, nginx, services)
+        made = Installation(place, nginx, services)
         for number in range(workers):
             page = folder / f"page-of-worker-{number}"
             settings = {"MEDIAVAULT_TEST_PAGE": str(page)}

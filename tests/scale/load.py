@@ -12,7 +12,7 @@ from tests.scale.load_client import LoadClient
 from tests.scale.request_log import RequestLog
 
 USERS = 2
-CLIENTS_PER_USER = 3
+CLIENTS_PER_USER = 2
 KINDS = {
     *("upload", "tus creation", "tus chunk", "range", "file", "link", "archive", "deletion"),
     *("key", "key use", "revocation", "listing", "thumbnail"),

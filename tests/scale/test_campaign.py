@@ -14,7 +14,7 @@ from tests.real.notes import Note
 from tests.real.seaweedfs import SeaweedFS
 from tests.scale.checks import RefusalCheck, check_everything
 from tests.scale.faults import FaultSchedule, Plan
-from tests.scale.installation import running_installation
+from tests.scale.installation import own_database, running_installation
 from tests.scale.load import KINDS, Load
 from tests.scale.request_log import Outcome
 
@@ -30,10 +30,13 @@ def test_nothing_is_lost_or_wrong_whatever_is_killed(
     tmp_path: Path, seaweedfs: SeaweedFS, soak: bool, seed: int, note: Note
 ) -> None:
     dice = random.Random(seed)
-    with running_installation(tmp_path, seaweedfs) as installation:
+    with (
+        own_database(tmp_path, seaweedfs) as (stack, postgres),
+        running_installation(tmp_path, stack) as installation,
+    ):
         load = Load(installation.url, installation.api[0].people, dice, pause=LONG_PAUSE if soak else SHORT_PAUSE)
         refusals = RefusalCheck(installation.api, load.libraries)
-        schedule = FaultSchedule(installation, LONG if soak else SHORT, dice)
+        schedule = FaultSchedule(installation, postgres, seaweedfs, LONG if soak else SHORT, dice)
         refusals.begin()
         with load.running():
             schedule.run(lambda: load.has_failed or refusals.has_failed)

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 
 from tests.real.notes import Note
-from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import Service
 from tests.real.stacks import Stacks
 from tests.real.waiting import eventually
@@ -27,10 +26,9 @@ MORE_REQUESTS = 20
 PROGRAM = ("-m", "app.cli", "serve", "--no-worker", "--processes", str(SERVICES))
 
 
-def test_a_rolling_restart_fails_no_request(
-    tmp_path: Path, seaweedfs: SeaweedFS, soak: bool, seed: int, note: Note
-) -> None:
-    with running_installation(tmp_path, seaweedfs, workers=0) as installation:
+def test_a_rolling_restart_fails_no_request(tmp_path: Path, stacks: Stacks, soak: bool, seed: int, note: Note) -> None:
+    place = stacks.create("s3", tmp_path / "service")
+    with running_installation(tmp_path, place, workers=0) as installation:
         load = Load(installation.url, installation.api[0].people, random.Random(seed), pause=PAUSE_SECONDS)
         with unharmed(load, "three replicas are restarted", note):
             for _ in range(LONG_ROUNDS if soak else SHORT_ROUNDS):
