@@ -1,7 +1,8 @@
-"""`python -m bench.web_page`: measures the page on a large library in Chromium, by the browser's own performance records.
+"""`python -m bench.web_page`: measures the page on large libraries in Chromium, by the browser's own performance records.
 
-There is no peer. A library is made of `--assets` rows and hard links; then, in each round, a new tab opens it, jumps through it, scrolls, and
-drags the scrubber from end to end.
+There is no peer. A library is made of `--assets` rows and hard links (of each size in turn); then, in each round, a new tab opens it, jumps
+through it, scrolls, and drags the scrubber from end to end. The list of months is requested as the page does, and the page's worker hashes
+a file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -28,8 +29,10 @@ from tests.real.stacks import Stack
 from tests.real.waiting import eventually_so
 from tests.real.web_page import FLAGS, WebPage, open_web_page
 
-ASSETS = 100_000
+ASSETS = (100_000, 1_000_000)
 ROUNDS = 3
+HASHED_MEBIBYTES = 256
+MONTH_REQUESTS = 20
 SEED = 1
 MEBIBYTE = 1024**2
 JUMPS = (0.5, 0.95, 0.1, 0.7, 0.3)
@@ -44,6 +47,9 @@ GOALS = {
     "page_mib": 300,
     "most_tiles": 500,
 }
+MONTHS_GOALS = {"cpu_ms": 50}
+HASH_GOALS = {"megabytes_per_second": 150, "megabytes_per_cpu_second": 150}
+"""At least; the others are at most."""
 RECORD = """
   window.records = { shift: 0, longest: 0, tiles: 0 };
   new PerformanceObserver((list) => {
@@ -63,26 +69,92 @@ HAS_COME = """
 """
 
 
+HASH = """async ([address, mebibytes]) => {
+  const piece = crypto.getRandomValues(new Uint8Array(65536));
+  const file = new File(Array(mebibytes * 16).fill(piece), "file");
+  const worker = new Worker(address, { type: "module" });
+  const hash = (id) => new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => data.sha1 ? resolve() : data.error && reject(new Error(data.error));
+    worker.postMessage({ id, file });
+  });
+  await hash(1);
+  const begun = performance.now();
+  await hash(2);
+  worker.terminate();
+  return performance.now() - begun;
+}"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--assets", type=int, default=ASSETS)
+    parser.add_argument("--assets", type=int, nargs="+", default=list(ASSETS))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--folder", type=Path, help="where the library is made; must allow hard links")
+    parser.add_argument("--folder", type=Path, help="where the libraries are made; must allow hard links")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
-        samples = asyncio.run(_measure(Path(name), options.assets, options.rounds))
-    _print_table(samples, options.assets)
-    if options.assets >= ASSETS and options.rounds >= ROUNDS:
-        row = ResultRow(f"page with {ASSETS:,} assets", "longest_task_ms", {"mediavault": samples})
-        print(f"raw figures: bench/results/{save_results('page', [row], options.rounds).name}")
+    rows: list[ResultRow] = []
+    for assets in options.assets:
+        with tempfile.TemporaryDirectory(prefix="mediavault-bench-", dir=options.folder) as name:
+            rows += asyncio.run(_measure(Path(name), assets, options.rounds, is_last=assets == options.assets[-1]))
+    if tuple(options.assets) == ASSETS and options.rounds >= ROUNDS:
+        print(f"raw figures: bench/results/{save_results('page', rows, options.rounds).name}")
 
 
-async def _measure(folder: Path, assets: int, rounds: int) -> list[Sample]:
+async def _measure(folder: Path, assets: int, rounds: int, *, is_last: bool) -> list[ResultRow]:
     stack = Stack("local", folder, f"sqlite:///{folder}/catalogue.db", None)
     with Service(stack, program=WORKING, spawned=False) as service:
         album = create_album(service, folder)
-        multiply_assets(folder / "catalogue.db", album.account.id, assets, SEED)
-        return [await _measure_round(album) for _ in range(rounds)]
+        multiply_assets(folder / "catalogue.db", album.account.id, assets, SEED, kinds=frozenset({"thumbnail"}))
+        months = [_measure_months(album) for _ in range(rounds)]
+        page = [await _measure_round(album) for _ in range(rounds)]
+        rows = [
+            _report(f"months of {assets:,} assets", "cpu_ms", months, MONTHS_GOALS),
+            _report(f"page with {assets:,} assets", "longest_task_ms", page, GOALS),
+        ]
+        if is_last:
+            hashed = [await _measure_hash(album) for _ in range(rounds)]
+            rows.append(_report("SHA-1 in the page", "megabytes_per_cpu_second", hashed, HASH_GOALS))
+    return rows
+
+
+def _measure_months(album: Album) -> Sample:
+    """CPU of the service for a list of months that it knows already, and the time of a request."""
+    process = album.service.process
+    with album.service.client(album.account) as client:
+        counted = sum(month["count"] for month in client.get("/api/timeline/buckets").raise_for_status().json())
+        cpu, begun = sum(process.cpu_times()[:2]), time.monotonic()
+        for _ in range(MONTH_REQUESTS):
+            client.get("/api/timeline/buckets").raise_for_status()
+        seconds = time.monotonic() - begun
+        cpu = sum(process.cpu_times()[:2]) - cpu
+    return {
+        "cpu_ms": cpu / MONTH_REQUESTS * 1000,
+        "request_ms": seconds / MONTH_REQUESTS * 1000,
+        "assets": counted,
+        "load_average": os.getloadavg()[0],
+    }
+
+
+async def _measure_hash(album: Album) -> Sample:
+    """The page's worker on a file that is too large to be hashed whole, twice. CPU is that of the page's process, and includes its reading."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=program("chromium"), args=list(FLAGS))
+        async with open_web_page(browser, album.service.url, album.account) as web_page:
+            await web_page.open("/trash")
+            page = web_page.page
+            main = await page.locator("script[type=module]").get_attribute("src")
+            assert main is not None
+            address = main.replace("main.js", "uploads/hashing/hash-worker.js")
+            renderers = await _list_renderers(browser)
+            cpu = sum(sum(process.cpu_times()[:2]) for process in renderers)
+            milliseconds = await page.evaluate(HASH, [address, HASHED_MEBIBYTES])
+            cpu = sum(sum(process.cpu_times()[:2]) for process in renderers) - cpu
+        await browser.close()
+    megabytes = HASHED_MEBIBYTES * MEBIBYTE / 1e6
+    return {
+        "megabytes_per_second": megabytes / milliseconds * 1000,
+        "megabytes_per_cpu_second": 2 * megabytes / cpu,
+        "load_average": os.getloadavg()[0],
+    }
 
 
 async def _measure_round(album: Album) -> Sample:
@@ -102,6 +174,7 @@ async def _use_page(web_page: WebPage, browser: Browser) -> Sample:
     page = web_page.page
     await web_page.open()
     await _wait(page)
+    thumbnails = await page.evaluate("performance.now()")
     paint = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     box = await page.get_by_role("slider", name="Jump to a month").bounding_box()
     assert box is not None
@@ -129,6 +202,7 @@ async def _use_page(web_page: WebPage, browser: Browser) -> Sample:
     records = await page.evaluate("window.records")
     return {
         "first_content_ms": paint,
+        "first_thumbnails_ms": thumbnails,
         "jump_ms": statistics.median(jumps),
         "layout_shift": records["shift"],
         "longest_task_ms": records["longest"],
@@ -149,21 +223,24 @@ async def _wait(page: Page) -> None:
 
 async def _read_page_mebibytes(browser: Browser) -> float:
     """The memory of the page's process that no other process shares."""
+    return max(process.memory_full_info().uss for process in await _list_renderers(browser)) / MEBIBYTE
+
+
+async def _list_renderers(browser: Browser) -> list[psutil.Process]:
     session = await browser.new_browser_cdp_session()
     processes = (await session.send("SystemInfo.getProcessInfo"))["processInfo"]
     await session.detach()
-    return (
-        max(psutil.Process(each["id"]).memory_full_info().uss for each in processes if each["type"] == "renderer")
-        / MEBIBYTE
-    )
+    return [psutil.Process(each["id"]) for each in processes if each["type"] == "renderer"]
 
 
-def _print_table(samples: Iterable[Sample], assets: int) -> None:
-    samples = list(samples)
-    print(f"page with {assets:,} assets, median of {len(samples)} rounds")
-    for name in samples[0]:
-        goal = f" (goal: at most {GOALS[name]})" if name in GOALS else ""
-        print(f"  {name}: {statistics.median(sample[name] for sample in samples):.4g}{goal}")
+def _report(name: str, figure: str, samples: list[Sample], goals: Mapping[str, float]) -> ResultRow:
+    """Print the medians."""
+    print(f"{name}, median of {len(samples)} rounds")
+    bound = "at least" if goals is HASH_GOALS else "at most"
+    for each in samples[0]:
+        goal = f" (goal: {bound} {goals[each]:g})" if each in goals else ""
+        print(f"  {each}: {statistics.median(sample[each] for sample in samples):.4g}{goal}", flush=True)
+    return ResultRow(name, figure, {"mediavault": samples})
 
 
 if __name__ == "__main__":

@@ -16,16 +16,22 @@ BATCH = 5000
 FIRST_DAY = datetime(2010, 1, 1, tzinfo=UTC)
 
 
-def multiply_assets(database: Path, owner_id: UUID, count: int, seed: int, *, days: int = 5000) -> None:
+def multiply_assets(
+    database: Path, owner_id: UUID, count: int, seed: int, *, days: int = 5000, kinds: frozenset[str] | None = None
+) -> None:
     """Add `count` copies of the owner's assets that have thumbnails, on random days of the `days` after `FIRST_DAY`.
 
-    Each copy has rows of its own, and files of its own, which are hard links. The service may run meanwhile.
+    Each copy has rows of its own, and files of its own, which are hard links: the original and derivatives of these `kinds` (None: of all).
+    The service may run meanwhile.
     """
     dice = random.Random(seed)
     connection = sqlite3.connect(database, timeout=60, isolation_level=None)
     connection.row_factory = sqlite3.Row
     try:
-        samples = _read_samples(connection, owner_id)
+        samples = [
+            (asset, [(role, file) for role, file in files if role == "original" or kinds is None or role in kinds])
+            for asset, files in _read_samples(connection, owner_id)
+        ]
         moments = _choose_moments(dice, count, days)
         for start in range(0, count, BATCH):
             assets: list[Row] = []
@@ -33,10 +39,10 @@ def multiply_assets(database: Path, owner_id: UUID, count: int, seed: int, *, da
             derivatives: list[Row] = []
             for moment in moments[start : start + BATCH]:
                 sample = dice.choice(samples)
-                asset, copies, kinds = _copy_asset(sample, moment, dice)
+                asset, copies, made = _copy_asset(sample, moment, dice)
                 assets.append(asset)
                 files += copies
-                derivatives += kinds
+                derivatives += made
             connection.execute("BEGIN IMMEDIATE")
             for table, rows in (("file", files), ("asset", assets), ("derivative", derivatives)):
                 _insert(connection, table, rows)
