@@ -1,4 +1,5 @@
-"""A library that is moved from the disk to S3 while the page is open: the move's progress, and the photos where they lie then."""
+"""A library that is moved from the disk to S3 while the page is open: the move's progress, and the photos where they lie then, which browsers
+get from the store itself."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -35,7 +37,7 @@ async def test_a_move_to_s3_is_told_and_its_photos_are_shown(
 ) -> None:
     admin = service.people.add(is_admin=True, password=secrets.token_hex(8))
     managed, external = await asyncio.to_thread(_fill, service, admin, tmp_path / "NAS")
-    service.settings["IMMICH_STORAGE_ENGINE"] = "s3"
+    service.settings |= {"IMMICH_STORAGE_ENGINE": "s3", "S3_DELIVERY": "redirect"}
     await asyncio.to_thread(service.restart)
     async with open_web_page(chromium, service.url, admin) as web_page:
         page = web_page.page
@@ -62,6 +64,10 @@ async def test_a_move_to_s3_is_told_and_its_photos_are_shown(
         await _expect_panel(web_page, external, "In a library, where it lies", str(tmp_path / "NAS"))
         await page.get_by_role("button", name="Back to the photos").click()
         await expect(page.locator(".tile-image.is-loaded")).to_have_count(2)
+
+        store = urlsplit(service.settings["S3_ENDPOINT"]).netloc
+        assert {urlsplit(url).netloc for url in web_page.foreign} == {store}, "pictures come from the store itself"
+        web_page.foreign.clear()
 
 
 def _fill(service: Service, admin: Account, folder: Path) -> tuple[str, str]:
