@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import httpx
-from playwright.async_api import Locator, Route, expect
+from playwright.async_api import Locator, Request, Route, expect
 
 from tests.api.photos import photo
 from tests.real.albums import Album
@@ -29,6 +29,29 @@ async def test_months_and_days_are_headings_and_tiles_are_links(web_page: WebPag
     assert [await link.get_attribute("href") for link in await page.locator(".tile-link").all()] == [
         f"/photos/{asset_id}" for asset_id in ids
     ]
+
+
+async def test_the_months_are_asked_for_once_and_at_once(web_page: WebPage, client: httpx.Client) -> None:
+    """The request does not wait for the answer that says who is signed in."""
+    ids = _upload_all(client)
+    requests: list[str] = []
+    asked = asyncio.Event()
+
+    def note(request: Request) -> None:
+        if "/api/timeline/buckets" in request.url:
+            requests.append(request.url)
+            asked.set()
+
+    async def hold(route: Route) -> None:
+        await asked.wait()
+        await route.continue_()
+
+    web_page.page.on("request", note)
+    await web_page.page.route("**/api/users/me", hold)
+    await web_page.open(f"/photos/{ids[3]}")
+    await expect(web_page.page.get_by_role("button", name="Previous")).to_be_visible()
+
+    assert len(requests) == 1
 
 
 async def test_the_keys_reach_every_tile(web_page: WebPage, client: httpx.Client) -> None:
