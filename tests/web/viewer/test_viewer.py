@@ -176,7 +176,7 @@ async def test_the_panel_tells_what_is_known(album_page: WebPage, album: Album) 
         "XF 16-55",
         "ƒ/2.8 · 1/250 s · 35 mm · ISO 200",
         "33.85700° S, 151.21500° E",
-        "1.jpg",
+        re.compile(r"^1\.jpg$"),  # the path may end with these characters, too
         re.compile("3000 × 2000.*image/jpeg"),
         "On the server's disk",
         asset["originalPath"],
