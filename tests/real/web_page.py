@@ -14,9 +14,23 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, BrowserContext, CDPSession, ConsoleMessage, Locator, Page, Request, expect
 
 from tests.real.accounts import Account
+from tests.real.browser import UNSEEN_FEATURES
 
 PATIENCE_MS = 60_000
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server")
+DISABLED_BY_PLAYWRIGHT = (
+    "AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades",
+    "HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning",
+    "AvoidCorsURLLoaderRestartOnRedirect", "TcpPortRandomizationWin", "OptimizationHints",
+    "NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch",
+)  # fmt: skip
+"""Features that Playwright switches off. Chromium heeds only the last flag of this kind, so ours has to repeat them."""
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-proxy-server",
+    f"--disable-features={','.join((*DISABLED_BY_PLAYWRIGHT, *UNSEEN_FEATURES))}",
+)
 LOST_REQUEST = re.compile("Failed to load resource: net::ERR_")
 """What Chromium's console says of a request without an answer."""
 
