@@ -58,3 +58,11 @@ async def wait_until(condition: Callable[[], bool], *, within: float = WITHIN_SE
     while not condition():
         assert time.monotonic() < end, f"not within {within:g} s"
         await asyncio.sleep(0.02)
+
+
+def find_newest_fork_server() -> psutil.Process:
+    """The fork server that a sandbox of this process has started last."""
+    servers = [
+        process for process in psutil.Process().children() if "app.media.sandbox.fork_server" in process.cmdline()
+    ]
+    return max(servers, key=lambda process: process.create_time())

@@ -17,7 +17,15 @@ import pytest
 from app.media.errors import WorkerCrashed
 from app.media.sandbox.messages import ExitKind
 from app.media.sandbox.sandbox import Sandbox
-from tests.media.sandbox_scripts import ESCAPING, FAMILY, LIMITS, processes_in, script_request, wait_until
+from tests.media.sandbox_scripts import (
+    ESCAPING,
+    FAMILY,
+    LIMITS,
+    find_newest_fork_server,
+    processes_in,
+    script_request,
+    wait_until,
+)
 
 
 async def test_what_a_program_says_comes_back(sandbox: Sandbox, folder: Path) -> None:
@@ -182,16 +190,9 @@ async def test_a_fork_server_that_died_is_replaced(folder: Path) -> None:
             sandbox.run(script_request("import time; open('ready', 'w').close(); time.sleep(1); print('kept')", folder))
         )
         await wait_until((folder / "ready").exists)
-        _newest_fork_server().kill()
+        find_newest_fork_server().kill()
         assert (await sandbox.run(work)).output == "again\n"
         assert (await kept).output == "kept\n"
-
-
-def _newest_fork_server() -> psutil.Process:
-    servers = [
-        process for process in psutil.Process().children() if "app.media.sandbox.fork_server" in process.cmdline()
-    ]
-    return max(servers, key=lambda process: process.create_time())
 
 
 SERVICE = """

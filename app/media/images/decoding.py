@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pillow_heif
 from PIL import (
@@ -34,10 +34,8 @@ from app.media.images.frame_counts import check_gif_frames
 from app.media.images.tiff_pages import choose_page, open_at_page, read_tiff_pages
 from app.media.images.truncated_jpegs import decode_jpeg
 
-try:
-    from app.media.images.camera_raw import open_raw
-except ImportError:
-    open_raw = None
+if TYPE_CHECKING:
+    from app.media.images.camera_raw import RawImage
 
 try:
     import pillow_jxl
@@ -90,12 +88,20 @@ class OpenedImage:
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
+def load_raw_decoder() -> Callable[[Path], RawImage]:
+    """Returns `open_raw`. Its package is loaded at the first call: that takes a third of the start of a fork server, and most people have no camera
+    RAW. Raises `MissingTool` where the package is not installed."""
+    try:
+        from app.media.images.camera_raw import open_raw  # noqa: PLC0415 - see above
+    except ImportError:
+        raise MissingTool("camera RAW needs the package rawpy (mediavault[formats])") from None
+    return open_raw
+
+
 def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> OpenedImage:
     """Raises `MediaError`, and any exception of Pillow for a damaged file."""
     if content is DetectedFormat.RAW:
-        if open_raw is None:
-            raise MissingTool("camera RAW needs the package rawpy (mediavault[formats])")
-        raw = open_raw(source)
+        raw = load_raw_decoder()(source)
         _check_size(raw.width, raw.height, max_pixels)
         return OpenedImage(raw.image, raw.width, raw.height, raw.orientation, read_colour_space(raw.image, source))
     if content is DetectedFormat.JPEG_XL and pillow_jxl is None:

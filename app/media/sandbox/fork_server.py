@@ -1,5 +1,5 @@
 """The fork server: a process that has loaded the decoding libraries and forks one supervisor per request. It has no network and reads no
-user data.
+user data. The library for camera RAW is loaded before the first request that needs it.
 
 `python -I -m app.media.sandbox.fork_server DESCRIPTOR`, which `network_isolation` executes: the descriptor is a socket, from which it receives
 requests. With each request come the control socket of its supervisor and, if the original is an open file without a reliable path, the
@@ -18,7 +18,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from app.media.sandbox import process_isolation, supervisor
+from app.media.sandbox import process_isolation, supervisor, worker_functions
+from app.media.sandbox.messages import SandboxRequest
 
 MAX_REQUEST_BYTES = 64 * 1024
 """Limit on the bytes of one serialized request."""
@@ -60,6 +61,7 @@ def _serve(inbox: socket.socket) -> None:
             packed, descriptors, _, _ = socket.recv_fds(inbox, MAX_REQUEST_BYTES, 2)
             if not packed:
                 return
+            _load_decoder(packed)
             inherited = descriptors[1:]
             with socket.socket(fileno=descriptors[0]) as control:
                 pid = os.fork()
@@ -73,6 +75,11 @@ def _serve(inbox: socket.socket) -> None:
             pidfd = os.pidfd_open(pid)
             supervisors[pidfd] = pid
             poll.register(pidfd, select.POLLIN)
+
+
+def _load_decoder(packed: bytes) -> None:
+    with suppress(ValueError, KeyError, TypeError):  # the supervisor refuses such a request
+        worker_functions.load_decoder(SandboxRequest.from_bytes(packed).arguments)
 
 
 def _end_orphans(supervisors: set[int]) -> None:

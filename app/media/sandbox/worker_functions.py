@@ -1,6 +1,7 @@
 """The functions that a request may call in a worker, by name, and the conversion of their results and exceptions to JSON.
 
-Importing this module loads all libraries that decode user data. Therefore only the fork server imports it, never the service.
+Importing this module loads all libraries that decode user data, but that for camera RAW. Therefore only the fork server imports it, never the
+service.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import errno
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from app.media.errors import DecodeFailed, LimitExceeded, MediaDiskFull, MediaError, SourceUnreadable
+from app.formats.signatures import DetectedFormat
+from app.media.errors import DecodeFailed, LimitExceeded, MediaDiskFull, MediaError, MissingTool, SourceUnreadable
+from app.media.images.decoding import load_raw_decoder
 from app.media.images.motion_photos import locate_motion_video
 from app.media.images.rendering import make_derivatives, make_square
 from app.media.metadata.photo_metadata import complete_metadata, read_metadata
@@ -48,6 +52,13 @@ def load_tables() -> None:
     """Load what exiv2 loads at its first use, so that workers share it. Not the map of time zones: its 34 MB would slow down every fork, and few
     photos have a position and no zone."""
     read_packet_tags(b'<?xml version="1.0"?><x:xmpmeta xmlns:x="adobe:ns:meta/"/>')
+
+
+def load_decoder(arguments: dict[str, Any]) -> None:
+    """Load the library that a call with `arguments` needs, if it is loaded at its first use. In the fork server, so that all later workers have it."""
+    if arguments.get("content") == DetectedFormat.RAW.value:
+        with suppress(MissingTool):
+            load_raw_decoder()
 
 
 def run_function(function: str, arguments: dict[str, Any]) -> bytes:
