@@ -6,6 +6,7 @@ An order is a line of JSON (`Order`); the answer is the process's id. After the 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -13,10 +14,12 @@ import runpy
 import selectors
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-import tests.real.preloading  # noqa: F401 - for the children
+from tests.real.preloading import warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,24 @@ def become(order: Order) -> None:
         os.close(opened)
     module, *arguments = order.program
     sys.argv[1:] = arguments
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if ended.code is not None and not isinstance(ended.code, int):
+            raise
+        _end(ended.code or 0)
+
+
+def _end(status: int) -> NoReturn:
+    """End as an interpreter does, but leave out that it deletes all objects: it would copy each page of memory that it shares with its parent."""
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
+    warm_up()
     gc.freeze()
     become(serve())
