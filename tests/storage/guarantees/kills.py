@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import sys
 from datetime import timedelta
+from pathlib import Path
 
 from app.storage.backend import StorageBackend
 from app.storage.key import Key
+from tests.real.spawning import spawner
+from tests.real.waiting import eventually_so
 from tests.storage.conftest import Place
 from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern, store
 
 
 class KillGuarantees:
-    async def test_a_killed_writer_leaves_nothing_that_is_seen(self, backend: StorageBackend, place: Place) -> None:
-        writer = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.storage.guarantees.uncommitted_writer",
-            "folder/killed",
-            env=os.environ | dict(place),
-            stdout=asyncio.subprocess.PIPE,
+    async def test_a_killed_writer_leaves_nothing_that_is_seen(
+        self, backend: StorageBackend, place: Place, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "output"
+        writer = spawner().spawn(
+            ("tests.storage.guarantees.uncommitted_writer", "folder/killed"),
+            tmp_path,
+            os.environ | dict(place),
+            output,
+            output,
         )
+
+        async def has_written() -> bool:
+            assert writer.poll() is None, "it ended"
+            return "written\n" in output.read_text()  # its log lines come first
+
         try:
-            assert writer.stdout is not None
-            async with asyncio.timeout(30):
-                while (line := await writer.stdout.readline()) != b"written\n":  # its log lines come first
-                    assert line, "it ended"
+            await eventually_so(has_written, "the writer has written")
         finally:
-            writer.send_signal(signal.SIGKILL)
-            await asyncio.wait_for(writer.wait(), 10)
+            writer.kill()
+            writer.wait(10)
         assert not await backend.exists(Key("folder/killed"))
         assert await keys_of(backend) == []
         assert await backend.sweep_leftovers(timedelta(days=1)) == 0

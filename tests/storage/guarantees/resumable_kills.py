@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +12,7 @@ import pytest
 
 from app.storage.backend import StorageBackend
 from app.storage.local import resumable as local_resumable
+from tests.real.spawning import SpawnedProcess, spawner
 from tests.real.waiting import eventually_so
 from tests.storage.conftest import Place
 from tests.storage.guarantees.content import MEBIBYTE, fetch, keys_of, pattern
@@ -36,40 +35,46 @@ MOST_EFFECTS = 60
 
 
 class Writers:
-    """The program that forks writers."""
+    """The program that forks writers. `orders` is a pipe, which is opened for reading, too, so that neither side waits for the other."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: SpawnedProcess, orders: int, output: Path) -> None:
         self._process = process
+        self._orders = orders
+        self._output = output
+        self._seen = 0
 
     async def tell(self, line: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{line}\n".encode())
-        async with asyncio.timeout(30):
-            while True:
-                answer = (await self._process.stdout.readline()).decode().strip()
-                assert answer, "the writers' process has ended"
-                if answer.startswith(("died", "stopped", "ended")):  # its log lines come between
-                    return answer
+        """Send the order; returns the answer."""
+        os.write(self._orders, f"{line}\n".encode())
+        answers: list[str] = []
+
+        async def has_answered() -> bool:
+            assert self._process.poll() is None, "the writers' process has ended"
+            lines = self._output.read_text().split("\n")[:-1]
+            # Its log lines come between.
+            answers[:] = [each for each in lines[self._seen :] if each.startswith(("died", "stopped", "ended"))]
+            self._seen = len(lines) if answers else self._seen
+            return bool(answers)
+
+        await eventually_so(has_answered, f"an answer to {line!r}", within=30)
+        (answer,) = answers
+        return answer
 
 
 @asynccontextmanager
-async def start_writers(place: Place, row_file: Path) -> AsyncIterator[Writers]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.storage.guarantees.resumable_writers",
-        str(row_file),
-        *map(str, CHUNKS),
-        env=os.environ | dict(place),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
+async def start_writers(place: Place, folder: Path) -> AsyncIterator[Writers]:
+    """Their row is the file `row` in `folder`."""
+    pipe, output = folder / "orders", folder / "answers"
+    os.mkfifo(pipe)
+    orders = os.open(pipe, os.O_RDWR)
+    program = ("tests.storage.guarantees.resumable_writers", str(pipe), str(folder / "row"), *map(str, CHUNKS))
+    process = spawner().spawn(program, folder, os.environ | dict(place), output, output)
     try:
-        yield Writers(process)
+        yield Writers(process, orders, output)
     finally:
         process.kill()
-        await asyncio.wait_for(process.wait(), 10)
+        process.wait(10)
+        os.close(orders)
 
 
 async def go_on(backend: StorageBackend, row: UploadRow, data: bytes, end: int) -> int:
@@ -116,7 +121,7 @@ class ResumableKillGuarantees:
         row = UploadRow(tmp_path / "row")
         offsets: set[int] = set()
         answer = ""
-        async with start_writers(place, tmp_path / "row") as writers:
+        async with start_writers(place, tmp_path) as writers:
             for effect in range(1, MOST_EFFECTS):
                 row.reset()
                 answer = await writers.tell(f"kill {effect}")
@@ -133,7 +138,7 @@ class ResumableKillGuarantees:
     ) -> None:
         row = UploadRow(tmp_path / "row")
         answer = ""
-        async with start_writers(place, tmp_path / "row") as writers:
+        async with start_writers(place, tmp_path) as writers:
             for effect in range(1, MOST_EFFECTS, 1 if soak else 3):
                 row.reset()
                 answer = await writers.tell(f"kill {effect}")
@@ -167,7 +172,7 @@ class ResumableKillGuarantees:
         row = UploadRow(tmp_path / "row")
         ends: set[str] = set()
         answer = ""
-        async with start_writers(place, tmp_path / "row") as writers:
+        async with start_writers(place, tmp_path) as writers:
             for effect in range(1 + seed % step, MOST_EFFECTS, step):
                 row.reset()
                 answer = await writers.tell(f"stop {effect}")
@@ -197,7 +202,7 @@ class ResumableKillGuarantees:
         row = UploadRow(tmp_path / "row")
         is_local = backend.name == "local"
         step = 1 if soak else 3 if is_local else 6
-        async with start_writers(place, tmp_path / "row") as writers:
+        async with start_writers(place, tmp_path) as writers:
             for stopped_at in STOPS[backend.name] if soak or is_local else STOPS[backend.name][:1]:
                 answer = ""
                 for effect in range(1 + seed % step, MOST_EFFECTS, step):

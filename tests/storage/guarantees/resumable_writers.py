@@ -1,6 +1,6 @@
-"""`python -m tests.storage.guarantees.resumable_writers <row file> <chunk> …`: forks writers that upload in chunks and die, or stop.
+"""`python -m tests.storage.guarantees.resumable_writers <orders> <row file> <chunk> …`: forks writers that upload in chunks and die, or stop.
 
-Each line of its input, `kill <effect>` or `stop <effect>`, forks a writer that sends itself the signal right before that effect: the
+Each line of the pipe `orders`, `kill <effect>` or `stop <effect>`, forks a writer that sends itself the signal right before that effect: the
 number of an effect (1 is the first), or `<name>#<number>` for one of its kind. `wake` wakes the stopped writer. Each answer is `died`,
 `stopped`, or `ended <status>`: 0 is a whole upload; for `TAKEN_OVER` and `REFUSED` see below. The storage settings are in its environment.
 """
@@ -145,24 +145,25 @@ async def warm_up() -> None:
     await (await open_storage(Settings(_env_file=None))).aclose()  # pyright: ignore[reportCallIssue]
 
 
-def main(row: UploadRow, chunks: Sequence[int]) -> None:
+def main(orders: Path, row: UploadRow, chunks: Sequence[int]) -> None:
     s3_resumable.choose_part_size = lambda size: PART_BYTES
     local_resumable.LOCK_SECONDS = 0.1
     asyncio.run(warm_up())
     gc.disable()  # the writers share memory with this process, and live shortly
     gc.freeze()
     stopped = 0
-    for line in sys.stdin:
-        command, *effect = line.split()
-        if command == "wake":
-            os.kill(stopped, signal.SIGCONT)
-            wait_for(stopped)
-        elif command == "kill":
-            wait_for(fork_writer(row, chunks, effect[0], signal.SIGKILL))
-        else:
-            stopped = fork_writer(row, chunks, effect[0], signal.SIGSTOP)
-            wait_for(stopped)
+    with orders.open() as lines:
+        for line in lines:
+            command, *effect = line.split()
+            if command == "wake":
+                os.kill(stopped, signal.SIGCONT)
+                wait_for(stopped)
+            elif command == "kill":
+                wait_for(fork_writer(row, chunks, effect[0], signal.SIGKILL))
+            else:
+                stopped = fork_writer(row, chunks, effect[0], signal.SIGSTOP)
+                wait_for(stopped)
 
 
 if __name__ == "__main__":
-    main(UploadRow(Path(sys.argv[1])), [int(chunk) for chunk in sys.argv[2:]])
+    main(Path(sys.argv[1]), UploadRow(Path(sys.argv[2])), [int(chunk) for chunk in sys.argv[3:]])
