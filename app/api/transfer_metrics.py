@@ -18,8 +18,12 @@ def add_transfer_metrics(metrics: ProcessMetrics, limits: TransferLimits) -> Non
     }
 
     def read_limits() -> Mapping[tuple[str, ...], float]:
-        whole = {(kind, "all"): float(limit.limit) for kind, limit in kinds.items() if limit.limit is not None}
-        return whole | {(kind, "account"): float(limit.account_limit) for kind, limit in kinds.items()}
+        return {
+            (kind, scope): float(number)
+            for kind, limit in kinds.items()
+            for scope, number in (("all", limit.limit), ("account", limit.account_limit))
+            if number is not None
+        }
 
     metrics.add_gauge(TRANSFERS, lambda: {(kind,): float(limit.in_use) for kind, limit in kinds.items()})
     metrics.add_gauge(TRANSFER_LIMIT, read_limits)

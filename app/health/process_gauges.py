@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.catalog.database.engine import Database
-from app.metrics.families import DATABASE_CONNECTIONS, DATABASE_CONNECTIONS_MAX, DATABASE_PENDING, STAGING_BYTES
+from app.metrics.families import (
+    DATABASE_CONNECTIONS,
+    DATABASE_CONNECTIONS_MAX,
+    DATABASE_PENDING,
+    STAGING_BYTES,
+    TRANSFERS_REFUSED,
+)
 from app.metrics.instruments import ProcessMetrics
 from app.storage.staging import Staging
 
@@ -23,4 +29,5 @@ def add_process_gauges(metrics: ProcessMetrics, database: Database, staging: Sta
     metrics.add_gauge(DATABASE_CONNECTIONS, read_connections)
     metrics.add_gauge(DATABASE_CONNECTIONS_MAX, lambda: {(pool,): float(slots.limit) for pool, slots in pools.items()})
     metrics.add_gauge(DATABASE_PENDING, lambda: {(pool,): float(slots.waiting) for pool, slots in pools.items()})
+    metrics.add_total(TRANSFERS_REFUSED, lambda: {("database_calls",): float(database.waits.refused_total)})
     metrics.add_gauge(STAGING_BYTES, lambda: {(): float(staging.reserved_bytes)})

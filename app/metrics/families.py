@@ -91,9 +91,9 @@ TRANSFER_LIMIT = MetricFamily(
 TRANSFERS_REFUSED = MetricFamily(
     "mediavault_refused_transfers",
     MetricKind.COUNTER,
-    "Transfers that a limit refused. s3_reads: reads that got no connection to the store in time.",
+    "Transfers that a limit refused. s3_reads: reads that got no connection to the store in time. database_calls: too many waited.",
     ("kind",),
-    preset=(("uploads",), ("downloads",), ("archives",), ("s3_reads",)),
+    preset=(("uploads",), ("downloads",), ("archives",), ("s3_reads",), ("database_calls",)),
 )
 SENT_BYTES = MetricFamily(
     "mediavault_sent_bytes",
