@@ -15,9 +15,11 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.config import StorageEngine
 from app.metrics.families import OTHER, PROCESS_FAMILIES
 from tests.api.start_service import StartService
 from tests.api.uploads.upload_clients import append_tus, begun_tus, create_tus, ietf_creation_fields, metadata
+from tests.metrics.named_metrics import find_selectors, list_queries
 from tests.real.archives import make_link
 from tests.real.metrics import MetricsClient, Scrape
 from tests.real.postgres import Postgres
@@ -309,12 +311,15 @@ def test_the_processes_of_a_host_are_summed(start_service: StartService) -> None
 
 
 def test_a_worker_tells_its_tasks(start_service: StartService, tmp_path: Path) -> None:
+    """Service and worker together tell everything that the dashboard and the alert rules name."""
     service = start_service("s3", database="postgresql", settings={"MEDIAVAULT_METRICS_PORT": str(free_port())})
     queue = MetricsClient(int(service.settings["MEDIAVAULT_METRICS_PORT"]))
     metrics = MetricsClient(free_port())
     with service.client(service.people.add()) as client:
         uploaded(client, make_jpeg())
         uploaded(client, b"\xff\xd8\xff\xe0" + fresh_bytes(500))
+    assert service.run("verify").returncode == 0
+    service.people.call(lambda catalog: catalog.moves.begin_migration(StorageEngine.LOCAL))
     waiting = {"kind": "image", "state": "pending"}
     eventually(lambda: queue.scrape().sum("mediavault_task_queue_tasks", **waiting) == 2, "two tasks wait")
     eventually(lambda: queue.scrape().sum("mediavault_task_queue_oldest_seconds") > 0, "their age is told")
@@ -328,4 +333,6 @@ def test_a_worker_tells_its_tasks(start_service: StartService, tmp_path: Path) -
         assert scrape.sum("mediavault_mounts", kind="media", state="ok") == 1
         assert scrape.sum("mediavault_storage_io_bytes_total", backend="s3", direction="read") > 0
         assert not scrape.list("mediavault_task_queue_tasks", **waiting)
+        named = {selector.name for query in list_queries() for selector in find_selectors(query)} - {"up"}
+        assert named - {name for each in (scrape, queue.scrape()) for name, _ in each.values} == set()
     eventually(lambda: queue.scrape().sum("mediavault_task_queue_tasks", **waiting) == 0, "none waits")
