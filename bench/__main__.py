@@ -13,12 +13,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import archives, contestants, load, photos, pipeline, resumable_uploads, rows, s3_moves, s3_reads, scans
+from bench import (
+    archives,
+    contestants,
+    load,
+    metrics_cost,
+    photos,
+    pipeline,
+    resumable_uploads,
+    rows,
+    s3_moves,
+    s3_reads,
+    scans,
+)
 from bench.processes import Cores, choose_cores
 from bench.report import format_table, save_results, update_readme_table
 
 ROUNDS_TO_KEEP = 9
-ROWS = ("upload", "resumable", "ranges", "whole", "s3", "zip", "zip-s3", "photos", "pipeline", "move", "scan")
+ROWS = (
+    "upload",
+    "resumable",
+    "ranges",
+    "whole",
+    "s3",
+    "zip",
+    "zip-s3",
+    "photos",
+    "pipeline",
+    "move",
+    "scan",
+    "metrics",
+)
 MEBIBYTES = 1024
 MEBIBYTE = 1024**2
 
@@ -61,7 +86,9 @@ def _run_works(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str,
         yield "pipeline", pipeline.measure_pipeline(folder, options, cores)
     if "move" in options.rows:
         yield "move", s3_moves.measure_moves(folder, options)
-    if set(options.rows) - {"photos", "scan", "pipeline", "move"}:
+    if "metrics" in options.rows:
+        yield "metrics", [metrics_cost.measure_metrics_cost(folder, options.seconds, options.rounds, cores)]
+    if set(options.rows) - {"photos", "scan", "pipeline", "move", "metrics"}:
         yield from _measure_servers(folder, options, cores)
 
 

@@ -47,6 +47,28 @@ def request_random_ranges(
     return RangeCounts(counted["requests"], counted["microseconds"] / 1e6)
 
 
+def request_whole_file(
+    url: str, *, size: int, connections: int, seconds: int, headers: Mapping[str, str], cores: Cores
+) -> RangeCounts:
+    """Request a file of `size` bytes again and again. Ends the benchmark if an answer is not that file."""
+    output = _run_on_core(
+        cores,
+        "wrk",
+        *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+        *(
+            "--script",
+            str(ROOT / "bench" / "whole_file.lua"),
+            url,
+            "--",
+            *(word for pair in headers.items() for word in pair),
+        ),
+    )
+    counted = json.loads(output.splitlines()[-1])
+    if counted["failed"] or counted["bytes"] < counted["requests"] * size:
+        raise SystemExit(f"wrong answers from {url}: {output}")
+    return RangeCounts(counted["requests"], counted["microseconds"] / 1e6)
+
+
 def fetch(port: int, path: str, *, headers: Mapping[str, str], size: int, times: int, cores: Cores) -> None:
     """Download the whole file `times` times over one connection and discard it."""
     _run_client(cores, "fetch", port=port, path=path, headers=dict(headers), size=size, times=times)

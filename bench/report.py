@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, PHOTOS
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, find_nginx
+from bench.metrics_cost import FILE_BYTES, METRICS_ROW, WITHOUT
 from bench.photos import SHARP_VERSION
 from bench.pipeline import ROW as PIPELINE
 from bench.resumable_uploads import PLAIN, ROW_AT_ONCE
@@ -62,6 +63,7 @@ UPLOAD = "upload of 1 GiB, multipart, CPU"
 RESUMABLE = "resumable upload of 1 GiB by tus, chunks of 8 MiB, CPU"
 AT_ONCE = "16 resumable uploads of 64 MiB at once, CPU"
 MOVE = f"move of {SMALL_FILES} small and {LARGE_FILES} large files to S3, read back, time"
+METRICS = f"whole files of {FILE_BYTES // 1024} KiB, 16 connections, with /metrics (µs)"
 FIRST_SCAN = f"first scan of {FILES:,} files, time"
 SECOND_SCAN = f"scan of {FILES:,} files without a change, time"
 GOALS = (
@@ -91,6 +93,7 @@ GOALS = (
     RatioGoal("move to S3", "rclone", MOVE, "our time / theirs", at_most=1.1),
     RatioGoal("whole file from S3", "nginx proxy_pass", WHOLE_S3, "our CPU / theirs", at_most=1.5),
     RatioGoal("first scan", "find and inserts", FIRST_SCAN, "our time / theirs", at_most=2),
+    RatioGoal(METRICS_ROW, WITHOUT, METRICS, "our CPU for each request / that without", at_most=1.02),
     RatioGoal("second scan", "find", SECOND_SCAN, "our time / theirs", at_most=3),
 )
 MEMORY_GOAL_MIB = 64

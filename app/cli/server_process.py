@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import NoReturn
 
 import typer
@@ -66,13 +65,18 @@ def run_server(settings: Settings, options: ServeOptions, process: ServingProces
             token = await create_sign_in_token(catalog) if options.first_run else None
             typer.echo("\n".join(_format_start_message(settings, users, token, options.first_key)))
 
+    def end() -> NoReturn:
+        if metrics is not None:
+            metrics.flush()
+        _exit(0)
+
     server = DrainingServer(
         app,
         registry,
         drain_delay=settings.drain_delay,
         drain_seconds=settings.drain_seconds,
         on_started=begin_serving,
-        on_stopped=partial(_exit, 0),
+        on_stopped=end,
         supervisor=process.channel if process is not None else None,
     )
     with contextlib.suppress(SystemExit):  # raised by a failed start

@@ -34,6 +34,7 @@ async def _sample(metrics: ProcessMetrics) -> None:
         due = time.monotonic() + TICK_SECONDS
         await asyncio.sleep(TICK_SECONDS)
         lag.observe(max(0.0, time.monotonic() - due))
+        metrics.flush()
         ticks += 1
         if not ticks % TICKS_PER_SAMPLE:
             metrics.sample_gauges()

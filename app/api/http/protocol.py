@@ -24,7 +24,6 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.errors import ApiError
-from app.api.handlers.file_requests import ASSET_PATH_LENGTH
 from app.api.http.application import ApiApplication, build_problem_response
 from app.api.http.client_address import FORWARDED, FORWARDED_FOR
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
@@ -274,8 +273,7 @@ class HttpProtocol(HttpToolsProtocol):
         lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
         if metrics is not None:
-            path_end, status = self.scope["path"][ASSET_PATH_LENGTH:], head[9:12]
-            metrics.record_memory_answer(path_end, status, len(body), time.perf_counter() - began)
+            metrics.record_memory_answer(self.scope["path"], head, len(body), time.perf_counter() - began)
         self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
         self.on_response_complete()
         return True

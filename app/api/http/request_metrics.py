@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from app.api.handlers.file_requests import find_route_template
+from app.api.handlers.file_requests import ASSET_PATH_LENGTH, find_route_template
 from app.api.http.request_head import KNOWN_METHODS
 from app.metrics.families import (
     DISK,
@@ -36,6 +36,8 @@ _UPLOAD_ROUTE = "/api/assets"
 ROUTED_SCOPE = "mediavault.routed_scope"
 """The key of the scope that was routed in place of the request's own."""
 
+_STATUS_END = len(b"HTTP/1.1 20")
+
 Handle = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -48,10 +50,10 @@ class RequestMetrics:
         self._received = metrics.counter(RECEIVED_BYTES)
         self._uploads = metrics.counter(UPLOADS)
         self._active: Counter[str] = Counter()
-        self._from_memory: dict[tuple[str, bytes], tuple[memoryview[float], memoryview[float]]] = {}
-        """By the end of the path and the status: the values of both histograms."""
+        self._tallies: dict[int, _MemoryAnswers] = {}
         self._sent_from_disk = metrics.counter(SENT_BYTES).series.find((DISK,))
         metrics.add_gauge(HTTP_ACTIVE, self._read_active)
+        metrics.add_flush(self._flush)
 
     async def observe(self, handle: Handle, scope: Scope, receive: Receive, send: Send) -> None:
         """Await `handle`, and record the request."""
@@ -64,31 +66,34 @@ class RequestMetrics:
             self._active[method] -= 1
             self._record(observed, scope, method)
 
-    def record_memory_answer(self, path_end: str, status: bytes, size: int, seconds: float) -> None:
-        """Record a GET that was answered from memory at once: head and body were sent together."""
+    def record_memory_answer(self, path: str, head: bytes, size: int, seconds: float) -> None:
+        """Record a GET of an asset's file that was answered from memory at once: head and body were sent together.
+
+        Such an answer takes less time than a dozen writes to shared memory, so it is only added up here.
+        """
+        key = len(path) << 8 | head[_STATUS_END]  # enough to tell the routes and their two statuses apart
         try:
-            durations, first_bytes = self._from_memory[path_end, status]
+            tally = self._tallies[key]
         except KeyError:
-            durations, first_bytes = self._add_memory_series(path_end, status)
-        bucket = bisect_left(HTTP_BUCKETS, seconds)
-        durations[bucket] += 1.0
-        durations[-1] += seconds
-        first_bytes[bucket] += 1.0
-        first_bytes[-1] += seconds
-        self._sent_from_disk[0] += size
+            tally = self._tallies[key] = self._create_tally(path, head)
+        tally.count += 1
+        tally.seconds += seconds
+        tally.size += size
+        if seconds > HTTP_BUCKETS[0]:
+            tally.slow.append(seconds)
 
     def record_refusal(self, method: str, status: int) -> None:
         """Record a request that the server refused before it had a route."""
         self._durations.observe(0.0, known_method(method), OTHER, str(status))
 
-    def _add_memory_series(self, path_end: str, status: bytes) -> tuple[memoryview[float], memoryview[float]]:
-        route = f"/api/assets/{{id}}{path_end}"
-        series = (
-            self._durations.series.find(("GET", route, status.decode("ascii"))),
-            self._first_bytes.series.find(("GET", route)),
-        )
-        self._from_memory[path_end, status] = series
-        return series
+    def _create_tally(self, path: str, head: bytes) -> _MemoryAnswers:
+        route = f"/api/assets/{{id}}{path[ASSET_PATH_LENGTH:]}"
+        durations = self._durations.series.find(("GET", route, head[_STATUS_END - 2 : _STATUS_END + 1].decode("ascii")))
+        return _MemoryAnswers((durations, self._first_bytes.series.find(("GET", route))), self._sent_from_disk)
+
+    def _flush(self) -> None:
+        for tally in self._tallies.values():
+            tally.flush()
 
     def _read_active(self) -> Mapping[tuple[str, ...], float]:
         return {(method,): float(count) for method, count in self._active.items()}
@@ -106,6 +111,33 @@ class RequestMetrics:
             self._received.add(observed.received, protocol if is_file else "json")
         if route == _UPLOAD_ROUTE and method == "POST":
             self._uploads.add(1, "form", _describe_upload(observed.status))
+
+
+class _MemoryAnswers:
+    """The answers of one route and status from memory that are not in the shared memory yet. `slow`: the seconds of those above the first
+    bucket of `histograms`."""
+
+    __slots__ = ("_histograms", "_sent", "count", "seconds", "size", "slow")
+
+    def __init__(self, histograms: tuple[memoryview[float], ...], sent: memoryview[float]) -> None:
+        self._histograms = histograms
+        self._sent = sent
+        self.count = 0
+        self.seconds = 0.0
+        self.size = 0
+        self.slow: list[float] = []
+
+    def flush(self) -> None:
+        if not self.count:
+            return
+        for values in self._histograms:
+            values[0] += self.count - len(self.slow)
+            values[-1] += self.seconds
+            for seconds in self.slow:
+                values[bisect_left(HTTP_BUCKETS, seconds)] += 1.0
+        self._sent[0] += self.size
+        self.count, self.seconds, self.size = 0, 0.0, 0
+        self.slow.clear()
 
 
 class _ObservedRequest:
