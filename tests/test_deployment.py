@@ -95,6 +95,26 @@ def test_the_configuration_has_settings_and_no_secret() -> None:
     assert data.keys() <= setting_names() - secrets
 
 
+def test_only_prometheus_reaches_the_metrics() -> None:
+    (data,) = [document["data"] for _, document in manifests() if document["kind"] == "ConfigMap"]
+    for name, setting in (("api", "MEDIAVAULT_METRICS_PORT"), ("worker", "MEDIAVAULT_WORKER_METRICS_PORT")):
+        (container,) = pods()[f"mediavault-{name}"]["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert str(ports["metrics"]) == data[setting]
+    services = [document for _, document in manifests() if document["kind"] == "Service"]
+    assert [port["targetPort"] for service in services for port in service["spec"]["ports"]] == ["http"]
+    policies = [document["spec"] for _, document in manifests() if document["kind"] == "NetworkPolicy"]
+    admitted = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], port["port"])
+        for policy in policies
+        for rule in policy.get("ingress", ())
+        for peer in rule["from"]
+        for port in rule["ports"]
+    }
+    assert admitted == {("ingress-nginx", "http"), ("monitoring", "metrics")}
+    assert all("9464" not in str(service.get("ports", "")) for service in scale().values())
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_starts_a_command_with_few_rights(unit: Path) -> None:
     lines = unit.read_text(encoding="utf-8").splitlines()
