@@ -82,7 +82,7 @@ class TaskRepository:
         """Take back `running` tasks whose lease expired before `lapsed_before` (None: all `running` tasks), because
         their process died. Returns the tasks that are pending again; a task that has killed `MAX_DEATHS` processes
         fails."""
-        is_lapsed = _task.c.state == TaskState.RUNNING
+        is_lapsed = _task.c.kind.in_(list(TaskKind)) & (_task.c.state == TaskState.RUNNING)
         if lapsed_before is not None:
             is_lapsed &= _task.c.not_before <= lapsed_before
         is_last_death = _task.c.deaths + 1 >= MAX_DEATHS
@@ -142,7 +142,8 @@ class TaskRepository:
 
     async def get_failures(self, limit: int = 100) -> list[Task]:
         """Failed tasks, the latest first."""
-        return await self._select(_task.c.state == TaskState.FAILED, _task.c.updated_at.desc(), limit=limit)
+        failed = _task.c.kind.in_(list(TaskKind)) & (_task.c.state == TaskState.FAILED)
+        return await self._select(failed, _task.c.updated_at.desc(), limit=limit)
 
     async def count_by_kind(self) -> dict[TaskKind, TaskCounts]:
         """Counts for every kind, also for kinds without tasks."""

@@ -35,10 +35,13 @@ def record_statements() -> Iterator[list[SentStatement]]:
         event.remove(Engine, "before_cursor_execute", record)
 
 
-async def explain(connection: AsyncConnection, statement: SentStatement) -> list[str]:
-    """The steps of the database's plan."""
+async def explain(connection: AsyncConnection, statement: SentStatement) -> list[Any]:
+    """The steps of SQLite's plan, as texts; of PostgreSQL one plan, from its JSON."""
     parameters = statement.parameters[0] if statement.is_many else statement.parameters
-    is_sqlite = connection.dialect.name == "sqlite"
-    explained = f"{'EXPLAIN QUERY PLAN' if is_sqlite else 'EXPLAIN'} {statement.text}"
-    rows = (await connection.exec_driver_sql(explained, parameters)).all()
-    return [str(tuple(row)[-1]).strip() for row in rows]
+    prefix = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN (FORMAT JSON)"
+    driver_connection = (await connection.get_raw_connection()).driver_connection
+    if driver_connection is None:
+        raise RuntimeError("the connection is closed")
+    given = (parameters,) if parameters else ()
+    cursor = await driver_connection.execute(f"{prefix} {statement.text}", *given)
+    return [tuple(row)[-1] for row in await cursor.fetchall()]

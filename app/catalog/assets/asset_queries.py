@@ -22,6 +22,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     tuple_,
 )
@@ -100,6 +101,15 @@ def _position_tuple(moment: datetime, asset_id: UUID) -> Tuple[Any]:
     return tuple_(literal(moment, UtcDateTime), literal(asset_id, Uuid))
 
 
+def select_matching(owner_id: UUID, filters: AssetFilters, *columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """These columns of the owner's matching assets. Joined with their originals only where the filters or their order need these."""
+    statement = select(*columns).select_from(_asset).where(_asset.c.owner_id == owner_id, *where_filters(filters))
+    of_file = (filters.path_contains, filters.min_file_size, filters.max_file_size)
+    if filters.order_by is SortKey.FILE_SIZE or any(value is not None for value in of_file):
+        statement = statement.join(_file, _asset.c.file_id == _file.c.id)
+    return statement
+
+
 def where_filters(filters: AssetFilters) -> Sequence[ColumnElement[bool]]:
     """The conditions of a search, to be combined with AND."""
     where: list[ColumnElement[bool]] = [_asset.c.visibility.in_(sorted(filters.visibilities))]
@@ -167,12 +177,18 @@ def _where_equal(filters: AssetFilters) -> list[ColumnElement[bool]]:
         _asset.c.type: filters.type,
         _asset.c.is_favorite: filters.is_favorite,
         _asset.c.is_offline: filters.is_offline,
-        _asset.c.checksum: filters.checksum,
         _asset.c.device_asset_id: filters.device_asset_id,
         _asset.c.device_id: filters.device_id,
         _asset.c.library_id: filters.library_id,
     }
-    return [column == value for column, value in values.items() if value is not None]
+    where = [column == value for column, value in values.items() if value is not None]
+    return where if filters.checksum is None else [*where, _has_checksum(filters.checksum)]
+
+
+def _has_checksum(checksum: bytes) -> ColumnElement[bool]:
+    """Two indexes hold the checksums: one of uploads, one of files of libraries."""
+    is_upload, same = _asset.c.library_id.is_(None), _asset.c.checksum == checksum
+    return or_(same & is_upload, same & ~is_upload)
 
 
 def _where_between(filters: AssetFilters) -> list[ColumnElement[bool]]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
@@ -21,8 +21,8 @@ from app.catalog.assets.asset_queries import (
     choose_sort_column,
     encode_cursor,
     select_assets_with_files,
+    select_matching,
     where_after_cursor,
-    where_filters,
     where_later_than,
     where_trashed,
     where_visible,
@@ -49,6 +49,7 @@ from app.catalog.schema.records import (
     AssetChanges,
     AssetFilters,
     AssetType,
+    ChecksumHolder,
     File,
     NewAsset,
     StoredFile,
@@ -173,6 +174,21 @@ class AssetRepository:
                         found[asset.checksum] = asset
         return found
 
+    async def find_holders(self, owner_id: UUID, checksums: Iterable[bytes]) -> dict[bytes, ChecksumHolder]:
+        """As `get_by_checksums`, without the rest of the assets, of which a client may ask for thousands at once."""
+        found: dict[bytes, ChecksumHolder] = {}
+        requested = list(dict.fromkeys(checksums))
+        columns = (_asset.c.checksum, _asset.c.id, _asset.c.deleted_at.is_not(None))
+        async with self._database.read() as connection:
+            for start in range(0, len(requested), _CHECKSUM_BATCH):
+                batch = requested[start : start + _CHECKSUM_BATCH]
+                holding = select(*columns).where(
+                    _asset.c.owner_id == owner_id, _asset.c.checksum.in_(batch), _asset.c.library_id.is_(None)
+                )
+                for checksum, asset_id, is_trashed in await connection.execute(holding):
+                    found[checksum] = ChecksumHolder(asset_id, is_trashed=bool(is_trashed))
+        return found
+
     async def get_page(
         self,
         owner_id: UUID,
@@ -210,13 +226,11 @@ class AssetRepository:
     ) -> tuple[list[Asset], int | None]:
         """Page `page` (from 1) of the matching assets, and the number of the next page, if there is one."""
         direction = (lambda c: c.asc()) if filters.ascending else (lambda c: c.desc())
-        statement = (
-            select_assets_with_files()
-            .where(_asset.c.owner_id == owner_id, *where_filters(filters))
-            .order_by(direction(choose_sort_column(filters)), direction(_asset.c.id))
-            .limit(size + 1)
-            .offset((page - 1) * size)
-        )
+        order = [direction(column) for column in (choose_sort_column(filters), _asset.c.id)]
+        # Ids first, which the pages before are skipped by, then the rows of the page.
+        matching = select_matching(owner_id, filters, _asset.c.id).order_by(*order)
+        chosen = matching.limit(size + 1).offset((page - 1) * size)
+        statement = select_assets_with_files().where(_asset.c.id.in_(chosen)).order_by(*order)
         async with self._database.read() as connection:
             found = [asset_from_row(row) for row in await connection.execute(statement)]
         return found[:size], page + 1 if len(found) > size else None
@@ -283,9 +297,9 @@ class AssetRepository:
         """Restore assets from the trash, all when `asset_ids` is None. Returns how many. Assets of a library whose
         files are missing stay, as in Immich, and are restored when a scan finds their files. Raises `NotFound`."""
         values = {"deleted_at": None, "updated_at": now()}
-        missing = select(_library_file.c.asset_id).where(_library_file.c.missing_since.is_not(None))
+        missing = exists().where(_library_file.c.asset_id == _asset.c.id, _library_file.c.missing_since.is_not(None))
         mine = (_asset.c.owner_id == owner_id) & where_trashed(True)
-        there = mine & _asset.c.id.not_in(missing)
+        there = mine & ~missing
         async with self._database.write() as connection:
             await quota.lock_owner(connection, owner_id)
             if asset_ids is None:

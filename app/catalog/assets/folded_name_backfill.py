@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, update
@@ -13,7 +13,7 @@ from app.catalog.schema import tables
 from app.unicode_folding import fold_case
 
 SCAN_BATCH_SIZE = 10_000
-"""Assets that one query reads. It bounds the query when few of many assets lack a name."""
+"""Ids that one query reads."""
 
 _asset = tables.asset
 
@@ -34,17 +34,14 @@ class FoldedNameBackfill:
             if last is None:
                 return filled
 
-    async def _find_missing(self, after: UUID | None) -> tuple[Iterable[UUID], UUID | None]:
-        """The ids without a folded name among the next assets, and the last id read; None: there are no more."""
-        next_ids = select(_asset.c.id).order_by(_asset.c.id)
+    async def _find_missing(self, after: UUID | None) -> tuple[Sequence[UUID], UUID | None]:
+        """The next ids without a folded name, and the last of them; None: there are no more."""
         missing = select(_asset.c.id).where(_asset.c.folded_name.is_(None)).order_by(_asset.c.id)
         if after is not None:
-            next_ids, missing = next_ids.where(_asset.c.id > after), missing.where(_asset.c.id > after)
+            missing = missing.where(_asset.c.id > after)
         async with self._database.read() as connection:
-            last = (await connection.execute(next_ids.offset(SCAN_BATCH_SIZE - 1).limit(1))).scalar_one_or_none()
-            if last is not None:
-                missing = missing.where(_asset.c.id <= last)
-            return (await connection.execute(missing)).scalars().all(), last
+            found = (await connection.execute(missing.limit(SCAN_BATCH_SIZE))).scalars().all()
+        return found, found[-1] if len(found) == SCAN_BATCH_SIZE else None
 
     async def _fill_batch(self, asset_ids: list[UUID]) -> int:
         # Skip locked rows: their transaction may rename them, and waiting could deadlock. The next call fills them in.

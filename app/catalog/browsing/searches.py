@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 
-from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, where_filters
+from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, select_matching, where_filters
 from app.catalog.database.engine import Database
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, AssetFilters
 
 _asset = tables.asset
-_file = tables.file
 
 
 class SearchRepository:
@@ -22,13 +21,9 @@ class SearchRepository:
 
     async def count(self, owner_id: UUID, filters: AssetFilters) -> int:
         """How many of the owner's assets match."""
-        matching = (
-            select(func.count())
-            .select_from(_asset.join(_file, _asset.c.file_id == _file.c.id))
-            .where(_asset.c.owner_id == owner_id, *where_filters(filters))
-        )
+        counted = select_matching(owner_id, filters, func.count())
         async with self._database.read() as connection:
-            return (await connection.execute(matching)).scalar_one()
+            return (await connection.execute(counted)).scalar_one()
 
     async def choose(self, owner_id: UUID, filters: AssetFilters, size: int) -> list[Asset]:
         """At most `size` of the owner's matching assets, in random order. Those whose ids follow a random id, as in Immich:

@@ -322,6 +322,14 @@ class AssetFilters:
 
 
 @dataclass(frozen=True, slots=True)
+class ChecksumHolder:
+    """The asset that has a checksum."""
+
+    id: UUID
+    is_trashed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AssetStatistics:
     """Counts of assets; `total` is the sum of both."""
 

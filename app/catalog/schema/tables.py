@@ -175,8 +175,12 @@ asset = Table(
     Column("live_photo_cid", Text),
     # Why the sidecar was ignored when the metadata was read.
     Column("sidecar_error", Text),
-    Index("ix_asset_owner_id_file_created_at_id", "owner_id", "file_created_at", "id"),
-    # With what a timeline is filtered by, so that its months are counted from the index alone.
+    # With what lists and searches are filtered by, so that rows that do not match are not read.
+    Index(
+        "ix_asset_owner_id_file_created_at_id",
+        *("owner_id", "file_created_at", "id", "visibility", "deleted_at", "is_favorite", "type"),
+    ),
+    Index("ix_asset_owner_id_id", "owner_id", "id"),
     Index(
         "ix_asset_owner_id_local_date_time_id",
         *("owner_id", "local_date_time", "id", "visibility", "deleted_at", "is_favorite"),
@@ -193,6 +197,21 @@ Index(
     unique=True,
     sqlite_where=asset.c.library_id.is_(None),
     postgresql_where=asset.c.library_id.is_(None),
+)
+
+Index(
+    "ix_asset_owner_id_checksum_external",
+    asset.c.owner_id,
+    asset.c.checksum,
+    sqlite_where=asset.c.library_id.is_not(None),
+    postgresql_where=asset.c.library_id.is_not(None),
+)
+
+Index(
+    "ix_asset_unfolded",
+    asset.c.id,
+    sqlite_where=asset.c.folded_name.is_(None),
+    postgresql_where=asset.c.folded_name.is_(None),
 )
 
 Index(

@@ -23,7 +23,7 @@ from app.api.models.assets import (
 )
 from app.api.routes.json_routes import LargeJsonRoute, refuse_unknown_parameters
 from app.api.services import Services, get_services
-from app.catalog.schema.records import Asset, AssetType, Visibility
+from app.catalog.schema.records import Asset, AssetType, ChecksumHolder, Visibility
 from app.uploads.ingest import EMPTY_SHA1
 
 router = APIRouter(prefix="/api/assets", tags=["assets"], route_class=LargeJsonRoute)
@@ -41,7 +41,7 @@ async def check_bulk_upload(
     """Which of these files you have already, by their checksums. The answer keeps the order. An empty file is never one that you have:
     its upload is refused, while a client takes each reject for a duplicate and may delete its own."""
     digests = list({item.checksum for item in body.assets} - {EMPTY_SHA1})
-    known = await services.catalog.assets.get_by_checksums(caller.user.id, digests)
+    known = await services.catalog.assets.find_holders(caller.user.id, digests)
     return UploadCheckResponse(results=[_build_check_result(item.id, known.get(item.checksum)) for item in body.assets])
 
 
@@ -148,7 +148,7 @@ async def _build_response(asset: Asset, services: Services) -> AssetResponse:
     return AssetResponse.from_asset(asset, failure=failures.get(asset.id))
 
 
-def _build_check_result(name: str, holder: Asset | None) -> UploadCheckResult:
+def _build_check_result(name: str, holder: ChecksumHolder | None) -> UploadCheckResult:
     if holder is None:
         return UploadCheckResult(id=name, action=UploadAction.ACCEPT)
     return UploadCheckResult(
@@ -156,7 +156,7 @@ def _build_check_result(name: str, holder: Asset | None) -> UploadCheckResult:
         action=UploadAction.REJECT,
         reason="duplicate",
         asset_id=holder.id,
-        is_trashed=holder.deleted_at is not None,
+        is_trashed=holder.is_trashed,
     )
 
 
