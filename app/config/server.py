@@ -46,7 +46,7 @@ class ServerSettings(BaseSettings):
     connections: int = setting(
         "MEDIAVAULT_CONNECTIONS",
         1000,
-        "Most connections of clients at once; one more is answered with 503, unless it asks for /livez or /readyz.",
+        "Most connections of clients at once; idle ones are closed for others, and one more is answered with 503, unless it asks for /livez or /readyz.",
         ge=1,
     )
     connections_per_address: int = setting(

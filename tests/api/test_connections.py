@@ -10,6 +10,7 @@ from typing import Self
 
 import pytest
 
+from app.api.http.protocol import HEAD_TIMEOUT_SECONDS
 from app.api.http.refusal_log import MAX_LINES_PER_CLIENT
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
@@ -270,6 +271,7 @@ def test_connections_beyond_a_bound_leave_health_to_be_asked_for(
         for wire in wires:
             wire.send(LIVE)
             assert wire.answer().status == 200
+            wire.send(LIVE[:-2])  # an idle connection would be closed for others
         for _ in range(2 * 3):
             open_ones.enter_context(UploadConnection(service.port, source="127.0.0.9"))
         for path in ("/livez", "/readyz"):
@@ -282,6 +284,32 @@ def test_connections_beyond_a_bound_leave_health_to_be_asked_for(
         for path in ("/livez", "/readyz"):
             for source in ("127.0.0.9", "127.0.0.10", "127.0.0.1"):
                 assert _statuses(service, path, source=source) == [200]
+
+
+@pytest.mark.usefixtures("exclusive_network")
+def test_idle_and_trickling_connections_leave_the_service_to_others(start_service: StartService, *, soak: bool) -> None:
+    """Twice as many idle connections as there may be, from this host, and slow readers, which get all of their bytes. Nobody waits until an
+    idle connection times out."""
+    limit, idle, trickling = (1000, 2000, 200) if soak else (100, 200, 20)
+    service = start_service("local", settings={"MEDIAVAULT_CONNECTIONS": str(limit)})
+    account = service.people.add()
+    data = fresh_bytes(8 * MEBIBYTE)
+    with service.client(account) as client, ExitStack() as open_ones:
+        path = f"/api/assets/{uploaded(client, data)}/original"
+        slow = [open_ones.enter_context(stall(service, account, path)) for _ in range(trickling // 2)]
+        for number in range(trickling // 2):
+            open_ones.enter_context(UploadConnection(service.port)).send(LIVE[: 1 + number % 20])
+        for _ in range(idle):
+            open_ones.enter_context(UploadConnection(service.port))
+        assert _statuses(service, "/livez") == [200]
+        others = [open_ones.enter_context(_download_when_admitted(service, account, path)) for _ in range(5)]
+        assert_next_upload_works(client)
+        assert client.get(path).content == data
+        for wire in (slow[0], *others):
+            received = bytearray()
+            while len(received) < len(data):
+                received += wire.receive(MEBIBYTE)
+            assert received == data
 
 
 def test_programs_of_this_host_are_not_bounded_by_address(start_service: StartService) -> None:
@@ -297,6 +325,19 @@ def _statuses(service: Service, path: str, *, source: str = "127.0.0.1", fields:
     with UploadConnection(service.port, source=source) as wire:
         wire.send(get(path, fields=f"Connection: close\r\n{fields}"))
         return [wire.answer().status]
+
+
+def _download_when_admitted(service: Service, account: Account, path: str) -> UploadConnection:
+    """A download that has begun. It waits for much less time than silent connections may last."""
+    deadline = time.monotonic() + HEAD_TIMEOUT_SECONDS / 2
+    while True:
+        wire = UploadConnection(service.port)
+        wire.send(get(path, account))
+        status, _ = wire.head()
+        if status == 200:
+            return wire
+        wire.vanish()
+        assert (status, time.monotonic() < deadline) == (503, True)
 
 
 def _count_free_connections(service: Service) -> int:

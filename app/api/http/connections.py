@@ -20,6 +20,8 @@ from app.config import Settings
 
 RATE_WINDOW_SECONDS = 60.0
 STALL_CHECK_SECONDS = 1.0
+LEAST_IDLE_SECONDS = 1.0
+"""How long a connection must have been idle to be closed for another one: a request may be on its way over a newer one."""
 TURNS_PER_PASS = 8
 """Pipelined requests that begin in one pass of the event loop."""
 MAX_LINGERING = 200
@@ -72,6 +74,9 @@ class ConnectionRegistry:
         self._health_only: dict[str, dict[asyncio.Transport, Callable[[], None]]] = {}
         """By client key, in the order of arrival: the connections over the limit, with their `on_evicted`."""
         self._lingering: set[asyncio.Transport] = set()
+        self._idle: dict[asyncio.Transport, tuple[str, float, Callable[[], None]]] = {}
+        """Admitted connections without a request, longest first: client address, since when, and what closes them."""
+        self.closed_idle_total = 0
         self._requests: Counter[str] = Counter()
         self._response_rates: dict[asyncio.Transport, ResponseRateMeter] = {}
         self._stall_check: asyncio.TimerHandle | None = None
@@ -130,11 +135,22 @@ class ConnectionRegistry:
         return f"Too many connections from {address}, at most {bound}; {proxy} set MEDIAVAULT_TRUSTED_PROXIES"
 
     def admit_waiting(self, address: str, transport: asyncio.Transport, *, trusted: bool) -> bool:
-        """Admit a `HEALTH_ONLY` connection if the limits allow it now."""
+        """Admit a `HEALTH_ONLY` connection, which has sent a request, if the limits allow it now, or an idle connection can be closed for it."""
+        if self._count >= self._limits.max_connections:
+            self._close_longest_idle()
         if not self.admit(address, trusted=trusted):
             return False
         self._remove_health_only(address, transport)
         return True
+
+    def mark_idle(self, address: str, transport: asyncio.Transport, on_closed: Callable[[], None]) -> None:
+        """An admitted connection waits for a request. It may be closed for another connection: `on_closed` must close it, and it counts as
+        `REFUSED` then."""
+        self._idle[transport] = (address, asyncio.get_running_loop().time(), on_closed)
+
+    def mark_busy(self, transport: asyncio.Transport) -> None:
+        """A request has begun to arrive."""
+        self._idle.pop(transport, None)
 
     def start_lingering(self, address: str, transport: asyncio.Transport) -> bool:
         """Release a `HEALTH_ONLY` connection after its last response. True if the connection may still be read from."""
@@ -152,6 +168,20 @@ class ConnectionRegistry:
             self._remove_health_only(address, transport)
             self._lingering.discard(transport)
         self._response_rates.pop(transport, None)
+        self._idle.pop(transport, None)
+
+    def _close_longest_idle(self) -> None:
+        transport = next(iter(self._idle), None)
+        if transport is None:
+            return
+        address, since, on_closed = self._idle[transport]
+        if asyncio.get_running_loop().time() - since < LEAST_IDLE_SECONDS:
+            return
+        del self._idle[transport]
+        self._count -= 1
+        _decrement(self._admitted, client_key(address))
+        self.closed_idle_total += 1
+        on_closed()
 
     def _is_bounded(self, address: str, *, trusted: bool) -> bool:
         return not trusted and address not in LOOPBACK

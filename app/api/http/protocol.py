@@ -93,6 +93,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._admission = self._registry.register(
             self._address, transport, trusted=self._trusted, on_evicted=self._on_evicted
         )
+        if self._admission is ConnectionAdmission.ADMITTED:
+            self._registry.mark_idle(self._address, transport, self._on_closed_for_another)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,6 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._lingering:
             self._last_received_at = self.loop.time()
             return
+        self._registry.mark_busy(self.transport)
         self._unset_keepalive_if_required()
         if self._position < len(self._data):
             self._data = self._data[self._position :] + data
@@ -340,6 +343,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             if self.flow.read_paused:
                 self.flow.resume_reading()
+            self._registry.mark_idle(self._address, self.transport, self._on_closed_for_another)
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -423,6 +427,11 @@ class HttpProtocol(HttpToolsProtocol):
         """The registry replaced this `HEALTH_ONLY` connection by a newer one."""
         if not self._lingering:
             self._refuse(self._build_full_error())
+
+    def _on_closed_for_another(self) -> None:
+        """The registry gives the place of this idle connection to one with a request (RFC 9112 section 9.5)."""
+        self._admission = ConnectionAdmission.REFUSED
+        self.transport.close()
 
     def _end_request(self) -> None:
         if self._client_of_request is not None:
