@@ -22,9 +22,7 @@ class LimitReached(Exception):
 class ConcurrencyLimit:
     """`in_use`, `limit` and `refused_total` are for metrics. One process' work; of use by one thread only."""
 
-    def __init__(
-        self, work: str, *, limit: tuple[int, str] | None = None, account_limit: tuple[int, str] | None = None
-    ) -> None:
+    def __init__(self, work: str, *, limit: tuple[int, str] | None = None, account_limit: tuple[int, str]) -> None:
         """`work`: what is counted, for messages, such as `uploads`. Each limit is a number with the name of its setting."""
         self._work = work
         self._limit = limit
@@ -39,13 +37,13 @@ class ConcurrencyLimit:
         return None if self._limit is None else self._limit[0]
 
     @property
-    def account_limit(self) -> int | None:
-        return None if self._account_limit is None else self._account_limit[0]
+    def account_limit(self) -> int:
+        return self._account_limit[0]
 
     @contextmanager
     def hold(self, account: Hashable = None) -> Generator[None]:
         """Counts the block as work of `account`. Raises `LimitReached`."""
-        if self._account_limit is not None and self._counts[account] >= self._account_limit[0]:
+        if self._counts[account] >= self._account_limit[0]:
             raise self._refuse(self._account_limit, is_own=True)
         if self._limit is not None and self.in_use >= self._limit[0]:
             raise self._refuse(self._limit, is_own=False)

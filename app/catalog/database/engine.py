@@ -117,7 +117,8 @@ class Database:
     def __init__(self, location: DatabaseLocation, max_waiting: int = MAX_WAITING) -> None:
         """`max_waiting`: how many calls may wait for a connection; one more is refused with `CatalogBusy`."""
         self.location = location
-        self.waits = ConcurrencyLimit("calls wait for the database", limit=(max_waiting, "MEDIAVAULT_DATABASE_WAITING"))
+        bound = (max_waiting, "MEDIAVAULT_DATABASE_WAITING")
+        self.waits = ConcurrencyLimit("calls wait for the database", limit=bound, account_limit=bound)
         """The calls that wait for a connection now."""
         self.outages = OutageLog(_describe_address(location))
         self.last_write_at = float("-inf")
