@@ -149,6 +149,16 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["MEDIAVAULT_TEST_SEED"] = node.config.stash[SEED]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Without garbage collection: what is made meanwhile lives until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the long campaigns. It does not skip them: a skip means that a program or service is missing."""
