@@ -73,7 +73,7 @@ lock: $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) pyproject.toml --extra formats -o requirements.lock
 	$(COMPILE) pyproject.toml --extra formats --extra ffmpeg -c requirements.lock -o requirements-ffmpeg.lock
-	$(COMPILE) pyproject.toml --extra formats --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra formats --extra otel --extra dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) --python-version 3.13 tests/real/foreign_clients/requirements.in -o tests/real/foreign_clients/requirements.lock
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 		| $(COMPILE) - -o requirements-build.lock

@@ -166,4 +166,5 @@ async def open_services(
                 ),
                 mounts=mounts,
                 installation_metrics=installation_metrics,
+                tracing=core.tracing,
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from app import __version__
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, prefix_setting_name
@@ -21,6 +22,7 @@ from app.jobs.elected_work import ElectedWork
 from app.jobs.service import JobService, WakeWorkers, open_jobs
 from app.jobs.sweeper import Sweeper
 from app.jobs.task_executor import ProcessTask
+from app.jobs.task_tracing import trace_tasks
 from app.libraries.import_paths.link_roots import keep_link_roots_current
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.pipeline import ProcessingPipeline
@@ -30,6 +32,7 @@ from app.storage.errors import StagingFull, StorageError
 from app.storage.path import is_s3_uri
 from app.storage.service import StorageService, open_storage
 from app.storage.staging import Staging
+from app.tracing import Tracing, TracingUnavailable, open_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +43,8 @@ class StartupError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CoreServices:
-    """The opened services. `jobs` runs workers only if `process_tasks` was set; it can always enqueue."""
+    """The opened services. `jobs` runs workers only if `process_tasks` was set; it can always enqueue. `tracing` is None if no collector of
+    traces is named."""
 
     catalog: Catalog
     storage: StorageService
@@ -49,6 +53,7 @@ class CoreServices:
     processor: MediaProcessor
     publisher: GeneratedFileStore
     jobs: JobService
+    tracing: Tracing | None
 
 
 @asynccontextmanager
@@ -66,10 +71,14 @@ async def open_core_services(
         except CatalogError as error:
             raise StartupError(prefix_setting_name("DB_URL", error)) from error
         stack.push_async_callback(catalog.aclose)
+        try:
+            tracing = await stack.enter_async_context(open_tracing(__version__))
+        except TracingUnavailable as error:
+            raise StartupError(str(error)) from error
         if not (adopt_markers or settings.ignore_mount_check_errors) and settings.storage_engine is StorageEngine.LOCAL:
             await _check_media_root(catalog, settings)
         try:
-            storage = await open_storage(settings, metrics)
+            storage = await open_storage(settings, metrics, tracing)
         except StorageError as error:
             raise StartupError(_describe_storage_error(error)) from error
         stack.push_async_callback(storage.aclose)
@@ -88,9 +97,10 @@ async def open_core_services(
 
         def process_with(wake: WakeWorkers) -> ProcessTask:
             transcodes = settings.transcodes
-            return ProcessingPipeline(
+            process = ProcessingPipeline(
                 catalog, storage, processor, publisher, max_transcodes=transcodes, on_asset_added=wake
             ).process
+            return process if tracing is None else trace_tasks(tracing, process)
 
         try:
             jobs = await stack.enter_async_context(
@@ -98,7 +108,7 @@ async def open_core_services(
             )
         except CatalogError as error:
             raise StartupError(prefix_setting_name("DB_URL", error)) from error
-        yield CoreServices(catalog, storage, media_location, sweeper, processor, publisher, jobs)
+        yield CoreServices(catalog, storage, media_location, sweeper, processor, publisher, jobs, tracing)
 
 
 async def _keep_link_roots_current(stack: AsyncExitStack, catalog: Catalog, storage: StorageService) -> None:

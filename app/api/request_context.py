@@ -17,6 +17,9 @@ from starlette.types import Scope
 REQUEST_CONTEXT = "request_context"
 """Key of the scope under which the request's `RequestContext` is found."""
 
+TRACE_ID = "trace_id"
+"""Key of the scope under which the id of the request's own trace is found, if it is traced."""
+
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ASSET_PATH = re.compile(r"/api/assets/([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:/|\Z)")
 _TRACE_PARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
@@ -33,7 +36,9 @@ class RequestContext:
         self.correlation_id = choose_correlation_id(scope["headers"])
         self.path: str = scope["path"]
         self.user_id: UUID | None = None
-        self.trace_id: str | None = None
+        self.trace_id: str | None = scope.get(TRACE_ID)
+        if self.trace_id is not None:
+            return
         for name, value in scope["headers"]:
             if name == b"traceparent" and (match := _TRACE_PARENT.fullmatch(value)):
                 self.trace_id = match[1].decode("ascii")

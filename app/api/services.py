@@ -24,6 +24,7 @@ from app.jobs.sweeper import Sweeper
 from app.libraries.service import LibraryService
 from app.media.portraits import PortraitService
 from app.storage.service import StorageService
+from app.tracing import Tracing
 from app.uploads.ingest import UploadIngest
 from app.uploads.sessions.service import UploadSessions
 
@@ -49,6 +50,7 @@ class Services:
     health: ReadinessChecks
     mounts: MountRegistry
     installation_metrics: InstallationMetrics
+    tracing: Tracing | None = None
 
 
 async def get_services(request: Request) -> Services:

@@ -36,11 +36,13 @@ from app.storage.local import LocalBackend
 from app.storage.local.os_errors import raise_storage_errors
 from app.storage.metered.backend import MeteredBackend
 from app.storage.metered.calls import StorageCalls
+from app.storage.metered.traced_calls import TracedCalls
 from app.storage.path import BucketPaths, LocalPaths, check_local_path, is_s3_uri, parse_s3_uri
 from app.storage.process_folder import STAGING
 from app.storage.ranges import ByteRange
 from app.storage.resumable_files import ManagedObject, ResumableFiles, WriteCounts, find_by_path
 from app.storage.staging import Staging, StoredContent
+from app.tracing import Tracing
 
 PATH_CACHE_SIZE = 4096
 
@@ -353,7 +355,9 @@ class StorageService:
         return self._resolve(path) or self._external.refuse_write(path)
 
 
-async def open_storage(settings: Settings, metrics: ProcessMetrics | None = None) -> StorageService:
+async def open_storage(
+    settings: Settings, metrics: ProcessMetrics | None = None, tracing: Tracing | None = None
+) -> StorageService:
     """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too where it exists, for files that have
     not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the media folder cannot
     be opened."""
@@ -361,10 +365,10 @@ async def open_storage(settings: Settings, metrics: ProcessMetrics | None = None
     local: StorageBackend | None = None
     s3: StorageBackend | None = None
     if settings.storage_engine is StorageEngine.LOCAL or await asyncio.to_thread(root.is_dir):
-        local = _meter(await asyncio.to_thread(_open_local, root, settings.fsync), metrics)
+        local = _observe(await asyncio.to_thread(_open_local, root, settings.fsync), metrics, tracing)
     try:
         if settings.s3_bucket:
-            s3 = await _open_s3(settings, metrics)
+            s3 = await _open_s3(settings, metrics, tracing)
     except BaseException:
         if local is not None:
             await local.aclose()
@@ -380,11 +384,13 @@ async def open_storage(settings: Settings, metrics: ProcessMetrics | None = None
     )
 
 
-def _meter(backend: StorageBackend, metrics: ProcessMetrics | None) -> StorageBackend:
+def _observe(backend: StorageBackend, metrics: ProcessMetrics | None, tracing: Tracing | None) -> StorageBackend:
+    if tracing is not None:
+        backend = MeteredBackend(backend, TracedCalls(tracing, backend.name))
     return backend if metrics is None else MeteredBackend(backend, StorageCalls(metrics, backend.name))
 
 
-async def _open_s3(settings: Settings, metrics: ProcessMetrics | None) -> StorageBackend:
+async def _open_s3(settings: Settings, metrics: ProcessMetrics | None, tracing: Tracing | None) -> StorageBackend:
     from app.storage.s3 import open_s3  # noqa: PLC0415 - the S3 client takes 0.5 s to load
 
     backend = await open_s3(settings)
@@ -392,7 +398,7 @@ async def _open_s3(settings: Settings, metrics: ProcessMetrics | None) -> Storag
         from app.storage.metered.s3_requests import meter_s3_requests  # noqa: PLC0415 - see above
 
         meter_s3_requests(backend, metrics)
-    return _meter(backend, metrics)
+    return _observe(backend, metrics, tracing)
 
 
 def _open_local(root: Path, fsync: bool) -> LocalBackend:

@@ -19,6 +19,7 @@ from app.api.handlers.archive_requests import redact_path
 from app.api.http.cors import CorsPolicy, with_fields
 from app.api.http.refusal_log import RefusalLog
 from app.api.http.request_metrics import ROUTED_SCOPE, RequestMetrics
+from app.api.http.request_tracing import trace_request
 from app.api.request_context import RequestContext, choose_correlation_id
 from app.api.services import Services
 from app.archives.errors import MemberLost
@@ -73,9 +74,16 @@ class ApiApplication:
         elif scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
         elif self.metrics is not None:
-            await self.metrics.observe(self._http, scope, receive, send)
+            await self.metrics.observe(self._trace, scope, receive, send)
         else:
+            await self._trace(scope, receive, send)
+
+    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tracing = self._state.services.tracing
+        if tracing is None:
             await self._http(scope, receive, send)
+        else:
+            await trace_request(tracing, self._http, scope, receive, send)
 
     @property
     def services(self) -> Services:
@@ -89,7 +97,8 @@ class ApiApplication:
         Never raises: a failure here happens again in `__call__`, which reports it.
         """
         try:
-            answer = self._answer_from_memory(scope, self._state.services)
+            services: Services = self._state.services
+            answer = self._answer_from_memory(scope, services) if services.tracing is None else None
         except Exception:  # noqa: BLE001 - the outermost edge
             return None
         if answer is None:

@@ -1,4 +1,4 @@
-"""`MeteredBackend`: any backend, with its calls measured."""
+"""`MeteredBackend`: any backend, whose calls an observer is told: for metrics, for traces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.storage.backend import (
 )
 from app.storage.errors import StorageError
 from app.storage.key import Key
-from app.storage.metered.calls import Stopwatch, StorageCalls
+from app.storage.metered.calls import CallObserver, Stopwatch
 from app.storage.metered.streams import MeteredAppend, MeteredRead, MeteredWrite
 from app.storage.ranges import ByteRange
 from app.storage.resumable import ResumableAppender, ResumableWrites, ResumableWriteState, SaveState
@@ -27,7 +27,7 @@ from app.storage.resumable import ResumableAppender, ResumableWrites, ResumableW
 class MeteredBackend:
     """See `StorageBackend` for each method. Reads from memory are not measured here: they are the fastest answers, and the server counts them."""
 
-    def __init__(self, backend: StorageBackend, calls: StorageCalls) -> None:
+    def __init__(self, backend: StorageBackend, calls: CallObserver) -> None:
         self._backend = backend
         self._calls = calls
         self._resumable_writes = _MeteredResumableWrites(backend.resumable_writes, calls)
@@ -140,7 +140,7 @@ class MeteredBackend:
 class _MeteredResumableWrites:
     """See `ResumableWrites` for each method."""
 
-    def __init__(self, writes: ResumableWrites, calls: StorageCalls) -> None:
+    def __init__(self, writes: ResumableWrites, calls: CallObserver) -> None:
         self._writes = writes
         self._calls = calls
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter as Counts
 from collections.abc import Awaitable, Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from app.metrics.families import OPEN_STREAMS, STORAGE_BYTES, STORAGE_DURATION
 from app.metrics.instruments import ProcessMetrics
@@ -43,8 +43,24 @@ def describe_outcome(error: BaseException | None) -> str:
     return next((outcome for kinds, outcome in _OUTCOMES if isinstance(error, kinds)), "abandoned")
 
 
+class CallObserver(Protocol):
+    """What is told of each call of a backend."""
+
+    async def measure(self, operation: str, call: Awaitable[T]) -> T:
+        """Await the call, and record it."""
+        ...
+
+    def record(self, operation: str, error: BaseException | None, watch: Stopwatch) -> None: ...
+
+    def count_bytes(self, direction: str, size: int) -> None: ...
+
+    def count_stream(self, direction: str, change: int) -> None:
+        """`change`: 1 where a stream opens, -1 where it closes."""
+        ...
+
+
 class StorageCalls:
-    """The calls of the backend `name`."""
+    """Records the calls of the backend `name` in metrics."""
 
     def __init__(self, metrics: ProcessMetrics, name: str) -> None:
         self.name = name

@@ -10,7 +10,7 @@ from typing import Generic, Self, TypeVar
 
 from app.storage.backend import ObjectStream, ObjectWriter
 from app.storage.digests import UpdateDigest
-from app.storage.metered.calls import Stopwatch, StorageCalls
+from app.storage.metered.calls import CallObserver, Stopwatch
 from app.storage.resumable import ResumableAppender
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ class MeteredContext(Generic[T]):
     """Records one operation from its entry to its end."""
 
     def __init__(
-        self, calls: StorageCalls, operation: str, direction: str, opened: AbstractAsyncContextManager[T]
+        self, calls: CallObserver, operation: str, direction: str, opened: AbstractAsyncContextManager[T]
     ) -> None:
         self.calls = calls
         self.watch = Stopwatch()
@@ -72,7 +72,7 @@ class MeteredAppend(MeteredContext[ResumableAppender]):
 
 
 class _MeteredChunks:
-    def __init__(self, calls: StorageCalls, watch: Stopwatch, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, calls: CallObserver, watch: Stopwatch, chunks: AsyncIterator[bytes]) -> None:
         self._calls = calls
         self._watch = watch
         self._chunks = chunks
@@ -87,7 +87,7 @@ class _MeteredChunks:
 
 
 class _MeteredWriter:
-    def __init__(self, calls: StorageCalls, watch: Stopwatch, writer: ObjectWriter) -> None:
+    def __init__(self, calls: CallObserver, watch: Stopwatch, writer: ObjectWriter) -> None:
         self._calls = calls
         self._watch = watch
         self._writer = writer
@@ -102,7 +102,7 @@ class _MeteredWriter:
 
 
 class _MeteredAppender:
-    def __init__(self, calls: StorageCalls, watch: Stopwatch, appender: ResumableAppender) -> None:
+    def __init__(self, calls: CallObserver, watch: Stopwatch, appender: ResumableAppender) -> None:
         self._calls = calls
         self._watch = watch
         self._appender = appender
