@@ -60,7 +60,7 @@ class MetricQueries:
             for kind in TaskKind
             for name, condition in conditions.items()
         ]
-        heads = {kind: _select_head(kind) for kind in TaskKind}
+        heads = {kind: _select_head(kind, moment) for kind in TaskKind}
         async with self._database.read() as connection:
             found = {(kind, name): count for kind, name, count in await connection.execute(union_all(*counts))}
             oldest: dict[TaskKind, datetime | None] = {
@@ -89,10 +89,15 @@ def _count(condition: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(bounded).scalar_subquery()
 
 
-def _select_head(kind: TaskKind) -> Select[datetime]:
-    """When the most urgent pending task became due, or will; none if the queue is paused."""
-    pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING) & where_not_paused()
-    return select(_task.c.not_before).where(pending).order_by(_task.c.priority, _task.c.not_before).limit(1)
+def _select_head(kind: TaskKind, moment: datetime) -> Select[datetime]:
+    """When the task that is to be done next became due; none if the queue is paused."""
+    pending = (_task.c.kind == kind) & (_task.c.state == TaskState.PENDING) & (_task.c.not_before <= moment)
+    return (
+        select(_task.c.not_before)
+        .where(pending, where_not_paused())
+        .order_by(_task.c.priority, _task.c.not_before)
+        .limit(1)
+    )
 
 
 def _since(moment: datetime | None, now_: datetime) -> timedelta:
