@@ -211,6 +211,7 @@ def test_connections_that_wait_to_be_accepted_are_served() -> None:
             with UploadConnection(port) as first, UploadConnection(port) as second:
                 for connection in (first, second):
                     connection.send_head("GET", "/", {})
+                    connection.end()  # so that the stop need not wait for the client's close
                 await server.shutdown(listening)
                 assert [connection.head()[0] for connection in (first, second)] == [204, 204]
 
@@ -229,6 +230,7 @@ def test_a_request_that_arrives_when_its_connection_is_to_be_closed_is_answered(
                 await eventually_so(server_has_answered(server, 1), "the first request is answered")
                 assert connection.head()[0] == 204
                 connection.send_head("GET", "/", {})
+                connection.end()
                 await server.shutdown(listening)
                 assert connection.head()[0] == 204
 
