@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from tests.api.consistency import assert_consistent
 from tests.media.photo_files import encode_image, encode_jpeg, make_quarters
-from tests.real.archive_programs import program
+from tests.real.archive_programs import video_program
 from tests.real.processing import fetch_image, wait_until_idle
 from tests.real.service import WORKING, Service
 from tests.real.stacks import Stacks
@@ -101,7 +101,7 @@ def test_the_clip_of_a_motion_photo_is_played(inputs: ProcessedInputs, name: str
     assert (INPUTS / name).read_bytes().find(original) > 0
     played = tmp_path / "played.mp4"
     played.write_bytes(inputs.client.get(f"/api/assets/{video_id}/video/playback").content)
-    probe = [program("ffprobe"), "-v", "error", "-of", "json", "-show_streams", "-show_format", str(played)]
+    probe = [video_program("ffprobe"), "-v", "error", "-of", "json", "-show_streams", "-show_format", str(played)]
     found = json.loads(subprocess.run(probe, check=True, capture_output=True, timeout=30).stdout)
     assert {stream["codec_type"] for stream in found["streams"]} == {"video", "audio"}
     for stream in found["streams"]:

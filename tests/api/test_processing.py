@@ -25,7 +25,7 @@ from tests.api.consistency import assert_consistent
 from tests.media.photo_files import FORMATS, ExpectedCorners, assert_corners, encode_jpeg, make_quarters
 from tests.media.video_files import H264, make_video
 from tests.real.accounts import Account
-from tests.real.archive_programs import program
+from tests.real.archive_programs import program, video_program
 from tests.real.processing import WITHIN_SECONDS, fetch_image, wait_until_idle
 from tests.real.service import WORKING, Service
 from tests.real.stacks import Engine, Stacks
@@ -220,7 +220,7 @@ def test_videos_are_made_playable_where_they_are_not(
 def probed(data: bytes, folder: Path) -> dict[str, Any]:
     path = folder / "played.mp4"
     path.write_bytes(data)
-    command = [program("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(path)]
+    command = [video_program("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(path)]
     said = subprocess.run(command, check=True, timeout=60, capture_output=True, stdin=subprocess.DEVNULL).stdout
     return {stream["codec_type"]: stream for stream in json.loads(said)["streams"]}
 

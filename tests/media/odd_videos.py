@@ -14,7 +14,7 @@ from app.catalog.schema.records import FileKind
 from app.formats import find_format
 from app.media.processing_results import GeneratedFile
 from app.media.processor import MediaProcessor
-from tests.real.archive_programs import program
+from tests.real.archive_programs import program, video_program
 
 INPUTS = Path(__file__).parent.parent / "inputs"
 PLAYABLE_MATRICES = (None, "unknown", "bt709", "smpte170m", "bt470bg")
@@ -37,7 +37,17 @@ async def render_poster(processor: MediaProcessor, source: Path, folder: Path) -
 
 def read_streams(path: Path, entries: str, selection: str = "v:0") -> Any:
     """What ffprobe tells about the streams of this selection."""
-    command = [program("ffprobe"), "-v", "error", "-select_streams", selection, "-show_entries", entries, "-of", "json"]
+    command = [
+        video_program("ffprobe"),
+        "-v",
+        "error",
+        "-select_streams",
+        selection,
+        "-show_entries",
+        entries,
+        "-of",
+        "json",
+    ]
     return json.loads(subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=60).stdout)
 
 
@@ -49,8 +59,9 @@ def read_timestamps(path: Path) -> list[float]:
 
 
 def run_ffmpeg(*arguments: str) -> bytes:
-    """The standard output of the system's ffmpeg."""
-    command = [program("ffmpeg"), "-nostdin", "-v", "error", *arguments]
+    """The standard output of ffmpeg."""
+    has_png = any(argument.endswith(".png") for argument in arguments)  # which the packaged build does not read
+    command = [program("ffmpeg") if has_png else video_program("ffmpeg"), "-nostdin", "-v", "error", *arguments]
     return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
 
 

@@ -24,7 +24,7 @@ from app.media.processor import MediaProcessor
 from app.media.video.ffmpeg_location import find_ffmpeg
 from tests.media.photo_files import BLUE, GREEN, GREY, RED, Colour, assert_corners
 from tests.media.video_files import AAC, H264, QUARTERED, make_video
-from tests.real.archive_programs import program
+from tests.real.archive_programs import program, video_program
 
 TAGGED = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
 
@@ -49,7 +49,7 @@ async def process_video(processor: MediaProcessor, folder: Path, data: bytes, ex
 
 
 def probed(path: Path) -> dict[str, Any]:
-    command = [program("ffprobe"), "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path)]
+    command = [video_program("ffprobe"), "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path)]
     probe = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
     streams = {stream["codec_type"]: stream for stream in probe["streams"]}
     return {"video": streams["video"], "audio": streams.get("audio"), "format": probe["format"]}
@@ -122,7 +122,7 @@ async def test_another_container_is_remuxed(processor: MediaProcessor, folder: P
 
 def frames(path: Path) -> list[str]:
     """The checksum of each decoded frame."""
-    command = [program("ffmpeg"), "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"]
+    command = [video_program("ffmpeg"), "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"]
     output = subprocess.run(command, check=True, capture_output=True, timeout=60, text=True).stdout
     return [line.split(",")[-1].strip() for line in output.splitlines() if not line.startswith("#")]
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.media.photo_files import make_quarters
-from tests.real.archive_programs import program
+from tests.real.archive_programs import video_program
 
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=10:duration={seconds}")
 SOUND = ("-f", "lavfi", "-i", "sine=duration={seconds}")
@@ -26,8 +26,8 @@ def make_video(extension: str, *options: str, seconds: float = 1, picture: str =
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, f"film{extension}")
         if picture == QUARTERED:
-            make_quarters().save(Path(folder, "still.png"))
-            video_input = ("-loop", "1", "-r", "10", "-t", str(seconds), "-i", str(Path(folder, "still.png")))
+            make_quarters().save(Path(folder, "still.bmp"))
+            video_input = ("-loop", "1", "-r", "10", "-t", str(seconds), "-i", str(Path(folder, "still.bmp")))
             matrix = "bt709" if "bt709" in options else "bt601"
             scale = f"scale=out_color_matrix={matrix}:out_range=tv:flags=accurate_rnd"
             # ffmpeg 7 writes the colours of the frames into the file, not those of the options.
@@ -40,7 +40,7 @@ def make_video(extension: str, *options: str, seconds: float = 1, picture: str =
                 ("-f", "lavfi", "-i", picture) if picture else tuple(part.format(seconds=seconds) for part in PICTURE)
             )
         command = [
-            program("ffmpeg"),
+            video_program("ffmpeg"),
             "-v",
             "error",
             *video_input,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.real.archive_programs import video_program
+
 _XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1" GCamera:MicroVideoVersion="1"
@@ -51,7 +53,19 @@ def _video(folder: Path, playable: bool) -> bytes:
 
 def _encoded(target: Path, pattern: str, codec: list[str]) -> bytes:
     drawn = ["-f", "lavfi", "-i", pattern]
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *drawn, "-c:v", *codec, "-threads", "1", str(target)]
+    command = [
+        video_program("ffmpeg"),
+        "-nostdin",
+        "-v",
+        "error",
+        "-y",
+        *drawn,
+        "-c:v",
+        *codec,
+        "-threads",
+        "1",
+        str(target),
+    ]
     subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
     return target.read_bytes()
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
+from tests.real.archive_programs import video_program
 from tests.real.sample_media import make_jpeg
 from tests.real.web_page import WebPage, open_web_page
 from tests.web.journeys.conftest import FirstRun
@@ -156,7 +157,7 @@ def _make_large_video(path: Path) -> bytes:
     """Noise of ten seconds, which takes more bytes than a browser loads in advance."""
     source = "nullsrc=size=320x240:rate=10:duration=10,noise=alls=100:allf=t+u"
     codec = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "4", "-g", "10", "-pix_fmt", "yuv420p")
-    command = ("ffmpeg", "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", source, *codec)
+    command = (video_program("ffmpeg"), "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", source, *codec)
     subprocess.run([*command, "-movflags", "+faststart", str(path)], check=True, timeout=60)
     assert path.stat().st_size > 8 * MEBIBYTE
     return path.read_bytes()
