@@ -41,7 +41,7 @@ class FailingServices:
     async def __call__(self) -> AsyncIterator[Any]:
         if self._opening:
             raise self._opening
-        yield SimpleNamespace()
+        yield SimpleNamespace(tracing=None)
         if self._closing:
             raise self._closing
 

@@ -135,7 +135,7 @@ async def test_the_services_stay_open_until_cancelled_exchanges_have_ended() -> 
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Any]:
-        yield SimpleNamespace()
+        yield SimpleNamespace(tracing=None)
         order.append("services closed")
 
     async def commits(*_: Any) -> None:
@@ -181,7 +181,7 @@ async def serving_in_this_process() -> AsyncIterator[tuple[DrainingServer, list[
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Any]:
-        yield SimpleNamespace(health=SimpleNamespace(begin_drain=lambda: None))
+        yield SimpleNamespace(tracing=None, health=SimpleNamespace(begin_drain=lambda: None))
 
     async def ignore() -> None:
         """Nothing is told at the start."""

@@ -28,6 +28,7 @@ from app.catalog.errors import CatalogError
 from app.delivery.errors import TransferAborted
 from app.startup import StartupError
 from app.storage.errors import StorageError
+from app.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class ApiApplication:
         self._state = state
         self._cors = cors
         self.metrics = metrics
+        self._tracing: Tracing | None = None
         self.start_failure: str | None = None
         """The reason in one line, if the services could not be opened."""
         self.refusal_log = RefusalLog()
@@ -79,11 +81,10 @@ class ApiApplication:
             await self._trace(scope, receive, send)
 
     async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tracing = self._state.services.tracing
-        if tracing is None:
+        if self._tracing is None:
             await self._http(scope, receive, send)
         else:
-            await trace_request(tracing, self._http, scope, receive, send)
+            await trace_request(self._tracing, self._http, scope, receive, send)
 
     @property
     def services(self) -> Services:
@@ -97,8 +98,7 @@ class ApiApplication:
         Never raises: a failure here happens again in `__call__`, which reports it.
         """
         try:
-            services: Services = self._state.services
-            answer = self._answer_from_memory(scope, services) if services.tracing is None else None
+            answer = self._answer_from_memory(scope, self._state.services) if self._tracing is None else None
         except Exception:  # noqa: BLE001 - the outermost edge
             return None
         if answer is None:
@@ -115,7 +115,8 @@ class ApiApplication:
         await receive()
         services_context = self._open_services()
         try:
-            self._state.services = await services_context.__aenter__()
+            services = self._state.services = await services_context.__aenter__()
+            self._tracing = services.tracing
         except Exception as error:  # noqa: BLE001 - the outermost edge
             self.start_failure = _describe_startup_error(error)
             await send({"type": "lifespan.startup.failed", "message": ""})  # the command prints `start_failure`
