@@ -46,6 +46,7 @@ CASES: list[tuple[Exception, int]] = [
     (catalog.CatalogError("x"), 500),
     (catalog.CatalogUnavailable("x"), 503),
     (catalog.CatalogUnreachable("x"), 503),
+    (catalog.CatalogBusy("x"), 503),
     (catalog.CatalogLocked("x"), 503),
     (catalog.CatalogFull("x"), 503),
     (catalog.CatalogReadOnly("x"), 503),
