@@ -328,10 +328,12 @@ async def test_sqlite_is_set_up_to_survive_a_power_loss(tmp_path: Path) -> None:
     async with catalog.engine.connect() as connection:
         pragmas = {
             name: (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "temp_store")
         }
     await catalog.aclose()
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 15000}
+    in_memory = 2
+    durable = {"journal_mode": "wal", "synchronous": 2}
+    assert pragmas == {**durable, "foreign_keys": 1, "busy_timeout": 15000, "temp_store": in_memory}
 
 
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

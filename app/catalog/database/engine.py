@@ -347,7 +347,8 @@ def _sqlite_engine(path: Path, file: SqliteFileGuard, *, connections: int, query
         try:
             await connection.executescript(
                 f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                f"PRAGMA foreign_keys=ON; PRAGMA query_only={'ON' if query_only else 'OFF'};"
+                # Statement journals and large sorts in memory: a container with a read-only root has no folder for them.
+                f"PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA query_only={'ON' if query_only else 'OFF'};"
             )
             await connection.create_function(SQLITE_FUNCTION, 2, sqlite_contains_folded, deterministic=True)
             await asyncio.to_thread(file.record_opened)
