@@ -73,6 +73,11 @@ class WebPage:
         for kind in ("dragEnter", "dragOver"):
             await self.devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
         await self.page.locator(".drop-cover:not([hidden])").wait_for(state="attached")
+        # As a hand does, hold still for one more event: Chromium drops nothing while the page has not answered to the last one.
+        await self.devtools.send("Input.dispatchDragEvent", {"type": "dragOver", "x": 400, "y": 300, "data": data})
+        await self.page.evaluate(
+            "new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => resolve())))"
+        )
         await self.devtools.send("Input.dispatchDragEvent", {"type": "drop", "x": 400, "y": 300, "data": data})
 
     async def choose(self, *paths: Path) -> None:
