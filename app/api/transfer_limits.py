@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Hashable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.concurrency_limit import ConcurrencyLimit
 from app.config import Settings
+from app.delivery.fair_turns import FairTurns
+from app.delivery.response import TakeTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,19 @@ class TransferLimits:
     uploads: ConcurrencyLimit
     downloads: ConcurrencyLimit
     archives: ConcurrencyLimit
+    turns: FairTurns
+
+    @contextmanager
+    def hold_download(self, account: Hashable) -> Generator[TakeTurn]:
+        """Counts the block as a download of `account`; yields what its chunks wait for. Raises `LimitReached`."""
+        with self.downloads.hold(account), self.turns.taking_part(account) as take_turn:
+            yield take_turn
+
+    @contextmanager
+    def hold_archive(self, account: Hashable) -> Generator[TakeTurn]:
+        """As `hold_download`, for an archive."""
+        with self.archives.hold(account), self.turns.taking_part(account) as take_turn:
+            yield take_turn
 
 
 def create_transfer_limits(settings: Settings) -> TransferLimits:
@@ -31,4 +48,5 @@ def create_transfer_limits(settings: Settings) -> TransferLimits:
         archives=ConcurrencyLimit(
             "archives", account_limit=(settings.archives_per_user, "MEDIAVAULT_ARCHIVES_PER_USER")
         ),
+        turns=FairTurns(),
     )

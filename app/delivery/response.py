@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from email.utils import formatdate
+from functools import partial
 from math import floor
 
 from starlette.types import Receive, Scope, Send
@@ -35,8 +36,18 @@ _SANDBOX = b"default-src 'none'; sandbox"
 # For video and audio: in a sandboxed document Chromium does not play media.
 _MEDIA = b"default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
 
-HoldSlot = Callable[[], AbstractContextManager[None]]
+TakeTurn = Callable[[], Awaitable[None]]
+"""Awaited between chunks: returns when the next one may be handled, in a later pass of the event loop."""
+
+HoldSlot = Callable[[], AbstractContextManager[TakeTurn]]
 """Counts the block as a transfer, or raises."""
+
+
+async def _wait_for_next_pass() -> None:
+    await asyncio.sleep(0)
+
+
+_NO_LIMIT = partial(nullcontext[TakeTurn], _wait_for_next_pass)
 
 NO_CACHE = "private, no-cache"
 IMMUTABLE = "private, max-age=31536000, immutable"
@@ -117,7 +128,7 @@ class Representation:
         receive: Receive,
         send: Send,
         extra_headers: RawHeaders = (),
-        hold_slot: HoldSlot = nullcontext,
+        hold_slot: HoldSlot = _NO_LIMIT,
     ) -> None:
         """Send one complete response, or return when the client disconnects.
 
@@ -151,8 +162,8 @@ class Representation:
             await self._send_single(receive, sender, selection[0], hold_slot)
         else:
             layout = lay_out_byteranges(selection, self._size, self._content_type)
-            with hold_slot():
-                await self._send_multipart(receive, send, layout, extra_headers)
+            with hold_slot() as take_turn:
+                await self._send_multipart(receive, send, layout, extra_headers, take_turn)
 
     def answer_from_memory(
         self, headers: RawHeaders, read_from_memory: Callable[[ByteRange], bytes | None]
@@ -208,7 +219,7 @@ class Representation:
         if sender.length <= CHUNK_BYTES:
             await self._send_source(sender, part)
             return
-        with hold_slot():
+        with hold_slot() as sender.take_turn:
             async with CancelOnDisconnect(receive) as connection:
                 sender.connection = connection
                 await self._send_source(sender, part)
@@ -224,7 +235,7 @@ class Representation:
             raise
 
     async def _send_multipart(
-        self, receive: Receive, send: Send, layout: ByterangesLayout, extra_headers: RawHeaders
+        self, receive: Receive, send: Send, layout: ByterangesLayout, extra_headers: RawHeaders, take_turn: TakeTurn
     ) -> None:
         headers = (
             *self._common_headers,
@@ -233,6 +244,7 @@ class Representation:
             *extra_headers,
         )
         sender = _ResponseSender(send, 206, headers, layout.length)
+        sender.take_turn = take_turn
         async with CancelOnDisconnect(receive) as connection:
             sender.connection = connection
             try:
@@ -276,7 +288,7 @@ class _ResponseSender:
     """Sends a body of known length and counts its bytes. Sends the head with the first bytes, so that a source that fails before them
     can still get an error status."""
 
-    __slots__ = ("_headers", "_send", "_status", "connection", "length", "sent", "started")
+    __slots__ = ("_headers", "_send", "_status", "connection", "length", "sent", "started", "take_turn")
 
     def __init__(self, send: Send, status: int, headers: RawHeaders, length: int) -> None:
         self._send = send
@@ -286,6 +298,7 @@ class _ResponseSender:
         self.sent = 0
         self.started = False
         self.connection: CancelOnDisconnect | None = None
+        self.take_turn: TakeTurn = _wait_for_next_pass
 
     async def send_body(self, data: bytes) -> None:
         """Send `data`. Returns when all but the socket buffer's share has been written (back-pressure), so that a stalled client holds no
@@ -299,7 +312,7 @@ class _ResponseSender:
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
             # Neither a write to a closed connection nor a read from the page cache waits. Yield to the event loop, so that the task that
             # listens for the disconnect (and all others) can run.
-            await asyncio.sleep(0)
+            await self.take_turn()
             return
         if self.connection is not None:
             self.connection.complete = True

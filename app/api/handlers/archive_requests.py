@@ -45,7 +45,7 @@ async def serve_archive(scope: Scope, receive: Receive, send: Send, services: Se
         check_readable=link.source.check_first_members,
     )
     try:
-        hold_slot = partial(services.limits.archives.hold, link.id)
+        hold_slot = partial(services.limits.hold_archive, link.id)
         await representation.deliver(scope, receive, send, _HEADERS, hold_slot)
     except MemberLost as lost:
         await raise_if_member_unmounted(lost, services.catalog, services.libraries)

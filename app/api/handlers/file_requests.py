@@ -138,7 +138,7 @@ async def serve_file(scope: Scope, receive: Receive, send: Send, services: Servi
     if isinstance(resolved, RenditionRedirect):
         await _redirect(_build_redirect_location(resolved, scope["query_string"]), send)
         return
-    hold_slot = partial(services.limits.downloads.hold, identity.user.id)
+    hold_slot = partial(services.limits.hold_download, identity.user.id)
     if isinstance(resolved, ExternalFile):
         storage, libraries = services.storage, services.libraries
         await resolved.deliver(

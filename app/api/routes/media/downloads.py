@@ -129,7 +129,7 @@ class ArchiveResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         read_for_account(self._user_id)
         try:
-            hold_slot = partial(self._services.limits.archives.hold, self._user_id)
+            hold_slot = partial(self._services.limits.hold_archive, self._user_id)
             await self._representation.deliver(
                 {**scope, "method": "GET", "headers": []}, receive, send, hold_slot=hold_slot
             )
