@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -119,12 +120,17 @@ def test_requests_storage_calls_and_tasks_have_spans(start_service: StartService
     assert account.key.encode() not in collector.received
 
 
-def test_a_collector_that_is_away_stops_nothing(start_service: StartService, collector: Collector) -> None:
-    collector.close()
-    service = start_service("local", settings=collector.settings)
-    with service.client(service.people.add()) as client:
-        uploaded(client, make_jpeg(64, 48))
-    assert service.stop() == 0
+@pytest.mark.parametrize("backlog", [None, 1], ids=["away", "hangs"])
+def test_a_collector_that_does_not_answer_stops_nothing(start_service: StartService, backlog: int | None) -> None:
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        if backlog is not None:
+            collector.listen(backlog)
+        endpoint = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        service = start_service("local", settings={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+        with service.client(service.people.add()) as client:
+            uploaded(client, make_jpeg(64, 48))
+        assert service.stop() == 0
 
 
 async def test_without_the_packages_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
