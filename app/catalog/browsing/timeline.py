@@ -88,15 +88,16 @@ class TimelineRepository:
     async def iter_month(
         self, owner_id: UUID, filters: TimelineFilters, month: date
     ) -> AsyncGenerator[list[TimelineAsset]]:
-        """The assets of the month that `month` is in, in the order of the filters. One query, whose rows become records a page at a time,
-        as the event loop has other work, too."""
+        """The assets of the month that `month` is in, in the order of the filters. One query; its rows become records a page at a time, because
+        the event loop has other work, too."""
         column = _sort_column(filters)
         order = [each.asc() if filters.ascending else each.desc() for each in (column, _asset.c.id)]
         assets = select(*_COLUMNS).where(*_where(owner_id, filters), *_where_in_month(column, month)).order_by(*order)
         async with self._database.read() as connection:
-            for page in (await connection.execute(assets)).partitions(_PAGE):
-                yield [TimelineAsset(*row) for row in page]
-                await asyncio.sleep(0)
+            rows = (await connection.execute(assets)).all()
+        for start in range(0, len(rows), _PAGE):
+            yield [TimelineAsset(*row) for row in rows[start : start + _PAGE]]
+            await asyncio.sleep(0)
 
 
 def _select_months(owner_id: UUID, filters: TimelineFilters) -> Select[str, int]:
