@@ -21,7 +21,7 @@ from app.catalog.errors import (
     WriteLeaseLost,
 )
 from app.catalog.schema import tables
-from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
+from app.catalog.schema.records import AssetType, ChecksumHolder, FileKind, FileState, Visibility
 from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
 
 
@@ -84,8 +84,9 @@ async def test_two_users_may_keep_the_same_content(catalog: Catalog) -> None:
     second = await upload(catalog, two.id, content=b"same")
     assert first.checksum == second.checksum
     assert await catalog.assets.get_by_checksum(one.id, b"x" * 20) is None
-    assert await catalog.assets.get_by_checksums(two.id, [b"x" * 20, second.file.sha1 or b""]) == {
-        second.checksum: second
+    assert await catalog.assets.get_by_checksum(two.id, second.file.sha1 or b"") == second
+    assert await catalog.assets.find_holders(two.id, [b"x" * 20, second.file.sha1 or b""]) == {
+        second.checksum: ChecksumHolder(second.id, is_trashed=False)
     }
 
 

@@ -76,7 +76,6 @@ class ConnectionRegistry:
         self._lingering: set[asyncio.Transport] = set()
         self._idle: dict[asyncio.Transport, tuple[str, float, Callable[[], None]]] = {}
         """Admitted connections without a request, longest first: client address, since when, and what closes them."""
-        self.closed_idle_total = 0
         self._requests: Counter[str] = Counter()
         self._response_rates: dict[asyncio.Transport, ResponseRateMeter] = {}
         self._stall_check: asyncio.TimerHandle | None = None
@@ -180,7 +179,6 @@ class ConnectionRegistry:
         del self._idle[transport]
         self._count -= 1
         _decrement(self._admitted, client_key(address))
-        self.closed_idle_total += 1
         on_closed()
 
     def _is_bounded(self, address: str, *, trusted: bool) -> bool:

@@ -158,24 +158,13 @@ class AssetRepository:
 
     async def get_by_checksum(self, owner_id: UUID, checksum: bytes) -> Asset | None:
         """The owner's upload with this SHA-1, also in the trash. External files are not considered."""
-        return (await self.get_by_checksums(owner_id, [checksum])).get(checksum)
-
-    async def get_by_checksums(self, owner_id: UUID, checksums: Iterable[bytes]) -> dict[bytes, Asset]:
-        found: dict[bytes, Asset] = {}
-        requested = list(dict.fromkeys(checksums))
+        mine = (_asset.c.owner_id == owner_id, _asset.c.checksum == checksum, _asset.c.library_id.is_(None))
         async with self._database.read() as connection:
-            for start in range(0, len(requested), _CHECKSUM_BATCH):
-                batch = requested[start : start + _CHECKSUM_BATCH]
-                statement = select_assets_with_files().where(
-                    _asset.c.owner_id == owner_id, _asset.c.checksum.in_(batch), _asset.c.library_id.is_(None)
-                )
-                for asset in map(asset_from_row, await connection.execute(statement)):
-                    if asset.checksum is not None:
-                        found[asset.checksum] = asset
-        return found
+            row = (await connection.execute(select_assets_with_files().where(*mine))).one_or_none()
+        return None if row is None else asset_from_row(row)
 
     async def find_holders(self, owner_id: UUID, checksums: Iterable[bytes]) -> dict[bytes, ChecksumHolder]:
-        """As `get_by_checksums`, without the rest of the assets, of which a client may ask for thousands at once."""
+        """The owner's uploads with these SHA-1s, also in the trash. Not the whole assets, because a client may ask for thousands at once."""
         found: dict[bytes, ChecksumHolder] = {}
         requested = list(dict.fromkeys(checksums))
         columns = (_asset.c.checksum, _asset.c.id, _asset.c.deleted_at.is_not(None))

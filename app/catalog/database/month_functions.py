@@ -28,22 +28,6 @@ class Month(MonthFunction):
     postgresql = "date_trunc('month', {} AT TIME ZONE 'UTC')"
 
 
-class MonthStart(MonthFunction):
-    """The first time of a month."""
-
-    inherit_cache = True
-    sqlite = "{} || '-01'"
-    postgresql = "{} AT TIME ZONE 'UTC'"
-
-
-class MonthEnd(MonthFunction):
-    """Later than all times of a month, and not later than the first time of the next one, which may be in the year 10,000."""
-
-    inherit_cache = True
-    sqlite = "{} || '-32'"
-    postgresql = "({} + interval '1 month') AT TIME ZONE 'UTC'"
-
-
 class MonthText(MonthFunction):
     """A month as `2024-05`."""
 

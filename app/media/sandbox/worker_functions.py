@@ -19,7 +19,6 @@ from app.media.images.decoding import load_raw_decoder
 from app.media.images.motion_photos import locate_motion_video
 from app.media.images.rendering import make_derivatives, make_square
 from app.media.metadata.photo_metadata import complete_metadata, read_metadata
-from app.media.metadata.tag_reading import read_packet_tags
 from app.media.sandbox.result_parsing import redact_path
 
 
@@ -46,12 +45,6 @@ _DISK_FAULTS = frozenset(
     {errno.EIO, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT}
 )
 """Errors of a disk or network share that fails or disappears. For a damaged file decoders raise others, such as `EINVAL`."""
-
-
-def load_tables() -> None:
-    """Load what exiv2 loads at its first use, so that workers share it. Not the map of time zones: its 34 MB would slow down every fork, and few
-    photos have a position and no zone."""
-    read_packet_tags(b'<?xml version="1.0"?><x:xmpmeta xmlns:x="adobe:ns:meta/"/>')
 
 
 def load_decoder(arguments: dict[str, Any]) -> None:
