@@ -19,14 +19,13 @@ from app.catalog.assets.date_edits import DateEdit
 from app.catalog.browsing.timeline import TimelineFilters
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.counts import kept_counts
-from app.catalog.database.engine import Database, SqliteLocation, parse_url
 from app.catalog.errors import CatalogError
 from app.catalog.schema import tables
 from app.catalog.schema.library_records import Library, ScanChanges, ScannedFile
 from app.catalog.schema.records import AssetType, User, Visibility
 from tests.catalog.rows import TAKEN, make_user, upload
 from tests.catalog.test_schema_upgrade import OLD_ASSET, OLD_FILE, OLD_USER, USER_ID, upgrade_to
-from tests.real.catalogues import Databases
+from tests.real.catalogues import Databases, open_older
 from tests.real.databases import DatabaseKind
 from tests.real.kept_counts import find_wrong_counts
 
@@ -209,9 +208,7 @@ async def test_an_older_catalogue_is_counted_and_so_is_what_an_older_process_cha
     database: DatabaseKind, databases: Databases
 ) -> None:
     db_url = databases.empty(database)
-    older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteLocation):
-        older.location.path.parent.mkdir(parents=True)
+    older = open_older(db_url)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0016")
         await connection.execute(text(OLD_USER))

@@ -21,13 +21,13 @@ from sqlalchemy import Connection, MetaData, delete, func, select, text, update
 from app.catalog import migrations
 from app.catalog.assets import folded_name_backfill
 from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
-from app.catalog.database.engine import Database, PostgresLocation, SqliteLocation, parse_url
+from app.catalog.database.engine import PostgresLocation, SqliteLocation, parse_url
 from app.catalog.database.schema_upgrade import OLDEST_PROGRAM_FLAG
 from app.catalog.errors import CatalogError, CatalogUnavailable, InvalidDatabaseUrl, SchemaMismatch
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import AssetFilters
-from tests.real.catalogues import Databases
+from tests.real.catalogues import Databases, open_older
 from tests.real.databases import DatabaseKind
 from tests.real.waiting import eventually_so
 
@@ -104,9 +104,7 @@ def conditions(metadata: MetaData, dialect: str) -> dict[str, str]:
 
 async def test_an_older_catalogue_keeps_what_it_holds(database: DatabaseKind, databases: Databases) -> None:
     db_url = databases.empty(database)
-    older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteLocation):
-        older.location.path.parent.mkdir(parents=True)
+    older = open_older(db_url)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0002")
         await connection.execute(text(OLD_USER))
@@ -125,9 +123,7 @@ async def test_an_older_catalogue_keeps_what_it_holds(database: DatabaseKind, da
 
 async def test_what_an_older_program_planned_may_have_been_copied(database: DatabaseKind, databases: Databases) -> None:
     db_url = databases.empty(database)
-    older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteLocation):
-        older.location.path.parent.mkdir(parents=True)
+    older = open_older(db_url)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0005")
         await connection.execute(text(OLD_MOVE))
@@ -154,9 +150,7 @@ async def test_names_of_an_older_program_are_found_before_and_after_they_are_fil
 ) -> None:
     """The upgrade changes no row of an asset: there may be a million, and readers would wait."""
     db_url = databases.empty(database)
-    older = Database(parse_url(db_url))
-    if isinstance(older.location, SqliteLocation):
-        older.location.path.parent.mkdir(parents=True)
+    older = open_older(db_url)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0006")
         await connection.execute(text(OLD_USER))
@@ -304,7 +298,7 @@ async def test_queries_do_not_wait_for_an_upgrade_that_waits(
 ) -> None:
     """An upgrade that waits for a long query's table lets other queries pass in between, and ends when it can."""
     db_url = databases.empty("postgresql")
-    older = Database(parse_url(db_url))
+    older = open_older(db_url)
     async with older.write() as connection:
         await connection.run_sync(upgrade_to, "0015")
     caplog.set_level("INFO", "app.catalog.database.schema_upgrade")

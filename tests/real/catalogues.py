@@ -12,8 +12,17 @@ import psycopg
 import pytest
 
 from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.database.engine import Database, SqliteLocation, parse_url
 from tests.real.databases import DatabaseFactory, DatabaseKind, sqlite_path
 from tests.real.postgres import Postgres
+
+
+def open_older(db_url: str) -> Database:
+    """A database without tables, for those of an older revision; the caller closes it."""
+    older = Database(parse_url(db_url))
+    if isinstance(older.location, SqliteLocation):
+        older.location.path.parent.mkdir(parents=True)
+    return older
 
 
 class Databases:
