@@ -374,6 +374,6 @@ async def test_uploads_cancelled_at_many_moments(place: UploadTarget) -> None:
         upload.cancel()
         await asyncio.wait([upload])
     checksums = {hashlib.sha1(photo.data).digest(): photo for photo in photos}
-    there = await place.catalog.assets.get_by_checksums(place.user.id, checksums)
+    there = await place.catalog.assets.find_holders(place.user.id, checksums)
     await place.sweep(UPLOAD_LEASE)
     await place.assert_kept(*(checksums[checksum] for checksum in there), after=UPLOAD_LEASE + LATE_WRITE_GRACE)
