@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,7 +107,14 @@ def _link(path: str, asset_id: UUID) -> str:
     """A hard link to the file, beside it."""
     source = Path(path)
     target = source.with_name(f"{asset_id}{source.name[-20:]}")
-    os.link(source, target)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno != errno.EMLINK:  # ext4 allows 65,000 links to a file
+            raise
+        shutil.copyfile(source, target)
+        Path(target).replace(source)
+        os.link(source, target)
     return str(target)
 
 
