@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import re
+from collections import OrderedDict
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,12 @@ _MIN_SIZE_LIMIT = 512 * 1024 * 1024
 _MAX_GROWTH = 4
 """Limit on the size of an encoded video, as a multiple of the original's size. Old codecs at a low bit rate do grow."""
 
+_REMEMBERED_PROBES = 16
+"""Metadata, poster and playable video of one original are made one after the other from one probe."""
+
+_FileState = tuple[str, int, int, int, int, DetectedFormat]
+"""Path, device, inode, size, time of modification in nanoseconds, and content of a file that was probed."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -53,6 +60,7 @@ class VideoProcessor:
         self._tools: FfmpegTools | None = None
         self._tools_lock = asyncio.Lock()
         self._threads = min(os.cpu_count() or 1, _MAX_THREADS)
+        self._probes: OrderedDict[_FileState, ProbedVideo] = OrderedDict()
 
     async def locate_ffmpeg(self) -> None:
         """Look for ffmpeg and ffprobe. Their filters are queried at first use."""
@@ -66,7 +74,7 @@ class VideoProcessor:
 
     async def read_metadata(self, source: Path, format: MediaFormat, sidecar: Path | None) -> MetadataResult:
         """See `MediaProcessor`."""
-        video = await self._run_probe(source, await detect_format(source, format))
+        video = await self._probe_once(source, await detect_format(source, format))
         metadata = extract_video_metadata(video, datetime.now(UTC))
         has_packet = video.content is DetectedFormat.MOV and await asyncio.to_thread(has_xmp_packet, source)
         return await self._photos.complete_metadata(source, metadata, sidecar, has_packet=has_packet)
@@ -112,13 +120,23 @@ class VideoProcessor:
 
     async def _probe(self, source: Path, format: MediaFormat) -> ProbedVideo:
         content = await detect_format(source, format)
-        video = await self._run_probe(source, content)
+        video = await self._probe_once(source, content)
         if video.undecodable is not None:
             raise DecodeFailed(video.undecodable)
         width, height = video.video_stream.display_size
         if width * height > self._settings.media_pixels:
             raise LimitExceeded(f"it has {width} x {height} pixels, more than {self._settings.media_pixels}")
         return video
+
+    async def _probe_once(self, source: Path, content: DetectedFormat) -> ProbedVideo:
+        """As `_run_probe`, for a file that may have been probed a moment ago."""
+        status = await asyncio.to_thread(source.stat)
+        state = (str(source), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, content)
+        if state not in self._probes:
+            self._probes[state] = await self._run_probe(source, content)
+            while len(self._probes) > _REMEMBERED_PROBES:
+                self._probes.popitem(last=False)
+        return self._probes[state]
 
     async def _run_probe(self, source: Path, content: DetectedFormat) -> ProbedVideo:
         tools = await self._get_tools()

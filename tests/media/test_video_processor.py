@@ -278,6 +278,16 @@ async def test_nothing_of_the_original_is_told_in_what_is_encoded(processor: Med
     assert b"a secret place" not in result.playable.path.read_bytes()
 
 
+async def test_a_file_that_was_replaced_is_probed_again(processor: MediaProcessor, folder: Path) -> None:
+    """What was found of the former content is not told of the new one."""
+    first = await process_video(processor, folder, make_video(".mp4", *H264, *AAC), ".mp4")
+    second = await process_video(processor, folder, make_video(".mp4", "-t", "0.5", *H264, sound=False), ".mp4")
+    assert first.poster.duration is not None
+    assert second.poster.duration is not None
+    assert second.poster.duration < first.poster.duration - 300
+    assert (first.metadata.audio_codec, second.metadata.audio_codec) == ("aac", None)
+
+
 async def test_persons_in_videos(processor: MediaProcessor, folder: Path) -> None:
     source = folder.parent / "film.mp4"
     source.write_bytes(make_video(".mp4", *H264, *TAGGED, *AAC, picture=QUARTERED))
