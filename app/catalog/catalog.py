@@ -36,6 +36,7 @@ from app.catalog.database.schema_upgrade import ensure_current
 from app.catalog.downloads.archive_links import ArchiveLinkRepository
 from app.catalog.downloads.download_parts import DownloadPartRepository
 from app.catalog.files import FileRepository
+from app.catalog.foreign_files import ForeignFileRepository
 from app.catalog.installation import InstallationFlags
 from app.catalog.libraries.libraries import LibraryRepository
 from app.catalog.libraries.library_files import LibraryFileRepository
@@ -65,6 +66,7 @@ class Catalog:
         self.sessions = SessionRepository(database)
         self.sign_in_tokens = SignInTokenRepository(database)
         self.files = FileRepository(database)
+        self.foreign_files = ForeignFileRepository(database)
         self.assets = AssetRepository(database)
         self.bulk_updates = BulkUpdateRepository(database)
         self.client_metadata = ClientMetadataRepository(database)

@@ -169,3 +169,11 @@ class NotFound(CatalogError):
         self.ids = tuple(ids)
         more = f" and {len(self.ids) - MAX_NAMED_IDS} more" if len(self.ids) > MAX_NAMED_IDS else ""
         super().__init__(f"no {kind} {', '.join(map(str, self.ids[:MAX_NAMED_IDS]))}{more}")
+
+
+class OutsideForeignRoots(CatalogError):
+    """A foreign file's path lies below no root of foreign files."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} lies below no folder of foreign files")
+        self.path = path

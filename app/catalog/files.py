@@ -142,12 +142,13 @@ class FileRepository:
 
     async def find_path_outside(self, path_prefixes: Iterable[str]) -> str | None:
         """The path of a live file that begins with none of `path_prefixes`; None when there is none. Files of external
-        libraries are ignored."""
+        libraries and foreign files are ignored."""
         is_outside = [func.substr(_file.c.path, 1, len(base)) != base for base in path_prefixes]
         external = select(tables.asset.c.id).where(
             tables.asset.c.file_id == _file.c.id, tables.asset.c.library_id.is_not(None)
         )
-        found = select(_file.c.path).where(_file.c.state == FileState.LIVE, *is_outside, ~external.exists()).limit(1)
+        found = select(_file.c.path).where(_file.c.state == FileState.LIVE, *is_outside, ~external.exists())
+        found = found.where(~_file.c.is_foreign).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(found)).scalar_one_or_none()
 

@@ -24,7 +24,7 @@ class MountCondition(StrEnum):
     UNMOUNTED = "unmounted"
     """Known files or markers are missing: no disk, an empty mount point, an emptied bucket."""
     NOT_OURS = "not_ours"
-    """The marker names another installation."""
+    """The marker names another installation, or the folder is another program's."""
     READ_ONLY = "read_only"
     """The marker is right, but no file can be created."""
     UNAVAILABLE = "unavailable"

@@ -1,5 +1,5 @@
 """Permanent removal of assets: deletes their rows, and marks every file that was theirs or derived from them for
-deletion. Of external originals only the rows are deleted: the files belong to the user.
+deletion. Of external originals and of foreign files only the rows are deleted: the bytes are not ours.
 
 All functions run statements in the caller's transaction. The caller has locked the owner's row, so no other transaction
 adds a derivative meanwhile.
@@ -54,12 +54,14 @@ async def mark_live_for_deletion(
     connection: AsyncConnection, owner_id: UUID, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE
 ) -> None:
     """Mark live files for deletion that nothing refers to any more, and refund their bytes to the quota. The sweeper
-    leaves them alone until `grace` has passed."""
+    leaves them alone until `grace` has passed. Of external and foreign files only the rows are deleted, at once."""
     freed = 0
     due = now() + grace
     for batch in iterate_batches(file_ids):
-        external = (_file.c.kind == FileKind.EXTERNAL) & _file.c.id.in_(batch)
-        await connection.execute(delete(_file).where(external))
+        is_kept = (_file.c.kind == FileKind.EXTERNAL) | _file.c.is_foreign
+        removal = delete(_file).where(_file.c.id.in_(batch), is_kept)
+        removed = await connection.execute(removal.returning(_file.c.kind, func.coalesce(_file.c.size, 0)))
+        freed += sum(size for kind, size in removed if kind in QUOTA_KINDS)
         marking = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=due)
         marked = await connection.execute(marking.returning(_file.c.kind, func.coalesce(_file.c.size, 0)))
         freed += sum(size for kind, size in marked if kind in QUOTA_KINDS)

@@ -127,12 +127,13 @@ class MoveLedger:
     ) -> list[MoveCandidate]:
         """Live managed files whose paths begin with `path_prefix`, by id, those after `after`. With `only_unplanned`,
         only files without an open item; a file whose move was rolled back may be planned again. Files of external
-        libraries are never included, wherever they are: they may not be moved or removed."""
+        libraries and foreign files are never included, wherever they are: they may not be moved or removed."""
         has_item = (
             (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id) & _item.c.state.in_(OPEN_STATES)
         )
         is_below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
         where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, is_below]
+        where.append(~_file.c.is_foreign)
         if after is not None:
             where.append(_file.c.id > after)
         if only_unplanned:

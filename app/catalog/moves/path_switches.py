@@ -210,7 +210,7 @@ class _LockedItems:
         old_path = select(old).where(mine, is_file).scalar_subquery()
         temporary_path = literal(_TEMPORARY_PREFIX) + cast(_file.c.id, String)
         await self._update_all(twins, _file.c.state == FileState.WRITING, temporary_path)
-        unchanged = (_file.c.state == FileState.LIVE) & (_file.c.path == old_path)
+        unchanged = (_file.c.state == FileState.LIVE) & (_file.c.path == old_path) & ~_file.c.is_foreign
         await self._update_all(files, unchanged, select(new).where(mine, is_file).scalar_subquery())
         await self._update_all(twins, literal(True), select(old).where(mine, is_twin).scalar_subquery())
 

@@ -119,8 +119,9 @@ class Session:
 @dataclass(frozen=True, slots=True)
 class File:
     """One stored object. `path` is a local path or an `s3://` URI. `size` (bytes), `sha1` (20 bytes) and `crc32` are
-    known when the file is live; `sha1` and `crc32` of an external file only once it has been read. `not_before`: the
-    sweeper leaves the file alone until then."""
+    known when the file is live; `sha1` and `crc32` of an external or foreign file only once it has been read.
+    `not_before`: the sweeper leaves the file alone until then. `is_foreign`: the object belongs to another program, and is
+    read where it lies; it is never written, renamed or deleted, and always `live`."""
 
     id: UUID
     owner_id: UUID
@@ -133,6 +134,22 @@ class File:
     mime_type: str
     created_at: datetime
     not_before: datetime
+    is_foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignFile:
+    """A file to be taken over where it lies. `path` is absolute. `size` in bytes; `sha1` (20 bytes) and `crc32` where they are
+    known."""
+
+    id: UUID
+    owner_id: UUID
+    kind: FileKind
+    path: str
+    size: int
+    mime_type: str
+    sha1: bytes | None = None
+    crc32: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

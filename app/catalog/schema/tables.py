@@ -13,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     Index,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
+    false,
 )
 from sqlalchemy.engine.interfaces import ExecutionContext
 
@@ -130,7 +132,17 @@ file = Table(
     _required("mime_type", Text),
     _required("created_at", UtcDateTime),
     _required("not_before", UtcDateTime),
+    _required("is_foreign", Boolean, server_default=false()),
+    # No program, of whatever version, may mark a foreign file for deletion.
+    CheckConstraint("NOT is_foreign OR state = 'live'", name="ck_file_foreign_is_live"),
     Index("ix_file_state_not_before", "state", "not_before"),
+)
+
+foreign_root = Table(
+    "foreign_root",
+    metadata,
+    Column("path", String, primary_key=True),
+    _required("created_at", UtcDateTime),
 )
 
 

@@ -1,0 +1,107 @@
+"""Files of another program that are served where they lie, and the folders that they may lie in (roots).
+
+A foreign file has a row of `file` like any other, with `is_foreign`. Its row is inserted `live`, and deleted when nothing
+refers to it any more; its bytes are never written, renamed or deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog.database.engine import Database, now
+from app.catalog.errors import OutsideForeignRoots
+from app.catalog.files import ID_BATCH_SIZE
+from app.catalog.schema import tables
+from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, ForeignFile
+
+_file = tables.file
+_root = tables.foreign_root
+_user = tables.user
+
+
+class ForeignFileRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_root(self, path: str) -> None:
+        """Let foreign files lie below this folder: an absolute path without links, which the caller has checked. Does
+        nothing for a known one."""
+        async with self._database.write() as connection:
+            known = (await connection.execute(select(_root.c.path).where(_root.c.path == path))).one_or_none()
+            if known is None:
+                await connection.execute(insert(_root).values(path=path, created_at=now()))
+
+    async def list_roots(self) -> list[str]:
+        async with self._database.read() as connection:
+            return list((await connection.execute(select(_root.c.path).order_by(_root.c.path))).scalars())
+
+    async def insert(self, files: Sequence[ForeignFile]) -> None:
+        """See `insert_foreign_files`, in a transaction of its own."""
+        async with self._database.write() as connection:
+            await insert_foreign_files(connection, files)
+
+    async def store_checksums(self, file_id: UUID, size: int, sha1: bytes, crc32: int) -> bool:
+        """Store checksums of a foreign file that were not known. Returns False, and changes nothing, where the row is
+        gone, its size is another one, or a checksum that it has differs."""
+        same_sha1 = _file.c.sha1.is_(None) | (_file.c.sha1 == sha1)
+        same_crc32 = _file.c.crc32.is_(None) | (_file.c.crc32 == crc32)
+        mine = (_file.c.id == file_id) & _file.c.is_foreign & (_file.c.size == size) & same_sha1 & same_crc32
+        async with self._database.write() as connection:
+            stored = await connection.execute(update(_file).where(mine).values(sha1=sha1, crc32=crc32))
+            return stored.rowcount == 1
+
+
+async def insert_foreign_files(connection: AsyncConnection, files: Sequence[ForeignFile]) -> None:
+    """Insert the rows of foreign files, `live`. Call it in the transaction that inserts the references to them. Originals
+    and sidecars count against their owners' quotas, as uploads do, but are never refused: they are there already.
+
+    Raises `ConstraintViolation` where a path is taken or an owner does not exist, and `OutsideForeignRoots` where a path
+    lies below no root. All rows are inserted or none.
+    """
+    await _require_roots(connection, files)
+    moment = now()
+    for start in range(0, len(files), ID_BATCH_SIZE):
+        batch = files[start : start + ID_BATCH_SIZE]
+        await connection.execute(insert(_file), [_row_values(each, moment) for each in batch])
+    for owner_id, size in sorted(_sum_by_owner(files).items()):
+        await connection.execute(update(_user).where(_user.c.id == owner_id).values(used=_user.c.used + size))
+
+
+async def _require_roots(connection: AsyncConnection, files: Iterable[ForeignFile]) -> None:
+    prefixes = tuple(f"{path.rstrip('/')}/" for path in (await connection.execute(select(_root.c.path))).scalars())
+    for each in files:
+        if each.kind is FileKind.EXTERNAL:
+            raise ValueError("files of libraries are found by a scan")
+        if not prefixes or not each.path.startswith(prefixes) or ".." in each.path.split("/"):
+            raise OutsideForeignRoots(each.path)
+
+
+def _sum_by_owner(files: Iterable[ForeignFile]) -> dict[UUID, int]:
+    sums: dict[UUID, int] = {}
+    for each in files:
+        if each.kind in QUOTA_KINDS:
+            sums[each.owner_id] = sums.get(each.owner_id, 0) + each.size
+    return sums
+
+
+def _row_values(file: ForeignFile, moment: datetime) -> dict[str, Any]:
+    return {
+        "id": file.id,
+        "owner_id": file.owner_id,
+        "kind": file.kind,
+        "path": file.path,
+        "state": FileState.LIVE,
+        "size": file.size,
+        "sha1": file.sha1,
+        "crc32": file.crc32,
+        "mime_type": file.mime_type,
+        "created_at": moment,
+        "not_before": moment,
+        "is_foreign": True,
+    }
