@@ -15,6 +15,7 @@ from app import __version__
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError
 from app.config import Settings, StorageEngine, prefix_setting_name
+from app.health.foreign_roots import refuse_foreign_media_location
 from app.health.markers import MediaLocationCheck, check_root_exists
 from app.health.media_folder import MountCheckFailed
 from app.health.process_gauges import add_process_gauges
@@ -23,7 +24,7 @@ from app.jobs.service import JobService, WakeWorkers, open_jobs
 from app.jobs.sweeper import Sweeper
 from app.jobs.task_executor import ProcessTask
 from app.jobs.task_tracing import trace_tasks
-from app.libraries.import_paths.link_roots import keep_link_roots_current
+from app.libraries.import_paths.link_roots import keep_read_roots_current
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.pipeline import ProcessingPipeline
 from app.media.processor import MediaProcessor
@@ -75,6 +76,7 @@ async def open_core_services(
             tracing = await stack.enter_async_context(open_tracing(__version__))
         except TracingUnavailable as error:
             raise StartupError(str(error)) from error
+        await _refuse_foreign_media_location(catalog, settings)
         if not (adopt_markers or settings.ignore_mount_check_errors) and settings.storage_engine is StorageEngine.LOCAL:
             await _check_media_root(catalog, settings)
         try:
@@ -89,9 +91,9 @@ async def open_core_services(
         stack.push_async_callback(media_location.aclose)
         await _verify_media_location(media_location, storage.engine, adopt_markers=adopt_markers)
         await _refuse_unplaced_files(catalog, storage)
+        await _keep_read_roots_current(stack, catalog, storage)
         sweeper = Sweeper(catalog, storage, settings, media_location.check_markers)
         await stack.enter_async_context(ElectedWork(catalog, "sweeper", sweeper.running).running())
-        await _keep_link_roots_current(stack, catalog, storage)
         processor = await stack.enter_async_context(MediaProcessor(settings).running())
         publisher = GeneratedFileStore(catalog, storage, media_location.check_before_write)
 
@@ -111,9 +113,18 @@ async def open_core_services(
         yield CoreServices(catalog, storage, media_location, sweeper, processor, publisher, jobs, tracing)
 
 
-async def _keep_link_roots_current(stack: AsyncExitStack, catalog: Catalog, storage: StorageService) -> None:
+async def _keep_read_roots_current(stack: AsyncExitStack, catalog: Catalog, storage: StorageService) -> None:
     try:
-        await stack.enter_async_context(keep_link_roots_current(catalog, storage.set_external_link_roots))
+        await stack.enter_async_context(keep_read_roots_current(catalog, storage))
+    except CatalogError as error:
+        raise StartupError(prefix_setting_name("DB_URL", error)) from error
+
+
+async def _refuse_foreign_media_location(catalog: Catalog, settings: Settings) -> None:
+    try:
+        await refuse_foreign_media_location(catalog, settings.media_location)
+    except MountCheckFailed as error:
+        raise StartupError(str(error)) from error
     except CatalogError as error:
         raise StartupError(prefix_setting_name("DB_URL", error)) from error
 

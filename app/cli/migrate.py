@@ -185,6 +185,9 @@ def _run_with_context(
     quiet: bool,
 ) -> T:
     """Opens catalogue and storage, returns the result of `act`, and closes both. A refusal ends the command with one line."""
+    from app.health.foreign_roots import refuse_foreign_media_location  # noqa: PLC0415
+    from app.health.media_folder import MountCheckFailed  # noqa: PLC0415
+    from app.libraries.import_paths.link_roots import update_foreign_roots  # noqa: PLC0415
     from app.migration.migration_context import MigrationContext  # noqa: PLC0415
     from app.migration.source_and_target import MEDIA_MISSING, MoveRefused, find_route  # noqa: PLC0415
     from app.storage.errors import StorageError  # noqa: PLC0415
@@ -197,10 +200,14 @@ def _run_with_context(
 
     async def with_storage(catalog: Catalog) -> T:
         try:
+            await refuse_foreign_media_location(catalog, settings.media_location)
             storage = await open_storage(settings)
+        except MountCheckFailed as error:
+            fail(str(error))
         except StorageError as error:
             fail(f"the media location cannot be opened: {error}")
         try:
+            await update_foreign_roots(catalog, storage)
             with show_move_progress(quiet=quiet) as progress:
                 context = MigrationContext(catalog, storage, find_route(storage, to), progress=progress)
                 filters = MoveFilters(await _find_owner(catalog, user), tuple(kinds) if kinds else None)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from app.catalog.catalog import Catalog
 from app.config import Settings, StorageEngine
+from app.health.foreign_roots import refuse_foreign_media_location
 from app.health.markers import MARKER_NAME, MEDIA_FOLDERS, MediaLocationCheck, check_root_exists
 from app.health.media_folder import MountCheckFailed
+from app.libraries.import_paths.link_roots import update_foreign_roots
 from app.storage.errors import StorageError, StorageUnavailable
 from app.storage.service import StorageService, open_storage
 
@@ -31,6 +33,10 @@ async def open_existing_storage(settings: Settings) -> AsyncIterator[StorageServ
 async def open_verified_storage(settings: Settings, catalog: Catalog) -> AsyncIterator[StorageService]:
     """Opens the storage and checks its markers, before the block and after it. Raises `StorageError` if a marker is missing or foreign; after the
     block this means that the block's results may be wrong."""
+    try:
+        await refuse_foreign_media_location(catalog, settings.media_location)
+    except MountCheckFailed as error:
+        raise StorageUnavailable(str(settings.media_location), "local", str(error)) from error
     ignores_errors = settings.ignore_mount_check_errors
     if settings.storage_engine is StorageEngine.LOCAL and not ignores_errors:
         try:
@@ -39,6 +45,7 @@ async def open_verified_storage(settings: Settings, catalog: Catalog) -> AsyncIt
             raise StorageUnavailable(str(settings.media_location), "local", str(error)) from error
     storage = await open_storage(settings)
     try:
+        await update_foreign_roots(catalog, storage)
         await _check_markers(settings, catalog, storage)
         yield storage
         await _check_markers(settings, catalog, storage)

@@ -1,9 +1,9 @@
-"""Read-only access to the files of external libraries, anywhere on the local disks.
+"""Read-only access to files that are not ours, anywhere on the local disks: those of external libraries, and foreign files.
 
-Their owner may change them at any time. A read keeps its file open, and raises `ObjectChanged` before the last chunk when the file was
+Their owner may change them at any time. Links in libraries are followed, below their roots; links in foreign paths never. A read keeps its file open, and raises `ObjectChanged` before the last chunk when the file was
 edited meanwhile (device, inode, size or modification time differ).
 
-A disk may hang, as a network share does when its server is unreachable. Each import path has its own threads. A call that takes longer
+A disk may hang, as a network share does when its server is unreachable. Each import path and each foreign root has its own threads. A call that takes longer
 than `CALL_TIMEOUT_SECONDS` raises `StorageUnavailable`; while `MAX_STUCK_CALLS` calls hang, further calls for the same import path fail at
 once. Other libraries are not affected.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from app.storage.backend import ObjectInfo, ObjectStream
-from app.storage.errors import ObjectChanged, ObjectNotFound, StoragePermission
+from app.storage.errors import ObjectChanged, ObjectNotFound, StoragePermission, StorageUnavailable
 from app.storage.local.file_reader import (
     OPEN_FLAGS,
     FileReadContext,
@@ -30,6 +30,7 @@ from app.storage.local.file_reader import (
     require_regular_file,
 )
 from app.storage.local.os_errors import translate_os_error
+from app.storage.local.syscalls import open_without_links
 from app.storage.local.threads import TimeoutThreadPool
 from app.storage.ranges import ByteRange
 
@@ -38,15 +39,17 @@ THREADS_PER_IMPORT_PATH = 16
 CALL_TIMEOUT_SECONDS = 12.0
 """A disk that spins up takes ten seconds."""
 MAX_STUCK_CALLS = 4
+_ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PROC_SELF_FD = Path("/proc/self/fd")
 """Opening a descriptor's entry here opens the same file again, whatever happened to its path (proc(5))."""
 
 
 class ExternalFiles:
-    """Takes absolute paths. Symbolic links are followed: the owner decides what a library contains."""
+    """Takes absolute paths. Symbolic links in libraries are followed: their owner decides what a library contains."""
 
     def __init__(self) -> None:
         self._roots: tuple[str, ...] | None = None
+        self._foreign_roots: tuple[str, ...] = ()
         self._threads: dict[str, TimeoutThreadPool] = {}
         self._nowait_support = NowaitSupportByDevice()
 
@@ -54,6 +57,15 @@ class ExternalFiles:
         """From now on a link is followed only to files below the same root: otherwise whoever may write to a library could make a link
         to any file of this machine and have it served. Before this call all links are followed."""
         self._roots = tuple(roots)
+
+    def set_foreign_roots(self, roots: Iterable[str]) -> None:
+        """From now on paths below these folders are those of foreign files: no link in them is followed. While such a folder is
+        missing or empty, its files raise `StorageUnavailable`: a disk is not mounted."""
+        self._foreign_roots = tuple(root.rstrip("/") for root in roots)
+
+    def is_foreign(self, path: str) -> bool:
+        """True for a path below a foreign root, and for the root."""
+        return any(path == root or path.startswith(root + "/") for root in self._foreign_roots)
 
     async def exists(self, path: str) -> bool:
         try:
@@ -90,6 +102,8 @@ class ExternalFiles:
 
     def refuse_write(self, path: str) -> NoReturn:
         """Raises `StoragePermission`, for every write and delete."""
+        if self.is_foreign(path):
+            raise StoragePermission(path, EXTERNAL, "lies in a foreign folder, where nothing is ever written")
         raise StoragePermission(path, EXTERNAL, "lies outside the media location, where nothing is ever written")
 
     async def aclose(self) -> None:
@@ -97,14 +111,18 @@ class ExternalFiles:
 
     async def _open(self, path: str) -> OpenFile:
         threads = self._find_threads(path)
+        foreign_root = _find_root(path, self._foreign_roots)
         try:
-            descriptor, status = await threads.acquire(_open, _close, path, self._roots)
+            if foreign_root is not None:
+                descriptor, status = await threads.acquire(_open_foreign, _close, path, foreign_root)
+            else:
+                descriptor, status = await threads.acquire(_open, _close, path, self._roots)
         except OSError as error:
             raise translate_os_error(error, path, EXTERNAL) from error
         return OpenFile(descriptor, path, EXTERNAL, threads, self._nowait_support.get(status.st_dev), status)
 
     def _find_threads(self, path: str) -> TimeoutThreadPool:
-        root = _find_root(path, self._roots or ()) or ""
+        root = _find_root(path, (*self._foreign_roots, *(self._roots or ()))) or ""
         threads = self._threads.get(root)
         if threads is None:
             threads = TimeoutThreadPool("external-read", THREADS_PER_IMPORT_PATH, CALL_TIMEOUT_SECONDS, MAX_STUCK_CALLS)
@@ -121,6 +139,33 @@ def _open(path: str, roots: tuple[str, ...] | None) -> tuple[int, os.stat_result
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _open_foreign(path: str, root: str) -> tuple[int, os.stat_result]:
+    """Raises `StorageUnavailable` where the root is not mounted, and `OSError`."""
+    try:
+        folder = os.open(os.fsencode(root), _ROOT_FLAGS)
+    except OSError as error:
+        raise StorageUnavailable(path, EXTERNAL, f"{root} is not mounted: {error.strerror}") from error
+    try:
+        try:
+            descriptor = open_without_links(folder, os.fsencode(path[len(root) + 1 :]), OPEN_FLAGS)
+        except FileNotFoundError as error:
+            if _is_empty(folder):
+                raise StorageUnavailable(path, EXTERNAL, f"{root} is empty: it is not mounted") from error
+            raise
+    finally:
+        os.close(folder)
+    try:
+        return descriptor, os.fstat(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _is_empty(folder: int) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def _close(opened: tuple[int, os.stat_result]) -> None:

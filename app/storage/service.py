@@ -1,7 +1,7 @@
 """`StorageService`: reads and writes files by the paths that the catalogue stores, and routes each path to its backend.
 
 A path below the media location, or below the local media folder that was in use before a move to S3, is managed. Every other local path
-is external and read-only. Both managed locations stay usable while a move is in progress.
+is external and read-only, and so is every path below a foreign root, wherever that lies. Both managed locations stay usable while a move is in progress.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class StorageService:
         return self._primary_paths.to_path(key)
 
     def is_managed_path(self, path: str) -> bool:
-        """True for paths below either managed location; only these may be written and deleted."""
+        """True for paths below either managed location and no foreign root; only these may be written and deleted."""
+        if self._external.is_foreign(path):
+            return False
         return any(area is not None and area.contains(path) for area in (self._local_paths, self._bucket_paths))
 
     def managed_path_prefixes(self) -> list[str]:
@@ -131,6 +133,11 @@ class StorageService:
     def set_external_link_roots(self, roots: Iterable[str]) -> None:
         """See `ExternalFiles.set_link_roots`. `roots` are the import paths of all libraries."""
         self._external.set_link_roots(roots)
+
+    def set_foreign_roots(self, roots: Iterable[str]) -> None:
+        """See `ExternalFiles.set_foreign_roots`. Nothing below these folders is written, renamed or deleted."""
+        self._external.set_foreign_roots(roots)
+        self._resolve.cache_clear()
 
     async def exists(self, path: str) -> bool:
         managed = self._resolve(path)
@@ -342,6 +349,8 @@ class StorageService:
                 raise InvalidKey(path, "s3", "lies outside of the configured bucket and prefix")
             return self._require_backend(self._s3, key, path)
         check_local_path(path)
+        if self._external.is_foreign(path):
+            return None
         key = self._local_paths.to_key(path) if self._local_paths else None
         return None if key is None else self._require_backend(self._local, key, path)
 

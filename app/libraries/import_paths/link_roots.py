@@ -1,6 +1,7 @@
-"""Keeps the storage's list of link roots equal to the import paths of all libraries.
+"""Keeps the storage's lists of link roots and of foreign roots equal to those of the catalogue.
 
-Storage follows symbolic links in external files only to targets below a link root. Every process that reads originals needs the list.
+Storage follows symbolic links in external files only to targets below a link root, which is the import path of a library, and writes
+nothing below a foreign root. Every process that reads originals needs the lists.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import structlog
 
 from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError
+from app.storage.service import StorageService
 
 UPDATE_SECONDS = 5.0
 """Interval of updates, since other processes change libraries, too."""
@@ -23,10 +25,10 @@ SetLinkRoots = Callable[[Iterable[str]], None]
 
 
 @asynccontextmanager
-async def keep_link_roots_current(catalog: Catalog, set_link_roots: SetLinkRoots) -> AsyncIterator[None]:
-    """Sets the link roots before the block begins, and updates them until it ends. Raises `CatalogError` if the first update fails."""
-    await update_link_roots(catalog, set_link_roots)
-    update_task = asyncio.create_task(_update_periodically(catalog, set_link_roots), name="import paths")
+async def keep_read_roots_current(catalog: Catalog, storage: StorageService) -> AsyncIterator[None]:
+    """Sets both lists before the block begins, and updates them until it ends. Raises `CatalogError` if the first update fails."""
+    await _update_read_roots(catalog, storage)
+    update_task = asyncio.create_task(_update_periodically(catalog, storage), name="import paths")
     try:
         yield
     finally:
@@ -40,11 +42,21 @@ async def update_link_roots(catalog: Catalog, set_link_roots: SetLinkRoots) -> N
     set_link_roots([path for library in libraries for path in library.import_paths])
 
 
-async def _update_periodically(catalog: Catalog, set_link_roots: SetLinkRoots) -> None:
+async def update_foreign_roots(catalog: Catalog, storage: StorageService) -> None:
+    """Raises `CatalogError`."""
+    storage.set_foreign_roots(await catalog.foreign_files.list_roots())
+
+
+async def _update_read_roots(catalog: Catalog, storage: StorageService) -> None:
+    await update_link_roots(catalog, storage.set_external_link_roots)
+    await update_foreign_roots(catalog, storage)
+
+
+async def _update_periodically(catalog: Catalog, storage: StorageService) -> None:
     while True:
         await asyncio.sleep(UPDATE_SECONDS)
         try:
-            await update_link_roots(catalog, set_link_roots)
+            await _update_read_roots(catalog, storage)
         except CatalogError as error:
             if not catalog.outages.record_failure(error):
                 log.warning("the import paths of the libraries could not be read from the catalogue", reason=str(error))

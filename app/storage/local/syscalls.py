@@ -14,6 +14,7 @@ from typing import Any
 _AT_FDCWD = -100
 _OPENAT2 = 437  # the same number on every architecture
 _RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _RESOLVE_CACHED = 0x20
 _RENAME_NOREPLACE = 1
@@ -91,16 +92,8 @@ class ConfinedOpener:
         return self._openat2(name, flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED)
 
     def _openat2(self, name: bytes, flags: int, mode: int, resolve: int) -> int:
-        assert _syscall is not None  # noqa: S101 - for the type checker; the constructor checked it
         how = _OpenHow(flags, mode if flags & os.O_CREAT else 0, resolve)
-        while True:
-            descriptor = _syscall(_OPENAT2, self._root, name, ctypes.byref(how), ctypes.sizeof(how))
-            if descriptor >= 0:
-                return int(descriptor)
-            number = ctypes.get_errno()
-            # EAGAIN without RESOLVE_CACHED: a concurrent rename prevented the check; the call is to be repeated (openat2(2)).
-            if number != errno.EINTR and not (number == errno.EAGAIN and not resolve & _RESOLVE_CACHED):
-                raise OSError(number, os.strerror(number))
+        return _call_openat2(self._root, name, how)
 
     def _try_openat2(self) -> bool:
         try:
@@ -108,6 +101,46 @@ class ConfinedOpener:
         except OSError:
             return False
         return True
+
+
+def _call_openat2(root: int, name: bytes, how: _OpenHow) -> int:
+    assert _syscall is not None  # noqa: S101 - for the type checker; the caller checked it
+    while True:
+        descriptor = _syscall(_OPENAT2, root, name, ctypes.byref(how), ctypes.sizeof(how))
+        if descriptor >= 0:
+            return int(descriptor)
+        number = ctypes.get_errno()
+        # EAGAIN without RESOLVE_CACHED: a concurrent rename prevented the check; the call is to be repeated (openat2(2)).
+        if number != errno.EINTR and not (number == errno.EAGAIN and not how.resolve & _RESOLVE_CACHED):
+            raise OSError(number, os.strerror(number))
+
+
+def open_without_links(root: int, name: bytes, flags: int) -> int:
+    """Open `name`, relative to the folder of the descriptor `root`, if neither it nor a folder on the way is a symbolic link:
+    otherwise it fails with ELOOP. `name` holds no `..`. Without openat2 each folder is opened in turn."""
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+    if _syscall is not None:
+        try:
+            return _call_openat2(root, name, _OpenHow(flags, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS))
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED_ERRNOS:
+                raise
+    return _walk_without_links(root, name, flags)
+
+
+def _walk_without_links(root: int, name: bytes, flags: int) -> int:
+    *folders, last = name.split(b"/")
+    if b".." in (*folders, last):
+        raise OSError(errno.EXDEV, "leads outside")
+    folder = os.dup(root)
+    try:
+        for each in folders:
+            below = os.open(each, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        return os.open(last, flags, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def rename_noreplace(folder: int, source: bytes, target_folder: int, target: bytes) -> None:
