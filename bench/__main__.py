@@ -25,6 +25,7 @@ from bench import (
     s3_moves,
     s3_reads,
     scans,
+    small_uploads,
 )
 from bench.processes import Cores, choose_cores
 from bench.report import format_table, save_results, update_readme_table
@@ -32,6 +33,7 @@ from bench.report import format_table, save_results, update_readme_table
 ROUNDS_TO_KEEP = 9
 ROWS = (
     "upload",
+    "small-uploads",
     "resumable",
     "ranges",
     "whole",
@@ -101,11 +103,8 @@ def _measure_servers(
             file.write(os.urandom(MEBIBYTE))
     with ExitStack() as stack:
         service = stack.enter_context(contestants.mediavault(folder, cores))
-        if "upload" in options.rows:
-            with contestants.upload_file(folder, cores) as form:
-                uploads = rows.measure_uploads([service, form], source, options.rounds, cores)
-            (folder / "uploaded.mp4").unlink()
-            yield "upload", [uploads]
+        if {"upload", "small-uploads"} & set(options.rows):
+            yield from _measure_uploads(folder, service, source, options, cores)
         if "resumable" in options.rows:
             resumable = resumable_uploads.measure_resumable_uploads(folder, service, source, options.rounds, cores)
             yield "resumable", resumable
@@ -125,6 +124,16 @@ def _measure_servers(
                     "whole",
                     [rows.measure_whole_file("whole file", readers, size, options.times, options.rounds, cores)],
                 )
+
+
+def _measure_uploads(
+    folder: Path, service: contestants.Contestant, source: Path, options: argparse.Namespace, cores: Cores
+) -> Iterator[tuple[str, list[rows.ResultRow]]]:
+    with contestants.upload_file(folder, cores) as form:
+        if "upload" in options.rows:
+            yield "upload", [rows.measure_uploads([service, form], source, options.rounds, cores)]
+        if "small-uploads" in options.rows:
+            yield "small-uploads", [small_uploads.measure_small_uploads([service, form], options.rounds, cores)]
 
 
 def _start_readers(

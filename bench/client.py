@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import sys
 import time
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 BUFFER_BYTES = 1024 * 1024
 BOUNDARY = "mediavault-bench"
+SALT_BYTES = 16
 TIMEOUT_SECONDS = 300
 
 
@@ -41,26 +43,37 @@ def drain(port: int, path: str, headers: dict[str, str]) -> None:
 
 
 def upload(port: int, path: str, headers: dict[str, str], file: str, salt: str) -> None:
-    fields = {"fileCreatedAt": "2024-06-01T12:00:00Z", "fileModifiedAt": "2024-06-01T12:00:00Z"}
-    start = "".join(
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    )
-    start += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="assetData"; filename="film.mp4"\r\n'
-    before = (start + "Content-Type: application/octet-stream\r\n\r\n").encode() + bytes.fromhex(salt)
-    after = f"\r\n--{BOUNDARY}--\r\n".encode()
-    length = len(before) + Path(file).stat().st_size + len(after)
-    form = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Content-Length": str(length)}
+    before, after = _frame_form("film.mp4")
+    before += bytes.fromhex(salt)
+    form = _form_fields(len(before) + Path(file).stat().st_size + len(after))
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection, Path(file).open("rb") as source:
         connection.sendall(_build_request("POST", path, headers | form) + before)
         connection.sendfile(source)
         connection.sendall(after)
-        head, body = _read_response_head(connection)
-        if " 200 " not in head and " 201 " not in head:
-            raise SystemExit(f"{head}\n{body.decode(errors='replace')}")
-        while not body.rstrip().endswith(b"}"):
-            body += connection.recv(BUFFER_BYTES) or b"}"
-        print(body.decode())
+        print(_read_json(connection).decode())
+
+
+def upload_photos(port: int, path: str, headers: dict[str, str], size: int, count: int, connections: int) -> None:
+    """Upload so many different photos of `size` random bytes over so many connections. Prints the answers and the seconds."""
+    numbers = iter(range(count))
+    content, salt = os.urandom(size - SALT_BYTES), os.urandom(SALT_BYTES - 4)
+    before, after = _frame_form("photo.jpg")
+    fields = headers | _form_fields(len(before) + size + len(after))
+    head = _build_request("POST", path, fields) + before + salt
+
+    def run() -> list[dict[str, str]]:
+        answers: list[dict[str, str]] = []
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
+            for number in numbers:
+                connection.sendall(head + number.to_bytes(4) + content + after)
+                answers.append(json.loads(_read_json(connection)))
+        return answers
+
+    with ThreadPoolExecutor(connections) as threads:
+        started = time.perf_counter()
+        uploads = [threads.submit(run) for _ in range(connections)]
+        answers = [answer for upload in uploads for answer in upload.result()]
+        print(json.dumps({"answers": answers, "seconds": time.perf_counter() - started}))
 
 
 def upload_in_chunks(
@@ -104,6 +117,30 @@ def _upload_by_tus(
     return _read_field(head, "mediavault-asset-id")
 
 
+def _frame_form(filename: str) -> tuple[bytes, bytes]:
+    """What comes before and after the file in the body of an upload."""
+    fields = {"fileCreatedAt": "2024-06-01T12:00:00Z", "fileModifiedAt": "2024-06-01T12:00:00Z"}
+    start = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
+    start += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="assetData"; filename="{filename}"\r\n'
+    return (start + "Content-Type: application/octet-stream\r\n\r\n").encode(), f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def _form_fields(length: int) -> dict[str, str]:
+    return {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", "Content-Length": str(length)}
+
+
+def _read_json(connection: socket.socket) -> bytes:
+    head, body = _read_response_head(connection)
+    if " 200 " not in head and " 201 " not in head:
+        raise SystemExit(f"{head}\n{body.decode(errors='replace')}")
+    while not body.rstrip().endswith(b"}"):
+        body += connection.recv(BUFFER_BYTES) or b"}"
+    return body
+
+
 def _read_empty_response(connection: socket.socket, status: str) -> str:
     head, body = _read_response_head(connection)
     if f" {status} " not in head:
@@ -144,7 +181,7 @@ def _discard_body(connection: socket.socket, remaining: int) -> None:
 
 def main() -> None:
     action, parameters = sys.argv[1], json.loads(sys.argv[2])
-    actions: dict[str, Any] = {"fetch": fetch, "drain": drain, "upload": upload, "upload_in_chunks": upload_in_chunks}
+    actions: dict[str, Any] = {each.__name__: each for each in (fetch, drain, upload, upload_photos, upload_in_chunks)}
     actions[action](**parameters)
 
 

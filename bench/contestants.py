@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ EXPRESS_VERSION = "5.1.0"
 RCLONE_VERSION = "1.75.2"
 TUSPYSERVER_VERSION = "4.4.3"
 KEY_SECONDS = 20
+SWEEP_SECONDS = 60
 
 NGINX = """
 {user}
@@ -79,6 +80,8 @@ class Contestant:
     server: ServerProcess
     path: str
     headers: dict[str, str] = field(default_factory=dict)
+    stored_files: Path | None = None
+    """The folder of uploaded files."""
 
     @property
     def url(self) -> str:
@@ -94,7 +97,8 @@ def mediavault(
     command = [sys.executable, "-m", module, "serve", "--first-run", "--no-worker"]
     environment = {"IMMICH_PORT": str(port), "PYTHONUNBUFFERED": "1", **(settings or {})}
     with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
-        yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _read_api_key(log)})
+        files = folder / "data" / "media" / "upload"
+        yield Contestant("mediavault", server, "/api/assets", {"x-api-key": _read_api_key(log)}, files)
 
 
 @contextmanager
@@ -111,11 +115,14 @@ def file_response(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant
 def upload_file(folder: Path, cores: Cores) -> Iterator[Contestant]:
     """FastAPI's `UploadFile`. It spools into `folder`, so that both of its copies are on the disk that mediavault writes to."""
     port = free_port()
-    environment = {"BENCH_TARGET": str(folder / "uploaded.mp4"), "TMPDIR": str(folder)}
+    target = folder / "upload_file"
+    target.mkdir()
+    environment = {"BENCH_TARGET": str(target), "TMPDIR": str(folder)}
     command = build_uvicorn_command("bench.peers.upload_file:app", port)
     log = folder / "upload_file.log"
     with run_server(command, port=port, cores=cores, environment=environment, folder=folder, log=log) as server:
-        yield Contestant("UploadFile", server, "/upload")
+        yield Contestant("UploadFile", server, "/upload", stored_files=target)
+    shutil.rmtree(target)
 
 
 @contextmanager
@@ -207,15 +214,26 @@ def is_node_installed() -> bool:
     return bool(shutil.which("node") and shutil.which("npm"))
 
 
-def delete_asset(contestant: Contestant, asset_id: str) -> None:
-    """Delete an uploaded asset without the trash; the next sweep deletes its file."""
+def remove_uploads(contestant: Contestant, asset_ids: Sequence[str]) -> None:
+    """Remove uploads with their files: those of mediavault by their ids, those of `UploadFile` all."""
+    if contestant.stored_files is None:
+        raise ValueError(f"{contestant.name} stores no files that are known")
+    if "x-api-key" not in contestant.headers:
+        for path in contestant.stored_files.glob("*.stored"):
+            path.unlink()
+        return
     request = urllib.request.Request(
-        contestant.url,
+        f"http://127.0.0.1:{contestant.server.port}/api/assets",
         method="DELETE",
-        data=json.dumps({"ids": [asset_id], "force": True}).encode(),
+        data=json.dumps({"ids": list(asset_ids), "force": True}).encode(),
         headers=contestant.headers | {"Content-Type": "application/json"},
     )
     urllib.request.urlopen(request, timeout=30).close()
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while any(path.is_file() for path in contestant.stored_files.rglob("[!.]*")):
+        if time.monotonic() > deadline:
+            raise SystemExit("mediavault does not remove the files of deleted assets")
+        time.sleep(0.05)
 
 
 def _read_api_key(log: Path) -> str:

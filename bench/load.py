@@ -88,6 +88,24 @@ def upload(port: int, path: str, file: Path, *, headers: Mapping[str, str], core
     return json.loads(output)
 
 
+def upload_photos(
+    port: int, path: str, *, headers: Mapping[str, str], size: int, count: int, connections: int, cores: Cores
+) -> tuple[list[dict[str, str]], float]:
+    """Upload so many photos of `size` random bytes; returns the JSON answers, and the seconds that all took."""
+    output = _run_client(
+        cores,
+        "upload_photos",
+        port=port,
+        path=path,
+        headers=dict(headers),
+        size=size,
+        count=count,
+        connections=connections,
+    )
+    counted = json.loads(output)
+    return counted["answers"], counted["seconds"]
+
+
 def upload_in_chunks(
     port: int,
     path: str,

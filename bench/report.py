@@ -22,6 +22,8 @@ from bench.resumable_uploads import ROW as RESUMABLE_ROW
 from bench.rows import ResultRow, Sample
 from bench.s3_moves import LARGE_FILES, PLANNED_FILES, SMALL_FILES
 from bench.scans import FILES
+from bench.small_uploads import CONNECTIONS as UPLOAD_CONNECTIONS
+from bench.small_uploads import SMALL_UPLOADS
 
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 FOLDER = Path(__file__).parent
@@ -60,6 +62,7 @@ ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
 ZIP_S3 = f"zip of {OBJECTS} x {OBJECT_BYTES // 1024} KiB from S3, {LATENCY_SECONDS * 1000:.0f} ms latency added"
 PHOTO = "preview, thumbnail and thumbhash of a photo"
 UPLOAD = "upload of 1 GiB, multipart, CPU"
+SMALL_UPLOAD = f"uploads of photos of 1 MiB, {UPLOAD_CONNECTIONS} connections"
 RESUMABLE = "resumable upload of 1 GiB by tus, chunks of 8 MiB, CPU"
 AT_ONCE = "16 resumable uploads of 64 MiB at once, CPU"
 MOVE = f"move of {SMALL_FILES} small and {LARGE_FILES} large files to S3, read back, time"
@@ -74,6 +77,15 @@ GOALS = (
     RatioGoal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, is_inverted=True),
     RatioGoal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
     RatioGoal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
+    RatioGoal(
+        SMALL_UPLOADS,
+        "UploadFile",
+        f"{SMALL_UPLOAD}, rate",
+        "our photos per second / theirs",
+        at_least=1.5,
+        figure="photos_per_second",
+    ),
+    RatioGoal(SMALL_UPLOADS, "UploadFile", f"{SMALL_UPLOAD}, CPU (ms)", "our CPU for each / theirs"),
     RatioGoal(RESUMABLE_ROW, PLAIN, RESUMABLE, "our CPU / that of our plain upload", at_most=1.2),
     RatioGoal(RESUMABLE_ROW, "tuspyserver", RESUMABLE, "our CPU / theirs", at_most=0.7),
     RatioGoal(ROW_AT_ONCE, "tuspyserver", AT_ONCE, "our CPU / theirs"),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import contestants, load
-from bench.contestants import Contestant, delete_asset
+from bench.contestants import Contestant, remove_uploads
 from bench.processes import Cores
 from bench.rows import GIBIBYTE, ResultRow, Sample, measure_rounds
 
@@ -18,7 +18,8 @@ CHUNK_BYTES = 8 * 1024**2
 SESSIONS = 16
 PLAIN = "plain upload"
 
-_Upload = Callable[[Contestant], None]
+_Upload = Callable[[Contestant], list[str]]
+"""Uploads, and returns the ids that were answered."""
 
 
 def measure_resumable_uploads(
@@ -30,16 +31,13 @@ def measure_resumable_uploads(
     files = folder / "tus"
     size = file.stat().st_size
 
-    def upload(contestant: Contestant) -> None:
+    def upload(contestant: Contestant) -> list[str]:
         if contestant.name == PLAIN:
-            delete_asset(
-                plain, load.upload(plain.server.port, plain.path, file, headers=plain.headers, cores=cores)["id"]
-            )
-            return
-        upload_by_tus(contestant, 1)
+            return [load.upload(plain.server.port, plain.path, file, headers=plain.headers, cores=cores)["id"]]
+        return upload_by_tus(contestant, 1)
 
-    def upload_by_tus(contestant: Contestant, sessions: int) -> None:
-        answers = load.upload_in_chunks(
+    def upload_by_tus(contestant: Contestant, sessions: int) -> list[str]:
+        return load.upload_in_chunks(
             contestant.server.port,
             contestant.path,
             file,
@@ -49,32 +47,30 @@ def measure_resumable_uploads(
             sessions=sessions,
             cores=cores,
         )
-        if contestant.name == tus.name:
-            for asset_id in answers:
-                delete_asset(service, asset_id)
-        else:
+
+    def measure(contestant: Contestant, upload: _Upload) -> Sample:
+        server = contestant.server
+        server.reset_peak()
+        resident, before = server.resident(), server.cpu_seconds()
+        answers = upload(contestant)
+        sample = {
+            "cpu_seconds_per_gib": (server.cpu_seconds() - before) / (size / GIBIBYTE),
+            "memory_growth_mib": (server.peak() - resident) / 1024**2,
+        }
+        if contestant.stored_files is None:
             shutil.rmtree(files)
+        else:
+            remove_uploads(contestant, answers)
+        return sample
 
     with contestants.tus_server(folder, files, cores) as peer:
-        one = measure_rounds(ResultRow(ROW, "cpu_seconds_per_gib"), [tus, plain, peer], rounds, _meter(upload, size))
+        one = measure_rounds(
+            ResultRow(ROW, "cpu_seconds_per_gib"), [tus, plain, peer], rounds, lambda each: measure(each, upload)
+        )
         many = measure_rounds(
             ResultRow(ROW_AT_ONCE, "cpu_seconds_per_gib"),
             [tus, peer],
             rounds,
-            _meter(lambda contestant: upload_by_tus(contestant, SESSIONS), size),
+            lambda each: measure(each, lambda contestant: upload_by_tus(contestant, SESSIONS)),
         )
     return [one, many]
-
-
-def _meter(upload: _Upload, size: int) -> Callable[[Contestant], Sample]:
-    def once(contestant: Contestant) -> Sample:
-        server = contestant.server
-        server.reset_peak()
-        resident, before = server.resident(), server.cpu_seconds()
-        upload(contestant)
-        return {
-            "cpu_seconds_per_gib": (server.cpu_seconds() - before) / (size / GIBIBYTE),
-            "memory_growth_mib": (server.peak() - resident) / 1024**2,
-        }
-
-    return once

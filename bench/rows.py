@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from bench import load
-from bench.contestants import Contestant, delete_asset
+from bench.contestants import Contestant, remove_uploads
 from bench.processes import Cores
 
 GIBIBYTE = 1024**3
@@ -113,8 +113,7 @@ def measure_uploads(contestants: list[Contestant], file: Path, rounds: int, core
         answer = load.upload(server.port, contestant.path, file, headers=contestant.headers, cores=cores)
         cpu = server.cpu_seconds() - before
         growth = server.peak() - resident
-        if contestant.name == "mediavault":
-            delete_asset(contestant, answer["id"])
+        remove_uploads(contestant, [answer["id"]])
         return {
             "cpu_seconds_per_gib": cpu / (file.stat().st_size / GIBIBYTE),
             "memory_growth_mib": growth / 1024**2,

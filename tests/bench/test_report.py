@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.report import format_table
 from bench.rows import ResultRow
+from bench.small_uploads import SMALL_UPLOADS
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
@@ -50,3 +51,14 @@ def test_the_pipeline_has_no_peer() -> None:
     lines = format_table([ResultRow("pipeline from S3", "photos_per_second", {"mediavault": ours})], 3)
 
     assert any("| 7.5 a second |" in line and "on all 2 cores" in line for line in lines)
+
+
+def test_small_uploads_are_compared_by_rate_and_by_cpu() -> None:
+    ours = [{"cpu_milliseconds_per_photo": 4.0, "photos_per_second": 240.0, "server_busy": 0.9}]
+    theirs = [{"cpu_milliseconds_per_photo": 5.0, "photos_per_second": 200.0, "server_busy": 1.0}]
+    row = ResultRow(SMALL_UPLOADS, "cpu_milliseconds_per_photo", {"mediavault": ours, "UploadFile": theirs})
+
+    lines = format_table([row], 1)
+
+    assert any("| 240 | 200 | 1.20 |" in line and "at least 1.5 | not met" in line for line in lines)
+    assert any("| 4.000 | 5.000 | 0.80 |" in line for line in lines)
