@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic_settings import BaseSettings
 
 from app.config.fields import GIBIBYTE, MEBIBYTE, AbsolutePath, setting
+
+TranscodeEncoder = Literal["libx264", "vaapi", "nvenc", "qsv"]
 
 
 class MediaSettings(BaseSettings):
@@ -40,6 +43,16 @@ class MediaSettings(BaseSettings):
         "What one photo, or the poster frame of one video, may take. Processor time is limited to the same.",
         gt=0,
         allow_inf_nan=False,
+    )
+    transcode_encoder: TranscodeEncoder = setting(
+        "MEDIAVAULT_TRANSCODE_ENCODER",
+        "libx264",
+        "What encodes videos: `libx264`, or by hardware `vaapi`, `nvenc` or `qsv`. One that does not work here is replaced by `libx264`.",
+    )
+    transcode_device: AbsolutePath = setting(
+        "MEDIAVAULT_TRANSCODE_DEVICE",
+        Path("/dev/dri/renderD128"),
+        "The device of `vaapi` and `qsv`.",
     )
     transcode_seconds: float = setting(
         "MEDIAVAULT_TRANSCODE_SECONDS",

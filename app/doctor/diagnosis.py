@@ -30,7 +30,7 @@ async def diagnose(settings: Settings) -> DiagnosisReport:
         catalog = opened.catalog if opened is not None and opened.is_current else None
         await _check_media(report, settings, catalog, stack)
     await check_staging(report.section("staging"), settings)
-    await check_programs(report.section("programs"))
+    await check_programs(report.section("programs"), settings)
     await asyncio.to_thread(check_codecs, report.section("pictures"))
     return report
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+from collections.abc import Sequence
 
+from app.config import Settings
 from app.doctor.findings import ReportSection
 from app.formats.signatures import DetectedFormat
+from app.media.errors import to_one_line
+from app.media.video.encoders import SOFTWARE_ENCODER, build_trial_command, find_encoder
 from app.media.video.ffmpeg_location import find_ffmpeg
 
 ANSWER_SECONDS = 20.0
@@ -38,7 +42,7 @@ _TONE_MAPPING = frozenset({"zscale", "tonemap"})
 _FIXED_IN_8 = (8, 1, 3)
 
 
-async def check_programs(section: ReportSection) -> None:
+async def check_programs(section: ReportSection, settings: Settings) -> None:
     programs = await asyncio.to_thread(find_ffmpeg)
     if programs is None:
         hint = "install ffmpeg (Debian: apt-get install ffmpeg), or pip install mediavault[ffmpeg]"
@@ -66,6 +70,7 @@ async def check_programs(section: ReportSection) -> None:
             "HDR", "no zscale or no tonemap: HDR videos look pale", "an ffmpeg with libzimg has them, such as Debian's"
         )
     _report_missing(section, "encoders", _ENCODERS, encoders)
+    await _check_hardware_encoder(section, ffmpeg, settings)
     _report_missing(section, "demuxers", _DEMUXERS, {name for names in demuxers for name in names.split(",")})
 
 
@@ -93,6 +98,23 @@ def _report_version(section: ReportSection, program: str, text: str) -> None:
         section.ok("ffmpeg", f"{program}, {version}")
 
 
+async def _check_hardware_encoder(section: ReportSection, ffmpeg: str, settings: Settings) -> None:
+    encoder = find_encoder(settings.transcode_encoder, settings.transcode_device)
+    if encoder is SOFTWARE_ENCODER:
+        return
+    try:
+        await asyncio.to_thread(_run, build_trial_command(ffmpeg, encoder))
+    except subprocess.CalledProcessError as error:
+        reason = to_one_line(error.stderr.decode("utf-8", "replace"))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = type(error).__name__
+    else:
+        section.ok("hardware encoder", f"{encoder.codec} works")
+        return
+    hint = "check the driver, the device and who may use it, or set MEDIAVAULT_TRANSCODE_ENCODER=libx264"
+    section.warn("hardware encoder", f"{encoder.codec} does not work, libx264 is used: {reason}", hint)
+
+
 def _report_missing(section: ReportSection, kind: str, consequences: dict[str, str], available: set[str]) -> None:
     missing = {name: consequence for name, consequence in consequences.items() if name not in available}
     if missing:
@@ -116,12 +138,12 @@ def _parse_names(text: str) -> set[str]:
 
 
 async def _run_program(program: str, option: str) -> str:
-    command = [program, "-hide_banner", option] if option != "-version" else [program, option]
+    command = (program, "-hide_banner", option) if option != "-version" else (program, option)
+    return await asyncio.to_thread(_run, command)
 
-    def run() -> str:
-        done = subprocess.run(  # noqa: S603 - the program was looked for by name
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS, check=True
-        )
-        return done.stdout.decode("utf-8", "replace")
 
-    return await asyncio.to_thread(run)
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(  # noqa: S603 - the program was looked for by name
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_SECONDS, check=True
+    )
+    return done.stdout.decode("utf-8", "replace")

@@ -25,8 +25,16 @@ from app.media.sandbox.messages import ResourceLimits, SandboxRequest, get_descr
 from app.media.sandbox.result_parsing import parse_output
 from app.media.sandbox.sandbox import Sandbox
 from app.media.video import ffmpeg_commands
-from app.media.video.browser_support import StreamAction, TranscodePlan, plan_transcode
+from app.media.video.browser_support import plan_transcode
 from app.media.video.container_metadata import extract_video_metadata
+from app.media.video.encoders import (
+    SOFTWARE_ENCODER,
+    TranscodeAttempt,
+    VideoEncoder,
+    build_trial_command,
+    find_encoder,
+    list_attempts,
+)
 from app.media.video.ffmpeg_commands import FfmpegTools
 from app.media.video.ffmpeg_location import find_ffmpeg
 from app.media.video.probe_output import ProbedVideo, parse_probe
@@ -60,6 +68,8 @@ class VideoProcessor:
         self._tools: FfmpegTools | None = None
         self._tools_lock = asyncio.Lock()
         self._threads = min(os.cpu_count() or 1, _MAX_THREADS)
+        self._encoder: VideoEncoder | None = None
+        self._encoder_lock = asyncio.Lock()
         self._probes: OrderedDict[_FileState, ProbedVideo] = OrderedDict()
 
     async def locate_ffmpeg(self) -> None:
@@ -107,15 +117,15 @@ class VideoProcessor:
         if plan is None:
             return None
         product = GeneratedFile(FileKind.ENCODED_VIDEO, folder / "encoded.mp4", ".mp4", "video/mp4")
-        try:
-            await self._encode(source, video, plan, product)
-        except DecodeFailed as error:
-            if plan.video is StreamAction.ENCODE:
-                raise
-            _log.info("a video cannot be remuxed and is encoded", reason=error.reason)
-            await self._encode(
-                source, video, TranscodePlan(StreamAction.ENCODE, plan.audio and StreamAction.ENCODE), product
-            )
+        *others, last = list_attempts(plan, await self._get_encoder())
+        for attempt in others:
+            try:
+                await self._encode(source, video, attempt, product)
+            except attempt.failures as error:
+                _log.info("a video is made playable in another way", codec=attempt.codec, reason=error.reason)
+            else:
+                return product
+        await self._encode(source, video, last, product)
         return product
 
     async def _probe(self, source: Path, format: MediaFormat) -> ProbedVideo:
@@ -158,15 +168,23 @@ class VideoProcessor:
         await asyncio.to_thread(frame.unlink)
         return rendered
 
-    async def _encode(self, source: Path, video: ProbedVideo, plan: TranscodePlan, product: GeneratedFile) -> None:
+    async def _encode(
+        self, source: Path, video: ProbedVideo, attempt: TranscodeAttempt, product: GeneratedFile
+    ) -> None:
         size = (await asyncio.to_thread(source.stat)).st_size
         limit = max(_MIN_SIZE_LIMIT, size * _MAX_GROWTH)
         command = ffmpeg_commands.build_encode_command(
-            await self._get_tools(), path_in_worker(source), video, plan,
+            await self._get_tools(), path_in_worker(source), video, attempt.plan, attempt.encoder,
             threads=self._threads, size_limit=limit, target=product.path.name,
         )  # fmt: skip
-        seconds = self._settings.transcode_seconds
-        await self._run(command, product.path.parent, source, file_size=limit + _SIZE_LIMIT_SLACK, seconds=seconds)
+        request = self._build_request(
+            command,
+            product.path.parent,
+            source,
+            file_size=limit + _SIZE_LIMIT_SLACK,
+            seconds=self._settings.transcode_seconds,
+        )
+        parse_output(await self._sandbox.run(attempt.encoder.permit(request)), str(path_in_worker(source)))
         # ffmpeg exits with status 0 also when it reaches the size limit, and when it found nothing to encode.
         written_bytes = await asyncio.to_thread(_file_size, product.path)
         if written_bytes >= limit:
@@ -182,9 +200,8 @@ class VideoProcessor:
         source: Path,
         *,
         file_size: int,
-        seconds: float | None = None,
     ) -> str:
-        request = self._build_request(command, folder, source, file_size=file_size, seconds=seconds)
+        request = self._build_request(command, folder, source, file_size=file_size)
         return parse_output(await self._sandbox.run(request), str(path_in_worker(source)))
 
     def _build_request(
@@ -226,6 +243,29 @@ class VideoProcessor:
                     decodable=_read_decodable(await self._ask(programs[0], "-codecs")),
                 )
             return self._tools
+
+    async def _get_encoder(self) -> VideoEncoder:
+        """That of the settings, or libx264 where it does not work."""
+        tools = await self._get_tools()
+        async with self._encoder_lock:
+            if self._encoder is None:
+                self._encoder = await self._try_encoder(tools.ffmpeg)
+            return self._encoder
+
+    async def _try_encoder(self, ffmpeg: str) -> VideoEncoder:
+        name = self._settings.transcode_encoder
+        encoder = find_encoder(name, self._settings.transcode_device)
+        if encoder is SOFTWARE_ENCODER:
+            return encoder
+        request = self._build_request(build_trial_command(ffmpeg, encoder), None, None, file_size=0)
+        try:
+            parse_output(await self._sandbox.run(encoder.permit(request)))
+        except MediaError as error:
+            _log.warning(
+                "the hardware encoder does not work: videos are encoded by libx264", encoder=name, reason=error.reason
+            )
+            return SOFTWARE_ENCODER
+        return encoder
 
     async def _ask(self, ffmpeg: str, option: str) -> str:
         """What ffmpeg says about itself."""

@@ -14,6 +14,7 @@ from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed
 from app.media.video import ffmpeg_commands
 from app.media.video.browser_support import StreamAction, TranscodePlan, plan_transcode
+from app.media.video.encoders import SOFTWARE_ENCODER
 from app.media.video.ffmpeg_commands import FfmpegTools
 from app.media.video.probe_output import AudioStream, ProbedVideo, VideoStream, parse_probe
 
@@ -95,7 +96,8 @@ def test_what_is_needed(original: ProbedVideo, extension: str, plan: TranscodePl
 )
 def test_encoded_sizes(stream: dict[str, Any], size: str) -> None:
     command = ffmpeg_commands.build_encode_command(
-        TOOLS, Path("/a/film.mov"), video(codec="hevc", **stream), TranscodePlan(ENCODE, COPY), threads=2, size_limit=1000, target="b.mp4"
+        TOOLS, Path("/a/film.mov"), video(codec="hevc", **stream), TranscodePlan(ENCODE, COPY), SOFTWARE_ENCODER,
+        threads=2, size_limit=1000, target="b.mp4",
     )  # fmt: skip
     assert f"scale={size}:" in command[command.index("-vf") + 1]
 
@@ -105,7 +107,14 @@ def test_an_input_may_be_nothing_but_a_file_of_its_kind() -> None:
         ffmpeg_commands.build_probe_command(TOOLS, Path("/a/-i.mov"), DetectedFormat.MOV),
         ffmpeg_commands.build_poster_command(TOOLS, Path("/a/-i.mov"), VIDEO, 1, keyframe=True, target="p.ppm"),
         ffmpeg_commands.build_encode_command(
-            TOOLS, Path("/a/-i.mov"), VIDEO, TranscodePlan(COPY, COPY), threads=2, size_limit=1000, target="b.mp4"
+            TOOLS,
+            Path("/a/-i.mov"),
+            VIDEO,
+            TranscodePlan(COPY, COPY),
+            SOFTWARE_ENCODER,
+            threads=2,
+            size_limit=1000,
+            target="b.mp4",
         ),
     ):
         before = command[: command.index("-i")]

@@ -40,7 +40,7 @@ class SandboxRequest:
     """Runs either a function or a program in a worker.
 
     `call` names one of `WORKER_FUNCTIONS` (`worker_functions.py`), with `arguments` that are JSON. Otherwise `program` is a command line whose first
-    item is an absolute path. `folder` is the working folder and the only folder that the worker may write to; empty for none. The worker may read
+    item is an absolute path; it may also use the `devices`. `folder` is the working folder and the only folder that the worker may write to; empty for none. The worker may read
     system files and the paths in `readable`. All paths are absolute and those of `path_in_worker`. `inherited_descriptor` is the service's
     descriptor of the file that the worker inherits.
     """
@@ -52,9 +52,10 @@ class SandboxRequest:
     readable: tuple[str, ...]
     limits: ResourceLimits
     inherited_descriptor: int | None = None
+    devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for path in (*self.program[:1], *self.readable, *([self.folder] if self.folder else [])):
+        for path in (*self.program[:1], *self.readable, *self.devices, *([self.folder] if self.folder else [])):
             if not path.startswith("/"):
                 raise ValueError(f"no absolute path: {path}")
 
@@ -72,6 +73,7 @@ class SandboxRequest:
             readable=tuple(fields["readable"]),
             limits=ResourceLimits(**fields["limits"]),
             inherited_descriptor=fields["inherited_descriptor"],
+            devices=tuple(fields["devices"]),
         )
 
 

@@ -221,7 +221,7 @@ def _run_worker(
         os.chdir(request.folder or "/")
         _apply_limits(request.limits)
         programs = tuple(Path(name).parent for name in request.program[:1])
-        writable = [Path(os.devnull), *([Path(request.folder)] if request.folder else [])]
+        writable = [Path(os.devnull), *([Path(request.folder)] if request.folder else []), *map(Path, request.devices)]
         process_isolation.apply_landlock((*_SYSTEM_FILES, *programs, *map(Path, request.readable)), writable)
         if request.program:
             os.set_inheritable(result, False)

@@ -14,6 +14,7 @@ from app.formats.signatures import DetectedFormat
 from app.media.images.sizes import PREVIEW_EDGE, fit_size
 from app.media.video.browser_support import StreamAction, TranscodePlan
 from app.media.video.colour_filters import build_scale_filters
+from app.media.video.encoders import VideoEncoder
 from app.media.video.probe_output import ProbedVideo, VideoStream
 
 ENCODED_EDGE = 720
@@ -22,7 +23,6 @@ ENCODED_EDGE = 720
 MAX_ENCODED_SECONDS = 24 * 60 * 60
 """Limit on the length of an encoded video in seconds."""
 
-_CRF = 23
 _MAX_EDGE = 16_383
 _PROBE_BYTES = 50_000_000
 _PROBE_MICROSECONDS = 20_000_000
@@ -75,17 +75,19 @@ def build_encode_command(
     source: Path,
     video: ProbedVideo,
     plan: TranscodePlan,
+    encoder: VideoEncoder,
     *,
     threads: int,
     size_limit: int,
     target: str,
 ) -> tuple[str, ...]:
     """Write an MP4 of at most `size_limit` bytes into `target`, with the `moov` box first (faststart)."""
+    device_options = encoder.device_options if plan.video is StreamAction.ENCODE else ()
     audio_map = ("-map", f"0:{video.audio_stream.index}") if video.audio_stream else ("-an",)
     return (
-        tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", str(threads), "-fflags", "+genpts",
+        tools.ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-threads", str(threads), "-fflags", "+genpts", *device_options,
         *_bitstream_options(video.video_stream, tools), *_input_options(source, video.content), "-map", f"0:{video.video_stream.index}", *audio_map, "-sn", "-dn",
-        *_video_options(video, plan, tools), *_audio_options(plan), "-threads", str(threads),
+        *_video_options(video, plan, tools, encoder), *_audio_options(plan), "-threads", str(threads),
         "-map_metadata", "-1", "-map_chapters", "-1", "-max_muxing_queue_size", "1024", "-t", str(MAX_ENCODED_SECONDS),
         "-fs", str(size_limit), "-movflags", "+faststart", "-f", "mp4", "-y", f"./{target}",
     )  # fmt: skip
@@ -118,14 +120,16 @@ def _input_options(source: Path, content: DetectedFormat) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _video_options(video: ProbedVideo, plan: TranscodePlan, tools: FfmpegTools) -> tuple[str, ...]:
+def _video_options(
+    video: ProbedVideo, plan: TranscodePlan, tools: FfmpegTools, encoder: VideoEncoder
+) -> tuple[str, ...]:
     stream = video.video_stream
     if plan.video is StreamAction.COPY:
         tag = ("-tag:v", "avc1") if stream.codec == "h264" else ()
         return ("-c:v", "copy", *tag)
-    filters = ",".join(_display_filters(stream, tools, ENCODED_EDGE, encode=True))
-    encoder = ("-c:v", "libx264", "-preset", "veryfast", "-crf", str(_CRF))
-    return ("-vf", filters, *_timestamp_options(video.duration), *encoder)
+    filters = ",".join((*_display_filters(stream, tools, ENCODED_EDGE, encode=True), *encoder.upload_filters))
+    codec = ("-c:v", encoder.codec, *encoder.quality_options)
+    return ("-vf", filters, *_timestamp_options(video.duration), *codec)
 
 
 def _timestamp_options(duration: float | None) -> tuple[str, ...]:
