@@ -123,6 +123,14 @@ def proxied_stack(stacks: Stacks, tmp_path: Path) -> Iterator[tuple[Service, Sta
         yield Service(made, settings={"S3_ENDPOINT": proxy.endpoint}), made, proxy
 
 
+def test_an_encoder_that_does_not_work_here(stack: Stack) -> None:
+    settings = {"MEDIAVAULT_TRANSCODE_ENCODER": "vaapi", "MEDIAVAULT_TRANSCODE_DEVICE": str(stack.folder / "absent")}
+    status, findings = run_doctor(Service(stack, settings=settings))
+    found = findings["programs", "hardware encoder"]
+    assert (status, found["outcome"]) == (0, "warning")
+    assert "h264_vaapi does not work, libx264 is used" in found["detail"]
+
+
 def test_an_interrupted_one_leaves_nothing_in_the_store(proxied_stack: tuple[Service, Stack, Proxy]) -> None:
     """Ctrl-C in the middle of a multipart upload."""
     service, made, proxy = proxied_stack
