@@ -23,6 +23,7 @@ from app.cli.command_runner import (
 )
 from app.cli.doctor import doctor
 from app.cli.first_run import create_api_key
+from app.cli.immich import immich_cli
 from app.cli.library import library_cli
 from app.cli.migrate import migrate_cli
 from app.cli.serve import serve
@@ -40,6 +41,7 @@ cli.add_typer(user_cli, name="user")
 cli.add_typer(key_cli, name="key")
 cli.add_typer(db_cli, name="db")
 cli.add_typer(library_cli, name="library")
+cli.add_typer(immich_cli, name="immich")
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(backup_cli, name="backup")
 cli.command()(verify)

@@ -1,0 +1,1 @@
+"""Reads Immich's database."""

@@ -1,0 +1,238 @@
+"""Reads Immich's tables, page by page: memory does not depend on the number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from app.immich.source.connection import SourceConnection
+from app.immich.source.records import SourceAsset, SourceFile, SourceKey, SourceLibrary, SourcePerson, SourceUser
+from app.immich.source.rows import Row, build_asset, build_key, build_library, build_person, build_user
+from app.immich.source.schema import NOT_TAKEN_OVER, SourceSchema, build_schema
+
+PAGE_ROWS = 500
+_NIL = UUID(int=0)
+_COLUMNS = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+
+
+class SourceReader:
+    """All methods raise `SourceUnavailable`."""
+
+    def __init__(self, connection: SourceConnection, schema: SourceSchema) -> None:
+        self._connection = connection
+        self.schema = schema
+
+    @classmethod
+    async def open(cls, connection: SourceConnection) -> SourceReader:
+        """Raises `NotImmich`, too."""
+        rows = await connection.fetch(_COLUMNS)
+        return cls(connection, build_schema((str(table), str(column)) for table, column in rows))
+
+    async def read_time(self) -> datetime:
+        """When the transaction began, by the clock of Immich's database."""
+        return (await self._connection.fetch("SELECT transaction_timestamp()"))[0][0]
+
+    async def read_version(self) -> str | None:
+        """The newest version that Immich has recorded."""
+        if not self.schema.has("version_history", "version") or not self.schema.has("version_history", "createdAt"):
+            return None
+        rows = await self._connection.fetch('SELECT version FROM version_history ORDER BY "createdAt" DESC LIMIT 1')
+        return str(rows[0][0]) if rows else None
+
+    async def read_media_location(self) -> str | None:
+        """The media location, as Immich's container sees it."""
+        if not self.schema.has("system_metadata", "value"):
+            return None
+        query = "SELECT value ->> 'location' FROM system_metadata WHERE key = 'MediaLocation'"
+        rows = await self._connection.fetch(query)
+        return rows[0][0] if rows else None
+
+    async def list_users(self) -> list[SourceUser]:
+        return [build_user(row) for row in await self._select_all("user")]
+
+    async def list_keys(self) -> list[SourceKey]:
+        return [build_key(row) for row in await self._select_all("api_key")]
+
+    async def list_libraries(self) -> list[SourceLibrary]:
+        return [build_library(row) for row in await self._select_all("library")]
+
+    async def count_not_taken_over(self) -> dict[str, int]:
+        """Rows of each table that stays with Immich, if the role may read it."""
+        return {name: await self._count(name) for name in NOT_TAKEN_OVER if self.schema.has(name)}
+
+    async def count_assets(self, owners: Sequence[UUID] | None = None) -> int:
+        where = sql.SQL("") if owners is None else sql.SQL(' WHERE "ownerId" = ANY(%s)')
+        query = sql.SQL("SELECT count(*) FROM asset") + where
+        return (await self._connection.fetch(query, [] if owners is None else [list(owners)]))[0][0]
+
+    async def count_moves(self) -> int:
+        """Moves that were interrupted."""
+        return await self._count("move_history") if self.schema.has("move_history") else 0
+
+    async def iterate_persons(self) -> AsyncIterator[list[SourcePerson]]:
+        if self.schema.has("person", "ownerId"):
+            async for rows in self._pages("person", self._columns("person"), sql.SQL("TRUE"), []):
+                yield [build_person(row) for row in rows]
+
+    async def iterate_assets(
+        self, *, after: UUID | None = None, owners: Sequence[UUID] | None = None, rows: int = PAGE_ROWS
+    ) -> AsyncIterator[list[SourceAsset]]:
+        """Pages of assets by ascending id, with their files and EXIF data. `owners`: only theirs."""
+        where, parameters = sql.SQL("TRUE"), list[Any]()
+        if owners is not None:
+            where, parameters = sql.SQL('t."ownerId" = ANY(%s)'), [list(owners)]
+        async for page in self._pages("asset", self._asset_columns(), where, parameters, after=after, limit=rows):
+            yield await self._complete(page)
+
+    async def get_assets(self, asset_ids: Iterable[UUID]) -> list[SourceAsset]:
+        """Those of the assets that have a row."""
+        columns = sql.SQL(", ").join(self._asset_columns())
+        query = sql.SQL("SELECT {} FROM {} WHERE t.id = ANY(%s) ORDER BY t.id").format(columns, self._from("asset"))
+        return await self._complete(self._name(await self._connection.fetch(query, [list(asset_ids)]), "asset"))
+
+    async def get_original_paths(self, asset_ids: Iterable[UUID]) -> dict[UUID, str]:
+        """The paths of the originals of those of the assets that have a row."""
+        requested = list(asset_ids)
+        if not requested:
+            return {}
+        query = 'SELECT id, "originalPath" FROM asset WHERE id = ANY(%s)'
+        return {row[0]: row[1] for row in await self._connection.fetch(query, [requested])}
+
+    async def list_asset_ids(self, after: UUID, last: UUID) -> set[UUID]:
+        """Ids greater than `after`, up to `last`."""
+        query = "SELECT id FROM asset WHERE id > %s AND id <= %s"
+        return {row[0] for row in await self._connection.fetch(query, [after, last])}
+
+    async def iterate_changed_ids(self, since: datetime) -> AsyncIterator[list[UUID]]:
+        """Ids of assets whose row, files or EXIF data were written at `since` or later, each id once, ascending."""
+        parts = [
+            sql.SQL('SELECT {} AS id FROM {} WHERE "updatedAt" >= %s').format(
+                sql.Identifier(column), sql.Identifier(table)
+            )
+            for table, column in (("asset", "id"), ("asset_file", "assetId"), ("asset_exif", "assetId"))
+            if self.schema.has(table, "updatedAt")
+        ]
+        query = sql.SQL("SELECT id FROM ({}) AS changed ORDER BY id").format(sql.SQL(" UNION ").join(parts))
+        page: list[UUID] = []
+        async for (asset_id,) in self._connection.stream(query, [since] * len(parts)):
+            page.append(asset_id)
+            if len(page) == PAGE_ROWS:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    async def stream_paths(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
+        """Every path below `prefix` that a row names, with the number of rows that name it, in the order of its bytes."""
+        query = sql.SQL(
+            'SELECT path, count(*) FROM ({}) AS named WHERE starts_with(path, %s) GROUP BY path ORDER BY path COLLATE "C"'
+        ).format(sql.SQL(" UNION ALL ").join(self._path_selections()))
+        async for path, rows in self._connection.stream(query, [prefix]):
+            yield path, rows
+
+    async def count_checksum_conflicts(self) -> int:
+        """Pairs of owner and checksum that several uploads have: Immich's own unique index is missing then."""
+        query = 'SELECT count(*) FROM (SELECT 1 FROM asset WHERE {} GROUP BY "ownerId", checksum HAVING count(*) > 1) AS pairs'
+        uploads = sql.SQL('"libraryId" IS NULL' if self.schema.has("asset", "libraryId") else "TRUE")
+        return (await self._connection.fetch(sql.SQL(query).format(uploads)))[0][0]
+
+    async def sum_used_bytes(self) -> dict[UUID, int]:
+        """The bytes of each user's uploads, as Immich counts them for the quota."""
+        if not self.schema.has("asset_exif", "fileSizeInByte"):
+            return {}
+        uploads = sql.SQL('t."libraryId" IS NULL' if self.schema.has("asset", "libraryId") else "TRUE")
+        query = sql.SQL('SELECT t."ownerId", coalesce(sum(e."fileSizeInByte"), 0)::bigint FROM {} WHERE {} GROUP BY 1')
+        return dict(await self._connection.fetch(query.format(self._from("asset"), uploads)))  # pyright: ignore[reportArgumentType]
+
+    def _path_selections(self) -> list[sql.Composable]:
+        named = (
+            ("asset", "originalPath"), ("asset", "sidecarPath"), ("asset", "encodedVideoPath"), ("asset_file", "path"),
+            ("user", "profileImagePath"), ("person", "thumbnailPath"),
+        )  # fmt: skip
+        return [
+            sql.SQL("SELECT {column} AS path FROM {table} WHERE {column} <> ''").format(
+                column=sql.Identifier(column), table=sql.Identifier(table)
+            )
+            for table, column in named
+            if self.schema.has(table, column)
+        ]
+
+    async def _complete(self, rows: list[Row]) -> list[SourceAsset]:
+        """The assets of these rows, with their files and interrupted moves."""
+        assets = {row["id"]: build_asset(row) for row in rows}
+        if not assets:
+            return []
+        edited = sql.Identifier("isEdited") if self.schema.has("asset_file", "isEdited") else sql.SQL("FALSE")
+        files = sql.SQL('SELECT "assetId", type, path, {} FROM asset_file WHERE "assetId" = ANY(%s)').format(edited)
+        for asset_id, type_, path, is_edited in await self._connection.fetch(files, [list(assets)]):
+            assets[asset_id].files.append(SourceFile(str(type_), path, is_edited=bool(is_edited)))
+        if self.schema.has("move_history", "entityId"):
+            moves = 'SELECT "entityId", "pathType", "oldPath", "newPath" FROM move_history WHERE "entityId" = ANY(%s)'
+            for asset_id, type_, old, new in await self._connection.fetch(moves, [list(assets)]):
+                assets[asset_id].moves[str(type_)] = (new, old)
+        return list(assets.values())
+
+    async def _pages(
+        self,
+        table: str,
+        columns: list[sql.Composable],
+        where: sql.Composable,
+        parameters: list[Any],
+        *,
+        after: UUID | None = None,
+        limit: int = PAGE_ROWS,
+    ) -> AsyncIterator[list[Row]]:
+        """Pages by ascending id."""
+        query = sql.SQL("SELECT {} FROM {} WHERE t.id > %s AND {} ORDER BY t.id LIMIT %s").format(
+            sql.SQL(", ").join(columns), self._from(table), where
+        )
+        last = _NIL if after is None else after
+        while True:
+            page = self._name(await self._connection.fetch(query, [last, *parameters, limit]), table)
+            if page:
+                yield page
+            if len(page) < limit:
+                return
+            last = page[-1]["id"]
+
+    async def _select_all(self, table: str) -> list[Row]:
+        """All rows of a table of few rows, the oldest first where that is known."""
+        if not self.schema.has(table, "id"):
+            return []
+        order = sql.Identifier("createdAt") if self.schema.has(table, "createdAt") else sql.SQL("t.id")
+        query = sql.SQL("SELECT {} FROM {} ORDER BY {}, t.id").format(
+            sql.SQL(", ").join(self._columns(table)), self._from(table), order
+        )
+        return self._name(await self._connection.fetch(query), table)
+
+    async def _count(self, table: str) -> int:
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
+        return (await self._connection.fetch(query))[0][0]
+
+    def _columns(self, table: str, alias: str = "t") -> list[sql.Composable]:
+        """The columns of the table that are read; NULL for those that this database lacks."""
+        return [
+            sql.Identifier(alias, name) if self.schema.has(table, name) else sql.SQL("NULL")
+            for name in self.schema.list_read_columns(table)
+        ]
+
+    def _asset_columns(self) -> list[sql.Composable]:
+        return [*self._columns("asset"), *(self._columns("asset_exif", "e") if self._has_exif else ())]
+
+    @property
+    def _has_exif(self) -> bool:
+        return self.schema.has("asset_exif", "assetId")
+
+    def _from(self, table: str) -> sql.Composable:
+        joined = sql.SQL('asset AS t LEFT JOIN asset_exif AS e ON e."assetId" = t.id')
+        return joined if table == "asset" and self._has_exif else sql.SQL("{} AS t").format(sql.Identifier(table))
+
+    def _name(self, rows: list[tuple[Any, ...]], table: str) -> list[Row]:
+        names = list(self.schema.list_read_columns(table))
+        if table == "asset" and self._has_exif:
+            names += [f"exif.{name}" for name in self.schema.list_read_columns("asset_exif")]
+        return [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,0 +1,110 @@
+"""Which tables and columns of Immich are read, and which of them a database has. Versions of Immich differ by columns; the
+version's number is never asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from app.immich.errors import NotImmich
+
+_REQUIRED = {
+    "user": "id email",
+    "asset": "id ownerId type originalPath originalFileName fileCreatedAt checksum",
+    "asset_file": "assetId type path",
+}
+
+_OPTIONAL = {
+    "user": "name password isAdmin storageLabel quotaSizeInBytes quotaUsageInBytes profileImagePath profileChangedAt createdAt updatedAt"
+    " deletedAt status",
+    "api_key": "id name key userId permissions createdAt updatedAt",
+    "library": "id name ownerId importPaths exclusionPatterns createdAt updatedAt deletedAt refreshedAt",
+    "asset": "fileModifiedAt localDateTime checksumAlgorithm livePhotoVideoId isFavorite duration thumbhash isOffline isExternal libraryId"
+    " deletedAt status visibility width height isEdited deviceAssetId deviceId encodedVideoPath sidecarPath createdAt updatedAt updateId",
+    "asset_file": "id isEdited createdAt updatedAt updateId",
+    "asset_exif": "assetId make model exifImageWidth exifImageHeight fileSizeInByte orientation dateTimeOriginal modifyDate lensModel"
+    " fNumber focalLength iso latitude longitude city state country description fps exposureTime timeZone projectionType rating"
+    " updatedAt updateId",
+    "person": "id ownerId name thumbnailPath createdAt updatedAt",
+    "move_history": "entityId pathType oldPath newPath",
+    "system_metadata": "key value",
+    "version_history": "version createdAt",
+}
+
+_IGNORED = {
+    "user": "oauthId shouldChangePassword avatarColor pinCode clusterGroupId isOnboarded metadata updateId",
+    "api_key": "updateId",
+    "library": "updateId",
+    "asset": "stackId duplicateId originalThumbhash",
+    "asset_file": "isProgressive isTransparent",
+    "asset_exif": "colorspace bitsPerSample livePhotoCID autoStackId profileDescription lockedProperties tags",
+    "person": "isHidden isFavorite birthDate color faceAssetId updateId",
+    "move_history": "id",
+    "version_history": "id",
+}
+"""Known columns that are not read."""
+
+NOT_TAKEN_OVER = (
+    "album", "tag", "shared_link", "memory", "stack", "asset_face", "partner", "activity", "session",
+)  # fmt: skip
+"""Tables whose rows are counted and stay with Immich."""
+
+OPTIONAL_IN_SOME_VERSIONS = frozenset(
+    f"{table}.{column}"
+    for table, columns in {
+        "asset": "checksumAlgorithm isEdited deviceAssetId deviceId encodedVideoPath sidecarPath updateId width height",
+        "asset_file": "isEdited updateId",
+        "asset_exif": "updateId",
+    }.items()
+    for column in columns.split()
+)
+"""Columns that one of the known versions lacks: their absence needs no mention."""
+
+_READ = {
+    table: tuple(f"{_REQUIRED.get(table, '')} {_OPTIONAL.get(table, '')}".split())
+    for table in dict.fromkeys((*_REQUIRED, *_OPTIONAL))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSchema:
+    """The columns of the tables that the role may read. `missing` and `unknown` name columns as `table.column`."""
+
+    columns: Mapping[str, frozenset[str]]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        found = self.columns.get(table)
+        return found is not None and (column is None or column in found)
+
+    def list_read_columns(self, table: str) -> tuple[str, ...]:
+        """The columns of `table` that are read, those that this database lacks included."""
+        return _READ[table]
+
+
+def build_schema(found: Iterable[tuple[str, str]]) -> SourceSchema:
+    """`found`: tables and columns of `information_schema.columns`. Raises `NotImmich`."""
+    columns: dict[str, set[str]] = {}
+    for table, column in found:
+        columns.setdefault(table, set()).add(column)
+    for table, names in _REQUIRED.items():
+        lacking = [name for name in names.split() if name not in columns.get(table, ())]
+        if lacking:
+            raise NotImmich(
+                f"the database has no column {table}.{lacking[0]}, or the role may not read it: "
+                "this is no database of Immich 2.5 to 3, or the role lacks its rights (see docs/immich.md)"
+            )
+    missing = [
+        f"{table}.{name}"
+        for table, names in _READ.items()
+        for name in names
+        if name not in columns.get(table, ()) and f"{table}.{name}" not in OPTIONAL_IN_SOME_VERSIONS
+    ]
+    unknown = [
+        f"{table}.{name}"
+        for table, names in _READ.items()
+        for name in sorted(columns.get(table, set()) - {*names, *_IGNORED.get(table, "").split()})
+    ]
+    return SourceSchema({table: frozenset(names) for table, names in columns.items()}, tuple(missing), tuple(unknown))
