@@ -74,6 +74,7 @@ def _summary_to_dict(summary: ConsistencySummary) -> dict[str, Any]:
         "bytes_read": summary.bytes_read,
         "known": dict(summary.known),
         "external": summary.external,
+        "foreign": summary.foreign,
         "unsettled": summary.unsettled,
         "uploads": summary.uploads,
         "problems": {problem.value: count for problem, count in summary.problems.items()},
@@ -107,6 +108,7 @@ class TableReport:
         print(f"{summary.objects} objects{known}")
         print(f"{summary.files} files", end="")
         print(f", {summary.bytes_read} bytes read" if summary.bytes_read else "", end="")
+        print(f", {summary.foreign} foreign files" if summary.foreign else "", end="")
         print(f", {summary.unsettled} being written or deleted" if summary.unsettled else "", end="")
         print(f", {summary.uploads} unfinished uploads" if summary.uploads else "", end="")
         print(f", {summary.external} in external folders, which a scan looks after" if summary.external else "")

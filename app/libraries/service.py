@@ -147,6 +147,8 @@ class LibraryService:
                     library.state is LibraryState.UNMOUNTED,
                 )
                 reserved += [ReservedFolder(name, path, is_offline=is_offline) for path in library.import_paths]
+        foreign_roots = await self._catalog.foreign_files.list_roots()
+        reserved += [ReservedFolder("a folder of another program's files", path) for path in foreign_roots]
         loop = asyncio.get_running_loop()
         check = loop.run_in_executor(self._executors.shared_executor, check_import_paths, import_paths, reserved)
         done, _ = await asyncio.wait([check], timeout=CHECK_SECONDS)

@@ -55,7 +55,7 @@ class ExternalFiles:
 
     def set_link_roots(self, roots: Iterable[str]) -> None:
         """From now on a link is followed only to files below the same root: otherwise whoever may write to a library could make a link
-        to any file of this machine and have it served. Before this call all links are followed."""
+        to any file of this machine and have it served. A path below no root is not opened. Before this call all links are followed."""
         self._roots = tuple(roots)
 
     def set_foreign_roots(self, roots: Iterable[str]) -> None:
@@ -66,6 +66,17 @@ class ExternalFiles:
     def is_foreign(self, path: str) -> bool:
         """True for a path below a foreign root, and for the root."""
         return any(path == root or path.startswith(root + "/") for root in self._foreign_roots)
+
+    def find_foreign_root(self, path: str) -> str | None:
+        return _find_root(path, self._foreign_roots)
+
+    async def check_foreign_root(self, root: str) -> None:
+        """Raises `StorageUnavailable` where the folder is missing, empty or does not answer."""
+        threads = self._find_threads(f"{root}/")
+        try:
+            await threads.wait(threads.submit(_check_foreign_root, root))
+        except OSError as error:
+            raise translate_os_error(error, root, EXTERNAL) from error
 
     async def exists(self, path: str) -> bool:
         try:
@@ -134,19 +145,32 @@ def _open(path: str, roots: tuple[str, ...] | None) -> tuple[int, os.stat_result
     descriptor = os.open(os.fsencode(path), OPEN_FLAGS)
     try:
         if roots is not None and not _is_inside_root(descriptor, path, roots):
-            raise OSError(errno.ELOOP, "is a link that leads out of its library")
+            raise OSError(errno.ELOOP, "lies in no library, or is a link that leads out of its library")
         return descriptor, os.fstat(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _open_foreign(path: str, root: str) -> tuple[int, os.stat_result]:
-    """Raises `StorageUnavailable` where the root is not mounted, and `OSError`."""
+def _check_foreign_root(root: str) -> None:
+    folder = _open_foreign_root(root, root)
     try:
-        folder = os.open(os.fsencode(root), _ROOT_FLAGS)
+        if _is_empty(folder):
+            raise StorageUnavailable(root, EXTERNAL, "is empty: it is not mounted")
+    finally:
+        os.close(folder)
+
+
+def _open_foreign_root(root: str, path: str) -> int:
+    try:
+        return os.open(os.fsencode(root), _ROOT_FLAGS)
     except OSError as error:
         raise StorageUnavailable(path, EXTERNAL, f"{root} is not mounted: {error.strerror}") from error
+
+
+def _open_foreign(path: str, root: str) -> tuple[int, os.stat_result]:
+    """Raises `StorageUnavailable` where the root is not mounted, and `OSError`."""
+    folder = _open_foreign_root(root, path)
     try:
         try:
             descriptor = open_without_links(folder, os.fsencode(path[len(root) + 1 :]), OPEN_FLAGS)
@@ -184,4 +208,4 @@ def _is_inside_root(descriptor: int, path: str, roots: tuple[str, ...]) -> bool:
     except OSError:  # a system without /proc
         opened = os.path.realpath(path)
     root = _find_root(path, roots)
-    return opened == path or (root is not None and opened.startswith(os.path.realpath(root) + "/"))
+    return root is not None and (opened == path or opened.startswith(os.path.realpath(root) + "/"))

@@ -139,6 +139,14 @@ class StorageService:
         self._external.set_foreign_roots(roots)
         self._resolve.cache_clear()
 
+    def find_foreign_root(self, path: str) -> str | None:
+        """The foreign root that the path lies below; None where there is none."""
+        return self._external.find_foreign_root(path)
+
+    async def check_foreign_root(self, root: str) -> None:
+        """Raises `StorageUnavailable` where the folder is not mounted or does not answer."""
+        await self._external.check_foreign_root(root)
+
     async def exists(self, path: str) -> bool:
         managed = self._resolve(path)
         return await (managed.backend.exists(managed.key) if managed else self._external.exists(path))

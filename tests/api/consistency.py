@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -41,6 +42,7 @@ class FileRow:
     state: str
     size: int | None
     kind: str = "original"
+    is_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def read_state(stack: Stack, engine: sa.Engine | None = None) -> CatalogueAndSto
         files = [
             FileRow(str(file_id), str(owner_id), *row)
             for file_id, owner_id, *row in connection.execute(
-                sa.text("SELECT id, owner_id, path, state, size, kind FROM file")
+                sa.text("SELECT id, owner_id, path, state, size, kind, is_foreign FROM file")
             )
         ]
         referring = connection.execute(sa.text(REFERENCES)).all()
@@ -121,9 +123,11 @@ def _unaccounted(snapshot: CatalogueAndStorage) -> list[str]:
 def _wrong_files(snapshot: CatalogueAndStorage) -> list[str]:
     found = []
     for file in snapshot.files:
+        if file.is_foreign and (file.state != "live" or file.path in snapshot.objects):
+            found.append(f"foreign, but {file.state} or among the managed files: {file.path}")
         if file.state != "live" or file.kind == "external":
             continue
-        stored = snapshot.objects.get(file.path)
+        stored = _find_foreign_size(file) if file.is_foreign else snapshot.objects.get(file.path)
         if stored is None:
             found.append(f"live, but not stored: {file.path}")
         elif stored != file.size:
@@ -131,6 +135,12 @@ def _wrong_files(snapshot: CatalogueAndStorage) -> list[str]:
         if len(snapshot.references.get(file.id, ())) != 1:
             found.append(f"live, but {len(snapshot.references.get(file.id, ()))} rows refer to it: {file.path}")
     return found
+
+
+def _find_foreign_size(file: FileRow) -> int | None:
+    """The size of another program's file; None where it is missing. A test that takes its folder away puts it back."""
+    path = Path(file.path)
+    return path.lstat().st_size if path.is_file() and not path.is_symlink() else None
 
 
 def _wrong_references(snapshot: CatalogueAndStorage) -> list[str]:

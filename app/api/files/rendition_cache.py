@@ -111,7 +111,7 @@ class RenditionCache:
             served = None if renditions is None else select_file(renditions, rendition, now())
         if not isinstance(served, ServedFile):
             return served
-        if served.file.kind is FileKind.EXTERNAL:
+        if served.file.kind is FileKind.EXTERNAL or (served.file.is_foreign and served.file.sha1 is None):
             return ExternalFile(served)
         return PreparedFile(served, self._storage, partial(self._locate, item_id, rendition, served.file.sha1))
 

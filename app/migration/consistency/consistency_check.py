@@ -85,13 +85,15 @@ class ConsistencyFinding:
 @dataclass(slots=True)
 class ConsistencySummary:
     """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not checked:
-    `external` ones, and `unsettled` ones (state writing or doomed). `uploads`: unfinished ones that have bytes in the storage."""
+    `external` ones, and `unsettled` ones (state writing or doomed). `foreign`: live foreign files; those of a folder that is not mounted are not
+    checked, and the folder is a finding. `uploads`: unfinished ones that have bytes in the storage."""
 
     objects: int = 0
     files: int = 0
     bytes_read: int = 0
     known: Counter[str] = field(default_factory=Counter[str])
     external: int = 0
+    foreign: int = 0
     unsettled: int = 0
     uploads: int = 0
     problems: Counter[FindingKind] = field(default_factory=Counter[FindingKind])
@@ -144,6 +146,7 @@ class ConsistencyCheck:
         self._checksums = checksums
         self._slots = asyncio.Semaphore(concurrency)
         self._unavailable = 0
+        self._unmounted_roots = set[str | None]()
         self._summary = ConsistencySummary()
 
     async def run(self) -> ConsistencySummary:
@@ -223,6 +226,7 @@ class ConsistencyCheck:
             self._slots.release()
 
     async def _check_files(self, listing_store: ListingStore) -> None:
+        await self._check_foreign_roots()
         count = await self._catalog.counts.count_live_files()
         self._progress.begin("reading files" if self._checksums else "comparing files", count)
         async with asyncio.TaskGroup() as group:
@@ -235,12 +239,27 @@ class ConsistencyCheck:
                     await self._slots.acquire()
                     group.create_task(self._check_file(file))
 
+    async def _check_foreign_roots(self) -> None:
+        """Reports folders of foreign files that are not mounted or do not answer: their files are not missing."""
+        for root in await self._catalog.foreign_files.list_roots():
+            try:
+                await self._storage.check_foreign_root(root)
+            except StorageUnavailable as error:
+                self._unmounted_roots.add(root)
+                await self._report_finding(ConsistencyFinding(FindingKind.UNREADABLE, root, detail=error.detail))
+
     async def _iterate_live_files(self) -> AsyncIterator[list[File]]:
-        """Pages of live managed files; other files are only counted."""
+        """Pages of live managed files, and of foreign ones whose folder is mounted; other files are only counted."""
         page: list[File] = []
         async for file in self._catalog.files.iterate_all():
             if file.state is not FileState.LIVE:
                 self._summary.unsettled += 1
+            elif file.is_foreign:
+                self._summary.foreign += 1
+                if self._storage.find_foreign_root(file.path) not in self._unmounted_roots:
+                    page.append(file)
+                else:
+                    self._progress.advance(1)
             elif file.kind is FileKind.EXTERNAL or not (
                 is_s3_uri(file.path) or self._storage.is_managed_path(file.path)
             ):
@@ -283,6 +302,8 @@ class ConsistencyCheck:
 
     async def _find_problem(self, file: File) -> ConsistencyFinding | None:
         """The problem of the object at the file's path now; None where there is none."""
+        if file.is_foreign and self._storage.find_foreign_root(file.path) is None:
+            return ConsistencyFinding(FindingKind.UNPLACED, file.path, file, detail="lies below no foreign root")
         try:
             size, sha1 = await (self._read(file) if self._checksums and file.sha1 is not None else self._stat(file))
         except InvalidKey as error:
