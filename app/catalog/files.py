@@ -16,6 +16,7 @@ from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.errors import WriteLeaseLost
 from app.catalog.schema import tables
 from app.catalog.schema.records import File, FileKind, FileState, StoredFile
@@ -40,11 +41,13 @@ _file = tables.file
 _SELECT_KNOWN_PATHS = select(_file.c.path).where(_file.c.path.in_(bindparam("paths", expanding=True)))
 _NO_GRACE = timedelta(0)
 
-# Statements of every upload, built once. Names of columns are names of the values to set.
-_INSERT = insert(_file)
-_UPDATE_WRITING = update(_file).where(_file.c.id == bindparam("writing_id"), _file.c.state == FileState.WRITING)
-_UPDATE_WRITING_OF_OWNER = _UPDATE_WRITING.where(_file.c.owner_id == bindparam("writing_owner_id")).returning(
-    _file.c.kind
+# Statements of every upload. Names of columns are names of the values to set.
+_INSERT = prepare(insert(_file))
+_UPDATE_WRITING = prepare(
+    update(_file).where(_file.c.id == bindparam("writing_id"), _file.c.state == FileState.WRITING)
+)
+_UPDATE_WRITING_OF_OWNER = prepare(
+    _UPDATE_WRITING.where(_file.c.owner_id == bindparam("writing_owner_id")).returning(_file.c.kind)
 )
 
 

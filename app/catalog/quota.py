@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, BindParameter, Select, Update, bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.errors import NotFound, QuotaExceeded
 from app.catalog.schema import tables
 from app.catalog.schema.upload_records import OPEN_UPLOAD_STATES
@@ -21,9 +22,12 @@ _upload = tables.upload
 _user = tables.user
 
 
+_LOCK = prepare(select(_user.c.id).where(_user.c.id == bindparam("locked_owner_id")).with_for_update())
+
+
 async def lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:
     # On SQLite a write transaction locks the whole database.
-    await connection.execute(select(_user.c.id).where(_user.c.id == owner_id).with_for_update())
+    await connection.execute(_LOCK, {"locked_owner_id": owner_id})
 
 
 async def charge_quota(connection: AsyncConnection, owner_id: UUID, size: int) -> None:
@@ -76,4 +80,4 @@ def _build_charge() -> Update:
     return update(_user).where(_user.c.id == owner_id, within).values(used=_user.c.used + size)
 
 
-_CHARGE = _build_charge()
+_CHARGE = prepare(_build_charge())

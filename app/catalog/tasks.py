@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.errors import ConstraintViolation
 from app.catalog.files import iterate_batches
 from app.catalog.schema import tables
@@ -36,6 +37,7 @@ the other."""
 _REQUEST_BATCH = 500
 _REQUIRED_KINDS = (FileKind.THUMBNAIL, FileKind.PREVIEW)
 """Every processed asset has these derivatives."""
+_INSERT_ONE = prepare(insert(_task))
 _INITIAL_VALUES = {"state": TaskState.PENDING, "attempts": 0, "deaths": 0, "error": None, "run_id": None}
 
 
@@ -242,7 +244,9 @@ async def add_tasks(
         for asset_id, type_ in assets
         if type_ in TASK_KINDS
     ]
-    if rows:
+    if len(rows) == 1:
+        await connection.execute(_INSERT_ONE, rows[0])
+    elif rows:
         await connection.execute(insert(_task), rows)
 
 

@@ -32,6 +32,7 @@ from app.catalog.assets.date_edits import DateEdit, compute_dates
 from app.catalog.assets.exif_edits import merge_edits
 from app.catalog.assets.ownership import check_owned
 from app.catalog.database.engine import Database, now
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.errors import (
     CatalogUnavailable,
     ConstraintViolation,
@@ -56,6 +57,7 @@ from app.catalog.schema.records import (
     Visibility,
 )
 from app.catalog.uploads.upload_rows import UploadCompletion, complete_upload
+from app.unicode_folding import fold_case
 
 _asset = tables.asset
 _file = tables.file
@@ -66,9 +68,9 @@ _INSERT_ATTEMPTS = 3
 _CHECKSUM_BATCH = 1000
 _NEW_FIELDS = tuple(NewAsset.__dataclass_fields__)
 
-# Statements of every upload, built once.
-_INSERT = insert(_asset)
-_SELECT_BY_ID = select_assets_with_files().where(_asset.c.id == bindparam("id"))
+# Statements of every upload.
+_INSERT = prepare(insert(_asset))
+_SELECT_BY_ID = prepare(select_assets_with_files().where(_asset.c.id == bindparam("id")))
 
 
 class AssetRepository:
@@ -364,6 +366,7 @@ class AssetRepository:
             values = {name: getattr(new, name) for name in _NEW_FIELDS} | {
                 "file_id": files[0].file_id,
                 "sidecar_id": files[1].file_id if len(files) > 1 else None,
+                "folded_name": fold_case(new.original_file_name),
                 "created_at": moment,
                 "updated_at": moment,
                 "is_offline": False,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,12 +25,14 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import greenlet_spawn
 
 from app.catalog.database.availability import AvailabilityMonitor
 from app.catalog.database.connection_slots import ConnectionSlots
 from app.catalog.database.error_translation import DATABASE_ERRORS, translate_database_error
+from app.catalog.database.group_commit import GroupCommit, TakeTransactions
 from app.catalog.database.outage import OutageLog
-from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection, Transaction
+from app.catalog.database.sqlite_driver import SqliteDriver, SqliteDriverConnection, Transaction, TransactionOutcome
 from app.catalog.database.sqlite_file import SqliteConnection, SqliteFileGuard
 from app.catalog.database.text_functions import SQLITE_FUNCTION, sqlite_contains_folded
 from app.catalog.errors import (
@@ -131,6 +133,7 @@ class Database:
             self._transaction_seconds: float | None = (
                 None  # no limit for SQLite: a thread that waits for a file cannot be cancelled
             )
+            self._group_commit = GroupCommit(self._transact_together, self.waits.hold)
             self._write_slots = ConnectionSlots(1)
             self._read_slots = ConnectionSlots(_SQLITE_READERS)
         else:
@@ -166,13 +169,27 @@ class Database:
         return self._transaction(self._transaction_seconds)
 
     async def transact(self, function: Transaction[T]) -> T:
-        """As `write`, for the transactions of every upload: on SQLite all statements are one call of the connection's thread. A cancelled
-        caller's transaction may take place all the same."""
+        """As `write`, for the transactions of every upload: on SQLite all statements are one call of the connection's thread, and those that
+        wait together share one commit. A cancelled caller's transaction may take place all the same."""
         if isinstance(self.location, PostgresLocation):
             async with self._transaction(self._transaction_seconds) as connection:
                 return await function(connection)
-        async with self._handle_transaction(self._transaction_seconds), self.writer.connect() as connection:
-            return await connection.run_sync(_transact_in_one_call, function)
+        try:
+            return await self._group_commit.run(function)
+        except LimitReached as refusal:
+            raise CatalogBusy(str(refusal)) from None
+        except DATABASE_ERRORS as error:
+            raise translate_database_error(error) from error
+
+    async def _transact_together(self, take: TakeTransactions) -> Sequence[TransactionOutcome]:
+        async with self._handle_transaction(self._transaction_seconds):
+            lent = await greenlet_spawn(self.writer.sync_engine.pool.connect)
+            try:
+                functions = take()
+                driver_connection = _require_sqlite(lent.dbapi_connection)
+                return await driver_connection.transact(functions) if functions else ()
+            finally:
+                lent.close()
 
     def long_write(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """As `write`, without a time limit: for schema upgrades and restores, which run alone."""
@@ -258,6 +275,8 @@ class Database:
         if self.availability is not None:
             await self.availability.aclose()
         self.outages.close()
+        if isinstance(self.location, SqliteLocation):
+            await self._group_commit.aclose()
         await self.writer.dispose()
         await self._reader.dispose()
 
@@ -389,11 +408,10 @@ def _close_unused(task: asyncio.Future[aiosqlite.Connection]) -> None:
         task.result().stop()
 
 
-def _transact_in_one_call(connection: Connection, function: Transaction[T]) -> T:
-    driver_connection = connection.connection.dbapi_connection
-    if not isinstance(driver_connection, SqliteDriverConnection):
+def _require_sqlite(connection: object) -> SqliteDriverConnection:
+    if not isinstance(connection, SqliteDriverConnection):
         raise TypeError("a connection to SQLite is expected")
-    return driver_connection.transact(function)
+    return connection
 
 
 def _begin_immediate(connection: Connection) -> None:

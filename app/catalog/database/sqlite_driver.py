@@ -1,4 +1,4 @@
-"""SQLAlchemy's adapter of aiosqlite, with one call of the connection's thread for each statement, or for a whole transaction.
+"""SQLAlchemy's adapter of aiosqlite, with one call of the connection's thread for each statement, or for several whole transactions.
 
 The adapter that SQLAlchemy has makes four calls for a statement: new cursor, statement, rows, end of the cursor. Each wakes a thread and
 then the event loop, which takes longer than a small statement. The begin of a transaction goes with its first statement.
@@ -12,22 +12,33 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosqlite
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event
+from sqlalchemy import Connection, CursorResult, Executable, create_engine
 from sqlalchemy.dialects.sqlite.aiosqlite import (
     AsyncAdapt_aiosqlite_connection,
     AsyncAdapt_aiosqlite_cursor,
     AsyncAdapt_aiosqlite_dbapi,
 )
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import StaticPool
 from sqlalchemy.util.concurrency import await_
 
+from app.catalog.database.prepared_statements import PreparedResult, PreparedStatements, is_prepared
+
 BEGIN = "BEGIN IMMEDIATE"
+_DIALECT = SQLiteDialect_pysqlite()
 
 _T = TypeVar("_T")
 
 Transaction = Callable[[AsyncConnection], Coroutine[Any, Any, _T]]
 """Makes the statements of one transaction by `execute`, and awaits nothing else."""
+
+
+class TransactionOutcome(NamedTuple):
+    """The function's result, or its error."""
+
+    result: Any
+    error: Exception | None
 
 
 class _Outcome(NamedTuple):
@@ -78,7 +89,7 @@ class SqliteCursor(AsyncAdapt_aiosqlite_cursor):
 
 
 class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
-    __slots__ = ("_begins", "_engine", "_is_idle")
+    __slots__ = ("_begins", "_is_idle", "_statements")
 
     _cursor_cls = SqliteCursor
     _connection: aiosqlite.Connection  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -86,7 +97,7 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
     def __init__(self, dbapi: Any, connection: aiosqlite.Connection) -> None:
         super().__init__(dbapi, connection)  # pyright: ignore[reportArgumentType]
         self._begins = False
-        self._engine: Engine | None = None
+        self._statements: BlockingStatements | None = None
         self._is_idle = True
         """Whether nothing has run since the last commit or rollback. SQLAlchemy's pool rolls back after each commit once more."""
 
@@ -94,17 +105,25 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
         """Begin a transaction with the next statement, which also raises what refuses the begin."""
         self._begins = True
 
-    def transact(self, function: Transaction[_T]) -> _T:
-        """A whole transaction in one call of the thread, where `function` makes its statements."""
-        result = self.run(self._transact, function)
-        self._is_idle = True
-        return result
+    async def transact(self, functions: Sequence[Transaction[Any]]) -> list[TransactionOutcome]:
+        """Several transactions in one call of the thread, with one commit: all survive a crash, or none. An error of a function undoes what
+        that function did, and is its outcome. Raises what fails all of them, such as the error of the commit."""
+        call = self._connection._execute(_call, self._connection, self._transact, (functions,))  # noqa: SLF001
+        return await call
 
-    def _transact(self, connection: sqlite3.Connection, function: Transaction[_T]) -> _T:
-        if self._engine is None:
-            self._engine = _build_engine(connection)
-        with self._engine.begin() as transaction:
-            return _run_without_waiting(function(cast("AsyncConnection", _BlockingConnection(transaction))))
+    def _transact(
+        self, connection: sqlite3.Connection, functions: Sequence[Transaction[Any]]
+    ) -> list[TransactionOutcome]:
+        statements = self._statements = self._statements or BlockingStatements(connection)
+        connection.execute(BEGIN).close()
+        try:
+            outcomes = [statements.run(function) for function in functions]
+            if any(outcome.error is None for outcome in outcomes):
+                connection.commit()
+        finally:
+            if connection.in_transaction:
+                connection.rollback()
+        return outcomes
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function` in the connection's thread, with its connection as first argument."""
@@ -130,14 +149,32 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
             self._is_idle = True
 
 
-class _BlockingConnection:
-    """Stands in for an `AsyncConnection` in a thread, where its methods block."""
+class BlockingStatements:
+    """Runs transactions in the connection's thread. It stands in for an `AsyncConnection`; its methods block."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._prepared = PreparedStatements(_DIALECT)
+        self._sqlalchemy = _connect(connection)
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
-        return self._connection.execute(statement, parameters)
+    def run(self, function: Transaction[Any]) -> TransactionOutcome:
+        """A function within the transaction that has begun. Raises an error that has ended the transaction itself."""
+        self._connection.execute("SAVEPOINT one").close()
+        try:
+            result = _run_without_waiting(function(cast("AsyncConnection", self)))
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite rolls it back where the disk is full or fails
+                raise
+            self._connection.execute("ROLLBACK TO one").close()
+            self._connection.execute("RELEASE one").close()
+            return TransactionOutcome(None, error)
+        self._connection.execute("RELEASE one").close()
+        return TransactionOutcome(result, None)
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any] | PreparedResult:
+        if is_prepared(statement):
+            return self._prepared.execute(self._connection, statement, parameters or {})
+        return self._sqlalchemy.execute(statement, parameters)
 
 
 class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):
@@ -151,11 +188,18 @@ class SqliteDriver(AsyncAdapt_aiosqlite_dbapi):
         return SqliteDriverConnection(self, await_(creator(*arg, **kw)))
 
 
-def _build_engine(connection: sqlite3.Connection) -> Engine:
-    """An engine that has only this connection, for calls in its thread."""
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
-    event.listen(engine, "begin", _begin_immediate)
-    return engine
+def _connect(connection: sqlite3.Connection) -> Connection:
+    """SQLAlchemy over this connection, for calls in its thread. It neither begins nor ends transactions."""
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connection,
+        poolclass=StaticPool,
+        pool_reset_on_return=None,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        hide_parameters=True,
+    )
+    return engine.connect()
 
 
 def _run_without_waiting(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -166,10 +210,6 @@ def _run_without_waiting(coroutine: Coroutine[Any, Any, _T]) -> _T:
         return end.value
     coroutine.close()
     raise RuntimeError("a transaction awaits something else than its statements")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql(BEGIN)
 
 
 def _call(connection: aiosqlite.Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
