@@ -12,6 +12,7 @@ from app import __version__
 from app.api.authentication.authenticator import Authenticator
 from app.api.authentication.passwords import PasswordService
 from app.api.errors import install_error_handlers
+from app.api.files.front_server import FrontServer
 from app.api.files.rendition_cache import RenditionCache
 from app.api.handlers.file_requests import answer_from_memory, find_file_handler
 from app.api.http.allowed_methods import install_method_handlers
@@ -167,4 +168,5 @@ async def open_services(
                 mounts=mounts,
                 installation_metrics=installation_metrics,
                 tracing=core.tracing,
+                front_server=FrontServer.create(settings, storage, metrics),
             )

@@ -17,6 +17,9 @@ from starlette.types import Scope
 REQUEST_CONTEXT = "request_context"
 """Key of the scope under which the request's `RequestContext` is found."""
 
+FROM_TRUSTED_PROXY = "mediavault.from_trusted_proxy"
+"""Key of the scope that is there if the connection is one of a trusted proxy."""
+
 TRACE_ID = "trace_id"
 """Key of the scope under which the id of the request's own trace is found, if it is traced."""
 

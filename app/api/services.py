@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.api.authentication.authenticator import Authenticator
+from app.api.files.front_server import FrontServer
 from app.api.files.rendition_cache import RenditionCache
 from app.api.transfer_limits import TransferLimits
 from app.archives.links import ArchiveLinkService
@@ -51,6 +52,7 @@ class Services:
     mounts: MountRegistry
     installation_metrics: InstallationMetrics
     tracing: Tracing | None = None
+    front_server: FrontServer | None = None
 
 
 async def get_services(request: Request) -> Services:

@@ -3,6 +3,7 @@ other files than `.env` and secret files."""
 
 from app.config.fields import GIBIBYTE, MEBIBYTE, SettingsError
 from app.config.media import TranscodeEncoder
+from app.config.offload import OffloadMode
 from app.config.s3 import S3Checksums, S3Delivery, S3Encryption
 from app.config.server import LogFormat, LogLevel
 from app.config.settings import Settings, load_settings, prefix_setting_name, read_secret_files, setting_names
@@ -13,6 +14,7 @@ __all__ = [
     "MEBIBYTE",
     "LogFormat",
     "LogLevel",
+    "OffloadMode",
     "S3Checksums",
     "S3Delivery",
     "S3Encryption",

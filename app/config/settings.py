@@ -20,6 +20,7 @@ from app.config.database import DatabaseSettings
 from app.config.fields import SettingsError
 from app.config.libraries import LibrarySettings
 from app.config.media import MediaSettings
+from app.config.offload import OffloadMode, OffloadSettings
 from app.config.s3 import S3Settings
 from app.config.server import ServerSettings
 from app.config.storage import StorageEngine, StorageSettings
@@ -28,6 +29,7 @@ from app.config.transfers import TransferSettings
 
 class Settings(
     ServerSettings,
+    OffloadSettings,
     DatabaseSettings,
     StorageSettings,
     S3Settings,
@@ -65,6 +67,8 @@ class Settings(
         if self.port in (self.metrics_port, self.worker_metrics_port):
             name = "MEDIAVAULT_METRICS_PORT" if self.port == self.metrics_port else "MEDIAVAULT_WORKER_METRICS_PORT"
             raise SettingsError(f"{name} is IMMICH_PORT: metrics are not for clients")
+        if self.offload is not OffloadMode.OFF and not self.trusted_proxies.strip():
+            raise SettingsError(f"MEDIAVAULT_TRUSTED_PROXIES is not set, but MEDIAVAULT_OFFLOAD is {self.offload}")
         if self.staging_folder.is_relative_to(self.media_location):
             raise SettingsError("MEDIAVAULT_STAGING_FOLDER lies in IMMICH_MEDIA_LOCATION")
         return self
@@ -133,7 +137,7 @@ def setting_names() -> frozenset[str]:
 
 def secret_fields() -> tuple[str, ...]:
     """The fields whose values may also come from a file."""
-    return ("db_url", "s3_access_key_id", "s3_secret_access_key")
+    return ("db_url", "s3_access_key_id", "s3_secret_access_key", "offload_secret")
 
 
 def _is_own_setting(name: str) -> bool:

@@ -26,6 +26,7 @@ from app.delivery.conditions import (
 from app.delivery.disconnects import CancelOnDisconnect
 from app.delivery.disposition import content_disposition
 from app.delivery.errors import PreconditionFailed, RawHeaders, TransferAborted, UnsatisfiableRange
+from app.delivery.offload import OffloadablePart, select_offloadable_part
 from app.delivery.range_header import RangeResult, parse_range_header
 from app.formats import can_run_scripts
 from app.storage.backend import CHUNK_BYTES
@@ -187,6 +188,19 @@ class Representation:
             return None
         body = read_from_memory(part)
         return None if body is None else (self._encode_head(status, part.first, len(body)), body)
+
+    def select_offloadable_part(self, headers: RawHeaders) -> OffloadablePart | None:
+        """See `app.delivery.offload.select_offloadable_part`."""
+        return (
+            select_offloadable_part(parse_conditional_fields(headers), self._size, self._etag)
+            if self._accepts_ranges
+            else None
+        )
+
+    @property
+    def offload_headers(self) -> RawHeaders:
+        """The fields of an answer whose body a front server sends, and whose length and range it tells itself."""
+        return (*self._common_headers, (b"content-type", self._content_type))
 
     async def _run_readable_check(self) -> None:
         if self._check_readable is not None:

@@ -44,7 +44,7 @@ _STORAGE_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _TASK_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-DISK, S3, CACHE = "disk", "s3", "cache"
+DISK, S3, CACHE, FRONT_SERVER = "disk", "s3", "cache", "front_server"
 UPLOAD_PROTOCOLS = ("form", "tus", "ietf")
 UPLOAD_OUTCOMES = ("created", "duplicate", "refused", "failed", "aborted")
 TASK_KINDS = ("image", "video")
@@ -98,9 +98,9 @@ TRANSFERS_REFUSED = MetricFamily(
 SENT_BYTES = MetricFamily(
     "mediavault_sent_bytes",
     MetricKind.COUNTER,
-    "Bytes of files that were sent to clients, by where they were read.",
+    "Bytes of files that were sent to clients, by where they were read; front_server: left to the reverse proxy to send.",
     ("source",),
-    preset=((DISK,), (S3,), (CACHE,)),
+    preset=((DISK,), (S3,), (CACHE,), (FRONT_SERVER,)),
 )
 RECEIVED_BYTES = MetricFamily(
     "mediavault_received_bytes",

@@ -13,13 +13,13 @@ from app.catalog.catalog import Catalog
 from app.catalog.schema.records import FileState
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.front_server import read_blocks
 from tests.real.nginx import Nginx
 from tests.real.secrets import record_secret
 from tests.real.service import Service
 from tests.real.uploads import FORM_TAIL, UploadConnection, fresh_bytes, upload, uploaded
 from tests.real.waiting import eventually
 
-DOCUMENT = Path(__file__).parents[2] / "docs/proxies.md"
 MEBIBYTE = 1024 * 1024
 PASSWORD = "correct horse battery"
 CLIENT = {"host": "photos.example.org"}
@@ -32,8 +32,7 @@ def service(start_service: StartService) -> Service:
 
 @pytest.fixture
 def nginx(service: Service, tmp_path: Path) -> Iterator[Nginx]:
-    (block,) = re.findall(r"^```nginx\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    with Nginx(tmp_path, service.port, servers=block) as running:
+    with Nginx(tmp_path, service.port, servers=read_blocks("nginx")[0]) as running:
         yield running
 
 

@@ -121,6 +121,10 @@ def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] 
     ):
         return None
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
+    if services.front_server is not None:
+        head = services.front_server.answer_from_memory(scope, representation, file.source)
+        if head is not None:
+            return head, b""
     return representation.answer_from_memory(scope["headers"], file.source.read_from_memory)
 
 
@@ -184,6 +188,12 @@ async def _deliver_or_redirect(
             await _redirect(url, send)
             return
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
+    if services.front_server is not None:
+        headers = await services.front_server.build_answer(scope, representation, file.source)
+        if headers is not None:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
     await representation.deliver(scope, receive, send, hold_slot=hold_slot)
 
 

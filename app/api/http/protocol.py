@@ -32,7 +32,7 @@ from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
 from app.api.http.sockets import is_readable
 from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
-from app.api.request_context import generate_correlation_id
+from app.api.request_context import FROM_TRUSTED_PROXY, generate_correlation_id
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_SECONDS = 15.0
@@ -411,6 +411,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._trusted:
             client = self._registry.trusted_proxies.find_client(self._address, self.headers)
             self.scope["client"] = (client.address, 0)
+            self.scope[FROM_TRUSTED_PROXY] = True  # pyright: ignore[reportGeneralTypeIssues]
             if client.scheme is not None:
                 self.scope["scheme"] = client.scheme  # pyright: ignore[reportGeneralTypeIssues]
             if is_health:

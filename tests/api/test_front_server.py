@@ -1,0 +1,190 @@
+"""A front server that sends files (`MEDIAVAULT_OFFLOAD`): a client gets the same answers as from the service itself, through a real nginx."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.api.consistency import assert_consistent
+from tests.delivery.range_cases import RANGE_CASES, TEN_BYTES
+from tests.real.accounts import Account
+from tests.real.front_server import SECRET, SETTINGS, create_offloading_nginx
+from tests.real.http_raw import RawConnection, RawResponse
+from tests.real.nginx import Nginx
+from tests.real.service import Service
+from tests.real.stacks import Engine, Stacks
+from tests.real.uploads import fresh_bytes, uploaded
+
+Fields = list[tuple[str, str]]
+
+LONGEST_LINE = 8 * 1024
+"""nginx refuses a request with a longer field, unless it is told otherwise."""
+MOST_SHOWN = 1000
+OF_THE_SERVER = {"server", "date", "connection"}
+NAMES = (
+    "photo.jpg",
+    "ümläut – 写真.jpg",
+    'a "quoted" name; x=%41.jpg',
+    "question? #hash & 100%.jpg",
+    "film.mp4",
+    "drawing.svg",
+    "clip.mov",
+)
+QUERIES = ("", "?download=true", "?c=1")
+ETAG, DATE = "{etag}", "{date}"
+CONDITIONS: tuple[Fields, ...] = (
+    [("If-None-Match", ETAG)],
+    [("If-None-Match", '"other"')],
+    [("If-None-Match", f"W/{ETAG}")],
+    [("If-None-Match", "*")],
+    [("If-None-Match", '"other"'), ("Range", "bytes=0-4")],
+    [("If-Match", ETAG)],
+    [("If-Match", ETAG), ("Range", "bytes=0-4")],
+    [("If-Match", '"other"')],
+    [("If-Match", "*")],
+    [("If-Modified-Since", DATE)],
+    [("If-Modified-Since", "Sat, 01 Jan 2000 00:00:00 GMT")],
+    [("If-Modified-Since", "Sat, 01 Jan 2000 00:00:00 GMT"), ("If-None-Match", ETAG)],
+    [("If-Unmodified-Since", DATE)],
+    [("If-Unmodified-Since", "Sat, 01 Jan 2000 00:00:00 GMT")],
+    [("If-Range", ETAG)],
+    [("If-Range", ETAG), ("Range", "bytes=0-4")],
+    [("If-Range", f"W/{ETAG}"), ("Range", "bytes=0-4")],
+    [("If-Range", '"other"'), ("Range", "bytes=0-4")],
+    [("If-Range", DATE), ("Range", "bytes=0-4")],
+    [("If-Range", "Sat, 01 Jan 2000 00:00:00 GMT"), ("Range", "bytes=0-4")],
+    [("If-Range", "nonsense"), ("Range", "bytes=0-4")],
+    [("If-Range", ETAG), ("Range", "bytes=10-")],
+    [("If-Range", ETAG), ("Range", "bytes=0-0,-2")],
+    [("Origin", "https://gallery.example.org")],
+    [("Origin", "https://gallery.example.org"), ("Range", "bytes=0-4")],
+    [("Accept-Encoding", "gzip, br")],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offloading:
+    """A service and the nginx before it."""
+
+    service: Service
+    nginx: Nginx
+
+
+@pytest.fixture(scope="module")
+def offloading(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offloading]:
+    folder = tmp_path_factory.mktemp("offloading")
+    settings = SETTINGS | {"MEDIAVAULT_CORS_ORIGINS": "https://gallery.example.org"}
+    with Service(stacks.create(stack, folder / "stack"), settings=settings) as service:
+        (folder / "nginx").mkdir()
+        with create_offloading_nginx(folder / "nginx", service) as nginx:
+            yield Offloading(service, nginx)
+        assert_consistent(service.stack)
+
+
+@pytest.fixture(scope="module")
+def owner(offloading: Offloading) -> Account:
+    return offloading.service.people.add()
+
+
+class Comparison:
+    """Sends each request to the service and through nginx, and compares the answers."""
+
+    def __init__(self, direct: RawConnection, proxied: RawConnection, owner: Account) -> None:
+        self._direct = direct
+        self._proxied = proxied
+        self._common = [("x-api-key", owner.key), ("X-Request-ID", "comparison")]
+        self.offloaded = 0
+
+    async def differences(self, path: str, fields: Fields, method: str = "GET") -> dict[str, str]:
+        """What differs between the two answers, by the request; empty if nothing does."""
+        fields = [*self._common, *fields]
+        ours = await self._direct.request(method, path, fields)
+        through = await self._proxied.request(method, path, fields)
+        told = await self._direct.request(method, path, [*fields, ("X-Offload-Secret", SECRET)])
+        if told.header("x-accel-redirect") is not None:
+            assert told.body == b""
+            self.offloaded += 1
+        expected, got = _describe(ours), _describe(through)
+        if expected == got:
+            return {}
+        return {f"{method} {path} {fields[2:]}": f"expected {expected - got}, got {got - expected}"[:MOST_SHOWN]}
+
+    async def validators(self, path: str) -> tuple[str, str]:
+        answer = await self._direct.request("HEAD", path, self._common)
+        etag, date = answer.header("etag"), answer.header("last-modified")
+        assert etag
+        assert date
+        return etag, date
+
+
+@pytest.fixture
+async def comparison(offloading: Offloading, owner: Account) -> AsyncIterator[Comparison]:
+    async with (
+        await RawConnection.open("127.0.0.1", offloading.service.port) as direct,
+        await RawConnection.open("127.0.0.1", offloading.nginx.port) as proxied,
+    ):
+        yield Comparison(direct, proxied, owner)
+
+
+async def test_all_ranges(offloading: Offloading, owner: Account, comparison: Comparison) -> None:
+    path = _upload(offloading, owner, TEN_BYTES)
+    different: dict[str, str] = {}
+    for case in RANGE_CASES:
+        if max(map(len, case.fields), default=0) > LONGEST_LINE:
+            continue
+        different |= await comparison.differences(path, case.request_headers)
+    assert different == {}
+    assert 15 < comparison.offloaded < len(RANGE_CASES)
+
+
+async def test_all_conditions(offloading: Offloading, owner: Account, comparison: Comparison) -> None:
+    path = _upload(offloading, owner, fresh_bytes(10))
+    etag, date = await comparison.validators(path)
+    different: dict[str, str] = {}
+    for fields in CONDITIONS:
+        filled = [(name, value.format(etag=etag, date=date)) for name, value in fields]
+        different |= await comparison.differences(path, filled)
+        different |= await comparison.differences(path, filled, "HEAD")
+    assert different == {}
+    assert comparison.offloaded == 5
+
+
+async def test_all_kinds_of_files(offloading: Offloading, owner: Account, comparison: Comparison) -> None:
+    different: dict[str, str] = {}
+    for name in NAMES:
+        path = _upload(offloading, owner, fresh_bytes(700_001), name)
+        for query in QUERIES:
+            different |= await comparison.differences(path + query, [])
+            different |= await comparison.differences(path + query, [("Range", "bytes=300000-600000")])
+    assert different == {}
+    assert comparison.offloaded == 2 * len(NAMES) * len(QUERIES)
+
+
+async def test_refusals_are_those_of_the_service(
+    offloading: Offloading, owner: Account, comparison: Comparison
+) -> None:
+    path = _upload(offloading, offloading.service.people.add(), fresh_bytes(10))
+    different: dict[str, str] = {}
+    for asked in (path, "/api/assets/00000000-0000-4000-8000-000000000000/original", "/api/assets/x/original"):
+        different |= await comparison.differences(asked, [])
+    assert different == {}
+    assert comparison.offloaded == 0
+
+
+def _upload(offloading: Offloading, owner: Account, data: bytes, name: str = "photo.jpg") -> str:
+    with offloading.service.client(owner) as client:
+        return f"/api/assets/{uploaded(client, data, name)}/original"
+
+
+def _describe(answer: RawResponse) -> set[tuple[str, object]]:
+    boundary = (answer.header("content-type") or "").partition("boundary=")[2] or "no boundary"
+    return {
+        ("status", answer.status),
+        ("complete", answer.complete),
+        ("body", answer.body.replace(boundary.encode(), "…".encode())),
+        *((name, value.replace(boundary, "…")) for name, value in answer.headers if name not in OF_THE_SERVER),
+        # A field that is sent twice.
+        *((name, len(answer.all(name))) for name, _ in answer.headers if name not in OF_THE_SERVER),
+    }
