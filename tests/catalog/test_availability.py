@@ -110,3 +110,21 @@ async def _is_later(database: Database, answered: float) -> bool:
 
 async def _waits(database: Database, count: int) -> bool:
     return database.waits.in_use == count
+
+
+async def test_the_server_notices_a_host_that_has_lost_power(databases: Databases) -> None:
+    """Such a host sends no end of its connections, and as long as a session lives, its locks keep the single work from all others. The server
+    here has a UNIX socket only, which needs none of this: so it is asked what the session has set."""
+    asked = text(
+        "SELECT name, reset_val::int AS reset_val FROM pg_settings WHERE name LIKE 'tcp%' AND source = 'client'"
+    )
+    catalog = await open_catalog(databases.ready("postgresql"))
+    try:
+        async with catalog.database.dedicated_connection() as session, catalog.database.read() as pooled:
+            for connection in (session, pooled):
+                told = {row.name: row.reset_val for row in await connection.execute(asked)}
+                idle, interval = told["tcp_keepalives_idle"], told["tcp_keepalives_interval"]
+                assert 0 < idle + interval * told["tcp_keepalives_count"] <= 15
+                assert 0 < told["tcp_user_timeout"] <= 15_000
+    finally:
+        await catalog.aclose()
