@@ -27,15 +27,22 @@ def read_blocks(language: str) -> list[str]:
 
 
 def create_offloading_nginx(
-    folder: Path, service: Service, *, media: Path | None = None, store_port: int | None = None
+    folder: Path,
+    service: Service,
+    *,
+    falls_back: bool = False,
+    media: Path | None = None,
+    store_port: int | None = None,
 ) -> Nginx:
     """nginx with the second file of the document, with access to the files and the store of `service`, or to another folder or port in place
-    of these."""
+    of these. Without `falls_back` it does not ask the service for what it can not send: an error of its own shows that it could not."""
     _, block = read_blocks("nginx")
     record_log(folder / "nginx.log")
     bucket = service.stack.bucket
     store = "127.0.0.1:9" if bucket is None else bucket.server.endpoint.removeprefix("http://")
     address = store if store_port is None else f"127.0.0.1:{store_port}"
+    if not falls_back:
+        block = re.sub("^ *error_page .*$", "", block, flags=re.MULTILINE)
     for text, actual in (
         ("include /etc/nginx/mediavault-secret.conf;", f'proxy_set_header X-Offload-Secret "{SECRET}";'),
         ("/srv/photos", str(media or service.stack.media)),
