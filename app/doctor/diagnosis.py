@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from app.catalog.catalog import Catalog
 from app.config import Settings, StorageEngine
 from app.doctor.codecs import check_codecs
-from app.doctor.configuration import check_configuration, collect_secrets
+from app.doctor.configuration import check_configuration, check_front_server, collect_secrets
 from app.doctor.database import check_database, open_database
 from app.doctor.findings import DiagnosisReport, ReportSection
 from app.doctor.media_location import check_local_writes, check_markers, check_media_folder, check_staging
@@ -20,7 +20,9 @@ from app.storage.service import StorageService, open_storage
 async def diagnose(settings: Settings) -> DiagnosisReport:
     """On cancellation, too, objects that were created in a store are removed."""
     report = DiagnosisReport(collect_secrets(settings))
-    check_configuration(report.section("settings"), settings)
+    settings_section = report.section("settings")
+    check_configuration(settings_section, settings)
+    await asyncio.to_thread(check_front_server, settings_section, settings)
     async with AsyncExitStack() as stack:
         database = report.section("database")
         opened = await open_database(database, settings)

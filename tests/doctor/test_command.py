@@ -108,6 +108,27 @@ def test_postgresql_and_a_store_with_rights_below_its_prefix_only(stacks: Stacks
         assert made.bucket.identity.access_key not in shown
 
 
+def test_a_front_server_that_may_not_read_the_files_is_a_warning(stack: Stack) -> None:
+    """Which user runs it is not known: a folder for one user only is worth a look."""
+    stack.media.mkdir(mode=0o700)
+    secret = record_secret("a1b2c3d4e5f6a7b8c9d0e1f2")
+    (stack.folder / "secret").write_text(f"{secret}\n", encoding="utf-8")
+    settings = {"MEDIAVAULT_OFFLOAD": "x-accel", "MEDIAVAULT_OFFLOAD_SECRET_FILE": "secret"}
+    service = Service(stack, settings=settings)
+    _, findings = run_doctor(service)
+    assert findings["settings", "settings"]["detail"].startswith("MEDIAVAULT_TRUSTED_PROXIES is not set")
+
+    service = Service(stack, settings=settings | {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1"})
+    _, findings = run_doctor(service)
+    assert findings["settings", "front server"]["detail"] == "x-accel for 127.0.0.1, from 32.0 KiB on"
+    assert findings["settings", "front server's access"]["outcome"] == "warning"
+    stack.media.chmod(0o750)
+    assert run_doctor(service)[1]["settings", "front server's access"]["outcome"] == "ok"
+    (stack.folder / "secret").unlink()
+    _, findings = run_doctor(service)
+    assert findings["settings", "settings"]["detail"].startswith("MEDIAVAULT_OFFLOAD_SECRET_FILE: cannot read 'secret'")
+
+
 def test_a_wrong_setting_is_a_finding_too(stack: Stack) -> None:
     status, findings = run_doctor(Service(stack, settings={"IMMICH_STORAGE_ENGINE": "s3"}))
     assert status == 1
