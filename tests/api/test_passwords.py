@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
@@ -90,3 +91,31 @@ async def test_no_password_opens_an_account_that_has_none() -> None:
     passwords = PasswordService()
     assert not await passwords.verify(None, "no password is this"), "the decoy's own"
     assert not await passwords.verify(None, "")
+
+
+@pytest.mark.parametrize("password", ["abc", "pâss wörd", "x" * 200], ids=len)
+async def test_a_password_of_immich_opens_the_account_and_is_hashed_anew(catalog: Catalog, password: str) -> None:
+    """Immich's bcrypt takes 72 bytes of a password."""
+    former = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+    created = await catalog.users.create(EMAIL, "Somebody", password_hash=former)
+    login = Authenticator(catalog, Settings(_env_file=None), PasswordService()).login  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ApiError, match="Incorrect email or password"):
+        await login(EMAIL, "another", SCOPE)
+    user = await catalog.users.get(created.id)
+    assert user is not None
+    assert user.password_hash == former
+
+    for _ in range(2):
+        assert (await login(EMAIL, password, SCOPE))[0].id == created.id
+        user = await catalog.users.get(created.id)
+        assert user is not None
+        assert str(user.password_hash).startswith("$argon2id$")
+
+    await catalog.users.replace_password_hash(created.id, former, "an answer that came late")
+    assert await catalog.users.get(created.id) == user, "the password was changed meanwhile"
+
+
+@pytest.mark.parametrize("hash_", ["$2b$31$" + "a" * 53, "$2b$04$short", "$2b$04$" + "a" * 52 + "\n", "$2x$", "plain"])
+async def test_what_is_no_usable_bcrypt_hash_opens_nothing(hash_: str) -> None:
+    """A cost of 31 would take days."""
+    assert not await PasswordService().verify(hash_, "plain")

@@ -27,6 +27,7 @@ from app.api.authentication.passwords import (
     PasswordService,
     TooManyLogins,
     WrongPassword,
+    is_bcrypt_hash,
 )
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
@@ -163,9 +164,18 @@ class Authenticator:
         async def check() -> User | None:
             user = await self._catalog.users.get_by_email(email)
             is_right = await self._passwords.verify(user.password_hash if user else None, password)
-            return user if is_right else None
+            if user is None or not is_right:
+                return None
+            await self._replace_bcrypt_hash(user, password)
+            return user
 
         return await self._attempt(scope, email.strip().casefold(), check)
+
+    async def _replace_bcrypt_hash(self, user: User, password: str) -> None:
+        """Replace the hash of a user who comes from Immich by Argon2id's, now that the password is known."""
+        if user.password_hash is not None and is_bcrypt_hash(user.password_hash):
+            replaced = await self._passwords.rehash(password)
+            await self._catalog.users.replace_password_hash(user.id, user.password_hash, replaced)
 
     def clear_cache(self) -> None:
         """Call after a key or session was revoked or changed: the next request of every caller queries the catalogue."""

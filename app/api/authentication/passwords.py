@@ -1,8 +1,11 @@
-"""Hashes and verifies passwords with Argon2id outside the event loop, and limits the rate of failed logins."""
+"""Hashes and verifies passwords with Argon2id outside the event loop, and limits the rate of failed logins.
+
+Users who come from an Immich installation have bcrypt hashes, which are verified too, until the first login replaces them."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import anyio.to_thread
+import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -20,6 +24,12 @@ MAX_ATTEMPTS_PER_ADDRESS = 100
 MAX_PENDING_LOGINS = 8
 """Passwords that are being checked or hashed, or wait for it. Two are checked at a time, so a wait lasts at most a second or two."""
 
+BCRYPT_BYTES = 72
+"""bcrypt uses so much of a password; Immich's ignores the rest."""
+MAX_BCRYPT_COST = 15
+"""2 to this power rounds take two seconds. Immich uses 10."""
+_BCRYPT_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+
 WINDOW_SECONDS = 15 * 60.0
 """How long a failed attempt counts."""
 MAX_TRACKED_KEYS = 10_000
@@ -28,6 +38,12 @@ MAX_TRACKED_KEYS = 10_000
 
 class InvalidPassword(Exception):
     """The text is not acceptable as a new password; the message says why."""
+
+
+def is_bcrypt_hash(password_hash: str) -> bool:
+    """Whether it is a bcrypt hash that `PasswordService.verify` accepts: another cost would occupy a thread for minutes."""
+    parts = _BCRYPT_HASH.fullmatch(password_hash)
+    return parts is not None and int(parts[1]) <= MAX_BCRYPT_COST
 
 
 class PasswordService:
@@ -44,11 +60,15 @@ class PasswordService:
             raise InvalidPassword(f"a password has at least {MIN_PASSWORD_CHARACTERS} characters")
         if len(password) > MAX_PASSWORD_CHARACTERS:
             raise InvalidPassword(f"a password has at most {MAX_PASSWORD_CHARACTERS} characters")
+        return await self.rehash(password)
+
+    async def rehash(self, password: str) -> str:
+        """As `hash`, for a password that is in use already, however short it is."""
         return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._slots)
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password matches. Without a hash (no such user) the result is False after the same work, against a dummy hash:
-        the response time does not disclose whether the user exists."""
+        the response time does not disclose whether the user exists. A bcrypt hash takes another time, until it is replaced."""
         if self._dummy_hash is None:
             self._dummy_hash = await self.hash("no password is this")
         return await anyio.to_thread.run_sync(
@@ -58,6 +78,8 @@ class PasswordService:
     def _matches(self, password_hash: str | None, dummy_hash: str, password: str) -> bool:
         if len(password) > MAX_PASSWORD_CHARACTERS:
             return False
+        if password_hash is not None and is_bcrypt_hash(password_hash):
+            return bcrypt.checkpw(password.encode("utf-8", "surrogateescape")[:BCRYPT_BYTES], password_hash.encode())
         try:
             return self._hasher.verify(password_hash or dummy_hash, password) and password_hash is not None
         except (VerificationError, InvalidHashError):

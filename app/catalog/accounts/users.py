@@ -93,6 +93,12 @@ class UserRepository:
             raise EmailTaken(values.get("email", "")) from None
         return None if row is None else User(**row)
 
+    async def replace_password_hash(self, user_id: UUID, former: str, password_hash: str) -> None:
+        """Replace the hash of the same password. Does nothing when the password has been changed meanwhile."""
+        same = (_user.c.id == user_id) & (_user.c.password_hash == former)
+        async with self._database.write() as connection:
+            await connection.execute(update(_user).where(same).values(password_hash=password_hash))
+
     async def _get_one(self, condition: Any) -> User | None:
         async with self._database.read() as connection:
             row = (await connection.execute(select(_user).where(condition))).mappings().one_or_none()

@@ -76,7 +76,8 @@ class Visibility(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`quota` (None: unlimited) and `used` in bytes. `password_hash` is Argon2id's text; None: login is not possible."""
+    """`quota` (None: unlimited) and `used` in bytes. `password_hash` is Argon2id's text, or bcrypt's of a user who comes
+    from Immich and has not logged in since; None: login is not possible."""
 
     id: UUID
     email: str
