@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from bench.report import format_table
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.ratio_chart import MET, MISSED, draw_ratios
+from bench.report import format_table, list_ratios
 from bench.rows import ResultRow
 from bench.small_uploads import SMALL_UPLOADS
 
@@ -30,9 +35,30 @@ def test_a_goal_that_is_missed_says_so() -> None:
     lines = format_table([row], 1)
 
     assert any(
-        "| nginx | 900 | 3000 | 0.30 |" in line and line.endswith("| at least 0.4 | not met |") for line in lines
+        "| nginx | 900 | 3000 | 0.30 |" in line and line.endswith("| at least 0.45 | not met |") for line in lines
     )
     assert lines[-1].endswith("mediavault 800 (90%), nginx 1500 (50%).")
+
+
+def test_the_chart_shows_how_far_each_ratio_is_from_its_goal() -> None:
+    whole = ResultRow(
+        "whole file",
+        "cpu_seconds_per_gib",
+        {"mediavault": [{"cpu_seconds_per_gib": 0.5}], "nginx": [{"cpu_seconds_per_gib": 0.25}]},
+    )
+    move = ResultRow("move to S3", "seconds", {"mediavault": [{"seconds": 5.0}], "rclone": [{"seconds": 11.0}]})
+
+    ratios = list_ratios([whole, move])
+
+    assert [(each.peer, round(each.ratio, 3), round(each.distance, 3)) for each in ratios] == [
+        ("nginx", 2.0, 0.55),
+        ("rclone", 0.455, 2.42),
+    ]
+    chart = ElementTree.fromstring(draw_ratios(ratios))
+    bars = list(chart.iter("{http://www.w3.org/2000/svg}rect"))[1:]
+    assert [bar.get("fill") for bar in bars] == [MISSED, MET]
+    goal = float(bars[1].get("x", ""))
+    assert float(bars[0].get("x", "")) + float(bars[0].get("width", "")) == pytest.approx(goal, abs=0.2)
 
 
 def test_a_scan_has_rows_of_its_own() -> None:
