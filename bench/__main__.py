@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import (
     archives,
     contestants,
+    front_server,
     load,
     metrics_cost,
     photos,
@@ -37,6 +38,7 @@ ROWS = (
     "resumable",
     "ranges",
     "whole",
+    "front-server",
     "s3",
     "zip",
     "zip-s3",
@@ -90,7 +92,9 @@ def _run_works(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str,
         yield "move", s3_moves.measure_moves(folder, options)
     if "metrics" in options.rows:
         yield "metrics", [metrics_cost.measure_metrics_cost(folder, options.seconds, options.rounds, cores)]
-    if set(options.rows) - {"photos", "scan", "pipeline", "move", "metrics"}:
+    if "front-server" in options.rows:
+        yield "front-server", front_server.measure_front_server(folder, options, cores)
+    if set(options.rows) - {"photos", "scan", "pipeline", "move", "metrics", "front-server"}:
         yield from _measure_servers(folder, options, cores)
 
 

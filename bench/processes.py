@@ -49,26 +49,26 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its live children, so far."""
-        return sum(sum(each.cpu_times()[:2]) for each in self._list_processes())
+        return sum(sum(each.cpu_times()[:2]) for each in self.list_processes())
 
     def cpu_seconds_with_ended(self) -> float:
         """Like `cpu_seconds`, plus the time of children that have ended and been waited for."""
-        return sum(sum(each.cpu_times()[:4]) for each in self._list_processes())
+        return sum(sum(each.cpu_times()[:4]) for each in self.list_processes())
 
     def resident(self) -> int:
         """Current resident memory of the process and its children in bytes."""
-        return sum(each.memory_info().rss for each in self._list_processes())
+        return sum(each.memory_info().rss for each in self.list_processes())
 
     def reset_peak(self) -> None:
         """Reset the value of `peak` (see clear_refs in proc(5))."""
-        for each in self._list_processes():
+        for each in self.list_processes():
             Path(f"/proc/{each.pid}/clear_refs").write_text("5", encoding="ascii")
 
     def peak(self) -> int:
         """Peak resident memory since `reset_peak` in bytes, summed over the processes."""
-        return sum(read_peak_bytes(each.pid) for each in self._list_processes())
+        return sum(read_peak_bytes(each.pid) for each in self.list_processes())
 
-    def _list_processes(self) -> list[psutil.Process]:
+    def list_processes(self) -> list[psutil.Process]:
         return [self._main, *self._main.children(recursive=True)]
 
 

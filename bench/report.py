@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.archives import LATENCY_SECONDS, OBJECT_BYTES, OBJECTS, PHOTO_BYTES, PHOTOS
 from bench.contestants import ARCHIVER_VERSION, EXPRESS_VERSION, RCLONE_VERSION, find_nginx
+from bench.front_server import PASSED_ON, RANGES_ROW, SMALL_ROW, WHOLE_ROW
 from bench.metrics_cost import FILE_BYTES, METRICS_ROW, WITHOUT
 from bench.photos import SHARP_VERSION
 from bench.pipeline import ROW as PIPELINE
@@ -71,6 +72,9 @@ class RatioGoal:
 
 RANGES = "64 KiB ranges, 16 connections, with key check (peers without)"
 WHOLE = "whole 1 GiB file, CPU per GiB"
+RANGES_BY_NGINX = "64 KiB ranges that nginx sends for us, CPU of both"
+SMALL_BY_NGINX = "whole files of 20 KiB through nginx, CPU of both"
+WHOLE_BY_NGINX = "whole 1 GiB file that nginx sends for us, CPU of both, per GiB"
 RANGES_S3 = "64 KiB ranges from S3, 16 connections, with key check (peers without)"
 WHOLE_S3 = "whole 1 GiB file from S3, CPU per GiB"
 ZIP = f"zip of {PHOTOS} x {PHOTO_BYTES // 1024**2} MiB"
@@ -91,6 +95,12 @@ GOALS = (
     RatioGoal("whole file", "FileResponse", WHOLE, "their CPU / ours", at_least=4, is_inverted=True),
     RatioGoal("whole file", "Express", WHOLE, "their CPU / ours", at_least=3, is_inverted=True),
     RatioGoal("whole file", "nginx", WHOLE, "our CPU / theirs", at_most=1.1),
+    RatioGoal(RANGES_ROW, "nginx", RANGES_BY_NGINX, "our requests per second of CPU / theirs", at_least=0.5),
+    RatioGoal(RANGES_ROW, PASSED_ON, RANGES_BY_NGINX, "our requests per second of CPU / theirs"),
+    RatioGoal(SMALL_ROW, "nginx", SMALL_BY_NGINX, "our requests per second of CPU / theirs", at_least=0.5),
+    RatioGoal(SMALL_ROW, PASSED_ON, SMALL_BY_NGINX, "our requests per second of CPU / theirs"),
+    RatioGoal(WHOLE_ROW, "nginx", WHOLE_BY_NGINX, "our CPU / theirs", at_most=1.1),
+    RatioGoal(WHOLE_ROW, PASSED_ON, WHOLE_BY_NGINX, "our CPU / theirs"),
     RatioGoal("upload", "UploadFile", UPLOAD, "our CPU / theirs", at_most=0.7),
     RatioGoal(
         SMALL_UPLOADS,

@@ -72,6 +72,26 @@ def measure_ranges(
     return measure_rounds(ResultRow(name, "requests_per_cpu_second"), contestants, rounds, once)
 
 
+def measure_small_files(
+    name: str, contestants: list[Contestant], size: int, seconds: int, rounds: int, cores: Cores
+) -> ResultRow:
+    """A file of `size` bytes, whole, again and again."""
+
+    def once(contestant: Contestant) -> Sample:
+        before = contestant.server.cpu_seconds()
+        counted = load.request_whole_file(
+            contestant.url, size=size, connections=CONNECTIONS, seconds=seconds, headers=contestant.headers, cores=cores
+        )
+        cpu = contestant.server.cpu_seconds() - before
+        return {
+            "requests_per_second": counted.requests / counted.seconds,
+            "requests_per_cpu_second": counted.requests / max(cpu, 0.01),
+            "server_busy": cpu / counted.seconds,
+        }
+
+    return measure_rounds(ResultRow(name, "requests_per_cpu_second"), contestants, rounds, once)
+
+
 def measure_whole_file(
     name: str, contestants: list[Contestant], size: int, times: int, rounds: int, cores: Cores
 ) -> ResultRow:

@@ -36,20 +36,26 @@ def create_offloading_nginx(
 ) -> Nginx:
     """nginx with the second file of the document, with access to the files and the store of `service`, or to another folder or port in place
     of these. Without `falls_back` it does not ask the service for what it can not send: an error of its own shows that it could not."""
-    _, block = read_blocks("nginx")
     record_log(folder / "nginx.log")
     bucket = service.stack.bucket
     store = "127.0.0.1:9" if bucket is None else bucket.server.endpoint.removeprefix("http://")
     address = store if store_port is None else f"127.0.0.1:{store_port}"
+    servers = adapt_offloading_servers(media or service.stack.media, store, address)
     if not falls_back:
-        block = re.sub("^ *error_page .*$", "", block, flags=re.MULTILINE)
+        servers = re.sub("^ *error_page .*$", "", servers, flags=re.MULTILINE)
+    return Nginx(folder, service.port, servers=servers)
+
+
+def adapt_offloading_servers(media: Path, store: str, store_address: str) -> str:
+    """The second file for nginx, with this media folder, and the store that clients know as `store` at that address, without TLS."""
+    _, servers = read_blocks("nginx")
     for text, actual in (
         ("include /etc/nginx/mediavault-secret.conf;", f'proxy_set_header X-Offload-Secret "{SECRET}";'),
-        ("/srv/photos", str(media or service.stack.media)),
-        ("server s3.example.org:443;", f"server {address};"),
+        ("/srv/photos", str(media)),
+        ("server s3.example.org:443;", f"server {store_address};"),
         ("https://mediavault_store", "http://mediavault_store"),
         ("Host s3.example.org;", f"Host {store};"),
     ):
-        assert text in block, text
-        block = block.replace(text, actual)
-    return Nginx(folder, service.port, servers=block)
+        assert text in servers, text
+        servers = servers.replace(text, actual)
+    return servers

@@ -66,7 +66,7 @@ class Nginx:
 
     def __init__(self, folder: Path, *upstreams: int, servers: str = WEBSOCKETS) -> None:
         self.port = free_port()
-        self._servers = _without_tls(servers, upstreams, self.port)
+        self._servers = without_tls(servers, upstreams, self.port)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -103,7 +103,7 @@ class Nginx:
                 return
 
 
-def _without_tls(servers: str, upstreams: Sequence[int], port: int) -> str:
+def without_tls(servers: str, upstreams: Sequence[int], port: int) -> str:
     """The configuration with this port for clients, and a server for each upstream port."""
     text = "\n".join(line for line in servers.splitlines() if not line.strip().startswith("ssl_"))
     assert LISTEN in text, servers

@@ -123,6 +123,8 @@ class FrontServer:
                 return None
             target = await self._targets.get(source.path, lambda: self._sign(source))
             return None if target is None else _build_store_fields(target)
+        if self._storage.find_foreign_root(source.path) is not None:
+            return None  # as a file of a library: another program may replace it between this check and the front server's opening it
         location = self._name_local_file(source.path)
         if location is not None:
             async with self._storage.read(source.path, _first_byte(part)) as opened:
