@@ -20,12 +20,17 @@ export async function downloadAssets(ids) {
   /** @type {{archives: ArchivePart[]}} */
   const { archives } = await request("POST", "/download/info", { json: { assetIds: ids } });
   if (archives.length === 1 && archives[0].assetIds.length === 1) {
-    followLink(`/api/assets/${archives[0].assetIds[0]}/original?download=true`);
+    downloadOriginal(archives[0].assetIds[0]);
   } else if (archives.length === 1) {
     followLink(await createLink(archives[0], buildName(null)));
   } else {
     offerParts(archives);
   }
+}
+
+/** @param {string} id of an asset */
+export function downloadOriginal(id) {
+  followLink(`/api/assets/${id}/original?download=true`);
 }
 
 /**

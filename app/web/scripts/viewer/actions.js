@@ -1,10 +1,11 @@
 /** What can be done with the asset that is shown. */
 
-import { request } from "../shell/api.js";
+import { trashAssets } from "../library/asset-actions.js";
 import { announce } from "../shell/announcer.js";
+import { request } from "../shell/api.js";
+import { showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
 import { text } from "../shell/text.js";
-import { toast } from "../shell/toasts.js";
 
 /**
  * @param {string} id
@@ -25,33 +26,7 @@ export async function markFavorite(id, isFavorite) {
  * @returns {Promise<boolean>} whether it was done
  */
 export async function moveToTrash(id) {
-  return attempt(async () => {
-    await request("DELETE", "/assets", { json: { ids: [id] } });
-    bus.emit("assets-removed", { ids: [id] });
-    toast(text("viewer.trashed"), { action: { label: text("viewer.undo"), onClick: () => restore(id) } });
-  });
-}
-
-/** @param {string} id */
-function restore(id) {
-  return attempt(async () => {
-    await request("POST", "/trash/restore/assets", { json: { ids: [id] } });
-    bus.emit("assets-added", { ids: [id] });
-    announce(text("viewer.restored"));
-  });
-}
-
-/**
- * Downloads the original by the browser's own download manager.
- * @param {string} id
- */
-export function downloadOriginal(id) {
-  const link = document.createElement("a");
-  link.href = `/api/assets/${id}/original?download=true`;
-  link.download = "";
-  document.body.append(link);
-  link.click();
-  link.remove();
+  return attempt(() => trashAssets([id]));
 }
 
 /**
@@ -63,7 +38,7 @@ async function attempt(act) {
     await act();
     return true;
   } catch (error) {
-    toast(/** @type {Error} */ (error).message, { kind: "error" });
+    showError(error);
     return false;
   }
 }

@@ -1,5 +1,6 @@
 /** The viewer: the stage with one picture or video, its neighbours, toolbar and panel. */
 
+import { downloadOriginal } from "../library/downloads.js";
 import { library } from "../library/library.js";
 import { announce } from "../shell/announcer.js";
 import { ApiError, request } from "../shell/api.js";
@@ -7,7 +8,7 @@ import { element, icon, iconButton } from "../shell/dom.js";
 import { formatDay, formatTime } from "../shell/format.js";
 import { goBack, navigate, setTitle } from "../shell/router.js";
 import { text } from "../shell/text.js";
-import { downloadOriginal, markFavorite, moveToTrash } from "./actions.js";
+import { markFavorite, moveToTrash } from "./actions.js";
 import { Gestures } from "./gestures.js";
 import { InfoPanel } from "./info-panel.js";
 import { readAsset, readPlace } from "./item.js";
