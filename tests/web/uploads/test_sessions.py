@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Dialog, expect
+from playwright.async_api import Dialog, Page, expect
 
 from tests.api.photos import photo
 from tests.real.accounts import Account
@@ -35,7 +35,7 @@ async def test_an_upload_goes_on_after_the_same_user_signs_in_again(
 
     await expect(web_page.page.locator(".upload-status")).to_have_text("Sign in again to go on.")
     await web_page.set_network()
-    await _sign_in(web_page, account)
+    await _sign_in(web_page.page, account)
 
     await web_page.expect_uploads("1 uploaded")
     assert [asset["originalFileName"] for asset in client.get("/api/assets").json()["items"]] == ["Film.mp4"]
@@ -50,11 +50,38 @@ async def test_an_upload_ends_when_another_user_signs_in(
 
     await expect(web_page.page.locator(".upload-status")).to_have_text("Sign in again to go on.")
     await web_page.set_network()
-    await _sign_in(web_page, other)
+    await _sign_in(web_page.page, other)
 
     await expect(web_page.page.locator(".upload-panel")).to_be_hidden()
     with service.client(other) as others_client:
         assert others_client.get("/api/assets").json()["items"] == client.get("/api/assets").json()["items"] == []
+
+
+async def test_an_upload_waits_when_another_user_signs_in_in_another_tab(
+    web_page: WebPage, client: httpx.Client, service: Service, account: Account, film: Path
+) -> None:
+    other = service.people.add(password=secrets.token_hex(8))
+    await _begin(web_page, film)
+    pause = web_page.page.get_by_role("button", name="Pause all")
+    await pause.click()  # no request tells this tab of the other session
+    other_tab = await web_page.context.new_page()
+    await other_tab.goto(f"{web_page.base}/")
+    await other_tab.get_by_role("button", name="Account").click()
+    await other_tab.get_by_role("button", name="Sign out").click()
+    await _sign_in(other_tab, other)
+
+    await expect(web_page.page.get_by_text("Your session has ended.")).to_be_visible()
+    await expect(web_page.page.locator(".tile")).to_have_count(0)
+    await web_page.set_network()
+    await _sign_in(web_page.page, account)
+    await expect(other_tab.get_by_text("Your session has ended.")).to_be_visible()
+    await expect(web_page.page.get_by_role("heading", name="Paused at 0 of 1")).to_be_visible()
+    await web_page.page.get_by_role("button", name="Resume all").click()
+
+    await web_page.expect_uploads("1 uploaded")
+    with service.client(other) as others_client:
+        assert others_client.get("/api/assets").json()["items"] == []
+    assert len(client.get("/api/assets").json()["items"]) == 1
 
 
 async def test_closing_the_page_asks_only_while_files_are_sent(web_page: WebPage, film: Path) -> None:
@@ -105,9 +132,8 @@ def _end_sessions(web_page: WebPage, client: httpx.Client) -> None:
     assert client.delete("/api/sessions").status_code == 204
 
 
-async def _sign_in(web_page: WebPage, account: Account) -> None:
-    page = web_page.page
-    await page.wait_for_url(f"{web_page.base}/sign-in")
+async def _sign_in(page: Page, account: Account) -> None:
+    await page.wait_for_url("**/sign-in")
     await page.locator("input[type='email']").fill(account.email)
     await page.locator("input[type='password']").first.fill(account.password or "")
     await page.keyboard.press("Enter")

@@ -7,6 +7,8 @@ import { bus } from "./events.js";
 /** @typedef {{id: string, name: string, email: string, isAdmin: boolean}} User */
 
 const state = { /** @type {User | null} */ user: null };
+/** Carries the id of who has signed in, or null, to the browser's other tabs: all of them send the same cookie. */
+const channel = new BroadcastChannel("session");
 
 /** @returns {User | null} */
 export function getUser() {
@@ -43,6 +45,7 @@ export async function restoreSession() {
  * @param {{userId: string, name: string, userEmail: string, isAdmin: boolean}} login
  */
 export async function beginSession(login) {
+  channel.postMessage(login.userId);
   try {
     setUser(await request("GET", "/users/me"));
   } catch (error) {
@@ -56,11 +59,13 @@ export async function beginSession(login) {
 /** Ends the session, here and at the service. Throws `ApiError` if it is not reached. */
 export async function endSession() {
   await request("POST", "/auth/logout");
+  channel.postMessage(null);
   setUser(null);
 }
 
-/** Follows the service when it says that the session is over. */
+/** Follows the service when it says that the session is over, and another tab in which it has ended or somebody else has signed in. */
 export function installSessionWatch() {
+  channel.onmessage = ({ data }) => state.user && state.user.id !== data && window.dispatchEvent(new CustomEvent("signed-out"));
   window.addEventListener("signed-out", () => state.user && setUser(null));
 }
 

@@ -128,7 +128,7 @@ function followSession(queue) {
   let ownerId = getUser()?.id ?? null;
   bus.on("session-changed", ({ user }) => {
     if (user === null) {
-      if (queue.isBusy) {
+      if (queue.isBusy && queue.pauseCause === null) {
         queue.pause("sign-in");
       }
       return;
