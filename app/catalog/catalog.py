@@ -42,6 +42,7 @@ from app.catalog.libraries.libraries import LibraryRepository
 from app.catalog.libraries.library_files import LibraryFileRepository
 from app.catalog.libraries.library_sidecars import LibrarySidecarRepository
 from app.catalog.metric_queries import MetricQueries
+from app.catalog.moves.kept_copies import KeptCopyRepository
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
 from app.catalog.task_queues import TaskQueueRepository
@@ -93,6 +94,7 @@ class Catalog:
         self.installation = InstallationFlags(database)
         self.moves = MoveLedger(database)
         self.path_switches = PathSwitches(database)
+        self.kept_copies = KeptCopyRepository(database)
         self.verify_results = VerifyResultRepository(database)
         self.metrics = MetricQueries(database)
 

@@ -20,7 +20,7 @@ from app.config import Settings
 from app.storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from app.migration.consistency.consistency_check import ConsistencySummary
+    from app.migration.consistency.findings import ConsistencySummary
 
 PROBLEMS, REPAIRED = 1, 3
 FORMATS = ("table", "json", "csv")
@@ -104,7 +104,7 @@ async def _run_verification(
 
 async def _save_result(catalog: Catalog, summary: ConsistencySummary, *, checksums: bool) -> None:
     """For `/metrics`. A database that cannot be written does not change what was found."""
-    from app.migration.consistency.consistency_check import FindingKind  # noqa: PLC0415 - slow to import
+    from app.migration.consistency.findings import FindingKind  # noqa: PLC0415 - slow to import
 
     problems = {kind.value: summary.problems[kind] for kind in FindingKind}
     try:

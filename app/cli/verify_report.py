@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.migration.consistency.consistency_check import ConsistencyFinding, ConsistencySummary
+from app.migration.consistency.findings import ConsistencyFinding, ConsistencySummary
 
 _COLUMNS = (
     "problem",
@@ -75,6 +75,7 @@ def _summary_to_dict(summary: ConsistencySummary) -> dict[str, Any]:
         "known": dict(summary.known),
         "external": summary.external,
         "foreign": summary.foreign,
+        "copies": summary.copies,
         "unsettled": summary.unsettled,
         "uploads": summary.uploads,
         "problems": {problem.value: count for problem, count in summary.problems.items()},
@@ -109,6 +110,7 @@ class TableReport:
         print(f"{summary.files} files", end="")
         print(f", {summary.bytes_read} bytes read" if summary.bytes_read else "", end="")
         print(f", {summary.foreign} foreign files" if summary.foreign else "", end="")
+        print(f", {summary.copies} copies of these" if summary.copies else "", end="")
         print(f", {summary.unsettled} being written or deleted" if summary.unsettled else "", end="")
         print(f", {summary.uploads} unfinished uploads" if summary.uploads else "", end="")
         print(f", {summary.external} in external folders, which a scan looks after" if summary.external else "")

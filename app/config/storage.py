@@ -25,6 +25,11 @@ class StorageSettings(BaseSettings):
     fsync: bool = setting(
         "MEDIAVAULT_FSYNC", True, "Local writes survive a power loss. Only ever turn it off for tests."
     )
+    foreign_reads: StorageEngine = setting(
+        "MEDIAVAULT_FOREIGN_READS",
+        StorageEngine.LOCAL,
+        "Where foreign files that have a copy are read first: local or s3; from the other place while that one is away.",
+    )
     ignore_mount_check_errors: bool = setting(
         "IMMICH_IGNORE_MOUNT_CHECK_ERRORS",
         False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from app.catalog.schema.move_records import CopyOutcome, MoveItemWithFile, MoveState
@@ -30,8 +31,10 @@ from app.migration.problems import (
 )
 from app.migration.source_and_target import MoveRoute
 from app.migration.step_progress import MoveProgress
+from app.storage.backend import ObjectStream
 from app.storage.errors import ObjectExists, StorageError
 from app.storage.key import Key
+from app.storage.service import StorageService
 
 
 class _CopyFailed(Exception):
@@ -47,8 +50,14 @@ class FileCopier:
     previous state: `planned` means that this move has written nothing at the target so far."""
 
     def __init__(
-        self, route: MoveRoute, method: VerifyMethod, throttle: BandwidthLimit, progress: MoveProgress
+        self,
+        storage: StorageService,
+        route: MoveRoute,
+        method: VerifyMethod,
+        throttle: BandwidthLimit,
+        progress: MoveProgress,
     ) -> None:
+        self._storage = storage
         self._route = route
         self._method = method
         self._throttle = throttle
@@ -85,9 +94,9 @@ class FileCopier:
         recorded = get_recorded_checksums(file)
         if recorded is None:
             return move.item.state, CHECKSUM_UNRECORDED
-        source = self._route.source.paths.to_key(move.item.source_path)
+        opened = self._open_source(move, file)
         target = self._route.target.paths.to_key(move.item.target_path)
-        if source is None or target is None:
+        if opened is None or target is None:
             return move.item.state, PLANNED_ELSEWHERE
         if move.item.state is MoveState.COPIED:
             copy_problem = await find_copy_problem(self._route.target, target, recorded, self._method)
@@ -96,7 +105,7 @@ class FileCopier:
             if copy_problem is not COPY_MISSING:
                 return MoveState.COPIED, copy_problem
         try:
-            await self._copy(source, _CopyTarget(target, file.mime_type, skip_exists_check), recorded, file_progress)
+            await self._copy(opened, _CopyTarget(target, file.mime_type, skip_exists_check), recorded, file_progress)
         except _CopyFailed as failed:
             untouched = move.item.state is MoveState.PLANNED and not failed.may_be_stored
             state = MoveState.PLANNED if untouched else MoveState.COPYING
@@ -133,12 +142,23 @@ class FileCopier:
             return MoveState.VERIFIED, None
         return state, problem
 
+    def _open_source(self, move: MoveItemWithFile, file: File) -> AbstractAsyncContextManager[ObjectStream] | None:
+        """A read of the source; None where it does not lie at the source's location. A foreign file is read where it lies now."""
+        if file.is_foreign:
+            return self._storage.read_foreign_source(file.path)
+        source = self._route.source.paths.to_key(move.item.source_path)
+        return None if source is None else self._route.source.backend.read_stream(source)
+
     async def _copy(
-        self, source: Key, target: _CopyTarget, recorded: RecordedChecksums, file_progress: _FileProgress
+        self,
+        opened: AbstractAsyncContextManager[ObjectStream],
+        target: _CopyTarget,
+        recorded: RecordedChecksums,
+        file_progress: _FileProgress,
     ) -> None:
         """Raises `_CopyFailed`, or `ObjectExists` where the target is taken."""
         try:
-            async with self._route.source.backend.read_stream(source) as stream:
+            async with opened as stream:
                 if stream.info.size != recorded.size:
                     raise _CopyFailed(describe_wrong_size(stream.info.size, recorded.size))
                 await self._write(target, stream.chunks, recorded, file_progress)
@@ -155,7 +175,7 @@ class FileCopier:
         file_progress: _FileProgress,
     ) -> None:
         digest = ContentHasher()
-        source_backend = self._route.source.backend.name
+        target_backend = self._route.target.backend.name
         try:
             async with self._route.target.backend.write_stream(
                 target.key,
@@ -173,7 +193,7 @@ class FileCopier:
         except ObjectExists:
             raise
         except StorageError as error:
-            problem = describe_source_error(error) if error.backend == source_backend else describe_target_error(error)
+            problem = describe_target_error(error) if error.backend == target_backend else describe_source_error(error)
             raise _CopyFailed(problem, may_be_stored=problem.kind is ProblemKind.UNAVAILABLE) from error
 
 

@@ -11,7 +11,7 @@ import copy
 import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -30,7 +30,8 @@ from app.storage.errors import (
     StoragePermission,
     StorageUnavailable,
 )
-from app.storage.external import ExternalFiles
+from app.storage.external import EXTERNAL, ExternalFiles
+from app.storage.foreign_reads import FindCopy, ForeignReads, Place
 from app.storage.key import Key
 from app.storage.local import LocalBackend
 from app.storage.local.os_errors import raise_storage_errors
@@ -75,8 +76,9 @@ class StorageService:
         prefix: str,
         engine: StorageEngine,
         staging: Staging,
+        prefers_copies: bool = False,
     ) -> None:
-        """`media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths
+        """`prefers_copies`: read foreign files from their copies first, where they have one. `media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths
         in the bucket, not of the backend's keys. The service closes the backends and the staging."""
         self.engine = engine
         self.staging = staging
@@ -86,6 +88,7 @@ class StorageService:
         self._local_paths = LocalPaths(str(media_root)) if media_root else None
         self._bucket_paths = BucketPaths(bucket, prefix) if bucket else None
         self._external = ExternalFiles()
+        self._foreign = ForeignReads(prefers_copies=prefers_copies)
         self._wrap_read: WrapRead | None = None
         primary = (local, self._local_paths) if engine is StorageEngine.LOCAL else (s3, self._bucket_paths)
         if primary[0] is None or primary[1] is None:
@@ -139,6 +142,10 @@ class StorageService:
         self._external.set_foreign_roots(roots)
         self._resolve.cache_clear()
 
+    def set_copy_lookup(self, find_copy: FindCopy) -> None:
+        """From now on foreign files are also read from the copies that `find_copy` knows."""
+        self._foreign.find_copy = find_copy
+
     def find_foreign_root(self, path: str) -> str | None:
         """The foreign root that the path lies below; None where there is none."""
         return self._external.find_foreign_root(path)
@@ -154,6 +161,8 @@ class StorageService:
     async def stat(self, path: str) -> ObjectInfo:
         """Raises `ObjectNotFound`."""
         managed = self._resolve(path)
+        if managed is None and self._external.is_foreign(path):
+            return await self._foreign.stat(self._foreign_place(path), self._copy_place, self._head_place)
         return await (managed.backend.head(managed.key) if managed else self._external.head(path))
 
     def read(
@@ -161,13 +170,45 @@ class StorageService:
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """See `StorageBackend.read_stream`."""
         managed = self._resolve(path)
+        if managed is None and self._external.is_foreign(path):
+            return self._foreign.read(self._foreign_place(path), self._copy_place, byte_range, if_match)
         if managed is None:
             opened = self._external.read_stream(path, byte_range, if_match)
         else:
             opened = managed.backend.read_stream(managed.key, byte_range, if_match)
-        if self._wrap_read is None:
-            return opened
-        return self._wrap_read(opened, is_s3=managed is not None and managed.backend is self._s3)
+        return self._wrap(opened, is_s3=managed is not None and managed.backend is self._s3)
+
+    def _wrap(
+        self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        return opened if self._wrap_read is None else self._wrap_read(opened, is_s3=is_s3)
+
+    def _foreign_place(self, path: str) -> Place:
+        def open_read(
+            path: str, byte_range: ByteRange | None, if_match: str | None
+        ) -> AbstractAsyncContextManager[ObjectStream]:
+            return self._wrap(self._external.read_stream(path, byte_range, if_match), is_s3=False)
+
+        return Place(self._external.find_foreign_root(path) or path, path, open_read)
+
+    def _copy_place(self, path: str) -> Place:
+        return Place("copies", path, self.read)
+
+    async def _head_place(self, place: Place) -> ObjectInfo:
+        is_source = self._external.is_foreign(place.path)
+        return await (self._external.head(place.path) if is_source else self.stat(place.path))
+
+    def read_foreign_source(
+        self, path: str, byte_range: ByteRange | None = None
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        """As `read`, of a foreign file where it lies, never of its copy. Raises `StoragePermission` for another path."""
+        if self._external.find_foreign_root(path) is None:
+            raise StoragePermission(path, EXTERNAL, "lies below no foreign root")
+        return self._external.read_stream(path, byte_range)
+
+    async def stat_foreign_source(self, path: str) -> ObjectInfo:
+        """As `stat`, of a foreign file where it lies, never of its copy."""
+        return await self._external.head(path)
 
     def with_wrapped_reads(self, wrap_read: WrapRead) -> StorageService:
         """The same storage, whose `read` passes through `wrap_read`. Only the original is to be closed."""
@@ -271,7 +312,7 @@ class StorageService:
         `ObjectChanged` where the size differs, `StagingFull`, …
         """
         if self._resolve(path) is None:
-            async with self._external.open_descriptor_path(path, size) as descriptor:
+            async with self._stage_external(path, size) as descriptor:
                 yield descriptor
             return
         local = self.local_path(path)
@@ -286,6 +327,19 @@ class StorageService:
         suffix = PurePosixPath(path).suffix
         async with self.staging.download(lambda: self.read(path), size, suffix) as downloaded:
             yield downloaded
+
+    @asynccontextmanager
+    async def _stage_external(self, path: str, size: int | None) -> AsyncGenerator[Path]:
+        """The open descriptor of the file; a download of its copy where the file cannot be opened and has one."""
+        async with AsyncExitStack() as stack:
+            try:
+                staged = await stack.enter_async_context(self._external.open_descriptor_path(path, size))
+            except (ObjectNotFound, ObjectChanged, StoragePermission, StorageUnavailable):
+                found = await self._foreign.find(path) if self._external.is_foreign(path) else None
+                if found is None:
+                    raise
+                staged = await stack.enter_async_context(self.stage_to_temp(found[0], size=found[1]))
+            yield staged
 
     async def upload_from_temp(self, temp: Path, path: str, *, content_type: str | None = None) -> StoredContent:
         """Store the file `temp` at `path`, and delete `temp` after the commit. After a failure `temp` stays. Raises as `write` does."""
@@ -398,6 +452,7 @@ async def open_storage(
         prefix=settings.s3_prefix,
         engine=settings.storage_engine,
         staging=Staging(settings.staging_folder, settings.staging_limit),
+        prefers_copies=settings.foreign_reads is StorageEngine.S3,
     )
 
 

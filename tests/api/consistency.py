@@ -43,6 +43,7 @@ class FileRow:
     size: int | None
     kind: str = "original"
     is_foreign: bool = False
+    copy_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def read_state(stack: Stack, engine: sa.Engine | None = None) -> CatalogueAndSto
         files = [
             FileRow(str(file_id), str(owner_id), *row)
             for file_id, owner_id, *row in connection.execute(
-                sa.text("SELECT id, owner_id, path, state, size, kind, is_foreign FROM file")
+                sa.text("SELECT id, owner_id, path, state, size, kind, is_foreign, copy_path FROM file")
             )
         ]
         referring = connection.execute(sa.text(REFERENCES)).all()
@@ -108,6 +109,7 @@ def differences(snapshot: CatalogueAndStorage, *, exact: bool) -> list[str]:
         *_wrong_references(snapshot),
         *_wrong_sums(snapshot),
         *_wrong_externals(snapshot),
+        *_wrong_copies(snapshot),
         *snapshot.wrong_counts,
         *(_not_exact(snapshot) if exact else ()),
     ]
@@ -141,6 +143,21 @@ def _find_foreign_size(file: FileRow) -> int | None:
     """The size of another program's file; None where it is missing. A test that takes its folder away puts it back."""
     path = Path(file.path)
     return path.lstat().st_size if path.is_file() and not path.is_symlink() else None
+
+
+def _wrong_copies(snapshot: CatalogueAndStorage) -> list[str]:
+    """The copy of a foreign file is stored whole, has a row of its own in state `writing`, and belongs to one file."""
+    rows = {file.path: file for file in snapshot.files}
+    found = []
+    for file in snapshot.files:
+        if file.copy_path is None:
+            continue
+        copy = rows.get(file.copy_path)
+        if not file.is_foreign or copy is None or (copy.state, copy.owner_id) != ("writing", file.owner_id):
+            found.append(f"copied, but not foreign, or the copy has no row: {file.path}")
+        if snapshot.objects.get(file.copy_path) != file.size:
+            found.append(f"copied, but the copy has not {file.size} bytes: {file.copy_path}")
+    return found
 
 
 def _wrong_references(snapshot: CatalogueAndStorage) -> list[str]:

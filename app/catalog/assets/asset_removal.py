@@ -18,6 +18,7 @@ from app.catalog import quota
 from app.catalog.assets import live_photo_links, live_photo_pairs
 from app.catalog.database.engine import now
 from app.catalog.files import iterate_batches
+from app.catalog.moves.kept_copies import mark_copies_for_deletion
 from app.catalog.schema import tables
 from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, Visibility
 
@@ -54,14 +55,18 @@ async def mark_live_for_deletion(
     connection: AsyncConnection, owner_id: UUID, file_ids: Iterable[UUID], grace: timedelta = _NO_GRACE
 ) -> None:
     """Mark live files for deletion that nothing refers to any more, and refund their bytes to the quota. The sweeper
-    leaves them alone until `grace` has passed. Of external and foreign files only the rows are deleted, at once."""
+    leaves them alone until `grace` has passed. Of external and foreign files only the rows are deleted, at once, and a
+    copy of ours is marked for deletion."""
     freed = 0
     due = now() + grace
     for batch in iterate_batches(file_ids):
         is_kept = (_file.c.kind == FileKind.EXTERNAL) | _file.c.is_foreign
         removal = delete(_file).where(_file.c.id.in_(batch), is_kept)
-        removed = await connection.execute(removal.returning(_file.c.kind, func.coalesce(_file.c.size, 0)))
-        freed += sum(size for kind, size in removed if kind in QUOTA_KINDS)
+        columns = (_file.c.kind, func.coalesce(_file.c.size, 0), _file.c.copy_path)
+        removed = (await connection.execute(removal.returning(*columns))).all()
+        freed += sum(size for kind, size, _ in removed if kind in QUOTA_KINDS)
+        if copies := [copy_path for _, _, copy_path in removed if copy_path]:
+            await mark_copies_for_deletion(connection, copies, grace)
         marking = update(_file).where(_file.c.id.in_(batch)).values(state=FileState.DOOMED, not_before=due)
         marked = await connection.execute(marking.returning(_file.c.kind, func.coalesce(_file.c.size, 0)))
         freed += sum(size for kind, size in marked if kind in QUOTA_KINDS)

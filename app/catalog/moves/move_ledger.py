@@ -11,6 +11,7 @@ the ledger marks it for deletion. Which row accounts for which object:
 | `copying` | `live`, at the source | `writing`, at the target: no object, part of a copy, or all of it |
 | `copied`, `verified` | `live`, at the source | `writing`, at the target: the copy |
 | `switched` | `live`, at the target | `writing`, at the source: still whole |
+| `kept` | `live`, foreign, at the source for good | `writing`, at the target: the copy (`file.copy_path`) |
 | `removed` | `live`, at the target | `doomed`, at the source, until it is swept |
 | `reverted` | `live`, at the source | `doomed`, at the target, until it is swept |
 | `dropped` | `doomed` or gone: deleted meanwhile | `doomed`, at the other path, until it is swept |
@@ -132,8 +133,7 @@ class MoveLedger:
             (_item.c.file_id == _file.c.id) & (_item.c.migration_id == migration_id) & _item.c.state.in_(OPEN_STATES)
         )
         is_below = func.substr(_file.c.path, 1, len(path_prefix)) == path_prefix
-        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, is_below]
-        where.append(~_file.c.is_foreign)
+        where = [_file.c.state == FileState.LIVE, _file.c.kind != FileKind.EXTERNAL, is_below, ~_file.c.is_foreign]
         if after is not None:
             where.append(_file.c.id > after)
         if only_unplanned:
@@ -143,6 +143,32 @@ class MoveLedger:
         async with self._database.read() as connection:
             rows = await connection.execute(statement.order_by(_file.c.id).limit(limit))
             return [MoveCandidate(file_from_row(tuple(row)[1:]), row[0]) for row in rows]
+
+    async def get_copy_candidates(
+        self, migration_id: UUID | None, *, after: UUID | None, limit: int, filters: MoveFilters = NO_FILTERS
+    ) -> list[File]:
+        """Foreign files with a known SHA-1 that have neither a copy nor an open item, by id, those after `after`."""
+        has_item = select(_item.c.file_id).where(
+            _item.c.file_id == _file.c.id, _item.c.migration_id == migration_id, _item.c.state.in_(OPEN_STATES)
+        )
+        where = [_file.c.is_foreign, _file.c.copy_path.is_(None), _file.c.sha1.is_not(None), ~has_item.exists()]
+        return await self._get_files(where, after, limit, filters)
+
+    async def get_unhashed_foreign_files(
+        self, *, after: UUID | None, limit: int, filters: MoveFilters = NO_FILTERS
+    ) -> list[File]:
+        """Foreign files without a SHA-1, by id, those after `after`."""
+        return await self._get_files([_file.c.is_foreign, _file.c.sha1.is_(None)], after, limit, filters)
+
+    async def _get_files(
+        self, where: list[ColumnElement[bool]], after: UUID | None, limit: int, filters: MoveFilters
+    ) -> list[File]:
+        where = where + _where_filters(_file.c.owner_id, _file.c.kind, filters)
+        if after is not None:
+            where.append(_file.c.id > after)
+        statement = select(_file).where(*where).order_by(_file.c.id).limit(limit)
+        async with self._database.read() as connection:
+            return [file_from_row(row) for row in await connection.execute(statement)]
 
     async def plan_moves(self, migration_id: UUID, targets: Sequence[tuple[File, str]]) -> set[str]:
         """Insert an item and a twin for each file and its target path; an item that was rolled back begins again.

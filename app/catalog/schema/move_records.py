@@ -19,6 +19,8 @@ class MoveState(StrEnum):
     COPYING = "copying"
     COPIED = "copied"
     VERIFIED = "verified"
+    KEPT = "kept"
+    """Of foreign files, whose sources stay."""
     SWITCHED = "switched"
     REMOVED = "removed"
     DROPPED = "dropped"
@@ -59,6 +61,11 @@ class MoveItemWithFile:
 
     item: MoveItem
     file: File | None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the source belongs to another program: the copy is kept beside it."""
+        return self.file is not None and self.file.is_foreign
 
     @property
     def is_file_live(self) -> bool:

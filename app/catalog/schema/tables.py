@@ -133,9 +133,19 @@ file = Table(
     _required("created_at", UtcDateTime),
     _required("not_before", UtcDateTime),
     _required("is_foreign", Boolean, server_default=false()),
+    # Of the verified copy of a foreign file, which has a row of its own: see `app.catalog.moves.kept_copies`.
+    Column("copy_path", String),
     # No program, of whatever version, may mark a foreign file for deletion.
     CheckConstraint("NOT is_foreign OR state = 'live'", name="ck_file_foreign_is_live"),
     Index("ix_file_state_not_before", "state", "not_before"),
+)
+
+Index(
+    "uq_file_copy_path",
+    file.c.copy_path,
+    unique=True,
+    sqlite_where=file.c.copy_path.is_not(None),
+    postgresql_where=file.c.copy_path.is_not(None),
 )
 
 foreign_root = Table(

@@ -43,7 +43,18 @@ async def update_link_roots(catalog: Catalog, set_link_roots: SetLinkRoots) -> N
 
 
 async def update_foreign_roots(catalog: Catalog, storage: StorageService) -> None:
-    """Raises `CatalogError`."""
+    """Also lets the storage find the copies of foreign files. Raises `CatalogError`."""
+
+    async def find_copy(path: str) -> tuple[str, int] | None:
+        try:
+            copy = await catalog.kept_copies.find(path)
+        except CatalogError as error:
+            if not catalog.outages.record_failure(error):
+                log.warning("the copy of a foreign file could not be looked up", reason=str(error))
+            return None
+        return None if copy is None else (copy.path, copy.size)
+
+    storage.set_copy_lookup(find_copy)
     storage.set_foreign_roots(await catalog.foreign_files.list_roots())
 
 

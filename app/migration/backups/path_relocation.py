@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.catalog.backup.dump import DumpedTable, JsonValue
 from app.config import Settings
 
-PATH_COLUMNS = {"file": ("path",), "migration_item": ("source_path", "target_path")}
+PATH_COLUMNS = {"file": ("path", "copy_path"), "migration_item": ("source_path", "target_path")}
 """The columns with paths of managed files, by table."""
 
 

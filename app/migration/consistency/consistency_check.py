@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Protocol
-from uuid import UUID
+from dataclasses import replace
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema.records import File, FileKind, FileState
 from app.catalog.schema.upload_records import Upload
 from app.health.markers import MARKER_NAME, MEDIA_FOLDERS
 from app.migration.backups.backup_store import BACKUP_FOLDER as BACKUPS
+from app.migration.consistency.findings import (
+    ConsistencyFinding,
+    ConsistencyProgress,
+    ConsistencySummary,
+    FindingKind,
+    FindingRepairer,
+)
 from app.migration.listing_store import ListingStore
 from app.storage.errors import (
     InvalidKey,
@@ -50,78 +53,6 @@ _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
 _MAX_UNAVAILABLE = 50
 """After this many consecutive `StorageUnavailable` errors the store counts as unreachable, and the check ends."""
-
-
-class FindingKind(StrEnum):
-    """`missing`: a live file has no object, or an unfinished upload has lost bytes that were acknowledged. `size`, `checksum`: its object differs from the row. `unreadable`: it could not be read.
-    `unplaced`: its path lies in no location of the settings. `orphan`: an object without a row. `count`: a kept count is not that of the
-    rows."""
-
-    MISSING = "missing"
-    SIZE = "size"
-    CHECKSUM = "checksum"
-    UNREADABLE = "unreadable"
-    UNPLACED = "unplaced"
-    ORPHAN = "orphan"
-    COUNT = "count"
-
-
-@dataclass(frozen=True, slots=True)
-class ConsistencyFinding:
-    """`file` is None for an orphan, a folder and a count, whose `path` is the name of the table. `key` is an orphan's key. Sizes in bytes. `repair` names the repair that was made, if
-    any. `is_transient`: a second check may give another result. `upload_id`: of the unfinished upload that has lost bytes."""
-
-    problem: FindingKind
-    path: str
-    file: File | None = None
-    key: str | None = None
-    found_size: int | None = None
-    detail: str = ""
-    repair: str | None = None
-    is_transient: bool = False
-    upload_id: UUID | None = None
-
-
-@dataclass(slots=True)
-class ConsistencySummary:
-    """Counts: listed `objects`, checked live `files`, `bytes_read`; `known` objects that need no row, by kind; files that are not checked:
-    `external` ones, and `unsettled` ones (state writing or doomed). `foreign`: live foreign files; those of a folder that is not mounted are not
-    checked, and the folder is a finding. `uploads`: unfinished ones that have bytes in the storage."""
-
-    objects: int = 0
-    files: int = 0
-    bytes_read: int = 0
-    known: Counter[str] = field(default_factory=Counter[str])
-    external: int = 0
-    foreign: int = 0
-    unsettled: int = 0
-    uploads: int = 0
-    problems: Counter[FindingKind] = field(default_factory=Counter[FindingKind])
-    repaired: Counter[str] = field(default_factory=Counter[str])
-
-    @property
-    def unrepaired(self) -> int:
-        return self.problems.total() - self.repaired.total()
-
-
-class ConsistencyProgress(Protocol):
-    """Receives the progress of a check."""
-
-    def begin(self, stage: str, total: int | None) -> None:
-        """A stage with `total` objects or files begins; None where the number is unknown."""
-        ...
-
-    def advance(self, count: int, size: int = 0) -> None:
-        """`count` more objects or files are done; `size` more bytes were read."""
-        ...
-
-
-class FindingRepairer(Protocol):
-    """Repairs findings; implemented by `app.migration.consistency.finding_repair`."""
-
-    async def repair(self, finding: ConsistencyFinding) -> str | None:
-        """Returns one word for the repair; None where none was made. Raises `StorageError` where the repair fails."""
-        ...
 
 
 class ConsistencyCheck:
@@ -238,6 +169,18 @@ class ConsistencyCheck:
                         continue
                     await self._slots.acquire()
                     group.create_task(self._check_file(file))
+                await self._check_copies(page, listing_store, group)
+        self._summary.unsettled -= min(self._summary.copies, self._summary.unsettled)  # their rows are `writing`
+
+    async def _check_copies(self, page: list[File], listing_store: ListingStore, group: asyncio.TaskGroup) -> None:
+        """The copies of the page's foreign files, as the files themselves."""
+        copies = [replace(file, path=file.copy_path) for file in page if file.copy_path is not None]
+        listed = await listing_store.sizes([copy.path for copy in copies]) if copies else {}
+        self._summary.copies += len(copies)
+        for copy in copies:
+            if self._checksums or listed.get(copy.path, -1) != copy.size:
+                await self._slots.acquire()
+                group.create_task(self._check_file(copy))
 
     async def _check_foreign_roots(self) -> None:
         """Reports folders of foreign files that are not mounted or do not answer: their files are not missing."""
@@ -279,7 +222,8 @@ class ConsistencyCheck:
             if finding is not None:
                 await self._report_finding(finding)
         finally:
-            self._progress.advance(1)
+            if not _is_copy(file):
+                self._progress.advance(1)
             self._slots.release()
 
     async def _find_lasting_problem(self, file: File) -> ConsistencyFinding | None:
@@ -292,6 +236,10 @@ class ConsistencyCheck:
             current = await self._catalog.files.get(file.id)
             if current is None or current.state is not FileState.LIVE:
                 return None  # deleted meanwhile
+            if _is_copy(file):
+                current = replace(current, path=current.copy_path or "")
+                if not current.path:
+                    return None  # the copy was forgotten meanwhile
             is_moved = current.path != file.path
             if attempt == _ATTEMPTS or not (is_moved or finding.is_transient):
                 return finding
@@ -302,7 +250,15 @@ class ConsistencyCheck:
 
     async def _find_problem(self, file: File) -> ConsistencyFinding | None:
         """The problem of the object at the file's path now; None where there is none."""
-        if file.is_foreign and self._storage.find_foreign_root(file.path) is None:
+        finding = await self._find_object_problem(file)
+        if finding is None or not _is_copy(file):
+            return finding
+        return replace(
+            finding, is_copy=True, detail="; ".join(filter(None, (finding.detail, "a copy beside its source")))
+        )
+
+    async def _find_object_problem(self, file: File) -> ConsistencyFinding | None:
+        if file.is_foreign and not _is_copy(file) and self._storage.find_foreign_root(file.path) is None:
             return ConsistencyFinding(FindingKind.UNPLACED, file.path, file, detail="lies below no foreign root")
         try:
             size, sha1 = await (self._read(file) if self._checksums and file.sha1 is not None else self._stat(file))
@@ -372,11 +328,15 @@ class ConsistencyCheck:
             await self._report_finding(ConsistencyFinding(FindingKind.COUNT, difference.table, detail=detail))
 
     async def _stat(self, file: File) -> tuple[int, bytes | None]:
+        if file.is_foreign and not _is_copy(file):
+            return (await self._storage.stat_foreign_source(file.path)).size, None
         return (await self._storage.stat(file.path)).size, None
 
     async def _read(self, file: File) -> tuple[int, bytes]:
         size, sha1 = 0, hashlib.sha1(usedforsecurity=False)
-        async with self._storage.read(file.path) as stream:
+        is_source = file.is_foreign and not _is_copy(file)
+        read = self._storage.read_foreign_source if is_source else self._storage.read
+        async with read(file.path) as stream:
             async for chunk in stream.chunks:
                 sha1.update(chunk)
                 size += len(chunk)
@@ -403,6 +363,11 @@ class ConsistencyCheck:
         if repair is not None:
             self._summary.repaired[repair] += 1
         self._on_finding(replace(finding, repair=repair))
+
+
+def _is_copy(file: File) -> bool:
+    """Whether this stands for the copy of a foreign file: see `_check_copies`."""
+    return file.copy_path == file.path
 
 
 def _known_kind(key: str) -> str | None:

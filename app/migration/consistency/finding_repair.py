@@ -1,6 +1,6 @@
 """`ConsistencyRepair`: repairs findings of the consistency check, on request only.
 
-Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder; kept counts are corrected. Nothing is deleted.
+Lost or damaged derivatives are generated again; a lost copy of a foreign file is forgotten, so that the next `migrate run` makes another one; orphans are moved to the quarantine folder; kept counts are corrected. Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from datetime import datetime
 from app.catalog.catalog import Catalog
 from app.catalog.schema.records import File, FileKind
 from app.jobs.service import JobService
-from app.migration.consistency.consistency_check import QUARANTINE_FOLDER, ConsistencyFinding, FindingKind
+from app.migration.consistency.consistency_check import QUARANTINE_FOLDER
+from app.migration.consistency.findings import ConsistencyFinding, FindingKind
 from app.storage.errors import ObjectNotFound
 from app.storage.service import StorageService
 
 REQUEUED = "requeued"
 QUARANTINED = "quarantined"
 RECOUNTED = "recounted"
+FORGOTTEN = "forgotten"
 
 _DERIVATIVES = frozenset((FileKind.THUMBNAIL, FileKind.PREVIEW, FileKind.FULLSIZE, FileKind.ENCODED_VIDEO))
 _REPAIRABLE_KINDS = frozenset((FindingKind.MISSING, FindingKind.SIZE, FindingKind.CHECKSUM))
@@ -43,6 +45,9 @@ class ConsistencyRepair:
     async def repair(self, finding: ConsistencyFinding) -> str | None:
         """Raises `CatalogError`, or a `StorageError` where an orphan cannot be moved."""
         file = finding.file
+        if file is not None and finding.is_copy:
+            is_lost = finding.problem is FindingKind.MISSING and self._jobs is not None
+            return FORGOTTEN if is_lost and await self._catalog.kept_copies.forget(file.id, finding.path) else None
         if file is not None:
             is_repairable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
             return await self._requeue_derivatives(file, self._jobs) if is_repairable and self._jobs else None

@@ -20,6 +20,7 @@ from app.catalog.schema.records import File
 from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import find_copy_problem, get_recorded_checksums
+from app.migration.foreign_copies import find_foreign_problem
 from app.migration.migration_context import (
     CommandTally,
     MigrationContext,
@@ -127,9 +128,12 @@ class _MoveRollback:
     async def _find_source_problem(self, move: MoveItemWithFile, file: File) -> MoveProblem | None:
         key = self._context.route.source.paths.to_key(move.item.source_path)
         recorded = get_recorded_checksums(file)
-        if key is None or recorded is None:
+        if recorded is None or (key is None and not file.is_foreign):
             return CHECKSUM_UNRECORDED
-        source_problem = await find_copy_problem(self._context.route.source, key, recorded, self._context.method)
+        if key is None or file.is_foreign:
+            source_problem = await find_foreign_problem(self._context.storage, file.path, recorded)
+        else:
+            source_problem = await find_copy_problem(self._context.route.source, key, recorded, self._context.method)
         if source_problem is None:
             return None
         if source_problem.kind is ProblemKind.COPY_MISSING:

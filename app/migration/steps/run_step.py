@@ -25,6 +25,7 @@ from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import get_recorded_checksums
 from app.migration.file_copier import FileCopier
+from app.migration.foreign_copies import hash_foreign_files, keep_copies, keep_verified_copies, plan_foreign_copies
 from app.migration.location_listing import LocationListing, open_listing
 from app.migration.markers_and_backups import copy_untracked_objects
 from app.migration.migration_context import (
@@ -70,9 +71,14 @@ async def run_move(context: MigrationContext) -> MoveReport:
         await sweep(context.catalog, context.storage, now=datetime.now(UTC))
         copy_run = _CopyRun(context, migration, check_lock)
         problems = await copy_untracked_objects(context)
+        if context.target_engine is StorageEngine.S3:
+            await keep_verified_copies(context, migration)
+            await hash_foreign_files(context, problems)
         async with _open_target_listing(context) as taken:
             while True:
                 added, unplanned = await _add_candidates(context, migration)
+                if context.target_engine is StorageEngine.S3:
+                    added += await plan_foreign_copies(context, migration, unplanned)
                 await copy_run.copy_all(taken)
                 if not added or copy_run.is_stopped:
                     break
@@ -130,9 +136,12 @@ class _CopyRun:
         self._context = context
         self._migration = migration
         self._check_lock = check_lock
-        self._copier = FileCopier(context.route, context.method, BandwidthLimit(context.bandwidth), context.progress)
+        self._copier = FileCopier(
+            context.storage, context.route, context.method, BandwidthLimit(context.bandwidth), context.progress
+        )
         self._results = BatchCommitter(self._record_outcomes)
         self._sizes: dict[UUID, int] = {}
+        self._foreign: dict[UUID, MoveItemWithFile] = {}
         self._consecutive_failures = 0
         self.tally = CommandTally()
         self.notes: list[str] = []
@@ -208,6 +217,8 @@ class _CopyRun:
             outcome = await self._copy_or_adopt(move, move.file, target)
         self._count_failures(outcome)
         self._sizes[move.item.file_id] = move.item.size
+        if move.is_foreign and outcome.state is MoveState.VERIFIED:
+            self._foreign[move.item.file_id] = move
         await self._results.add(outcome)
 
     async def _copy_or_adopt(self, move: MoveItemWithFile, file: File, target: _TargetState) -> CopyOutcome:
@@ -233,7 +244,10 @@ class _CopyRun:
         await self._check_lock()
         # Outcomes first: whether the object at the target is a copy decides what happens to dropped items, too.
         await self._context.catalog.moves.record_outcomes(self._migration.id, outcomes)
+        verified = [self._foreign.pop(each.file_id) for each in outcomes if each.file_id in self._foreign]
+        kept_ids = await keep_copies(self._context, self._migration, verified)
         failed = [outcome.file_id for outcome in outcomes if outcome.problem]
+        failed += [move.item.file_id for move in verified if move.item.file_id not in kept_ids]
         dropped = await self._context.catalog.path_switches.drop_deleted_items(self._migration.id, failed)
         kept = [outcome for outcome in outcomes if outcome.file_id not in dropped]
         sizes = {outcome.file_id: self._sizes.pop(outcome.file_id) for outcome in outcomes}

@@ -48,7 +48,8 @@ async def switch_move(context: MigrationContext) -> MoveReport:
                 )
                 async for page in iterate_moves(context, migration, {MoveState.VERIFIED}):
                     await check_lock()
-                    await _switch_page(context, migration, page, listing, tally)
+                    ours = [move for move in page if not move.is_foreign]  # the next run keeps the copies of the others
+                    await _switch_page(context, migration, ours, listing, tally)
         except StorageError as error:
             raise MoveRefused(f"{context.route.target.paths.path_prefix} cannot be listed: {error.detail}") from error
         await context.catalog.moves.finish_migration(migration.id)

@@ -26,7 +26,8 @@ from app.jobs.sweeper import sweep
 from app.migration.backups.backup_format import BackupDamaged
 from app.migration.backups.path_relocation import MediaLocationDiffers
 from app.migration.backups.restore import RestoreResult, restore_backup
-from app.migration.consistency.consistency_check import ConsistencyCheck, ConsistencyFinding, FindingKind
+from app.migration.consistency.consistency_check import ConsistencyCheck
+from app.migration.consistency.findings import ConsistencyFinding, FindingKind
 from app.storage.key import Key
 from app.storage.service import StorageService, open_storage
 from tests.catalog.rows import LEASE, make_user, new_asset, stored

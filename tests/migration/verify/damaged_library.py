@@ -15,13 +15,8 @@ from sqlalchemy import insert
 from app.catalog.catalog import Catalog
 from app.catalog.schema import tables
 from app.catalog.schema.records import File, FileKind, FileState, StoredFile
-from app.migration.consistency.consistency_check import (
-    ConsistencyCheck,
-    ConsistencyFinding,
-    ConsistencySummary,
-    FindingKind,
-    FindingRepairer,
-)
+from app.migration.consistency.consistency_check import ConsistencyCheck
+from app.migration.consistency.findings import ConsistencyFinding, ConsistencySummary, FindingKind, FindingRepairer
 from app.storage.key import Key
 from app.storage.service import StorageService
 from tests.catalog.rows import LEASE, make_user, new_asset

@@ -15,7 +15,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind, FileState
 from app.config import StorageEngine
 from app.jobs.sweeper import sweep
-from app.migration.consistency.consistency_check import FindingKind
+from app.migration.consistency.findings import FindingKind
 from app.storage.backend import ObjectInfo
 from app.storage.errors import StagingFull, StorageUnavailable
 from app.storage.key import Key

@@ -11,8 +11,8 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind, TaskState
 from app.config import Settings
 from app.jobs.service import JobService, open_jobs
-from app.migration.consistency.consistency_check import FindingKind
 from app.migration.consistency.finding_repair import QUARANTINED, RECOUNTED, REQUEUED, ConsistencyRepair
+from app.migration.consistency.findings import FindingKind
 from app.storage.key import Key
 from tests.catalog.rows import LEASE
 from tests.migration.verify.damaged_library import DamagedLibrary

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.catalog.database.engine import now
-from app.migration.consistency.consistency_check import FindingKind
 from app.migration.consistency.finding_repair import ConsistencyRepair
+from app.migration.consistency.findings import FindingKind
 from tests.migration.verify.damaged_library import DamagedLibrary
 from tests.real.foreign_files import ForeignAsset, ForeignTree
 

@@ -16,7 +16,8 @@ import pytest
 
 from app.catalog.catalog import Catalog
 from app.jobs.sweeper import sweep
-from app.migration.consistency.consistency_check import ConsistencyCheck, ConsistencyFinding
+from app.migration.consistency.consistency_check import ConsistencyCheck
+from app.migration.consistency.findings import ConsistencyFinding
 from app.storage.service import StorageService
 from tests.api.consistency import assert_consistent
 from tests.migration.verify.damaged_library import IgnoredProgress

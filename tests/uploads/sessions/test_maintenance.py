@@ -13,12 +13,8 @@ from app.catalog.backup.stale_rows import drop_restored_rows
 from app.catalog.schema.records import FileState
 from app.catalog.schema.upload_records import UploadState
 from app.config import StorageEngine
-from app.migration.consistency.consistency_check import (
-    ConsistencyCheck,
-    ConsistencyFinding,
-    ConsistencySummary,
-    FindingKind,
-)
+from app.migration.consistency.consistency_check import ConsistencyCheck
+from app.migration.consistency.findings import ConsistencyFinding, ConsistencySummary, FindingKind
 from app.storage.path import is_s3_uri
 from app.storage.resumable import ResumableWriteState
 from app.uploads.sessions.errors import UploadGone, UploadNotFound

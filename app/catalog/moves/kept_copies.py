@@ -1,0 +1,126 @@
+"""Verified copies of foreign files, beside sources that stay.
+
+`file.copy_path` of the foreign file names the copy. The copy's own row is the twin of its ledger item: `writing`, with a lease
+that never ends, until the foreign file's row is deleted, the copy is forgotten, or the file is adopted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.catalog.database.engine import Database, now
+from app.catalog.files import mark_unfinished_for_deletion
+from app.catalog.moves.move_ledger import OPEN_STATES
+from app.catalog.schema import tables
+from app.catalog.schema.move_records import MoveState
+from app.catalog.schema.records import FileState
+
+_file = tables.file
+_item = tables.migration_item
+_migration = tables.migration
+_user = tables.user
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignCopy:
+    """The copy of a foreign file, and its size in bytes."""
+
+    path: str
+    size: int
+
+
+class KeptCopyRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, migration_id: UUID, sha1s: Mapping[UUID, bytes]) -> frozenset[UUID]:
+        """Record verified copies as those of their foreign files, each if the file still has the SHA-1 that was verified.
+        Returns the files whose copies are kept. Of a file with another content the item is `reverted`, and the copy marked
+        for deletion; items of deleted files are not changed."""
+        kept: set[UUID] = set()
+        changed: set[UUID] = set()
+        async with self._database.write() as connection:
+            mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(list(sha1s))
+            columns = (_item.c.file_id, _item.c.twin_id, _item.c.owner_id, _item.c.target_path)
+            items = (await connection.execute(select(*columns).where(mine, _item.c.state == MoveState.VERIFIED))).all()
+            await _lock_owners(connection, {item.owner_id for item in items})
+            for item in items:
+                is_file = (_file.c.id == item.file_id) & _file.c.is_foreign
+                is_same = _file.c.copy_path.is_(None) & (_file.c.sha1 == sha1s[item.file_id])
+                statement = update(_file).where(is_file, is_same).values(copy_path=item.target_path)
+                if (await connection.execute(statement)).rowcount == 1:
+                    kept.add(item.file_id)
+                elif (await connection.execute(select(_file.c.id).where(is_file))).one_or_none() is not None:
+                    changed.add(item.file_id)
+            for ids, state in ((kept, MoveState.KEPT), (changed, MoveState.REVERTED)):
+                of_ids = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(ids)
+                await connection.execute(update(_item).where(of_ids).values(state=state, problem=None))
+            twins = [item.twin_id for item in items if item.file_id in changed]
+            await mark_unfinished_for_deletion(connection, twins)
+        return frozenset(kept)
+
+    async def find(self, path: str) -> ForeignCopy | None:
+        """The copy of the foreign file at this path; None where there is none."""
+        statement = select(_file.c.copy_path, _file.c.size).where(
+            _file.c.path == path, _file.c.is_foreign, _file.c.copy_path.is_not(None)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else ForeignCopy(row.copy_path or "", row.size or 0)
+
+    async def forget(self, file_id: UUID, copy_path: str) -> bool:
+        """Take a copy that is lost for no copy any more, so that the next run makes another one. Returns False where the file
+        has no such copy."""
+        async with self._database.write() as connection:
+            mine = (_file.c.id == file_id) & (_file.c.copy_path == copy_path)
+            forgotten = (await connection.execute(update(_file).where(mine).values(copy_path=None))).rowcount == 1
+            if forgotten:
+                await mark_copies_for_deletion(connection, [copy_path])
+        return forgotten
+
+    async def find_vanished(self, limit: int) -> list[UUID]:
+        """Files of open items whose rows are gone: foreign files that were deleted while they were copied."""
+        is_gone = ~select(_file.c.id).where(_file.c.id == _item.c.file_id).exists()
+        unfinished = _item.join(_migration, _migration.c.id == _item.c.migration_id)
+        statement = select(_item.c.file_id).select_from(unfinished)
+        statement = statement.where(_migration.c.finished_at.is_(None), _item.c.state.in_(OPEN_STATES), is_gone)
+        async with self._database.read() as connection:
+            return list((await connection.execute(statement.limit(limit))).scalars())
+
+    async def adopt(self, copies: Mapping[UUID, str]) -> int:
+        """Make foreign files ours at their copies, which the caller has just checked: each file whose `copy_path` is still that one.
+        Its source is left alone. Returns how many."""
+        adopted = 0
+        async with self._database.write() as connection:
+            owners = select(_file.c.owner_id).where(_file.c.id.in_(list(copies)))
+            await _lock_owners(connection, set((await connection.execute(owners)).scalars()))
+            for file_id, path in copies.items():
+                twin = delete(_file).where(_file.c.path == path, _file.c.state == FileState.WRITING)
+                mine = (_file.c.id == file_id) & _file.c.is_foreign & (_file.c.copy_path == path)
+                locked = await connection.execute(select(_file.c.id).where(mine).with_for_update())
+                if locked.one_or_none() is None or (await connection.execute(twin)).rowcount != 1:
+                    continue
+                values = {"path": path, "copy_path": None, "is_foreign": False, "not_before": now()}
+                adopted += (await connection.execute(update(_file).where(mine).values(values))).rowcount
+        return adopted
+
+
+async def mark_copies_for_deletion(
+    connection: AsyncConnection, paths: list[str], grace: timedelta = timedelta(0)
+) -> None:
+    """Mark copies for deletion whose foreign files' rows are gone, or have forgotten them. The sweeper leaves them alone until
+    `grace` has passed."""
+    twins = select(_file.c.id).where(_file.c.path.in_(paths), _file.c.state == FileState.WRITING)
+    await mark_unfinished_for_deletion(connection, (await connection.execute(twins)).scalars(), grace)
+
+
+async def _lock_owners(connection: AsyncConnection, owner_ids: set[UUID]) -> None:
+    """Owners first, as all code that changes several files of an owner does, to prevent deadlocks."""
+    owners = select(_user.c.id).where(_user.c.id.in_(owner_ids)).order_by(_user.c.id)
+    await connection.execute(owners.with_for_update())

@@ -1,0 +1,136 @@
+"""Copies of foreign files: which are made, where they lie, and when they are kept beside their sources.
+
+A copy's name has the file's id and the beginning of its SHA-1: the same bytes have the same name after a catalogue was restored,
+and other bytes of the same file another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from app.catalog.schema.move_records import MoveItemWithFile, MoveState, StorageMigration
+from app.catalog.schema.records import File, FileKind
+from app.migration.bounded_concurrency import run_in_parallel
+from app.migration.copy_check import ContentHasher, RecordedChecksums
+from app.migration.migration_context import PAGE_FILES, MigrationContext, iterate_moves
+from app.migration.problems import (
+    COPY_DAMAGED,
+    COPY_MISSING,
+    TARGET_BUSY,
+    MoveProblem,
+    describe_source_error,
+    describe_target_error,
+    describe_wrong_size,
+)
+from app.migration.reports import ProblemList
+from app.storage.errors import ObjectNotFound, StorageError
+from app.storage.key import Key
+from app.storage.service import StorageService
+
+_FOLDERS = {
+    FileKind.ENCODED_VIDEO: "encoded-video",
+    FileKind.MOTION: "encoded-video",
+    FileKind.FULLSIZE: "thumbs",
+    FileKind.PERSON: "thumbs",
+    FileKind.PREVIEW: "thumbs",
+    FileKind.PROFILE: "profile",
+    FileKind.THUMBNAIL: "thumbs",
+}
+_MAX_EXTENSION = 10
+
+
+def make_copy_key(file: File) -> Key:
+    """`<folder>/<owner>/<aa>/<bb>/<file>-<8 hex of the SHA-1><extension>`."""
+    if file.sha1 is None:
+        raise ValueError("the SHA-1 is not known")
+    name, suffix = str(file.id), PurePosixPath(file.path).suffix
+    extension = suffix.lower() if suffix.isascii() and len(suffix) <= _MAX_EXTENSION else ""
+    folder = _FOLDERS.get(file.kind, "upload")
+    return Key(f"{folder}/{file.owner_id}/{name[:2]}/{name[2:4]}/{name}-{file.sha1[:4].hex()}{extension}")
+
+
+async def hash_foreign_files(context: MigrationContext, problems: ProblemList) -> None:
+    """Read the foreign files without a SHA-1 (derivatives and sidecars of another program) and store their checksums."""
+
+    async def iterate_pages() -> AsyncIterator[list[File]]:
+        after: UUID | None = None
+        while True:
+            page = await context.catalog.moves.get_unhashed_foreign_files(
+                after=after, limit=PAGE_FILES, filters=context.filters
+            )
+            if page:
+                yield page
+            if len(page) < PAGE_FILES:
+                return
+            after = page[-1].id
+
+    async def hash_file(file: File) -> None:
+        digest = ContentHasher()
+        try:
+            async with context.storage.read_foreign_source(file.path) as stream:
+                async for chunk in stream.chunks:
+                    digest.update(chunk)
+        except StorageError as error:
+            problems.add(file.path, str(describe_source_error(error)))
+            return
+        found = digest.to_checksums()
+        if found.size != file.size or found.sha1 is None or found.crc32 is None:
+            problems.add(file.path, str(describe_wrong_size(found.size, file.size or 0)))
+            return
+        await context.catalog.foreign_files.store_checksums(file.id, found.size, found.sha1, found.crc32)
+
+    await run_in_parallel(iterate_pages(), context.concurrency, hash_file)
+
+
+async def find_foreign_problem(storage: StorageService, path: str, recorded: RecordedChecksums) -> MoveProblem | None:
+    """As `find_copy_problem`, for a foreign file where it lies."""
+    digest = ContentHasher()
+    try:
+        async with storage.read_foreign_source(path) as stream:
+            async for chunk in stream.chunks:
+                digest.update(chunk)
+    except ObjectNotFound:
+        return COPY_MISSING
+    except StorageError as error:
+        return describe_source_error(error)
+    return None if digest.matches(recorded) else COPY_DAMAGED
+
+
+async def plan_foreign_copies(context: MigrationContext, migration: StorageMigration, problems: ProblemList) -> int:
+    """Insert ledger items and twins for all foreign files that have no copy. Returns how many."""
+    added = 0
+    after: UUID | None = None
+    while True:
+        page = await context.catalog.moves.get_copy_candidates(
+            migration.id, after=after, limit=PAGE_FILES, filters=context.filters
+        )
+        targets: list[tuple[File, str]] = []
+        for file in page:
+            try:
+                targets.append((file, context.route.target.paths.to_path(make_copy_key(file))))
+            except StorageError as error:
+                problems.add(file.path, str(describe_target_error(error)))
+        taken = await context.catalog.moves.plan_moves(migration.id, targets) if targets else set()
+        for file, path in targets:
+            if path in taken:
+                problems.add(file.path, str(TARGET_BUSY))
+        added += len(targets) - len(taken)
+        if len(page) < PAGE_FILES:
+            return added
+        after = page[-1].id
+
+
+async def keep_verified_copies(context: MigrationContext, migration: StorageMigration) -> None:
+    """Keep the copies that an earlier run has verified, and was killed before it recorded them."""
+    async for page in iterate_moves(context, migration, {MoveState.VERIFIED}):
+        await keep_copies(context, migration, [move for move in page if move.is_foreign])
+
+
+async def keep_copies(
+    context: MigrationContext, migration: StorageMigration, moves: Collection[MoveItemWithFile]
+) -> frozenset[UUID]:
+    """Record verified copies as those of their foreign files. Returns the files whose copies are kept."""
+    sha1s = {move.file.id: move.file.sha1 for move in moves if move.file is not None and move.file.sha1 is not None}
+    return await context.catalog.kept_copies.keep(migration.id, sha1s) if sha1s else frozenset()
