@@ -28,7 +28,7 @@ from app.catalog.schema.records import File, FileKind
 from app.storage.backend import CHUNK_BYTES, ObjectStream
 from app.storage.crc32 import crc32
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 from app.storage.relocated_reads import read_across_moves
 
 _log = structlog.get_logger(__name__)
@@ -116,6 +116,11 @@ class ArchiveSource:
         with self._count_lost_members():
             async with transfer, aclosing(transfer.iter_chunks()) as chunks:
                 yield chunks
+
+    def read_windows(
+        self, byte_range: ByteRange | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
+        return self.read(byte_range)
 
     async def check_first_members(self) -> None:
         """Raises `MemberLost` if `read(None)` would raise it before the first byte. Opens no file."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from email.utils import formatdate
 from functools import partial
 from math import floor
@@ -31,7 +31,7 @@ from app.delivery.range_header import RangeResult, parse_range_header
 from app.formats import can_run_scripts
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import ObjectChanged
-from app.storage.ranges import ByteRange, ByteSource
+from app.storage.ranges import ByteRange, ByteSource, FileWindow
 
 _SANDBOX = b"default-src 'none'; sandbox"
 # For video and audio: in a sandboxed document Chromium does not play media.
@@ -39,6 +39,9 @@ _MEDIA = b"default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
 
 TakeTurn = Callable[[], Awaitable[None]]
 """Awaited between chunks: returns when the next one may be handled, in a later pass of the event loop."""
+
+ZERO_COPY_SEND = "http.response.zerocopysend"
+"""An extension of ASGI. Where the scope has it, the server takes parts of files in place of bytes, see `app.api.http.responses.file_sender`."""
 
 HoldSlot = Callable[[], AbstractContextManager[TakeTurn]]
 """Counts the block as a transfer, or raises."""
@@ -154,17 +157,17 @@ class Representation:
             await self._run_readable_check()
             await _send_head(send, 200, (*self._full_headers, *extra_headers))
         elif selection is RangeResult.WHOLE:
-            sender = _ResponseSender(send, 200, (*self._full_headers, *extra_headers), self._size)
+            sender = _ResponseSender(scope, send, 200, (*self._full_headers, *extra_headers), self._size)
             await self._send_single(receive, sender, None, hold_slot)
         elif selection is RangeResult.UNSATISFIABLE:
             raise UnsatisfiableRange(self._size, self._validator_headers)
         elif len(selection) == 1:
-            sender = self._build_partial_sender(send, selection[0], extra_headers)
+            sender = self._build_partial_sender(scope, send, selection[0], extra_headers)
             await self._send_single(receive, sender, selection[0], hold_slot)
         else:
             layout = lay_out_byteranges(selection, self._size, self._content_type)
             with hold_slot() as take_turn:
-                await self._send_multipart(receive, send, layout, extra_headers, take_turn)
+                await self._send_multipart(scope, receive, send, layout, extra_headers, take_turn)
 
     def answer_from_memory(
         self, headers: RawHeaders, read_from_memory: Callable[[ByteRange], bytes | None]
@@ -215,7 +218,9 @@ class Representation:
             self._encoded_headers, length, first, first + length - 1, self._size,
         )  # fmt: skip
 
-    def _build_partial_sender(self, send: Send, part: ByteRange, extra_headers: RawHeaders) -> _ResponseSender:
+    def _build_partial_sender(
+        self, scope: Scope, send: Send, part: ByteRange, extra_headers: RawHeaders
+    ) -> _ResponseSender:
         length = part.length
         headers = (
             *self._common_headers,
@@ -224,7 +229,7 @@ class Representation:
             (b"content-range", b"bytes %d-%d/%d" % (part.first, part.first + length - 1, self._size)),
             *extra_headers,
         )
-        return _ResponseSender(send, 206, headers, length)
+        return _ResponseSender(scope, send, 206, headers, length)
 
     async def _send_single(
         self, receive: Receive, sender: _ResponseSender, part: ByteRange | None, hold_slot: HoldSlot
@@ -240,7 +245,7 @@ class Representation:
 
     async def _send_source(self, sender: _ResponseSender, part: ByteRange | None) -> None:
         try:
-            async with self.source.read(part) as chunks:
+            async with self._open_source(sender, part) as chunks:
                 await self._relay(chunks, sender, sender.length)
             if not sender.length:
                 await sender.send_body(b"")
@@ -249,7 +254,13 @@ class Representation:
             raise
 
     async def _send_multipart(
-        self, receive: Receive, send: Send, layout: ByterangesLayout, extra_headers: RawHeaders, take_turn: TakeTurn
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        layout: ByterangesLayout,
+        extra_headers: RawHeaders,
+        take_turn: TakeTurn,
     ) -> None:
         headers = (
             *self._common_headers,
@@ -257,21 +268,29 @@ class Representation:
             (b"content-length", b"%d" % layout.length),
             *extra_headers,
         )
-        sender = _ResponseSender(send, 206, headers, layout.length)
+        sender = _ResponseSender(scope, send, 206, headers, layout.length)
         sender.take_turn = take_turn
         async with CancelOnDisconnect(receive) as connection:
             sender.connection = connection
             try:
                 for head, part in layout.parts:
-                    async with self.source.read(part) as chunks:
+                    async with self._open_source(sender, part) as chunks:
                         await self._relay(chunks, sender, part.length, head)
                 await sender.send_body(layout.closing_boundary)
             except Exception as error:
                 self._raise_aborted(sender, error)
                 raise
 
+    def _open_source(
+        self, sender: _ResponseSender, part: ByteRange | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
+        # A window of less than a chunk would cost more than its copy.
+        if sender.takes_windows and (self._size if part is None else part.length) > CHUNK_BYTES:
+            return self.source.read_windows(part)
+        return self.source.read(part)
+
     async def _relay(
-        self, chunks: AsyncIterator[bytes], sender: _ResponseSender, length: int, head: bytes = b""
+        self, chunks: AsyncIterator[bytes | FileWindow], sender: _ResponseSender, length: int, head: bytes = b""
     ) -> None:
         """Send `head` and the chunks. Raises `ObjectChanged` if the chunks are not `length` bytes in all.
 
@@ -286,7 +305,12 @@ class Representation:
                     break
                 if left < 0:
                     break
-            await sender.send_body(head + chunk if head else chunk)
+            if isinstance(chunk, FileWindow):
+                if head:
+                    await sender.send_body(head)
+                await sender.send_window(chunk)
+            else:
+                await sender.send_body(head + chunk if head else chunk)
             head = b""
             if not left:
                 return
@@ -302,9 +326,11 @@ class _ResponseSender:
     """Sends a body of known length and counts its bytes. Sends the head with the first bytes, so that a source that fails before them
     can still get an error status."""
 
-    __slots__ = ("_headers", "_send", "_status", "connection", "length", "sent", "started", "take_turn")
+    __slots__ = (
+        "_headers", "_send", "_status", "connection", "length", "sent", "started", "take_turn", "takes_windows",
+    )  # fmt: skip
 
-    def __init__(self, send: Send, status: int, headers: RawHeaders, length: int) -> None:
+    def __init__(self, scope: Scope, send: Send, status: int, headers: RawHeaders, length: int) -> None:
         self._send = send
         self._status = status
         self._headers = headers
@@ -313,24 +339,44 @@ class _ResponseSender:
         self.started = False
         self.connection: CancelOnDisconnect | None = None
         self.take_turn: TakeTurn = _wait_for_next_pass
+        self.takes_windows = ZERO_COPY_SEND in (scope.get("extensions") or ())
 
     async def send_body(self, data: bytes) -> None:
         """Send `data`. Returns when all but the socket buffer's share has been written (back-pressure), so that a stalled client holds no
         second chunk in memory."""
-        if not self.started:
-            self.started = True
-            await self._send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        self.sent += len(data)
-        if self.sent < self.length:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        more = await self._begin_piece(len(data))
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        if more:
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
             # Neither a write to a closed connection nor a read from the page cache waits. Yield to the event loop, so that the task that
             # listens for the disconnect (and all others) can run.
             await self.take_turn()
-            return
-        if self.connection is not None:
+
+    async def send_window(self, window: FileWindow) -> None:
+        """Send a part of a file. Returns when the kernel has all of it."""
+        more = await self._begin_piece(window.length)
+        await self._send(
+            {
+                "type": ZERO_COPY_SEND,
+                "file": window.file,
+                "offset": window.offset,
+                "count": window.length,
+                "more_body": more,
+            }
+        )
+        if more:
+            await self.take_turn()
+
+    async def _begin_piece(self, size: int) -> bool:
+        """Whether more pieces follow this one of `size` bytes."""
+        if not self.started:
+            self.started = True
+            await self._send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        self.sent += size
+        more = self.sent < self.length
+        if not more and self.connection is not None:
             self.connection.complete = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        return more
 
 
 _CONTROL_CHARACTERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

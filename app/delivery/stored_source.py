@@ -12,7 +12,7 @@ from typing import Protocol
 from app.storage.backend import ObjectStream
 from app.storage.errors import ObjectChanged, RangeNotSatisfiable
 from app.storage.path import is_s3_uri
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 from app.storage.relocated_reads import PathLookup, read_across_moves
 
 
@@ -54,12 +54,17 @@ class StoredSource:
     def read(self, byte_range: ByteRange | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return _StoredFileReader(self, byte_range)
 
+    def read_windows(
+        self, byte_range: ByteRange | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
+        return _StoredWindowReader(self, byte_range)
+
     def read_from_memory(self, byte_range: ByteRange) -> bytes | None:
         """Exactly these bytes if they are in memory (the page cache), otherwise None."""
         return self.storage.read_from_memory(self.path, byte_range, self.size)
 
 
-class _StoredFileReader:
+class _StoredFileOpener:
     """Opens the object and compares its size with the catalogue. A class, because a generator would cost each request more time."""
 
     __slots__ = ("_byte_range", "_file", "_opened", "_relocating_chunks")
@@ -70,7 +75,7 @@ class _StoredFileReader:
         self._opened = file.storage.read(file.path, byte_range, file.version)
         self._relocating_chunks: AsyncGenerator[bytes] | None = None
 
-    async def __aenter__(self) -> AsyncIterator[bytes]:
+    async def open_stream(self) -> ObjectStream:
         file = self._file
         try:
             stream = await self._opened.__aenter__()
@@ -80,6 +85,10 @@ class _StoredFileReader:
             error = ObjectChanged(file.path, "delivery", f"holds {stream.info.size} bytes, not {file.size}")
             await self._opened.__aexit__(ObjectChanged, error, None)
             raise error
+        return stream
+
+    def choose_chunks(self, stream: ObjectStream) -> AsyncIterator[bytes]:
+        file = self._file
         if file.locate is None or not is_s3_uri(file.path):
             return stream.chunks
         self._relocating_chunks = read_across_moves(file.storage, file.path, stream, file.locate)
@@ -91,3 +100,20 @@ class _StoredFileReader:
         if self._relocating_chunks is not None:
             await self._relocating_chunks.aclose()
         return await self._opened.__aexit__(exc_type, exc, traceback)
+
+
+class _StoredFileReader(_StoredFileOpener):
+    __slots__ = ()
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        return self.choose_chunks(await self.open_stream())
+
+
+class _StoredWindowReader(_StoredFileOpener):
+    """Yields the stream's windows where it has them."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> AsyncIterator[bytes | FileWindow]:
+        stream = await self.open_stream()
+        return self.choose_chunks(stream) if stream.windows is None else stream.windows

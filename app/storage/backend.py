@@ -17,7 +17,7 @@ from typing import Protocol
 from app.storage.digests import UpdateDigest
 from app.storage.errors import StorageError
 from app.storage.key import Key
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 from app.storage.resumable import ResumableWrites
 
 CHUNK_BYTES = 256 * 1024
@@ -69,11 +69,13 @@ class StoredChecksum:
 class ObjectStream:
     """An open read. `served` is the range that is served, with both ends filled in; None for an empty object that is read whole.
     `chunks` yields at most `MAX_CHUNK_BYTES` at a time, never an empty chunk, and in total exactly `served`. A body that ends
-    early raises."""
+    early raises. `windows`, where the file can be sent without a copy, yields the same bytes as windows of at most `MAX_CHUNK_BYTES`; a
+    reader takes either."""
 
     info: ObjectInfo
     served: ByteRange | None
     chunks: AsyncIterator[bytes]
+    windows: AsyncIterator[FileWindow] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`ByteRange` and `ByteSource`: the types that storage, delivery and archives share."""
+"""`ByteRange`, `FileWindow` and `ByteSource`: the types that storage, delivery and archives share."""
 
 from __future__ import annotations
 
@@ -35,6 +35,40 @@ class ByteRange:
         return self.last - self.first + 1
 
 
+class SendableFile(Protocol):
+    """An open file whose bytes the kernel can send without a copy in this process (sendfile(2))."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def backend(self) -> str: ...
+
+    def fileno(self) -> int: ...
+
+    def is_cached(self, offset: int, count: int) -> bool:
+        """Whether these bytes are in the page cache, so that sending them does not wait for the disk."""
+        ...
+
+    async def load(self, offset: int, count: int) -> None:
+        """Read these bytes into the page cache, in a thread. Raises `ObjectChanged` where the file ends before them, and the errors of a
+        read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileWindow:
+    """`length` bytes of an open file from `offset`, in place of the bytes themselves. It is in the page cache when a source yields it, and
+    may be used until the source's next window."""
+
+    file: SendableFile
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
 class ByteSource(Protocol):
     """Bytes that can be sent: a stored file, or an archive that is generated while it is sent."""
 
@@ -68,4 +102,10 @@ class ByteSource(Protocol):
 
     def read(self, byte_range: ByteRange | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the bytes of `byte_range` (None: all). Raises `StorageError`s on opening, before the first byte."""
+        ...
+
+    def read_windows(
+        self, byte_range: ByteRange | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
+        """As `read`, with windows of local files in place of bytes where the file system allows it."""
         ...

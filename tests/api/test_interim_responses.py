@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.http.interim_responses import find_interim_responder
+from app.api.http.responses.interim_responses import find_interim_responder
 from tests.api.echo_server import echo, run_server
 from tests.real.http_raw import RawConnection
 from tests.real.nginx import Nginx

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from app.delivery.errors import DeliveryError, PreconditionFailed
 from app.delivery.response import NO_CACHE, deliver_source
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import StorageError
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 from tests.real.http_raw import PATIENCE
 
 
@@ -59,6 +59,11 @@ class RecordedSource:
         finally:
             await chunks.aclose()
             self.closed += 1
+
+    def read_windows(
+        self, byte_range: ByteRange | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
+        return self.read(byte_range)
 
     async def _chunks(self, byte_range: ByteRange | None) -> AsyncGenerator[bytes, None]:
         part = self.content

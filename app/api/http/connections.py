@@ -77,7 +77,8 @@ class ConnectionRegistry:
         self._idle: dict[asyncio.Transport, tuple[str, float, Callable[[], None]]] = {}
         """Admitted connections without a request, longest first: client address, since when, and what closes them."""
         self._requests: Counter[str] = Counter()
-        self._response_rates: dict[asyncio.Transport, ResponseRateMeter] = {}
+        self._response_rates: dict[asyncio.Transport, tuple[ResponseRateMeter, Callable[[], int]]] = {}
+        """With each meter, what counts the bytes that wait for the client."""
         self._stall_check: asyncio.TimerHandle | None = None
         self._turns: deque[Callable[[], None]] = deque()
 
@@ -86,14 +87,24 @@ class ConnectionRegistry:
         return {"admitted": self._count, "over_limit": sum(map(len, self._health_only.values()))}
 
     def register(
-        self, address: str, transport: asyncio.Transport, *, trusted: bool, on_evicted: Callable[[], None]
+        self,
+        address: str,
+        transport: asyncio.Transport,
+        *,
+        trusted: bool,
+        on_evicted: Callable[[], None],
+        count_unsent_bytes: Callable[[], int] | None = None,
     ) -> ConnectionAdmission:
         """Add a connection from `address`; `unregister` must follow.
 
         A connection over the limit is `HEALTH_ONLY`. Those are bounded too: the oldest one of the client that has most of them is
-        evicted for a new one. `on_evicted` is called then, and must refuse the connection.
+        evicted for a new one. `on_evicted` is called then, and must refuse the connection. `count_unsent_bytes` counts the bytes that wait
+        for the client; without it, those of the transport's buffer do.
         """
-        self._response_rates[transport] = ResponseRateMeter(self._limits)
+        self._response_rates[transport] = (
+            ResponseRateMeter(self._limits),
+            count_unsent_bytes or transport.get_write_buffer_size,
+        )
         if self._stall_check is None:
             self._stall_check = asyncio.get_running_loop().call_later(self._stall_check_interval, self._abort_stalled)
         if self.admit(address, trusted=trusted):
@@ -244,8 +255,8 @@ class ConnectionRegistry:
             self._stall_check = None
 
     def _find_stalled(self, now: float) -> Iterator[tuple[asyncio.Transport, str]]:
-        for transport, meter in self._response_rates.items():
-            unsent = transport.get_write_buffer_size()
+        for transport, (meter, count_unsent_bytes) in self._response_rates.items():
+            unsent = count_unsent_bytes()
             if not unsent:
                 meter.pause()
             elif reason := meter.cutoff_reason(now, _read_acknowledged_bytes(transport), unsent):

@@ -27,12 +27,14 @@ from app.api.errors import ApiError
 from app.api.http.application import ApiApplication, build_problem_response
 from app.api.http.client_address import FORWARDED, FORWARDED_FOR
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
-from app.api.http.interim_responses import INTERIM_RESPONSES, InterimResponder
 from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
+from app.api.http.responses.file_sender import FileSender, create_file_sender
+from app.api.http.responses.interim_responses import INTERIM_RESPONSES, InterimResponder
+from app.api.http.responses.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
 from app.api.http.sockets import is_readable
-from app.api.http.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
 from app.api.request_context import FROM_TRUSTED_PROXY, generate_correlation_id
+from app.delivery.response import ZERO_COPY_SEND
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_SECONDS = 15.0
@@ -77,6 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._framing: list[tuple[bytes, bytes]] = []
         self._known_host_field: tuple[bytes, bytes] | None = None
         """The `Host` field of an earlier request on this connection that was valid."""
+        self._file_sender: FileSender | None = None
         self._body = BodyFraming()
         self._blank_bytes = 0
         self._is_turn_scheduled = False
@@ -89,9 +92,14 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         self.flow = HoldableFlowControl(transport)  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._file_sender = create_file_sender(self.loop, transport, self.flow)
         self._trusted = self._registry.trusted_proxies.contains(self._address)
         self._admission = self._registry.register(
-            self._address, transport, trusted=self._trusted, on_evicted=self._on_evicted
+            self._address,
+            transport,
+            trusted=self._trusted,
+            on_evicted=self._on_evicted,
+            count_unsent_bytes=self._count_unsent_bytes,
         )
         if self._admission is ConnectionAdmission.ADMITTED:
             self._registry.mark_idle(self._address, transport, self._on_closed_for_another)
@@ -103,6 +111,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_request()
         self._data = b""
         super().connection_lost(exc)
+        if self._file_sender is not None:
+            self._file_sender.on_connection_lost()
+
+    def _count_unsent_bytes(self) -> int:
+        waiting = 0 if self._file_sender is None else self._file_sender.waiting_bytes
+        return self.transport.get_write_buffer_size() + waiting
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
@@ -296,9 +310,14 @@ class HttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
             request_body=self._body,
             is_draining=lambda: self._registry.is_draining,
+            file_sender=self._file_sender,
         )
+        extensions: dict[str, object] = {}
         if self._is_http_1_1:
-            self.scope["extensions"] = {INTERIM_RESPONSES: InterimResponder(self.cycle)}  # pyright: ignore[reportGeneralTypeIssues]
+            extensions[INTERIM_RESPONSES] = InterimResponder(self.cycle)
+        if self._file_sender is not None:
+            extensions[ZERO_COPY_SEND] = {}
+        self.scope["extensions"] = extensions  # pyright: ignore[reportGeneralTypeIssues]
         self._start_asgi_task(self.cycle, self.app)  # pyright: ignore[reportArgumentType]
 
     def on_body(self, body: bytes) -> None:

@@ -15,7 +15,15 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVarTuple
 
-from app.storage.backend import DiskSpace, FindKeysInUse, ObjectInfo, ObjectStream, ObjectWriter, StoredChecksum
+from app.storage.backend import (
+    CHUNK_BYTES,
+    DiskSpace,
+    FindKeysInUse,
+    ObjectInfo,
+    ObjectStream,
+    ObjectWriter,
+    StoredChecksum,
+)
 from app.storage.errors import ListingIncomplete, ObjectNotFound, StorageError, StorageUnavailable
 from app.storage.key import Key
 from app.storage.local.descriptor_cache import DescriptorCache
@@ -28,6 +36,7 @@ from app.storage.local.file_reader import (
     managed_etag,
     require_regular_file,
 )
+from app.storage.local.file_windows import FileWindows, SendfileSupport, may_look_up
 from app.storage.local.file_writer import (
     BACKEND,
     LocalWriter,
@@ -72,6 +81,7 @@ class LocalBackend:
         self._workers = ThreadPool("storage", WORKER_THREADS)
         self.resumable_writes = LocalResumableWrites(lambda: self._root_folder, self._workers, fsync=fsync)
         self._nowait_support = NowaitSupport()
+        self._sendfile_support = SendfileSupport()
         self._descriptors = DescriptorCache(lambda descriptor: self._readers.run_in_background(os.close, descriptor))
 
     @property
@@ -106,6 +116,7 @@ class LocalBackend:
             byte_range,
             if_match,
             check_unchanged=False,
+            make_windows=self._make_windows,
         )
 
     def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
@@ -292,6 +303,15 @@ class LocalBackend:
         finally:
             if not pending.is_ended:
                 await self._workers.run_uncancelled(pending.abort)
+
+    def _make_windows(self, file: OpenFile, status: os.stat_result, served: ByteRange) -> FileWindows | None:
+        """Only for ranges of more than one chunk, where reads that never wait are supported: on network file systems sendfile(2) may ask the
+        server, wherever the bytes are."""
+        if served.length <= CHUNK_BYTES or not self._nowait_support.detect(file.descriptor, served.first):
+            return None
+        if not may_look_up(file.descriptor, status) or not self._sendfile_support.check(file.descriptor, served.first):
+            return None
+        return FileWindows(file, served)
 
     def _make_folder(self, name: str) -> None:
         with raise_storage_errors(name, BACKEND, is_write=True):

@@ -9,17 +9,18 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
+from typing import TypeVar
 
 from app.storage.backend import CHUNK_BYTES, ObjectInfo, ObjectStream
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageError
 from app.storage.local.os_errors import translate_os_error
 from app.storage.local.syscalls import RWF_NOWAIT, read_cached
 from app.storage.local.threads import ThreadPool
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Opening never blocks on a FIFO, and never makes a terminal the controlling one."""
@@ -30,6 +31,7 @@ READ_AHEAD_BYTES = 2 * 1024 * 1024
 _MAX_DEVICES = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_NS = 2**63 - 1
+_Result = TypeVar("_Result")
 _NOWAIT_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -66,6 +68,21 @@ class NowaitSupport:
     def __init__(self) -> None:
         self.is_supported: bool | None = None if RWF_NOWAIT else False
         """None before the first read. False on tmpfs and most network file systems, whose calls may take long."""
+
+    def detect(self, descriptor: int, offset: int) -> bool:
+        """Whether it is supported; reads a byte to find out."""
+        if self.is_supported is None:
+            try:
+                read_cached(descriptor, 1, offset)
+            except BlockingIOError:
+                self.is_supported = True
+            except OSError as error:
+                if error.errno not in _NOWAIT_UNSUPPORTED:
+                    return False  # the file's own error, which a read meets again
+                self.is_supported = False
+            else:
+                self.is_supported = True
+        return self.is_supported
 
 
 class NowaitSupportByDevice:
@@ -157,7 +174,7 @@ class OpenFile:
         try:
             chunk = self._read_from_memory()
             if chunk is None:
-                chunk, changed = await self._read_in_thread()
+                chunk, changed = await self.run_in_thread(self._read_blocking)
             else:
                 changed = self._is_changed(len(chunk))
             self._offset += len(chunk)
@@ -192,11 +209,12 @@ class OpenFile:
         nowait_support.is_supported = True
         return chunk
 
-    async def _read_in_thread(self) -> tuple[bytes, bool]:
+    async def run_in_thread(self, function: Callable[[], _Result]) -> _Result:
+        """Call `function`, which reads the descriptor, in a thread. Raises its exceptions, and the errors of `ThreadPool.wait`."""
         self._in_thread = True
         call = None
         try:
-            call = self._threads.submit(self._read_blocking)
+            call = self._threads.submit(function)
             return await self._threads.wait(call)
         finally:
             if call is None or call.done():
@@ -232,11 +250,14 @@ def require_regular_file(file: OpenFile) -> os.stat_result:
     return status
 
 
+MakeWindows = Callable[[OpenFile, os.stat_result, ByteRange], AsyncIterator[FileWindow] | None]
+
+
 class FileReadContext:
     """The context manager that `read_stream` returns. `open_file` opens the file, `make_etag` makes its etag. With `check_unchanged` the
-    etag is checked again before the last chunk."""
+    etag is checked again before the last chunk. `make_windows` makes the stream's windows; without it, it has none."""
 
-    __slots__ = ("_check_unchanged", "_file", "_if_match", "_make_etag", "_open_file", "_range")
+    __slots__ = ("_check_unchanged", "_file", "_if_match", "_make_etag", "_make_windows", "_open_file", "_range")
 
     def __init__(
         self,
@@ -246,12 +267,14 @@ class FileReadContext:
         if_match: str | None,
         *,
         check_unchanged: bool,
+        make_windows: MakeWindows | None = None,
     ) -> None:
         self._open_file = open_file
         self._make_etag = make_etag
         self._range = byte_range
         self._if_match = if_match
         self._check_unchanged = check_unchanged
+        self._make_windows = make_windows
         self._file: OpenFile | None = None
 
     async def __aenter__(self) -> ObjectStream:
@@ -277,6 +300,6 @@ class FileReadContext:
         served = (self._range or ByteRange(0)).clamp(info.size)
         if served is None:
             raise RangeNotSatisfiable(file.key, file.backend, info.size)
-        return ObjectStream(
-            info, served, file.serve_range(served, self._make_etag if self._check_unchanged else None, info.etag)
-        )
+        windows = None if self._make_windows is None else self._make_windows(file, status, served)
+        chunks = file.serve_range(served, self._make_etag if self._check_unchanged else None, info.etag)
+        return ObjectStream(info, served, chunks, windows)

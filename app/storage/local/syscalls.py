@@ -1,4 +1,4 @@
-"""System calls that Python does not wrap: openat2, renameat2, and a preadv that reads into a new `bytes`.
+"""System calls that Python does not wrap: openat2, renameat2, mincore, and a preadv that reads into a new `bytes`.
 
 openat2 and renameat2 fall back to plain calls where the kernel, the C library or a sandbox lacks them. Failures raise `OSError`.
 """
@@ -55,6 +55,27 @@ _address_of = _load_python_function("PyBytes_AsString", ctypes.c_void_p, ctypes.
 _view_of = _load_python_function(
     "PyMemoryView_FromMemory", ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
 )
+
+
+_PROT_READ = 1
+_MAP_SHARED = 1
+_MAP_FAILED = ctypes.c_void_p(-1).value
+_PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+
+
+def _load_short_call(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+    """A function of libc that never waits for a disk, and so keeps the interpreter's lock."""
+    function = getattr(ctypes.PyDLL(None), name)
+    function.restype = result
+    function.argtypes = arguments
+    return function
+
+
+_mmap = _load_short_call(
+    "mmap", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+)
+_munmap = _load_short_call("munmap", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+_mincore = _load_short_call("mincore", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 
 
 class ConfinedOpener:
@@ -184,3 +205,24 @@ def read_cached(descriptor: int, length: int, offset: int) -> bytes:
     data = _new_bytes(None, length)
     got = os.preadv(descriptor, [_view_of(_address_of(data), length, _PYBUF_WRITE)], offset, RWF_NOWAIT)
     return data if got == length else data[:got]
+
+
+def count_cached_bytes(descriptor: int, offset: int, length: int) -> int:
+    """How many of the `length` bytes from `offset` are in the page cache, up to the first that is not. 0 where the kernel cannot tell.
+
+    For files that this process owns or may write: of others mincore(2) says that all is in memory.
+    """
+    before = offset % _PAGE_BYTES
+    mapped = before + length
+    address = _mmap(None, mapped, _PROT_READ, _MAP_SHARED, descriptor, offset - before)
+    if address in (None, _MAP_FAILED):
+        return 0
+    try:
+        pages = (mapped + _PAGE_BYTES - 1) // _PAGE_BYTES
+        residency = ctypes.create_string_buffer(pages)
+        if _mincore(address, mapped, residency) != 0:
+            return 0
+    finally:
+        _munmap(address, mapped)
+    missing = residency.raw.find(b"\0")
+    return length if missing < 0 else max(0, missing * _PAGE_BYTES - before)

@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
+from typing import TypeVar
 
 from app.metrics.families import DISK, S3, SENT_BYTES
 from app.metrics.instruments import ProcessMetrics
 from app.storage.backend import ObjectStream
+from app.storage.ranges import FileWindow
+
+PieceT = TypeVar("PieceT", bytes, FileWindow)
 
 
 class SentBytes:
@@ -35,7 +39,8 @@ class _CountedRead:
 
     async def __aenter__(self) -> ObjectStream:
         stream = await self._opened.__aenter__()
-        return replace(stream, chunks=_count_chunks(stream.chunks, self._total))
+        windows = None if stream.windows is None else _count_chunks(stream.windows, self._total)
+        return replace(stream, chunks=_count_chunks(stream.chunks, self._total), windows=windows)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -43,7 +48,7 @@ class _CountedRead:
         return await self._opened.__aexit__(exc_type, exc, traceback)
 
 
-async def _count_chunks(chunks: AsyncIterator[bytes], total: memoryview[float]) -> AsyncIterator[bytes]:
+async def _count_chunks(chunks: AsyncIterator[PieceT], total: memoryview[float]) -> AsyncIterator[PieceT]:
     async for chunk in chunks:
         total[0] += len(chunk)
         yield chunk

@@ -11,9 +11,11 @@ from typing import Generic, Self, TypeVar
 from app.storage.backend import ObjectStream, ObjectWriter
 from app.storage.digests import UpdateDigest
 from app.storage.metered.calls import CallObserver, Stopwatch
+from app.storage.ranges import FileWindow
 from app.storage.resumable import ResumableAppender
 
 T = TypeVar("T")
+PieceT = TypeVar("PieceT", bytes, FileWindow)
 
 
 class MeteredContext(Generic[T]):
@@ -58,7 +60,8 @@ class MeteredContext(Generic[T]):
 
 class MeteredRead(MeteredContext[ObjectStream]):
     def wrap(self, value: ObjectStream) -> ObjectStream:
-        return replace(value, chunks=_MeteredChunks(self.calls, self.watch, value.chunks))
+        windows = None if value.windows is None else _MeteredChunks(self.calls, self.watch, value.windows)
+        return replace(value, chunks=_MeteredChunks(self.calls, self.watch, value.chunks), windows=windows)
 
 
 class MeteredWrite(MeteredContext[ObjectWriter]):
@@ -71,8 +74,8 @@ class MeteredAppend(MeteredContext[ResumableAppender]):
         return _MeteredAppender(self.calls, self.watch, value)
 
 
-class _MeteredChunks:
-    def __init__(self, calls: CallObserver, watch: Stopwatch, chunks: AsyncIterator[bytes]) -> None:
+class _MeteredChunks(Generic[PieceT]):
+    def __init__(self, calls: CallObserver, watch: Stopwatch, chunks: AsyncIterator[PieceT]) -> None:
         self._calls = calls
         self._watch = watch
         self._chunks = chunks
@@ -80,7 +83,7 @@ class _MeteredChunks:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> PieceT:
         chunk = await self._watch.run(self._chunks.__anext__())
         self._calls.count_bytes("read", len(chunk))
         return chunk

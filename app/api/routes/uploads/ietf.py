@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from app.api.errors import ERROR_CONVERSION, ApiError
-from app.api.http.interim_responses import find_interim_responder
+from app.api.http.responses.interim_responses import find_interim_responder
 from app.api.routes.uploads import descriptions as describe
 from app.api.routes.uploads.upload_requests import (
     COLLECTION_METHODS,

@@ -10,6 +10,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.api.http.request_body import BodyFraming
+from app.api.http.responses.file_sender import FileSender
+from app.delivery.response import ZERO_COPY_SEND
 
 MAX_IGNORED_BODY_BYTES = 64 * 1024
 """The longest rest of a body that is read and discarded after the response has started, to keep the connection for the next request."""
@@ -46,8 +48,17 @@ class UvicornRequestCycle(RequestResponseCycle):
 
     closes_connection = False
 
-    def __init__(self, *, request_body: BodyFraming, is_draining: Callable[[], bool], **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        request_body: BodyFraming,
+        is_draining: Callable[[], bool],
+        file_sender: FileSender | None,
+        **options: Any,
+    ) -> None:
+        """`file_sender`: None where the connection has none, and so the scope no `ZERO_COPY_SEND`."""
         super().__init__(**options)
+        self.file_sender = file_sender
         self._request_body = request_body
         self._is_draining = is_draining
 
@@ -62,11 +73,30 @@ class UvicornRequestCycle(RequestResponseCycle):
         return message
 
     async def send(self, message: Any) -> None:
+        if message["type"] == ZERO_COPY_SEND:
+            await self._send_file(message)
+            return
         if not self.response_started and (self._is_draining() or (self.more_body and self._has_unread_body)):
             self.keep_alive = False
         if not self.keep_alive and self.response_started and not message.get("more_body", False):
             self.closes_connection = self.keep_alive = True
         await super().send(message)
+
+    async def _send_file(self, message: Any) -> None:
+        """Send a part of a file. As uvicorn does for bytes: nothing for a client that is gone, an exception for what is no part of the body."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        count: int = message["count"]
+        if self.file_sender is None or not self.response_started or self.response_complete or self.chunked_encoding:
+            raise RuntimeError(f"Unexpected ASGI message {message['type']!r}")
+        if count > self.expected_content_length:
+            raise RuntimeError("Response content longer than Content-Length")
+        await self.file_sender.send(message["file"], message["offset"], count)
+        self.expected_content_length -= count
+        if not message.get("more_body", False):
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @property
     def _has_unread_body(self) -> bool:

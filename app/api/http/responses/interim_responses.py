@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.types import Scope
 
-from app.api.http.uvicorn_cycle import UvicornRequestCycle
+from app.api.http.responses.uvicorn_cycle import UvicornRequestCycle
 
 INTERIM_RESPONSES = "mediavault.interim_responses"
 """Key of the scope's extensions under which a request of HTTP/1.1 has its `InterimResponder`."""

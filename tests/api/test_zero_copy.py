@@ -1,0 +1,125 @@
+"""Large local files leave by sendfile(2): the same bytes in the same order on connections that go on, no memory for clients that do not read,
+and a short end where the file has become shorter. (Stalls, drains and vanishing clients: `test_connections.py`, `test_stops.py`,
+`test_download_faults.py`.)"""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.api.shared_services import SharedServices
+from tests.api.start_service import StartService
+from tests.real.accounts import Account
+from tests.real.http_raw import RawConnection, RawResponse
+from tests.real.process_usage import PeakMemory
+from tests.real.service import Service
+from tests.real.uploads import UploadConnection, fresh_bytes, uploaded
+from tests.real.waiting import eventually
+
+MEBIBYTE = 1024 * 1024
+SIZE = 6 * MEBIBYTE + 13
+ALLOWED_GROWTH = 16 * MEBIBYTE
+SMALL_BUFFER = 16 * 1024
+
+
+@pytest.fixture(scope="module")
+def film(shared_services: SharedServices) -> tuple[Service, Account, str, bytes]:
+    """A service, the owner of a film, its path and its bytes."""
+    service = shared_services.get("local")
+    owner, data = service.people.add(), fresh_bytes(SIZE)
+    with service.client(owner) as client:
+        return service, owner, f"/api/assets/{uploaded(client, data, 'film.mp4')}/original", data
+
+
+def find_stored(service: Service, data: bytes) -> Path:
+    (path,) = [path for path in service.stack.media.rglob("*.mp4") if path.read_bytes() == data]
+    return path
+
+
+@pytest.mark.parametrize("is_cold", [False, True])
+@pytest.mark.parametrize("receive_buffer", [None, SMALL_BUFFER])
+async def test_answers_of_all_sizes_come_in_order_over_one_connection(
+    film: tuple[Service, Account, str, bytes], seed: int, receive_buffer: int | None, *, is_cold: bool
+) -> None:
+    service, owner, path, data = film
+    dice = random.Random(seed)
+    ranges = [(0, SIZE - 1), *(_choose_range(dice) for _ in range(12))]
+    if is_cold:
+        with find_stored(service, data).open("rb") as stored:
+            os.posix_fadvise(stored.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    async with await RawConnection.open("127.0.0.1", service.port, receive_buffer=receive_buffer) as connection:
+        await connection.send(b"".join(_request(owner, path, f"bytes={first}-{last}") for first, last in ranges))
+        answers = [await connection.read_response() for _ in ranges]
+        fields = [("x-api-key", owner.key)]
+        several = await connection.request("GET", path, [*fields, ("Range", "bytes=5-700000,900000-900003,-2000000")])
+        head = await connection.request("HEAD", path, fields)
+        whole = await connection.request("GET", path, fields)
+
+    assert [answer.body for answer in answers] == [data[first : last + 1] for first, last in ranges]
+    assert _read_parts(several) == [data[5:700_001], data[900_000:900_004], data[-2_000_000:]]
+    assert (head.status, head.body) == (200, b"")
+    assert whole.body == data
+    assert whole.complete
+
+
+def test_clients_that_stall_cost_no_buffers(start_service: StartService, *, soak: bool) -> None:
+    clients = 1000 if soak else 150
+    settings = {"MEDIAVAULT_CONNECTIONS": str(2 * clients), "MEDIAVAULT_DOWNLOADS_PER_USER": str(2 * clients)}
+    service = start_service("local", settings=settings, spawned=False)
+    account = service.people.add()
+    with service.client(account) as client:
+        path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE), 'film.mp4')}/original"
+        client.get(path)
+        with ExitStack() as stalled, PeakMemory(service.process) as memory:
+            wires = [
+                stalled.enter_context(UploadConnection(service.port, receive_buffer=SMALL_BUFFER))
+                for _ in range(clients)
+            ]
+            for wire in wires:
+                wire.send_head("GET", path, account.headers)
+                assert wire.head()[0] == 200
+            assert client.get(path, headers={"range": "bytes=0-65535"}).status_code == 206
+
+    assert memory.growth < ALLOWED_GROWTH, f"{memory.growth / MEBIBYTE:.1f} MiB more"
+
+
+async def test_a_file_that_becomes_shorter_ends_the_answer_short(film: tuple[Service, Account, str, bytes]) -> None:
+    service, owner, _, _ = film
+    data, kept = fresh_bytes(16 * MEBIBYTE), 9 * MEBIBYTE
+    with service.client(owner) as client:
+        asset = uploaded(client, data, "cut.mp4")
+        stored = find_stored(service, data)
+        async with await RawConnection.open("127.0.0.1", service.port, receive_buffer=SMALL_BUFFER) as connection:
+            await connection.send_request("GET", f"/api/assets/{asset}/original", [("x-api-key", owner.key)])
+            status, _ = await connection.read_head()
+            os.truncate(stored, kept)
+            received = await connection.read_to_end()
+        stored.write_bytes(data)
+        whole = client.get(f"/api/assets/{asset}/original")
+
+    assert status == 200
+    assert len(received) <= kept
+    assert data.startswith(received)
+    assert whole.content == data
+    eventually(lambda: "transfer cut short" in service.log, "the log tells it")
+
+
+def _choose_range(dice: random.Random) -> tuple[int, int]:
+    length = dice.choice([1, 1000, 65_536, 262_144, 262_145, 1_048_576, 1_048_577, 3_000_000])
+    first = dice.randrange(SIZE - length)
+    return first, first + length - 1
+
+
+def _request(owner: Account, path: str, wanted: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: here\r\nx-api-key: {owner.key}\r\nRange: {wanted}\r\n\r\n".encode()
+
+
+def _read_parts(answer: RawResponse) -> list[bytes]:
+    """The parts of a multipart/byteranges body."""
+    boundary = (answer.header("content-type") or "").partition("boundary=")[2].encode()
+    parts = (b"\r\n" + answer.body).split(b"\r\n--" + boundary)
+    return [part.partition(b"\r\n\r\n")[2] for part in parts[1:-1]]
