@@ -98,7 +98,9 @@ async def open_services(
         limits = create_transfer_limits(settings)
         if metrics is not None:
             add_transfer_metrics(metrics, limits)
-        sent_files = storage.with_wrapped_reads(SentBytes(metrics).count) if metrics is not None else storage
+        sent_files = storage.with_read_cache()
+        if metrics is not None:
+            sent_files = sent_files.with_wrapped_reads(SentBytes(metrics).count)
         archive_planner = ArchivePlanner(catalog, sent_files)
         libraries = LibraryService(
             catalog,

@@ -7,11 +7,12 @@ from app.config.offload import OffloadMode
 from app.config.s3 import S3Checksums, S3Delivery, S3Encryption
 from app.config.server import LogFormat, LogLevel
 from app.config.settings import Settings, load_settings, prefix_setting_name, read_secret_files, setting_names
-from app.config.storage import StorageEngine
+from app.config.storage import CacheOriginals, StorageEngine
 
 __all__ = [
     "GIBIBYTE",
     "MEBIBYTE",
+    "CacheOriginals",
     "LogFormat",
     "LogLevel",
     "OffloadMode",

@@ -71,6 +71,8 @@ class Settings(
             raise SettingsError(f"MEDIAVAULT_TRUSTED_PROXIES is not set, but MEDIAVAULT_OFFLOAD is {self.offload}")
         if self.staging_folder.is_relative_to(self.media_location):
             raise SettingsError("MEDIAVAULT_STAGING_FOLDER lies in IMMICH_MEDIA_LOCATION")
+        if self.cache_folder is not None and self.cache_folder.is_relative_to(self.media_location):
+            raise SettingsError("MEDIAVAULT_CACHE_FOLDER lies in IMMICH_MEDIA_LOCATION")
         return self
 
     @property

@@ -7,12 +7,20 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
-from app.config.fields import AbsolutePath, setting
+from app.config.fields import GIBIBYTE, MEBIBYTE, AbsolutePath, setting
 
 
 class StorageEngine(StrEnum):
     LOCAL = "local"
     S3 = "s3"
+
+
+class CacheOriginals(StrEnum):
+    """Which files the cache holds besides thumbnails and previews: originals and playable videos."""
+
+    NEVER = "never"
+    SECOND = "second"
+    ALWAYS = "always"
 
 
 class StorageSettings(BaseSettings):
@@ -37,4 +45,20 @@ class StorageSettings(BaseSettings):
     )
     trash_days: int = setting(
         "MEDIAVAULT_TRASH_DAYS", 30, "Days after which what is in the trash is removed; 0 keeps it.", ge=0
+    )
+    cache_folder: AbsolutePath | None = setting(
+        "MEDIAVAULT_CACHE_FOLDER",
+        None,
+        "A local folder that caches what is sent from S3; no cache when unset.",
+    )
+    cache_size: int = setting(
+        "MEDIAVAULT_CACHE_SIZE", 10 * GIBIBYTE, "Most bytes that the cache takes there.", ge=256 * MEBIBYTE
+    )
+    cache_reserve: int = setting(
+        "MEDIAVAULT_CACHE_RESERVE", GIBIBYTE, "Bytes that the cache leaves free on that disk.", ge=0
+    )
+    cache_originals: CacheOriginals = setting(
+        "MEDIAVAULT_CACHE_ORIGINALS",
+        CacheOriginals.SECOND,
+        "Originals and videos in the cache: never, second (from the second request on) or always. Thumbnails and previews always are.",
     )

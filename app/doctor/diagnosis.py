@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from app.catalog.catalog import Catalog
 from app.config import Settings, StorageEngine
+from app.doctor.cache_folder import check_cache
 from app.doctor.codecs import check_codecs
 from app.doctor.configuration import check_configuration, check_front_server, collect_secrets
 from app.doctor.database import check_database, open_database
@@ -32,6 +33,7 @@ async def diagnose(settings: Settings) -> DiagnosisReport:
         catalog = opened.catalog if opened is not None and opened.is_current else None
         await _check_media(report, settings, catalog, stack)
     await check_staging(report.section("staging"), settings)
+    await check_cache(report.section("cache"), settings)
     await check_programs(report.section("programs"), settings)
     await asyncio.to_thread(check_codecs, report.section("pictures"))
     return report
@@ -47,7 +49,7 @@ async def _check_media(
             report.section("store").skip("calls", "the media location has to be there first")
         return
     try:
-        storage = await open_storage(settings)
+        storage = await open_storage(settings, with_cache=False)
     except StorageError as error:
         report.section("media location" if local else "store").fail("opens", error.detail, error.hint)
         return

@@ -149,6 +149,30 @@ S3_CONNECTIONS = MetricFamily(
     "Connections to the store that carry a request, and requests that wait for a connection.",
     ("pool", "state"),
 )
+CACHE_LOOKUPS = MetricFamily(
+    "mediavault_cache_lookups",
+    MetricKind.COUNTER,
+    "Blocks that reads from S3 asked the cache for. miss: fetched and cached; bypass: fetched, but not cached.",
+    ("result",),
+    preset=(("hit",), ("miss",), ("bypass",)),
+)
+CACHE_BYTES = MetricFamily(
+    "mediavault_cache_io_bytes",
+    MetricKind.COUNTER,
+    "Bytes of blocks that were read from and written to the cache.",
+    ("direction",),
+    preset=(("read",), ("write",)),
+)
+CACHE_EVICTIONS = MetricFamily(
+    "mediavault_cache_evictions", MetricKind.COUNTER, "Blocks that were evicted to make room.", preset=((),)
+)
+CACHE_FAILURES = MetricFamily(
+    "mediavault_cache_failures",
+    MetricKind.COUNTER,
+    "Blocks that were found damaged, and calls of the cache's disk that failed.",
+    ("kind",),
+    preset=(("damaged",), ("disk",)),
+)
 DATABASE_CONNECTIONS = MetricFamily(
     "db_client_connection_count",
     MetricKind.GAUGE,
@@ -205,6 +229,10 @@ PROCESS_FAMILIES = (
     STORAGE_RETRIES,
     OPEN_STREAMS,
     S3_CONNECTIONS,
+    CACHE_LOOKUPS,
+    CACHE_BYTES,
+    CACHE_EVICTIONS,
+    CACHE_FAILURES,
     DATABASE_CONNECTIONS,
     DATABASE_CONNECTIONS_MAX,
     DATABASE_PENDING,

@@ -65,17 +65,25 @@ class StoredChecksum:
     crc32: int
 
 
+@dataclass(slots=True)
+class ReadOrigin:
+    """Tells where the last chunk of a read through a cache came from."""
+
+    is_cached: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectStream:
     """An open read. `served` is the range that is served, with both ends filled in; None for an empty object that is read whole.
     `chunks` yields at most `MAX_CHUNK_BYTES` at a time, never an empty chunk, and in total exactly `served`. A body that ends
     early raises. `windows`, where the file can be sent without a copy, yields the same bytes as windows of at most `MAX_CHUNK_BYTES`; a
-    reader takes either."""
+    reader takes either. `origin` is that of each chunk in turn; None for a backend without a cache."""
 
     info: ObjectInfo
     served: ByteRange | None
     chunks: AsyncIterator[bytes]
     windows: AsyncIterator[FileWindow] | None = None
+    origin: ReadOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)

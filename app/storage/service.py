@@ -21,6 +21,7 @@ from typing import Protocol
 from app.config import Settings, StorageEngine
 from app.metrics.instruments import ProcessMetrics
 from app.storage.backend import FindKeysInUse, ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
+from app.storage.cache.opening import open_cache
 from app.storage.errors import (
     InvalidKey,
     ListingIncomplete,
@@ -77,14 +78,17 @@ class StorageService:
         engine: StorageEngine,
         staging: Staging,
         prefers_copies: bool = False,
+        s3_cache: StorageBackend | None = None,
     ) -> None:
-        """`prefers_copies`: read foreign files from their copies first, where they have one. `media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths
-        in the bucket, not of the backend's keys. The service closes the backends and the staging."""
+        """`media_root` is absolute, and given also where the folder is missing (`local` is None). `prefix` is part of the paths
+        in the bucket, not of the backend's keys. `prefers_copies`: read foreign files from their copies first, where they have one. `s3_cache`:
+        the same store, read through a cache. The service closes the other backends and the staging."""
         self.engine = engine
         self.staging = staging
         self._counts = WriteCounts()
         self._local = local
         self._s3 = s3
+        self.s3_cache = s3_cache
         self._local_paths = LocalPaths(str(media_root)) if media_root else None
         self._bucket_paths = BucketPaths(bucket, prefix) if bucket else None
         self._external = ExternalFiles()
@@ -209,6 +213,15 @@ class StorageService:
     async def stat_foreign_source(self, path: str) -> ObjectInfo:
         """As `stat`, of a foreign file where it lies, never of its copy."""
         return await self._external.head(path)
+
+    def with_read_cache(self) -> StorageService:
+        """The same storage, which reads from S3 through the cache, if there is one. Only the original is to be closed."""
+        if self.s3_cache is None:
+            return self
+        view = copy.copy(self)
+        view._s3 = self.s3_cache  # noqa: SLF001 - of this class
+        view._resolve = lru_cache(PATH_CACHE_SIZE)(view._resolve_path)  # noqa: SLF001
+        return view
 
     def with_wrapped_reads(self, wrap_read: WrapRead) -> StorageService:
         """The same storage, whose `read` passes through `wrap_read`. Only the original is to be closed."""
@@ -427,19 +440,26 @@ class StorageService:
 
 
 async def open_storage(
-    settings: Settings, metrics: ProcessMetrics | None = None, tracing: Tracing | None = None
+    settings: Settings,
+    metrics: ProcessMetrics | None = None,
+    tracing: Tracing | None = None,
+    *,
+    with_cache: bool = True,
 ) -> StorageService:
     """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too where it exists, for files that have
     not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the media folder cannot
-    be opened."""
+    be opened. Without `with_cache` the cache of the settings is left alone."""
     root = settings.media_location
     local: StorageBackend | None = None
     s3: StorageBackend | None = None
+    s3_cache: StorageBackend | None = None
     if settings.storage_engine is StorageEngine.LOCAL or await asyncio.to_thread(root.is_dir):
         local = _observe(await asyncio.to_thread(_open_local, root, settings.fsync), metrics, tracing)
     try:
         if settings.s3_bucket:
             s3 = await _open_s3(settings, metrics, tracing)
+            if with_cache and settings.cache_folder is not None:
+                s3, s3_cache = await open_cache(settings, settings.cache_folder, s3, metrics)
     except BaseException:
         if local is not None:
             await local.aclose()
@@ -453,6 +473,7 @@ async def open_storage(
         engine=settings.storage_engine,
         staging=Staging(settings.staging_folder, settings.staging_limit),
         prefers_copies=settings.foreign_reads is StorageEngine.S3,
+        s3_cache=s3_cache,
     )
 
 

@@ -17,8 +17,8 @@ from tests.storage.store_records import CORE
 pytest.register_assert_rewrite("tests.storage.guarantees")
 
 Place = Mapping[str, str]
-CORE_ONLY = ("test_conformance_stores.py", "test_conformance_aws.py")
-"""Modules that run the conformance suite once more, on another server or with other checksums."""
+CORE_ONLY = ("test_conformance_stores.py", "test_conformance_aws.py", "test_conformance_cached.py")
+"""Modules that run the conformance suite once more, on another server, with other checksums or through the cache."""
 
 
 def settings_of(place: Place) -> Settings:

@@ -7,6 +7,7 @@ it: their bytes may be those of a deleted object.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -91,31 +92,32 @@ class BlockStore:
             if time.time_ns() - stamp[2] > self._touch_ns:
                 os.utime(descriptor)
                 stamp = read_stamp(descriptor)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno == errno.EIO:
+                self._remove_damaged(block, descriptor)
             os.close(descriptor)
             raise
         return OpenBlock(descriptor, block, header, stamp)
 
-    def open_from_memory(self, block: BlockId, max_bytes: int) -> OpenBlock | None:
-        """As `open`, without waiting for the disk: raises `BlockingIOError` where that is needed, or the block has more than `max_bytes`."""
+    def open_from_memory(self, block: BlockId, max_bytes: int) -> tuple[OpenBlock, bytes] | None:
+        """The block and the content of its file, without waiting for the disk. None where the block has more than `max_bytes` or is not
+        cached. Raises OSError, `BlockingIOError` where the disk is needed."""
         if not self._opener.supports_open_cached:
-            raise BlockingIOError
-        try:
-            descriptor = self._opener.open_cached(_path(block).encode(), _READ_FLAGS)
-        except FileNotFoundError:
             return None
+        descriptor = self._opener.open_cached(_path(block).encode(), _READ_FLAGS)
         try:
             stamp = read_stamp(descriptor)
-            if stamp[1] > max_bytes or time.time_ns() - stamp[2] > self._touch_ns:
-                raise BlockingIOError
-            content = read_cached(descriptor, max_bytes, 0)
-            header = decode_header(content, block)
-            if header is None or crc32(memoryview(content)[header.size :]) != header.data_crc32:
-                raise BlockingIOError
+            header = None
+            if stamp[1] <= max_bytes and time.time_ns() - stamp[2] <= self._touch_ns:
+                content = read_cached(descriptor, stamp[1], 0)
+                header = decode_header(content, block)
+                if header is not None and crc32(memoryview(content)[header.size :]) == header.data_crc32:
+                    return OpenBlock(descriptor, block, header, stamp), content
         except BaseException:
             os.close(descriptor)
             raise
-        return OpenBlock(descriptor, block, header, stamp)
+        os.close(descriptor)
+        return None
 
     def verify(self, opened: OpenBlock) -> bool:
         """Whether an open block still has its bytes, although its file was touched, removed or written to."""
@@ -148,6 +150,11 @@ class BlockStore:
                 os.close(descriptor)
                 raise
             os.close(descriptor)  # published or removed before it was locked
+
+    def has_room(self, size: int) -> bool:
+        """Whether a block of `size` bytes would be taken now."""
+        usage = self.folder.read_usage()
+        return usage is not None and usage + size <= self.limit and self.folder.free_space() - size >= self.reserve
 
     def publish(self, pending: PendingBlock, info: ObjectInfo, pieces: Sequence[bytes]) -> bool:
         """Writes the block's bytes and makes it visible. False where it was not cached: there is no room, or the object was removed meanwhile."""

@@ -45,6 +45,11 @@ class CacheFolder:
         os.close(self._usage)
         os.close(self.descriptor)
 
+    @property
+    def is_gone(self) -> bool:
+        """True where the folder was removed."""
+        return os.fstat(self.descriptor).st_nlink == 0
+
     def read_usage(self) -> int | None:
         """Bytes of all blocks; None where they were never counted."""
         content = os.pread(self._usage, _USAGE.size, 0)

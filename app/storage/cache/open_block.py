@@ -100,10 +100,6 @@ class OpenBlocks:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GENERATION_SECONDS, self._rotate_generations)
 
-    def drop_object(self, key: str) -> None:
-        for entry in [entry for entry in (*self._young, *self._old) if entry[0] == key]:
-            self._drop(entry)
-
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -8,9 +8,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
-from app.metrics.families import DISK, S3, SENT_BYTES
+from app.metrics.families import CACHE, DISK, S3, SENT_BYTES
 from app.metrics.instruments import ProcessMetrics
-from app.storage.backend import ObjectStream
+from app.storage.backend import ObjectStream, ReadOrigin
 from app.storage.ranges import FileWindow
 
 PieceT = TypeVar("PieceT", bytes, FileWindow)
@@ -19,28 +19,35 @@ PieceT = TypeVar("PieceT", bytes, FileWindow)
 class SentBytes:
     def __init__(self, metrics: ProcessMetrics) -> None:
         series = metrics.counter(SENT_BYTES).series
-        self._disk, self._s3 = series.find((DISK,)), series.find((S3,))
+        self._disk, self._s3, self._cache = (series.find((source,)) for source in (DISK, S3, CACHE))
 
     def count(
         self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """The same read, whose bytes are counted as they are taken."""
-        return _CountedRead(opened, self._s3 if is_s3 else self._disk)
+        return _CountedRead(opened, self._s3 if is_s3 else self._disk, self._cache)
 
 
 class _CountedRead:
     """A class, because a generator would cost each request more time."""
 
-    __slots__ = ("_opened", "_total")
+    __slots__ = ("_cached", "_opened", "_total")
 
-    def __init__(self, opened: AbstractAsyncContextManager[ObjectStream], total: memoryview[float]) -> None:
+    def __init__(
+        self, opened: AbstractAsyncContextManager[ObjectStream], total: memoryview[float], cached: memoryview[float]
+    ) -> None:
         self._opened = opened
         self._total = total
+        self._cached = cached
 
     async def __aenter__(self) -> ObjectStream:
         stream = await self._opened.__aenter__()
         windows = None if stream.windows is None else _count_chunks(stream.windows, self._total)
-        return replace(stream, chunks=_count_chunks(stream.chunks, self._total), windows=windows)
+        if stream.origin is not None:
+            chunks = _count_by_origin(stream.chunks, stream.origin, self._total, self._cached)
+        else:
+            chunks = _count_chunks(stream.chunks, self._total)
+        return replace(stream, chunks=chunks, windows=windows)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -51,4 +58,12 @@ class _CountedRead:
 async def _count_chunks(chunks: AsyncIterator[PieceT], total: memoryview[float]) -> AsyncIterator[PieceT]:
     async for chunk in chunks:
         total[0] += len(chunk)
+        yield chunk
+
+
+async def _count_by_origin(
+    chunks: AsyncIterator[bytes], origin: ReadOrigin, total: memoryview[float], cached: memoryview[float]
+) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        (cached if origin.is_cached else total)[0] += len(chunk)
         yield chunk

@@ -78,7 +78,8 @@ async def upload(row: UploadRow, chunks: Sequence[int]) -> None:
     """Uploads what the row lacks, with one append for each chunk."""
     size = sum(chunks)
     data = pattern(size)
-    storage = await open_storage(Settings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+    storage = await open_storage(settings, with_cache=False)
     backend = storage.primary_backend
     if isinstance(backend, S3Backend):  # so that it sends no requests that probe them
         for feature in (S3Feature.CONDITIONAL_PUT, S3Feature.CONDITIONAL_COMPLETE, S3Feature.KEY_ENCODING):

@@ -1,0 +1,238 @@
+"""`CacheDisk`: the block store for the event loop. A disk that fails, is full or hangs never fails a read: it is left alone for a while.
+
+Calls are made in threads of their own, and given up after `TIMEOUT_SECONDS`. After a failed read nothing is asked of the disk for
+`PAUSE_SECONDS`; after a failed write nothing is written to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import structlog
+
+from app.storage.backend import ObjectInfo
+from app.storage.cache.block_format import BLOCK_BYTES, BlockId
+from app.storage.cache.block_store import BlockCounts, BlockStore, PendingBlock
+from app.storage.cache.eviction import evict, needs_eviction
+from app.storage.cache.folder import CacheFolder
+from app.storage.cache.open_block import OpenBlock
+from app.storage.local.threads import TimeoutThreadPool
+
+PAUSE_SECONDS = 10.0
+TIMEOUT_SECONDS = 5.0
+_THREADS = 8
+_MAX_STUCK_CALLS = 4
+_REMOVED_AT_ONCE = 256
+MAX_UNREMOVED = 100_000
+"""Objects that could not be removed and are remembered; were there more, the cache would not be used until the next start."""
+
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
+_log = structlog.get_logger(__name__)
+
+
+class CacheUnavailable(Exception):
+    """The disk of the cache cannot be used at the moment: the store answers instead."""
+
+
+class NoRoom(CacheUnavailable):
+    """Blocks have to be evicted first."""
+
+
+class CacheDisk:
+    """`open` before use, `aclose` after it. `find`, `begin`, `publish` and `read_piece` raise `CacheUnavailable`."""
+
+    def __init__(self, root: Path, *, limit: int, reserve: int) -> None:
+        """See `BlockStore`."""
+        self._root = root
+        self._limit = limit
+        self._reserve = reserve
+        self.counts = BlockCounts()
+        self.failures = 0
+        """Calls that failed: for metrics."""
+        self.store: BlockStore | None = None
+        self._folders: list[CacheFolder] = []
+        self._threads = TimeoutThreadPool("cache", _THREADS, TIMEOUT_SECONDS, _MAX_STUCK_CALLS)
+        self._reads_resume_at = self._writes_resume_at = 0.0
+        self._unremoved: dict[str, None] = {}
+        self._eviction: asyncio.Task[None] | None = None
+        self._is_failing = False
+
+    async def open(self) -> None:
+        """Never raises: a folder that cannot be used is tried again later."""
+        with suppress(CacheUnavailable):
+            await self._get_store()
+
+    async def aclose(self) -> None:
+        if self._eviction is not None:
+            self._eviction.cancel()
+            await asyncio.wait([self._eviction])
+        await self._threads.aclose()
+        for folder in self._folders:
+            folder.close()
+
+    @property
+    def may_read(self) -> bool:
+        return self.store is not None and not self._unremoved and self._now() >= self._reads_resume_at
+
+    @property
+    def may_write(self) -> bool:
+        return self._now() >= max(self._reads_resume_at, self._writes_resume_at)
+
+    async def find(self, block: BlockId) -> OpenBlock | None:
+        """Opens and verifies a block; None where it is not cached."""
+        store = await self._get_store()
+        return await self._acquire(store.open, OpenBlock.release, block)
+
+    async def begin(self, block: BlockId) -> PendingBlock | None:
+        """See `BlockStore.begin`."""
+        if self._now() < self._writes_resume_at:
+            raise CacheUnavailable
+        store = await self._get_store()
+        try:
+            return await self._acquire(_begin_with_room, store.abandon, store, block, is_write=True)
+        except NoRoom:
+            self._start_eviction(store)
+            raise
+
+    async def publish(self, pending: PendingBlock, info: ObjectInfo, pieces: Sequence[bytes]) -> bool:
+        """See `BlockStore.publish`. Where there is no room, blocks are evicted."""
+        store = await self._get_store()
+        try:
+            is_published = await self._run(store.publish, pending, info, pieces, is_write=True)
+        finally:
+            self._start_eviction(store)
+        return is_published
+
+    async def abandon(self, pending: PendingBlock) -> None:
+        if self.store is not None and pending.descriptor >= 0:
+            with suppress(CacheUnavailable):
+                await self._run(self.store.abandon, pending, is_write=True)
+
+    async def read_piece(self, block: OpenBlock, length: int, offset: int) -> bytes:
+        """Bytes of the file of an open block, from the disk; b"" where the block is damaged by now."""
+        store = await self._get_store()
+        user = block.acquire()  # until the thread has left the call, also where nobody waits for it any more
+
+        def read() -> bytes:
+            try:
+                if not block.is_unchanged() and not store.verify(block):
+                    return b""
+                return os.pread(block.descriptor, length, offset)
+            finally:
+                with suppress(RuntimeError):  # the loop is closed: the process ends
+                    loop.call_soon_threadsafe(user.release)
+
+        loop = asyncio.get_running_loop()
+        return await self._run(read)
+
+    async def remove_objects(self, object_names: Iterable[str]) -> None:
+        """Never raises. Objects whose blocks cannot be removed are remembered: until they are, nothing is read from the cache."""
+        if len(self._unremoved) <= MAX_UNREMOVED:
+            self._unremoved.update(dict.fromkeys(object_names))
+        with suppress(CacheUnavailable):
+            await self._get_store()
+
+    async def _get_store(self) -> BlockStore:
+        """The store, without the blocks of removed objects."""
+        if self._now() < self._reads_resume_at or len(self._unremoved) > MAX_UNREMOVED:
+            raise CacheUnavailable
+        store = self.store
+        if store is None or (self._is_failing and store.folder.is_gone):
+            store = self.store = await self._acquire(self._open_store, _close_store)
+            if store is None:
+                raise CacheUnavailable
+            self._folders.append(store.folder)  # threads may still use the former one
+        while self._unremoved:
+            names = list(self._unremoved)[:_REMOVED_AT_ONCE]
+            await self._run(_remove_all, store, names)
+            for name in names:
+                self._unremoved.pop(name, None)
+        return store
+
+    def _open_store(self) -> BlockStore:
+        folder = CacheFolder(self._root)
+        store = BlockStore(folder, self.counts, limit=self._limit, reserve=self._reserve)
+        try:
+            if folder.read_usage() is None:
+                evict(store)
+        except BaseException:
+            folder.close()
+            raise
+        return store
+
+    def _start_eviction(self, store: BlockStore) -> None:
+        if self._eviction is None or self._eviction.done():
+            self._eviction = asyncio.get_running_loop().create_task(self._evict(store))
+
+    async def _evict(self, store: BlockStore) -> None:
+        with suppress(CacheUnavailable):
+            if await self._run(needs_eviction, store, is_write=True):
+                # Not in the pool: it takes long where there are many blocks.
+                await asyncio.to_thread(_evict_quietly, store)
+
+    async def _run(self, function: Callable[[*_Arguments], _T], *arguments: *_Arguments, is_write: bool = False) -> _T:
+        try:
+            result = await self._threads.wait(self._threads.submit(function, *arguments))
+        except (OSError, RuntimeError) as error:
+            self._note_failure(error, is_write=is_write)
+            raise CacheUnavailable from error
+        self._is_failing = False
+        return result
+
+    async def _acquire(
+        self,
+        function: Callable[[*_Arguments], _T | None],
+        release: Callable[[_T], object],
+        *arguments: *_Arguments,
+        is_write: bool = False,
+    ) -> _T | None:
+        def release_result(result: _T | None) -> None:
+            if result is not None:
+                release(result)
+
+        try:
+            return await self._threads.acquire(function, release_result, *arguments)
+        except (OSError, RuntimeError) as error:
+            self._note_failure(error, is_write=is_write)
+            raise CacheUnavailable from error
+
+    def _note_failure(self, error: Exception, *, is_write: bool) -> None:
+        self.failures += 1
+        if not self._is_failing:
+            self._is_failing = True
+            _log.warning(
+                "the disk of the cache fails, the store is read instead", folder=str(self._root), reason=str(error)
+            )
+        self._writes_resume_at = self._now() + PAUSE_SECONDS
+        if not is_write or isinstance(error, TimeoutError):
+            self._reads_resume_at = self._writes_resume_at
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _begin_with_room(store: BlockStore, block: BlockId) -> PendingBlock | None:
+    if not store.has_room(BLOCK_BYTES):
+        raise NoRoom
+    return store.begin(block)
+
+
+def _remove_all(store: BlockStore, object_names: Sequence[str]) -> None:
+    for name in object_names:
+        store.remove_object(name)
+
+
+def _close_store(store: BlockStore) -> None:
+    store.folder.close()
+
+
+def _evict_quietly(store: BlockStore) -> None:
+    with suppress(OSError):
+        evict(store)
