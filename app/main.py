@@ -100,7 +100,7 @@ async def open_services(
             add_transfer_metrics(metrics, limits)
         sent_files = storage.with_read_cache()
         if metrics is not None:
-            sent_files = sent_files.with_wrapped_reads(SentBytes(metrics).count)
+            sent_files = sent_files.with_counted_reads(SentBytes(metrics))
         archive_planner = ArchivePlanner(catalog, sent_files)
         libraries = LibraryService(
             catalog,

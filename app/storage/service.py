@@ -49,10 +49,14 @@ from app.tracing import Tracing
 PATH_CACHE_SIZE = 4096
 
 
-class WrapRead(Protocol):
-    def __call__(
+class ReadCounter(Protocol):
+    """Counts the bytes of reads by where they are read. `is_s3`: in the bucket, or in its cache."""
+
+    def count(
         self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
     ) -> AbstractAsyncContextManager[ObjectStream]: ...
+
+    def count_from_memory(self, size: int, *, is_s3: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class StorageService:
         self._bucket_paths = BucketPaths(bucket, prefix) if bucket else None
         self._external = ExternalFiles()
         self._foreign = ForeignReads(prefers_copies=prefers_copies)
-        self._wrap_read: WrapRead | None = None
+        self._read_counter: ReadCounter | None = None
         primary = (local, self._local_paths) if engine is StorageEngine.LOCAL else (s3, self._bucket_paths)
         if primary[0] is None or primary[1] is None:
             raise ValueError(f"the engine is {engine}, but it has no backend")
@@ -185,7 +189,7 @@ class StorageService:
     def _wrap(
         self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
     ) -> AbstractAsyncContextManager[ObjectStream]:
-        return opened if self._wrap_read is None else self._wrap_read(opened, is_s3=is_s3)
+        return opened if self._read_counter is None else self._read_counter.count(opened, is_s3=is_s3)
 
     def _foreign_place(self, path: str) -> Place:
         def open_read(
@@ -223,16 +227,19 @@ class StorageService:
         view._resolve = lru_cache(PATH_CACHE_SIZE)(view._resolve_path)  # noqa: SLF001
         return view
 
-    def with_wrapped_reads(self, wrap_read: WrapRead) -> StorageService:
-        """The same storage, whose `read` passes through `wrap_read`. Only the original is to be closed."""
+    def with_counted_reads(self, counter: ReadCounter) -> StorageService:
+        """The same storage, whose reads are counted. Only the original is to be closed."""
         view = copy.copy(self)
-        view._wrap_read = wrap_read  # noqa: SLF001 - of this class
+        view._read_counter = counter  # noqa: SLF001 - of this class
         return view
 
     def read_from_memory(self, path: str, byte_range: ByteRange, size: int) -> bytes | None:
         """See `StorageBackend.read_from_memory`; always None for external files, which may change while they are read."""
         managed = self._resolve(path)
-        return None if managed is None else managed.backend.read_from_memory(managed.key, byte_range, size)
+        data = None if managed is None else managed.backend.read_from_memory(managed.key, byte_range, size)
+        if data is not None and managed is not None and self._read_counter is not None:
+            self._read_counter.count_from_memory(len(data), is_s3=managed.backend is self._s3)
+        return data
 
     def write(
         self,

@@ -290,7 +290,7 @@ class HttpProtocol(HttpToolsProtocol):
         lines = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
         if metrics is not None:
-            metrics.record_memory_answer(self.scope["path"], head, len(body), time.perf_counter() - began)
+            metrics.record_memory_answer(self.scope["path"], head, time.perf_counter() - began)
         self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
         self.on_response_complete()
         return True

@@ -16,14 +16,12 @@ from starlette.types import Receive, Scope, Send
 from app.api.handlers.file_requests import ASSET_PATH_LENGTH, find_route_template
 from app.api.http.request_head import KNOWN_METHODS
 from app.metrics.families import (
-    DISK,
     FIRST_BYTE,
     HTTP_ACTIVE,
     HTTP_BUCKETS,
     HTTP_DURATION,
     OTHER,
     RECEIVED_BYTES,
-    SENT_BYTES,
     UPLOADS,
 )
 from app.metrics.instruments import ProcessMetrics
@@ -51,7 +49,6 @@ class RequestMetrics:
         self._uploads = metrics.counter(UPLOADS)
         self._active: Counter[str] = Counter()
         self._tallies: dict[int, _MemoryAnswers] = {}
-        self._sent_from_disk = metrics.counter(SENT_BYTES).series.find((DISK,))
         metrics.add_gauge(HTTP_ACTIVE, self._read_active)
         metrics.add_flush(self._flush)
 
@@ -66,8 +63,9 @@ class RequestMetrics:
             self._active[method] -= 1
             self._record(observed, scope, method)
 
-    def record_memory_answer(self, path: str, head: bytes, size: int, seconds: float) -> None:
-        """Record a GET of an asset's file that was answered from memory at once: head and body were sent together.
+    def record_memory_answer(self, path: str, head: bytes, seconds: float) -> None:
+        """Record a GET of an asset's file that was answered from memory at once: head and body were sent together. The storage counts
+        the bytes.
 
         Such an answer takes less time than a dozen writes to shared memory, so it is only added up here.
         """
@@ -78,7 +76,6 @@ class RequestMetrics:
             tally = self._tallies[key] = self._create_tally(path, head)
         tally.count += 1
         tally.seconds += seconds
-        tally.size += size
         if seconds > HTTP_BUCKETS[0]:
             tally.slow.append(seconds)
 
@@ -89,7 +86,7 @@ class RequestMetrics:
     def _create_tally(self, path: str, head: bytes) -> _MemoryAnswers:
         route = f"/api/assets/{{id}}{path[ASSET_PATH_LENGTH:]}"
         durations = self._durations.series.find(("GET", route, head[_STATUS_END - 2 : _STATUS_END + 1].decode("ascii")))
-        return _MemoryAnswers((durations, self._first_bytes.series.find(("GET", route))), self._sent_from_disk)
+        return _MemoryAnswers((durations, self._first_bytes.series.find(("GET", route))))
 
     def _flush(self) -> None:
         for tally in self._tallies.values():
@@ -117,14 +114,12 @@ class _MemoryAnswers:
     """The answers of one route and status from memory that are not in the shared memory yet. `slow`: the seconds of those above the first
     bucket of `histograms`."""
 
-    __slots__ = ("_histograms", "_sent", "count", "seconds", "size", "slow")
+    __slots__ = ("_histograms", "count", "seconds", "slow")
 
-    def __init__(self, histograms: tuple[memoryview[float], ...], sent: memoryview[float]) -> None:
+    def __init__(self, histograms: tuple[memoryview[float], ...]) -> None:
         self._histograms = histograms
-        self._sent = sent
         self.count = 0
         self.seconds = 0.0
-        self.size = 0
         self.slow: list[float] = []
 
     def flush(self) -> None:
@@ -135,8 +130,7 @@ class _MemoryAnswers:
             values[-1] += self.seconds
             for seconds in self.slow:
                 values[bisect_left(HTTP_BUCKETS, seconds)] += 1.0
-        self._sent[0] += self.size
-        self.count, self.seconds, self.size = 0, 0.0, 0
+        self.count, self.seconds = 0, 0.0
         self.slow.clear()
 
 

@@ -20,12 +20,26 @@ class SentBytes:
     def __init__(self, metrics: ProcessMetrics) -> None:
         series = metrics.counter(SENT_BYTES).series
         self._disk, self._s3, self._cache = (series.find((source,)) for source in (DISK, S3, CACHE))
+        self._disk_memory = self._cache_memory = 0
+        metrics.add_flush(self._flush)
 
     def count(
         self, opened: AbstractAsyncContextManager[ObjectStream], *, is_s3: bool
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """The same read, whose bytes are counted as they are taken."""
         return _CountedRead(opened, self._s3 if is_s3 else self._disk, self._cache)
+
+    def count_from_memory(self, size: int, *, is_s3: bool) -> None:
+        """Such a read takes less time than a dozen writes to shared memory, so it is only added up here."""
+        if is_s3:
+            self._cache_memory += size
+        else:
+            self._disk_memory += size
+
+    def _flush(self) -> None:
+        self._disk[0] += self._disk_memory
+        self._cache[0] += self._cache_memory
+        self._disk_memory = self._cache_memory = 0
 
 
 class _CountedRead:

@@ -52,7 +52,7 @@ async def test_only_what_is_sent_to_clients_comes_from_the_cache(
 async def test_bytes_are_counted_by_where_they_were_read(open_service: OpenService, folder: Path) -> None:
     metrics = ProcessMetrics(SharedSegments(1), 0)
     service, data = await open_service(metrics), pattern(BLOCK_BYTES + 100_000)
-    for_clients = service.with_read_cache().with_wrapped_reads(SentBytes(metrics).count)
+    for_clients = service.with_read_cache().with_counted_reads(SentBytes(metrics))
     path = await write(service, "thumbs/x", data)
     assert await read(for_clients, path) == data
     eventually(lambda: len(block_paths(folder)) == 2, "both blocks are cached")
