@@ -35,7 +35,7 @@ class OffloadSettings(BaseSettings):
     )
     offload_minimum: int = setting(
         "MEDIAVAULT_OFFLOAD_MINIMUM",
-        32 * 1024,
+        16 * 1024,
         "Smallest number of bytes that the reverse proxy is left to send.",
         ge=1,
     )

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from email.utils import formatdate
 from functools import partial
 from math import floor
+from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
@@ -73,6 +74,14 @@ async def deliver_source(
     await representation.deliver(scope, receive, send, extra_headers)
 
 
+class FrontServerHead(NamedTuple):
+    """The encoded head of the last answer that left the body to a front server, and what it was built from."""
+
+    location: RawHeaders
+    with_accept_ranges: bool
+    encoded: bytes
+
+
 class Representation:
     """A source with the header fields that all its responses share, built once.
 
@@ -81,7 +90,7 @@ class Representation:
 
     __slots__ = (
         "_accepts_ranges", "_check_readable", "_common_headers", "_content_type", "_encoded_headers", "_etag", "_full_headers",
-        "_last_modified", "_not_modified_headers", "_size", "_validator_headers", "source",
+        "_last_modified", "_not_modified_headers", "_size", "_validator_headers", "front_server_head", "source",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +129,7 @@ class Representation:
             (b"content-security-policy", _MEDIA if is_media else _SANDBOX),
         )
         self._encoded_headers: bytes | None = None
+        self.front_server_head: FrontServerHead | None = None
         self._full_headers: RawHeaders = (
             *self._common_headers,
             (b"content-type", self._content_type),

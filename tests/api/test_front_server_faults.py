@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from app.storage.service import StorageService
 from tests.api.consistency import open_engine
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.foreign_files import ForeignAsset, ForeignTree
 from tests.real.front_server import SECRET, SETTINGS, create_offloading_nginx
 from tests.real.http_raw import fetch
 from tests.real.metrics import MetricsClient
@@ -27,6 +29,7 @@ from tests.real.seaweedfs import SeaweedFS
 from tests.real.service import UNVERIFIED, Service, free_port
 from tests.real.stacks import Engine
 from tests.real.uploads import fresh_bytes, uploaded
+from tests.real.waiting import eventually
 
 ACCEL = "x-accel-redirect"
 MEBIBYTE = 1024 * 1024
@@ -94,6 +97,25 @@ def test_only_a_trusted_proxy_with_the_secret_is_told_where_files_are(start_serv
     ) as elsewhere:
         answer = elsewhere.get(path)
     assert (ACCEL in answer.headers, answer.content) == (False, data)
+
+
+def test_files_of_another_program_are_sent_from_here(start_service: StartService) -> None:
+    """Also below the media folder: that program may put a link to any file in their place."""
+    service = start_service("local", settings=SETTINGS)
+    account, tree = service.people.add(), ForeignTree(service.stack.media / "immich")
+
+    async def add(catalog: Catalog) -> ForeignAsset:
+        return await tree.add(catalog, account.id)
+
+    asset = service.people.call(add)
+    with service.client(account) as client:
+        path = f"/api/assets/{asset.id}/original"
+        eventually(lambda: client.get(path).status_code == 200, "the folder is known")
+        for _ in range(2):
+            answer = client.get(path, headers=WITH_SECRET)
+            assert (ACCEL in answer.headers, answer.content) == (False, asset.content)
+        client.request("DELETE", "/api/assets", json={"ids": [str(asset.id)], "force": True}).raise_for_status()
+    shutil.rmtree(tree.root)
 
 
 def test_small_answers_are_sent_from_here(start_service: StartService) -> None:

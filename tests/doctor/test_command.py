@@ -120,7 +120,7 @@ def test_a_front_server_that_may_not_read_the_files_is_a_warning(stack: Stack) -
 
     service = Service(stack, settings=settings | {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1"})
     _, findings = run_doctor(service)
-    assert findings["settings", "front server"]["detail"] == "x-accel for 127.0.0.1, from 32.0 KiB on"
+    assert findings["settings", "front server"]["detail"] == "x-accel for 127.0.0.1, from 16.0 KiB on"
     assert findings["settings", "front server's access"]["outcome"] == "warning"
     stack.media.chmod(0o750)
     assert run_doctor(service)[1]["settings", "front server's access"]["outcome"] == "ok"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from hmac import compare_digest
@@ -20,7 +19,7 @@ from app.api.ttl_cache import TTLCache
 from app.config import OffloadMode, Settings, StorageEngine
 from app.delivery.errors import RawHeaders
 from app.delivery.offload import FIELD_PREFIX, OffloadablePart, rename_carried_over
-from app.delivery.response import Representation, encode_header_lines
+from app.delivery.response import FrontServerHead, Representation, encode_header_lines
 from app.delivery.stored_source import StoredSource
 from app.metrics.families import FRONT_SERVER, SENT_BYTES
 from app.metrics.instruments import ProcessMetrics
@@ -42,14 +41,6 @@ MAX_LINKS = 8192
 _PATH_CACHE_SIZE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class StoreTarget:
-    """`target`: path and query of the signed link. `etag`: the store's own, which tells versions of the object apart."""
-
-    target: bytes
-    etag: bytes
-
-
 class FrontServer:
     """One per process."""
 
@@ -60,7 +51,7 @@ class FrontServer:
         self._minimum = settings.offload_minimum
         self._secret = secret.encode("ascii")
         self._storage = storage
-        self._targets: TTLCache[str, StoreTarget] = TTLCache(MAX_LINKS, LINK_REUSE_SECONDS)
+        self._store_fields: TTLCache[str, RawHeaders] = TTLCache(MAX_LINKS, LINK_REUSE_SECONDS)
         self._local_paths = None if (local := storage.find_location(StorageEngine.LOCAL)) is None else local.paths
         self._name_local_file = lru_cache(_PATH_CACHE_SIZE)(self._build_local_field)
         self._sent = None if metrics is None else metrics.counter(SENT_BYTES).series.find((FRONT_SERVER,))
@@ -88,7 +79,10 @@ class FrontServer:
             location = await self._find_location(source, part)
         except StorageError:
             return None
-        return None if location is None else self._complete(location, representation, source, part)
+        if location is None:
+            return None
+        self._count(part)
+        return self._complete(location, representation, with_accept_ranges=part.is_partial or is_s3_uri(source.path))
 
     def answer_from_memory(self, scope: Scope, representation: Representation, source: StoredSource) -> bytes | None:
         """The head of `build_answer` if nothing has to be waited for: a link is known, or the beginning of the bytes is in memory."""
@@ -96,15 +90,21 @@ class FrontServer:
         if part is None:
             return None
         if is_s3_uri(source.path):
-            target = self._targets.peek(source.path)
-            location = None if target is None else _build_store_fields(target)
+            location = self._store_fields.peek(source.path)
         else:
             first = _first_byte(part)
             is_readable = self._storage.read_from_memory(source.path, first, source.size) is not None
             location = self._name_local_file(source.path) if is_readable else None
         if location is None:
             return None
-        return b"HTTP/1.1 200 OK\r\n" + encode_header_lines(self._complete(location, representation, source, part))
+        self._count(part)
+        with_accept_ranges = part.is_partial or is_s3_uri(source.path)
+        known = representation.front_server_head
+        if known is None or known.location is not location or known.with_accept_ranges != with_accept_ranges:
+            headers = self._complete(location, representation, with_accept_ranges=with_accept_ranges)
+            encoded = b"HTTP/1.1 200 OK\r\n" + encode_header_lines(headers)
+            known = representation.front_server_head = FrontServerHead(location, with_accept_ranges, encoded)
+        return known.encoded
 
     def _select_part(self, scope: Scope, representation: Representation) -> OffloadablePart | None:
         if scope["method"] != "GET" or FROM_TRUSTED_PROXY not in scope or not self._is_secret_right(scope["headers"]):
@@ -121,10 +121,7 @@ class FrontServer:
         if is_s3_uri(source.path):
             if not self._uses_x_accel:
                 return None
-            target = await self._targets.get(source.path, lambda: self._sign(source))
-            return None if target is None else _build_store_fields(target)
-        if self._storage.find_foreign_root(source.path) is not None:
-            return None  # as a file of a library: another program may replace it between this check and the front server's opening it
+            return await self._store_fields.get(source.path, lambda: self._sign(source))
         location = self._name_local_file(source.path)
         if location is not None:
             async with self._storage.read(source.path, _first_byte(part)) as opened:
@@ -132,13 +129,18 @@ class FrontServer:
                     return None
         return location
 
-    async def _sign(self, source: StoredSource) -> StoreTarget | None:
+    async def _sign(self, source: StoredSource) -> RawHeaders | None:
+        """The path and query of a signed link, and the store's own tag of the object's version."""
         info = await self._storage.stat(source.path)
         link = await self._storage.presigned_url(source.path, expires_in=LINK_LIFETIME)
         if link is None or info.size != source.size:
             return None
         parts = urlsplit(link)
-        return StoreTarget(f"{parts.path}?{parts.query}".encode("ascii"), info.etag.encode("latin-1"))
+        return (
+            (b"x-accel-redirect", STORE_LOCATION),
+            (TARGET_FIELD, f"{parts.path}?{parts.query}".encode("ascii")),
+            (MATCH_FIELD, info.etag.encode("latin-1")),
+        )
 
     def _build_local_field(self, path: str) -> RawHeaders | None:
         """None for a file outside of the media location. Raises `InvalidKey`."""
@@ -149,24 +151,18 @@ class FrontServer:
             return ((b"x-accel-redirect", f"{LOCAL_LOCATION}{quote(key.value)}".encode("ascii")),)
         return ((b"x-sendfile", quote(os.fsencode(path)).encode("ascii")),)
 
-    def _complete(
-        self, location: RawHeaders, representation: Representation, source: StoredSource, part: OffloadablePart
-    ) -> RawHeaders:
+    def _count(self, part: OffloadablePart) -> None:
         if self._sent is not None:
             self._sent[0] += part.byte_range.length
+
+    def _complete(
+        self, location: RawHeaders, representation: Representation, *, with_accept_ranges: bool
+    ) -> RawHeaders:
         fields = representation.offload_headers
         if self._uses_x_accel:
-            fields = rename_carried_over(fields, with_accept_ranges=part.is_partial or is_s3_uri(source.path))
+            fields = rename_carried_over(fields, with_accept_ranges=with_accept_ranges)
         return (*fields, *location, (b"content-length", b"0"))
 
 
 def _first_byte(part: OffloadablePart) -> ByteRange:
     return ByteRange(part.byte_range.first, part.byte_range.first)
-
-
-def _build_store_fields(target: StoreTarget) -> RawHeaders:
-    return (
-        (b"x-accel-redirect", STORE_LOCATION),
-        (TARGET_FIELD, target.target),
-        (MATCH_FIELD, target.etag),
-    )

@@ -121,7 +121,9 @@ def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] 
     ):
         return None
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
-    if services.front_server is not None:
+    if (
+        services.front_server is not None and not file.is_foreign
+    ):  # another program may replace a foreign file after the check
         head = services.front_server.answer_from_memory(scope, representation, file.source)
         if head is not None:
             return head, b""
@@ -188,7 +190,7 @@ async def _deliver_or_redirect(
             await _redirect(url, send)
             return
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
-    if services.front_server is not None:
+    if services.front_server is not None and not file.is_foreign:
         headers = await services.front_server.build_answer(scope, representation, file.source)
         if headers is not None:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
