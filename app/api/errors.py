@@ -132,6 +132,7 @@ _ERROR_TABLE: dict[type[Exception], _ErrorFactory] = {
     delivery.PreconditionFailed: lambda error: ApiError(412, str(error), headers=_decode_headers(error.headers)),
     delivery.UnsatisfiableRange: lambda error: ApiError(416, str(error), headers=_decode_headers(error.headers)),
     libraries.InvalidLibrary: _with_status(400),
+    libraries.ForeignLibrary: _with_status(400),
     libraries.UnknownLibrary: _with_status(404),
     libraries.ScanRunning: _with_status(409),
     archives.NotArchivable: _with_status(409),

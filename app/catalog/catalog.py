@@ -37,6 +37,11 @@ from app.catalog.downloads.archive_links import ArchiveLinkRepository
 from app.catalog.downloads.download_parts import DownloadPartRepository
 from app.catalog.files import FileRepository
 from app.catalog.foreign_files import ForeignFileRepository
+from app.catalog.imports.import_sources import ImportSourceRepository
+from app.catalog.imports.imported_accounts import ImportedAccountRepository
+from app.catalog.imports.imported_assets import ImportedAssetRepository
+from app.catalog.imports.imported_libraries import ImportedLibraryRepository
+from app.catalog.imports.vanished_assets import VanishedAssetRepository
 from app.catalog.installation import InstallationFlags
 from app.catalog.libraries.libraries import LibraryRepository
 from app.catalog.libraries.library_files import LibraryFileRepository
@@ -97,6 +102,11 @@ class Catalog:
         self.kept_copies = KeptCopyRepository(database)
         self.verify_results = VerifyResultRepository(database)
         self.metrics = MetricQueries(database)
+        self.import_sources = ImportSourceRepository(database)
+        self.imported_accounts = ImportedAccountRepository(database)
+        self.imported_libraries = ImportedLibraryRepository(database)
+        self.imported_assets = ImportedAssetRepository(database)
+        self.vanished_assets = VanishedAssetRepository(database)
 
     @property
     def engine(self) -> AsyncEngine:

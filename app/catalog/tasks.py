@@ -7,7 +7,7 @@ can no longer record an outcome.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,6 +33,9 @@ REPEATED_PRIORITY = 1
 MAX_DEATHS = 5
 """A task fails after the death of so many processes that worked on it: otherwise it could kill every worker, one after
 the other."""
+
+MISSING_ONLY = datetime(1970, 1, 1, tzinfo=UTC)
+"""`Task.requested_at` of assets that come with derivatives and metadata of another program: only what is missing is made."""
 
 _REQUEST_BATCH = 500
 _REQUIRED_KINDS = (FileKind.THUMBNAIL, FileKind.PREVIEW)
@@ -226,9 +229,15 @@ class TaskRepository:
 
 
 async def add_tasks(
-    connection: AsyncConnection, assets: Iterable[tuple[UUID, AssetType]], moment: datetime, priority: int = 0
+    connection: AsyncConnection,
+    assets: Iterable[tuple[UUID, AssetType]],
+    moment: datetime,
+    priority: int = 0,
+    *,
+    requested_at: datetime | None = None,
 ) -> None:
-    """Insert the tasks of assets that have none, in the transaction that inserts the assets."""
+    """Insert the tasks of assets that have none, in the transaction that inserts the assets. Derivatives made before `requested_at` (None:
+    `moment`) are made again."""
     rows = [
         {
             "id": uuid4(),
@@ -236,7 +245,7 @@ async def add_tasks(
             "kind": TASK_KINDS[type_],
             "priority": priority,
             "not_before": moment,
-            "requested_at": moment,
+            "requested_at": requested_at or moment,
             "created_at": moment,
             "updated_at": moment,
             **_INITIAL_VALUES,

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from app.cli.command_runner import fail, load_settings_or_exit, print_table, run_command
+from app.catalog.catalog import Catalog
+from app.cli.command_runner import (
+    call_with_catalog,
+    fail,
+    load_settings_or_exit,
+    load_settings_with_logging,
+    print_table,
+    run_command,
+)
 from app.cli.verify_report import create_progress
 from app.immich.errors import ImmichError
 
 if TYPE_CHECKING:
+    from app.immich.import_run import ImportOptions, ImportReport
     from app.immich.media_roots import MediaRoots
     from app.immich.plan import PlanReport
     from app.immich.problems import ProblemLog
@@ -61,6 +72,91 @@ def immich_plan(
         fail("; ".join(report.refusals), status=1)
 
 
+@immich_cli.command("import")
+def immich_import(
+    database_url: DatabaseUrl,
+    media_root: MediaRootOption = None,
+    user: Annotated[
+        list[str] | None, typer.Option(help="The email address of a user; all users without it. Repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, only tell what would be written.")] = False,
+    accept_moves: Annotated[
+        bool,
+        typer.Option(
+            "--accept-moves", help="Of moves that Immich has not finished, take the path that holds the file."
+        ),
+    ] = False,
+    accept_vanished: Annotated[
+        bool,
+        typer.Option(
+            "--accept-vanished", help="Assets that Immich has no more go to the trash, however many they are."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Take over users, keys, libraries and assets, with their files where they lie. Goes on where it was interrupted; what was taken over before
+    is compared. Changes nothing of Immich's."""
+    from app.immich.import_run import ImportOptions  # noqa: PLC0415 - slow to import
+
+    options = ImportOptions(
+        tuple(user) if user else None,
+        dry_run=dry_run,
+        accept_moves=accept_moves,
+        accept_vanished=accept_vanished,
+    )
+    report = run_command(_run_import(database_url, media_root or [], options))
+    _print_import(report, as_json=as_json, would=dry_run)
+
+
+@immich_cli.command("follow")
+def immich_follow(
+    database_url: DatabaseUrl,
+    media_root: MediaRootOption = None,
+    every: Annotated[int, typer.Option(help="Seconds between two looks.", min=5)] = 60,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end: for a timer.")] = False,
+    compare_every: Annotated[
+        int,
+        typer.Option(help="Hours after which everything is compared, not only what Immich marks as changed.", min=0),
+    ] = 24,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for each look.")] = False,
+) -> None:
+    """Take over what changes in Immich, until it is interrupted. The folders are those of the import, unless others are given. What Immich has no
+    more goes to the trash."""
+    from app.immich.import_run import ImportOptions  # noqa: PLC0415 - slow to import
+
+    compare_after = timedelta(hours=compare_every)
+    while True:
+        report = run_command(_run_import(database_url, media_root or [], ImportOptions(), compare_after=compare_after))
+        if once or report.new or report.changed or report.trashed:
+            _print_import(report, as_json=as_json)
+        if once:
+            return
+        time.sleep(every)
+
+
+async def _run_import(
+    database_url: str, media_roots: list[str], options: ImportOptions, *, compare_after: timedelta | None = None
+) -> ImportReport:
+    """Everything, or, with `compare_after`, what has changed."""
+    from app.immich.import_run import SOURCE_NAME, ImmichImport  # noqa: PLC0415 - slow to import
+
+    async def work(catalog: Catalog) -> ImportReport:
+        folders = media_roots
+        if not folders and (source := await catalog.import_sources.get(SOURCE_NAME)) is not None:
+            folders = list(source.media_roots)
+
+        async def run(reader: SourceReader, roots: MediaRoots) -> ImportReport:
+            with create_progress() as progress:
+                run = ImmichImport(catalog, reader, roots, options, progress)
+                if compare_after is None:
+                    return await run.import_all()
+                return await run.follow(compare_after=compare_after)
+
+        return await _call_with_source(database_url, folders, run)
+
+    return await call_with_catalog(load_settings_with_logging(), work)
+
+
 async def _call_with_source(
     database_url: str, media_roots: list[str], work: Callable[[SourceReader, MediaRoots], Awaitable[T]]
 ) -> T:
@@ -99,6 +195,22 @@ def _print_plan(report: PlanReport) -> None:
     print_problems(report.problems)
     left = ", ".join(f"{count} {name}" for name, count in report.not_taken_over.items() if count)
     typer.echo(f"\nstays with Immich: {left or 'nothing'}")
+
+
+def _print_import(report: ImportReport, *, as_json: bool, would: bool = False) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    if would:
+        typer.echo("nothing was written; an import would have done this:")
+    typer.echo(
+        f"{report.users} users, {report.api_keys} API keys, {report.libraries} external libraries, {report.persons} persons"
+    )
+    typer.echo(
+        f"assets: {report.new} new, {report.changed} changed, {report.unchanged} unchanged, {report.trashed} to the trash, "
+        f"{report.skipped} left out"
+    )
+    print_problems(report.problems)
 
 
 def print_problems(problems: ProblemLog) -> None:

@@ -140,7 +140,7 @@ def library_scan(
 
     async def scan(libraries: LibraryService, catalog: Catalog) -> list[tuple[Library, ScanReport]]:
         present = [each for each in await catalog.libraries.list() if each.deleted_at is None]
-        selected = [each for each in present if library_id in (None, each.id)]
+        selected = [each for each in present if each.id == library_id or (library_id is None and not each.is_foreign)]
         if library_id is not None and not selected:
             fail(f"there is no library {library_id}")
         return [(each, await _scan_with_progress(libraries, each, accept_missing=accept_missing)) for each in selected]

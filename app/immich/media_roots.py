@@ -14,6 +14,7 @@ from pathlib import Path
 
 from app.immich.errors import InvalidMediaRoot
 from app.immich.problems import ProblemKind
+from app.storage.local.file_reader import modification_time_ns
 
 _CACHED_FOLDERS = 20_000
 _MAX_PATH_BYTES = 4096
@@ -118,7 +119,7 @@ class MediaRoots:
             return PathProblem(ProblemKind.THROUGH_LINK, path)
         if not stat.S_ISREG(status.st_mode):
             return PathProblem(ProblemKind.UNREADABLE_FILE, path)
-        return FoundFile(translated, status.st_size, status.st_dev, status.st_ino, status.st_mtime_ns)
+        return FoundFile(translated, status.st_size, status.st_dev, status.st_ino, modification_time_ns(status))
 
     def find_many(self, paths: Iterable[str]) -> dict[str, FoundFile | PathProblem]:
         """As `find`, for each of the paths."""

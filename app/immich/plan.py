@@ -86,11 +86,11 @@ async def plan_import(reader: SourceReader, roots: MediaRoots, progress: Progres
     return report
 
 
-async def find_refusals(reader: SourceReader, roots: MediaRoots) -> list[str]:
+async def find_refusals(reader: SourceReader, roots: MediaRoots, *, accept_moves: bool = False) -> list[str]:
     """Why nothing may be imported now."""
     refusals: list[str] = []
     moves = await reader.count_moves()
-    if moves:
+    if moves and not accept_moves:
         refusals.append(
             f"Immich has {moves} interrupted moves of files: let it finish them (job `Storage Template Migration`), "
             "or give `--accept-moves`, which takes whichever of the two paths holds the file"

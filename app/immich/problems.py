@@ -38,6 +38,7 @@ class ProblemKind(StrEnum):
     INVALID_PASSWORD = "unusable password hash"  # noqa: S105 - no password
     QUOTA_USAGE = "wrong quota usage"
     ABSENT_LIBRARY = "library whose folders are absent"
+    REMOVED_LIBRARY = "asset of a library that is being removed"
     MISSING_COLUMN = "missing column"
     UNKNOWN_COLUMN = "unknown column"
     EDITED = "edit that stays with Immich"

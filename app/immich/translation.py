@@ -15,6 +15,7 @@ from app.formats import find_format
 from app.immich.media_roots import FoundFile, PathProblem
 from app.immich.problems import ProblemKind
 from app.immich.source.records import SourceAsset, SourceDate, SourceFile
+from app.storage.local.file_reader import datetime_from_ns
 
 T = TypeVar("T", AssetType, Visibility)
 FoundFiles = Mapping[str, FoundFile | PathProblem]
@@ -106,10 +107,10 @@ def _build_asset(asset: SourceAsset, original: FoundFile, found: FoundFiles, res
         identity=FileIdentity(original.device, original.inode, original.mtime_ns),
         sidecar=sidecar,
         derivatives=derivatives,
-        checksum=sha1,
+        checksum=None if asset.is_path_checksum or len(asset.checksum) != SHA1_BYTES else asset.checksum,
         original_file_name=asset.original_file_name,
         file_created_at=created,
-        file_modified_at=_first_date(asset, result, asset.file_modified_at, created),
+        file_modified_at=_find_modification(asset, original, created, result),
         local_date_time=_first_date(asset, result, asset.local_date_time, created),
         created_at=_first_date(asset, result, asset.created_at, updated),
         updated_at=updated,
@@ -126,6 +127,7 @@ def _build_asset(asset: SourceAsset, original: FoundFile, found: FoundFiles, res
         library_id=asset.library_id,
         device_asset_id=asset.device_asset_id,
         device_id=asset.device_id,
+        named=frozenset(_find_kind(file.type) or FileKind.ORIGINAL for file in asset.files if not file.is_edited),
     )
 
 
@@ -159,7 +161,7 @@ def _collect_files(
     sidecar: ImportedFile | None = None
     derivatives: dict[FileKind, ImportedFile] = {}
     for file in asset.files:
-        kind = FileKind.SIDECAR if file.type == SIDECAR else DERIVATIVE_KINDS.get(file.type)
+        kind = _find_kind(file.type)
         if file.is_edited:
             result.add(ProblemKind.EDITED, file.path)
         elif kind is None:
@@ -171,6 +173,10 @@ def _collect_files(
         else:
             derivatives[kind] = built
     return sidecar, tuple(derivatives.values())
+
+
+def _find_kind(type_: str) -> FileKind | None:
+    return FileKind.SIDECAR if type_ == SIDECAR else DERIVATIVE_KINDS.get(type_)
 
 
 def _build_file(
@@ -189,6 +195,13 @@ def build_file(owner: UUID, kind: FileKind, found: FoundFile) -> ImportedFile:
     return ImportedFile(
         file_id(owner, kind), kind, found.path, found.size, _OCTETS if format_ is None else format_.mime_type
     )
+
+
+def _find_modification(asset: SourceAsset, original: FoundFile, created: datetime, result: TranslatedAsset) -> datetime:
+    """Of a library's file that of the file, with which a later change of the file is noticed."""
+    if asset.library_id is not None:
+        return datetime_from_ns(original.mtime_ns)
+    return _first_date(asset, result, asset.file_modified_at, created)
 
 
 def _find_deletion(asset: SourceAsset, updated: datetime) -> datetime | None:

@@ -17,3 +17,7 @@ class UnknownLibrary(LibraryError):
 
 class ScanRunning(LibraryError):
     """Another scan of the library is running."""
+
+
+class ForeignLibrary(LibraryError):
+    """Another program scans the library."""

@@ -22,7 +22,7 @@ from app.catalog.schema.library_records import Library, LibraryChanges, LibraryS
 from app.config import Settings
 from app.health.markers import MEDIA_FOLDERS
 from app.health.mount_states import MountCondition, MountKind, MountState
-from app.libraries.errors import InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
+from app.libraries.errors import ForeignLibrary, InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
 from app.libraries.executors import LibraryExecutors
 from app.libraries.import_paths.link_roots import SetLinkRoots, update_link_roots
 from app.libraries.import_paths.overlap import ReservedFolder
@@ -245,9 +245,13 @@ class LibraryService:
         accept_missing: bool = False,
         on_progress: OnScanProgress | None = None,
     ) -> tuple[ScanReport, set[str]]:
-        """Restarts the scan if import paths or patterns are changed during it. Raises `UnknownLibrary`. Returns the report, and the folders with
+        """Restarts the scan if import paths or patterns are changed during it. Raises `UnknownLibrary`, `ForeignLibrary`. Returns the report, and the folders with
         files that are still being written."""
         while (library := await self._catalog.libraries.get(library_id)) is not None:
+            if library.is_foreign:
+                raise ForeignLibrary(
+                    f"Immich scans the library {library.name!r}: `mediavault immich follow` reads its rows"
+                )
             scan = LibraryScan(
                 self._catalog,
                 library,
@@ -347,7 +351,7 @@ class LibraryService:
                 if nightly is not None and datetime.now(UTC) >= nightly:
                     nightly = next_scan_at(self._settings.library_scan_at, datetime.now(UTC))
                     for library in libraries:
-                        if library.deleted_at is None:
+                        if library.deleted_at is None and not library.is_foreign:
                             self.start_scan(library.id)
                 await asyncio.sleep(LEADER_CHECK_SECONDS)
         finally:
@@ -364,7 +368,7 @@ class LibraryService:
             monitor = None
         if library.deleted_at is not None:
             self._start_task(self._removing, library.id, self._remove_marked)
-        elif monitor is None:
+        elif monitor is None and not library.is_foreign:
             settings = self._settings
             policy = WatchPolicy(
                 settings.library_watch,

@@ -20,6 +20,7 @@ from app.catalog.assets.derivatives import ExtractedProperties, FileReplacement
 from app.catalog.catalog import Catalog
 from app.catalog.errors import ConstraintViolation, NotFound
 from app.catalog.schema.records import Asset, AssetType, Derivative, FileKind, NewAsset, StoredFile, Task, Visibility
+from app.catalog.tasks import MISSING_ONLY
 from app.formats import MediaFormat, MediaKind, find_format
 from app.media.errors import DecodeFailed, MediaError
 from app.media.extracted_properties import complete_properties, get_damage
@@ -90,8 +91,10 @@ class ProcessingPipeline:
             raise DecodeFailed("the name says nothing that can be processed")
         try:
             await self._check_unchanged(asset)
-            if asset.file.kind is FileKind.EXTERNAL:
+            if asset.file.kind is FileKind.EXTERNAL or asset.file.is_foreign:
                 await self._store_checksums(asset)
+            if _AssetContext(asset, format_, existing, task).is_complete:
+                return
             async with (
                 self._storage.stage_to_temp(asset.file.path, size=asset.file.size) as source,
                 self._storage.staging.temporary_folder() as folder,
@@ -129,7 +132,8 @@ class ProcessingPipeline:
             raise StorageUnavailable(asset.file.path, EXTERNAL, "is not what the last scan found")
 
     async def _store_checksums(self, asset: Asset) -> None:
-        """Compute and store SHA-1 and CRC-32 of an external original. Archives need them to be resumable."""
+        """Compute and store SHA-1 and CRC-32 of an external or foreign original. Archives need them to be resumable. Raises `DecodeFailed` where
+        the SHA-1 of a foreign one is not that which was taken over with it."""
         if asset.file.sha1 is not None and asset.file.crc32 is not None:
             return
         sha1, digest = hashlib.sha1(usedforsecurity=False), 0
@@ -138,6 +142,11 @@ class ProcessingPipeline:
                 sha1.update(chunk)
                 digest = crc32(chunk, digest)
         info = stream.info
+        if asset.file.is_foreign:
+            await self._catalog.foreign_files.store_checksums(asset.file.id, info.size, sha1.digest(), digest)
+            if asset.file.sha1 not in (None, sha1.digest()):
+                raise DecodeFailed("the bytes are not those that Immich took in: the SHA-1 differs")
+            return
         files = self._catalog.library_files
         await files.store_checksums(asset, info.size, info.last_modified, sha1.digest(), digest)
 
@@ -175,7 +184,8 @@ class ProcessingPipeline:
         failure: MediaError | StorageError | None = None
         damage = get_damage(context.asset)
         try:
-            properties |= await self._read_metadata(context, source, folder)
+            if not context.is_completion or context.asset.exif is None:
+                properties |= await self._read_metadata(context, source, folder)
         except (MediaError, StorageError) as error:
             failure = error
         if context.lacks_any(FileKind.THUMBNAIL, FileKind.PREVIEW):
@@ -188,7 +198,8 @@ class ProcessingPipeline:
                 damage = processed.damage
                 if damage is not None:
                     _log.warning("an original is damaged, but can be shown", asset=str(context.asset.id), reason=damage)
-                kinds, files = IMAGE_KINDS, processed.files
+                kinds = context.list_kinds_to_make(IMAGE_KINDS)
+                files = tuple(file for file in processed.files if file.kind in kinds)
                 properties |= _extract_picture(processed)
         if kinds or properties:
             await self._swap(context, kinds, files, complete_properties(context.asset, properties, damage))
@@ -238,6 +249,8 @@ class ProcessingPipeline:
         """Store a motion photo's video as an asset of its own, in place of that of former content. A damaged video is logged and skipped, so that
         the photo does not fail."""
         photo = context.asset
+        if context.is_completion:
+            return
         former = await self._find_former_video(photo)
         if photo.live_photo_video_id is not None and former is None:
             return
@@ -309,6 +322,23 @@ class _AssetContext:
         self.task = task
         self.inspected: MetadataResult | None = None
         self._derivatives = existing
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether only what is missing is made, of an asset that came from another program."""
+        return self.task.requested_at <= MISSING_ONLY
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing to be made for such an asset. Whether a video needs a playable one is known only when it has been read."""
+        kinds = [FileKind.THUMBNAIL, FileKind.PREVIEW]
+        if self.asset.type is AssetType.VIDEO:
+            kinds.append(FileKind.ENCODED_VIDEO)
+        return self.is_completion and self.asset.exif is not None and not self.lacks_any(*kinds)
+
+    def list_kinds_to_make(self, kinds: Sequence[FileKind]) -> tuple[FileKind, ...]:
+        """All of them, or those that are missing."""
+        return tuple(kind for kind in kinds if not self.is_completion or self.current_file_id(kind) is None)
 
     def lacks_any(self, *kinds: FileKind) -> bool:
         """False only if all of these kinds exist and are newer than the task's request, made by an earlier attempt."""

@@ -9,9 +9,13 @@ import pytest
 
 from tests.immich.installation import Installation
 from tests.immich.tables import Generation
+from tests.immich.takeover import Takeover
 from tests.real.postgres import Postgres
+from tests.real.service import WORKING, Service
+from tests.real.stacks import Database, Engine, Stacks
 
 MakeInstallation = Callable[..., Installation]
+MakeTakeover = Callable[..., Takeover]
 ASSETS = 60
 SOAK_ASSETS = 4000
 
@@ -37,3 +41,28 @@ def make_installation(
 def installation(request: pytest.FixtureRequest, make_installation: MakeInstallation) -> Installation:
     """An installation that the tests of the module only read, of each generation."""
     return make_installation(request.param)
+
+
+COMBINATIONS: dict[str, tuple[Generation, Engine]] = {
+    "v2-local": (Generation.V2, "local"),
+    "v3-s3": (Generation.V3, "s3"),
+}
+"""Each generation with one of our stacks."""
+
+
+@pytest.fixture(scope="module")
+def make_takeover(
+    make_installation: MakeInstallation, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeTakeover]:
+    """A new installation and a service that is not started."""
+    services: list[Service] = []
+
+    def make(combination: str, *, assets: int | None = None, database: Database | None = None) -> Takeover:
+        generation, engine = COMBINATIONS[combination]
+        stack = stacks.create(engine, tmp_path_factory.mktemp("ours"), database=database)
+        services.append(Service(stack, program=WORKING))
+        return Takeover(make_installation(generation, assets=assets), services[-1])
+
+    yield make
+    for service in services:
+        service.close()

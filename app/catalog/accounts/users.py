@@ -47,7 +47,7 @@ class UserRepository:
         moment = now()
         created = User(
             id=uuid4(),
-            email=_validate_email(email),
+            email=validate_email(email),
             name=name,
             is_admin=is_admin,
             quota=quota,
@@ -84,7 +84,7 @@ class UserRepository:
         """Returns None for an unknown user. Raises `EmailTaken` and `InvalidEmail`."""
         values: dict[str, Any] = {**changes, "updated_at": now()}
         if "email" in changes:
-            values["email"] = _validate_email(changes["email"])
+            values["email"] = validate_email(changes["email"])
         statement = update(_user).where(_user.c.id == user_id).values(values).returning(_user)
         try:
             async with self._database.write() as connection:
@@ -109,7 +109,8 @@ def _normalize_email(email: str) -> str:
     return email.strip().lower()
 
 
-def _validate_email(email: str) -> str:
+def validate_email(email: str) -> str:
+    """The address as it is stored. Raises `InvalidEmail`."""
     address = _normalize_email(email)
     local, _, domain = address.rpartition("@")
     if not (local and domain and address.isprintable()) or " " in address or len(address) > MAX_EMAIL_CHARACTERS:

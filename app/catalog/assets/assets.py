@@ -332,8 +332,9 @@ class AssetRepository:
     async def purge_trash(self, before: datetime, limit: int = 500) -> int:
         """Remove assets permanently that were moved to the trash before `before`, at most about `limit` per call.
         Returns how many. Assets of external libraries stay: their disk may be unmounted, and if the file exists, the
-        next scan would add it again."""
-        old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None)
+        next scan would add it again. So do those with foreign originals: the program that they belong to removes them."""
+        foreign = exists().where(_file.c.id == _asset.c.file_id, _file.c.is_foreign)
+        old = (_asset.c.deleted_at <= before) & _asset.c.library_id.is_(None) & ~foreign
         due = select(_asset.c.owner_id, _asset.c.id).where(old).order_by(_asset.c.deleted_at).limit(limit)
         by_owner: dict[UUID, list[UUID]] = {}
         async with self._database.read() as connection:

@@ -220,7 +220,7 @@ class LibraryFileRepository:
         async with self._database.write() as connection:
             owner_id = await lock_library(connection, library)
             await path_conflicts.resolve_path_conflicts(connection, library, owner_id, changes)
-            folders = await _ensure_folders(connection, library_id, _changed_folders(changes))
+            folders = await ensure_folders(connection, library_id, _changed_folders(changes))
             # Release all old names before taking new ones: files may have exchanged their names.
             for batch in _chunks(changes.displaced, _STATEMENT_ROWS):
                 await _release_names(connection, batch)
@@ -311,7 +311,7 @@ def _changed_folders(changes: ScanChanges) -> list[str]:
     return list(dict.fromkeys([*paths, *changes.digests]))
 
 
-async def _ensure_folders(connection: AsyncConnection, library_id: UUID, paths: list[str]) -> dict[str, UUID]:
+async def ensure_folders(connection: AsyncConnection, library_id: UUID, paths: list[str]) -> dict[str, UUID]:
     """The ids of the folders, by path. Inserts the folders that are not known."""
     known: dict[str, UUID] = {}
     for batch in _chunks(paths):

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from app.catalog.schema.records import AssetType, FileKind, Visibility
+
+
+class ImportPhase(StrEnum):
+    """What a run that compares everything does next."""
+
+    ASSETS = "assets"
+    VANISHED = "vanished"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSource:
+    """How far an installation of Immich was taken over. `after_id`: the last asset of the unfinished run; `begun_at`: when that run, or the
+    last one, began, by the clock of Immich's database. Everything that Immich wrote before `followed_to` was seen; `compared_at`: when all rows
+    were compared. `users`: the addresses that were chosen; None: all."""
+
+    name: str
+    media_roots: tuple[str, ...]
+    users: tuple[str, ...] | None
+    phase: ImportPhase
+    after_id: UUID | None
+    begun_at: datetime
+    followed_to: datetime | None
+    compared_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +88,55 @@ class ImportedAsset:
     library_id: UUID | None
     device_asset_id: str | None
     device_id: str | None
+    named: frozenset[FileKind] = frozenset()
+    """Kinds of files beside the original that the source has, whether they could be found or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedUser:
+    """`password_hash`: as the source has it, None where no login is possible. `quota` in bytes."""
+
+    id: UUID
+    email: str
+    name: str
+    is_admin: bool
+    quota: int | None
+    password_hash: str | None
+    profile_image: ImportedFile | None
+    profile_changed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedKey:
+    """`key_hash`: the SHA-256 of the key."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    key_hash: bytes
+    permissions: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedLibrary:
+    id: UUID
+    owner_id: UUID
+    name: str
+    import_paths: tuple[str, ...]
+    exclusion_patterns: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedPerson:
+    id: UUID
+    owner_id: UUID
+    name: str | None
+    thumbnail: ImportedFile | None
+    created_at: datetime
+    updated_at: datetime

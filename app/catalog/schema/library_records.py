@@ -51,7 +51,7 @@ class ScanReport:
 class Library:
     """A read-only folder tree. `files` and `scanned_at` belong to the last complete scan; `mounts` are the mount points
     that the last scan of the whole library saw. `deleted_at`: when its removal began. `watch` describes how the library
-    is watched at the moment; None: it is not."""
+    is watched at the moment; None: it is not. `is_foreign`: Immich scans it, and this service does not."""
 
     id: UUID
     owner_id: UUID
@@ -69,6 +69,7 @@ class Library:
     mounts: tuple[str, ...]
     watch: str | None
     last_scan: ScanReport | None
+    is_foreign: bool = False
 
 
 class LibraryChanges(TypedDict, total=False):

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import ExecutionContext
 
 from app.catalog.schema.column_types import StrEnumType, Text, UtcDateTime
+from app.catalog.schema.import_records import ImportPhase
 from app.catalog.schema.library_records import LibraryState
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import AssetType, FileKind, FileState, TaskKind, TaskState, Visibility
@@ -365,6 +366,8 @@ library = Table(
     _required("mounts", JSON),
     Column("watch", Text),
     Column("last_scan", JSON(none_as_null=True)),
+    # Immich scans it: this service follows Immich's rows.
+    _required("is_foreign", Boolean, server_default=false()),
     Index("ix_library_owner_id", "owner_id"),
 )
 
@@ -488,6 +491,34 @@ for _counts in (asset_count, file_count):
         sqlite_where=_counts.c.is_delta,
         postgresql_where=_counts.c.is_delta,
     )
+
+# An installation of Immich that is taken over, and how far. `users`: the email addresses that were chosen; NULL: all.
+immich_source = Table(
+    "immich_source",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("media_roots", JSON),
+    Column("users", JSON(none_as_null=True)),
+    _required("phase", StrEnumType(ImportPhase)),
+    Column("after_id", Uuid),
+    _required("begun_at", UtcDateTime),
+    Column("followed_to", UtcDateTime),
+    Column("compared_at", UtcDateTime),
+)
+
+# Users who came from Immich. `password_hash`: the one that Immich had when it was last read.
+immich_user = Table(
+    "immich_user",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("password_hash", Text),
+)
+
+immich_key = Table(
+    "immich_key",
+    metadata,
+    Column("key_id", Uuid, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
+)
 
 installation = Table(
     "installation",

@@ -102,9 +102,26 @@ class SourceReader:
         query = 'SELECT id, "originalPath" FROM asset WHERE id = ANY(%s)'
         return {row[0]: row[1] for row in await self._connection.fetch(query, [requested])}
 
-    async def list_asset_ids(self, after: UUID, last: UUID) -> set[UUID]:
-        """Ids greater than `after`, up to `last`."""
-        query = "SELECT id FROM asset WHERE id > %s AND id <= %s"
+    async def iterate_live_photos(
+        self, owners: Sequence[UUID], *, rows: int = PAGE_ROWS
+    ) -> AsyncIterator[dict[UUID, UUID]]:
+        """Pages of photos with videos: the ids of both."""
+        if not self.schema.has("asset", "livePhotoVideoId"):
+            return
+        linked = '"livePhotoVideoId" IS NOT NULL AND "ownerId" = ANY(%s) AND id > %s ORDER BY id LIMIT %s'
+        last = _NIL
+        while True:
+            query = f'SELECT id, "livePhotoVideoId" FROM asset WHERE {linked}'  # noqa: S608 - of constants
+            page = dict(await self._connection.fetch(query, [list(owners), last, rows]))  # pyright: ignore[reportArgumentType]
+            if page:
+                yield page
+            if len(page) < rows:
+                return
+            last = max(page)
+
+    async def list_ids(self, table: str, after: UUID, last: UUID) -> set[UUID]:
+        """Ids of `asset` or `person` that are greater than `after`, up to `last`."""
+        query = sql.SQL("SELECT id FROM {} WHERE id > %s AND id <= %s").format(sql.Identifier(table))
         return {row[0] for row in await self._connection.fetch(query, [after, last])}
 
     async def iterate_changed_ids(self, since: datetime) -> AsyncIterator[list[UUID]]:

@@ -1,0 +1,1 @@
+"""Takes over rows of another installation's catalogue."""

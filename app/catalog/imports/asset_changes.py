@@ -1,0 +1,235 @@
+"""Compares assets of another installation with the catalogue, and decides what is to be written. Pure: the rows were read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from app.catalog.assets.live_photo_pairs import LINKED_BY_HAND
+from app.catalog.imports.imported_files import is_same_content
+from app.catalog.schema.import_records import ImportedAsset, ImportedFile
+from app.catalog.schema.records import AssetType, FileKind
+from app.unicode_folding import fold_case
+
+_FILLED_IN = ("width", "height", "duration", "thumbhash", "exif")
+"""What this service finds out itself where the source does not know it."""
+_COPIED = (
+    "owner_id", "type", "original_file_name", "file_created_at", "file_modified_at", "local_date_time", "created_at", "updated_at",
+    "deleted_at", "is_favorite", "is_offline", "visibility", "duration", "width", "height", "thumbhash", "exif", "library_id",
+    "device_asset_id", "device_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRows:
+    """Rows of the catalogue that concern a batch. `files`: by id; `path_owners`: ids of files by path; `checksum_owners`: ids of assets by owner
+    and checksum; `derivatives`: ids of files by asset and kind; `videos`: those of the batch's videos of live photos that are in the
+    catalogue."""
+
+    assets: Mapping[UUID, Any]
+    files: Mapping[UUID, Any]
+    path_owners: Mapping[str, UUID]
+    checksum_owners: Mapping[tuple[UUID, bytes], UUID]
+    derivatives: Mapping[UUID, Mapping[FileKind, UUID]]
+    videos: frozenset[UUID]
+
+
+@dataclass(slots=True)
+class BatchChanges:
+    """What a batch writes. `new_assets` in an order in which videos come before their photos. `conflicts`: assets and files that are left out,
+    with the reason."""
+
+    new_files: list[tuple[UUID, ImportedFile]] = field(default_factory=list[tuple[UUID, ImportedFile]])
+    changed_files: list[ImportedFile] = field(default_factory=list[ImportedFile])
+    file_owners: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
+    released: list[UUID] = field(default_factory=list[UUID])
+    new_assets: list[ImportedAsset] = field(default_factory=list[ImportedAsset])
+    changed_assets: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list[tuple[UUID, dict[str, Any]]])
+    moved_in_library: list[ImportedAsset] = field(default_factory=list[ImportedAsset])
+    new_derivatives: list[tuple[UUID, FileKind, UUID]] = field(default_factory=list[tuple[UUID, FileKind, UUID]])
+    replaced_derivatives: list[tuple[UUID, FileKind, UUID]] = field(default_factory=list[tuple[UUID, FileKind, UUID]])
+    removed_derivatives: list[tuple[UUID, FileKind]] = field(default_factory=list[tuple[UUID, FileKind]])
+    obsolete_files: list[tuple[UUID, UUID]] = field(default_factory=list[tuple[UUID, UUID]])
+    """Owners and ids of files that nothing refers to afterwards."""
+    to_process: list[tuple[UUID, AssetType]] = field(default_factory=list[tuple[UUID, AssetType]])
+    path_conflicts: list[str] = field(default_factory=list[str])
+    checksum_conflicts: list[UUID] = field(default_factory=list[UUID])
+    refused: set[UUID] = field(default_factory=set[UUID])
+    """Assets that are left out."""
+    unchanged: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.new_assets or self.changed_assets or self.changed_files or self.new_files or self.removed_derivatives
+        )
+
+
+def list_files(asset: ImportedAsset) -> list[ImportedFile]:
+    return [file for file in (asset.original, asset.sidecar, *asset.derivatives) if file is not None]
+
+
+def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChanges:
+    """Of two assets that name the same path or have the same checksum the first one gets it, and of one in the catalogue and one that is not the
+    former, unless the batch moves it away."""
+    changes = BatchChanges()
+    accepted = _videos_first(batch)
+    while True:
+        claims = _Claims(known, accepted)
+        refused = {asset.id for asset in accepted if not claims.claim_asset(asset, changes)}
+        if not refused:
+            break
+        changes.refused |= refused
+        accepted = [asset for asset in accepted if asset.id not in refused]  # these release nothing, either
+    present = known.videos | {asset.id for asset in accepted}
+    for asset in accepted:
+        _compare(_without_conflicts(asset, claims, changes), known, present, changes)
+    return changes
+
+
+def _videos_first(batch: Iterable[ImportedAsset]) -> list[ImportedAsset]:
+    return sorted(batch, key=lambda asset: asset.live_photo_video_id is not None)
+
+
+class _Claims:
+    """Which file of a batch gets which path, and which asset which checksum."""
+
+    def __init__(self, known: KnownRows, batch: Sequence[ImportedAsset]) -> None:
+        self._files = dict(known.path_owners)
+        self._checksums = dict(known.checksum_owners)
+        self._targets = {file.id: file.path for asset in batch for file in list_files(asset)}
+        self._wanted = {asset.id: (asset.owner_id, asset.checksum) for asset in batch}
+
+    def claim_asset(self, asset: ImportedAsset, changes: BatchChanges) -> bool:
+        """Claims the path of the original and the checksum; records a conflict, and returns False then."""
+        if not self.claim(asset.original):
+            changes.path_conflicts.append(asset.original.path)
+            return False
+        if not self._claim_checksum(asset):
+            changes.checksum_conflicts.append(asset.id)
+            return False
+        return True
+
+    def claim(self, file: ImportedFile) -> bool:
+        holder = self._files.get(file.path)
+        if holder not in (None, file.id) and self._targets.get(holder, file.path) == file.path:
+            return False
+        self._files[file.path] = file.id
+        return True
+
+    def _claim_checksum(self, asset: ImportedAsset) -> bool:
+        if asset.checksum is None or asset.library_id is not None:
+            return True
+        wanted = (asset.owner_id, asset.checksum)
+        holder = self._checksums.get(wanted)
+        if holder not in (None, asset.id) and self._wanted.get(holder, wanted) == wanted:
+            return False
+        self._checksums[wanted] = asset.id
+        return True
+
+
+def _without_conflicts(asset: ImportedAsset, claims: _Claims, changes: BatchChanges) -> ImportedAsset:
+    """The asset without the files beside the original whose paths are taken."""
+    refused = {file.id for file in list_files(asset)[1:] if not claims.claim(file)}
+    if not refused:
+        return asset
+    beside = [file for file in (asset.sidecar, *asset.derivatives) if file is not None and file.id in refused]
+    changes.path_conflicts += [file.path for file in beside]
+    sidecar = None if asset.sidecar is not None and asset.sidecar.id in refused else asset.sidecar
+    derivatives = tuple(file for file in asset.derivatives if file.id not in refused)
+    return replace(asset, sidecar=sidecar, derivatives=derivatives)
+
+
+def _compare(
+    asset: ImportedAsset, known: KnownRows, present: frozenset[UUID] | set[UUID], changes: BatchChanges
+) -> None:
+    if asset.live_photo_video_id is not None and asset.live_photo_video_id not in present:
+        asset = replace(asset, live_photo_video_id=None)
+    before = known.assets.get(asset.id)
+    for file in list_files(asset):
+        _compare_file(asset, file, known, changes)
+    is_file_changed = _compare_derivatives(asset, known, changes)
+    if before is None:
+        changes.new_assets.append(asset)
+        changes.to_process.append((asset.id, asset.type))
+        return
+    values = _changed_values(asset, before, known)
+    if "sidecar_id" in values and before.sidecar_id is not None:
+        changes.obsolete_files.append((asset.owner_id, before.sidecar_id))
+    original = known.files.get(asset.original.id)
+    if original is not None and not is_same_content(asset.original, original):
+        changes.to_process.append((asset.id, asset.type))
+    if original is not None and original.path != asset.original.path and asset.library_id is not None:
+        changes.moved_in_library.append(asset)
+    if values:
+        changes.changed_assets.append((asset.id, values))
+    elif not is_file_changed:
+        changes.unchanged += 1
+
+
+def _compare_file(asset: ImportedAsset, file: ImportedFile, known: KnownRows, changes: BatchChanges) -> None:
+    before = known.files.get(file.id)
+    changes.file_owners[file.id] = asset.owner_id
+    if before is None:
+        changes.new_files.append((asset.owner_id, file))
+    elif before.path != file.path or not is_same_content(file, before):
+        changes.changed_files.append(file)
+        if before.path != file.path:
+            changes.released.append(file.id)
+
+
+def _compare_derivatives(asset: ImportedAsset, known: KnownRows, changes: BatchChanges) -> bool:
+    """Returns whether anything changed. What this service has made stays as long as the source has nothing in its place."""
+    current = known.derivatives.get(asset.id, {})
+    count = len(changes.new_derivatives) + len(changes.replaced_derivatives) + len(changes.removed_derivatives)
+    for file in asset.derivatives:
+        former = current.get(file.kind)
+        if former is None:
+            changes.new_derivatives.append((asset.id, file.kind, file.id))
+        elif former != file.id:
+            changes.replaced_derivatives.append((asset.id, file.kind, file.id))
+            changes.obsolete_files.append((asset.owner_id, former))
+    for kind, former in current.items():
+        row = known.files.get(former)
+        if kind not in asset.named and row is not None and row.is_foreign:
+            changes.removed_derivatives.append((asset.id, kind))
+            changes.obsolete_files.append((asset.owner_id, former))
+    return count != len(changes.new_derivatives) + len(changes.replaced_derivatives) + len(changes.removed_derivatives)
+
+
+def _changed_values(asset: ImportedAsset, before: Any, known: KnownRows) -> dict[str, Any]:
+    wanted = asset_values(asset)
+    for name in _FILLED_IN:
+        if wanted[name] is None:
+            wanted[name] = getattr(before, name)
+    original = known.files.get(asset.original.id)
+    if asset.checksum is None and original is not None and is_same_content(asset.original, original):
+        wanted["checksum"] = before.checksum
+    wanted["sidecar_id"] = _choose_sidecar(asset, before)
+    edits = wanted.pop("exif_edits")
+    values = {name: value for name, value in wanted.items() if getattr(before, name) != value}
+    if "exif" in values:
+        values["exif_edits"] = edits
+    return values
+
+
+def _choose_sidecar(asset: ImportedAsset, before: Any) -> UUID | None:
+    """A sidecar that the source names but that could not be found stays."""
+    if asset.sidecar is not None:
+        return asset.sidecar.id
+    return before.sidecar_id if FileKind.SIDECAR in asset.named else None
+
+
+def asset_values(asset: ImportedAsset) -> dict[str, Any]:
+    """Columns of `asset` but the id. What the source says of the photo holds, whatever is read in the file: as edits of its owner do."""
+    return {
+        **{name: getattr(asset, name) for name in _COPIED},
+        "file_id": asset.original.id,
+        "sidecar_id": None if asset.sidecar is None else asset.sidecar.id,
+        "checksum": asset.checksum,
+        "folded_name": fold_case(asset.original_file_name),
+        "exif_edits": None if asset.exif is None else asset.exif | LINKED_BY_HAND,
+        "live_photo_video_id": asset.live_photo_video_id,
+    }

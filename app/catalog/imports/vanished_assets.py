@@ -1,0 +1,65 @@
+"""Assets that were taken over and that the source has no more: they go to the trash, and never further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+
+from app.catalog import quota
+from app.catalog.database.engine import Database, now
+from app.catalog.files import iterate_batches
+from app.catalog.imports.imported_files import release_paths
+from app.catalog.schema import tables
+
+_asset = tables.asset
+_file = tables.file
+_library = tables.library
+
+
+class VanishedAssetRepository:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get_page(self, after: UUID, limit: int) -> list[UUID]:
+        """Ids of assets that came from the source, ascending, from the first one after `after`."""
+        page = select(_asset.c.id).where(_where_imported(), _asset.c.id > after).order_by(_asset.c.id).limit(limit)
+        async with self._database.read() as connection:
+            return list((await connection.execute(page)).scalars())
+
+    async def count(self) -> int:
+        async with self._database.read() as connection:
+            found = select(func.count()).select_from(_asset).where(_where_imported())
+            return (await connection.execute(found)).scalar_one()
+
+    async def trash(self, asset_ids: Iterable[UUID]) -> int:
+        """Returns how many were not in the trash."""
+        moment = now()
+        trashed = 0
+        async with self._database.write() as connection:
+            for batch in iterate_batches(asset_ids):
+                there = (_asset.c.id.in_(batch), _asset.c.deleted_at.is_(None), _where_imported())
+                owners = select(_asset.c.owner_id).where(*there).distinct()
+                for owner_id in sorted((await connection.execute(owners)).scalars()):
+                    await quota.lock_owner(connection, owner_id)
+                values = {"deleted_at": moment, "updated_at": moment}
+                trashed += (await connection.execute(update(_asset).where(*there).values(values))).rowcount
+        return trashed
+
+    async def release(self, asset_ids: Iterable[UUID]) -> None:
+        """Give up the paths and checksums of vanished assets, as another asset has them now."""
+        async with self._database.write() as connection:
+            for batch in iterate_batches(asset_ids):
+                mine = (_asset.c.id.in_(batch), _where_imported())
+                found = select(_asset.c.file_id, _asset.c.sidecar_id).where(*mine)
+                rows = (await connection.execute(found)).all()
+                await release_paths(connection, [file_id for row in rows for file_id in row if file_id is not None])
+                await connection.execute(update(_asset).where(*mine).values(checksum=None))
+
+
+def _where_imported() -> ColumnElement[bool]:
+    """True for assets whose original is foreign, and for those of libraries that the source scans."""
+    foreign = select(_file.c.id).where(_file.c.id == _asset.c.file_id, _file.c.is_foreign).exists()
+    scanned = select(_library.c.id).where(_library.c.id == _asset.c.library_id, _library.c.is_foreign).exists()
+    return or_(foreign, scanned)

@@ -1,0 +1,43 @@
+"""Finds assets that Immich has no more. They go to the trash, and never further."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from app.catalog.catalog import Catalog
+from app.immich.errors import ImportRefused
+from app.immich.source.reader import SourceReader
+
+PAGE_IDS = 1000
+FEW = 20
+"""So many may vanish at once, whatever part of all assets they are."""
+
+
+async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool = False) -> int:
+    """Returns how many went to the trash. Raises `ImportRefused` where it would be more than half of all assets, as with the database of
+    another installation, unless `accept` is set."""
+    total = vanished = 0
+    async for page, gone in _compare(catalog, reader):
+        total += len(page)
+        vanished += len(gone)
+    if vanished > max(FEW, total / 2) and not accept:
+        raise ImportRefused(
+            f"Immich has no row of {vanished} of {total} assets that were taken over: is it the database of another installation? "
+            "If they were deleted, `mediavault immich import --accept-vanished` moves them to the trash"
+        )
+    trashed = 0
+    if vanished:
+        async for _, gone in _compare(catalog, reader):
+            if gone:
+                trashed += await catalog.vanished_assets.trash(gone)
+    return trashed
+
+
+async def _compare(catalog: Catalog, reader: SourceReader) -> AsyncIterator[tuple[list[UUID], list[UUID]]]:
+    """Pages of assets that were taken over, each with those that Immich has no more."""
+    after = UUID(int=0)
+    while page := await catalog.vanished_assets.get_page(after, PAGE_IDS):
+        there = await reader.list_ids("asset", after, page[-1])
+        yield page, [asset_id for asset_id in page if asset_id not in there]
+        after = page[-1]
