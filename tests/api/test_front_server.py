@@ -1,4 +1,5 @@
-"""A front server that sends files (`MEDIAVAULT_OFFLOAD`): a client gets the same answers as from the service itself, through a real nginx."""
+"""A front server that sends files (`MEDIAVAULT_OFFLOAD`): a client gets the same answers as from the service itself, through a real nginx and
+a real Caddy."""
 
 from __future__ import annotations
 
@@ -10,9 +11,8 @@ import pytest
 from tests.api.consistency import assert_consistent
 from tests.delivery.range_cases import RANGE_CASES, TEN_BYTES
 from tests.real.accounts import Account
-from tests.real.front_server import SECRET, SETTINGS, create_offloading_nginx
+from tests.real.front_server import SECRET, SETTINGS, create_offloading_caddy, create_offloading_nginx
 from tests.real.http_raw import RawConnection, RawResponse
-from tests.real.nginx import Nginx
 from tests.real.service import Service
 from tests.real.stacks import Engine, Stacks
 from tests.real.uploads import fresh_bytes, uploaded
@@ -22,7 +22,7 @@ Fields = list[tuple[str, str]]
 LONGEST_LINE = 8 * 1024
 """nginx refuses a request with a longer field, unless it is told otherwise."""
 MOST_SHOWN = 1000
-OF_THE_SERVER = {"server", "date", "connection"}
+OF_THE_SERVER = {"server", "date", "connection", "via"}
 NAMES = (
     "photo.jpg",
     "ümläut – 写真.jpg",
@@ -66,21 +66,26 @@ CONDITIONS: tuple[Fields, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Offloading:
-    """A service and the nginx before it."""
+    """A service and the port of the front server before it."""
 
     service: Service
-    nginx: Nginx
+    port: int
 
 
 @pytest.fixture(scope="module")
-def offloading(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offloading]:
-    folder = tmp_path_factory.mktemp("offloading")
+def offloading_service(stack: Engine, stacks: Stacks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = SETTINGS | {"MEDIAVAULT_CORS_ORIGINS": "https://gallery.example.org"}
-    with Service(stacks.create(stack, folder / "stack"), settings=settings) as service:
-        (folder / "nginx").mkdir()
-        with create_offloading_nginx(folder / "nginx", service) as nginx:
-            yield Offloading(service, nginx)
+    with Service(stacks.create(stack, tmp_path_factory.mktemp("offloading")), settings=settings) as service:
+        yield service
         assert_consistent(service.stack)
+
+
+@pytest.fixture(scope="module", params=[create_offloading_nginx, create_offloading_caddy], ids=["nginx", "caddy"])
+def offloading(
+    request: pytest.FixtureRequest, offloading_service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Offloading]:
+    with request.param(tmp_path_factory.mktemp("front-server"), offloading_service) as front_server:
+        yield Offloading(offloading_service, front_server.port)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +128,7 @@ class Comparison:
 async def comparison(offloading: Offloading, owner: Account) -> AsyncIterator[Comparison]:
     async with (
         await RawConnection.open("127.0.0.1", offloading.service.port) as direct,
-        await RawConnection.open("127.0.0.1", offloading.nginx.port) as proxied,
+        await RawConnection.open("127.0.0.1", offloading.port) as proxied,
     ):
         yield Comparison(direct, proxied, owner)
 

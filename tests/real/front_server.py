@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.real.caddy import OPTIONS, Caddy
 from tests.real.nginx import Nginx
 from tests.real.secrets import record_log, record_secret
 from tests.real.service import Service
@@ -37,10 +38,7 @@ def create_offloading_nginx(
     """nginx with the second file of the document, with access to the files and the store of `service`, or to another folder or port in place
     of these. Without `falls_back` it does not ask the service for what it can not send: an error of its own shows that it could not."""
     record_log(folder / "nginx.log")
-    bucket = service.stack.bucket
-    store = "127.0.0.1:9" if bucket is None else bucket.server.endpoint.removeprefix("http://")
-    address = store if store_port is None else f"127.0.0.1:{store_port}"
-    servers = adapt_offloading_servers(media or service.stack.media, store, address)
+    servers = adapt_offloading_servers(media or service.stack.media, *_find_store(service, store_port))
     if not falls_back:
         servers = re.sub("^ *error_page .*$", "", servers, flags=re.MULTILINE)
     return Nginx(folder, service.port, servers=servers)
@@ -59,3 +57,37 @@ def adapt_offloading_servers(media: Path, store: str, store_address: str) -> str
         assert text in servers, text
         servers = servers.replace(text, actual)
     return servers
+
+
+def create_offloading_caddy(
+    folder: Path,
+    service: Service,
+    *,
+    falls_back: bool = False,
+    media: Path | None = None,
+    store_port: int | None = None,
+) -> Caddy:
+    """As `create_offloading_nginx`, with Caddy."""
+    _, site = read_blocks("caddyfile")
+    record_log(folder / "caddy.log")
+    (folder / "secret").write_text(f"{SECRET}\n", encoding="utf-8")
+    store, address = _find_store(service, store_port)
+    for text, actual in (
+        ("127.0.0.1:2283", f"127.0.0.1:{service.port}"),
+        ("/etc/caddy/mediavault-secret", str(folder / "secret")),
+        ("/srv/photos", str(media or service.stack.media)),
+        ("https://s3.example.org", f"http://{address}"),
+        ("Host s3.example.org", f"Host {store}"),
+        ("import mediavault_itself", "import mediavault_itself" if falls_back else "error 599"),
+        ("log default {", f"{OPTIONS}\tlog default {{\n\t\toutput file {folder}/caddy.log"),
+    ):
+        assert text in site, text
+        site = site.replace(text, actual)
+    return Caddy(folder, site)
+
+
+def _find_store(service: Service, port: int | None) -> tuple[str, str]:
+    """The host of the links to the store, and the address at which a front server connects to it."""
+    bucket = service.stack.bucket
+    host = "127.0.0.1:9" if bucket is None else bucket.server.endpoint.removeprefix("http://")
+    return host, host if port is None else f"127.0.0.1:{port}"
