@@ -73,8 +73,9 @@ async def test_what_is_no_picture_is_told_and_nothing_of_it_runs(web_page: WebPa
 async def test_an_address_of_a_stranger_leads_nowhere(web_page: WebPage) -> None:
     web_page.allow_status(400)
     web_page.allow_status(404)
-    for name in (MARKUP.replace("/", ""), "not-there", ADDRESS):
-        await web_page.open(f"/photos/{quote(name, safe='')}")
+    names = (*(quote(name, safe="") for name in (MARKUP.replace("/", ""), "not-there", ADDRESS)), "%", "%E0%A4%A")
+    for name in names:
+        await web_page.open(f"/photos/{name}")
 
         await expect(web_page.page.get_by_text("This photo is not here.")).to_be_visible()
         assert await web_page.page.title() != "ran"

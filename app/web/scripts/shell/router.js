@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { text } from "./text.js";
 
 /**
- * A view is opened with the parameters of its pattern and an element of its own, which is removed after `close`. It is opened
+ * A view is opened with the parameters of its pattern, encoded as in the address, and an element of its own, which is removed after `close`. It is opened
  * again, without a `close` before, when only the parameters change. `overlay`: it lies over the view of `/`, which stays
  * as it is. `resume` is called when an overlay above the view has gone. `isPublic`: it needs no session.
  * @typedef {{
@@ -127,8 +127,7 @@ function findRoute(path) {
   for (const route of routes) {
     const match = route.expression.exec(path);
     if (match) {
-      const groups = Object.entries(match.groups ?? {});
-      return { route, params: Object.fromEntries(groups.map(([name, value]) => [name, decodeURIComponent(value)])) };
+      return { route, params: { ...match.groups } };
     }
   }
   return null;

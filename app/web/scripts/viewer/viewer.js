@@ -74,7 +74,7 @@ export class Viewer {
       this.#updateInfo(null);
       return;
     }
-    const reading = request("GET", `/assets/${encodeURIComponent(id)}`);
+    const reading = request("GET", `/assets/${id}`);
     library.locating = reading.then((asset) => this.#locate(id, asset.localDateTime)).catch(() => {}); // without neighbours, then
     try {
       const asset = await reading;
