@@ -112,6 +112,8 @@ async def test_everything_is_reached_by_the_keyboard(library_page: WebPage, libr
     await page.keyboard.press("ArrowRight")
     await expect(page).not_to_have_url(first)
     await page.keyboard.press("Home")
+    await page.keyboard.press("u")
+    await expect(page.locator("#upload-menu")).to_be_hidden()  # the viewer covers it
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog", name="Viewer")).to_have_count(0)
     assert await page.evaluate("document.activeElement.matches('.tile-link')"), (
@@ -124,6 +126,10 @@ async def test_everything_is_reached_by_the_keyboard(library_page: WebPage, libr
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     await page.keyboard.press("Escape")
+    await page.keyboard.press("u")
+    await expect(page.get_by_role("button", name="Photos and videos")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".tile-link[tabindex='0']")).to_be_focused()
 
 
 async def _tab_through(page: Page) -> list[str]:

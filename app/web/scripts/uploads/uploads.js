@@ -5,6 +5,7 @@ import { element, icon } from "../shell/dom.js";
 import { bus } from "../shell/events.js";
 import { registerHeaderButton } from "../shell/header.js";
 import { registerShortcuts } from "../shell/keyboard.js";
+import { isOverlayOpen } from "../shell/router.js";
 import { getUser } from "../shell/session.js";
 import { text } from "../shell/text.js";
 import { toast } from "../shell/toasts.js";
@@ -99,8 +100,12 @@ function installMenu(onChosen) {
   const button = registerHeaderButton({ id: "upload", label: text("uploads.button"), icon: "upload", order: 90, isPrimary: true, onClick });
   button.setAttribute("popovertarget", "upload-menu");
   button.after(menu, files, folder);
+  const open = () => {
+    menu.showPopover();
+    menu.querySelector("button")?.focus();
+  };
   registerShortcuts(text("uploads.shortcuts"), [
-    { keys: ["u"], label: text("uploads.shortcut"), when: () => getUser() !== null, run: () => menu.showPopover() },
+    { keys: ["u"], label: text("uploads.shortcut"), when: () => getUser() !== null && !isOverlayOpen(), run: open },
   ]);
 }
 
