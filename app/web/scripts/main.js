@@ -11,8 +11,9 @@ import { installConnectionWatch } from "./shell/connection.js";
 import { buildFrame } from "./shell/frame.js";
 import { installShortcuts } from "./shell/keyboard.js";
 import { startRouter } from "./shell/router.js";
-import { installSessionWatch, maySignIn, restoreSession } from "./shell/session.js";
-import { signInByToken } from "./signin/signin-token.js";
+import { installSessionWatch, isSignedIn, maySignIn, restoreSession } from "./shell/session.js";
+import { toast } from "./shell/toasts.js";
+import { signInByToken, takeTokenFailure } from "./signin/signin-token.js";
 import { installUploads } from "./uploads/uploads.js";
 
 /** The addresses whose views show the library. */
@@ -28,6 +29,10 @@ async function boot() {
     library.readAhead();
   }
   await restoreSession();
+  const failure = isSignedIn() && takeTokenFailure();
+  if (failure) {
+    toast(failure, { kind: "error" });
+  }
   startRouter();
   installSessionWatch();
 }

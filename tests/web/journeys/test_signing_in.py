@@ -69,6 +69,22 @@ async def test_after_an_expired_session_it_goes_on_at_the_same_place(
     assert page.url == f"{web_page.base}/trash"
 
 
+async def test_an_old_address_in_a_tab_that_is_signed_in_says_so_once(web_page: WebPage) -> None:
+    page = web_page.page
+    web_page.allow_status(401)
+    await web_page.open("/")
+
+    await page.evaluate("location.assign('/#signin=0123456789abcdef')")  # as if pasted: the document stays
+
+    await expect(page.get_by_text("That address has been used already")).to_be_visible()
+    await expect(page.get_by_text("Room for your photos")).to_be_visible()
+    assert page.url == f"{web_page.base}/"
+    await page.get_by_role("button", name="Account").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+
+
 async def _fill_in(page: Page, email: str, password: str) -> None:
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Password").fill(password)

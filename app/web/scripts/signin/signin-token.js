@@ -8,8 +8,12 @@ const PREFIX = "#signin=";
 
 const state = { /** @type {string | null} */ failure: null };
 
-/** Takes a token out of the address at once, and exchanges it for a session. A failure is kept for `takeTokenFailure`. */
+/**
+ * Takes a token out of the address at once, and exchanges it for a session. A failure is kept for `takeTokenFailure`. An address with a token
+ * that is opened where the page is open already loads it anew.
+ */
 export async function signInByToken() {
+  addEventListener("hashchange", () => location.hash.startsWith(PREFIX) && location.reload());
   if (!location.hash.startsWith(PREFIX)) {
     return;
   }
@@ -18,7 +22,7 @@ export async function signInByToken() {
   try {
     await beginSession(await request("POST", "/auth/sign-in-token", { json: { token } }));
   } catch (error) {
-    const isUsed = error instanceof ApiError && error.status >= 400 && error.status < 500;
+    const isUsed = error instanceof ApiError && error.status >= 400 && error.status < 429;
     state.failure = isUsed ? text("signin.token.used") : /** @type {Error} */ (error).message;
   }
 }
