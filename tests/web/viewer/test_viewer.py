@@ -230,6 +230,28 @@ async def test_trash_goes_on_to_the_next_and_can_be_undone(album_page: WebPage, 
         assert client.get("/api/assets/statistics").json()["total"] == len(album.ids)
 
 
+async def test_delete_trashes_one_however_long_and_often_it_is_pressed(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    trashed: list[str | None] = []
+    page.on("request", lambda request: trashed.append(request.post_data) if request.method == "DELETE" else None)
+    await album_page.open(f"/photos/{album.ids['3']}")
+    await expect(page.get_by_role("button", name="Next")).to_be_visible()
+
+    async with _delay(album_page, "**/api/assets"):
+        await page.keyboard.press("Delete")
+        await page.keyboard.press("Delete")
+        await page.keyboard.down("Delete")  # goes down once, and repeats
+    await expect(page).to_have_url(f"{album_page.base}/photos/{album.ids['4']}")
+    for _ in range(3):
+        await page.keyboard.down("Delete")
+    await page.keyboard.up("Delete")
+    await page.get_by_role("button", name="Undo").click()
+    await expect(page.get_by_text("Restored from the trash")).to_be_visible()
+
+    assert len(trashed) == 1
+    await expect(page).to_have_url(f"{album_page.base}/photos/{album.ids['4']}")
+
+
 @asynccontextmanager
 async def _delay(web_page: WebPage, address: str) -> AsyncIterator[None]:
     """Requests whose address matches are sent only at the end of the block."""

@@ -9,6 +9,9 @@ import { text } from "./text.js";
  * @typedef {{keys: string[], label: string, run?: (event: KeyboardEvent) => void, when?: () => boolean}} Shortcut
  */
 
+/** The keys that go on acting while they are held. */
+const REPEATED = /^Arrow|^[+-]$/;
+
 /** @type {{title: string, shortcuts: Shortcut[]}[]} */
 const groups = [];
 
@@ -33,7 +36,9 @@ export function installShortcuts() {
       .find((shortcut) => shortcut.run && shortcut.keys.includes(event.key) && (shortcut.when?.() ?? true));
     if (pressed) {
       event.preventDefault();
-      pressed.run?.(event);
+      if (!event.repeat || REPEATED.test(event.key)) {
+        pressed.run?.(event);
+      }
     }
   });
 }

@@ -25,6 +25,8 @@ const CENTER = { x: 0, y: 0 };
 export class Viewer {
   /** @type {import("./item.js").Item | null} */
   #item = null;
+  /** @type {import("./item.js").Item | null} */
+  #trashing = null;
   /** @type {Picture | Video | null} */
   #shown = null;
   #stage = element("div", { class: "viewer-stage" });
@@ -153,9 +155,15 @@ export class Viewer {
 
   async trash() {
     const item = this.#item;
+    if (!item || item === this.#trashing) {
+      return;
+    }
+    this.#trashing = item;
     await library.locating;
     const position = this.#getPosition();
-    if (!item || !(await moveToTrash(item.id))) {
+    const isDone = await moveToTrash(item.id);
+    this.#trashing = null;
+    if (!isDone) {
       return;
     }
     const { total } = library.timeline;
