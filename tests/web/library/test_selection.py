@@ -192,6 +192,28 @@ async def test_favourites_and_trash_with_the_way_back(
     assert [asset["id"] for asset in _list(client)] == ids
 
 
+async def test_a_selection_of_which_some_were_deleted_elsewhere_can_still_be_used(
+    web_page: WebPage, client: httpx.Client, photos: list[tuple[str, bytes]]
+) -> None:
+    ids = [asset_id for asset_id, _ in photos]
+    web_page.allow_status(404)
+    for key, deleted in (("s", ids[0]), ("Delete", ids[1])):
+        await web_page.open()
+        await _tile(web_page, ids[2]).wait_for()
+        await web_page.page.keyboard.press("a")
+        selected = len(await _get_selected(web_page))
+        assert client.request("DELETE", "/api/assets", json={"ids": [deleted], "force": True}).status_code == 204
+
+        await web_page.page.keyboard.press(key)
+
+        await expect(web_page.page.get_by_text("Some of these are not here any more")).to_be_visible()
+        await expect(_count(web_page)).to_have_text(f"{selected - 1} selected")
+        await expect(_tile(web_page, deleted)).to_have_count(0)
+    await web_page.page.keyboard.press("Delete")
+    await expect(web_page.page.get_by_text("4 moved to the trash")).to_be_visible()
+    assert client.get("/api/assets/statistics").json()["total"] == 0
+
+
 def _upload(client: httpx.Client, name: str, moment: str) -> tuple[str, bytes]:
     content = photo()
     return upload(client, content, name, fields={"fileCreatedAt": moment}).json()["id"], content

@@ -1,6 +1,7 @@
 /** The bar over the header that says how many are selected, and offers what can be done with them. */
 
 import { announce } from "../shell/announcer.js";
+import { ApiError } from "../shell/api.js";
 import { element, icon, iconButton } from "../shell/dom.js";
 import { showError } from "../shell/errors.js";
 import { bus } from "../shell/events.js";
@@ -112,7 +113,8 @@ export class SelectionBar {
         selection.clear();
       }
     } catch (error) {
-      showError(error);
+      const isStale = error instanceof ApiError && error.status === 404 && (await selection.refresh().catch(() => false));
+      showError(isStale ? text("selection.stale") : error);
     } finally {
       this.#setRunning(false);
     }

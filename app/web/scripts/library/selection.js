@@ -9,6 +9,7 @@ import { bus } from "../shell/events.js";
  *   total: number,
  *   find: (id: string) => {month: {start: number}, index: number} | null,
  *   listIds: (first: number, last: number) => Promise<string[]>,
+ *   refresh: (options: {changed: Set<string>}) => Promise<void>,
  * }} Source
  *
  * @typedef {{id: string, index: number}} Anchor where a range begins; `index` is its place in the whole timeline
@@ -107,6 +108,18 @@ export class AssetSelection {
     if (this.#ids.size < before) {
       this.#emit();
     }
+  }
+
+  /**
+   * Reads the timeline again, and takes out what is not there any more. Throws `ApiError`.
+   * @returns {Promise<boolean>} whether there was any
+   */
+  async refresh() {
+    const before = this.size;
+    await this.#source?.refresh({ changed: this.#ids });
+    const found = new Set(await this.#source?.listIds(0, this.#source.total - 1));
+    this.remove(this.ids.filter((id) => !found.has(id)));
+    return this.size < before;
   }
 
   clear() {

@@ -212,6 +212,7 @@ const TEXTS = {
     download: "Download",
     favorite: "Favourite",
     trash: "Move to trash",
+    stale: "Some of these are not here any more; the others are selected.",
   },
   assets: {
     trashed: { one: "Moved to the trash", other: "{count} moved to the trash" },
