@@ -12,8 +12,10 @@ import httpx
 from playwright.async_api import Browser, Locator, Request, Route, expect
 
 from tests.real.albums import Album
+from tests.real.sample_media import make_jpeg
+from tests.real.uploads import upload
 from tests.real.waiting import eventually
-from tests.real.web_page import WebPage, open_web_page
+from tests.real.web_page import LOST_REQUEST, WebPage, open_web_page
 
 
 async def test_keys_lead_through_the_album_and_back_to_the_grid(album_page: WebPage, album: Album) -> None:
@@ -250,6 +252,48 @@ async def test_delete_trashes_one_however_long_and_often_it_is_pressed(album_pag
 
     assert len(trashed) == 1
     await expect(page).to_have_url(f"{album_page.base}/photos/{album.ids['4']}")
+
+
+async def test_a_photo_that_was_deleted_elsewhere_is_told_as_missing(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    album_page.allow_status(404)
+    with album.service.client(album.account) as client:
+        deleted = _upload_photo(client)
+        await album_page.open()
+        await _tile(album_page, deleted).wait_for()
+        assert client.request("DELETE", "/api/assets", json={"ids": [deleted], "force": True}).status_code == 204
+        eventually(lambda: client.get(f"/api/assets/{deleted}").status_code == 404, "it is deleted")
+
+    await _tile(album_page, deleted).click()
+    await page.keyboard.press("f")
+
+    await expect(page.get_by_text("This photo is not here.")).to_be_visible()
+    await page.get_by_role("button", name="Show all photos").click()
+    await expect(_tile(album_page, album.order[0])).to_be_visible()
+    await expect(_tile(album_page, deleted)).to_have_count(0)
+
+
+async def test_pictures_come_after_the_connection_was_lost(album_page: WebPage, album: Album) -> None:
+    page, ids = album_page.page, album.ids
+    album_page.allowed.append(LOST_REQUEST)
+    await page.route("**/thumbnail?size=thumbnail*", lambda route: route.abort("connectionreset"))
+    await album_page.open()
+    await expect(page.locator(".tile-waiting")).to_have_count(len(ids))
+    await page.unroute("**/thumbnail?size=thumbnail*")
+    await expect(page.locator(".tile-image.is-loaded")).to_have_count(len(ids) - 1)  # one is broken
+    await album_page.set_network(offline=True)
+    await _tile(album_page, ids["2"]).click()
+    await expect(page.get_by_text("No connection.")).to_be_visible()
+
+    await album_page.set_network()
+
+    await expect(page.locator(".picture-preview.is-loaded")).to_be_visible()
+
+
+def _upload_photo(client: httpx.Client) -> str:
+    """A photo that is newer than the album's."""
+    moment = "2024-06-25T10:00:00Z"
+    return upload(client, make_jpeg(900, 600), "new.jpg", fields={"fileCreatedAt": moment}).json()["id"]
 
 
 @asynccontextmanager

@@ -65,7 +65,7 @@ export class LibraryRefresh {
     this.#isWanted = true;
     if (this.#timer === 0) {
       const wait = Math.max(DELAY, this.#lastRun + LEAST_INTERVAL - performance.now());
-      this.#timer = window.setTimeout(() => this.#run(), wait);
+      this.#timer = setTimeout(() => this.#run(), wait);
     }
   }
 
@@ -83,7 +83,7 @@ export class LibraryRefresh {
   }
 
   #schedulePoll() {
-    this.#poll.timer = window.setTimeout(() => {
+    this.#poll.timer = setTimeout(() => {
       this.#poll.count += 1;
       this.#poll.wait = Math.min(this.#poll.wait * 1.4, LONGEST_POLL);
       if (document.hidden || (this.#reloadWaiting() && this.#poll.count < MOST_POLLS)) {

@@ -63,7 +63,7 @@ export async function send(method, path, { body, headers, signal } = {}) {
   }
   reportReachability(true);
   if (response.status === 401) {
-    window.dispatchEvent(new CustomEvent("signed-out"));
+    dispatchEvent(new CustomEvent("signed-out"));
   }
   return response;
 }

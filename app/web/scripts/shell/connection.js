@@ -47,13 +47,13 @@ export function waitForConnection() {
 
 /** Follows what the system says of the network, too. */
 export function installConnectionWatch() {
-  window.addEventListener("offline", () => reportReachability(false));
-  window.addEventListener("online", ping);
+  addEventListener("offline", () => reportReachability(false));
+  addEventListener("online", ping);
 }
 
 function schedulePing() {
   clearTimeout(state.timer);
-  state.timer = window.setTimeout(ping, state.wait);
+  state.timer = setTimeout(ping, state.wait);
   state.wait = Math.min(state.wait * 2, LONGEST_WAIT);
 }
 

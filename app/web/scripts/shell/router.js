@@ -52,8 +52,8 @@ export function configureRouter({ frame, views, isSignedIn }) {
 export function startRouter() {
   history.scrollRestoration = "manual";
   state.started = true;
-  window.addEventListener("popstate", openCurrent);
-  window.addEventListener("signed-out", () => showSignIn());
+  addEventListener("popstate", openCurrent);
+  addEventListener("signed-out", () => showSignIn());
   openCurrent();
 }
 

@@ -65,8 +65,8 @@ export async function endSession() {
 
 /** Follows the service when it says that the session is over, and another tab in which it has ended or somebody else has signed in. */
 export function installSessionWatch() {
-  channel.onmessage = ({ data }) => state.user && state.user.id !== data && window.dispatchEvent(new CustomEvent("signed-out"));
-  window.addEventListener("signed-out", () => state.user && setUser(null));
+  channel.onmessage = ({ data }) => state.user && state.user.id !== data && dispatchEvent(new CustomEvent("signed-out"));
+  addEventListener("signed-out", () => state.user && setUser(null));
 }
 
 /** @param {User | null} user */

@@ -188,8 +188,6 @@ const TEXTS = {
     "state.sending": "{sent} of {size}",
     "state.paused": "Paused",
     "state.done": "Uploaded",
-    "state.duplicate": "Already here",
-    "state.failed": "Failed",
     "state.cancelled": "Cancelled",
     duplicate: "Already here",
     "duplicate.trashed": "Already here, in the trash",

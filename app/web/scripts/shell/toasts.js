@@ -28,7 +28,7 @@ export function toast(message, { action, kind = "info" } = {}) {
   };
   const start = () => {
     clearTimeout(timer);
-    timer = window.setTimeout(remove, action ? LIFETIME_WITH_ACTION : LIFETIME);
+    timer = setTimeout(remove, action ? LIFETIME_WITH_ACTION : LIFETIME);
   };
   const run = () => {
     remove();

@@ -64,7 +64,7 @@ export class Gestures {
     if (this.#pointers.size === 1) {
       this.#start = { ...point, moment: event.timeStamp };
       this.#wasPinch = false;
-      this.#holdTimer = window.setTimeout(() => this.#actions.onHold(true), HOLD_AFTER);
+      this.#holdTimer = setTimeout(() => this.#actions.onHold(true), HOLD_AFTER);
     } else {
       this.#wasPinch = true;
       clearTimeout(this.#holdTimer);

@@ -18,15 +18,17 @@ export class Picture {
   #layers = element("div", { class: "picture-layers" });
   #hasFull = false;
   #item;
+  #onError;
   /** @type {HTMLVideoElement | null} */
   #live = null;
 
   /**
    * @param {Item} item
-   * @param {{onReady: () => void}} listeners `onReady`: the preview is there, or will not come
+   * @param {{onReady: () => void, onError: () => void}} listeners `onReady`: the preview is there, or will not come
    */
-  constructor(item, { onReady }) {
+  constructor(item, { onReady, onError }) {
     this.#item = item;
+    this.#onError = onError;
     this.element = element("div", { class: "picture" }, this.#layers);
     if (item.hash) {
       this.#layers.append(drawThumbhash(item.hash, "picture-layer"));
@@ -143,6 +145,7 @@ export class Picture {
     image.addEventListener("error", () => {
       image.remove();
       onEnd();
+      this.#onError();
     });
     image.src = getPictureAddress(this.#item, size);
     this.#layers.append(image);

@@ -15,15 +15,15 @@ export class Video {
 
   /**
    * @param {Item} item
-   * @param {{onReady: () => void}} listeners
+   * @param {{onReady: () => void, onError: () => void}} listeners
    */
-  constructor(item, { onReady }) {
+  constructor(item, { onReady, onError }) {
     this.#item = item;
     const poster = getPictureAddress(item, "preview");
     this.#video = element("video", { class: "video", controls: true, playsinline: true, preload: "metadata", "aria-label": text("viewer.video"), ...(poster ? { poster } : {}) });
     this.element = element("div", { class: "picture picture-video" }, this.#video);
     this.#video.addEventListener("loadedmetadata", onReady);
-    this.#video.addEventListener("error", () => this.#showFailure(onReady));
+    this.#video.addEventListener("error", () => this.#showFailure(onReady, onError));
     this.#video.src = getVideoAddress(item.id, item.version);
   }
 
@@ -63,11 +63,15 @@ export class Video {
     this.element.remove();
   }
 
-  /** @param {() => void} onReady */
-  #showFailure(onReady) {
+  /**
+   * @param {() => void} onReady
+   * @param {() => void} onError
+   */
+  #showFailure(onReady, onError) {
     if (this.#video.hasAttribute("src")) {
       this.element.replaceChildren(element("div", { class: "picture-missing" }, icon("video"), text("viewer.video.failed")));
       onReady();
+      onError();
     }
   }
 }

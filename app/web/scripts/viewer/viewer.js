@@ -4,7 +4,9 @@ import { downloadOriginal } from "../library/downloads.js";
 import { library } from "../library/library.js";
 import { announce } from "../shell/announcer.js";
 import { ApiError, request } from "../shell/api.js";
+import { waitForConnection } from "../shell/connection.js";
 import { element, icon, iconButton } from "../shell/dom.js";
+import { bus } from "../shell/events.js";
 import { formatDay, formatTime } from "../shell/format.js";
 import { goBack, navigate, setTitle } from "../shell/router.js";
 import { text } from "../shell/text.js";
@@ -61,7 +63,7 @@ export class Viewer {
     this.#installGestures();
     this.#stage.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.#shown?.playLive(true));
     this.#stage.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#shown?.playLive(false));
-    this.#endEvents = library.timeline.onChange(() => this.#showSides());
+    this.#endEvents = library.timeline.onChange(() => this.#update());
     this.element.focus({ preventScroll: true });
   }
 
@@ -143,6 +145,7 @@ export class Viewer {
       if (!(await markFavorite(item.id, item.isFavorite))) {
         item.isFavorite = !item.isFavorite;
         this.#toolbar.showItem(this.#item);
+        this.#check();
       }
     }
   }
@@ -164,6 +167,7 @@ export class Viewer {
     const isDone = await moveToTrash(item.id);
     this.#trashing = null;
     if (!isDone) {
+      this.#check();
       return;
     }
     const { total } = library.timeline;
@@ -198,7 +202,7 @@ export class Viewer {
     }
     this.#item = item;
     this.#shown?.remove();
-    const listeners = { onReady: () => this.#preload() };
+    const listeners = { onReady: () => this.#preload(), onError: () => this.#check() };
     this.#shown = item.isImage ? new Picture(item, listeners) : new Video(item, listeners);
     this.#stage.replaceChildren(this.#shown.element);
     this.#fit();
@@ -210,6 +214,36 @@ export class Viewer {
     setTitle(title);
     this.#showSides();
     announce(text(item.isImage ? "tile.photo" : "tile.video", { day, time }));
+  }
+
+  /** The timeline has changed, perhaps since the picture has been made that is waited for. */
+  #update() {
+    this.#showSides();
+    if (this.#item?.isImage && this.#item.version === "") {
+      this.#check();
+    }
+  }
+
+  /** Something did not come, or was refused: it may be there now, or have been deleted elsewhere, or the service is away for some time. */
+  async #check() {
+    const opening = this.#openings;
+    const id = this.#item?.id ?? "";
+    try {
+      const { thumbhash } = await request("GET", `/assets/${id}`);
+      if (thumbhash && this.#item?.version === "" && opening === this.#openings) {
+        this.open(id);
+      }
+    } catch (error) {
+      await waitForConnection();
+      if (opening === this.#openings && error instanceof ApiError) {
+        if (error.status === 0) {
+          this.open(id);
+        } else if (error.status === 404) {
+          bus.emit("assets-removed", { ids: [id] });
+          this.#showFailure(error);
+        }
+      }
+    }
   }
 
   /** @param {unknown} error */

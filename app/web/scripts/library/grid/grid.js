@@ -193,16 +193,24 @@ export class Grid {
   }
 
   /**
-   * Reads months again of which something on the screen has no thumbnail yet.
+   * Reads months again of which something on the screen shows no thumbnail, and loads thumbnails again that did not come.
    * @returns {boolean} whether there are any
    */
   reloadWaiting() {
-    const waiting = [...this.#sections.values()].filter((section) => [...section.tiles.values()].some((tile) => tile.isWaiting));
-    waiting.forEach(({ month }) => this.#timeline.markStale(month));
-    if (waiting.length > 0) {
+    const waiting = new Set();
+    for (const { month, tiles } of this.#sections.values()) {
+      for (const tile of tiles.values()) {
+        if (tile.isWaiting) {
+          tile.retry();
+          waiting.add(month);
+        }
+      }
+    }
+    waiting.forEach((month) => this.#timeline.markStale(month));
+    if (waiting.size > 0) {
       this.#render();
     }
-    return waiting.length > 0;
+    return waiting.size > 0;
   }
 
   /** Measures everything anew, and keeps what is on the screen where it is. */
@@ -257,7 +265,7 @@ export class Grid {
 
   #scheduleSettle() {
     clearTimeout(this.#settling);
-    this.#settling = window.setTimeout(() => this.#settle(), SETTLE_AFTER);
+    this.#settling = setTimeout(() => this.#settle(), SETTLE_AFTER);
   }
 
   #settle() {

@@ -66,7 +66,7 @@ export class Scrubber {
   reveal() {
     this.element.classList.add("is-shown");
     clearTimeout(this.#hiding);
-    this.#hiding = window.setTimeout(() => this.element.classList.remove("is-shown"), SHOWN_AFTER_SCROLL);
+    this.#hiding = setTimeout(() => this.element.classList.remove("is-shown"), SHOWN_AFTER_SCROLL);
   }
 
   get #length() {

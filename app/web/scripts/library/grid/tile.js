@@ -33,6 +33,7 @@ export class Tile {
   #picture = element("span", { class: "tile-picture" });
   /** @type {HTMLImageElement | null} */
   #image = null;
+  #isBroken = false;
   y = 0;
   height = 0;
   #version = "";
@@ -86,9 +87,17 @@ export class Tile {
     return this.#link;
   }
 
-  /** @returns {boolean} whether no thumbnail has been made yet */
+  /** @returns {boolean} whether no thumbnail has been made yet, or it could not be loaded */
   get isWaiting() {
-    return this.#version === "";
+    return this.#version === "" || this.#isBroken;
+  }
+
+  /** Has a thumbnail that could not be loaded be loaded again. */
+  retry() {
+    if (this.#isBroken) {
+      this.#isBroken = false;
+      this.#image = null;
+    }
   }
 
   /** @returns {boolean} whether the tile waits for `loadImage` */
@@ -100,7 +109,10 @@ export class Tile {
   loadImage() {
     const image = element("img", { class: "tile-image", alt: "", decoding: "async", draggable: "false" });
     image.addEventListener("load", () => image.classList.add("is-loaded"));
-    image.addEventListener("error", () => image.replaceWith(element("span", { class: "tile-waiting" }, icon("broken"))));
+    image.addEventListener("error", () => {
+      this.#isBroken = true;
+      image.replaceWith(element("span", { class: "tile-waiting" }, icon("broken")));
+    });
     image.src = buildPictureAddress(this.id, "thumbnail", this.#version);
     this.#image = image;
     this.#picture.replaceChildren(...(this.#hash ? [drawThumbhash(this.#hash, "tile-hash")] : []), image);
@@ -123,6 +135,7 @@ export class Tile {
     this.#version = version;
     this.#hash = hash;
     this.#image = null;
+    this.#isBroken = false;
     this.#link.style.backgroundColor = hash ? readAverageColor(hash) : "";
     this.#picture.replaceChildren(...(hash ? [] : [element("span", { class: "tile-waiting" }, icon("photos"))]));
   }

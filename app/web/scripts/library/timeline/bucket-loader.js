@@ -113,7 +113,7 @@ export class BucketLoader {
     }
     reportReachability(status !== 0);
     if (status === 401) {
-      window.dispatchEvent(new CustomEvent("signed-out"));
+      dispatchEvent(new CustomEvent("signed-out"));
     }
     const fallback = status === 0 ? text("error.unreachable") : text("error.status", { status });
     load.fail(new ApiError(status, message || fallback));

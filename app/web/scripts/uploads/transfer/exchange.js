@@ -93,7 +93,7 @@ function settle(request, resolve, reject) {
     return;
   }
   if (request.status === 401) {
-    window.dispatchEvent(new CustomEvent("signed-out"));
+    dispatchEvent(new CustomEvent("signed-out"));
   }
   const message = typeof json?.message === "string" ? json.message : "";
   reject(new RequestRefused(request.status, message, parseSeconds(header("retry-after"))));
