@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 from playwright.async_api import Browser, Locator, Request, Route, expect
 
-from tests.real.albums import Album
+from tests.real.albums import Album, make_described_photo
 from tests.real.sample_media import make_jpeg
 from tests.real.uploads import upload
 from tests.real.waiting import eventually
@@ -271,6 +271,27 @@ async def test_a_photo_that_was_deleted_elsewhere_is_told_as_missing(album_page:
     await page.get_by_role("button", name="Show all photos").click()
     await expect(_tile(album_page, album.order[0])).to_be_visible()
     await expect(_tile(album_page, deleted)).to_have_count(0)
+
+
+async def test_a_preview_is_shown_once_it_has_been_made(album_page: WebPage, album: Album) -> None:
+    """The photo goes to another month then: its own date is known."""
+    page, job = album_page.page, "/api/jobs/thumbnailGeneration"
+    told = {"fileCreatedAt": "2023-03-01T10:00:00Z"}
+    with album.service.client(album.account) as client:
+        assert client.put(job, json={"command": "pause"}).status_code == 200
+        try:
+            added = upload(client, make_described_photo(), "new.jpg", fields=told).json()["id"]
+            await album_page.open()
+            await page.locator(f"[data-month='2023-03-01'] .tile[data-id='{added}']").click()
+            await expect(page.get_by_text("No preview yet")).to_be_visible()
+        finally:
+            assert client.put(job, json={"command": "resume"}).status_code == 200
+
+        await expect(page.locator(".picture-preview.is-loaded")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.locator(f"[data-month='2024-06-01'] .tile[data-id='{added}'] .is-loaded")).to_be_visible()
+        await expect(page.locator("[data-month='2023-03-01']")).to_have_count(0)
+        assert client.request("DELETE", "/api/assets", json={"ids": [added], "force": True}).status_code == 204
 
 
 async def test_pictures_come_after_the_connection_was_lost(album_page: WebPage, album: Album) -> None:

@@ -1,6 +1,7 @@
 /** The timeline: which months there are, and the assets of those that are loaded. */
 
 import { request } from "../../shell/api.js";
+import { bus } from "../../shell/events.js";
 import { BucketLoader } from "./bucket-loader.js";
 
 /**
@@ -220,12 +221,16 @@ export class Timeline {
    */
   #accept(month, assets) {
     const isCountNew = assets.count !== month.count;
+    const hadMore = (month.assets?.count ?? 0) > assets.count;
     Object.assign(month, { assets, isStale: month.changes !== month.loadedAt, error: null, count: assets.count });
     this.#forgetUnused(month);
     if (isCountNew) {
       this.#countStarts();
     }
     this.#emit([month]);
+    if (hadMore) {
+      bus.emit("assets-added", { ids: [] }); // to other months, perhaps: the date of a photo is known once it has been read
+    }
   }
 
   #countStarts() {
