@@ -183,12 +183,18 @@ class FileRepository:
 
 
 async def insert_writing_file(
-    connection: AsyncConnection, owner_id: UUID, kind: FileKind, path: str, mime_type: str, lease: timedelta | datetime
+    connection: AsyncConnection,
+    owner_id: UUID,
+    kind: FileKind,
+    path: str,
+    mime_type: str,
+    lease: timedelta | datetime,
+    file_id: UUID | None = None,
 ) -> File:
-    """Insert the row of an object that is about to be written. `lease`: its duration, or when it ends."""
+    """Insert the row of an object that is about to be written. `lease`: its duration, or when it ends. `file_id`: a new one, if None."""
     moment = now()
     begun = File(
-        id=uuid4(),
+        id=file_id or uuid4(),
         owner_id=owner_id,
         kind=kind,
         path=path,

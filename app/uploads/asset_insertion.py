@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
-from app.catalog.assets.duplicate_uploads import DuplicateAddition
+from app.catalog.assets.duplicate_uploads import DuplicateAddition, ExistingUpload
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound, WriteLeaseLost
 from app.catalog.schema.records import Asset, AssetType, NewAsset, StoredFile
@@ -24,7 +24,7 @@ EMPTY_SHA1 = hashlib.sha1(usedforsecurity=False).digest()
 class DuplicateContent(Exception):
     """The user already has this content as `asset`: the original is not stored."""
 
-    def __init__(self, asset: Asset) -> None:
+    def __init__(self, asset: Asset | ExistingUpload) -> None:
         self.asset = asset
 
 
@@ -43,6 +43,14 @@ class AssetInsertion:
 
     async def validate(self, fields: UploadFields, original: UploadedFile, declared_sha1: bytes | None) -> NewAsset:
         """The asset to insert. Raises `DuplicateContent`, and `UploadError`s that refuse the upload."""
+        new = await self.describe(fields, original, declared_sha1)
+        known = await self._catalog.assets.get_by_checksum(self._owner_id, new.checksum)
+        if known is not None:
+            raise DuplicateContent(known)
+        return new
+
+    async def describe(self, fields: UploadFields, original: UploadedFile, declared_sha1: bytes | None) -> NewAsset:
+        """As `validate`, for a caller that looks for duplicates itself."""
         checksum = original.received.sha1
         if declared_sha1 not in (None, checksum):
             raise ChecksumMismatch
@@ -52,9 +60,6 @@ class AssetInsertion:
             video = await self._catalog.assets.get_owned(self._owner_id, fields.live_photo_video_id)
             if video is None or video.type is not AssetType.VIDEO:
                 raise InvalidField("livePhotoVideoId", "is no video of yours")
-        known = await self._catalog.assets.get_by_checksum(self._owner_id, checksum)
-        if known is not None:
-            raise DuplicateContent(known)
         return self._new_asset(fields, original)
 
     async def insert(

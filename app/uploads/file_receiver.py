@@ -56,7 +56,7 @@ async def receive_file(writer: ObjectWriter, chunks: AsyncIterator[memoryview], 
     Hashing and writing run in threads, concurrently with the wait for the next bytes. Raises the errors of `chunks`, `writer` and
     `check_size`; afterwards nothing runs on in the background.
     """
-    digest = _UploadDigests()
+    digest = UploadDigests()
     size = 0
     async with aclosing(PipelinedWriter(writer.write, digest.update)) as pipeline:
         async for chunk in chunks:
@@ -131,11 +131,13 @@ class PipelinedWriter:
 
 
 @dataclass(slots=True)
-class _UploadDigests:
+class UploadDigests:
+    """SHA-1 and CRC-32 of a file, as far as it has arrived."""
+
     sha1: hashlib._Hash = field(default_factory=lambda: hashlib.sha1(usedforsecurity=False))
     crc32: int = 0
 
-    def update(self, data: memoryview) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self.sha1.update(data)
         self.crc32 = crc32(data, self.crc32)
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from app.catalog.assets.duplicate_uploads import ExistingUpload
 from app.catalog.catalog import Catalog
 from app.catalog.database.outage import FailedWork
 from app.catalog.errors import CatalogError, DuplicateAsset
@@ -37,6 +38,7 @@ from app.uploads.errors import (
 from app.uploads.fields import UploadFieldParser, parse_checksum_header
 from app.uploads.file_names import build_display_name, extract_extension
 from app.uploads.file_receiver import read_head, receive_file
+from app.uploads.held_files import HeldBytes, hold_file
 from app.uploads.multipart_reader import MAX_OVERHEAD_BYTES, FilePart, FormField, MultipartReader
 from app.uploads.shielding import run_shielded
 from app.uploads.upload_result import UploadResult
@@ -71,6 +73,7 @@ class UploadIngest:
         self._settings = settings
         self._check_media_location = check_media_location
         self._on_asset_added = on_asset_added
+        self._held_bytes = HeldBytes()
 
     async def upload(
         self,
@@ -103,9 +106,10 @@ class UploadIngest:
         )
         size_limits = SizeLimits(self._settings.upload_limit, quota_check)
         upload = _Upload(self._catalog, self._storage, user, declared_sha1, size_limits, self._on_asset_added)
-        async with aclosing(upload.stop_on_lost_lease(stream_body(receive, content_length, limits))) as body:
-            reader = MultipartReader(content_type, body, file_fields=frozenset((ORIGINAL_PART, SIDECAR_PART)))
-            return await _run_to_completion(upload, reader)
+        with self._held_bytes.reserve(content_length) as upload.holds_original:
+            async with aclosing(upload.stop_on_lost_lease(stream_body(receive, content_length, limits))) as body:
+                reader = MultipartReader(content_type, body, file_fields=frozenset((ORIGINAL_PART, SIDECAR_PART)))
+                return await _run_to_completion(upload, reader)
 
     async def _load_quota(self, user: User, content_length: int | None) -> QuotaCheck | None:
         if user.quota is None:
@@ -138,7 +142,8 @@ async def _run_to_completion(upload: _Upload, reader: MultipartReader) -> Upload
 
 
 class _Upload:
-    """One upload. `is_committing`: the whole body has arrived and is valid, and the commit has begun."""
+    """One upload. `is_committing`: the whole body has arrived and is valid, and the commit has begun. `holds_original`: the original is held in
+    memory until then."""
 
     def __init__(
         self,
@@ -150,6 +155,7 @@ class _Upload:
         on_asset_added: Callable[[UUID], None] | None,
     ) -> None:
         self.is_committing = False
+        self.holds_original = False
         self._all_stored = False
         self._catalog = catalog
         self._storage = storage
@@ -189,6 +195,10 @@ class _Upload:
                     await self._read(reader, original_writer, sidecar_writer)
                     new, original = await self._validate()
                     await self._renew()
+                    if original.pieces:
+                        path = await self._begin_held(original)
+                        self.is_committing = True
+                        await self._write_held(original, path, original_writer)
                     self.is_committing = True
                     complete = partial(self._insert, new, original)
             except DuplicateContent as duplicate:
@@ -270,12 +280,33 @@ class _Upload:
             if not head:
                 raise EmptyFile
             format_ = find_content_format(head, named)
+            if self.holds_original:
+                held = await hold_file(chunks, size_limits)
+                name = build_display_name(part.filename or "")
+                return UploadedFile(uuid4(), name, named, format_, held.received, held.pieces)
         path = self._storage.managed_path(build_upload_key(self._user.id, self._name, format_))
         row = await self._catalog.files.begin_write(self._user.id, kind, path, format_.mime_type, UPLOAD_LEASE)
         self._files.append(row)
         writer = await stack.enter_async_context(self._storage.write(path, content_type=format_.mime_type))
         received = await receive_file(writer, chunks, size_limits)
         return UploadedFile(row.id, build_display_name(part.filename or ""), named, format_, received)
+
+    async def _begin_held(self, original: UploadedFile) -> str:
+        """Insert the row of a file that is held in memory. Returns its path. Raises `DuplicateContent`."""
+        path = self._storage.managed_path(build_upload_key(self._user.id, self._name, original.format))
+        begun = await self._catalog.duplicate_uploads.begin_unless_known(
+            self._user.id, original.received.sha1, original.file_id, path, original.format.mime_type, UPLOAD_LEASE
+        )
+        if isinstance(begun, ExistingUpload):
+            raise DuplicateContent(begun)
+        self._files.append(begun)
+        return path
+
+    async def _write_held(self, original: UploadedFile, path: str, stack: AsyncExitStack) -> None:
+        write = self._storage.write(path, size=original.received.size, content_type=original.format.mime_type)
+        writer = await stack.enter_async_context(write)
+        for piece in original.pieces:
+            await writer.write(piece)
 
     async def _validate(self) -> tuple[NewAsset, UploadedFile]:
         """Checks the complete body. Returns the asset to insert and its original; raises to refuse the upload."""
@@ -284,7 +315,8 @@ class _Upload:
             raise InvalidField(ORIGINAL_PART, "is required")
         fields = self._fields.finish()
         self._is_favorite = fields.is_favorite
-        return await self._insertion.validate(fields, original, self._declared_sha1), original
+        validate = self._insertion.describe if original.pieces else self._insertion.validate
+        return await validate(fields, original, self._declared_sha1), original
 
     async def _insert(self, new: NewAsset, original: UploadedFile) -> UploadResult:
         sidecar = self._sidecar.to_stored_file() if self._sidecar is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -47,13 +48,15 @@ class SizeLimits:
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file whose bytes have been written, but not committed yet. `named_format` by its name, `format` by its content."""
+    """A file whose bytes have been written, but not committed yet, or are held in memory as `pieces`. `named_format` by its name, `format` by
+    its content."""
 
     file_id: UUID
     name: str
     named_format: MediaFormat
     format: MediaFormat
     received: ReceivedFile
+    pieces: Sequence[bytes | memoryview] = ()
 
     def choose_display_name(self, wanted: str | None) -> str:
         """`wanted`, or the part's own file name. Where the extension of `wanted` denotes another type than the file has, or none, the file's

@@ -87,6 +87,7 @@ def _upload_answered(cycle: AsgiRequestCycle, message: MutableMapping[str, Any])
 
 _COROUTINES: list[tuple[type, str, NameStep]] = [
     (FileRepository, "begin_write", _always("file row begun")),
+    (DuplicateUploadRepository, "begin_unless_known", _always("file row begun")),
     (UploadRepository, "create", _always("session created")),
     (UploadRepository, "take_over", _always("session taken over")),
     (UploadRepository, "save", _always("session saved")),

@@ -21,6 +21,7 @@ import pytest
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import (
     ObjectChanged,
+    ObjectExists,
     ObjectNotFound,
     StoragePermission,
 )
@@ -334,3 +335,38 @@ async def test_a_piece_of_a_write_is_hashed_and_written_in_one_call_of_a_thread(
     assert calls == 3
     assert digest.digest() == hashlib.sha1(data, usedforsecurity=False).digest()
     assert await fetch(local, "folder/object") == data
+
+
+async def test_an_object_whose_small_size_is_known_is_written_by_one_call_of_a_thread(
+    local: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    submit = ThreadPool.submit
+
+    def count(self: ThreadPool, function: Any, *arguments: Any) -> Any:
+        calls.append(function.__name__)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(ThreadPool, "submit", count)
+    pieces = [bytes([number]) * 700_000 for number in range(4)]
+
+    async with local.write_stream(Key("a/photo"), size=2_800_000) as writer:
+        for piece in pieces:
+            await writer.write(piece)
+        assert not [path for path in local.root.rglob("*") if path.is_file()], (
+            "nothing is on the disk before the commit"
+        )
+
+    assert len(calls) == 1
+    assert (local.root / "a/photo").read_bytes() == b"".join(pieces)
+
+
+async def test_a_small_object_that_cannot_be_committed_leaves_nothing(local: LocalBackend) -> None:
+    await local.put_object(Key("a/taken"), b"first")
+
+    with pytest.raises(ObjectExists):
+        async with local.write_stream(Key("a/taken"), size=6) as writer:
+            await writer.write(b"second")
+
+    assert [path.name for path in local.root.rglob("*") if path.is_file()] == ["taken"]
+    assert (local.root / "a/taken").read_bytes() == b"first"

@@ -118,7 +118,8 @@ class UploadTarget:
     async def send(
         self, parts: Iterable[FormPart] | bytes, *, checksum: str | None = None, length: bool = True, **changes: object
     ) -> UploadResult:
-        """Upload these parts, or this body, in chunks as from a server."""
+        """Upload these parts, or this body, in chunks as from a server. Without `length`, of which the server does not tell how long the body is,
+        files are streamed to the storage as they arrive."""
         whole = parts if isinstance(parts, bytes) else body(parts)
         sender = UploadSender(split_at(whole, range(0, len(whole), 65536)))
         return await self.receive(sender, len(whole) if length else None, checksum=checksum, **changes)

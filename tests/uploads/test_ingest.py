@@ -10,6 +10,7 @@ import random
 import re
 import tracemalloc
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,9 @@ from app.catalog.files import LATE_WRITE_GRACE
 from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
 from app.uploads import ingest
-from tests.uploads.forms import BOUNDARY, DATES, FormPart, Upload, body, encode_part, split_at
+from app.uploads.errors import ClientDisconnected, InvalidField
+from app.uploads.held_files import MAX_HELD_BODY_BYTES, HeldBytes
+from tests.uploads.forms import BOUNDARY, CONTENT_TYPE, DATES, FormPart, Upload, body, encode_part, split_at
 from tests.uploads.hooked_storage import WAIT_SECONDS, Hook, UploadSender, UploadTarget
 
 PHOTO = Upload("assetData", "IMG_0001.JPG", b"a photo " * 100)
@@ -331,9 +334,47 @@ async def test_leases_are_renewed_while_bytes_flow(place: UploadTarget, monkeypa
     place.storage.after_commit = until_renewed("committed")
     before = asyncio.all_tasks()
     async with asyncio.timeout(WAIT_SECONDS):
-        await place.send([*DATES, random_photo(3 * 2**20)])
+        await place.send([*DATES, random_photo(3 * 2**20)], length=False)
     assert moments == ["write"] * 3 + ["commit", "committed"]
     assert asyncio.all_tasks() == before, "nothing renews any more"
+
+
+async def test_a_small_file_is_stored_by_one_call_when_all_has_arrived(place: UploadTarget) -> None:
+    """Until then nothing is kept, so that a refused upload leaves nothing to clean up."""
+    seen: list[str] = []
+
+    async def note(path: str) -> None:
+        seen.append(path)
+
+    place.storage.on_write = note
+    with pytest.raises(InvalidField):
+        await place.send([random_photo(3_000_000), ("fileCreatedAt", "never")])
+    assert (seen, await place.rows()) == ([], [])
+    photo = random_photo(3_000_000)
+    assert (await place.send([photo, *DATES])).created
+    assert not (await place.send([photo, *DATES])).created
+    assert len(set(seen)) == 1, "the duplicate was not stored"
+    await place.assert_kept(photo)
+
+
+async def test_bodies_that_are_held_in_memory_are_bounded_together() -> None:
+    held = HeldBytes(limit=10_000_000)
+    with held.reserve(6_000_000) as first, held.reserve(6_000_000) as second, held.reserve(4_000_000) as third:
+        assert (first, second, third) == (True, False, True)
+    with held.reserve(None) as unknown, held.reserve(9_000_000) as large, held.reserve(8_000_000) as again:
+        assert (unknown, large, again) == (False, False, True)
+
+
+async def test_what_is_held_is_given_back_when_the_upload_ends(place: UploadTarget) -> None:
+    """Also when it fails: else all later ones would be streamed."""
+    ingest = place.ingest()
+    whole = body([*DATES, random_photo(6_000_000)])
+    for complete in (True, False) * 8:
+        sender = UploadSender(split_at(whole, range(0, len(whole), 65536)) if complete else [whole[:100_000]], complete)
+        with suppress(ClientDisconnected):
+            await ingest.upload(place.user, CONTENT_TYPE, len(whole), None, sender)
+    with ingest._held_bytes.reserve(MAX_HELD_BODY_BYTES) as held:
+        assert held
 
 
 async def test_half_a_gibibyte_takes_constant_memory(place: UploadTarget) -> None:
@@ -373,7 +414,7 @@ async def test_a_slow_store_slows_the_sender_down(place: UploadTarget) -> None:
         await release.wait()
 
     place.storage.on_write = hold
-    photo = random_photo(8 * 2**20)
+    photo = random_photo(9 * 2**20)
     whole = body([*DATES, photo])
     sender = UploadSender(split_at(whole, range(0, len(whole), 65536)))
     upload = asyncio.create_task(place.receive(sender, len(whole)))

@@ -57,7 +57,7 @@ async def test_cancelled_while_the_body_arrives(place: UploadTarget) -> None:
 
 async def test_cancelled_while_the_store_takes_bytes(place: UploadTarget) -> None:
     place.storage.on_write = stage = Stage()
-    upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
+    upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)], length=False))
     await stage.wait()
     await cancelled(upload)
     await place.assert_kept()
@@ -83,7 +83,7 @@ async def test_a_client_that_vanishes_while_the_store_is_busy(place: UploadTarge
         return message
 
     with pytest.raises(ClientDisconnected):
-        await place.receive(receive, 3_000_500)
+        await place.receive(receive)
     assert [task.cancelled() for task in holding if task] == [True]
     await place.assert_kept()
 
@@ -102,6 +102,20 @@ async def test_cancelled_once_the_commit_has_begun_it_is_carried_to_its_end(plac
         await upload
     await place.assert_kept(PHOTO, SIDECAR)
     assert not (await place.send([*DATES, PHOTO])).created
+
+
+async def test_a_file_that_was_held_is_written_to_the_end_when_it_is_cancelled(place: UploadTarget) -> None:
+    place.storage.on_write = stage = Stage()
+    photo = random_photo(3_000_000)
+    upload = asyncio.create_task(place.send([*DATES, photo]))
+    await stage.wait()
+    upload.cancel()
+    await asyncio.sleep(0)
+    upload.cancel()
+    stage.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    await place.assert_kept(photo)
 
 
 async def test_cancelled_during_the_insert_it_is_carried_to_its_end(
@@ -280,7 +294,7 @@ async def test_a_catalogue_that_is_away_while_an_upload_fails(
 
     monkeypatch.setattr(place.catalog.files, "mark_many_for_deletion", away)
     place.storage.on_write = fail = Stage()
-    upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)]))
+    upload = asyncio.create_task(place.send([*DATES, random_photo(3_000_000)], length=False))
     await fail.wait()
     await cancelled(upload)
     assert [row.state for row in await place.rows()] == [FileState.WRITING]
@@ -294,7 +308,7 @@ async def test_a_lease_that_ran_out_while_bytes_flowed(place: UploadTarget) -> N
 
     place.storage.on_write = sweep
     with pytest.raises(LeaseLost):
-        await place.send([*DATES, PHOTO])
+        await place.send([*DATES, PHOTO], length=False)
     assert place.objects() == {}
     await place.assert_kept(after=UPLOAD_LEASE * 2 + LATE_WRITE_GRACE)
 
@@ -351,7 +365,7 @@ async def test_a_catalogue_that_is_away_for_one_renewal_loses_nothing(
     await place.assert_kept(PHOTO)
 
 
-@pytest.mark.parametrize("moment", ["on_commit", "after_commit"])
+@pytest.mark.parametrize("moment", ["on_write", "on_commit", "after_commit"])
 async def test_a_lease_that_ran_out_during_the_commit(place: UploadTarget, moment: str) -> None:
     """The object may be stored after the sweeper deleted its row: the row is inserted again, and both are removed."""
 

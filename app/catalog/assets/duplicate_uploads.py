@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
 from app.catalog.database.engine import Database, now
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.errors import QuotaExceeded, WriteLeaseLost
-from app.catalog.files import make_live, mark_unfinished_for_deletion
+from app.catalog.files import insert_writing_file, make_live, mark_unfinished_for_deletion
 from app.catalog.schema import tables
-from app.catalog.schema.records import StoredFile
+from app.catalog.schema.records import File, FileKind, StoredFile
 
 _asset = tables.asset
+_SELECT_KNOWN = prepare(
+    select(_asset.c.id, _asset.c.sidecar_id).where(
+        _asset.c.owner_id == bindparam("known_owner_id"),
+        _asset.c.checksum == bindparam("known_checksum"),
+        _asset.c.library_id.is_(None),
+    )
+)
 
 
 class DuplicateAddition(StrEnum):
@@ -26,9 +36,32 @@ class DuplicateAddition(StrEnum):
     FAVORITE = "favorite"
 
 
+@dataclass(frozen=True, slots=True)
+class ExistingUpload:
+    """The asset that holds the content of an upload."""
+
+    id: UUID
+    sidecar_id: UUID | None
+
+
 class DuplicateUploadRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def begin_unless_known(
+        self, owner_id: UUID, checksum: bytes, file_id: UUID, path: str, mime_type: str, lease: timedelta
+    ) -> File | ExistingUpload:
+        """As `FileRepository.begin_write` for an original with this SHA-1, unless the owner has it already, perhaps in the trash: then nothing
+        is inserted."""
+        values = {"known_owner_id": owner_id, "known_checksum": checksum}
+
+        async def begin(connection: AsyncConnection) -> File | ExistingUpload:
+            known = (await connection.execute(_SELECT_KNOWN, values)).one_or_none()
+            if known is not None:
+                return ExistingUpload(*known)
+            return await insert_writing_file(connection, owner_id, FileKind.ORIGINAL, path, mime_type, lease, file_id)
+
+        return await self._database.transact(begin)
 
     async def complete_asset(
         self, owner_id: UUID, asset_id: UUID, sidecar: StoredFile | None, *, is_favorite: bool

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, aclosing, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVarTuple
@@ -141,14 +142,16 @@ class LocalBackend:
         metadata: Mapping[str, str] | None = None,
         skip_exists_check: bool = False,
     ) -> AsyncGenerator[ObjectWriter]:
-        async with self._pending_file(PendingFile.create_new, self._root_folder, key, size, self._fsync) as pending:
-            writer = LocalWriter(pending, key, size, self._workers)
+        create = partial(PendingFile.create_new, self._root_folder, key, size, self._fsync)
+        async with aclosing(LocalWriter(create, key, size, self._workers)) as writer:
+            await writer.open()
             yield writer
             await writer.commit()
 
     async def put_object(self, key: Key, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        async with self._pending_file(PendingFile, self._root_folder, key, len(data), self._fsync, None) as pending:
-            writer = LocalWriter(pending, key, len(data), self._workers)
+        create = partial(PendingFile, self._root_folder, key, len(data), self._fsync, None)
+        async with aclosing(LocalWriter(create, key, len(data), self._workers)) as writer:
+            await writer.open()
             await writer.write(data)
             await writer.commit(replace=True)
         self._descriptors.evict(key.value)

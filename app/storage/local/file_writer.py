@@ -23,6 +23,8 @@ from app.storage.local.syscalls import rename_noreplace
 from app.storage.local.threads import ThreadPool
 
 BACKEND = "local"
+WHOLE_BYTES = 8 * 1024 * 1024
+"""The largest object that is held in memory until its commit."""
 MAX_WRITEV_PIECES = 512
 """Most pieces for one `writev` (IOV_MAX is 1,024); more pieces are joined first."""
 
@@ -161,10 +163,12 @@ class PendingFile:
 
 
 class LocalWriter:
-    """Buffers small pieces and writes about 1 MiB at a time, so that not every piece costs a call in a thread."""
+    """Buffers small pieces and writes about 1 MiB at a time, so that not every piece costs a call in a thread. A whole object of at most
+    `WHOLE_BYTES` is written by one call, at the commit."""
 
-    def __init__(self, pending: PendingFile, key: Key, size: int | None, threads: ThreadPool) -> None:
-        self._pending = pending
+    def __init__(self, create: Callable[[], PendingFile], key: Key, size: int | None, threads: ThreadPool) -> None:
+        self._create = create
+        self._pending: PendingFile | None = None
         self._key = key
         self._expected = size
         self._threads = threads
@@ -176,21 +180,31 @@ class LocalWriter:
     def size(self) -> int:
         return self._size
 
+    async def open(self) -> None:
+        """Make the temporary file; of a small object, whose size is known, only the commit makes it. Raises `ObjectExists`, `StorageFull`, …"""
+        if self._expected is None or self._expected > WHOLE_BYTES:
+            self._pending = await self._threads.acquire(self._create, PendingFile.abort)
+
+    async def aclose(self) -> None:
+        """Remove the temporary file, unless it was committed."""
+        if self._pending is not None and not self._pending.is_ended:
+            await self._threads.run_uncancelled(self._pending.abort)
+
     async def write(self, data: bytes | bytearray | memoryview, update_digest: UpdateDigest | None = None) -> None:
         if not data:
             return
         self._size += len(data)
         if self._expected is not None and self._size > self._expected:
             raise ObjectTooLarge(self._key.value, BACKEND, f"more than the announced {self._expected} bytes")
-        if not self._pieces and len(data) >= MAX_CHUNK_BYTES:
+        if self._pending is not None and not self._pieces and len(data) >= MAX_CHUNK_BYTES:
             # From the caller's buffer, without a copy: `run` returns only when the thread no longer uses it, even when cancelled.
-            await self._threads.run(self._digest_and_write, memoryview(data), update_digest)
+            await self._threads.run(self._digest_and_write, self._pending, memoryview(data), update_digest)
             return
         async with digesting(data, update_digest):
             piece = bytes(data)  # the caller may reuse its buffer; for `bytes` this copies nothing
             self._pieces.append(piece)
             self._buffered_bytes += len(piece)
-            if self._buffered_bytes >= MAX_CHUNK_BYTES:
+            if self._pending is not None and self._buffered_bytes >= MAX_CHUNK_BYTES:
                 await self._threads.run(self._pending.write, self._take_pieces())
 
     async def commit(self, *, replace: bool = False) -> None:
@@ -201,17 +215,29 @@ class LocalWriter:
         if self._expected is not None and self._size != self._expected:
             detail = f"{self._size} of the announced {self._expected} bytes"
             raise ObjectIncomplete(self._key.value, BACKEND, detail)
-        await self._threads.run(self._finish, self._take_pieces(), replace)
+        if self._pending is None:
+            await self._threads.run(self._write_whole, self._take_pieces(), replace)
+        else:
+            await self._threads.run(self._finish, self._pending, self._take_pieces(), replace)
 
-    def _digest_and_write(self, data: memoryview, update_digest: UpdateDigest | None) -> None:
+    @staticmethod
+    def _digest_and_write(pending: PendingFile, data: memoryview, update_digest: UpdateDigest | None) -> None:
         if update_digest is not None:
             update_digest(data)
-        self._pending.write([data])
+        pending.write([data])
 
-    def _finish(self, pieces: list[bytes], replace: bool) -> None:
+    def _write_whole(self, pieces: list[bytes], replace: bool) -> None:
+        pending = self._create()
+        try:
+            self._finish(pending, pieces, replace)
+        except BaseException:
+            pending.abort()
+            raise
+
+    def _finish(self, pending: PendingFile, pieces: list[bytes], replace: bool) -> None:
         if pieces:
-            self._pending.write(pieces)
-        self._pending.commit(self._size, replace=replace)
+            pending.write(pieces)
+        pending.commit(self._size, replace=replace)
 
     def _take_pieces(self) -> list[bytes]:
         pieces, self._pieces, self._buffered_bytes = self._pieces, [], 0
