@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 BUFFER_BYTES = 1024 * 1024
 BOUNDARY = "mediavault-bench"
-SALT_BYTES = 16
+SALT_BYTES = 20
+JPEG = b"\xff\xd8\xff\xe0"
 TIMEOUT_SECONDS = 300
 
 
@@ -54,12 +55,12 @@ def upload(port: int, path: str, headers: dict[str, str], file: str, salt: str) 
 
 
 def upload_photos(port: int, path: str, headers: dict[str, str], size: int, count: int, connections: int) -> None:
-    """Upload so many different photos of `size` random bytes over so many connections. Prints the answers and the seconds."""
+    """Upload so many different photos of `size` random bytes, which begin as a JPEG does, over so many connections. Prints the answers and the seconds."""
     numbers = iter(range(count))
-    content, salt = os.urandom(size - SALT_BYTES), os.urandom(SALT_BYTES - 4)
+    content, salt = os.urandom(size - SALT_BYTES), os.urandom(SALT_BYTES - len(JPEG) - 4)
     before, after = _frame_form("photo.jpg")
     fields = headers | _form_fields(len(before) + size + len(after))
-    head = _build_request("POST", path, fields) + before + salt
+    head = _build_request("POST", path, fields) + before + JPEG + salt
 
     def run() -> list[dict[str, str]]:
         answers: list[dict[str, str]] = []

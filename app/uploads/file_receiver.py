@@ -40,7 +40,8 @@ async def read_head(chunks: AsyncIterator[memoryview], size: int) -> tuple[bytes
     while missing > 0 and (chunk := await anext(chunks, None)) is not None:
         read.append(chunk)
         missing -= len(chunk)
-    return b"".join(read)[:size], _chain(read, chunks)
+    head = bytes(read[0][:size]) if len(read) == 1 else b"".join(read)[:size]
+    return head, _chain(read, chunks)
 
 
 async def _chain(read: list[memoryview], rest: AsyncIterator[memoryview]) -> AsyncIterator[memoryview]:

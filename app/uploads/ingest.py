@@ -221,17 +221,24 @@ class _Upload:
 
     @asynccontextmanager
     async def _renewing_leases(self) -> AsyncIterator[None]:
-        """Renews the files' leases in the background, also during the commit, which may take longer than a lease on a slow disk."""
-        renewal = asyncio.create_task(self._renew_periodically())
+        """Renews the files' leases in the background, also during the commit, which may take longer than a lease on a slow disk. Most uploads end
+        before the first renewal, so that its task is started by a timer."""
+        renewals: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            renewals.append(asyncio.create_task(self._renew_periodically()))
+
+        timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, begin)
         try:
             yield
         finally:
-            renewal.cancel()
-            await asyncio.wait([renewal])
+            timer.cancel()
+            for renewal in renewals:
+                renewal.cancel()
+                await asyncio.wait([renewal])
 
     async def _renew_periodically(self) -> None:
         while not self._lease_lost:
-            await asyncio.sleep(RENEW_SECONDS)
             try:
                 await self._renew()
             except LeaseLost:
@@ -239,6 +246,7 @@ class _Upload:
             except CatalogError as error:
                 if not self._catalog.outages.record_failure(error):
                     _log.warning("the leases of an upload are not renewed yet", exc_info=True)
+            await asyncio.sleep(RENEW_SECONDS)
 
     async def _read(
         self, reader: MultipartReader, original_writer: AsyncExitStack, sidecar_writer: AsyncExitStack
