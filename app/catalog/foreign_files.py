@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import OutsideForeignRoots
-from app.catalog.files import ID_BATCH_SIZE
+from app.catalog.files import ID_BATCH_SIZE, file_from_row
 from app.catalog.schema import tables
-from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, ForeignFile
+from app.catalog.schema.records import QUOTA_KINDS, File, FileKind, FileState, ForeignFile
 
 _file = tables.file
 _root = tables.foreign_root
@@ -40,6 +40,34 @@ class ForeignFileRepository:
     async def list_roots(self) -> list[str]:
         async with self._database.read() as connection:
             return list((await connection.execute(select(_root.c.path).order_by(_root.c.path))).scalars())
+
+    async def remove_unused_roots(self) -> list[str]:
+        """Remove the roots that no foreign file lies below any more. Returns their paths."""
+        removed: list[str] = []
+        async with self._database.write() as connection:
+            for path in (await connection.execute(select(_root.c.path))).scalars().all():
+                prefix = f"{path.rstrip('/')}/"
+                is_below = _file.c.is_foreign & (func.substr(_file.c.path, 1, len(prefix)) == prefix)
+                if (await connection.execute(select(_file.c.id).where(is_below).limit(1))).first() is None:
+                    await connection.execute(delete(_root).where(_root.c.path == path))
+                    removed.append(path)
+        return removed
+
+    async def count(self) -> tuple[int, int]:
+        """How many foreign files there are, and their bytes."""
+        statement = select(func.count(), func.coalesce(func.sum(_file.c.size), 0)).where(_file.c.is_foreign)
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).one()
+        return row[0], int(row[1])
+
+    async def list_copied(self, *, after: UUID | None, limit: int) -> list[File]:
+        """Foreign files that have a copy, by id, those after `after`."""
+        statement = select(_file).where(_file.c.is_foreign, _file.c.copy_path.is_not(None))
+        if after is not None:
+            statement = statement.where(_file.c.id > after)
+        async with self._database.read() as connection:
+            rows = await connection.execute(statement.order_by(_file.c.id).limit(limit))
+            return [file_from_row(row) for row in rows]
 
     async def insert(self, files: Sequence[ForeignFile]) -> None:
         """See `insert_foreign_files`, in a transaction of its own."""

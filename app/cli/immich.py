@@ -19,6 +19,7 @@ from app.cli.command_runner import (
     print_table,
     run_command,
 )
+from app.cli.immich_adopt import immich_adopt
 from app.cli.verify_report import create_progress
 from app.immich.errors import ImmichError
 
@@ -34,6 +35,8 @@ T = TypeVar("T")
 immich_cli = typer.Typer(
     no_args_is_help=True, help="An installation of Immich: looked through, taken over where it lies, followed."
 )
+
+immich_cli.command("adopt")(immich_adopt)
 
 DatabaseUrl = Annotated[
     str,

@@ -93,10 +93,10 @@ class KeptCopyRepository:
         async with self._database.read() as connection:
             return list((await connection.execute(statement.limit(limit))).scalars())
 
-    async def adopt(self, copies: Mapping[UUID, str]) -> int:
+    async def adopt(self, copies: Mapping[UUID, str]) -> frozenset[UUID]:
         """Make foreign files ours at their copies, which the caller has just checked: each file whose `copy_path` is still that one.
-        Its source is left alone. Returns how many."""
-        adopted = 0
+        Its source is left alone. Returns the adopted files."""
+        adopted: set[UUID] = set()
         async with self._database.write() as connection:
             owners = select(_file.c.owner_id).where(_file.c.id.in_(list(copies)))
             await _lock_owners(connection, set((await connection.execute(owners)).scalars()))
@@ -107,8 +107,9 @@ class KeptCopyRepository:
                 if locked.one_or_none() is None or (await connection.execute(twin)).rowcount != 1:
                     continue
                 values = {"path": path, "copy_path": None, "is_foreign": False, "not_before": now()}
-                adopted += (await connection.execute(update(_file).where(mine).values(values))).rowcount
-        return adopted
+                await connection.execute(update(_file).where(mine).values(values))
+                adopted.add(file_id)
+        return frozenset(adopted)
 
 
 async def mark_copies_for_deletion(

@@ -91,6 +91,29 @@ async def run_move(context: MigrationContext) -> MoveReport:
         return await make_report("run", context, migration, copy_run.tally, notes, problems)
 
 
+async def copy_foreign_files(
+    context: MigrationContext, migration: StorageMigration, check_lock: LockCheck
+) -> tuple[ProblemList, list[str]]:
+    """The part of a run that concerns foreign files, to a target of either engine. Returns the problems of files that could not be
+    planned, and notes; problems of copies are in the ledger."""
+    problems = ProblemList()
+    await keep_verified_copies(context, migration)
+    await hash_foreign_files(context, problems)
+    copy_run = _CopyRun(context, migration, check_lock)
+    async with _open_target_listing(context) as taken:
+        unplanned = ProblemList()
+        if await plan_foreign_copies(context, migration, unplanned) or await _has_unverified_items(context, migration):
+            await copy_run.copy_all(taken)
+    for file_problem in unplanned.listed:
+        problems.add(file_problem.path, file_problem.problem)
+    return problems, copy_run.notes
+
+
+async def _has_unverified_items(context: MigrationContext, migration: StorageMigration) -> bool:
+    tallies = await context.catalog.moves.count_by_state(migration.id, context.filters)
+    return any(tally.state in _UNVERIFIED_STATES for tally in tallies)
+
+
 async def _add_candidates(context: MigrationContext, migration: StorageMigration) -> tuple[int, ProblemList]:
     """Insert ledger items and twins for all files at the source without one. Returns the number of items, and the problems."""
     added = 0
