@@ -15,6 +15,8 @@ from app.catalog.assets.derivatives import DerivativeRepository
 from app.catalog.assets.duplicate_uploads import DuplicateUploadRepository
 from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.files import FileRepository
+from app.catalog.foreign_files import ForeignFileRepository
+from app.catalog.moves.kept_copies import KeptCopyRepository
 from app.catalog.moves.move_ledger import MoveLedger
 from app.catalog.moves.path_switches import PathSwitches
 from app.catalog.tasks import TaskRepository
@@ -123,6 +125,10 @@ _COROUTINES: list[tuple[type, str, NameStep]] = [
     (PathSwitches, "cancel_moves", _always("copies given up")),
     (PathSwitches, "mark_sources_for_deletion", _always("sources doomed")),
     (MoveLedger, "finish_migration", _always("migration finished")),
+    (ForeignFileRepository, "store_checksums", _always("checksums stored")),
+    (ForeignFileRepository, "remove_unused_roots", _always("folders forgotten")),
+    (KeptCopyRepository, "keep", _always("copies kept")),
+    (KeptCopyRepository, "adopt", _always("files adopted")),
     (LocalBackend, "prune_folders", _always("folders pruned")),
 ]
 _FUNCTIONS: list[tuple[type, str, NameStep]] = [

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,16 @@ from app.config import Settings
 from app.formats import MediaFormat
 from app.jobs.sweeper import sweep
 from app.jobs.task_executor import TaskExecutor
+from app.libraries.import_paths.link_roots import update_foreign_roots
 from app.media.generated_file_store import GeneratedFileStore
 from app.media.metadata.media_metadata import MediaMetadata
 from app.media.pipeline import ProcessingPipeline
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.processor import MediaProcessor
+from app.migration.adoption import adopt_foreign_files, make_adoption_context
 from app.migration.migration_context import DEFAULT_CONCURRENCY, MigrationContext
 from app.migration.source_and_target import find_route
+from app.migration.step_progress import SilentProgress
 from app.migration.steps.cleanup_step import clean_up_move
 from app.migration.steps.rollback_step import roll_back_move
 from app.migration.steps.run_step import run_move
@@ -123,6 +126,11 @@ async def carry_out(order: ChildOrder) -> None:
 
 
 async def _move(order: ChildOrder, catalog: Catalog, storage: StorageService) -> None:
+    await update_foreign_roots(catalog, storage)
+    if order.command == adopt_foreign_files.__name__:
+        context = make_adoption_context(catalog, storage, SilentProgress())
+        await adopt_foreign_files(replace(context, concurrency=order.concurrency))
+        return
     commands = {command.__name__: command for command in (run_move, switch_move, roll_back_move, clean_up_move)}
     route = find_route(storage, storage.engine)
     await commands[order.command](MigrationContext(catalog, storage, route, concurrency=order.concurrency))
