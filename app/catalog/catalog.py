@@ -25,6 +25,7 @@ from app.catalog.assets.motion_photo_videos import MotionVideoRepository
 from app.catalog.assets.rendition_lookup import RenditionRepository
 from app.catalog.backup.dump import CatalogRestore, CatalogSnapshot, open_restore, open_snapshot
 from app.catalog.browsing.client_metadata import ClientMetadataRepository
+from app.catalog.browsing.exports import ExportRepository
 from app.catalog.browsing.folders import FolderRepository
 from app.catalog.browsing.searches import SearchRepository
 from app.catalog.browsing.timeline import TimelineRepository
@@ -86,6 +87,7 @@ class Catalog:
         self.content_types = ContentTypeRepository(database)
         self.duplicate_uploads = DuplicateUploadRepository(database)
         self.motion_photo_videos = MotionVideoRepository(database)
+        self.exports = ExportRepository(database)
         self.persons = PersonRepository(database)
         self.tasks = TaskRepository(database)
         self.task_queues = TaskQueueRepository(database)

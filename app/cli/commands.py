@@ -22,6 +22,7 @@ from app.cli.command_runner import (
     run_command,
 )
 from app.cli.doctor import doctor
+from app.cli.export import export
 from app.cli.first_run import create_api_key
 from app.cli.immich import immich_cli
 from app.cli.library import library_cli
@@ -45,6 +46,7 @@ cli.add_typer(immich_cli, name="immich")
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(backup_cli, name="backup")
 cli.command()(verify)
+cli.command("export")(export)
 cli.command()(doctor)
 
 NO_QUOTA = "none"

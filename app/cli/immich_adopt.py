@@ -15,7 +15,7 @@ from app.immich.errors import ImmichError
 from app.storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from app.migration.adoption import AdoptionReport
+    from app.migration.steps.adopt_step import AdoptionReport
 
 PROBLEMS_LEFT = 1
 
@@ -79,8 +79,8 @@ def _confirm(count: int, size: int, typed: str | None) -> None:
 async def _adopt(settings: Settings, catalog: Catalog, *, quiet: bool) -> AdoptionReport:
     from app.catalog.errors import MigrationBusy  # noqa: PLC0415 - slow to import
     from app.cli.storage_access import describe_storage_error, open_verified_storage  # noqa: PLC0415
-    from app.migration.adoption import adopt_foreign_files, make_adoption_context  # noqa: PLC0415
     from app.migration.source_and_target import MoveRefused  # noqa: PLC0415
+    from app.migration.steps.adopt_step import adopt_foreign_files, make_adoption_context  # noqa: PLC0415
 
     try:
         async with open_verified_storage(settings, catalog) as storage:

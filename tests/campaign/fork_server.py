@@ -35,10 +35,10 @@ from app.media.metadata.media_metadata import MediaMetadata
 from app.media.pipeline import ProcessingPipeline
 from app.media.processing_results import GeneratedFile, MetadataResult, ProcessingResult
 from app.media.processor import MediaProcessor
-from app.migration.adoption import adopt_foreign_files, make_adoption_context
 from app.migration.migration_context import DEFAULT_CONCURRENCY, MigrationContext
 from app.migration.source_and_target import find_route
 from app.migration.step_progress import SilentProgress
+from app.migration.steps.adopt_step import adopt_foreign_files, make_adoption_context
 from app.migration.steps.cleanup_step import clean_up_move
 from app.migration.steps.rollback_step import roll_back_move
 from app.migration.steps.run_step import run_move

@@ -11,9 +11,9 @@ import pytest
 
 from app.catalog.schema.records import File, FileKind
 from app.config import StorageEngine
-from app.migration.adoption import AdoptionReport, adopt_foreign_files, make_adoption_context
 from app.migration.source_and_target import MoveRefused
 from app.migration.step_progress import SilentProgress
+from app.migration.steps.adopt_step import AdoptionReport, adopt_foreign_files, make_adoption_context
 from app.migration.steps.run_step import run_move
 from tests.api.consistency import assert_consistent
 from tests.migration.commands import mediavault

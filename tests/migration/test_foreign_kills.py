@@ -13,8 +13,8 @@ import pytest
 
 from app.catalog.errors import MigrationBusy
 from app.config import StorageEngine
-from app.migration.adoption import adopt_foreign_files, make_adoption_context
 from app.migration.step_progress import SilentProgress
+from app.migration.steps.adopt_step import adopt_foreign_files, make_adoption_context
 from app.migration.steps.run_step import run_move
 from tests.api.consistency import assert_consistent, differences, read_state
 from tests.campaign.fork_client import ForkServer

@@ -1,0 +1,1 @@
+"""`mediavault export`: originals brought back into a folder."""

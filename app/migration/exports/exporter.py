@@ -1,0 +1,172 @@
+"""Export: brings originals and sidecars back into a folder, with their names and dates, each compared with its SHA-1.
+
+A file that lies in the folder already with the same bytes is left alone, so an export that was stopped goes on where it was. No file is
+ever overwritten: where a name is taken by other bytes, the asset's id is part of the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from app.archives.member_names import MAX_NAME_BYTES, clean_member_name
+from app.catalog.browsing.exports import ExportedAsset
+from app.catalog.schema.records import File
+from app.migration.bounded_concurrency import run_in_parallel
+from app.migration.copy_check import ContentHasher, RecordedChecksums
+from app.migration.exports.export_folder import ExportFolder, finish_part, is_full, write_all
+from app.migration.reports import ProblemList
+from app.migration.step_progress import MoveProgress
+from app.storage.errors import StorageError
+from app.storage.service import StorageService
+
+DEFAULT_CONCURRENCY = 4
+
+
+class ExportStopped(Exception):
+    """The folder cannot be written any more; the text is one line."""
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """`files` and `bytes` were written; `present` files were there already."""
+
+    files: int = 0
+    bytes: int = 0
+    present: int = 0
+    problems: ProblemList = field(default_factory=ProblemList)
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """One file: its row, its folder below the target, its name, and another one for the case that this is taken."""
+
+    file: File
+    folder: str
+    name: str
+    other_name: str
+    modified: datetime
+
+    @property
+    def part(self) -> str:
+        return f".{self.file.id}.mediavault-part"
+
+    @property
+    def recorded(self) -> RecordedChecksums:
+        return RecordedChecksums(self.file.size or 0, self.file.sha1, self.file.crc32)
+
+
+class _BytesDiffer(Exception):
+    """What was read is not what the catalogue records."""
+
+
+class Exporter:
+    def __init__(
+        self,
+        storage: StorageService,
+        target: Path,
+        progress: MoveProgress,
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+    ) -> None:
+        self._storage = storage
+        self._folder = ExportFolder(target)
+        self._progress = progress
+        self._concurrency = concurrency
+        self._report = ExportReport()
+
+    async def run(self, pages: AsyncIterator[list[ExportedAsset]], files: int, size: int) -> ExportReport:
+        """`files` and `size` (bytes) are those of all pages, for the progress. Raises `ExportStopped`, `CatalogError`."""
+        self._progress.begin("exporting", files, size)
+        await run_in_parallel(pages, self._concurrency, self._export_asset)
+        return self._report
+
+    async def _export_asset(self, exported: ExportedAsset) -> None:
+        for export in _plan(exported):
+            try:
+                await self._export(export)
+            except OSError as error:
+                if is_full(error):
+                    raise ExportStopped(f"the folder cannot be written: {error.strerror}") from error
+                self._report.problems.add(export.file.path, f"cannot be written: {error.strerror}")
+            self._progress.done(export.file.size or 0)
+
+    async def _export(self, export: _Export) -> None:
+        for name in (export.name, export.other_name):
+            if await asyncio.to_thread(self._folder.holds, export.folder, name, export.recorded):
+                self._report.present += 1
+                return
+        try:
+            await self._write_from_any_place(export)
+        except (StorageError, _BytesDiffer) as error:
+            self._report.problems.add(export.file.path, str(error))
+            await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
+            return
+        for name in (export.name, export.other_name):
+            if await asyncio.to_thread(self._folder.publish, export.folder, export.part, name):
+                self._report.files += 1
+                self._report.bytes += export.file.size or 0
+                return
+        await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
+        self._report.problems.add(export.file.path, f"{export.other_name} is taken by another file")
+
+    async def _write_from_any_place(self, export: _Export) -> None:
+        """From where the file is read usually; if its bytes there are wrong, from its copy."""
+        try:
+            await self._write(export, export.file.path)
+        except (StorageError, _BytesDiffer):
+            if export.file.copy_path is None:
+                raise
+            await self._write(export, export.file.copy_path)
+
+    async def _write(self, export: _Export, path: str) -> None:
+        digest = ContentHasher()
+        descriptor = await asyncio.to_thread(self._folder.open_part, export.folder, export.part)
+        try:
+            async with self._storage.read(path) as stream:
+                async for chunk in stream.chunks:
+                    digest.update(chunk)
+                    await asyncio.to_thread(write_all, descriptor, chunk)
+            if not digest.matches(export.recorded):
+                raise _BytesDiffer(f"{path} does not hold the bytes that the catalogue records")
+            await asyncio.to_thread(finish_part, descriptor, export.modified)
+        finally:
+            await asyncio.to_thread(os.close, descriptor)
+
+
+def _plan(exported: ExportedAsset) -> list[_Export]:
+    """The files of an asset, in the folder of the month when it was taken."""
+    asset = exported.asset
+    folder, mark = f"{asset.local_date_time:%Y-%m}", str(asset.id)[:8]
+    name = clean_member_name(asset.original_file_name)
+    planned = [_Export(asset.file, folder, name, _mark_name(name, mark), asset.file_modified_at)]
+    if exported.sidecar is not None:
+        beside, other = (_append(each, ".xmp") for each in (name, _mark_name(name, mark)))
+        planned.append(_Export(exported.sidecar, folder, beside, other, asset.file_modified_at))
+    return planned
+
+
+def _mark_name(name: str, mark: str) -> str:
+    """`IMG~1234abcd.jpg` for `IMG.jpg`."""
+    stem, dot, extension = name.rpartition(".")
+    if not stem:
+        stem, dot, extension = name, "", ""
+    return _append(stem, f"~{mark}{dot}{extension}")
+
+
+def _append(stem: str, ending: str) -> str:
+    return stem.encode()[: MAX_NAME_BYTES - len(ending.encode())].decode("utf-8", "ignore") + ending
+
+
+def find_overlap(target: Path, reserved: list[str]) -> str | None:
+    """The folder of `reserved` that the target is or lies in; links are resolved. Blocking."""
+    real = os.path.realpath(target)
+    for folder in reserved:
+        other = os.path.realpath(folder)
+        if real == other or real.startswith(f"{other}/"):
+            return folder
+    return None

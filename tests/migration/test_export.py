@@ -1,0 +1,147 @@
+"""`mediavault export`: originals come back with names and dates, from either place, checked, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.catalog.schema.records import FileKind
+from app.config import StorageEngine
+from app.migration.steps.run_step import run_move
+from app.storage.key import Key
+from tests.migration.commands import mediavault
+from tests.migration.library import Library
+from tests.real.foreign_files import TAKEN, ForeignTree
+from tests.real.service import Service
+from tests.real.stacks import Stacks
+
+MONTH = f"{TAKEN:%Y-%m}"
+
+
+@pytest.fixture
+async def library(stacks: Stacks, tmp_path: Path) -> AsyncIterator[Library]:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    library = await Library.create(stacks.create("s3", folder, database="sqlite"), StorageEngine.S3)
+    yield library
+    await library.aclose()
+
+
+@pytest.fixture
+async def tree(library: Library, tmp_path: Path) -> ForeignTree:
+    """Three assets of one name, the first with a sidecar."""
+    tree = ForeignTree(tmp_path / "immich")
+    for number in range(3):
+        await tree.add(library.catalog, library.owner, name=f"{number}/IMG.jpg", sidecar=not number, derivatives=False)
+    for storage in (library.source, library.storage):
+        storage.set_foreign_roots([str(tree.root)])
+    return tree
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "back").mkdir()
+    return tmp_path / "back"
+
+
+async def export(library: Library, target: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
+    service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": "s3"})
+    ended = await asyncio.to_thread(mediavault, service, "export", "--to", str(target), "--json", *arguments)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    return json.loads(ended.stdout) if ended.stdout else {"error": ended.stderr}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["disk", "copy", "damaged disk"])
+async def test_originals_come_back_from_either_place(
+    library: Library, tree: ForeignTree, target: Path, place: str
+) -> None:
+    before = await asyncio.to_thread(tree.state)
+    if place != "disk":
+        assert (await run_move(library.work())).problems.count == 0
+    if place == "copy":
+        await asyncio.to_thread(tree.root.rename, tree.root.with_name("away"))
+    elif place == "damaged disk":
+        await asyncio.to_thread(tree.assets[0].path.write_bytes, bytes(len(tree.assets[0].content)))
+
+    report = await export(library, target, "--user", str(library.owner))
+
+    assert (report["files"], report["present"], report["problemCount"]) == (4, 0, 0)
+    found = await asyncio.to_thread(contents, target)
+    assert {path for path in found if "~" not in path} == {f"{MONTH}/IMG.jpg", f"{MONTH}/IMG.jpg.xmp"}
+    images = {data for path, data in found.items() if path.endswith(".jpg")}
+    assert images == {asset.content for asset in tree.assets}
+    assert {(target / path).stat().st_mtime for path in found} == {TAKEN.timestamp()}
+    again = await export(library, target, "--user", str(library.owner))
+    assert (again["files"], again["present"]) == (0, 4)
+    if place == "disk":
+        assert await asyncio.to_thread(tree.state) == before
+
+
+async def test_nothing_is_overwritten_and_a_stopped_export_goes_on(
+    library: Library, tree: ForeignTree, target: Path
+) -> None:
+    first = tree.assets[0]
+    folder = target / MONTH
+    await asyncio.to_thread(folder.mkdir)
+    await asyncio.to_thread((folder / "IMG.jpg").write_bytes, b"mine")
+    await asyncio.to_thread((folder / f".{first.file_id}.mediavault-part").write_bytes, b"half of a former export")
+
+    report = await export(library, target, "--asset", str(first.id))
+
+    assert report["files"] == 2
+    mark = str(first.id)[:8]
+    assert await asyncio.to_thread(contents, folder) == {
+        "IMG.jpg": b"mine",
+        f"IMG~{mark}.jpg": first.content,
+        "IMG.jpg.xmp": await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes),
+    }
+
+
+async def test_a_link_in_the_folder_leads_nowhere(
+    library: Library, tree: ForeignTree, target: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (target / MONTH).symlink_to(tmp_path / "elsewhere")
+    report = await export(library, target, "--asset", str(tree.assets[1].id), status=1)
+    assert report["problemCount"] == 1
+    assert await asyncio.to_thread(os.listdir, tmp_path / "elsewhere") == []
+
+
+async def test_a_damaged_original_is_named_and_not_written(library: Library, tree: ForeignTree, target: Path) -> None:
+    damaged = tree.assets[1]
+    await asyncio.to_thread(damaged.path.write_bytes, bytes(len(damaged.content)))
+    report = await export(library, target, "--user", str(library.owner), status=1)
+    assert [each["path"] for each in report["problems"]] == [str(damaged.path)]
+    found = await asyncio.to_thread(contents, target)
+    assert len(found) == 3
+    assert not any(path.endswith("-part") for path in found)
+
+
+async def test_files_of_ours_come_back_and_the_trash_on_request(library: Library, target: Path) -> None:
+    data = b"a photo of ours" * 1000
+    kept = await library.add(library.storage, Key("upload/1/kept.jpg"), data)
+    trashed = await library.add(library.storage, Key("upload/1/trashed.jpg"), data[1:])
+    await library.catalog.assets.trash(library.owner, [trashed.asset_id])
+    assert (await export(library, target, "--asset", str(kept.asset_id)))["files"] == 1
+    assert list((await asyncio.to_thread(contents, target)).values()) == [data]
+    assert (await export(library, target, "--user", str(library.owner)))["files"] == 0
+    assert (await export(library, target, "--user", str(library.owner), "--trash"))["files"] == 1
+
+
+async def test_what_would_write_into_photos_is_refused(library: Library, tree: ForeignTree, target: Path) -> None:
+    (target / "link").symlink_to(tree.root / "library")
+    asset = ("--asset", str(tree.assets[0].id))
+    for folder in (tree.root, target / "link", library.stack.media):
+        assert "lies in" in (await export(library, folder, *asset, status=2))["error"]
+    assert "is no folder" in (await export(library, target / "missing", *asset, status=2))["error"]
+    assert "give either" in (await export(library, target, status=2))["error"]
