@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, as
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 from uuid import UUID
 
 import structlog
@@ -115,12 +115,15 @@ class ArchiveSource:
         transfer = _ArchiveTransfer(self, byte_range)
         with self._count_lost_members():
             async with transfer, aclosing(transfer.iter_chunks()) as chunks:
-                yield chunks
+                yield cast("AsyncIterator[bytes]", chunks)  # this transfer takes no windows
 
-    def read_windows(
-        self, byte_range: ByteRange | None
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes | FileWindow]]:
-        return self.read(byte_range)
+    @asynccontextmanager
+    async def read_windows(self, byte_range: ByteRange | None) -> AsyncGenerator[AsyncIterator[bytes | FileWindow]]:
+        """As `read`. Local members whose CRC-32 is known are windows."""
+        transfer = _ArchiveTransfer(self, byte_range, takes_windows=True)
+        with self._count_lost_members():
+            async with transfer, aclosing(transfer.iter_chunks()) as chunks:
+                yield chunks
 
     async def check_first_members(self) -> None:
         """Raises `MemberLost` if `read(None)` would raise it before the first byte. Opens no file."""
@@ -131,7 +134,7 @@ class ArchiveSource:
     def _count_lost_members(self) -> Generator[None]:
         try:
             yield
-        except MemberLost:
+        except (MemberLost, ObjectChanged):  # `ObjectChanged`: noticed while a window was sent
             self.lost_members.count += 1
             raise
 
@@ -139,8 +142,9 @@ class ArchiveSource:
 class _ArchiveTransfer:
     """One transfer: looks up the members' files in batches, opens members ahead, and yields the bytes in their order."""
 
-    def __init__(self, source: ArchiveSource, byte_range: ByteRange | None) -> None:
+    def __init__(self, source: ArchiveSource, byte_range: ByteRange | None, *, takes_windows: bool = False) -> None:
         self._source = source
+        self._takes_windows = takes_windows
         self._entries = source.manifest.entries
         self._pieces = source.layout.iter_pieces(byte_range)
         self._members: Iterator[MemberBytes] = source.layout.iter_members(byte_range)
@@ -167,15 +171,18 @@ class _ArchiveTransfer:
         for member in self._located:
             self._require_file(member)
 
-    async def iter_chunks(self) -> AsyncGenerator[bytes]:
-        """The bytes in order, with small pieces joined to chunks of `GATHER_BYTES`."""
+    async def iter_chunks(self) -> AsyncGenerator[bytes | FileWindow]:
+        """The bytes in order, with small pieces joined to chunks of `GATHER_BYTES`. Windows only with `takes_windows`."""
         gathered: list[bytes] = []
         size = 0
         async with aclosing(self._iter_bytes()) as parts:
             async for part in parts:
-                if len(part) >= GATHER_BYTES and gathered:
+                if gathered and (isinstance(part, FileWindow) or len(part) >= GATHER_BYTES):
                     yield b"".join(gathered)
                     gathered, size = [], 0
+                if isinstance(part, FileWindow):
+                    yield part
+                    continue
                 gathered.append(part)
                 size += len(part)
                 if size >= GATHER_BYTES:
@@ -184,7 +191,7 @@ class _ArchiveTransfer:
         if gathered:
             yield b"".join(gathered)
 
-    async def _iter_bytes(self) -> AsyncGenerator[bytes]:
+    async def _iter_bytes(self) -> AsyncGenerator[bytes | FileWindow]:
         for piece in self._pieces:
             if isinstance(piece, LiteralBytes):
                 for part in _split_chunks(piece.data):
@@ -199,7 +206,7 @@ class _ArchiveTransfer:
                 for part in _split_chunks(await asyncio.to_thread(self._source.layout.build_directory, self._crcs)):
                     yield part
 
-    async def _iter_member(self, member: MemberBytes) -> AsyncGenerator[bytes]:
+    async def _iter_member(self, member: MemberBytes) -> AsyncGenerator[bytes | FileWindow]:
         entry = self._entries[member.index]
         crc = 0
         needs_crc32 = self._needs_crc32(entry, member)
@@ -209,7 +216,7 @@ class _ArchiveTransfer:
                 left -= len(chunk)
                 if left < 0:
                     break
-                if needs_crc32:
+                if needs_crc32 and not isinstance(chunk, FileWindow):
                     crc = crc32(chunk, crc)
                 yield chunk
         if left:
@@ -241,14 +248,16 @@ class _ArchiveTransfer:
             if not self._source.outages.record_failure(error):
                 _log.warning("could not store a file's CRC-32", file=str(file.id), reason=str(error))
 
-    async def _take_member(self, member: MemberBytes, stack: AsyncExitStack) -> AsyncIterator[bytes]:
+    async def _take_member(self, member: MemberBytes, stack: AsyncExitStack) -> AsyncIterator[bytes | FileWindow]:
         """The bytes of the next member: from its prefetch, or opened now."""
         await self._look_up()
         await self._drop_timed_out()
         self._open_ahead()
         self._located.popleft()
         if not self._prefetches:
-            return await stack.enter_async_context(self._open_member(member))
+            # The bytes of a member whose CRC-32 is computed must pass through this process.
+            takes_windows = self._takes_windows and not self._needs_crc32(self._entries[member.index], member)
+            return await stack.enter_async_context(self._open_member(member, takes_windows=takes_windows))
         prefetch = self._prefetches.popleft()
         prefetch.is_taken = True
         stack.push_async_callback(prefetch.aclose)
@@ -286,10 +295,14 @@ class _ArchiveTransfer:
             self._prefetches.append(MemberPrefetch(self._member_opener(member), share))
 
     def _member_opener(self, member: MemberBytes) -> Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]:
-        return lambda: self._open_member(member)
+        # Without windows: a prefetch closes the file when its last chunk is queued, before it is sent.
+        opened = cast("Callable[..., AbstractAsyncContextManager[AsyncIterator[bytes]]]", self._open_member)
+        return lambda: opened(member, takes_windows=False)
 
     @asynccontextmanager
-    async def _open_member(self, member: MemberBytes) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def _open_member(
+        self, member: MemberBytes, *, takes_windows: bool
+    ) -> AsyncGenerator[AsyncIterator[bytes | FileWindow]]:
         entry = self._entries[member.index]
         file = self._require_file(member)
         try:
@@ -304,7 +317,7 @@ class _ArchiveTransfer:
                     raise _build_lost_error(entry, "was changed by its owner since it was taken in")
                 path = self._require_file(member).path
                 if self._source.storage.local_path(path) is not None:
-                    yield stream.chunks
+                    yield stream.windows if takes_windows and stream.windows is not None else stream.chunks
                     return
                 chunks = read_across_moves(self._source.storage, path, stream, partial(self._find_current_path, entry))
                 yield await stack.enter_async_context(aclosing(chunks))

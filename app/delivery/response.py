@@ -304,22 +304,25 @@ class Representation:
     ) -> None:
         """Send `head` and the chunks. Raises `ObjectChanged` if the chunks are not `length` bytes in all.
 
-        Sends the last chunk only after the source has ended, because some sources detect a change only at their end.
+        Sends the last chunk only after the source has ended, because some sources detect a change only at their end. A window is of a file
+        that never changes, and may not be used after the source has ended.
         """
         left = length
         async for chunk in chunks:
             left -= len(chunk)
-            if left <= 0:
-                async for more in chunks:
-                    left -= len(more)
-                    break
+            if isinstance(chunk, FileWindow):
                 if left < 0:
                     break
-            if isinstance(chunk, FileWindow):
                 if head:
                     await sender.send_body(head)
                 await sender.send_window(chunk)
             else:
+                if left <= 0:
+                    async for more in chunks:
+                        left -= len(more)
+                        break
+                    if left < 0:
+                        break
                 await sender.send_body(head + chunk if head else chunk)
             head = b""
             if not left:

@@ -4,8 +4,10 @@ and a short end where the file has become shorter. (Stalls, drains and vanishing
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from tests.api.shared_services import SharedServices
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.archives import make_link
 from tests.real.http_raw import RawConnection, RawResponse
 from tests.real.process_usage import PeakMemory
 from tests.real.service import Service
@@ -68,23 +71,44 @@ async def test_answers_of_all_sizes_come_in_order_over_one_connection(
 
 def test_clients_that_stall_cost_no_buffers(start_service: StartService, *, soak: bool) -> None:
     clients = 1000 if soak else 150
-    settings = {"MEDIAVAULT_CONNECTIONS": str(2 * clients), "MEDIAVAULT_DOWNLOADS_PER_USER": str(2 * clients)}
+    limits = ("MEDIAVAULT_CONNECTIONS", "MEDIAVAULT_DOWNLOADS_PER_USER", "MEDIAVAULT_ARCHIVES_PER_USER")
+    settings: dict[str, str] = dict.fromkeys(limits, str(2 * clients))
     service = start_service("local", settings=settings, spawned=False)
     account = service.people.add()
     with service.client(account) as client:
-        path = f"/api/assets/{uploaded(client, fresh_bytes(16 * MEBIBYTE), 'film.mp4')}/original"
-        client.get(path)
+        asset = uploaded(client, fresh_bytes(16 * MEBIBYTE), "film.mp4")
+        path, link = f"/api/assets/{asset}/original", make_link(client, [asset])
+        assert [client.get(each).status_code for each in (path, link.path)] == [200, 200]
         with ExitStack() as stalled, PeakMemory(service.process) as memory:
             wires = [
                 stalled.enter_context(UploadConnection(service.port, receive_buffer=SMALL_BUFFER))
                 for _ in range(clients)
             ]
-            for wire in wires:
-                wire.send_head("GET", path, account.headers)
+            for number, wire in enumerate(wires):
+                wire.send_head("GET", link.path if number % 3 == 0 else path, account.headers)
                 assert wire.head()[0] == 200
             assert client.get(path, headers={"range": "bytes=0-65535"}).status_code == 206
 
     assert memory.growth < ALLOWED_GROWTH, f"{memory.growth / MEBIBYTE:.1f} MiB more"
+
+
+async def test_a_zip_holds_the_members_and_any_range_is_its_slice(
+    film: tuple[Service, Account, str, bytes], seed: int
+) -> None:
+    service, owner, _, _ = film
+    dice = random.Random(seed)
+    contents = [dice.randbytes(size) for size in (3_000_000, 10, 262_144, 1_048_577)]
+    with service.client(owner) as client:
+        link = make_link(client, [uploaded(client, content, "film.mp4") for content in contents])
+    async with await RawConnection.open("127.0.0.1", service.port) as connection:
+        whole = await connection.request("GET", link.path)
+        with zipfile.ZipFile(io.BytesIO(whole.body)) as opened:
+            assert [opened.read(name) for name in opened.namelist()] == contents
+        for _ in range(20):
+            length = dice.choice([1, 1000, 300_000, 2_000_000])
+            first = dice.randrange(link.size - length)
+            part = await connection.request("GET", link.path, [("Range", f"bytes={first}-{first + length - 1}")])
+            assert part.body == whole.body[first : first + length]
 
 
 async def test_a_file_that_becomes_shorter_ends_the_answer_short(film: tuple[Service, Account, str, bytes]) -> None:
