@@ -45,7 +45,7 @@ def serve(
         # In the environment, because the processes that SIGHUP starts read the settings anew.
         os.environ["MEDIAVAULT_PROCESSES"] = processes
     settings = load_settings_or_exit()
-    _raise_descriptor_limit(3 * settings.connections + SPARE_DESCRIPTORS)
+    _raise_descriptor_limit(2 * settings.connections + SPARE_DESCRIPTORS)
     sockets = _open_sockets(settings)
     with import_without_gc():
         from app.api.logging_setup import configure_logging  # noqa: PLC0415 - see above
@@ -92,8 +92,7 @@ def _open_sockets(settings: Settings) -> list[socket.socket]:
 
 
 def _raise_descriptor_limit(needed: int) -> None:
-    """Raises the limit of open files towards `needed`. Each download uses three descriptors (socket, its duplicate, file), and the usual limit
-    is 1,024."""
+    """Raises the limit of open files towards `needed`. Each download uses two descriptors (socket and file), and the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if resource.RLIM_INFINITY != soft < allowed:

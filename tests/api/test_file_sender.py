@@ -16,6 +16,7 @@ import uvloop
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.api.http.responses.file_sender import FileSender, create_file_sender
+from app.api.http.responses.socket_poller import SocketPoller
 from app.storage.errors import ObjectChanged
 
 PATIENCE = 20.0
@@ -72,7 +73,8 @@ class ServerSide(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's have no common base
         self.lost = asyncio.Event()
         self.flow = FlowControl(self.transport)
-        sender = create_file_sender(asyncio.get_running_loop(), self.transport, self.flow)
+        self.poller = SocketPoller()
+        sender = create_file_sender(self.transport, self.flow, self.poller)
         assert sender is not None
         self.sender: FileSender = sender
 
@@ -111,6 +113,7 @@ async def connected() -> AsyncIterator[tuple[ServerSide, asyncio.StreamReader, a
             writer.close()
             accepted.result().transport.abort()
             await accepted.result().lost.wait()
+            accepted.result().poller.close()
             server.close()
 
 
@@ -172,6 +175,7 @@ def test_a_connection_that_ends_ends_the_wait(run: Run, file: RecordedFile, end:
                 await asyncio.gather(sending, return_exceptions=True)
             assert sending.cancelled() == (end == "cancel")
             assert server.sender.waiting_bytes == 0
+            server.poller.close()
             assert count_descriptors() <= descriptors
 
     run(check())

@@ -16,6 +16,7 @@ from enum import Enum, auto
 
 from app.api.http.client_address import TrustedProxies, client_key, parse_networks
 from app.api.http.refusal_log import RefusalLog
+from app.api.http.responses.socket_poller import SocketPoller
 from app.config import Settings
 
 RATE_WINDOW_SECONDS = 60.0
@@ -67,6 +68,8 @@ class ConnectionRegistry:
         self._limits = limits
         self.trusted_proxies = trusted_proxies or TrustedProxies()
         self.refusal_log = refusal_log or RefusalLog()
+        self.poller = SocketPoller()
+        """Waits for the clients of the connections, where their transports do not."""
         self.is_draining = False
         """The process is stopping: each connection closes after its next response."""
         self._count = 0

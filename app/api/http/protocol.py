@@ -92,7 +92,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
         self.flow = HoldableFlowControl(transport)  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._file_sender = create_file_sender(self.loop, transport, self.flow)
+        self._file_sender = create_file_sender(transport, self.flow, self._registry.poller)
         self._trusted = self._registry.trusted_proxies.contains(self._address)
         self._admission = self._registry.register(
             self._address,

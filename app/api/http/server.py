@@ -139,6 +139,7 @@ class DrainingServer(uvicorn.Server):
         for task in self.server_state.tasks:
             task.cancel()
         await self.lifespan.shutdown()
+        self._registry.poller.close()
         self._on_stopped()
 
     def _begin_drain(self) -> None:

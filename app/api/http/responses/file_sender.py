@@ -1,8 +1,8 @@
 """`FileSender`: sends parts of open files over a plain connection by sendfile(2): the kernel takes them from the page cache, without a copy
 in this process, so a client that reads slowly holds no buffer of ours.
 
-uvloop's `loop.sendfile` is not implemented. So a duplicate of the connection's descriptor is waited for, beside uvloop's transport, whose own
-buffer must be empty meanwhile.
+uvloop's `loop.sendfile` is not implemented. So the connection's descriptor is written to beside uvloop's transport, whose own buffer must be
+empty meanwhile, and waited for by a `SocketPoller`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from app.api.http.responses.socket_poller import SocketPoller
 from app.storage.errors import ObjectChanged
 from app.storage.ranges import SendableFile
 
@@ -29,30 +30,27 @@ _CONNECTION_ERRORS = frozenset(
 class FileSender:
     """For one connection; sends one part at a time."""
 
-    __slots__ = ("_connection", "_flow", "_left", "_loop", "_transport", "_writable")
+    __slots__ = ("_connection", "_flow", "_left", "_poller", "_transport", "_wait")
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        transport: asyncio.Transport,
-        flow: FlowControl,
-        connection: socket.socket,
+        self, transport: asyncio.Transport, flow: FlowControl, connection: socket.socket, poller: SocketPoller
     ) -> None:
         """`connection` is the transport's."""
-        self._loop = loop
         self._transport = transport
         self._flow = flow
         self._connection = connection
+        self._poller = poller
         self._left = 0
-        self._writable: asyncio.Future[None] | None = None
+        self._wait: asyncio.Future[None] | None = None
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes that wait until the client has taken others."""
-        return self._left if self._writable is not None else 0
+        return self._left if self._wait is not None else 0
 
     def on_connection_lost(self) -> None:
-        self._wake()
+        """Call before the socket is closed."""
+        self._end_wait()
 
     async def send(self, file: SendableFile, offset: int, count: int) -> None:
         """Returns when the kernel has taken all of the bytes, or the connection is closed. Raises `ObjectChanged` where the file has fewer, and
@@ -93,28 +91,21 @@ class FileSender:
                 self._transport.set_write_buffer_limits()
 
     async def _wait_for_client(self) -> None:
-        descriptor = os.dup(self._connection.fileno())
+        self._wait = self._poller.begin_wait(self._connection.fileno())
         try:
-            self._writable = self._loop.create_future()
-            self._loop.add_writer(descriptor, self._wake)
-            try:
-                await self._writable
-            finally:
-                self._writable = None
-                self._loop.remove_writer(descriptor)
+            await self._wait
         finally:
-            os.close(descriptor)
+            self._end_wait()
 
-    def _wake(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+    def _end_wait(self) -> None:
+        if self._wait is not None:
+            self._wait = None
+            self._poller.end_wait(self._connection.fileno())
 
 
-def create_file_sender(
-    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, flow: FlowControl
-) -> FileSender | None:
+def create_file_sender(transport: asyncio.Transport, flow: FlowControl, poller: SocketPoller) -> FileSender | None:
     """None for a connection whose bytes are encrypted here (TLS)."""
     connection: socket.socket | None = transport.get_extra_info("socket")
     if connection is None or transport.get_extra_info("sslcontext") is not None:
         return None
-    return FileSender(loop, transport, flow, connection)
+    return FileSender(transport, flow, connection, poller)
