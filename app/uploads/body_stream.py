@@ -36,18 +36,21 @@ async def stream_body(receive: Receive, content_length: int | None, limits: Body
     rate_meter = _ReceiveRateMeter(limits)
     total = 0
     more = True
-    while more:
-        message = await rate_meter.next_message(receive)
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        chunk: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
-        total += len(chunk)
-        if total > limits.size:
-            raise UploadTooLarge(limits.size)
-        rate_meter.count(len(chunk))
-        if chunk:
-            yield chunk
+    try:
+        while more:
+            message = await rate_meter.next_message(receive)
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            total += len(chunk)
+            if total > limits.size:
+                raise UploadTooLarge(limits.size)
+            rate_meter.count(len(chunk))
+            if chunk:
+                yield chunk
+    finally:
+        rate_meter.close()
     if content_length is not None and total < content_length:
         raise IncompleteBody
 
@@ -57,14 +60,17 @@ class _ReceiveRateMeter:
 
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
+        self._idle_timer = _IdleTimer(limits.idle_seconds)
         self._waited = 0.0
         self._bytes = 0
+
+    def close(self) -> None:
+        self._idle_timer.close()
 
     async def next_message(self, receive: Receive) -> MutableMapping[str, Any]:
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._limits.idle_seconds):
-                message = await receive()
+            message = await self._idle_timer.wait_for(receive)
         except TimeoutError:
             raise UploadTooSlow(f"Nothing arrived for {self._limits.idle_seconds:g} seconds") from None
         self._waited += time.monotonic() - started
@@ -78,3 +84,48 @@ class _ReceiveRateMeter:
             raise UploadTooSlow(f"Less than {self._limits.minimum_rate} bytes per second arrived")
         self._waited = 0.0
         self._bytes = 0
+
+
+class _IdleTimer:
+    """Limits the time of each of many short waits. It is one timer for all of them: `asyncio.timeout`, which sets one for each wait, takes
+    longer than the rest of a message's way."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: asyncio.Task[Any] | None = None
+        self._since = 0.0
+        self._has_expired = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait_for(self, receive: Receive) -> MutableMapping[str, Any]:
+        """The next message. Raises `TimeoutError` after the time."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is None:
+            raise RuntimeError("no task waits")
+        self._since, self._waiting = loop.time(), task
+        if self._timer is None:
+            self._timer = loop.call_at(self._since + self._seconds, self._check, loop)
+        former_cancellations = task.cancelling()
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            if self._has_expired and task.uncancel() <= former_cancellations:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._waiting = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return  # the next wait sets the timer again
+        due = self._since + self._seconds
+        if loop.time() < due:
+            self._timer = loop.call_at(due, self._check, loop)
+        else:
+            self._has_expired = True
+            self._waiting.cancel()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.database.sqlite_driver import Transaction
-from app.catalog.errors import ConstraintViolation
+from app.catalog.errors import CatalogError, ConstraintViolation
 from app.catalog.schema import tables
+from app.catalog.schema.upload_records import Upload
 from tests.catalog.rows import make_user
 from tests.real.catalogues import Databases
 
@@ -98,3 +100,22 @@ async def test_nothing_else_is_awaited_in_it(databases: Databases) -> None:
         assert await catalog.users.get(user.id) == user
     finally:
         await catalog.aclose()
+
+
+async def test_queries_in_one_call_see_what_was_committed(catalog: Catalog) -> None:
+    user = await make_user(catalog)
+    await catalog.database.transact(rename("Berta"))
+
+    assert await catalog.database.query(read_names) == ("Berta", user.email)
+
+    async def fail(connection: AsyncConnection) -> None:
+        await connection.execute(text("SELECT nothing FROM nowhere"))
+
+    with pytest.raises(CatalogError):
+        await catalog.database.query(fail)
+    assert await catalog.database.query(read_names) == ("Berta", user.email), "the connection serves the next one"
+
+
+def test_rows_of_sessions_have_the_order_of_their_fields() -> None:
+    """They are read by position."""
+    assert [column.name for column in tables.upload.c] == [field.name for field in dataclasses.fields(Upload)]

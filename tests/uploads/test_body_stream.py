@@ -96,3 +96,29 @@ async def test_the_time_that_the_reader_takes_does_not_count_against_the_client(
         await asyncio.sleep(0.1)
         body += one
     assert body == b"xxxx"
+
+
+async def test_each_wait_has_the_whole_idle_time_of_its_own() -> None:
+    """One timer serves all waits of a body: it must not end a later wait at the time of an earlier one."""
+    loop = asyncio.get_running_loop()
+    arrived: list[float] = []
+    limits = BodyLimits(size=1000, idle_seconds=0.4, minimum_rate=0)
+
+    async def note_arrivals() -> None:
+        body = stream_body(received([chunk(b"ab")] * 4, pause=0.25), None, limits)
+        async for _ in body:
+            arrived.append(loop.time())  # noqa: PERF401 - also those before the error
+
+    with pytest.raises(UploadTooSlow):
+        await asyncio.wait_for(note_arrivals(), 30)
+
+    assert len(arrived) == 4
+    assert loop.time() - arrived[-1] >= 0.4 - 0.05
+
+
+async def test_a_cancellation_is_no_idle_client() -> None:
+    reading = asyncio.create_task(read(received([chunk(b"ab")])))
+    await asyncio.wait([reading], timeout=0.05)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading

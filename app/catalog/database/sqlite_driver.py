@@ -111,6 +111,14 @@ class SqliteDriverConnection(AsyncAdapt_aiosqlite_connection):
         call = self._connection._execute(_call, self._connection, self._transact, (functions,))  # noqa: SLF001
         return await call
 
+    async def query(self, function: Transaction[_T]) -> _T:
+        """All queries of a function in one call of the thread, outside of a transaction."""
+        return await self._connection._execute(_call, self._connection, self._query, (function,))  # noqa: SLF001
+
+    def _query(self, connection: sqlite3.Connection, function: Transaction[_T]) -> _T:
+        statements = self._statements = self._statements or BlockingStatements(connection)
+        return statements.query(function)
+
     def _transact(
         self, connection: sqlite3.Connection, functions: Sequence[Transaction[Any]]
     ) -> list[TransactionOutcome]:
@@ -170,6 +178,9 @@ class BlockingStatements:
             return TransactionOutcome(None, error)
         self._connection.execute("RELEASE one").close()
         return TransactionOutcome(result, None)
+
+    def query(self, function: Transaction[_T]) -> _T:
+        return _run_without_waiting(function(cast("AsyncConnection", self)))
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any] | PreparedResult:
         if is_prepared(statement):

@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota
 from app.catalog.database.engine import Database, now
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.files import ID_BATCH_SIZE, insert_writing_file, iterate_batches
 from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind
@@ -31,13 +32,13 @@ from app.catalog.uploads.upload_rows import (
 
 _upload = tables.upload
 
-# Statements of every request, built once. Names of the columns are names of the values to set.
+# Statements of every request. Names of the columns are names of the values to set.
 _MINE = (_upload.c.id == bindparam("upload_id")) & (_upload.c.owner_id == bindparam("upload_owner_id"))
 _OWN = owns_generation(bindparam("upload_id"), bindparam("upload_generation"))
-_SELECT_FOR_UPDATE = select(_upload).where(_MINE).with_for_update()
-_SELECT_OWN = select(_upload.c.id).where(_OWN)
-_UPDATE_MINE = update(_upload).where(_MINE)
-_UPDATE_OWN = update(_upload).where(_OWN)
+_SELECT_FOR_UPDATE = prepare(select(_upload).where(_MINE).with_for_update())
+_SELECT_OWN = prepare(select(_upload.c.id).where(_OWN))
+_UPDATE_MINE = prepare(update(_upload).where(_MINE))
+_UPDATE_OWN = prepare(update(_upload).where(_OWN))
 
 
 class UploadRepository:
@@ -77,8 +78,8 @@ class UploadRepository:
 
         async def take(connection: AsyncConnection) -> Upload | None:
             names = {"upload_id": upload_id, "upload_owner_id": owner_id}
-            former = (await connection.execute(_SELECT_FOR_UPDATE, names)).mappings().one_or_none()
-            upload = None if former is None else Upload(**former)
+            former = (await connection.execute(_SELECT_FOR_UPDATE, names)).one_or_none()
+            upload = None if former is None else _upload_from_row(former)
             if upload is None or not upload.is_open:
                 return upload
             values: dict[str, Any] = {**changes, "generation": upload.generation + 1, "updated_at": now()}
@@ -102,9 +103,12 @@ class UploadRepository:
 
     async def owns(self, upload: Upload) -> bool:
         """Whether `save` would change the row."""
-        async with self._database.read() as connection:
-            names = {"upload_id": upload.id, "upload_generation": upload.generation}
+        names = {"upload_id": upload.id, "upload_generation": upload.generation}
+
+        async def find(connection: AsyncConnection) -> bool:
             return (await connection.execute(_SELECT_OWN, names)).one_or_none() is not None
+
+        return await self._database.query(find)
 
     async def set_length(self, upload: Upload, length: int) -> bool:
         """As `save`. Raises `QuotaExceeded`."""
@@ -258,3 +262,8 @@ class UploadRepository:
 def _values(upload: Upload) -> dict[str, Any]:
     values = {column.name: getattr(upload, column.name) for column in _upload.c}
     return values | {"fields": dict(upload.fields)}
+
+
+def _upload_from_row(row: Row[tuple[object, ...]] | tuple[object, ...]) -> Upload:
+    """Takes the columns of `upload` in their order, which is that of the fields."""
+    return Upload(*row)  # pyright: ignore[reportArgumentType]

@@ -33,14 +33,14 @@ class ActiveRequest:
         self.is_superseded = False
         self.ended = asyncio.Event()
         self._bytes_after_stop = 0
-        self._waiting: asyncio.Timeout | None = None
+        self._waiting: asyncio.Task[Any] | None = None
 
     def stop(self, *, is_superseded: bool = False) -> None:
         """End the request's wait for its client. `is_superseded`: another process has the session, and nothing more can be saved."""
+        if self._waiting is not None and not self.is_stopped:
+            self._waiting.cancel()
         self.is_stopped = True
         self.is_superseded |= is_superseded
-        if self._waiting is not None:
-            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     def raise_if_superseded(self) -> None:
         if self.is_superseded:
@@ -58,11 +58,12 @@ class ActiveRequest:
         async def receive_until_stopped() -> MutableMapping[str, Any]:
             if self.is_stopped:
                 return await self._receive_buffered(receive)
+            self._waiting = task = asyncio.current_task()
+            former_cancellations = task.cancelling() if task is not None else 0
             try:
-                async with asyncio.timeout(None) as self._waiting:
-                    return await receive()
-            except TimeoutError:
-                if not self.is_stopped:
+                return await receive()
+            except asyncio.CancelledError:
+                if not self.is_stopped or task is None or task.uncancel() > former_cancellations:
                     raise
             finally:
                 self._waiting = None

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from app.api.authentication.authenticator import Identity, require_permission
-from app.api.authentication.permissions import Permission
 from app.api.models.assets import UploadResponse
-from app.api.routes.uploads.upload_requests import build_asset_response
-from app.api.services import Services, get_services
+from app.api.routes.uploads.upload_requests import ServicesDependency, Uploader, build_asset_response, identify_uploader
 
 
 class _UploadRoute(APIRoute):
@@ -20,10 +17,8 @@ class _UploadRoute(APIRoute):
     than all else on the event loop."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        identify = require_permission(Permission.ASSET_UPLOAD)
-
         async def handle(request: Request) -> Response:
-            caller = await identify(request)
+            caller = await identify_uploader(request)
             return await upload_asset(request, caller, request.app.state.services)
 
         return handle
@@ -94,8 +89,8 @@ _BODY: dict[str, Any] = {
 )
 async def upload_asset(
     request: Request,
-    caller: Annotated[Identity, Depends(require_permission(Permission.ASSET_UPLOAD))],
-    services: Annotated[Services, Depends(get_services)],
+    caller: Uploader,
+    services: ServicesDependency,
 ) -> Response:
     """Upload one photo or video. Fields may come before or after the file; unknown ones are ignored."""
     length = request.headers.get("content-length")

@@ -29,7 +29,8 @@ UPLOAD_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
 STATUS_ATTEMPTS = 3
 _NIL = UUID(int=0)
 
-Uploader = Annotated[Identity, Depends(require_permission(Permission.ASSET_UPLOAD))]
+identify_uploader = require_permission(Permission.ASSET_UPLOAD)
+Uploader = Annotated[Identity, Depends(identify_uploader)]
 ServicesDependency = Annotated[Services, Depends(get_services)]
 RefuseError = Callable[[Exception], Refusal | None]
 
