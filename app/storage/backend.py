@@ -26,6 +26,10 @@ CHUNK_BYTES = 256 * 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 """The largest chunk that a read yields, and a good size for `ObjectWriter.write`."""
 
+WINDOW_BYTES = 2 * 1024 * 1024
+"""The largest window of a file that a read yields: what one system call may send, and so keep the event loop for, some tenths of a
+millisecond."""
+
 MARKER_SLACK_BYTES = 64
 """A marker is read up to this many bytes past the length of its expected text (see `marker_matches`)."""
 
@@ -76,7 +80,7 @@ class ReadOrigin:
 class ObjectStream:
     """An open read. `served` is the range that is served, with both ends filled in; None for an empty object that is read whole.
     `chunks` yields at most `MAX_CHUNK_BYTES` at a time, never an empty chunk, and in total exactly `served`. A body that ends
-    early raises. `windows`, where the file can be sent without a copy, yields the same bytes as windows of at most `MAX_CHUNK_BYTES`; a
+    early raises. `windows`, where the file can be sent without a copy, yields the same bytes as windows of at most `WINDOW_BYTES`; a
     reader takes either. `origin` is that of each chunk in turn; None for a backend without a cache."""
 
     info: ObjectInfo

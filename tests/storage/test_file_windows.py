@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.backend import CHUNK_BYTES, MAX_CHUNK_BYTES
+from app.storage.backend import CHUNK_BYTES, WINDOW_BYTES
 from app.storage.errors import ObjectChanged
 from app.storage.key import Key
 from app.storage.local import LocalBackend
@@ -16,7 +16,7 @@ from app.storage.local.syscalls import count_cached_bytes
 from app.storage.ranges import ByteRange, FileWindow
 
 PAGE = os.sysconf("SC_PAGESIZE")
-SIZE = 5 * MAX_CHUNK_BYTES + 11
+SIZE = 3 * WINDOW_BYTES + 11
 KEY = Key("file")
 
 
@@ -41,7 +41,7 @@ def count_cached(path: Path, first: int, length: int) -> int:
         return count_cached_bytes(file.fileno(), first, length)
 
 
-@pytest.mark.parametrize("first", [0, 1, CHUNK_BYTES, 3 * MAX_CHUNK_BYTES - 7])
+@pytest.mark.parametrize("first", [0, 1, CHUNK_BYTES, 2 * WINDOW_BYTES - 7])
 @pytest.mark.parametrize("is_cold", [True, False])
 async def test_windows_cover_the_range_and_are_in_memory(local: LocalBackend, first: int, *, is_cold: bool) -> None:
     path = local.root / "file"
@@ -52,7 +52,7 @@ async def test_windows_cover_the_range_and_are_in_memory(local: LocalBackend, fi
     async with local.read_stream(KEY, ByteRange(first, SIZE - 6)) as stream:
         assert stream.windows is not None
         async for window in stream.windows:
-            assert 0 < len(window) <= MAX_CHUNK_BYTES
+            assert 0 < len(window) <= WINDOW_BYTES
             assert count_cached(path, window.offset, window.length) == window.length
             got.append(os.pread(window.file.fileno(), window.length, window.offset))
 
@@ -76,7 +76,7 @@ async def test_a_window_that_left_the_memory_is_noticed_and_read_again(
         assert count_cached(path, window.offset, window.length) == window.length
 
 
-@pytest.mark.parametrize("kept", [0, 10, MAX_CHUNK_BYTES, MAX_CHUNK_BYTES + 5])
+@pytest.mark.parametrize("kept", [0, 10, WINDOW_BYTES, WINDOW_BYTES + 5])
 async def test_a_file_that_became_shorter_ends_the_windows(local: LocalBackend, kept: int) -> None:
     async def read_on() -> None:
         async with local.read_stream(KEY) as stream:

@@ -10,14 +10,14 @@ import os
 import time
 from contextlib import suppress
 
-from app.storage.backend import CHUNK_BYTES, MAX_CHUNK_BYTES
+from app.storage.backend import CHUNK_BYTES, WINDOW_BYTES
 from app.storage.errors import ObjectChanged
 from app.storage.local.file_reader import READ_AHEAD_BYTES, OpenFile
 from app.storage.local.os_errors import translate_os_error
 from app.storage.local.syscalls import count_cached_bytes
 from app.storage.ranges import ByteRange, FileWindow
 
-LOOKUP_BYTES = 4 * MAX_CHUNK_BYTES
+LOOKUP_BYTES = 2 * WINDOW_BYTES
 """Bytes that one look at the page cache covers."""
 LOOKUP_SECONDS = 0.1
 """How long what was found counts. Pages leave the cache so soon after their use only where memory is exhausted."""
@@ -65,7 +65,7 @@ class FileWindows:
 
     async def __anext__(self) -> FileWindow:
         offset = self._offset
-        count = min(MAX_CHUNK_BYTES, self._end - offset)
+        count = min(WINDOW_BYTES, self._end - offset)
         if count <= 0:
             raise StopAsyncIteration
         if not self.is_cached(offset, count):
