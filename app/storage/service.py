@@ -105,6 +105,8 @@ class StorageService:
         self._primary_paths: LocalPaths | BucketPaths = primary[1]
         # A path's backend and key never change; resolving them would be a quarter of the cost of a small read.
         self._resolve = lru_cache(PATH_CACHE_SIZE)(self._resolve_path)
+        self._path_caches = [self._resolve]
+        """Of this service and its views."""
         self.resumable = ResumableFiles(self._resolve_writable, self._counts)
 
     @property
@@ -148,7 +150,8 @@ class StorageService:
     def set_foreign_roots(self, roots: Iterable[str]) -> None:
         """See `ExternalFiles.set_foreign_roots`. Nothing below these folders is written, renamed or deleted."""
         self._external.set_foreign_roots(roots)
-        self._resolve.cache_clear()
+        for resolve in self._path_caches:
+            resolve.cache_clear()
 
     def set_copy_lookup(self, find_copy: FindCopy) -> None:
         """From now on foreign files are also read from the copies that `find_copy` knows."""
@@ -225,6 +228,7 @@ class StorageService:
         view = copy.copy(self)
         view._s3 = self.s3_cache  # noqa: SLF001 - of this class
         view._resolve = lru_cache(PATH_CACHE_SIZE)(view._resolve_path)  # noqa: SLF001
+        self._path_caches.append(view._resolve)  # noqa: SLF001
         return view
 
     def with_counted_reads(self, counter: ReadCounter) -> StorageService:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from app.metrics.exposition import sum_segments
 from app.metrics.families import CACHE_BYTES, CACHE_LOOKUPS, SENT_BYTES, MetricFamily
 from app.metrics.instruments import ProcessMetrics
 from app.metrics.segments import SharedSegments
 from app.storage.cache.block_format import BLOCK_BYTES
+from app.storage.errors import StoragePermission
 from app.storage.key import Key
 from app.storage.metered.sent_bytes import SentBytes
 from app.storage.service import StorageService
@@ -47,6 +50,21 @@ async def test_only_what_is_sent_to_clients_comes_from_the_cache(
     assert count_gets() == 3, "verification and processing read the store"
     await service.unlink(path)
     assert block_paths(folder) == []
+
+
+async def test_a_foreign_root_holds_for_the_view_of_clients_too(open_service: OpenService, tmp_path: Path) -> None:
+    """A path that was resolved before a folder became foreign is resolved anew."""
+    media = tmp_path / "media"
+    (media / "upload").mkdir(parents=True)
+    service = await open_service(IMMICH_MEDIA_LOCATION=str(media))
+    for_clients, path = service.with_read_cache(), str(media / "upload" / "photo.jpg")
+    await write(service, "upload/elsewhere", b"data")
+    for view in (service, for_clients):
+        await view.unlink(path)
+    service.set_foreign_roots([str(media / "upload")])
+    for view in (service, for_clients):
+        with pytest.raises(StoragePermission):
+            await view.unlink(path)
 
 
 async def test_bytes_are_counted_by_where_they_were_read(open_service: OpenService, folder: Path) -> None:
