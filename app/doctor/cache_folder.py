@@ -1,4 +1,4 @@
-"""Checks the folder of the cache for S3. A missing folder is not created."""
+"""Checks the folder of the cache for S3, if there is one. A missing folder is not created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from app.storage.local.syscalls import RWF_NOWAIT
 async def check_cache(section: ReportSection, settings: Settings) -> None:
     root = settings.cache_folder
     if root is None:
-        section.skip("folder", "MEDIAVAULT_CACHE_FOLDER is not set: no cache")
         return
     if not settings.s3_bucket:
         section.warn("folder", "is not used: S3_BUCKET is not set", "the cache is for files in S3")

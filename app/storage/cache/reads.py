@@ -86,8 +86,8 @@ class CachedRead:
         self._stack = AsyncExitStack()
         self._origin = ReadOrigin()
         self._is_admitted: bool | None = None
-        self._prefetched = -1
-        """The block whose fetch this read has started last, before it needed it."""
+        self._fetched: set[int] = set()
+        """The blocks that this read has waited for, or has had fetched ahead."""
 
     async def __aenter__(self) -> ObjectStream:
         try:
@@ -125,12 +125,9 @@ class CachedRead:
         self._origin.is_cached = False
         try:
             opened = await cache.find(self._key, index, self._etag)
-            if opened is not None and index != self._prefetched:
-                cache.counts.hits += 1
-                self._origin.is_cached = True
-                return opened
             if opened is not None:
-                cache.counts.misses += 1
+                self._origin.is_cached = index not in self._fetched
+                cache.counts.hits += self._origin.is_cached
                 return opened
             fill = await self._join_fill(index)
             if fill is not None and fill.state is FillState.CACHED:
@@ -140,7 +137,7 @@ class CachedRead:
         if opened is None and (fill is None or fill.state is FillState.CACHED):
             cache.counts.bypasses += 1
             return None
-        cache.counts.misses += 1
+        self._count_fetch(index)
         return opened or fill
 
     async def _join_fill(self, index: int) -> Fill | None:
@@ -250,4 +247,9 @@ class CachedRead:
     def _prefetch(self, index: int) -> None:
         """Starts the fetch of the block that this read will need next."""
         if self._cache.fills.start(self._key, self._cache.block(self._key, index), self._etag) is not None:
-            self._prefetched = index
+            self._count_fetch(index)
+
+    def _count_fetch(self, index: int) -> None:
+        if index not in self._fetched:
+            self._fetched.add(index)
+            self._cache.counts.misses += 1
