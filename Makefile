@@ -21,7 +21,7 @@ LOCKED := awk -v without="$$(ldd --version 2>&1 | grep -q musl && echo '^($(MUSL
 BUILDER ?= $(firstword $(shell docker info >/dev/null 2>&1 && echo docker) $(shell command -v podman) $(shell command -v buildah))
 IMAGE ?= mediavault
 # Programs that the tests run beside the service, and the Debian package of each.
-TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 exiftool:libimage-exiftool-perl wget:wget curl:curl chromium:chromium
+TOOLS := ffmpeg:ffmpeg strace:strace nginx:nginx-light lighttpd:lighttpd unzip:unzip 7z:p7zip-full bsdtar:libarchive-tools aria2c:aria2 exiftool:libimage-exiftool-perl wget:wget curl:curl chromium:chromium
 SOAK_TOOLS := $(TOOLS) firefox-esr:firefox-esr buildah:buildah mmdebstrap:mmdebstrap
 
 .PHONY: run test check soak bench screenshots s3 image lock clean

@@ -26,7 +26,7 @@ class OffloadSettings(BaseSettings):
     offload: OffloadMode = setting(
         "MEDIAVAULT_OFFLOAD",
         OffloadMode.OFF,
-        "x-accel (nginx, Caddy) or x-sendfile (Apache, lighttpd) to have the reverse proxy send files in place of this service; see docs/proxies.md.",
+        "x-accel (nginx, Caddy) or x-sendfile (lighttpd) to have the reverse proxy send files in place of this service; see docs/proxies.md.",
     )
     offload_secret: SecretStr | None = setting(
         "MEDIAVAULT_OFFLOAD_SECRET",

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.real.caddy import OPTIONS, Caddy
+from tests.real.lighttpd import Lighttpd
 from tests.real.nginx import Nginx
 from tests.real.secrets import record_log, record_secret
 from tests.real.service import Service
@@ -91,3 +92,20 @@ def _find_store(service: Service, port: int | None) -> tuple[str, str]:
     bucket = service.stack.bucket
     host = "127.0.0.1:9" if bucket is None else bucket.server.endpoint.removeprefix("http://")
     return host, host if port is None else f"127.0.0.1:{port}"
+
+
+def create_offloading_lighttpd(folder: Path, service: Service) -> Lighttpd:
+    """lighttpd with the file of the document, with access to the files of `service`, whose `MEDIAVAULT_OFFLOAD` is `x-sendfile`."""
+    (text,) = read_blocks("lighttpd")
+    record_log(folder / "lighttpd.log")
+    (folder / "secret.conf").write_text(
+        f'setenv.set-request-header = ( "X-Offload-Secret" => "{SECRET}" )\n', encoding="utf-8"
+    )
+    for pattern, actual in (
+        ("/etc/lighttpd/mediavault-secret.conf", str(folder / "secret.conf")),
+        ('"port" => 2283', f'"port" => {service.port}'),
+        ("/srv/photos", str(service.stack.media)),
+    ):
+        assert pattern in text, pattern
+        text = text.replace(pattern, actual)
+    return Lighttpd(folder, text)
