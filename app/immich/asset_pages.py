@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.immich.media_roots import FoundFile, MediaRoots
 from app.immich.problems import ProblemKind
-from app.immich.source.reader import SourceReader
+from app.immich.source.reader import PAGE_ROWS, SourceReader
 from app.immich.source.records import SourceAsset
 from app.immich.translation import TranslatedAsset, list_paths, translate_asset
 
@@ -26,15 +26,17 @@ class AssetPage:
 
 
 class AssetPages:
-    def __init__(self, reader: SourceReader, roots: MediaRoots) -> None:
+    def __init__(self, reader: SourceReader, roots: MediaRoots, *, rows: int = PAGE_ROWS) -> None:
+        """`rows`: of a page, at most."""
         self._reader = reader
         self._roots = roots
+        self._rows = rows
 
     async def iterate(
         self, *, after: UUID | None = None, owners: Sequence[UUID] | None = None
     ) -> AsyncIterator[AssetPage]:
         """Raises `SourceUnavailable`."""
-        async for assets in self._reader.iterate_assets(after=after, owners=owners):
+        async for assets in self._reader.iterate_assets(after=after, owners=owners, rows=self._rows):
             yield await self.translate(assets)
 
     async def translate(self, assets: Sequence[SourceAsset]) -> AssetPage:

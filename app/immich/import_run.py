@@ -67,14 +67,22 @@ class ImmichImport:
     """One run. Its methods raise `ImmichError` and `CatalogError`."""
 
     def __init__(
-        self, catalog: Catalog, reader: SourceReader, roots: MediaRoots, options: ImportOptions, progress: Progress
+        self,
+        catalog: Catalog,
+        reader: SourceReader,
+        roots: MediaRoots,
+        options: ImportOptions,
+        progress: Progress,
+        *,
+        page_rows: int = PAGE_ROWS,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
         self._roots = roots
         self._options = options
         self._progress = progress
-        self._pages = AssetPages(reader, roots)
+        self._page_rows = page_rows
+        self._pages = AssetPages(reader, roots, rows=page_rows)
         self._owners: list[UUID] = []
         self._libraries: set[UUID] = set()
         self.report = ImportReport()
@@ -217,7 +225,7 @@ class ImmichImport:
 
     async def _link_videos(self) -> None:
         """Photos whose videos came later."""
-        async for links in self._reader.iterate_live_photos(self._owners, rows=PAGE_ROWS):
+        async for links in self._reader.iterate_live_photos(self._owners, rows=self._page_rows):
             await self._catalog.imported_assets.link_videos(links)
 
     async def _trash_vanished(self) -> None:

@@ -125,7 +125,7 @@ class Installation:
     def _add_user(self, name: str, **more: Any) -> UUID:
         user_id = self.users[name] = self._id()
         image = f"{CONTAINER}/profile/{user_id}/{self._id()}.jpg"
-        self._write(image, self._picture())
+        self._write(image, self.picture())
         self._add_row(
             "user", id=user_id, email=f"{name}@example.org", name=name.title(), password=PASSWORD_HASH, isAdmin=name == "ada",
             storageLabel=name, quotaSizeInBytes=10**9 if name == "ben" else None, quotaUsageInBytes=0, profileImagePath=image,
@@ -140,7 +140,7 @@ class Installation:
         )
         person = self._id()
         path = f"{CONTAINER}/thumbs/{user_id}/{str(person)[:2]}/{str(person)[2:4]}/{person}.jpeg"
-        self._write(path, self._picture())
+        self._write(path, self.picture())
         self._add_row("person", id=person, ownerId=user_id, name=f"{name}'s friend", thumbnailPath=path)
         return user_id
 
@@ -178,7 +178,7 @@ class Installation:
         **values: Any,
     ) -> UUID:  # fmt: skip
         asset_id, user_id = self._id(), self.users[owner]
-        content = self._picture() if content is None else content
+        content = self.picture() if content is None else content
         self._made += 1
         name = f"IMG_{self._made}{suffix}"
         if path is None:
@@ -209,7 +209,7 @@ class Installation:
             separator = "_" if self.is_v3 else "-"
             folder = f"{CONTAINER}/thumbs/{user_id}/{str(asset_id)[:2]}/{str(asset_id)[2:4]}"
             self._add_beside(
-                asset_id, row, kind, f"{folder}/{asset_id}{separator}{kind}.{extension}", self._picture(kind)
+                asset_id, row, kind, f"{folder}/{asset_id}{separator}{kind}.{extension}", self.picture(kind)
             )
         self._add_row("asset", **row | values)
         self._add_row(
@@ -272,10 +272,10 @@ class Installation:
         (outside / "IMG.jpg").write_bytes(b"not Immich's either")
         (self.host / "upload" / "linked").symlink_to(outside)
         traps["linked folder"] = self._add_asset("ada", path=f"{CONTAINER}/upload/linked/IMG.jpg", write=False)
-        shared = self._picture()
+        shared = self.picture()
         traps["shared path"] = self._add_asset("ada", path=f"{CONTAINER}/upload/shared.jpg", content=shared)
         self._add_asset("ben", path=f"{CONTAINER}/upload/shared.jpg", content=shared)
-        twice = self._picture()
+        twice = self.picture()
         traps["same checksum"] = self._add_asset("ben", content=twice)
         self._add_asset("ben", content=twice)
         self._add_more_traps()
@@ -301,7 +301,7 @@ class Installation:
         traps["of a deleted user"] = self._add_asset("gone")
         if self.is_v3:
             edited = f"{CONTAINER}/thumbs/{traps['odd name']}_preview_edited.jpeg"
-            self._write(edited, self._picture())
+            self._write(edited, self.picture())
             self._add_row("asset_file", assetId=traps["odd name"], type="preview", path=edited, isEdited=True)
 
     def _add_installation_rows(self) -> None:
@@ -327,7 +327,7 @@ class Installation:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
 
-    def _picture(self, kind: str = "preview") -> bytes:
+    def picture(self, kind: str = "preview") -> bytes:
         """A picture that no other one equals: bytes after the end of a JPEG are ignored."""
         return self._pictures[kind == "thumbnail"] + self._dice.randbytes(8)
 

@@ -47,7 +47,8 @@ class BatchChanges:
     released: list[UUID] = field(default_factory=list[UUID])
     new_assets: list[ImportedAsset] = field(default_factory=list[ImportedAsset])
     changed_assets: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list[tuple[UUID, dict[str, Any]]])
-    moved_in_library: list[ImportedAsset] = field(default_factory=list[ImportedAsset])
+    relisted: list[ImportedAsset] = field(default_factory=list[ImportedAsset])
+    """Of libraries: whose file has another path, size or time."""
     new_derivatives: list[tuple[UUID, FileKind, UUID]] = field(default_factory=list[tuple[UUID, FileKind, UUID]])
     replaced_derivatives: list[tuple[UUID, FileKind, UUID]] = field(default_factory=list[tuple[UUID, FileKind, UUID]])
     removed_derivatives: list[tuple[UUID, FileKind]] = field(default_factory=list[tuple[UUID, FileKind]])
@@ -59,12 +60,6 @@ class BatchChanges:
     refused: set[UUID] = field(default_factory=set[UUID])
     """Assets that are left out."""
     unchanged: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        return not (
-            self.new_assets or self.changed_assets or self.changed_files or self.new_files or self.removed_derivatives
-        )
 
 
 def list_files(asset: ImportedAsset) -> list[ImportedFile]:
@@ -159,10 +154,12 @@ def _compare(
     if "sidecar_id" in values and before.sidecar_id is not None:
         changes.obsolete_files.append((asset.owner_id, before.sidecar_id))
     original = known.files.get(asset.original.id)
-    if original is not None and not is_same_content(asset.original, original):
+    is_moved = original is not None and original.path != asset.original.path
+    is_same = original is not None and is_same_content(asset.original, original)
+    if not is_same:
         changes.to_process.append((asset.id, asset.type))
-    if original is not None and original.path != asset.original.path and asset.library_id is not None:
-        changes.moved_in_library.append(asset)
+    if asset.library_id is not None and (is_moved or not is_same or "file_modified_at" in values):
+        changes.relisted.append(asset)
     if values:
         changes.changed_assets.append((asset.id, values))
     elif not is_file_changed:

@@ -151,10 +151,10 @@ async def _write(connection: AsyncConnection, changes: BatchChanges, known: Know
 async def _write_changed(connection: AsyncConnection, changes: BatchChanges) -> None:
     for asset_id, values in changes.changed_assets:
         await connection.execute(update(_asset).where(_asset.c.id == asset_id).values(values))
-    moved = [asset.id for asset in changes.moved_in_library]
+    moved = [asset.id for asset in changes.relisted]
     for some in iterate_batches(moved):
         await connection.execute(delete(_library_file).where(_library_file.c.asset_id.in_(some)))
-    await _insert_library_files(connection, changes.moved_in_library)
+    await _insert_library_files(connection, changes.relisted)
 
 
 async def _insert_library_files(connection: AsyncConnection, assets: Iterable[ImportedAsset]) -> None:

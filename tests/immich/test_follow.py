@@ -1,0 +1,260 @@
+"""`mediavault immich follow`: what changes at Immich changes here; what it has no more goes to the trash, and never further."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from app.catalog.catalog import Catalog
+from app.catalog.schema.records import Asset
+from tests.api.consistency import differences, read_state
+from tests.immich.conftest import MakeTakeover
+from tests.immich.installation import PASSWORD
+from tests.immich.playing import Player
+from tests.immich.takeover import Takeover
+from tests.real.notes import Note
+
+ONCE = ("follow", "--once")
+ALL = (*ONCE, "--compare-every", "0")
+PLAYED, SOAK_PLAYED = 60, 3000
+ROUNDS_AT_LEAST = 3
+
+
+@pytest.fixture(scope="module")
+def followed(make_takeover: MakeTakeover) -> Iterator[Takeover]:
+    """Imported, and served. Each test changes something else."""
+    takeover = make_takeover("v3-s3", assets=30)
+    takeover.report("import")
+    takeover.service.start()
+    yield takeover
+    takeover.service.stop()
+    assert_consistent(takeover)
+
+
+@pytest.fixture(scope="module")
+def player(followed: Takeover, run_seed: int) -> Player:
+    return Player(followed.installation, run_seed)
+
+
+def read_assets(takeover: Takeover) -> dict[UUID, Asset]:
+    """All assets of our catalogue."""
+
+    async def read(catalog: Catalog) -> dict[UUID, Asset]:
+        found: dict[UUID, Asset] = {}
+        for user in await catalog.users.list():
+            ids = await catalog.vanished_assets.get_page(UUID(int=0), 100_000)
+            found |= await catalog.assets.get_many_owned(user.id, ids)
+        return found
+
+    return takeover.service.people.call(read)
+
+
+def assert_agreement(takeover: Takeover) -> None:
+    """Each asset of Immich's whose file is there is as in its row, and what Immich has no more is in the trash."""
+    installation = takeover.installation
+    rows = installation.execute(
+        'SELECT a.id, "originalPath", checksum, "isFavorite", visibility::text, a."deletedAt" IS NOT NULL, description, "libraryId" '
+        'FROM asset AS a JOIN asset_exif ON "assetId" = a.id WHERE a.id = ANY(%s)',
+        [installation.plain],
+    )
+    assets = read_assets(takeover)
+    for asset_id, path, checksum, is_favorite, visibility, is_trashed, description, library_id in rows:
+        asset = assets[asset_id]
+        assert asset.file.path == str(installation.to_host(path))
+        assert library_id is not None or asset.checksum == checksum
+        assert asset.file.size == len(installation.contents[asset_id])
+        assert (asset.is_favorite, asset.visibility.value, asset.deleted_at is not None) == (
+            is_favorite,
+            visibility,
+            is_trashed,
+        )
+        assert (asset.exif or {}).get("description", "") == description
+    there = {row[0] for row in installation.execute("SELECT id FROM asset")}
+    assert all(asset.deleted_at is not None for asset_id, asset in assets.items() if asset_id not in there)
+
+
+def assert_consistent(takeover: Takeover) -> None:
+    """Catalogue and storage agree, but for the files of assets that Immich has deleted: those are in the trash."""
+    there = {row[0] for row in takeover.installation.execute("SELECT id FROM asset")}
+    vanished = [asset for asset_id, asset in read_assets(takeover).items() if asset_id not in there]
+    assert all(asset.deleted_at is not None for asset in vanished)
+
+    async def read(catalog: Catalog) -> set[str]:
+        made = await catalog.derivatives.get_for_assets(asset.id for asset in vanished)
+        sidecars = [await catalog.files.get(asset.sidecar_id) for asset in vanished if asset.sidecar_id is not None]
+        paths = {derivative.file.path for kinds in made.values() for derivative in kinds.values()}
+        return paths | {asset.file.path for asset in vanished} | {file.path for file in sidecars if file is not None}
+
+    gone = {f"live, but not stored: {path}" for path in takeover.service.people.call(read)}
+    found = differences(read_state(takeover.service.stack), exact=False)
+    assert not set(found) - gone, found
+
+
+def test_new_and_changed_assets_come_over(followed: Takeover, player: Player) -> None:
+    added = player.add(owner="ada")
+    player.favourite()
+    player.describe()
+    player.hide()
+    player.trash()
+    report = followed.report(*ONCE)
+    assert report["new"] == 1
+    assert report["changed"] >= 2
+    assert_agreement(followed)
+    with followed.client("ada") as client:
+        assert client.get(f"/api/assets/{added}/original").content == followed.installation.contents[added]
+
+
+def test_an_asset_that_was_moved_keeps_its_identity(followed: Takeover, player: Player) -> None:
+    before = read_assets(followed)
+    player.rename()
+    player.exchange_paths()
+    report = followed.report(*ONCE)
+    assert report["new"] == 0
+    assert_agreement(followed)
+    after = read_assets(followed)
+    assert {asset.id: asset.file.id for asset in after.values()} == {
+        asset.id: asset.file.id for asset in before.values()
+    }
+    assert {asset.file.path for asset in after.values()} != {asset.file.path for asset in before.values()}
+
+
+def test_what_vanished_goes_to_the_trash_and_no_further(followed: Takeover, player: Player) -> None:
+    there = set(followed.installation.plain)
+    player.restore()
+    assert player.delete() is not None
+    (gone,) = there - set(followed.installation.plain)
+    was_shown = read_assets(followed)[gone].deleted_at is None
+    assert followed.report(*ONCE)["trashed"] == was_shown
+    assert followed.report(*ALL)["trashed"] == 0
+    assert read_assets(followed)[gone].deleted_at is not None
+    assert_agreement(followed)
+
+
+def test_a_photo_that_is_uploaded_again_is_another_asset(followed: Takeover, player: Player) -> None:
+    player.upload_again()
+    assert followed.report(*ONCE)["new"] == 1
+    assert_agreement(followed)
+
+
+def test_what_immich_makes_later_takes_the_place_of_ours(followed: Takeover, player: Player) -> None:
+    added = player.add(owner="ada")
+    followed.report(*ONCE)
+    while not (made := followed.installation.execute('SELECT path FROM asset_file WHERE "assetId" = %s', [added])):
+        player.make_thumbnail()
+    followed.report(*ONCE)
+    with followed.client("ada") as client:
+        shown = client.get(f"/api/assets/{added}/thumbnail")
+    assert shown.content == followed.installation.to_host(made[0][0]).read_bytes()
+
+
+def test_ours_wins_nowhere(followed: Takeover) -> None:
+    asset_id = next(each for each in followed.installation.plain if followed.owner_of(each) == "ada")
+    row = 'SELECT "isFavorite", "deletedAt" IS NULL FROM asset WHERE id = %s'
+    ((is_favorite, is_shown),) = followed.installation.execute(row, [asset_id])
+    with followed.client("ada") as client:
+        changed = client.put(f"/api/assets/{asset_id}", json={"isFavorite": not is_favorite, "description": "ours"})
+        assert changed.status_code == 200
+        if is_shown:
+            assert client.request("DELETE", "/api/assets", json={"ids": [str(asset_id)]}).status_code == 204
+        followed.report(*ALL)
+        assert_agreement(followed)
+
+
+def test_what_was_removed_here_comes_back(followed: Takeover) -> None:
+    asset_id = next(each for each in followed.installation.plain if followed.owner_of(each) == "ada")
+    before = followed.installation.fingerprint()
+    with followed.client("ada") as client:
+        removal = {"ids": [str(asset_id)], "force": True}
+        assert client.request("DELETE", "/api/assets", json=removal).status_code == 204
+        assert client.get(f"/api/assets/{asset_id}").status_code in (400, 404)
+    followed.report(*ALL)
+    assert followed.installation.fingerprint() == before
+    assert_agreement(followed)
+
+
+def test_accounts_follow(followed: Takeover) -> None:
+    """A new password, a key that is revoked, a user who is deleted."""
+    installation = followed.installation
+    other = "$2b$04$abcdefghijklmnopqrstuuu3tJ5KJJ9eKP9oM1b7R0Q5Y5k0e0nSe"
+    ben = {"email": "ben@example.org", "password": PASSWORD}
+    with followed.service.client() as anonymous, followed.client("ben") as client:
+        assert anonymous.post("/api/auth/login", json=ben).status_code == 201
+        assert client.get("/api/assets").status_code == 200
+        installation.execute("UPDATE \"user\" SET password = %s WHERE name = 'Ben'", [other])
+        installation.execute('DELETE FROM api_key WHERE "userId" = %s', [installation.users["ben"]])
+        followed.report(*ONCE)
+        assert anonymous.post("/api/auth/login", json=ben).status_code == 401
+        followed.service.restart()  # which forgets what it has cached
+        assert client.get("/api/assets").status_code == 401
+    installation.execute('UPDATE "user" SET "deletedAt" = now() WHERE name = \'Ben\'')
+    followed.report(*ONCE)
+    installation.execute("UPDATE \"user\" SET \"deletedAt\" = NULL, password = '' WHERE name = 'Ben'")
+    followed.report(*ONCE)
+    assert_agreement(followed)
+
+
+def test_another_database_empties_nothing(followed: Takeover) -> None:
+    installation = followed.installation
+    with_rows = installation.execute("SELECT count(*) FROM asset")[0][0]
+    installation.execute("SET session_replication_role = replica; CREATE TABLE aside AS TABLE asset; DELETE FROM asset")
+    try:
+        ended = followed.run(*ONCE)
+        assert ended.returncode == 2
+        assert "is it the database of another installation?" in ended.stderr
+    finally:
+        installation.execute(
+            "SET session_replication_role = replica; INSERT INTO asset SELECT * FROM aside; DROP TABLE aside"
+        )
+    assert installation.execute("SELECT count(*) FROM asset")[0][0] == with_rows
+    assert_agreement(followed)
+
+
+def test_nothing_is_followed_before_an_import(make_takeover: MakeTakeover) -> None:
+    takeover = make_takeover("v2-local", assets=5)
+    ended = takeover.run(*ONCE)
+    assert ended.returncode == 2
+    assert "run `mediavault immich import` first" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("combination", ["v2-local", "v3-s3"])
+def test_both_agree_in_the_end(
+    make_takeover: MakeTakeover, combination: str, seed: int, note: Note, *, soak: bool
+) -> None:
+    """Immich writes while `follow` runs."""
+    takeover = make_takeover(combination, assets=30)
+    takeover.report("import")
+    player = Player(takeover.installation, seed)
+    failures: list[BaseException] = []
+    ended = threading.Event()
+
+    def play() -> None:
+        try:
+            for _ in range(SOAK_PLAYED if soak else PLAYED):
+                player.play()
+        except BaseException as error:  # noqa: BLE001 - shown below
+            failures.append(error)
+        finally:
+            ended.set()
+
+    writer = threading.Thread(target=play)
+    writer.start()
+    rounds = 0
+    while not ended.is_set() or rounds < ROUNDS_AT_LEAST:
+        takeover.report(*ONCE)
+        rounds += 1
+    writer.join(300)
+    assert not failures
+    takeover.report(*ONCE)
+    takeover.report(*ALL)
+    assert_agreement(takeover)
+    assert takeover.report(*ALL)["changed"] == 0
+    digests = {asset_id: hashlib.sha1(content).digest() for asset_id, content in takeover.installation.contents.items()}
+    for asset_id, asset in read_assets(takeover).items():
+        if asset_id in takeover.installation.plain and asset.library_id is None:
+            assert asset.file.sha1 == digests[asset_id]
+    assert_consistent(takeover)
+    note(f"{combination}: {rounds} looks while Immich wrote")
