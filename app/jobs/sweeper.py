@@ -156,6 +156,7 @@ class Sweeper:
                 _log.info("swept leftovers of unfinished writes", count=leftovers)
         if vanished := await self._catalog.kept_copies.find_vanished(USER_REMOVAL_BATCH):
             await self._catalog.path_switches.drop_deleted_for_sweeper(vanished)
+        await self._catalog.kept_copies.drop_ownerless(USER_REMOVAL_BATCH)
         filled = await self._catalog.folded_names.fill_missing()
         if filled:
             _log.info("names of assets were filled in for searches", count=filled)

@@ -12,6 +12,8 @@ from uuid import UUID
 
 import pytest
 
+from app.catalog.imports.imported_files import update_files
+from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import File, FileKind
 from app.config import StorageEngine
@@ -305,3 +307,40 @@ def _read_from_both(service: Service, tree: ForeignTree, asset: ForeignAsset, st
         store.stop()
         kept = client.get(original)
         assert (kept.status_code, kept.content, kept.headers["etag"]) == (200, asset.content, there.headers["etag"])
+
+
+async def test_another_content_gets_another_copy_and_an_original_keeps_its_former_one(
+    library: Library, tree: ForeignTree
+) -> None:
+    """What the other program has recorded anew, as an import stores it."""
+    await run(library)
+    asset = tree.assets[0]
+    former = await get_file(library, asset)
+    assert former.copy_path is not None
+    sidecars = {file.id: file async for file in library.catalog.files.iterate_all() if file.kind is FileKind.SIDECAR}
+    sidecar = next(file for file in sidecars.values() if file.path == str(asset.paths[FileKind.SIDECAR]))
+    for file, path in ((former, asset.path), (sidecar, asset.paths[FileKind.SIDECAR])):
+        changed = file.path.encode() * 9
+        await asyncio.to_thread(path.write_bytes, changed)
+        imported = ImportedFile(
+            file.id, file.kind, file.path, len(changed), file.mime_type, hashlib.sha1(changed).digest()
+        )
+        async with library.catalog.database.write() as connection:
+            await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+
+    assert (await get_file(library, asset)).copy_path is None
+    assert (await run(library)).files == 2
+    current = await get_file(library, asset)
+    assert await read_copy(library, current) == str(asset.path).encode() * 9
+    await library.sweep()
+    stored = library.at_target()
+    assert former.copy_path in stored
+    assert sidecar.copy_path not in stored
+    assert len(stored) == 13
+    assert_consistent(library.stack)
+
+    await library.catalog.assets.delete(library.owner, [asset.id for asset in tree.assets])
+    assert await library.catalog.kept_copies.drop_ownerless(100) == 1
+    await library.sweep()
+    assert library.at_target() == {}
+    assert_consistent(library.stack, exact=True)

@@ -13,6 +13,7 @@ from app.catalog import quota
 from app.catalog.assets.asset_removal import REPLACED_FILE_GRACE, mark_live_for_deletion
 from app.catalog.database.engine import now
 from app.catalog.foreign_files import insert_foreign_files
+from app.catalog.moves.kept_copies import detach_changed_copies
 from app.catalog.schema import tables
 from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, ForeignFile
@@ -63,7 +64,7 @@ async def update_files(
     connection: AsyncConnection, owners: Mapping[UUID, UUID], files: Sequence[ImportedFile], known: Mapping[UUID, Any]
 ) -> None:
     """Store path, size and SHA-1 of files that have rows already (`known`, by id). `owners`: by the id of the file. The CRC-32 of another
-    content is forgotten."""
+    content is forgotten, and its copy detached (`detach_changed_copies`)."""
     if not files:
         return
     rows: list[dict[str, Any]] = []
@@ -78,6 +79,9 @@ async def update_files(
             await quota.refund_quota(connection, owners[file.id], former.size or 0)
             charge = update(_user).where(_user.c.id == owners[file.id]).values(used=_user.c.used + file.size)
             await connection.execute(charge)
+    changed = [file.id for file in files if not is_same_content(file, known[file.id])]
+    if changed:
+        await detach_changed_copies(connection, changed)
     await connection.execute(_UPDATE_FILE, rows)
 
 

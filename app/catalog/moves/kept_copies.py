@@ -6,7 +6,7 @@ that never ends, until the foreign file's row is deleted, the copy is forgotten,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -15,12 +15,13 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
-from app.catalog.files import mark_unfinished_for_deletion
+from app.catalog.files import iterate_batches, mark_unfinished_for_deletion
 from app.catalog.moves.move_ledger import OPEN_STATES
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
-from app.catalog.schema.records import FileState
+from app.catalog.schema.records import FileKind, FileState
 
+_ORIGINALS = (FileKind.ORIGINAL, FileKind.MOTION)
 _file = tables.file
 _item = tables.migration_item
 _migration = tables.migration
@@ -93,6 +94,17 @@ class KeptCopyRepository:
         async with self._database.read() as connection:
             return list((await connection.execute(statement.limit(limit))).scalars())
 
+    async def drop_ownerless(self, limit: int) -> int:
+        """Mark copies for deletion that were kept, and whose files' rows are gone: former copies of files that changed. Returns how
+        many."""
+        gone = _item.c.state == MoveState.KEPT, ~select(_file.c.id).where(_file.c.id == _item.c.file_id).exists()
+        twin, copied = _file.alias("twin"), _file.alias("copied")
+        is_used = select(copied.c.id).where(copied.c.copy_path == twin.c.path).exists()
+        twins = select(twin.c.id).join(_item, _item.c.twin_id == twin.c.id)
+        twins = twins.where(*gone, twin.c.state == FileState.WRITING, ~is_used).limit(limit)
+        async with self._database.write() as connection:
+            return await mark_unfinished_for_deletion(connection, (await connection.execute(twins)).scalars().all())
+
     async def adopt(self, copies: Mapping[UUID, str]) -> frozenset[UUID]:
         """Make foreign files ours at their copies, which the caller has just checked: each file whose `copy_path` is still that one.
         Its source is left alone. Returns the adopted files."""
@@ -119,6 +131,18 @@ async def mark_copies_for_deletion(
     `grace` has passed."""
     twins = select(_file.c.id).where(_file.c.path.in_(paths), _file.c.state == FileState.WRITING)
     await mark_unfinished_for_deletion(connection, (await connection.execute(twins)).scalars(), grace)
+
+
+async def detach_changed_copies(connection: AsyncConnection, file_ids: Iterable[UUID]) -> None:
+    """Call it in the transaction that records another content of foreign files: their copies hold the former one, and the next run makes
+    others. The former copy of an original stays until the file's row is deleted, as the change may be damage; those of other kinds are
+    marked for deletion."""
+    for batch in iterate_batches(file_ids):
+        mine = _file.c.id.in_(batch) & _file.c.copy_path.is_not(None)
+        former = (await connection.execute(select(_file.c.kind, _file.c.copy_path).where(mine))).all()
+        await connection.execute(update(_file).where(mine).values(copy_path=None))
+        paths = [path for kind, path in former if path is not None and kind not in _ORIGINALS]
+        await mark_copies_for_deletion(connection, paths)
 
 
 async def _lock_owners(connection: AsyncConnection, owner_ids: set[UUID]) -> None:
