@@ -8,10 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.async_api import Route, expect
 
 from tests.real.accessibility import list_violations
 from tests.real.sample_media import make_jpeg, make_video
-from tests.real.web_page import WebPage
+from tests.real.web_page import LOST_REQUEST, WebPage
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 
@@ -77,6 +78,26 @@ async def test_what_cannot_be_kept_is_listed_with_its_reason(
     assert details["lone.xmp"] == "No photo or video with this name came with this XMP file."
     assert "Already here" in details["copy of a.jpg"]
     assert _digests(client) == {_digest(tmp_path / name) for name in ("a.jpg", "with.jpg")}
+
+
+async def test_what_vanishes_before_it_is_sent_fails_with_its_reason(web_page: WebPage, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("changed.jpg", "with.jpg", "with.jpg.xmp")}
+    for path in files.values():
+        path.write_bytes(XMP if path.suffix == ".xmp" else make_jpeg())
+    await web_page.open()
+
+    async def change_files(route: Route) -> None:
+        files["with.jpg.xmp"].unlink(missing_ok=True)
+        files["changed.jpg"].write_bytes(make_jpeg())
+        await route.continue_()
+
+    await web_page.page.route("**/bulk-upload-check", change_files)  # they have been read by then
+    web_page.allowed.append(LOST_REQUEST)
+    await web_page.drop(*files.values())
+
+    await web_page.expect_uploads("2 failed")
+    for name in ("changed.jpg", "with.jpg"):
+        await expect(web_page.row(name)).to_contain_text("It was moved, changed or removed.")
 
 
 def _digests(client: httpx.Client) -> set[str]:

@@ -175,9 +175,10 @@ export class Transfer {
 
   /** A request whose file cannot be read fails like one whose connection breaks. */
   async #checkReadable() {
-    const { file } = this.#source;
     try {
-      await file.slice(this.#offset, this.#offset + 1).arrayBuffer();
+      for (const file of [this.#source.file, this.#source.sidecar]) {
+        await file?.slice(this.#offset, this.#offset + 1).arrayBuffer();
+      }
     } catch (error) {
       throw new UnreadableFile(error instanceof Error ? error.name : String(error));
     }
