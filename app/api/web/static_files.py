@@ -29,6 +29,7 @@ _CONTENT_TYPES = {
 _IGNORED_FOLDERS = frozenset({"__pycache__"})
 _IGNORED_EXTENSIONS = (".py", ".pyc")
 _SCRIPT = re.compile(r'src="/web/\{version\}/([^"]+\.js)"')
+_BETWEEN_TAGS = re.compile(rb">\s+<")
 _VERSION_CHARACTERS = 16
 
 
@@ -85,7 +86,7 @@ class StaticFiles:
         for name, content in sorted(contents.items()):
             digest.update(b"%d %b %d " % (len(name.encode()), name.encode(), len(content)) + content)
         version = digest.hexdigest()[:_VERSION_CHARACTERS]
-        index = contents.pop(INDEX).replace(VERSION_PLACEHOLDER, version.encode())
+        index = _BETWEEN_TAGS.sub(b"><", contents.pop(INDEX)).replace(VERSION_PLACEHOLDER, version.encode())
         files = {name: StaticFile.create(name, content) for name, content in contents.items()}
         return cls(version, StaticFile.create(INDEX, index), files)
 

@@ -192,6 +192,23 @@ async def test_favourites_and_trash_with_the_way_back(
     assert [asset["id"] for asset in _list(client)] == ids
 
 
+async def test_after_a_deletion_the_keyboard_goes_on_at_the_next_photo(
+    web_page: WebPage, photos: list[tuple[str, bytes]]
+) -> None:
+    links = [_tile(web_page, asset_id).locator(".tile-link") for asset_id, _ in photos]
+    await web_page.open()
+    await links[1].focus()
+    for key in (" ", "ArrowRight", " ", "Delete"):
+        await web_page.page.keyboard.press(key)
+
+    await expect(links[3]).to_be_focused()
+    await web_page.page.keyboard.press("End")
+    await expect(links[5]).to_be_focused()
+    for key in (" ", "Delete"):
+        await web_page.page.keyboard.press(key)
+    await expect(links[0]).to_be_focused()
+
+
 async def test_a_selection_of_which_some_were_deleted_elsewhere_can_still_be_used(
     web_page: WebPage, client: httpx.Client, photos: list[tuple[str, bytes]]
 ) -> None:

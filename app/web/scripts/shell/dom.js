@@ -87,7 +87,7 @@ export function icon(name) {
   svg.setAttribute("aria-hidden", "true");
   svg.classList.add("icon");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", ICON_PATHS[name] ?? ICON_PATHS.missing);
+  path.setAttribute("d", ICON_PATHS[name]);
   svg.append(path);
   return svg;
 }

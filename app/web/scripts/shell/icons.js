@@ -1,6 +1,5 @@
 /** The icons: paths on a field of 24 by 24, drawn as lines of two units. @type {Record<string, string>} */
 export const ICON_PATHS = {
-  missing: "M5 5h14v14H5z",
   photos: "M4 5h16v14H4z M4 16l5-5 4 4 3-3 4 4 M15.5 9h.01",
   video: "M4 6h11v12H4z M15 10.5l5-3v9l-5-3",
   broken: "M4 5h16v14H4z M8 9l8 6 M16 9l-8 6",

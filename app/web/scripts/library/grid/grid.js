@@ -280,6 +280,7 @@ export class Grid {
   #render() {
     const { top, viewport } = this.position;
     const focused = this.#findFocused();
+    const links = focused ? [...this.element.querySelectorAll(".tile-link")] : [];
     const [from, to] = this.#chooseRange(top, viewport);
     const near = new Set([...this.#measures.listMonths(from, to)].map((number) => this.#timeline.months[number]));
     const focusedMonth = focused && this.#timeline.months.find((month) => this.#sections.get(month.key)?.tiles.get(focused.id) === focused);
@@ -293,6 +294,11 @@ export class Grid {
       this.#renderMonth(month, from, to, focused);
     }
     this.#markTabStop(focused?.id ?? null);
+    if (focused && !focused.link.isConnected) {
+      this.#markTabStop(null);
+      const next = links.slice(links.indexOf(focused.link)).find((link) => link.isConnected) ?? this.element.querySelector("[tabindex='0']");
+      next?.focus({ preventScroll: true });
+    }
     if (!this.#last.isFast) {
       this.#loadNear([...near], top + viewport / 2);
     }

@@ -39,12 +39,13 @@ export class BucketLoader {
       known.isPinned ||= isPinned;
       return known.promise;
     }
-    /** @type {PromiseWithResolvers<MonthAssets | null>} */
-    const { promise, resolve, reject } = withResolvers();
     this.#numbers += 1;
-    this.#loads.set(key, { number: this.#numbers, key, url, isPinned, isStarted: false, promise, settle: resolve, fail: reject });
+    /** @type {any} */
+    const load = { number: this.#numbers, key, url, isPinned, isStarted: false };
+    load.promise = new Promise((settle, fail) => Object.assign(load, { settle, fail }));
+    this.#loads.set(key, load);
     this.#startNext();
-    return promise;
+    return load.promise;
   }
 
   /**
@@ -118,11 +119,4 @@ export class BucketLoader {
     const fallback = status === 0 ? text("error.unreachable") : text("error.status", { status });
     load.fail(new ApiError(status, message || fallback));
   }
-}
-
-function withResolvers() {
-  /** @type {any} */
-  const parts = {};
-  parts.promise = new Promise((resolve, reject) => Object.assign(parts, { resolve, reject }));
-  return parts;
 }
