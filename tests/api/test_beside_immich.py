@@ -1,4 +1,4 @@
-"""mediavault and Immich behind one nginx, with the file of `docs/beside-immich.md`: who answers what. A stand-in plays Immich."""
+"""mediavault and Immich behind one proxy, with the files of `docs/beside-immich.md`: who answers what. A stand-in plays Immich."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 from app.catalog.schema.records import FileKind
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
+from tests.real.caddy import Caddy
 from tests.real.derivatives import store_derivative
 from tests.real.immich import CLIENT_FOLDER, immich_packages
 from tests.real.immich_server import ANSWERED_BY, CONTENT, ImmichServer
@@ -32,11 +33,12 @@ DOCUMENT = Path(__file__).parents[2] / "docs/beside-immich.md"
 RUN_SECONDS = 60
 
 
-def read_configuration(mediavault_port: int) -> str:
-    """The file for nginx, with this port of mediavault. `Nginx` sets the other ports."""
-    found = re.search(r"^```nginx\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def read_configuration(language: str, mediavault_port: int) -> str:
+    """The file in this language, with this port of mediavault."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    found = re.search(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert found is not None
-    assert found[1].count("127.0.0.1:2284") == 1
+    assert "127.0.0.1:2284" in found[1]
     return found[1].replace("127.0.0.1:2284", f"127.0.0.1:{mediavault_port}")
 
 
@@ -58,7 +60,14 @@ def immich() -> Iterator[ImmichServer]:
 
 @pytest.fixture
 def nginx(service: Service, immich: ImmichServer, tmp_path: Path) -> Iterator[Nginx]:
-    with Nginx(tmp_path, immich.port, servers=read_configuration(service.port)) as running:
+    with Nginx(tmp_path, immich.port, servers=read_configuration("nginx", service.port)) as running:
+        yield running
+
+
+@pytest.fixture
+def caddy(service: Service, immich: ImmichServer, tmp_path: Path) -> Iterator[Caddy]:
+    site = read_configuration("caddyfile", service.port).replace("127.0.0.1:2283", f"127.0.0.1:{immich.port}")
+    with Caddy(tmp_path, site) as running:
         yield running
 
 
@@ -150,3 +159,28 @@ def test_immich_answers_while_we_are_stopped(client: httpx.Client, service: Serv
     assert (answer.headers[ANSWERED_BY], answer.content) == ("immich", CONTENT)
     service.start()
     assert ANSWERED_BY not in client.get(address).headers
+
+
+def test_caddy_sends_the_same_requests_to_the_same_side(
+    caddy: Caddy, immich: ImmichServer, service: Service, account: Account
+) -> None:
+    photo = make_jpeg(640, 480)
+    with service.client(account) as direct:
+        address = f"/api/assets/{uploaded(direct, photo)}/original"
+    with httpx.Client(base_url=f"http://127.0.0.1:{caddy.port}", headers=account.headers, timeout=30) as client:
+        part = client.get(address, headers={"range": "bytes=10-19"})
+        assert (part.status_code, part.content, ANSWERED_BY in part.headers) == (206, photo[10:20], False)
+        assert client.get(address, headers={"if-none-match": part.headers["etag"]}).status_code == 304
+        for method, path, body in (
+            ("GET", f"/api/assets/{uuid4()}/original", b""),
+            ("GET", "/api/download/archives/of-immich/photos.zip", b""),
+            ("PUT", address, b"new"),
+            ("POST", "/api/download/archive", b"{}"),
+            ("GET", "/api/albums", b""),
+        ):
+            assert client.request(method, path, content=body).headers[ANSWERED_BY] == "immich"
+            assert immich.requests[-1] == (method, path, body)
+        stranger = client.get(address, headers={"x-api-key": "of Immich only"})
+        assert stranger.headers[ANSWERED_BY] == "immich"
+        service.stop()
+        assert client.get(address).headers[ANSWERED_BY] == "immich"
