@@ -90,6 +90,23 @@ async def test_two_users_may_keep_the_same_content(catalog: Catalog) -> None:
     }
 
 
+@pytest.mark.parametrize("count", [1, 50, 51, 1000, 1049, 2001])
+async def test_holders_are_found_wherever_they_stand_among_thousands(catalog: Catalog, count: int) -> None:
+    """Statements are made for some numbers of checksums only, and the last one is filled up."""
+    user = await make_user(catalog)
+    assets = [await upload(catalog, user.id, content=content) for content in (b"first", b"last")]
+    unknown = [number.to_bytes(20) for number in range(count)]
+    first, last = (asset.checksum or b"" for asset in assets)
+
+    found = await catalog.assets.find_holders(user.id, [first, *unknown, last])
+
+    assert found == {
+        first: ChecksumHolder(assets[0].id, is_trashed=False),
+        last: ChecksumHolder(assets[1].id, is_trashed=False),
+    }
+    assert await catalog.assets.find_holders(user.id, []) == {}
+
+
 @pytest.mark.parametrize("fate", ["doomed", "swept", "expired", "live", "another's"])
 async def test_only_a_file_that_is_being_written_becomes_live(catalog: Catalog, fate: str) -> None:
     user = await make_user(catalog)

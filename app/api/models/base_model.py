@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
@@ -76,9 +75,11 @@ def parse_checksum(text: object) -> bytes:
     """The 20 bytes of a SHA-1 in base64 (28 characters) or hex. Raises `PydanticCustomError`."""
     digest = b""
     if isinstance(text, str):
-        with suppress(ValueError):
+        try:
             is_base64 = len(text) == _BASE64_CHARACTERS
             digest = base64.b64decode(text, validate=True) if is_base64 else binascii.unhexlify(text)
+        except ValueError:
+            digest = b""
     if len(digest) != SHA1_BYTES:
         raise validation_error("is no SHA-1 in base64 or hex")
     return digest
@@ -91,6 +92,8 @@ def encode_base64(data: bytes) -> str:
 def _validate_storable(text: str) -> str:
     if "\0" in text:
         raise validation_error("holds a NUL character")
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -6,12 +6,12 @@ order of locks. Objects are not touched: files become `doomed`, and the sweeper 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Update, bindparam, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Select, Update, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import quota, tasks
@@ -65,12 +65,39 @@ _library_file = tables.library_file
 _user = tables.user
 
 _INSERT_ATTEMPTS = 3
-_CHECKSUM_BATCH = 1000
+_CHECKSUM_BATCHES = (50, 1000)
+"""So many checksums are looked for by one statement; the last batch is filled up with one of its own."""
 _NEW_FIELDS = tuple(NewAsset.__dataclass_fields__)
 
 # Statements of every upload.
 _INSERT = prepare(insert(_asset))
 _SELECT_BY_ID = prepare(select_assets_with_files().where(_asset.c.id == bindparam("id")))
+_SELECT_OWNED = prepare(
+    select_assets_with_files().where(_asset.c.id == bindparam("id"), _asset.c.owner_id == bindparam("owner_id"))
+)
+_SELECT_BY_CHECKSUM = prepare(
+    select_assets_with_files().where(
+        _asset.c.owner_id == bindparam("owner_id"),
+        _asset.c.checksum == bindparam("checksum"),
+        _asset.c.library_id.is_(None),
+    )
+)
+
+
+def _select_holders(count: int) -> Select[*tuple[Any, ...]]:
+    holding = select(_asset.c.checksum, _asset.c.id, _asset.c.deleted_at.is_not(None)).where(
+        _asset.c.owner_id == bindparam("owner_id"),
+        _asset.c.checksum.in_([bindparam(name) for name in _name_checksums(count)]),
+        _asset.c.library_id.is_(None),
+    )
+    return prepare(holding)
+
+
+def _name_checksums(count: int) -> list[str]:
+    return [f"checksum_{number}" for number in range(count)]
+
+
+_SELECT_HOLDERS = tuple((_name_checksums(count), _select_holders(count)) for count in _CHECKSUM_BATCHES)
 
 
 class AssetRepository:
@@ -117,10 +144,10 @@ class AssetRepository:
         raise CatalogUnavailable("uploads of the same content were inserted and deleted at the same time")
 
     async def get(self, asset_id: UUID) -> Asset | None:
-        return await self._get_one(_asset.c.id == asset_id)
+        return await self._query_one(_SELECT_BY_ID, {"id": asset_id})
 
     async def get_owned(self, owner_id: UUID, asset_id: UUID) -> Asset | None:
-        return await self._get_one((_asset.c.id == asset_id) & (_asset.c.owner_id == owner_id))
+        return await self._query_one(_SELECT_OWNED, {"id": asset_id, "owner_id": owner_id})
 
     async def get_many_owned(self, owner_id: UUID, asset_ids: Iterable[UUID]) -> dict[UUID, Asset]:
         """Those of the assets that belong to the owner, including the trash."""
@@ -160,25 +187,27 @@ class AssetRepository:
 
     async def get_by_checksum(self, owner_id: UUID, checksum: bytes) -> Asset | None:
         """The owner's upload with this SHA-1, also in the trash. External files are not considered."""
-        mine = (_asset.c.owner_id == owner_id, _asset.c.checksum == checksum, _asset.c.library_id.is_(None))
-        async with self._database.read() as connection:
-            row = (await connection.execute(select_assets_with_files().where(*mine))).one_or_none()
-        return None if row is None else asset_from_row(row)
+        return await self._query_one(_SELECT_BY_CHECKSUM, {"owner_id": owner_id, "checksum": checksum})
 
     async def find_holders(self, owner_id: UUID, checksums: Iterable[bytes]) -> dict[bytes, ChecksumHolder]:
         """The owner's uploads with these SHA-1s, also in the trash. Not the whole assets, because a client may ask for thousands at once."""
-        found: dict[bytes, ChecksumHolder] = {}
         requested = list(dict.fromkeys(checksums))
-        columns = (_asset.c.checksum, _asset.c.id, _asset.c.deleted_at.is_not(None))
-        async with self._database.read() as connection:
-            for start in range(0, len(requested), _CHECKSUM_BATCH):
-                batch = requested[start : start + _CHECKSUM_BATCH]
-                holding = select(*columns).where(
-                    _asset.c.owner_id == owner_id, _asset.c.checksum.in_(batch), _asset.c.library_id.is_(None)
-                )
-                for checksum, asset_id, is_trashed in await connection.execute(holding):
+
+        async def find(connection: AsyncConnection) -> dict[bytes, ChecksumHolder]:
+            found: dict[bytes, ChecksumHolder] = {}
+            start = 0
+            while start < len(requested):
+                left = len(requested) - start
+                names, statement = next((each for each in _SELECT_HOLDERS if left <= len(each[0])), _SELECT_HOLDERS[-1])
+                batch = requested[start : start + len(names)]
+                batch += batch[:1] * (len(names) - len(batch))
+                values = {"owner_id": owner_id, **dict(zip(names, batch, strict=True))}
+                for checksum, asset_id, is_trashed in await connection.execute(statement, values):
                     found[checksum] = ChecksumHolder(asset_id, is_trashed=bool(is_trashed))
-        return found
+                start += len(names)
+            return found
+
+        return await self._database.query(find)
 
     async def get_page(
         self,
@@ -382,10 +411,12 @@ class AssetRepository:
         async with self._database.write() as connection:
             await mark_unfinished_for_deletion(connection, file_ids)
 
-    async def _get_one(self, condition: ColumnElement[bool]) -> Asset | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select_assets_with_files().where(condition))).one_or_none()
-        return None if row is None else asset_from_row(row)
+    async def _query_one(self, statement: Executable, values: Mapping[str, object]) -> Asset | None:
+        async def find(connection: AsyncConnection) -> Asset | None:
+            row = (await connection.execute(statement, values)).one_or_none()
+            return None if row is None else asset_from_row(row)
+
+        return await self._database.query(find)
 
 
 _where_live = _asset.c.live_photo_cid.is_not(None)

@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.assets.asset_queries import JOINED_COLUMNS, asset_from_row, select_assets_with_files
 from app.catalog.database.engine import Database
+from app.catalog.database.prepared_statements import prepare
 from app.catalog.files import file_from_row, iterate_batches
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, File, FileKind, TaskState
@@ -25,6 +28,9 @@ _person = tables.person
 _task = tables.task
 _user = tables.user
 
+_SELECT_FAILURE = prepare(
+    select(_task.c.error).where(_task.c.state == TaskState.FAILED, _task.c.asset_id == bindparam("asset_id"))
+)
 _TASK_COLUMNS = (_task.c.state, _task.c.not_before, _task.c.error)
 
 
@@ -84,9 +90,12 @@ class RenditionRepository:
     async def get_failure_reasons(self, asset_ids: Iterable[UUID]) -> dict[UUID, str]:
         """The reasons of failed processing; assets whose task has not failed are left out."""
         failed = select(_task.c.asset_id, _task.c.error).where(_task.c.state == TaskState.FAILED)
+        requested = list(asset_ids)
+        if len(requested) == 1:
+            return await self._database.query(partial(_find_failure_reason, requested[0]))
         reasons: dict[UUID, str] = {}
         async with self._database.read() as connection:
-            for batch in iterate_batches(asset_ids):
+            for batch in iterate_batches(requested):
                 rows = await connection.execute(failed.where(_task.c.asset_id.in_(batch)))
                 reasons.update((asset_id, error or "unknown") for asset_id, error in rows)
         return reasons
@@ -110,3 +119,8 @@ class RenditionRepository:
             return None
         owner_id, *file = tuple(row)
         return PortraitFile(owner_id, file_from_row(tuple(file)))
+
+
+async def _find_failure_reason(asset_id: UUID, connection: AsyncConnection) -> dict[UUID, str]:
+    row = (await connection.execute(_SELECT_FAILURE, {"asset_id": asset_id})).one_or_none()
+    return {} if row is None else {asset_id: row[0] or "unknown"}
