@@ -18,6 +18,8 @@ MAX_HELD_BODY_BYTES = 8 * 1024 * 1024
 """The largest body whose file is held."""
 HELD_BYTES = 64 * 1024 * 1024
 """Limit for all bodies together."""
+SMALL_CHUNK_BYTES = 4096
+JOINED_BYTES = 64 * 1024
 
 
 class HeldBytes:
@@ -49,16 +51,27 @@ class HeldFile:
 
 
 async def hold_file(chunks: AsyncIterator[memoryview], check_size: SizeCheck) -> HeldFile:
-    """Hold all of `chunks`, and hash them. Raises the errors of `chunks` and `check_size`."""
+    """Hold all of `chunks`, and hash them. Raises the errors of `chunks` and `check_size`.
+
+    Small chunks are joined: a client that sends single bytes would take up a hundred times as much memory with an object for each."""
     pieces: list[bytes | memoryview] = []
+    joined = bytearray()
     size = 0
     async for chunk in chunks:
         size += len(chunk)
         if size > MAX_HELD_BODY_BYTES:
             raise MalformedBody("The body is larger than its Content-Length")
         check_size(size)
-        whole = chunk.obj
-        pieces.append(whole if isinstance(whole, bytes) and len(whole) == len(chunk) else chunk)
+        if len(chunk) < SMALL_CHUNK_BYTES:
+            joined += chunk
+        if joined and (len(chunk) >= SMALL_CHUNK_BYTES or len(joined) >= JOINED_BYTES):
+            pieces.append(bytes(joined))
+            joined.clear()
+        if len(chunk) >= SMALL_CHUNK_BYTES:
+            whole = chunk.obj
+            pieces.append(whole if isinstance(whole, bytes) and len(whole) == len(chunk) else chunk)
+    if joined:
+        pieces.append(bytes(joined))
     if size <= INLINE_BYTES:
         digests = _digest(pieces)
     else:

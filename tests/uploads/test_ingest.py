@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import os
 import random
 import re
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,7 +27,8 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, FileKind, FileState, Visibility
 from app.uploads import ingest
 from app.uploads.errors import ClientDisconnected, InvalidField
-from app.uploads.held_files import MAX_HELD_BODY_BYTES, HeldBytes
+from app.uploads.file_receiver import ReceivedFile
+from app.uploads.held_files import MAX_HELD_BODY_BYTES, HeldBytes, hold_file
 from tests.uploads.forms import BOUNDARY, CONTENT_TYPE, DATES, FormPart, Upload, body, encode_part, split_at
 from tests.uploads.hooked_storage import WAIT_SECONDS, Hook, UploadSender, UploadTarget
 
@@ -363,6 +366,26 @@ async def test_bodies_that_are_held_in_memory_are_bounded_together() -> None:
         assert (first, second, third) == (True, False, True)
     with held.reserve(None) as unknown, held.reserve(9_000_000) as large, held.reserve(8_000_000) as again:
         assert (unknown, large, again) == (False, False, True)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (3, 70_000), (70_000, 1, 4095, 4096), (4096,), (200_000,)])
+async def test_what_is_held_in_small_pieces_takes_little_more_than_its_bytes(lengths: tuple[int, ...]) -> None:
+    """A client that sends single bytes must not have an object for each of them kept."""
+    data = random.Random(5).randbytes(300_000)
+
+    async def chunks() -> AsyncIterator[memoryview]:
+        position = 0
+        for length in itertools.cycle(lengths):
+            if position >= len(data):
+                return
+            yield memoryview(data[position : position + length])
+            position += length
+
+    held = await hold_file(chunks(), lambda _: None)
+
+    assert b"".join(held.pieces) == data
+    assert held.received == ReceivedFile(len(data), hashlib.sha1(data).digest(), zlib.crc32(data))
+    assert len(held.pieces) <= 2 * (len(data) // 4096 + 1)
 
 
 async def test_what_is_held_is_given_back_when_the_upload_ends(place: UploadTarget) -> None:
