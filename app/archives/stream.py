@@ -319,7 +319,9 @@ class _ArchiveTransfer:
                 if self._source.storage.local_path(path) is not None:
                     yield stream.windows if takes_windows and stream.windows is not None else stream.chunks
                     return
-                chunks = read_across_moves(self._source.storage, path, stream, partial(self._find_current_path, entry))
+                chunks = read_across_moves(
+                    self._source.storage, path, stream, stream.chunks, partial(self._find_current_path, entry)
+                )
                 yield await stack.enter_async_context(aclosing(chunks))
         except RangeNotSatisfiable as error:
             raise _build_lost_error(entry, f"holds {error.size} bytes instead of {entry.size}") from error

@@ -13,7 +13,7 @@ from app.storage.backend import ObjectStream
 from app.storage.errors import ObjectChanged, RangeNotSatisfiable
 from app.storage.path import is_s3_uri
 from app.storage.ranges import ByteRange, FileWindow
-from app.storage.relocated_reads import PathLookup, read_across_moves
+from app.storage.relocated_reads import PathLookup, PieceT, read_across_moves
 
 
 class StorageReader(Protocol):
@@ -73,7 +73,7 @@ class _StoredFileOpener:
         self._file = file
         self._byte_range = byte_range
         self._opened = file.storage.read(file.path, byte_range, file.version)
-        self._relocating_chunks: AsyncGenerator[bytes] | None = None
+        self._relocating_chunks: AsyncGenerator[bytes] | AsyncGenerator[bytes | FileWindow] | None = None
 
     async def open_stream(self) -> ObjectStream:
         file = self._file
@@ -87,12 +87,13 @@ class _StoredFileOpener:
             raise error
         return stream
 
-    def choose_chunks(self, stream: ObjectStream) -> AsyncIterator[bytes]:
+    def follow_moves(self, stream: ObjectStream, chunks: AsyncIterator[PieceT]) -> AsyncIterator[PieceT | bytes]:
         file = self._file
         if file.locate is None or not is_s3_uri(file.path):
-            return stream.chunks
-        self._relocating_chunks = read_across_moves(file.storage, file.path, stream, file.locate)
-        return self._relocating_chunks
+            return chunks
+        relocating = read_across_moves(file.storage, file.path, stream, chunks, file.locate)
+        self._relocating_chunks = relocating
+        return relocating
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -106,7 +107,8 @@ class _StoredFileReader(_StoredFileOpener):
     __slots__ = ()
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
-        return self.choose_chunks(await self.open_stream())
+        stream = await self.open_stream()
+        return self.follow_moves(stream, stream.chunks)
 
 
 class _StoredWindowReader(_StoredFileOpener):
@@ -116,4 +118,5 @@ class _StoredWindowReader(_StoredFileOpener):
 
     async def __aenter__(self) -> AsyncIterator[bytes | FileWindow]:
         stream = await self.open_stream()
-        return self.choose_chunks(stream) if stream.windows is None else stream.windows
+        chunks: AsyncIterator[bytes | FileWindow] = stream.chunks if stream.windows is None else stream.windows
+        return self.follow_moves(stream, chunks)

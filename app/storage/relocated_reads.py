@@ -5,13 +5,15 @@ Needed for S3 only: on a local disk an open file keeps its bytes after it is unl
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.storage.backend import ObjectStream
 from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
+
+PieceT = TypeVar("PieceT", bytes, bytes | FileWindow)
 
 PathLookup = Callable[[], Awaitable[str | None]]
 """Returns the current path of the file; None where the file no longer exists."""
@@ -28,20 +30,20 @@ class ObjectReader(Protocol):
 
 
 async def read_across_moves(
-    reader: ObjectReader, path: str, opened: ObjectStream, locate: PathLookup
-) -> AsyncGenerator[bytes]:
-    """Yields the bytes of `opened`, a read of `path`. After a failed read it continues at the path that `locate` returns. The caller
+    reader: ObjectReader, path: str, opened: ObjectStream, chunks: AsyncIterator[PieceT], locate: PathLookup
+) -> AsyncGenerator[PieceT | bytes]:
+    """Yields `chunks`, the chunks or windows of `opened`, a read of `path`. After a failed read it continues at the path that `locate` returns. The caller
     closes the generator. Raises the read's error where the file has not moved, or has moved more than `MAX_RELOCATIONS` times."""
     served = opened.served
     if served is None or served.last is None:
         return
     position, last = served.first, served.last
-    chunks = opened.chunks
+    pieces: AsyncIterator[PieceT | bytes] = chunks
     moves = 0
     async with AsyncExitStack() as stack:
         while position <= last:
             try:
-                async for chunk in chunks:
+                async for chunk in pieces:
                     position += len(chunk)
                     yield chunk
             except (ObjectNotFound, StorageUnavailable):
@@ -55,6 +57,6 @@ async def read_across_moves(
                     raise ObjectChanged(
                         path, "delivery", f"holds {reopened.info.size} bytes, not {opened.info.size}"
                     ) from None
-                chunks = reopened.chunks
+                pieces = reopened.chunks
             else:
                 return  # the caller counts the bytes, in case the store has sent fewer

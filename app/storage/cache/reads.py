@@ -6,9 +6,10 @@ All blocks of a read have the same ETag. What goes wrong with the cache only mak
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import cast
 
 from app.storage.backend import CHUNK_BYTES, ObjectInfo, ObjectStream, ReadOrigin, StorageBackend
 from app.storage.cache.block_format import BLOCK_BYTES, BlockId
@@ -16,10 +17,12 @@ from app.storage.cache.disk import CacheDisk, CacheUnavailable
 from app.storage.cache.fills import Fill, Fills, FillState
 from app.storage.cache.open_block import OpenBlock, OpenBlocks
 from app.storage.cache.policy import CachePolicy
+from app.storage.cache.windows import BlockFile, iter_windows
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable
 from app.storage.key import Key
+from app.storage.local.file_windows import SendfileSupport
 from app.storage.local.syscalls import read_cached
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 
 _MAX_RETRIES = 2
 """How often a block is looked for again without a byte between."""
@@ -48,6 +51,7 @@ class ReadCache:
         self.counts = LookupCounts()
         self.open_blocks = OpenBlocks()
         self.fills = Fills(store, disk, wait_seconds)
+        self._sendfile_support = SendfileSupport()
 
     async def aclose(self) -> None:
         await self.fills.aclose()
@@ -56,6 +60,10 @@ class ReadCache:
 
     def block(self, key: Key, index: int) -> BlockId:
         return BlockId(self.location, key.value, index)
+
+    def can_send(self, block: OpenBlock) -> bool:
+        """Whether the kernel can send the block's bytes by itself."""
+        return self._sendfile_support.check(block.descriptor, block.data_offset)
 
     async def find(self, key: Key, index: int, etag: str | None) -> OpenBlock | None:
         """The block, of this version if one is given, acquired for the caller."""
@@ -117,7 +125,11 @@ class CachedRead:
         self._etag = info.etag
         chunks = self._iter_chunks(part, served.first, served.last + 1)
         self._stack.push_async_callback(chunks.aclose)
-        return ObjectStream(info, served, chunks, origin=self._origin)
+        windows = None
+        if isinstance(part, OpenBlock) and served.length > CHUNK_BYTES and self._cache.can_send(part):
+            windows = self._iter_pieces(part, served.first, served.last + 1, as_windows=True)
+            self._stack.push_async_callback(windows.aclose)
+        return ObjectStream(info, served, chunks, windows, self._origin)
 
     async def _find_part(self, index: int) -> OpenBlock | Fill | None:
         """The block, or its fetch, which has begun to receive bytes; None where the store has to be read. An open block is released by the caller."""
@@ -166,7 +178,15 @@ class CachedRead:
             await self._cache.disk.remove_objects([fill.block.object_name])
         raise error
 
-    async def _iter_chunks(self, part: OpenBlock | Fill | None, position: int, end: int) -> AsyncGenerator[bytes]:
+    async def _iter_chunks(self, part: OpenBlock | Fill, position: int, end: int) -> AsyncGenerator[bytes]:
+        async with aclosing(self._iter_pieces(part, position, end, as_windows=False)) as pieces:
+            async for piece in pieces:
+                yield cast("bytes", piece)
+
+    async def _iter_pieces(
+        self, part: OpenBlock | Fill | None, position: int, end: int, *, as_windows: bool
+    ) -> AsyncGenerator[bytes | FileWindow]:
+        """With `as_windows`, windows of what is cached, and bytes of what is not."""
         retries = 0
         is_first = True
         while position < end:
@@ -180,11 +200,11 @@ class CachedRead:
                 return
             block_end = min(end, (position // BLOCK_BYTES + 1) * BLOCK_BYTES)
             try:
-                reading = (
-                    self._iter_block(part, position, block_end)
-                    if isinstance(part, OpenBlock)
-                    else self._iter_fill(part, position, block_end, end)
-                )
+                reading: AsyncGenerator[bytes | FileWindow] | AsyncGenerator[bytes]
+                if isinstance(part, OpenBlock):
+                    reading = self._iter_block(part, position, block_end, as_windows=as_windows)
+                else:
+                    reading = self._iter_fill(part, position, block_end, end)
                 async with aclosing(reading) as chunks:
                     async for chunk in chunks:
                         position += len(chunk)
@@ -201,26 +221,36 @@ class CachedRead:
             async for chunk in stream.chunks:
                 yield chunk
 
-    async def _iter_block(self, block: OpenBlock, position: int, end: int) -> AsyncGenerator[bytes]:
-        """Ends early where the block cannot be read any more."""
+    async def _iter_block(
+        self, block: OpenBlock, position: int, end: int, *, as_windows: bool
+    ) -> AsyncGenerator[bytes | FileWindow]:
         shift = block.data_offset - block.first
-        while position < end:
-            length = min(CHUNK_BYTES, end - position)
+        cache = self._cache
+        if as_windows:
+            pieces = iter_windows(BlockFile(cache.disk, block, cache.store.name), position + shift, end + shift)
+        else:
+            pieces = self._iter_bytes(block, position + shift, end + shift)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                cache.counts.hit_bytes += len(piece) if self._origin.is_cached else 0
+                yield piece
+
+    async def _iter_bytes(self, block: OpenBlock, offset: int, end: int) -> AsyncGenerator[bytes]:
+        """Of the block's file. Ends early where the block cannot be read any more."""
+        while offset < end:
+            length = min(CHUNK_BYTES, end - offset)
             chunk = b""
             if block.is_unchanged():
-                try:
-                    chunk = read_cached(block.descriptor, length, position + shift)
-                except OSError:
-                    chunk = b""
+                with suppress(OSError):
+                    chunk = read_cached(block.descriptor, length, offset)
             if not chunk:
                 try:
-                    chunk = await self._cache.disk.read_piece(block, length, position + shift)
+                    chunk = await self._cache.disk.read_piece(block, length, offset)
                 except CacheUnavailable:
                     return
             if not chunk:
                 return
-            position += len(chunk)
-            self._cache.counts.hit_bytes += len(chunk) if self._origin.is_cached else 0
+            offset += len(chunk)
             yield chunk
 
     async def _iter_fill(self, fill: Fill, position: int, end: int, read_end: int) -> AsyncGenerator[bytes]:

@@ -13,7 +13,7 @@ from app.metrics.instruments import ProcessMetrics
 from app.storage.backend import ObjectStream, ReadOrigin
 from app.storage.ranges import FileWindow
 
-PieceT = TypeVar("PieceT", bytes, FileWindow)
+PieceT = TypeVar("PieceT", bytes, bytes | FileWindow)
 
 
 class SentBytes:
@@ -56,17 +56,19 @@ class _CountedRead:
 
     async def __aenter__(self) -> ObjectStream:
         stream = await self._opened.__aenter__()
-        windows = None if stream.windows is None else _count_chunks(stream.windows, self._total)
-        if stream.origin is not None:
-            chunks = _count_by_origin(stream.chunks, stream.origin, self._total, self._cached)
-        else:
-            chunks = _count_chunks(stream.chunks, self._total)
+        windows = None if stream.windows is None else self._count(stream.windows, stream.origin)
+        chunks = self._count(stream.chunks, stream.origin)
         return replace(stream, chunks=chunks, windows=windows)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return await self._opened.__aexit__(exc_type, exc, traceback)
+
+    def _count(self, pieces: AsyncIterator[PieceT], origin: ReadOrigin | None) -> AsyncIterator[PieceT]:
+        if origin is None:
+            return _count_chunks(pieces, self._total)
+        return _count_by_origin(pieces, origin, self._total, self._cached)
 
 
 async def _count_chunks(chunks: AsyncIterator[PieceT], total: memoryview[float]) -> AsyncIterator[PieceT]:
@@ -76,8 +78,8 @@ async def _count_chunks(chunks: AsyncIterator[PieceT], total: memoryview[float])
 
 
 async def _count_by_origin(
-    chunks: AsyncIterator[bytes], origin: ReadOrigin, total: memoryview[float], cached: memoryview[float]
-) -> AsyncIterator[bytes]:
+    chunks: AsyncIterator[PieceT], origin: ReadOrigin, total: memoryview[float], cached: memoryview[float]
+) -> AsyncIterator[PieceT]:
     async for chunk in chunks:
         (cached if origin.is_cached else total)[0] += len(chunk)
         yield chunk

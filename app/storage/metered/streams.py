@@ -15,7 +15,7 @@ from app.storage.ranges import FileWindow
 from app.storage.resumable import ResumableAppender
 
 T = TypeVar("T")
-PieceT = TypeVar("PieceT", bytes, FileWindow)
+PieceT = TypeVar("PieceT", bytes, bytes | FileWindow)
 
 
 class MeteredContext(Generic[T]):

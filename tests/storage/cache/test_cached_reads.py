@@ -19,11 +19,12 @@ from app.storage.cache.backend import CachedBackend
 from app.storage.cache.block_format import BLOCK_BYTES
 from app.storage.cache.disk import CacheDisk
 from app.storage.cache.folder import CacheFolder
+from app.storage.cache.open_block import SETTLED_NS
 from app.storage.errors import ObjectChanged, ObjectNotFound, StorageUnavailable
 from app.storage.key import Key
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 from tests.real.proxy import Fault, Proxy
-from tests.real.waiting import eventually_so
+from tests.real.waiting import eventually, eventually_so
 from tests.storage.cache.block_files import block_paths
 from tests.storage.cache.conftest import OpenCached
 from tests.storage.guarantees.content import fetch, pattern, store
@@ -37,6 +38,24 @@ async def until_cached(folder: Path, count: int) -> None:
         return len(block_paths(folder)) == count
 
     await eventually_so(are_cached, f"{count} blocks are cached")
+
+
+def settle(folder: Path) -> None:
+    """Makes all block files old enough for an open one to be kept."""
+    times = [path.stat().st_ctime_ns for path in block_paths(folder)]
+    eventually(lambda: time.time_ns() - max(times) > SETTLED_NS, "the files have not been changed for a moment")
+
+
+async def fetch_windows(backend: CachedBackend, key: str) -> list[bytes]:
+    """The object's bytes, from the files of its windows."""
+    async with backend.read_stream(Key(key)) as stream:
+        if stream.windows is None:
+            return [chunk async for chunk in stream.chunks]
+        return [read_window(piece) if isinstance(piece, FileWindow) else piece async for piece in stream.windows]
+
+
+def read_window(window: FileWindow) -> bytes:
+    return os.pread(window.file.fileno(), window.length, window.offset)
 
 
 def hang(_: CacheDisk) -> None:
@@ -64,6 +83,35 @@ async def test_what_is_cached_needs_no_store_also_after_a_restart(
             assert in_memory in (None, data[first : last + 1])
     assert count_gets() == 0
     assert (await open_cached()).read_from_memory(Key("film"), ByteRange(0, 9), SIZE + 1) is None
+
+
+async def test_what_is_cached_is_offered_to_the_kernel(open_cached: OpenCached, folder: Path, proxy: Proxy) -> None:
+    """Also where a block is missing, or was damaged or evicted meanwhile: its bytes come between the windows."""
+    backend, data = await open_cached(), pattern(SIZE)
+    await store(backend, "film", data)
+    await fetch(backend, "film")
+    await until_cached(folder, 3)
+    settle(folder)
+    async with backend.read_stream(Key("film")) as stream:
+        if stream.windows is None:
+            pytest.skip("sendfile is not to be had here")
+    proxy.faults.append(Fault(status=503))
+    assert b"".join(await fetch_windows(backend, "film")) == data
+    proxy.faults.clear()
+    (second,) = [path for path in block_paths(folder) if path.name.endswith("-1")]
+    second.unlink()
+    assert b"".join(await fetch_windows(backend, "film")) == data
+    await until_cached(folder, 3)
+    async with backend.read_stream(Key("film")) as stream:
+        assert stream.windows is not None
+        window = await anext(stream.windows)
+        assert isinstance(window, FileWindow)
+        with next(path for path in block_paths(folder) if path.name.endswith("-0")).open("r+b") as file:
+            file.seek(window.offset)
+            file.write(b"other bytes")
+        assert not window.file.is_cached(window.offset, window.length), "the sender has to ask for it"
+        with pytest.raises(ObjectChanged):
+            await window.file.load(window.offset, window.length)
 
 
 async def test_small_objects_are_answered_at_once_from_memory(
@@ -123,6 +171,7 @@ async def test_answers_stay_right_whatever_happens_to_the_files(
         in_memory = backend.read_from_memory(Key(key), ByteRange(first, last), len(data))
         assert in_memory in (None, data[first : last + 1]), (attempt, key, first, last)
         assert await fetch(backend, key, ByteRange(first, last)) == data[first : last + 1], (attempt, key, first, last)
+        assert b"".join(await fetch_windows(backend, key)) == data, (attempt, key)
     assert backend._cache.disk.counts.damaged > 0
 
 
