@@ -3,6 +3,7 @@ a real Caddy."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ Fields = list[tuple[str, str]]
 LONGEST_LINE = 8 * 1024
 """nginx refuses a request with a longer field, unless it is told otherwise."""
 MOST_SHOWN = 1000
+RANDOM_REQUESTS, LONG_RANDOM_REQUESTS = 60, 20_000
 OF_THE_SERVER = {"server", "date", "connection", "via"}
 NAMES = (
     "photo.jpg",
@@ -159,6 +161,36 @@ async def _compare_ranges(comparison: Comparison, path: str) -> dict[str, str]:
             continue
         different |= await comparison.differences(path, case.request_headers)
     return different
+
+
+async def test_random_ranges(
+    offloading: Offloading, owner: Account, comparison: Comparison, seed: int, *, soak: bool
+) -> None:
+    path = _upload(offloading.service, owner, data := fresh_bytes(100_000))
+    etag, date = await comparison.validators(path)
+    dice = random.Random(seed)
+    different: dict[str, str] = {}
+    for _ in range(LONG_RANDOM_REQUESTS if soak else RANDOM_REQUESTS):
+        fields = [("Range", _make_range(dice, len(data)))]
+        if dice.random() < 0.3:
+            fields.append(("If-Range", dice.choice([etag, date, '"other"', f"W/{etag}"])))
+        different |= await comparison.differences(path, fields)
+    assert different == {}
+    assert comparison.offloaded > 0
+
+
+def _make_range(dice: random.Random, size: int) -> str:
+    """One or two ranges about the edges of the file; some of them with a character too many, too few or another one."""
+    edges = (0, 1, 5, size // 2, size - 1, size, size + 1, 2**31, 2**63, 10**19)
+    specs = []
+    for _ in range(dice.choice([1, 1, 1, 2])):
+        first, last = str(dice.choice(edges)), str(dice.choice(edges))
+        specs.append(dice.choice([f"{first}-{last}", f"{first}-", f"-{last}"]))
+    text = f"bytes={','.join(specs)}"
+    if dice.random() < 0.2:
+        place = dice.randrange(len(text))
+        text = text[:place] + dice.choice(["", " ", ",", "-", "0", "b", "\t"]) + text[place + dice.choice([0, 1]) :]
+    return text
 
 
 async def test_all_conditions(offloading: Offloading, owner: Account, comparison: Comparison) -> None:

@@ -22,7 +22,13 @@ from tests.api.start_service import StartService
 from tests.real.accounts import Account
 from tests.real.caddy import Caddy
 from tests.real.foreign_files import ForeignAsset, ForeignTree
-from tests.real.front_server import SECRET, SETTINGS, create_offloading_caddy, create_offloading_nginx
+from tests.real.front_server import (
+    SECRET,
+    SETTINGS,
+    create_offloading_caddy,
+    create_offloading_lighttpd,
+    create_offloading_nginx,
+)
 from tests.real.http_raw import fetch
 from tests.real.metrics import MetricsClient
 from tests.real.nginx import Nginx
@@ -195,12 +201,22 @@ def test_any_name_of_a_file(
     """Files that another program named, as in a library that was taken over."""
     service = start_service(engine, settings=SETTINGS)
     behind = Behind(service, cleanup.enter_context(create_front_server(tmp_path, service)).port, cleanup)
+    _assert_any_name(service, behind, ACCEL)
+
+
+def test_any_name_of_a_file_by_its_path(start_service: StartService, tmp_path: Path, cleanup: ExitStack) -> None:
+    service = start_service("local", settings=SETTINGS | {"MEDIAVAULT_OFFLOAD": "x-sendfile"})
+    lighttpd = cleanup.enter_context(create_offloading_lighttpd(tmp_path, service))
+    _assert_any_name(service, Behind(service, lighttpd.port, cleanup), "x-sendfile")
+
+
+def _assert_any_name(service: Service, behind: Behind, field: str) -> None:
     for name in NASTY_NAMES:
         path = behind.upload(data := fresh_bytes(1000))
         _rename(service, UUID(path.split("/")[3]), name)
         assert behind.through.get(path).content == data, name
         assert behind.through.get(path, headers={"range": "bytes=1-9"}).content == data[1:10], name
-        assert ACCEL in behind.direct.get(path, headers=WITH_SECRET).headers, name
+        assert field in behind.direct.get(path, headers=WITH_SECRET).headers, name
 
 
 def _rename(service: Service, asset_id: UUID, name: str) -> None:
