@@ -31,6 +31,7 @@ error_log {folder}/nginx.log warn;
 events {{ worker_connections 512; }}
 http {{
     access_log off;
+    keepalive_requests 1000000;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
