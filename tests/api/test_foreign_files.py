@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import zipfile
 from collections.abc import Callable, Iterator
@@ -152,6 +153,9 @@ def test_nothing_changes_a_foreign_file(
         for _ in range(LONG_OPERATIONS if soak else OPERATIONS):
             name = operations.run_one()
             assert tree.state() == before, f"{name} has changed a file"
+        operations.command_copy()
+        operations.command_export()
+        assert operations.copied or not service.stack.bucket
         operations.remove_everything()
         sweep_everything(service)
         assert tree.state() == before
@@ -168,6 +172,7 @@ class RandomOperations:
         self.owner = assets[0].owner_id
         self.client = service.client()
         self.client.headers["x-api-key"] = service.people.add_key(self.owner)
+        self.copied = 0
         self.admin = service.client(service.people.add(is_admin=True))
 
     def share(self, add: Callable[..., ForeignAsset]) -> None:
@@ -238,11 +243,25 @@ class RandomOperations:
     def command_back_up(self) -> None:
         assert mediavault(self.service, "backup", "create").returncode == 0
 
-    def command_move(self) -> None:
-        """There and back; refused where there is no bucket."""
-        for to in ("s3", "local"):
-            for step in ("plan", "run", "switch", "rollback"):
-                mediavault(self.service, "migrate", step, "--to", to, "--json")
+    def command_copy(self) -> None:
+        """Copies to S3 are kept; refused where there is no bucket."""
+        self.service.stack.media.mkdir(parents=True, exist_ok=True)
+        for step in ("plan", "run", "switch", "rollback", "cleanup"):
+            ended = mediavault(self.service, "migrate", step, "--to", "s3", "--json")
+            if self.service.stack.bucket and step == "run":
+                assert ended.returncode == 0, ended.stdout + ended.stderr
+                self.copied = json.loads(ended.stdout)["states"].get("kept", {}).get("files", 0) or self.copied
+
+    def command_move_back(self) -> None:
+        """Refused, as new files go elsewhere."""
+        for step in ("plan", "run", "switch", "rollback"):
+            mediavault(self.service, "migrate", step, "--to", "local", "--json")
+
+    def command_export(self) -> None:
+        folder = self.service.stack.folder / "exported"
+        folder.mkdir(exist_ok=True)
+        ended = mediavault(self.service, "export", "--user", str(self.owner), "--to", str(folder), "--trash", "--json")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
 
     def remove_everything(self) -> None:
         self.operate_remove_user()

@@ -6,26 +6,31 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from app.catalog.catalog import open_catalog
 from app.catalog.imports.imported_files import update_files
 from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import File, FileKind
 from app.config import StorageEngine
+from app.migration.backups.backup_store import BackupStore
+from app.migration.backups.restore import restore_backup
 from app.migration.reports import MoveReport
 from app.migration.steps.cleanup_step import clean_up_move
+from app.migration.steps.plan_step import plan_move
 from app.migration.steps.rollback_step import roll_back_move
 from app.migration.steps.run_step import run_move
 from app.migration.steps.switch_step import switch_move
 from tests.api.consistency import assert_consistent
 from tests.api.photos import photo
 from tests.migration.commands import mediavault
-from tests.migration.library import Library
+from tests.migration.library import Library, settings_of
 from tests.real.databases import DatabaseKind
 from tests.real.foreign_files import ForeignAsset, ForeignTree
 from tests.real.seaweedfs import SeaweedFS
@@ -91,8 +96,12 @@ async def read_copy(library: Library, file: File) -> bytes:
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_copies_are_kept_beside_their_sources_and_made_once(library: Library, tree: ForeignTree) -> None:
     before = await asyncio.to_thread(tree.state)
+    plan = await plan_move(library.work())
+    assert (plan.files, plan.by_kind[FileKind.PREVIEW][0], plan.problems.count) == (12, 3, 0)
+    assert "12 of these files belong to another program" in plan.notes[-1]
     report = await run(library)
     assert (count(report), report.problems.count) == ({MoveState.KEPT: 12}, 0)
+    assert (await plan_move(library.work())).files == 0
     assert await library.catalog.moves.get_unfinished() is None, "nothing is left to switch or to clean up"
     for asset in tree.assets:
         file = await get_file(library, asset)
@@ -344,3 +353,28 @@ async def test_another_content_gets_another_copy_and_an_original_keeps_its_forme
     await library.sweep()
     assert library.at_target() == {}
     assert_consistent(library.stack, exact=True)
+
+
+async def test_a_restored_catalogue_knows_the_copies(library: Library, tree: ForeignTree, tmp_path: Path) -> None:
+    """Nothing is copied twice, and what the backup did not know yet is found again by its name."""
+    await run(library)
+    settings = settings_of(library.stack, StorageEngine.S3)
+    early = await tree.add(library.catalog, library.owner, derivatives=False)
+    backup = await BackupStore(library.catalog, library.storage, settings).create()
+    await run(library)
+    stored = library.at_target()
+    db_url = f"sqlite:///{tmp_path}/restored.db"
+    restored = settings_of(library.stack, StorageEngine.S3, DB_URL=db_url)
+    async with library.storage.read(backup.path) as stream:
+        await restore_backup(restored, stream.chunks)
+    catalog = await open_catalog(db_url)
+    try:
+        context = replace(library.work(), catalog=catalog)
+        assert (await catalog.kept_copies.find(str(tree.assets[0].path))) is not None
+        assert (await run_move(context)).problems.count == 0
+        found = await catalog.kept_copies.find(str(early.path))
+        assert found is not None
+        assert (await get_file(library, early)).copy_path == found.path
+    finally:
+        await catalog.aclose()
+    assert library.at_target() == stored

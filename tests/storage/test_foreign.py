@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from app.config import StorageEngine
+from app.storage import external
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import ObjectChanged, ObjectNotFound, StoragePermission, StorageUnavailable
 from app.storage.local import syscalls
 from app.storage.ranges import ByteRange
 from app.storage.service import StorageService
+from tests.real.hanging_file_systems import mount_hanging_file_system
 from tests.storage.guarantees.content import pattern
 from tests.storage.test_service import TwoLocations
 
@@ -100,6 +102,30 @@ async def test_a_root_that_is_not_mounted_is_unavailable(locations: TwoLocations
     with pytest.raises(StorageUnavailable, match="not mounted"):
         await read(locations.storage, gone / "1.jpg")
     assert await read(locations.storage, there / "1.jpg") == b"there"
+
+
+async def test_a_root_that_hangs_keeps_nobody_else_waiting(
+    locations: TwoLocations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external, "CALL_TIMEOUT_SECONDS", 1.0)
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "1.jpg").write_bytes(b"there")
+    with mount_hanging_file_system(tmp_path / "hanging", {"a/1.jpg": b"hung"}) as disk:
+        storage = locations.storage
+        storage.set_foreign_roots([str(disk.mount), str(there)])
+        assert await read(storage, disk.mount / "a" / "1.jpg") == b"hung"
+        disk.hang()
+        waiting = asyncio.create_task(read(storage, disk.mount / "a" / "1.jpg"))
+        for _ in range(20):
+            assert await read(storage, there / "1.jpg") == b"there"
+        assert not waiting.done()
+        with pytest.raises(StorageUnavailable, match="answer"):
+            await waiting
+        with pytest.raises(StorageUnavailable, match="answer"):
+            await storage.check_foreign_root(str(disk.mount))
+        disk.answer()
+        assert await read(storage, disk.mount / "a" / "1.jpg") == b"hung"
 
 
 async def test_nothing_below_a_root_is_written_even_inside_the_media_location(locations: TwoLocations) -> None:

@@ -160,6 +160,15 @@ class MoveLedger:
         """Foreign files without a SHA-1, by id, those after `after`."""
         return await self._get_files([_file.c.is_foreign, _file.c.sha1.is_(None)], after, limit, filters)
 
+    async def measure_uncopied(self, filters: MoveFilters = NO_FILTERS) -> dict[FileKind, tuple[int, int]]:
+        """Foreign files without a copy: their number and bytes, by kind."""
+        where = [_file.c.is_foreign, _file.c.copy_path.is_(None)]
+        where += _where_filters(_file.c.owner_id, _file.c.kind, filters)
+        measured = select(_file.c.kind, func.count(), func.coalesce(func.sum(_file.c.size), 0)).where(*where)
+        async with self._database.read() as connection:
+            rows = await connection.execute(measured.group_by(_file.c.kind))
+            return {kind: (files, int(size)) for kind, files, size in rows}
+
     async def _get_files(
         self, where: list[ColumnElement[bool]], after: UUID | None, limit: int, filters: MoveFilters
     ) -> list[File]:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from app.catalog.schema.move_records import MoveCandidate, MoveState
 from app.catalog.schema.records import File, FileKind
+from app.config import StorageEngine
 from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.copy_check import find_copy_problem, get_recorded_checksums
 from app.migration.location_listing import LocationListing, open_listing
@@ -65,8 +66,11 @@ async def plan_move(context: MigrationContext) -> MovePlan:
     latency = await planner.probe_target()
     if latency is not None:
         await planner.check_all()
+    foreign = await planner.count_foreign_files()
     seconds = estimate_seconds(planner.files, planner.bytes, latency or 0.0, context.concurrency, context.bandwidth)
     notes = [] if context.storage.engine is context.target_engine else [_engine_note(context)]
+    if foreign:
+        notes.append(f"{foreign} of these files belong to another program: they are copied, and stay where they are")
     return MovePlan(planner.files, planner.bytes, planner.copied, planner.by_kind, seconds, planner.problems, notes)
 
 
@@ -92,6 +96,19 @@ class _MovePlanner:
         self.copied = 0
         self.by_kind: dict[FileKind, tuple[int, int]] = {}
         self.problems = ProblemList()
+
+    async def count_foreign_files(self) -> int:
+        """Adds the foreign files that have no copy in S3, without a look at their bytes. Returns how many."""
+        if self._context.target_engine is not StorageEngine.S3:
+            return 0
+        uncopied = await self._context.catalog.moves.measure_uncopied(self._context.filters)
+        for kind, (files, size) in uncopied.items():
+            known_files, known_size = self.by_kind.get(kind, (0, 0))
+            self.by_kind[kind] = known_files + files, known_size + size
+        count, size = (sum(column) for column in zip(*uncopied.values(), strict=True)) if uncopied else (0, 0)
+        self.files += count
+        self.bytes += size
+        return count
 
     async def probe_target(self) -> float | None:
         """Seconds for one request to the target; None where it cannot be written, which adds a problem."""
