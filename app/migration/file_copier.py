@@ -135,10 +135,10 @@ class FileCopier:
     async def _adopt_without_source(
         self, target: Key, recorded: RecordedChecksums, state: MoveState, problem: MoveProblem
     ) -> tuple[MoveState, MoveProblem | None]:
-        """Adopts a good copy whose source is missing: a catalogue restored from a backup made before a clean-up still names the source,
-        which the clean-up has removed."""
-        is_source_missing = problem.kind is ProblemKind.MISSING
-        if is_source_missing and await find_copy_problem(self._route.target, target, recorded, self._method) is None:
+        """Adopts a good copy whose source is missing or damaged: a catalogue restored from a backup made before a clean-up still names the
+        source, which the clean-up has removed; and a copy that an earlier run has not recorded may be the only good one."""
+        is_source_lost = problem.kind in (ProblemKind.MISSING, ProblemKind.DAMAGED, ProblemKind.SIZE)
+        if is_source_lost and await find_copy_problem(self._route.target, target, recorded, self._method) is None:
             return MoveState.VERIFIED, None
         return state, problem
 
