@@ -84,6 +84,11 @@ class ForeignReads:
                 return info
         raise _choose_error(errors)
 
+    def is_known_uncopied(self, path: str) -> bool:
+        """Whether it is known, without a lookup, that the file has no copy: then a plain read of the source does."""
+        known = self._found.get(path)
+        return self.find_copy is None or (known is not None and known[1] is None and known[0] > time.monotonic())
+
     async def find(self, path: str) -> tuple[str, int] | None:
         """The path of the copy and the size; None where there is no copy. Remembered for `LOOKUP_SECONDS`."""
         if self.find_copy is None:

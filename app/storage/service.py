@@ -181,7 +181,7 @@ class StorageService:
     ) -> AbstractAsyncContextManager[ObjectStream]:
         """See `StorageBackend.read_stream`."""
         managed = self._resolve(path)
-        if managed is None and self._external.is_foreign(path):
+        if managed is None and self._external.is_foreign(path) and not self._foreign.is_known_uncopied(path):
             return self._foreign.read(self._foreign_place(path), self._copy_place, byte_range, if_match)
         if managed is None:
             opened = self._external.read_stream(path, byte_range, if_match)

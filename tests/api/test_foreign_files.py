@@ -27,7 +27,7 @@ from tests.real.sweeping import sweep_everything
 from tests.real.uploads import upload
 from tests.real.waiting import eventually
 
-OPERATIONS, LONG_OPERATIONS = 30, 2000
+OPERATIONS, LONG_OPERATIONS = 20, 2000
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 
 
@@ -62,7 +62,11 @@ def _see_root(client: httpx.Client, asset: ForeignAsset) -> None:
 
 
 def test_originals_and_thumbnails_are_served_as_they_lie(
-    client: httpx.Client, other_client: httpx.Client, add: Callable[..., ForeignAsset]
+    service: Service,
+    client: httpx.Client,
+    account: Account,
+    other_client: httpx.Client,
+    add: Callable[..., ForeignAsset],
 ) -> None:
     asset = add()
     _see_root(client, asset)
@@ -83,6 +87,9 @@ def test_originals_and_thumbnails_are_served_as_they_lie(
         assert shown.headers["etag"] != whole.headers["etag"]
     assert other_client.get(address).status_code == 404
     assert client.get("/api/users/me").json()["quotaUsageInBytes"] == len(asset.content)
+    with service.client(service.people.add(is_admin=True)) as admin:
+        usage = {each["userId"]: each for each in admin.get("/api/server/statistics").json()["usageByUser"]}
+    assert (usage[str(account.id)]["photos"], usage[str(account.id)]["usage"]) == (1, len(asset.content))
 
 
 def test_the_etag_is_that_of_the_same_bytes_uploaded(

@@ -378,3 +378,29 @@ async def test_a_restored_catalogue_knows_the_copies(library: Library, tree: For
     finally:
         await catalog.aclose()
     assert library.at_target() == stored
+
+
+async def test_a_copy_of_bytes_that_were_recorded_anew_meanwhile_is_not_kept(
+    library: Library, tree: ForeignTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = tree.assets[0]
+    changed = b"recorded while it was copied"
+    keep = library.catalog.kept_copies.keep
+
+    async def record_first(*arguments: Any) -> frozenset[UUID]:
+        file = await get_file(library, asset)
+        imported = ImportedFile(
+            file.id, file.kind, file.path, len(changed), "image/jpeg", hashlib.sha1(changed).digest()
+        )
+        async with library.catalog.database.write() as connection:
+            await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+        await asyncio.to_thread(asset.path.write_bytes, changed)
+        return await keep(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(library.catalog.kept_copies, "keep", record_first)
+        assert count(await run(library)) == {MoveState.KEPT: 12}, "the new bytes were copied in the same run"
+    assert await read_copy(library, await get_file(library, asset)) == changed
+    await library.sweep()
+    assert len(library.at_target()) == 12
+    assert_consistent(library.stack)
