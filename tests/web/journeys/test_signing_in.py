@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import httpx
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.real.accounts import Account
+from tests.real.secrets import record_secret
 from tests.real.service import Service
 from tests.real.web_page import WebPage, open_web_page
 
@@ -67,6 +68,40 @@ async def test_after_an_expired_session_it_goes_on_at_the_same_place(
 
     await expect(page.get_by_text("The trash is empty")).to_be_visible()
     assert page.url == f"{web_page.base}/trash"
+
+
+async def test_the_session_of_a_key_that_may_not_read_its_user_survives_a_reload(
+    chromium: Browser, service: Service, client: httpx.Client
+) -> None:
+    permissions = ["asset.read", "asset.view"]
+    key = client.post("/api/api-keys", json={"name": "only looks", "permissions": permissions}).json()["secret"]
+    async with open_web_page(chromium, service.url, None) as web_page:
+        web_page.allow_status(403)
+        signed_in = await web_page.context.request.post("/api/auth/sign-in-key", data={"apiKey": record_secret(key)})
+        assert signed_in.status == 201
+
+        await web_page.open("/trash")
+
+        await expect(web_page.page.get_by_text("The trash is empty")).to_be_visible()
+
+
+async def test_a_service_that_cannot_tell_who_is_signed_in_is_asked_again(web_page: WebPage) -> None:
+    answers = [503, 500]
+
+    async def fail(route: Route) -> None:
+        if answers:
+            await route.fulfill(status=answers.pop(), body="{}")
+        else:
+            await route.continue_()
+
+    web_page.allow_status(500)
+    web_page.allow_status(503)
+    await web_page.page.route("**/api/users/me", fail)
+
+    await web_page.open("/trash")
+
+    await expect(web_page.page.get_by_text("The trash is empty")).to_be_visible()
+    assert not answers
 
 
 async def test_an_old_address_in_a_tab_that_is_signed_in_says_so_once(web_page: WebPage) -> None:

@@ -1,7 +1,7 @@
 /** Who is signed in. The session itself is a cookie that scripts cannot read. */
 
 import { ApiError, request } from "./api.js";
-import { waitForConnection } from "./connection.js";
+import { reportReachability, waitForConnection } from "./connection.js";
 import { bus } from "./events.js";
 
 /** @typedef {{id: string, name: string, email: string, isAdmin: boolean}} User */
@@ -25,15 +25,22 @@ export function maySignIn() {
   return document.cookie.includes("immich_is_authenticated=true");
 }
 
-/** Asks the service who is signed in, without a request if nobody is. Where the service is not reached, waits until it is. */
+/**
+ * Asks the service who is signed in, without a request if nobody is. Waits for a service that is not reached or cannot tell. The session of a
+ * key that may not read its user goes on without a name.
+ */
 export async function restoreSession() {
   while (state.user === null && maySignIn()) {
     try {
       setUser(await request("GET", "/users/me"));
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status !== 0) {
+      const status = error instanceof ApiError ? error.status : 400;
+      if (status === 403) {
+        setUser({ id: "", name: "", email: "", isAdmin: false });
+      } else if (status > 0 && status < 500) {
         return;
       }
+      reportReachability(status === 403);
       await waitForConnection();
     }
   }
