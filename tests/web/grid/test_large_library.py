@@ -77,6 +77,9 @@ async def test_a_large_library_stays_steady(large_page: WebPage) -> None:
     moved = await page.evaluate(SCROLL_UP, [60, 80])
     assert moved["compared"] > 100
     assert moved["jumps"] == []
+    months = await page.locator(".month").evaluate_all("months => months.map((month) => month.dataset.month)")
+    assert months == sorted(months, reverse=True), "screen readers read the months as they are seen"
+    assert len(months) > 1
     await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     await page.mouse.down()
     await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 20, steps=20)

@@ -317,7 +317,8 @@ export class Grid {
     if (!section) {
       section = new MonthSection(month, { onRetry: () => this.retry() });
       this.#sections.set(month.key, section);
-      this.element.append(section.element);
+      const next = [...this.element.children].find((other) => (other.getAttribute("data-month") ?? "") < month.key);
+      this.element.insertBefore(section.element, next ?? null);
     }
     section.place(top - this.#space.origin, this.#measures.getHeight(number));
     const layout = this.#measures.getLayout(month);
