@@ -81,6 +81,24 @@ async def test_a_viewer_that_closes_early_leads_to_its_photo_once_the_place_is_k
         await expect(_viewer(album_page)).to_be_visible()
 
 
+async def test_escape_leaves_the_viewer_only_however_fast_it_is_pressed(album_page: WebPage, album: Album) -> None:
+    page = album_page.page
+    await album_page.open("/trash")
+    await page.get_by_role("link", name="Photos", exact=True).click()
+    await _tile(album_page, album.ids["1"]).click()
+    await expect(_viewer(album_page)).to_be_visible()
+
+    await page.evaluate(
+        """() => { for (let press = 0; press < 3; press += 1) {
+          document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true, cancelable: true }));
+        } }"""
+    )  # all before the browser has gone back
+
+    await expect(_viewer(album_page)).to_be_hidden()
+    await expect(_tile(album_page, album.ids["1"])).to_be_focused()
+    assert page.url == f"{album_page.base}/"
+
+
 async def test_back_of_the_browser_closes_the_viewer(album_page: WebPage, album: Album) -> None:
     await album_page.open()
     await _tile(album_page, album.ids["1"]).click()

@@ -27,6 +27,7 @@ const state = {
   /** @type {OpenView | null} */ base: null,
   /** @type {OpenView | null} */ overlay: null,
   started: false,
+  /** Whether the entry before has been asked for, and is not shown yet. */ isLeaving: false,
   /** @type {() => boolean} */ isSignedIn: () => false,
   /** @type {HTMLElement | null} */ frame: null,
   /** @type {HTMLElement | null} */ views: null,
@@ -73,7 +74,11 @@ export function navigate(path, { replace = false, data = {} } = {}) {
  * @param {string} fallback
  */
 export function goBack(fallback) {
+  if (state.isLeaving) {
+    return;
+  }
   if ((history.state?.depth ?? 0) > 0) {
+    state.isLeaving = true;
     history.back();
   } else {
     navigate(fallback, { replace: true });
@@ -136,6 +141,7 @@ function findRoute(path) {
 function openCurrent() {
   const path = location.pathname;
   const found = findRoute(path);
+  state.isLeaving = false;
   if (!found) {
     navigate("/", { replace: true });
   } else if (!found.route.view.isPublic && !state.isSignedIn()) {
