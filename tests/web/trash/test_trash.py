@@ -58,3 +58,17 @@ async def test_restore_everything(web_page: WebPage, client: httpx.Client, trash
 
     await expect(web_page.page.get_by_role("heading", name="The trash is empty")).to_be_visible()
     assert client.get("/api/assets/statistics").json()["total"] == 1 + len(trashed)
+
+
+async def test_a_page_that_was_open_before_an_update_says_what_it_cannot_show(
+    web_page: WebPage, trashed: list[str]
+) -> None:
+    """The script that reads the months is not there any more, nor in the browser's cache."""
+    await web_page.open()
+    web_page.allow_status(404)
+    await web_page.page.route("**/web/**", lambda route: route.fulfill(status=404))
+
+    await web_page.page.get_by_role("link", name="Trash").click()
+
+    await expect(web_page.page.get_by_text("This month could not be loaded.")).to_be_visible()
+    assert await web_page.page.locator(".tile").count() < len(trashed)

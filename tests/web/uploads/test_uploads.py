@@ -100,6 +100,19 @@ async def test_what_vanishes_before_it_is_sent_fails_with_its_reason(web_page: W
         await expect(web_page.row(name)).to_contain_text("It was moved, changed or removed.")
 
 
+async def test_a_page_that_was_open_before_an_update_still_uploads(web_page: WebPage, tmp_path: Path) -> None:
+    """The scripts that it was made of are not there any more."""
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(make_jpeg())
+    async with web_page.page.expect_response("**/hash-worker.js"):
+        await web_page.open()
+    await web_page.page.route("**/web/**", lambda route: route.fulfill(status=404))
+
+    await web_page.drop(photo)
+
+    await web_page.expect_uploads("1 uploaded")
+
+
 def _digests(client: httpx.Client) -> set[str]:
     return {base64.b64decode(asset["checksum"]).hex() for asset in client.get("/api/assets").json()["items"]}
 

@@ -23,6 +23,7 @@ export class BucketLoader {
   constructor() {
     this.#worker = new Worker(new URL("./bucket-worker.js", import.meta.url), { type: "module" });
     this.#worker.addEventListener("message", ({ data }) => this.#finish(data));
+    this.#worker.addEventListener("error", () => [...this.#loads.values()].forEach(({ number }) => this.#finish({ number, status: 404, message: "" })));
   }
 
   /**

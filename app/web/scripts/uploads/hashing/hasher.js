@@ -3,10 +3,10 @@
 /** A file that cannot be read: moved, changed or removed since it was chosen. */
 export class UnreadableFile extends Error {}
 
-/** Owns the worker, which starts with the first file. */
+/** Owns the worker. It starts at once: after an update of the service its script is not there any more. */
 export class Hasher {
   /** @type {Worker | null} */
-  #worker = null;
+  #worker = this.#start();
   #lastId = 0;
   /** @type {Map<number, {resolve: (sha1: string) => void, reject: (error: Error) => void, onProgress: (bytes: number) => void}>} */
   #waiting = new Map();
