@@ -2,7 +2,8 @@
 bytes beside those. Statements that run in the caller's transaction.
 
 A transaction that touches several rows of an owner locks the owner's row first, so that two transactions cannot
-deadlock.
+deadlock. The insert of an upload, which touches only rows that no other transaction locks, charges the quota last: the row's
+lock is what uploads of one owner wait for, in all processes.
 """
 
 from __future__ import annotations

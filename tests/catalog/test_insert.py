@@ -6,12 +6,15 @@ import asyncio
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.catalog.catalog import Catalog
+from app.catalog import tasks
+from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import (
     CatalogError,
     ConstraintViolation,
@@ -23,6 +26,7 @@ from app.catalog.errors import (
 from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, ChecksumHolder, FileKind, FileState, Visibility
 from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
+from tests.real.catalogues import Databases
 
 
 async def test_an_upload_makes_its_files_live_and_is_charged(catalog: Catalog) -> None:
@@ -167,6 +171,36 @@ async def test_a_live_photo_needs_a_video_of_its_owner(catalog: Catalog, wrong: 
 
     assert refused.value.ids == (video_id,)
     assert (await file_states(catalog))[file.id] is FileState.DOOMED
+
+
+async def test_uploads_of_one_owner_do_not_wait_for_the_middle_of_each_other(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In PostgreSQL, where several processes insert at once, only the last statement of an upload locks the owner's row."""
+    add_tasks = tasks.add_tasks
+    reached, released = asyncio.Event(), asyncio.Event()
+
+    async def pause_first(connection: AsyncConnection, *arguments: Any) -> None:
+        if not reached.is_set():
+            reached.set()
+            await released.wait()
+        await add_tasks(connection, *arguments)
+
+    monkeypatch.setattr(tasks, "add_tasks", pause_first)
+    catalog = await open_catalog(databases.ready("postgresql"))
+    try:
+        user = await make_user(catalog)
+        async with asyncio.timeout(60):
+            first = asyncio.create_task(upload(catalog, user.id))
+            await reached.wait()
+            try:
+                await asyncio.wait_for(upload(catalog, user.id), 20)
+            finally:
+                released.set()
+            await first
+        assert await used_bytes(catalog, user.id) == 200
+    finally:
+        await catalog.aclose()
 
 
 async def test_fifty_uploads_at_the_edge_of_the_quota_never_exceed_it(catalog: Catalog) -> None:

@@ -389,9 +389,9 @@ class AssetRepository:
                     raise UploadSuperseded(completion.upload.id)
             for stored in files:
                 await make_live(connection, new.owner_id, stored)
-            await quota.charge_quota(connection, new.owner_id, sum(stored.size for stored in files))
             if new.live_photo_video_id is not None:
                 _check_is_photo(new.id, new.type)
+                await quota.lock_owner(connection, new.owner_id)
                 await live_photo_links.hide_video(connection, new.owner_id, new.live_photo_video_id)
             values = {name: getattr(new, name) for name in _NEW_FIELDS} | {
                 "file_id": files[0].file_id,
@@ -403,7 +403,10 @@ class AssetRepository:
             }
             await connection.execute(_INSERT, values)
             await tasks.add_tasks(connection, [(new.id, new.type)], moment)
-            return asset_from_row((await connection.execute(_SELECT_BY_ID, {"id": new.id})).one())
+            inserted = (await connection.execute(_SELECT_BY_ID, {"id": new.id})).one()
+            # Last, since the owner's other uploads wait for its row until the commit. Without that lock, the rows before are the upload's own.
+            await quota.charge_quota(connection, new.owner_id, sum(stored.size for stored in files))
+            return asset_from_row(inserted)
 
         return await self._database.transact(insert_asset)
 
