@@ -151,6 +151,15 @@ async def test_fingers_zoom_move_and_swipe(chromium: Browser, album: Album) -> N
         await _touch(phone, [[(200, 300)], [(200, 420)], [(205, 560)]])
         await expect(_viewer(phone)).to_be_hidden()
 
+        await _tile(phone, album.ids["video"]).click()
+        box = await phone.page.locator("video").bounding_box()
+        assert box is not None
+        controls = int(box["y"] + box["height"]) - 30
+        await _touch(phone, [[(300, controls)], [(200, controls)], [(90, controls)]])
+        assert phone.page.url == f"{phone.base}/photos/{album.ids['video']}"
+        await _touch(phone, [[(300, 390)], [(200, 395)], [(90, 400)]])
+        await expect(phone.page).to_have_url(f"{phone.base}/photos/{album.ids['broken']}")
+
 
 async def test_only_the_neighbours_are_loaded_ahead(album_page: WebPage, album: Album) -> None:
     previews: set[str] = set()

@@ -17,6 +17,7 @@
 
 const HOLD_AFTER = 350;
 const HOLD_SLACK = 8;
+const CONTROLS_PIXELS = 80;
 
 export class Gestures {
   /** @type {Map<number, Point>} */
@@ -55,11 +56,14 @@ export class Gestures {
 
   /** @param {PointerEvent} event */
   #down(event) {
-    if (event.button !== 0 || !this.#isOnPicture(event)) {
+    const isOnPicture = this.#isOnPicture(event);
+    if (event.button !== 0 || !(isOnPicture || isFingerOnVideo(event))) {
       return;
     }
     const point = this.#read(event);
-    this.#stage.setPointerCapture(event.pointerId);
+    if (isOnPicture) {
+      this.#stage.setPointerCapture(event.pointerId); // a video gets its own taps
+    }
     this.#pointers.set(event.pointerId, point);
     if (this.#pointers.size === 1) {
       this.#start = { ...point, moment: event.timeStamp };
@@ -136,4 +140,12 @@ export class Gestures {
     const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 16 : 1);
     this.#actions.onZoom(Math.exp(-Math.max(-120, Math.min(120, pixels)) / (event.ctrlKey ? 100 : 300)), this.#read(event));
   }
+}
+
+/**
+ * Whether a finger goes down on a video where it may begin to swipe: above the controls, which it moves.
+ * @param {PointerEvent} event
+ */
+function isFingerOnVideo({ target, pointerType, offsetY }) {
+  return pointerType === "touch" && target instanceof HTMLVideoElement && offsetY < target.clientHeight - CONTROLS_PIXELS;
 }
