@@ -31,6 +31,7 @@ from app.archives.planner import ArchivePlanner
 from app.catalog.database.outage import FailedWork
 from app.config import Settings, load_settings
 from app.health.catalog_check import CatalogCheck
+from app.health.foreign_root_states import ForeignRootStates
 from app.health.installation_metrics import InstallationMetrics, create_catalog_groups, create_mount_group
 from app.health.mount_states import MountRegistry, check_all_mounts
 from app.health.readiness import ReadinessChecks
@@ -122,7 +123,10 @@ async def open_services(
             on_ended=upload_sweeper.wake,
             on_outcome=UploadMetrics(metrics).record if metrics is not None else None,
         )
-        mounts = MountRegistry([media_location.list_mount_states, libraries.list_mount_states])
+        foreign_roots = ForeignRootStates(catalog, storage)
+        mounts = MountRegistry(
+            [media_location.list_mount_states, libraries.list_mount_states, foreign_roots.list_mount_states]
+        )
         installation_metrics = InstallationMetrics(
             [*create_catalog_groups(catalog), create_mount_group(mounts.list_mount_states)]
         )
@@ -164,6 +168,7 @@ async def open_services(
                         "ffmpeg": core.processor.check_ffmpeg,
                         "workers": core.jobs.check_workers,
                         "libraries": partial(check_all_mounts, libraries.list_mount_states),
+                        "foreign folders": partial(check_all_mounts, foreign_roots.list_mount_states),
                     },
                     is_outage=partial(catalog.outages.record_failure, work=FailedWork.CHECK),
                 ),

@@ -17,6 +17,8 @@ from app.health.readiness import CheckFailed
 class MountKind(StrEnum):
     MEDIA = "media"
     LIBRARY = "library"
+    FOREIGN = "foreign"
+    """Another program's folder, whose files are read where they lie."""
 
 
 class MountCondition(StrEnum):
@@ -33,7 +35,7 @@ class MountCondition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MountState:
-    """The state of one folder or bucket. `name`: a media folder's, such as `upload`, or a library's name.
+    """The state of one folder or bucket. `name`: a media folder's, such as `upload`, a library's name, or a foreign folder's path.
 
     `since`: when this process saw the state begin, aware UTC. `error`: one line for the operator; None if the state is OK. `free_bytes` and
     `total_bytes`: of its file system; None if there is none, as on S3, or they cannot be read.

@@ -118,8 +118,13 @@ def test_foreign_files_are_zipped_and_the_zip_resumes(client: httpx.Client, add:
     assert client.get(link.path, headers={"range": "bytes=100-"}).content == whole.content[100:]
 
 
+def _find_state(admin: httpx.Client, tree: ForeignTree) -> str:
+    mounts = {each["name"]: each for each in admin.get("/api/server/mounts").json() if each["kind"] == "foreign"}
+    return mounts[str(tree.root)]["state"]
+
+
 def test_a_changed_file_is_not_sent_and_an_absent_folder_is_not_lost(
-    client: httpx.Client, tree: ForeignTree, add: Callable[..., ForeignAsset]
+    service: Service, client: httpx.Client, tree: ForeignTree, add: Callable[..., ForeignAsset]
 ) -> None:
     asset = add()
     _see_root(client, asset)
@@ -127,7 +132,12 @@ def test_a_changed_file_is_not_sent_and_an_absent_folder_is_not_lost(
     away = tree.root.rename(tree.root.with_name(f"away-{uuid4()}"))
     for refused in (client.get(address), client.get(f"/api/assets/{asset.id}/thumbnail")):
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
-    away.rename(tree.root)
+    with service.client(service.people.add(is_admin=True)) as admin:
+        eventually(lambda: _find_state(admin, tree) == "unmounted", "the mounts tell of it")
+        ready = admin.get("/readyz")
+        assert (ready.status_code, ready.json()["details"]["foreign folders"]["status"]) == (200, "failing")
+        away.rename(tree.root)
+        assert _find_state(admin, tree) == "ok"
     assert client.get(address).content == asset.content
     asset.path.write_bytes(asset.content + b"longer")
     assert client.get(address).status_code >= 400
