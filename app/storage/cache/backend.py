@@ -21,7 +21,6 @@ from app.storage.backend import (
     StorageBackend,
 )
 from app.storage.cache.block_format import BLOCK_BYTES, MAX_HEADER_BYTES, make_object_name
-from app.storage.cache.open_block import OpenBlock
 from app.storage.cache.reads import CachedRead, ReadCache
 from app.storage.errors import StorageError
 from app.storage.key import Key
@@ -148,28 +147,36 @@ class CachedBackend(InvalidatingBackend):
         return CachedRead(self._cache, key, byte_range, if_match)
 
     def read_from_memory(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
-        """Reads a cached block from the page cache. Every failure returns None: `read_stream` meets it again."""
-        cache = self._cache
-        index, last = byte_range.first // BLOCK_BYTES, byte_range.last
-        if last is None or last >= size or last // BLOCK_BYTES != index or not cache.disk.may_read:
+        """Reads a cached block, or two that follow each other, from the page cache. Every failure returns None: `read_stream` meets it again."""
+        first, last = byte_range.first, byte_range.last
+        if last is None or last >= size or not self._cache.disk.may_read:
             return None
-        length = byte_range.length
+        index = first // BLOCK_BYTES
+        boundary = (index + 1) * BLOCK_BYTES
         try:
-            block = cache.open_blocks.get(key.value, index)
-            if block is None:
-                return self._open_small(key, byte_range, size)
-            if block.info.size != size:
-                return None
-            data = read_cached(block.descriptor, length, block.data_offset + byte_range.first - block.first)
+            data = self._read_open_block(key, index, first, min(last + 1, boundary), size)
+            if data is not None and last >= boundary:
+                rest = self._read_open_block(key, index + 1, boundary, last + 1, size)
+                data = None if rest is None else data + rest
         except OSError:
             return None
-        if len(data) != length:
+        if data is None or len(data) != last + 1 - first:
             return None
-        cache.counts.hits += 1
-        cache.counts.hit_bytes += length
+        counts = self._cache.counts
+        counts.hits += 1
+        counts.hit_bytes += len(data)
         return data
 
-    def _open_small(self, key: Key, byte_range: ByteRange, size: int) -> bytes | None:
+    def _read_open_block(self, key: Key, index: int, first: int, end: int, size: int) -> bytes | None:
+        """The bytes of the object from `first` to `end`, which are in one block."""
+        block = self._cache.open_blocks.get(key.value, index)
+        if block is None:
+            return self._open_small(key, first, end, size)
+        if block.info.size != size or end > block.end:
+            return None
+        return read_cached(block.descriptor, end - first, block.data_offset + first - block.first)
+
+    def _open_small(self, key: Key, first: int, end: int, size: int) -> bytes | None:
         cache, store = self._cache, self._cache.disk.store
         if size > CHUNK_BYTES or store is None or not cache.policy.may_hold(key):
             return None
@@ -183,14 +190,7 @@ class CachedBackend(InvalidatingBackend):
             cache.open_blocks.add(key.value, 0, block)
         finally:
             block.release()
-        cache.counts.hits += 1
-        cache.counts.hit_bytes += byte_range.length
-        return _cut(content, block, byte_range)
-
-
-def _cut(content: bytes, block: OpenBlock, byte_range: ByteRange) -> bytes:
-    first = block.data_offset + byte_range.first
-    return content[first : first + byte_range.length]
+        return content[block.data_offset + first : block.data_offset + end]
 
 
 class _InvalidatingResumableWrites:

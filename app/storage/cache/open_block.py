@@ -15,8 +15,10 @@ from app.storage.backend import ObjectInfo
 from app.storage.cache.block_format import BlockHeader, BlockId
 
 MAX_OPEN_BLOCKS = 512
-GENERATION_SECONDS = 1.0
-"""Interval of the timer. A block is closed at the second tick after it was opened, so that an evicted file soon frees its space."""
+TICK_SECONDS = 1.0
+"""Interval at which blocks that were evicted or deleted are closed, so that they free their space."""
+GENERATION_TICKS = 10
+"""A block is closed at the second tick of this number after it was opened."""
 SETTLED_NS = 100_000_000
 """Above the resolution of the times of files."""
 
@@ -77,6 +79,7 @@ class OpenBlocks:
         self._young: OrderedDict[tuple[str, int], OpenBlock] = OrderedDict()
         self._old: dict[tuple[str, int], OpenBlock] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
 
     def get(self, key: str, index: int) -> OpenBlock | None:
         """A block that is unchanged; the caller acquires it if it keeps it beyond the current callback."""
@@ -98,7 +101,7 @@ class OpenBlocks:
         if len(self._young) + len(self._old) > MAX_OPEN_BLOCKS:
             self._drop(next(iter(self._old or self._young)))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GENERATION_SECONDS, self._rotate_generations)
+            self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._on_tick)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -112,10 +115,14 @@ class OpenBlocks:
             if (block := blocks.pop(entry, None)) is not None:
                 block.release()
 
-    def _rotate_generations(self) -> None:
-        for block in self._old.values():
-            block.release()
-        self._old, self._young = dict(self._young), OrderedDict()
-        self._timer = (
-            asyncio.get_running_loop().call_later(GENERATION_SECONDS, self._rotate_generations) if self._old else None
-        )
+    def _on_tick(self) -> None:
+        self._ticks += 1
+        if self._ticks % GENERATION_TICKS == 0:
+            for block in self._old.values():
+                block.release()
+            self._old, self._young = dict(self._young), OrderedDict()
+        for entry, block in (*self._young.items(), *self._old.items()):
+            if not read_stamp(block.descriptor)[0]:
+                self._drop(entry)
+        is_empty = not (self._young or self._old)
+        self._timer = None if is_empty else asyncio.get_running_loop().call_later(TICK_SECONDS, self._on_tick)

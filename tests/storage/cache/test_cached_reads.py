@@ -97,6 +97,8 @@ async def test_what_is_cached_is_offered_to_the_kernel(open_cached: OpenCached, 
             pytest.skip("sendfile is not to be had here")
     proxy.faults.append(Fault(status=503))
     assert b"".join(await fetch_windows(backend, "film")) == data
+    over_the_boundary = ByteRange(BLOCK_BYTES - 100, BLOCK_BYTES + 99)
+    assert backend.read_from_memory(Key("film"), over_the_boundary, SIZE) == data[BLOCK_BYTES - 100 : BLOCK_BYTES + 100]
     proxy.faults.clear()
     (second,) = [path for path in block_paths(folder) if path.name.endswith("-1")]
     second.unlink()
