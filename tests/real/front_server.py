@@ -49,7 +49,7 @@ def adapt_offloading_servers(media: Path, store: str, store_address: str) -> str
     """The second file for nginx, with this media folder, and the store that clients know as `store` at that address, without TLS."""
     _, servers = read_blocks("nginx")
     for text, actual in (
-        ("include /etc/nginx/mediavault-secret.conf;", f'proxy_set_header X-Offload-Secret "{SECRET}";'),
+        ("include /etc/nginx/mediavault-secret.conf;", f'map "" $mediavault_secret {{ default "{SECRET}"; }}'),
         ("/srv/photos", str(media)),
         ("server s3.example.org:443;", f"server {store_address};"),
         ("https://mediavault_store", "http://mediavault_store"),
