@@ -17,6 +17,7 @@ from bench import (
     archives,
     contestants,
     front_server,
+    immich_imports,
     load,
     metrics_cost,
     photos,
@@ -46,6 +47,7 @@ ROWS = (
     "pipeline",
     "move",
     "scan",
+    "immich-import",
     "metrics",
 )
 MEBIBYTES = 1024
@@ -86,6 +88,8 @@ def _run_works(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str,
         yield "photos", photos.measure_derivatives(folder, options.rounds, cores)
     if "scan" in options.rows:
         yield "scan", scans.measure_scans(folder, options, cores)
+    if "immich-import" in options.rows:
+        yield "immich-import", immich_imports.measure_imports(folder, options.rounds, cores)
     if "pipeline" in options.rows:
         yield "pipeline", pipeline.measure_pipeline(folder, options, cores)
     if "move" in options.rows:
@@ -94,7 +98,7 @@ def _run_works(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str,
         yield "metrics", [metrics_cost.measure_metrics_cost(folder, options.seconds, options.rounds, cores)]
     if "front-server" in options.rows:
         yield "front-server", front_server.measure_front_server(folder, options, cores)
-    if set(options.rows) - {"photos", "scan", "pipeline", "move", "metrics", "front-server"}:
+    if set(options.rows) - {"photos", "scan", "immich-import", "pipeline", "move", "metrics", "front-server"}:
         yield from _measure_servers(folder, options, cores)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import io
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,6 +85,12 @@ class Installation:
         with psycopg.connect(self.url) as connection:
             cursor = connection.execute(statement, parameters)  # pyright: ignore[reportArgumentType]
             return cursor.fetchall() if cursor.description else []
+
+    def execute_named(self, statement: str, parameters: Mapping[str, Any]) -> None:
+        """As `execute`, with named parameters; without checks of foreign keys."""
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(statement.encode(), parameters)
 
     def to_host(self, path: str) -> Path:
         """Where the file at this path of Immich's lies."""
