@@ -145,3 +145,19 @@ async def test_what_would_write_into_photos_is_refused(library: Library, tree: F
         assert "lies in" in (await export(library, folder, *asset, status=2))["error"]
     assert "is no folder" in (await export(library, target / "missing", *asset, status=2))["error"]
     assert "give either" in (await export(library, target, status=2))["error"]
+
+
+async def test_a_file_without_a_checksum_is_compared_by_its_bytes(
+    library: Library, tree: ForeignTree, target: Path
+) -> None:
+    """As those of a library that was not read yet: the sidecar of the first asset has none."""
+    asset = tree.assets[0]
+    sidecar = await asyncio.to_thread(asset.paths[FileKind.SIDECAR].read_bytes)
+    await asyncio.to_thread((target / MONTH).mkdir)
+    await asyncio.to_thread((target / MONTH / "IMG.jpg.xmp").write_bytes, bytes(len(sidecar)))
+    for files, present in ((2, 0), (0, 2)):
+        report = await export(library, target, "--asset", str(asset.id))
+        assert (report["files"], report["present"]) == (files, present)
+    found = await asyncio.to_thread(contents, target / MONTH)
+    assert found["IMG.jpg.xmp"] == bytes(len(sidecar))
+    assert sidecar in found.values()

@@ -267,6 +267,11 @@ async def test_verify_compares_both_places(library: Library, tree: ForeignTree) 
         ("size", str(tree.assets[2].path), None),
     }
     assert (summary["foreign"], summary["copies"]) == (12, 12)
+    away = await asyncio.to_thread(tree.assets[0].path.rename, tree.assets[0].path.with_suffix(".away"))
+    found, _ = await verify("--repair")
+    assert ("missing", first.copy_path, None) in found, "with the source away, a store that errs may have the only copy"
+    await asyncio.to_thread(away.rename, tree.assets[0].path)
+    edited = await asyncio.to_thread(tree.state)
     found, _ = await verify("--repair")
     assert ("missing", first.copy_path, "forgotten") in found
     await library.sweep()

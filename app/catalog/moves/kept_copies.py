@@ -53,7 +53,8 @@ class KeptCopyRepository:
             await _lock_owners(connection, {item.owner_id for item in items})
             for item in items:
                 is_file = (_file.c.id == item.file_id) & _file.c.is_foreign
-                is_same = _file.c.copy_path.is_(None) & (_file.c.sha1 == sha1s[item.file_id])
+                has_no_other = _file.c.copy_path.is_(None) | (_file.c.copy_path == item.target_path)
+                is_same = has_no_other & (_file.c.sha1 == sha1s[item.file_id])
                 statement = update(_file).where(is_file, is_same).values(copy_path=item.target_path)
                 if (await connection.execute(statement)).rowcount == 1:
                     kept.add(item.file_id)

@@ -12,7 +12,7 @@ from app.catalog.schema.records import File, FileKind
 from app.jobs.service import JobService
 from app.migration.consistency.consistency_check import QUARANTINE_FOLDER
 from app.migration.consistency.findings import ConsistencyFinding, FindingKind
-from app.storage.errors import ObjectNotFound
+from app.storage.errors import ObjectNotFound, StorageError
 from app.storage.service import StorageService
 
 REQUEUED = "requeued"
@@ -47,7 +47,7 @@ class ConsistencyRepair:
         file = finding.file
         if file is not None and finding.is_copy:
             is_lost = finding.problem is FindingKind.MISSING and self._jobs is not None
-            return FORGOTTEN if is_lost and await self._catalog.kept_copies.forget(file.id, finding.path) else None
+            return await self._forget_copy(file, finding.path) if is_lost else None
         if file is not None:
             is_repairable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
             return await self._requeue_derivatives(file, self._jobs) if is_repairable and self._jobs else None
@@ -57,6 +57,16 @@ class ConsistencyRepair:
         if self._quarantine_orphans and finding.key is not None:
             return await self._move_to_quarantine(finding.path, finding.key)
         return None
+
+    async def _forget_copy(self, file: File, copy_path: str) -> str | None:
+        """Only while the source is there: a store that has answered wrongly may hold the only copy."""
+        current = await self._catalog.files.get(file.id)
+        try:
+            if current is None or (await self._storage.stat_foreign_source(current.path)).size != current.size:
+                return None
+        except StorageError:
+            return None
+        return FORGOTTEN if await self._catalog.kept_copies.forget(file.id, copy_path) else None
 
     async def _requeue_derivatives(self, file: File, jobs: JobService) -> str | None:
         """Queue all tasks of the derivative's asset; tasks that run now are left alone."""

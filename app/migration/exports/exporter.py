@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Exporter:
     async def _export_asset(self, exported: ExportedAsset) -> None:
         for export in _plan(exported):
             try:
-                await self._export(export)
+                await self._export(await self._with_checksum(export))
             except OSError as error:
                 if is_full(error):
                     raise ExportStopped(f"the folder cannot be written: {error.strerror}") from error
@@ -113,6 +113,19 @@ class Exporter:
                 return
         await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
         self._report.problems.add(export.file.path, f"{export.other_name} is taken by another file")
+
+    async def _with_checksum(self, export: _Export) -> _Export:
+        """The file of a library may not have been read yet: its bytes are hashed where they lie. If that fails, so does the export."""
+        if export.file.sha1 is not None:
+            return export
+        digest = ContentHasher()
+        try:
+            async with self._storage.read(export.file.path) as stream:
+                async for chunk in stream.chunks:
+                    digest.update(chunk)
+        except StorageError:
+            return export
+        return replace(export, file=replace(export.file, sha1=digest.to_checksums().sha1))
 
     async def _write_from_any_place(self, export: _Export) -> None:
         """From where the file is read usually; if its bytes there are wrong, from its copy."""
