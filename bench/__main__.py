@@ -26,6 +26,7 @@ from bench import (
     rows,
     s3_moves,
     s3_reads,
+    s3_uploads,
     scans,
     small_uploads,
 )
@@ -36,6 +37,7 @@ ROUNDS_TO_KEEP = 9
 ROWS = (
     "upload",
     "small-uploads",
+    "upload-s3",
     "resumable",
     "ranges",
     "whole",
@@ -111,7 +113,7 @@ def _measure_servers(
             file.write(os.urandom(MEBIBYTE))
     with ExitStack() as stack:
         service = stack.enter_context(contestants.mediavault(folder, cores))
-        if {"upload", "small-uploads"} & set(options.rows):
+        if {"upload", "small-uploads", "upload-s3"} & set(options.rows):
             yield from _measure_uploads(folder, service, source, options, cores)
         if "resumable" in options.rows:
             resumable = resumable_uploads.measure_resumable_uploads(folder, service, source, options.rounds, cores)
@@ -142,6 +144,8 @@ def _measure_uploads(
             yield "upload", [rows.measure_uploads([service, form], source, options.rounds, cores)]
         if "small-uploads" in options.rows:
             yield "small-uploads", [small_uploads.measure_small_uploads([service, form], options.rounds, cores)]
+    if "upload-s3" in options.rows:
+        yield "upload-s3", [s3_uploads.measure_s3_uploads(folder, source, options.rounds, cores)]
 
 
 def _start_readers(

@@ -25,6 +25,7 @@ from bench.resumable_uploads import PLAIN, ROW_AT_ONCE
 from bench.resumable_uploads import ROW as RESUMABLE_ROW
 from bench.rows import ResultRow, Sample
 from bench.s3_moves import LARGE_FILES, PLANNED_FILES, SMALL_FILES
+from bench.s3_uploads import S3_UPLOAD, SDK
 from bench.scans import FILES
 from bench.small_uploads import CONNECTIONS as UPLOAD_CONNECTIONS
 from bench.small_uploads import SMALL_UPLOADS
@@ -114,6 +115,9 @@ GOALS = (
         figure="photos_per_second",
     ),
     RatioGoal(SMALL_UPLOADS, "UploadFile", f"{SMALL_UPLOAD}, CPU (ms)", "our CPU for each / theirs"),
+    RatioGoal(
+        S3_UPLOAD, SDK, "upload of 1 GiB to S3, CPU", "our CPU / that of the SDK's multipart upload", at_most=1.1
+    ),
     RatioGoal(RESUMABLE_ROW, PLAIN, RESUMABLE, "our CPU / that of our plain upload", at_most=1.2),
     RatioGoal(RESUMABLE_ROW, "tuspyserver", RESUMABLE, "our CPU / theirs", at_most=0.7),
     RatioGoal(ROW_AT_ONCE, "tuspyserver", AT_ONCE, "our CPU / theirs"),
