@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -167,3 +168,38 @@ async def test_too_many_that_wait_are_refused_at_once(catalog: Catalog) -> None:
     results = await run_together(catalog, *(rename(user.id, "Berta") for _ in range(12)))
 
     assert [type(result) for result in results] == [str] * 10 + [CatalogBusy] * 2
+
+
+async def test_callers_cancelled_at_any_moment_leave_the_connections_usable(
+    catalog: Catalog, seed: int, soak: bool
+) -> None:
+    user = await make_user(catalog)
+    choices = random.Random(seed)
+
+    async def read_name(connection: AsyncConnection) -> str:
+        return (await connection.execute(select(_user.c.name).where(_user.c.id == user.id))).scalar_one()
+
+    async def read_apart() -> str:
+        async with catalog.database.read() as connection:
+            return await read_name(connection)
+
+    calls = (
+        lambda: catalog.database.query(read_name),
+        lambda: catalog.database.transact(rename(user.id, "Berta")),
+        read_apart,
+    )
+    for _ in range(2000 if soak else 100):
+        tasks = [asyncio.create_task(choices.choice(calls)()) for _ in range(6)]
+        await asyncio.wait(tasks, timeout=choices.random() * 0.002)
+        for task in tasks:
+            if choices.random() < 0.5:
+                task.cancel()
+        async with asyncio.timeout(PATIENCE):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [each for each in results if isinstance(each, Exception)]
+
+    async with asyncio.timeout(PATIENCE):
+        assert await catalog.database.transact(rename(user.id, "Clara")) == "renamed to Clara"
+        assert await catalog.database.query(read_name) == await read_apart() == "Clara"
+    assert {pool.used for pool in catalog.database.pools.values()} == {0}
+    assert catalog.database.waits.in_use == 0
