@@ -42,6 +42,8 @@ MAX_CACHED_IDENTITIES = 10_000
 
 _TOKEN_ATTEMPTS = "sign-in token"  # noqa: S105 - no password
 _KEY_ATTEMPTS = "API key"
+_IDENTITY_KEY = "mediavault.identity_key"
+"""Where `identify_from_cache` keeps the hash of a scope's credential: the scope of a request that is repeated is used again."""
 """In place of an account's address, to count failed sign-ins per client address."""
 
 _T = TypeVar("_T")
@@ -102,10 +104,13 @@ class Authenticator:
 
     def identify_from_cache(self, scope: Scope) -> Identity | None:
         """The result of `identify` for a GET, if it is cached; None if only a catalogue query can tell."""
-        credential = find_credential(scope)
-        if credential is None:
-            return None
-        identity = self._identities.peek((credential.kind, hash_secret(credential.secret)))
+        key: tuple[CredentialKind, bytes] | None = scope.get(_IDENTITY_KEY)
+        if key is None:
+            credential = find_credential(scope)
+            if credential is None:
+                return None
+            key = scope[_IDENTITY_KEY] = (credential.kind, hash_secret(credential.secret))
+        identity = self._identities.peek(key)
         return None if identity is None or _is_expired(identity) else identity
 
     async def login(self, email: str, password: str, scope: Scope) -> tuple[User, str]:

@@ -156,10 +156,12 @@ class ConnectionRegistry:
         self._remove_health_only(address, transport)
         return True
 
-    def mark_idle(self, address: str, transport: asyncio.Transport, on_closed: Callable[[], None]) -> None:
+    def mark_idle(self, address: str, transport: asyncio.Transport, on_closed: Callable[[], None]) -> float:
         """An admitted connection waits for a request. It may be closed for another connection: `on_closed` must close it, and it counts as
-        `REFUSED` then."""
-        self._idle[transport] = (address, asyncio.get_running_loop().time(), on_closed)
+        `REFUSED` then. Returns the time on the loop's clock."""
+        now = asyncio.get_running_loop().time()
+        self._idle[transport] = (address, now, on_closed)
+        return now
 
     def mark_busy(self, transport: asyncio.Transport) -> None:
         """A request has begun to arrive."""

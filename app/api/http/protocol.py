@@ -5,8 +5,9 @@ pipelined requests. This protocol parses one request of a connection at a time: 
 reading pauses (back-pressure). A connection that exceeds a bound gets a response in the error format and is closed.
 
 An ASGI call costs a task, an event, a message for the head and one for the body, and uvicorn's check of each header field. For a
-small range this costs more than all other work. So a response that is in memory is written as soon as its request is parsed. Requests
-that `ApiApplication.answer_from_memory` does not answer become uvicorn's ordinary ASGI calls.
+small range this costs more than all other work. So a response that is in memory is written as soon as its request is parsed, and a request
+that repeats an earlier one for another asset or range is not parsed again (`RepeatedHead`). Requests that
+`ApiApplication.answer_from_memory` does not answer become uvicorn's ordinary ASGI calls.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from app.api.errors import ApiError
 from app.api.http.application import ApiApplication, build_problem_response
 from app.api.http.client_address import FORWARDED, FORWARDED_FOR
 from app.api.http.connections import ConnectionAdmission, ConnectionRegistry
+from app.api.http.repeated_head import RepeatedHead
 from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
 from app.api.http.responses.file_sender import FileSender, create_file_sender
@@ -44,6 +46,8 @@ LINGER_IDLE_SECONDS = 8.0
 """Lingering close: the connection closes when nothing has arrived for this time after the last response."""
 LINGER_SECONDS = 30.0
 """Lingering close: the longest time for which a connection is read after its last response."""
+MAX_UNUSED_HEADS = 8
+"""Heads that are remembered in a row without being repeated: then the client's heads differ each time, and no more are remembered."""
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -80,6 +84,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._known_host_field: tuple[bytes, bytes] | None = None
         """The `Host` field of an earlier request on this connection that was valid."""
         self._file_sender: FileSender | None = None
+        self._repeated_head: RepeatedHead | None = None
+        self._repeated_scope: dict[str, Any] = {}
+        """The scope of the request that had this head; each repetition changes path, query and fields in it."""
+        self._keep_alive_until = 0.0
+        """On the loop's clock: when the keep-alive ends, if that is later than the timer's end."""
+        self._unused_heads = 0
+        """Heads that were remembered since the last repetition."""
         self._body = BodyFraming()
         self._blank_bytes = 0
         self._is_turn_scheduled = False
@@ -102,7 +113,7 @@ class HttpProtocol(HttpToolsProtocol):
             count_unsent_bytes=self._count_unsent_bytes,
         )
         if self._admission is ConnectionAdmission.ADMITTED:
-            self._registry.mark_idle(self._address, transport, self._on_closed_for_another)
+            self._mark_idle()
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -114,6 +125,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self._file_sender is not None:
             self._file_sender.on_connection_lost()
 
+    def _mark_idle(self) -> float:
+        return self._registry.mark_idle(self._address, self.transport, self._on_closed_for_another)
+
     def _count_unsent_bytes(self) -> int:
         waiting = 0 if self._file_sender is None else self._file_sender.waiting_bytes
         return self.transport.get_write_buffer_size() + waiting
@@ -121,6 +135,8 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             self._last_received_at = self.loop.time()
+            return
+        if self._repeated_head is not None and self._answer_repeated(self._repeated_head, data):
             return
         self._registry.mark_busy(self.transport)
         self._unset_keepalive_if_required()
@@ -269,11 +285,20 @@ class HttpProtocol(HttpToolsProtocol):
         keep_alive = (
             self._is_http_1_1 and self.parser.should_keep_alive() and self._admission is ConnectionAdmission.ADMITTED
         )
-        if not (keep_alive and self._application is not None and self._try_answer_from_memory(self._application)):
+        if keep_alive and self._application is not None and self._try_answer_from_memory(self._application):
+            self._remember_head()
+        else:
             self._start_cycle(keep_alive=keep_alive)
         self.headers = []  # the scope has them; fields that follow are trailers, which are not header fields
 
     def _try_answer_from_memory(self, application: ApiApplication) -> bool:
+        if not self._write_answer_from_memory(application):
+            return False
+        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
+        self.on_response_complete()
+        return True
+
+    def _write_answer_from_memory(self, application: ApiApplication) -> bool:
         # uvicorn's flow control handles a client that reads slowly.
         if self.flow.write_paused or self.transport.is_closing() or self._registry.is_draining:
             return False
@@ -291,9 +316,50 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.writelines((b"%b%b\r\n" % (head, lines), body))
         if metrics is not None:
             metrics.record_memory_answer(self.scope["path"], head, time.perf_counter() - began)
-        self.cycle = None  # pyright: ignore[reportAttributeAccessIssue]
-        self.on_response_complete()
         return True
+
+    def _remember_head(self) -> None:
+        """The request that was just answered from memory may be repeated for another asset or range."""
+        if (
+            self._unused_heads < MAX_UNUSED_HEADS
+            and self._position == len(self._data)
+            and not self._trusted
+            and len(self._framing) == 1
+            and self._framing[0] == self._known_host_field
+        ):
+            self._unused_heads += 1
+            self._repeated_head = RepeatedHead.remember(self._data, self.headers)
+            self._repeated_scope = dict(self.scope)
+
+    def _answer_repeated(self, repeated: RepeatedHead, data: bytes) -> bool:
+        """Answer the request without parsing its fields, if it is a repeated one and its answer is in memory."""
+        if (
+            self.timeout_keep_alive_task is None
+            or not self.is_idle
+            or self._client_sent_eof
+            or self._application is None
+        ):
+            return False
+        request = repeated.match(data)
+        if request is None:
+            return False
+        scope = self._repeated_scope
+        scope["path"], scope["query_string"], scope["headers"] = request
+        self.scope = scope  # pyright: ignore[reportIncompatibleVariableOverride, reportAttributeAccessIssue]
+        if not self._write_answer_from_memory(self._application):
+            return False
+        self._unused_heads = 0
+        self.server_state.total_requests += 1
+        self._registry.mark_busy(self.transport)
+        self._keep_alive_until = self._mark_idle() + self.timeout_keep_alive  # the timer of the request before goes on
+        return True
+
+    def timeout_keep_alive_handler(self) -> None:
+        seconds_left = self._keep_alive_until - self.loop.time()
+        if seconds_left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(seconds_left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _start_cycle(self, *, keep_alive: bool) -> None:
         self.cycle = UvicornRequestCycle(  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -362,7 +428,7 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             if self.flow.read_paused:
                 self.flow.resume_reading()
-            self._registry.mark_idle(self._address, self.transport, self._on_closed_for_another)
+            self._mark_idle()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
