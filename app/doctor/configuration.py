@@ -42,11 +42,15 @@ def check_front_server(section: ReportSection, settings: Settings) -> None:
         _check_file_access(section, settings.media_location)
     elif mode is OffloadMode.X_SENDFILE:
         section.warn(
-            "front server", "files in S3 are sent from here", "MEDIAVAULT_OFFLOAD=x-accel has nginx fetch them"
+            "front server and S3", "files in S3 are sent from here", "MEDIAVAULT_OFFLOAD=x-accel has nginx fetch them"
         )
+    if settings.cache_folder is not None and settings.s3_bucket and mode is OffloadMode.X_ACCEL:
+        section.ok("front server and cache", "files in S3 are sent from here, by the cache")
     if settings.s3_delivery is S3Delivery.REDIRECT and settings.s3_bucket:
         section.warn(
-            "front server", "files in S3 are not sent by it, but redirected to", "S3_DELIVERY is redirect: leave it out"
+            "front server and S3",
+            "files in S3 are not sent by it, but redirected to",
+            "S3_DELIVERY is redirect: leave it out",
         )
 
 

@@ -317,6 +317,16 @@ def test_the_store_is_asked_for_one_version_and_told_nothing_of_the_client(from_
     assert (asked.query["X-Amz-Expires"], asked.headers["range"]) == ("60", "bytes=0-9")
 
 
+def test_what_the_cache_is_for_is_sent_from_here(start_service: StartService, tmp_path: Path) -> None:
+    cache = {"MEDIAVAULT_CACHE_FOLDER": str(tmp_path / "cache"), "MEDIAVAULT_CACHE_ORIGINALS": "always"}
+    service = start_service("s3", database="sqlite", settings=SETTINGS | cache)
+    with service.client(service.people.add()) as client:
+        path = f"/api/assets/{uploaded(client, data := fresh_bytes(1000))}/original"
+        for _ in range(2):
+            answer = client.get(path, headers=WITH_SECRET)
+            assert (ACCEL in answer.headers, answer.content) == (False, data)
+
+
 def test_another_object_in_its_place_is_not_sent(from_store: Behind) -> None:
     """Although the link is still valid: `If-Match` names the version that the service has seen."""
     path = from_store.upload(data := fresh_bytes(1000))

@@ -48,6 +48,8 @@ class FrontServer:
         self, settings: Settings, storage: StorageService, secret: str, metrics: ProcessMetrics | None = None
     ) -> None:
         self._uses_x_accel = settings.offload is OffloadMode.X_ACCEL
+        # What the cache on a local disk holds is nearer than the store.
+        self._sends_from_store = self._uses_x_accel and settings.cache_folder is None
         self._minimum = settings.offload_minimum
         self._secret = secret.encode("ascii")
         self._storage = storage
@@ -119,7 +121,7 @@ class FrontServer:
 
     async def _find_location(self, source: StoredSource, part: OffloadablePart) -> RawHeaders | None:
         if is_s3_uri(source.path):
-            if not self._uses_x_accel:
+            if not self._sends_from_store:
                 return None
             return await self._store_fields.get(source.path, lambda: self._sign(source))
         location = self._name_local_file(source.path)
