@@ -181,7 +181,8 @@ class ImmichImport:
                 translated.asset = None
                 translated.add(ProblemKind.REMOVED_LIBRARY, f"{asset.id} {asset.original_path}")
             for kind, example in translated.problems:
-                self.report.problems.add(kind, example)
+                if kind is not ProblemKind.PATH_CHECKSUM:  # usual in libraries: the content is hashed in the background
+                    self.report.problems.add(kind, example)
             if translated.asset is None:
                 self.report.skipped += 1
             else:
@@ -192,10 +193,11 @@ class ImmichImport:
         self, page: AssetPage, batch: list[ImportedAsset], *, progress: tuple[str, UUID] | None = None
     ) -> None:
         if self._options.dry_run:
-            self._count(await self._catalog.imported_assets.compare(batch))
+            self._count(await self._catalog.imported_assets.compare(batch), batch)
         else:
-            batch += await self._settle_holders(batch)
-            self._count(await self._catalog.imported_assets.apply(batch, progress=progress))
+            moved = await self._settle_holders(batch)
+            changes = await self._catalog.imported_assets.apply([*batch, *moved], progress=progress)
+            self._count(changes, batch)
         self._progress.advance(len(page.assets))
 
     async def _settle_holders(self, batch: Sequence[ImportedAsset]) -> list[ImportedAsset]:
@@ -213,10 +215,11 @@ class ImmichImport:
         page = await self._pages.translate([row for row in rows if row.owner_id in owners])
         return [translated.asset for _, translated in page.assets if translated.asset is not None]
 
-    def _count(self, changes: BatchChanges) -> None:
+    def _count(self, changes: BatchChanges, batch: Sequence[ImportedAsset]) -> None:
+        """Assets that were only looked at beside the batch are counted in their own page."""
         self.report.new += len(changes.new_assets)
         self.report.changed += len(changes.changed_assets)
-        self.report.unchanged += changes.unchanged
+        self.report.unchanged += sum(asset.id in changes.unchanged for asset in batch)
         for path in changes.path_conflicts:
             self.report.problems.add(ProblemKind.SHARED_PATH, path)
         for asset_id in changes.checksum_conflicts:

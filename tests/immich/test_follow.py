@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from app.catalog.catalog import Catalog
+from app.catalog.schema import tables
 from app.catalog.schema.records import Asset
 from tests.api.consistency import differences, read_state
 from tests.immich.conftest import MakeTakeover
@@ -211,6 +213,44 @@ def test_another_database_empties_nothing(followed: Takeover) -> None:
         )
     assert installation.execute("SELECT count(*) FROM asset")[0][0] == with_rows
     assert_agreement(followed)
+
+
+def test_what_was_adopted_is_ours_for_good(make_takeover: MakeTakeover, seed: int) -> None:
+    """Immich's rows and paths no longer hold for it, whatever follows them still."""
+    takeover = make_takeover("v2-local", assets=5)
+    takeover.report("import")
+    asset_id = takeover.installation.plain[0]
+    ours = str(takeover.service.stack.media / "upload" / "ours.jpg")
+
+    async def adopt(catalog: Catalog) -> None:
+        asset = await catalog.assets.get(asset_id)
+        assert asset is not None
+        async with catalog.engine.begin() as connection:
+            row = tables.file.c.id == asset.file.id
+            await connection.execute(update(tables.file).where(row).values(is_foreign=False, path=ours))
+
+    takeover.service.people.call(adopt)
+    player = Player(takeover.installation, seed)
+    takeover.installation.plain[:] = [asset_id]
+    player.rename()
+    player.favourite()
+    before = read_any(takeover, asset_id)
+    takeover.report(*ONCE)
+    takeover.report(*ALL)
+    assert read_any(takeover, asset_id) == before
+    assert before.file.path == ours
+    takeover.installation.execute("DELETE FROM asset WHERE id = %s", [asset_id])
+    takeover.report(*ALL)
+    assert read_any(takeover, asset_id).deleted_at is None
+
+
+def read_any(takeover: Takeover, asset_id: UUID) -> Asset:
+    async def read(catalog: Catalog) -> Asset:
+        asset = await catalog.assets.get(asset_id)
+        assert asset is not None
+        return asset
+
+    return takeover.service.people.call(read)
 
 
 def test_nothing_is_followed_before_an_import(make_takeover: MakeTakeover) -> None:

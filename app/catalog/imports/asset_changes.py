@@ -59,7 +59,7 @@ class BatchChanges:
     checksum_conflicts: list[UUID] = field(default_factory=list[UUID])
     refused: set[UUID] = field(default_factory=set[UUID])
     """Assets that are left out."""
-    unchanged: int = 0
+    unchanged: set[UUID] = field(default_factory=set[UUID])
 
 
 def list_files(asset: ImportedAsset) -> list[ImportedFile]:
@@ -143,6 +143,9 @@ def _compare(
     if asset.live_photo_video_id is not None and asset.live_photo_video_id not in present:
         asset = replace(asset, live_photo_video_id=None)
     before = known.assets.get(asset.id)
+    if _is_adopted(known.files.get(asset.original.id)):
+        changes.unchanged.add(asset.id)
+        return
     for file in list_files(asset):
         _compare_file(asset, file, known, changes)
     is_file_changed = _compare_derivatives(asset, known, changes)
@@ -163,7 +166,12 @@ def _compare(
     if values:
         changes.changed_assets.append((asset.id, values))
     elif not is_file_changed:
-        changes.unchanged += 1
+        changes.unchanged.add(asset.id)
+
+
+def _is_adopted(file: Any) -> bool:
+    """Whether the file, which came from the source, is ours now: nothing of the source's holds for it any more."""
+    return file is not None and not file.is_foreign and file.kind is not FileKind.EXTERNAL
 
 
 def _compare_file(asset: ImportedAsset, file: ImportedFile, known: KnownRows, changes: BatchChanges) -> None:
@@ -171,6 +179,8 @@ def _compare_file(asset: ImportedAsset, file: ImportedFile, known: KnownRows, ch
     changes.file_owners[file.id] = asset.owner_id
     if before is None:
         changes.new_files.append((asset.owner_id, file))
+    elif _is_adopted(before):
+        return
     elif before.path != file.path or not is_same_content(file, before):
         changes.changed_files.append(file)
         if before.path != file.path:

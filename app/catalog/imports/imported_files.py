@@ -98,6 +98,8 @@ async def replace_file(
     if file is None:
         return former_id, False
     known = (await connection.execute(select(_file).where(_file.c.id == file.id))).one_or_none()
+    if known is not None and not known.is_foreign:  # it was adopted
+        return former_id, False
     taken = select(_file.c.id).where(_file.c.path == file.path, _file.c.id != file.id)
     if (await connection.execute(taken)).first() is not None:
         return former_id, False
