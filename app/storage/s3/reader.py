@@ -28,8 +28,9 @@ from app.storage.s3.protocol.responses import is_strong
 from app.storage.s3.protocol.sdk import find_proxy, make_tls_context
 from app.storage.s3.protocol.signed_links import SignedLinks
 from app.storage.s3.protocol.signing import STALE_CREDENTIAL_CODES, ErrorResponse
-from app.storage.s3.read_chunks import ReadChunks, ReadResponse
-from app.storage.s3.read_connections import ReadConnection, ReadConnections
+from app.storage.s3.reads.ahead import SMALLEST_REST, AheadBudget, ReadAhead
+from app.storage.s3.reads.chunks import ReadChunks, ReadResponse
+from app.storage.s3.reads.connections import ReadConnection, ReadConnections
 
 STALL_SECONDS = 10.0
 _ATTEMPTS = 3
@@ -60,6 +61,7 @@ class S3Reader:
         self.connections = connections
         self.deadline = deadline
         self.minimum_rate = minimum_rate
+        self.ahead_budget = AheadBudget()
         self.stall_seconds = STALL_SECONDS
         self.open_reads: set[ReadChunks] = set()
         self.on_retry: Callable[[], None] = lambda: None
@@ -69,6 +71,10 @@ class S3Reader:
     def connections_in_use(self) -> int:
         """Number of connections that carry a read now."""
         return sum(chunks.is_connected for chunks in self.open_reads)
+
+    @property
+    def spare_connections(self) -> ReadConnections:
+        return self.connections
 
     @property
     def keeps_ranges(self) -> bool:
@@ -93,7 +99,18 @@ class S3Reader:
             yield ObjectStream(content.info, None, _no_chunks())
             return
         with ReadChunks(self, reply, content.served) as chunks:
-            yield ObjectStream(content.info, content.served, chunks)
+            if not self._may_read_ahead(content):
+                yield ObjectStream(content.info, content.served, chunks)
+                return
+            ahead = ReadAhead(self, chunks, content.info, content.served)
+            try:
+                yield ObjectStream(content.info, content.served, ahead)
+            finally:
+                await ahead.aclose()
+
+    def _may_read_ahead(self, content: RangeContent) -> bool:
+        is_long = content.served is not None and content.served.length >= SMALLEST_REST
+        return is_long and self.keeps_ranges and is_strong(content.info.etag)
 
     async def fetch_link(self, link: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         """GET a signed link as a client would: returns status, headers and the first bytes, for `mediavault doctor`. Raises

@@ -13,9 +13,9 @@ from app.storage.backend import ObjectStream, read_for_account
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
 from app.storage.s3 import S3Backend
-from app.storage.s3 import read_connections as scheduling
 from app.storage.s3.protocol.capabilities import S3Feature
-from app.storage.s3.read_connections import ReadConnection, ReadConnections
+from app.storage.s3.reads import connections as scheduling
+from app.storage.s3.reads.connections import ReadConnection, ReadConnections
 from tests.real.proxy import Fault, Proxy
 from tests.real.quirks import READ_QUIRKS, reading
 from tests.storage.s3.conftest import OpenBackend, eventually, read, write

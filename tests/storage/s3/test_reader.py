@@ -18,7 +18,7 @@ from app.storage.errors import (
 )
 from app.storage.key import Key
 from app.storage.ranges import ByteRange
-from app.storage.s3.read_chunks import MAX_CONTINUATIONS
+from app.storage.s3.reads.chunks import MAX_CONTINUATIONS
 from tests.real.proxy import Fault, Proxy, Recorded
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.s3.conftest import OpenBackend, eventually, read, write

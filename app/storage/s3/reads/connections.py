@@ -74,6 +74,13 @@ class ReadConnections:
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def has_spare(self) -> bool:
+        """True where one more read of the current task's account takes nothing from anybody: nobody waits, and half of all connections, and of
+        those that the account may have, are free."""
+        is_free = not self._waiting and len(self._held) < self.limit // 2
+        return is_free and self._counts[find_reading_account()] < self._account_limit // 2
+
     async def acquire(self) -> ReadConnection:
         """A connection for the account of the current task. The caller limits the time."""
         account, loop = find_reading_account(), asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from app.storage.ranges import ByteRange
 from app.storage.s3.content_range import RangeContent
 from app.storage.s3.protocol.errors import BACKEND, S3RequestRefused
 from app.storage.s3.protocol.responses import UNVERSIONED_ETAG
-from app.storage.s3.read_connections import ReadConnection
+from app.storage.s3.reads.connections import ReadConnection
 
 MAX_CONTINUATIONS = 3
 FIRST_PAGE_BYTES = CHUNK_BYTES
