@@ -317,6 +317,17 @@ def test_the_store_is_asked_for_one_version_and_told_nothing_of_the_client(from_
     assert (asked.query["X-Amz-Expires"], asked.headers["range"]) == ("60", "bytes=0-9")
 
 
+def test_who_is_redirected_to_the_store_is_so_always(start_service: StartService) -> None:
+    """Also after a request that is not redirected."""
+    service = start_service("s3", database="sqlite", settings=SETTINGS | {"S3_DELIVERY": "redirect"})
+    with service.client(service.people.add()) as client:
+        path = f"/api/assets/{uploaded(client, fresh_bytes(1000))}/original"
+        etag = client.head(path).headers["etag"]
+        part = client.get(path, headers=WITH_SECRET | {"range": "bytes=0-9", "if-range": etag})
+        assert (part.status_code, len(part.content)) == (206, 10)
+        assert client.get(path, headers=WITH_SECRET).status_code == 302
+
+
 def test_what_the_cache_is_for_is_sent_from_here(start_service: StartService, tmp_path: Path) -> None:
     cache = {"MEDIAVAULT_CACHE_FOLDER": str(tmp_path / "cache"), "MEDIAVAULT_CACHE_ORIGINALS": "always"}
     service = start_service("s3", database="sqlite", settings=SETTINGS | cache)

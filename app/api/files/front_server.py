@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from app.api.request_context import FROM_TRUSTED_PROXY
 from app.api.ttl_cache import TTLCache
-from app.config import OffloadMode, Settings, StorageEngine
+from app.config import OffloadMode, S3Delivery, Settings, StorageEngine
 from app.delivery.errors import RawHeaders
 from app.delivery.offload import FIELD_PREFIX, OffloadablePart, rename_carried_over
 from app.delivery.response import FrontServerHead, Representation, encode_header_lines
@@ -48,8 +48,9 @@ class FrontServer:
         self, settings: Settings, storage: StorageService, secret: str, metrics: ProcessMetrics | None = None
     ) -> None:
         self._uses_x_accel = settings.offload is OffloadMode.X_ACCEL
-        # What the cache on a local disk holds is nearer than the store.
-        self._sends_from_store = self._uses_x_accel and settings.cache_folder is None
+        # By the cache on a local disk, which is nearer than the store, or by the store itself.
+        is_sent_otherwise = settings.cache_folder is not None or settings.s3_delivery is S3Delivery.REDIRECT
+        self._sends_from_store = self._uses_x_accel and not is_sent_otherwise
         self._minimum = settings.offload_minimum
         self._secret = secret.encode("ascii")
         self._storage = storage
