@@ -18,7 +18,10 @@ from tests.real.uploads import fresh_bytes, uploaded
 
 ASSET = "0123abcd-0123-4567-89ab-0123456789ab"
 PATIENCE = 20.0
-OF_THE_MOMENT = re.compile(rb'\r\n(?:date|x-correlation-id): [^\r]*|"correlationId": ?"[^"]*"')
+OF_THE_MOMENT = re.compile(
+    rb'\r\n(?:date|x-correlation-id): [^\r]*|"correlationId": ?"[^"]*"|(?:boundary=|--)[0-9a-f]{32}'
+)
+ANNOUNCES_A_BODY = re.compile(rb"(?i)content-length *: *[1-9]|transfer-encoding")
 
 PATHS = (
     "/api/assets/{}/original", "/api/assets/{}/thumbnail", "/api/assets/{}/thumbnail?size=preview", "/api/assets/{}/video/playback",
@@ -166,6 +169,8 @@ def test_answers_are_those_of_a_fresh_connection(shared_services: SharedServices
         changed = change_head(
             dice, head, dice.choice([*assets, ASSET]), dice.choice([owner.key, owner.key, stranger.key, "wrong"])
         )
+        if ANNOUNCES_A_BODY.search(changed):
+            continue  # whether the handler answers before the body ends is a matter of time
         alone = exchange(service, [changed])[0]
         *_, after_others = exchange(service, [head, head, changed])
         assert after_others == alone, changed
