@@ -43,19 +43,26 @@ class ConcurrencyLimit:
     @contextmanager
     def hold(self, account: Hashable = None) -> Generator[None]:
         """Counts the block as work of `account`. Raises `LimitReached`."""
+        self.acquire(account)
+        try:
+            yield
+        finally:
+            self.release(account)
+
+    def acquire(self, account: Hashable) -> None:
+        """As the entry of `hold`; `release` must follow."""
         if self._counts[account] >= self._account_limit[0]:
             raise self._refuse(self._account_limit, is_own=True)
         if self._limit is not None and self.in_use >= self._limit[0]:
             raise self._refuse(self._limit, is_own=False)
         self._counts[account] += 1
         self.in_use += 1
-        try:
-            yield
-        finally:
-            self.in_use -= 1
-            self._counts[account] -= 1
-            if not self._counts[account]:
-                del self._counts[account]
+
+    def release(self, account: Hashable) -> None:
+        self.in_use -= 1
+        self._counts[account] -= 1
+        if not self._counts[account]:
+            del self._counts[account]
 
     def _refuse(self, limit: tuple[int, str], *, is_own: bool) -> LimitReached:
         self.refused_total += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from app.concurrency_limit import ConcurrencyLimit
@@ -22,17 +22,32 @@ class TransferLimits:
     archives: ConcurrencyLimit
     turns: FairTurns
 
-    @contextmanager
-    def hold_download(self, account: Hashable) -> Generator[TakeTurn]:
-        """Counts the block as a download of `account`; yields what its chunks wait for. Raises `LimitReached`."""
-        with self.downloads.hold(account), self.turns.taking_part(account) as take_turn:
-            yield take_turn
+    def hold_download(self, account: Hashable) -> HeldTransfer:
+        """Counts the block as a download of `account`; gives what its chunks wait for. Raises `LimitReached` on entry."""
+        return HeldTransfer(self.downloads, self.turns, account)
 
-    @contextmanager
-    def hold_archive(self, account: Hashable) -> Generator[TakeTurn]:
+    def hold_archive(self, account: Hashable) -> HeldTransfer:
         """As `hold_download`, for an archive."""
-        with self.archives.hold(account), self.turns.taking_part(account) as take_turn:
-            yield take_turn
+        return HeldTransfer(self.archives, self.turns, account)
+
+
+class HeldTransfer(AbstractContextManager[TakeTurn]):
+    """A class, because generators would take a kilobyte for each slow client."""
+
+    __slots__ = ("_account", "_limit", "_turns")
+
+    def __init__(self, limit: ConcurrencyLimit, turns: FairTurns, account: Hashable) -> None:
+        self._limit = limit
+        self._turns = turns
+        self._account = account
+
+    def __enter__(self) -> TakeTurn:
+        self._limit.acquire(self._account)
+        return self._turns.join(self._account)
+
+    def __exit__(self, *_: object) -> None:
+        self._turns.leave(self._account)
+        self._limit.release(self._account)
 
 
 def create_transfer_limits(settings: Settings) -> TransferLimits:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import Hashable
 from functools import partial
 
 from app.delivery.response import TakeTurn
@@ -27,16 +26,15 @@ class FairTurns:
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
         self._is_scheduled = False
 
-    @contextmanager
-    def taking_part(self, account: Hashable) -> Generator[TakeTurn]:
-        """Counts the block as one download of the account; yields what its chunks wait for."""
+    def join(self, account: Hashable) -> TakeTurn:
+        """Count one more download of the account, until `leave`; returns what its chunks wait for."""
         self._downloads[account] += 1
-        try:
-            yield partial(self._take, account)
-        finally:
-            self._downloads[account] -= 1
-            if not self._downloads[account]:
-                del self._downloads[account]
+        return partial(self._take, account)
+
+    def leave(self, account: Hashable) -> None:
+        self._downloads[account] -= 1
+        if not self._downloads[account]:
+            del self._downloads[account]
 
     async def _take(self, account: Hashable) -> None:
         """Return when the account may handle its next chunk: in the next pass, or a later one."""

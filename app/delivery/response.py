@@ -24,7 +24,7 @@ from app.delivery.conditions import (
     is_range_applicable,
     parse_conditional_fields,
 )
-from app.delivery.disconnects import CancelOnDisconnect
+from app.delivery.disconnects import CancelOnDisconnect, find_disconnect_source
 from app.delivery.disposition import content_disposition
 from app.delivery.errors import PreconditionFailed, RawHeaders, TransferAborted, UnsatisfiableRange
 from app.delivery.offload import OffloadablePart, select_offloadable_part
@@ -168,12 +168,12 @@ class Representation:
             await _send_head(send, 200, (*self._full_headers, *extra_headers))
         elif selection is RangeResult.WHOLE:
             sender = _ResponseSender(scope, send, 200, (*self._full_headers, *extra_headers), self._size)
-            await self._send_single(receive, sender, None, hold_slot)
+            await self._send_single(scope, receive, sender, None, hold_slot)
         elif selection is RangeResult.UNSATISFIABLE:
             raise UnsatisfiableRange(self._size, self._validator_headers)
         elif len(selection) == 1:
             sender = self._build_partial_sender(scope, send, selection[0], extra_headers)
-            await self._send_single(receive, sender, selection[0], hold_slot)
+            await self._send_single(scope, receive, sender, selection[0], hold_slot)
         else:
             layout = lay_out_byteranges(selection, self._size, self._content_type)
             with hold_slot() as take_turn:
@@ -242,14 +242,14 @@ class Representation:
         return _ResponseSender(scope, send, 206, headers, length)
 
     async def _send_single(
-        self, receive: Receive, sender: _ResponseSender, part: ByteRange | None, hold_slot: HoldSlot
+        self, scope: Scope, receive: Receive, sender: _ResponseSender, part: ByteRange | None, hold_slot: HoldSlot
     ) -> None:
         # Cancelling a response of one chunk saves nothing, so no task listens for a disconnect.
         if sender.length <= CHUNK_BYTES:
             await self._send_source(sender, part)
             return
         with hold_slot() as sender.take_turn:
-            async with CancelOnDisconnect(receive) as connection:
+            async with CancelOnDisconnect(receive, find_disconnect_source(scope)) as connection:
                 sender.connection = connection
                 await self._send_source(sender, part)
 
@@ -280,7 +280,7 @@ class Representation:
         )
         sender = _ResponseSender(scope, send, 206, headers, layout.length)
         sender.take_turn = take_turn
-        async with CancelOnDisconnect(receive) as connection:
+        async with CancelOnDisconnect(receive, find_disconnect_source(scope)) as connection:
             sender.connection = connection
             try:
                 for head, part in layout.parts:

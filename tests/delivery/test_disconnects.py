@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -99,3 +99,46 @@ async def test_failures_of_the_block_pass_through() -> None:
     with pytest.raises(ValueError, match="mine"):
         async with CancelOnDisconnect(Client().receive):
             raise ValueError("mine")
+
+
+class Connection:
+    """A `DisconnectSource`; `leave` disconnects the client."""
+
+    def __init__(self) -> None:
+        self.disconnected = False
+        self.on_disconnect: Callable[[], None] | None = None
+
+    def leave(self) -> None:
+        self.disconnected = True
+        if self.on_disconnect is not None:
+            self.on_disconnect()
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_source_that_calls_needs_no_task(*, before: bool) -> None:
+    connection, cleaned = Connection(), False
+    if before:
+        connection.leave()
+    tasks = asyncio.all_tasks()
+    async with asyncio.timeout(10), CancelOnDisconnect(Client().receive, connection):
+        assert asyncio.all_tasks() == tasks
+        asyncio.get_running_loop().call_soon(connection.leave)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned = True
+    assert cleaned
+    assert connection.on_disconnect is None
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_a_source_that_calls_after_the_response_disturbs_nothing() -> None:
+    connection = Connection()
+    async with CancelOnDisconnect(Client().receive, connection) as block:
+        block.complete = True
+        connection.leave()
+        await asyncio.sleep(0)
+    connection.leave()
+    await asyncio.sleep(0)

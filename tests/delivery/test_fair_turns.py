@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from app.delivery.fair_turns import FREE_DOWNLOADS, TURNS_PER_PASS, FairTurns
+from app.delivery.response import TakeTurn
 
 DOWNLOADS = 200
 CHUNKS = 20
 WITHIN = 30.0
+
+
+@contextmanager
+def taking_part(turns: FairTurns, account: str) -> Iterator[TakeTurn]:
+    try:
+        yield turns.join(account)
+    finally:
+        turns.leave(account)
 
 
 async def count_between(downloads: int) -> tuple[int, int]:
@@ -17,7 +28,7 @@ async def count_between(downloads: int) -> tuple[int, int]:
     turns, taken, most = FairTurns(), Counter[str](), 0
 
     async def download(account: str) -> None:
-        with turns.taking_part(account) as take_turn:
+        with taking_part(turns, account) as take_turn:
             await asyncio.sleep(0)  # all have begun
             for _ in range(CHUNKS):
                 await take_turn()
@@ -27,7 +38,7 @@ async def count_between(downloads: int) -> tuple[int, int]:
         for _ in range(downloads):
             tasks.create_task(download("busy"))
         await asyncio.sleep(0)
-        with turns.taking_part("other") as take_turn:
+        with taking_part(turns, "other") as take_turn:
             for _ in range(CHUNKS):
                 before = taken["busy"]
                 await take_turn()
@@ -56,7 +67,7 @@ async def test_turns_are_taken_in_order_and_those_of_cancelled_downloads_are_lef
     all_done = asyncio.Event()
 
     async def take(number: int) -> None:
-        with turns.taking_part("one") as take_turn:
+        with taking_part(turns, "one") as take_turn:
             await asyncio.sleep(0)
             await take_turn()
             order.append(number)

@@ -12,7 +12,6 @@ that repeats an earlier one for another asset or range is not parsed again (`Rep
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import time
@@ -33,9 +32,15 @@ from app.api.http.request_body import BodyFraming
 from app.api.http.request_head import is_possible_head, is_valid_host, parse_body_length, parse_request_line
 from app.api.http.responses.file_sender import FileSender, create_file_sender
 from app.api.http.responses.interim_responses import INTERIM_RESPONSES, InterimResponder
-from app.api.http.responses.uvicorn_cycle import MAX_IGNORED_BODY_BYTES, HoldableFlowControl, UvicornRequestCycle
+from app.api.http.responses.uvicorn_cycle import (
+    MAX_IGNORED_BODY_BYTES,
+    HoldableFlowControl,
+    Signal,
+    UvicornRequestCycle,
+)
 from app.api.http.sockets import is_readable
 from app.api.request_context import FROM_TRUSTED_PROXY, generate_correlation_id
+from app.delivery.disconnects import DISCONNECT_SOURCE
 from app.delivery.response import ZERO_COPY_SEND
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -60,6 +65,38 @@ _FORWARDED = frozenset({FORWARDED_FOR, FORWARDED})
 class HttpProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=…)`, with `registry` bound by `functools.partial`."""
 
+    # With uvicorn's attributes, a dictionary of these would take a kilobyte more for each connection.
+    __slots__ = (
+        "_admission",
+        "_application",
+        "_blank_bytes",
+        "_body",
+        "_client_of_request",
+        "_client_sent_eof",
+        "_data",
+        "_file_sender",
+        "_framing",
+        "_in_head",
+        "_in_message",
+        "_is_http_1_1",
+        "_is_turn_scheduled",
+        "_keep_alive_until",
+        "_known_host_field",
+        "_last_received_at",
+        "_linger_deadline",
+        "_lingering",
+        "_method",
+        "_position",
+        "_refusal",
+        "_registry",
+        "_repeated_head",
+        "_repeated_scope",
+        "_searched",
+        "_timer",
+        "_trusted",
+        "_unused_heads",
+    )
+
     cycle: UvicornRequestCycle
     flow: HoldableFlowControl
 
@@ -67,6 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, registry: ConnectionRegistry, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.pipeline = ()  # pyright: ignore[reportAttributeAccessIssue] - uvicorn's queue, which is not used here
         self.parser = httptools.HttpRequestParser(self)
         self._application = self.app if isinstance(self.app, ApiApplication) else None
         self._registry = registry
@@ -122,6 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_request()
         self._data = b""
         super().connection_lost(exc)
+        if self._answering:
+            self.cycle.disconnect()
         if self._file_sender is not None:
             self._file_sender.on_connection_lost()
 
@@ -370,7 +410,7 @@ class HttpProtocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=Signal(),  # pyright: ignore[reportArgumentType]
             expect_100_continue=self.expect_100_continue,
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
@@ -378,7 +418,7 @@ class HttpProtocol(HttpToolsProtocol):
             is_draining=lambda: self._registry.is_draining,
             file_sender=self._file_sender,
         )
-        extensions: dict[str, object] = {}
+        extensions: dict[str, object] = {DISCONNECT_SOURCE: self.cycle}
         if self._is_http_1_1:
             extensions[INTERIM_RESPONSES] = InterimResponder(self.cycle)
         if self._file_sender is not None:
@@ -567,9 +607,8 @@ class HttpProtocol(HttpToolsProtocol):
         )
         in_body = self._in_body
         if in_body:  # the error is this request's response; the handler that reads the body sees a disconnect
-            self.cycle.disconnected = True
             self.cycle.waiting_for_100_continue = False
-            self.cycle.message_event.set()
+            self.cycle.disconnect()
         elif (
             self._answering or self.transport.is_closing()
         ):  # inside another response the client would take the error for its bytes
