@@ -134,6 +134,13 @@ def test_the_role_can_change_nothing(reader_url: str) -> None:
             connection.execute("SELECT token FROM session")
 
 
+def test_an_import_needs_no_more_rights(service: Service, installation: Installation, reader_url: str) -> None:
+    roots = [f"--media-root={root}" for root in installation.media_roots]
+    ended = mediavault(service, "immich", "import", "--dry-run", "--database-url", reader_url, *roots)
+    assert ended.returncode == 0, ended.stderr
+    assert "nothing was written" in ended.stdout
+
+
 def test_it_says_what_stands_in_the_way_of_an_import(service: Service, make_installation: MakeInstallation) -> None:
     """An interrupted move, a disk that is not mounted, a database without tables, a wrong address."""
     own = make_installation(Generation.V3, assets=10)
