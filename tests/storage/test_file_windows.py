@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.backend import CHUNK_BYTES, WINDOW_BYTES
+from app.storage.backend import CHUNK_BYTES, WINDOW_BYTES, ObjectStream
 from app.storage.errors import ObjectChanged
 from app.storage.key import Key
 from app.storage.local import LocalBackend
@@ -50,8 +50,7 @@ async def test_windows_cover_the_range_and_are_in_memory(local: LocalBackend, fi
         drop_from_memory(path)
     got: list[bytes] = []
     async with local.read_stream(KEY, ByteRange(first, SIZE - 6)) as stream:
-        assert stream.windows is not None
-        async for window in stream.windows:
+        async for window in iterate_windows(stream):
             assert 0 < len(window) <= WINDOW_BYTES
             assert count_cached(path, window.offset, window.length) == window.length
             got.append(os.pread(window.file.fileno(), window.length, window.offset))
@@ -64,7 +63,7 @@ async def test_a_window_that_left_the_memory_is_noticed_and_read_again(
 ) -> None:
     path = local.root / "file"
     async with local.read_stream(KEY) as stream:
-        window = await next_window(stream.windows)
+        window = await next_window(stream)
         assert window.file.is_cached(window.offset, window.length)
         drop_from_memory(path)
         monkeypatch.setattr("app.storage.local.file_windows.LOOKUP_SECONDS", 0.0)
@@ -80,10 +79,9 @@ async def test_a_window_that_left_the_memory_is_noticed_and_read_again(
 async def test_a_file_that_became_shorter_ends_the_windows(local: LocalBackend, kept: int) -> None:
     async def read_on() -> None:
         async with local.read_stream(KEY) as stream:
-            await next_window(stream.windows)
+            await next_window(stream)
             os.truncate(local.root / "file", kept)
-            assert stream.windows is not None
-            async for window in stream.windows:
+            async for window in iterate_windows(stream):
                 await window.file.load(window.offset, window.length)
 
     with pytest.raises(ObjectChanged):
@@ -113,6 +111,13 @@ async def test_what_is_in_memory_is_counted_up_to_the_first_gap(local: LocalBack
     assert count_cached(path, 64 * PAGE, PAGE) == 0
 
 
-async def next_window(windows: AsyncIterator[FileWindow] | None) -> FileWindow:
-    assert windows is not None
-    return await anext(windows)
+async def iterate_windows(stream: ObjectStream) -> AsyncIterator[FileWindow]:
+    """All of them are windows, since nothing of a local file has to be fetched first."""
+    assert stream.windows is not None
+    async for window in stream.windows:
+        assert isinstance(window, FileWindow)
+        yield window
+
+
+async def next_window(stream: ObjectStream) -> FileWindow:
+    return await anext(iterate_windows(stream))
