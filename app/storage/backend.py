@@ -26,9 +26,8 @@ CHUNK_BYTES = 256 * 1024
 MAX_CHUNK_BYTES = 1024 * 1024
 """The largest chunk that a read yields, and a good size for `ObjectWriter.write`."""
 
-WINDOW_BYTES = 2 * 1024 * 1024
-"""The largest window of a file that a read yields: what one system call may send, and so keep the event loop for, some tenths of a
-millisecond."""
+WINDOW_BYTES = 4 * 1024 * 1024
+"""The largest window of a file that a read yields. A window holds no memory."""
 
 MARKER_SLACK_BYTES = 64
 """A marker is read up to this many bytes past the length of its expected text (see `marker_matches`)."""

@@ -18,6 +18,10 @@ from app.api.http.responses.socket_poller import SocketPoller
 from app.storage.errors import ObjectChanged
 from app.storage.ranges import SendableFile
 
+MAX_SEND_BYTES = 2 * 1024 * 1024
+"""What one system call may send, and so keep the event loop for, some tenths of a millisecond. Other connections have their turn between two
+calls."""
+
 _CONNECTION_ERRORS = frozenset(
     {
         errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN,
@@ -63,7 +67,7 @@ class FileSender:
                 if self._transport.is_closing():
                     return
             try:
-                sent = os.sendfile(self._connection.fileno(), file.fileno(), offset, end - offset)
+                sent = os.sendfile(self._connection.fileno(), file.fileno(), offset, min(MAX_SEND_BYTES, end - offset))
             except BlockingIOError:
                 pass
             except OSError as error:
