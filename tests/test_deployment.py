@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.config import Settings, setting_names
 from app.config.settings import secret_fields
+from tests.real.front_server import read_blocks
 
 ROOT = Path(__file__).parent.parent
 KUBERNETES = ROOT / "deploy/kubernetes"
@@ -152,9 +153,7 @@ def test_compose_has_two_of_each_behind_nginx() -> None:
 
 
 def test_nginx_is_set_up_as_documented() -> None:
-    (documented,) = re.findall(
-        r"^```nginx\n(.*?)^```$", (ROOT / "docs/proxies.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    documented = read_blocks("nginx")[0]
     ours = (ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
 
     def directives(text: str) -> set[str]:

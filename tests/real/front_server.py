@@ -12,7 +12,7 @@ from tests.real.secrets import record_log, record_secret
 from tests.real.service import Service
 
 DOCUMENT = Path(__file__).parents[2] / "docs/proxies.md"
-SECRET = record_secret("0123456789abcdef0123456789abcdef")
+SECRET = record_secret("offloadsecretofthetests0123456789")
 SETTINGS = {
     "MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1",
     "MEDIAVAULT_OFFLOAD": "x-accel",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from tests.campaign.steps import SharedPage
 from tests.real.databases import DatabaseFactory
 from tests.real.elections import Stop
+from tests.real.front_server import read_blocks
 from tests.real.nginx import Nginx
 from tests.real.postgres import Postgres
 from tests.real.seaweedfs import SeaweedFS
@@ -25,7 +25,6 @@ from tests.scale.activities import PAGE_STEPS
 
 SERVICES = WORKERS = 3
 START_SECONDS = 90.0
-DOCUMENT = Path(__file__).parents[2] / "docs/proxies.md"
 SETTINGS = {"MEDIAVAULT_TRUSTED_PROXIES": "127.0.0.1", "MEDIAVAULT_DRAIN_DELAY": "1", "MEDIAVAULT_DRAIN_SECONDS": "30"}
 PROGRAM = ("-m", "tests.scale.observed_program")
 
@@ -148,8 +147,7 @@ def running_installation(folder: Path, place: Stack, *, workers: int = WORKERS) 
 
 def read_example() -> str:
     """nginx's configuration as it is documented."""
-    (block,) = re.findall(r"^```nginx\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return block
+    return read_blocks("nginx")[0]
 
 
 def _end_service(service: Service) -> None:
