@@ -78,7 +78,11 @@ class CacheDisk:
 
     @property
     def may_read(self) -> bool:
-        return self.store is not None and not self._unremoved and self._now() >= self._reads_resume_at
+        if self.store is None or self._unremoved:
+            return False
+        return (
+            not self._reads_resume_at or self._now() >= self._reads_resume_at
+        )  # the first half: for each small answer
 
     @property
     def may_write(self) -> bool:

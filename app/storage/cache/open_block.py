@@ -17,7 +17,7 @@ from app.storage.cache.block_format import BlockHeader, BlockId
 MAX_OPEN_BLOCKS = 512
 TICK_SECONDS = 1.0
 """Interval at which blocks that were evicted or deleted are closed, so that they free their space."""
-GENERATION_TICKS = 10
+GENERATION_TICKS = 30
 """A block is closed at the second tick of this number after it was opened."""
 SETTLED_NS = 100_000_000
 """Above the resolution of the times of files."""
