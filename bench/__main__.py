@@ -43,6 +43,7 @@ ROWS = (
     "whole",
     "front-server",
     "s3",
+    "s3-cache",
     "zip",
     "zip-s3",
     "photos",
@@ -118,8 +119,8 @@ def _measure_servers(
         if "resumable" in options.rows:
             resumable = resumable_uploads.measure_resumable_uploads(folder, service, source, options.rounds, cores)
             yield "resumable", resumable
-        if "s3" in options.rows:
-            yield "s3", s3_reads.measure_s3_reads(folder, source, options, cores)
+        for name in set(options.rows) & s3_reads.MEASURES.keys():
+            yield name, s3_reads.MEASURES[name](folder, source, options, cores)
         if "zip" in options.rows:
             yield "zip", archives.measure_zips_from_disk(folder, service, options, cores)
         if "zip-s3" in options.rows:

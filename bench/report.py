@@ -25,6 +25,7 @@ from bench.resumable_uploads import PLAIN, ROW_AT_ONCE
 from bench.resumable_uploads import ROW as RESUMABLE_ROW
 from bench.rows import ResultRow, Sample
 from bench.s3_moves import LARGE_FILES, PLANNED_FILES, SMALL_FILES
+from bench.s3_reads import CACHED_RANGES, CACHED_SMALL, CACHED_WHOLE, LOCAL
 from bench.s3_uploads import S3_UPLOAD, SDK
 from bench.scans import FILES
 from bench.small_uploads import CONNECTIONS as UPLOAD_CONNECTIONS
@@ -138,6 +139,19 @@ GOALS = (
         RANGES_S3,
         "our requests per second of CPU / theirs",
         at_least=0.5,
+    ),
+    RatioGoal(
+        CACHED_RANGES,
+        LOCAL,
+        f"{CACHED_RANGES}, with key check",
+        "our requests per second of CPU / theirs",
+        at_least=0.8,
+    ),
+    RatioGoal(
+        CACHED_SMALL, LOCAL, f"{CACHED_SMALL}, with key check", "our requests per second of CPU / theirs", at_least=0.8
+    ),
+    RatioGoal(
+        CACHED_WHOLE, LOCAL, "whole 1 GiB file from the cache for S3, CPU per GiB", "our CPU / theirs", at_most=1.25
     ),
     RatioGoal("whole file from S3", "rclone", WHOLE_S3, "our CPU / theirs", at_most=1.1),
     RatioGoal("move to S3", "rclone", MOVE, "our time / theirs", at_most=1.1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from bench.processes import Cores
 from tests.real.seaweedfs import SeaweedFS
 
 LINK_SECONDS = 24 * 3600
+CACHED_RANGES, CACHED_SMALL, CACHED_WHOLE = (
+    f"{work} from the cache for S3" for work in ("64 KiB ranges", "whole files of 20 KiB", "whole file")
+)
+LOCAL = "local disk"
+SMALL_BYTES = 20 * 1024
 
 
 def measure_s3_reads(folder: Path, source: Path, options: argparse.Namespace, cores: Cores) -> list[rows.ResultRow]:
@@ -44,3 +50,44 @@ def measure_s3_reads(folder: Path, source: Path, options: argparse.Namespace, co
             rows.measure_ranges("64 KiB ranges from S3", readers, size, options.seconds, rounds, cores),
             rows.measure_whole_file("whole file from S3", readers, size, 1, rounds, cores),
         ]
+
+
+def measure_cached_reads(folder: Path, source: Path, options: argparse.Namespace, cores: Cores) -> list[rows.ResultRow]:
+    """The same files from a service with a local folder, and from one that has them in S3 and in its cache."""
+    small = folder / "small.jpg"
+    small.write_bytes(b"\xff\xd8\xff\xe0" + os.urandom(SMALL_BYTES - 4))
+    with ExitStack() as stack:
+        seaweedfs = stack.enter_context(SeaweedFS())
+        s3_settings = build_s3_settings(seaweedfs, seaweedfs.endpoint, seaweedfs.create_bucket())
+        places = {
+            "mediavault": s3_settings
+            | {"MEDIAVAULT_CACHE_FOLDER": str(folder / "cache"), "MEDIAVAULT_CACHE_ORIGINALS": "always"},
+            LOCAL: {},
+        }
+        readers: dict[Path, list[contestants.Contestant]] = {source: [], small: []}
+        for name, settings in places.items():
+            place = folder / f"cached-{len(readers[source])}"
+            place.mkdir()
+            service = stack.enter_context(contestants.mediavault(place, cores, settings))
+            for file, same in readers.items():
+                answer = load.upload(service.server.port, service.path, file, headers=service.headers, cores=cores)
+                path = f"{service.path}/{answer['id']}/original"
+                same.append(contestants.Contestant(name, service.server, path, service.headers))
+                load.fetch(
+                    service.server.port,
+                    path,
+                    headers=service.headers,
+                    size=file.stat().st_size,
+                    times=2,
+                    cores=cores,
+                )
+        size, seconds, rounds = source.stat().st_size, options.seconds, options.rounds
+        return [
+            rows.measure_ranges(CACHED_RANGES, readers[source], size, seconds, rounds, cores),
+            rows.measure_small_files(CACHED_SMALL, readers[small], SMALL_BYTES, seconds, rounds, cores),
+            rows.measure_whole_file(CACHED_WHOLE, readers[source], size, 1, rounds, cores),
+        ]
+
+
+MEASURES = {"s3": measure_s3_reads, "s3-cache": measure_cached_reads}
+"""By the name of the kind of work."""
