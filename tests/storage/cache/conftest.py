@@ -12,6 +12,7 @@ import pytest
 from app.metrics.instruments import ProcessMetrics
 from app.storage.cache.backend import CachedBackend
 from app.storage.service import StorageService, open_storage
+from tests.real.disk_folders import disk_folder
 from tests.real.proxy import Proxy
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conftest import settings_of
@@ -37,8 +38,9 @@ def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with disk_folder(tmp_path) as place:
+        yield place / "cache"
 
 
 @pytest.fixture
