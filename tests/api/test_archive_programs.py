@@ -89,7 +89,8 @@ def sha256(client: httpx.Client, link: DownloadLink, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def replica(service: Service) -> Iterator[Service]:
-    """A second service process on the same catalogue and storage."""
+    """A second service process on the same catalogue and storage. It has a local media location whatever the engine."""
+    service.stack.media.mkdir(exist_ok=True)
     with Service(service.stack) as running:
         yield running
 
@@ -221,7 +222,7 @@ class TestResuming:
         tmp_path: Path,
     ) -> None:
         elsewhere = dict(list(large.items())[1:4])
-        with replica.client() as anonymous, files_on_disk(service, elsewhere, tmp_path / "disk"):
+        with replica.client() as anonymous, files_on_disk(service, elsewhere, service.stack.media / "upload/elsewhere"):
             assert download(anonymous, link, tmp_path / "plain.zip") == sha256
             _aria2(replica.url, link, tmp_path)
             assert sha256_of(tmp_path / "aria2.zip") == sha256

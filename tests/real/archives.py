@@ -114,7 +114,7 @@ def move_to_another_key(service: Service, asset_ids: Iterable[str]) -> None:
 
 @contextmanager
 def files_on_disk(service: Service, contents: Mapping[str, bytes], folder: Path) -> Iterator[None]:
-    """Within the block, the assets' files are on the local disk, outside the media location."""
+    """Within the block, the assets' files are in this folder of the local media location, whatever the engine."""
     folder.mkdir(parents=True, exist_ok=True)
 
     async def switch_to_disk(catalog: Catalog) -> dict[UUID, str]:
@@ -131,6 +131,8 @@ def files_on_disk(service: Service, contents: Mapping[str, bytes], folder: Path)
     async def switch_back(catalog: Catalog) -> None:
         for file_id, path in before.items():
             await _switch(catalog, file_id, path)
+        for asset_id in contents:
+            folder.joinpath(f"{asset_id}.bin").unlink()
 
     try:
         yield

@@ -26,6 +26,8 @@ async def local(tmp_path: Path) -> AsyncIterator[LocalBackend]:
     with disk_folder(tmp_path) as folder:
         backend = LocalBackend(folder / "media", fsync=True)
         await backend.put_object(KEY, os.urandom(SIZE))
+        async with backend.read_stream(KEY, ByteRange(0, CHUNK_BYTES)) as stream:
+            assert stream.windows is not None, "found out with the first file that is in memory"
         yield backend
         await backend.aclose()
 
