@@ -73,7 +73,7 @@ class SandboxRequest:
             readable=tuple(fields["readable"]),
             limits=ResourceLimits(**fields["limits"]),
             inherited_descriptor=fields["inherited_descriptor"],
-            devices=tuple(fields["devices"]),
+            devices=tuple(fields.get("devices", ())),  # a service that was started before an update names none
         )
 
 
