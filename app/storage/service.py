@@ -21,7 +21,6 @@ from typing import Protocol
 from app.config import Settings, StorageEngine
 from app.metrics.instruments import ProcessMetrics
 from app.storage.backend import FindKeysInUse, ObjectInfo, ObjectStream, ObjectWriter, StorageBackend
-from app.storage.cache.opening import open_cache
 from app.storage.errors import (
     InvalidKey,
     ListingIncomplete,
@@ -457,9 +456,9 @@ async def open_storage(
     *,
     with_cache: bool = True,
 ) -> StorageService:
-    """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too where it exists, for files that have
-    not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the media folder cannot
-    be opened. Without `with_cache` the cache of the settings is left alone."""
+    """Open the backends that the settings name; with `metrics` their calls are measured. With engine `s3` the local folder is opened too where it
+    exists, for files that have not moved yet; with engine `local` the bucket is opened too where one is set. Raises a `StorageError` where the
+    media folder cannot be opened. Without `with_cache` the cache of the settings is left alone."""
     root = settings.media_location
     local: StorageBackend | None = None
     s3: StorageBackend | None = None
@@ -470,6 +469,8 @@ async def open_storage(
         if settings.s3_bucket:
             s3 = await _open_s3(settings, metrics, tracing)
             if with_cache and settings.cache_folder is not None:
+                from app.storage.cache.opening import open_cache  # noqa: PLC0415 - slow to load for commands without a cache
+
                 s3, s3_cache = await open_cache(settings, settings.cache_folder, s3, metrics)
     except BaseException:
         if local is not None:

@@ -48,6 +48,8 @@ COMBINATIONS: dict[str, tuple[Generation, Engine]] = {
     "v3-s3": (Generation.V3, "s3"),
 }
 """Each generation with one of our stacks."""
+COMBINATION_IDS = [engine for _, engine in COMBINATIONS.values()]
+"""Names of tests that differ in the engine only, as the count of tests per engine wants them."""
 
 
 @pytest.fixture(scope="module")

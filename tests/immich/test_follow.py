@@ -14,7 +14,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset
 from tests.api.consistency import differences, read_state
-from tests.immich.conftest import MakeTakeover
+from tests.immich.conftest import COMBINATION_IDS, COMBINATIONS, MakeTakeover
 from tests.immich.installation import PASSWORD
 from tests.immich.playing import Player
 from tests.immich.takeover import Takeover
@@ -260,7 +260,7 @@ def test_nothing_is_followed_before_an_import(make_takeover: MakeTakeover) -> No
     assert "run `mediavault immich import` first" in ended.stderr, ended.stderr
 
 
-@pytest.mark.parametrize("combination", ["v2-local", "v3-s3"])
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=COMBINATION_IDS)
 def test_both_agree_in_the_end(
     make_takeover: MakeTakeover, combination: str, seed: int, note: Note, *, soak: bool
 ) -> None:

@@ -17,14 +17,14 @@ import pytest
 from PIL import Image
 
 from tests.api.consistency import assert_consistent
-from tests.immich.conftest import COMBINATIONS, MakeTakeover
+from tests.immich.conftest import COMBINATION_IDS, COMBINATIONS, MakeTakeover
 from tests.immich.installation import PASSWORD
 from tests.immich.takeover import Takeover
 from tests.migration.commands import mediavault
 from tests.real.processing import wait_until_idle
 
 
-@pytest.fixture(scope="module", params=list(COMBINATIONS))
+@pytest.fixture(scope="module", params=list(COMBINATIONS), ids=COMBINATION_IDS)
 def imported(request: pytest.FixtureRequest, make_takeover: MakeTakeover) -> Iterator[Takeover]:
     """Imported twice, and served. At the end nothing of Immich's has changed."""
     takeover = make_takeover(request.param)

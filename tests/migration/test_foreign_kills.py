@@ -114,7 +114,7 @@ class ForeignTrial:
         assert self.library.at_target() == {}
 
 
-@pytest.fixture(params=["run-s3-postgresql", "adopt-local-sqlite"])
+@pytest.fixture(params=["run-s3-postgresql", "adopt-local-sqlite"], ids=["run", "adopt"])
 async def trial(
     request: pytest.FixtureRequest, stacks: Stacks, nursery: ForkServer, tmp_path: Path
 ) -> AsyncIterator[ForeignTrial]:

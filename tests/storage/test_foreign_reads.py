@@ -119,7 +119,7 @@ async def test_the_other_place_takes_over_in_the_middle(
     assert bytes(read) == first[7 : 7 + CHUNK_BYTES] + second[7 + CHUNK_BYTES :]
 
 
-@pytest.mark.parametrize("preferred", ["local"])
+@pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
 async def test_another_version_at_the_source_is_not_sent(copied: CopiedFile) -> None:
     await asyncio.to_thread(copied.source.write_bytes, b"another version")
     assert await copied.read() == OTHER
@@ -142,7 +142,7 @@ async def test_while_one_place_is_away_a_file_is_not_reported_missing(copied: Co
         await copied.read()
 
 
-@pytest.mark.parametrize("preferred", ["local"])
+@pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
 async def test_a_place_that_is_away_is_tried_last_for_a_time(
     copied: CopiedFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +154,7 @@ async def test_a_place_that_is_away_is_tried_last_for_a_time(
         assert await copied.read() == read_next
 
 
-@pytest.mark.parametrize("preferred", ["local"])
+@pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
 async def test_a_tool_is_given_the_copy(copied: CopiedFile) -> None:
     path = str(copied.source)
     async with copied.storage.stage_to_temp(path, size=len(DATA)) as staged:
