@@ -172,7 +172,9 @@ async def test_the_services_stay_open_until_cancelled_exchanges_have_ended() -> 
 
 
 @asynccontextmanager
-async def serving_in_this_process() -> AsyncIterator[tuple[DrainingServer, list[socket.socket]]]:
+async def serving_in_this_process(
+    supervisor: socket.socket | None = None,
+) -> AsyncIterator[tuple[DrainingServer, list[socket.socket]]]:
     """A server on this test's event loop, which answers every request with 204, and its listening socket. The block stops it."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -190,7 +192,13 @@ async def serving_in_this_process() -> AsyncIterator[tuple[DrainingServer, list[
     limits = ConnectionLimits(10, 10, PATIENCE, 0)
     registry = ConnectionRegistry(limits, front.refusal_log, TrustedProxies(()))
     server = DrainingServer(
-        front, registry, drain_delay=0, drain_seconds=PATIENCE, on_started=ignore, on_stopped=lambda: None
+        front,
+        registry,
+        drain_delay=0,
+        drain_seconds=PATIENCE,
+        on_started=ignore,
+        on_stopped=lambda: None,
+        supervisor=supervisor,
     )
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
@@ -200,6 +208,25 @@ async def serving_in_this_process() -> AsyncIterator[tuple[DrainingServer, list[
     for connection in list(server.server_state.connections):
         connection.transport.abort()
     await eventually_so(lambda: has_no_connections(server), "all connections are closed")
+
+
+def test_a_process_stops_whose_supervisor_ended_before_it_heard_from_it() -> None:
+    """The kernel answers the next read with a reset, not with the end, when the supervisor has left something unread."""
+
+    async def lose_supervisor() -> None:
+        supervisor, own_end = socket.socketpair()
+        with own_end:
+            async with serving_in_this_process(own_end) as (server, listening):
+                assert supervisor.recv(1, socket.MSG_PEEK), "it has said that it is ready"
+                supervisor.close()
+
+                async def is_to_stop() -> bool:
+                    return await server.on_tick(0)
+
+                await eventually_so(is_to_stop, "it stops")
+                await server.shutdown(listening)
+
+    uvloop.run(lose_supervisor())
 
 
 def test_connections_that_wait_to_be_accepted_are_served() -> None:

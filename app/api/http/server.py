@@ -107,15 +107,19 @@ class DrainingServer(uvicorn.Server):
             self._end_now()
 
     def _read_orders(self, supervisor: socket.socket) -> None:
-        with suppress(BlockingIOError):
+        try:
             orders = supervisor.recv(64)
-            if not orders:
-                asyncio.get_running_loop().remove_reader(supervisor)
-                log.error("the supervisor of this process has ended")
-            if StopOrder.END.value in orders:
-                self._end_now()
-            elif self._stop_at == float("inf"):
-                self._stop_at = time.monotonic() + (self._drain_delay if StopOrder.DRAIN.value in orders else 0.0)
+        except BlockingIOError:
+            return
+        except OSError:  # it ended before it had read that this process is ready
+            orders = b""
+        if not orders:
+            asyncio.get_running_loop().remove_reader(supervisor)
+            log.error("the supervisor of this process has ended")
+        if StopOrder.END.value in orders:
+            self._end_now()
+        elif self._stop_at == float("inf"):
+            self._stop_at = time.monotonic() + (self._drain_delay if StopOrder.DRAIN.value in orders else 0.0)
 
     def _end_now(self) -> None:
         self.should_exit = self.force_exit = True
