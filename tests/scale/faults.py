@@ -146,10 +146,12 @@ class FaultSchedule:
         return is_at_work
 
     def _restart_database(self) -> None:
+        self._await_work()
         self._record(RESTARTED, "PostgreSQL", self._installation.processes)
         self._postgres.restart()
 
     def _pause_store(self) -> None:
+        self._await_work()
         with self._store.paused():
             self._record(PAUSED, "store", self._installation.processes)
             self._ended.wait(self._plan.store_pause)
@@ -173,6 +175,14 @@ class FaultSchedule:
             yield chosen
         finally:
             self._disturbed.remove(chosen)
+
+    def _await_work(self) -> None:
+        """Wait until a process is doing something: a fault that strikes nobody shows nothing."""
+        end = time.monotonic() + REACH_SECONDS
+        while time.monotonic() < end and not self._ended.is_set():
+            if any(process.page.inside() for process in self._installation.processes):
+                return
+            time.sleep(POLL_SECONDS)
 
     def _await_first(self, processes: Sequence[ObservedProcess]) -> ObservedProcess:
         end = time.monotonic() + REACH_SECONDS
