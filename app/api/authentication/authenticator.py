@@ -42,9 +42,9 @@ MAX_CACHED_IDENTITIES = 10_000
 
 _TOKEN_ATTEMPTS = "sign-in token"  # noqa: S105 - no password
 _KEY_ATTEMPTS = "API key"
-_IDENTITY_KEY = "mediavault.identity_key"
-"""Where `identify_from_cache` keeps the hash of a scope's credential: the scope of a request that is repeated is used again."""
 """In place of an account's address, to count failed sign-ins per client address."""
+_IDENTITY_KEY = "mediavault.identity_key"
+"""Key of the scope under which `identify_from_cache` keeps the hash of the credential. A request that repeats an earlier head has its scope."""
 
 _T = TypeVar("_T")
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from app.catalog.assets.asset_queries import asset_from_row, select_assets_with_files, where_trashed
 from app.catalog.database.engine import Database
-from app.catalog.files import ID_BATCH_SIZE, file_from_row, iterate_batches
+from app.catalog.files import file_from_row, iterate_batches
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, File
 
@@ -67,8 +67,8 @@ class ExportRepository:
         statement = select_assets_with_files().where(*where).order_by(_asset.c.id).limit(PAGE_ASSETS)
         async with self._database.read() as connection:
             assets = [asset_from_row(row) for row in await connection.execute(statement)]
-            ids = [asset.sidecar_id for asset in assets if asset.sidecar_id is not None]
-            assert len(ids) <= ID_BATCH_SIZE  # noqa: S101 - a page is smaller
-            rows = await connection.execute(select(_file).where(_file.c.id.in_(ids))) if ids else ()
-            sidecars = {file.id: file for file in map(file_from_row, rows)}
+            sidecars: dict[UUID, File] = {}
+            for batch in iterate_batches(asset.sidecar_id for asset in assets if asset.sidecar_id is not None):
+                rows = await connection.execute(select(_file).where(_file.c.id.in_(batch)))
+                sidecars.update((file.id, file) for file in map(file_from_row, rows))
         return [ExportedAsset(asset, sidecars.get(asset.sidecar_id) if asset.sidecar_id else None) for asset in assets]
