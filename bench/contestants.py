@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,18 +37,16 @@ http {{
     access_log off;
     sendfile on;
     keepalive_requests 1000000;
-    {upstream}
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        {location}
-    }}
+    {servers}
 }}
 """
+LISTEN = "listen 443 ssl"
+"""Stands for the port in what stands in the `http` block."""
 
 PROXY_LOCATION = """
         location = /film.mp4 {{
@@ -141,7 +140,7 @@ def tus_server(folder: Path, files: Path, cores: Cores) -> Iterator[Contestant]:
 def nginx(folder: Path, file: Path, cores: Cores) -> Iterator[Contestant]:
     """One worker with sendfile."""
     location = f"root {file.parent};"
-    with _nginx(folder, location, cores) as server:
+    with run_nginx(folder, f"server {{ {LISTEN}; {location} }}", cores) as server:
         yield Contestant("nginx", server, f"/{file.name}")
 
 
@@ -151,18 +150,20 @@ def nginx_proxying_s3(folder: Path, store: StoredObject, cores: Cores) -> Iterat
     link = urlsplit(store.link)
     location = PROXY_LOCATION.format(store=link.netloc, link=f"{link.path}?{link.query}")
     upstream = f"upstream store {{ server {link.netloc}; keepalive 16; }}"
-    with _nginx(folder, location, cores, upstream) as server:
+    with run_nginx(folder, f"{upstream} server {{ {LISTEN}; {location} }}", cores) as server:
         yield Contestant("nginx proxy_pass", server, "/film.mp4")
 
 
 @contextmanager
-def _nginx(folder: Path, location: str, cores: Cores, upstream: str = "") -> Iterator[ServerProcess]:
+def run_nginx(folder: Path, servers: str, cores: Cores) -> Iterator[ServerProcess]:
+    """One worker, without TLS. `servers`: what stands in the `http` block."""
     port = free_port()
+    plain = re.sub(r"^ *ssl_.*$", "", servers, flags=re.MULTILINE).replace(LISTEN, f"listen 127.0.0.1:{port}")
     # Started by root, nginx runs its workers as nobody, who cannot read a private folder.
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+    folder.mkdir(exist_ok=True)
     configuration = folder / "nginx.conf"
-    text = NGINX.format(user=user, folder=folder, port=port, location=location, upstream=upstream)
-    configuration.write_text(text, encoding="utf-8")
+    configuration.write_text(NGINX.format(user=user, folder=folder, servers=plain), encoding="utf-8")
     command = [find_nginx(), "-c", configuration, "-p", folder]
     log = folder / "nginx.log"
     with run_server(command, port=port, cores=cores, environment={}, folder=folder, log=log) as server:

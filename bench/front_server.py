@@ -6,9 +6,7 @@ nginx has the files of `docs/proxies.md`. Its time and that of mediavault behind
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ import psutil
 
 from bench import contestants, load, rows
 from bench.contestants import Contestant
-from bench.processes import Cores, ServerProcess, free_port, run_server
+from bench.processes import Cores, ServerProcess
 from tests.real.front_server import SETTINGS, adapt_offloading_servers, read_blocks
 
 MEBIBYTE = 1024**2
@@ -29,25 +27,6 @@ RANGES_ROW, SMALL_ROW, WHOLE_ROW = "64 KiB ranges by nginx", "files of 20 KiB by
 
 
 ALONE = "server { listen 443 ssl; root /; }"
-HTTP = """
-{user}
-worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    sendfile on;
-    keepalive_requests 1000000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    {servers}
-}}
-"""
 
 
 class ServerChain(ServerProcess):
@@ -84,7 +63,7 @@ def measure_front_server(folder: Path, options: argparse.Namespace, cores: Cores
                 stack.enter_context(_nginx_before(place / "passes", read_blocks("nginx")[0], service.server, cores)),
             ),
         ]
-        alone = stack.enter_context(_nginx(place / "alone", ALONE, cores))
+        alone = stack.enter_context(contestants.run_nginx(place / "alone", ALONE, cores))
 
         def list_readers(file: Path) -> list[Contestant]:
             path, stored_file = stored[file]
@@ -108,18 +87,7 @@ def _upload(service: Contestant, file: Path, media: Path, cores: Cores) -> tuple
 
 @contextmanager
 def _nginx_before(folder: Path, servers: str, service: ServerProcess, cores: Cores) -> Iterator[ServerChain]:
-    with _nginx(folder, servers.replace("server 127.0.0.1:2283", f"server 127.0.0.1:{service.port}"), cores) as front:
+    with contestants.run_nginx(
+        folder, servers.replace("server 127.0.0.1:2283", f"server 127.0.0.1:{service.port}"), cores
+    ) as front:
         yield ServerChain(front, service)
-
-
-@contextmanager
-def _nginx(folder: Path, servers: str, cores: Cores) -> Iterator[ServerProcess]:
-    """One worker, without TLS."""
-    folder.mkdir()
-    port = free_port()
-    plain = re.sub(r"^ *ssl_.*$", "", servers, flags=re.MULTILINE).replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
-    user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(HTTP.format(user=user, folder=folder, servers=plain), encoding="utf-8")
-    command = [contestants.find_nginx(), "-c", folder / "nginx.conf", "-p", folder]
-    with run_server(command, port=port, cores=cores, environment={}, folder=folder, log=folder / "log") as server:
-        yield server

@@ -6,20 +6,13 @@ import getpass
 import os
 import re
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
-from tests.real.service import free_port
+from tests.real.reverse_proxy import ReverseProxy
 
-START_SECONDS = 20.0
-STOP_SECONDS = 10.0
 LISTEN = "listen 443 ssl;"
 UPSTREAM = re.compile(r"server 127\.0\.0\.1:2283([^;]*);")
 CONFIGURATION = """
@@ -59,19 +52,19 @@ WEBSOCKETS = """
 """
 
 
-class Nginx:
+class Nginx(ReverseProxy):
     """One worker before the services on the ports `upstreams`.
 
-    `servers`: what stands in the `http` block, for a service on port 2283 and clients of port 443 with TLS. It runs without TLS, on a free
-    port. The default has at most one idle connection to the service, and the usual lines for WebSockets."""
+    `servers`: what stands in the `http` block, for a service on port 2283 and clients of port 443 with TLS. It runs without TLS. The default
+    has at most one idle connection to the service, and the usual lines for WebSockets."""
+
+    name = "nginx"
 
     def __init__(self, folder: Path, *upstreams: int, servers: str = WEBSOCKETS) -> None:
-        self.port = free_port()
+        super().__init__(folder)
         self._servers = without_tls(servers, upstreams, self.port)
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def configure(self) -> tuple[list[str], None]:
         program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None:
             pytest.skip("no nginx here: install the package nginx-light")
@@ -80,28 +73,7 @@ class Nginx:
         text = CONFIGURATION.format(user=user, folder=self._folder, servers=self._servers)
         configuration = self._folder / "nginx.conf"
         configuration.write_text(text, encoding="utf-8")
-        command = [program, "-c", str(configuration), "-p", str(self._folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        self._await_port()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(STOP_SECONDS)
-
-    def _await_port(self) -> None:
-        end = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                assert time.monotonic() < end, "nginx does not listen"
-                time.sleep(0.02)
-            else:
-                return
+        return [program, "-c", str(configuration), "-p", str(self._folder)], None
 
 
 def without_tls(servers: str, upstreams: Sequence[int], port: int) -> str:

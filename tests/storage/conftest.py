@@ -6,12 +6,14 @@ A test class that runs the conformance suite on another backend overrides `place
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from app.config import Settings
 from app.storage.backend import StorageBackend
 from app.storage.service import open_storage
+from tests.real.seaweedfs import SeaweedFS
 from tests.storage.store_records import CORE
 
 pytest.register_assert_rewrite("tests.storage.guarantees")
@@ -19,6 +21,21 @@ pytest.register_assert_rewrite("tests.storage.guarantees")
 Place = Mapping[str, str]
 CORE_ONLY = ("test_conformance_stores.py", "test_conformance_aws.py", "test_conformance_cached.py")
 """Modules that run the conformance suite once more, on another server, with other checksums or through the cache."""
+
+
+def make_s3_place(server: SeaweedFS, bucket: str, prefix: str, folder: Path, **more: str) -> Place:
+    """Settings of a storage in this bucket of the server. It has no local media location."""
+    return {
+        "IMMICH_STORAGE_ENGINE": "s3",
+        "IMMICH_MEDIA_LOCATION": str(folder / "none"),
+        "S3_ENDPOINT": server.endpoint,
+        "S3_REGION": "us-east-1",
+        "S3_BUCKET": bucket,
+        "S3_PREFIX": prefix,
+        "S3_ACCESS_KEY_ID": server.admin.access_key,
+        "S3_SECRET_ACCESS_KEY": server.admin.secret_key,
+        **more,
+    }
 
 
 def settings_of(place: Place) -> Settings:

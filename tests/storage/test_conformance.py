@@ -9,7 +9,7 @@ import pytest
 
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conformance import Conformance
-from tests.storage.conftest import Place
+from tests.storage.conftest import Place, make_s3_place
 
 
 class TestLocal(Conformance):
@@ -26,13 +26,4 @@ def bucket(seaweedfs: SeaweedFS) -> str:
 class TestS3(Conformance):
     @pytest.fixture
     def place(self, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> Place:
-        return {
-            "IMMICH_STORAGE_ENGINE": "s3",
-            "IMMICH_MEDIA_LOCATION": str(tmp_path / "none"),
-            "S3_ENDPOINT": seaweedfs.endpoint,
-            "S3_REGION": "us-east-1",
-            "S3_BUCKET": bucket,
-            "S3_PREFIX": f"test-{secrets.token_hex(6)}",
-            "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
-            "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
-        }
+        return make_s3_place(seaweedfs, bucket, f"test-{secrets.token_hex(6)}", tmp_path)

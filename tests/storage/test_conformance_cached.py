@@ -12,7 +12,7 @@ from app.storage.backend import StorageBackend
 from app.storage.service import open_storage
 from tests.real.seaweedfs import SeaweedFS
 from tests.storage.conformance import Conformance
-from tests.storage.conftest import Place, settings_of
+from tests.storage.conftest import Place, make_s3_place, settings_of
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +23,12 @@ def bucket(seaweedfs: SeaweedFS) -> str:
 class TestCached(Conformance):
     @pytest.fixture
     def place(self, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> Place:
-        return {
-            "IMMICH_STORAGE_ENGINE": "s3",
-            "IMMICH_MEDIA_LOCATION": str(tmp_path / "none"),
-            "S3_ENDPOINT": seaweedfs.endpoint,
-            "S3_REGION": "us-east-1",
-            "S3_BUCKET": bucket,
-            "S3_PREFIX": f"test-{tmp_path.name}",
-            "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
-            "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
+        more = {
             "MEDIAVAULT_CACHE_FOLDER": str(tmp_path / "cache"),
             "MEDIAVAULT_CACHE_RESERVE": "0",
             "MEDIAVAULT_CACHE_ORIGINALS": "always",
         }
+        return make_s3_place(seaweedfs, bucket, f"test-{tmp_path.name}", tmp_path, **more)
 
     @pytest.fixture
     async def backend(self, place: Place) -> AsyncIterator[StorageBackend]:

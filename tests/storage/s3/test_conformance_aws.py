@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.seaweedfs import SeaweedFS
-from tests.storage.conftest import Place
+from tests.storage.conftest import Place, make_s3_place
 from tests.storage.guarantees.deletes import DeleteGuarantees
 from tests.storage.guarantees.names import NameGuarantees
 from tests.storage.guarantees.reads import ReadGuarantees
@@ -18,13 +18,4 @@ from tests.storage.guarantees.writes import WriteGuarantees
 class TestAwsProfile(NameGuarantees, ReadGuarantees, WriteGuarantees, DeleteGuarantees, ResumableGuarantees):
     @pytest.fixture
     def place(self, seaweedfs: SeaweedFS, bucket: str, prefix: str, tmp_path: Path) -> Place:
-        return {
-            "IMMICH_STORAGE_ENGINE": "s3",
-            "IMMICH_MEDIA_LOCATION": str(tmp_path / "none"),
-            "S3_ENDPOINT": seaweedfs.endpoint,
-            "S3_BUCKET": bucket,
-            "S3_PREFIX": prefix,
-            "S3_ACCESS_KEY_ID": seaweedfs.admin.access_key,
-            "S3_SECRET_ACCESS_KEY": seaweedfs.admin.secret_key,
-            "MEDIAVAULT_S3_CHECKSUMS": "aws",
-        }
+        return make_s3_place(seaweedfs, bucket, prefix, tmp_path, MEDIAVAULT_S3_CHECKSUMS="aws")
