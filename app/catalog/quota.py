@@ -2,8 +2,9 @@
 bytes beside those. Statements that run in the caller's transaction.
 
 A transaction that touches several rows of an owner locks the owner's row first, so that two transactions cannot
-deadlock. The insert of an upload, which touches only rows that no other transaction locks, charges the quota last: the row's
-lock is what uploads of one owner wait for, in all processes.
+deadlock. The insert of an upload touches only rows of its own, and charges the quota last: that lock is what uploads of one
+owner wait for, in all processes. It begins with a shared lock, which uploads do not wait for. Without it, one that has entered
+its checksum into the index would wait for a transaction that holds the owner's row and waits for that entry.
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ _user = tables.user
 
 
 _LOCK = prepare(select(_user.c.id).where(_user.c.id == bindparam("locked_owner_id")).with_for_update())
+
+
+_SHARE = prepare(
+    select(_user.c.id).where(_user.c.id == bindparam("shared_owner_id")).with_for_update(read=True, key_share=True)
+)
+
+
+async def share_owner(connection: AsyncConnection, owner_id: UUID) -> None:
+    """Wait for a transaction that has locked the owner's row, and keep others from locking it. Charging the quota is no such lock."""
+    await connection.execute(_SHARE, {"shared_owner_id": owner_id})
 
 
 async def lock_owner(connection: AsyncConnection, owner_id: UUID) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog import tasks
+from app.catalog.assets import live_photo_links
 from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import (
     CatalogError,
@@ -27,6 +28,7 @@ from app.catalog.schema import tables
 from app.catalog.schema.records import AssetType, ChecksumHolder, FileKind, FileState, Visibility
 from tests.catalog.rows import begin, file_states, make_user, new_asset, stored, upload, used_bytes
 from tests.real.catalogues import Databases
+from tests.real.waiting import eventually_so
 
 
 async def test_an_upload_makes_its_files_live_and_is_charged(catalog: Catalog) -> None:
@@ -199,6 +201,45 @@ async def test_uploads_of_one_owner_do_not_wait_for_the_middle_of_each_other(
                 released.set()
             await first
         assert await used_bytes(catalog, user.id) == 200
+    finally:
+        await catalog.aclose()
+
+
+async def test_a_plain_upload_and_one_that_locks_its_owner_first_do_not_deadlock(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both bring the same content. In PostgreSQL, the second to enter the checksum into the index waits for the first to end."""
+    hide_video = live_photo_links.hide_video
+    reached, released = asyncio.Event(), asyncio.Event()
+
+    async def pause(connection: AsyncConnection, *arguments: Any) -> None:
+        reached.set()
+        await released.wait()
+        await hide_video(connection, *arguments)
+
+    monkeypatch.setattr(live_photo_links, "hide_video", pause)
+    catalog = await open_catalog(databases.ready("postgresql"))
+    try:
+        user = await make_user(catalog)
+        video = await upload(catalog, user.id, type=AssetType.VIDEO)
+        files = [await begin(catalog, user.id) for _ in range(2)]
+        live = new_asset(user.id, b"x" * 20, live_photo_video_id=video.id)
+        async with asyncio.timeout(60):
+            locking = asyncio.create_task(catalog.assets.insert(live, stored(files[0])))
+            await reached.wait()
+            plain = asyncio.create_task(catalog.assets.insert(new_asset(user.id, b"x" * 20), stored(files[1])))
+
+            async def is_waiting() -> bool:
+                async with catalog.database.read() as connection:
+                    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                    return bool((await connection.execute(waiting)).scalar_one())
+
+            await eventually_so(is_waiting, "the plain upload waits")
+            released.set()
+            kept = await locking
+            with pytest.raises(DuplicateAsset) as refused:
+                await plain
+        assert refused.value.asset_id == kept.id
     finally:
         await catalog.aclose()
 

@@ -383,15 +383,14 @@ class AssetRepository:
         moment = now()
 
         async def insert_asset(connection: AsyncConnection) -> Asset:
-            if completion is not None:
-                await quota.lock_owner(connection, new.owner_id)
-                if not await complete_upload(connection, completion, new.id, created=True):
-                    raise UploadSuperseded(completion.upload.id)
+            touches_others = completion is not None or new.live_photo_video_id is not None
+            await (quota.lock_owner if touches_others else quota.share_owner)(connection, new.owner_id)
+            if completion is not None and not await complete_upload(connection, completion, new.id, created=True):
+                raise UploadSuperseded(completion.upload.id)
             for stored in files:
                 await make_live(connection, new.owner_id, stored)
             if new.live_photo_video_id is not None:
                 _check_is_photo(new.id, new.type)
-                await quota.lock_owner(connection, new.owner_id)
                 await live_photo_links.hide_video(connection, new.owner_id, new.live_photo_video_id)
             values = {name: getattr(new, name) for name in _NEW_FIELDS} | {
                 "file_id": files[0].file_id,
@@ -404,7 +403,7 @@ class AssetRepository:
             await connection.execute(_INSERT, values)
             await tasks.add_tasks(connection, [(new.id, new.type)], moment)
             inserted = (await connection.execute(_SELECT_BY_ID, {"id": new.id})).one()
-            # Last, since the owner's other uploads wait for its row until the commit. Without that lock, the rows before are the upload's own.
+            # Last, since the owner's other uploads wait for its row until the commit.
             await quota.charge_quota(connection, new.owner_id, sum(stored.size for stored in files))
             return asset_from_row(inserted)
 
