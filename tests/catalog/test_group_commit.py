@@ -13,10 +13,11 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.catalog import Catalog, open_catalog
+from app.catalog.database import engine, group_commit
 from app.catalog.database.prepared_statements import prepare
 from app.catalog.database.sqlite_driver import Transaction
 from app.catalog.database.sqlite_file import SqliteConnection
-from app.catalog.errors import CatalogBusy, CatalogFull, ConstraintViolation
+from app.catalog.errors import CatalogBusy, CatalogFull, CatalogUnavailable, ConstraintViolation
 from app.catalog.schema import tables
 from tests.catalog.rows import make_user
 from tests.real.catalogues import Databases
@@ -160,6 +161,23 @@ async def test_a_caller_that_gave_up_before_its_turn_changes_nothing(catalog: Ca
         await stays
 
     assert await catalog.users.get(one.id) == one
+
+
+async def test_none_waits_without_end_for_a_disk_that_hangs(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "POOL_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(group_commit, "CLOSE_SECONDS", 0.2)
+    user = await make_user(catalog)
+    gate = Gate()
+
+    async with asyncio.timeout(PATIENCE):
+        hanging = asyncio.create_task(catalog.database.transact(gate))
+        await gate.wait()
+        with pytest.raises(CatalogUnavailable):
+            await catalog.database.transact(rename(user.id, "Berta"))
+        assert not hanging.done(), "what has begun is waited for"
+        await catalog.aclose()
+        gate.open()
+        await hanging
 
 
 async def test_too_many_that_wait_are_refused_at_once(catalog: Catalog) -> None:

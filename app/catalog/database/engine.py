@@ -186,15 +186,19 @@ class Database:
         return self._transaction(self._transaction_seconds)
 
     async def transact(self, function: Transaction[T]) -> T:
-        """As `write`, for the transactions of every upload: on SQLite all statements are one call of the connection's thread, and those that
-        wait together share one commit. A cancelled caller's transaction may take place all the same."""
+        """As `write`, for the transactions of every upload: on SQLite all statements are one call of the connection's thread, and
+        transactions that wait together share one commit. A cancelled caller's transaction may take place all the same."""
         if isinstance(self.location, PostgresLocation):
             async with self._transaction(self._transaction_seconds) as connection:
                 return await function(connection)
+        began = time.monotonic()
         try:
-            return await self._group_commit.run(function)
+            async with asyncio.timeout(POOL_TIMEOUT_SECONDS) as limit:
+                return await self._group_commit.run(function, on_begun=partial(limit.reschedule, None))
         except LimitReached as refusal:
             raise CatalogBusy(str(refusal)) from None
+        except TimeoutError:
+            raise self.outages.build_timeout_error(began, "no connection to the database is free") from None
         except DATABASE_ERRORS as error:
             raise translate_database_error(error) from error
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 MAX_TOGETHER = 32
 """Transactions that share one commit at most."""
+CLOSE_SECONDS = 10.0
 
 TakeTransactions = Callable[[], Sequence[Transaction[Any]]]
 RunTogether = Callable[[TakeTransactions], Awaitable[Sequence[TransactionOutcome]]]
@@ -31,6 +32,7 @@ class _Waiting:
     function: Transaction[Any]
     outcome: asyncio.Future[Any]
     counted: ExitStack
+    on_begun: Callable[[], None]
 
     async def run(self, connection: AsyncConnection) -> Any:
         """In the connection's thread, which may have waited for a lock meanwhile."""
@@ -55,21 +57,22 @@ class GroupCommit:
         self._running: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self, function: Transaction[T]) -> T:
-        """The result of the transaction, once it is committed. When the caller is cancelled, the transaction may take place all the same."""
+    async def run(self, function: Transaction[T], on_begun: Callable[[], None]) -> T:
+        """The result of the transaction, once it is committed. `on_begun` is called when it no longer waits for others: until then a
+        cancelled caller's transaction does not take place, afterwards it may."""
         with ExitStack() as counted:
             if self._task is not None:
                 counted.enter_context(self._count_waiting())
-            waiting = _Waiting(function, asyncio.get_running_loop().create_future(), counted)
+            waiting = _Waiting(function, asyncio.get_running_loop().create_future(), counted, on_begun)
             self._queue.append(waiting)
             if self._task is None:
                 self._task = asyncio.create_task(self._run_queue())
             return await waiting.outcome
 
     async def aclose(self) -> None:
-        """Wait until the transactions that are under way have ended."""
+        """Wait until the transactions that are under way have ended, but not for ever for a disk that hangs."""
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
 
     async def _run_queue(self) -> None:
         try:
@@ -94,6 +97,7 @@ class GroupCommit:
             waiting = self._queue.popleft()
             waiting.counted.close()
             if not waiting.outcome.done():
+                waiting.on_begun()
                 self._running.append(waiting)
         return [waiting.run for waiting in self._running]
 
