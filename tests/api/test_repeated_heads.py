@@ -68,7 +68,15 @@ def change_head(dice: random.Random, head: bytes, asset: str, key: str) -> bytes
         case 3:
             return head + head
         case 4:
-            return head + dice.choice([b"\r\n", b"x", b"GET / HTTP/1.1\r\n\r\n", b" "])
+            more = (
+                b"\r\n",
+                b"x",
+                b"GET / HTTP/1.1\r\n\r\n",
+                b" ",
+                b"Range: bytes=0-9\r\n",
+                b"Range: bytes=0-9\r\n\r\n",
+            )
+            return head + dice.choice(more)
         case 5:
             method = dice.choice([b"GET", b"HEAD", b"get", b"POST", b"DELETE"])
             return line.replace(b"GET", method) + dice.choice([b"\r\n", b"\n", b".1\r\n"]) + fields

@@ -51,7 +51,9 @@ class RepeatedHead:
             start = fields.index(_END_OF_LINE, start) + len(_END_OF_LINE)
         if any(name == b"range" for name, _ in headers):
             return None
-        return RepeatedHead(fields, b"", headers)
+        return RepeatedHead(
+            fields[: -len(_END_OF_LINE)], _END_OF_LINE, headers
+        )  # before the empty line that ends the head
 
     def match(self, data: bytes) -> tuple[str, bytes, HeaderFields] | None:
         """Path, query and fields, if `data` is exactly one such head."""
