@@ -95,7 +95,11 @@ class FileSender:
                 self._transport.set_write_buffer_limits()
 
     async def _wait_for_client(self) -> None:
-        self._wait = self._poller.begin_wait(self._connection.fileno())
+        try:
+            self._wait = self._poller.begin_wait(self._connection.fileno())
+        except ConnectionAbortedError:
+            self._transport.abort()
+            return
         try:
             await self._wait
         finally:

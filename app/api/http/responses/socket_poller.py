@@ -19,9 +19,13 @@ class SocketPoller:
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
         self._waits: dict[int, asyncio.Future[None]] = {}
+        self._is_closed = False
 
     def begin_wait(self, descriptor: int) -> asyncio.Future[None]:
-        """A future that is done when the socket is writable or has failed. `end_wait` must follow before the socket is closed."""
+        """A future that is done when the socket is writable or has failed. `end_wait` must follow before the socket is closed. Raises
+        `ConnectionAbortedError` after `close`: a download that outlives the drain is cut."""
+        if self._is_closed:
+            raise ConnectionAbortedError("the server has stopped")
         loop = asyncio.get_running_loop()
         if self._epoll is None:
             self._epoll = select.epoll()
@@ -39,6 +43,7 @@ class SocketPoller:
             wait.set_result(None)
 
     def close(self) -> None:
+        self._is_closed = True
         if self._epoll is not None:
             asyncio.get_running_loop().remove_reader(self._epoll.fileno())
             self._epoll.close()
