@@ -17,7 +17,7 @@ from app.media.sandbox.result_parsing import parse_output
 from app.media.sandbox.sandbox import Sandbox
 from app.media.video.browser_support import StreamAction, TranscodePlan
 from app.media.video.encoders import SOFTWARE_ENCODER, build_trial_command, find_encoder, list_attempts
-from tests.media.sandbox_scripts import script_request
+from tests.media.sandbox_scripts import LIMITS, script_request
 from tests.media.test_video_processor import probed
 from tests.media.video_files import make_video
 from tests.real.archive_programs import video_program
@@ -69,6 +69,18 @@ async def test_the_sandbox_opens_only_the_devices_of_the_encoder(sandbox: Sandbo
         parse_output(await sandbox.run(request))
     allowed = replace(request, devices=("/dev/zero", "/dev/absent"))
     assert parse_output(await sandbox.run(allowed)).strip() == "written"
+
+
+async def test_memory_is_limited_where_the_address_space_is_not(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What NVIDIA's driver reserves is not used: a mapping without access counts for nothing, bytes do."""
+    limits = replace(LIMITS, address_space=1 << 46)
+    reserve = (
+        "import mmap; mmap.mmap(-1, 1 << 40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0); print('reserved')"
+    )
+    assert parse_output(await sandbox.run(script_request(reserve, tmp_path, limits=limits))).strip() == "reserved"
+    use = f"bytearray({LIMITS.memory}); print('used')"
+    with pytest.raises(DecodeFailed, match="MemoryError"):
+        parse_output(await sandbox.run(script_request(use, tmp_path, limits=limits)))
 
 
 @pytest.mark.parametrize(

@@ -25,24 +25,26 @@ def path_in_worker(source: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """`seconds` of wall-clock time; `cpu_seconds` of processor time of each process; `memory`, bytes of address space of each process;
-    `file_size`, bytes of each written file; `output`, bytes of the result."""
+    """`seconds` of wall-clock time; `cpu_seconds` of processor time of each process; `memory`, bytes of memory of each process;
+    `file_size`, bytes of each written file; `output`, bytes of the result; `address_space`, bytes of each process, the same as `memory`
+    for None."""
 
     seconds: float
     cpu_seconds: int
     memory: int
     file_size: int
     output: int
+    address_space: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
     """Runs either a function or a program in a worker.
 
-    `call` names one of `WORKER_FUNCTIONS` (`worker_functions.py`), with `arguments` that are JSON. Otherwise `program` is a command line whose first
-    item is an absolute path; it may also use the `devices`. `folder` is the working folder and the only folder that the worker may write to; empty for none. The worker may read
-    system files and the paths in `readable`. All paths are absolute and those of `path_in_worker`. `inherited_descriptor` is the service's
-    descriptor of the file that the worker inherits.
+    `call` names one of `WORKER_FUNCTIONS` (`worker_functions.py`), with `arguments` that are JSON. Otherwise `program` is a command line
+    whose first item is an absolute path. `folder` is the working folder; empty for none. The worker may write to it and to `devices` only. It
+    may read system files and the paths in `readable`. All paths are absolute and those of `path_in_worker`. `inherited_descriptor` is the
+    service's descriptor of the file that the worker inherits.
     """
 
     call: str

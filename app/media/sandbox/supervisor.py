@@ -238,8 +238,10 @@ def _run_worker(
 
 def _apply_limits(limits: ResourceLimits) -> None:
     seconds = limits.cpu_seconds
+    address_space = limits.memory if limits.address_space is None else limits.address_space
     for kind, soft, hard in (
-        (resource.RLIMIT_AS, limits.memory, limits.memory),
+        (resource.RLIMIT_AS, address_space, address_space),
+        (resource.RLIMIT_DATA, limits.memory, limits.memory),
         (resource.RLIMIT_CPU, seconds, seconds + 1),
         (resource.RLIMIT_FSIZE, limits.file_size, limits.file_size),
         (resource.RLIMIT_CORE, 0, 0),

@@ -1,4 +1,4 @@
-"""H.264 encoders that ffmpeg may use for playable videos: options, devices, the trial that shows whether one works, and which are tried in turn. Pure.
+"""H.264 encoders that ffmpeg may use for playable videos: options, devices, a trial whether one works, and which are tried in turn. Pure.
 
 Each hardware encoder takes decoded frames from memory, so decoding and filters are the same for all. Constant quality is asked for in each
 encoder's own unit (see `ffmpeg -h encoder=h264_vaapi` and the like).
@@ -22,9 +22,9 @@ RENDER_NODE = "{render_node}"
 
 @dataclass(frozen=True, slots=True)
 class VideoEncoder:
-    """`codec`: ffmpeg's name. `device_options` stand before the input, `upload_filters` after all others. `devices` may be read
-    and written in the sandbox, where they exist, `readable` may be read. `needs_address_space`: the driver reserves more address space than there is
-    memory, so that a limit would end every run."""
+    """`codec`: ffmpeg's name. `device_options` stand before the input, `upload_filters` after all others. `devices` may be
+    read and written in the sandbox, where they exist, `readable` may be read. `needs_address_space`: the driver reserves more of it than there
+    is memory. The memory that is used stays limited."""
 
     codec: str
     quality_options: tuple[str, ...]
@@ -35,18 +35,17 @@ class VideoEncoder:
     needs_address_space: bool = False
 
     def permit(self, request: SandboxRequest) -> SandboxRequest:
-        """The request, with the devices and the memory that the encoder needs."""
-        memory = _DRIVER_MEMORY if self.needs_address_space else request.limits.memory
+        """The request, with the devices and the address space that the encoder needs."""
+        address_space = _DRIVER_ADDRESS_SPACE if self.needs_address_space else None
         return replace(
             request,
-            limits=replace(request.limits, memory=memory),
+            limits=replace(request.limits, address_space=address_space),
             readable=(*request.readable, *self.readable),
             devices=self.devices,
         )
 
 
-_DRIVER_MEMORY = 1 << 46
-"""Bytes of address space."""
+_DRIVER_ADDRESS_SPACE = 1 << 46
 
 _DRM_FILES = ("/dev/dri", "/sys/dev/char", "/sys/devices")
 """libdrm finds a device's driver there."""
