@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from app.storage.local.syscalls import count_cached_bytes
 from tests.api.shared_services import SharedServices
 from tests.api.start_service import StartService
 from tests.real.accounts import Account
 from tests.real.archives import make_link
+from tests.real.disk_folders import tells_what_is_in_memory
 from tests.real.http_raw import RawConnection, RawResponse
 from tests.real.process_usage import PeakMemory
 from tests.real.service import Service
@@ -43,6 +45,14 @@ def find_stored(service: Service, data: bytes) -> Path:
     return path
 
 
+def drop_from_memory(path: Path) -> None:
+    """The kernel drops what is on the disk only. Where files lie in memory, as on tmpfs, nothing is cold."""
+    with path.open("rb") as stored:
+        os.fsync(stored.fileno())
+        os.posix_fadvise(stored.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert not tells_what_is_in_memory(path.parent) or count_cached_bytes(stored.fileno(), 0, SIZE) < SIZE
+
+
 @pytest.mark.parametrize("is_cold", [False, True])
 @pytest.mark.parametrize("receive_buffer", [None, SMALL_BUFFER])
 async def test_answers_of_all_sizes_come_in_order_over_one_connection(
@@ -52,8 +62,7 @@ async def test_answers_of_all_sizes_come_in_order_over_one_connection(
     dice = random.Random(seed)
     ranges = [(0, SIZE - 1), *(_choose_range(dice) for _ in range(12))]
     if is_cold:
-        with find_stored(service, data).open("rb") as stored:
-            os.posix_fadvise(stored.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        drop_from_memory(find_stored(service, data))
     async with await RawConnection.open("127.0.0.1", service.port, receive_buffer=receive_buffer) as connection:
         await connection.send(b"".join(_request(owner, path, f"bytes={first}-{last}") for first, last in ranges))
         answers = [await connection.read_response() for _ in ranges]

@@ -27,7 +27,8 @@ class ReverseProxy:
         self._process: subprocess.Popen[bytes] | None = None
 
     def configure(self) -> tuple[Sequence[str], Mapping[str, str] | None]:
-        """Write the configuration. Returns the command, and its environment; None for that of the tests. Skips the test where there is no program."""
+        """Write the configuration. Returns the command and its environment; None for that of the tests. Skips the test where the
+        program is not installed."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

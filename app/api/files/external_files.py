@@ -1,4 +1,5 @@
-"""Delivers originals of external libraries, and foreign files without a checksum, with their current size, times and entity tag, or 503 if the library is not mounted."""
+"""Delivers originals of external libraries, and foreign files without a checksum, with their current size, times and entity tag; answers 503
+where their folder is not mounted."""
 
 from __future__ import annotations
 

@@ -121,9 +121,7 @@ def answer_from_memory(scope: Scope, services: Services) -> tuple[bytes, bytes] 
     ):
         return None
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
-    if (
-        services.front_server is not None and not file.is_foreign
-    ):  # another program may replace a foreign file after the check
+    if services.front_server is not None and file.may_be_offloaded:
         head = services.front_server.answer_from_memory(scope, representation, file.source)
         if head is not None:
             return head, b""
@@ -190,7 +188,7 @@ async def _deliver_or_redirect(
             await _redirect(url, send)
             return
     representation = file.get_representation(attachment=request.attachment, is_versioned=request.is_versioned)
-    if services.front_server is not None and not file.is_foreign:
+    if services.front_server is not None and file.may_be_offloaded:
         headers = await services.front_server.build_answer(scope, representation, file.source)
         if headers is not None:
             await send({"type": "http.response.start", "status": 200, "headers": headers})

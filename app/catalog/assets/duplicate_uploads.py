@@ -51,8 +51,8 @@ class DuplicateUploadRepository:
     async def begin_unless_known(
         self, owner_id: UUID, checksum: bytes, file_id: UUID, path: str, mime_type: str, lease: timedelta
     ) -> File | ExistingUpload:
-        """As `FileRepository.begin_write` for an original with this SHA-1, unless the owner has it already, perhaps in the trash: then nothing
-        is inserted."""
+        """Insert the row of an original that is about to be written, as `FileRepository.begin_write`. If the owner has this SHA-1 already,
+        also in the trash, insert nothing and return that upload."""
         values = {"known_owner_id": owner_id, "known_checksum": checksum}
 
         async def begin(connection: AsyncConnection) -> File | ExistingUpload:

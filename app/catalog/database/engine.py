@@ -444,8 +444,8 @@ def _begin_immediate(connection: Connection) -> None:
 _SERVER_KEEPALIVES = (
     " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=15000"
 )
-"""The server ends the sessions of a host that has lost power, and with them its locks, within some fifteen seconds. By default it would do so after
-two hours. A server on the same host, over a UNIX socket, ignores these."""
+"""The server ends the sessions of a host that has lost power, and with them its locks, within some fifteen seconds. By default it would
+do so after two hours. A server on the same host, over a UNIX socket, ignores these."""
 
 
 def build_postgres_arguments(url: URL) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _connect(connection: sqlite3.Connection) -> Connection:
 
 
 def _run_without_waiting(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """The result of a coroutine that awaits nothing but a `_BlockingConnection`."""
+    """The result of a coroutine that awaits nothing but `BlockingStatements`."""
     try:
         coroutine.send(None)
     except StopIteration as end:
