@@ -42,12 +42,14 @@ class ForeignFileRepository:
             return list((await connection.execute(select(_root.c.path).order_by(_root.c.path))).scalars())
 
     async def remove_unused_roots(self) -> list[str]:
-        """Remove the roots that no foreign file lies below any more. Returns their paths."""
+        """Remove the roots below which neither a foreign file lies any more, nor one of a library: an import makes roots of the folders of
+        libraries, too, and their originals are never copied. Returns the paths of the removed ones."""
         removed: list[str] = []
         async with self._database.write() as connection:
             for path in (await connection.execute(select(_root.c.path))).scalars().all():
                 prefix = f"{path.rstrip('/')}/"
-                is_below = _file.c.is_foreign & (func.substr(_file.c.path, 1, len(prefix)) == prefix)
+                is_theirs = _file.c.is_foreign | (_file.c.kind == FileKind.EXTERNAL)
+                is_below = is_theirs & (func.substr(_file.c.path, 1, len(prefix)) == prefix)
                 if (await connection.execute(select(_file.c.id).where(is_below).limit(1))).first() is None:
                     await connection.execute(delete(_root).where(_root.c.path == path))
                     removed.append(path)

@@ -36,9 +36,9 @@ def immich_adopt(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document, and no progress.")] = False,
 ) -> None:
-    """Make the files that were taken over from Immich ours, each at a verified copy in our media location. What has no copy is copied first. Immich's
-    own files are left as they are; nothing here reads them any more afterwards, and their owner may remove them. May be stopped at any moment; run
-    it again to go on."""
+    """Make the files that were taken over from Immich ours, each at a verified copy in our media location. What has no copy is copied first.
+    Immich's own files are left as they are. Originals of external libraries are not copied: they are read where they lie. At the end the
+    folders are named that nothing here reads any more: their owner may remove them. May be stopped at any moment; run it again to go on."""
     if (database_url is None) is not without_database:
         fail("give either --database-url or --without-database")
     settings = load_settings_with_logging()
@@ -100,6 +100,10 @@ def _print(report: AdoptionReport) -> None:
         typer.echo(note)
     if report.left:
         typer.echo(f"{report.left} files are still Immich's: they have no whole copy")
+    for root in report.kept_roots:
+        typer.echo(
+            f"{root} is still read: files below it have no copy of ours (those of external libraries never have)"
+        )
     for root in report.roots:
         typer.echo(f"{root} is not read any more: its owner may remove it")
 
@@ -110,6 +114,7 @@ def _to_json(report: AdoptionReport) -> dict[str, object]:
         "bytes": report.bytes,
         "left": report.left,
         "roots": report.roots,
+        "keptRoots": report.kept_roots,
         "problemCount": report.problems.count,
         "problems": [{"path": each.path, "problem": each.problem} for each in report.problems.listed],
         "notes": report.notes,

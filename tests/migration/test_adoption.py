@@ -6,10 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import insert
 
-from app.catalog.schema.records import File, FileKind
+from app.catalog.database.engine import now
+from app.catalog.schema import tables
+from app.catalog.schema.records import File, FileKind, FileState
 from app.config import StorageEngine
 from app.migration.source_and_target import MoveRefused
 from app.migration.step_progress import SilentProgress
@@ -101,6 +105,33 @@ async def test_a_file_without_a_whole_copy_stays_foreign(library: Library, tree:
     assert (report.files, report.left, report.roots) == (1, 0, [str(tree.root)])
     await library.sweep()
     assert_consistent(library.stack, exact=True)
+
+
+@pytest.mark.parametrize("place", ["own root", "main root"])
+async def test_the_folder_of_a_library_is_still_needed(
+    library: Library, tree: ForeignTree, tmp_path: Path, place: str
+) -> None:
+    """The originals of a library stay where they lie: an import makes a root of its folder, and inserts external files."""
+    folder = tmp_path / "photos" if place == "own root" else tree.root / "photos"
+    await asyncio.to_thread(folder.mkdir)
+    await library.catalog.foreign_files.add_root(str(folder))
+    moment = now()
+    row = {
+        "id": uuid4(), "owner_id": library.owner, "kind": FileKind.EXTERNAL, "path": f"{folder}/IMG.jpg", "state": FileState.LIVE,
+        "size": 3, "mime_type": "image/jpeg", "created_at": moment, "not_before": moment,
+    }  # fmt: skip
+    await asyncio.to_thread((folder / "IMG.jpg").write_bytes, b"IMG")
+    async with library.catalog.database.write() as connection:
+        await connection.execute(insert(tables.file).values(row))
+
+    report = await adopt(library)
+
+    main = [str(tree.root)]
+    assert (report.files, report.left) == (10, 0)
+    assert report.roots == (main if place == "own root" else []), "its owner may remove only what holds no photo"
+    kept = [str(folder), *(main if place == "main root" else [])]
+    assert await library.catalog.foreign_files.list_roots() == sorted(kept)
+    assert report.kept_roots == sorted(kept)
 
 
 async def test_it_is_refused_while_a_move_or_a_mount_is_missing(library: Library, tree: ForeignTree) -> None:

@@ -1,7 +1,7 @@
 """Adoption: makes foreign files ours, each at a verified copy below our media location. Their sources are left as they are.
 
 A file without a copy is copied first, to where new files go. Each copy is compared once more right before its file's row takes its
-path. A file whose copy is not whole stays foreign. The adoption may be killed at any moment; the next one goes on.
+path. A file whose copy is not whole stays foreign, and the originals of libraries stay where they lie. The adoption may be killed at any moment; the next one goes on.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ from app.storage.service import StorageLocation, StorageService
 
 @dataclass(slots=True)
 class AdoptionReport:
-    """`files` and `bytes` were adopted now; `left` are still foreign. `roots`: folders that no file of ours needs any more."""
+    """`files` and `bytes` were adopted now; `left` are still foreign. `roots`: folders that no file of ours needs any more;
+    `kept_roots`: those that are still read, for files that are left and for those of libraries."""
 
     files: int = 0
     bytes: int = 0
     left: int = 0
     roots: list[str] = field(default_factory=list[str])
+    kept_roots: list[str] = field(default_factory=list[str])
     problems: ProblemList = field(default_factory=ProblemList)
     notes: list[str] = field(default_factory=list[str])
 
@@ -80,6 +82,7 @@ async def adopt_foreign_files(context: MigrationContext) -> AdoptionReport:
         await _Adoption(context, check_lock, report).run()
         report.left, _ = await catalog.foreign_files.count()
         report.roots = await catalog.foreign_files.remove_unused_roots()
+        report.kept_roots = await catalog.foreign_files.list_roots()
     return report
 
 
