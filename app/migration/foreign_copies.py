@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import PurePosixPath
 from uuid import UUID
 
+from app.catalog.moves.move_ledger import UNSWITCHED_STATES
 from app.catalog.schema.move_records import MoveItemWithFile, MoveState, StorageMigration
 from app.catalog.schema.records import File, FileKind
 from app.migration.bounded_concurrency import run_in_parallel
@@ -45,10 +46,14 @@ def make_copy_key(file: File) -> Key:
     """`<folder>/<owner>/<aa>/<bb>/<file>-<8 hex of the SHA-1><extension>`."""
     if file.sha1 is None:
         raise ValueError("the SHA-1 is not known")
-    name, suffix = str(file.id), PurePosixPath(file.path).suffix
+    name, suffix = _make_stem(file.id, file.sha1), PurePosixPath(file.path).suffix
     extension = suffix.lower() if suffix.isascii() and len(suffix) <= _MAX_EXTENSION else ""
     folder = _FOLDERS.get(file.kind, "upload")
-    return Key(f"{folder}/{file.owner_id}/{name[:2]}/{name[2:4]}/{name}-{file.sha1[:4].hex()}{extension}")
+    return Key(f"{folder}/{file.owner_id}/{name[:2]}/{name[2:4]}/{name}{extension}")
+
+
+def _make_stem(file_id: UUID, sha1: bytes) -> str:
+    return f"{file_id}-{sha1[:4].hex()}"
 
 
 async def hash_foreign_files(context: MigrationContext, problems: ProblemList) -> None:
@@ -122,6 +127,12 @@ async def plan_foreign_copies(context: MigrationContext, migration: StorageMigra
         after = page[-1].id
 
 
+async def give_up_outdated_copies(context: MigrationContext, migration: StorageMigration) -> None:
+    """Give up what an earlier run has begun for a content that its files do not have any more: they are planned anew, at names of today's."""
+    async for page in iterate_moves(context, migration, UNSWITCHED_STATES):
+        await _give_up_outdated(context, migration, page)
+
+
 async def keep_verified_copies(context: MigrationContext, migration: StorageMigration) -> None:
     """Keep the copies that an earlier run has verified, and was killed before it recorded them."""
     async for page in iterate_moves(context, migration, {MoveState.VERIFIED}):
@@ -131,6 +142,25 @@ async def keep_verified_copies(context: MigrationContext, migration: StorageMigr
 async def keep_copies(
     context: MigrationContext, migration: StorageMigration, moves: Collection[MoveItemWithFile]
 ) -> frozenset[UUID]:
-    """Record verified copies as those of their foreign files. Returns the files whose copies are kept."""
-    sha1s = {move.file.id: move.file.sha1 for move in moves if move.file is not None and move.file.sha1 is not None}
+    """Record verified copies as those of their foreign files, but for outdated ones. Returns the files whose copies are kept."""
+    await _give_up_outdated(context, migration, moves)
+    current = [move.file for move in moves if move.file is not None and not _is_outdated(move)]
+    sha1s = {file.id: file.sha1 for file in current if file.sha1 is not None}
     return await context.catalog.kept_copies.keep(migration.id, sha1s) if sha1s else frozenset()
+
+
+async def _give_up_outdated(
+    context: MigrationContext, migration: StorageMigration, moves: Collection[MoveItemWithFile]
+) -> None:
+    outdated = [move.item.file_id for move in moves if _is_outdated(move)]
+    if outdated:
+        await context.catalog.kept_copies.give_up(migration.id, outdated)
+
+
+def _is_outdated(move: MoveItemWithFile) -> bool:
+    """Whether the target's name is that of another content than the foreign file has now. The source may have another name than at planning:
+    the other program moves its files."""
+    if move.file is None or not move.is_foreign:
+        return False
+    sha1 = move.file.sha1
+    return sha1 is None or PurePosixPath(move.item.target_path).stem != _make_stem(move.file.id, sha1)

@@ -360,6 +360,70 @@ async def test_another_content_gets_another_copy_and_an_original_keeps_its_forme
     assert_consistent(library.stack, exact=True)
 
 
+async def record_anew(library: Library, asset: ForeignAsset, content: bytes, path: Path | None = None) -> None:
+    """As an import stores what the other program has recorded anew."""
+    file = await get_file(library, asset)
+    place = path or asset.path
+    if path is not None:
+        await asyncio.to_thread(asset.path.rename, path)
+    await asyncio.to_thread(place.write_bytes, content)
+    imported = ImportedFile(file.id, file.kind, str(place), len(content), "image/jpeg", hashlib.sha1(content).digest())
+    async with library.catalog.database.write() as connection:
+        await update_files(connection, {file.id: library.owner}, [imported], {file.id: file})
+
+
+async def die(*_: object) -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("killed", ["before copies are kept", "before outcomes are recorded", "before copies begin"])
+async def test_a_killed_run_leaves_no_copy_of_former_bytes(
+    library: Library, tree: ForeignTree, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    """Between the kill and the next run the other program records another content of an original."""
+    if killed == "before copies are kept":
+        patched, name = library.catalog.kept_copies, "keep"
+    elif killed == "before outcomes are recorded":
+        patched, name = library.catalog.moves, "record_outcomes"
+    else:
+        patched, name = library.catalog.moves, "begin_copying"
+    with monkeypatch.context() as patch:
+        patch.setattr(patched, name, die)
+        with pytest.raises(asyncio.CancelledError):
+            await run(library)
+    changed = b"another photo altogether"
+    await record_anew(library, tree.assets[0], changed)
+
+    report = await run(library)
+
+    assert (report.problems.count, count(report)) == (0, {MoveState.KEPT: 12})
+    assert await read_copy(library, await get_file(library, tree.assets[0])) == changed
+    assert await read_copy(library, await get_file(library, tree.assets[1])) == tree.assets[1].content
+    await library.sweep()
+    assert len(library.at_target()) == 12
+    assert_consistent(library.stack)
+
+
+@pytest.mark.parametrize("content", [None, b"another photo altogether"], ids=["moved", "changed"])
+async def test_what_the_other_program_does_meanwhile_prevents_no_rollback(
+    library: Library, tree: ForeignTree, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(library.catalog.moves, "record_outcomes", die)
+        with pytest.raises(asyncio.CancelledError):
+            await run(library)
+    asset = tree.assets[0]
+    path = asset.path.with_name("moved.jpg") if content is None else None
+    await record_anew(library, asset, content or asset.content, path)
+
+    report = await roll_back_move(library.work())
+
+    assert (report.problems.count, count(report)) == (0, {MoveState.REVERTED: 12})
+    await library.sweep()
+    assert library.at_target() == {}
+    assert_consistent(library.stack, exact=True)
+
+
 async def test_a_restored_catalogue_knows_the_copies(library: Library, tree: ForeignTree, tmp_path: Path) -> None:
     """Nothing is copied twice, and what the backup did not know yet is found again by its name."""
     await run(library)

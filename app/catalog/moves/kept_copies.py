@@ -15,8 +15,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
-from app.catalog.files import iterate_batches, mark_unfinished_for_deletion
-from app.catalog.moves.move_ledger import OPEN_STATES
+from app.catalog.files import LATE_WRITE_GRACE, iterate_batches, mark_unfinished_for_deletion
+from app.catalog.moves.move_ledger import OPEN_STATES, UNSWITCHED_STATES
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileKind, FileState
@@ -66,6 +66,25 @@ class KeptCopyRepository:
             twins = [item.twin_id for item in items if item.file_id in changed]
             await mark_unfinished_for_deletion(connection, twins)
         return frozenset(kept)
+
+    async def give_up(self, migration_id: UUID, file_ids: Iterable[UUID]) -> None:
+        """Revert items of foreign files that were not kept, so that they are planned anew: their names are those of a former content. What may
+        have been copied is marked for deletion. The caller holds the lock of the ledger."""
+        async with self._database.write() as connection:
+            for batch in iterate_batches(file_ids):
+                mine = (_item.c.migration_id == migration_id) & _item.c.file_id.in_(batch)
+                is_foreign = select(_file.c.id).where(_file.c.id == _item.c.file_id, _file.c.is_foreign).exists()
+                columns = (_item.c.file_id, _item.c.twin_id, _item.c.owner_id, _item.c.state)
+                chosen = select(*columns).where(mine, _item.c.state.in_(UNSWITCHED_STATES), is_foreign)
+                items = (await connection.execute(chosen)).all()
+                await _lock_owners(connection, {item.owner_id for item in items})
+                reverted = mine & _item.c.file_id.in_([item.file_id for item in items])
+                await connection.execute(update(_item).where(reverted).values(state=MoveState.REVERTED, problem=None))
+                uncopied = [item.twin_id for item in items if item.state is MoveState.PLANNED]
+                is_uncopied = _file.c.id.in_(uncopied) & (_file.c.state == FileState.WRITING)
+                await connection.execute(delete(_file).where(is_uncopied))  # no object of ours is there
+                copied = [item.twin_id for item in items if item.state is not MoveState.PLANNED]
+                await mark_unfinished_for_deletion(connection, copied, LATE_WRITE_GRACE)
 
     async def find(self, path: str) -> ForeignCopy | None:
         """The copy of the foreign file at this path; None where there is none."""

@@ -180,14 +180,16 @@ class _LockedItems:
         owners = select(_user.c.id).where(_user.c.id.in_({item.owner_id for item in items}))
         await connection.execute(owners.order_by(_user.c.id).with_for_update())
         ids = {item.file_id for item in items} | {item.twin_id for item in items}
-        statement = select(_file.c.id, _file.c.state, _file.c.path).where(
+        statement = select(_file.c.id, _file.c.state, _file.c.path, _file.c.is_foreign).where(
             _file.c.id.in_(ids), _file.c.state != FileState.DOOMED
         )
-        rows = await connection.execute(statement.order_by(_file.c.id).with_for_update())
+        rows = (await connection.execute(statement.order_by(_file.c.id).with_for_update())).all()
+        foreign_paths = {row.id: row.path for row in rows if row.is_foreign}
         locations = {row.id: FileLocation(row.state, row.path) for row in rows}
         decisions: dict[MoveItem, SwitchDecision] = {}
         for item in items:
-            file_path, twin_path = item.source_path, item.target_path
+            # The other program may have moved a foreign file since it was planned: its path is never switched.
+            file_path, twin_path = foreign_paths.get(item.file_id, item.source_path), item.target_path
             if file_at_target:
                 file_path, twin_path = twin_path, file_path
             decisions[item] = decide_switch(

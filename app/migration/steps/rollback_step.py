@@ -20,7 +20,7 @@ from app.catalog.schema.records import File
 from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import find_copy_problem, get_recorded_checksums
-from app.migration.foreign_copies import find_foreign_problem
+from app.migration.foreign_copies import find_foreign_problem, give_up_outdated_copies
 from app.migration.migration_context import (
     CommandTally,
     MigrationContext,
@@ -57,6 +57,7 @@ async def roll_back_move(context: MigrationContext, *, retention: timedelta = SO
     async with hold_migration_lock(context) as check_lock:
         migration = await require_current_migration(context)
         await check_media_locations(context.catalog, context.storage, context.route.source)
+        await give_up_outdated_copies(context, migration)
         rollback = _MoveRollback(context, migration, check_lock, retention)
         await rollback.run()
         notes: list[str] = []

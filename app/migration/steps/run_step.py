@@ -25,7 +25,13 @@ from app.migration.bounded_concurrency import run_in_parallel
 from app.migration.commit_batches import BatchCommitter
 from app.migration.copy_check import get_recorded_checksums
 from app.migration.file_copier import FileCopier
-from app.migration.foreign_copies import hash_foreign_files, keep_copies, keep_verified_copies, plan_foreign_copies
+from app.migration.foreign_copies import (
+    give_up_outdated_copies,
+    hash_foreign_files,
+    keep_copies,
+    keep_verified_copies,
+    plan_foreign_copies,
+)
 from app.migration.location_listing import LocationListing, open_listing
 from app.migration.markers_and_backups import copy_untracked_objects
 from app.migration.migration_context import (
@@ -71,6 +77,7 @@ async def run_move(context: MigrationContext) -> MoveReport:
         await sweep(context.catalog, context.storage, now=datetime.now(UTC))
         copy_run = _CopyRun(context, migration, check_lock)
         problems = await copy_untracked_objects(context)
+        await give_up_outdated_copies(context, migration)
         if context.target_engine is StorageEngine.S3:
             await keep_verified_copies(context, migration)
             await hash_foreign_files(context, problems)
@@ -97,6 +104,7 @@ async def copy_foreign_files(
     """The part of a run that concerns foreign files, to a target of either engine. Returns the problems of files that could not be
     planned, and notes; problems of copies are in the ledger."""
     problems = ProblemList()
+    await give_up_outdated_copies(context, migration)
     await keep_verified_copies(context, migration)
     await hash_foreign_files(context, problems)
     copy_run = _CopyRun(context, migration, check_lock)
