@@ -18,7 +18,7 @@ class Player:
         self._count = 0
         self.moves = [
             self.add, self.add, self.rename, self.exchange_paths, self.trash, self.restore, self.favourite, self.describe, self.hide,
-            self.delete, self.upload_again, self.make_thumbnail, self.replace_edit,
+            self.delete, self.upload_again, self.make_thumbnail, self.replace_edit, self.list_again,
         ]  # fmt: skip
 
     def play(self) -> None:
@@ -136,15 +136,40 @@ class Player:
         insert = "INSERT INTO asset_file (\"assetId\", type, path) VALUES (%s, 'thumbnail', %s)"
         self._own.execute(insert, [chosen[0], path])
 
-    def replace_edit(self) -> None:
-        """A file of the library is written by its owner, and read again by Immich."""
+    def _choose_listed(self) -> tuple[UUID, str] | None:
+        """An asset of the library, with its path."""
         rows = self._own.execute(
             'SELECT id, "originalPath" FROM asset WHERE id = ANY(%s) AND "libraryId" IS NOT NULL ORDER BY id',
             [self._own.plain],
         )
-        if not rows:
+        return self._dice.choice(rows) if rows else None  # pyright: ignore[reportReturnType]
+
+    def list_again(self) -> UUID | None:
+        """A file of the library was removed from Immich, and is found again: it has another id. Returns the former one."""
+        if (chosen := self._choose_listed()) is None:
+            return None
+        former, new = chosen[0], self._id()
+        for table, column in (("asset", "id"), ("asset_exif", "assetId")):
+            names = ", ".join(
+                f'"{name}"'
+                for (name,) in self._own.execute(
+                    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s "
+                    "AND column_name NOT IN (%s, 'updatedAt')",
+                    [table, column],
+                )
+            )
+            insert = f'INSERT INTO {table} ("{column}", {names}) SELECT %s, {names} FROM {table} WHERE "{column}" = %s'
+            self._own.execute(insert, [new, former])
+        self._own.execute("DELETE FROM asset WHERE id = %s", [former])
+        self._own.plain[self._own.plain.index(former)] = new
+        self._own.contents[new] = self._own.contents.pop(former)
+        return former
+
+    def replace_edit(self) -> None:
+        """A file of the library is written by its owner, and read again by Immich."""
+        if (chosen := self._choose_listed()) is None:
             return
-        asset_id, path = self._dice.choice(rows)
+        asset_id, path = chosen
         assert path.startswith(CONTAINER_PHOTOS)
         content = self._own.picture() + b" edited"
         self._own.to_host(path).write_bytes(content)

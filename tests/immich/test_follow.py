@@ -142,6 +142,14 @@ def test_a_photo_that_is_uploaded_again_is_another_asset(followed: Takeover, pla
     assert_agreement(followed)
 
 
+def test_a_file_of_a_library_that_is_listed_again_is_another_asset(followed: Takeover, player: Player) -> None:
+    former = player.list_again()
+    assert former is not None
+    assert followed.report(*ONCE)["new"] == 1
+    assert_agreement(followed)
+    assert read_assets(followed)[former].deleted_at is not None
+
+
 def test_what_immich_makes_later_takes_the_place_of_ours(followed: Takeover, player: Player) -> None:
     added = player.add(owner="ada")
     followed.report(*ONCE)

@@ -18,7 +18,9 @@ from app.catalog.schema import tables
 from app.catalog.schema.import_records import ImportedFile
 from app.catalog.schema.records import QUOTA_KINDS, FileKind, FileState, ForeignFile
 
+_asset = tables.asset
 _file = tables.file
+_library_file = tables.library_file
 _user = tables.user
 
 
@@ -45,10 +47,12 @@ def _external_row(owner_id: UUID, file: ImportedFile, moment: Any) -> dict[str, 
 
 
 async def release_paths(connection: AsyncConnection, file_ids: Iterable[UUID]) -> None:
-    """Give each file a path that no file can have, below its own: files may have exchanged their names."""
+    """Give each file a path that no file can have, below its own: files may have exchanged their names. A library lists it so."""
     for file_id in file_ids:
         path = _file.c.path + f"/{file_id}"
         await connection.execute(update(_file).where(_file.c.id == file_id).values(path=path))
+        listed = _library_file.c.asset_id.in_(select(_asset.c.id).where(_asset.c.file_id == file_id))
+        await connection.execute(update(_library_file).where(listed).values(name=_library_file.c.name + f"/{file_id}"))
 
 
 _UPDATE_FILE = (
