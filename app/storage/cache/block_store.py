@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -48,14 +49,21 @@ class BlockCounts:
 
 
 class PendingBlock:
-    """A locked temporary file for one block. Ends with `BlockStore.publish` or `abandon`."""
+    """A locked temporary file for one block. Ends with `BlockStore.publish` or `abandon`, whichever takes it first."""
 
-    __slots__ = ("block", "descriptor", "name")
+    __slots__ = ("_lock", "block", "descriptor", "name")
 
     def __init__(self, block: BlockId, name: str, descriptor: int) -> None:
         self.block = block
         self.name = name
         self.descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def take(self) -> int:
+        """The descriptor, which the caller closes, however long another thread has given up waiting for it; -1 where it was taken before."""
+        with self._lock:
+            descriptor, self.descriptor = self.descriptor, -1
+            return descriptor
 
 
 class BlockStore:
@@ -157,39 +165,49 @@ class BlockStore:
         return usage is not None and usage + size <= self.limit and self.folder.free_space() - size >= self.reserve
 
     def publish(self, pending: PendingBlock, info: ObjectInfo, pieces: Sequence[bytes]) -> bool:
-        """Writes the block's bytes and makes it visible. False where it was not cached: there is no room, or the object was removed meanwhile."""
+        """Writes the block's bytes and makes it visible. False where it was not cached: there is no room, the object was removed meanwhile, or
+        the block was abandoned before."""
+        descriptor = pending.take()
+        if descriptor < 0:
+            return False
+        try:
+            return self._publish(pending, descriptor, info, pieces)
+        finally:
+            self._end(pending.name, descriptor)
+
+    def _publish(self, pending: PendingBlock, descriptor: int, info: ObjectInfo, pieces: Sequence[bytes]) -> bool:
         length, checksum = 0, 0
         for piece in pieces:
             length += len(piece)
             checksum = crc32(piece, checksum)
         header = encode_header(pending.block, info, length, checksum)
         space = occupied_bytes(MAX_HEADER_BYTES if header is None else len(header) + length)
+        if header is None or self.folder.free_space() - space < self.reserve:
+            return False
+        if not self.folder.add_usage(space, self.limit):
+            return False
         is_published = False
         try:
-            if header is None or self.folder.free_space() - space < self.reserve:
-                return False
-            if not self.folder.add_usage(space, self.limit):
-                return False
-            try:
-                _write_all(pending.descriptor, [header, *pieces])
-                is_published = self._rename(pending)
-            finally:
-                if not is_published:
-                    self.folder.add_usage(-space)
+            _write_all(descriptor, [header, *pieces])
+            is_published = self._rename(pending, descriptor)
         finally:
-            self.abandon(pending)
+            if not is_published:
+                self.folder.add_usage(-space)
         self.counts.written_bytes += length
         return is_published
 
     def abandon(self, pending: PendingBlock) -> None:
-        """Idempotent. Removes the temporary file, unless it was published."""
-        if pending.descriptor < 0:
-            return
-        descriptor, pending.descriptor = pending.descriptor, -1
+        """Idempotent. Removes the temporary file, unless `publish` has taken it, which then ends it."""
+        descriptor = pending.take()
+        if descriptor >= 0:
+            self._end(pending.name, descriptor)
+
+    def _end(self, name: str, descriptor: int) -> None:
+        """Removes the temporary file, unless it was published, and frees its lock."""
         try:
-            if self._leads_to(pending.name, descriptor):
+            if self._leads_to(name, descriptor):
                 with suppress(FileNotFoundError):
-                    os.unlink(pending.name, dir_fd=self.folder.descriptor)
+                    os.unlink(name, dir_fd=self.folder.descriptor)
         finally:
             os.close(descriptor)
 
@@ -210,11 +228,11 @@ class BlockStore:
                 else:
                     self.folder.remove_block(f"{shard}/{name}")
 
-    def _rename(self, pending: PendingBlock) -> bool:
+    def _rename(self, pending: PendingBlock, descriptor: int) -> bool:
         """False where the temporary file was removed. One that another writer has made since, and that is renamed in its place, is no
         harm: until it is complete, its checksums differ."""
         target, folder = _path(pending.block), self.folder.descriptor
-        if not self._leads_to(pending.name, pending.descriptor):
+        if not self._leads_to(pending.name, descriptor):
             return False
         self.folder.remove_block(target)
         try:

@@ -135,6 +135,44 @@ def test_a_writer_that_began_before_the_removal_publishes_nothing(tmp_path: Path
     assert store.folder.read_usage() == 4096
 
 
+def test_a_block_that_is_given_up_while_it_is_written_writes_to_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that takes long is given up, and goes on later: the number of its descriptor must not be another file's by then."""
+    store = open_store(tmp_path)
+    pending = store.begin(block_id("x"))
+    assert pending is not None
+    others: list[int] = []
+    write = os.writev
+
+    def write_in_two(descriptor: int, pieces: list[bytes]) -> int:
+        if others:
+            return write(descriptor, pieces)
+        written = write(descriptor, [bytes(pieces[0])[:10]])
+        store.abandon(pending)
+        others.append(os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT))
+        return written
+
+    monkeypatch.setattr(os, "writev", write_in_two)
+    try:
+        assert store.publish(pending, make_info("x", 3), [b"abc"])
+    finally:
+        os.close(others[0])
+    assert (tmp_path / "other").read_bytes() == b""
+    assert load(store, "x") == b"abc"
+    assert store.folder.read_usage() == count_bytes(tmp_path)
+    assert not list(tmp_path.glob("mediavault-blocks/???/*.tmp"))
+
+
+def test_a_block_that_was_given_up_is_not_published(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    pending = store.begin(block_id("x"))
+    assert pending is not None
+    store.abandon(pending)
+    assert not store.publish(pending, make_info("x", 3), [b"abc"])
+    assert load(store, "x") is None
+
+
 def test_a_removal_takes_all_blocks_of_the_object_and_no_others(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store_object(store, "x", SIZE)
