@@ -113,10 +113,10 @@ class CacheDisk:
             self._start_eviction(store)
         return is_published
 
-    async def abandon(self, pending: PendingBlock) -> None:
+    def abandon(self, pending: PendingBlock) -> None:
+        """In the background, and also where the disk is left alone: a lock that stays would keep the block from everybody."""
         if self.store is not None and pending.descriptor >= 0:
-            with suppress(CacheUnavailable):
-                await self._run(self.store.abandon, pending, is_write=True)
+            self._threads.run_in_background(self.store.abandon, pending)
 
     async def read_piece(self, block: OpenBlock, length: int, offset: int) -> bytes:
         """Bytes of the file of an open block, from the disk; b"" where the block is damaged by now."""

@@ -136,7 +136,7 @@ class Fills:
             raise
         finally:
             if pending is not None:
-                await self._disk.abandon(pending)
+                self._disk.abandon(pending)
 
     async def _lock(self, fill: Fill) -> PendingBlock | None:
         """Waits for the block's lock. None, with the state set, where another process has fetched the block, or takes too long."""
@@ -145,9 +145,13 @@ class Fills:
             async with asyncio.timeout(self._wait_seconds):
                 while True:
                     pending = await self._disk.begin(fill.block)
-                    if await self._is_cached(fill):
-                        if pending is not None:
-                            await self._disk.abandon(pending)
+                    is_needed = False
+                    try:
+                        is_needed = not await self._is_cached(fill)
+                    finally:
+                        if pending is not None and not is_needed:
+                            self._disk.abandon(pending)
+                    if not is_needed:
                         fill.set_state(FillState.CACHED)
                         return None
                     if pending is not None:

@@ -7,6 +7,7 @@ import errno
 import os
 import random
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from app.storage.backend import ObjectStream
+from app.storage.cache import disk
 from app.storage.cache.backend import CachedBackend
 from app.storage.cache.block_format import BLOCK_BYTES
+from app.storage.cache.block_store import BlockStore
 from app.storage.cache.disk import CacheDisk
 from app.storage.cache.folder import CacheFolder
 from app.storage.cache.open_block import SETTLED_NS
@@ -296,6 +299,45 @@ async def test_a_broken_disk_is_bypassed(
     with pytest.raises(ObjectNotFound):
         await fetch(backend, "x")
     assert block_paths(folder) == []
+
+
+@pytest.mark.parametrize("call", ["open", "_begin_with_room", "publish"])
+async def test_a_disk_that_hung_during_a_fetch_keeps_no_lock(
+    open_cached: OpenCached, folder: Path, count_gets: CountGets, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Also where so many calls hang that no further one is made."""
+    monkeypatch.setattr("app.storage.cache.disk.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("app.storage.cache.disk.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("app.storage.cache.disk._MAX_STUCK_CALLS", 1)
+    backend, data = await open_cached(), pattern(100_000)
+    await store(backend, "x", data)
+    answers, owner = threading.Event(), disk if call == "_begin_with_room" else BlockStore
+    answer = getattr(owner, call)
+    calls = 0
+
+    def answer_late(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if call != "open" or calls > 1:  # the first looks for the block, before the fetch begins
+            assert answers.wait(30)
+        return answer(*arguments)
+
+    monkeypatch.setattr(owner, call, answer_late)
+    assert await asyncio.wait_for(fetch(backend, "x"), 10) == data
+    assert not answers.is_set()
+    answers.set()
+
+    async def is_unlocked() -> bool:
+        return not list(folder.glob("mediavault-blocks/???/*.tmp"))
+
+    await eventually_so(is_unlocked, "the lock is given back")
+    assert calls > (call == "open")
+
+    async def is_cached() -> bool:
+        count_gets()
+        return await fetch(backend, "x") == data and count_gets() == 0
+
+    await eventually_so(is_cached, "the block is cached")
 
 
 async def test_a_folder_that_goes_away_costs_no_answer_and_is_made_anew(
