@@ -1,7 +1,8 @@
 """Reads of foreign files that have a verified copy: from the place that is preferred, and from the other one when that one is away.
 
 The two places are the disk, where another program keeps the file, and the bucket. A place that did not answer is tried last for
-`AWAY_SECONDS`. A file whose size is not that of the catalogue counts as missing: its bytes are those of another version.
+`AWAY_SECONDS`. A file whose size is not that of the catalogue counts as missing: its bytes are those of another version. The bytes of both
+are joined in one answer only where the source was not changed after its copy was made.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
 
 from app.storage.backend import ObjectInfo, ObjectStream
 from app.storage.errors import InvalidKey, ObjectChanged, RangeNotSatisfiable, StorageError, StorageUnavailable
-from app.storage.ranges import ByteRange
+from app.storage.ranges import ByteRange, FileWindow
 
 AWAY_SECONDS = 10.0
 LOOKUP_SECONDS = 30.0
 """How long the path of a copy is remembered. A copy that was deleted since is not found, and its source is read."""
 MAX_LOOKUPS = 20_000
+COPY_DATE_RESOLUTION = timedelta(seconds=1)
+"""Stores tell the time at which a copy was written in whole seconds."""
+
+PieceT = TypeVar("PieceT", bytes, bytes | FileWindow)
 
 FindCopy = Callable[[str], Awaitable[tuple[str, int] | None]]
 """The path of the copy of the foreign file at a path, and their size in bytes; None where there is no copy."""
@@ -35,6 +42,7 @@ class Place:
     name: str
     path: str
     open_read: OpenRead
+    is_copy: bool
 
 
 class ForeignReads:
@@ -59,7 +67,9 @@ class ForeignReads:
         places, size = self._order(source, copy_at(found[0])), found[1]
         async with AsyncExitStack() as stack:
             stream = await self._open_first(stack, places, size, byte_range, if_match)
-            yield replace(stream, chunks=self._read_on(stack, places, size, stream))
+            chunks = self._read_on(stack, places.copy(), size, stream, stream.chunks)
+            windows = stream.windows and self._read_on(stack, places, size, stream, stream.windows)
+            yield replace(stream, chunks=chunks, windows=windows)
 
     async def stat(
         self,
@@ -141,25 +151,29 @@ class ForeignReads:
         raise _choose_error(errors)
 
     async def _read_on(
-        self, stack: AsyncExitStack, places: list[Place], size: int, stream: ObjectStream
-    ) -> AsyncIterator[bytes]:
-        """The bytes of `stream`; where its place goes away meanwhile, the rest comes from the other one."""
+        self, stack: AsyncExitStack, places: list[Place], size: int, stream: ObjectStream, pieces: AsyncIterator[PieceT]
+    ) -> AsyncIterator[PieceT | bytes]:
+        """`pieces`, the chunks or windows of `stream`; where its place goes away meanwhile, the rest comes from the other one."""
         if stream.served is None or stream.served.last is None:
             return
         position, last = stream.served.first, stream.served.last
-        chunks = stream.chunks
+        reading: AsyncIterator[PieceT | bytes] = pieces
         while position <= last:
             try:
-                async for chunk in chunks:
-                    position += len(chunk)
-                    yield chunk
+                async for piece in reading:
+                    position += len(piece)
+                    yield piece
             except ObjectChanged:
                 raise  # some of the bytes that were sent may be of another version
             except StorageError:
                 if not places or position > last:
                     raise
+                is_copy = places[0].is_copy
                 reopened = await self._open_first(stack, places, size, ByteRange(position, last), None)
-                chunks = reopened.chunks
+                source, copy = (stream.info, reopened.info) if is_copy else (reopened.info, stream.info)
+                if source.last_modified >= copy.last_modified + COPY_DATE_RESOLUTION:
+                    raise  # the source may hold another version by now
+                reading = reopened.chunks
             else:
                 return  # the caller counts the bytes
 

@@ -199,10 +199,10 @@ class StorageService:
         ) -> AbstractAsyncContextManager[ObjectStream]:
             return self._wrap(self._external.read_stream(path, byte_range, if_match), is_s3=False)
 
-        return Place(self._external.find_foreign_root(path) or path, path, open_read)
+        return Place(self._external.find_foreign_root(path) or path, path, open_read, is_copy=False)
 
     def _copy_place(self, path: str) -> Place:
-        return Place("copies", path, self.read)
+        return Place("copies", path, self.read, is_copy=True)
 
     async def _head_place(self, place: Place) -> ObjectInfo:
         is_source = self._external.is_foreign(place.path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -12,15 +14,23 @@ from app.config import StorageEngine
 from app.storage import foreign_reads
 from app.storage.backend import CHUNK_BYTES
 from app.storage.errors import ObjectChanged, ObjectNotFound, RangeNotSatisfiable, StorageUnavailable
+from app.storage.local import file_windows
 from app.storage.local.file_reader import OpenFile
-from app.storage.ranges import ByteRange
+from app.storage.local.file_windows import FileWindows
+from app.storage.ranges import ByteRange, FileWindow
 from app.storage.service import StorageService
 from app.storage.staging import Staging
+from tests.real.disk_folders import disk_folder
 from tests.storage.guarantees.content import pattern
 from tests.storage.test_service import TwoLocations
 
 DATA = pattern(3 * CHUNK_BYTES + 5)
 OTHER = bytes(len(DATA))
+PieceT = TypeVar("PieceT", bytes, bytes | FileWindow)
+
+
+class FailInTheMiddle(Protocol):
+    def __call__(self, pieces: AsyncIterator[PieceT]) -> AsyncIterator[PieceT]: ...
 
 
 class CopiedFile:
@@ -55,8 +65,22 @@ def preferred(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def copied(preferred: str, tmp_path: Path) -> AsyncIterator[CopiedFile]:
-    locations = TwoLocations(tmp_path, StorageEngine.S3)
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    if "on_disk" not in request.fixturenames:
+        yield tmp_path
+        return
+    with disk_folder(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture
+def on_disk() -> None:
+    """For windows, which not every file system has."""
+
+
+@pytest.fixture
+async def copied(preferred: str, base: Path) -> AsyncIterator[CopiedFile]:
+    locations = TwoLocations(base, StorageEngine.S3)
     storage = StorageService(
         local=locations.disk,
         media_root=locations.media,
@@ -64,10 +88,10 @@ async def copied(preferred: str, tmp_path: Path) -> AsyncIterator[CopiedFile]:
         bucket="photos",
         prefix="vault",
         engine=StorageEngine.S3,
-        staging=Staging(tmp_path / "other-staging", 2**24),
+        staging=Staging(base / "other-staging", 2**24),
         prefers_copies=preferred == "s3",
     )
-    root = tmp_path / "immich"
+    root = base / "immich"
     root.mkdir()
     copied = CopiedFile(locations, root, storage)
     copied.source.write_bytes(DATA)
@@ -79,6 +103,37 @@ async def copied(preferred: str, tmp_path: Path) -> AsyncIterator[CopiedFile]:
     storage.set_copy_lookup(copied.find)
     yield copied
     await storage.aclose()
+
+
+@pytest.fixture
+def fail_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> FailInTheMiddle:
+    """Iterates over the chunks or windows of a read. The place of the first one goes away after it."""
+    monkeypatch.setattr(file_windows, "WINDOW_BYTES", CHUNK_BYTES)
+
+    async def iterate(pieces: AsyncIterator[PieceT]) -> AsyncIterator[PieceT]:
+        is_first = True
+        async for piece in pieces:
+            yield piece
+            if is_first:
+                fail_once()
+            is_first = False
+
+    def fail_once() -> None:
+        kinds = {kind: kind.__anext__ for kind in (OpenFile, FileWindows)}
+
+        async def fail(file: OpenFile | FileWindows) -> bytes:
+            for kind, read_next in kinds.items():
+                monkeypatch.setattr(kind, "__anext__", read_next)
+            raise StorageUnavailable(file.key, file.backend, "is away")
+
+        for kind in kinds:
+            monkeypatch.setattr(kind, "__anext__", fail)
+
+    return iterate
+
+
+def content_of(piece: bytes | FileWindow) -> bytes:
+    return piece if isinstance(piece, bytes) else os.pread(piece.file.fileno(), piece.length, piece.offset)
 
 
 def of(preferred: str, *, is_away: bool = False) -> bytes:
@@ -101,22 +156,37 @@ async def test_the_other_place_takes_over(copied: CopiedFile, preferred: str) ->
 
 
 async def test_the_other_place_takes_over_in_the_middle(
-    copied: CopiedFile, preferred: str, monkeypatch: pytest.MonkeyPatch
+    copied: CopiedFile, preferred: str, fail_in_the_middle: FailInTheMiddle
 ) -> None:
-    read = bytearray()
-    read_next = OpenFile.__anext__
-
-    async def fail_once(file: OpenFile) -> bytes:
-        monkeypatch.setattr(OpenFile, "__anext__", read_next)
-        raise StorageUnavailable(file.key, file.backend, "is away")
-
     async with copied.storage.read(str(copied.source), ByteRange(7)) as stream:
-        async for chunk in stream.chunks:
-            read += chunk
-            if len(read) == len(chunk):
-                monkeypatch.setattr(OpenFile, "__anext__", fail_once)
+        read = b"".join([chunk async for chunk in fail_in_the_middle(stream.chunks)])
     first, second = of(preferred), of(preferred, is_away=True)
-    assert bytes(read) == first[7 : 7 + CHUNK_BYTES] + second[7 + CHUNK_BYTES :]
+    assert read == first[7 : 7 + CHUNK_BYTES] + second[7 + CHUNK_BYTES :]
+
+
+@pytest.mark.usefixtures("on_disk")
+async def test_the_other_place_takes_over_between_windows(
+    copied: CopiedFile, preferred: str, fail_in_the_middle: FailInTheMiddle
+) -> None:
+    async with copied.storage.read(str(copied.source), ByteRange(7)) as stream:
+        assert stream.windows is not None
+        read = b"".join([content_of(piece) async for piece in fail_in_the_middle(stream.windows)])
+    first, second = of(preferred), of(preferred, is_away=True)
+    assert read == first[7 : 7 + CHUNK_BYTES] + second[7 + CHUNK_BYTES :]
+
+
+async def test_a_source_that_was_changed_after_the_copy_is_not_joined_to_it(
+    copied: CopiedFile, preferred: str, fail_in_the_middle: FailInTheMiddle
+) -> None:
+    """Both have the same size, so that only the times tell."""
+    copy = await copied.storage.stat(copied.copy)
+    edited_at = copy.last_modified.timestamp() + 1.5
+    os.utime(copied.source, (edited_at, edited_at))
+    async with copied.storage.read(str(copied.source)) as stream:
+        chunks = fail_in_the_middle(stream.chunks)
+        assert await anext(chunks) == of(preferred)[:CHUNK_BYTES]
+        with pytest.raises(StorageUnavailable):
+            await anext(chunks)
 
 
 @pytest.mark.parametrize("preferred", ["local"], ids=["prefers-the-disk"])
