@@ -15,8 +15,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
-from app.catalog.files import ID_BATCH_SIZE, LATE_WRITE_GRACE, iterate_batches, mark_unfinished_for_deletion
-from app.catalog.moves.move_ledger import OPEN_STATES, TWIN_LEASE_END, UNSWITCHED_STATES
+from app.catalog.files import LATE_WRITE_GRACE, iterate_batches, mark_unfinished_for_deletion
+from app.catalog.moves.move_ledger import OPEN_STATES, UNSWITCHED_STATES
 from app.catalog.schema import tables
 from app.catalog.schema.move_records import MoveState
 from app.catalog.schema.records import FileKind, FileState
@@ -26,11 +26,6 @@ _file = tables.file
 _item = tables.migration_item
 _migration = tables.migration
 _user = tables.user
-
-_twin = _file.alias("twin")
-_copied = _file.alias("copied")
-_is_copy = select(_copied.c.id).where(_copied.c.copy_path == _twin.c.path).exists()
-_ID_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,33 +118,12 @@ class KeptCopyRepository:
         """Mark copies for deletion that were kept, and whose files' rows are gone: former copies of files that changed. Returns how
         many."""
         gone = _item.c.state == MoveState.KEPT, ~select(_file.c.id).where(_file.c.id == _item.c.file_id).exists()
-        twins = select(_twin.c.id).join(_item, _item.c.twin_id == _twin.c.id)
-        twins = twins.where(*gone, _twin.c.state == FileState.WRITING, ~_is_copy).limit(limit)
-        unlisted = await self._find_unlisted(limit)
+        twin, copied = _file.alias("twin"), _file.alias("copied")
+        is_used = select(copied.c.id).where(copied.c.copy_path == twin.c.path).exists()
+        twins = select(twin.c.id).join(_item, _item.c.twin_id == twin.c.id)
+        twins = twins.where(*gone, twin.c.state == FileState.WRITING, ~is_used).limit(limit)
         async with self._database.write() as connection:
-            listed = (await connection.execute(twins)).scalars().all()
-            return await mark_unfinished_for_deletion(connection, [*listed, *unlisted])
-
-    async def _find_unlisted(self, limit: int) -> list[UUID]:
-        """Twins of former copies whose items are gone, too: another copy of the same file takes the place of the item while its migration is
-        unfinished. Whose copy it was is in its name."""
-        has_item = select(_item.c.file_id).where(_item.c.twin_id == _twin.c.id).exists()
-        is_twin = (_twin.c.state == FileState.WRITING) & (_twin.c.not_before == TWIN_LEASE_END)
-        twins = select(_twin.c.id, _twin.c.path).where(is_twin, ~has_item, ~_is_copy).order_by(_twin.c.id)
-        found: list[UUID] = []
-        after: UUID | None = None
-        async with self._database.read() as connection:
-            while len(found) < limit:
-                page = twins if after is None else twins.where(_twin.c.id > after)
-                rows = (await connection.execute(page.limit(ID_BATCH_SIZE))).all()
-                if not rows:
-                    break
-                files = {row.id: file_id for row in rows if (file_id := _find_named_file(row.path)) is not None}
-                there = select(_file.c.id).where(_file.c.id.in_(set(files.values())))
-                known = set((await connection.execute(there)).scalars())
-                found += [twin_id for twin_id, file_id in files.items() if file_id not in known]
-                after = rows[-1].id
-        return found[:limit]
+            return await mark_unfinished_for_deletion(connection, (await connection.execute(twins)).scalars().all())
 
     async def adopt(self, copies: Mapping[UUID, str]) -> frozenset[UUID]:
         """Make foreign files ours at their copies, which the caller has just checked: each file whose `copy_path` is still that one.
@@ -189,14 +163,6 @@ async def detach_changed_copies(connection: AsyncConnection, file_ids: Iterable[
         await connection.execute(update(_file).where(mine).values(copy_path=None))
         paths = [path for kind, path in former if path is not None and kind not in _ORIGINALS]
         await mark_copies_for_deletion(connection, paths)
-
-
-def _find_named_file(path: str) -> UUID | None:
-    """The file whose id begins the name of its copy; None for another name."""
-    try:
-        return UUID(path.rpartition("/")[2][:_ID_LENGTH])
-    except ValueError:
-        return None
 
 
 async def _lock_owners(connection: AsyncConnection, owner_ids: set[UUID]) -> None:
