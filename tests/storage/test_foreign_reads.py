@@ -165,6 +165,7 @@ async def test_the_other_place_takes_over_in_the_middle(
 
 
 @pytest.mark.usefixtures("on_disk")
+@pytest.mark.parametrize("preferred", ["s3"], ids=["prefers-the-copy"])
 async def test_the_other_place_takes_over_between_windows(
     copied: CopiedFile, preferred: str, fail_in_the_middle: FailInTheMiddle
 ) -> None:
