@@ -110,9 +110,9 @@ class SharedPage:
             os.close(descriptor)
 
     def clear(self) -> None:
-        """Reset the page. Call it while no service runs."""
+        """Reset the page. Call it while no service runs: one would take the zeros for an aim at the first step."""
         self._memory[:] = bytes(_SIZE)
-        _TARGET.pack_into(self._memory, 0, -1, 0, 0, 0)
+        self.release()
 
     def aim(self, step: str, entries: int, *, after: bool) -> None:
         """Make the service wait when it enters `step` for the `entries`-th time from now, before or after the step's

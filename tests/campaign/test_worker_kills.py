@@ -105,7 +105,7 @@ def test_every_asset_is_processed_however_often_workers_are_killed(
                 each.start()
 
     for each in workers:
-        each.page.clear()  # the worker must no longer wait to be killed
+        each.page.release()
     eventually(lambda: is_done(service), "everything is processed", within=DONE_SECONDS)
     for each in workers:
         eventually(lambda worker=each.worker: worker.ready, "the worker is ready", within=DONE_SECONDS)

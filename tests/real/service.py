@@ -176,6 +176,8 @@ class Service:
         if self._process is None:
             raise RuntimeError("the service was not started")
         try:
+            if isinstance(self._process, SpawnedProcess):
+                return self._process.wait_or_explain(STOP_SECONDS, self.log_path)
             return self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()

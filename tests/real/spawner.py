@@ -6,20 +6,27 @@ An order is a line of JSON (`Order`); the answer is the process's id. After the 
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import faulthandler
 import gc
 import json
 import os
 import runpy
 import selectors
+import signal
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from tests.real.preloading import warm_up
+
+STACKS_SIGNAL = signal.SIGUSR2
+"""Makes a process write the stacks of its threads and asyncio tasks to its standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ def become(order: Order) -> None:
         opened = os.open(path, flags)
         os.dup2(opened, number)
         os.close(opened)
+    signal.signal(STACKS_SIGNAL, _write_tasks)
+    faulthandler.register(STACKS_SIGNAL, chain=True)
     module, *arguments = order.program
     sys.argv[1:] = arguments
     try:
@@ -93,6 +102,13 @@ def become(order: Order) -> None:
         if ended.code is not None and not isinstance(ended.code, int):
             raise
         _end(ended.code or 0)
+
+
+def _write_tasks(*_: object) -> None:
+    with suppress(RuntimeError):  # no event loop runs
+        for task in asyncio.all_tasks():
+            task.print_stack(file=sys.stderr)
+    sys.stderr.flush()
 
 
 def _end(status: int) -> NoReturn:

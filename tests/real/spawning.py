@@ -13,15 +13,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from tests.real.spawner import Order
+from tests.real.spawner import STACKS_SIGNAL, Order
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.005
 END_SECONDS = 10.0
+STACKS_SECONDS = 3.0
+SHOWN_CHARACTERS = 12_000
 
 
 class SpawnedProcess:
@@ -50,6 +53,18 @@ class SpawnedProcess:
                 raise subprocess.TimeoutExpired(self._program, timeout)
             time.sleep(POLL_SECONDS)
         return status
+
+    def wait_or_explain(self, timeout: float, errors: Path) -> int:
+        """As `wait`; the error shows what the process does instead of ending: the end of its standard error, with the stacks of its threads
+        and tasks."""
+        try:
+            return self.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            self.send_signal(STACKS_SIGNAL)
+            with suppress(subprocess.TimeoutExpired):
+                self.wait(STACKS_SECONDS)
+            error.add_note(errors.read_text(errors="replace")[-SHOWN_CHARACTERS:])
+            raise
 
     def send_signal(self, sent_signal: signal.Signals) -> None:
         if self.poll() is None:

@@ -44,6 +44,12 @@ _WATCH = """
   }).observe({ type: "longtask", buffered: true });
 """
 
+DROP_ATTEMPTS, DROP_MS = 5, 3_000
+_WATCH_DROP = """() => {
+  window.dropped = new Promise((resolve) => addEventListener("drop", () => resolve(true), { capture: true, once: true }));
+}"""
+_IS_DROPPED = "(limit) => Promise.race([window.dropped, new Promise((resolve) => setTimeout(resolve, limit, false))])"
+
 
 @dataclass(slots=True)
 class WebPage:
@@ -68,12 +74,21 @@ class WebPage:
         await self.page.locator(".header:not([hidden])").wait_for()
 
     async def drop(self, *paths: Path) -> None:
-        """Drop files and folders on the middle of the page, as the system's file manager does."""
-        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        """Drop files and folders on the middle of the page, as the system's file manager does. Chromium drops nothing while the page has
+        not answered to the last move: then the files are dragged over it again, as a person would."""
+        for _ in range(DROP_ATTEMPTS):
+            await self.page.evaluate(_WATCH_DROP)
+            await self._drag_and_drop([str(path) for path in paths])
+            if await self.page.evaluate(_IS_DROPPED, DROP_MS):
+                return
+        raise AssertionError(f"Chromium dropped nothing in {DROP_ATTEMPTS} attempts")
+
+    async def _drag_and_drop(self, paths: list[str]) -> None:
+        data = {"items": [], "files": paths, "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver"):
             await self.devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 300, "data": data})
         await self.page.locator(".drop-cover:not([hidden])").wait_for(state="attached")
-        # As a hand does, hold still for one more event: Chromium drops nothing while the page has not answered to the last one.
+        # As a hand does, hold still for one more event.
         await self.devtools.send("Input.dispatchDragEvent", {"type": "dragOver", "x": 400, "y": 300, "data": data})
         await self.page.evaluate(
             "new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => resolve())))"

@@ -85,7 +85,7 @@ class Worker:
         process = self._started
         process.send_signal(sent_signal)
         try:
-            return process.wait(STOP_SECONDS)
+            return process.wait_or_explain(STOP_SECONDS, self.log_path)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
