@@ -20,7 +20,9 @@ from PIL import Image
 
 from app.config import Settings
 from app.formats import FORMATS, MediaKind, find_format
+from app.formats.signatures import DetectedFormat
 from app.media.errors import DecodeFailed, LimitExceeded, MediaError, ProcessingTimedOut
+from app.media.images.decoding import open_image
 from app.media.processor import MediaProcessor
 from tests.media import photo_files
 from tests.media.photo_files import make_quarters
@@ -95,6 +97,18 @@ async def test_a_header_of_too_many_pixels(processor: MediaProcessor, folder: Pa
     source = folder.parent / "large.png"
     source.write_bytes(png_header(60_000, 60_000) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
     assert isinstance(await refused(processor, source, folder), LimitExceeded)
+
+
+@pytest.mark.parametrize(("name", "content"), [("HEIF", DetectedFormat.HEIF), ("AVIF", DetectedFormat.AVIF)])
+def test_a_refused_picture_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: DetectedFormat
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is restored
+    source = tmp_path / "picture"
+    make_quarters(64, 64).save(source, format=name)
+    with pytest.raises(LimitExceeded):
+        open_image(source, content, 64 * 64 - 1)
+    assert source not in [entry.resolve() for entry in Path("/proc/self/fd").iterdir()]
 
 
 async def test_a_small_file_of_many_pixels(processor: MediaProcessor, folder: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -111,7 +112,8 @@ def open_image(source: Path, content: DetectedFormat, max_pixels: int) -> Opened
     if content is DetectedFormat.TIFF:
         return _open_tiff(source, max_pixels)
     image = _open_with_pillow(source, content, max_pixels)
-    return OpenedImage(image, *image.size, get_remaining_orientation(image), read_colour_space(image, source))
+    with _closing_on_error(image):
+        return OpenedImage(image, *image.size, get_remaining_orientation(image), read_colour_space(image, source))
 
 
 def _open_tiff(source: Path, max_pixels: int) -> OpenedImage:
@@ -120,11 +122,22 @@ def _open_tiff(source: Path, max_pixels: int) -> OpenedImage:
     page = choose_page(pages)
     if page is None or page is pages[0]:
         image = _open_with_pillow(source, DetectedFormat.TIFF, max_pixels)
-        return OpenedImage(image, *image.size, _NO_ORIENTATION, read_colour_space(image, source))
+        with _closing_on_error(image):
+            return OpenedImage(image, *image.size, _NO_ORIENTATION, read_colour_space(image, source))
     image = _open_with_pillow(open_at_page(source, page), DetectedFormat.TIFF, max_pixels)
     inherited = pages[0].orientation if page.orientation is None else None
     orientation = inherited if inherited is not None and 1 <= inherited <= 8 else _NO_ORIENTATION
-    return OpenedImage(image, *image.size, orientation, read_colour_space(image, source))
+    with _closing_on_error(image):
+        return OpenedImage(image, *image.size, orientation, read_colour_space(image, source))
+
+
+@contextmanager
+def _closing_on_error(image: Image.Image) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        image.close()
+        raise
 
 
 def _open_with_pillow(source: Path | BinaryIO, content: DetectedFormat, max_pixels: int) -> ImageFile:
@@ -136,9 +149,10 @@ def _open_with_pillow(source: Path | BinaryIO, content: DetectedFormat, max_pixe
             image = Image.open(source, formats=[content.value]) if opener is None else opener(source)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise LimitExceeded(f"it has more than {max_pixels} pixels") from None
-    _check_size(*image.size, max_pixels)
-    if getattr(image, "n_frames", 1) > MAX_FRAMES:
-        raise LimitExceeded(f"it has more than {MAX_FRAMES} frames")
+    with _closing_on_error(image):
+        _check_size(*image.size, max_pixels)
+        if getattr(image, "n_frames", 1) > MAX_FRAMES:
+            raise LimitExceeded(f"it has more than {MAX_FRAMES} frames")
     return image
 
 
