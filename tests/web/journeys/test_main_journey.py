@@ -135,6 +135,8 @@ async def _mark_as_favorite(page: Page, client: httpx.Client) -> None:
 
 async def _sign_out(web_page: WebPage) -> None:
     page = web_page.page
+    # What is still asked for when the session ends is refused, which the browser reports as an error.
+    await expect(page.locator(".tile-image.is-loaded")).to_have_count(PHOTOS + 1)
     await page.get_by_role("button", name="Account").click()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
