@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_plus
 
@@ -85,6 +86,7 @@ class BatchDeleteResult:
     failed: Mapping[str, str]
 
 
+@lru_cache(1024)
 def parse_http_date(text: str | None) -> datetime | None:
     """Parses the date of an HTTP header; without a zone, or with `-0000`, it is UTC (RFC 9110 section 5.6.7). None where it is no date."""
     try:
