@@ -424,6 +424,31 @@ async def test_what_the_other_program_does_meanwhile_prevents_no_rollback(
     assert_consistent(library.stack, exact=True)
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_a_former_copy_goes_with_its_user_also_after_a_move_that_stays_open(
+    library: Library, tree: ForeignTree
+) -> None:
+    """A missing source keeps the migration open: the new copy's item takes the place of the former one's."""
+    await asyncio.to_thread(tree.assets[1].path.unlink)
+    assert (await run(library)).problems.count == 1
+    asset = tree.assets[0]
+    former = await get_file(library, asset)
+    await record_anew(library, asset, b"another photo altogether")
+    assert (await run(library)).problems.count == 1
+    assert await library.catalog.moves.get_unfinished() is not None
+    assert await library.catalog.kept_copies.drop_ownerless(100) == 0
+    await library.sweep()
+    assert former.copy_path in library.at_target(), "the change may be damage"
+
+    await library.catalog.assets.delete(library.owner, [each.id for each in tree.assets])
+    vanished = await library.catalog.kept_copies.find_vanished(100)
+    assert await library.catalog.path_switches.drop_deleted_for_sweeper(vanished) == frozenset()
+    assert await library.catalog.kept_copies.drop_ownerless(100) == 1
+    await library.sweep()
+    assert library.at_target() == {}
+    assert_consistent(library.stack, exact=True)
+
+
 async def test_a_restored_catalogue_knows_the_copies(library: Library, tree: ForeignTree, tmp_path: Path) -> None:
     """Nothing is copied twice, and what the backup did not know yet is found again by its name."""
     await run(library)

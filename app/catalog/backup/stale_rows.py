@@ -62,11 +62,12 @@ async def _drop_unfinished_uploads(connection: AsyncConnection) -> None:
 
 
 async def _delete_unreferenced_files(connection: AsyncConnection) -> int:
-    """Delete the rows of files that are not live, except the twins of moves under way, and the copies of foreign files: no
-    clock ends their lease, and their objects are deleted only after the file was found whole at its other path."""
+    """Delete the rows of files that are not live, except the twins of moves under way, and the copies, also former ones, of foreign files
+    that exist: no clock ends their lease, and their objects are deleted only after the file was found whole at its other path, or together
+    with the file's row."""
     twin = select(_item.c.twin_id).where(_item.c.twin_id == _file.c.id, _item.c.state.in_(OPEN_STATES))
-    copied = _file.alias("copied")
-    copy = select(copied.c.id).where(copied.c.copy_path == _file.c.path)
+    source = _file.alias("source")
+    copy = select(source.c.id).where((source.c.copy_path == _file.c.path) | (source.c.id == _file.c.copy_of))
     is_twin = (_file.c.state == FileState.WRITING) & (twin.exists() | copy.exists())
     return (await connection.execute(delete(_file).where(_file.c.state != FileState.LIVE, ~is_twin))).rowcount
 

@@ -1,7 +1,8 @@
 """Verified copies of foreign files, beside sources that stay.
 
 `file.copy_path` of the foreign file names the copy. The copy's own row is the twin of its ledger item: `writing`, with a lease
-that never ends, until the foreign file's row is deleted, the copy is forgotten, or the file is adopted.
+that never ends, until the foreign file's row is deleted, the copy is forgotten, or the file is adopted. `file.copy_of` of that row
+is the foreign file's id: another copy of the same file takes the place of the ledger item while their migration is unfinished.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.database.engine import Database, now
@@ -116,12 +117,14 @@ class KeptCopyRepository:
 
     async def drop_ownerless(self, limit: int) -> int:
         """Mark copies for deletion that were kept, and whose files' rows are gone: former copies of files that changed. Returns how
-        many."""
-        gone = _item.c.state == MoveState.KEPT, ~select(_file.c.id).where(_file.c.id == _item.c.file_id).exists()
-        twin, copied = _file.alias("twin"), _file.alias("copied")
+        many. A copy without an item has `copy_of`; one with an item may lack it, where an older program planned it."""
+        twin, source, copied = _file.alias("twin"), _file.alias("source"), _file.alias("copied")
+        is_kept = (_item.c.state == MoveState.KEPT) | (_item.c.state.is_(None) & twin.c.copy_of.is_not(None))
+        source_id = func.coalesce(twin.c.copy_of, _item.c.file_id)
+        has_source = select(source.c.id).where(source.c.id == source_id).exists()
         is_used = select(copied.c.id).where(copied.c.copy_path == twin.c.path).exists()
-        twins = select(twin.c.id).join(_item, _item.c.twin_id == twin.c.id)
-        twins = twins.where(*gone, twin.c.state == FileState.WRITING, ~is_used).limit(limit)
+        twins = select(twin.c.id).select_from(twin.outerjoin(_item, _item.c.twin_id == twin.c.id))
+        twins = twins.where(twin.c.state == FileState.WRITING, is_kept, ~has_source, ~is_used).limit(limit)
         async with self._database.write() as connection:
             return await mark_unfinished_for_deletion(connection, (await connection.execute(twins)).scalars().all())
 

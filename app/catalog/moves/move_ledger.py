@@ -319,6 +319,7 @@ def _twin_values(file: File, path: str, twin_id: UUID) -> dict[str, object]:
         "mime_type": file.mime_type,
         "created_at": now(),
         "not_before": TWIN_LEASE_END,
+        "copy_of": file.id if file.is_foreign else None,
     }
 
 

@@ -122,7 +122,8 @@ class File:
     """One stored object. `path` is a local path or an `s3://` URI. `size` (bytes), `sha1` (20 bytes) and `crc32` are
     known when the file is live; `sha1` and `crc32` of an external or foreign file only once it has been read.
     `not_before`: the sweeper leaves the file alone until then. `is_foreign`: the object belongs to another program, and is
-    read where it lies; it is never written, renamed or deleted, and always `live`. `copy_path`: of its verified copy."""
+    read where it lies; it is never written, renamed or deleted, and always `live`. `copy_path`: of its verified copy.
+    `copy_of`: this object is (or will be) a copy of the foreign file with this id, whose row may be gone."""
 
     id: UUID
     owner_id: UUID
@@ -137,6 +138,7 @@ class File:
     not_before: datetime
     is_foreign: bool = False
     copy_path: str | None = None
+    copy_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ file = Table(
     _required("is_foreign", Boolean, server_default=false()),
     # Of the verified copy of a foreign file, which has a row of its own: see `app.catalog.moves.kept_copies`.
     Column("copy_path", String),
+    # Of the row of such a copy: the foreign file's id. No foreign key: it outlives that file's row.
+    Column("copy_of", Uuid),
     # No program, of whatever version, may mark a foreign file for deletion.
     CheckConstraint("NOT is_foreign OR state = 'live'", name="ck_file_foreign_is_live"),
     Index("ix_file_state_not_before", "state", "not_before"),

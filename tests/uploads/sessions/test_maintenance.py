@@ -60,6 +60,17 @@ async def test_the_sweep_of_leftovers_spares_unfinished_uploads(place: SessionPl
     await place.assert_stored(status, data)
 
 
+async def test_the_sweep_of_former_copies_spares_unfinished_uploads(place: SessionPlace) -> None:
+    """Their rows are those of copies of foreign files but for `copy_of`: `writing`, with the same lease, and an id in the name."""
+    data = make_photo(2 * MIB)
+    status = await place.create(len(data))
+    await place.send(status.id, 0, data[:MIB])
+    assert await place.catalog.kept_copies.drop_ownerless(100) == 0
+    await place.sweep(timedelta(hours=1))
+    status = await place.send(status.id, MIB, data[MIB:])
+    await place.assert_stored(status, data)
+
+
 async def test_a_restored_backup_drops_unfinished_uploads_and_deletes_no_object(place: SessionPlace) -> None:
     """The upload was unfinished at the backup, and was completed after it."""
     data = make_photo(2 * MIB)
