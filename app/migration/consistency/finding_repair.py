@@ -1,6 +1,8 @@
 """`ConsistencyRepair`: repairs findings of the consistency check, on request only.
 
-Lost or damaged derivatives are generated again; a lost copy of a foreign file is forgotten, so that the next `migrate run` makes another one; orphans are moved to the quarantine folder; kept counts are corrected. Nothing is deleted.
+Lost or damaged derivatives are generated again; orphans are moved to the quarantine folder; kept counts are corrected. A lost or damaged copy
+of a foreign file is forgotten, and marked for deletion, once its source was read and is whole: the next `migrate run` makes another one. Nothing
+else is deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from app.catalog.schema.records import File, FileKind
 from app.jobs.service import JobService
 from app.migration.consistency.consistency_check import QUARANTINE_FOLDER
 from app.migration.consistency.findings import ConsistencyFinding, FindingKind
-from app.storage.errors import ObjectNotFound, StorageError
+from app.migration.copy_check import get_recorded_checksums
+from app.migration.foreign_copies import find_foreign_problem
+from app.storage.errors import ObjectNotFound
 from app.storage.service import StorageService
 
 REQUEUED = "requeued"
@@ -25,7 +29,8 @@ _REPAIRABLE_KINDS = frozenset((FindingKind.MISSING, FindingKind.SIZE, FindingKin
 
 
 class ConsistencyRepair:
-    """With `jobs` derivatives are generated again and kept counts corrected. With `quarantine_orphans` orphans are moved to `quarantine/<moment>/<key>`."""
+    """With `jobs` derivatives are generated again, kept counts corrected, and lost or damaged copies forgotten. With `quarantine_orphans` orphans
+    are moved to `quarantine/<moment>/<key>`."""
 
     def __init__(
         self,
@@ -46,8 +51,8 @@ class ConsistencyRepair:
         """Raises `CatalogError`, or a `StorageError` where an orphan cannot be moved."""
         file = finding.file
         if file is not None and finding.is_copy:
-            is_lost = finding.problem is FindingKind.MISSING and self._jobs is not None
-            return await self._forget_copy(file, finding.path) if is_lost else None
+            is_repairable = finding.problem in _REPAIRABLE_KINDS and self._jobs is not None
+            return await self._forget_copy(file, finding.path) if is_repairable else None
         if file is not None:
             is_repairable = finding.problem in _REPAIRABLE_KINDS and file.kind in _DERIVATIVES
             return await self._requeue_derivatives(file, self._jobs) if is_repairable and self._jobs else None
@@ -59,12 +64,12 @@ class ConsistencyRepair:
         return None
 
     async def _forget_copy(self, file: File, copy_path: str) -> str | None:
-        """Only while the source is there: a store that has answered wrongly may hold the only copy."""
+        """Only while the source is whole: otherwise the copy, even a damaged one, or one that the store did not find, may be all that is left."""
         current = await self._catalog.files.get(file.id)
-        try:
-            if current is None or (await self._storage.stat_foreign_source(current.path)).size != current.size:
-                return None
-        except StorageError:
+        recorded = current and get_recorded_checksums(current)
+        if current is None or recorded is None:
+            return None
+        if await find_foreign_problem(self._storage, current.path, recorded) is not None:
             return None
         return FORGOTTEN if await self._catalog.kept_copies.forget(file.id, copy_path) else None
 

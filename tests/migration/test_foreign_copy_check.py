@@ -1,0 +1,136 @@
+"""`verify` of the copies of foreign files: they are forgotten only where the sources are whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from app.catalog.database.engine import now
+from app.catalog.schema.records import File
+from app.config import StorageEngine
+from app.jobs.service import JobService
+from app.migration.consistency.consistency_check import ConsistencyCheck
+from app.migration.consistency.finding_repair import ConsistencyRepair
+from app.migration.consistency.findings import ConsistencyFinding, ConsistencySummary
+from app.migration.steps.run_step import run_move
+from tests.api.consistency import assert_consistent
+from tests.migration.library import Library
+from tests.migration.verify.damaged_library import IgnoredProgress
+from tests.real.foreign_files import ForeignAsset, ForeignTree
+from tests.real.stacks import Stacks
+
+Findings = set[tuple[str, str, str | None]]
+
+
+@pytest.fixture
+async def library(stacks: Stacks, tmp_path: Path) -> AsyncIterator[Library]:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    library = await Library.create(stacks.create("s3", folder, database="sqlite"), StorageEngine.S3)
+    yield library
+    await library.aclose()
+
+
+@pytest.fixture
+async def tree(library: Library, tmp_path: Path) -> ForeignTree:
+    """Three originals with copies."""
+    tree = ForeignTree(tmp_path / "immich")
+    for _ in range(3):
+        await tree.add(library.catalog, library.owner, derivatives=False)
+    library.storage.set_foreign_roots([str(tree.root)])
+    assert (await run_move(library.work())).problems.count == 0
+    return tree
+
+
+async def verify(
+    library: Library, *, checksums: bool = False, repairs: bool = False
+) -> tuple[Findings, ConsistencySummary]:
+    found: list[ConsistencyFinding] = []
+    jobs = cast("JobService", object())  # no derivative is generated again here
+    repair = ConsistencyRepair(
+        library.catalog, library.storage, now(), jobs=jobs if repairs else None, quarantine_orphans=False
+    )
+    check = ConsistencyCheck(
+        library.catalog,
+        library.storage,
+        on_finding=found.append,
+        progress=IgnoredProgress(),
+        repairer=repair,
+        checksums=checksums,
+    )
+    summary = await check.run()
+    return {(each.problem, each.path, each.repair) for each in found}, summary
+
+
+async def get_file(library: Library, asset: ForeignAsset) -> File:
+    file = await library.catalog.files.get(asset.file_id)
+    assert file is not None
+    return file
+
+
+async def get_copy_path(library: Library, asset: ForeignAsset) -> str:
+    path = (await get_file(library, asset)).copy_path
+    assert path is not None
+    return path
+
+
+def change_copy(library: Library, path: str, content: bytes | None) -> None:
+    """Delete the object, or replace its bytes."""
+    bucket = library.stack.bucket
+    assert bucket is not None
+    store, key = bucket.server.administration, path.removeprefix(f"s3://{bucket.name}/")
+    if content is None:
+        store.delete_object(Bucket=bucket.name, Key=key)
+    else:
+        store.put_object(Bucket=bucket.name, Key=key, Body=content)
+
+
+@pytest.mark.parametrize("damage", ["missing", "size", "checksum"])
+async def test_a_lost_or_damaged_copy_is_made_anew_from_a_whole_source(
+    library: Library, tree: ForeignTree, damage: str
+) -> None:
+    asset = tree.assets[0]
+    path = await get_copy_path(library, asset)
+    content = {"missing": None, "size": asset.content[:-1], "checksum": bytes(len(asset.content))}[damage]
+    await asyncio.to_thread(change_copy, library, path, content)
+    assert (await verify(library, checksums=True))[0] == {(damage, path, None)}, "nobody asked for a repair"
+    assert (await get_file(library, asset)).copy_path == path
+
+    assert (await verify(library, checksums=True, repairs=True))[0] == {(damage, path, "forgotten")}
+
+    await library.sweep()
+    assert len(library.at_target()) == 2
+    report = await run_move(library.work())
+    assert (report.files, report.problems.count) == (1, 0)
+    async with library.storage.read(await get_copy_path(library, asset)) as stream:
+        assert b"".join([chunk async for chunk in stream.chunks]) == asset.content
+    assert (await verify(library, checksums=True))[0] == set()
+    assert_consistent(library.stack)
+
+
+@pytest.mark.parametrize("copy", ["missing", "checksum"])
+@pytest.mark.parametrize("source", ["missing", "longer", "other bytes"])
+async def test_a_copy_of_a_source_that_is_not_whole_is_kept(
+    library: Library, tree: ForeignTree, source: str, copy: str
+) -> None:
+    """Parts of it may be all that is left; and a store may answer wrongly that it has no such object."""
+    asset = tree.assets[0]
+    path = await get_copy_path(library, asset)
+    await asyncio.to_thread(change_copy, library, path, None if copy == "missing" else bytes(len(asset.content)))
+    if source == "missing":
+        await asyncio.to_thread(asset.path.unlink)
+    else:
+        other = asset.content + b"1" if source == "longer" else bytes(len(asset.content))
+        await asyncio.to_thread(asset.path.write_bytes, other)
+
+    found, _ = await verify(library, checksums=True, repairs=True)
+
+    assert (copy, path, None) in found
+    assert (await get_file(library, asset)).copy_path == path
+    await library.sweep()
+    assert (path in library.at_target()) is (copy == "checksum")
+    await asyncio.to_thread(asset.path.write_bytes, asset.content)
