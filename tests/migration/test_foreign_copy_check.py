@@ -1,4 +1,4 @@
-"""`verify` of the copies of foreign files: they are forgotten only where the sources are whole."""
+"""`verify` of the copies of foreign files: they are checked without their sources, and forgotten only where the sources are whole."""
 
 from __future__ import annotations
 
@@ -87,6 +87,24 @@ def change_copy(library: Library, path: str, content: bytes | None) -> None:
         store.delete_object(Bucket=bucket.name, Key=key)
     else:
         store.put_object(Bucket=bucket.name, Key=key, Body=content)
+
+
+@pytest.mark.parametrize("checksums", [False, True], ids=["sizes", "checksums"])
+async def test_copies_are_checked_while_the_folder_of_their_sources_is_not_mounted(
+    library: Library, tree: ForeignTree, checksums: bool
+) -> None:
+    lost, cut, damaged = [await get_copy_path(library, asset) for asset in tree.assets]
+    await asyncio.to_thread(change_copy, library, lost, None)
+    await asyncio.to_thread(change_copy, library, cut, tree.assets[1].content[:-1])
+    await asyncio.to_thread(change_copy, library, damaged, bytes(len(tree.assets[2].content)))
+    away = await asyncio.to_thread(tree.root.rename, tree.root.with_name("away"))
+
+    found, summary = await verify(library, checksums=checksums, repairs=True)
+
+    expected: Findings = {("unreadable", str(tree.root), None), ("missing", lost, None), ("size", cut, None)}
+    assert found == (expected | {("checksum", damaged, None)} if checksums else expected)
+    assert (summary.foreign, summary.copies, summary.unsettled) == (3, 3, 0)
+    await asyncio.to_thread(away.rename, tree.root)
 
 
 @pytest.mark.parametrize("damage", ["missing", "size", "checksum"])

@@ -164,7 +164,8 @@ class ConsistencyCheck:
             async for page in self._iterate_live_files():
                 listed = await listing_store.sizes([file.path for file in page])
                 for file in page:
-                    if not self._checksums and listed.get(file.path, -1) == file.size:
+                    is_listed = not self._checksums and listed.get(file.path, -1) == file.size
+                    if is_listed or self._is_unmounted(file):
                         self._progress.advance(1)
                         continue
                     await self._slots.acquire()
@@ -191,18 +192,19 @@ class ConsistencyCheck:
                 self._unmounted_roots.add(root)
                 await self._report_finding(ConsistencyFinding(FindingKind.UNREADABLE, root, detail=error.detail))
 
+    def _is_unmounted(self, file: File) -> bool:
+        """Whether the file is a foreign one whose folder is not mounted. Its copy can be checked all the same."""
+        return file.is_foreign and self._storage.find_foreign_root(file.path) in self._unmounted_roots
+
     async def _iterate_live_files(self) -> AsyncIterator[list[File]]:
-        """Pages of live managed files, and of foreign ones whose folder is mounted; other files are only counted."""
+        """Pages of live managed and foreign files; other files are only counted."""
         page: list[File] = []
         async for file in self._catalog.files.iterate_all():
             if file.state is not FileState.LIVE:
                 self._summary.unsettled += 1
             elif file.is_foreign:
                 self._summary.foreign += 1
-                if self._storage.find_foreign_root(file.path) not in self._unmounted_roots:
-                    page.append(file)
-                else:
-                    self._progress.advance(1)
+                page.append(file)
             elif file.kind is FileKind.EXTERNAL or not (
                 is_s3_uri(file.path) or self._storage.is_managed_path(file.path)
             ):
