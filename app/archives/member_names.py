@@ -56,17 +56,17 @@ def clean_member_name(name: str) -> str:
         return FALLBACK_NAME
     if _DEVICES.match(text):
         text = f"_{text}"
-    return _shorten(text, "")
+    return append_to_stem(text, "")
 
 
 def _add_number(name: str, number: int) -> str:
-    return _shorten(name, f"+{number}")
+    return append_to_stem(name, f"+{number}")
 
 
-def _shorten(name: str, suffix: str) -> str:
-    """The stem, truncated so that all fits into `MAX_NAME_BYTES`, then `suffix`, then the extension."""
+def append_to_stem(name: str, suffix: str, max_bytes: int = MAX_NAME_BYTES) -> str:
+    """The stem of a clean name, truncated so that all fits into `max_bytes`, then `suffix`, then the extension."""
     stem, extension = _split_extension(name)
-    stem_bytes = MAX_NAME_BYTES - len(suffix.encode()) - len(extension.encode())
+    stem_bytes = max_bytes - len(suffix.encode()) - len(extension.encode())
     stem = stem.encode()[:stem_bytes].decode("utf-8", "ignore")
     return f"{stem}{suffix}{extension}" if extension else f"{stem}{suffix}".rstrip(". ")
 

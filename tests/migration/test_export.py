@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind
 from app.config import StorageEngine
 from app.migration.steps.run_step import run_move
@@ -65,7 +67,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 async def test_originals_come_back_from_either_place(
     library: Library, tree: ForeignTree, target: Path, place: str
 ) -> None:
-    before = await asyncio.to_thread(tree.state)
+    before, first = await asyncio.to_thread(tree.state), tree.assets[0]
+    sidecar = await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes)
     if place != "disk":
         assert (await run_move(library.work())).problems.count == 0
     if place == "copy":
@@ -77,7 +80,9 @@ async def test_originals_come_back_from_either_place(
 
     assert (report["files"], report["present"], report["problemCount"]) == (4, 0, 0)
     found = await asyncio.to_thread(contents, target)
-    assert {path for path in found if "~" not in path} == {f"{MONTH}/IMG.jpg", f"{MONTH}/IMG.jpg.xmp"}
+    assert f"{MONTH}/IMG.jpg" in found
+    beside = {path for path, data in found.items() if data == first.content}
+    assert {path for path, data in found.items() if data == sidecar} == {f"{path}.xmp" for path in beside}
     images = {data for path, data in found.items() if path.endswith(".jpg")}
     assert images == {asset.content for asset in tree.assets}
     assert {(target / path).stat().st_mtime for path in found} == {TAKEN.timestamp()}
@@ -103,8 +108,59 @@ async def test_nothing_is_overwritten_and_a_stopped_export_goes_on(
     assert await asyncio.to_thread(contents, folder) == {
         "IMG.jpg": b"mine",
         f"IMG~{mark}.jpg": first.content,
-        "IMG.jpg.xmp": await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes),
+        f"IMG~{mark}.jpg.xmp": await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes),
     }
+
+
+@pytest.mark.parametrize("taken", ["original", "sidecar", "both", "none"])
+async def test_each_sidecar_lies_beside_its_own_original(
+    library: Library, tree: ForeignTree, target: Path, taken: str
+) -> None:
+    """Another file may have the name of the original, or of the sidecar; a second export finds both."""
+    first, other = tree.assets[0], b"of another photo"
+    sidecar = await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes)
+    folder = target / MONTH
+    await asyncio.to_thread(folder.mkdir)
+    before: dict[str, bytes] = {}
+    if taken in ("original", "both"):
+        before["IMG.jpg"] = other
+    if taken in ("sidecar", "both"):
+        before["IMG.jpg.xmp"] = other
+    for name, content in before.items():
+        await asyncio.to_thread((folder / name).write_bytes, content)
+
+    for files, present in ((2, 0), (0, 2)):
+        report = await export(library, target, "--asset", str(first.id))
+        assert (report["files"], report["present"]) == (files, present)
+
+    name = "IMG.jpg" if taken == "none" else f"IMG~{str(first.id)[:8]}.jpg"
+    assert await asyncio.to_thread(contents, folder) == before | {name: first.content, f"{name}.xmp": sidecar}
+
+
+async def test_the_sidecar_of_a_damaged_original_gets_beside_no_other_photo(
+    library: Library, tree: ForeignTree, target: Path
+) -> None:
+    first = tree.assets[0]
+    sidecar = await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes)
+    await asyncio.to_thread(first.path.write_bytes, bytes(len(first.content)))
+    report = await export(library, target, "--user", str(library.owner), status=1)
+    assert (report["files"], report["problemCount"]) == (3, 1)
+    found = await asyncio.to_thread(contents, target / MONTH)
+    (name,) = (name for name, content in found.items() if content == sidecar)
+    assert name == f"IMG~{str(first.id)[:8]}.jpg.xmp"
+
+
+async def test_a_long_name_leaves_room_for_that_of_the_sidecar(
+    library: Library, tree: ForeignTree, target: Path
+) -> None:
+    asset = tree.assets[0]
+    longest = update(tables.asset).where(tables.asset.c.id == asset.id).values(original_file_name=f"{'x' * 251}.jpg")
+    async with library.catalog.database.write() as connection:
+        await connection.execute(longest)
+    report = await export(library, target, "--asset", str(asset.id))
+    assert report["files"] == 2
+    original, sidecar = sorted(await asyncio.to_thread(contents, target / MONTH), key=len)
+    assert (original, sidecar) == (f"{'x' * 247}.jpg", f"{'x' * 247}.jpg.xmp")
 
 
 async def test_a_link_in_the_folder_leads_nowhere(
@@ -159,5 +215,5 @@ async def test_a_file_without_a_checksum_is_compared_by_its_bytes(
         report = await export(library, target, "--asset", str(asset.id))
         assert (report["files"], report["present"]) == (files, present)
     found = await asyncio.to_thread(contents, target / MONTH)
-    assert found["IMG.jpg.xmp"] == bytes(len(sidecar))
-    assert sidecar in found.values()
+    name = f"IMG~{str(asset.id)[:8]}.jpg"
+    assert found == {"IMG.jpg.xmp": bytes(len(sidecar)), name: asset.content, f"{name}.xmp": sidecar}

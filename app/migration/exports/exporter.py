@@ -1,7 +1,7 @@
 """Export: brings originals and sidecars back into a folder, with their names and dates, each compared with its SHA-1.
 
 A file that lies in the folder already with the same bytes is left alone, so an export that was stopped goes on where it was. No file is
-ever overwritten: where a name is taken by other bytes, the asset's id is part of the name.
+ever overwritten: where a name is taken by other bytes, the asset's id is part of the name. A sidecar has the name of its original and `.xmp`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from app.archives.member_names import MAX_NAME_BYTES, clean_member_name
+from app.archives.member_names import MAX_NAME_BYTES, append_to_stem, clean_member_name
 from app.catalog.browsing.exports import ExportedAsset
 from app.catalog.schema.records import File
 from app.migration.bounded_concurrency import run_in_parallel
@@ -25,6 +25,7 @@ from app.storage.errors import StorageError
 from app.storage.service import StorageService
 
 DEFAULT_CONCURRENCY = 4
+_SIDECAR_SUFFIX = ".xmp"
 
 
 class ExportStopped(Exception):
@@ -43,12 +44,11 @@ class ExportReport:
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """One file: its row, its folder below the target, its name, and another one for the case that this is taken."""
+    """One file: its row, its folder below the target, and its names, the later ones for the case that those before are taken."""
 
     file: File
     folder: str
-    name: str
-    other_name: str
+    names: tuple[str, ...]
     modified: datetime
 
     @property
@@ -86,33 +86,59 @@ class Exporter:
         return self._report
 
     async def _export_asset(self, exported: ExportedAsset) -> None:
-        for export in _plan(exported):
-            try:
-                await self._export(await self._with_checksum(export))
-            except OSError as error:
-                if is_full(error):
-                    raise ExportStopped(f"the folder cannot be written: {error.strerror}") from error
-                self._report.problems.add(export.file.path, f"cannot be written: {error.strerror}")
-            self._progress.done(export.file.size or 0)
+        original, sidecar = _plan(exported)
+        if sidecar is None:
+            await self._export_file(original)
+            return
+        original, sidecar = await self._avoid_other_sidecars(original, sidecar)
+        # Where the original could not be exported, no other photo has the name with the asset's id.
+        name = await self._export_file(original) or original.names[-1]
+        await self._export_file(replace(sidecar, names=(_name_sidecar(name),)))
 
-    async def _export(self, export: _Export) -> None:
-        for name in (export.name, export.other_name):
+    async def _avoid_other_sidecars(self, original: _Export, sidecar: _Export) -> tuple[_Export, _Export]:
+        """The original, without those of its names beside which another file has the sidecar's name; and the sidecar, with its checksum."""
+        try:
+            sidecar = await self._with_checksum(sidecar)
+            holds = [
+                await asyncio.to_thread(self._folder.holds, sidecar.folder, _name_sidecar(name), sidecar.recorded)
+                for name in original.names
+            ]
+        except OSError:
+            return original, sidecar  # the export of the sidecar tells why
+        names = tuple(name for name, is_there in zip(original.names, holds, strict=True) if is_there is not False)
+        return replace(original, names=names or original.names), sidecar
+
+    async def _export_file(self, export: _Export) -> str | None:
+        """Returns the name that the file has in its folder now; None where it could not be exported, which is reported."""
+        name: str | None = None
+        try:
+            name = await self._export(await self._with_checksum(export))
+        except OSError as error:
+            if is_full(error):
+                raise ExportStopped(f"the folder cannot be written: {error.strerror}") from error
+            self._report.problems.add(export.file.path, f"cannot be written: {error.strerror}")
+        self._progress.done(export.file.size or 0)
+        return name
+
+    async def _export(self, export: _Export) -> str | None:
+        for name in export.names:
             if await asyncio.to_thread(self._folder.holds, export.folder, name, export.recorded):
                 self._report.present += 1
-                return
+                return name
         try:
             await self._write_from_any_place(export)
         except (StorageError, _BytesDiffer) as error:
             self._report.problems.add(export.file.path, str(error))
             await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
-            return
-        for name in (export.name, export.other_name):
+            return None
+        for name in export.names:
             if await asyncio.to_thread(self._folder.publish, export.folder, export.part, name):
                 self._report.files += 1
                 self._report.bytes += export.file.size or 0
-                return
+                return name
         await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
-        self._report.problems.add(export.file.path, f"{export.other_name} is taken by another file")
+        self._report.problems.add(export.file.path, f"{export.names[-1]} is taken by another file")
+        return None
 
     async def _with_checksum(self, export: _Export) -> _Export:
         """The file of a library may not have been read yet: its bytes are hashed where they lie. If that fails, so does the export."""
@@ -151,28 +177,23 @@ class Exporter:
             await asyncio.to_thread(os.close, descriptor)
 
 
-def _plan(exported: ExportedAsset) -> list[_Export]:
-    """The files of an asset, in the folder of the month when it was taken."""
-    asset = exported.asset
+def _plan(exported: ExportedAsset) -> tuple[_Export, _Export | None]:
+    """An asset's original and its sidecar, in the folder of the month when it was taken."""
+    asset, sidecar = exported.asset, exported.sidecar
     folder, mark = f"{asset.local_date_time:%Y-%m}", str(asset.id)[:8]
-    name = clean_member_name(asset.original_file_name)
-    planned = [_Export(asset.file, folder, name, _mark_name(name, mark), asset.file_modified_at)]
-    if exported.sidecar is not None:
-        beside, other = (_append(each, ".xmp") for each in (name, _mark_name(name, mark)))
-        planned.append(_Export(exported.sidecar, folder, beside, other, asset.file_modified_at))
-    return planned
+    max_bytes = MAX_NAME_BYTES if sidecar is None else MAX_NAME_BYTES - len(_SIDECAR_SUFFIX)
+    clean = clean_member_name(asset.original_file_name)
+    names = tuple(
+        append_to_stem(clean, suffix, max_bytes) for suffix in ("", f"~{mark}")
+    )  # `IMG.jpg`, `IMG~1234abcd.jpg`
+    original = _Export(asset.file, folder, names, asset.file_modified_at)
+    if sidecar is None:
+        return original, None
+    return original, replace(original, file=sidecar, names=tuple(map(_name_sidecar, names)))
 
 
-def _mark_name(name: str, mark: str) -> str:
-    """`IMG~1234abcd.jpg` for `IMG.jpg`."""
-    stem, dot, extension = name.rpartition(".")
-    if not stem:
-        stem, dot, extension = name, "", ""
-    return _append(stem, f"~{mark}{dot}{extension}")
-
-
-def _append(stem: str, ending: str) -> str:
-    return stem.encode()[: MAX_NAME_BYTES - len(ending.encode())].decode("utf-8", "ignore") + ending
+def _name_sidecar(name: str) -> str:
+    return f"{name}{_SIDECAR_SUFFIX}"
 
 
 def find_overlap(target: Path, reserved: list[str]) -> str | None:
