@@ -19,7 +19,7 @@ from app.migration.steps.run_step import run_move
 from app.storage.key import Key
 from tests.migration.commands import mediavault
 from tests.migration.library import Library
-from tests.real.foreign_files import TAKEN, ForeignTree
+from tests.real.foreign_files import TAKEN, ForeignAsset, ForeignTree
 from tests.real.service import Service
 from tests.real.stacks import Stacks
 
@@ -52,20 +52,35 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "back"
 
 
-async def export(library: Library, target: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
-    service = Service(library.stack, settings={"IMMICH_STORAGE_ENGINE": "s3"})
+async def export(
+    library: Library, target: Path, *arguments: str, status: int = 0, preferred: str = "local"
+) -> dict[str, Any]:
+    settings = {"IMMICH_STORAGE_ENGINE": "s3", "MEDIAVAULT_FOREIGN_READS": preferred}
+    service = Service(library.stack, settings=settings)
     ended = await asyncio.to_thread(mediavault, service, "export", "--to", str(target), "--json", *arguments)
     assert ended.returncode == status, ended.stdout + ended.stderr
     return json.loads(ended.stdout) if ended.stdout else {"error": ended.stderr}
+
+
+async def damage_copy(library: Library, asset: ForeignAsset) -> None:
+    file = await library.catalog.files.get(asset.file_id)
+    bucket = library.stack.bucket
+    assert file is not None
+    assert file.copy_path is not None
+    assert bucket is not None
+    key = file.copy_path.removeprefix(f"s3://{bucket.name}/")
+    put_object = bucket.server.administration.put_object
+    await asyncio.to_thread(put_object, Bucket=bucket.name, Key=key, Body=bytes(len(asset.content)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("place", ["disk", "copy", "damaged disk"])
+@pytest.mark.parametrize("preferred", ["local", "s3"], ids=["disk first", "copy first"])
+@pytest.mark.parametrize("place", ["disk", "copy", "damaged disk", "damaged copy"])
 async def test_originals_come_back_from_either_place(
-    library: Library, tree: ForeignTree, target: Path, place: str
+    library: Library, tree: ForeignTree, target: Path, place: str, preferred: str
 ) -> None:
     before, first = await asyncio.to_thread(tree.state), tree.assets[0]
     sidecar = await asyncio.to_thread(first.paths[FileKind.SIDECAR].read_bytes)
@@ -75,8 +90,10 @@ async def test_originals_come_back_from_either_place(
         await asyncio.to_thread(tree.root.rename, tree.root.with_name("away"))
     elif place == "damaged disk":
         await asyncio.to_thread(tree.assets[0].path.write_bytes, bytes(len(tree.assets[0].content)))
+    elif place == "damaged copy":
+        await damage_copy(library, tree.assets[0])
 
-    report = await export(library, target, "--user", str(library.owner))
+    report = await export(library, target, "--user", str(library.owner), preferred=preferred)
 
     assert (report["files"], report["present"], report["problemCount"]) == (4, 0, 0)
     found = await asyncio.to_thread(contents, target)
@@ -86,7 +103,7 @@ async def test_originals_come_back_from_either_place(
     images = {data for path, data in found.items() if path.endswith(".jpg")}
     assert images == {asset.content for asset in tree.assets}
     assert {(target / path).stat().st_mtime for path in found} == {TAKEN.timestamp()}
-    again = await export(library, target, "--user", str(library.owner))
+    again = await export(library, target, "--user", str(library.owner), preferred=preferred)
     assert (again["files"], again["present"]) == (0, 4)
     if place == "disk":
         assert await asyncio.to_thread(tree.state) == before

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,11 +22,13 @@ from app.migration.copy_check import ContentHasher, RecordedChecksums
 from app.migration.exports.export_folder import ExportFolder, finish_part, is_full, write_all
 from app.migration.reports import ProblemList
 from app.migration.step_progress import MoveProgress
+from app.storage.backend import ObjectStream
 from app.storage.errors import StorageError
 from app.storage.service import StorageService
 
 DEFAULT_CONCURRENCY = 4
 _SIDECAR_SUFFIX = ".xmp"
+_OpenRead = Callable[[str], AbstractAsyncContextManager[ObjectStream]]
 
 
 class ExportStopped(Exception):
@@ -154,19 +157,25 @@ class Exporter:
         return replace(export, file=replace(export.file, sha1=digest.to_checksums().sha1))
 
     async def _write_from_any_place(self, export: _Export) -> None:
-        """From where the file is read usually; if its bytes there are wrong, from its copy."""
+        """From where the file is read usually; if its bytes there are wrong, from the source and from the copy, whichever came first before."""
+        file = export.file
         try:
-            await self._write(export, export.file.path)
+            await self._write(export, file.path, self._storage.read)
         except (StorageError, _BytesDiffer):
-            if export.file.copy_path is None:
+            if file.copy_path is None:
                 raise
-            await self._write(export, export.file.copy_path)
+        else:
+            return
+        try:
+            await self._write(export, file.path, self._storage.read_foreign_source)
+        except (StorageError, _BytesDiffer):
+            await self._write(export, file.copy_path, self._storage.read)
 
-    async def _write(self, export: _Export, path: str) -> None:
+    async def _write(self, export: _Export, path: str, read: _OpenRead) -> None:
         digest = ContentHasher()
         descriptor = await asyncio.to_thread(self._folder.open_part, export.folder, export.part)
         try:
-            async with self._storage.read(path) as stream:
+            async with read(path) as stream:
                 async for chunk in stream.chunks:
                     digest.update(chunk)
                     await asyncio.to_thread(write_all, descriptor, chunk)
