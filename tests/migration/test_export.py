@@ -234,3 +234,17 @@ async def test_a_file_without_a_checksum_is_compared_by_its_bytes(
     found = await asyncio.to_thread(contents, target / MONTH)
     name = f"IMG~{str(asset.id)[:8]}.jpg"
     assert found == {"IMG.jpg.xmp": bytes(len(sidecar)), name: asset.content, f"{name}.xmp": sidecar}
+
+
+async def test_a_file_that_cannot_be_hashed_is_not_taken_for_exported_by_its_size(
+    library: Library, tree: ForeignTree, target: Path
+) -> None:
+    asset = tree.assets[0]
+    sidecar = asset.paths[FileKind.SIDECAR]
+    length = len(await asyncio.to_thread(sidecar.read_bytes))
+    await asyncio.to_thread((target / MONTH).mkdir)
+    await asyncio.to_thread((target / MONTH / "IMG.jpg.xmp").write_bytes, bytes(length))
+    await asyncio.to_thread(sidecar.unlink)
+    report = await export(library, target, "--asset", str(asset.id), status=1)
+    assert (report["files"], report["present"]) == (1, 0)
+    assert [each["path"] for each in report["problems"]] == [str(sidecar)]

@@ -106,7 +106,7 @@ class Exporter:
                 await asyncio.to_thread(self._folder.holds, sidecar.folder, _name_sidecar(name), sidecar.recorded)
                 for name in original.names
             ]
-        except OSError:
+        except (OSError, StorageError):
             return original, sidecar  # the export of the sidecar tells why
         names = tuple(name for name, is_there in zip(original.names, holds, strict=True) if is_there is not False)
         return replace(original, names=names or original.names), sidecar
@@ -120,6 +120,8 @@ class Exporter:
             if is_full(error):
                 raise ExportStopped(f"the folder cannot be written: {error.strerror}") from error
             self._report.problems.add(export.file.path, f"cannot be written: {error.strerror}")
+        except StorageError as error:
+            self._report.problems.add(export.file.path, str(error))
         self._progress.done(export.file.size or 0)
         return name
 
@@ -144,16 +146,14 @@ class Exporter:
         return None
 
     async def _with_checksum(self, export: _Export) -> _Export:
-        """The file of a library may not have been read yet: its bytes are hashed where they lie. If that fails, so does the export."""
+        """The file of a library may not have been read yet: its bytes are hashed where they lie. Raises `StorageError`: without a checksum
+        nothing is compared, nor exported."""
         if export.file.sha1 is not None:
             return export
         digest = ContentHasher()
-        try:
-            async with self._storage.read(export.file.path) as stream:
-                async for chunk in stream.chunks:
-                    digest.update(chunk)
-        except StorageError:
-            return export
+        async with self._storage.read(export.file.path) as stream:
+            async for chunk in stream.chunks:
+                digest.update(chunk)
         return replace(export, file=replace(export.file, sha1=digest.to_checksums().sha1))
 
     async def _write_from_any_place(self, export: _Export) -> None:
