@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sqlalchemy import update
 from app.catalog.schema import tables
 from app.catalog.schema.records import FileKind
 from app.config import StorageEngine
+from app.migration.exports import export_folder, exporter
+from app.migration.step_progress import SilentProgress
 from app.migration.steps.run_step import run_move
 from app.storage.key import Key
 from tests.migration.commands import mediavault
@@ -248,3 +251,50 @@ async def test_a_file_that_cannot_be_hashed_is_not_taken_for_exported_by_its_siz
     report = await export(library, target, "--asset", str(asset.id), status=1)
     assert (report["files"], report["present"]) == (1, 0)
     assert [each["path"] for each in report["problems"]] == [str(sidecar)]
+
+
+async def test_a_new_folder_is_durable_in_its_parent_before_files_are(
+    library: Library, tree: ForeignTree, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(export_folder.os, "fsync", record)
+    await export(library, target, "--asset", str(tree.assets[1].id))
+    ours = [path for path in synced if path.startswith(str(target))]
+    part = f"{target}/{MONTH}/.{tree.assets[1].file_id}.mediavault-part"
+    assert ours == [str(target), part, f"{target}/{MONTH}"]
+
+
+async def test_a_cancelled_export_closes_no_file_that_a_thread_still_writes(
+    library: Library, tree: ForeignTree, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file might get the number of the descriptor."""
+    loop = asyncio.get_running_loop()
+    is_writing, is_cancelled, is_done = asyncio.Event(), threading.Event(), asyncio.Event()
+    open_files: list[str] = []
+
+    def write_late(descriptor: int, data: bytes) -> None:
+        loop.call_soon_threadsafe(is_writing.set)
+        assert is_cancelled.wait(60)
+        for _ in range(100):  # what the cancelled task does meanwhile
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(60)
+        open_files.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        loop.call_soon_threadsafe(is_done.set)
+
+    monkeypatch.setattr(exporter, "write_all", write_late)
+    asset = tree.assets[1]
+    export = exporter.Exporter(library.storage, target, SilentProgress())
+    task = asyncio.create_task(export.run(library.catalog.exports.iterate_by_id([asset.id]), 1, 0))
+    async with asyncio.timeout(120):
+        await is_writing.wait()
+        task.cancel()
+        is_cancelled.set()
+        await asyncio.wait([task])
+        await is_done.wait()
+    assert task.cancelled()
+    assert open_files == [f"{target}/{MONTH}/.{asset.file_id}.mediavault-part"]

@@ -1,6 +1,6 @@
 """`ExportFolder`: writes exported files into a folder: never over another file, never through a link, each whole or not at all.
 
-All calls block: they are made in threads.
+All calls block: they are made in threads, and a descriptor is closed only when no thread uses it any more.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class ExportFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._durable_folders: set[str] = set()
 
     def holds(self, folder: str, name: str, recorded: RecordedChecksums) -> bool | None:
         """Whether the file has the recorded bytes; None where there is no such name."""
@@ -65,6 +66,14 @@ class ExportFolder:
         with suppress(OSError), self._open_folder(folder) as parent:
             os.unlink(part, dir_fd=parent)
 
+    def _make_durable(self, root: int, folder: str) -> None:
+        """Also of a folder that is there already: an export that was killed may have made it."""
+        with suppress(FileExistsError):
+            os.mkdir(folder, dir_fd=root)
+        if folder not in self._durable_folders:
+            os.fsync(root)
+            self._durable_folders.add(folder)
+
     @contextmanager
     def _open_folder(self, folder: str, *, create: bool = False) -> Iterator[int]:
         root = os.open(self._root, _FOLDER_FLAGS)
@@ -72,8 +81,7 @@ class ExportFolder:
             descriptor = root
             if folder:
                 if create:
-                    with suppress(FileExistsError):
-                        os.mkdir(folder, dir_fd=root)
+                    self._make_durable(root, folder)
                 descriptor = os.open(folder, _FOLDER_FLAGS, dir_fd=root)
             try:
                 yield descriptor

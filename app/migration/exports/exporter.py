@@ -6,7 +6,6 @@ ever overwritten: where a name is taken by other bytes, the asset's id is part o
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -24,6 +23,7 @@ from app.migration.reports import ProblemList
 from app.migration.step_progress import MoveProgress
 from app.storage.backend import ObjectStream
 from app.storage.errors import StorageError
+from app.storage.local.threads import ThreadPool
 from app.storage.service import StorageService
 
 DEFAULT_CONCURRENCY = 4
@@ -80,12 +80,16 @@ class Exporter:
         self._folder = ExportFolder(target)
         self._progress = progress
         self._concurrency = concurrency
+        self._threads = ThreadPool("export", concurrency)
         self._report = ExportReport()
 
     async def run(self, pages: AsyncIterator[list[ExportedAsset]], files: int, size: int) -> ExportReport:
         """`files` and `size` (bytes) are those of all pages, for the progress. Raises `ExportStopped`, `CatalogError`."""
         self._progress.begin("exporting", files, size)
-        await run_in_parallel(pages, self._concurrency, self._export_asset)
+        try:
+            await run_in_parallel(pages, self._concurrency, self._export_asset)
+        finally:
+            await self._threads.aclose()
         return self._report
 
     async def _export_asset(self, exported: ExportedAsset) -> None:
@@ -103,7 +107,7 @@ class Exporter:
         try:
             sidecar = await self._with_checksum(sidecar)
             holds = [
-                await asyncio.to_thread(self._folder.holds, sidecar.folder, _name_sidecar(name), sidecar.recorded)
+                await self._threads.run(self._folder.holds, sidecar.folder, _name_sidecar(name), sidecar.recorded)
                 for name in original.names
             ]
         except (OSError, StorageError):
@@ -127,21 +131,21 @@ class Exporter:
 
     async def _export(self, export: _Export) -> str | None:
         for name in export.names:
-            if await asyncio.to_thread(self._folder.holds, export.folder, name, export.recorded):
+            if await self._threads.run(self._folder.holds, export.folder, name, export.recorded):
                 self._report.present += 1
                 return name
         try:
             await self._write_from_any_place(export)
         except (StorageError, _BytesDiffer) as error:
             self._report.problems.add(export.file.path, str(error))
-            await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
+            await self._threads.run(self._folder.remove_part, export.folder, export.part)
             return None
         for name in export.names:
-            if await asyncio.to_thread(self._folder.publish, export.folder, export.part, name):
+            if await self._threads.run(self._folder.publish, export.folder, export.part, name):
                 self._report.files += 1
                 self._report.bytes += export.file.size or 0
                 return name
-        await asyncio.to_thread(self._folder.remove_part, export.folder, export.part)
+        await self._threads.run(self._folder.remove_part, export.folder, export.part)
         self._report.problems.add(export.file.path, f"{export.names[-1]} is taken by another file")
         return None
 
@@ -173,17 +177,17 @@ class Exporter:
 
     async def _write(self, export: _Export, path: str, read: _OpenRead) -> None:
         digest = ContentHasher()
-        descriptor = await asyncio.to_thread(self._folder.open_part, export.folder, export.part)
+        descriptor = await self._threads.acquire(self._folder.open_part, os.close, export.folder, export.part)
         try:
             async with read(path) as stream:
                 async for chunk in stream.chunks:
                     digest.update(chunk)
-                    await asyncio.to_thread(write_all, descriptor, chunk)
+                    await self._threads.run(write_all, descriptor, chunk)
             if not digest.matches(export.recorded):
                 raise _BytesDiffer(f"{path} does not hold the bytes that the catalogue records")
-            await asyncio.to_thread(finish_part, descriptor, export.modified)
+            await self._threads.run(finish_part, descriptor, export.modified)
         finally:
-            await asyncio.to_thread(os.close, descriptor)
+            await self._threads.run_uncancelled(os.close, descriptor)
 
 
 def _plan(exported: ExportedAsset) -> tuple[_Export, _Export | None]:
