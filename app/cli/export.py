@@ -66,6 +66,21 @@ async def _require_assets(catalog: Catalog, asset_ids: list[UUID]) -> None:
             fail(f"there is no asset {asset_id}")
 
 
+async def _require_free_folder(settings: Settings, catalog: Catalog, folder: Path) -> None:
+    """Ends the command where the folder is missing, or overlaps one whose photos are in the catalogue."""
+    from app.libraries.import_paths.overlap import OverlapCheck  # noqa: PLC0415 - slow to import
+    from app.libraries.import_paths.reserved_folders import (  # noqa: PLC0415
+        list_read_folders,
+        list_reserved_folders,
+    )
+
+    if not await asyncio.to_thread(folder.is_dir):
+        fail(f"--to: {folder} is no folder")
+    check = await asyncio.to_thread(OverlapCheck, [*list_reserved_folders(settings), *await list_read_folders(catalog)])
+    if (reason := await asyncio.to_thread(check.rejection_reason, str(folder))) is not None:
+        fail(f"--to: {reason}")
+
+
 async def _find_user(catalog: Catalog, email_or_id: str) -> UUID:
     user = await catalog.users.get_by_email(email_or_id)
     if user is None:
@@ -88,13 +103,9 @@ async def _export(
     quiet: bool,
 ) -> ExportReport:
     from app.cli.storage_access import describe_storage_error, open_verified_storage  # noqa: PLC0415 - slow to import
-    from app.migration.exports.exporter import Exporter, ExportStopped, find_overlap  # noqa: PLC0415
+    from app.migration.exports.exporter import Exporter, ExportStopped  # noqa: PLC0415
 
-    if not await asyncio.to_thread(to.is_dir):
-        fail(f"--to: {to} is no folder")
-    reserved = [str(settings.media_location), *await catalog.foreign_files.list_roots()]
-    if (overlap := await asyncio.to_thread(find_overlap, to, reserved)) is not None:
-        fail(f"--to: {to} lies in {overlap}")
+    await _require_free_folder(settings, catalog, to)
     try:
         async with open_verified_storage(settings, catalog) as storage:
             with show_move_progress(quiet=quiet) as progress:

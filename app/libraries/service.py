@@ -20,13 +20,12 @@ from app.catalog.catalog import Catalog
 from app.catalog.errors import CatalogError, CatalogUnavailable, LibraryChanged
 from app.catalog.schema.library_records import Library, LibraryChanges, LibraryState, ScanReport
 from app.config import Settings
-from app.health.markers import MEDIA_FOLDERS
 from app.health.mount_states import MountCondition, MountKind, MountState
 from app.libraries.errors import ForeignLibrary, InvalidLibrary, LibraryError, ScanRunning, UnknownLibrary
 from app.libraries.executors import LibraryExecutors
 from app.libraries.import_paths.link_roots import SetLinkRoots, update_link_roots
-from app.libraries.import_paths.overlap import ReservedFolder
 from app.libraries.import_paths.probe import read_disk_space
+from app.libraries.import_paths.reserved_folders import list_read_folders, list_reserved_folders
 from app.libraries.import_paths.validation import MAX_IMPORT_PATHS, CheckedPath, check_import_paths
 from app.libraries.patterns.exclusions import check_pattern
 from app.libraries.patterns.globs import InvalidPattern
@@ -139,16 +138,10 @@ class LibraryService:
 
     async def check_import_paths(self, import_paths: Sequence[str], library_id: UUID | None) -> list[CheckedPath]:
         """Checks each path as an import path of that library (None: of a new one). Raises `InvalidLibrary` if a disk does not answer."""
-        reserved = list(self._reserved_folders)
-        for library in await self._catalog.libraries.list():
-            if library.id != library_id:
-                name, is_offline = (
-                    f"an import path of the library {library.name!r}",
-                    library.state is LibraryState.UNMOUNTED,
-                )
-                reserved += [ReservedFolder(name, path, is_offline=is_offline) for path in library.import_paths]
-        foreign_roots = await self._catalog.foreign_files.list_roots()
-        reserved += [ReservedFolder("a folder of another program's files", path) for path in foreign_roots]
+        reserved = [
+            *self._reserved_folders,
+            *await list_read_folders(self._catalog, except_library=library_id),
+        ]
         loop = asyncio.get_running_loop()
         check = loop.run_in_executor(self._executors.shared_executor, check_import_paths, import_paths, reserved)
         done, _ = await asyncio.wait([check], timeout=CHECK_SECONDS)
@@ -433,16 +426,6 @@ class LibraryService:
         if faults:
             raise InvalidLibrary(f"importPaths: {'; '.join(faults)}")
         return tuple(each.path for each in checked)
-
-
-def list_reserved_folders(settings: Settings) -> tuple[ReservedFolder, ...]:
-    """The folders that mediavault writes to. Each media folder is listed by itself, too, since it may be a mount point."""
-    media = settings.media_location
-    return (
-        ReservedFolder("the media location", str(media)),
-        *(ReservedFolder(f"the media folder {name!r}", str(media / name)) for name in MEDIA_FOLDERS),
-        ReservedFolder("the staging folder", str(settings.staging_folder)),
-    )
 
 
 def _check_patterns(patterns: Sequence[str]) -> None:

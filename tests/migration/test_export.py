@@ -215,10 +215,25 @@ async def test_files_of_ours_come_back_and_the_trash_on_request(library: Library
 
 
 async def test_what_would_write_into_photos_is_refused(library: Library, tree: ForeignTree, target: Path) -> None:
+    """Into the media location, the other program's folder or a library, whatever leads there; or into a folder that holds one."""
+    photos = target / "photos"
+    for folder in (photos / "2020", library.stack.media / "upload"):
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    await library.catalog.libraries.create(library.owner, "Holidays", (str(photos),), ())
     (target / "link").symlink_to(tree.root / "library")
+    (target / "other").symlink_to(photos)
     asset = ("--asset", str(tree.assets[0].id))
-    for folder in (tree.root, target / "link", library.stack.media):
-        assert "lies in" in (await export(library, folder, *asset, status=2))["error"]
+    refused = {
+        tree.root: "is a folder of another program's files",
+        target / "link": "lies in a folder of another program's files",
+        library.stack.media: "is the media location",
+        library.stack.media / "upload": "lies in the media location",
+        photos: "is an import path of the library 'Holidays'",
+        target / "other" / "2020": "lies in an import path of the library 'Holidays'",
+        target: "holds an import path of the library 'Holidays'",
+    }
+    for folder, reason in refused.items():
+        assert reason in (await export(library, folder, *asset, status=2))["error"]
     assert "is no folder" in (await export(library, target / "missing", *asset, status=2))["error"]
     assert "give either" in (await export(library, target, status=2))["error"]
 

@@ -33,7 +33,7 @@ DirectoryIdentity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ReservedFolder:
-    """A folder that an import path may neither be, nor contain, nor lie in. `name` stands for it in error texts. `is_offline`: its disk may hang, so
+    """A folder that an import path, or a folder to be written into, may neither be, nor contain, nor lie in. `name` stands for it in error texts. `is_offline`: its disk may hang, so
     that only its path is compared, without a call to the disk."""
 
     name: str
@@ -70,7 +70,7 @@ class OverlapCheck:
         self._reserved_folders.append((reserved, location))
 
     def rejection_reason(self, path: str, *, forbid_containing: bool = True) -> str | None:
-        """Why `path` may not be an import path; None if it overlaps no reserved folder and is no part of the running system.
+        """Why `path` may not be used; None if it overlaps no reserved folder and is no part of the running system.
         `forbid_containing`: it may not contain a reserved folder either."""
         location = _locate_folder(path, self._mounts)
         if (system := self._system_folder_reason(location)) is not None:

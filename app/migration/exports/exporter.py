@@ -207,13 +207,3 @@ def _plan(exported: ExportedAsset) -> tuple[_Export, _Export | None]:
 
 def _name_sidecar(name: str) -> str:
     return f"{name}{_SIDECAR_SUFFIX}"
-
-
-def find_overlap(target: Path, reserved: list[str]) -> str | None:
-    """The folder of `reserved` that the target is or lies in; links are resolved. Blocking."""
-    real = os.path.realpath(target)
-    for folder in reserved:
-        other = os.path.realpath(folder)
-        if real == other or real.startswith(f"{other}/"):
-            return folder
-    return None
