@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
+from uuid import UUID
 
 import typer
 
-from app.catalog.catalog import open_catalog
+from app.catalog.catalog import Catalog, open_catalog
 from app.catalog.errors import CatalogError, CatalogUnavailable
+from app.catalog.schema.records import User
 from app.config import Settings, SettingsError, load_settings, prefix_setting_name
 
 T = TypeVar("T")
@@ -70,3 +73,14 @@ def fail(message: str, *, status: int = 2) -> NoReturn:
     """Prints one line to standard error and ends the command with `status`."""
     typer.echo(f"mediavault: {message}", err=True)
     raise typer.Exit(status)
+
+
+async def find_user(catalog: Catalog, email_or_id: str) -> User:
+    """The user with this address or id. Ends the command where there is none."""
+    user = await catalog.users.get_by_email(email_or_id)
+    if user is None:
+        with suppress(ValueError):
+            user = await catalog.users.get(UUID(email_or_id))
+    if user is None:
+        fail(f"there is no user {email_or_id}")
+    return user

@@ -16,6 +16,7 @@ from app.cli.backup import backup_cli
 from app.cli.command_runner import (
     call_with_catalog,
     fail,
+    find_user,
     load_settings_or_exit,
     load_settings_with_logging,
     print_table,
@@ -116,7 +117,7 @@ def user_list() -> None:
 
 @user_cli.command("quota")
 def user_quota(
-    email: Annotated[str, typer.Argument(help="Whose quota.")],
+    email: Annotated[str, typer.Argument(help="Whose quota: an address or an id.")],
     quota: Annotated[str, typer.Argument(help="Most bytes that the user's originals may take, or `none`.")],
 ) -> None:
     """Change a user's quota. What is kept already stays, also where it is more."""
@@ -125,7 +126,7 @@ def user_quota(
         fail(f"{quota!r} is neither a number of bytes nor `{NO_QUOTA}`")
 
     async def change(catalog: Catalog) -> None:
-        user = await _find_user(catalog, email)
+        user = await find_user(catalog, email)
         await catalog.users.update(user.id, quota=size)
 
     run_command(call_with_catalog(load_settings_or_exit(), change))
@@ -133,7 +134,7 @@ def user_quota(
 
 @key_cli.command("add")
 def key_add(
-    email: Annotated[str, typer.Argument(help="Whose key it is.")],
+    email: Annotated[str, typer.Argument(help="Whose key it is: an address or an id.")],
     name: Annotated[str, typer.Option(help="What it is for.")] = "API key",
     permission: Annotated[
         list[Permission] | None, typer.Option(help="What it may do, by Immich's names; all without it. Repeatable.")
@@ -142,18 +143,18 @@ def key_add(
     """Make an API key and print it; it is shown only now."""
 
     async def add(catalog: Catalog) -> str:
-        user = await _find_user(catalog, email)
+        user = await find_user(catalog, email)
         return await create_api_key(catalog, user, name, permission or [Permission.ALL])
 
     typer.echo(run_command(call_with_catalog(load_settings_or_exit(), add)))
 
 
 @key_cli.command("list")
-def key_list(email: Annotated[str, typer.Argument(help="Whose keys.")]) -> None:
+def key_list(email: Annotated[str, typer.Argument(help="Whose keys: an address or an id.")]) -> None:
     """List a user's API keys (not their secrets: those are not kept)."""
 
     async def list_keys(catalog: Catalog) -> list[tuple[str, str, str, str]]:
-        user = await _find_user(catalog, email)
+        user = await find_user(catalog, email)
         return [
             (str(key.id), key.name, ", ".join(key.permissions), f"{key.created_at:%Y-%m-%d}")
             for key in await catalog.api_keys.list(user.id)
@@ -181,10 +182,3 @@ def db_upgrade() -> None:
     from app.jobs.service import prepare_delivery_schema  # noqa: PLC0415 - slow to import
 
     run_command(call_with_catalog(load_settings_with_logging(), prepare_delivery_schema))
-
-
-async def _find_user(catalog: Catalog, email: str) -> User:
-    user = await catalog.users.get_by_email(email)
-    if user is None:
-        fail(f"there is no user {email}")
-    return user

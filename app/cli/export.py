@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,7 @@ import typer
 
 from app.catalog.browsing.exports import ExportedAsset
 from app.catalog.catalog import Catalog
-from app.cli.command_runner import call_with_catalog, fail, load_settings_with_logging, run_command
+from app.cli.command_runner import call_with_catalog, fail, find_user, load_settings_with_logging, run_command
 from app.cli.move_progress import format_size, show_move_progress
 from app.config import Settings
 from app.storage.errors import StorageError
@@ -45,7 +44,7 @@ def export(
         if user is None:
             await _require_assets(catalog, asset or [])
             return await export_all(catalog.exports.iterate_by_id(asset or []), len(asset or []), 0)
-        owner_id = await _find_user(catalog, user)
+        owner_id = (await find_user(catalog, user)).id
         files, size = await catalog.exports.measure_of_owner(owner_id, with_trash=trash)
         return await export_all(catalog.exports.iterate_of_owner(owner_id, with_trash=trash), files, size)
 
@@ -79,16 +78,6 @@ async def _require_free_folder(settings: Settings, catalog: Catalog, folder: Pat
     check = await asyncio.to_thread(OverlapCheck, [*list_reserved_folders(settings), *await list_read_folders(catalog)])
     if (reason := await asyncio.to_thread(check.rejection_reason, str(folder))) is not None:
         fail(f"--to: {reason}")
-
-
-async def _find_user(catalog: Catalog, email_or_id: str) -> UUID:
-    user = await catalog.users.get_by_email(email_or_id)
-    if user is None:
-        with suppress(ValueError):
-            user = await catalog.users.get(UUID(email_or_id))
-    if user is None:
-        fail(f"there is no user {email_or_id}")
-    return user.id
 
 
 async def _export(

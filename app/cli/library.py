@@ -10,7 +10,14 @@ import typer
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema.library_records import Library, LibraryChanges, ScanReport
-from app.cli.command_runner import call_with_catalog, fail, load_settings_with_logging, print_table, run_command
+from app.cli.command_runner import (
+    call_with_catalog,
+    fail,
+    find_user,
+    load_settings_with_logging,
+    print_table,
+    run_command,
+)
 from app.libraries.errors import LibraryError
 from app.libraries.patterns.exclusions import DEFAULT_EXCLUSIONS
 
@@ -26,7 +33,7 @@ LibraryId = Annotated[UUID, typer.Argument(help="The id that `library list` show
 
 @library_cli.command("add")
 def library_add(
-    email: Annotated[str, typer.Argument(help="Whose library it is.")],
+    email: Annotated[str, typer.Argument(help="Whose library it is: an address or an id.")],
     import_path: Annotated[list[str], typer.Argument(help="Absolute paths of its folders.")],
     name: Annotated[str, typer.Option(help="What it is called.")] = "New External Library",
     exclude: Annotated[
@@ -36,9 +43,7 @@ def library_add(
     """Add a library. Nothing is read before a scan."""
 
     async def add(libraries: LibraryService, catalog: Catalog) -> Library:
-        owner = await catalog.users.get_by_email(email)
-        if owner is None:
-            fail(f"there is no user {email}")
+        owner = await find_user(catalog, email)
         patterns = DEFAULT_EXCLUSIONS if exclude is None else exclude
         return await libraries.create(owner.id, name, import_path, patterns)
 

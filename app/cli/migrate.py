@@ -11,14 +11,13 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from uuid import UUID
 
 import typer
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema.move_records import MoveFilters
 from app.catalog.schema.records import FileKind
-from app.cli.command_runner import call_with_catalog, fail, load_settings_or_exit, print_table, run_command
+from app.cli.command_runner import call_with_catalog, fail, find_user, load_settings_or_exit, print_table, run_command
 from app.cli.move_progress import format_duration, format_size, show_move_progress
 from app.config import Settings, StorageEngine
 
@@ -210,7 +209,8 @@ def _run_with_context(
             await update_foreign_roots(catalog, storage)
             with show_move_progress(quiet=quiet) as progress:
                 context = MigrationContext(catalog, storage, find_route(storage, to), progress=progress)
-                filters = MoveFilters(await _find_owner(catalog, user), tuple(kinds) if kinds else None)
+                owner_id = None if user is None else (await find_user(catalog, user)).id
+                filters = MoveFilters(owner_id, tuple(kinds) if kinds else None)
                 context = replace(context, filters=filters, **options)
                 # More copies than connections would wait for each other, and time out as if the store did not answer.
                 return await act(replace(context, concurrency=min(context.concurrency, settings.s3_connections)))
@@ -220,20 +220,6 @@ def _run_with_context(
             await storage.aclose()
 
     return run_command(call_with_catalog(settings, with_storage))
-
-
-async def _find_owner(catalog: Catalog, email_or_id: str | None) -> UUID | None:
-    if email_or_id is None:
-        return None
-    user = await catalog.users.get_by_email(email_or_id)
-    if user is None:
-        try:
-            user = await catalog.users.get(UUID(email_or_id))
-        except ValueError:
-            user = None
-    if user is None:
-        fail(f"there is no user {email_or_id}")
-    return user.id
 
 
 def _print_and_exit(report: MoveReport, *, as_json: bool) -> None:

@@ -245,7 +245,7 @@ def test_a_quota_can_be_changed_and_lifted(service: Service) -> None:
         assert client.get("/api/users/me").json()["quotaSizeInBytes"] == len(content)
         uploaded(client, content)
         assert upload(client, photo()).status_code == 400
-        assert service.run("user", "quota", member.email, "none").returncode == 0
+        assert service.run("user", "quota", str(member.id), "none").returncode == 0
         assert client.get("/api/users/me").json()["quotaSizeInBytes"] is None
         uploaded(client, photo())
     for wrong in ("-1", "10GB", str(2**63), ""):
