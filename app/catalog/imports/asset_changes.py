@@ -24,12 +24,13 @@ _COPIED = (
 
 @dataclass(frozen=True, slots=True)
 class KnownRows:
-    """Rows of the catalogue that concern a batch. `files`: by id; `path_owners`: ids of files by path; `checksum_owners`: ids of assets by owner
-    and checksum; `derivatives`: ids of files by asset and kind; `videos`: those of the batch's videos of live photos that are in the
-    catalogue."""
+    """Rows of the catalogue that concern a batch. `files`: by id; `written`: when files of libraries were last written, in nanoseconds since
+    1970, by asset; `path_owners`: ids of files by path; `checksum_owners`: ids of assets by owner and checksum; `derivatives`: ids of
+    files by asset and kind; `videos`: those of the batch's videos of live photos that are in the catalogue."""
 
     assets: Mapping[UUID, Any]
     files: Mapping[UUID, Any]
+    written: Mapping[UUID, int]
     path_owners: Mapping[str, UUID]
     checksum_owners: Mapping[tuple[UUID, bytes], UUID]
     derivatives: Mapping[UUID, Mapping[FileKind, UUID]]
@@ -43,6 +44,8 @@ class BatchChanges:
 
     new_files: list[tuple[UUID, ImportedFile]] = field(default_factory=list[tuple[UUID, ImportedFile]])
     changed_files: list[ImportedFile] = field(default_factory=list[ImportedFile])
+    rewritten: set[UUID] = field(default_factory=set[UUID])
+    """Those of the changed files whose content is another one."""
     file_owners: dict[UUID, UUID] = field(default_factory=dict[UUID, UUID])
     released: list[UUID] = field(default_factory=list[UUID])
     new_assets: list[ImportedAsset] = field(default_factory=list[ImportedAsset])
@@ -158,10 +161,10 @@ def _compare(
         changes.obsolete_files.append((asset.owner_id, before.sidecar_id))
     original = known.files.get(asset.original.id)
     is_moved = original is not None and original.path != asset.original.path
-    is_same = original is not None and is_same_content(asset.original, original)
+    is_same = original is not None and _is_unchanged(asset, asset.original, known)
     if not is_same:
         changes.to_process.append((asset.id, asset.type))
-    if asset.library_id is not None and (is_moved or not is_same or "file_modified_at" in values):
+    if asset.library_id is not None and (is_moved or not is_same):
         changes.relisted.append(asset)
     if values:
         changes.changed_assets.append((asset.id, values))
@@ -179,16 +182,29 @@ def _compare_file(asset: ImportedAsset, file: ImportedFile, known: KnownRows, ch
     changes.file_owners[file.id] = asset.owner_id
     if before is None:
         changes.new_files.append((asset.owner_id, file))
-    elif _is_adopted(before):
         return
-    elif before.path != file.path or not is_same_content(file, before):
+    if _is_adopted(before):
+        return
+    is_same = _is_unchanged(asset, file, known)
+    if before.path != file.path or not is_same:
         changes.changed_files.append(file)
-        if before.path != file.path:
-            changes.released.append(file.id)
+    if before.path != file.path:
+        changes.released.append(file.id)
+    if not is_same:
+        changes.rewritten.add(file.id)
+
+
+def _is_unchanged(asset: ImportedAsset, file: ImportedFile, known: KnownRows) -> bool:
+    """Whether the file, which has a row, holds the same bytes as before, as far as is known. That of a library does not if its time is another
+    one, as for a scan: its owner may have edited it to the same size."""
+    if file.kind is FileKind.EXTERNAL and known.written.get(asset.id) != asset.identity.mtime_ns:
+        return False
+    return is_same_content(file, known.files[file.id])
 
 
 def _compare_derivatives(asset: ImportedAsset, known: KnownRows, changes: BatchChanges) -> bool:
-    """Returns whether anything changed. What this service has made stays as long as the source has nothing in its place."""
+    """Returns whether anything changed. What this service has made stays as long as the source has nothing in its place, and the original
+    holds what it was made from."""
     current = known.derivatives.get(asset.id, {})
     count = len(changes.new_derivatives) + len(changes.replaced_derivatives) + len(changes.removed_derivatives)
     for file in asset.derivatives:
@@ -198,9 +214,13 @@ def _compare_derivatives(asset: ImportedAsset, known: KnownRows, changes: BatchC
         elif former != file.id:
             changes.replaced_derivatives.append((asset.id, file.kind, file.id))
             changes.obsolete_files.append((asset.owner_id, former))
+    is_rewritten = asset.original.id in changes.rewritten
+    made = {file.kind for file in asset.derivatives}
     for kind, former in current.items():
         row = known.files.get(former)
-        if kind not in asset.named and row is not None and row.is_foreign:
+        if row is None or kind in made:
+            continue
+        if kind not in asset.named if row.is_foreign else is_rewritten:
             changes.removed_derivatives.append((asset.id, kind))
             changes.obsolete_files.append((asset.owner_id, former))
     return count != len(changes.new_derivatives) + len(changes.replaced_derivatives) + len(changes.removed_derivatives)
@@ -212,7 +232,7 @@ def _changed_values(asset: ImportedAsset, before: Any, known: KnownRows) -> dict
         if wanted[name] is None:
             wanted[name] = getattr(before, name)
     original = known.files.get(asset.original.id)
-    if asset.checksum is None and original is not None and is_same_content(asset.original, original):
+    if asset.checksum is None and original is not None and _is_unchanged(asset, asset.original, known):
         wanted["checksum"] = before.checksum
     wanted["sidecar_id"] = _choose_sidecar(asset, before)
     edits = wanted.pop("exif_edits")

@@ -93,6 +93,10 @@ async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset
             derivatives.setdefault(row.asset_id, {})[row.kind] = row.file_id
     for some in iterate_batches(videos):
         present |= set((await connection.execute(select(_asset.c.id).where(_asset.c.id.in_(some)))).scalars())
+    written: dict[UUID, int] = {}
+    for some in iterate_batches(asset.id for asset in batch if asset.library_id is not None):
+        listed = select(_library_file.c.asset_id, _library_file.c.mtime_ns).where(_library_file.c.asset_id.in_(some))
+        written.update((row.asset_id, row.mtime_ns) for row in await connection.execute(listed))
     wanted = [file.id for asset in batch for file in list_files(asset)]
     wanted += [file_id for kinds in derivatives.values() for file_id in kinds.values()]
     wanted += [file_id for row in assets.values() for file_id in (row.file_id, row.sidecar_id) if file_id]
@@ -101,7 +105,7 @@ async def _read_known(connection: AsyncConnection, batch: Sequence[ImportedAsset
         files.update((row.id, row) for row in await connection.execute(select(_file).where(_file.c.id.in_(some))))
     path_owners = await _read_path_owners(connection, batch)
     checksum_owners = await _read_checksum_owners(connection, batch)
-    return KnownRows(assets, files, path_owners, checksum_owners, derivatives, frozenset(present))
+    return KnownRows(assets, files, written, path_owners, checksum_owners, derivatives, frozenset(present))
 
 
 async def _read_path_owners(connection: AsyncConnection, batch: Sequence[ImportedAsset]) -> dict[str, UUID]:
@@ -136,7 +140,7 @@ async def _write(connection: AsyncConnection, changes: BatchChanges, known: Know
     for some in iterate_batches(released):
         await connection.execute(update(_asset).where(_asset.c.id.in_(some)).values(checksum=None))
     await insert_files(connection, changes.new_files)
-    await update_files(connection, changes.file_owners, changes.changed_files, known.files)
+    await update_files(connection, changes.file_owners, changes.changed_files, known.files, changes.rewritten)
     if changes.new_assets:
         rows = [{"id": asset.id, **asset_values(asset)} for asset in changes.new_assets]
         await connection.execute(insert(_asset), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -65,16 +65,20 @@ _UPDATE_FILE = (
 
 
 async def update_files(
-    connection: AsyncConnection, owners: Mapping[UUID, UUID], files: Sequence[ImportedFile], known: Mapping[UUID, Any]
+    connection: AsyncConnection,
+    owners: Mapping[UUID, UUID],
+    files: Sequence[ImportedFile],
+    known: Mapping[UUID, Any],
+    rewritten: Collection[UUID],
 ) -> None:
-    """Store path, size and SHA-1 of files that have rows already (`known`, by id). `owners`: by the id of the file. The CRC-32 of another
-    content is forgotten, and its copy detached (`detach_changed_copies`)."""
+    """Store path, size and SHA-1 of files that have rows already (`known`, by id). `owners`: by the id of the file. `rewritten`: files with
+    another content, whose checksums are forgotten, and copies detached (`detach_changed_copies`)."""
     if not files:
         return
     rows: list[dict[str, Any]] = []
     for file in files:
         former = known[file.id]
-        is_same = is_same_content(file, former)
+        is_same = file.id not in rewritten
         rows.append({
             "of_file": file.id, "new_path": file.path, "new_size": file.size,
             "new_sha1": file.sha1 or (former.sha1 if is_same else None), "new_crc32": former.crc32 if is_same else None,
@@ -83,9 +87,8 @@ async def update_files(
             await quota.refund_quota(connection, owners[file.id], former.size or 0)
             charge = update(_user).where(_user.c.id == owners[file.id]).values(used=_user.c.used + file.size)
             await connection.execute(charge)
-    changed = [file.id for file in files if not is_same_content(file, known[file.id])]
-    if changed:
-        await detach_changed_copies(connection, changed)
+    if rewritten:
+        await detach_changed_copies(connection, rewritten)
     await connection.execute(_UPDATE_FILE, rows)
 
 
@@ -110,7 +113,8 @@ async def replace_file(
     if known is None:
         await insert_files(connection, [(owner_id, file)])
     elif (known.path, known.size) != (file.path, file.size):
-        await update_files(connection, {file.id: owner_id}, [file], {file.id: known})
+        rewritten = () if is_same_content(file, known) else (file.id,)
+        await update_files(connection, {file.id: owner_id}, [file], {file.id: known}, rewritten)
     else:
         return file.id, former_id != file.id
     return file.id, True

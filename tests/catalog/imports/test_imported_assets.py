@@ -8,7 +8,9 @@ from sqlalchemy import select
 
 from app.catalog.catalog import Catalog
 from app.catalog.schema import tables
-from tests.catalog.imports.batches import ROOT, Source, moved
+from app.catalog.schema.records import Asset, FileKind
+from tests.catalog.imports.batches import ROOT, SIZE, Source, edited, moved
+from tests.catalog.rows import make
 
 
 async def _list_names(catalog: Catalog) -> dict[UUID, str]:
@@ -16,6 +18,12 @@ async def _list_names(catalog: Catalog) -> dict[UUID, str]:
     listed = select(tables.library_file.c.asset_id, tables.library_file.c.name)
     async with catalog.database.read() as connection:
         return {row.asset_id: row.name for row in await connection.execute(listed)}
+
+
+async def _get(catalog: Catalog, asset_id: UUID) -> Asset:
+    asset = await catalog.assets.get(asset_id)
+    assert asset is not None
+    return asset
 
 
 async def _read_paths(catalog: Catalog, *asset_ids: UUID) -> list[str]:
@@ -57,3 +65,38 @@ async def test_a_file_of_a_library_takes_the_name_of_one_that_moves_away(catalog
         assert await _read_paths(catalog, known.id, new.id) == [f"{ROOT}/{name}/other.jpg", f"{ROOT}/{name}.jpg"]
         names = await _list_names(catalog)
         assert (names[known.id], names[new.id]) == ("other.jpg", f"{name}.jpg")
+
+
+async def test_a_file_of_a_library_that_was_edited_to_the_same_size_is_another_content(
+    catalog: Catalog, source: Source
+) -> None:
+    listed = source.listed("a.jpg")
+    await catalog.imported_assets.apply([listed])
+    asset = await _get(catalog, listed.id)
+    assert await catalog.library_files.store_checksums(asset, SIZE, listed.file_modified_at, b"1" * 20, 1)
+    assert listed.id in (await catalog.imported_assets.apply([listed])).unchanged
+    assert (await _get(catalog, listed.id)).file.sha1 == b"1" * 20
+
+    for again in (edited(listed), moved(edited(listed, days=2), "b.jpg")):
+        changes = await catalog.imported_assets.apply([again])
+
+        assert [asset_id for asset_id, _ in changes.to_process] == [listed.id]
+        current = await _get(catalog, listed.id)
+        assert (current.file.sha1, current.file.crc32, current.checksum) == (None, None, None)
+        assert not await catalog.library_files.store_checksums(asset, SIZE, listed.file_modified_at, b"1" * 20, 1)
+        assert await catalog.library_files.store_checksums(current, SIZE, again.file_modified_at, b"2" * 20, 2)
+        assert listed.id in (await catalog.imported_assets.apply([again])).unchanged
+        assert (await _get(catalog, listed.id)).checksum == b"2" * 20
+
+
+async def test_what_was_made_of_a_former_content_is_made_anew(catalog: Catalog, source: Source) -> None:
+    listed = source.listed("a.jpg")
+    await catalog.imported_assets.apply([listed])
+    await make(catalog, await _get(catalog, listed.id), FileKind.THUMBNAIL)
+    await catalog.imported_assets.apply([moved(listed, "b.jpg")])
+    assert set(await catalog.derivatives.get_for_asset(listed.id)) == {FileKind.THUMBNAIL}
+
+    await catalog.imported_assets.apply([moved(edited(listed), "b.jpg")])
+
+    assert not await catalog.derivatives.get_for_asset(listed.id)
+    assert await catalog.tasks.get_for_asset(listed.id) is not None
