@@ -14,12 +14,14 @@ from uuid import UUID
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.catalog import quota
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import OutsideForeignRoots
 from app.catalog.files import ID_BATCH_SIZE, file_from_row
 from app.catalog.schema import tables
 from app.catalog.schema.records import QUOTA_KINDS, File, FileKind, FileState, ForeignFile
 
+_asset = tables.asset
 _file = tables.file
 _root = tables.foreign_root
 _user = tables.user
@@ -77,14 +79,33 @@ class ForeignFileRepository:
             await insert_foreign_files(connection, files)
 
     async def store_checksums(self, file_id: UUID, size: int, sha1: bytes, crc32: int) -> bool:
-        """Store checksums of a foreign file that were not known. Returns False, and changes nothing, where the row is
-        gone, its size is another one, or a checksum that it has differs."""
+        """Store checksums of a foreign file that were not known, and that of its asset. Returns False, and leaves the file's row as it is,
+        where that is gone, its size is another one, or a checksum that it has differs. If it is the SHA-1 that differs, the asset has no
+        checksum any more: an upload with the recorded one is no duplicate, as its bytes are nowhere."""
         same_sha1 = _file.c.sha1.is_(None) | (_file.c.sha1 == sha1)
         same_crc32 = _file.c.crc32.is_(None) | (_file.c.crc32 == crc32)
-        mine = (_file.c.id == file_id) & _file.c.is_foreign & (_file.c.size == size) & same_sha1 & same_crc32
+        mine = (_file.c.id == file_id) & _file.c.is_foreign & (_file.c.size == size)
         async with self._database.write() as connection:
-            stored = await connection.execute(update(_file).where(mine).values(sha1=sha1, crc32=crc32))
-            return stored.rowcount == 1
+            owner_id = (await connection.execute(select(_file.c.owner_id).where(mine))).scalar_one_or_none()
+            if owner_id is None:
+                return False
+            await quota.lock_owner(connection, owner_id)
+            storing = update(_file).where(mine, same_sha1, same_crc32).values(sha1=sha1, crc32=crc32)
+            is_stored = (await connection.execute(storing)).rowcount == 1
+            if is_stored:
+                await _fill_in_checksum(connection, owner_id, file_id, sha1)
+            else:
+                other = select(_file.c.id).where(mine, _file.c.sha1 != sha1).scalar_subquery()
+                await connection.execute(update(_asset).where(_asset.c.file_id == other).values(checksum=None))
+            return is_stored
+
+
+async def _fill_in_checksum(connection: AsyncConnection, owner_id: UUID, file_id: UUID, sha1: bytes) -> None:
+    """Of the asset whose original the file is, if it has none, unless an upload of the same owner has the same one."""
+    upload = _asset.alias()
+    same = (upload.c.owner_id == owner_id) & (upload.c.checksum == sha1) & upload.c.library_id.is_(None)
+    lacking = (_asset.c.file_id == file_id) & _asset.c.checksum.is_(None) & ~select(upload.c.id).where(same).exists()
+    await connection.execute(update(_asset).where(lacking).values(checksum=sha1))
 
 
 async def insert_foreign_files(connection: AsyncConnection, files: Sequence[ForeignFile]) -> None:

@@ -107,7 +107,7 @@ def _build_asset(asset: SourceAsset, original: FoundFile, found: FoundFiles, res
         identity=FileIdentity(original.device, original.inode, original.mtime_ns),
         sidecar=sidecar,
         derivatives=derivatives,
-        checksum=None if asset.is_path_checksum or len(asset.checksum) != SHA1_BYTES else asset.checksum,
+        checksum=sha1,
         original_file_name=asset.original_file_name,
         file_created_at=created,
         file_modified_at=_find_modification(asset, original, created, result),

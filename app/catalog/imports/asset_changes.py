@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.catalog.assets.live_photo_pairs import LINKED_BY_HAND
-from app.catalog.imports.imported_files import is_same_content
+from app.catalog.imports.imported_files import is_released_path, is_same_content
 from app.catalog.schema.import_records import ImportedAsset, ImportedFile
 from app.catalog.schema.records import AssetType, FileKind
 from app.unicode_folding import fold_case
@@ -73,7 +73,7 @@ def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChan
     """Of two assets that name the same path or have the same checksum the first one gets it, and of one in the catalogue and one that is not the
     former, unless the batch moves it away."""
     changes = BatchChanges()
-    accepted = _videos_first(batch)
+    accepted = _videos_first(_without_disproved_checksum(asset, known) for asset in batch)
     while True:
         claims = _Claims(known, accepted)
         refused = {asset.id for asset in accepted if not claims.claim_asset(asset, changes)}
@@ -83,8 +83,18 @@ def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChan
         accepted = [asset for asset in accepted if asset.id not in refused]  # these release nothing, either
     present = known.videos | {asset.id for asset in accepted}
     for asset in accepted:
-        _compare(_without_conflicts(asset, claims, changes), known, present, changes)
+        _compare(_without_conflicts(asset, claims, changes), known, claims, present, changes)
     return changes
+
+
+def _without_disproved_checksum(asset: ImportedAsset, known: KnownRows) -> ImportedAsset:
+    """Without the source's checksum where the file was read, and its bytes are other ones (see `ForeignFileRepository.store_checksums`): the
+    SHA-1 is in the file's row then, and not in the asset's. A file whose path was released has lost its asset's checksum otherwise."""
+    before, file = known.assets.get(asset.id), known.files.get(asset.original.id)
+    if before is None or file is None or before.checksum is not None or asset.checksum is None:
+        return asset
+    is_disproved = file.sha1 == asset.checksum and not is_released_path(file.path, file.id)
+    return replace(asset, checksum=None) if is_disproved else asset
 
 
 def _videos_first(batch: Iterable[ImportedAsset]) -> list[ImportedAsset]:
@@ -117,6 +127,10 @@ class _Claims:
         self._files[file.path] = file.id
         return True
 
+    def find_checksum_owner(self, owner_id: UUID, checksum: bytes) -> UUID | None:
+        """The asset that gets the checksum, if one of the batch claims it."""
+        return self._checksums.get((owner_id, checksum))
+
     def _claim_checksum(self, asset: ImportedAsset) -> bool:
         if asset.checksum is None or asset.library_id is not None:
             return True
@@ -141,7 +155,7 @@ def _without_conflicts(asset: ImportedAsset, claims: _Claims, changes: BatchChan
 
 
 def _compare(
-    asset: ImportedAsset, known: KnownRows, present: frozenset[UUID] | set[UUID], changes: BatchChanges
+    asset: ImportedAsset, known: KnownRows, claims: _Claims, present: frozenset[UUID] | set[UUID], changes: BatchChanges
 ) -> None:
     if asset.live_photo_video_id is not None and asset.live_photo_video_id not in present:
         asset = replace(asset, live_photo_video_id=None)
@@ -156,7 +170,7 @@ def _compare(
         changes.new_assets.append(asset)
         changes.to_process.append((asset.id, asset.type))
         return
-    values = _changed_values(asset, before, known)
+    values = _changed_values(asset, before, known, claims)
     if "sidecar_id" in values and before.sidecar_id is not None:
         changes.obsolete_files.append((asset.owner_id, before.sidecar_id))
     original = known.files.get(asset.original.id)
@@ -226,20 +240,28 @@ def _compare_derivatives(asset: ImportedAsset, known: KnownRows, changes: BatchC
     return count != len(changes.new_derivatives) + len(changes.replaced_derivatives) + len(changes.removed_derivatives)
 
 
-def _changed_values(asset: ImportedAsset, before: Any, known: KnownRows) -> dict[str, Any]:
+def _changed_values(asset: ImportedAsset, before: Any, known: KnownRows, claims: _Claims) -> dict[str, Any]:
     wanted = asset_values(asset)
     for name in _FILLED_IN:
         if wanted[name] is None:
             wanted[name] = getattr(before, name)
-    original = known.files.get(asset.original.id)
-    if asset.checksum is None and original is not None and _is_unchanged(asset, asset.original, known):
-        wanted["checksum"] = before.checksum
+    if asset.checksum is None:
+        wanted["checksum"] = _keep_checksum(asset, before, known, claims)
     wanted["sidecar_id"] = _choose_sidecar(asset, before)
     edits = wanted.pop("exif_edits")
     values = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if "exif" in values:
         values["exif_edits"] = edits
     return values
+
+
+def _keep_checksum(asset: ImportedAsset, before: Any, known: KnownRows, claims: _Claims) -> bytes | None:
+    """What was found out here stays as long as the content, unless another upload has the same checksum in the source."""
+    is_known = asset.original.id in known.files and before.checksum is not None
+    if not is_known or not _is_unchanged(asset, asset.original, known):
+        return None
+    owner = None if asset.library_id is not None else claims.find_checksum_owner(asset.owner_id, before.checksum)
+    return before.checksum if owner in (None, asset.id) else None
 
 
 def _choose_sidecar(asset: ImportedAsset, before: Any) -> UUID | None:

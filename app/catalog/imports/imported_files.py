@@ -49,10 +49,21 @@ def _external_row(owner_id: UUID, file: ImportedFile, moment: Any) -> dict[str, 
 async def release_paths(connection: AsyncConnection, file_ids: Iterable[UUID]) -> None:
     """Give each file a path that no file can have, below its own: files may have exchanged their names. A library lists it so."""
     for file_id in file_ids:
-        path = _file.c.path + f"/{file_id}"
+        path = _file.c.path + _suffix_of_released(file_id)
         await connection.execute(update(_file).where(_file.c.id == file_id).values(path=path))
         listed = _library_file.c.asset_id.in_(select(_asset.c.id).where(_asset.c.file_id == file_id))
-        await connection.execute(update(_library_file).where(listed).values(name=_library_file.c.name + f"/{file_id}"))
+        await connection.execute(
+            update(_library_file).where(listed).values(name=_library_file.c.name + _suffix_of_released(file_id))
+        )
+
+
+def _suffix_of_released(file_id: UUID) -> str:
+    return f"/{file_id}"
+
+
+def is_released_path(path: str, file_id: UUID) -> bool:
+    """Whether the path is one that `release_paths` has given to the file."""
+    return path.endswith(_suffix_of_released(file_id))
 
 
 _UPDATE_FILE = (

@@ -58,8 +58,8 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ImportedAsset:
-    """An asset with its own id. `checksum`: the SHA-1 of its content, if that is known. `identity` belongs to the original, and is used for
-    libraries only. `exif` has the names of `MediaMetadata`."""
+    """An asset with its own id. `checksum`: the SHA-1 of its content, if the source knows it; None too where the file has not the size that
+    belongs to the source's. `identity` belongs to the original, and is used for libraries only. `exif` has the names of `MediaMetadata`."""
 
     id: UUID
     owner_id: UUID

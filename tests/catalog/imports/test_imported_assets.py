@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from uuid import UUID
 
 from sqlalchemy import select
@@ -10,7 +11,7 @@ from app.catalog.catalog import Catalog
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, FileKind
 from tests.catalog.imports.batches import ROOT, SIZE, Source, edited, moved
-from tests.catalog.rows import make
+from tests.catalog.rows import make, upload
 
 
 async def _list_names(catalog: Catalog) -> dict[UUID, str]:
@@ -100,3 +101,62 @@ async def test_what_was_made_of_a_former_content_is_made_anew(catalog: Catalog, 
 
     assert not await catalog.derivatives.get_for_asset(listed.id)
     assert await catalog.tasks.get_for_asset(listed.id) is not None
+
+
+async def test_bytes_that_are_not_those_of_the_source_take_no_checksum(catalog: Catalog, source: Source) -> None:
+    """A whole photo with that checksum is no duplicate of them, and what the source says does not bring the checksum back."""
+    content = b"whole"
+    recorded = hashlib.sha1(content).digest()
+    asset = source.uploaded("a.jpg", recorded)
+    await catalog.imported_assets.apply([asset])
+
+    assert not await catalog.foreign_files.store_checksums(asset.original.id, SIZE, b"2" * 20, 2)
+
+    current = await _get(catalog, asset.id)
+    assert (current.checksum, current.file.sha1) == (None, recorded)
+    whole = await upload(catalog, source.owner_id, content=content)
+    for again in (asset, moved(asset, "b.jpg"), asset):
+        changes = await catalog.imported_assets.apply([again])
+        assert (changes.checksum_conflicts, changes.refused) == ([], set())
+        assert (await _get(catalog, asset.id)).checksum is None
+    assert (await _get(catalog, whole.id)).checksum == recorded
+
+    assert await catalog.foreign_files.store_checksums(asset.original.id, SIZE, recorded, 1)
+    assert (await _get(catalog, asset.id)).checksum is None, "the upload has it"
+
+
+async def test_a_file_that_was_mended_has_its_checksum_again(catalog: Catalog, source: Source) -> None:
+    asset = source.uploaded("a.jpg", b"1" * 20)
+    await catalog.imported_assets.apply([asset])
+    assert not await catalog.foreign_files.store_checksums(asset.original.id, SIZE, b"2" * 20, 2)
+    assert await catalog.foreign_files.store_checksums(asset.original.id, SIZE, b"1" * 20, 1)
+    assert (await _get(catalog, asset.id)).checksum == b"1" * 20
+    assert asset.id in (await catalog.imported_assets.apply([asset])).unchanged
+
+
+async def test_a_checksum_that_was_found_out_here_stays_until_another_upload_has_it(
+    catalog: Catalog, source: Source
+) -> None:
+    unknown = source.uploaded("a.jpg", None)
+    await catalog.imported_assets.apply([unknown])
+    assert await catalog.foreign_files.store_checksums(unknown.original.id, SIZE, b"1" * 20, 1)
+    assert (await _get(catalog, unknown.id)).checksum == b"1" * 20
+    assert unknown.id in (await catalog.imported_assets.apply([unknown])).unchanged
+    assert (await _get(catalog, unknown.id)).checksum == b"1" * 20
+
+    other = source.uploaded("b.jpg", b"1" * 20)
+    assert await catalog.imported_assets.find_holders([other]) == {unknown.id}
+    changes = await catalog.imported_assets.apply([other, unknown])
+
+    assert not changes.refused
+    assert (await _get(catalog, unknown.id)).checksum is None
+    assert (await _get(catalog, other.id)).checksum == b"1" * 20
+
+
+async def test_an_asset_that_comes_back_has_its_checksum(catalog: Catalog, source: Source) -> None:
+    asset = source.uploaded("a.jpg", b"1" * 20)
+    await catalog.imported_assets.apply([asset])
+    await catalog.vanished_assets.release([asset.id])
+    assert (await _get(catalog, asset.id)).checksum is None
+    await catalog.imported_assets.apply([asset])
+    assert (await _get(catalog, asset.id)).checksum == b"1" * 20
