@@ -257,11 +257,11 @@ def _changed_values(asset: ImportedAsset, before: Any, known: KnownRows, claims:
 
 def _keep_checksum(asset: ImportedAsset, before: Any, known: KnownRows, claims: _Claims) -> bytes | None:
     """What was found out here stays as long as the content, unless another upload has the same checksum in the source."""
-    is_known = asset.original.id in known.files and before.checksum is not None
-    if not is_known or not _is_unchanged(asset, asset.original, known):
+    checksum: bytes | None = before.checksum
+    if checksum is None or asset.original.id not in known.files or not _is_unchanged(asset, asset.original, known):
         return None
-    owner = None if asset.library_id is not None else claims.find_checksum_owner(asset.owner_id, before.checksum)
-    return before.checksum if owner in (None, asset.id) else None
+    owner = None if asset.library_id is not None else claims.find_checksum_owner(asset.owner_id, checksum)
+    return checksum if owner in (None, asset.id) else None
 
 
 def _choose_sidecar(asset: ImportedAsset, before: Any) -> UUID | None:
