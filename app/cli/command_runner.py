@@ -19,9 +19,12 @@ T = TypeVar("T")
 
 
 async def call_with_catalog(settings: Settings, work: Any) -> Any:
-    """Opens the catalogue, returns the result of `work(catalog)`, and closes the catalogue. Ends the command if it cannot be opened."""
+    """Opens the catalogue, returns the result of `work(catalog)`, and closes the catalogue. Ends the command if it cannot be opened, but for a
+    database that does not answer: then it raises `CatalogUnavailable`."""
     try:
         catalog = await open_catalog(settings.db_url.get_secret_value())
+    except CatalogUnavailable:
+        raise
     except CatalogError as error:
         fail(prefix_setting_name("DB_URL", error))
     try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from app.catalog.catalog import Catalog
+from app.catalog.errors import CatalogError, CatalogUnavailable
 from app.cli.command_runner import (
     call_with_catalog,
     fail,
@@ -21,7 +23,7 @@ from app.cli.command_runner import (
 )
 from app.cli.immich_adopt import immich_adopt
 from app.cli.verify_report import create_progress
-from app.immich.errors import ImmichError
+from app.immich.errors import ImmichError, NotReady
 
 if TYPE_CHECKING:
     from app.immich.import_run import ImportOptions, ImportReport
@@ -51,6 +53,14 @@ MediaRootOption = Annotated[
 ]
 
 
+AcceptMoves = Annotated[
+    bool,
+    typer.Option("--accept-moves", help="Of moves that Immich has not finished, take the path that holds the file."),
+]
+RETRY_SECONDS = 10
+"""Until `follow` looks again after a state that passes, at most."""
+
+
 @immich_cli.command("plan")
 def immich_plan(
     database_url: DatabaseUrl,
@@ -66,7 +76,7 @@ def immich_plan(
         with create_progress() as progress:
             return await plan_import(reader, roots, progress)
 
-    report = run_command(_call_with_source(database_url, media_root or [], plan))
+    report = _run(_call_with_source(database_url, media_root or [], plan))
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
@@ -83,12 +93,7 @@ def immich_import(
         list[str] | None, typer.Option(help="The email address of a user; all users without it. Repeatable.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, only tell what would be written.")] = False,
-    accept_moves: Annotated[
-        bool,
-        typer.Option(
-            "--accept-moves", help="Of moves that Immich has not finished, take the path that holds the file."
-        ),
-    ] = False,
+    accept_moves: AcceptMoves = False,
     accept_vanished: Annotated[
         bool,
         typer.Option(
@@ -107,7 +112,7 @@ def immich_import(
         accept_moves=accept_moves,
         accept_vanished=accept_vanished,
     )
-    report = run_command(_run_import(database_url, media_root or [], options))
+    report = _run(_run_import(database_url, media_root or [], options))
     _print_import(report, as_json=as_json, would=dry_run)
 
 
@@ -121,20 +126,47 @@ def immich_follow(
         int,
         typer.Option(help="Hours after which everything is compared, not only what Immich marks as changed.", min=0),
     ] = 24,
+    accept_moves: AcceptMoves = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document for each look.")] = False,
 ) -> None:
     """Take over what changes in Immich, until it is interrupted. The folders are those of the import, unless others are given. What Immich has no
-    more goes to the trash."""
+    more goes to the trash. While Immich moves files, its database or ours does not answer, or a folder is not mounted, it says so and waits."""
     from app.immich.import_run import ImportOptions  # noqa: PLC0415 - slow to import
 
-    compare_after = timedelta(hours=compare_every)
-    while True:
-        report = run_command(_run_import(database_url, media_root or [], ImportOptions(), compare_after=compare_after))
+    options, compare_after = ImportOptions(accept_moves=accept_moves), timedelta(hours=compare_every)
+
+    def look() -> None:
+        report = _run(
+            _run_import(database_url, media_root or [], options, compare_after=compare_after), passes=not once
+        )
         if once or report.new or report.changed or report.trashed:
             _print_import(report, as_json=as_json)
-        if once:
-            return
-        time.sleep(every)
+
+    if once:
+        look()
+        return
+    reported: type[Exception] | None = None
+    while True:
+        pause = every
+        try:
+            look()
+            reported = None
+        except (NotReady, CatalogUnavailable) as error:
+            if type(error) is not reported:  # each once: messages have counts that change
+                typer.echo(f"mediavault: waiting: {error}", err=True)
+            reported, pause = type(error), min(every, RETRY_SECONDS)
+        time.sleep(pause)
+
+
+def _run(work: Coroutine[Any, Any, T], *, passes: bool = False) -> T:
+    """As `run_command`; an `ImmichError` ends the command, too. With `passes`, what passes by itself is raised: `NotReady` and
+    `CatalogUnavailable`."""
+    try:
+        return asyncio.run(work) if passes else run_command(work)
+    except (ImmichError, CatalogError) as error:
+        if passes and isinstance(error, NotReady | CatalogUnavailable):
+            raise
+        fail(str(error))
 
 
 async def _run_import(
@@ -163,18 +195,15 @@ async def _run_import(
 async def _call_with_source(
     database_url: str, media_roots: list[str], work: Callable[[SourceReader, MediaRoots], Awaitable[T]]
 ) -> T:
-    """Opens Immich's database, and returns the result of `work`. An `ImmichError` ends the command."""
+    """Opens Immich's database, and returns the result of `work`. Raises `ImmichError`."""
     from app.immich.media_roots import parse_media_roots  # noqa: PLC0415 - slow to import
     from app.immich.source.connection import open_source  # noqa: PLC0415 - slow to import
     from app.immich.source.reader import SourceReader  # noqa: PLC0415 - slow to import
 
     settings = load_settings_or_exit()
-    try:
-        roots = parse_media_roots(media_roots, [settings.media_location])
-        async with open_source(database_url) as connection:
-            return await work(await SourceReader.open(connection), roots)
-    except ImmichError as error:
-        fail(str(error))
+    roots = parse_media_roots(media_roots, [settings.media_location])
+    async with open_source(database_url) as connection:
+        return await work(await SourceReader.open(connection), roots)
 
 
 def _print_plan(report: PlanReport) -> None:

@@ -7,7 +7,11 @@ class ImmichError(Exception):
     """Base of all errors of this package."""
 
 
-class SourceUnavailable(ImmichError):
+class NotReady(ImmichError):
+    """A state that passes, as Immich or its database restarts, or a disk is mounted: `follow` reports it, and looks again later."""
+
+
+class SourceUnavailable(NotReady):
     """Immich's database refuses the connection, has broken it off, or denies a statement."""
 
 
@@ -19,5 +23,21 @@ class InvalidMediaRoot(ImmichError):
     """`--media-root` is malformed, no folder, or overlaps the media location of this service."""
 
 
+class MediaRootAbsent(InvalidMediaRoot, NotReady):
+    """The folder of `--media-root` is not there: it may be below a disk that is not mounted."""
+
+
 class ImportRefused(ImmichError):
     """The installation is in a state in which nothing is imported; the message says what to do."""
+
+
+class MovesUnfinished(ImportRefused, NotReady):
+    """Immich moves files, or was interrupted in that: which of two paths holds a file is not known."""
+
+
+class NotMounted(ImportRefused, NotReady):
+    """Immich's folders, or its markers in them, are not there."""
+
+
+class AnotherRun(ImportRefused, NotReady):
+    """Another process takes over what Immich holds."""

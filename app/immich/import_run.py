@@ -17,7 +17,7 @@ from app.catalog.imports.asset_changes import BatchChanges
 from app.catalog.schema.import_records import ImportedAsset, ImportPhase, ImportSource
 from app.immich.accounts import AccountImport
 from app.immich.asset_pages import AssetPage, AssetPages
-from app.immich.errors import ImportRefused
+from app.immich.errors import AnotherRun, ImportRefused
 from app.immich.media_roots import MediaRoots
 from app.immich.plan import Progress, find_refusals
 from app.immich.problems import ProblemKind, ProblemLog
@@ -125,12 +125,12 @@ class ImmichImport:
     async def _hold_lock(self) -> AsyncIterator[None]:
         async with self._catalog.try_lock(LOCK) as lock:
             if lock is None:
-                raise ImportRefused("another `mediavault immich import` or `follow` is running")
+                raise AnotherRun("another `mediavault immich import` or `follow` is running")
             yield
 
     async def _check(self) -> None:
-        for reason in await find_refusals(self._reader, self._roots, accept_moves=self._options.accept_moves):
-            raise ImportRefused(reason)
+        for refusal in await find_refusals(self._reader, self._roots, accept_moves=self._options.accept_moves):
+            raise refusal
         if not self._options.dry_run:
             for root in self._roots.host_paths:
                 await self._catalog.foreign_files.add_root(root)

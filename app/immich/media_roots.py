@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from app.immich.errors import InvalidMediaRoot
+from app.immich.errors import InvalidMediaRoot, MediaRootAbsent
 from app.immich.problems import ProblemKind
 from app.storage.local.file_reader import modification_time_ns
 
@@ -74,7 +74,7 @@ def _parse_root(text: str) -> MediaRoot:
                 f"--media-root {text!r}: write absolute paths without '.' and '..', as /data=/srv/photos"
             )
     if not Path(host).is_dir():
-        raise InvalidMediaRoot(f"--media-root {text!r}: {host} is no folder")
+        raise MediaRootAbsent(f"--media-root {text!r}: {host} is no folder")
     return MediaRoot(container.rstrip("/"), os.path.realpath(host))
 
 

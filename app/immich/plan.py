@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from app.immich.asset_pages import AssetPages
+from app.immich.errors import ImportRefused, MovesUnfinished, NotMounted
 from app.immich.media_roots import FoundFile, MediaRoot, MediaRoots
 from app.immich.problems import ProblemKind, ProblemLog
 from app.immich.source.reader import SourceReader
@@ -82,27 +83,31 @@ async def plan_import(reader: SourceReader, roots: MediaRoots, progress: Progres
     await _add_assets(reader, roots, report, {user.id for user in users}, progress)
     await _add_conflicts(reader, roots, report, progress)
     report.not_taken_over = await reader.count_not_taken_over()
-    report.refusals += await find_refusals(reader, roots)
+    report.refusals += map(str, await find_refusals(reader, roots))
     return report
 
 
-async def find_refusals(reader: SourceReader, roots: MediaRoots, *, accept_moves: bool = False) -> list[str]:
+async def find_refusals(reader: SourceReader, roots: MediaRoots, *, accept_moves: bool = False) -> list[ImportRefused]:
     """Why nothing may be imported now."""
-    refusals: list[str] = []
+    refusals: list[ImportRefused] = []
     moves = await reader.count_moves()
     if moves and not accept_moves:
         refusals.append(
-            f"Immich has {moves} interrupted moves of files: let it finish them (job `Storage Template Migration`), "
-            "or give `--accept-moves`, which takes whichever of the two paths holds the file"
+            MovesUnfinished(
+                f"Immich has {moves} running or interrupted moves of files: let it finish them (job `Storage Template Migration`), "
+                "or give `--accept-moves`, which takes whichever of the two paths holds the file"
+            )
         )
     location = await reader.read_media_location()
     if location is None:
         return refusals
     root = roots.find_root(location)
     if root is None:
-        refusals.append(f"no --media-root translates {location}, Immich's media location")
+        refusals.append(ImportRefused(f"no --media-root translates {location}, Immich's media location"))
     elif not await asyncio.to_thread(_has_marker, root, location):
-        refusals.append(f"{root.host} holds none of Immich's markers (upload/.immich and others): is it mounted?")
+        refusals.append(
+            NotMounted(f"{root.host} holds none of Immich's markers (upload/.immich and others): is it mounted?")
+        )
     return refusals
 
 

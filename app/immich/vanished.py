@@ -16,11 +16,12 @@ FEW = 20
 
 async def trash_vanished(catalog: Catalog, reader: SourceReader, *, accept: bool = False) -> int:
     """Returns how many went to the trash. Raises `ImportRefused` where it would be more than half of all assets, as with the database of
-    another installation, unless `accept` is set."""
+    another installation, unless `accept` is set. Those that went there before do not count."""
     total = vanished = 0
     async for page, gone in _compare(catalog, reader):
-        total += len(page)
-        vanished += len(gone)
+        shown = await catalog.vanished_assets.count_shown(gone) if gone else 0
+        total += len(page) - len(gone) + shown
+        vanished += shown
     if vanished > max(FEW, total / 2) and not accept:
         raise ImportRefused(
             f"Immich has no row of {vanished} of {total} assets that were taken over: is it the database of another installation? "

@@ -155,7 +155,7 @@ def test_it_says_what_stands_in_the_way_of_an_import(service: Service, make_inst
     )
     ended = plan(service, own, own.url, "--json")
     assert ended.returncode == 1
-    assert "1 interrupted moves" in ended.stderr
+    assert "1 running or interrupted moves" in ended.stderr
     assert json.loads(ended.stdout)["problems"]["interrupted move"]["count"] == 1
 
     for marker in own.host.glob("*/.immich"):

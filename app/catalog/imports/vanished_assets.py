@@ -28,10 +28,14 @@ class VanishedAssetRepository:
         async with self._database.read() as connection:
             return list((await connection.execute(page)).scalars())
 
-    async def count(self) -> int:
+    async def count_shown(self, asset_ids: Iterable[UUID]) -> int:
+        """How many of the assets are not in the trash."""
+        shown = 0
         async with self._database.read() as connection:
-            found = select(func.count()).select_from(_asset).where(_where_imported())
-            return (await connection.execute(found)).scalar_one()
+            for batch in iterate_batches(asset_ids):
+                there = select(func.count()).where(_asset.c.id.in_(batch), _asset.c.deleted_at.is_(None))
+                shown += (await connection.execute(there)).scalar_one()
+        return shown
 
     async def trash(self, asset_ids: Iterable[UUID]) -> int:
         """Returns how many were not in the trash."""

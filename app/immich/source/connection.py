@@ -21,6 +21,8 @@ from app.immich.errors import ImmichError, SourceUnavailable
 from app.immich.source.records import UnusableDate
 
 CONNECT_SECONDS = 10
+KEEPALIVE_SECONDS = 20
+"""A server that vanishes without a word is given up after four times so long."""
 _TIMESTAMP_WITH_ZONE = 1184
 """The type's number in `pg_type`."""
 
@@ -71,6 +73,9 @@ async def open_source(database_url: str) -> AsyncIterator[SourceConnection]:
             connect_timeout=CONNECT_SECONDS,
             options="-c timezone=UTC -c default_transaction_read_only=on -c statement_timeout=0 -c datestyle=ISO",
             application_name="mediavault",
+            keepalives_idle=KEEPALIVE_SECONDS,
+            keepalives_interval=KEEPALIVE_SECONDS,
+            keepalives_count=3,
         )
     except psycopg.Error as error:
         raise SourceUnavailable(f"Immich's database: {_first_line(error)}") from error
