@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from app.catalog.accounts.bcrypt_hashes import is_bcrypt_hash
 from app.catalog.catalog import Catalog
 from app.catalog.errors import EmailTaken, InvalidEmail
 from app.catalog.schema.import_records import (
@@ -47,7 +48,10 @@ class AccountImport:
             if user.deleted_at is not None:
                 self._problems.add(ProblemKind.DELETED_USER, user.email)
                 owners += [user.id] if user.id in known else []
-            elif dry_run or await self._import_user(user):
+                continue
+            if not has_usable_password(user):
+                self._problems.add(ProblemKind.INVALID_PASSWORD, user.email)
+            if dry_run or await self._import_user(user):
                 owners.append(user.id)
         if not dry_run:
             there = {user.id for user in all_users if user.deleted_at is None}
@@ -161,6 +165,11 @@ class AccountImport:
             self._problems.add(found.kind, path)
             return None
         return build_file(owner, kind, found)
+
+
+def has_usable_password(user: SourceUser) -> bool:
+    """False if there is one, but none that a login could be compared with. Users without one log in by other means at Immich."""
+    return user.password is None or is_bcrypt_hash(user.password)
 
 
 def _select_users(users: Sequence[SourceUser], emails: Sequence[str]) -> list[SourceUser]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from app.immich.accounts import has_usable_password
 from app.immich.asset_pages import AssetPages
 from app.immich.errors import ImportRefused, MovesUnfinished, NotMounted
 from app.immich.media_roots import FoundFile, MediaRoot, MediaRoots
@@ -134,7 +135,7 @@ async def _add_accounts(
         if user.quota_usage is not None and user.quota_usage != used.get(user.id, 0):
             example = f"{user.email}: {user.quota_usage} bytes, the rows have {used.get(user.id, 0)}"
             report.problems.add(ProblemKind.QUOTA_USAGE, example)
-        if user.password is not None and not user.password.startswith("$2"):
+        if not has_usable_password(user):
             report.problems.add(ProblemKind.INVALID_PASSWORD, user.email)
     await _add_files(roots, report, "profile", [user.profile_image_path for user in users])
     keys = await reader.list_keys()

@@ -11,8 +11,9 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 
 from app.api.authentication.authenticator import Authenticator
-from app.api.authentication.passwords import MAX_PASSWORD_CHARACTERS, PasswordService
+from app.api.authentication.passwords import MAX_PASSWORD_CHARACTERS, InvalidPassword, PasswordService
 from app.api.errors import ApiError
+from app.catalog.accounts.bcrypt_hashes import is_bcrypt_hash
 from app.catalog.catalog import Catalog, open_catalog, upgrade_catalog
 from app.config import Settings
 
@@ -115,7 +116,78 @@ async def test_a_password_of_immich_opens_the_account_and_is_hashed_anew(catalog
     assert await catalog.users.get(created.id) == user, "the password was changed meanwhile"
 
 
-@pytest.mark.parametrize("hash_", ["$2b$31$" + "a" * 53, "$2b$04$short", "$2b$04$" + "a" * 52 + "\n", "$2x$", "plain"])
-async def test_what_is_no_usable_bcrypt_hash_opens_nothing(hash_: str) -> None:
-    """A cost of 31 would take days."""
-    assert not await PasswordService().verify(hash_, "plain")
+GOOD = bcrypt.hashpw(b"plain", bcrypt.gensalt(4)).decode()
+ARGON2_HASH = PasswordHasher(time_cost=1, memory_cost=64).hash("plain")
+UNUSABLE = {
+    "takes days": "$2b$31$" + "a" * 53,
+    "short": "$2b$04$short",
+    "ends with a newline": GOOD[:-1] + "\n",
+    "another version": "$2x$" + GOOD[4:],
+    "no cost": "$2b$00$" + GOOD[7:],
+    "low cost": "$2b$03$" + GOOD[7:],
+    "salt of other bits": GOOD[:28] + "/" + GOOD[29:],
+    "too long": GOOD + "a",
+    "text": "plain",
+    "of another method": "$argon2id$plain",
+    "null byte": GOOD[:-1] + "\0",
+}
+
+
+@pytest.mark.parametrize("hash_", UNUSABLE.values(), ids=list(UNUSABLE))
+async def test_what_is_no_usable_bcrypt_hash_is_a_wrong_password(catalog: Catalog, hash_: str) -> None:
+    await catalog.users.create(EMAIL, "Somebody", password_hash=hash_)
+    assert not is_bcrypt_hash(hash_)
+    assert await catalog.users.find_bcrypt_cost() is None
+    login = Authenticator(catalog, Settings(_env_file=None), PasswordService()).login  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ApiError, match="Incorrect email or password"):
+        await login(EMAIL, "plain", SCOPE)
+
+
+@pytest.mark.parametrize("password", ["", "\0", "pla\0in", "plain\0", "x" * 73, "ä" * 40, "\ud800", "plain"], ids=ascii)
+async def test_any_text_is_a_right_or_a_wrong_password(password: str) -> None:
+    passwords = PasswordService()
+    for hash_ in (GOOD, "$2y$" + GOOD[4:], "$2a$" + GOOD[4:], ARGON2_HASH, None):
+        is_right = await passwords.verify(hash_, password, bcrypt_cost=4)
+        assert is_right == (password == "plain" and hash_ is not None)
+
+
+async def test_half_a_character_is_no_new_password() -> None:
+    with pytest.raises(InvalidPassword):
+        await PasswordService().hash("\ud800" * 8)
+
+
+async def test_a_login_costs_the_same_work_while_some_have_passwords_of_immich(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever kind of hash the account has, and whether there is an account; afterwards only Argon2id is computed."""
+    hasher, passwords = RecordingHasher(), PasswordService()
+    passwords._hasher = hasher
+    rounds: list[int] = []
+
+    def record(compute: Any, hash_of: int) -> Any:
+        def call(*arguments: bytes) -> Any:
+            rounds.append(int(arguments[hash_of].split(b"$")[2]))
+            return compute(*arguments)
+
+        return call
+
+    former = bcrypt.hashpw(b"former", bcrypt.gensalt(5)).decode()
+    other = await catalog.users.create("immich@example.org", "Of Immich", password_hash=former)
+    await catalog.users.create(EMAIL, "Somebody", password_hash=await passwords.hash(PASSWORD))
+    await catalog.users.create("without@example.org", "Without a password")
+    await catalog.users.create("odd@example.org", "With an odd one", password_hash="$2b$31$" + "a" * 53)
+    monkeypatch.setattr(bcrypt, "checkpw", record(bcrypt.checkpw, 1))
+    monkeypatch.setattr(bcrypt, "hashpw", record(bcrypt.hashpw, 1))
+    login = Authenticator(catalog, Settings(_env_file=None), passwords).login  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ApiError):
+        await login(EMAIL, "which makes the decoy", SCOPE)
+
+    for expected in ([5], []):
+        for email in ("immich@example.org", EMAIL, "without@example.org", "odd@example.org", "unknown@example.org"):
+            hasher.verified, hasher.hashed = [], 0
+            rounds.clear()
+            with pytest.raises(ApiError):
+                await login(email, "wrong", SCOPE)
+            assert (email, rounds, len(hasher.verified), hasher.hashed) == (email, expected, 1, 0)
+        replaced = await passwords.rehash("former")
+        await catalog.users.replace_password_hash(other.id, former, replaced)

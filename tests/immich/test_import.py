@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.api.consistency import assert_consistent
 from tests.immich.conftest import COMBINATION_IDS, COMBINATIONS, MakeTakeover
-from tests.immich.installation import PASSWORD
+from tests.immich.installation import PASSWORD, PASSWORD_HASH
 from tests.immich.takeover import Takeover
 from tests.migration.commands import mediavault
 from tests.real.processing import wait_until_idle
@@ -142,6 +142,18 @@ def test_a_password_is_that_of_immich(imported: Takeover) -> None:
             assert answer.json()["userId"] == str(imported.installation.users["ben"])
         deleted = {"email": "gone@example.org", "password": PASSWORD}
         assert client.post("/api/auth/login", json=deleted).status_code == 401
+
+
+def test_a_password_that_cannot_be_checked_is_named(imported: Takeover) -> None:
+    assert "unusable password hash" not in imported.report("import", "--dry-run")["problems"]
+    row = "UPDATE \"user\" SET password = %s WHERE name = 'Ben'"
+    imported.installation.execute(row, ["$2b$04$odd"])
+    try:
+        for command in (("import", "--dry-run"), ("plan",)):
+            problem = imported.report(*command)["problems"]["unusable password hash"]
+            assert problem == {"count": 1, "examples": ["ben@example.org"]}
+    finally:
+        imported.installation.execute(row, [PASSWORD_HASH])
 
 
 def test_a_password_that_was_hashed_anew_stays(imported: Takeover) -> None:

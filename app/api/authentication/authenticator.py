@@ -27,12 +27,12 @@ from app.api.authentication.passwords import (
     PasswordService,
     TooManyLogins,
     WrongPassword,
-    is_bcrypt_hash,
 )
 from app.api.authentication.permissions import Permission
 from app.api.errors import ApiError
 from app.api.request_context import record_user
 from app.api.ttl_cache import TTLCache
+from app.catalog.accounts.bcrypt_hashes import is_bcrypt_hash
 from app.catalog.catalog import Catalog
 from app.catalog.errors import NotFound
 from app.catalog.schema.records import ApiKey, Session, User
@@ -168,7 +168,9 @@ class Authenticator:
 
         async def check() -> User | None:
             user = await self._catalog.users.get_by_email(email)
-            is_right = await self._passwords.verify(user.password_hash if user else None, password)
+            bcrypt_cost = await self._catalog.users.find_bcrypt_cost()
+            password_hash = user.password_hash if user else None
+            is_right = await self._passwords.verify(password_hash, password, bcrypt_cost=bcrypt_cost)
             if user is None or not is_right:
                 return None
             await self._replace_bcrypt_hash(user, password)

@@ -5,7 +5,6 @@ Users who come from an Immich installation have bcrypt hashes, which are verifie
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +16,8 @@ import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from app.catalog.accounts.bcrypt_hashes import is_bcrypt_hash
+
 MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 1024
 MAX_ATTEMPTS_PER_ACCOUNT = 10
@@ -26,9 +27,7 @@ MAX_PENDING_LOGINS = 8
 
 BCRYPT_BYTES = 72
 """bcrypt uses so much of a password; Immich's ignores the rest."""
-MAX_BCRYPT_COST = 15
-"""2 to this power rounds take two seconds. Immich uses 10."""
-_BCRYPT_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+_DECOY_SALT = "." * 22
 
 WINDOW_SECONDS = 15 * 60.0
 """How long a failed attempt counts."""
@@ -38,12 +37,6 @@ MAX_TRACKED_KEYS = 10_000
 
 class InvalidPassword(Exception):
     """The text is not acceptable as a new password; the message says why."""
-
-
-def is_bcrypt_hash(password_hash: str) -> bool:
-    """Whether it is a bcrypt hash that `PasswordService.verify` accepts: another cost would occupy a thread for minutes."""
-    parts = _BCRYPT_HASH.fullmatch(password_hash)
-    return parts is not None and int(parts[1]) <= MAX_BCRYPT_COST
 
 
 class PasswordService:
@@ -60,30 +53,51 @@ class PasswordService:
             raise InvalidPassword(f"a password has at least {MIN_PASSWORD_CHARACTERS} characters")
         if len(password) > MAX_PASSWORD_CHARACTERS:
             raise InvalidPassword(f"a password has at most {MAX_PASSWORD_CHARACTERS} characters")
+        if not _is_encodable(password):
+            raise InvalidPassword("a password consists of Unicode characters")
         return await self.rehash(password)
 
     async def rehash(self, password: str) -> str:
         """As `hash`, for a password that is in use already, however short it is."""
         return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._slots)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether the password matches. Without a hash (no such user) the result is False after the same work, against a dummy hash:
-        the response time does not disclose whether the user exists. A bcrypt hash takes another time, until it is replaced."""
+    async def verify(self, password_hash: str | None, password: str, *, bcrypt_cost: int | None = None) -> bool:
+        """Whether the password matches. Without a hash (no such user), or with one that cannot be checked, the result is False after the
+        same work, against a dummy hash: the response time does not disclose whether the user exists. `bcrypt_cost`: that of the bcrypt
+        hashes which some users still have. While there are any, each password is hashed in both ways."""
         if self._dummy_hash is None:
             self._dummy_hash = await self.hash("no password is this")
         return await anyio.to_thread.run_sync(
-            self._matches, password_hash, self._dummy_hash, password, limiter=self._slots
+            self._matches, password_hash, self._dummy_hash, password, bcrypt_cost, limiter=self._slots
         )
 
-    def _matches(self, password_hash: str | None, dummy_hash: str, password: str) -> bool:
-        if len(password) > MAX_PASSWORD_CHARACTERS:
+    def _matches(self, password_hash: str | None, dummy_hash: str, password: str, bcrypt_cost: int | None) -> bool:
+        if len(password) > MAX_PASSWORD_CHARACTERS or not _is_encodable(password):
             return False
+        first = password.encode()[:BCRYPT_BYTES]
         if password_hash is not None and is_bcrypt_hash(password_hash):
-            return bcrypt.checkpw(password.encode("utf-8", "surrogateescape")[:BCRYPT_BYTES], password_hash.encode())
+            is_right = bcrypt.checkpw(first, password_hash.encode())
+            self._matches_argon2(dummy_hash, password)
+            return is_right
+        if bcrypt_cost is not None:
+            bcrypt.hashpw(first, f"$2b${bcrypt_cost:02}${_DECOY_SALT}".encode())
+        known_hash = password_hash if password_hash is not None and password_hash.startswith("$argon2") else None
+        return self._matches_argon2(known_hash or dummy_hash, password) and known_hash is not None
+
+    def _matches_argon2(self, password_hash: str, password: str) -> bool:
         try:
-            return self._hasher.verify(password_hash or dummy_hash, password) and password_hash is not None
+            return self._hasher.verify(password_hash, password)
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _is_encodable(password: str) -> bool:
+    """False for half a surrogate pair, which JSON can hold."""
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class TooManyLogins(Exception):

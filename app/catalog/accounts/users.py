@@ -7,12 +7,14 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import func, insert, select, update
 
+from app.catalog.accounts.bcrypt_hashes import get_bcrypt_cost
 from app.catalog.database.engine import Database, now
 from app.catalog.errors import ConstraintViolation, EmailTaken, InvalidEmail
 from app.catalog.schema import tables
 from app.catalog.schema.records import User
 
 _user = tables.user
+_BCRYPT_PREFIX = len("$2b$10$")
 
 MAX_EMAIL_CHARACTERS = 254
 """RFC 5321 section 4.5.3.1.3: a path has at most 256 octets, of which two are its angle brackets."""
@@ -69,6 +71,14 @@ class UserRepository:
 
     async def get_by_email(self, email: str) -> User | None:
         return await self._get_one(_user.c.email == _normalize_email(email))
+
+    async def find_bcrypt_cost(self) -> int | None:
+        """The highest cost of the bcrypt hashes that users have, if any has one."""
+        beginning = func.substr(_user.c.password_hash, 1, _BCRYPT_PREFIX)
+        some = select(func.min(_user.c.password_hash)).where(_user.c.password_hash.startswith("$2")).group_by(beginning)
+        async with self._database.read() as connection:
+            costs = [get_bcrypt_cost(each) for each in (await connection.execute(some)).scalars()]
+        return max((cost for cost in costs if cost is not None), default=None)
 
     async def list(self) -> list[User]:
         """Oldest first."""
