@@ -26,6 +26,8 @@ from app.immich.vanished import trash_vanished
 
 LOCK = "immich-import"
 SOURCE_NAME = "immich"
+MOST_SETTLED = 5_000
+"""Assets that are written beside a page, at most, so that memory is bounded."""
 FOLLOW_OVERLAP = timedelta(minutes=15)
 """A row carries the time at which its transaction began, and is seen when that ends: rows so much older are read again."""
 
@@ -192,28 +194,35 @@ class ImmichImport:
     async def _apply(
         self, page: AssetPage, batch: list[ImportedAsset], *, progress: tuple[str, UUID] | None = None
     ) -> None:
+        moved = await self._settle_holders(batch)
         if self._options.dry_run:
-            self._count(await self._catalog.imported_assets.compare(batch), batch)
+            self._count(await self._catalog.imported_assets.compare([*batch, *moved]), batch)
         else:
-            moved = await self._settle_holders(batch)
             changes = await self._catalog.imported_assets.apply([*batch, *moved], progress=progress)
             self._count(changes, batch)
         self._progress.advance(len(page.assets))
 
     async def _settle_holders(self, batch: Sequence[ImportedAsset]) -> list[ImportedAsset]:
-        """Assets whose paths or checksums those of the batch have now: returns those that Immich still has, to be moved in the same
-        transaction, and releases those that it has no more."""
-        holders = await self._catalog.imported_assets.find_holders(batch)
-        if not holders:
-            return []
-        rows = await self._reader.get_assets(holders)
-        vanished = holders - {row.id for row in rows}
-        if vanished:
-            self.report.trashed += await self._catalog.vanished_assets.trash(vanished)
-            await self._catalog.vanished_assets.release(vanished)
-        owners = set(self._owners)
-        page = await self._pages.translate([row for row in rows if row.owner_id in owners])
-        return [translated.asset for _, translated in page.assets if translated.asset is not None]
+        """Assets whose paths or checksums those of the batch have now, and those whose paths or checksums these have, and so on: assets
+        exchange them in circles. Returns those that Immich still has, to be moved in the same transaction, and releases those that it has
+        no more. Of a circle with more than `MOST_SETTLED` assets the rest is left out, and reported as conflicts."""
+        settled: list[ImportedAsset] = []
+        seen = {asset.id for asset in batch}
+        moving: Sequence[ImportedAsset] = batch
+        while moving and len(settled) < MOST_SETTLED:
+            holders = await self._catalog.imported_assets.find_holders(moving) - seen
+            seen |= holders
+            rows = await self._reader.get_assets(holders) if holders else []
+            await self._release_vanished(holders - {row.id for row in rows})
+            page = await self._pages.translate([row for row in rows if row.owner_id in set(self._owners)])
+            moving = [translated.asset for _, translated in page.assets if translated.asset is not None]
+            settled += moving
+        return settled
+
+    async def _release_vanished(self, holders: set[UUID]) -> None:
+        if holders and not self._options.dry_run:
+            self.report.trashed += await self._catalog.vanished_assets.trash(holders)
+            await self._catalog.vanished_assets.release(holders)
 
     def _count(self, changes: BatchChanges, batch: Sequence[ImportedAsset]) -> None:
         """Assets that were only looked at beside the batch are counted in their own page."""

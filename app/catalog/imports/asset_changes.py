@@ -77,13 +77,14 @@ def compare_batch(batch: Sequence[ImportedAsset], known: KnownRows) -> BatchChan
     while True:
         claims = _Claims(known, accepted)
         refused = {asset.id for asset in accepted if not claims.claim_asset(asset, changes)}
-        if not refused:
-            break
         changes.refused |= refused
-        accepted = [asset for asset in accepted if asset.id not in refused]  # these release nothing, either
+        claimed = [_without_conflicts(asset, claims, changes) for asset in accepted if asset.id not in refused]
+        if claimed == accepted:
+            break
+        accepted = claimed  # what was refused stays at its path, and releases it for nobody
     present = known.videos | {asset.id for asset in accepted}
     for asset in accepted:
-        _compare(_without_conflicts(asset, claims, changes), known, claims, present, changes)
+        _compare(asset, known, claims, present, changes)
     return changes
 
 

@@ -42,8 +42,11 @@ class ImportedAssetRepository:
             ]
             holders = set((await _read_checksum_owners(connection, batch)).values())
             for some in iterate_batches(taken):
-                found = select(_asset.c.id).where(_asset.c.file_id.in_(some))
-                holders |= set((await connection.execute(found)).scalars())
+                beside = select(_derivative.c.asset_id).where(_derivative.c.file_id.in_(some))
+                for column in (_asset.c.file_id, _asset.c.sidecar_id):
+                    found = select(_asset.c.id).where(column.in_(some))
+                    holders |= set((await connection.execute(found)).scalars())
+                holders |= set((await connection.execute(beside)).scalars())
         return holders - {asset.id for asset in batch}
 
     async def compare(self, batch: Sequence[ImportedAsset]) -> BatchChanges:

@@ -12,8 +12,10 @@ from app.catalog.database.engine import Database, now
 from app.catalog.files import iterate_batches
 from app.catalog.imports.imported_files import release_paths
 from app.catalog.schema import tables
+from app.catalog.schema.records import FileKind
 
 _asset = tables.asset
+_derivative = tables.derivative
 _file = tables.file
 _library = tables.library
 
@@ -52,13 +54,19 @@ class VanishedAssetRepository:
         return trashed
 
     async def release(self, asset_ids: Iterable[UUID]) -> None:
-        """Give up the paths and checksums of vanished assets, as another asset has them now."""
+        """Give up the paths and checksums of vanished assets, as another asset has them now. Files of ours beside them stay where they are."""
         async with self._database.write() as connection:
             for batch in iterate_batches(asset_ids):
                 mine = (_asset.c.id.in_(batch), _where_imported())
-                found = select(_asset.c.file_id, _asset.c.sidecar_id).where(*mine)
-                rows = (await connection.execute(found)).all()
-                await release_paths(connection, [file_id for row in rows for file_id in row if file_id is not None])
+                vanished = select(_asset.c.id).where(*mine)
+                named = or_(
+                    _file.c.id.in_(select(_asset.c.file_id).where(*mine)),
+                    _file.c.id.in_(select(_asset.c.sidecar_id).where(*mine, _asset.c.sidecar_id.is_not(None))),
+                    _file.c.id.in_(select(_derivative.c.file_id).where(_derivative.c.asset_id.in_(vanished))),
+                )
+                theirs = _file.c.is_foreign | (_file.c.kind == FileKind.EXTERNAL)
+                released = (await connection.execute(select(_file.c.id).where(named, theirs))).scalars().all()
+                await release_paths(connection, released)
                 await connection.execute(update(_asset).where(*mine).values(checksum=None))
 
 

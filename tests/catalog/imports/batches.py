@@ -69,6 +69,13 @@ def moved(asset: ImportedAsset, name: str) -> ImportedAsset:
     return replace(asset, original=replace(asset.original, path=f"{ROOT}/{name}"))
 
 
+def with_preview(asset: ImportedAsset, name: str) -> ImportedAsset:
+    preview = ImportedFile(
+        file_id(asset.id, FileKind.PREVIEW), FileKind.PREVIEW, f"{ROOT}/{name}", SIZE, "image/jpeg", None
+    )
+    return replace(asset, derivatives=(preview,), named=frozenset({FileKind.PREVIEW}))
+
+
 def edited(asset: ImportedAsset, *, days: int = 1) -> ImportedAsset:
     """The asset, with a file of the same size that was written later."""
     modified = asset.file_modified_at + timedelta(days=days)

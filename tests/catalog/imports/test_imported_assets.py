@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.catalog.catalog import Catalog
 from app.catalog.schema import tables
 from app.catalog.schema.records import Asset, FileKind
-from tests.catalog.imports.batches import ROOT, SIZE, Source, edited, moved
+from tests.catalog.imports.batches import ROOT, SIZE, Source, edited, moved, with_preview
 from tests.catalog.rows import make, upload
 
 
@@ -160,3 +160,31 @@ async def test_an_asset_that_comes_back_has_its_checksum(catalog: Catalog, sourc
     assert (await _get(catalog, asset.id)).checksum is None
     await catalog.imported_assets.apply([asset])
     assert (await _get(catalog, asset.id)).checksum == b"1" * 20
+
+
+async def test_a_file_whose_new_path_is_taken_keeps_its_own_for_itself(catalog: Catalog, source: Source) -> None:
+    """The preview of the first asset wants the path of the second one's, which wants that of a third one, which stays."""
+    first, second, third = (source.uploaded(f"{number}.jpg", bytes([number]) * 20) for number in range(3))
+    paths = dict(zip((first.id, second.id, third.id), ("a.jpg", "b.jpg", "c.jpg"), strict=True))
+    await catalog.imported_assets.apply([with_preview(each, paths[each.id]) for each in (first, second, third)])
+
+    changes = await catalog.imported_assets.apply([with_preview(first, "b.jpg"), with_preview(second, "c.jpg")])
+
+    assert sorted(changes.path_conflicts) == [f"{ROOT}/b.jpg", f"{ROOT}/c.jpg"]
+    for asset_id, name in paths.items():
+        made = await catalog.derivatives.get_for_asset(asset_id)
+        assert made[FileKind.PREVIEW].file.path == f"{ROOT}/{name}"
+
+
+async def test_what_is_ours_beside_a_vanished_asset_stays_where_it_is(catalog: Catalog, source: Source) -> None:
+    asset = with_preview(source.uploaded("a.jpg", b"1" * 20), "b.jpg")
+    await catalog.imported_assets.apply([asset])
+    await make(catalog, await _get(catalog, asset.id), FileKind.THUMBNAIL)
+    before = await catalog.derivatives.get_for_asset(asset.id)
+
+    await catalog.vanished_assets.release([asset.id])
+
+    after = await catalog.derivatives.get_for_asset(asset.id)
+    assert after[FileKind.THUMBNAIL] == before[FileKind.THUMBNAIL]
+    assert after[FileKind.PREVIEW].file.path == f"{ROOT}/b.jpg/{asset.derivatives[0].id}"
+    assert (await _get(catalog, asset.id)).file.path == f"{ROOT}/a.jpg/{asset.original.id}"
