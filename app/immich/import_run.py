@@ -180,8 +180,7 @@ class ImmichImport:
         batch: list[ImportedAsset] = []
         for asset, translated in page.assets:
             if asset.library_id is not None and asset.library_id not in self._libraries:
-                translated.asset = None
-                translated.add(ProblemKind.REMOVED_LIBRARY, f"{asset.id} {asset.original_path}")
+                translated.refuse(ProblemKind.REMOVED_LIBRARY, f"{asset.id} {asset.original_path}")
             for kind, example in translated.problems:
                 if kind is not ProblemKind.PATH_CHECKSUM:  # usual in libraries: the content is hashed in the background
                     self.report.problems.add(kind, example)

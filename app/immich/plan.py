@@ -29,8 +29,8 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class PlanReport:
-    """Counts of rows, and bytes of files. `assets`: all rows by type; `importable`: those that an import would take over. `refusals`: why an
-    import would not begin."""
+    """Counts of what an import would take over, and bytes of files. `assets`: all rows by type; `importable`: those that an import would take
+    over, each looked at by itself: of two with one path or checksum it takes one. `refusals`: why an import would not begin."""
 
     version: str | None
     media_location: str | None
@@ -73,15 +73,28 @@ class PlanReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Ids of users. `live`: those that Immich has not deleted."""
+
+    all: frozenset[UUID]
+    live: frozenset[UUID]
+
+
 async def plan_import(reader: SourceReader, roots: MediaRoots, progress: Progress) -> PlanReport:
     """Reads every row and looks at every file; opens none. Raises `SourceUnavailable`."""
     report = PlanReport(await reader.read_version(), await reader.read_media_location())
     _add_columns(reader, report)
     users = await reader.list_users()
-    await _add_accounts(reader, roots, report, users)
-    await _add_libraries(roots, report, await reader.list_libraries())
-    await _add_persons(reader, roots, report)
-    await _add_assets(reader, roots, report, {user.id for user in users}, progress)
+    owners = Owners(
+        all=frozenset(user.id for user in users), live=frozenset(user.id for user in users if user.deleted_at is None)
+    )
+    await _add_accounts(reader, roots, report, users, owners)
+    found = await reader.list_libraries()
+    libraries = [each for each in found if each.deleted_at is None and each.owner_id in owners.live]
+    await _add_libraries(roots, report, libraries)
+    await _add_persons(reader, roots, report, owners)
+    await _add_assets(reader, roots, report, owners, {library.id for library in libraries}, progress)
     await _add_conflicts(reader, roots, report, progress)
     report.not_taken_over = await reader.count_not_taken_over()
     report.refusals += map(str, await find_refusals(reader, roots))
@@ -125,43 +138,46 @@ def _add_columns(reader: SourceReader, report: PlanReport) -> None:
 
 
 async def _add_accounts(
-    reader: SourceReader, roots: MediaRoots, report: PlanReport, users: Sequence[SourceUser]
+    reader: SourceReader, roots: MediaRoots, report: PlanReport, users: Sequence[SourceUser], owners: Owners
 ) -> None:
     used = await reader.sum_used_bytes()
-    report.users = len(users)
+    report.users = len(owners.live)
     for user in users:
         if user.deleted_at is not None:
             report.problems.add(ProblemKind.DELETED_USER, user.email)
+            continue
         if user.quota_usage is not None and user.quota_usage != used.get(user.id, 0):
             example = f"{user.email}: {user.quota_usage} bytes, the rows have {used.get(user.id, 0)}"
             report.problems.add(ProblemKind.QUOTA_USAGE, example)
         if not has_usable_password(user):
             report.problems.add(ProblemKind.INVALID_PASSWORD, user.email)
-    await _add_files(roots, report, "profile", [user.profile_image_path for user in users])
-    keys = await reader.list_keys()
-    report.api_keys = len(keys)
-    for key in keys:
-        _add_key(report, key)
+    await _add_files(roots, report, "profile", [user.profile_image_path for user in users if user.id in owners.live])
+    for key in await reader.list_keys():
+        if key.user_id in owners.live:
+            _add_key(report, key)
 
 
 def _add_key(report: PlanReport, key: SourceKey) -> None:
     if key.key_hash is None:
         report.problems.add(ProblemKind.INVALID_KEY, f"{key.id} {key.name}")
+    else:
+        report.api_keys += 1
 
 
 async def _add_libraries(roots: MediaRoots, report: PlanReport, libraries: Sequence[SourceLibrary]) -> None:
     report.libraries = len(libraries)
     for library in libraries:
         for path in library.import_paths:
-            translated = roots.translate(path)
+            translated = roots.translate(path.rstrip("/"))
             if not isinstance(translated, str):
                 report.problems.add(translated.kind, path)
             elif not await asyncio.to_thread(Path(translated).is_dir):
                 report.problems.add(ProblemKind.ABSENT_LIBRARY, f"{library.name}: {path}")
 
 
-async def _add_persons(reader: SourceReader, roots: MediaRoots, report: PlanReport) -> None:
-    async for persons in reader.iterate_persons():
+async def _add_persons(reader: SourceReader, roots: MediaRoots, report: PlanReport, owners: Owners) -> None:
+    async for page in reader.iterate_persons():
+        persons = [person for person in page if person.owner_id in owners.live]
         report.persons += len(persons)
         await _add_files(roots, report, "person", [person.thumbnail_path for person in persons])
 
@@ -176,14 +192,24 @@ async def _add_files(roots: MediaRoots, report: PlanReport, kind: str, paths: Se
 
 
 async def _add_assets(
-    reader: SourceReader, roots: MediaRoots, report: PlanReport, owners: set[UUID], progress: Progress
+    reader: SourceReader,
+    roots: MediaRoots,
+    report: PlanReport,
+    owners: Owners,
+    libraries: set[UUID],
+    progress: Progress,
 ) -> None:
+    """Assets of deleted users are counted as rows only: these users are named."""
     progress.begin("assets", await reader.count_assets())
     async for page in AssetPages(reader, roots).iterate():
         for asset, translated in page.assets:
-            if asset.owner_id not in owners:
-                translated.add(ProblemKind.UNKNOWN_OWNER, f"{asset.id} {asset.original_path}")
+            if asset.owner_id not in owners.all:
+                translated.refuse(ProblemKind.UNKNOWN_OWNER, f"{asset.id} {asset.original_path}")
+            elif asset.owner_id not in owners.live:
                 translated.asset = None
+                translated.problems.clear()
+            elif asset.library_id is not None and asset.library_id not in libraries:
+                translated.refuse(ProblemKind.REMOVED_LIBRARY, f"{asset.id} {asset.original_path}")
             _count_asset(report, asset, translated)
         progress.advance(len(page.assets))
 

@@ -49,6 +49,11 @@ class TranslatedAsset:
     def add(self, kind: ProblemKind, example: object) -> None:
         self.problems.append((kind, str(example)))
 
+    def refuse(self, kind: ProblemKind, example: object) -> None:
+        """Record the problem for which nothing is taken over."""
+        self.asset = None
+        self.add(kind, example)
+
 
 def list_paths(asset: SourceAsset) -> list[str]:
     """Every path that belongs to the asset, those of interrupted moves included."""

@@ -63,21 +63,22 @@ def report(service: Service, installation: Installation, reader_url: str) -> dic
 def test_it_counts_what_there_is(report: dict[str, Any], installation: Installation) -> None:
     rows = dict(installation.execute("SELECT type, count(*) FROM asset GROUP BY type"))
     assert report["assets"] == rows
-    assert (report["users"], report["api_keys"], report["libraries"], report["persons"]) == (3, 3, 1, 3)
+    assert (report["users"], report["api_keys"], report["libraries"], report["persons"]) == (2, 2, 1, 2)
     assert report["version"] == ("3.0.1" if installation.is_v3 else "2.5.6")
     assert report["not_taken_over"] == {
         "album": 3, "tag": 2, "shared_link": 1, "memory": 0, "stack": 0, "asset_face": 5,
     }  # fmt: skip
     assert report["refusals"] == []
-    images = list((installation.host / "profile").rglob("*.jpg"))
-    assert report["files"]["profile"] == len(images) == 3
+    deleted = installation.host / "profile" / str(installation.users["gone"])
+    images = [path for path in (installation.host / "profile").rglob("*.jpg") if path.parent != deleted]
+    assert report["files"]["profile"] == len(images) == 2
     assert report["bytes"]["profile"] == sum(path.stat().st_size for path in images)
 
 
 def test_it_takes_over_every_asset_whose_file_is_there(report: dict[str, Any], installation: Installation) -> None:
     lost = {"missing file", "outside", "dotdot", "link", "linked folder", "offline"}
-    # Beside these: the half removed one, and the video of the live photo without a video.
-    expected = sum(report["assets"].values()) - len(lost) - 2
+    # Beside these: the half removed one, the video of the live photo without a video, and that of a deleted user.
+    expected = sum(report["assets"].values()) - len(lost) - 3
     assert sum(report["importable"].values()) == expected
     assert lost <= installation.traps.keys()
 
@@ -141,6 +142,41 @@ def test_an_import_needs_no_more_rights(service: Service, installation: Installa
     assert "nothing was written" in ended.stdout
 
 
+def test_a_plan_counts_what_an_import_takes_over(service: Service, make_installation: MakeInstallation) -> None:
+    """Without what belongs to a deleted user or to a library that is being removed. Slashes at the ends of folders change nothing."""
+    own = make_installation(Generation.V3, assets=20)
+    own.execute("UPDATE library SET \"importPaths\" = ARRAY['/mnt/photos/']")
+    own.execute(
+        "UPDATE system_metadata SET value = jsonb_build_object('location', '/data/') WHERE key = 'MediaLocation'"
+    )
+    roots = [f"--media-root={root.replace('=', '/=')}/" for root in own.media_roots]
+
+    def report_of(command: str, *more: str) -> dict[str, Any]:
+        ended = mediavault(service, "immich", command, "--json", "--database-url", own.url, *roots, *more)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def compare() -> dict[str, Any]:
+        planned, imported = report_of("plan"), report_of("import", "--dry-run")
+        assert [planned[name] for name in ("users", "libraries")] == [imported[name] for name in ("users", "libraries")]
+        conflicts = sum(planned["problems"][kind]["count"] for kind in ("path of several rows", "checksum conflict"))
+        assert sum(planned["importable"].values()) - conflicts == imported["new"]
+        assert planned["problems"].keys() - ONLY_PLANNED == imported["problems"].keys()
+        return planned
+
+    first = compare()
+    assert first["problems"]["invalid path"]["count"] == 1, "the trap's"
+    own.execute('UPDATE library SET "deletedAt" = now()')
+    second = compare()
+    listed = own.execute('SELECT count(*) FROM asset WHERE "libraryId" IS NOT NULL')[0][0]
+    assert (second["libraries"], second["problems"]["asset of a library that is being removed"]["count"]) == (0, listed)
+    assert first["importable"]["IMAGE"] - second["importable"]["IMAGE"] == listed - 1, "one is missing anyway"
+
+
+ONLY_PLANNED = {"file without a row", "wrong quota usage", "checksum of the path only", "unknown column"}
+"""Problems that are named by a plan only."""
+
+
 def test_it_says_what_stands_in_the_way_of_an_import(service: Service, make_installation: MakeInstallation) -> None:
     """An interrupted move, a disk that is not mounted, a database without tables, a wrong address."""
     own = make_installation(Generation.V3, assets=10)
@@ -182,6 +218,7 @@ def test_it_says_what_stands_in_the_way_of_an_import(service: Service, make_inst
         ("/data=/srv/../etc", "without '.' and '..'"),
         ("/data=/no/such/folder", "is no folder"),
         ("/data={ours}", "overlaps"),
+        ("/data=/", "write absolute paths"),
     ],
 )
 def test_it_refuses_roots_that_are_none(service: Service, root: str, message: str) -> None:
